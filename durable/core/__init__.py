@@ -1,0 +1,1 @@
+"""Small modules that import nothing of ours: ids, clock, limits, errors, events."""

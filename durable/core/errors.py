@@ -1,0 +1,202 @@
+"""The error family: one root with a stable code; a message says what happened, what was expected, what to do.
+
+User code's failures are `ExecutionError`; ours are the other classes. Control-flow signals are not here:
+they derive from BaseException and live beside the code that raises them.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+
+class DurableError(Exception):
+    """Root of every error that durable-exec raises. `code` is stable and machine-readable."""
+
+    code: ClassVar[str] = "DURABLE"
+
+
+class InvalidId(DurableError, ValueError):
+    """An id that does not follow specs/execution.md."""
+
+    code = "INVALID_ID"
+
+    def __init__(self, given: str, rule: str) -> None:
+        super().__init__(f"{given!r} is not a valid id: {rule}")
+        self.given = given
+
+
+class NotFound(DurableError, LookupError):
+    """Nothing of that id is in the store."""
+
+    code = "NOT_FOUND"
+
+    def __init__(self, what: str, given: str, hint: str = "") -> None:
+        super().__init__(f"no {what} {given!r} in this store" + (f"; {hint}" if hint else ""))
+        self.what = what
+        self.given = given
+
+
+class Conflict(DurableError):
+    """The id exists with other code or arguments, or somebody else answered first."""
+
+    code = "CONFLICT"
+
+
+class Waiting(DurableError):
+    """The execution waits for a person or a timer; `prompts` lists the promise ids to answer."""
+
+    code = "WAITING"
+
+    def __init__(self, execution_id: str, prompts: list[str]) -> None:
+        super().__init__(f"execution {execution_id!r} is waiting" + (f" for {', '.join(prompts)}" if prompts else ""))
+        self.execution_id = execution_id
+        self.prompts = prompts
+
+
+class StoreError(DurableError):
+    """The store cannot be opened, read or written."""
+
+    code = "STORE"
+
+
+class StoreNewer(StoreError):
+    """The file was written by a newer durable-exec."""
+
+    code = "STORE_NEWER"
+
+
+class StoreRefused(DurableError):
+    """The store answered a request with a protocol status of 400 or more."""
+
+    code = "STORE_REFUSED"
+
+    def __init__(self, kind: str, status: int, message: str) -> None:
+        super().__init__(f"{kind}: {status} {message}")
+        self.kind = kind
+        self.status = status
+        self.message = message
+
+
+class EngineClosed(DurableError):
+    """The engine, session or bridge was closed; nothing durable was settled by that."""
+
+    code = "ENGINE_CLOSED"
+
+
+class NotEncodable(DurableError, TypeError):
+    """A value cannot be written as JSON, so it cannot be recorded."""
+
+    code = "NOT_ENCODABLE"
+
+
+class BadArguments(DurableError, TypeError):
+    """Arguments do not fit the function's signature or annotations."""
+
+    code = "BAD_ARGUMENTS"
+
+
+class NonDeterminism(DurableError):
+    """A replay did something else than what is recorded in that place. The execution is halted, not failed."""
+
+    code = "NON_DETERMINISM"
+
+    def __init__(self, position: str, recorded: str, attempted: str) -> None:
+        super().__init__(
+            f"at {position} the record says {recorded}, the code now does {attempted}. "
+            "The code or something it depends on (time, randomness, environment, order of a set) changed since that was "
+            "recorded; put the code back, or make the value a step, then `durable resume`."
+        )
+        self.position = position
+        self.recorded = recorded
+        self.attempted = attempted
+
+
+class InvalidAnswer(DurableError, ValueError):
+    """An answer that does not fit its prompt's schema; the prompt stays open. `errors` lists field errors."""
+
+    code = "INVALID_ANSWER"
+
+    def __init__(self, prompt: str, errors: list[dict[str, Any]]) -> None:
+        lines = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'value'}: {e['msg']}" for e in errors)
+        super().__init__(f"the answer does not fit {prompt}: {lines}")
+        self.prompt = prompt
+        self.errors = errors
+
+
+class Denied(DurableError, PermissionError):
+    """A call that was not granted, or that a person denied."""
+
+    code = "DENIED"
+
+
+class Busy(DurableError):
+    """The worker runs another execution; nothing was changed."""
+
+    code = "BUSY"
+
+
+class ProtocolError(DurableError):
+    """The other side sent what specs/worker-protocol.md does not allow; the session ends."""
+
+    code = "PROTOCOL"
+
+
+class WorkerDied(DurableError):
+    """The worker process ended while something was asked of it."""
+
+    code = "WORKER_DIED"
+
+
+class CheckpointError(DurableError):
+    """A checkpoint cannot be made, read or restored; nothing was changed."""
+
+    code = "CHECKPOINT"
+
+
+class CheckpointTampered(CheckpointError):
+    """A checkpoint's signature or a chunk's digest does not fit; nothing of it was loaded."""
+
+    code = "CHECKPOINT_TAMPERED"
+
+
+class ExecutionError(DurableError, RuntimeError):
+    """User code failed. Carries what the record holds of the failure.
+
+    `exception_type` is the qualified name of what was raised, `exception_message` its text,
+    `traceback` the user's own lines, `execution_id` where it happened.
+    """
+
+    code = "EXECUTION_FAILED"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        exception_type: str = "",
+        exception_message: str = "",
+        traceback: str = "",
+        execution_id: str = "",
+    ) -> None:
+        super().__init__(message)
+        self.exception_type = exception_type
+        self.exception_message = exception_message or message
+        self.traceback = traceback
+        self.execution_id = execution_id
+
+
+class ExecutionLost(ExecutionError):
+    """Given up after its attempts without progress; the last error is in the message."""
+
+    code = "LOST"
+
+
+class ExecutionCancelled(ExecutionError):
+    """Cancelled by somebody (`durable cancel`)."""
+
+    code = "CANCELLED"
+
+
+class ExecutionTimedOut(ExecutionError, TimeoutError):
+    """Its deadline passed."""
+
+    code = "TIMED_OUT"

@@ -1,0 +1,95 @@
+"""The engine's typed events. Logs and traces are observers of them; nothing in the engine depends on one."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+
+logger = logging.getLogger("durable")
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something the engine did not raise about. Subclasses form a closed set, all in this module."""
+
+
+@dataclass(frozen=True, slots=True)
+class InterceptorFailed(Event):
+    """An interceptor raised; routing went on."""
+
+    session: str
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class InterceptorOverran(Event):
+    """An interceptor took longer than its budget."""
+
+    session: str
+    took_ms: float
+    budget_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyUnknown(Event):
+    """A worker replied for an execution or call that nobody waits for."""
+
+    session: str
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerStarted(Event):
+    session: str
+    pid: int
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerEnded(Event):
+    session: str
+    pid: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class SessionRestored(Event):
+    """A namespace came back from a checkpoint; `lost` names what could not."""
+
+    session: str
+    checkpoint: str
+    restored: int
+    lost: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptFailed(Event):
+    """An execution's attempt ended without a result; the store decides whether there is another."""
+
+    execution: str
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class PeerDead(Event):
+    """Another engine on the same store is gone; its tasks were released."""
+
+    engine: str
+    tasks: int
+
+
+@dataclass(frozen=True, slots=True)
+class BackgroundFailed(Event):
+    """A background activity of the engine raised; it was contained."""
+
+    what: str
+    error: str
+
+
+type Observer = Callable[[Event], None]
+
+
+def log_event(event: Event) -> None:
+    """The default observer: one debug line per event, a warning for what went wrong."""
+    level = logging.DEBUG if isinstance(event, WorkerStarted | WorkerEnded | SessionRestored) else logging.WARNING
+    logger.log(level, "%s", event)

@@ -1,0 +1,93 @@
+"""Identity: every id in the system is built and taken apart here (specs/execution.md).
+
+Execution ids given by a caller match `[A-Za-z0-9_-]{1,128}`; minted ones may also hold `@` and `.`.
+The execution's promise is literally `exec:<execution id>`; a call of it is `exec:<id>:<capability>:<n>`.
+"""
+
+from __future__ import annotations
+
+import re
+import uuid
+from typing import NamedTuple
+
+from durable.core.errors import InvalidId
+
+ORIGIN = "exec"
+PREFIX = "exec:"
+
+_GIVEN = re.compile(r"[A-Za-z0-9_-]{1,128}\Z")
+_MINTED = re.compile(r"[A-Za-z0-9_@.-]{1,400}\Z")
+_CAPABILITY = re.compile(r"[a-z][a-z0-9_]{0,63}\Z")
+_CALL = re.compile(
+    r"exec:(?P<execution>[A-Za-z0-9_@.-]{1,400}):(?P<capability>[a-z][a-z0-9_]{0,63}):(?P<n>[1-9][0-9]*)\Z"
+)
+
+
+class CallId(NamedTuple):
+    """The parts of `exec:<execution id>:<capability>:<n>`; n counts from 1."""
+
+    execution: str
+    capability: str
+    n: int
+
+
+def mint_execution_id() -> str:
+    """A random execution id (UUID4, with dashes)."""
+    return str(uuid.uuid4())
+
+
+def check_given_id(text: str) -> str:
+    """Return an execution id that a caller chose, or raise InvalidId naming the rule."""
+    if not _GIVEN.match(text):
+        raise InvalidId(text, "an execution id is 1 to 128 letters, digits, '_' or '-'")
+    return text
+
+
+def check_session_name(text: str) -> str:
+    """Return a session's name, or raise InvalidId; the rule is that of a given execution id."""
+    if not _GIVEN.match(text):
+        raise InvalidId(text, "a session's name is 1 to 128 letters, digits, '_' or '-'")
+    return text
+
+
+def check_capability(text: str) -> str:
+    """Return a capability's name (`[a-z][a-z0-9_]{0,63}`), or raise InvalidId."""
+    if not _CAPABILITY.match(text):
+        raise InvalidId(text, "a capability's name is a lower-case word: [a-z][a-z0-9_]{0,63}")
+    return text
+
+
+def execution_promise(execution_id: str) -> str:
+    """`exec:<execution id>` for a given or minted id."""
+    if not _MINTED.match(execution_id):
+        raise InvalidId(execution_id, "an execution id holds letters, digits, '_', '-', and when minted '@' and '.'")
+    return PREFIX + execution_id
+
+
+def execution_of(promise_id: str) -> str:
+    """The execution id inside `exec:<id>` or inside a call's id."""
+    call = parse_call(promise_id)
+    if call is not None:
+        return call.execution
+    rest = promise_id.removeprefix(PREFIX)
+    if rest == promise_id or not _MINTED.match(rest):
+        raise InvalidId(promise_id, "expected exec:<execution id>")
+    return rest
+
+
+def session_execution_id(session: str, n: int) -> str:
+    """`<session>@<n>`, the id of a session's n-th execution; n counts from 1."""
+    return f"{session}@{n}"
+
+
+def call_promise(execution_id: str, capability: str, n: int) -> str:
+    """`exec:<execution id>:<capability>:<n>`."""
+    return f"{execution_promise(execution_id)}:{check_capability(capability)}:{n}"
+
+
+def parse_call(promise_id: str) -> CallId | None:
+    """The parts of a call's promise id, or None when it is not one."""
+    match = _CALL.match(promise_id)
+    if match is None:
+        return None
+    return CallId(match["execution"], match["capability"], int(match["n"]))

@@ -103,8 +103,8 @@ class NonDeterminism(DurableError):
     def __init__(self, position: str, recorded: str, attempted: str) -> None:
         super().__init__(
             f"at {position} the record says {recorded}, the code now does {attempted}. "
-            "The code or something it depends on (time, randomness, environment, order of a set) changed since that was "
-            "recorded; put the code back, or make the value a step, then `durable resume`."
+            "The code or something it depends on (time, randomness, environment, order of a set) changed since then; "
+            "put the code back, or make the value a step, then `durable resume`."
         )
         self.position = position
         self.recorded = recorded

@@ -1,0 +1,294 @@
+"""`ctx`: what a durable function does durably. Each operation is recorded once and answered from the record after."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+from typing import Any, Protocol, overload
+
+from capabilities.prompt import Prompt, Settlement, prompt_for
+from durable.core import ids
+from durable.core.errors import Denied, ExecutionError, ExecutionTimedOut, NonDeterminism
+from durable.functions import sdk
+from durable.functions.failure import rejection
+from durable.functions.function import NEVER, Function, Retry, seconds
+from durable.functions.journal import Made, Sequence
+from durable.functions.operation import Operation
+from durable.functions.run import Run
+from durable.functions.sdk import PlatformError, SdkContext, Suspended
+from durable.functions.steps import Step, StepThreads, step_of
+from durable.functions.values import adapter_of, digest, from_json, to_json
+from durable.sessions.result import Result
+
+_ABSENT: Any = object()
+
+
+class Cells(Protocol):
+    """The engine's side of `ctx.execute`: how a cell becomes a promise."""
+
+    def cell(self, code: str, session: str, inputs: dict[str, Any], timeout: float | None) -> dict[str, Any]: ...
+    def cell_tags(self, session: str) -> dict[str, str]: ...
+    def cell_target(self, session: str) -> str: ...
+
+
+class Context:
+    """The context of one durable function: begin operations with it, await what it returns."""
+
+    def __init__(self, run: Run, inner: SdkContext, threads: StepThreads, cells: Cells) -> None:
+        self._run = run
+        self._inner = inner
+        self._threads = threads
+        self._cells = cells
+        self._children = run.journal.children(inner.info.id)
+        self._open = [0]  # operations of this context under way; shared by its options() copies
+        self._timeout: float | None = None
+        self._retry: Retry | None = None
+        self._name: str | None = None
+
+    @property
+    def id(self) -> str:
+        """The execution id of the durable function (a nested function has its own: `<id>.<k>`)."""
+        return self._inner.info.id.removeprefix(ids.PREFIX)
+
+    def options(
+        self, *, name: str | None = None, timeout: float | timedelta | None = None, retry: Retry | None = None
+    ) -> Context:
+        """A context whose next operations carry these: their name in the record, deadline in seconds, retries."""
+        other = copy.copy(self)
+        other._name, other._timeout, other._retry = name, seconds(timeout), retry
+        return other
+
+    # -- steps --------------------------------------------------------------------------------------------------
+
+    @overload
+    def run[**P, T](self, fn: Function[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Operation[T]: ...
+    @overload
+    def run[**P, T](self, fn: Callable[P, Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs) -> Operation[T]: ...
+    @overload
+    def run[**P, T](self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Operation[T]: ...
+    def run(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Operation[Any]:
+        """Run a step: any function, sync (in a thread) or async, once. Its result or error is recorded.
+
+        A durable function, or one whose first parameter is `ctx`, gets a context of its own and may have steps.
+        Raises (on await) the step's error as ExecutionError, which also is the builtin it was, and NotEncodable.
+        """
+        step = step_of(fn)
+        name = self._name or step.name
+        made = Made("step", name, digest(name, args, kwargs))
+        retry = self._retry or step.retry
+        body = self._nested(step, args, kwargs) if step.takes_context else self._leaf(step, args, kwargs)
+
+        def begin() -> Any:
+            return self._inner.options(timeout=self._deadline(), retry_policy=retry).run(body)
+
+        return self._begin(made, self._children, begin, lambda value: from_json(value, step.returns, f"step {name}"))
+
+    def _leaf(self, step: Step, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Callable[..., Awaitable[Any]]:
+        run = self._run
+
+        async def body(child: SdkContext) -> Any:
+            where = child.info.id.removeprefix(ids.PREFIX)
+            try:
+                if step.is_async:
+                    value = await step.fn(*args, **kwargs)
+                else:
+                    value = await self._threads.run(lambda: step.fn(*args, **kwargs))
+                return to_json(value, f"the result of step {step.name}")
+            except BaseException as error:
+                if isinstance(error, asyncio.CancelledError) and run.closing():
+                    raise
+                raise rejection(error, where) from None
+
+        return body
+
+    def _nested(self, step: Step, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Callable[..., Awaitable[Any]]:
+        run = self._run
+
+        async def body(child: SdkContext) -> Any:
+            run.ended()  # what is under way from here on are the operations inside
+            try:
+                context = Context(run, child, self._threads, self._cells)
+                return to_json(await step.fn(context, *args, **kwargs), f"the result of {step.name}")
+            except (Suspended, PlatformError):
+                raise
+            except BaseException as error:
+                raise await run.meaning_inside(error, child) from None
+            finally:
+                run.began()
+
+        return body
+
+    # -- time ---------------------------------------------------------------------------------------------------
+
+    def sleep(self, duration: float | timedelta) -> Operation[None]:
+        """Sleep durably, for days if need be, holding nothing. `duration` in seconds or a timedelta."""
+        length = seconds(duration) or 0.0
+        made = Made("sleep", "sleep", digest(length))
+        return self._begin(made, self._children, lambda: self._inner.sleep(timedelta(seconds=length)), lambda _: None)
+
+    # -- code in a session ------------------------------------------------------------------------------------------
+
+    def execute(
+        self,
+        code: str,
+        *,
+        session: str,
+        inputs: dict[str, Any] | None = None,
+        timeout: float | timedelta | None = None,
+        check: bool = True,
+    ) -> Operation[Result]:
+        """Run a cell in a session. `inputs` are set as variables first. Its execution is `<id>.<k>`.
+
+        Raises ExecutionError when the code raised, unless check=False, which returns the result with `.error`.
+        """
+        ids.check_session_name(session)
+        given = {key: to_json(value, f"input {key!r}") for key, value in (inputs or {}).items()}
+        cell = self._cells.cell(code, session, given, seconds(timeout))
+        made = Made("execute", session, digest(code, session, given))
+        extra = self._cells.cell_tags(session)
+
+        def begin() -> Any:
+            target = self._cells.cell_target(session)
+            return self._inner.options(timeout=self._deadline(), target=target).rpc("durable_execute", cell)
+
+        def decode(value: Any) -> Result:
+            return Result.from_record(value)
+
+        operation = self._begin(made, self._children, begin, decode, extra)
+        return operation if check else _unchecked(operation)
+
+    # -- people -------------------------------------------------------------------------------------------------
+
+    def ask(
+        self,
+        question: str,
+        *,
+        schema: Any = None,
+        choices: list[Any] | None = None,
+        default: Any = _ABSENT,
+        timeout: float | timedelta | None = None,
+        title: str | None = None,
+        context: str | None = None,
+    ) -> Operation[Any]:
+        """Ask a person. Waits for days, holds nothing; the answer is shaped to `schema`.
+
+        schema: a type, dataclass or pydantic model; None takes any text. choices: what may be answered.
+        timeout: seconds or timedelta after which `default` is the answer; without one, ExecutionTimedOut is raised.
+        Raises Denied when the person declines.
+        """
+        has_default = default is not _ABSENT
+        prompt = prompt_for(
+            question,
+            schema=schema,
+            adapter=adapter_of(schema) if schema is not None else None,
+            choices=choices,
+            default=to_json(default, "the default answer") if has_default else None,
+            has_default=has_default,
+            title=title,
+            context=context,
+        )
+        return self._ask(prompt, schema, seconds(timeout), has_default, default)
+
+    def _ask(
+        self, prompt: Prompt, schema: Any, timeout: float | None, has_default: bool, default: Any
+    ) -> Operation[Any]:
+        record = prompt.record()
+        made = Made("input", "input", digest(record))
+        calls = self._run.journal.calls("input")
+        taken: list[str] = []
+
+        def begin() -> Any:
+            return sdk.chosen_promise(
+                self._inner,
+                taken[0],
+                timeout=None if timeout is None else timedelta(seconds=timeout),
+                data=record,
+            )
+
+        def decode(value: Any) -> Any:
+            settlement = Settlement.from_record(value)
+            if settlement.declined:
+                raise Denied(f"{prompt.question!r} was declined" + (f" by {settlement.by}" if settlement.by else ""))
+            return from_json(settlement.value, schema, f"the answer to {prompt.question!r}")
+
+        extra = {"durable:capability": "input", "durable:execution": self._run.promise_id}
+        operation = self._begin(made, calls, begin, decode, extra, taken)
+        return _or_default(operation, default) if has_default else operation
+
+    # -- the common part --------------------------------------------------------------------------------------
+
+    def _deadline(self) -> timedelta:
+        return sdk.NO_DEADLINE if self._timeout is None else timedelta(seconds=self._timeout)
+
+    def _begin[T](
+        self,
+        made: Made,
+        sequence: Sequence,
+        begin: Callable[[], Any],
+        decode: Callable[[Any], T],
+        extra: dict[str, str] | None = None,
+        taken: list[str] | None = None,
+    ) -> Operation[T]:
+        run = self._run
+        run.check()
+        if self._open[0]:
+            self._children.concurrent = True
+            run.journal.calls("input").concurrent = True
+        try:
+            position = sequence.take(made)
+        except NonDeterminism as error:
+            raise run.halt(error) from None
+        promise_id = f"{sequence.place}{position}"
+        run.note(promise_id, made, extra or {})
+        if taken is None:
+            sdk.set_next(self._inner, position)
+        else:
+            taken.append(promise_id)
+        run.began()
+        self._open[0] += 1
+        future = begin()
+        task = sdk.unfinished(future)
+        task.add_done_callback(self._finished)
+        assert sdk.id_of(future) == promise_id, "the SDK minted another id than the one that was recorded"
+        return Operation(run, promise_id, task, decode)
+
+    def _finished(self, _task: asyncio.Task[Any]) -> None:
+        self._open[0] -= 1
+        self._run.ended()
+
+
+class _Derived[T](Operation[T]):
+    """An operation whose outcome is looked at once more."""
+
+    def __init__(self, inner: Operation[T], look: Callable[[Operation[T]], Awaitable[T]]) -> None:
+        super().__init__(inner._run, inner.promise_id, inner._task, inner._decode)
+        self._inner = inner
+        self._look = look
+
+    async def _wait(self) -> T:
+        return await self._look(self._inner)
+
+
+def _unchecked(operation: Operation[Result]) -> Operation[Result]:
+    async def look(inner: Operation[Result]) -> Result:
+        try:
+            return await inner
+        except ExecutionError as error:
+            return Result.failed(inner.promise_id.removeprefix(ids.PREFIX), error)
+
+    return _Derived(operation, look)
+
+
+def _or_default(operation: Operation[Any], default: Any) -> Operation[Any]:
+    async def look(inner: Operation[Any]) -> Any:
+        try:
+            return await inner
+        except ExecutionTimedOut:
+            return default
+
+    return _Derived(operation, look)
+
+
+__all__ = ["NEVER", "Context"]

@@ -1,0 +1,118 @@
+"""Where a replay finds its record: pure matching of what the code does now with what was recorded.
+
+The SDK numbers children by position, which is sound for code that does one thing after another. Branches of a
+TaskGroup or gather that share a context may reach their operations in another order when replayed, so there a recorded
+operation is found by its name and digest, and position decides only among equal ones.
+
+Invariants (specs/execution.md J1-J4):
+J1  Each recorded operation is matched at most once.
+J2  In code without concurrency an operation matches the lowest unmatched position, or it is NonDeterminism.
+J3  In concurrent code an operation matches an equal one (kind, name, digest), lowest position first, or is new.
+J4  A new operation takes a position above every recorded and every taken one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from durable.core.errors import NonDeterminism
+
+
+class Made(NamedTuple):
+    """What an operation is: its kind (step, sleep, execute, or a capability), its name, the digest of its arguments."""
+
+    kind: str
+    name: str
+    digest: str
+
+    def shown(self) -> str:
+        return f"{self.kind} {self.name!r} (arguments {self.digest[:8] or 'none'})"
+
+
+@dataclass(slots=True)
+class Sequence:
+    """The recorded operations of one context, or of one capability of an execution, by position from 1."""
+
+    place: str
+    recorded: dict[int, Made] = field(default_factory=dict)
+    highest: int = 0
+    concurrent: bool = False
+
+    def add(self, position: int, made: Made) -> None:
+        """Enter a recorded operation."""
+        self.recorded[position] = made
+        self.highest = max(self.highest, position)
+
+    def skip(self, count: int) -> None:
+        """Forget the first `count` positions: a checkpoint already holds their outcome."""
+        for position in [p for p in self.recorded if p <= count]:
+            del self.recorded[position]
+        self.highest = max(self.highest, count)
+
+    def take(self, made: Made) -> int:
+        """The position of an operation that the code makes now; raises NonDeterminism (J2)."""
+        equal = [p for p, recorded in self.recorded.items() if recorded == made]
+        position = min(equal, default=0)
+        if not self.concurrent and self.recorded:
+            lowest = min(self.recorded)
+            if position != lowest:
+                raise NonDeterminism(f"{self.place}{lowest}", self.recorded[lowest].shown(), made.shown())
+        if position:
+            del self.recorded[position]
+            return position
+        self.highest += 1
+        return self.highest
+
+    def unmatched(self) -> tuple[int, Made] | None:
+        """The lowest recorded operation that nothing matched, in code without concurrency."""
+        if self.concurrent or not self.recorded:
+            return None
+        lowest = min(self.recorded)
+        return lowest, self.recorded[lowest]
+
+
+class Journal:
+    """All sequences of one execution: children number per context, calls number per capability."""
+
+    def __init__(self, execution: str) -> None:
+        self.execution = execution
+        self._sequences: dict[str, Sequence] = {}
+
+    def children(self, context: str) -> Sequence:
+        """The children of the context whose promise is `context`."""
+        return self._sequence(f"{context}.")
+
+    def calls(self, capability: str) -> Sequence:
+        """The calls of one capability, whoever in this execution makes them."""
+        return self._sequence(f"{self.execution}:{capability}:")
+
+    def _sequence(self, prefix: str) -> Sequence:
+        found = self._sequences.get(prefix)
+        if found is None:
+            found = self._sequences[prefix] = Sequence(prefix)
+        return found
+
+    def load(self, promise_id: str, tags: dict[str, str]) -> None:
+        """Enter one recorded promise; ids that are not operations of this execution are passed over."""
+        digest = tags.get("durable:digest")
+        prefix, separator, last = _split(promise_id)
+        if digest is None or not separator or not last.isdigit():
+            return
+        made = Made(tags.get("durable:kind", ""), tags.get("durable:name", ""), digest)
+        self._sequence(prefix + separator).add(int(last), made)
+
+    def unmatched(self) -> tuple[str, Made] | None:
+        """The first recorded operation that sequential code left out, with its promise id."""
+        for prefix, sequence in self._sequences.items():
+            left = sequence.unmatched()
+            if left is not None:
+                return f"{prefix}{left[0]}", left[1]
+        return None
+
+
+def _split(promise_id: str) -> tuple[str, str, str]:
+    cut = max(promise_id.rfind("."), promise_id.rfind(":"))
+    if cut < 0:
+        return promise_id, "", ""
+    return promise_id[:cut], promise_id[cut], promise_id[cut + 1 :]

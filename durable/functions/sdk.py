@@ -1,0 +1,241 @@
+"""The one place that touches resonate-sdk's private parts (0.8.x); tests/unit/test_sdk_seam.py holds each of them.
+
+Needed because the SDK has no public way to choose a child's id, to suspend on promises that another part
+created, to stand in for its two durable effects, or to say why a task is released.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+from typing import Any, Protocol, cast
+
+import msgspec
+from resonate.context import Context as SdkContext
+from resonate.context import ResonateFuture
+from resonate.core import Core
+from resonate.error import ApplicationError, PlatformError, ResonateError, Suspended
+from resonate.observability import Event as SdkEvent
+from resonate.resonate import Resonate
+from resonate.send import SuspendResult, TaskAcquireResult
+from resonate.types import (
+    PromiseCreateReq,
+    PromiseRecord,
+    PromiseRegisterCallbackData,
+    PromiseSettleReq,
+    Status,
+    Value,
+)
+from resonate_base import Network, Source
+
+from durable.core.clock import TIME_MAX_MS
+from durable.core.errors import DurableError
+from durable.core.limits import HEARTBEAT_MS, LEASE_MS, TASKS_MAX
+from durable.functions.function import NEVER
+
+__all__ = [
+    "ApplicationError",
+    "Halted",
+    "PlatformError",
+    "PromiseCreateReq",
+    "PromiseRecord",
+    "ResonateError",
+    "SdkContext",
+    "Suspended",
+    "Value",
+]
+
+NO_DEADLINE = timedelta(milliseconds=TIME_MAX_MS // 2)
+"""Longer than any execution: the SDK cuts a child's deadline to its parent's. (None would mean one day.)"""
+
+_PICKLE = b"__py_pickle"
+
+
+class StripPickle:
+    """The codec seam: no `__py_pickle` field ever reaches the store or the SDK's unpickler, whoever wrote it."""
+
+    def encrypt(self, data: bytes) -> bytes:
+        return _strip(data)
+
+    def decrypt(self, data: bytes) -> bytes:
+        return _strip(data)
+
+
+def _strip(data: bytes) -> bytes:
+    # A JSON text can spell the key with escapes, so one that holds a backslash is looked into as well.
+    if _PICKLE not in data and b"\\" not in data:
+        return data
+    try:
+        value = msgspec.json.decode(data)
+    except msgspec.MsgspecError:
+        return data  # not JSON: the codec refuses it by itself
+    if isinstance(value, dict) and "__py_pickle" in value:
+        del value["__py_pickle"]
+        return msgspec.json.encode(value)
+    return data
+
+
+class Halted(ResonateError):
+    """Ends an attempt by halting its task instead of releasing it: the promise stays pending, `resume` goes on."""
+
+    def __init__(self, error: DurableError) -> None:
+        self.error = error
+        super().__init__(str(error))
+
+
+class Lifecycle(Protocol):
+    """How an attempt ends when it does not end well: the engine's side of release."""
+
+    async def release(self, id: str, version: int, error: BaseException | None) -> None: ...
+
+
+class _Sender:
+    """The SDK's task lifecycle with one change: a release says why (specs/execution.md, attempts)."""
+
+    def __init__(self, inner: Any, lifecycle: Lifecycle) -> None:
+        self._inner = inner
+        self._lifecycle = lifecycle
+
+    async def task_acquire(self, id: str, version: int, pid: str, ttl: int) -> TaskAcquireResult:
+        return cast(TaskAcquireResult, await self._inner.task_acquire(id, version, pid, ttl))
+
+    async def task_fulfill(self, id: str, version: int, action: PromiseSettleReq) -> PromiseRecord:
+        return cast(PromiseRecord, await self._inner.task_fulfill(id, version, action))
+
+    async def task_suspend(self, id: str, version: int, actions: list[PromiseRegisterCallbackData]) -> SuspendResult:
+        return cast(SuspendResult, await self._inner.task_suspend(id, version, actions))
+
+    async def task_release(self, id: str, version: int) -> None:
+        # Core releases inside its `except` block, so the reason is the exception being handled.
+        error = sys.exception()
+        if isinstance(error, PlatformError):
+            error = next((c for c in error.causes if isinstance(c, Halted)), error.cause)
+        await self._lifecycle.release(id, version, error)
+
+
+def _quiet(event: SdkEvent) -> None:
+    """The SDK's events have no reader here: failures reach us through the release of their task."""
+
+
+def build(
+    network: Network, source: Source, *, engine_id: str, group: str, lifecycle: Lifecycle, register: Callable[[], int]
+) -> Resonate:
+    """A Resonate over our store, wired but not started. `register` is the clock, in ms."""
+    logging.getLogger("resonate").setLevel(logging.CRITICAL)
+    resonate = Resonate(
+        network=network,
+        sources=[source],
+        group=group,
+        pid=engine_id,
+        ttl=timedelta(milliseconds=LEASE_MS),
+        encryptor=StripPickle(),
+        heartbeat=None,
+        max_concurrent_tasks=TASKS_MAX,
+        retry_policy=NEVER,
+        env={},
+        clock=register,
+        observer=_quiet,
+        subscription_refresh_secs=0,
+        autostart=False,
+    )
+    core: Core = resonate._core
+    core.sender = _Sender(core.sender, lifecycle)
+    heartbeat = resonate._heartbeat
+    if hasattr(heartbeat, "interval_ms"):
+        heartbeat.interval_ms = HEARTBEAT_MS
+    return resonate
+
+
+def running(resonate: Resonate) -> int:
+    """Executions that hold a slot now."""
+    return TASKS_MAX - int(resonate._runtime.execute_sema._value)
+
+
+def execute_acquired(resonate: Resonate, task_id: str, version: int, promise: dict[str, Any]) -> None:
+    """Run a task that `task.create` has already acquired, under the SDK's slots; `promise` as the store returns it."""
+    core: Core = resonate._core
+    record = core.codec.decode_promise(msgspec.convert(promise, PromiseRecord))
+    run = core.execute_until_blocked_outer(task_id, version, record, [])
+    resonate._spawn(_finish(resonate._bounded_execute(run)))
+
+
+async def _finish(run: Awaitable[Status | None]) -> None:
+    try:
+        await run
+    except ResonateError:
+        pass  # released or halted with its reason already
+
+
+def cancel_running(resonate: Resonate) -> None:
+    """Cancel every task of the SDK in this process: used only by a closing engine, whose store refuses writes."""
+    for task in list(resonate._runtime.bg_tasks):
+        task.cancel()
+
+
+# -- inside a durable function --------------------------------------------------------------------------------
+
+
+class EffectsPort(Protocol):
+    async def create_promise(self, req: PromiseCreateReq) -> PromiseRecord: ...
+    async def settle_promise(self, id: str, result: Any) -> PromiseRecord: ...
+
+
+def effects_of(ctx: SdkContext) -> EffectsPort:
+    return cast(EffectsPort, ctx._state.effects)
+
+
+def replace_effects(ctx: SdkContext, effects: EffectsPort) -> None:
+    """Children made from `ctx` afterwards inherit the stand-in."""
+    ctx._state.effects = effects
+
+
+def know(effects: EffectsPort, promise: dict[str, Any]) -> None:
+    """Put a record into the SDK's cache, so that creating it again costs no request."""
+    inner: Any = effects
+    inner._absorb(msgspec.convert(promise, PromiseRecord))
+
+
+def set_next(ctx: SdkContext, k: int) -> None:
+    """Make the next child of `ctx` its k-th."""
+    ctx._state.seq = k - 1
+
+
+def chosen_promise(ctx: SdkContext, id: str, *, timeout: timedelta | None, data: Any) -> ResonateFuture[Any]:
+    """Await a promise whose id we choose: external, settled by somebody else. `data` is its param."""
+    ctx._state.workflow = True
+    link = ctx._state.chain.link()
+    origin = ctx._state.origin_id
+    req = ctx._global_req(id, timeout or NO_DEADLINE, data=data, external=True, parent=origin)
+    return ctx._remote_future(req, link)
+
+
+def suspend_on(ctx: SdkContext, ids: list[str]) -> Suspended:
+    """Make `ctx` wait for promises that exist already; raise what is returned."""
+    state = ctx._state
+    state.workflow = True
+    for id in ids:
+        if state.tree.add_child(state.id, id, "ext"):
+            state.spawned_remote.append(id)
+    return Suspended()
+
+
+def abandon(ctx: SdkContext) -> list[str]:
+    """Forget what a failing function still waits for, so that its failure settles now; returns those ids."""
+    state = ctx._state
+    waiting = list(dict.fromkeys(state.spawned_remote))
+    state.spawned_remote = []
+    for id in state.tree.ids():
+        if id != state.tree.root():
+            state.tree.settle(id)
+    return waiting
+
+
+def unfinished(future: ResonateFuture[Any]) -> Any:
+    """The asyncio task behind a future of the SDK."""
+    return future._task
+
+
+def id_of(future: ResonateFuture[Any]) -> str:
+    return future._id

@@ -1,0 +1,39 @@
+"""Authentication of manifests: HMAC-SHA256 with the store's key. The key never enters a worker."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+
+from durable.core.errors import CheckpointError, CheckpointTampered
+
+MAGIC = b"durckpt\x00"
+_MAC_BYTES = 32
+KEY_BYTES_MIN = 16
+
+MANIFEST_BYTES_MAX = 64 * 2**20
+"""A manifest is read whole into memory; this is a namespace of about a million variables."""
+
+
+def sign(body: bytes, key: bytes) -> bytes:
+    """The envelope `magic + mac + body`. It stays the same in every format, so that a newer one is recognised."""
+    if len(key) < KEY_BYTES_MIN:
+        raise CheckpointError(f"a signing key has at least {KEY_BYTES_MIN} bytes, this one {len(key)}")
+    if len(body) > MANIFEST_BYTES_MAX:
+        raise CheckpointError(f"the namespace has too many parts: a manifest of {len(body)} bytes")
+    return MAGIC + _mac(body, key) + body
+
+
+def verified(envelope: bytes, key: bytes) -> bytes:
+    """The body of an envelope, or CheckpointTampered: nothing of it was parsed."""
+    start = len(MAGIC) + _MAC_BYTES
+    if len(envelope) < start or envelope[: len(MAGIC)] != MAGIC:
+        raise CheckpointTampered("this is not a checkpoint, or its first bytes were changed")
+    body = envelope[start:]
+    if not hmac.compare_digest(envelope[len(MAGIC) : start], _mac(body, key)):
+        raise CheckpointTampered("the checkpoint's signature does not fit: it was changed, or signed by another store")
+    return body
+
+
+def _mac(body: bytes, key: bytes) -> bytes:
+    return hmac.new(key, MAGIC + body, hashlib.sha256).digest()

@@ -74,7 +74,7 @@ class Operation:
     the last page of its kind ended with, each side its own."""
 
     kind: str
-    data: object
+    data: Json
     now_ms: int
     sweeps: bool
     continues: bool = False
@@ -147,15 +147,15 @@ class Stream:
         kind = self._kind()
         if kind in self._pages and self._chance(0.8):
             return Operation(kind, self._pages.pop(kind), self._now, sweeps, continues=True)
-        data: object = self._makers[kind][1]()
-        if self._chance(0.05):
+        data = self._makers[kind][1]()
+        if self._chance(0.08):
             data = self._spoil(data)
         return Operation(kind, data, self._now, sweeps)
 
     def heard(self, operation: Operation, answer: Answer) -> None:
         """Remember a page that goes on."""
         status, data = answer
-        if status == 200 and isinstance(data, dict) and "cursor" in data and isinstance(operation.data, dict):
+        if status == 200 and isinstance(data, dict) and "cursor" in data:
             self._pages[operation.kind] = operation.data
 
     # Chance
@@ -204,11 +204,12 @@ class Stream:
             version = max(0, version + self._pick((-1, 1, 2)))
         return {"id": task_id, "version": version}
 
-    def _spoil(self, data: object) -> object:
+    def _spoil(self, data: Json) -> Json:
         """The same data with one field, at any depth, gone or of a wrong type."""
-        if not isinstance(data, dict) or not data or self._chance(0.02):
-            return self._pick(WRONG)
-        name = self._pick([key for key in data if key != "head"] or list(data))
+        names = [key for key in data if key != "head"]
+        if not names:
+            return data
+        name = self._pick(names)
         inner = data[name]
         if isinstance(inner, dict) and inner and self._chance(0.7):
             return data | {name: self._spoil(inner)}

@@ -47,7 +47,6 @@ def follow(oracle: Oracle, operation: Operation, cursors: dict[str, str]) -> tup
         oracle.tick(operation.now_ms)
     data = operation.data
     if operation.continues:
-        assert isinstance(data, dict)
         data = data | {"cursor": cursors.pop(operation.kind)}
     answer = oracle.request(operation.kind, data, operation.now_ms)
     if answer[0] == 200 and isinstance(answer[1], dict) and "cursor" in answer[1]:
@@ -83,10 +82,10 @@ def test_a_stream_reaches_every_kind_with_each_of_its_status_codes() -> None:
         coverage.add(operation, answer)
     assert coverage.missing() == []
     assert coverage.unexpected() == []
-    reasons = {(kind, status, reason) for kind, status, reason in coverage.reached}
+    reasons = {reason for _, _, reason in coverage.reached}
     for state in ("pending", "suspended", "halted", "fulfilled"):
-        for kind in ("task.release", "task.suspend", "task.fence", "task.fulfill"):
-            assert (kind, 409, f"a held task is needed, it is {state}") in reasons
+        assert f"a held task is needed, it is {state}" in reasons
+    assert {"another version", "awaited twice", "awaits itself", "no such awaited", "bad cursor", "bad cron"} <= reasons
 
 
 def test_the_same_seed_gives_the_same_stream() -> None:

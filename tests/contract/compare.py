@@ -1,0 +1,196 @@
+"""Compares a store with the oracle: one stream to both, every answer and now and then the whole state.
+
+A difference is shrunk to few operations before it is told, with the seed that repeats it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from .oracle import Answer, Oracle
+from .stream import START_MS, Coverage, Operation, Stream
+from .wire import Json
+
+SHRINK_RUNS_MAX = 400
+"""Repetitions spent on making a failing stream smaller."""
+
+
+class Subject(Protocol):
+    """What is compared: something that answers requests and was opened for debugging."""
+
+    async def request(self, kind: str, data: Json) -> Answer:
+        """A status and its data; at 400 and more the data is not compared."""
+        ...
+
+
+@dataclass(slots=True)
+class SetClock:
+    """The subject's clock: it shows what the stream says."""
+
+    now_ms: int = START_MS
+
+    def __call__(self) -> int:
+        return self.now_ms
+
+
+class Difference(AssertionError):
+    """The subject and the oracle disagree."""
+
+
+class Pair:
+    """The oracle and a subject, given the same operations."""
+
+    def __init__(self, oracle: Oracle, subject: Subject, clock: SetClock) -> None:
+        self._oracle = oracle
+        self._subject = subject
+        self._clock = clock
+        self._pages: dict[str, tuple[Json, Json]] = {}
+
+    async def reset(self, now_ms: int) -> None:
+        """Empty both."""
+        await self.step(Operation("debug.reset", {}, now_ms, sweeps=False))
+
+    async def step(self, operation: Operation) -> tuple[Answer, str | None]:
+        """Apply one operation to both: the oracle's answer, and in what the subject's differs."""
+        self._clock.now_ms = operation.now_ms
+        if operation.sweeps:
+            self._oracle.tick(operation.now_ms)
+            await self._subject.request("debug.tick", {"time": operation.now_ms})
+        none: tuple[Json, Json] = ({}, {})
+        ours, theirs = self._pages.pop(operation.kind, none) if operation.continues else none
+        expected = self._oracle.request(operation.kind, operation.data | ours, operation.now_ms)
+        actual = await self._subject.request(operation.kind, operation.data | theirs)
+        if _has_cursor(expected) and _has_cursor(actual):
+            self._pages[operation.kind] = (_cursor(expected), _cursor(actual))
+        told, found = comparable(expected), comparable(actual)
+        return expected, None if told == found else f"expected {_text(told)}\n     got {_text(found)}"
+
+    async def states(self) -> str | None:
+        """In what the subject's whole state differs from the oracle's."""
+        now = self._clock.now_ms
+        _, actual = await self._subject.request("debug.snap", {})
+        assert isinstance(actual, dict)
+        told, found = _state(self._oracle.snapshot(now), now), _state(actual, now)
+        lines = [
+            f"{part}: {sign} {key}"
+            for part in told
+            for sign, keys in (("missing", told[part] - found[part]), ("surplus", found[part] - told[part]))
+            for key in sorted(keys)
+        ]
+        return "\n".join(lines) or None
+
+
+async def compare(subject: Subject, clock: SetClock, seed: int, operations: int, every: int) -> Coverage:
+    """Run a stream; the whole state is compared every `every` operations. Raises Difference."""
+    oracle = Oracle()
+    pair, stream, coverage = Pair(oracle, subject, clock), Stream(seed, oracle), Coverage()
+    await pair.reset(START_MS)
+    segment: list[Operation] = []
+    for number in range(operations):
+        operation = stream.next()
+        segment = [] if operation.kind == "debug.reset" else [*segment, operation]
+        answer, difference = await pair.step(operation)
+        if difference is None and number % every == every - 1:
+            difference = await pair.states()
+        if difference is not None:
+            fewer, difference = await _shrink(subject, clock, segment, difference)
+            raise Difference(_story(seed, number, fewer, difference))
+        stream.heard(operation, answer)
+        coverage.add(operation, answer)
+    return coverage
+
+
+async def replay(subject: Subject, clock: SetClock, operations: Sequence[Operation]) -> str | None:
+    """Run operations from an empty store: the first difference in an answer, or in the state after each."""
+    pair = Pair(Oracle(), subject, clock)
+    await pair.reset(operations[0].now_ms if operations else START_MS)
+    for operation in operations:
+        _, difference = await pair.step(operation)
+        difference = difference or await pair.states()
+        if difference is not None:
+            return f"{_text(operation.kind)} at {operation.now_ms}: {difference}"
+    return None
+
+
+async def _shrink(
+    subject: Subject, clock: SetClock, segment: list[Operation], difference: str
+) -> tuple[list[Operation], str]:
+    """Leave out operations as long as some difference remains."""
+    size, runs = max(1, len(segment) // 2), 0
+    while size >= 1 and runs < SHRINK_RUNS_MAX:
+        start = 0
+        while start < len(segment) and runs < SHRINK_RUNS_MAX:
+            fewer = segment[:start] + segment[start + size :]
+            runs += 1
+            found = await replay(subject, clock, fewer)
+            if found is None:
+                start += size
+            else:
+                segment, difference = fewer, found
+        size //= 2
+    return segment, difference
+
+
+def comparable(answer: Answer) -> object:
+    """What of an answer is compared."""
+    status, data = answer
+    if status >= 400 or not isinstance(data, dict):
+        return status
+    kept: Json = {name: _plain(value) for name, value in data.items()}
+    if isinstance(kept.get("preload"), list):
+        kept["preload"] = sorted(kept["preload"], key=_text)
+    if "cursor" in kept:
+        kept["cursor"] = kept["cursor"] is not None
+    if isinstance(kept.get("action"), dict):
+        kept["action"]["head"] = kept["action"].get("head", {}).get("status")
+    return [status, {name: value for name, value in kept.items() if value is not False and value is not None}]
+
+
+def _plain(value: object) -> object:
+    """A record without what is absent: null fields, empty params, values and tags."""
+    if isinstance(value, dict):
+        return {name: _plain(inner) for name, inner in value.items() if inner is not None and inner != {}}
+    return [_plain(item) for item in value] if isinstance(value, list) else value
+
+
+def _state(snapshot: Json, now: int) -> dict[str, set[str]]:
+    """The parts of a snapshot as sets of JSON texts; deadlines that have come are shown as taken effect (5)."""
+    due = {p["id"] for p in snapshot["promises"] if p["state"] == "pending" and p["timeoutAt"] <= now}
+    promises = [_timed_out(record) if record["id"] in due else record for record in snapshot["promises"]]
+    tasks = [_fulfilled(record) if record["id"] in due else record for record in snapshot["tasks"]]
+    parts = {"promises": promises, "tasks": tasks}
+    parts |= {name: snapshot[name] for name in ("callbacks", "listeners")}
+    return {name: {_text(_plain(record)) for record in records} for name, records in parts.items()}
+
+
+def _timed_out(record: Json) -> Json:
+    timer = record["tags"].get("resonate:timer") == "true"
+    return record | {"state": "resolved" if timer else "rejected_timedout", "settledAt": record["timeoutAt"]}
+
+
+def _fulfilled(record: Json) -> Json:
+    return {"id": record["id"], "state": "fulfilled", "version": record["version"], "resumes": 0}
+
+
+def _has_cursor(answer: Answer) -> bool:
+    return bool(_cursor(answer))
+
+
+def _cursor(answer: Answer) -> Json:
+    data = answer[1]
+    return {"cursor": data["cursor"]} if isinstance(data, dict) and data.get("cursor") is not None else {}
+
+
+def _text(value: object) -> str:
+    return json.dumps(value, sort_keys=True)
+
+
+def _story(seed: int, number: int, operations: list[Operation], difference: str) -> str:
+    lines = [f"seed {seed}, operation {number}; these {len(operations)} operations differ from an empty store on:"]
+    for operation in operations:
+        marks = (" after a sweep" if operation.sweeps else "") + (" continued" if operation.continues else "")
+        lines.append(f"  {operation.now_ms - START_MS:+d} {operation.kind} {_text(operation.data)}{marks}")
+    return "\n".join([*lines, difference])

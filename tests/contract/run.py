@@ -1,0 +1,79 @@
+"""Compare the store with the oracle: `python -m tests.contract.run --seed N --operations M`.
+
+Exit code 1 on a difference, which is told with its seed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import random
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from durable.core.errors import StoreRefused
+from durable.store.store import Store
+
+from .compare import Difference, SetClock, compare
+from .oracle import Answer
+from .stream import Coverage
+from .wire import Json
+
+EVERY = 25
+"""Operations between two comparisons of the whole state."""
+
+
+class StoreSubject:
+    """A store, its refusals turned into answers."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    async def request(self, kind: str, data: Json) -> Answer:
+        try:
+            answer = await self._store.request(kind, data)
+        except StoreRefused as refusal:
+            return refusal.status, refusal.message
+        return answer.status, dict(answer.data)
+
+
+async def run(directory: Path, seed: int, operations: int, every: int = EVERY) -> Coverage:
+    """Run one stream on a new store in a directory. Raises Difference."""
+    clock = SetClock()
+    store = await Store.open(directory / "store.db", durability="process", clock=clock, debug=True)
+    try:
+        return await compare(StoreSubject(store), clock, seed, operations, every)
+    finally:
+        await store.close()
+
+
+def main() -> int:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="python -m tests.contract.run", description=__doc__)
+    parser.add_argument("--seed", type=int, default=None, help="default: a random one, printed")
+    parser.add_argument("--operations", type=int, default=20_000)
+    parser.add_argument("--every", type=int, default=EVERY, help="operations between comparisons of the whole state")
+    parser.add_argument("--reasons", action="store_true", help="print how often each answer was given")
+    options = parser.parse_args()
+    seed = options.seed if options.seed is not None else random.randrange(2**32)
+    print(f"seed {seed}", flush=True)
+    started = time.monotonic()
+    with tempfile.TemporaryDirectory() as directory:
+        try:
+            coverage = asyncio.run(run(Path(directory), seed, options.operations, options.every))
+        except Difference as difference:
+            print(difference, file=sys.stderr)
+            return 1
+    print(f"{options.operations} operations without a difference in {time.monotonic() - started:.1f} s")
+    if options.reasons:
+        for (kind, status, reason), count in sorted(coverage.reached.items()):
+            print(f"{count:8d}  {kind} {status} {reason}")
+    for kind, status in coverage.missing():
+        print(f"not reached: {kind} {status}", file=sys.stderr)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,67 @@
+"""The comparison itself: equal subjects pass, and a subject that breaks one rule is found and told with its seed."""
+
+from __future__ import annotations
+
+import pytest
+
+from .compare import Difference, SetClock, compare
+from .oracle import Answer, Oracle
+from .wire import Json
+
+SEED = 7
+
+
+class OracleSubject:
+    """The oracle in the place of the store."""
+
+    def __init__(self, clock: SetClock) -> None:
+        self.oracle = Oracle()
+        self.clock = clock
+
+    async def request(self, kind: str, data: Json) -> Answer:
+        return self.oracle.request(kind, data, self.clock())
+
+
+class Forgetful(OracleSubject):
+    """Releases without giving the task up: it answers rightly and holds a wrong state."""
+
+    async def request(self, kind: str, data: Json) -> Answer:
+        if kind == "task.release" and await self._held(data):
+            return 200, {}
+        return await super().request(kind, data)
+
+    async def _held(self, data: Json) -> bool:
+        beat = await super().request("task.get", {"id": data.get("id")})
+        task = beat[1]["task"] if isinstance(beat[1], dict) else {}
+        return (task.get("state"), task.get("version")) == ("acquired", data.get("version"))
+
+
+class Careless(OracleSubject):
+    """Does not look at versions when it acquires."""
+
+    async def request(self, kind: str, data: Json) -> Answer:
+        task = self.oracle.tasks.get(str(data.get("id")))
+        if kind == "task.acquire" and task is not None and isinstance(data.get("version"), int):
+            data = data | {"version": task.version}
+        return await super().request(kind, data)
+
+
+async def test_the_oracle_equals_itself() -> None:
+    clock = SetClock()
+    coverage = await compare(OracleSubject(clock), clock, SEED, 10_000, every=100)
+    assert coverage.missing() == []
+
+
+@pytest.mark.parametrize(
+    ("subject", "culprit", "part"),
+    [(Forgetful, "task.release", "tasks: missing"), (Careless, "task.acquire", "got [200")],
+)
+async def test_a_broken_rule_is_found_and_shrunk(subject: type[OracleSubject], culprit: str, part: str) -> None:
+    clock = SetClock()
+    with pytest.raises(Difference) as found:
+        await compare(subject(clock), clock, SEED, 5_000, every=25)
+    story = str(found.value)
+    assert story.startswith(f"seed {SEED}, operation ")
+    assert culprit in story
+    assert part in story
+    assert story.count("\n  +") <= 4

@@ -50,3 +50,27 @@ PROMPT_CHARS_MAX = 1_000
 
 STEP_THREADS_MAX = 64
 """Threads that run synchronous steps; more wait for a free one."""
+
+ID_CHARS_MAX = 2_000
+"""A promise, schedule or session id: the longest minted lineage, with room; it is a key in every index."""
+
+TAGS_BYTES_MAX = 64 * 2**10
+"""All tags of one promise as JSON: they are read with every record and are not the place for data."""
+
+DISPATCH_RETRY_MS = 5_000
+"""A dispatched task that nobody acquired is offered again after this."""
+
+NOTICE_POLL_S = 0.025
+"""How often a store looks for commits of other processes whose notification was lost (the look costs microseconds)."""
+
+LIVENESS_CHECK_S = 1.0
+"""How often the locks of other engines are tried while there are any."""
+
+BUSY_WAIT_S = 30.0
+"""How long a write waits for another process's transaction before it fails."""
+
+OUTBOX_KEEP_MS = 3_600_000
+"""A message for an address that nobody serves is dropped after this; the promise itself stays."""
+
+CHECKPOINTS_KEPT = 2
+"""Unlabelled checkpoints kept for each session: the newest, and one to go back to if it is damaged."""

@@ -1,0 +1,1 @@
+"""The store: promises in one SQLite file, shared by processes (specs/store.md). Its face is `durable.store.store.Store`."""

@@ -1,0 +1,126 @@
+"""The transitions that pull others along: a promise settles, a task becomes pending, an attempt ends (specs/store.md, S2-S6).
+
+One transaction holds the whole cascade: the promise; its task fulfilled and the callbacks it held dropped; awaiters
+resumed; listeners told; the next cell of its session made due.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from durable.store.attempts import Cause, after_attempt, lost_value
+from durable.store.records import PROMISE, dump, promise_record
+from durable.store.requests import EMPTY, Record, Value
+from durable.store.transaction import Tx
+
+type Settled = Literal["resolved", "rejected", "rejected_canceled", "rejected_timedout"]
+
+
+def settle(
+    tx: Tx, promise_id: str, state: Settled, value: Value = EMPTY, *, at: int | None = None, outcome: str | None = None
+) -> Record:
+    """Settle a pending promise and everything that follows. `at` is the settlement's time, now unless it is a deadline's."""
+    headers = None if value.headers is None else dump(value.headers)
+    row = tx.row(
+        "UPDATE promises SET state=?, value_headers=?, value_data=?, settled_at=?, outcome=?"
+        f" WHERE id=? AND state='pending' RETURNING {PROMISE}, external",
+        (state, headers, value.data, tx.now if at is None else at, outcome, promise_id),
+    )
+    assert row is not None, f"a terminal state never changes: {promise_id}"
+    record = promise_record(row)
+    if row[10]:
+        tx.effects.settled[promise_id] = record
+        _follow(tx, promise_id, record)
+    return record
+
+
+def _follow(tx: Tx, promise_id: str, record: Record) -> None:
+    task = tx.row("SELECT state, session, n FROM tasks WHERE id=?", (promise_id,))
+    if task is not None:
+        tx.execute(
+            "UPDATE tasks SET state='fulfilled', pid=NULL, ttl=NULL, lease_at=NULL, due=NULL, resumes=0, note=NULL WHERE id=?",
+            (promise_id,),
+        )
+        tx.execute("DELETE FROM callbacks WHERE awaiter=?", (promise_id,))
+        if task[1] is not None:
+            _close_cell(tx, task[1], task[2])
+    awaiters = tx.rows("DELETE FROM callbacks WHERE awaited=? RETURNING awaiter", (promise_id,))
+    for (awaiter,) in sorted(awaiters):
+        resume(tx, str(awaiter))
+    for (address,) in sorted(tx.rows("DELETE FROM listeners WHERE awaited=? RETURNING address", (promise_id,))):
+        tx.effects.unblocked.append((str(address), record))
+
+
+def resume(tx: Tx, awaiter: str) -> None:
+    """What `awaiter` waited for is there: a suspended task becomes pending, any other unfinished one counts it."""
+    row = tx.row("SELECT state FROM tasks WHERE id=?", (awaiter,))
+    if row is None or row[0] == "fulfilled":
+        return
+    tx.execute("UPDATE tasks SET resumes=resumes+1 WHERE id=?", (awaiter,))
+    if row[0] == "suspended":
+        make_pending(tx, awaiter)
+
+
+def make_pending(tx: Tx, task_id: str, *, delay_ms: int = 0) -> None:
+    """Let a task be acquired: due after the delay, or with no due time while another cell of its session is before it."""
+    row = tx.row("SELECT session, n, not_before, timer FROM tasks WHERE id=?", (task_id,))
+    assert row is not None, f"a task that is made pending exists: {task_id}"
+    due: int | None = max(tx.now + delay_ms, row[2])
+    if row[3] or (row[0] is not None and not is_head(tx, row[0], row[1])):
+        due = None
+    tx.execute(
+        "UPDATE tasks SET state='pending', pid=NULL, ttl=NULL, lease_at=NULL, due=? WHERE id=?",
+        (due, task_id),
+    )
+    announce(tx, task_id, due)
+
+
+def announce(tx: Tx, task_id: str, due: int | None) -> None:
+    """A pending task got a due time: offer it after this transaction's work, or wake up for it."""
+    if due is None:
+        return
+    if due <= tx.now:
+        tx.effects.ready.append(task_id)
+    else:
+        tx.wake_at(due)
+
+
+def is_head(tx: Tx, session: str, n: int) -> bool:
+    """Whether no unsettled cell of the session comes before n: only that one may run."""
+    row = tx.row("SELECT 1 FROM cells WHERE session=? AND settled=0 AND n<? LIMIT 1", (session, n))
+    return row is None
+
+
+def _close_cell(tx: Tx, session: str, n: int) -> None:
+    tx.execute("UPDATE cells SET settled=1 WHERE session=? AND n=?", (session, n))
+    tx.effects.sessions.add(session)
+    head = tx.row("SELECT promise FROM cells WHERE session=? AND settled=0 ORDER BY n LIMIT 1", (session,))
+    if head is None:
+        return
+    task = tx.row("SELECT not_before FROM tasks WHERE id=? AND state='pending' AND due IS NULL AND timer=0", (head[0],))
+    if task is not None:
+        due = max(tx.now, task[0])
+        tx.execute("UPDATE tasks SET due=? WHERE id=?", (due, head[0]))
+        announce(tx, head[0], due)
+
+
+def end_attempt(tx: Tx, task_id: str, cause: Cause, error: str | None) -> None:
+    """An acquired task's attempt ended without result: another after a delay, or the promise is settled as lost."""
+    row = tx.row("SELECT attempts_failed, attempts_died, progress, last_error FROM tasks WHERE id=?", (task_id,))
+    assert row is not None, f"an attempt belongs to a task: {task_id}"
+    attempts = after_attempt(row[0], row[1], progress=bool(row[2]), cause=cause)
+    last_error = error if error is not None else (str(row[3]) if row[3] is not None else "released without a reason")
+    tx.execute(
+        "UPDATE tasks SET attempts_failed=?, attempts_died=?, progress=0, last_error=? WHERE id=?",
+        (attempts.failed, attempts.died, last_error, task_id),
+    )
+    if attempts.lost:
+        value = Value(data=lost_value(task_id, attempts.failed + attempts.died, last_error))
+        settle(tx, task_id, "rejected", value, outcome="lost")
+    else:
+        make_pending(tx, task_id, delay_ms=attempts.delay_ms)
+
+
+def note_progress(tx: Tx, task_id: str) -> None:
+    """This attempt recorded something new, so it will not count."""
+    tx.execute("UPDATE tasks SET progress=1 WHERE id=? AND progress=0", (task_id,))

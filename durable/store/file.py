@@ -1,0 +1,137 @@
+"""The file: found or made, checked, migrated, its key beside it. Everything is 0600, directories 0700."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import sqlite3
+import tempfile
+from importlib import resources
+from pathlib import Path
+
+from durable.core.errors import StoreError, StoreNewer
+
+APPLICATION_ID = 0x44555241  # "DURA": tells our files from other SQLite databases
+_KEY_BYTES = 32
+_HINT = {
+    "unable to open": "check that the directory exists and that you may read and write there",
+    "readonly": "the file or its directory is read-only; copy it elsewhere or change its permissions",
+    "read-only": "the file or its directory is read-only; copy it elsewhere or change its permissions",
+    "not a database": "it was not written by durable-exec; choose another path",
+    "malformed": "it is damaged; run `durable doctor`, or restore a backup",
+    "full": "free some disk space; nothing was acknowledged that is not stored",
+    "locked": "another process holds it for too long; end that process or try again",
+    "disk I/O": "the disk reports an error; nothing was acknowledged that is not stored",
+}
+
+
+def explain(path: Path, error: sqlite3.Error) -> StoreError:
+    """SQLite's error as ours: what happened to which file, and what to do."""
+    text = str(error)
+    hint = next((hint for part, hint in _HINT.items() if part in text), "")
+    return StoreError(f"store {str(path)!r}: {text}" + (f"; {hint}" if hint else ""))
+
+
+def migrations() -> list[str]:
+    """The numbered scripts in order; script i brings the schema from version i to i + 1."""
+    directory = resources.files("durable.store") / "migrations"
+    names = sorted(each.name for each in directory.iterdir() if each.name.endswith(".sql"))
+    assert [int(name.removesuffix(".sql")) for name in names] == list(range(1, len(names) + 1))
+    return [(directory / name).read_text("utf-8") for name in names]
+
+
+def locate(path: str | Path, *, create: bool) -> Path:
+    """The absolute path of the store, with its parent directory and the file made where allowed and missing."""
+    if str(path) == ":memory:":
+        return Path(tempfile.mkdtemp(prefix="durable-")) / "state.db"
+    found = Path(path).expanduser().absolute()
+    if found.is_dir():
+        raise StoreError(
+            f"store {str(found)!r} is a directory; name a file in it, for instance {str(found / 'state.db')!r}"
+        )
+    if not create and not found.exists():
+        raise StoreError(f"there is no store at {str(found)!r}; `durable run` or `durable exec` makes one")
+    try:
+        found.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        os.close(os.open(found, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        Path(f"{found}.d").mkdir(mode=0o700, exist_ok=True)
+    except OSError as error:
+        raise StoreError(f"store {str(found)!r} cannot be opened for writing: {error.strerror}") from error
+    return found
+
+
+def load_key(path: Path) -> bytes:
+    """The key that authenticates checkpoints: 32 random bytes beside the store, made at first opening, whole or not at all."""
+    file = Path(f"{path}.key")
+    try:
+        if not file.exists():
+            draft = Path(f"{file}.{secrets.token_hex(8)}")
+            descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            with os.fdopen(descriptor, "wb") as stream:
+                stream.write(secrets.token_bytes(_KEY_BYTES))
+                stream.flush()
+                os.fsync(stream.fileno())
+            try:
+                os.link(draft, file)  # fails when another process was first: its key is the one
+            except FileExistsError:
+                pass
+            draft.unlink()
+        key = file.read_bytes()
+    except OSError as error:
+        raise StoreError(f"the store's key {str(file)!r} cannot be read: {error.strerror}") from error
+    if len(key) != _KEY_BYTES:
+        raise StoreError(f"the store's key {str(file)!r} is damaged: {len(key)} bytes, expected {_KEY_BYTES}")
+    return key
+
+
+def connect(path: Path) -> sqlite3.Connection:
+    """Open the file for the writer and bring its schema up to date. Raises sqlite3.Error and StoreError."""
+    connection = sqlite3.connect(
+        path, timeout=5.0, isolation_level=None, check_same_thread=False, cached_statements=512
+    )
+    try:
+        _claim(connection, path)
+        for pragma in (
+            "journal_mode=WAL",
+            "foreign_keys=OFF",
+            "cache_size=-65536",
+            "temp_store=MEMORY",
+            "wal_autocheckpoint=4000",
+        ):
+            connection.execute(f"PRAGMA {pragma}")
+        _migrate(connection, path)
+        connection.execute("PRAGMA busy_timeout=0")  # the writer has its own, shorter and jittered retry
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _claim(connection: sqlite3.Connection, path: Path) -> None:
+    application = connection.execute("PRAGMA application_id").fetchone()[0]
+    foreign = application != APPLICATION_ID and connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone()
+    if foreign:
+        raise StoreError(f"store {str(path)!r} is a database of another program; choose another path")
+
+
+def _migrate(connection: sqlite3.Connection, path: Path) -> None:
+    scripts = migrations()
+    version = connection.execute("PRAGMA user_version").fetchone()[0]
+    if version > len(scripts):
+        raise StoreNewer(
+            f"store {str(path)!r} has schema version {version}, this durable-exec knows up to {len(scripts)}; upgrade durable-exec"
+        )
+    if version == len(scripts):
+        return
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        version = connection.execute("PRAGMA user_version").fetchone()[0]  # another process may have been first
+        for script in scripts[version:]:
+            for statement in script.split(";\n"):
+                connection.execute(statement)
+        connection.execute(f"PRAGMA application_id={APPLICATION_ID}")
+        connection.execute(f"PRAGMA user_version={len(scripts)}")
+        connection.execute("COMMIT")
+    except BaseException:
+        connection.execute("ROLLBACK")
+        raise

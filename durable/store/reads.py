@@ -1,0 +1,310 @@
+"""Lists and searches for people and surfaces, on a connection of their own: they never delay the writer (specs/store.md, R1-R3).
+
+A reader sees the file as of the last commit. Deadlines are kept by whatever store has the file open, so a promise whose time has just
+passed may still read as pending here for a moment; the protocol's own requests never show that.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import aiosqlite
+import msgspec
+
+from durable.store.records import PROMISE, Row, promise_record
+from durable.store.requests import PromiseState, Record
+
+type State = Literal[
+    "pending", "running", "waiting", "interrupted", "completed", "failed", "lost", "cancelled", "timed_out"
+]
+"""An execution's state in the words of every surface.
+
+`pending`: no attempt yet. `running`: an engine holds it, or it is on its way from one attempt to the next. `waiting`: suspended until an
+answer, a timer or a child settles. `interrupted`: halted. The others are how its promise settled.
+"""
+
+_STATE = """CASE p.state
+    WHEN 'resolved' THEN 'completed'
+    WHEN 'rejected' THEN CASE WHEN p.outcome = 'lost' THEN 'lost' ELSE 'failed' END
+    WHEN 'rejected_canceled' THEN 'cancelled'
+    WHEN 'rejected_timedout' THEN 'timed_out'
+    ELSE CASE t.state WHEN 'suspended' THEN 'waiting' WHEN 'halted' THEN 'interrupted' WHEN 'acquired' THEN 'running'
+         ELSE CASE WHEN t.version = 0 THEN 'pending' ELSE 'running' END END
+    END"""
+_PROMISE = ",".join(f"p.{column}" for column in PROMISE.split(","))
+_EXECUTION = (
+    f"SELECT {_PROMISE}, {_STATE} AS word, t.function, t.session, t.n, t.version, t.attempts_failed, t.attempts_died,"
+    " t.last_error, t.note, t.pid, e.pid, t.created_at"
+    " FROM tasks t JOIN promises p ON p.id = t.id LEFT JOIN engines e ON e.engine = t.pid"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class PromiseRow:
+    """A promise. `param` and `value` are the decoded JSON, or None; times in milliseconds since the epoch."""
+
+    id: str
+    state: PromiseState
+    param: Any
+    value: Any
+    tags: dict[str, str]
+    timeout_at: int
+    created_at: int
+    settled_at: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class ExecutionRow:
+    """An execution: its promise, its task, and who runs it."""
+
+    id: str
+    """Without `exec:`."""
+    state: State
+    function: str
+    session: str | None
+    n: int | None
+    param: Any
+    value: Any
+    tags: dict[str, str]
+    created_at: int
+    settled_at: int | None
+    timeout_at: int
+    starts: int
+    """How often it was acquired."""
+    attempts: int
+    """Attempts without progress so far."""
+    last_error: str | None
+    note: str | None
+    engine: str | None
+    """Who holds it now."""
+    engine_pid: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class PromptRow:
+    """An open question. `execution` is without `exec:`."""
+
+    id: str
+    execution: str
+    param: Any
+    tags: dict[str, str]
+    created_at: int
+    timeout_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class OutputRow:
+    """A stretch of one stream; `offset` counts characters of both streams of its execution."""
+
+    offset: int
+    stream: Literal["stdout", "stderr"]
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class SessionRow:
+    """A session: its owner, its worker, how many executions it has had."""
+
+    name: str
+    owner: str | None
+    epoch: int
+    options: dict[str, Any]
+    worker_pid: int | None
+    closed: bool
+    executions: int
+    open_executions: int
+    created_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class EngineRow:
+    """An engine that joined and has not left; whether it lives is the store's `engine_alive`."""
+
+    engine: str
+    group: str
+    pid: int
+    functions: tuple[str, ...]
+    joined_at: int
+
+
+def decode_value(value: object) -> Any:
+    """What a Value's data says, where it is base64 of JSON as the SDK writes it; None when absent, the text itself otherwise."""
+    data = value.get("data") if isinstance(value, dict) else None
+    if not isinstance(data, str):
+        return None
+    try:
+        return msgspec.json.decode(base64.b64decode(data, validate=True))
+    except (binascii.Error, msgspec.MsgspecError, UnicodeDecodeError):
+        return data
+
+
+def promise_row(record: Record) -> PromiseRow:
+    """A protocol record as a row."""
+    known: Any = record
+    return PromiseRow(
+        known["id"],
+        known["state"],
+        decode_value(known["param"]),
+        decode_value(known["value"]),
+        known["tags"],
+        known["timeoutAt"],
+        known["createdAt"],
+        known.get("settledAt"),
+    )
+
+
+class Reads:
+    """The read side of one open store."""
+
+    def __init__(self, connection: aiosqlite.Connection) -> None:
+        self._connection = connection
+
+    @classmethod
+    async def open(cls, path: Path) -> Reads:
+        """Open a connection that cannot write."""
+        connection = await aiosqlite.connect(path, isolation_level=None, cached_statements=128)
+        await connection.execute("PRAGMA query_only=ON")
+        await connection.execute("PRAGMA busy_timeout=5000")
+        return cls(connection)
+
+    async def close(self) -> None:
+        """Close the connection and end its thread."""
+        await self._connection.close()
+
+    async def list_executions(
+        self,
+        *,
+        state: State | None = None,
+        session: str | None = None,
+        function: str | None = None,
+        limit: int = 100,
+        before: str | None = None,
+    ) -> list[ExecutionRow]:
+        """Executions, newest first. `before` is the id of the last one of the page before; `function` matches a whole
+        `where::name@version` or its name."""
+        where, parameters = ["t.id >= 'exec:' AND t.id < 'exec;' AND t.timer = 0"], list[object]()
+        if state is not None:
+            where.append("word = ?")
+            parameters.append(state)
+        if session is not None:
+            where.append("t.session = ?")
+            parameters.append(session)
+        if function is not None:
+            where.append(
+                "(t.function = ?1f OR t.function LIKE '%::' || ?1f || '@%')".replace("?1f", f"?{len(parameters) + 1}")
+            )
+            parameters.append(function)
+        if before is not None:
+            where.append(f"(t.created_at, t.id) < (SELECT created_at, id FROM tasks WHERE id = ?{len(parameters) + 1})")
+            parameters.append(f"exec:{before}")
+        sql = f"{_EXECUTION} WHERE {' AND '.join(where)} ORDER BY t.created_at DESC, t.id DESC LIMIT {int(limit)}"
+        return [_execution(row) for row in await self._rows(sql, parameters)]
+
+    async def get_execution(self, execution_id: str) -> ExecutionRow | None:
+        """One execution, or None. The id is without `exec:`."""
+        rows = await self._rows(f"{_EXECUTION} WHERE t.id = ?", [f"exec:{execution_id}"])
+        return _execution(rows[0]) if rows else None
+
+    async def get_promise(self, promise_id: str) -> PromiseRow | None:
+        """One promise by its full id, or None."""
+        rows = await self._rows(f"SELECT {PROMISE} FROM promises WHERE id = ?", [promise_id])
+        return promise_row(promise_record(rows[0])) if rows else None
+
+    async def children(self, execution_id: str, *, limit: int = 10_000) -> list[PromiseRow]:
+        """Everything under an execution, in order of id: steps, children and calls, theirs too."""
+        own = f"exec:{execution_id}"
+        rows = await self._rows(
+            f"SELECT {PROMISE} FROM promises WHERE (id > ? AND id < ?) OR (id > ? AND id < ?) ORDER BY id LIMIT ?",
+            [f"{own}.", f"{own}/", f"{own}:", f"{own};", limit],
+        )
+        return [promise_row(promise_record(row)) for row in rows]
+
+    async def prompts(self, *, execution: str | None = None) -> list[PromptRow]:
+        """Open questions to people, oldest first."""
+        rows = await self._rows(
+            f"SELECT {PROMISE} FROM promises WHERE capability = 'input' AND state = 'pending' ORDER BY created_at, id",
+            [],
+        )
+        found = [_prompt(row) for row in rows]
+        return [each for each in found if execution is None or each.execution == execution]
+
+    async def output(self, execution_id: str, from_offset: int = 0, *, limit: int = 10_000) -> list[OutputRow]:
+        """What an execution printed from that character on; the first chunk begins exactly there. At most `limit` chunks."""
+        rows = await self._rows(
+            "SELECT start, stream, text FROM output WHERE execution = ?1 AND start >= coalesce("
+            "(SELECT start FROM output WHERE execution = ?1 AND start <= ?2 ORDER BY start DESC LIMIT 1), 0) ORDER BY start LIMIT ?3",
+            [execution_id, from_offset, limit],
+        )
+        found = []
+        for start, stream, text in rows:
+            skip = max(0, from_offset - start)
+            if skip < len(text):
+                found.append(OutputRow(start + skip, stream, text[skip:]))
+        return found
+
+    async def sessions(self) -> list[SessionRow]:
+        """All sessions, by name."""
+        rows = await self._rows(
+            "SELECT name, owner, epoch, options, worker_pid, closed, next_n - 1,"
+            " (SELECT count(*) FROM cells c WHERE c.session = name AND c.settled = 0), created_at FROM sessions ORDER BY name",
+            [],
+        )
+        return [
+            SessionRow(
+                name=row[0],
+                owner=row[1],
+                epoch=row[2],
+                options=msgspec.json.decode(row[3]) if row[3] else {},
+                worker_pid=row[4],
+                closed=bool(row[5]),
+                executions=row[6],
+                open_executions=row[7],
+                created_at=row[8],
+            )
+            for row in rows
+        ]
+
+    async def engines(self) -> list[EngineRow]:
+        """Engines that joined, oldest first."""
+        rows = await self._rows(
+            "SELECT engine, grp, pid, functions, joined_at FROM engines ORDER BY joined_at, engine", []
+        )
+        return [EngineRow(row[0], row[1], row[2], tuple(msgspec.json.decode(row[3])), row[4]) for row in rows]
+
+    async def _rows(self, sql: str, parameters: Sequence[object]) -> list[Row]:
+        return [tuple(row) for row in await self._connection.execute_fetchall(sql, parameters)]
+
+
+def _execution(row: Row) -> ExecutionRow:
+    promise = promise_row(promise_record(row))
+    word, function, session, n, version, failed, died, last_error, note, engine, engine_pid, created_at = row[10:]
+    return ExecutionRow(
+        id=promise.id.removeprefix("exec:"),
+        state=word,
+        function=function,
+        session=session,
+        n=n,
+        param=promise.param,
+        value=promise.value,
+        tags=promise.tags,
+        created_at=created_at,
+        settled_at=promise.settled_at,
+        timeout_at=promise.timeout_at,
+        starts=version,
+        attempts=failed + died,
+        last_error=last_error,
+        note=note,
+        engine=engine,
+        engine_pid=engine_pid,
+    )
+
+
+def _prompt(row: Row) -> PromptRow:
+    promise = promise_row(promise_record(row))
+    execution = promise.id.removeprefix("exec:").partition(":")[0]
+    return PromptRow(promise.id, execution, promise.param, promise.tags, promise.created_at, promise.timeout_at)

@@ -1,0 +1,186 @@
+"""Sessions: one owner, an epoch that fences its writes, a place in line for each cell (specs/store.md, S9)."""
+
+from __future__ import annotations
+
+import msgspec
+
+from durable.store.cascade import note_progress
+from durable.store.promises import add_callback, create_promise, next_n
+from durable.store.records import PROMISE, Row, dump, promise_record
+from durable.store.requests import (
+    Answer,
+    CallCreate,
+    CallList,
+    CellSubmit,
+    PromiseCreate,
+    Record,
+    Refused,
+    Session,
+    SessionAt,
+    SessionOpen,
+    SessionTake,
+    SessionWorker,
+)
+from durable.store.transaction import Tx
+
+_COLUMNS = "name, owner, epoch, options, worker_pid, worker_start, closed, next_n"
+_options = msgspec.json.Decoder(dict[str, object])
+
+
+def _find(tx: Tx, session: str) -> Row:
+    row = tx.row(f"SELECT {_COLUMNS} FROM sessions WHERE name=?", (session,))
+    if row is None:
+        raise Refused(404, f"session {session!r} does not exist")
+    return row
+
+
+def _worker(row: Row) -> Record | None:
+    return None if row[4] is None else {"pid": row[4], "start": row[5]}
+
+
+def _record(row: Row, *, created: bool) -> Answer:
+    return Answer(
+        200,
+        {
+            "session": row[0],
+            "owner": row[1],
+            "epoch": row[2],
+            "created": created,
+            "options": _options.decode(row[3]) if row[3] else {},
+            "worker": _worker(row),
+            "closed": bool(row[6]),
+            "next_n": row[7],
+        },
+    )
+
+
+def require_epoch(tx: Tx, session: str, epoch: int) -> Row:
+    """Fence: the session still has the owner of that epoch."""
+    row = _find(tx, session)
+    if row[2] != epoch:
+        raise Refused(409, f"session {session!r} moved: its epoch is {row[2]}, not {epoch}")
+    return row
+
+
+def open_(tx: Tx, request: SessionOpen) -> Answer:
+    """Make it when missing, closed, or only named so far; take it when an engine asks and nobody alive has it."""
+    row = tx.row(f"SELECT {_COLUMNS} FROM sessions WHERE name=?", (request.session,))
+    created = row is None or bool(row[6]) or row[3] == ""
+    if created:
+        tx.execute(
+            "INSERT INTO sessions (name, epoch, options, next_n, created_at) VALUES (?1,0,?2,1,?3)"
+            " ON CONFLICT (name) DO UPDATE SET options=?2, epoch=epoch+closed, closed=0, created_at=?3",
+            (request.session, dump(request.options), tx.now),
+        )
+    row = _find(tx, request.session)
+    owner = row[1]
+    if request.engine is not None and owner != request.engine and (owner is None or not tx.liveness.alive(owner)):
+        _own(tx, request.session, request.engine)
+    return _record(_find(tx, request.session), created=created)
+
+
+def _own(tx: Tx, session: str, engine: str) -> None:
+    tx.execute("UPDATE sessions SET owner=?, epoch=epoch+1 WHERE name=?", (engine, session))
+    tx.effects.sessions.add(session)
+
+
+def take(tx: Tx, request: SessionTake) -> Answer:
+    """Become the owner. The old worker stays on record until the new one is, so that a second taker still finds it."""
+    row = _find(tx, request.session)
+    owner = row[1]
+    if owner != request.engine:
+        if owner is not None and tx.liveness.alive(owner):
+            raise Refused(409, f"session {request.session!r} is owned by {owner}, which is alive")
+        _own(tx, request.session, request.engine)
+    epoch = _find(tx, request.session)[2]
+    return Answer(200, {"epoch": epoch, "previous_worker": _worker(row)})
+
+
+def worker(tx: Tx, request: SessionWorker) -> Answer:
+    """Record the process that holds the namespace, so that whoever takes over can end it."""
+    require_epoch(tx, request.session, request.epoch)
+    tx.execute(
+        "UPDATE sessions SET worker_pid=?, worker_start=? WHERE name=?", (request.pid, request.start, request.session)
+    )
+    return Answer(200, {})
+
+
+def give(tx: Tx, request: SessionAt) -> Answer:
+    """Give it up: no owner, no worker."""
+    require_epoch(tx, request.session, request.epoch)
+    tx.execute("UPDATE sessions SET owner=NULL, worker_pid=NULL, worker_start=NULL WHERE name=?", (request.session,))
+    tx.effects.sessions.add(request.session)
+    tx.effects.rescan = tx.effects.peers = True
+    return Answer(200, {})
+
+
+def close(tx: Tx, request: Session) -> Answer:
+    """End it. Its number of executions stays, so that a later session of that name never reuses an id."""
+    _find(tx, request.session)
+    tx.execute(
+        "UPDATE sessions SET closed=1, owner=NULL, epoch=epoch+1, worker_pid=NULL, worker_start=NULL WHERE name=?",
+        (request.session,),
+    )
+    tx.effects.sessions.add(request.session)
+    return Answer(200, {})
+
+
+def get(tx: Tx, request: Session) -> Answer:
+    return _record(_find(tx, request.session), created=False)
+
+
+def submit(tx: Tx, request: CellSubmit) -> Answer:
+    """Append an execution to the session: its number, its promise and its task in one."""
+    tags = request.promise.tags or {}
+    if "resonate:target" not in tags:
+        raise Refused(400, "a cell needs a resonate:target")
+    row = tx.row("SELECT closed, next_n FROM sessions WHERE name=?", (request.session,))
+    if row is not None and row[0]:
+        raise Refused(409, f"session {request.session!r} is closed; open it again first")
+    n: int = 1 if row is None else row[1]
+    while tx.row("SELECT 1 FROM promises WHERE id=?", (f"exec:{request.session}@{n}",)) is not None:
+        n = next_n(tx, request.session) + 1  # somebody made a promise of that id by hand
+    promise_id = f"exec:{request.session}@{n}"
+    own = {
+        "resonate:origin": "exec",
+        "resonate:branch": promise_id,
+        "resonate:parent": promise_id,
+        "resonate:scope": "global",
+    }
+    record, created = create_promise(
+        tx,
+        PromiseCreate(
+            id=promise_id,
+            timeout_at=request.promise.timeout_at,
+            param=request.promise.param,
+            tags={**own, **tags, "durable:session": request.session},
+        ),
+    )
+    assert created
+    return Answer(200, {"promise": record, "n": n, "id": promise_id})
+
+
+def create_call(tx: Tx, request: CallCreate) -> Answer:
+    """Record a call of the running execution and let its answer wake it."""
+    require_epoch(tx, request.session, request.epoch)
+    task = tx.row("SELECT state FROM tasks WHERE id=?", (request.awaiter,))
+    if task is None:
+        raise Refused(422, f"the execution {request.awaiter!r} does not exist")
+    if task[0] == "fulfilled":
+        raise Refused(409, f"the execution {request.awaiter!r} is over")
+    record, created = create_promise(tx, request.promise)
+    if created:
+        note_progress(tx, request.awaiter)
+    if record["state"] == "pending":
+        add_callback(tx, request.promise.id, request.awaiter)
+    return Answer(200, {"promise": record, "created": created})
+
+
+def list_calls(tx: Tx, request: CallList) -> Answer:
+    """Everything under an execution: its calls (`:`), its steps and children (`.`), in order of id."""
+    own = request.execution
+    rows = tx.rows(
+        f"SELECT {PROMISE} FROM promises WHERE (id > ? AND id < ?) OR (id > ? AND id < ?) ORDER BY id LIMIT ?",
+        (f"{own}.", f"{own}/", f"{own}:", f"{own};", request.limit),
+    )
+    return Answer(200, {"promises": [promise_record(row) for row in rows]})

@@ -1,0 +1,255 @@
+"""The store's face: open a file, send requests, wait for promises, connect engines, read (specs/store.md)."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import sqlite3
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from durable.core.clock import Clock, now_ms
+from durable.core.errors import EngineClosed, StoreError, StoreRefused
+from durable.core.events import BackgroundFailed, Observer, PeerDead, log_event
+from durable.store import file
+from durable.store.dispatch import collect_mail
+from durable.store.kinds import KINDS
+from durable.store.liveness import Liveness
+from durable.store.network import SqliteConnection
+from durable.store.notify import Peers
+from durable.store.reads import PromiseRow, Reads, promise_row
+from durable.store.requests import Answer, Nothing, Record, Refused
+from durable.store.transaction import Effects, End, Tx
+from durable.store.writer import Durability, Job, Writer
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What a commit changed, coarsely. A foreign one says only that another process committed something."""
+
+    foreign: bool
+    settled: frozenset[str] = frozenset()
+    """External promises settled, by id."""
+    output: frozenset[str] = frozenset()
+    """Execution ids (without `exec:`) that printed, or whose output was cut."""
+    sessions: frozenset[str] = frozenset()
+    """Sessions whose owner, cells or checkpoints changed."""
+
+
+class Store:
+    """One SQLite file, open. Made by `open`; bound to the running loop; closed by `close`."""
+
+    path: Path
+    directory: Path
+    key: bytes
+    reads: Reads
+
+    def __init__(self, path: Path, *, private: bool, clock: Clock, observer: Observer) -> None:
+        self.path = path
+        self.directory = Path(f"{path}.d")
+        self._private = private
+        self._clock = clock
+        self._observe = observer
+        self._loop = asyncio.get_running_loop()
+        self._closing: asyncio.Task[None] | None = None
+        self._futures: dict[Job, asyncio.Future[Answer]] = {}
+        self._waiters: dict[str, set[asyncio.Future[PromiseRow]]] = {}
+        self._watchers: list[Callable[[Change], None]] = []
+
+    @classmethod
+    async def open(
+        cls,
+        path: str | Path,
+        *,
+        durability: Durability = "power",
+        clock: Clock = now_ms,
+        create: bool = True,
+        debug: bool = False,
+        observer: Observer = log_event,
+    ) -> Store:
+        """Open, or make, the store at `path` (`:memory:` is a private temporary file).
+
+        `durability` says what an acknowledged write survives: the end of this process, or a power cut as well. Raises StoreError with
+        what is wrong and what to do, StoreNewer for a file of a later version.
+        """
+        located = await asyncio.to_thread(file.locate, path, create=create)
+        self = cls(located, private=str(path) == ":memory:", clock=clock, observer=observer)
+        try:
+            await asyncio.to_thread(self._open_files)
+            self.reads = await Reads.open(located)
+        except sqlite3.Error as error:
+            raise file.explain(located, error) from error
+        self._writer = Writer(
+            self._connection,
+            clock=clock,
+            durability=durability,
+            deliver=self._deliver,
+            liveness=self._liveness,
+            peers=self._peers,
+            awaited=lambda: list(self._waiters),
+            debug=debug,
+        )
+        self._writer.start()
+        self._loop.add_reader(self._peers.fileno(), self._noticed)
+        return self
+
+    def _open_files(self) -> None:
+        self.directory.mkdir(mode=0o700, exist_ok=True)
+        self._connection = file.connect(self.path)
+        self.key = file.load_key(self.path)
+        self._liveness = Liveness(self.directory)
+        self._peers = Peers(self.directory)
+
+    async def request(self, kind: str, data: Mapping[str, object]) -> Answer:
+        """Send a request and wait for its commit. Raises StoreRefused (status 400 or more), StoreError, EngineClosed."""
+        return await self.post(kind, data)
+
+    def post(self, kind: str, data: Mapping[str, object]) -> asyncio.Future[Answer]:
+        """Enqueue a request now: requests commit in the order of these calls, those that wait together in one transaction."""
+        known = KINDS.get(kind)
+        try:
+            if known is None:
+                raise msgspec.ValidationError(f"unknown kind {kind!r}")
+            request = msgspec.convert(data, known.request)
+        except msgspec.ValidationError as error:
+            future: asyncio.Future[Answer] = self._loop.create_future()
+            future.set_exception(StoreRefused(kind, 400, str(error)))
+            return future
+        return self.enqueue(kind, request)
+
+    def enqueue(self, kind: str, request: msgspec.Struct) -> asyncio.Future[Answer]:
+        """`post` for a request that is already in the kind's own struct."""
+        future: asyncio.Future[Answer] = self._loop.create_future()
+        if self._closing is not None:
+            future.set_exception(EngineClosed(f"store {str(self.path)!r} is closed"))
+            return future
+        known = KINDS[kind]
+        job = Job(known.operation, request, known.internal(request), kind)
+        self._futures[job] = future
+        self._writer.submit(job)
+        return future
+
+    def connect(self, engine_id: str, group: str) -> SqliteConnection:
+        """A connection for the SDK: its `Network` and its `Source` in one."""
+        return SqliteConnection(self, engine_id, group)
+
+    def attach(self, end: End) -> None:
+        """Let messages flow to a connection."""
+        self._writer.ends = {**self._writer.ends, end.engine: end}
+        self._submit_quietly(_offer_again)
+
+    def detach(self, end: End) -> None:
+        """Let no more messages flow to a connection."""
+        self._writer.ends = {name: each for name, each in self._writer.ends.items() if each is not end}
+
+    def _submit_quietly(self, operation: Callable[[Tx, Nothing], Answer]) -> None:
+        if self._closing is None:
+            self._writer.submit(Job(operation, Nothing(), True, ""))
+
+    def engine_alive(self, engine: str) -> bool:
+        """Whether that engine's process lives and has not left."""
+        return self._liveness.alive(engine)
+
+    async def settled(self, promise_id: str) -> PromiseRow:
+        """Wait until the promise is settled, by anyone in any process. StoreRefused 404 when there is none, EngineClosed on close."""
+        future: asyncio.Future[PromiseRow] = self._loop.create_future()
+        # Registered before it is read: whatever settles it after the read finds the waiter.
+        self._waiters.setdefault(promise_id, set()).add(future)
+        try:
+            record = (await self.request("promise.get", {"id": promise_id})).data["promise"]
+            row = promise_row(_as_record(record))
+            return row if row.state != "pending" else await future
+        finally:
+            waiting = self._waiters.get(promise_id, set())
+            waiting.discard(future)
+            if not waiting:
+                self._waiters.pop(promise_id, None)
+
+    def watch(self, callback: Callable[[Change], None]) -> Callable[[], None]:
+        """Call back on the loop after commits that changed something; the answer ends it."""
+        self._watchers.append(callback)
+        return lambda: self._watchers.remove(callback) if callback in self._watchers else None
+
+    async def close(self) -> None:
+        """Commit what is queued, answer it, then fail later requests and waiters with EngineClosed. Idempotent."""
+        if self._closing is None:
+            self._closing = asyncio.ensure_future(self._close())
+        await asyncio.shield(self._closing)
+
+    async def _close(self) -> None:
+        self._loop.remove_reader(self._peers.fileno())
+        self._writer.stop()
+        await asyncio.to_thread(self._writer.join)
+        await asyncio.sleep(0)  # the last answers were scheduled on this loop before the thread ended
+        await self.reads.close()
+        self._liveness.release_all()
+        self._peers.close()
+        for waiting in self._waiters.values():
+            for future in waiting:
+                if not future.done():
+                    future.set_exception(EngineClosed(f"store {str(self.path)!r} is closed"))
+        if self._private:
+            await asyncio.to_thread(shutil.rmtree, self.path.parent, ignore_errors=True)
+
+    def _noticed(self) -> None:
+        if self._peers.read():
+            self._writer.wake()
+
+    def _deliver(self, jobs: list[Job], effects: Effects, foreign: bool) -> None:
+        """From the writer's thread to the loop: once for each commit."""
+        try:
+            self._loop.call_soon_threadsafe(self._committed, jobs, effects, foreign)
+        except RuntimeError:
+            pass  # the loop ended without closing the store; what is committed stays committed
+
+    def _committed(self, jobs: list[Job], effects: Effects, foreign: bool) -> None:
+        for job in jobs:
+            future = self._futures.pop(job, None)
+            if future is not None and not future.done():
+                self._resolve(future, job)
+        for promise_id, record in effects.settled.items():
+            for waiter in self._waiters.get(promise_id, ()):
+                if not waiter.done():
+                    waiter.set_result(promise_row(record))
+        for end, message in effects.pushes:
+            self._contained("push", end.push, message)
+        for engine, tasks in effects.dead:
+            self._observe(PeerDead(engine, tasks))
+        if self._watchers and (foreign or effects.changed()):
+            change = Change(foreign, frozenset(effects.settled), frozenset(effects.output), frozenset(effects.sessions))
+            for watcher in list(self._watchers):
+                self._contained("watch", watcher, change)
+
+    def _resolve(self, future: asyncio.Future[Answer], job: Job) -> None:
+        match job.outcome:
+            case Answer() as answer:
+                future.set_result(answer)
+            case Refused() as refused:
+                future.set_exception(StoreRefused(job.kind, refused.status, refused.message))
+            case sqlite3.Error() as error:
+                future.set_exception(file.explain(self.path, error))
+            case error:
+                failure = StoreError(f"{job.kind} failed inside the store: {error!r}")
+                failure.__cause__ = error
+                future.set_exception(failure)
+
+    def _contained[T](self, what: str, callback: Callable[[T], None], argument: T) -> None:
+        try:
+            callback(argument)
+        except Exception as error:
+            self._observe(BackgroundFailed(what, repr(error)))
+
+
+def _offer_again(tx: Tx, _request: Nothing) -> Answer:
+    """Work and mail may have waited for this connection."""
+    tx.effects.rescan = True
+    collect_mail(tx)
+    return Answer(200, {})
+
+
+def _as_record(value: object) -> Record:
+    assert isinstance(value, dict)
+    return value

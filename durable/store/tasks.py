@@ -1,0 +1,256 @@
+"""Tasks: the right to run a promise's code, as a lease fenced by a version (specs/store.md, S4-S6). Only acquire bumps it."""
+
+from __future__ import annotations
+
+from durable.store.cascade import end_attempt, is_head, make_pending, note_progress, settle
+from durable.store.promises import (
+    add_callback,
+    check_create,
+    check_value,
+    create_promise,
+    find,
+    origin_of,
+    settle_promise,
+)
+from durable.store.records import PROMISE, TASK, Row, load_tags, promise_record, task_record
+from durable.store.requests import (
+    EMPTY,
+    ActionCreate,
+    Answer,
+    ById,
+    Record,
+    Refused,
+    TaskAcquire,
+    TaskAt,
+    TaskCreate,
+    TaskFail,
+    TaskFence,
+    TaskFulfill,
+    TaskHalt,
+    TaskHeartbeat,
+    TaskSearch,
+    TaskSuspend,
+)
+from durable.store.transaction import Tx
+
+_SEARCH_DEFAULT = 100
+
+
+def _find(tx: Tx, task_id: str) -> Row:
+    row = tx.row(f"SELECT {TASK}, session, n FROM tasks WHERE id=?", (task_id,))
+    if row is None:
+        raise Refused(404, f"task {task_id!r} does not exist")
+    return row
+
+
+def _held(tx: Tx, task_id: str, version: int) -> Row:
+    """The task, if it is acquired in that version: the fence of every write of a running execution."""
+    row = _find(tx, task_id)
+    if row[1] != "acquired" or row[2] != version:
+        raise Refused(409, f"task {task_id!r} is {row[1]} in version {row[2]}, not acquired in version {version}")
+    return row
+
+
+def preload(tx: Tx, task_id: str) -> list[Record]:
+    """The other promises of the task's branch, so that a replay need not ask for each."""
+    row = tx.row("SELECT branch FROM promises WHERE id=?", (task_id,))
+    assert row is not None
+    branch = row[0] if row[0] is not None else task_id
+    rows = tx.rows(f"SELECT {PROMISE} FROM promises WHERE branch=? AND id<>? ORDER BY id", (branch, task_id))
+    if branch != task_id:
+        own = tx.row(f"SELECT {PROMISE} FROM promises WHERE id=? AND branch IS NULL", (branch,))
+        if own is not None and load_tags(own[6]).get("resonate:branch") == branch:
+            rows = sorted([*rows, own], key=lambda each: each[0])
+    return [promise_record(each) for each in rows]
+
+
+def _acquired(tx: Tx, task_id: str, pid: str, ttl: int) -> Answer:
+    lease_at = min(tx.now + ttl, 2**63 - 1)
+    task = tx.row(
+        "UPDATE tasks SET state='acquired', version=version+1, pid=?, ttl=?, lease_at=?, due=NULL, resumes=0, progress=0"
+        f" WHERE id=? RETURNING {TASK}",
+        (pid, ttl, lease_at, task_id),
+    )
+    assert task is not None
+    tx.wake_at(lease_at)
+    return Answer(200, {"task": task_record(task), "promise": find(tx, task_id), "preload": preload(tx, task_id)})
+
+
+def _require_head(tx: Tx, row: Row) -> None:
+    if row[6] is not None and not is_head(tx, row[6], row[7]):
+        raise Refused(409, f"task {row[0]!r} has an unfinished execution of session {row[6]!r} before it")
+
+
+def get(tx: Tx, request: ById) -> Answer:
+    return Answer(200, {"task": task_record(_find(tx, request.id))})
+
+
+def create(tx: Tx, request: TaskCreate) -> Answer:
+    """Create a promise and acquire its task in one; an existing pending task is acquired."""
+    action = request.action.data
+    tags = action.tags or {}
+    if "resonate:target" not in tags:
+        raise Refused(400, "task.create needs a resonate:target")
+    if "resonate:delay" in tags:
+        raise Refused(400, "task.create cannot be delayed")
+    check_create(action, tags)
+    existing = tx.row("SELECT 1 FROM promises WHERE id=?", (action.id,))
+    if existing is None:
+        _require_free_session(tx, tags.get("durable:session"))
+        record, _ = create_promise(tx, action)
+        if record["state"] == "pending":
+            tx.effects.ready = [each for each in tx.effects.ready if each != action.id]
+            return _acquired(tx, action.id, request.pid, request.ttl)
+    task = tx.row(f"SELECT {TASK}, session, n FROM tasks WHERE id=?", (action.id,))
+    if task is None:
+        raise Refused(422, f"promise {action.id!r} exists and has no task")
+    if task[1] == "pending":
+        _require_head(tx, task)
+        return _acquired(tx, action.id, request.pid, request.ttl)
+    if task[1] != "fulfilled":
+        raise Refused(409, f"task {action.id!r} is {task[1]}")
+    return Answer(200, {"task": task_record(task), "promise": find(tx, action.id), "preload": preload(tx, action.id)})
+
+
+def _require_free_session(tx: Tx, session: str | None) -> None:
+    if session is not None and not is_head(tx, session, 2**63 - 1):
+        raise Refused(409, f"session {session!r} has unfinished executions")
+
+
+def acquire(tx: Tx, request: TaskAcquire) -> Answer:
+    row = _find(tx, request.id)
+    if row[1] != "pending" or row[2] != request.version:
+        raise Refused(
+            409, f"task {request.id!r} is {row[1]} in version {row[2]}, not pending in version {request.version}"
+        )
+    _require_head(tx, row)
+    return _acquired(tx, request.id, request.pid, request.ttl)
+
+
+def release(tx: Tx, request: TaskAt) -> Answer:
+    """Give the lease back without a result: the attempt counts unless it made progress."""
+    _held(tx, request.id, request.version)
+    end_attempt(tx, request.id, "failed", None)
+    return Answer(200, {})
+
+
+def fail(tx: Tx, request: TaskFail) -> Answer:
+    """Release, saying why: the last reason is what `lost` will show."""
+    _held(tx, request.id, request.version)
+    end_attempt(tx, request.id, request.cause, request.error)
+    return Answer(200, {})
+
+
+def suspend(tx: Tx, request: TaskSuspend) -> Answer:
+    """Wait, holding nothing, until any awaited promise settles; 300 and the preload if one has."""
+    awaited = [action.data.awaited for action in request.actions]
+    if not awaited:
+        raise Refused(400, "task.suspend needs something to wait for")
+    for action in request.actions:
+        if action.data.awaiter != request.id:
+            raise Refused(400, f"the awaiter {action.data.awaiter!r} is not the task {request.id!r}")
+        if action.data.awaited == request.id:
+            raise Refused(400, "a task cannot await itself")
+        if origin_of(action.data.awaited) != origin_of(request.id):
+            raise Refused(400, "awaited and awaiter have different origins")
+    if len(set(awaited)) != len(awaited):
+        raise Refused(400, "a promise is awaited twice")
+    _held(tx, request.id, request.version)
+    settled = False
+    for promise_id in awaited:
+        row = tx.row("SELECT state, external FROM promises WHERE id=?", (promise_id,))
+        if row is None or not row[1]:
+            raise Refused(422, f"promise {promise_id!r} does not exist or is not external")
+        settled = settled or row[0] != "pending"
+    if settled:
+        return Answer(300, {"preload": preload(tx, request.id)})
+    for promise_id in awaited:
+        add_callback(tx, promise_id, request.id)
+    tx.execute(
+        "UPDATE tasks SET state='suspended', pid=NULL, ttl=NULL, lease_at=NULL, resumes=0,"
+        " attempts_failed=0, attempts_died=0, last_error=NULL WHERE id=?",
+        (request.id,),
+    )
+    return Answer(200, {})
+
+
+def fulfill(tx: Tx, request: TaskFulfill) -> Answer:
+    """Settle the task's own promise, fenced."""
+    action = request.action.data
+    if action.id != request.id:
+        raise Refused(400, f"task {request.id!r} can only settle its own promise, not {action.id!r}")
+    check_value(action.value)
+    _held(tx, request.id, request.version)
+    return Answer(200, {"promise": settle(tx, request.id, action.state, action.value or EMPTY)})
+
+
+def fence(tx: Tx, request: TaskFence) -> Answer:
+    """Create or settle another promise on behalf of a running execution. The preload stays empty: with each it would be quadratic."""
+    action = request.action
+    if action.data.id == request.id:
+        raise Refused(400, "a fenced action is about another promise than the task's own")
+    if isinstance(action, ActionCreate):
+        check_create(action.data, action.data.tags or {})
+        _held(tx, request.id, request.version)
+        record, changed = create_promise(tx, action.data)
+        kind = "promise.create"
+    else:
+        check_value(action.data.value)
+        _held(tx, request.id, request.version)
+        record, changed = settle_promise(tx, action.data)
+        kind = "promise.settle"
+    if changed:
+        note_progress(tx, request.id)
+    head: Record = {"status": 200}
+    if action.head is not None and action.head.corr_id is not None:
+        head["corrId"] = action.head.corr_id
+    return Answer(200, {"action": {"kind": kind, "head": head, "data": {"promise": record}}, "preload": []})
+
+
+def heartbeat(tx: Tx, request: TaskHeartbeat) -> Answer:
+    """Renew leases; a task that is not held by that pid in that version is skipped."""
+    if len({origin_of(task.id) for task in request.tasks}) > 1:
+        raise Refused(400, "the tasks of one heartbeat have different origins")
+    for task in request.tasks:
+        tx.execute(
+            "UPDATE tasks SET lease_at=min(?1+ttl, 9223372036854775807) WHERE id=?2 AND state='acquired' AND version=?3 AND pid=?4",
+            (tx.now, task.id, task.version, request.pid),
+        )
+    return Answer(200, {})
+
+
+def halt(tx: Tx, request: TaskHalt) -> Answer:
+    """Keep a task from running until it is continued; a running attempt loses its lease."""
+    row = _find(tx, request.id)
+    if row[1] == "fulfilled":
+        raise Refused(409, f"task {request.id!r} is fulfilled")
+    tx.execute(
+        "UPDATE tasks SET state='halted', pid=NULL, ttl=NULL, lease_at=NULL, due=NULL, note=coalesce(?, note) WHERE id=?",
+        (request.note, request.id),
+    )
+    return Answer(200, {})
+
+
+def resume(tx: Tx, request: ById) -> Answer:
+    """Let a halted task go on, with a clean record of attempts."""
+    row = _find(tx, request.id)
+    if row[1] != "halted":
+        raise Refused(409, f"task {request.id!r} is {row[1]}, not halted")
+    tx.execute(
+        "UPDATE tasks SET note=NULL, attempts_failed=0, attempts_died=0, last_error=NULL WHERE id=?", (request.id,)
+    )
+    make_pending(tx, request.id)
+    return Answer(200, {})
+
+
+def search(tx: Tx, request: TaskSearch) -> Answer:
+    """A page in order of id; `cursor` is there iff there is more."""
+    limit = request.limit or _SEARCH_DEFAULT
+    rows = tx.rows(
+        f"SELECT {TASK} FROM tasks WHERE id > ? AND (?2 IS NULL OR state = ?2) ORDER BY id LIMIT ?3",
+        (request.cursor or "", request.state, limit + 1),
+    )
+    data: Record = {"tasks": [task_record(row) for row in rows[:limit]]}
+    if len(rows) > limit:
+        data["cursor"] = rows[limit - 1][0]
+    return Answer(200, data)

@@ -1,0 +1,251 @@
+"""The one thread that writes. It takes whole requests, commits all that wait in one transaction, and only then answers.
+
+Why one transaction for all: a commit costs a sync, a request a few dozen microseconds; under load the sync is shared. Why a thread: SQLite
+blocks, and the loop must not. Nothing is acknowledged, pushed or told to peers before the commit that holds it.
+"""
+
+from __future__ import annotations
+
+import queue
+import random
+import sqlite3
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from durable.core.clock import Clock
+from durable.core.limits import BUSY_WAIT_S, LIVENESS_CHECK_S, NOTICE_POLL_S
+from durable.store import dispatch
+from durable.store.deadlines import next_deadline, sweep
+from durable.store.engines import bury
+from durable.store.kinds import Operation
+from durable.store.liveness import Liveness
+from durable.store.notify import Peers
+from durable.store.records import PROMISE, dump, promise_record
+from durable.store.requests import Answer, Refused
+from durable.store.transaction import Effects, End, Served, Tx
+
+type Durability = Literal["power", "process"]
+
+_RETRY_FIRST_S = 0.0002
+_RETRY_MAX_S = 0.005
+
+
+@dataclass(slots=True, eq=False)
+class Job:
+    """One request on its way through the writer. `outcome` is set when its transaction has committed, or has failed."""
+
+    operation: Operation
+    request: Any
+    internal: bool
+    kind: str
+    outcome: Answer | Refused | Exception | None = None
+
+    def run(self, tx: Tx) -> None:
+        """Do it inside the transaction. A refusal writes nothing, so the others of the batch are not disturbed by it."""
+        before = tx.connection.total_changes
+        try:
+            self.outcome = self.operation(tx, self.request)
+        except Refused as refused:
+            self.outcome = refused
+            if tx.connection.total_changes != before:
+                raise RuntimeError(f"a refused request had written: {refused}") from refused
+
+
+type Deliver = Callable[[list[Job], Effects, bool], None]
+"""Called on the writer's thread after a commit: its jobs, its effects, and whether the commit was another process's."""
+
+
+class Writer(threading.Thread):
+    """Owns the writing connection. `ends` and `awaited` are read here and written by the loop; both are replaced or read atomically."""
+
+    def __init__(
+        self,
+        connection: sqlite3.Connection,
+        *,
+        clock: Clock,
+        durability: Durability,
+        deliver: Deliver,
+        liveness: Liveness,
+        peers: Peers,
+        awaited: Callable[[], list[str]],
+        debug: bool,
+    ) -> None:
+        super().__init__(name="durable-store", daemon=True)
+        self.ends: dict[str, End] = {}
+        self._connection = connection
+        self._clock = clock
+        self._durability = durability
+        self._deliver = deliver
+        self._liveness = liveness
+        self._peers = peers
+        self._awaited = awaited
+        self._debug = debug
+        self._queue: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+        self._served: dict[str, Served] = {}
+        self._now = 0
+        self._next_deadline = 0
+        self._seen = -1
+        self._next_liveness = 0.0
+        self._synchronous = ""
+        self._stopping = False
+        self._foreign = False
+
+    def submit(self, job: Job) -> None:
+        """Enqueue; jobs are committed in the order of these calls."""
+        self._queue.put(job)
+
+    def wake(self) -> None:
+        """Look at the file now: a peer said so."""
+        self._queue.put(None)
+
+    def stop(self) -> None:
+        """Finish what is queued, then end."""
+        self._stopping = True
+        self._queue.put(None)
+
+    def run(self) -> None:
+        try:
+            while True:
+                jobs = self._collect()
+                self._turn(jobs)
+                if self._stopping and self._queue.empty():
+                    return
+        finally:
+            self._connection.close()
+
+    def _collect(self) -> list[Job]:
+        """Everything that waits, after waiting for the first of it, for the next deadline, or for the next look."""
+        wait = max(0.0, min(NOTICE_POLL_S, (self._next_deadline - self._clock()) / 1000))
+        jobs: list[Job] = []
+        try:
+            item = self._queue.get(timeout=wait) if wait else self._queue.get_nowait()
+            while True:
+                if item is not None:
+                    jobs.append(item)
+                item = self._queue.get_nowait()
+        except queue.Empty:
+            return jobs
+
+    def _turn(self, jobs: list[Job]) -> None:
+        try:
+            if jobs or self._clock() >= self._next_deadline:
+                self._commit(jobs)
+            self._look()
+            if time.monotonic() >= self._next_liveness:
+                self._find_dead()
+        except sqlite3.Error:
+            # Outside any job: the file cannot be read or written right now. The jobs have their answers; look again later.
+            time.sleep(NOTICE_POLL_S)
+
+    def _commit(self, jobs: list[Job], also: Callable[[Tx], None] | None = None) -> None:
+        """Commit jobs together; if anything unexpected is raised, each by itself, so that only the culprit fails."""
+        try:
+            tx = self._attempt(jobs, also)
+        except Exception as error:
+            if len(jobs) > 1:
+                for job in jobs:
+                    self._commit([job])
+                return
+            if not jobs:
+                raise
+            jobs[0].outcome = error
+            self._deliver(jobs, Effects(), False)
+            return
+        effects = tx.effects
+        if (effects.peers or effects.changed()) and self._peers.notify():
+            self._next_liveness = 0.0
+        if jobs or effects.pushes or effects.changed() or effects.dead:
+            self._deliver(jobs, effects, False)
+
+    def _attempt(self, jobs: list[Job], also: Callable[[Tx], None] | None) -> Tx:
+        self._begin(sync=not all(job.internal for job in jobs))
+        try:
+            self._now = max(self._now, self._clock())
+            tx = Tx(self._connection, self._now, self.ends, self._served, self._liveness, debug=self._debug)
+            self._notice_others()
+            due = self._next_deadline <= tx.now
+            if due:
+                sweep(tx)
+            for job in jobs:
+                job.run(tx)
+            if also is not None:
+                also(tx)
+            if due or tx.effects.rescan:
+                dispatch.offer_all(tx)
+            dispatch.offer(tx, tx.effects.ready)
+            dispatch.tell_listeners(tx)
+            upcoming = next_deadline(self._connection, tx.now) if due else min(self._next_deadline, tx.next_deadline)
+            self._retried(lambda: self._connection.execute("COMMIT"))
+        except BaseException:
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+            raise
+        self._now = max(self._now, tx.now)
+        self._next_deadline = upcoming
+        return tx
+
+    def _begin(self, *, sync: bool) -> None:
+        wanted = "FULL" if sync and self._durability == "power" else "NORMAL"
+        if wanted != self._synchronous:
+            self._connection.execute(f"PRAGMA synchronous={wanted}")
+            self._synchronous = wanted
+        self._retried(lambda: self._connection.execute("BEGIN IMMEDIATE"))
+
+    def _retried(self, action: Callable[[], object]) -> None:
+        """Try again, soon and jittered, while another process holds the write lock: SQLite's own handler stalls far longer."""
+        deadline = time.monotonic() + BUSY_WAIT_S
+        delay = _RETRY_FIRST_S
+        while True:
+            try:
+                action()
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() >= deadline:
+                    raise
+                time.sleep(delay * random.uniform(0.5, 1.5))  # noqa: S311 - jitter
+                delay = min(delay * 2, _RETRY_MAX_S)
+            else:
+                return
+
+    def _notice_others(self) -> bool:
+        """Whether another connection committed since the last look; its deadlines are ours to keep too."""
+        version = self._connection.execute("PRAGMA data_version").fetchone()[0]
+        if version == self._seen:
+            return False
+        self._seen = version
+        self._foreign = True
+        self._next_deadline = min(self._next_deadline, next_deadline(self._connection, self._now))
+        return True
+
+    def _look(self) -> None:
+        """After another process's commit: wake who waits for what it settled, take what it left for connections of ours."""
+        self._notice_others()
+        if not self._foreign:
+            return
+        self._foreign = False
+        effects = Effects()
+        awaited = self._awaited()
+        if awaited:
+            rows = self._connection.execute(
+                f"SELECT {PROMISE} FROM promises WHERE id IN (SELECT value FROM json_each(?)) AND state<>'pending'",
+                (dump(awaited),),
+            ).fetchall()
+            effects.settled = {row[0]: promise_record(row) for row in rows}
+        self._deliver([], effects, True)
+        if dispatch.anything(self._connection, self._clock(), self.ends):
+            self._commit([], self._take_in)
+
+    @staticmethod
+    def _take_in(tx: Tx) -> None:
+        tx.effects.rescan = True
+        dispatch.collect_mail(tx)
+
+    def _find_dead(self) -> None:
+        """Try the locks of engines that are not ours; what a dead one held is released at once."""
+        self._next_liveness = time.monotonic() + LIVENESS_CHECK_S
+        names = [row[0] for row in self._connection.execute("SELECT engine FROM engines").fetchall()]
+        for name in names:
+            if name not in self._served and not self._liveness.alive(name):
+                self._commit([], lambda tx, name=name: bury(tx, name))  # type: ignore[misc]

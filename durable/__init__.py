@@ -1,0 +1,137 @@
+"""durable-exec: code that must not die. `import durable` is cheap; each name is imported when it is first used."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from capabilities.capability import Capability, call_id, capability
+    from capabilities.prompt import Prompt
+    from durable.core.errors import (
+        BadArguments,
+        Busy,
+        CheckpointError,
+        CheckpointTampered,
+        Conflict,
+        Denied,
+        DurableError,
+        EngineClosed,
+        ExecutionCancelled,
+        ExecutionError,
+        ExecutionLost,
+        ExecutionTimedOut,
+        InvalidAnswer,
+        InvalidId,
+        NonDeterminism,
+        NotEncodable,
+        NotFound,
+        ProtocolError,
+        StoreError,
+        StoreNewer,
+        StoreRefused,
+        Waiting,
+        WorkerDied,
+    )
+    from durable.engine import Engine, open
+    from durable.execution import Execution
+    from durable.functions.context import Context
+    from durable.functions.function import Function, Retry, function
+    from durable.functions.operation import Operation
+    from durable.prompts import OpenPrompt
+    from durable.sessions.result import Result
+    from durable.sessions.session import OutputEvent, Session
+
+_HOME = {
+    "capabilities.capability": ("Capability", "call_id", "capability"),
+    "capabilities.prompt": ("Prompt",),
+    "durable.core.errors": (
+        "BadArguments",
+        "Busy",
+        "CheckpointError",
+        "CheckpointTampered",
+        "Conflict",
+        "Denied",
+        "DurableError",
+        "EngineClosed",
+        "ExecutionCancelled",
+        "ExecutionError",
+        "ExecutionLost",
+        "ExecutionTimedOut",
+        "InvalidAnswer",
+        "InvalidId",
+        "NonDeterminism",
+        "NotEncodable",
+        "NotFound",
+        "ProtocolError",
+        "StoreError",
+        "StoreNewer",
+        "StoreRefused",
+        "Waiting",
+        "WorkerDied",
+    ),
+    "durable.engine": ("Engine", "open"),
+    "durable.execution": ("Execution",),
+    "durable.functions.context": ("Context",),
+    "durable.functions.function": ("Function", "Retry", "function"),
+    "durable.functions.operation": ("Operation",),
+    "durable.prompts": ("OpenPrompt",),
+    "durable.sessions.result": ("Result",),
+    "durable.sessions.session": ("OutputEvent", "Session"),
+}
+_WHERE = {name: module for module, names in _HOME.items() for name in names}
+
+__all__ = [
+    "BadArguments",
+    "Busy",
+    "Capability",
+    "CheckpointError",
+    "CheckpointTampered",
+    "Conflict",
+    "Context",
+    "Denied",
+    "DurableError",
+    "Engine",
+    "EngineClosed",
+    "Execution",
+    "ExecutionCancelled",
+    "ExecutionError",
+    "ExecutionLost",
+    "ExecutionTimedOut",
+    "Function",
+    "InvalidAnswer",
+    "InvalidId",
+    "NonDeterminism",
+    "NotEncodable",
+    "NotFound",
+    "OpenPrompt",
+    "Operation",
+    "OutputEvent",
+    "Prompt",
+    "ProtocolError",
+    "Result",
+    "Retry",
+    "Session",
+    "StoreError",
+    "StoreNewer",
+    "StoreRefused",
+    "Waiting",
+    "WorkerDied",
+    "call_id",
+    "capability",
+    "function",
+    "open",
+]
+
+
+def __getattr__(name: str) -> Any:
+    where = _WHERE.get(name)
+    if where is None:
+        raise AttributeError(f"module 'durable' has no attribute {name!r}")
+    found = getattr(import_module(where), name)
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -30,7 +30,7 @@ class Cells(Protocol):
 
     def cell(self, code: str, session: str, inputs: dict[str, Any], timeout: float | None) -> dict[str, Any]: ...
     def cell_tags(self, session: str) -> dict[str, str]: ...
-    def cell_target(self, session: str) -> str: ...
+    def cell_target(self) -> str: ...
 
 
 class Context:
@@ -150,7 +150,7 @@ class Context:
         extra = self._cells.cell_tags(session)
 
         def begin() -> Any:
-            target = self._cells.cell_target(session)
+            target = self._cells.cell_target()
             return self._inner.options(timeout=self._deadline(), target=target).rpc("durable_execute", cell)
 
         def decode(value: Any) -> Result:

@@ -20,6 +20,11 @@ from durable.functions.values import bind_json, hints_of, to_json
 P = ParamSpec("P")
 T_co = TypeVar("T_co", covariant=True)
 
+KNOWN: dict[str, Function[..., Any]] = {}
+"""Every durable function of this process by its id; the newest definition of an id counts."""
+
+_learning: list[Callable[[Function[..., Any]], None]] = []
+
 FILE_MARK = "__durable_file__"
 """Set in modules that the command line loads from a path: the path is their `where`."""
 
@@ -76,6 +81,9 @@ class Function[**P, T_co]:
         self.__module__ = fn.__module__
         self.__wrapped__ = fn
         self.returns = hints_of(fn).get("return", inspect.Parameter.empty)
+        KNOWN[self.id] = self
+        for learn in list(_learning):
+            learn(self)
 
     @property
     def key(self) -> str:
@@ -99,6 +107,12 @@ class Function[**P, T_co]:
 
     def __repr__(self) -> str:
         return f"<durable function {self.id}>"
+
+
+def on_new(learn: Callable[[Function[..., Any]], None]) -> Callable[[], None]:
+    """Call `learn` with every function defined from now on; returns what undoes it."""
+    _learning.append(learn)
+    return lambda: _learning.remove(learn)
 
 
 def _where(fn: Callable[..., object]) -> str:

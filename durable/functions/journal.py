@@ -64,6 +64,10 @@ class Sequence:
         self.highest += 1
         return self.highest
 
+    def taken(self) -> int:
+        """How many positions from 1 on are taken without a gap."""
+        return min(self.recorded, default=self.highest + 1) - 1
+
     def unmatched(self) -> tuple[int, Made] | None:
         """The lowest recorded operation that nothing matched, in code without concurrency."""
         if self.concurrent or not self.recorded:
@@ -101,6 +105,15 @@ class Journal:
             return
         made = Made(tags.get("durable:kind", ""), tags.get("durable:name", ""), digest)
         self._sequence(prefix + separator).add(int(last), made)
+
+    def taken(self) -> dict[str, int]:
+        """Calls made so far, per capability: what a checkpoint's position counts."""
+        start = f"{self.execution}:"
+        return {
+            prefix[len(start) : -1]: sequence.taken()
+            for prefix, sequence in self._sequences.items()
+            if prefix.startswith(start) and sequence.taken()
+        }
 
     def unmatched(self) -> tuple[str, Made] | None:
         """The first recorded operation that sequential code left out, with its promise id."""

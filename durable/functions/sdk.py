@@ -19,7 +19,7 @@ from resonate.core import Core
 from resonate.error import ApplicationError, PlatformError, ResonateError, Suspended
 from resonate.observability import Event as SdkEvent
 from resonate.resonate import Resonate
-from resonate.send import SuspendResult, TaskAcquireResult
+from resonate.send import Redirect, SuspendResult, TaskAcquireResult
 from resonate.types import (
     PromiseCreateReq,
     PromiseRecord,
@@ -33,7 +33,7 @@ from resonate_base import Network, Source
 from durable.core.clock import TIME_MAX_MS
 from durable.core.errors import DurableError
 from durable.core.limits import HEARTBEAT_MS, LEASE_MS, TASKS_MAX
-from durable.functions.function import NEVER
+from durable.functions.function import NEVER, Retry
 
 __all__ = [
     "ApplicationError",
@@ -90,6 +90,8 @@ class Lifecycle(Protocol):
 
     async def release(self, id: str, version: int, error: BaseException | None) -> None: ...
 
+    def suspended(self, id: str) -> None: ...
+
 
 class _Sender:
     """The SDK's task lifecycle with one change: a release says why (specs/execution.md, attempts)."""
@@ -105,7 +107,10 @@ class _Sender:
         return cast(PromiseRecord, await self._inner.task_fulfill(id, version, action))
 
     async def task_suspend(self, id: str, version: int, actions: list[PromiseRegisterCallbackData]) -> SuspendResult:
-        return cast(SuspendResult, await self._inner.task_suspend(id, version, actions))
+        result = cast(SuspendResult, await self._inner.task_suspend(id, version, actions))
+        if not isinstance(result, Redirect):
+            self._lifecycle.suspended(id)
+        return result
 
     async def task_release(self, id: str, version: int) -> None:
         # Core releases inside its `except` block, so the reason is the exception being handled.
@@ -120,9 +125,9 @@ def _quiet(event: SdkEvent) -> None:
 
 
 def build(
-    network: Network, source: Source, *, engine_id: str, group: str, lifecycle: Lifecycle, register: Callable[[], int]
+    network: Network, source: Source, *, engine_id: str, group: str, lifecycle: Lifecycle, clock: Callable[[], int]
 ) -> Resonate:
-    """A Resonate over our store, wired but not started. `register` is the clock, in ms."""
+    """A Resonate over our store, wired but not started. `clock` is in ms."""
     logging.getLogger("resonate").setLevel(logging.CRITICAL)
     resonate = Resonate(
         network=network,
@@ -135,7 +140,7 @@ def build(
         max_concurrent_tasks=TASKS_MAX,
         retry_policy=NEVER,
         env={},
-        clock=register,
+        clock=clock,
         observer=_quiet,
         subscription_refresh_secs=0,
         autostart=False,
@@ -148,16 +153,25 @@ def build(
     return resonate
 
 
+def register(resonate: Resonate, name: str, version: int, fn: Callable[..., Any], retry: Retry) -> None:
+    """Enter or replace what runs under (name, version)."""
+    resonate._registry._by_key.pop((name, version), None)
+    resonate._registry.register(name, fn, version, retry)
+
+
 def running(resonate: Resonate) -> int:
     """Executions that hold a slot now."""
     return TASKS_MAX - int(resonate._runtime.execute_sema._value)
 
 
-def execute_acquired(resonate: Resonate, task_id: str, version: int, promise: dict[str, Any]) -> None:
+def execute_acquired(
+    resonate: Resonate, task_id: str, version: int, promise: dict[str, Any], preload: list[dict[str, Any]]
+) -> None:
     """Run a task that `task.create` has already acquired, under the SDK's slots; `promise` as the store returns it."""
     core: Core = resonate._core
     record = core.codec.decode_promise(msgspec.convert(promise, PromiseRecord))
-    run = core.execute_until_blocked_outer(task_id, version, record, [])
+    known = [msgspec.convert(item, PromiseRecord) for item in preload]
+    run = core.execute_until_blocked_outer(task_id, version, record, known)
     resonate._spawn(_finish(resonate._bounded_execute(run)))
 
 
@@ -195,6 +209,12 @@ def know(effects: EffectsPort, promise: dict[str, Any]) -> None:
     """Put a record into the SDK's cache, so that creating it again costs no request."""
     inner: Any = effects
     inner._absorb(msgspec.convert(promise, PromiseRecord))
+
+
+def first_attempt(ctx: SdkContext) -> bool:
+    """Whether the task was acquired for the first time, so that nothing of this execution can be recorded."""
+    effects: Any = ctx._state.effects
+    return int(effects.task_version) == 1
 
 
 def set_next(ctx: SdkContext, k: int) -> None:

@@ -1,0 +1,366 @@
+"""`durable.open`: an opened store plus what runs on it in this process."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import os
+import uuid
+from collections.abc import AsyncIterator, Callable, Iterable
+from datetime import timedelta
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, Self
+
+from capabilities.capability import Capabilities, Capability
+from durable.core import ids
+from durable.core.clock import TIME_MAX_MS, now_ms
+from durable.core.errors import BadArguments, Conflict, DurableError, EngineClosed, NotFound, StoreRefused
+from durable.core.events import AttemptFailed, Observer, log_event
+from durable.core.limits import LEASE_MS, PARKED_S, TASKS_MAX
+from durable.execution import Execution
+from durable.functions import sdk
+from durable.functions.context import Context
+from durable.functions.function import KNOWN, NEVER, Function, on_new, seconds
+from durable.functions.run import contain_tasks
+from durable.functions.served import Passes
+from durable.functions.steps import StepThreads
+from durable.functions.values import digest, pack, unpack
+from durable.prompts import Prompts
+from durable.sessions.cell import FUNCTION, FUNCTION_ID, Cell
+from durable.sessions.host import SessionHost
+from durable.sessions.live import House
+from durable.sessions.session import OutputEvent, Session, follow
+from durable.store.store import Store
+
+GROUP = "default"
+
+
+class Engine:
+    """Runs durable functions and sessions on one store. Use `async with durable.open(path) as engine`."""
+
+    def __init__(
+        self,
+        target: str | os.PathLike[str],
+        *,
+        serve: bool = True,
+        durability: Literal["power", "process"] = "power",
+        capabilities: Iterable[Capability] = (),
+        parked: float = PARKED_S,
+        group: str = GROUP,
+        create: bool = True,
+        observer: Observer = log_event,
+    ) -> None:
+        if str(target).startswith(("http://", "https://")):
+            raise BadArguments(
+                f"{target}: only stores on this machine can be opened yet; give the path of a SQLite file"
+            )
+        self.engine_id = uuid.uuid4().hex
+        self.group = group
+        self._target = str(target) if str(target) == ":memory:" else Path(target)
+        self._options: dict[str, Any] = {"durability": durability, "create": create}
+        self._serve = serve
+        self._capabilities = Capabilities(capabilities)
+        self._parked = parked
+        self._observer = observer
+        self._store: Store | None = None
+        self._resonate: Any = None
+        self._connection: Any = None
+        self._closing = False
+        self._undo: list[Callable[[], None]] = []
+        self._background: set[asyncio.Task[Any]] = set()
+        self._changed: asyncio.Future[None] | None = None
+
+    # -- opening and closing ------------------------------------------------------------------------------------
+
+    async def __aenter__(self) -> Self:
+        return await self.open()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def open(self) -> Self:
+        """Open the store and begin to serve. StoreError and StoreNewer say why a file cannot be opened."""
+        self._store = store = await Store.open(self._target, **self._options)
+        self._threads = StepThreads()
+        house = House(store, self.engine_id, self._capabilities, self._threads, self._observer, self._parked)
+        self._host = SessionHost(house)
+        self._passes = Passes(
+            load=self._recorded,
+            cancel=self._cancel_prompts,
+            closing=lambda: self._closing,
+            threads=self._threads,
+            cells=self,
+        )
+        self._prompts = Prompts(store)
+        self._undo.append(store.watch(self._on_change))
+        if self._serve:
+            await self._begin_serving(store)
+        return self
+
+    async def _begin_serving(self, store: Store) -> None:
+        self._connection = connection = store.connect(self.engine_id, self.group)
+        self._resonate = sdk.build(
+            connection, connection, engine_id=self.engine_id, group=self.group, lifecycle=self, clock=now_ms
+        )
+        sdk.register(self._resonate, FUNCTION, 1, self._host.durable_execute, NEVER)
+        for known in list(KNOWN.values()):
+            self._register(known)
+        self._undo.append(on_new(self._learn))
+        self._undo.append(contain_tasks(asyncio.get_running_loop()))
+        self._resonate.start()
+        await store.request(
+            "engine.join",
+            {
+                "engine": self.engine_id,
+                "group": self.group,
+                "pid": os.getpid(),
+                "functions": [FUNCTION_ID, *KNOWN],
+                "serves_sessions": True,
+            },
+        )
+
+    def _register(self, function: Function[..., Any]) -> None:
+        sdk.register(self._resonate, function.key, function.version, self._passes.of(function), function.retry)
+
+    def _learn(self, function: Function[..., Any]) -> None:
+        self._register(function)
+        self.store.post("engine.serve", {"engine": self.engine_id, "functions": [function.id]})
+
+    async def close(self) -> None:
+        """Stop working and give everything back: tasks are released, nothing is settled by it. Idempotent."""
+        store = self._store
+        if store is None or self._closing:
+            return
+        self._closing = True
+        for undo in reversed(self._undo):
+            undo()
+        await self._host.close()
+        if self._resonate is not None:
+            await self._connection.stop()
+            sdk.cancel_running(self._resonate)
+            await self._resonate.stop()
+            await store.request("engine.leave", {"engine": self.engine_id})
+        for task in list(self._background):
+            task.cancel()
+        if self._background:
+            await asyncio.wait(self._background)
+        self._threads.close()
+        if self._changed is not None and not self._changed.done():
+            self._changed.set_result(None)
+        await store.close()
+
+    @property
+    def store(self) -> Store:
+        """The opened store; EngineClosed before `open`."""
+        if self._store is None:
+            raise EngineClosed("the engine is not open; use `async with durable.open(...) as engine`")
+        return self._store
+
+    # -- executions ---------------------------------------------------------------------------------------------
+
+    async def start[**P, T](
+        self,
+        fn: Function[P, T],
+        *args: Any,
+        id: str | None = None,
+        timeout: float | timedelta | None = None,
+        **kwargs: Any,
+    ) -> Execution[T]:
+        """Start an execution, or attach to the one that has this id.
+
+        id: the caller's name for it, minted when None. timeout: seconds or timedelta, none by default. The
+        arguments are recorded as JSON. Raises Conflict when the id exists with other code or arguments, BadArguments.
+        """
+        if not isinstance(fn, Function):
+            raise BadArguments(f"{getattr(fn, '__name__', fn)!r} is not durable; decorate it with @durable.function")
+        execution_id = ids.mint_execution_id() if id is None else ids.check_given_id(id)
+        packed, named = fn.pack(args, dict(kwargs))
+        promise = self._root(fn, execution_id, packed, named, seconds(timeout))
+        found = await self._create(promise)
+        if found["tags"].get("durable:nonce") != promise["tags"]["durable:nonce"]:
+            _check_same(found, promise)
+        return Execution(self, execution_id, fn.returns)
+
+    def _root(
+        self, fn: Function[..., Any], execution_id: str, args: list[Any], kwargs: dict[str, Any], timeout: float | None
+    ) -> dict[str, Any]:
+        promise_id = ids.execution_promise(execution_id)
+        return {
+            "id": promise_id,
+            "timeoutAt": TIME_MAX_MS if timeout is None else now_ms() + int(timeout * 1000),
+            "param": {"data": pack({"func": fn.key, "args": args, "kwargs": kwargs, "version": fn.version})},
+            "tags": {
+                "resonate:scope": "global",
+                "resonate:target": f"poll://any@{self.group}",
+                "resonate:origin": ids.ORIGIN,
+                "resonate:branch": promise_id,
+                "resonate:parent": promise_id,
+                "durable:function": fn.id,
+                "durable:arguments": digest(args, kwargs),
+                "durable:nonce": uuid.uuid4().hex,
+            },
+        }
+
+    async def _create(self, promise: dict[str, Any]) -> dict[str, Any]:
+        """Create the promise; where a slot is free here, with its task acquired at once."""
+        store = self.store
+        if self._resonate is None or sdk.running(self._resonate) >= TASKS_MAX:
+            return _promise(await store.request("promise.create", promise))
+        action = {"kind": "promise.create", "head": {}, "data": promise}
+        try:
+            answer = await store.request("task.create", {"pid": self.engine_id, "ttl": LEASE_MS, "action": action})
+        except StoreRefused as error:
+            if error.status not in (409, 422):
+                raise
+            return _promise(await store.request("promise.get", {"id": promise["id"]}))
+        task, found = answer.data["task"], _promise(answer)
+        if task["state"] == "acquired":
+            sdk.execute_acquired(self._resonate, task["id"], task["version"], found, answer.data.get("preload") or [])
+        return found
+
+    async def get(self, id: str) -> Execution[Any]:
+        """A handle on an existing execution; NotFound."""
+        found = Execution[Any](self, id)
+        row = await found.info()
+        known = KNOWN.get(row.function or "")
+        return Execution(self, id, known.returns if known is not None else inspect.Parameter.empty)
+
+    async def cancel(self, id: str, reason: str = "") -> bool:
+        """Cancel an execution; False when it was settled before."""
+        promise_id = ids.execution_promise(id)
+        value = {"__type": "error", "message": reason or "cancelled"}
+        before = _promise(await self.store.request("promise.get", {"id": promise_id}))
+        if before["state"] != "pending":
+            return False
+        settle = {"id": promise_id, "state": "rejected_canceled", "value": {"data": pack(value)}}
+        after = _promise(await self.store.request("promise.settle", settle))
+        return bool(after["state"] == "rejected_canceled")
+
+    async def resume(self, id: str) -> bool:
+        """Continue an execution that was interrupted or halted; False when it was not."""
+        try:
+            await self.store.request("task.continue", {"id": ids.execution_promise(id)})
+        except StoreRefused as error:
+            if error.status == 404:
+                raise NotFound("execution", id) from None
+            if error.status == 409:
+                return False
+            raise
+        return True
+
+    # -- sessions and people ------------------------------------------------------------------------------------
+
+    async def session(self, name: str, *, grants: Iterable[str] = ()) -> Session:
+        """A session by name, made when it does not exist. grants: capabilities beside `input`; the first ones count."""
+        ids.check_session_name(name)
+        granted = self._capabilities.check(grants)
+        options = {"grants": list(granted)}
+        row = (await self.store.request("session.open", {"session": name, "engine": None, "options": options})).data
+        return Session(self, name, tuple((row.get("options") or {}).get("grants") or granted))
+
+    async def prompts(self) -> list[Any]:
+        """The questions that wait for a person, oldest first."""
+        return await self._prompts.open()
+
+    async def answer(self, prompt: str, value: Any, *, by: str | None = None, decline: bool = False) -> None:
+        """Answer a prompt. InvalidAnswer leaves it open; Conflict names who answered first; NotFound."""
+        await self._prompts.answer(prompt, value, by=by, decline=decline)
+
+    async def blocking_prompts(self, id: str) -> list[str] | None:
+        """The prompts that an execution waits for, its children's included; None when it does not wait for people."""
+        return await self._prompts.blocking(id)
+
+    # -- what functions and sessions need of the engine ---------------------------------------------------------
+
+    def cell(self, code: str, session: str, inputs: dict[str, Any], timeout: float | None) -> dict[str, Any]:
+        return Cell(code=code, session=session, inputs=inputs, timeout=timeout).to_json()
+
+    def cell_tags(self, session: str) -> dict[str, str]:
+        return {"durable:session": session, "durable:function": FUNCTION_ID, "durable:nonce": uuid.uuid4().hex}
+
+    def cell_target(self) -> str:
+        return f"poll://any@{self.group}"
+
+    @property
+    def host(self) -> SessionHost:
+        return self._host
+
+    async def release(self, id: str, version: int, error: BaseException | None) -> None:
+        """An attempt ended without an outcome: halt its task, or count the attempt (the SDK's release)."""
+        if self._closing:
+            return  # engine.leave releases all at once
+        try:
+            if isinstance(error, sdk.Halted):
+                await self.store.request("task.halt", {"id": id, "note": str(error.error)})
+                return
+            text = str(error) if error is not None else "released"
+            self._observer(AttemptFailed(id.removeprefix(ids.PREFIX), text))
+            await self.store.request("task.fail", {"id": id, "version": version, "error": text, "cause": "failed"})
+        except (StoreRefused, DurableError):
+            pass  # the lease was lost: whoever has it decides
+
+    def suspended(self, id: str) -> None:
+        self._passes.resumed.discard(id)
+
+    async def _recorded(self, promise_id: str) -> list[dict[str, Any]]:
+        answer = await self.store.request("call.list", {"execution": promise_id})
+        found: list[dict[str, Any]] = answer.data["promises"]
+        return found
+
+    def _cancel_prompts(self, promises: list[str]) -> None:
+        for promise in promises:
+            if ids.parse_call(promise) is not None:
+                self.store.post("promise.settle", {"id": promise, "state": "rejected_canceled", "value": {}})
+
+    def follow(self, id: str, offset: int = 0) -> AsyncIterator[OutputEvent]:
+        """What an execution prints, from an offset in characters until it is settled."""
+        return follow(self, id, offset)
+
+    def changed(self) -> asyncio.Future[None]:
+        """Done at the next change of the store, by anyone."""
+        if self._changed is None or self._changed.done():
+            self._changed = asyncio.get_running_loop().create_future()
+        return self._changed
+
+    def _on_change(self, _change: Any) -> None:
+        if self._changed is not None and not self._changed.done():
+            self._changed.set_result(None)
+
+
+def _promise(answer: Any) -> dict[str, Any]:
+    found: dict[str, Any] = answer.data["promise"]
+    return found
+
+
+def _check_same(found: dict[str, Any], wanted: dict[str, Any]) -> None:
+    """Attaching needs the same function and arguments; the Conflict shows both."""
+    same = all(found["tags"].get(tag) == wanted["tags"][tag] for tag in ("durable:function", "durable:arguments"))
+    if not same:
+        raise Conflict(
+            f"execution {found['id'].removeprefix('exec:')!r} exists as {_shown(found)}, not as {_shown(wanted)}; "
+            "use another id, or start it with what it has"
+        )
+
+
+def _shown(promise: dict[str, Any]) -> str:
+    data = unpack((promise.get("param") or {}).get("data")) or {}
+    if not isinstance(data, dict):
+        return str(promise["tags"].get("durable:function"))
+    shown = [repr(value) for value in data.get("args", [])]
+    shown += [f"{key}={value!r}" for key, value in (data.get("kwargs") or {}).items()]
+    return f"{promise['tags'].get('durable:function')}({', '.join(shown)})"
+
+
+def open(target: str | os.PathLike[str] = ".durable/state.db", **options: Any) -> Engine:
+    """An engine on a store: a path (made when missing), or ":memory:" for one that ends with the engine.
+
+    serve: False for a client that runs nothing itself. durability: "power" survives the machine, "process" only the
+    process. capabilities: what sessions can be granted. parked: seconds a waiting worker stays in memory.
+    """
+    return Engine(target, **options)
+
+
+__all__ = ["Context", "Engine", "open"]

@@ -1,0 +1,126 @@
+"""A cell as an execution: what travels in its promise, its pass through a worker, and how that pass ends.
+
+States of a pass (specs/session.md): starting -> running <-> waiting -> done | failed | ended. `waiting` hands the lease
+back; `ended` means that the worker was let go while waiting, so the next pass restores.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import msgspec
+
+from durable.core.errors import DurableError
+from durable.functions.journal import Journal
+
+FUNCTION = "durable_execute"
+FUNCTION_ID = "durable_execute@1"
+
+
+class Cell(msgspec.Struct, frozen=True, kw_only=True):
+    """The param of a cell's promise: what to run, in which session, under which rules."""
+
+    code: str
+    session: str
+    inputs: dict[str, Any] = msgspec.field(default_factory=dict)
+    timeout: float | None = None
+    checkpoint: Literal["auto", "statement"] = "auto"
+
+    def to_json(self) -> dict[str, Any]:
+        found: dict[str, Any] = msgspec.to_builtins(self)
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """The code ended; `value` is what the promise is resolved with."""
+
+    value: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The code raised, or was given up; `document` is the error document the promise is rejected with."""
+
+    document: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Waits:
+    """The code waits for these promises."""
+
+    promises: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Stopped:
+    """The pass cannot go on, and nothing is settled: the task is halted with this error as its note."""
+
+    error: DurableError
+
+
+type Turn = Done | Failed | Waits | Stopped
+
+
+@dataclass(slots=True)
+class Pass:
+    """One pass of a cell through a worker: what it printed, which calls are open, what the leaf is to be told."""
+
+    promise_id: str
+    cell: Cell
+    journal: Journal
+    offset: int = 0
+    open_calls: dict[int, str] = field(default_factory=dict)
+    stdout: list[str] = field(default_factory=list)
+    stderr: list[str] = field(default_factory=list)
+    whole: bool = True
+    progressed: bool = False
+    waiting: bool = False
+    outcome: Done | Failed | Stopped | None = None
+    ended: bool = False
+    _turn: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @property
+    def execution_id(self) -> str:
+        return self.promise_id.removeprefix("exec:")
+
+    def finish(self, outcome: Done | Failed | Stopped) -> None:
+        """Exactly one outcome: the first."""
+        if self.outcome is None:
+            self.outcome = outcome
+            self._turn.set()
+
+    def wait(self) -> None:
+        """The code can do nothing until one of its open calls is answered."""
+        self.waiting = True
+        self._turn.set()
+
+    def go_on(self) -> None:
+        """A call was answered: the code runs again."""
+        self.waiting = False
+        if self.outcome is None and not self.ended:
+            self._turn.clear()
+
+    def let_go(self) -> None:
+        """The worker is gone for good as far as this pass is concerned."""
+        self.ended = True
+        self._turn.set()
+
+    async def turn(self) -> Turn | None:
+        """The next thing the leaf has to act on; None when the pass was let go."""
+        await self._turn.wait()
+        if self.outcome is not None:
+            return self.outcome
+        if self.ended:
+            return None
+        return Waits(tuple(self.open_calls.values()))
+
+
+def outcome_of(found: Mapping[str, Any], execution_id: str) -> Done | Failed:
+    """The outcome that a final checkpoint carries."""
+    if found.get("type") == "error":
+        return Failed({**found, "execution_id": execution_id})
+    return Done({**found, "id": execution_id})

@@ -1,0 +1,90 @@
+"""The sessions of one engine: taking one over, running its cells, giving all back at the end."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+import msgspec
+
+from durable.core.errors import CheckpointError, StoreRefused
+from durable.functions import sdk
+from durable.functions.failure import Rejection
+from durable.functions.sdk import PlatformError, SdkContext
+from durable.sessions.cell import Cell, Done, Failed, Stopped, Waits
+from durable.sessions.live import House, LiveSession
+from durable.sessions.takeover import end_worker
+
+
+class SessionHost:
+    """Owns sessions for one engine. `durable_execute` is the function that every cell's promise names."""
+
+    def __init__(self, house: House) -> None:
+        self._house = house
+        self._live: dict[str, LiveSession] = {}
+        self._opening: dict[str, asyncio.Lock] = {}
+
+    async def durable_execute(self, ctx: SdkContext, cell: dict[str, Any]) -> Any:
+        """One leaf of a cell: run it until its outcome or a wait. Holds nothing while the code waits."""
+        promise_id = ctx.info.id
+        request = msgspec.convert(cell, Cell)
+        try:
+            session = await self.live(request.session)
+            turn = await session.run(promise_id, request, first=sdk.first_attempt(ctx))
+        except CheckpointError as refused:
+            turn = Stopped(refused)
+        match turn:
+            case Done(value):
+                return value
+            case Failed(document):
+                raise Rejection(json.dumps(document))
+            case Waits(promises):
+                raise sdk.suspend_on(ctx, list(promises))
+            case Stopped(error):
+                if isinstance(error, StoreRefused):
+                    self._live.pop(request.session, None)
+                    raise PlatformError([sdk.ResonateError(str(error))])
+                raise PlatformError([sdk.Halted(error)])
+
+    async def live(self, name: str) -> LiveSession:
+        """The session, owned by this engine: taken over when its owner is gone. StoreRefused 409 when it is not."""
+        found = self._live.get(name)
+        if found is not None:
+            return found
+        async with self._opening.setdefault(name, asyncio.Lock()):
+            found = self._live.get(name)
+            if found is None:
+                found = self._live[name] = await self._take(name)
+            return found
+
+    async def _take(self, name: str) -> LiveSession:
+        store, engine = self._house.store, self._house.engine_id
+        taken = (await store.request("session.take", {"session": name, "engine": engine})).data
+        left = taken.get("previous_worker")
+        if left is not None:
+            await end_worker(int(left["pid"]), int(left["start"]))
+        row = (await store.request("session.get", {"session": name})).data
+        options = row.get("options") or {}
+        grants = self._house.capabilities.check(options.get("grants") or ())
+        return LiveSession(name, int(taken["epoch"]), grants, self._house)
+
+    def printed(self, execution_id: str) -> tuple[str, str] | None:
+        """What an execution printed, when the whole of it ran here just now."""
+        for session in self._live.values():
+            found = session.current
+            if found is not None and found.execution_id == execution_id and found.whole:
+                return "".join(found.stdout), "".join(found.stderr)
+        return None
+
+    async def let_go(self, name: str) -> None:
+        """End the session's worker and give up its ownership."""
+        found = self._live.pop(name, None)
+        if found is not None:
+            await found.close()
+            await self._house.store.request("session.give", {"session": name, "epoch": found.epoch})
+
+    async def close(self) -> None:
+        """End every worker, as a crash would."""
+        sessions, self._live = list(self._live.values()), {}
+        await asyncio.gather(*(session.close() for session in sessions))

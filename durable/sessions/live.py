@@ -1,0 +1,357 @@
+"""A session that this engine owns: its worker, the pass in it, and going on after a crash.
+
+Invariants (specs/session.md S1-S7):
+S1  One pass at a time uses the worker; a parked one keeps it.
+S2  Every write of a session is conditional on its epoch: an engine that lost the session writes nothing.
+S3  A call's promise exists before the call is performed, its answer is recorded before the code gets it.
+S4  Output is in the store before the checkpoint that counts it, and that before the outcome.
+S5  A pass begins where the newest checkpoint says: at its statement for the same execution, else at the first.
+S6  A worker that dies is replaced and restored; three times without progress is `lost`.
+S7  Nothing from a worker is unpickled or trusted here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import Any
+
+from bridge.session import WorkerSession
+
+from bridge.messages import Call, CallResult, Checkpoint, Error, Execute, Output, Waiting
+from bridge.messages import Result as ResultMessage
+from capabilities.capability import Capabilities
+from durable.core.errors import CheckpointError, DurableError, NonDeterminism, StoreRefused, WorkerDied
+from durable.core.events import AttemptFailed, BackgroundFailed, Observer, SessionRestored, WorkerStarted
+from durable.core.limits import ATTEMPTS_FAILED_MAX
+from durable.functions.journal import Journal
+from durable.functions.steps import StepThreads
+from durable.sessions.calls import Calls, refused
+from durable.sessions.cell import Cell, Done, Failed, Pass, Stopped, Turn, Waits, outcome_of
+from durable.sessions.saved import Position, Saved
+from durable.sessions.takeover import start_time
+from durable.store.store import Store
+
+CANCEL_WATCH_S = 0.2
+"""A pass that runs longer than this also watches its own promise, to stop when somebody settles it."""
+
+
+@dataclass(frozen=True, slots=True)
+class House:
+    """What an engine lends to its sessions."""
+
+    store: Store
+    engine_id: str
+    capabilities: Capabilities
+    threads: StepThreads
+    observer: Observer
+    parked_s: float
+
+
+class LiveSession:
+    """One owned session. `run` is called by the leaf of each of its executions, `execute` for unjournaled code."""
+
+    def __init__(self, name: str, epoch: int, grants: tuple[str, ...], house: House) -> None:
+        self.name = name
+        self.epoch = epoch
+        self.grants = grants
+        self.current: Pass | None = None
+        self._house = house
+        self._saved = Saved(house.store, name, epoch, grants)
+        self._worker: WorkerSession | None = None
+        self._busy = asyncio.Lock()
+        self._driving: asyncio.Task[None] | None = None
+        self._parking: asyncio.TimerHandle | None = None
+        self._begun: str | None = None
+        self._calls: Calls | None = None
+        self._quick: Pass | None = None  # unjournaled code that runs now
+
+    # -- the leaf -------------------------------------------------------------------------------------------------
+
+    async def run(self, promise_id: str, cell: Cell, *, first: bool) -> Turn:
+        """Run a cell until its outcome or a wait. `first`: nothing of this execution can be recorded yet."""
+        while True:
+            found = self.current
+            if found is not None and found.promise_id == promise_id and not found.ended:
+                self._unpark()
+                if self._calls is not None:
+                    await self._calls.deliver()
+            else:
+                if found is not None and found.outcome is None and not found.ended:
+                    await self._let_go(found)  # its promise was settled past us; its turn is over
+                found = await self._begin(promise_id, cell, first=first)
+            turn = await found.turn()
+            if isinstance(turn, Waits):
+                self._park(found)
+            if turn is not None:
+                return turn
+
+    async def _begin(self, promise_id: str, cell: Cell, *, first: bool) -> Pass:
+        await self._busy.acquire()
+        fresh = first and self._begun != promise_id
+        self._begun = promise_id
+        found = Pass(promise_id, cell, Journal(promise_id), whole=fresh)
+        self.current = found
+        self._calls = Calls(found, self.name, self.epoch, self.grants, self._house)
+        self._driving = asyncio.create_task(self._drive(found, fresh=fresh))
+        return found
+
+    async def _drive(self, found: Pass, *, fresh: bool) -> None:
+        try:
+            await self._attempts(found, fresh=fresh)
+        except asyncio.CancelledError:
+            found.let_go()
+            raise
+        except DurableError as error:
+            await self._end_worker()
+            found.finish(Stopped(error))
+        except Exception as error:
+            self._house.observer(BackgroundFailed(f"session {self.name}", repr(error)))
+            await self._end_worker()
+            found.finish(Stopped(DurableError(f"the engine failed while it ran {found.execution_id}: {error!r}")))
+        finally:
+            self._busy.release()
+
+    async def _attempts(self, found: Pass, *, fresh: bool) -> None:
+        failures = 0
+        while not found.ended:
+            found.progressed = False
+            try:
+                begin = await self._prepare(found, fresh=fresh)
+                if isinstance(begin, Done | Failed):
+                    found.finish(begin)
+                    return
+                outcome = await self._execute(found, begin)
+                if outcome is not None:
+                    found.finish(outcome)
+                return
+            except WorkerDied as error:
+                fresh = False
+                self._worker = None
+                if found.ended or isinstance(found.outcome, Stopped):
+                    return
+                failures = 0 if found.progressed else failures + 1
+                self._house.observer(AttemptFailed(found.execution_id, str(error)))
+                if failures >= ATTEMPTS_FAILED_MAX:
+                    found.finish(Failed(_lost(found.execution_id, failures, error)))
+                    return
+
+    async def _prepare(self, found: Pass, *, fresh: bool) -> Position | Done | Failed:
+        """A worker with the right namespace, and where to begin in the cell (S5)."""
+        latest = await self._saved.latest()
+        mine = latest is not None and latest.execution == found.execution_id
+        if latest is not None and mine and latest.outcome is not None:
+            return outcome_of(latest.outcome, found.execution_id)
+        await self._ready()
+        begin = latest if latest is not None and mine else Position()
+        if not fresh:
+            found.whole = False
+            found.offset = begin.output_offset
+            self._house.store.post("output.truncate", {"execution": found.execution_id, "offset": found.offset})
+            answer = await self._house.store.request("call.list", {"execution": found.promise_id})
+            found.journal = Journal(found.promise_id)
+            for promise in answer.data["promises"]:
+                found.journal.load(promise["id"], promise.get("tags") or {})
+            for capability, count in begin.counters.items():
+                found.journal.calls(capability).skip(count)
+        return begin
+
+    async def _ready(self) -> WorkerSession:
+        """The session's worker, started and restored when there is none."""
+        if self._worker is not None and not self._worker.ended.is_set():
+            return self._worker
+        worker = WorkerSession(
+            self.name,
+            on_call=self._on_call,
+            on_checkpoint=self._on_checkpoint,
+            on_output=self._on_output,
+            on_waiting=self._on_waiting,
+            observer=self._house.observer,
+        )
+        await worker.start()
+        self._house.observer(WorkerStarted(self.name, worker.pid))
+        try:
+            recorded = {"session": self.name, "epoch": self.epoch, "pid": worker.pid, "start": start_time(worker.pid)}
+            await self._house.store.request("session.worker", recorded)
+            payload = await self._saved.payload()
+            if payload is not None:
+                report = await worker.restore(payload)
+                lost = tuple(item.name for item in report.lost)
+                checkpoint = str(self._saved.latest_id)
+                self._house.observer(SessionRestored(self.name, checkpoint, len(report.restored), lost))
+        except BaseException:
+            worker.kill()
+            raise
+        self._worker = worker
+        return worker
+
+    async def _execute(self, found: Pass, begin: Position) -> Done | Failed | None:
+        worker = await self._ready()
+        request = Execute(
+            id=found.execution_id,
+            code=found.cell.code,
+            start_statement=begin.statement,
+            counters=begin.counters,
+            inputs=found.cell.inputs if begin.statement == 0 else {},
+            checkpoint=found.cell.checkpoint,
+            capabilities=list(self.grants),
+        )
+        watch = asyncio.get_running_loop().call_later(CANCEL_WATCH_S, self._watch_settled, found)
+        try:
+            reply = await worker.execute(request)
+            await self._saved.posted()
+        finally:
+            watch.cancel()
+        return None if found.ended else _outcome(reply, found.execution_id)
+
+    def _watch_settled(self, found: Pass) -> None:
+        async def watch() -> None:
+            await self._house.store.settled(found.promise_id)
+            if found.outcome is None and not found.ended:
+                await self._let_go(found)
+
+        task = asyncio.create_task(watch())
+        task.add_done_callback(_retrieved)
+        if self._driving is not None:
+            self._driving.add_done_callback(lambda _: task.cancel())
+
+    # -- what the worker says -------------------------------------------------------------------------------------
+
+    async def _on_call(self, call: Call) -> CallResult:
+        calls = self._calls
+        if calls is None or self._quick is not None:
+            return refused(call, self.name)  # unjournaled code, or none: nobody could record the call
+        try:
+            return await calls.answer(call)
+        except (NonDeterminism, StoreRefused) as error:
+            await self._stop(calls.found, error)
+            raise
+
+    def _on_waiting(self, message: Waiting) -> None:
+        found = self.current
+        if found is not None and found.execution_id == message.execution_id and self._calls is not None:
+            self._calls.waiting(message.calls)
+
+    def _on_output(self, message: Output) -> None:
+        found = self._quick or self.current
+        if found is None or message.execution_id != found.execution_id:
+            return  # of an execution that is over: it has no place in the record any more
+        (found.stdout if message.stream == "stdout" else found.stderr).append(message.data)
+        chunk = (found.offset, message.stream, message.data)
+        found.offset += len(message.data)
+        if found is self._quick:
+            return
+        self._house.store.post(
+            "output.append",
+            {"execution": found.execution_id, "session": self.name, "epoch": self.epoch, "chunks": [chunk]},
+        )
+
+    async def _on_checkpoint(self, message: Checkpoint) -> None:
+        found = self.current
+        if found is None or message.execution_id != found.execution_id:
+            return
+        position = Position(
+            execution=found.execution_id,
+            statement=message.statement,
+            counters=found.journal.taken(),
+            output_offset=found.offset,
+            outcome=message.outcome,
+        )
+        try:
+            await self._saved.publish(message.data, position, wait=found.cell.checkpoint == "statement")
+        except (StoreRefused, CheckpointError) as error:
+            await self._stop(found, error)
+            return
+        found.progressed = True
+
+    # -- ending ---------------------------------------------------------------------------------------------------
+
+    async def _stop(self, found: Pass, error: DurableError) -> None:
+        """Nothing may be settled any more: the pass ends, its task is halted with the error as a note."""
+        found.finish(Stopped(error))
+        await self._end_worker()
+
+    async def _let_go(self, found: Pass) -> None:
+        found.let_go()
+        await self._end_worker()
+        if self._driving is not None:
+            await asyncio.wait([self._driving])
+
+    async def _end_worker(self) -> None:
+        worker, self._worker = self._worker, None
+        if worker is not None:
+            worker.kill()
+            await worker.wait_ended()
+
+    def _park(self, found: Pass) -> None:
+        """Keep the worker for a while: the answer may come soon."""
+        self._unpark()
+
+        def over() -> None:
+            if self.current is found and found.waiting and found.outcome is None:
+                task = asyncio.create_task(self._let_go(found))
+                task.add_done_callback(_retrieved)
+
+        self._parking = asyncio.get_running_loop().call_later(self._house.parked_s, over)
+
+    def _unpark(self) -> None:
+        if self._parking is not None:
+            self._parking.cancel()
+            self._parking = None
+
+    async def close(self) -> None:
+        """End the worker as a crash would: what it has checkpointed and recorded is what there is."""
+        self._unpark()
+        if self.current is not None:
+            self.current.let_go()
+        await self._end_worker()
+        if self._driving is not None:
+            await asyncio.wait([self._driving])
+
+    # -- unjournaled code -----------------------------------------------------------------------------------------
+
+    async def execute(self, code: str, inputs: dict[str, Any]) -> tuple[Pass, Done | Failed]:
+        """Run code without a promise: no checkpoint, no calls, not resumable. Waits for its turn."""
+        async with self._busy:
+            worker = await self._ready()
+            found = Pass("exec:quick", Cell(code=code, session=self.name), Journal("exec:quick"))
+            self._quick = found
+            try:
+                request = Execute(id=found.execution_id, code=code, inputs=inputs, checkpoint="none", capabilities=[])
+                outcome = _outcome(await worker.execute(request), found.execution_id)
+            except WorkerDied:
+                self._worker = None
+                raise
+            finally:
+                self._quick = None
+            return found, outcome
+
+
+def _outcome(reply: ResultMessage | Error, execution_id: str) -> Done | Failed:
+    if isinstance(reply, Error):
+        return Failed(
+            {
+                "type": "error",
+                "exception_type": reply.exception_type,
+                "exception_message": reply.exception_message,
+                "traceback": reply.traceback,
+                "execution_id": execution_id,
+            }
+        )
+    return Done({"id": execution_id, "value": reply.value, "repr": reply.repr, "execution_time": reply.execution_time})
+
+
+def _lost(execution_id: str, attempts: int, error: DurableError) -> dict[str, Any]:
+    return {
+        "type": "error",
+        "exception_type": "durable.ExecutionLost",
+        "exception_message": f"{execution_id} was given up after {attempts} attempts that got no further",
+        "last_error": str(error),
+        "execution_id": execution_id,
+        "attempts": attempts,
+    }
+
+
+def _retrieved(task: asyncio.Task[Any]) -> None:
+    if not task.cancelled():
+        task.exception()

@@ -1,0 +1,152 @@
+"""A session's checkpoints on the engine's side: sealed, stored conditional on the epoch, opened again for a worker."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from checkpoint.blobs import INLINE_BYTES_MAX, DirectoryBlobs
+from checkpoint.format import Manifest
+from checkpoint.format import Position as SealedPosition
+from checkpoint.snapshot import Sealed, open_sealed, read_manifest, seal
+from durable.core.clock import now_ms
+from durable.core.errors import CheckpointError
+from durable.store.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """Where an execution was at a checkpoint. `outcome` is set at its end; `counters` are calls per capability."""
+
+    execution: str = ""
+    statement: int = 0
+    counters: dict[str, int] = field(default_factory=dict)
+    output_offset: int = 0
+    outcome: dict[str, Any] | None = None
+
+
+class Saved:
+    """The checkpoints of one owned session: newest first, published in order."""
+
+    def __init__(self, store: Store, session: str, epoch: int, grants: tuple[str, ...]) -> None:
+        self.latest_id: int | None = None
+        self._store = store
+        self._session = session
+        self._epoch = epoch
+        self._grants = grants
+        self._blobs = DirectoryBlobs(store.directory / "blobs")
+        self._manifest: Manifest | None = None
+        self._envelope: bytes | None = None
+        self._loaded = False
+        self._publishing: set[asyncio.Task[Any]] = set()
+        self._order = asyncio.Lock()
+
+    async def latest(self) -> Position | None:
+        """The newest checkpoint's position; raises CheckpointTampered or CheckpointError when it cannot be trusted."""
+        if not self._loaded:
+            answer = await self._store.request("checkpoint.latest", {"session": self._session})
+            row = answer.data.get("checkpoint")
+            if row is not None:
+                self._envelope = row["manifest"]
+                self.latest_id = row["id"]
+                envelope: bytes = row["manifest"]
+                self._manifest = self._named(lambda: read_manifest(envelope, self._store.key))
+            self._loaded = True
+        if self._manifest is None:
+            return None
+        found = self._manifest.position
+        outcome = None if self._manifest.outcome is None else json.loads(self._manifest.outcome)
+        return Position(found.execution, found.statement, dict(found.counters), found.output_offset, outcome)
+
+    async def payload(self) -> bytes | None:
+        """What a fresh worker restores from; every byte is verified."""
+        await self.latest()
+        if self._envelope is None or self._manifest is None:
+            return None
+        wanted = [digest.hex() for digest in self._manifest.contents.digests()]
+        answer = await self._store.request("chunk.get", {"digests": wanted})
+        found: dict[str, bytes] = dict(answer.data["chunks"])
+        for digest in wanted:
+            if digest not in found and await asyncio.to_thread(self._blobs.has, digest):
+                found[digest] = await asyncio.to_thread(self._blobs.get, digest)
+        envelope, key = self._envelope, self._store.key
+        return self._named(lambda: open_sealed(envelope, lambda _: found, key, profile="open", grants=self._grants))
+
+    async def publish(self, payload: bytes, position: Position, *, wait: bool) -> None:
+        """Seal and store a capture. Returns when it is on its way, or with `wait` when it is durable."""
+        sealed = seal(
+            payload,
+            session=self._session,
+            position=SealedPosition(
+                execution=position.execution,
+                n=0,
+                statement=position.statement,
+                final=position.outcome is not None,
+                counters=position.counters,
+                output_offset=position.output_offset,
+            ),
+            key=self._store.key,
+            created_at_ms=now_ms(),
+            grants=self._grants,
+            outcome=None if position.outcome is None else json.dumps(position.outcome).encode(),
+            previous=self._manifest,
+            previous_id=None if self.latest_id is None else str(self.latest_id),
+        )
+        self._manifest, self._envelope, self._loaded = sealed.read, sealed.manifest, True
+        task = asyncio.current_task()
+        assert task is not None
+        self._publishing.add(task)
+        try:
+            async with self._order:
+                stored = await self._store_chunks(sealed)
+                future = self._store.post("checkpoint.publish", self._row(sealed, position, stored))
+            future.add_done_callback(self._published)
+            if wait:
+                await future
+        finally:
+            self._publishing.discard(task)
+
+    async def _store_chunks(self, sealed: Sealed) -> list[tuple[str, bytes]]:
+        """Large chunks into files, durable before the row that needs them; returns the small ones."""
+        for digest, data in sealed.chunks:
+            if len(data) > INLINE_BYTES_MAX:
+                await asyncio.to_thread(self._blobs.put, digest, data)
+        return [(digest, data) for digest, data in sealed.chunks if len(data) <= INLINE_BYTES_MAX]
+
+    def _row(self, sealed: Sealed, position: Position, chunks: list[tuple[str, bytes]]) -> dict[str, Any]:
+        return {
+            "session": self._session,
+            "epoch": self._epoch,
+            "execution": position.execution,
+            "n": None,
+            "statement": position.statement,
+            "final": position.outcome is not None,
+            "label": None,
+            "manifest": sealed.manifest,
+            "chunks": chunks,
+            "uses": sealed.uses,
+        }
+
+    def _published(self, future: asyncio.Future[Any]) -> None:
+        if not future.cancelled() and future.exception() is None:
+            self.latest_id = future.result().data["checkpoint"]
+
+    async def posted(self) -> None:
+        """Return when every capture so far is in the store's queue: what is posted now commits after them."""
+        while self._publishing:
+            await asyncio.wait(set(self._publishing))
+
+    def _named[T](self, read: Callable[[], T]) -> T:
+        """What `read` returns; a refusal says which session's checkpoint it is and what can be done."""
+        try:
+            return read()
+        except CheckpointError as error:
+            text = (
+                f"checkpoint {self.latest_id} of session {self._session!r} is refused: {error}. Nothing was loaded or "
+                f"changed. Put the file back from a backup, or go on from the checkpoint before it with "
+                f"`durable resume --skip-checkpoint {self.latest_id}`"
+            )
+            raise type(error)(text) from None

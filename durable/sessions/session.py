@@ -1,0 +1,158 @@
+"""`engine.session(name)`: run code in a session, follow what it prints."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Literal
+
+from durable.core import ids
+from durable.core.clock import TIME_MAX_MS, now_ms
+from durable.core.errors import ExecutionError
+from durable.execution import Execution
+from durable.functions.failure import rebuild
+from durable.functions.function import seconds
+from durable.functions.values import digest, pack, to_json, unpack
+from durable.sessions.cell import FUNCTION, Cell, Failed
+from durable.sessions.result import Result
+
+if TYPE_CHECKING:
+    from durable.engine import Engine
+
+
+@dataclass(frozen=True, slots=True)
+class OutputEvent:
+    """Something printed: `offset` counts characters of this execution's output before it."""
+
+    stream: str
+    data: str
+    offset: int
+
+
+class Session:
+    """A named interpreter state. It outlives this object, its worker and this process."""
+
+    def __init__(self, engine: Engine, name: str, grants: tuple[str, ...]) -> None:
+        self.name = name
+        self.grants = grants
+        self._engine = engine
+
+    async def submit(
+        self,
+        code: str,
+        *,
+        inputs: dict[str, Any] | None = None,
+        timeout: float | timedelta | None = None,
+        checkpoint: Literal["auto", "statement"] = "auto",
+    ) -> Execution[Any]:
+        """Record a cell as the session's next execution and return at once; cells run one at a time, in order."""
+        given = {key: to_json(value, f"input {key!r}") for key, value in (inputs or {}).items()}
+        limit = seconds(timeout)
+        cell = Cell(code=code, session=self.name, inputs=given, timeout=limit, checkpoint=checkpoint).to_json()
+        answer = await self._engine.store.request(
+            "cell.submit",
+            {
+                "session": self.name,
+                "promise": {
+                    "timeoutAt": TIME_MAX_MS if limit is None else now_ms() + int(limit * 1000),
+                    "param": {"data": pack({"func": FUNCTION, "args": [cell], "kwargs": {}, "version": 1})},
+                    "tags": {
+                        "resonate:scope": "global",
+                        "resonate:target": self._engine.cell_target(),
+                        "resonate:origin": ids.ORIGIN,
+                        "durable:arguments": digest(cell),
+                        **self._engine.cell_tags(self.name),
+                    },
+                },
+            },
+        )
+        return Execution(self._engine, ids.execution_of(answer.data["id"]))
+
+    async def execute(
+        self,
+        code: str,
+        *,
+        inputs: dict[str, Any] | None = None,
+        timeout: float | timedelta | None = None,
+        checkpoint: Literal["auto", "statement"] = "auto",
+        journal: bool = True,
+    ) -> Result:
+        """Run code and return its Result; `.error` is set when the code raised.
+
+        inputs: variables set first, JSON values. timeout: a deadline in seconds, none by default. checkpoint: "auto",
+        or "statement" for after every statement. journal=False: no promise, no checkpoint, not resumable, and faster.
+        Waits as long as the code waits for people.
+        """
+        if not journal:
+            return await self._quick(code, inputs or {})
+        execution = await self.submit(code, inputs=inputs, timeout=timeout, checkpoint=checkpoint)
+        return await self.result(execution.id)
+
+    async def _quick(self, code: str, inputs: dict[str, Any]) -> Result:
+        live = await self._engine.host.live(self.name)
+        found, outcome = await live.execute(code, inputs)
+        stdout, stderr = "".join(found.stdout), "".join(found.stderr)
+        if isinstance(outcome, Failed):
+            error = _error(outcome.document, "rejected", self.name)
+            return Result.failed("", error, stdout=stdout, stderr=stderr)
+        record = {**outcome.value, "id": ""}
+        return Result.from_record(record, stdout=stdout, stderr=stderr)
+
+    async def result(self, execution_id: str) -> Result:
+        """The Result of one of this session's executions, waiting for it."""
+        row = await self._engine.store.settled(ids.execution_promise(execution_id))
+        stdout, stderr = await self._printed(execution_id)
+        value = unpack(row.value_data)
+        if row.state == "resolved":
+            return Result.from_record(value, stdout=stdout, stderr=stderr)
+        error = rebuild(row.state, value, execution_id)
+        return Result.failed(execution_id, error, stdout=stdout, stderr=stderr)
+
+    async def _printed(self, execution_id: str) -> tuple[str, str]:
+        local = self._engine.host.printed(execution_id)
+        if local is not None:
+            return local
+        chunks = await self._engine.store.reads.output(execution_id, 0)
+        texts = {"stdout": "", "stderr": ""}
+        for stream in texts:
+            texts[stream] = "".join(chunk.text for chunk in chunks if chunk.stream == stream)
+        return texts["stdout"], texts["stderr"]
+
+    async def stream(self, code: str, **options: Any) -> AsyncIterator[OutputEvent | Result]:
+        """Run code; yields OutputEvents as they come, then the Result."""
+        execution = await self.submit(code, **options)
+        async for event in self._engine.follow(execution.id):
+            yield event
+        yield await self.result(execution.id)
+
+    async def close(self) -> None:
+        """End the worker and forget the session: its name can be made anew, its numbers are never reused."""
+        await self._engine.host.let_go(self.name)
+        await self._engine.store.request("session.close", {"session": self.name})
+
+    def __repr__(self) -> str:
+        return f"<session {self.name}>"
+
+
+def _error(document: dict[str, Any], state: str, execution_id: str) -> ExecutionError:
+    import json
+
+    return rebuild(state, {"message": json.dumps(document)}, execution_id)
+
+
+async def follow(engine: Engine, execution_id: str, offset: int = 0) -> AsyncIterator[OutputEvent]:
+    """Output of an execution from an offset until it is settled, from whatever process runs it."""
+    settled = asyncio.ensure_future(engine.store.settled(ids.execution_promise(execution_id)))
+    try:
+        while True:
+            change, done = engine.changed(), settled.done()
+            for chunk in await engine.store.reads.output(execution_id, offset):
+                yield OutputEvent(chunk.stream, chunk.text, chunk.offset)
+                offset = chunk.offset + len(chunk.text)
+            if done:
+                return
+            await asyncio.wait({settled, change}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        settled.cancel()

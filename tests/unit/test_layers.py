@@ -1,0 +1,72 @@
+"""Imports run one way (design: the house), and nothing in the engine unpickles."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+# A module may import from its own layer's entry here, and from nothing else of ours.
+ALLOWED = {
+    "durable.core": {"durable.core"},
+    "bridge": {"bridge", "checkpoint", "durable.core"},
+    "checkpoint": {"checkpoint", "durable.core"},
+    "capabilities": {"capabilities", "durable.core"},
+    "durable.store": {"durable.store", "durable.core"},
+}
+WORKER_FORBIDDEN = {"resonate", "aiosqlite", "sqlite3", "durable.store", "durable.engine", "durable.functions", "rich", "click"}
+OURS = ("durable", "bridge", "capabilities", "checkpoint")
+
+
+def modules() -> list[tuple[str, Path]]:
+    found = []
+    for package in OURS:
+        for path in sorted((ROOT / package).rglob("*.py")):
+            name = ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+            found.append((name, path))
+    return found
+
+
+def imports(path: Path) -> set[str]:
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            found.add(node.module)
+    return found
+
+
+def within(name: str, packages: set[str]) -> bool:
+    return any(name == package or name.startswith(f"{package}.") for package in packages)
+
+
+@pytest.mark.parametrize(("name", "path"), modules(), ids=lambda value: value if isinstance(value, str) else "")
+def test_imports_run_one_way(name: str, path: Path) -> None:
+    layer = next((layer for layer in ALLOWED if within(name, {layer})), None)
+    if layer is None:
+        surfaces = {"durable.cli", "durable.demo"}
+        if name != "durable" and not within(name, surfaces):
+            assert not {m for m in imports(path) if within(m, surfaces)}, "the engine imports a surface"
+        return
+    ours = {module for module in imports(path) if within(module, set(OURS))}
+    assert not {module for module in ours if not within(module, ALLOWED[layer])}
+
+
+@pytest.mark.parametrize(("name", "path"), modules(), ids=lambda value: value if isinstance(value, str) else "")
+def test_only_the_worker_side_unpickles(name: str, path: Path) -> None:
+    may = {"checkpoint.capture", "checkpoint.restore", "checkpoint.pickling", "checkpoint.recipes", "bridge.worker"}
+    if within(name, may):
+        return
+    assert not imports(path) & {"pickle", "cloudpickle", "dill", "marshal", "shelve"}
+
+
+def test_the_worker_imports_only_what_runs_in_it() -> None:
+    import subprocess
+    import sys
+
+    code = "import bridge.worker.__main__, sys; print('\\n'.join(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    loaded = set(done.stdout.split())
+    assert not {module for module in loaded if within(module, WORKER_FORBIDDEN)}

@@ -1,0 +1,28 @@
+"""The list of public names is a contract: a change here is a change of the API."""
+
+import subprocess
+import sys
+
+import durable
+
+
+def test_every_public_name_can_be_used_and_none_is_forgotten() -> None:
+    for name in durable.__all__:
+        assert getattr(durable, name) is not None
+    assert sorted(durable.__all__) == durable.__all__
+    assert set(durable.__all__) == set(durable._WHERE)
+
+
+def test_an_unknown_name_is_an_attribute_error() -> None:
+    try:
+        durable.nothing_of_that_name  # noqa: B018
+    except AttributeError as error:
+        assert "nothing_of_that_name" in str(error)
+    else:
+        raise AssertionError("an unknown name was found")
+
+
+def test_import_durable_loads_nothing_heavy() -> None:
+    code = "import durable, sys; print([m for m in ('resonate', 'pydantic', 'asyncio', 'rich') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

@@ -104,7 +104,7 @@ class Payload(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     format: Text
     contents: Contents
-    chunks: tuple[bytes | memoryview, ...]
+    chunks: tuple[memoryview, ...]
 
 
 class Position(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -176,7 +176,9 @@ def encode_payload(payload: Payload) -> bytes:
 def check_format(found: str) -> None:
     """Refuse a format that this version does not know."""
     if found != FORMAT:
-        raise CheckpointError(f"the checkpoint has format {found[:20]!r}, this version reads {FORMAT!r}; upgrade durable-exec")
+        raise CheckpointError(
+            f"the checkpoint has format {found[:20]!r}, this version reads {FORMAT!r}; upgrade durable-exec"
+        )
 
 
 def check_contents(contents: Contents) -> None:

@@ -76,7 +76,9 @@ def seal(
     carried = previous.contents.digests() if previous is not None and previous.session == session else {}
     for digest, size in wanted.items():
         if digest not in chunks and carried.get(digest) != size:
-            raise CheckpointError(f"the worker left out chunk {digest.hex()}, which its last checkpoint did not have either")
+            raise CheckpointError(
+                f"the worker left out chunk {digest.hex()}, which its last checkpoint did not have either"
+            )
     manifest = Manifest(
         format=FORMAT,
         version=VERSION,
@@ -127,14 +129,14 @@ def open_sealed(
     check_stricter(manifest, profile, grants)
     wanted = manifest.contents.digests()
     found = fetch([digest.hex() for digest in wanted]) if wanted else {}
-    chunks: list[bytes] = []
+    chunks: list[memoryview] = []
     for digest, size in wanted.items():
         data = found.get(digest.hex())
         if data is None:
             raise CheckpointError(f"chunk {digest.hex()} of the checkpoint is missing from the store")
         if len(data) != size or chunk_digest(data) != digest:
             raise CheckpointTampered(f"chunk {digest.hex()} of the checkpoint was changed")
-        chunks.append(data)
+        chunks.append(memoryview(data))
     return encode_payload(Payload(format=FORMAT, contents=manifest.contents, chunks=tuple(chunks)))
 
 

@@ -1,0 +1,95 @@
+"""numpy arrays: their bytes out of band, views with their base. Used only when the session has loaded numpy."""
+
+from __future__ import annotations
+
+import pickle
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy
+
+    type Array = numpy.ndarray[tuple[int, ...], numpy.dtype[numpy.generic]]
+    type Reduced = tuple[object, tuple[object, ...]]
+
+OUT_OF_BAND_BYTES_MIN = 16 * 2**10
+"""Smaller buffers stay in the pickle: a part of its own costs more than copying them."""
+
+
+def reduce_array(array: Array) -> Reduced | None:
+    """How to save an exact ndarray; None leaves it to numpy (objects inside, or no contiguous owner)."""
+    import numpy
+
+    if array.dtype.hasobject:
+        return None
+    base = array.base
+    if base is None:
+        return _reduce_owner(array)
+    while isinstance(base, numpy.ndarray) and base.base is not None:
+        base = base.base
+    return _reduce_view(array, base) if array.size else None
+
+
+def _reduce_owner(array: Array) -> Reduced | None:
+    order = "C" if array.flags.c_contiguous else "F"
+    if order == "F" and not array.flags.f_contiguous:
+        return None
+    arguments = (array.dtype, array.shape, order, array.flags.writeable)
+    if array.nbytes < OUT_OF_BAND_BYTES_MIN:
+        return rebuild_array, (array.tobytes("A"), *arguments)
+    return rebuild_array, (pickle.PickleBuffer(_flat(array, order)), *arguments)
+
+
+def _flat(array: Array, order: str) -> Array:
+    """The bytes of a contiguous array, without copying; every dtype can be seen as bytes."""
+    import numpy
+
+    return array.reshape(-1, order="F" if order == "F" else "C").view(numpy.uint8)
+
+
+def rebuild_array(
+    data: bytes | bytearray, dtype: numpy.dtype[numpy.generic], shape: tuple[int, ...], order: str, writeable: bool
+) -> Array:
+    """An array that owns its memory, as it did."""
+    import numpy
+
+    array: Array = numpy.empty(shape, dtype, order="F" if order == "F" else "C")
+    if array.nbytes:
+        _flat(array, order)[:] = numpy.frombuffer(data, numpy.uint8)
+    array.flags.writeable = writeable
+    return array
+
+
+def _address(value: object) -> int:
+    import numpy
+
+    array = value if isinstance(value, numpy.ndarray) else numpy.frombuffer(value, numpy.uint8)  # type: ignore[call-overload]
+    return int(array.__array_interface__["data"][0])
+
+
+def _reduce_view(array: Array, owner: object) -> Reduced | None:
+    import numpy
+
+    if type(owner) is numpy.ndarray:
+        if owner.dtype.hasobject or not (owner.flags.c_contiguous or owner.flags.f_contiguous):
+            return None
+    elif type(owner) not in (bytes, bytearray):
+        return None
+    offset = _address(array) - _address(owner)
+    return rebuild_view, (owner, offset, array.dtype, array.shape, array.strides, array.flags.writeable)
+
+
+def rebuild_view(
+    owner: object,
+    offset: int,
+    dtype: numpy.dtype[numpy.generic],
+    shape: tuple[int, ...],
+    strides: tuple[int, ...],
+    writeable: bool,
+) -> Array:
+    """A view into the memory of `owner`, which is an array, bytes or a bytearray."""
+    import numpy
+
+    buffer = _flat(owner, "C" if owner.flags.c_contiguous else "F") if isinstance(owner, numpy.ndarray) else owner
+    array: Array = numpy.ndarray(shape, dtype, buffer, offset, strides)  # type: ignore[arg-type]
+    array.flags.writeable = writeable and array.flags.writeable
+    return array

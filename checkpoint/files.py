@@ -1,0 +1,76 @@
+"""Open files by recipe: path, mode, position. Opening one again never truncates, creates or deletes anything."""
+
+from __future__ import annotations
+
+import io
+import os
+from typing import IO
+
+from checkpoint.unsaveable import Unsaveable
+
+_NEVER = os.O_TRUNC | os.O_CREAT | os.O_EXCL
+
+
+def file_recipe(file: io.IOBase) -> tuple[str, str, int | None, dict[str, object]]:
+    """(path, mode, position or None when closed, keyword arguments of open).
+
+    Flushes what is buffered, so that the position names bytes that are in the file.
+    """
+    text = isinstance(file, io.TextIOWrapper)
+    arguments: dict[str, object] = {}
+    if text:
+        assert isinstance(file, io.TextIOWrapper)
+        arguments = {"encoding": file.encoding, "errors": file.errors}
+        binary: object = file.buffer
+        if file.line_buffering:
+            arguments["buffering"] = 1
+    else:
+        binary = file
+    raw = getattr(binary, "raw", binary)
+    if not isinstance(raw, io.FileIO):
+        raise Unsaveable("file.other", type(file))
+    if not isinstance(raw.name, str | bytes | os.PathLike):
+        raise Unsaveable("file.descriptor", type(file))
+    path = os.path.abspath(os.fsdecode(raw.name))
+    mode = str(getattr(file, "mode", raw.mode)) if text else raw.mode
+    if not text and raw is file:
+        arguments["buffering"] = 0
+    if file.closed:
+        return path, mode, None, arguments
+    if not raw.seekable() or raw.isatty():
+        raise Unsaveable("file.other", type(file))
+    try:
+        if file.writable():
+            file.flush()
+        position = file.tell()
+    except OSError:
+        raise Unsaveable("file.position", type(file)) from None
+    return path, mode, position, arguments
+
+
+def reopen(path: str, mode: str, position: int | None, arguments: dict[str, object]) -> IO[object]:
+    """Open a file as it was. "w" stays write-only but is opened without truncation, at its old position.
+
+    FileNotFoundError when it is gone; OSError when it has become shorter than the position.
+    """
+    if position is None:
+        closed: IO[object] = open(path, mode, opener=lambda _path, _flags: os.open(os.devnull, os.O_RDWR), **arguments)  # type: ignore[call-overload]
+        closed.close()
+        return closed
+    file: IO[object] = open(path, mode, opener=lambda at, flags: os.open(at, flags & ~_NEVER), **arguments)  # type: ignore[call-overload]
+    try:
+        _seek(file, path, mode, position)
+    except BaseException:
+        file.close()
+        raise
+    return file
+
+
+def _seek(file: IO[object], path: str, mode: str, position: int) -> None:
+    if "a" in mode:
+        return  # the system writes at the end, wherever that is by now
+    size = os.stat(path).st_size
+    # A text file's position is a cookie: its low 64 bits are the byte offset.
+    if (position & (2**64 - 1)) > size:
+        raise OSError(f"the file {path} has become shorter than the position {position}")
+    file.seek(position)

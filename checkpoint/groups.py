@@ -1,0 +1,78 @@
+"""Which variables are saved together, and in which order groups load. No pickling here: ids, names and edges."""
+
+from __future__ import annotations
+
+import enum
+import types
+from collections.abc import Callable, Iterable, Mapping
+from graphlib import CycleError, TopologicalSorter
+
+from checkpoint.unsaveable import type_key
+
+_NEVER_SHARED = (
+    str, bytes, int, float, complex, bool, type(None), type(...), type(NotImplemented), enum.Enum,
+    types.CodeType, types.ModuleType, types.BuiltinFunctionType, types.MethodDescriptorType, types.WrapperDescriptorType,
+    types.GetSetDescriptorType, types.MemberDescriptorType,
+)  # fmt: skip
+_SINGLETONS = frozenset((
+    "re.Pattern", "datetime.timezone", "zoneinfo.ZoneInfo", "logging.Logger", "logging.RootLogger", "numpy.ufunc",
+    "numpy._ArrayFunctionDispatcher", "functools._lru_cache_wrapper", "dataclasses._MISSING_TYPE",
+))  # fmt: skip
+"""Kinds whose identity across variables is kept by other means, or means nothing: without this list every two
+float64 arrays would be one group, since they have one dtype."""
+
+
+class Sharing:
+    """Tells whether an object that two pickles contain makes their variables one group."""
+
+    def __init__(self) -> None:
+        self._by_type: dict[type, bool | None] = {}
+
+    def __call__(self, value: object, by_value: set[int]) -> bool:
+        """`by_value` holds the ids of functions and classes that a pickle contains whole, not by reference."""
+        cls = type(value)
+        verdict = self._by_type.get(cls)
+        if cls not in self._by_type:
+            verdict = self._by_type[cls] = self._judge(cls)
+        if verdict is None:
+            return id(value) in by_value
+        return verdict and not (cls in (tuple, frozenset) and not value)
+
+    def _judge(self, cls: type) -> bool | None:
+        if issubclass(cls, type) or cls is types.FunctionType:
+            return None
+        module = cls.__module__
+        return not (issubclass(cls, _NEVER_SHARED) or type_key(cls) in _SINGLETONS or module == "numpy.dtypes")
+
+
+def united(memos: list[Mapping[int, tuple[int, object]]], shared: Callable[[int, object, int, int], bool]) -> list[int]:
+    """For every memo (id -> (place, object)) the index of the group it belongs to: its smallest member's.
+
+    `shared(id, object, one, other)` says whether an object found in both memos counts.
+    """
+    parent = list(range(len(memos)))
+
+    def find(index: int) -> int:
+        while parent[index] != index:
+            parent[index] = parent[parent[index]]
+            index = parent[index]
+        return index
+
+    owner: dict[int, int] = {}
+    for index, memo in enumerate(memos):
+        for identity in owner.keys() & memo.keys():
+            one, other = find(owner[identity]), find(index)
+            if one != other and shared(identity, memo[identity][1], owner[identity], index):
+                parent[max(one, other)] = min(one, other)
+        for identity in memo:
+            owner.setdefault(identity, index)
+    return [find(index) for index in range(len(memos))]
+
+
+def load_order(needs: Mapping[int, Iterable[int]]) -> tuple[list[int], list[int]]:
+    """(order with dependencies first, nothing), or (nothing, one cycle of groups that must become one)."""
+    sorter = TopologicalSorter({node: [other for other in others if other != node] for node, others in needs.items()})
+    try:
+        return list(sorter.static_order()), []
+    except CycleError as error:
+        return [], sorted(set(error.args[1]))

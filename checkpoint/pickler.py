@@ -1,0 +1,213 @@
+"""The pickler of one group of variables: cloudpickle, with the live namespace and our recipes (worker side).
+
+Beyond cloudpickle: functions come back over the live mapping, or over their module's; cells that were shared are
+shared again; a function or class that is a variable of its own is referred to by its name, so that every object
+of a class does not drag the class along; see recipes.py for single types.
+"""
+
+from __future__ import annotations
+
+import builtins
+import copyreg
+import io
+import marshal
+import pickle
+import sys
+import types
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import cloudpickle
+
+from checkpoint import rebuild
+from checkpoint.recipes import RECIPES, Recipe, Reduced, importable
+from checkpoint.unsaveable import Unsaveable, reason_key, type_key
+
+type Reducer = Callable[["GroupPickler", Any], Any]
+
+
+class Scope:
+    """What the picklers of one capture share.
+
+    `definitions`: id of a function or class -> the name of the variable that holds it.
+    `externals`: id of an object that the worker puts into every session -> its name.
+    """
+
+    def __init__(self, namespace: dict[str, object], externals: Mapping[str, object]) -> None:
+        self.namespace = namespace
+        self.externals = {id(value): name for name, value in externals.items()}
+        self.definitions: dict[int, str] = {}
+        self.streams = {
+            id(stream): name for name in ("stdin", "stdout", "stderr") if (stream := getattr(sys, name, None))
+        }
+        self.filenames: set[str] = set()
+        self.dispatch_table = {**cloudpickle.Pickler.dispatch_table, **copyreg.dispatch_table}
+        self.reducers: dict[type, Reducer | None] = {}
+        self.module_namespaces: dict[int, _ModuleNamespace | None] = {}
+
+    def reducer(self, cls: type) -> Reducer | None:
+        """How objects of exactly this type are saved; None leaves them to pickle."""
+        try:
+            return self.reducers[cls]
+        except KeyError:
+            found = self.reducers[cls] = self._find_reducer(cls)
+            return found
+
+    def _find_reducer(self, cls: type) -> Reducer | None:
+        if issubclass(cls, type):
+            return GroupPickler.reduce_class
+        if cls in _OWN:
+            return _OWN[cls]
+        recipe = RECIPES.get(type_key(cls))
+        if recipe is not None:
+            return _by_recipe(recipe)
+        key = reason_key(cls)
+        return None if key is None else _refusal(key)
+
+    def module_namespace(self, function: types.FunctionType) -> object:
+        """Stands for the globals of a function: a module's by its name, any other mapping itself."""
+        namespace = function.__globals__
+        if namespace is self.namespace or namespace is builtins.__dict__:
+            return namespace
+        if id(namespace) not in self.module_namespaces:
+            name = namespace.get("__name__")
+            module = sys.modules.get(name) if isinstance(name, str) and name != "__main__" else None
+            known = module is not None and getattr(module, "__dict__", None) is namespace
+            self.module_namespaces[id(namespace)] = _ModuleNamespace(name) if known and isinstance(name, str) else None
+        return self.module_namespaces[id(namespace)] or namespace
+
+
+class _ModuleNamespace:
+    """Pickles as the dict of a module."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return rebuild.module_namespace, (self.name,)
+
+
+class GroupPickler(cloudpickle.Pickler):  # type: ignore[misc]
+    """Pickles the variables `own`, one `dump` each, into one stream."""
+
+    def __init__(self, scope: Scope, own: frozenset[str]) -> None:
+        self.file = io.BytesIO()
+        self.file.write(rebuild.PREAMBLE)
+        self.buffers: list[pickle.PickleBuffer] = []
+        super().__init__(self.file, protocol=5, buffer_callback=self._take_buffer)
+        self.memo = {
+            id(scope.namespace): (0, scope.namespace),
+            id(builtins.__dict__): (1, builtins.__dict__),
+        }
+        self.dispatch_table = scope.dispatch_table
+        self.scope = scope
+        self.own = own
+        self.needs: set[str] = set()
+        self.by_value: set[int] = set()
+        self.notes: dict[str, None] = {}
+        self._codes: dict[int, bytes] = {}
+
+    def _take_buffer(self, buffer: pickle.PickleBuffer) -> bool:
+        self.buffers.append(buffer)
+        return False
+
+    def note(self, how: str) -> None:
+        """One thing that will be made anew."""
+        self.notes[how] = None
+
+    def reducer_override(self, value: Any) -> Any:
+        """Called for every object that is not a plain built-in value."""
+        scope = self.scope
+        if id(value) in scope.externals:
+            return rebuild.external, (scope.externals[id(value)],)
+        reducer = scope.reducer(type(value))
+        if reducer is not None:
+            return reducer(self, value)
+        if id(value) in scope.streams:
+            return getattr, (sys, scope.streams[id(value)])
+        return NotImplemented
+
+    def _reference(self, value: object) -> Reduced:
+        name = self.scope.definitions.get(id(value))
+        if name is None or name in self.own:
+            return None
+        self.needs.add(name)
+        return rebuild.definition, (name,)
+
+    def reduce_class(self, cls: type) -> Any:
+        """By reference when importable or a variable; else by value, as cloudpickle does."""
+        reference = self._reference(cls)
+        if reference is not None:
+            return reference
+        reduced = super().reducer_override(cls)
+        if reduced is NotImplemented or len(reduced) < 6:
+            return reduced
+        self.by_value.add(id(cls))
+        make, arguments, *rest = reduced
+        # cloudpickle's tracker would fill a class of the live session while the checkpoint still loads.
+        return make, (*arguments[:-2], None, arguments[-1]), *rest
+
+    def reduce_function(self, function: types.FunctionType) -> Any:
+        """By reference when importable or a variable; else its code over the live mapping."""
+        reference = self._reference(function)
+        if reference is not None:
+            return reference
+        if importable(function):
+            return NotImplemented
+        self.by_value.add(id(function))
+        self.scope.filenames.add(function.__code__.co_filename)
+        values = tuple(getattr(function, name) for name in rebuild.FUNCTION_ATTRIBUTES)
+        return (
+            rebuild.make_function,
+            (function.__code__, self.scope.module_namespace(function), function.__closure__),
+            (function.__dict__, values),
+            None,
+            None,
+            rebuild.fill_function,
+        )
+
+    def reduce_code(self, code: types.CodeType) -> Any:
+        """marshal's version 2 writes the same bytes for the same code; later versions depend on reference counts."""
+        data = self._codes.get(id(code))
+        if data is None:
+            data = self._codes[id(code)] = marshal.dumps(code, 2)
+        return rebuild.make_code, (data,)
+
+    def reduce_cell(self, cell: types.CellType) -> Any:
+        """A cell is memoised before its contents: functions may refer to themselves and share it."""
+        try:
+            contents = (cell.cell_contents,)
+        except ValueError:
+            return rebuild.make_cell, ()
+        return rebuild.make_cell, (), contents, None, None, rebuild.fill_cell
+
+    def reduce_module(self, module: types.ModuleType) -> Any:
+        """The session's own module by reference, the others as cloudpickle does."""
+        if vars(module) is self.scope.namespace:
+            return rebuild.main_module, ()
+        return NotImplemented
+
+
+_OWN: dict[type, Reducer] = {
+    types.FunctionType: GroupPickler.reduce_function,
+    types.CodeType: GroupPickler.reduce_code,
+    types.CellType: GroupPickler.reduce_cell,
+    types.ModuleType: GroupPickler.reduce_module,
+}
+
+
+def _by_recipe(recipe: Recipe) -> Reducer:
+    def reduce(pickler: GroupPickler, value: Any) -> Any:
+        if id(value) in pickler.scope.streams:
+            return getattr, (sys, pickler.scope.streams[id(value)])
+        reduced = recipe(value, pickler)
+        return NotImplemented if reduced is None else reduced
+
+    return reduce
+
+
+def _refusal(key: str) -> Reducer:
+    def refuse(_pickler: GroupPickler, value: Any) -> Any:
+        raise Unsaveable(key, type(value))
+
+    return refuse

@@ -1,0 +1,194 @@
+"""How single kinds of objects are saved: a table from type to recipe (the loading halves are in rebuild.py).
+
+A recipe returns what `object.__reduce__` may return, or None to leave the object to pickle. It notes in
+`Notes` what will come back made anew.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import io
+import re
+import sys
+import threading
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from checkpoint import rebuild
+from checkpoint.arrays import reduce_array
+from checkpoint.files import file_recipe, reopen
+from checkpoint.unsaveable import Unsaveable
+
+type Reduced = tuple[Any, ...] | str | None
+
+
+class Notes(Protocol):
+    """Where a recipe says what will be made anew."""
+
+    def note(self, how: str) -> None:
+        """One short sentence."""
+
+
+type Recipe = Callable[[Any, Notes], Reduced]
+
+
+def _lock(_lock: object, notes: Notes) -> Reduced:
+    notes.note("a lock comes back released")
+    return rebuild.make_lock, ()
+
+
+def _rlock(_lock: object, notes: Notes) -> Reduced:
+    notes.note("a lock comes back released")
+    return rebuild.make_rlock, ()
+
+
+def _event(event: threading.Event, notes: Notes) -> Reduced:
+    notes.note("an event comes back with nobody waiting")
+    return rebuild.make_event, (event.is_set(),)
+
+
+def _condition(condition: Any, notes: Notes) -> Reduced:
+    notes.note("a condition comes back with nobody waiting")
+    return threading.Condition, (condition._lock,)
+
+
+def _local(local: threading.local, notes: Notes) -> Reduced:
+    notes.note("a thread-local comes back with the main thread's values")
+    return rebuild.make_local, (dict(local.__dict__),)
+
+
+def _lru_cache(function: Any, notes: Notes) -> Reduced:
+    if importable(function):
+        return None
+    notes.note("an lru_cache starts empty")
+    parameters = function.cache_parameters()
+    state = {key: value for key, value in function.__dict__.items() if key not in ("__wrapped__", "cache_parameters")}
+    arguments = (function.__wrapped__, parameters["maxsize"], parameters["typed"])
+    return rebuild.make_lru_cache, arguments, state, None, None, rebuild.fill_attributes
+
+
+def _weakref(reference: Any, _notes: Notes) -> Reduced:
+    return rebuild.make_weakref, (reference(), reference.__callback__)
+
+
+def _weak_mapping(mapping: Any, _notes: Notes) -> Reduced:
+    return type(mapping), (dict(mapping.items()),)
+
+
+def _context_variable(variable: contextvars.ContextVar[object], _notes: Notes) -> Reduced:
+    def read(context: contextvars.Context) -> tuple[object, ...]:
+        try:
+            return (context.run(variable.get),)
+        except LookupError:
+            return ()
+
+    default, value = read(contextvars.Context()), read(contextvars.copy_context())
+    return rebuild.make_context_variable, (variable.name, default, value)
+
+
+def _file(file: io.IOBase, notes: Notes) -> Reduced:
+    if file is sys.__stdout__ or file is sys.__stderr__:
+        return getattr, (sys, "stdout" if file is sys.__stdout__ else "stderr")
+    recipe = file_recipe(file)
+    notes.note("a file is opened again at its position" if recipe[2] is not None else "a closed file comes back closed")
+    return reopen, recipe
+
+
+def _match(match: Any, _notes: Notes) -> Reduced:
+    for how, name in enumerate(rebuild.MATCHERS):
+        for start, end in ((match.pos, match.endpos), (match.start(), match.endpos), (match.start(), match.end())):
+            again = getattr(match.re, name)(match.string, start, end)
+            if again is not None and again.regs == match.regs:
+                return rebuild.make_match, (match.re, how, match.string, start, end)
+    raise Unsaveable("re.Match", re.Match)
+
+
+def _memoryview(view: memoryview, _notes: Notes) -> Reduced:
+    base = view.obj
+    if type(base) not in (bytes, bytearray) or not view.c_contiguous or view.nbytes != len(base) or not view.ndim:  # type: ignore[arg-type]
+        raise Unsaveable("memory.view", memoryview)
+    return rebuild.make_memoryview, (base, view.shape, view.format)
+
+
+def _type_alias(alias: Any, _notes: Notes) -> Reduced:
+    return rebuild.make_type_alias, (alias.__name__, alias.__value__, alias.__type_params__)
+
+
+def _missing(_missing: object, _notes: Notes) -> Reduced:
+    return "MISSING"  # dataclasses.MISSING is compared by identity; pickled by value it is another object
+
+
+def _asyncio(value: Any, notes: Notes) -> Reduced:
+    notes.note("an asyncio object comes back with nobody waiting")
+    state = dict(value.__dict__)
+    for name in ("_waiters", "_getters", "_putters"):
+        if state.get(name) is not None:
+            state[name] = deque()
+    state.pop("_loop", None)
+    return rebuild.make_bare, (type(value),), state, None, None, rebuild.fill_attributes
+
+
+def _iterator(iterator: Any, _notes: Notes) -> Reduced:
+    import warnings
+
+    with warnings.catch_warnings():  # their pickling is deprecated in 3.12 and gone in 3.14; until then it is sound
+        warnings.simplefilter("ignore")
+        reduced: Reduced = iterator.__reduce__()
+    return reduced
+
+
+def _array(array: Any, _notes: Notes) -> Reduced:
+    return reduce_array(array)
+
+
+RECIPES: dict[str, Recipe] = {
+    "_thread.lock": _lock,
+    "_thread.RLock": _rlock,
+    "threading.Event": _event,
+    "threading.Condition": _condition,
+    "_thread._local": _local,
+    "functools._lru_cache_wrapper": _lru_cache,
+    "weakref.ReferenceType": _weakref,
+    "weakref.WeakKeyDictionary": _weak_mapping,
+    "weakref.WeakValueDictionary": _weak_mapping,
+    "_contextvars.ContextVar": _context_variable,
+    "_io.TextIOWrapper": _file,
+    "_io.BufferedReader": _file,
+    "_io.BufferedWriter": _file,
+    "_io.BufferedRandom": _file,
+    "_io.FileIO": _file,
+    "re.Match": _match,
+    "builtins.memoryview": _memoryview,
+    "typing.TypeAliasType": _type_alias,
+    "dataclasses._MISSING_TYPE": _missing,
+    "asyncio.locks.Lock": _asyncio,
+    "asyncio.locks.Event": _asyncio,
+    "asyncio.locks.Condition": _asyncio,
+    "asyncio.locks.Semaphore": _asyncio,
+    "asyncio.locks.BoundedSemaphore": _asyncio,
+    "asyncio.queues.Queue": _asyncio,
+    "asyncio.queues.LifoQueue": _asyncio,
+    "asyncio.queues.PriorityQueue": _asyncio,
+    "numpy.ndarray": _array,
+    **{
+        f"itertools.{name}": _iterator
+        for name in (
+            "accumulate", "chain", "combinations", "combinations_with_replacement", "compress", "count", "cycle",
+            "dropwhile", "filterfalse", "islice", "pairwise", "permutations", "product", "repeat", "starmap",
+            "takewhile", "zip_longest",
+        )
+    },
+}  # fmt: skip
+"""For exactly these types. A subclass is pickled as any object; its parts find their recipes."""
+
+
+def importable(value: Any) -> bool:
+    """Whether `value` is found by its module and name in any process, so that a reference to it is enough."""
+    module_name, qualified = getattr(value, "__module__", None), getattr(value, "__qualname__", None)
+    if not isinstance(module_name, str) or not isinstance(qualified, str) or module_name == "__main__":
+        return False
+    found: object = sys.modules.get(module_name)
+    for name in qualified.split("."):
+        found = getattr(found, name, None)
+    return found is not None and found is value

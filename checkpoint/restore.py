@@ -1,0 +1,219 @@
+"""The worker's side: bring a payload back into a live namespace, all of it or nothing (specs/checkpoint.md)."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import io
+import pickle
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from checkpoint.capture import INTERNAL, MODULE_NAMES
+from checkpoint.format import PYTHON, Contents, Group, Lost, Part, chunk_sizes, decode_payload
+from checkpoint.interpreter import Rollback, State, apply_sources, finish, prepare
+from checkpoint.lost import LOST, LostNames
+from checkpoint.rebuild import Loading, loading
+from checkpoint.unsaveable import safe_text
+from durable.core.errors import CheckpointError
+
+type Report = dict[str, list[Any]]
+"""restored: names; rebuilt: [name, how]; lost: [name, type, reason, execution]; state: what of the interpreter's
+state could not be applied, as sentences. JSON-safe."""
+
+
+@dataclass(slots=True)
+class _Failed:
+    group: Group
+    error: Exception
+
+
+def restore_into(
+    namespace: dict[str, object],
+    payload: bytes,
+    *,
+    clear_existing: bool = False,
+    internals: frozenset[str] = frozenset(),
+    fresh: bool = False,
+    externals: Mapping[str, object] | None = None,
+    lost: LostNames = LOST,
+) -> Report:
+    """Merge a checkpoint into `namespace`, which is never replaced; names that it does not have stay.
+
+    `clear_existing` first removes what is not internal. `fresh` says that the worker is new: then the engine's own
+    names come back too, the existing history containers being filled in place; in a live session they are not touched.
+    A value whose loading raises (a module that is gone, a user's __setstate__) is lost and named. CheckpointError,
+    with the namespace and the interpreter's state as they were, when the payload itself cannot be read.
+    """
+    parsed = decode_payload(payload)
+    contents = parsed.contents
+    if contents.python != PYTHON:
+        raise CheckpointError(f"the checkpoint is of Python {contents.python}, this worker runs {PYTHON}")
+    chunks = dict(zip(contents.digests(), parsed.chunks, strict=False))
+    if len(chunks) != len(contents.digests()):
+        raise CheckpointError("the checkpoint data is not whole: chunks are missing")
+    before, rollback = dict(namespace), Rollback()
+    state = Loading(namespace, externals if externals is not None else {})
+    restoration = _Restoration(contents, chunks, state, internals)
+    try:
+        with loading(state):
+            if clear_existing:
+                for name in [name for name in namespace if name not in internals and name not in MODULE_NAMES]:
+                    if state.externals.get(name, state) is not namespace[name]:
+                        del namespace[name]
+            report = restoration.run()
+            if fresh:
+                restoration.fill_internals()
+    except BaseException:
+        for name in [name for name in namespace if name not in before]:
+            del namespace[name]
+        namespace.update(before)
+        rollback()
+        raise
+    if clear_existing:
+        lost.forget()
+    lost.remember(entry for entry in restoration.losses() if entry.name not in namespace)
+    return report
+
+
+class _Restoration:
+    """One restore. Names are put into the namespace as they load, since hooks of user classes may need them."""
+
+    def __init__(
+        self, contents: Contents, chunks: dict[bytes, memoryview], state: Loading, internals: frozenset[str]
+    ) -> None:
+        self._contents = contents
+        self._chunks = chunks
+        self._loading = state
+        self._internals = internals
+        self._lost: list[Lost] = []
+
+    def run(self) -> Report:
+        state = self._single("state")
+        failed_state = prepare(state)
+        apply_sources(self._single("sources"))
+        for module in self._contents.modules:
+            try:
+                self._publish(module.name, importlib.import_module(module.module))
+            except Exception as error:
+                self._lose(module.name, "module", error)
+        self._load_groups([group for group in self._contents.groups if group.names])
+        failed_state += finish(state)
+        loaded = self._loading.loaded
+        return {
+            "restored": [name for name in loaded if not name.startswith(INTERNAL)],
+            "rebuilt": [[entry.name, entry.how] for entry in self._contents.rebuilt if entry.name in loaded],
+            "lost": [[entry.name, entry.kind, entry.reason, entry.execution] for entry in self.losses()],
+            "state": failed_state,
+        }
+
+    def losses(self) -> list[Lost]:
+        """What the capture left out, then what could not be loaded."""
+        return [*self._contents.lost, *self._lost]
+
+    def _single(self, kind: str) -> State:
+        for group in self._contents.groups:
+            if group.kind == kind:
+                return dict(_load_plain(self._joined(group.parts[0])))
+        return {}
+
+    def _load_groups(self, groups: list[Group]) -> None:
+        """In order; what raises is tried again after the others: a user's hook may use globals of any group."""
+        while groups:
+            failed: list[_Failed] = []
+            for group in groups:
+                try:
+                    values = self._load(group)
+                except (pickle.UnpicklingError, EOFError) as error:
+                    raise CheckpointError(f"the data of {', '.join(group.names)[:200]} is corrupt: {error}") from error
+                except Exception as error:
+                    failed.append(_Failed(group, error))
+                else:
+                    for name, value in zip(group.names, values, strict=True):
+                        self._publish(name, value)
+            if len(failed) == len(groups):
+                for entry in failed:
+                    for name in entry.group.names:
+                        self._lose(name, "unknown", entry.error)
+                return
+            groups = [entry.group for entry in failed]
+
+    def _load(self, group: Group) -> list[object]:
+        stream = self._joined(group.parts[0])
+        if group.kind == "atoms":
+            return list(_load_plain(stream))
+        buffers = (self._joined(part) for part in group.parts[1:])
+        unpickler = _GroupUnpickler(io.BytesIO(stream), buffers, self._loading)
+        unpickler.load()  # the preamble
+        return [unpickler.load() for _ in group.names]
+
+    def _joined(self, part: Part) -> bytearray | bytes | memoryview:
+        pieces = [self._chunks[digest] for digest, _size in chunk_sizes(part)]
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def _publish(self, name: str, value: object) -> None:
+        self._loading.loaded[name] = value
+        if not name.startswith(INTERNAL) and name not in self._internals:
+            self._loading.namespace[name] = value
+
+    def _lose(self, name: str, kind: str, error: Exception) -> None:
+        if not name.startswith(INTERNAL):
+            self._lost.append(Lost(name, kind, f"it could not be loaded: {type(error).__name__}: {safe_text(error)}"))
+
+    def fill_internals(self) -> None:
+        """Give the engine's own names back to a fresh worker."""
+        namespace, loaded = self._loading.namespace, self._loading.loaded
+        for name, how in self._contents.internals.items():
+            if name not in self._internals:
+                continue
+            if how == "value":
+                namespace[name] = loaded.get(INTERNAL + name)
+            elif how.startswith("="):
+                namespace[name] = namespace[how[1:]]
+            else:
+                items = dict(self._items(name))
+                _fill(namespace, name, items if how == "dict" else [items.get(key) for key in range(len(items))])
+
+    def _items(self, name: str) -> Iterator[tuple[object, object]]:
+        prefix = f"{INTERNAL}{name}["
+        for saved, value in self._loading.loaded.items():
+            if saved.startswith(prefix):
+                yield ast.literal_eval(saved[len(prefix) : -1]), value
+
+
+def _fill(namespace: dict[str, object], name: str, value: list[object] | dict[object, object]) -> None:
+    existing = namespace.get(name)
+    if isinstance(existing, list) and isinstance(value, list):
+        existing[:] = value
+    elif isinstance(existing, dict) and isinstance(value, dict):
+        existing.clear()
+        existing.update(value)
+    else:
+        namespace[name] = value
+
+
+def _load_plain(data: bytes | bytearray | memoryview) -> Any:
+    try:
+        return pickle.loads(data)
+    except Exception as error:
+        raise CheckpointError(f"the checkpoint's data is corrupt: {error}") from error
+
+
+class _GroupUnpickler(pickle.Unpickler):
+    """Resolves names of `__main__` in the namespace being restored."""
+
+    def __init__(self, file: io.BytesIO, buffers: Iterator[object], state: Loading) -> None:
+        super().__init__(file, buffers=buffers)
+        self._state = state
+
+    def find_class(self, module: str, name: str) -> Any:
+        if module != "__main__":
+            return super().find_class(module, name)
+        first, *rest = name.split(".")
+        found: Any = self._state.loaded.get(first, self._state.namespace.get(first))
+        for attribute in rest:
+            found = getattr(found, attribute)
+        if found is None:
+            raise LookupError(f"it refers to {name!r} of the session, which is not there")
+        return found

@@ -7,7 +7,7 @@ import sys
 import time
 import types
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from checkpoint.format import (
@@ -227,7 +227,9 @@ class Capturer:
 
     def _first_dumps(self, scope: Scope, survey: _Survey) -> list[_Dump]:
         """Every variable pickled: those that were one group last time together, if they still are the same objects."""
-        values, dumps, done = survey.values, [], set()
+        values = survey.values
+        dumps: list[_Dump] = []
+        done: set[str] = set()
         for group in self._groups:
             if all(name in values and id(values[name]) == identity for name, identity in group.items()):
                 dump = self._try(scope, tuple(group), values)
@@ -239,7 +241,7 @@ class Capturer:
             if isinstance(dump, _Dump):
                 dumps.append(dump)
             else:
-                survey.lost[name] = explain(name, values[name], dump)
+                survey.lost[name] = explain(values[name], dump)
         return self._without_lost(scope, dumps, survey)
 
     def _without_lost(self, scope: Scope, dumps: list[_Dump], survey: _Survey) -> list[_Dump]:
@@ -290,7 +292,7 @@ class Capturer:
             rebuilt,
         )
 
-    def _shares(self, dumps: list[_Dump], scope: Scope) -> object:
+    def _shares(self, dumps: list[_Dump], scope: Scope) -> Callable[[int, object, int, int], bool]:
         sharing, namespaces = self._sharing, (id(self._namespace), id(__builtins__))
 
         def shared(identity: int, value: object, one: int, other: int) -> bool:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import io
 import os
-from typing import IO
+from collections.abc import Callable
+from typing import IO, Any
 
 from checkpoint.unsaveable import Unsaveable
 
@@ -48,16 +49,16 @@ def file_recipe(file: io.IOBase) -> tuple[str, str, int | None, dict[str, object
     return path, mode, position, arguments
 
 
-def reopen(path: str, mode: str, position: int | None, arguments: dict[str, object]) -> IO[object]:
+def reopen(path: str, mode: str, position: int | None, arguments: dict[str, Any]) -> IO[Any]:
     """Open a file as it was. "w" stays write-only but is opened without truncation, at its old position.
 
     FileNotFoundError when it is gone; OSError when it has become shorter than the position.
     """
     if position is None:
-        closed: IO[object] = open(path, mode, opener=lambda _path, _flags: os.open(os.devnull, os.O_RDWR), **arguments)  # type: ignore[call-overload]
+        closed = _open(path, mode, lambda _path, _flags: os.open(os.devnull, os.O_RDWR), arguments)
         closed.close()
         return closed
-    file: IO[object] = open(path, mode, opener=lambda at, flags: os.open(at, flags & ~_NEVER), **arguments)  # type: ignore[call-overload]
+    file = _open(path, mode, lambda at, flags: os.open(at, flags & ~_NEVER), arguments)
     try:
         _seek(file, path, mode, position)
     except BaseException:
@@ -66,7 +67,11 @@ def reopen(path: str, mode: str, position: int | None, arguments: dict[str, obje
     return file
 
 
-def _seek(file: IO[object], path: str, mode: str, position: int) -> None:
+def _open(path: str, mode: str, opener: Callable[[str, int], int], arguments: dict[str, Any]) -> IO[Any]:
+    return open(path, mode, opener=opener, **arguments)
+
+
+def _seek(file: IO[Any], path: str, mode: str, position: int) -> None:
     if "a" in mode:
         return  # the system writes at the end, wherever that is by now
     size = os.stat(path).st_size

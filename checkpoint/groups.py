@@ -11,8 +11,8 @@ from checkpoint.unsaveable import type_key
 
 _NEVER_SHARED = (
     str, bytes, int, float, complex, bool, type(None), type(...), type(NotImplemented), enum.Enum,
-    types.CodeType, types.ModuleType, types.BuiltinFunctionType, types.MethodDescriptorType, types.WrapperDescriptorType,
-    types.GetSetDescriptorType, types.MemberDescriptorType,
+    types.CodeType, types.ModuleType, types.BuiltinFunctionType, types.MethodDescriptorType,
+    types.WrapperDescriptorType, types.GetSetDescriptorType, types.MemberDescriptorType,
 )  # fmt: skip
 _SINGLETONS = frozenset((
     "re.Pattern", "datetime.timezone", "zoneinfo.ZoneInfo", "logging.Logger", "logging.RootLogger", "numpy.ufunc",

@@ -1,7 +1,7 @@
 """The interpreter's own state: random generators, working directory, environment, search path, loaded submodules.
 
-Import this module before any code of a session runs: what the process started with is the baseline, and of the
-environment only the difference to it is saved (a checkpoint does not carry the machine's secrets to another).
+The baseline is what the process had when the package was imported; of the environment only the difference to it is
+saved (a checkpoint does not carry the machine's secrets to another).
 """
 
 from __future__ import annotations
@@ -12,11 +12,10 @@ import os
 import sys
 from collections.abc import Iterable
 from contextlib import suppress
+from functools import lru_cache
 from typing import Any
 
-_ENVIRONMENT = dict(os.environ)
-_PATH = list(sys.path)
-_RECURSION = sys.getrecursionlimit()
+from checkpoint import STARTED_ENVIRONMENT, STARTED_PATH, STARTED_RECURSION
 
 type State = dict[str, Any]
 
@@ -27,12 +26,12 @@ def read_state(packages: Iterable[str]) -> State:
     with suppress(OSError):
         state["cwd"] = os.getcwd()
     now = dict(os.environ)
-    if now != _ENVIRONMENT:
-        state["environ"] = {name: value for name, value in now.items() if _ENVIRONMENT.get(name) != value}
-        state["unset"] = sorted(_ENVIRONMENT.keys() - now.keys())
-    if sys.path != _PATH:
+    if now != STARTED_ENVIRONMENT:
+        state["environ"] = {name: value for name, value in now.items() if STARTED_ENVIRONMENT.get(name) != value}
+        state["unset"] = sorted(STARTED_ENVIRONMENT.keys() - now.keys())
+    if sys.path != STARTED_PATH:
         state["path"] = [entry for entry in sys.path if isinstance(entry, str)]
-    if sys.getrecursionlimit() != _RECURSION:
+    if sys.getrecursionlimit() != STARTED_RECURSION:
         state["recursion"] = sys.getrecursionlimit()
     if (random := sys.modules.get("random")) is not None:
         state["random"] = random.getstate()
@@ -40,10 +39,14 @@ def read_state(packages: Iterable[str]) -> State:
     if numpy_random is not None:
         name, key, *rest = numpy_random.get_state(legacy=True)
         state["numpy"] = (name, key.tobytes(), key.dtype.str, *rest)
-    prefixes = tuple(f"{package}." for package in sorted(packages))
-    if prefixes:
-        state["submodules"] = [name for name in sorted(sys.modules) if name.startswith(prefixes)]
+    state["submodules"] = _submodules(tuple(f"{package}." for package in sorted(packages)), len(sys.modules))
     return state
+
+
+@lru_cache(maxsize=4)
+def _submodules(prefixes: tuple[str, ...], _loaded: int) -> list[str]:
+    """Names of loaded modules; asked anew when something was imported since."""
+    return [name for name in sorted(sys.modules) if name.startswith(prefixes)] if prefixes else []
 
 
 def prepare(state: State) -> list[str]:
@@ -105,7 +108,7 @@ class Rollback:
         if "cwd" in self._state:
             os.chdir(self._state["cwd"])
         finish({key: value for key, value in self._state.items() if key in ("random", "numpy")})
-        sys.setrecursionlimit(self._state.get("recursion", _RECURSION))
+        sys.setrecursionlimit(self._state.get("recursion", STARTED_RECURSION))
 
 
 def read_sources(filenames: Iterable[str]) -> dict[str, str]:

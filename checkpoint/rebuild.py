@@ -18,6 +18,7 @@ import weakref
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any, TypeAliasType
 
 from durable.core.errors import CheckpointError
 
@@ -202,21 +203,14 @@ def make_match(pattern: re.Pattern[str], how: int, text: str, start: int, end: i
 def make_memoryview(base: bytes | bytearray, shape: tuple[int, ...], code: str) -> memoryview:
     """A view of a whole buffer."""
     view = memoryview(base)
-    return view if (view.format, view.shape) == (code, shape) else view.cast("B").cast(code, list(shape))  # type: ignore[call-overload,no-any-return]
+    return view if (view.format, view.shape) == (code, shape) else view.cast("B").cast(code, list(shape))  # type: ignore[call-overload]
 
 
-def make_type_alias(name: str, value: object, parameters: tuple[object, ...]) -> object:
+def make_type_alias(name: str, value: object, parameters: tuple[Any, ...]) -> object:
     """A `type X = ...` statement's object."""
-    import typing
-
-    return typing.TypeAliasType(name, value, type_params=parameters)  # type: ignore[misc]
+    return TypeAliasType(name, value, type_params=parameters)
 
 
-def fill_asyncio(value: object, state: dict[str, object]) -> None:
-    """An asyncio lock, event, queue or semaphore that no loop knows yet and nobody waits for."""
-    value.__dict__.update(state)
-
-
-def make_bare(cls: type) -> object:
+def make_bare(cls: Any) -> object:
     """An instance without __init__."""
     return cls.__new__(cls)

@@ -13,10 +13,12 @@ from typing import Any
 from checkpoint.capture import INTERNAL, MODULE_NAMES
 from checkpoint.format import PYTHON, Contents, Group, Lost, Part, chunk_sizes, decode_payload
 from checkpoint.interpreter import Rollback, State, apply_sources, finish, prepare
-from checkpoint.lost import LOST, LostNames
+from checkpoint.lost import LOST, LostNames, explain_name_error
 from checkpoint.rebuild import Loading, loading
 from checkpoint.unsaveable import safe_text
 from durable.core.errors import CheckpointError
+
+__all__ = ["Report", "explain_name_error", "restore_into"]
 
 type Report = dict[str, list[Any]]
 """restored: names; rebuilt: [name, how]; lost: [name, type, reason, execution]; state: what of the interpreter's

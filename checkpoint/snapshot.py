@@ -151,7 +151,8 @@ def check_stricter(manifest: Manifest, profile: str, grants: Iterable[str] | Non
     """Refuse to bring code into a session that may do more than the one it comes from."""
     if check_profile(profile) < check_profile(manifest.profile):
         raise CheckpointError(
-            f"a checkpoint of the {manifest.profile!r} session {manifest.session!r} is not restored into an {profile!r} one"
+            f"a checkpoint of session {manifest.session!r}, which is {manifest.profile!r}, "
+            f"is not restored into an {profile!r} one"
         )
     if grants is not None and (more := set(grants) - set(manifest.grants)):
         raise CheckpointError(

@@ -94,7 +94,7 @@ def reason_key(cls: type) -> str | None:
     return None
 
 
-def explain(name: str, value: object, error: BaseException) -> tuple[str, str]:
+def explain(value: object, error: BaseException) -> tuple[str, str]:
     """(type of the variable, reason) for a variable whose pickling raised."""
     kind = type_key(type(value)).removeprefix("builtins.")
     if isinstance(error, Unsaveable):

@@ -1,1 +1,1 @@
-"""The store: promises in one SQLite file, shared by processes (specs/store.md). Its face is `durable.store.store.Store`."""
+"""The store: promises in one SQLite file, shared by processes (specs/store.md). Its face is `store.Store`."""

@@ -1,4 +1,4 @@
-"""Checkpoint rows and small chunks; what a manifest means is the checkpoint package's business (specs/store.md, S11)."""
+"""Checkpoint rows and small chunks; what a manifest means is the checkpoint package's business (S11)."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def _record(row: Row) -> Record:
 
 
 def publish(tx: Tx, request: CheckpointPublish) -> Answer:
-    """Make a checkpoint the newest, fenced by the session's epoch; `dropped` names chunks that nothing refers to any more."""
+    """Make a checkpoint the newest, fenced by the epoch; `dropped` names chunks that nothing refers to any more."""
     require_epoch(tx, request.session, request.epoch)
     tx.connection.executemany("INSERT INTO chunks (digest, data) VALUES (?,?) ON CONFLICT DO NOTHING", request.chunks)
     made = tx.execute(

@@ -1,7 +1,8 @@
-"""Five-field cron in UTC or a named zone (`CRON_TZ=Europe/Paris 0 9 * * 1-5`): parse a line, find the next minute. Pure.
+"""Five-field cron in UTC or a named zone (`CRON_TZ=Europe/Paris 0 9 * * 1-5`): parse a line, find the next minute.
 
-Fields: minute, hour, day of month, month, day of week (0 or 7 is Sunday); `*`, lists, ranges, steps, English names. When both days are
-restricted either one is enough, as in cron. A local time that a clock change skips does not fire; one that occurs twice fires once.
+Fields: minute, hour, day of month, month, day of week (0 or 7 is Sunday); `*`, lists, ranges, steps, English names.
+When both days are restricted either one is enough, as in cron. A local time that a clock change skips does not fire;
+one that occurs twice fires once.
 """
 
 from __future__ import annotations
@@ -89,7 +90,7 @@ class Cron:
         return cron
 
     def after(self, time_ms: int) -> int:
-        """The first firing strictly after that time, both in milliseconds since the epoch; CronError when there is none."""
+        """The first firing strictly after that time, in milliseconds since the epoch; CronError when there is none."""
         start = datetime.fromtimestamp(time_ms / 1000, self.zone)
         day = start.date()
         for _ in range(366 * _YEARS_AHEAD):

@@ -1,4 +1,4 @@
-"""What happens by itself: promises time out, leases end. One look at two partial indexes, when the next due time has come.
+"""What happens by itself: promises time out, leases end. A look at partial indexes when the next due time has come.
 
 Everything due is settled before any request of the same transaction is answered, so expiry is visible on every read.
 """

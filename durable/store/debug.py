@@ -1,4 +1,4 @@
-"""Looking at and turning the whole store, for the contract suite; refused unless the store was opened with debug=True."""
+"""The whole store at once, for the contract suite; refused unless the store was opened with debug=True."""
 
 from __future__ import annotations
 

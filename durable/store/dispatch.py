@@ -1,7 +1,7 @@
 """Who gets what: due tasks to engines of this process that serve them, `unblock` to listeners (specs/store.md, S7).
 
-A task is offered in the transaction that made it due, by pushing its due time into the future: of several processes only the
-one whose transaction did that sends the message. What nobody here may take stays due for the others.
+A task is offered in the transaction that made it due, by pushing its due time into the future: of several processes
+only the one whose transaction did that sends the message. What nobody here may take stays due for the others.
 """
 
 from __future__ import annotations
@@ -15,7 +15,10 @@ from durable.store.records import Row, dump
 from durable.store.requests import Record
 from durable.store.transaction import End, Tx
 
-_TASK = "SELECT id, version, due, grp, preferred, exclusive, function, session FROM tasks WHERE state='pending' AND due IS NOT NULL"
+_TASK = (
+    "SELECT id, version, due, grp, preferred, exclusive, function, session FROM tasks"
+    " WHERE state='pending' AND due IS NOT NULL"
+)
 _DUE = f"{_TASK} AND due <= ?1 AND grp IN (SELECT value FROM json_each(?2)) ORDER BY due"
 _ONE = f"{_TASK} AND id=?1 AND due <= ?2"
 _ANY_DUE = (

@@ -61,7 +61,7 @@ def locate(path: str | Path, *, create: bool) -> Path:
 
 
 def load_key(path: Path) -> bytes:
-    """The key that authenticates checkpoints: 32 random bytes beside the store, made at first opening, whole or not at all."""
+    """The key that authenticates checkpoints: 32 random bytes beside the store, made whole at first opening."""
     file = Path(f"{path}.key")
     try:
         if not file.exists():
@@ -119,7 +119,8 @@ def _migrate(connection: sqlite3.Connection, path: Path) -> None:
     version = connection.execute("PRAGMA user_version").fetchone()[0]
     if version > len(scripts):
         raise StoreNewer(
-            f"store {str(path)!r} has schema version {version}, this durable-exec knows up to {len(scripts)}; upgrade durable-exec"
+            f"store {str(path)!r} has schema version {version}, this durable-exec knows up to {len(scripts)};"
+            " upgrade durable-exec"
         )
     if version == len(scripts):
         return

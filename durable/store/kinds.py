@@ -1,4 +1,4 @@
-"""The table of request kinds: what each may say, what does it, whether its loss with the machine would be seen, who may send it."""
+"""The table of request kinds: what each may say, what does it, whether it needs a sync, who may send it."""
 
 from __future__ import annotations
 
@@ -33,8 +33,9 @@ def _step_create(request: r.TaskFence) -> bool:
 class Kind:
     """One kind of request.
 
-    `internal` says whether losing it in a power cut could not be noticed: only then may a batch go without a sync. A lost wait, release
-    or beat leaves an attempt that runs again; a lost checkpoint or print leaves the one before, and what depends on them is synced later.
+    `internal` says whether losing it in a power cut could not be noticed: only then may a batch go without a sync. A
+    lost wait, release or beat leaves an attempt that runs again; a lost checkpoint or print leaves the one before, and
+    what depends on them is synced later.
     """
 
     request: type[msgspec.Struct]

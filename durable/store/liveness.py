@@ -1,8 +1,8 @@
 """Whether an engine is alive: it holds an fcntl record lock on a file of its own for as long as its process lives.
 
 A record lock belongs to the process: the kernel drops it at any death, forked children do not inherit it, and no pid is
-compared. Its two oddities are met here: locks do not conflict inside one process, so engines of this process are remembered in a
-set; and closing any descriptor of a locked file drops the lock, so a file of this process is never opened a second time.
+compared. Its two oddities are met here: locks do not conflict inside one process, so engines of this process are
+remembered; and closing any descriptor of a locked file drops the lock, so a file of this process is never opened again.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The store as the SDK sees it: a `Network` that answers requests and a `Source` that brings messages, without leaving the process."""
+"""The store as the SDK sees it: a `Network` that answers requests and a `Source` that brings messages, in-process."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from durable.store.store import Store
 
 
-class _Head(Request):
+class _Head(Request, frozen=True, kw_only=True):
     corr_id: str = ""
 
 

@@ -1,7 +1,8 @@
 """A datagram from each process to the others on the same file: "look, I committed something".
 
-Every open store has a unix datagram socket in `<path>.d/peers/`. Nothing is said but that there is something to see; whoever misses it
-sees the file's data_version change instead. Sockets are addressed through /proc/self/fd, since their full path may be too long.
+Every open store has a unix datagram socket in `<path>.d/peers/`. Nothing is said but that there is something to see;
+whoever misses it sees the file's data_version change instead. Sockets are addressed through /proc/self/fd, since their
+full path may be too long for a socket address.
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ from durable.store.requests import (
 )
 from durable.store.transaction import Tx
 
-_ADDRESS = re.compile(r"poll://(?P<mode>any|uni)@(?P<group>[^/@\s]+)(?:/(?P<pid>[^\s]+))?\Z")
+_ADDRESS = re.compile(r"poll://(?:(?P<any>any)@|uni@(?=[^/]+/))(?P<group>[^/@\s]+)(?:/(?P<pid>[^\s]+))?\Z")
 _SEARCH_DEFAULT = 100
 
 
@@ -58,8 +58,10 @@ def check_value(value: Value | None) -> None:
 def check_create(request: PromiseCreate, tags: dict[str, str]) -> None:
     """The rules of ids and tags: an id equals or extends its declared origin, branch and parent."""
     check_value(request.param)
-    if "\0" in request.id:
-        raise Refused(400, "an id holds no null character")
+    if not origin_of(request.id):
+        raise Refused(400, f"the id {request.id!r} has no origin before its first colon")
+    if tags.get("resonate:target") == "":
+        raise Refused(400, "resonate:target is empty")
     if ":" in tags.get("resonate:origin", ""):
         raise Refused(
             400, f"resonate:origin {tags['resonate:origin']!r} holds a colon, which only separates it from the rest"
@@ -135,7 +137,8 @@ def _create_task(tx: Tx, task_id: str, tags: dict[str, str], *, fulfilled: bool)
     if not fulfilled and not timer and (session is None or is_head(tx, session, n or 0)):
         due = max(tx.now, not_before)
     tx.execute(
-        "INSERT INTO tasks (id, state, version, due, not_before, grp, preferred, exclusive, function, session, n, timer, created_at)"
+        "INSERT INTO tasks"
+        " (id, state, version, due, not_before, grp, preferred, exclusive, function, session, n, timer, created_at)"
         " VALUES (?,?,0,?,?,?,?,?,?,?,?,?,?)",
         (
             task_id,
@@ -144,7 +147,7 @@ def _create_task(tx: Tx, task_id: str, tags: dict[str, str], *, fulfilled: bool)
             not_before,
             address and address["group"],
             address and address["pid"],
-            bool(address and address["mode"] == "uni"),
+            bool(address and not address["any"]),
             tags.get("durable:function", ""),
             session,
             n,
@@ -163,7 +166,7 @@ def next_n(tx: Tx, session: str) -> int:
         (session, tx.now),
     )
     assert row is not None
-    return row[0]
+    return int(row[0])
 
 
 def find(tx: Tx, promise_id: str) -> Record:
@@ -245,7 +248,7 @@ def register_listener(tx: Tx, request: RegisterListener) -> Answer:
 def search(tx: Tx, request: PromiseSearch) -> Answer:
     """A page in order of id; `cursor` is there iff there is more."""
     limit = request.limit or _SEARCH_DEFAULT
-    where, parameters = ["id > ?"], [request.cursor or ""]
+    where, parameters = ["id > ?"], [request.cursor[1:] if request.cursor else ""]
     if request.state is not None:
         where.append("state = ?")
         parameters.append(request.state)
@@ -256,5 +259,5 @@ def search(tx: Tx, request: PromiseSearch) -> Answer:
     rows = tx.rows(sql, tuple(parameters))
     data: Record = {"promises": [promise_record(row) for row in rows[:limit]]}
     if len(rows) > limit:
-        data["cursor"] = rows[limit - 1][0]
+        data["cursor"] = f">{rows[limit - 1][0]}"
     return Answer(200, data)

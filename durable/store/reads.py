@@ -1,7 +1,7 @@
-"""Lists and searches for people and surfaces, on a connection of their own: they never delay the writer (specs/store.md, R1-R3).
+"""Lists and searches for people and surfaces, on a connection of their own: they never delay the writer.
 
-A reader sees the file as of the last commit. Deadlines are kept by whatever store has the file open, so a promise whose time has just
-passed may still read as pending here for a moment; the protocol's own requests never show that.
+A reader sees the file as of the last commit. Deadlines are kept by whatever store has the file open, so a promise whose
+time has just passed may still read as pending here for a moment; the protocol's own requests never show that.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ type State = Literal[
 ]
 """An execution's state in the words of every surface.
 
-`pending`: no attempt yet. `running`: an engine holds it, or it is on its way from one attempt to the next. `waiting`: suspended until an
-answer, a timer or a child settles. `interrupted`: halted. The others are how its promise settled.
+`pending`: no attempt yet. `running`: an engine holds it, or it is on its way from one attempt to the next. `waiting`:
+suspended until an answer, a timer or a child settles. `interrupted`: halted. The others are how its promise settled.
 """
 
 _STATE = """CASE p.state
@@ -133,7 +133,7 @@ class EngineRow:
 
 
 def decode_value(value: object) -> Any:
-    """What a Value's data says, where it is base64 of JSON as the SDK writes it; None when absent, the text itself otherwise."""
+    """What a Value's data says: decoded where it is base64 of JSON, as the SDK writes it; None when absent."""
     data = value.get("data") if isinstance(value, dict) else None
     if not isinstance(data, str):
         return None
@@ -234,10 +234,11 @@ class Reads:
         return [each for each in found if execution is None or each.execution == execution]
 
     async def output(self, execution_id: str, from_offset: int = 0, *, limit: int = 10_000) -> list[OutputRow]:
-        """What an execution printed from that character on; the first chunk begins exactly there. At most `limit` chunks."""
+        """What an execution printed from that character on, where the first chunk begins; at most `limit` chunks."""
         rows = await self._rows(
             "SELECT start, stream, text FROM output WHERE execution = ?1 AND start >= coalesce("
-            "(SELECT start FROM output WHERE execution = ?1 AND start <= ?2 ORDER BY start DESC LIMIT 1), 0) ORDER BY start LIMIT ?3",
+            "(SELECT start FROM output WHERE execution = ?1 AND start <= ?2 ORDER BY start DESC LIMIT 1), 0)"
+            " ORDER BY start LIMIT ?3",
             [execution_id, from_offset, limit],
         )
         found = []
@@ -251,7 +252,8 @@ class Reads:
         """All sessions, by name."""
         rows = await self._rows(
             "SELECT name, owner, epoch, options, worker_pid, closed, next_n - 1,"
-            " (SELECT count(*) FROM cells c WHERE c.session = name AND c.settled = 0), created_at FROM sessions ORDER BY name",
+            " (SELECT count(*) FROM cells c WHERE c.session = name AND c.settled = 0), created_at"
+            " FROM sessions ORDER BY name",
             [],
         )
         return [

@@ -1,4 +1,4 @@
-"""Rows to protocol records and back. The column lists here and `migrations/` are the same story told twice: keep them together."""
+"""Rows to protocol records and back. The column lists here and `migrations/` are one story: keep them together."""
 
 from __future__ import annotations
 

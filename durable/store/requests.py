@@ -1,7 +1,7 @@
 """What a request may say: one struct per kind, so that nothing unchecked reaches a table.
 
 Fields are in Python's words; on the wire they are camelCase where the protocol has them so. Unknown fields are ignored,
-as the protocol asks. `Refused` is how an operation answers with a status of 400 or more; it is raised before anything is written.
+as the protocol asks. `Refused` is how an operation answers with a status of 400 or more, before writing anything.
 """
 
 from __future__ import annotations
@@ -32,18 +32,20 @@ class Refused(Exception):
         self.message = message
 
 
-type Id = Annotated[str, msgspec.Meta(min_length=1, max_length=ID_CHARS_MAX)]
+type Id = Annotated[str, msgspec.Meta(min_length=1, max_length=ID_CHARS_MAX, pattern="\\A[^\\x00]*\\Z")]
+type Cursor = Annotated[str, msgspec.Meta(max_length=ID_CHARS_MAX + 1, pattern="\\A>[^\\x00]*\\Z")]
+"""`>` and the last id of the page before."""
 type Natural = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 type Positive = Annotated[int, msgspec.Meta(ge=1, le=2**63 - 1)]
 type PromiseState = Literal["pending", "resolved", "rejected", "rejected_canceled", "rejected_timedout"]
 type TaskState = Literal["pending", "acquired", "suspended", "halted", "fulfilled"]
 
 
-class Request(msgspec.Struct, frozen=True, rename="camel"):
+class Request(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """Base of the protocol's request data."""
 
 
-class Value(Request, kw_only=True, omit_defaults=True):
+class Value(Request, frozen=True, kw_only=True, omit_defaults=True):
     """A param or value: headers, and data that the store does not look into."""
 
     headers: dict[str, str] | None = None
@@ -53,146 +55,146 @@ class Value(Request, kw_only=True, omit_defaults=True):
 EMPTY = Value()
 
 
-class ById(Request, kw_only=True):
+class ById(Request, frozen=True, kw_only=True):
     id: Id
 
 
-class Nothing(Request, kw_only=True):
+class Nothing(Request, frozen=True, kw_only=True):
     pass
 
 
-class PromiseCreate(Request, kw_only=True):
+class PromiseCreate(Request, frozen=True, kw_only=True):
     id: Id
     timeout_at: Natural
     param: Value | None = None
     tags: dict[str, str] | None = None
 
 
-class PromiseSettle(Request, kw_only=True):
+class PromiseSettle(Request, frozen=True, kw_only=True):
     id: Id
     state: Literal["resolved", "rejected", "rejected_canceled"]
     value: Value | None = None
 
 
-class RegisterCallback(Request, kw_only=True):
+class RegisterCallback(Request, frozen=True, kw_only=True):
     awaited: Id
     awaiter: Id
 
 
-class RegisterListener(Request, kw_only=True):
+class RegisterListener(Request, frozen=True, kw_only=True):
     awaited: Id
     address: Id
 
 
-class PromiseSearch(Request, kw_only=True):
+class PromiseSearch(Request, frozen=True, kw_only=True):
     state: PromiseState | None = None
     tags: dict[str, str] | None = None
     limit: Annotated[int, msgspec.Meta(ge=1, le=1000)] | None = None
-    cursor: str | None = None
+    cursor: Cursor | None = None
 
 
-class Head(Request, kw_only=True, omit_defaults=True):
+class Head(Request, frozen=True, kw_only=True, omit_defaults=True):
     corr_id: str | None = None
 
 
-class ActionCreate(Request, kw_only=True, tag_field="kind", tag="promise.create"):
+class ActionCreate(Request, frozen=True, kw_only=True, tag_field="kind", tag="promise.create"):
     data: PromiseCreate
     head: Head | None = None
 
 
-class ActionSettle(Request, kw_only=True, tag_field="kind", tag="promise.settle"):
+class ActionSettle(Request, frozen=True, kw_only=True, tag_field="kind", tag="promise.settle"):
     data: PromiseSettle
     head: Head | None = None
 
 
-class ActionCallback(Request, kw_only=True, tag_field="kind", tag="promise.register_callback"):
+class ActionCallback(Request, frozen=True, kw_only=True, tag_field="kind", tag="promise.register_callback"):
     data: RegisterCallback
     head: Head | None = None
 
 
-class TaskCreate(Request, kw_only=True):
+class TaskCreate(Request, frozen=True, kw_only=True):
     pid: Id
     ttl: Positive
     action: ActionCreate
 
 
-class TaskAcquire(Request, kw_only=True):
+class TaskAcquire(Request, frozen=True, kw_only=True):
     id: Id
     version: Natural
     pid: Id
     ttl: Positive
 
 
-class TaskAt(Request, kw_only=True):
+class TaskAt(Request, frozen=True, kw_only=True):
     id: Id
     version: Natural
 
 
-class TaskFail(Request, kw_only=True):
+class TaskFail(Request, frozen=True, kw_only=True):
     id: Id
     version: Natural
     error: str
     cause: Literal["failed", "died"] = "failed"
 
 
-class TaskSuspend(Request, kw_only=True):
+class TaskSuspend(Request, frozen=True, kw_only=True):
     id: Id
     version: Natural
     actions: list[ActionCallback]
 
 
-class TaskFulfill(Request, kw_only=True):
+class TaskFulfill(Request, frozen=True, kw_only=True):
     id: Id
     version: Natural
     action: ActionSettle
 
 
-class TaskFence(Request, kw_only=True):
+class TaskFence(Request, frozen=True, kw_only=True):
     id: Id
     version: Natural
     action: ActionCreate | ActionSettle
 
 
-class TaskHeartbeat(Request, kw_only=True):
+class TaskHeartbeat(Request, frozen=True, kw_only=True):
     pid: Id
     tasks: Annotated[list[TaskAt], msgspec.Meta(min_length=1, max_length=100_000)]
 
 
-class TaskHalt(Request, kw_only=True):
+class TaskHalt(Request, frozen=True, kw_only=True):
     id: Id
     note: str | None = None
 
 
-class TaskSearch(Request, kw_only=True):
+class TaskSearch(Request, frozen=True, kw_only=True):
     state: TaskState | None = None
     limit: Annotated[int, msgspec.Meta(ge=1, le=1000)] | None = None
-    cursor: str | None = None
+    cursor: Cursor | None = None
 
 
-class ScheduleCreate(Request, kw_only=True):
+class ScheduleCreate(Request, frozen=True, kw_only=True):
     id: Id
-    cron: str
+    cron: Id
     promise_id: Id
     promise_timeout: Natural
     promise_param: Value | None = None
     promise_tags: dict[str, str] | None = None
 
 
-class ScheduleSearch(Request, kw_only=True):
+class ScheduleSearch(Request, frozen=True, kw_only=True):
     tags: dict[str, str] | None = None
     limit: Annotated[int, msgspec.Meta(ge=1, le=1000)] | None = None
-    cursor: str | None = None
+    cursor: Cursor | None = None
 
 
-class DebugTick(Request, kw_only=True):
+class DebugTick(Request, frozen=True, kw_only=True):
     time: Natural
 
 
-class Ours(msgspec.Struct, frozen=True):
+class Ours(msgspec.Struct, frozen=True, kw_only=True):
     """Base of the engine's own kinds: in-process only, never taken from a wire."""
 
 
-class EngineJoin(Ours, kw_only=True):
+class EngineJoin(Ours, frozen=True, kw_only=True):
     engine: Id
     group: Id
     pid: Natural
@@ -200,78 +202,78 @@ class EngineJoin(Ours, kw_only=True):
     serves_sessions: bool = True
 
 
-class EngineServe(Ours, kw_only=True):
+class EngineServe(Ours, frozen=True, kw_only=True):
     engine: Id
     functions: list[str]
 
 
-class Engine(Ours, kw_only=True):
+class Engine(Ours, frozen=True, kw_only=True):
     engine: Id
 
 
-class SessionOpen(Ours, kw_only=True):
+class SessionOpen(Ours, frozen=True, kw_only=True):
     session: Id
     engine: Id | None = None
     options: dict[str, object] = {}
 
 
-class SessionTake(Ours, kw_only=True):
+class SessionTake(Ours, frozen=True, kw_only=True):
     session: Id
     engine: Id
 
 
-class SessionWorker(Ours, kw_only=True):
+class SessionWorker(Ours, frozen=True, kw_only=True):
     session: Id
     epoch: int
     pid: Natural
     start: Natural
 
 
-class SessionAt(Ours, kw_only=True):
+class SessionAt(Ours, frozen=True, kw_only=True):
     session: Id
     epoch: int
 
 
-class Session(Ours, kw_only=True):
+class Session(Ours, frozen=True, kw_only=True):
     session: Id
 
 
-class CellPromise(Request, kw_only=True):
+class CellPromise(Request, frozen=True, kw_only=True):
     timeout_at: Natural
     param: Value | None = None
     tags: dict[str, str] | None = None
 
 
-class CellSubmit(Ours, kw_only=True):
+class CellSubmit(Ours, frozen=True, kw_only=True):
     session: Id
     promise: CellPromise
 
 
-class CallCreate(Ours, kw_only=True):
+class CallCreate(Ours, frozen=True, kw_only=True):
     session: Id
     epoch: int
     awaiter: Id
     promise: PromiseCreate
 
 
-class CallList(Ours, kw_only=True):
+class CallList(Ours, frozen=True, kw_only=True):
     execution: Id
     limit: Annotated[int, msgspec.Meta(ge=1, le=100_000)] = 10_000
 
 
-class OutputAppend(Ours, kw_only=True):
+class OutputAppend(Ours, frozen=True, kw_only=True):
     execution: Id
     session: str | None = None
     epoch: int | None = None
     chunks: list[tuple[Natural, Literal["stdout", "stderr"], str]]
 
 
-class OutputTruncate(Ours, kw_only=True):
+class OutputTruncate(Ours, frozen=True, kw_only=True):
     execution: Id
     offset: Natural
 
 
-class CheckpointPublish(Ours, kw_only=True):
+class CheckpointPublish(Ours, frozen=True, kw_only=True):
     session: Id
     epoch: int
     execution: str | None = None
@@ -284,9 +286,9 @@ class CheckpointPublish(Ours, kw_only=True):
     uses: list[str] = []
 
 
-class CheckpointGet(Ours, kw_only=True):
+class CheckpointGet(Ours, frozen=True, kw_only=True):
     checkpoint: Natural
 
 
-class ChunkGet(Ours, kw_only=True):
+class ChunkGet(Ours, frozen=True, kw_only=True):
     digests: list[str]

@@ -25,8 +25,6 @@ def get(tx: Tx, request: ById) -> Answer:
 def create(tx: Tx, request: ScheduleCreate) -> Answer:
     """Make it, or find it as it is."""
     tags = request.promise_tags or {}
-    if "\0" in request.id:
-        raise Refused(400, "an id holds no null character")
     if "resonate:target" not in tags:
         raise Refused(400, "a schedule's promises need a resonate:target")
     check_value(request.promise_param)
@@ -61,7 +59,7 @@ def delete(tx: Tx, request: ById) -> Answer:
 def search(tx: Tx, request: ScheduleSearch) -> Answer:
     """A page in order of id; `cursor` is there iff there is more. `tags` are those of the schedule's promises."""
     limit = request.limit or _SEARCH_DEFAULT
-    where, parameters = ["id > ?"], [request.cursor or ""]
+    where, parameters = ["id > ?"], [request.cursor[1:] if request.cursor else ""]
     for key, value in (request.tags or {}).items():
         where.append("EXISTS (SELECT 1 FROM json_each(promise_tags) tag WHERE tag.key = ? AND tag.value = ?)")
         parameters += [key, value]
@@ -69,5 +67,5 @@ def search(tx: Tx, request: ScheduleSearch) -> Answer:
     rows = tx.rows(sql, tuple(parameters))
     data: Record = {"schedules": [schedule_record(row) for row in rows[:limit]]}
     if len(rows) > limit:
-        data["cursor"] = rows[limit - 1][0]
+        data["cursor"] = f">{rows[limit - 1][0]}"
     return Answer(200, data)

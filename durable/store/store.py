@@ -46,12 +46,15 @@ class Store:
     directory: Path
     key: bytes
     reads: Reads
+    _connection: sqlite3.Connection
+    _liveness: Liveness
+    _peers: Peers
+    _writer: Writer
 
-    def __init__(self, path: Path, *, private: bool, clock: Clock, observer: Observer) -> None:
+    def __init__(self, path: Path, *, private: bool, observer: Observer) -> None:
         self.path = path
         self.directory = Path(f"{path}.d")
         self._private = private
-        self._clock = clock
         self._observe = observer
         self._loop = asyncio.get_running_loop()
         self._closing: asyncio.Task[None] | None = None
@@ -72,11 +75,11 @@ class Store:
     ) -> Store:
         """Open, or make, the store at `path` (`:memory:` is a private temporary file).
 
-        `durability` says what an acknowledged write survives: the end of this process, or a power cut as well. Raises StoreError with
-        what is wrong and what to do, StoreNewer for a file of a later version.
+        `durability` says what an acknowledged write survives: the end of this process, or a power cut as well. Raises
+        StoreError with what is wrong and what to do, StoreNewer for a file of a later version.
         """
         located = await asyncio.to_thread(file.locate, path, create=create)
-        self = cls(located, private=str(path) == ":memory:", clock=clock, observer=observer)
+        self = cls(located, private=str(path) == ":memory:", observer=observer)
         try:
             await asyncio.to_thread(self._open_files)
             self.reads = await Reads.open(located)
@@ -104,11 +107,11 @@ class Store:
         self._peers = Peers(self.directory)
 
     async def request(self, kind: str, data: Mapping[str, object]) -> Answer:
-        """Send a request and wait for its commit. Raises StoreRefused (status 400 or more), StoreError, EngineClosed."""
+        """Send a request, wait for its commit. Raises StoreRefused (status 400 or more), StoreError, EngineClosed."""
         return await self.post(kind, data)
 
     def post(self, kind: str, data: Mapping[str, object]) -> asyncio.Future[Answer]:
-        """Enqueue a request now: requests commit in the order of these calls, those that wait together in one transaction."""
+        """Enqueue a request now: requests commit in the order of these calls, those that wait together at once."""
         known = KINDS.get(kind)
         try:
             if known is None:
@@ -154,7 +157,7 @@ class Store:
         return self._liveness.alive(engine)
 
     async def settled(self, promise_id: str) -> PromiseRow:
-        """Wait until the promise is settled, by anyone in any process. StoreRefused 404 when there is none, EngineClosed on close."""
+        """Wait until it is settled by anyone in any process. StoreRefused 404 if there is none; EngineClosed."""
         future: asyncio.Future[PromiseRow] = self._loop.create_future()
         # Registered before it is read: whatever settles it after the read finds the waiter.
         self._waiters.setdefault(promise_id, set()).add(future)

@@ -1,4 +1,4 @@
-"""Tasks: the right to run a promise's code, as a lease fenced by a version (specs/store.md, S4-S6). Only acquire bumps it."""
+"""Tasks: the right to run a promise's code, a lease fenced by a version that only acquiring bumps (S4-S6)."""
 
 from __future__ import annotations
 
@@ -53,9 +53,11 @@ def _held(tx: Tx, task_id: str, version: int) -> Row:
 
 def preload(tx: Tx, task_id: str) -> list[Record]:
     """The other promises of the task's branch, so that a replay need not ask for each."""
-    row = tx.row("SELECT branch FROM promises WHERE id=?", (task_id,))
+    row = tx.row("SELECT tags FROM promises WHERE id=?", (task_id,))
     assert row is not None
-    branch = row[0] if row[0] is not None else task_id
+    branch = load_tags(row[0]).get("resonate:branch")
+    if branch is None:
+        return []
     rows = tx.rows(f"SELECT {PROMISE} FROM promises WHERE branch=? AND id<>? ORDER BY id", (branch, task_id))
     if branch != task_id:
         own = tx.row(f"SELECT {PROMISE} FROM promises WHERE id=? AND branch IS NULL", (branch,))
@@ -67,8 +69,8 @@ def preload(tx: Tx, task_id: str) -> list[Record]:
 def _acquired(tx: Tx, task_id: str, pid: str, ttl: int) -> Answer:
     lease_at = min(tx.now + ttl, 2**63 - 1)
     task = tx.row(
-        "UPDATE tasks SET state='acquired', version=version+1, pid=?, ttl=?, lease_at=?, due=NULL, resumes=0, progress=0"
-        f" WHERE id=? RETURNING {TASK}",
+        "UPDATE tasks SET state='acquired', version=version+1, pid=?, ttl=?, lease_at=?, due=NULL, resumes=0,"
+        f" progress=0 WHERE id=? RETURNING {TASK}",
         (pid, ttl, lease_at, task_id),
     )
     assert task is not None
@@ -185,7 +187,7 @@ def fulfill(tx: Tx, request: TaskFulfill) -> Answer:
 
 
 def fence(tx: Tx, request: TaskFence) -> Answer:
-    """Create or settle another promise on behalf of a running execution. The preload stays empty: with each it would be quadratic."""
+    """Create or settle another promise for a running execution. No preload: with every fence it would be quadratic."""
     action = request.action
     if action.data.id == request.id:
         raise Refused(400, "a fenced action is about another promise than the task's own")
@@ -213,7 +215,8 @@ def heartbeat(tx: Tx, request: TaskHeartbeat) -> Answer:
         raise Refused(400, "the tasks of one heartbeat have different origins")
     for task in request.tasks:
         tx.execute(
-            "UPDATE tasks SET lease_at=min(?1+ttl, 9223372036854775807) WHERE id=?2 AND state='acquired' AND version=?3 AND pid=?4",
+            "UPDATE tasks SET lease_at=min(?+ttl, 9223372036854775807)"
+            " WHERE id=? AND state='acquired' AND version=? AND pid=?",
             (tx.now, task.id, task.version, request.pid),
         )
     return Answer(200, {})
@@ -225,7 +228,8 @@ def halt(tx: Tx, request: TaskHalt) -> Answer:
     if row[1] == "fulfilled":
         raise Refused(409, f"task {request.id!r} is fulfilled")
     tx.execute(
-        "UPDATE tasks SET state='halted', pid=NULL, ttl=NULL, lease_at=NULL, due=NULL, note=coalesce(?, note) WHERE id=?",
+        "UPDATE tasks SET state='halted', pid=NULL, ttl=NULL, lease_at=NULL, due=NULL, note=coalesce(?, note)"
+        " WHERE id=?",
         (request.note, request.id),
     )
     return Answer(200, {})
@@ -248,9 +252,9 @@ def search(tx: Tx, request: TaskSearch) -> Answer:
     limit = request.limit or _SEARCH_DEFAULT
     rows = tx.rows(
         f"SELECT {TASK} FROM tasks WHERE id > ? AND (?2 IS NULL OR state = ?2) ORDER BY id LIMIT ?3",
-        (request.cursor or "", request.state, limit + 1),
+        (request.cursor[1:] if request.cursor else "", request.state, limit + 1),
     )
     data: Record = {"tasks": [task_record(row) for row in rows[:limit]]}
     if len(rows) > limit:
-        data["cursor"] = rows[limit - 1][0]
+        data["cursor"] = f">{rows[limit - 1][0]}"
     return Answer(200, data)

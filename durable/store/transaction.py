@@ -1,7 +1,7 @@
 """One write transaction: the connection, the time, the memory of what the commit will mean, and who is at hand.
 
-Everything that the rest of the world must learn of a commit (answers, pushed messages, woken waiters, peers to notify) is
-collected in `Effects` and happens only after the commit; a rolled back transaction leaves nothing behind.
+Everything that the rest of the world must learn of a commit (answers, pushed messages, woken waiters, peers to notify)
+is collected in `Effects` and happens only after the commit; a rolled back transaction leaves nothing behind.
 """
 
 from __future__ import annotations
@@ -92,15 +92,15 @@ class Tx:
 
     def execute(self, sql: str, parameters: tuple[object, ...] = ()) -> sqlite3.Cursor:
         """Run one statement; the connection caches its preparation by text."""
-        return self.connection.execute(sql, parameters)  # type: ignore[arg-type]
+        return self.connection.execute(sql, parameters)
 
     def row(self, sql: str, parameters: tuple[object, ...] = ()) -> Row | None:
         """The first row, or None."""
-        return self.connection.execute(sql, parameters).fetchone()  # type: ignore[no-any-return,arg-type]
+        return self.connection.execute(sql, parameters).fetchone()  # type: ignore[no-any-return]
 
     def rows(self, sql: str, parameters: tuple[object, ...] = ()) -> list[Row]:
         """All rows, fetched: no cursor stays open over a write."""
-        return self.connection.execute(sql, parameters).fetchall()  # type: ignore[arg-type]
+        return self.connection.execute(sql, parameters).fetchall()
 
     def wake_at(self, time_ms: int) -> None:
         """The deadlines must be looked at then, at the latest."""

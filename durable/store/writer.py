@@ -1,7 +1,7 @@
 """The one thread that writes. It takes whole requests, commits all that wait in one transaction, and only then answers.
 
-Why one transaction for all: a commit costs a sync, a request a few dozen microseconds; under load the sync is shared. Why a thread: SQLite
-blocks, and the loop must not. Nothing is acknowledged, pushed or told to peers before the commit that holds it.
+Why one transaction for all: a commit costs a sync, a request a few dozen microseconds; under load the sync is shared.
+Why a thread: SQLite blocks, and the loop must not. Nothing is acknowledged, pushed or told before its commit.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Job:
     outcome: Answer | Refused | Exception | None = None
 
     def run(self, tx: Tx) -> None:
-        """Do it inside the transaction. A refusal writes nothing, so the others of the batch are not disturbed by it."""
+        """Do it inside the transaction. A refusal writes nothing, so it does not disturb the others of the batch."""
         before = tx.connection.total_changes
         try:
             self.outcome = self.operation(tx, self.request)
@@ -59,7 +59,7 @@ type Deliver = Callable[[list[Job], Effects, bool], None]
 
 
 class Writer(threading.Thread):
-    """Owns the writing connection. `ends` and `awaited` are read here and written by the loop; both are replaced or read atomically."""
+    """Owns the writing connection. `ends` and `awaited` are read here and replaced by the loop, whole."""
 
     def __init__(
         self,
@@ -137,7 +137,7 @@ class Writer(threading.Thread):
             if time.monotonic() >= self._next_liveness:
                 self._find_dead()
         except sqlite3.Error:
-            # Outside any job: the file cannot be read or written right now. The jobs have their answers; look again later.
+            # Outside any job: the file cannot be read or written right now. The jobs have their answers; look again.
             time.sleep(NOTICE_POLL_S)
 
     def _commit(self, jobs: list[Job], also: Callable[[Tx], None] | None = None) -> None:
@@ -195,7 +195,7 @@ class Writer(threading.Thread):
         self._retried(lambda: self._connection.execute("BEGIN IMMEDIATE"))
 
     def _retried(self, action: Callable[[], object]) -> None:
-        """Try again, soon and jittered, while another process holds the write lock: SQLite's own handler stalls far longer."""
+        """Try again, soon and jittered, while another process holds the write lock; SQLite's own handler stalls."""
         deadline = time.monotonic() + BUSY_WAIT_S
         delay = _RETRY_FIRST_S
         while True:
@@ -220,7 +220,7 @@ class Writer(threading.Thread):
         return True
 
     def _look(self) -> None:
-        """After another process's commit: wake who waits for what it settled, take what it left for connections of ours."""
+        """After another process's commit: wake who waits for what it settled, take what it left for ours."""
         self._notice_others()
         if not self._foreign:
             return

@@ -26,7 +26,7 @@ def _no(_request: Any) -> bool:
 
 def _step_create(request: r.TaskFence) -> bool:
     """A step's create is seen by nobody but the execution that makes it, which runs again if it is lost."""
-    return isinstance(request.action, r.ActionCreate) and not promises.is_external(request.action.data.tags or {})
+    return isinstance(request.action, r.FencedCreate) and not promises.is_external(request.action.data.tags or {})
 
 
 @dataclass(frozen=True, slots=True)

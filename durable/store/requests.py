@@ -97,18 +97,33 @@ class Head(Request, frozen=True, kw_only=True, omit_defaults=True):
     corr_id: str | None = None
 
 
-class ActionCreate(Request, frozen=True, kw_only=True, tag_field="kind", tag="promise.create"):
+class ActionCreate(Request, frozen=True, kw_only=True):
+    kind: Literal["promise.create"]
     data: PromiseCreate
     head: Head | None = None
 
 
-class ActionSettle(Request, frozen=True, kw_only=True, tag_field="kind", tag="promise.settle"):
+class ActionSettle(Request, frozen=True, kw_only=True):
+    kind: Literal["promise.settle"]
     data: PromiseSettle
     head: Head | None = None
 
 
-class ActionCallback(Request, frozen=True, kw_only=True, tag_field="kind", tag="promise.register_callback"):
+class ActionCallback(Request, frozen=True, kw_only=True):
+    kind: Literal["promise.register_callback"]
     data: RegisterCallback
+    head: Head | None = None
+
+
+class FencedCreate(Request, frozen=True, kw_only=True, tag_field="kind", tag="promise.create"):
+    """As `ActionCreate`, told from `FencedSettle` by its kind; a tag alone may be missing, a field may not."""
+
+    data: PromiseCreate
+    head: Head | None = None
+
+
+class FencedSettle(Request, frozen=True, kw_only=True, tag_field="kind", tag="promise.settle"):
+    data: PromiseSettle
     head: Head | None = None
 
 
@@ -152,7 +167,7 @@ class TaskFulfill(Request, frozen=True, kw_only=True):
 class TaskFence(Request, frozen=True, kw_only=True):
     id: Id
     version: Natural
-    action: ActionCreate | ActionSettle
+    action: FencedCreate | FencedSettle
 
 
 class TaskHeartbeat(Request, frozen=True, kw_only=True):

@@ -25,7 +25,7 @@ def get(tx: Tx, request: ById) -> Answer:
 def create(tx: Tx, request: ScheduleCreate) -> Answer:
     """Make it, or find it as it is."""
     tags = request.promise_tags or {}
-    if "resonate:target" not in tags:
+    if not tags.get("resonate:target"):
         raise Refused(400, "a schedule's promises need a resonate:target")
     check_value(request.promise_param)
     try:

@@ -15,9 +15,9 @@ from durable.store.promises import (
 from durable.store.records import PROMISE, TASK, Row, load_tags, promise_record, task_record
 from durable.store.requests import (
     EMPTY,
-    ActionCreate,
     Answer,
     ById,
+    FencedCreate,
     Record,
     Refused,
     TaskAcquire,
@@ -191,7 +191,7 @@ def fence(tx: Tx, request: TaskFence) -> Answer:
     action = request.action
     if action.data.id == request.id:
         raise Refused(400, "a fenced action is about another promise than the task's own")
-    if isinstance(action, ActionCreate):
+    if isinstance(action, FencedCreate):
         check_create(action.data, action.data.tags or {})
         _held(tx, request.id, request.version)
         record, changed = create_promise(tx, action.data)

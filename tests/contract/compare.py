@@ -6,7 +6,8 @@ A difference is shrunk to few operations before it is told, with the seed that r
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -36,6 +37,10 @@ class SetClock:
         return self.now_ms
 
 
+type Opening = Callable[[SetClock], AbstractAsyncContextManager[Subject]]
+"""Opens a new, empty subject on a clock, and closes it."""
+
+
 class Difference(AssertionError):
     """The subject and the oracle disagree."""
 
@@ -49,31 +54,26 @@ class Pair:
         self._clock = clock
         self._pages: dict[str, tuple[Json, Json]] = {}
 
-    async def reset(self, now_ms: int) -> None:
-        """Empty both."""
-        await self.step(Operation("debug.reset", {}, now_ms, sweeps=False))
-
     async def step(self, operation: Operation) -> tuple[Answer, str | None]:
         """Apply one operation to both: the oracle's answer, and in what the subject's differs."""
         self._clock.now_ms = operation.now_ms
-        if operation.sweeps:
-            self._oracle.tick(operation.now_ms)
-            await self._subject.request("debug.tick", {"time": operation.now_ms})
         none: tuple[Json, Json] = ({}, {})
         ours, theirs = self._pages.pop(operation.kind, none) if operation.continues else none
         expected = self._oracle.request(operation.kind, operation.data | ours, operation.now_ms)
         actual = await self._subject.request(operation.kind, operation.data | theirs)
         if _has_cursor(expected) and _has_cursor(actual):
             self._pages[operation.kind] = (_cursor(expected), _cursor(actual))
-        told, found = comparable(expected), comparable(actual)
+        told, found = comparable(operation.kind, expected), comparable(operation.kind, actual)
         return expected, None if told == found else f"expected {_text(told)}\n     got {_text(found)}"
 
     async def states(self) -> str | None:
         """In what the subject's whole state differs from the oracle's."""
         now = self._clock.now_ms
+        _, expected = self._oracle.request("debug.snap", {}, now)
         _, actual = await self._subject.request("debug.snap", {})
+        assert isinstance(expected, dict)
         assert isinstance(actual, dict)
-        told, found = _state(self._oracle.snapshot(now), now), _state(actual, now)
+        told, found = _state(expected, now), _state(actual, now)
         lines = [
             f"{part}: {sign} {key}"
             for part in told
@@ -83,41 +83,41 @@ class Pair:
         return "\n".join(lines) or None
 
 
-async def compare(subject: Subject, clock: SetClock, seed: int, operations: int, every: int) -> Coverage:
+async def compare(opening: Opening, seed: int, operations: int, every: int) -> Coverage:
     """Run a stream; the whole state is compared every `every` operations. Raises Difference."""
-    oracle = Oracle()
-    pair, stream, coverage = Pair(oracle, subject, clock), Stream(seed, oracle), Coverage()
-    await pair.reset(START_MS)
+    oracle, clock = Oracle(), SetClock()
+    stream, coverage = Stream(seed, oracle), Coverage()
     segment: list[Operation] = []
-    for number in range(operations):
-        operation = stream.next()
-        segment = [] if operation.kind == "debug.reset" else [*segment, operation]
-        answer, difference = await pair.step(operation)
-        if difference is None and number % every == every - 1:
-            difference = await pair.states()
-        if difference is not None:
-            fewer, difference = await _shrink(subject, clock, segment, difference)
-            raise Difference(_story(seed, number, fewer, difference))
-        stream.heard(operation, answer)
-        coverage.add(operation, answer)
+    async with opening(clock) as subject:
+        pair = Pair(oracle, subject, clock)
+        for number in range(operations):
+            operation = stream.next()
+            segment = [] if operation.kind == "debug.reset" else [*segment, operation]
+            answer, difference = await pair.step(operation)
+            if difference is None and number % every == every - 1:
+                difference = await pair.states()
+            if difference is not None:
+                fewer, difference = await _shrink(opening, segment, difference)
+                raise Difference(_story(seed, number, fewer, difference))
+            stream.heard(operation, answer)
+            coverage.add(operation, answer)
     return coverage
 
 
-async def replay(subject: Subject, clock: SetClock, operations: Sequence[Operation]) -> str | None:
-    """Run operations from an empty store: the first difference in an answer, or in the state after each."""
-    pair = Pair(Oracle(), subject, clock)
-    await pair.reset(operations[0].now_ms if operations else START_MS)
-    for operation in operations:
-        _, difference = await pair.step(operation)
-        difference = difference or await pair.states()
-        if difference is not None:
-            return f"{_text(operation.kind)} at {operation.now_ms}: {difference}"
+async def replay(opening: Opening, operations: Sequence[Operation]) -> str | None:
+    """Run operations on a new subject: the first difference in an answer, or in the state after each."""
+    clock = SetClock()
+    async with opening(clock) as subject:
+        pair = Pair(Oracle(), subject, clock)
+        for operation in operations:
+            _, difference = await pair.step(operation)
+            difference = difference or await pair.states()
+            if difference is not None:
+                return f"{operation.kind} at {operation.now_ms}: {difference}"
     return None
 
 
-async def _shrink(
-    subject: Subject, clock: SetClock, segment: list[Operation], difference: str
-) -> tuple[list[Operation], str]:
+async def _shrink(opening: Opening, segment: list[Operation], difference: str) -> tuple[list[Operation], str]:
     """Leave out operations as long as some difference remains."""
     size, runs = max(1, len(segment) // 2), 0
     while size >= 1 and runs < SHRINK_RUNS_MAX:
@@ -125,7 +125,7 @@ async def _shrink(
         while start < len(segment) and runs < SHRINK_RUNS_MAX:
             fewer = segment[:start] + segment[start + size :]
             runs += 1
-            found = await replay(subject, clock, fewer)
+            found = await replay(opening, fewer)
             if found is None:
                 start += size
             else:
@@ -134,10 +134,10 @@ async def _shrink(
     return segment, difference
 
 
-def comparable(answer: Answer) -> object:
+def comparable(kind: str, answer: Answer) -> object:
     """What of an answer is compared."""
     status, data = answer
-    if status >= 400 or not isinstance(data, dict):
+    if status >= 400 or not isinstance(data, dict) or kind.startswith("debug."):
         return status
     kept: Json = {name: _plain(value) for name, value in data.items()}
     if isinstance(kept.get("preload"), list):
@@ -157,22 +157,21 @@ def _plain(value: object) -> object:
 
 
 def _state(snapshot: Json, now: int) -> dict[str, set[str]]:
-    """The parts of a snapshot as sets of JSON texts; deadlines that have come are shown as taken effect (5)."""
-    due = {p["id"] for p in snapshot["promises"] if p["state"] == "pending" and p["timeoutAt"] <= now}
-    promises = [_timed_out(record) if record["id"] in due else record for record in snapshot["promises"]]
-    tasks = [_fulfilled(record) if record["id"] in due else record for record in snapshot["tasks"]]
-    parts = {"promises": promises, "tasks": tasks}
-    parts |= {name: snapshot[name] for name in ("callbacks", "listeners")}
+    """The parts of a snapshot as sets of JSON texts.
+
+    A store need not write down that a promise is past its deadline when nobody can wait for it; readers see it.
+    """
+    parts = {name: snapshot[name] for name in ("promises", "tasks", "callbacks", "listeners")}
+    parts["promises"] = [_seen(record, now) for record in snapshot["promises"]]
     return {name: {_text(_plain(record)) for record in records} for name, records in parts.items()}
 
 
-def _timed_out(record: Json) -> Json:
-    timer = record["tags"].get("resonate:timer") == "true"
-    return record | {"state": "resolved" if timer else "rejected_timedout", "settledAt": record["timeoutAt"]}
-
-
-def _fulfilled(record: Json) -> Json:
-    return {"id": record["id"], "state": "fulfilled", "version": record["version"], "resumes": 0}
+def _seen(record: Json, now: int) -> Json:
+    held = {name: record["tags"].get(f"resonate:{name}") for name in ("target", "timer", "external", "scope")}
+    waited_for = held["target"] or "true" in (held["timer"], held["external"]) or held["scope"] == "global"
+    if record["state"] != "pending" or record["timeoutAt"] > now or waited_for:
+        return record
+    return record | {"state": "rejected_timedout", "settledAt": record["timeoutAt"]}
 
 
 def _has_cursor(answer: Answer) -> bool:
@@ -189,8 +188,8 @@ def _text(value: object) -> str:
 
 
 def _story(seed: int, number: int, operations: list[Operation], difference: str) -> str:
-    lines = [f"seed {seed}, operation {number}; these {len(operations)} operations differ from an empty store on:"]
+    lines = [f"seed {seed}, operation {number}; these {len(operations)} from an empty store differ too:"]
     for operation in operations:
-        marks = (" after a sweep" if operation.sweeps else "") + (" continued" if operation.continues else "")
+        marks = " continued" if operation.continues else ""
         lines.append(f"  {operation.now_ms - START_MS:+d} {operation.kind} {_text(operation.data)}{marks}")
     return "\n".join([*lines, difference])

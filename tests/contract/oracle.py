@@ -85,33 +85,32 @@ class Oracle:
         }
 
     def request(self, kind: str, data: object, now_ms: int) -> Answer:
-        """Apply one request; a status of 400 or more changes nothing but deadlines that had come."""
+        """Apply the deadlines that have come, then one request; a status of 400 or more changes nothing else (5)."""
         self.pushed = []
+        self._elapse(now_ms)
         try:
             require(kind in self._handlers, "unknown kind")
             return self._handlers[kind](Fields(data), now_ms)
         except Refusal as refusal:
             return refusal.status, refusal.reason
 
-    def tick(self, now_ms: int) -> None:
-        """Apply every deadline that has come: promises that others may wait for, then leases."""
-        self.pushed = []
-        for promise in sorted(self.promises.values(), key=lambda p: (p.timeout_at, p.id)):
-            if promise.external:
-                self._expire(promise.id, now_ms)
-        for task in self.tasks.values():
-            if task.lease_until is not None and task.lease_until <= now_ms:
-                self._move(task, "lapse")
-
-    def snapshot(self, now_ms: int) -> Json:
-        """The state as a reader sees it at a time, each part sorted."""
+    def snapshot(self) -> Json:
+        """The whole state, each part sorted."""
         return {
-            "promises": [self.promises[key].record(now_ms) for key in sorted(self.promises)],
-            "tasks": [self._task_record(self.tasks[key], now_ms) for key in sorted(self.tasks)],
+            "promises": [self.promises[key].record() for key in sorted(self.promises)],
+            "tasks": [self.tasks[key].record() for key in sorted(self.tasks)],
             "callbacks": [{"awaited": awaited, "awaiter": awaiter} for awaited, awaiter in sorted(self.callbacks)],
             "listeners": [{"awaited": awaited, "address": address} for awaited, address in sorted(self.listeners)],
             "schedules": [self.schedules[key] for key in sorted(self.schedules)],
         }
+
+    def _elapse(self, now: int) -> None:
+        """Apply every deadline that has come: promises in the order of their deadlines, then leases."""
+        for promise in sorted(self.promises.values(), key=lambda p: (p.timeout_at, p.id)):
+            self._expire(promise, now)
+        for task in self.tasks.values():
+            if task.lease_until is not None and task.lease_until <= now:
+                self._move(task, "lapse")
 
     # Transitions
 
@@ -158,15 +157,12 @@ class Oracle:
         self.callbacks = {pair for pair in self.callbacks if pair[0] != promise.id}
         for awaited, address in sorted(self.listeners):
             if awaited == promise.id:
-                self.pushed.append((address, {"kind": "unblock", "data": {"promise": promise.record(settled_at)}}))
+                self.pushed.append((address, {"kind": "unblock", "data": {"promise": promise.record()}}))
         self.listeners = {pair for pair in self.listeners if pair[0] != promise.id}
 
-    def _expire(self, promise_id: str, now: int) -> Promise | None:
-        """A promise whose deadline, if it has come, has taken effect (5)."""
-        promise = self.promises.get(promise_id)
-        if promise is not None and promise.due(now):
-            self._settle(promise, promise.state_at(now), {}, promise.timeout_at)
-        return promise
+    def _expire(self, promise: Promise, now: int) -> None:
+        if promise.due(now):
+            self._settle(promise, "resolved" if promise.timer else "rejected_timedout", {}, promise.timeout_at)
 
     def _create(self, data: Fields, now: int) -> Callable[[], Promise]:
         """Check the data of promise.create now; the result makes or finds the promise."""
@@ -175,16 +171,14 @@ class Oracle:
         check_lineage(promise_id, tags)
 
         def apply() -> Promise:
-            existing = self._expire(promise_id, now)
-            if existing is not None:
-                return existing
+            if promise_id in self.promises:
+                return self.promises[promise_id]
             born = Promise(promise_id, "pending", param, tags, timeout_at, min(now, timeout_at))
             self.promises[promise_id] = born
             if born.target is not None:
                 self.tasks[promise_id] = Task(promise_id)
-            if born.due(now):
-                self._expire(promise_id, now)
-            elif born.target is not None and int(tags.get("resonate:delay", "0")) <= now:
+            self._expire(born, now)
+            if born.state == "pending" and born.target is not None and int(tags.get("resonate:delay", "0")) <= now:
                 self._dispatch(self.tasks[promise_id])
             return born
 
@@ -195,7 +189,7 @@ class Oracle:
         promise_id, state, value = data.id(), data.one_of("state", SETTLE_STATES), data.value("value")
 
         def apply() -> Promise:
-            promise = self._promise(promise_id, now)
+            promise = self._promise(promise_id)
             if promise.state == "pending":
                 self._settle(promise, state, value, now)
             return promise
@@ -204,34 +198,27 @@ class Oracle:
 
     # Lookups
 
-    def _promise(self, promise_id: str, now: int) -> Promise:
-        promise = self._expire(promise_id, now)
-        if promise is None:
+    def _promise(self, promise_id: str) -> Promise:
+        if promise_id not in self.promises:
             raise Refusal(404, "no such promise")
-        return promise
+        return self.promises[promise_id]
 
-    def _task(self, task_id: str, now: int) -> Task:
-        self._expire(task_id, now)
+    def _task(self, task_id: str) -> Task:
         if task_id not in self.tasks:
             raise Refusal(404, "no such task")
         return self.tasks[task_id]
 
-    def _held(self, task_id: str, version: int, now: int) -> Task:
+    def _held(self, task_id: str, version: int) -> Task:
         """A task that is acquired at this version: the fence."""
-        task = self._task(task_id, now)
+        task = self._task(task_id)
         require(task.state == "acquired", f"a held task is needed, it is {task.state}", 409)
         require(task.version == version, "another version", 409)
         return task
 
-    def _task_record(self, task: Task, now: int) -> Json:
-        if self.promises[task.id].due(now):
-            return Task(task.id, "fulfilled", task.version).record()
-        return task.record()
-
-    def _preload(self, task_id: str, now: int) -> list[Json]:
+    def _preload(self, task_id: str) -> list[Json]:
         branch = self.promises[task_id].tags.get("resonate:branch")
         return [
-            self.promises[key].record(now)
+            self.promises[key].record()
             for key in sorted(self.promises)
             if branch is not None and key != task_id and self.promises[key].tags.get("resonate:branch") == branch
         ]
@@ -239,45 +226,44 @@ class Oracle:
     # Promises
 
     def _promise_get(self, data: Fields, now: int) -> Answer:
-        return 200, {"promise": self._promise(data.id(), now).record(now)}
+        return 200, {"promise": self._promise(data.id()).record()}
 
     def _promise_create(self, data: Fields, now: int) -> Answer:
-        return 200, {"promise": self._create(data, now)().record(now)}
+        return 200, {"promise": self._create(data, now)().record()}
 
     def _promise_settle(self, data: Fields, now: int) -> Answer:
-        return 200, {"promise": self._settling(data, now)().record(now)}
+        return 200, {"promise": self._settling(data, now)().record()}
 
     def _register_callback(self, data: Fields, now: int) -> Answer:
         awaited_id, awaiter_id = data.id("awaited"), data.id("awaiter")
         _check_pair(awaited_id, awaiter_id)
-        awaited = self._promise(awaited_id, now)
-        awaiter = self._expire(awaiter_id, now)
-        require(awaiter is not None, "no such awaiter", 422)
+        awaited = self._promise(awaited_id)
+        require(awaiter_id in self.promises, "no such awaiter", 422)
         require(awaiter_id in self.tasks, "awaiter has no target", 422)
         require(awaited.external, "awaited is not external", 422)
         if awaited.state == "pending" and self.tasks[awaiter_id].state != "fulfilled":
             self.callbacks.add((awaited_id, awaiter_id))
-        return 200, {"promise": awaited.record(now)}
+        return 200, {"promise": awaited.record()}
 
     def _register_listener(self, data: Fields, now: int) -> Answer:
         awaited_id, address = data.id("awaited"), data.text("address")
         require(ADDRESS.match(address) is not None, "address is not poll://")
-        awaited = self._promise(awaited_id, now)
+        awaited = self._promise(awaited_id)
         require(awaited.external, "awaited is not external", 422)
         if awaited.state == "pending":
             self.listeners.add((awaited_id, address))
-        return 200, {"promise": awaited.record(now)}
+        return 200, {"promise": awaited.record()}
 
     def _promise_search(self, data: Fields, now: int) -> Answer:
         state = data.one_of("state", PROMISE_STATES) if data.has("state") else None
         tags = data.tags()
-        records = (self.promises[key].record(now) for key in sorted(self.promises))
+        records = (self.promises[key].record() for key in sorted(self.promises))
         return _page("promises", data, (r for r in records if state in (None, r["state"]) and _tagged(r["tags"], tags)))
 
     # Tasks
 
     def _task_get(self, data: Fields, now: int) -> Answer:
-        return 200, {"task": self._task(data.id(), now).record()}
+        return 200, {"task": self._task(data.id()).record()}
 
     def _task_create(self, data: Fields, now: int) -> Answer:
         pid, ttl = data.text("pid"), data.integer("ttl", 1)
@@ -291,22 +277,22 @@ class Oracle:
         if task.state != "fulfilled":
             self._lease(task, pid, ttl, now)
             self.pushed = [push for push in self.pushed if push[1]["kind"] != "execute"]
-        return 200, self._acquired(task, promise, now)
+        return 200, self._acquired(task, promise)
 
     def _task_acquire(self, data: Fields, now: int) -> Answer:
         task_id, version = data.id(), data.integer("version", 0)
         pid, ttl = data.text("pid"), data.integer("ttl", 1)
-        task = self._task(task_id, now)
+        task = self._task(task_id)
         require(task.state == "pending", f"acquire of a task that is {task.state}", 409)
         require(task.version == version, "another version", 409)
         self._lease(task, pid, ttl, now)
-        return 200, self._acquired(task, self.promises[task_id], now)
+        return 200, self._acquired(task, self.promises[task_id])
 
-    def _acquired(self, task: Task, promise: Promise, now: int) -> Json:
-        return {"task": task.record(), "promise": promise.record(now), "preload": self._preload(task.id, now)}
+    def _acquired(self, task: Task, promise: Promise) -> Json:
+        return {"task": task.record(), "promise": promise.record(), "preload": self._preload(task.id)}
 
     def _task_release(self, data: Fields, now: int) -> Answer:
-        self._move(self._held(data.id(), data.integer("version", 0), now), "release")
+        self._move(self._held(data.id(), data.integer("version", 0)), "release")
         return 200, {}
 
     def _task_suspend(self, data: Fields, now: int) -> Answer:
@@ -319,12 +305,12 @@ class Oracle:
             _check_pair(awaited_id, task_id)
             require(awaited_id not in awaited_ids, "awaited twice")
             awaited_ids.append(awaited_id)
-        task = self._held(task_id, version, now)
-        awaited = [self._expire(awaited_id, now) for awaited_id in awaited_ids]
+        task = self._held(task_id, version)
+        awaited = [self.promises.get(awaited_id) for awaited_id in awaited_ids]
         require(all(promise is not None for promise in awaited), "no such awaited", 422)
         require(all(promise.external for promise in awaited if promise), "awaited is not external", 422)
         if any(promise.state != "pending" for promise in awaited if promise):
-            return 300, {"preload": self._preload(task_id, now)}
+            return 300, {"preload": self._preload(task_id)}
         self._move(task, "suspend")
         self.callbacks.update((awaited_id, task_id) for awaited_id in awaited_ids)
         return 200, {}
@@ -334,16 +320,16 @@ class Oracle:
         _, action = data.action("promise.settle")
         settle = self._settling(action, now)
         require(action.id() == task_id, "settles another promise")
-        self._held(task_id, version, now)
-        return 200, {"promise": settle().record(now)}
+        self._held(task_id, version)
+        return 200, {"promise": settle().record()}
 
     def _task_fence(self, data: Fields, now: int) -> Answer:
         task_id, version = data.id(), data.integer("version", 0)
         kind, action = data.action("promise.create", "promise.settle")
         apply = self._create(action, now) if kind == "promise.create" else self._settling(action, now)
         require(action.id() != task_id, "acts on its own promise")
-        self._held(task_id, version, now)
-        answer = {"kind": kind, "head": {"status": 200}, "data": {"promise": apply().record(now)}}
+        self._held(task_id, version)
+        answer = {"kind": kind, "head": {"status": 200}, "data": {"promise": apply().record()}}
         return 200, {"action": answer, "preload": []}
 
     def _task_heartbeat(self, data: Fields, now: int) -> Answer:
@@ -351,7 +337,6 @@ class Oracle:
         beats = [(item.id(), item.integer("version", 0)) for item in data.items("tasks")]
         require(len({origin_of(task_id) for task_id, _ in beats}) == 1, "origins differ")
         for task_id, version in beats:
-            self._expire(task_id, now)
             task = self.tasks.get(task_id)
             if task is not None and (task.state, task.version, task.pid) == ("acquired", version, pid):
                 assert task.ttl is not None
@@ -359,16 +344,16 @@ class Oracle:
         return 200, {}
 
     def _task_halt(self, data: Fields, now: int) -> Answer:
-        self._move(self._task(data.id(), now), "halt")
+        self._move(self._task(data.id()), "halt")
         return 200, {}
 
     def _task_continue(self, data: Fields, now: int) -> Answer:
-        self._move(self._task(data.id(), now), "continue")
+        self._move(self._task(data.id()), "continue")
         return 200, {}
 
     def _task_search(self, data: Fields, now: int) -> Answer:
         state = data.one_of("state", TASK_STATES) if data.has("state") else None
-        records = (self._task_record(self.tasks[key], now) for key in sorted(self.tasks))
+        records = (self.tasks[key].record() for key in sorted(self.tasks))
         return _page("tasks", data, (record for record in records if state in (None, record["state"])))
 
     # Schedules
@@ -415,12 +400,12 @@ class Oracle:
 
     def _debug_tick(self, data: Fields, now: int) -> Answer:
         require(self._debug, "not debugging", 403)
-        self.tick(data.integer("time", 0))
+        self._elapse(data.integer("time", 0))
         return 200, {}
 
     def _debug_snap(self, data: Fields, now: int) -> Answer:
         require(self._debug, "not debugging", 403)
-        return 200, self.snapshot(now)
+        return 200, self.snapshot()
 
 
 def _check_pair(awaited_id: str, awaiter_id: str) -> None:

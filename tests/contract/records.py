@@ -40,24 +40,17 @@ class Promise:
         """Whether its deadline has come and nothing has settled it yet."""
         return self.state == "pending" and self.timeout_at <= now
 
-    def state_at(self, now: int) -> str:
-        """Its state as any reader sees it at a time."""
-        if not self.due(now):
-            return self.state
-        return "resolved" if self.timer else "rejected_timedout"
-
-    def record(self, now: int) -> Json:
+    def record(self) -> Json:
         record: Json = {
             "id": self.id,
-            "state": self.state_at(now),
+            "state": self.state,
             "param": self.param,
             "value": self.value,
             "tags": self.tags,
             "timeoutAt": self.timeout_at,
             "createdAt": self.created_at,
         }
-        settled_at = self.timeout_at if self.due(now) else self.settled_at
-        return record if settled_at is None else record | {"settledAt": settled_at}
+        return record if self.settled_at is None else record | {"settledAt": self.settled_at}
 
 
 @dataclass(slots=True)

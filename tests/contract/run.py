@@ -7,16 +7,19 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import itertools
 import random
 import sys
 import tempfile
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 from durable.core.errors import StoreRefused
 from durable.store.store import Store
 
-from .compare import Difference, SetClock, compare
+from .compare import Difference, SetClock, Subject, compare
 from .oracle import Answer
 from .stream import Coverage
 from .wire import Json
@@ -41,12 +44,18 @@ class StoreSubject:
 
 async def run(directory: Path, seed: int, operations: int, every: int = EVERY) -> Coverage:
     """Run one stream on a new store in a directory. Raises Difference."""
-    clock = SetClock()
-    store = await Store.open(directory / "store.db", durability="process", clock=clock, debug=True)
-    try:
-        return await compare(StoreSubject(store), clock, seed, operations, every)
-    finally:
-        await store.close()
+    numbers = itertools.count()
+
+    @asynccontextmanager
+    async def opening(clock: SetClock) -> AsyncIterator[Subject]:
+        path = directory / f"{next(numbers)}.db"
+        store = await Store.open(path, durability="process", clock=clock, debug=True)
+        try:
+            yield StoreSubject(store)
+        finally:
+            await store.close()
+
+    return await compare(opening, seed, operations, every)
 
 
 def main() -> int:

@@ -63,6 +63,7 @@ EXPECTED: dict[str, tuple[int, ...]] = {
     "schedule.delete": (200, 400, 404),
     "schedule.search": (200, 400),
     "debug.reset": (200,),
+    "debug.tick": (200,),
     "debug.unknown": (400,),
 }
 """Every kind with each of its status codes: what a stream has to reach."""
@@ -70,13 +71,12 @@ EXPECTED: dict[str, tuple[int, ...]] = {
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """One request at a time. `sweeps`: deadlines are applied before it. `continues`: it takes the cursor that
-    the last page of its kind ended with, each side its own."""
+    """One request at a time. `continues`: it takes the cursor that the last page of its kind ended with, each
+    side its own."""
 
     kind: str
     data: Json
     now_ms: int
-    sweeps: bool
     continues: bool = False
 
 
@@ -131,6 +131,7 @@ class Stream:
             "schedule.create": (2, self._schedule_create),
             "schedule.delete": (1, lambda: {"id": self._pick(SCHEDULE_IDS)}),
             "schedule.search": (1, self._schedule_search),
+            "debug.tick": (2, lambda: {"time": self._now}),
             "debug.unknown": (1, dict),
         }
         self._kinds = tuple(self._makers)
@@ -141,16 +142,15 @@ class Stream:
         self._count += 1
         if self._count % SEGMENT == 0:
             self._pages = {}
-            return Operation("debug.reset", {}, self._now, sweeps=False)
-        moved = self._pass_time()
-        sweeps = moved and self._chance(0.6)
+            return Operation("debug.reset", {}, self._now)
+        self._pass_time()
         kind = self._kind()
         if kind in self._pages and self._chance(0.8):
-            return Operation(kind, self._pages.pop(kind), self._now, sweeps, continues=True)
+            return Operation(kind, self._pages.pop(kind), self._now, continues=True)
         data = self._makers[kind][1]()
-        if self._chance(0.08):
+        if self._chance(0.08) and not kind.startswith("debug."):
             data = self._spoil(data)
-        return Operation(kind, data, self._now, sweeps)
+        return Operation(kind, data, self._now)
 
     def heard(self, operation: Operation, answer: Answer) -> None:
         """Remember a page that goes on."""
@@ -174,10 +174,10 @@ class Stream:
             if NEEDS.get(kind, "") in ("", *states) or self._chance(0.05):
                 return kind
 
-    def _pass_time(self) -> bool:
+    def _pass_time(self) -> None:
         """Mostly no time, sometimes exactly to a deadline or one millisecond beside it."""
         if self._chance(0.7):
-            return False
+            return
         deadlines = [p.timeout_at for p in self._oracle.promises.values() if p.state == "pending"]
         deadlines += [task.lease_until for task in self._oracle.tasks.values() if task.lease_until is not None]
         ahead = [deadline for deadline in deadlines if self._now < deadline < self._now + 5_000]
@@ -185,7 +185,6 @@ class Stream:
             self._now = max(self._now, min(ahead) + self._pick((-1, 0, 0, 1)))
         else:
             self._now += self._pick((1, 1, 1, 2, 5, 20, 100))
-        return True
 
     def _id(self, *states: str) -> str:
         """An id, mostly one whose task is in one of the states."""
@@ -334,7 +333,7 @@ class Stream:
 
     def _query(self) -> Json:
         data: Json = {"limit": self._pick((0, 1, 1, 2, 3, 5, 1000, 1001))} if self._chance(0.8) else {}
-        return data | {"cursor": "no cursor"} if self._chance(0.05) else data
+        return data | {"cursor": self._pick((7, "", "no cursor"))} if self._chance(0.05) else data
 
     def _tag_query(self) -> Json:
         tags = {"color": self._pick(("red", "blue"))} | ({"resonate:external": "true"} if self._chance(0.2) else {})

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
 import pytest
 
-from .compare import Difference, SetClock, compare
+from .compare import Difference, Opening, SetClock, Subject, compare
 from .oracle import Answer, Oracle
 from .wire import Json
 
@@ -46,9 +49,16 @@ class Careless(OracleSubject):
         return await super().request(kind, data)
 
 
+def opening_of(subject: type[OracleSubject]) -> Opening:
+    @asynccontextmanager
+    async def opening(clock: SetClock) -> AsyncIterator[Subject]:
+        yield subject(clock)
+
+    return opening
+
+
 async def test_the_oracle_equals_itself() -> None:
-    clock = SetClock()
-    coverage = await compare(OracleSubject(clock), clock, SEED, 10_000, every=100)
+    coverage = await compare(opening_of(OracleSubject), SEED, 10_000, every=100)
     assert coverage.missing() == []
 
 
@@ -57,9 +67,8 @@ async def test_the_oracle_equals_itself() -> None:
     [(Forgetful, "task.release", "tasks: missing"), (Careless, "task.acquire", "got [200")],
 )
 async def test_a_broken_rule_is_found_and_shrunk(subject: type[OracleSubject], culprit: str, part: str) -> None:
-    clock = SetClock()
     with pytest.raises(Difference) as found:
-        await compare(subject(clock), clock, SEED, 5_000, every=25)
+        await compare(opening_of(subject), SEED, 5_000, every=25)
     story = str(found.value)
     assert story.startswith(f"seed {SEED}, operation ")
     assert culprit in story

@@ -36,7 +36,7 @@ def test_pages_are_in_id_order_and_end_without_a_cursor() -> None:
     assert walk(oracle, "promise.search", "promises", {"state": "resolved"}) == [[]]
 
 
-def test_search_sees_deadlines_that_nobody_has_applied() -> None:
+def test_search_sees_deadlines_that_have_just_come() -> None:
     oracle = Oracle()
     create(oracle, "a", TARGET, T0 + 1)
     for kind, name, state in (

@@ -24,6 +24,13 @@ def create(
     return record
 
 
+def snapshot(oracle: Oracle, now: int = T0) -> Json:
+    status, data = oracle.request("debug.snap", {}, now)
+    assert status == 200
+    assert isinstance(data, dict)
+    return data
+
+
 def status_of(oracle: Oracle, kind: str, data: object, now: int = T0) -> int:
     return oracle.request(kind, data, now)[0]
 
@@ -68,8 +75,8 @@ def test_ids_extend_the_ancestors_that_their_tags_declare(promise_id: str, tags:
 def test_a_deadline_is_inclusive_and_is_the_time_of_settling(tags: Json, state: str) -> None:
     oracle = Oracle()
     create(oracle, "a", tags)
-    assert oracle.snapshot(T0 + 99)["promises"][0]["state"] == "pending"
-    assert oracle.snapshot(T0 + 100)["promises"][0]["state"] == state
+    assert snapshot(oracle, T0 + 99)["promises"][0]["state"] == "pending"
+    assert snapshot(oracle, T0 + 100)["promises"][0]["state"] == state
     _, data = oracle.request("promise.settle", {"id": "a", "state": "rejected"}, T0 + 150)
     assert isinstance(data, dict)
     assert (data["promise"]["state"], data["promise"]["settledAt"]) == (state, T0 + 100)
@@ -79,7 +86,7 @@ def test_a_promise_can_be_born_settled_and_its_task_fulfilled() -> None:
     oracle = Oracle()
     record = create(oracle, "a", TARGET, T0)
     assert (record["state"], record["createdAt"], record["settledAt"]) == ("rejected_timedout", T0, T0)
-    assert oracle.snapshot(T0)["tasks"] == [{"id": "a", "state": "fulfilled", "version": 0, "resumes": 0}]
+    assert oracle.snapshot()["tasks"] == [{"id": "a", "state": "fulfilled", "version": 0, "resumes": 0}]
     assert oracle.pushed == []
 
 
@@ -104,7 +111,7 @@ def test_settling_cascades_to_task_awaiters_and_listeners() -> None:
     listener = {"awaited": "a:1", "address": "poll://uni@g/p"}
     assert status_of(oracle, "promise.register_listener", listener) == 200
     assert status_of(oracle, "promise.settle", {"id": "a:1", "state": "resolved"}) == 200
-    state = oracle.snapshot(T0)
+    state = oracle.snapshot()
     assert state["callbacks"] == state["listeners"] == []
     assert [(task["state"], task["resumes"]) for task in state["tasks"]] == [("fulfilled", 0), ("pending", 1)]
     assert [(address, message["kind"]) for address, message in oracle.pushed] == [("poll://uni@g/p", "unblock")]
@@ -116,7 +123,7 @@ def test_external_promises_can_be_listened_to_and_are_swept(tags: Json) -> None:
     oracle = Oracle()
     create(oracle, "a", tags)
     assert status_of(oracle, "promise.register_listener", {"awaited": "a", "address": "poll://any@g/p"}) == 200
-    oracle.tick(T0 + 100)
+    assert status_of(oracle, "debug.tick", {"time": T0 + 100}, T0 + 100) == 200
     assert [address for address, _ in oracle.pushed] == ["poll://any@g/p"]
 
 

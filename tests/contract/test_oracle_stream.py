@@ -43,8 +43,6 @@ def check_step(operation: Operation, before: Oracle, after: Oracle) -> None:
 
 def follow(oracle: Oracle, operation: Operation, cursors: dict[str, str]) -> tuple[int, Json | str]:
     """Apply an operation, with the cursor of the page that it continues."""
-    if operation.sweeps:
-        oracle.tick(operation.now_ms)
     data = operation.data
     if operation.continues:
         data = data | {"cursor": cursors.pop(operation.kind)}

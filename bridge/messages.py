@@ -1,0 +1,257 @@
+"""The messages of specs/worker-protocol.md: one model per type, the single source of their fields.
+
+Everything that comes from a worker goes through `parse_from_worker`; unknown types and fields are refused.
+"""
+
+from __future__ import annotations
+
+import itertools
+from typing import Annotated, Any, Literal
+
+import msgspec
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, TypeAdapter, ValidationError
+
+from durable.core.clock import now_ms
+from durable.core.errors import ProtocolError
+from durable.core.limits import FRAME_BYTES_MAX
+
+PROTOCOL_VERSION = 1
+
+type ExecutionId = Annotated[str, Field(max_length=400)]
+type Count = Annotated[int, Field(ge=0)]
+
+_ids = itertools.count(1)
+
+
+def _next_id() -> str:
+    return f"e{next(_ids)}"
+
+
+class Message(BaseModel):
+    """What every message has: `id` unique for its sender, `timestamp` in ms since the epoch."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=True)
+
+    id: Annotated[str, Field(max_length=400)] = Field(default_factory=_next_id)
+    timestamp: int = Field(default_factory=now_ms)
+
+
+class Hello(Message):
+    """First message of each side. `capabilities` are the names that become functions of user code."""
+
+    type: Literal["hello"] = "hello"
+    version: int = PROTOCOL_VERSION
+    frame_bytes_max: int = FRAME_BYTES_MAX
+    session: str = ""
+    capabilities: list[str] = []
+
+
+class Ready(Message):
+    """The worker has taken the engine's hello."""
+
+    type: Literal["ready"] = "ready"
+    session_id: str
+    capabilities: list[str]
+    pid: int
+    python: str
+
+
+class Execute(Message):
+    """Run `code`; `id` is the execution's id.
+
+    `start_statement` and `counters` (calls made so far, per capability) are the position to continue at; `inputs` are
+    assigned before statement 0 and not on continuation. `capabilities` replaces the granted names when given.
+    `output_offset` is where this run's output continues, in characters.
+    """
+
+    type: Literal["execute"] = "execute"
+    code: str
+    start_statement: Count = 0
+    counters: dict[str, Count] = {}
+    inputs: dict[str, JsonValue] = {}
+    checkpoint: Literal["auto", "statement", "none"] = "auto"
+    filename: str = ""
+    capabilities: list[str] | None = None
+    output_offset: Count = 0
+
+
+class Output(Message):
+    """Text written by code of `execution_id`; `offset` (characters before it) is counted by the host."""
+
+    type: Literal["output"] = "output"
+    execution_id: ExecutionId
+    stream: Literal["stdout", "stderr"]
+    data: str
+    offset: Count = 0
+
+
+class Call(Message):
+    """Code asks the host. `call` numbers the calls of this worker; `ordered` as specs/session.md says."""
+
+    type: Literal["call"] = "call"
+    execution_id: ExecutionId
+    call: Count
+    capability: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
+    arguments: dict[str, JsonValue]
+    ordered: bool
+
+
+class CallError(BaseModel):
+    """Why a call failed: `kind` chooses what is raised (EOFError, TimeoutError, PermissionError, RuntimeError)."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    kind: Literal["eof", "timeout", "denied", "error"] = "error"
+    exception_type: str = "RuntimeError"
+    exception_message: str = ""
+
+
+class CallResult(Message):
+    """The answer to `call`: a value, or an error."""
+
+    type: Literal["call_result"] = "call_result"
+    call: Count
+    value: JsonValue = None
+    error: CallError | None = None
+
+
+class Waiting(Message):
+    """The code can do nothing more before one of `calls` is answered."""
+
+    type: Literal["waiting"] = "waiting"
+    execution_id: ExecutionId
+    calls: list[Count]
+
+
+class Result(Message):
+    """The execution ended; `value` is null when it is not plain JSON. `execution_time` in seconds, without waiting."""
+
+    type: Literal["result"] = "result"
+    execution_id: ExecutionId
+    value: JsonValue
+    repr: str
+    execution_time: float
+    statement: Count = 0
+
+
+class Error(Message):
+    """The execution failed at `statement`; `traceback` holds the user's own lines."""
+
+    type: Literal["error"] = "error"
+    execution_id: ExecutionId | None = None
+    exception_type: str
+    exception_message: str
+    traceback: str
+    execution_time: float = 0.0
+    statement: Count = 0
+
+
+class Lost(BaseModel):
+    """A variable that a checkpoint could not hold."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    name: str
+    kind: str
+    reason: str
+
+
+class Checkpoint(Message):
+    """From the worker: the namespace before `statement`. From the engine: make one now.
+
+    `data` is opaque to the bridge. `outcome` (of the final one) is the Result or Error that follows, as a map.
+    `output_offset` is filled in by the host. `problem` says why there is no data.
+    """
+
+    type: Literal["checkpoint"] = "checkpoint"
+    execution_id: ExecutionId = ""
+    statement: Count = 0
+    final: bool = False
+    counters: dict[str, Count] = {}
+    output_offset: Count = 0
+    outcome: dict[str, JsonValue] | None = None
+    data: bytes = b""
+    lost: list[Lost] = []
+    cost_ns: Count = 0
+    problem: str = ""
+
+
+class CheckpointAck(Message):
+    """The checkpoint whose id is `checkpoint` is durable."""
+
+    type: Literal["checkpoint_ack"] = "checkpoint_ack"
+    checkpoint: str
+
+
+class Restore(Message):
+    """Bring back what `data` holds, by merging; `clear_existing` removes the user's names first."""
+
+    type: Literal["restore"] = "restore"
+    data: bytes
+    clear_existing: bool = False
+
+
+class Restored(Message):
+    """The report of a restore (`restored`, `rebuilt`, `lost`), or `problem` when nothing was changed."""
+
+    type: Literal["restored"] = "restored"
+    restore: str
+    report: dict[str, JsonValue] = {}
+    problem: str = ""
+
+
+class Heartbeat(Message):
+    """Asked for by the engine with zeros; memory in bytes, CPU time in seconds, names in the namespace."""
+
+    type: Literal["heartbeat"] = "heartbeat"
+    memory_usage: Count = 0
+    cpu_time: float = 0.0
+    namespace_size: Count = 0
+
+
+class Shutdown(Message):
+    """End the worker."""
+
+    type: Literal["shutdown"] = "shutdown"
+    reason: str = ""
+
+
+type FromWorker = Annotated[
+    Hello | Ready | Output | Call | Waiting | Result | Error | Checkpoint | Restored | Heartbeat,
+    Field(discriminator="type"),
+]
+type ToWorker = Annotated[
+    Hello | Execute | CallResult | Checkpoint | CheckpointAck | Restore | Heartbeat | Shutdown,
+    Field(discriminator="type"),
+]
+
+_from_worker: TypeAdapter[FromWorker] = TypeAdapter(FromWorker)
+_to_worker: TypeAdapter[ToWorker] = TypeAdapter(ToWorker)
+_decode = msgspec.msgpack.Decoder().decode
+_encode = msgspec.msgpack.Encoder().encode
+
+
+def encode_message(message: Message) -> bytes:
+    """A message's msgpack payload."""
+    return _encode(message.model_dump())
+
+
+def _parse(payload: bytes, adapter: TypeAdapter[Any]) -> Any:
+    try:
+        return adapter.validate_python(_decode(payload))
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(map(str, first["loc"])) or "message"
+        raise ProtocolError(f"a message that is not allowed: {where}: {first['msg']}") from None
+    except (msgspec.DecodeError, RecursionError, ValueError, TypeError) as error:
+        raise ProtocolError(f"a payload that is not a message: {error}") from None
+
+
+def parse_from_worker(payload: bytes) -> FromWorker:
+    """The message that a worker sent. Raises ProtocolError for anything else."""
+    return _parse(payload, _from_worker)  # type: ignore[no-any-return]
+
+
+def parse_to_worker(payload: bytes) -> ToWorker:
+    """The message that an engine sent. Raises ProtocolError for anything else."""
+    return _parse(payload, _to_worker)  # type: ignore[no-any-return]

@@ -1,0 +1,469 @@
+"""One worker and everything the engine says to it (specs/session.md). The only reader of its transport."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from inspect import iscoroutine
+from time import perf_counter
+
+from bridge.framing import FrameDecoder, encode
+from bridge.launcher import ColdLauncher, WorkerLauncher
+from bridge.messages import (
+    PROTOCOL_VERSION,
+    Call,
+    CallError,
+    CallResult,
+    Checkpoint,
+    CheckpointAck,
+    Error,
+    Execute,
+    FromWorker,
+    Heartbeat,
+    Hello,
+    Message,
+    Output,
+    Ready,
+    Restore,
+    Restored,
+    Result,
+    Shutdown,
+    Waiting,
+    encode_message,
+    parse_from_worker,
+)
+from bridge.states import State, Step, step
+from bridge.transport import Transport
+from durable.core.errors import Busy, CheckpointError, EngineClosed, ProtocolError, WorkerDied
+from durable.core.events import (
+    BackgroundFailed,
+    InterceptorFailed,
+    InterceptorOverran,
+    Observer,
+    ReplyUnknown,
+    WorkerEnded,
+    WorkerStarted,
+    log_event,
+)
+from durable.core.limits import HANDSHAKE_S
+
+INTERCEPTOR_BUDGET_MS = 10.0
+"""An interceptor runs on the receive loop: longer than this delays every session of the engine (P25)."""
+
+CALLS_OPEN_MAX = 4_096
+"""Calls that one worker may have open; more are refused at once."""
+
+SHUTDOWN_GRACE_S = 5.0
+TERMINATE_GRACE_S = 1.0
+
+type Interceptor = Callable[[FromWorker], Coroutine[object, object, None] | None]
+type OnCall = Callable[[Call], Awaitable[CallResult | None]]
+type OnCheckpoint = Callable[[Checkpoint], Awaitable[None]]
+
+
+def _ignore(_message: Message) -> None:
+    """The default of the optional callbacks."""
+
+
+class WorkerSession:
+    """A worker process, from start to end, and the one execution it may run.
+
+    `on_call` answers a call, or returns None to leave that to `answer`. `on_checkpoint` returns when the checkpoint is
+    durable; checkpoints are handled one at a time, in order, and `execute` returns after the last of its execution.
+    `on_output` and `on_waiting` run on the receive loop and must not block.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        on_call: OnCall,
+        on_checkpoint: OnCheckpoint,
+        on_output: Callable[[Output], None] = _ignore,
+        on_waiting: Callable[[Waiting], None] = _ignore,
+        capabilities: Sequence[str] = (),
+        observer: Observer = log_event,
+        launcher: WorkerLauncher | None = None,
+    ) -> None:
+        self.name = name
+        self.state = State.CREATING
+        self.unknown_replies = 0
+        """Results, errors and calls that nobody asked for."""
+        self.ended = asyncio.Event()
+        """Set while no process of this session runs, after one did."""
+        self.end_reason = ""
+        self._on_call = on_call
+        self._on_checkpoint = on_checkpoint
+        self._on_output = on_output
+        self._on_waiting = on_waiting
+        self._capabilities = list(capabilities)
+        self._observer = observer
+        self._launcher = launcher or ColdLauncher()
+        self._interceptors: tuple[Interceptor, ...] = ()
+        self._reset()
+
+    def _reset(self) -> None:
+        self._transport: Transport | None = None
+        self._decoder = FrameDecoder()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._hello: asyncio.Future[Ready] | None = None
+        self._execution: Execute | None = None
+        self._last_execution = ""
+        self._offset = 0
+        self._outcome: asyncio.Future[Result | Error] | None = None
+        self._replies: dict[str, asyncio.Future[FromWorker]] = {}
+        self._open_calls: set[int] = set()
+        self._last_call = -1
+        self._checkpointing: asyncio.Task[None] | None = None
+        self._broken = ""
+
+    # --- life ------------------------------------------------------------------------------------------------
+
+    @property
+    def pid(self) -> int:
+        """The worker's process id; 0 before it was started."""
+        return 0 if self._transport is None else self._transport.process.pid
+
+    @property
+    def start_time(self) -> int:
+        """The worker's start time (clock ticks): with the pid, its identity for ever."""
+        return 0 if self._transport is None else self._transport.process.start_time
+
+    async def start(self) -> None:
+        """Start the worker and shake hands. Raises WorkerDied, or ProtocolError when the session was started before."""
+        self._go(Step.START)
+        loop = asyncio.get_running_loop()
+        self.ended.clear()
+        try:
+            process = await self._launcher.launch(self.name)
+        except BaseException:
+            self._go(Step.ENDED)
+            self.ended.set()
+            raise
+        self._hello = loop.create_future()
+        self._transport = Transport(
+            process, on_bytes=self._receive, on_pipe=self._pipe_output, on_ended=self._process_ended
+        )
+        self._observer(WorkerStarted(self.name, process.pid))
+        self._send(Hello(session=self.name, capabilities=self._capabilities))
+        try:
+            async with asyncio.timeout(HANDSHAKE_S):
+                await self._hello
+        except TimeoutError:
+            self._break(f"no hello within {HANDSHAKE_S:g} s")
+            await self.ended.wait()
+            raise WorkerDied(self._death()) from None
+        except asyncio.CancelledError:
+            self.kill()
+            raise
+
+    async def restart(self) -> None:
+        """Start again after the end, with an empty namespace."""
+        self._go(Step.RESET)
+        self._reset()
+        await self.start()
+
+    def interrupt(self) -> None:
+        """SIGINT: KeyboardInterrupt in the code that runs; nothing when none does."""
+        if self._transport is not None:
+            self._transport.signal(signal.SIGINT)
+
+    def kill(self) -> None:
+        """SIGKILL to the worker and the processes it started."""
+        if self._transport is not None:
+            self._transport.kill()
+
+    async def wait_ended(self) -> None:
+        """Return when the process has ended (at once when none was started)."""
+        if self._transport is not None:
+            await self.ended.wait()
+
+    async def shutdown(self, grace_s: float = SHUTDOWN_GRACE_S) -> None:
+        """Ask the worker to end, then make it. Waiters get EngineClosed; nothing is settled. Idempotent."""
+        if self.state is State.TERMINATED:
+            return
+        self._go(Step.CLOSE)
+        self._fail_waiters(EngineClosed(f"session {self.name!r} was closed"))
+        if self._transport is None:
+            return
+        self._send(Shutdown(reason="close"))
+        for seconds, harder in ((grace_s, signal.SIGTERM), (TERMINATE_GRACE_S, signal.SIGKILL)):
+            try:
+                async with asyncio.timeout(seconds):
+                    await self.ended.wait()
+                    return
+            except TimeoutError:
+                self._transport.signal(harder)
+        await self.ended.wait()
+
+    # --- what is asked of the worker -------------------------------------------------------------------------
+
+    async def execute(self, request: Execute) -> Result | Error:
+        """Run a cell to its end; all its output and checkpoints were handed over by then.
+
+        Raises Busy when an execution is in flight, WorkerDied when the process ends, EngineClosed at a shutdown, and
+        what `on_checkpoint` raised. Cancelling the caller leaves the execution running: interrupt or kill it.
+        """
+        if self.state is State.BUSY:
+            raise Busy(f"session {self.name!r} runs {self._last_execution!r}")
+        if self.state not in (State.READY, State.IDLE):
+            raise WorkerDied(self._death())
+        self._go(Step.EXECUTE)
+        outcome: asyncio.Future[Result | Error] = asyncio.get_running_loop().create_future()
+        self._outcome = outcome
+        self._execution = request
+        self._last_execution = request.id
+        self._offset = request.output_offset
+        self._send(request)
+        reply = await outcome
+        if self._checkpointing is not None:
+            await asyncio.shield(self._checkpointing)
+        return reply
+
+    async def checkpoint(self) -> Checkpoint:
+        """The namespace now. Idle workers only: raises Busy, or WorkerDied."""
+        reply = await self._ask(Checkpoint())
+        assert isinstance(reply, Checkpoint)
+        if reply.problem:
+            raise CheckpointError(f"session {self.name!r} could not be captured: {reply.problem}")
+        return reply
+
+    async def restore(self, payload: bytes, *, clear_existing: bool = False) -> Restored:
+        """Bring a namespace back. Raises CheckpointError when the worker changed nothing, Busy, WorkerDied."""
+        reply = await self._ask(Restore(data=payload, clear_existing=clear_existing))
+        assert isinstance(reply, Restored)
+        if reply.problem:
+            raise CheckpointError(f"session {self.name!r} could not be restored: {reply.problem}")
+        return reply
+
+    async def heartbeat(self) -> Heartbeat:
+        """Vital signs, from the worker itself; a worker that computes answers when it reads again."""
+        reply = await self._ask(Heartbeat(), idle=False)
+        assert isinstance(reply, Heartbeat)
+        return reply
+
+    def answer(self, call: int, result: CallResult) -> None:
+        """Answer a call that `on_call` left open. A second answer is ignored and counted."""
+        if call not in self._open_calls or result.call != call:
+            self._unknown(f"call {call}")
+            return
+        self._open_calls.discard(call)
+        self._send(result)
+
+    def add_interceptor(self, interceptor: Interceptor) -> None:
+        """Let it see every message, before routing; a coroutine that it returns runs as a tracked task."""
+        self._interceptors = (*self._interceptors, interceptor)
+
+    def remove_interceptor(self, interceptor: Interceptor) -> None:
+        """Stop showing it messages; nothing when it was not added."""
+        self._interceptors = tuple(one for one in self._interceptors if one != interceptor)
+
+    async def _ask(self, message: Message, *, idle: bool = True) -> FromWorker:
+        if idle and self.state is State.BUSY:
+            raise Busy(f"session {self.name!r} runs {self._last_execution!r}")
+        if self.state not in (State.READY, State.IDLE, State.BUSY):
+            raise WorkerDied(self._death())
+        future: asyncio.Future[FromWorker] = asyncio.get_running_loop().create_future()
+        self._replies[message.id] = future
+        self._send(message)
+        try:
+            async with asyncio.timeout(HANDSHAKE_S if idle else None):
+                return await future
+        except TimeoutError:
+            self._break(f"no reply within {HANDSHAKE_S:g} s")
+            raise WorkerDied(self._death()) from None
+        finally:
+            self._replies.pop(message.id, None)
+
+    # --- the receive loop ------------------------------------------------------------------------------------
+
+    def _receive(self, data: bytes) -> None:
+        if self._broken:
+            return
+        try:
+            for payload in self._decoder.feed(data):
+                message = parse_from_worker(payload)
+                self._show(message)
+                self._route(message)
+        except ProtocolError as error:
+            self._break(str(error))
+
+    def _show(self, message: FromWorker) -> None:
+        for interceptor in self._interceptors:
+            started = perf_counter()
+            try:
+                more = interceptor(message)
+                if iscoroutine(more):
+                    self._track(more, "interceptor")
+            except Exception as error:
+                self._observer(InterceptorFailed(self.name, repr(error)))
+            took_ms = (perf_counter() - started) * 1000
+            if took_ms > INTERCEPTOR_BUDGET_MS:
+                self._observer(InterceptorOverran(self.name, took_ms, INTERCEPTOR_BUDGET_MS))
+
+    def _route(self, message: FromWorker) -> None:
+        match message:
+            case Output():
+                self._output(message)
+            case Result() | Error():
+                self._finish(message)
+            case Call():
+                self._call(message)
+            case Waiting():
+                if self._execution is not None and message.execution_id == self._execution.id:
+                    self._on_waiting(message)
+            case Checkpoint():
+                self._checkpoint(message)
+            case Restored():
+                self._reply(message.restore, message)
+            case Heartbeat():
+                self._reply(message.id, message)
+            case Hello():
+                if message.version != PROTOCOL_VERSION:
+                    raise ProtocolError(
+                        f"a worker of protocol {message.version}; this engine speaks {PROTOCOL_VERSION}"
+                    )
+            case Ready():
+                self._ready(message)
+
+    def _ready(self, message: Ready) -> None:
+        if self.state is State.SHUTTING_DOWN:
+            return
+        self._go(Step.READY)
+        if self._hello is not None and not self._hello.done():
+            self._hello.set_result(message)
+
+    def _output(self, message: Output) -> None:
+        """`offset` counts the characters of the execution in flight, or of the last one."""
+        if message.execution_id == self._last_execution:
+            message = message.model_copy(update={"offset": self._offset})
+            self._offset += len(message.data)
+        self._guarded("on_output", lambda: self._on_output(message))
+
+    def _pipe_output(self, stream: str, text: str) -> None:
+        message = Output(
+            execution_id=self._last_execution, stream="stdout" if stream == "stdout" else "stderr", data=text
+        )
+        self._show(message)
+        self._output(message)
+
+    def _finish(self, message: Result | Error) -> None:
+        current = self._execution
+        if current is None or message.execution_id != current.id:
+            self._unknown(str(message.execution_id))
+            return
+        self._execution = None
+        self._go(Step.DONE)
+        if self._outcome is not None and not self._outcome.done():
+            self._outcome.set_result(message)
+
+    def _call(self, message: Call) -> None:
+        if message.call <= self._last_call:
+            self._unknown(f"call {message.call}")
+            return
+        self._last_call = message.call
+        if len(self._open_calls) >= CALLS_OPEN_MAX:
+            error = CallError(exception_message=f"more than {CALLS_OPEN_MAX} calls are open")
+            self._send(CallResult(call=message.call, error=error))
+            return
+        self._open_calls.add(message.call)
+        self._track(self._answer_call(message), f"call {message.capability}")
+
+    async def _answer_call(self, message: Call) -> None:
+        try:
+            result = await self._on_call(message)
+        except Exception as error:
+            self._observer(BackgroundFailed(f"call {message.capability} of {message.execution_id}", repr(error)))
+            failed = CallError(exception_type=type(error).__qualname__, exception_message=str(error))
+            result = CallResult(call=message.call, error=failed)
+        if result is not None:
+            self.answer(message.call, result)
+
+    def _checkpoint(self, message: Checkpoint) -> None:
+        if message.id in self._replies:
+            self._reply(message.id, message)
+            return
+        current = self._execution
+        if current is None or message.execution_id != current.id:
+            self._unknown(f"checkpoint of {message.execution_id}")
+            return
+        message = message.model_copy(update={"output_offset": self._offset})
+        self._checkpointing = asyncio.get_running_loop().create_task(self._keep(message, self._checkpointing))
+        self._hold(self._checkpointing)
+
+    async def _keep(self, message: Checkpoint, before: asyncio.Task[None] | None) -> None:
+        if before is not None:
+            await before
+        await self._on_checkpoint(message)
+        self._send(CheckpointAck(checkpoint=message.id))
+
+    def _reply(self, key: str, message: FromWorker) -> None:
+        future = self._replies.get(key)
+        if future is None or future.done():
+            self._unknown(key)
+        else:
+            future.set_result(message)
+
+    def _unknown(self, key: str) -> None:
+        self.unknown_replies += 1
+        self._observer(ReplyUnknown(self.name, key))
+
+    # --- the end ---------------------------------------------------------------------------------------------
+
+    def _break(self, why: str) -> None:
+        """The worker broke the protocol: it is killed, and its waiters hear why."""
+        if not self._broken:
+            self._broken = why
+            self._go(Step.FAILED)
+            self.kill()
+
+    def _process_ended(self, reason: str) -> None:
+        self.end_reason = f"broke the protocol: {self._broken}" if self._broken else reason
+        self._go(Step.ENDED)
+        self._observer(WorkerEnded(self.name, self.pid, self.end_reason))
+        self._fail_waiters(WorkerDied(self._death()))
+        self.ended.set()
+
+    def _death(self) -> str:
+        how = self.end_reason or (f"broke the protocol: {self._broken}" if self._broken else f"is {self.state}")
+        return f"the worker of session {self.name!r} {how}"
+
+    def _fail_waiters(self, error: Exception) -> None:
+        for future in (self._hello, self._outcome, *self._replies.values()):
+            if future is not None and not future.done():
+                future.set_exception(error)
+                future.exception()  # a waiter that nobody awaits any more is no warning
+        self._execution = None
+        self._open_calls.clear()
+        for task in self._tasks:
+            if task is not self._checkpointing:  # what was captured is kept, even of a worker that died
+                task.cancel()
+
+    # --- small parts -----------------------------------------------------------------------------------------
+
+    def _go(self, event: Step) -> None:
+        self.state = step(self.state, event)
+
+    def _send(self, message: Message) -> None:
+        if self._transport is not None:
+            self._transport.send(encode(encode_message(message)))
+
+    def _guarded(self, what: str, call: Callable[[], None]) -> None:
+        try:
+            call()
+        except Exception as error:
+            self._observer(BackgroundFailed(f"{what} of session {self.name}", repr(error)))
+
+    def _track(self, coroutine: Coroutine[object, object, None], what: str) -> None:
+        task = asyncio.get_running_loop().create_task(coroutine, name=f"{self.name}: {what}")
+        self._hold(task)
+
+    def _hold(self, task: asyncio.Task[None]) -> None:
+        self._tasks.add(task)
+        task.add_done_callback(self._let_go)
+
+    def _let_go(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._observer(BackgroundFailed(task.get_name(), repr(error)))

@@ -1,0 +1,167 @@
+"""The engine's end of one worker process: bytes in and out, its pipes, its end. Knows nothing of messages."""
+
+from __future__ import annotations
+
+import asyncio
+import codecs
+import os
+import signal
+from collections import deque
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+
+from bridge.launcher import WorkerProcess
+
+READ_BYTES = 2**18
+PIPE_READ_BYTES = 2**16
+DRAIN_BYTES_MAX = 2**20
+"""Taken from each pipe after the end; the kernel's pipe holds 64 KiB unless somebody enlarged it."""
+
+
+def describe_end(status: os.waitid_result | None) -> str:
+    """How a process ended, in words."""
+    if status is None:
+        return "ended; somebody else reaped it"
+    if status.si_code == os.CLD_EXITED:
+        return f"exited with code {status.si_status}"
+    try:
+        name = signal.Signals(status.si_status).name
+    except ValueError:
+        name = f"signal {status.si_status}"
+    return f"was killed by {name}"
+
+
+class Transport:
+    """Owns the descriptors of a worker. Callbacks run on the loop: bytes of the socket, text of a pipe, the end."""
+
+    def __init__(
+        self,
+        process: WorkerProcess,
+        *,
+        on_bytes: Callable[[bytes], None],
+        on_pipe: Callable[[str, str], None],
+        on_ended: Callable[[str], None],
+    ) -> None:
+        self.process = process
+        self._loop = asyncio.get_running_loop()
+        self._on_bytes = on_bytes
+        self._on_pipe = on_pipe
+        self._on_ended = on_ended
+        self._outgoing: deque[memoryview] = deque()
+        self._open = True
+        decoder = codecs.getincrementaldecoder("utf-8")
+        self._pipes = {"stdout": (process.stdout, decoder("replace")), "stderr": (process.stderr, decoder("replace"))}
+        self._loop.add_reader(process.socket.fileno(), self._read_socket)
+        self._loop.add_reader(process.pidfd, self._process_ended)
+        for stream in self._pipes:
+            self._loop.add_reader(self._pipes[stream][0], self._read_pipe, stream)
+
+    # --- out -------------------------------------------------------------------------------------------------
+
+    def send(self, buffers: Sequence[bytes | memoryview]) -> None:
+        """Write now what the socket takes, the rest when it can. Ignored after the end."""
+        if not self._open:
+            return
+        waiting = bool(self._outgoing)
+        self._outgoing.extend(map(memoryview, buffers))
+        if not waiting:
+            self._write()
+
+    def _write(self) -> None:
+        sock = self.process.socket
+        while self._outgoing:
+            view = self._outgoing[0]
+            try:
+                sent = sock.send(view)
+            except (BlockingIOError, InterruptedError):
+                self._loop.add_writer(sock.fileno(), self._write)
+                return
+            except OSError:  # it is ending: pidfd says so
+                self._outgoing.clear()
+                break
+            if sent == len(view):
+                self._outgoing.popleft()
+            else:
+                self._outgoing[0] = view[sent:]
+        self._loop.remove_writer(sock.fileno())
+
+    # --- in --------------------------------------------------------------------------------------------------
+
+    def _read_socket(self) -> bool:
+        """Read once; False when there is nothing (more)."""
+        try:
+            data = self.process.socket.recv(READ_BYTES)
+        except (BlockingIOError, InterruptedError):
+            return False
+        except OSError:
+            data = b""
+        if not data:
+            self._loop.remove_reader(self.process.socket.fileno())
+            self.kill()  # a worker without its socket is no use; usually it has ended already
+            return False
+        self._on_bytes(data)
+        return True
+
+    def _read_pipe(self, stream: str) -> None:
+        self._read_socket()  # what Python code wrote before comes first
+        self._take_pipe(stream)
+
+    def _take_pipe(self, stream: str) -> int:
+        if not self._open:
+            return 0
+        fd, decoder = self._pipes[stream]
+        try:
+            data = os.read(fd, PIPE_READ_BYTES)
+        except BlockingIOError:  # the worker was faster
+            return 0
+        if not data:
+            self._loop.remove_reader(fd)
+        text = decoder.decode(data, final=not data)
+        if text:
+            self._on_pipe(stream, text)
+        return len(data)
+
+    # --- end -------------------------------------------------------------------------------------------------
+
+    def signal(self, number: int) -> None:
+        """Send the worker (not its children) a signal; nothing when it has ended."""
+        if self._open:
+            with suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self.process.pidfd, number)
+
+    def kill(self) -> None:
+        """SIGKILL to the worker's process group."""
+        if self._open:
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(self.process.pid, signal.SIGKILL)
+            self.signal(signal.SIGKILL)
+
+    def _process_ended(self) -> None:
+        """Deliver what it had sent, end what it had started, reap it, tell (S2, S3)."""
+        if not self._open:
+            return
+        while self._open and self._read_socket():
+            pass
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.process.pid, signal.SIGKILL)  # it is not reaped: the number is still its own
+        for stream in self._pipes:
+            taken = 0
+            while taken < DRAIN_BYTES_MAX and (more := self._take_pipe(stream)):
+                taken += more
+        try:
+            status = os.waitid(os.P_PIDFD, self.process.pidfd, os.WEXITED | os.WNOHANG)
+        except ChildProcessError:
+            status = None
+        self._close()
+        self._on_ended(describe_end(status))
+
+    def _close(self) -> None:
+        self._open = False
+        self._outgoing.clear()
+        process = self.process
+        self._loop.remove_writer(process.socket.fileno())
+        for fd in (process.socket.fileno(), process.pidfd, process.stdout, process.stderr):
+            self._loop.remove_reader(fd)
+        process.socket.close()
+        for fd in (process.pidfd, process.stdout, process.stderr):
+            os.close(fd)

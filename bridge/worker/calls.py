@@ -1,0 +1,302 @@
+"""What code asks the host: a function for each granted capability (specs/session.md, Calls)."""
+
+from __future__ import annotations
+
+import asyncio
+import builtins
+import getpass
+import opcode
+import sys
+import threading
+from collections.abc import Callable, Iterable
+from contextvars import ContextVar
+from time import monotonic
+from types import FrameType
+from typing import Any
+
+import msgspec
+
+from bridge.worker.channel import Channel, LoopWaiter, ThreadWaiter, Waiter, Wire
+from bridge.worker.gate import Gate
+from bridge.worker.values import NotJson, to_json
+
+EXECUTION: ContextVar[str] = ContextVar("durable_execution", default="")
+"""The execution that started the running task, or whose statement runs."""
+
+SETTLE_MS = 10
+"""How long calls made together may take to be reported together as waiting (W7)."""
+
+_GET_AWAITABLE = opcode.opmap["GET_AWAITABLE"]
+_CACHE = opcode.opmap["CACHE"]
+_INSTRUCTION_BYTES = 2
+
+_RAISES: dict[str, type[Exception]] = {"eof": EOFError, "timeout": TimeoutError, "denied": PermissionError}
+
+
+class Execution:
+    """What the calls of one execution count: per capability, since a statement began, and open ones."""
+
+    def __init__(self, id: str, counters: dict[str, int]) -> None:
+        self.id = id
+        self.counters = counters
+        self.called = False
+        self.waited_s = 0.0
+        self.open: set[int] = set()
+        self.reported: frozenset[int] = frozenset()
+
+
+class Calls:
+    """Sends calls, waits for their answers on whatever thread or loop asks, reports when nothing else can go on."""
+
+    def __init__(self, channel: Channel, gate: Gate) -> None:
+        self._channel = channel
+        self._gate = gate
+        self._lock = threading.RLock()
+        self._number = 0
+        self._main_waits = False
+        self.current: Execution | None = None
+        """The execution in flight."""
+        self.last_id = ""
+        self.forked = False
+
+    def tag(self) -> str:
+        """The id of the execution that the running code belongs to."""
+        found = EXECUTION.get()
+        if not found:
+            found = getattr(threading.current_thread(), "durable_execution", "")
+        return found or self.last_id
+
+    # --- asking ----------------------------------------------------------------------------------------------
+
+    def ask(self, capability: str, args: tuple[object, ...], kwargs: dict[str, object]) -> object:
+        """Ask and block this thread until the answer."""
+        if threading.get_ident() == threading.main_thread().ident:
+            waiter = Waiter()
+            number = self._send(capability, args, kwargs, waiter, ordered=_outside_tasks())
+            return self._finish(number, self._wait_on_main, waiter)
+        thread_waiter = ThreadWaiter()
+        number = self._send(capability, args, kwargs, thread_waiter, ordered=False)
+        return self._finish(number, self._channel.wait_in_thread, thread_waiter)
+
+    async def ask_in_loop(self, capability: str, args: tuple[object, ...], kwargs: dict[str, object]) -> object:
+        """Ask and let the running loop go on until the answer."""
+        loop = asyncio.get_running_loop()
+        waiter = LoopWaiter(loop)
+        self._channel.watch_in_loop(loop)
+        try:
+            number = self._send(capability, args, kwargs, waiter, ordered=False)
+        except BaseException:
+            self._channel.release_loop(loop)
+            raise
+        try:
+            return _value_of(await waiter.future)
+        finally:
+            if waiter.reply is None:
+                self._channel.release_loop(loop)
+            self._close(number)
+
+    def _send(
+        self, capability: str, args: tuple[object, ...], kwargs: dict[str, object], waiter: Waiter, *, ordered: bool
+    ) -> int:
+        if self.forked:
+            raise RuntimeError(
+                f"a forked child cannot call {capability}: only the session's own process can ask the host"
+            )
+        try:
+            arguments = {"args": to_json(list(args)), "kwargs": to_json(kwargs)}
+        except NotJson as error:
+            raise TypeError(f"the arguments of {capability} must be plain JSON values; got {error}") from None
+        execution_id = self.tag()
+        with self._gate.masked(), self._lock:
+            self._number += 1
+            number = self._number
+            current = self.current
+            if current is not None and current.id == execution_id:
+                current.counters[capability] = current.counters.get(capability, 0) + 1
+                current.called = True
+                current.open.add(number)
+            self._channel.expect(number, waiter)
+            self._channel.send(
+                {
+                    "type": "call",
+                    "execution_id": execution_id,
+                    "call": number,
+                    "capability": capability,
+                    "arguments": arguments,
+                    "ordered": ordered,
+                }
+            )
+        if self._main_waits:
+            self._channel.wake_main()
+        return number
+
+    def _finish[W: Waiter](self, number: int, wait: Callable[[W], Wire], waiter: W) -> object:
+        try:
+            return _value_of(wait(waiter))
+        finally:
+            self._close(number)
+
+    def _close(self, number: int) -> None:
+        with self._gate.masked(), self._lock:
+            self._channel.forget(number)
+            if self.current is not None:
+                self.current.open.discard(number)
+
+    # --- waiting ---------------------------------------------------------------------------------------------
+
+    def _wait_on_main(self, waiter: Waiter) -> Wire:
+        started = monotonic()
+        self._main_waits = True
+        try:
+            while waiter.reply is None:
+                if self.unreported():
+                    if not self._channel.pump(SETTLE_MS) and waiter.reply is None:
+                        self.report_waiting()
+                else:
+                    self._channel.pump(None)
+            return waiter.reply
+        finally:
+            self._main_waits = False
+            if self.current is not None:
+                self.current.waited_s += monotonic() - started
+
+    def unreported(self) -> bool:
+        """There are open calls that the host has not been told of as waiting."""
+        current = self.current
+        return current is not None and bool(current.open) and current.open != current.reported
+
+    def report_waiting(self) -> None:
+        """Tell the host that only an answer can bring the code on."""
+        current = self.current
+        if current is None or not self.unreported():
+            return
+        with self._gate.masked(), self._lock:
+            current.reported = frozenset(current.open)
+            calls = sorted(current.reported)
+            self._channel.send({"type": "waiting", "execution_id": current.id, "calls": calls})
+
+    def loop_plan(self) -> tuple[float, Callable[[], None]] | None:
+        """For the loop with nothing ready and no timer: settle, then report; None when there is nothing to report."""
+        return (SETTLE_MS / 1000, self.report_waiting) if self.unreported() else None
+
+
+def _outside_tasks() -> bool:
+    try:
+        return asyncio.current_task() is None
+    except RuntimeError:
+        return True
+
+
+def _value_of(reply: Wire) -> object:
+    error = reply["error"]
+    if error is None:
+        return reply["value"]
+    message = error["exception_message"]
+    raises = _RAISES.get(error["kind"])
+    if raises is not None:
+        raise raises(message)
+    kind = error["exception_type"]
+    raise RuntimeError(message if kind in ("RuntimeError", "") else f"{kind}: {message}")
+
+
+class CapabilityFunction:
+    """A capability as user code sees it: `f(...)`, `await f(...)`, `f.aio(...)`. Pickled by its name."""
+
+    def __init__(self, calls: Calls, name: str) -> None:
+        self._calls = calls
+        self._capability = name
+        self.__name__ = self.__qualname__ = name
+        self.__module__ = "builtins"
+        self.__doc__ = f"Ask the host: {name}. Await it, or use {name}.aio(...) to pass the awaitable on."
+
+    def __call__(self, *args: object, **kwargs: object) -> object:
+        if _awaited_at_once(sys._getframe(1)):
+            return self.aio(*args, **kwargs)
+        return self._calls.ask(self._capability, args, kwargs)
+
+    async def aio(self, *args: object, **kwargs: object) -> object:
+        """The awaitable form."""
+        return await self._calls.ask_in_loop(self._capability, args, kwargs)
+
+    def __repr__(self) -> str:
+        return f"<capability {self._capability}>"
+
+    def __reduce__(self) -> tuple[Callable[[str], Any], tuple[str]]:
+        return granted_function, (self._capability,)
+
+
+class InputFunction(CapabilityFunction):
+    """`input`: prints its prompt, gives back text."""
+
+    def __call__(self, *args: object, **kwargs: object) -> object:
+        if _awaited_at_once(sys._getframe(1)):
+            return self.aio(*args, **kwargs)
+        return _text(self._calls.ask("input", self._show(args), kwargs))
+
+    async def aio(self, *args: object, **kwargs: object) -> object:
+        """The awaitable form."""
+        return _text(await self._calls.ask_in_loop("input", self._show(args), kwargs))
+
+    @staticmethod
+    def _show(args: tuple[object, ...]) -> tuple[str]:
+        if len(args) > 1:
+            raise TypeError(f"input expected at most 1 argument, got {len(args)}")
+        text = str(args[0]) if args else ""
+        if text:
+            print(text, end="", flush=True)
+        return (text,)
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else msgspec.json.encode(value).decode()
+
+
+def _awaited_at_once(frame: FrameType) -> bool:
+    """The caller's next instruction awaits what the call returns, as in `await input(...)`."""
+    code = frame.f_code.co_code
+    at = frame.f_lasti + _INSTRUCTION_BYTES
+    while at < len(code) and code[at] == _CACHE:
+        at += _INSTRUCTION_BYTES
+    return at < len(code) and code[at] == _GET_AWAITABLE
+
+
+_granted: dict[str, CapabilityFunction] = {}
+
+
+def granted_function(name: str) -> CapabilityFunction:
+    """The function of a granted capability (how a pickled reference to one comes back)."""
+    try:
+        return _granted[name]
+    except KeyError:
+        raise PermissionError(f"the capability {name!r} is not granted to this session") from None
+
+
+def grant(calls: Calls, names: Iterable[str]) -> None:
+    """Make exactly these capabilities functions of user code. `input` always is one; the host may refuse."""
+    wanted = dict.fromkeys(("input", *names))
+    for name in set(_granted) - set(wanted):
+        if getattr(builtins, name, None) is _granted.pop(name):
+            delattr(builtins, name)
+    for name in wanted:
+        if name not in _granted:
+            kind = InputFunction if name == "input" else CapabilityFunction
+            _granted[name] = kind(calls, name)
+            setattr(builtins, name, _granted[name])
+    getpass.getpass = _ask_secret  # it would read the terminal past a replaced `input`
+
+
+def _ask_secret(prompt: str = "Password: ", stream: object = None) -> str:  # noqa: ARG001  # getpass's signature
+    answer = granted_function("input")(prompt, secret=True)
+    assert isinstance(answer, str)
+    return answer
+
+
+def tag_threads(calls: Calls) -> None:
+    """Let a thread know the execution that started it: contextvars do not reach threads."""
+    start = threading.Thread.start
+
+    def tagged(self: threading.Thread) -> None:
+        self.durable_execution = calls.tag()  # type: ignore[attr-defined]
+        start(self)
+
+    threading.Thread.start = tagged  # type: ignore[method-assign]

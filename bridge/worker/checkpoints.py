@@ -1,0 +1,100 @@
+"""When the worker captures its namespace, and how that becomes a message (specs/session.md, Checkpoint rule)."""
+
+from __future__ import annotations
+
+from time import perf_counter_ns
+from typing import TYPE_CHECKING
+
+from bridge.worker.channel import Channel, Waiter, Wire
+from bridge.worker.gate import Gate
+from bridge.worker.namespace import ENGINE_INTERNALS, Namespace
+
+if TYPE_CHECKING:
+    from checkpoint.capture import Capturer
+
+COST_FACTOR = 10
+"""A capture may take at most about a tenth of the time that code runs."""
+
+INTERVAL_NS_MAX = 2_000_000_000
+"""Running code is captured at least this often, at statement boundaries."""
+
+COST_NS_FIRST = 1_000_000
+"""Taken as the cost before anything was captured."""
+
+
+class Checkpoints:
+    """Captures at boundaries and sends; the capture itself is the checkpoint package's."""
+
+    def __init__(self, channel: Channel, gate: Gate, namespace: Namespace) -> None:
+        self._channel = channel
+        self._gate = gate
+        self._namespace = namespace
+        self._capturer: Capturer | None = None
+        self._cost_ns = COST_NS_FIRST
+        self._captured_at = perf_counter_ns()
+
+    def due(self, mode: str, *, called: bool) -> bool:
+        """The rule, for the boundary after a statement."""
+        if mode == "none":
+            return False
+        if mode == "statement" or called:
+            return True
+        return perf_counter_ns() - self._captured_at >= min(COST_FACTOR * self._cost_ns, INTERVAL_NS_MAX)
+
+    def send(self, fields: Wire, *, wait: bool) -> None:
+        """Capture and send a checkpoint with these fields; with `wait`, go on when the host has it. SIGINT is kept."""
+        message: Wire = {"type": "checkpoint", "id": self._channel.next_id(), **fields}
+        with self._gate.masked():
+            message.update(self._capture())
+            if not wait:
+                self._channel.send(message)
+                return
+            waiter = Waiter()
+            self._channel.expect(message["id"], waiter)
+            self._channel.send(message)
+            while waiter.reply is None:
+                self._channel.pump(None)
+
+    def restore(self, message: Wire) -> Wire:
+        """Bring a namespace back; the reply to send."""
+        reply: Wire = {"type": "restored", "restore": message["id"], "report": {}, "problem": ""}
+        try:
+            from checkpoint.restore import restore_into
+
+            reply["report"] = restore_into(
+                self._namespace, message["data"], clear_existing=message["clear_existing"], internals=ENGINE_INTERNALS
+            )
+            self._the_capturer().prime(message["data"])
+        except Exception as error:
+            reply["problem"] = f"{type(error).__qualname__}: {error}"
+        return reply
+
+    def _capture(self) -> Wire:
+        started = perf_counter_ns()
+        try:
+            capture = self._the_capturer().capture()
+        except BaseException as error:
+            return {"problem": f"{type(error).__qualname__}: {error}"}
+        finally:
+            self._captured_at = perf_counter_ns()
+            self._cost_ns = self._captured_at - started
+        lost = [{"name": one.name, "kind": one.kind, "reason": one.reason} for one in capture.lost]
+        return {"data": capture.payload, "lost": lost, "cost_ns": self._cost_ns}
+
+    def _the_capturer(self) -> Capturer:
+        if self._capturer is None:
+            from checkpoint.capture import Capturer  # only journaled sessions pay for its import
+
+            self._capturer = Capturer(self._namespace, ENGINE_INTERNALS)
+        return self._capturer
+
+
+def explain(error: BaseException) -> None:
+    """Add to a NameError why the name is gone, when a restore could not bring it back."""
+    import sys
+
+    restore = sys.modules.get("checkpoint.restore")
+    if restore is not None and isinstance(error, NameError) and error.name:
+        why = restore.explain_name_error(error.name)
+        if why:
+            error.add_note(why)

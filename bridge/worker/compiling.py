@@ -1,0 +1,94 @@
+"""A cell as statements: compiled whole first, then each top-level statement by itself (E1, E2)."""
+
+from __future__ import annotations
+import __future__
+
+import ast
+import inspect
+import linecache
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import CodeType
+from typing import NamedTuple
+
+FUTURE_FLAGS = 0
+for _name in __future__.all_feature_names:
+    FUTURE_FLAGS |= getattr(__future__, _name).compiler_flag
+
+SOURCES_MAX = 1_000
+"""Cells whose source stays available to tracebacks and `inspect.getsource`."""
+
+_sources: dict[str, None] = {}
+
+
+class Statement(NamedTuple):
+    """One top-level statement. `awaits`: evaluating its code gives a coroutine. `has_value`: it is an expression."""
+
+    code: CodeType
+    awaits: bool
+    has_value: bool
+
+
+class Cell(NamedTuple):
+    """A compiled cell and the `from __future__` flags that hold after it."""
+
+    statements: list[Statement]
+    future_flags: int
+
+
+def remember_source(code: str, filename: str) -> None:
+    """Make the cell's lines available under its file name."""
+    linecache.cache[filename] = (len(code), None, code.splitlines(keepends=True), filename)
+    _sources[filename] = None
+    if len(_sources) > SOURCES_MAX:
+        oldest = next(iter(_sources))
+        del _sources[oldest]
+        linecache.cache.pop(oldest, None)
+
+
+def compile_cell(code: str, filename: str, future_flags: int) -> Cell:
+    """Compile, or raise what `compile` raises (SyntaxError, ValueError, RecursionError…); nothing has run then."""
+    flags = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT | future_flags
+    tree = compile(code, filename, "exec", flags | ast.PyCF_ONLY_AST, dont_inherit=True)
+    assert isinstance(tree, ast.Module)
+    body = tree.body
+    if len(body) > 1 or (body and not isinstance(body[0], ast.Expr)):
+        whole = compile(tree, filename, "exec", flags, dont_inherit=True)
+        future_flags |= whole.co_flags & FUTURE_FLAGS
+        flags |= future_flags
+    with _warned_already(len(body) > 1):
+        statements = [
+            _statement(node, filename, flags, docstring=len(body) > 1 and at == 0) for at, node in enumerate(body)
+        ]
+    return Cell(statements, future_flags)
+
+
+def _statement(node: ast.stmt, filename: str, flags: int, *, docstring: bool) -> Statement:
+    """A bare string is a docstring only as the first of several statements; elsewhere it must not set `__doc__`."""
+    is_docstring = docstring and isinstance(node, ast.Expr) and _is_text(node.value)
+    if isinstance(node, ast.Expr) and not is_docstring:
+        code = compile(ast.Expression(node.value), filename, "eval", flags, dont_inherit=True)
+        has_value = True
+    else:
+        code = compile(ast.Module([node], []), filename, "exec", flags, dont_inherit=True)
+        has_value = False
+    return Statement(code, bool(code.co_flags & inspect.CO_COROUTINE), has_value)
+
+
+def _is_text(node: ast.expr) -> bool:
+    return isinstance(node, ast.Constant) and isinstance(node.value, str)
+
+
+@contextmanager
+def _warned_already(active: bool) -> Iterator[None]:
+    """The whole cell's compilation has shown its SyntaxWarnings; `catch_warnings` would reset "once" for all."""
+    if not active:
+        yield
+        return
+    shown = warnings.showwarning
+    warnings.showwarning = lambda *_args, **_kwargs: None
+    try:
+        yield
+    finally:
+        warnings.showwarning = shown

@@ -1,0 +1,178 @@
+"""Runs cells on the main thread, one statement at a time (specs/session.md E1-E8)."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from contextvars import Context, copy_context
+from time import perf_counter
+from typing import Any
+
+from bridge.worker.calls import EXECUTION, Calls, Execution
+from bridge.worker.channel import Channel, Wire
+from bridge.worker.checkpoints import Checkpoints, explain
+from bridge.worker.compiling import Cell, Statement, compile_cell, remember_source
+from bridge.worker.gate import Gate
+from bridge.worker.loop import WorkerLoop, mark_running
+from bridge.worker.namespace import ENGINE_INTERNALS, History, Namespace
+from bridge.worker.streams import OutputPort
+from bridge.worker.tracebacks import format_error, message_of, type_name
+from bridge.worker.values import NotJson, bounded_repr, to_json
+
+
+class Executor:
+    """One namespace and the executions in it."""
+
+    def __init__(
+        self,
+        namespace: Namespace,
+        channel: Channel,
+        gate: Gate,
+        loop: WorkerLoop,
+        calls: Calls,
+        output: OutputPort,
+        checkpoints: Checkpoints,
+    ) -> None:
+        self._namespace = namespace
+        self._channel = channel
+        self._gate = gate
+        self._loop = loop
+        self._calls = calls
+        self._output = output
+        self._checkpoints = checkpoints
+        self._history = History(namespace)
+        self._context: Context = copy_context()
+        self._future_flags = 0
+        self._pid = os.getpid()
+
+    def run(self, request: Wire) -> None:
+        """Run one `execute` to its result or error, and send that."""
+        started = perf_counter()
+        execution = Execution(request["id"], dict(request["counters"]))
+        self._calls.current = execution
+        self._calls.last_id = execution.id
+        self._context.run(EXECUTION.set, execution.id)
+        self._gate.begin()
+        try:
+            outcome = self._outcome(request, execution)
+            outcome["execution_id"] = execution.id
+            outcome["execution_time"] = max(0.0, perf_counter() - started - execution.waited_s)
+            self._output.drain()
+            if request["checkpoint"] != "none":
+                position = self._position(execution, outcome["statement"])
+                self._checkpoints.send({**position, "final": True, "outcome": outcome}, wait=False)
+        finally:
+            self._gate.end()
+            self._calls.current = None
+        self._channel.send(dict(outcome))
+
+    def _outcome(self, request: Wire, execution: Execution) -> Wire:
+        at = request["start_statement"]
+        try:
+            cell = self._prepare(request)
+            value: object = None
+            for at in range(at, len(cell.statements)):  # noqa: B020  # `at` is where a failure happened
+                if at > request["start_statement"]:
+                    self._boundary(request["checkpoint"], execution, at)
+                value = self._run_statement(cell.statements[at])
+            self._end_forked_child(None)
+            return self._user_code(lambda: self._result(cell, value))
+        except BaseException as error:
+            self._end_forked_child(error)
+            failure = error  # the name ends with the clause
+        explain(failure)
+        try:
+            text = self._user_code(lambda: (message_of(failure), format_error(failure)))
+        except BaseException:
+            text = ("", f"{type_name(failure)}\n")
+        return {
+            "type": "error",
+            "exception_type": type_name(failure),
+            "exception_message": text[0],
+            "traceback": text[1],
+            "statement": at,
+        }
+
+    def _prepare(self, request: Wire) -> Cell:
+        code = request["code"]
+        filename = request["filename"] or f"<cell {request['id']}>"
+        remember_source(code, filename)
+        cell = compile_cell(code, filename, self._future_flags)
+        self._future_flags = cell.future_flags
+        if request["start_statement"] == 0:
+            refused = ENGINE_INTERNALS & request["inputs"].keys()
+            if refused:
+                raise ValueError(f"inputs cannot set the engine's names: {', '.join(sorted(refused))}")
+            self._namespace.update(request["inputs"])
+            self._history.record_source(code)
+        return cell
+
+    def _result(self, cell: Cell, value: object) -> Wire:
+        text = ""
+        plain: object = None
+        if cell.statements and cell.statements[-1].has_value and value is not None:
+            self._history.record_value(value)
+            try:
+                plain = to_json(value)
+            except (NotJson, RecursionError):
+                plain = None
+            text = bounded_repr(value)
+        return {"type": "result", "value": plain, "repr": text, "statement": len(cell.statements)}
+
+    def _boundary(self, mode: str, execution: Execution, at: int) -> None:
+        """Between two statements. A child that user code forked has no engine to tell."""
+        if self._calls.forked:
+            return
+        self._output.flush()
+        if self._checkpoints.due(mode, called=execution.called):
+            execution.called = False
+            self._output.drain()
+            self._checkpoints.send(self._position(execution, at), wait=mode == "statement")
+
+    def _position(self, execution: Execution, at: int) -> Wire:
+        return {"execution_id": execution.id, "statement": at, "counters": dict(execution.counters)}
+
+    def _run_statement(self, statement: Statement) -> object:
+        if not statement.awaits:
+            return self._user_code(lambda: self._context.run(eval, statement.code, self._namespace))
+        coroutine: Any = eval(statement.code, self._namespace)  # noqa: S307  # makes the coroutine, runs nothing
+        gate = self._gate
+        error: BaseException | None
+        try:
+            gate.enter()
+            try:
+                done = self._loop.run_statement(coroutine, self._context)
+            finally:
+                gate.leave()
+            value, error = done.value, done.error
+        finally:
+            coroutine.close()
+        if error is not None:
+            raise error
+        return value
+
+    def _user_code[R](self, run: Callable[[], R]) -> R:
+        """Run with SIGINT raising and the session's loop marked as running."""
+        gate = self._gate
+        mark_running(self._loop)
+        try:
+            gate.enter()
+            try:
+                return run()
+            finally:
+                gate.leave()
+        finally:
+            mark_running(None)
+
+    def _end_forked_child(self, error: BaseException | None) -> None:
+        """A child that user code forked ends where the cell ends (E5): the worker's own work is its parent's."""
+        if os.getpid() == self._pid:
+            return
+        code = 0
+        if isinstance(error, SystemExit):
+            code = error.code if isinstance(error.code, int) else int(error.code is not None)
+        elif error is not None:
+            sys.stderr.write(format_error(error))
+            code = 1
+        os._exit(code)

@@ -1,0 +1,197 @@
+"""The session's event loop: it lives on between cells and runs on the main thread (E2-E4)."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import selectors
+import sys
+from asyncio import events
+from collections.abc import Callable, Coroutine, Generator
+from contextvars import Context
+from typing import Any
+
+from bridge.worker.gate import Gate
+
+
+class _Selector(selectors.DefaultSelector):
+    """Tells when the loop has nothing ready and no timer: only then is an open call all that it waits for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.idle: Callable[[], tuple[float, Callable[[], None]] | None] = lambda: None
+        """None, or how long to wait (s) before reporting, and the report."""
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        if timeout is None:
+            plan = self.idle()
+            if plan is not None:
+                settle_s, report = plan
+                ready = super().select(settle_s)
+                if ready:
+                    return ready
+                report()
+        return super().select(timeout)
+
+
+class Foreground(Coroutine[Any, Any, None]):
+    """The coroutine of a cell's statement as the task sees it.
+
+    It never raises, so that nothing of user code ends the loop: the outcome is in `value` and `error`. An interrupt
+    arrives as the task's cancellation and leaves as KeyboardInterrupt at the `await` where the code stands.
+    """
+
+    def __init__(self, inner: Coroutine[Any, Any, object], gate: Gate) -> None:
+        self._inner = inner
+        self._gate = gate
+        self.interrupted = False
+        self.value: object = None
+        self.error: BaseException | None = None
+
+    def send(self, value: Any) -> Any:
+        return self._step(self._inner.send, value)
+
+    def throw(self, typ: Any, val: Any = None, tb: Any = None) -> Any:  # noqa: ARG002  # the base's signature
+        error = typ if isinstance(typ, BaseException) else (val or typ())
+        if self.interrupted and isinstance(error, asyncio.CancelledError):
+            self.interrupted = False
+            self._gate.delivered()
+            error = KeyboardInterrupt()
+        return self._step(self._inner.throw, error)
+
+    def _step(self, advance: Callable[[Any], Any], value: Any) -> Any:
+        gate = self._gate
+        try:
+            gate.in_step = True
+            try:
+                return advance(value)
+            finally:
+                gate.in_step = False
+        except StopIteration as stop:
+            self.value = stop.value
+        except BaseException as error:
+            self.error = error
+            self._inner.close()
+        raise StopIteration
+
+    def close(self) -> None:
+        self._inner.close()
+
+    def __await__(self) -> Generator[Any, None, None]:
+        raise RuntimeError("only a task runs this")
+
+
+class WorkerLoop(asyncio.SelectorEventLoop):
+    """A loop that user code cannot close, run by the worker for one statement or while idle."""
+
+    def __init__(self, gate: Gate, report: Callable[[BaseException], None]) -> None:
+        self.selector = _Selector()
+        super().__init__(self.selector)
+        self._gate = gate
+        self._report = report
+        self._own_descriptors = 1
+
+    def watch(self, fd: int, callback: Callable[[], object]) -> None:
+        """Read `fd` whenever this loop runs; does not count as work of the user's."""
+        self.add_reader(fd, callback)
+        self._own_descriptors += 1
+
+    @property
+    def wake_fd(self) -> int:
+        """Readable when another thread scheduled something while the loop does not run."""
+        return self._ssock.fileno()  # type: ignore[attr-defined,no-any-return]
+
+    def has_work(self) -> bool:
+        """Tasks, callbacks, timers or descriptors of the user's code are alive."""
+        if self._ready or self._scheduled or len(self.selector.get_map()) > self._own_descriptors:  # type: ignore[attr-defined]
+            return True
+        return bool(asyncio.all_tasks(self))
+
+    def run_statement(self, coroutine: Coroutine[Any, Any, object], context: Context) -> Foreground:
+        """Run one statement's coroutine to its end, and the background tasks meanwhile."""
+        foreground = Foreground(coroutine, self._gate)
+        task = self.create_task(foreground, name="cell", context=context)
+        task.add_done_callback(lambda _task: self.stop())
+
+        def interrupt() -> None:
+            foreground.interrupted = True
+            self.call_soon_threadsafe(task.cancel)
+
+        self._gate.deliver = interrupt
+        try:
+            while not task.done():
+                try:
+                    self.run_forever()
+                except KeyboardInterrupt:
+                    interrupt()
+                except BaseException as error:
+                    self._report(error)
+        finally:
+            self._gate.deliver = None
+        return foreground
+
+    def run_idle(self) -> None:
+        """Run background work until `stop`; what escapes from it (SystemExit) is reported, not obeyed."""
+        try:
+            self.run_forever()
+        except BaseException as error:
+            self._report(error)
+
+    def cancel_all(self, grace_s: float) -> None:
+        """Cancel the background tasks and give them that long to finish."""
+        tasks = asyncio.all_tasks(self)
+        if not tasks:
+            return
+        for task in tasks:
+            task.cancel()
+        left = set(tasks)
+
+        def done(task: asyncio.Task[Any]) -> None:
+            left.discard(task)
+            if not left:
+                self.stop()
+
+        for task in tasks:
+            task.add_done_callback(done)
+        self.call_later(grace_s, self.stop)
+        self.run_idle()
+
+    def close(self) -> None:
+        """User code cannot close the session's loop."""
+
+    def __del__(self, _warn: object = None) -> None:
+        """The loop ends with the process."""
+
+
+def hide_running(loop: WorkerLoop) -> None:
+    """Let code start loops of its own in a synchronous statement: the session's loop is only marked as running then."""
+
+    def hiding[**P, R](function: Callable[P, R]) -> Callable[P, R]:
+        @functools.wraps(function)
+        def run(*args: P.args, **kwargs: P.kwargs) -> R:
+            if events._get_running_loop() is not loop or loop.is_running():
+                return function(*args, **kwargs)
+            events._set_running_loop(None)
+            try:
+                return function(*args, **kwargs)
+            finally:
+                events.set_event_loop(loop)
+                events._set_running_loop(loop)
+
+        return run
+
+    asyncio.run = asyncio.runners.run = hiding(asyncio.run)
+    base: Any = asyncio.BaseEventLoop
+    for owner, names in ((asyncio.Runner, ("run", "close")), (base, ("run_forever", "run_until_complete"))):
+        for name in names:
+            setattr(owner, name, hiding(getattr(owner, name)))
+
+
+def mark_running(loop: asyncio.AbstractEventLoop | None) -> None:
+    """Make `loop` the running one for synchronous code of this thread."""
+    events._set_running_loop(loop)
+
+
+def report_to_stderr(error: BaseException) -> None:
+    """The default report of what escaped from background work."""
+    print(f"background task ended with {type(error).__qualname__}: {error}", file=sys.stderr)

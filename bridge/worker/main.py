@@ -1,0 +1,172 @@
+"""The worker process: handshake, then executions until the engine says stop or goes away.
+
+Started as `python -P -c BOOT <root> <socket fd> <stdout pipe fd> <stderr pipe fd> <engine's pid>` (bridge/launcher.py).
+"""
+
+from __future__ import annotations
+
+import atexit
+import ctypes
+import os
+import platform
+import resource
+import signal
+import socket
+import sys
+from contextlib import suppress
+
+import checkpoint  # pins the package before the user's directory is on sys.path
+from bridge.worker.calls import Calls, grant, granted_function, tag_threads
+from bridge.worker.channel import ENGINE_GONE, Channel, Wire
+from bridge.worker.checkpoints import Checkpoints
+from bridge.worker.executor import Executor
+from bridge.worker.gate import Gate
+from bridge.worker.loop import WorkerLoop, hide_running, report_to_stderr
+from bridge.worker.namespace import Namespace, make_main
+from bridge.worker.streams import OutputPort, Pipe, install
+from durable.core.limits import FRAME_BYTES_MAX
+
+assert checkpoint
+
+PROTOCOL_VERSION = 1
+"""That of bridge/messages.py, which the worker does not import; a test holds them together."""
+
+PR_SET_PDEATHSIG = 1
+END_GRACE_S = 1.0
+"""For background tasks' `finally` blocks at a shutdown."""
+
+
+def die_with(engine_pid: int) -> None:
+    """End this process when the engine ends (W8)."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != engine_pid:  # it ended before the call
+        os._exit(ENGINE_GONE)
+
+
+class Worker:
+    """The parts of the process, and the messages that reach its idle main thread."""
+
+    def __init__(self, sock: socket.socket, out_fd: int, err_fd: int) -> None:
+        self.gate = Gate()
+        self.channel = Channel(sock, self.gate)
+        self.namespace: Namespace = make_main()
+        self.calls = Calls(self.channel, self.gate)
+        pipes = (Pipe("stdout", out_fd), Pipe("stderr", err_fd))
+        self.output = OutputPort(self.channel, self.gate, pipes, self.calls.tag)
+        self.loop = WorkerLoop(self.gate, report_to_stderr)
+        self.loop.watch(self.channel.fileno(), self.channel.read_available)
+        self.loop.selector.idle = self.calls.loop_plan
+        self.checkpoints = Checkpoints(self.channel, self.gate, self.namespace)
+        self.executor = Executor(
+            self.namespace, self.channel, self.gate, self.loop, self.calls, self.output, self.checkpoints
+        )
+        self.channel.main_loop = self.loop
+        self.channel.watch_idle(self.loop.wake_fd)
+        self.channel.on_inbox = self._stop_idling
+        self.channel.answer_now = self._answer_now
+        self._idling = False
+
+    def serve(self) -> None:
+        """Handshake, then one message after the other; returns at `shutdown`."""
+        self.gate.install()
+        os.register_at_fork(after_in_child=self._in_forked_child)
+        hide_running(self.loop)
+        tag_threads(self.calls)
+        self.channel.send({"type": "hello", "version": PROTOCOL_VERSION, "frame_bytes_max": FRAME_BYTES_MAX})
+        hello = self._next()
+        if hello["type"] != "hello" or hello["version"] != PROTOCOL_VERSION:
+            raise SystemExit(f"an engine of another protocol: {hello}")
+        grant(self.calls, hello["capabilities"])
+        install(self.output, lambda: str(granted_function("input")("")))
+        ready = {"type": "ready", "session_id": hello["session"], "capabilities": hello["capabilities"]}
+        self.channel.send({**ready, "pid": os.getpid(), "python": platform.python_version()})
+        while True:
+            message = self._next()
+            kind = message["type"]
+            if kind == "execute":
+                if message["capabilities"] is not None:
+                    grant(self.calls, message["capabilities"])
+                self.executor.run(message)
+            elif kind == "checkpoint":
+                self.output.drain()
+                self.checkpoints.send({"id": message["id"]}, wait=False)
+            elif kind == "restore":
+                self.channel.send(self.checkpoints.restore(message))
+            elif kind == "shutdown":
+                return
+
+    def _next(self) -> Wire:
+        channel = self.channel
+        while not channel.inbox:
+            if self.loop.has_work():
+                self._idling = True
+                if not channel.inbox:
+                    self.loop.run_idle()
+                self._idling = False
+            else:
+                try:
+                    channel.pump(None)
+                    if not channel.inbox:
+                        self.output.flush()
+                except Exception as error:  # a signal handler that user code installed raised here
+                    report_to_stderr(error)
+        return channel.inbox.popleft()
+
+    def _stop_idling(self) -> None:
+        if self._idling:
+            self.loop.call_soon_threadsafe(self.loop.stop)
+
+    def _answer_now(self, message: Wire) -> bool:
+        """What need not wait for the execution in flight."""
+        kind = message["type"]
+        if kind == "heartbeat":
+            used = resource.getrusage(resource.RUSAGE_SELF)
+            self.channel.send(
+                {
+                    "type": "heartbeat",
+                    "id": message["id"],
+                    "memory_usage": _resident_bytes(),
+                    "cpu_time": used.ru_utime + used.ru_stime,
+                    "namespace_size": len(self.namespace),
+                }
+            )
+            return True
+        if self.calls.current is None:
+            return False
+        if kind == "shutdown":
+            os._exit(0)  # cut where it is: running its handlers would end an execution that is to go on elsewhere
+        if kind == "execute":
+            what = {"exception_type": "Busy", "exception_message": "the worker runs another execution", "traceback": ""}
+            self.channel.send({"type": "error", "execution_id": message["id"], **what})
+            return True
+        return False
+
+    def _in_forked_child(self) -> None:
+        self.calls.forked = True
+        self.channel.disown()
+
+    def end(self) -> None:
+        """Leave in order: background tasks, exit functions, output; then at once, whatever threads still run."""
+        self.loop.cancel_all(END_GRACE_S)
+        with suppress(BaseException):
+            atexit._run_exitfuncs()
+        self.output.drain()
+        os._exit(0)
+
+
+def _resident_bytes() -> int:
+    with open("/proc/self/statm") as statm:
+        return int(statm.read().split()[1]) * resource.getpagesize()
+
+
+def main(arguments: list[str]) -> None:
+    """Entry point of the child."""
+    sock_fd, out_fd, err_fd, engine_pid = map(int, arguments)
+    die_with(engine_pid)
+    for fd in (sock_fd, out_fd, err_fd):
+        os.set_inheritable(fd, False)
+    sys.argv[:] = [""]
+    sys.path.insert(0, "")
+    worker = Worker(socket.socket(fileno=sock_fd), out_fd, err_fd)
+    worker.serve()
+    worker.end()

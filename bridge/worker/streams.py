@@ -1,0 +1,284 @@
+"""sys.stdout and sys.stderr as messages, and the pipes behind descriptors 1 and 2 (specs/worker-protocol.md)."""
+
+from __future__ import annotations
+
+import _thread
+import codecs
+import fcntl
+import io
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from time import monotonic, sleep
+from typing import TYPE_CHECKING
+
+from durable.core.limits import OUTPUT_CHUNK_BYTES_MAX
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
+
+    from bridge.worker.channel import Channel
+    from bridge.worker.gate import Gate
+
+OUTPUT_COALESCE_MS = 2
+"""How long written text may wait for more of it."""
+
+CHUNK_CHARS = OUTPUT_CHUNK_BYTES_MAX // 4
+"""UTF-8 needs at most 4 bytes a character, so a chunk is never over the limit."""
+
+FIONREAD = 0x541B
+_ZERO = b"\0\0\0\0"
+
+
+class Pipe:
+    """The read end of a descriptor-level pipe, shared with the engine; reads never block."""
+
+    def __init__(self, stream: str, fd: int) -> None:
+        self.stream = stream
+        self._fd = fd
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+
+    def take(self) -> str:
+        """What is in the pipe right now."""
+        if fcntl.ioctl(self._fd, FIONREAD, _ZERO) == _ZERO:
+            return ""
+        try:
+            return self._decoder.decode(os.read(self._fd, 2**20))
+        except BlockingIOError:  # the engine was faster
+            return ""
+
+
+class OutputPort:
+    """Coalesces what Python code writes; keeps the order of writes across streams and threads."""
+
+    def __init__(self, channel: Channel, gate: Gate, pipes: Iterable[Pipe], tag: Callable[[], str]) -> None:
+        self._channel = channel
+        self._gate = gate
+        self._pipes = tuple(pipes)
+        self._tag = tag
+        self._lock = threading.RLock()
+        self._parts: list[str] = []
+        self._chars = 0
+        self._key = ("stdout", "")
+        self._sent_at = 0.0
+        self._flusher_ended: threading.Lock | None = None
+        self._wanted = threading.Event()
+        self._forked = False
+        os.register_at_fork(before=self._before_fork, after_in_parent=self._after_fork, after_in_child=self._in_child)
+        channel.before_send = self.flush
+
+    def write(self, stream: str, text: str) -> None:
+        """Take text of the execution whose code calls."""
+        if self._forked:
+            os.write(1 if stream == "stdout" else 2, text.encode("utf-8", "replace"))
+            return
+        key = (stream, self._tag())
+        with self._gate.masked(), self._lock:
+            if key != self._key:
+                self._send()
+                self._key = key
+            self._parts.append(text)
+            self._chars += len(text)
+            now = monotonic()
+            whole = text.endswith("\n") and (now - self._sent_at) * 1000 >= OUTPUT_COALESCE_MS
+            if whole or self._chars >= CHUNK_CHARS:
+                self._send()
+                self._sent_at = now
+            else:
+                self._ask_flusher()
+
+    def flush(self) -> None:
+        """Send what was written."""
+        if self._parts:
+            with self._gate.masked(), self._lock:
+                self._send()
+
+    def drain(self) -> None:
+        """Send what was written and what is in the pipes (W2)."""
+        with self._gate.masked(), self._lock:
+            self._send()
+            self._take_pipes()
+
+    def _take_pipes(self) -> None:
+        for pipe in self._pipes:
+            text = pipe.take()
+            if text:
+                self._emit(pipe.stream, self._tag(), text)
+
+    def _send(self) -> None:
+        if not self._parts:
+            return
+        self._take_pipes()
+        parts, self._parts, self._chars = self._parts, [], 0
+        self._emit(*self._key, "".join(parts))
+
+    def _emit(self, stream: str, execution_id: str, text: str) -> None:
+        for start in range(0, len(text), CHUNK_CHARS):
+            data = text[start : start + CHUNK_CHARS]
+            try:
+                data.encode()
+            except UnicodeEncodeError:
+                data = data.encode("utf-8", "replace").decode()
+            message = {"type": "output", "execution_id": execution_id, "stream": stream, "data": data}
+            self._channel.send(message, flush=False)
+
+    # The flusher is the only thread of ours. It exists from the first text that has to wait until the next fork: a
+    # thread at a fork is a deadlock in the child and a warning of Python's.
+
+    def _ask_flusher(self) -> None:
+        if self._flusher_ended is None:
+            self._flusher_ended = ended = threading.Lock()
+            ended.acquire()
+            _thread.start_new_thread(self._flush_later, (ended,))  # not a Thread: user code does not see it listed
+        if not self._wanted.is_set():
+            self._wanted.set()
+
+    def _flush_later(self, ended: threading.Lock) -> None:
+        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())  # signals are the main thread's
+        while self._flusher_ended is ended:
+            self._wanted.wait()
+            sleep(OUTPUT_COALESCE_MS / 1000)
+            self._wanted.clear()
+            self.flush()
+        ended.release()
+
+    def _before_fork(self) -> None:
+        ended, self._flusher_ended = self._flusher_ended, None
+        if ended is not None:
+            self._wanted.set()
+            ended.acquire(timeout=1)
+        self._lock.acquire()
+        self._send()
+
+    def _after_fork(self) -> None:
+        self._lock.release()
+
+    def _in_child(self) -> None:
+        self._lock = threading.RLock()
+        self._forked = True
+
+
+class _Bytes(io.RawIOBase):
+    """`sys.stdout.buffer`: bytes written as text of the same stream."""
+
+    def __init__(self, owner: OutputStream) -> None:
+        super().__init__()
+        self._owner = owner
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: ReadableBuffer) -> int:
+        view = memoryview(data)
+        text = self._decoder.decode(bytes(view))
+        if text:
+            self._owner.write(text)
+        return view.nbytes
+
+    def flush(self) -> None:
+        self._owner.flush()
+
+    def close(self) -> None:
+        self.flush()
+
+
+class OutputStream(io.TextIOBase):
+    """`sys.stdout` or `sys.stderr` of the worker. Closing it only flushes."""
+
+    encoding = "utf-8"
+    errors = "replace"
+
+    def __init__(self, port: OutputPort, stream: str, fd: int) -> None:
+        super().__init__()
+        self._port = port
+        self._stream = stream
+        self._fd = fd
+        self._bytes = _Bytes(self)
+
+    @property
+    def name(self) -> str:
+        return f"<{self._stream}>"
+
+    @property
+    def mode(self) -> str:
+        return "w"
+
+    @property
+    def buffer(self) -> io.RawIOBase:
+        return self._bytes
+
+    @property
+    def line_buffering(self) -> bool:
+        return True
+
+    def fileno(self) -> int:
+        return self._fd
+
+    def writable(self) -> bool:
+        return True
+
+    def isatty(self) -> bool:
+        return False
+
+    def write(self, text: str) -> int:
+        if not isinstance(text, str):
+            raise TypeError(f"write() argument must be str, not {type(text).__name__}")
+        if text:
+            self._port.write(self._stream, text)
+        return len(text)
+
+    def flush(self) -> None:
+        self._port.flush()
+
+    def reconfigure(self, **_options: object) -> None:
+        """Accepted as of a TextIOWrapper; the encoding is always UTF-8."""
+        self.flush()
+
+    def close(self) -> None:
+        self.flush()
+
+
+class InputStream(io.TextIOBase):
+    """`sys.stdin`: each line is a question to the host. Closing it does nothing (`exit()` does that)."""
+
+    encoding = "utf-8"
+    errors = "strict"
+    name = "<stdin>"
+
+    def __init__(self, ask: Callable[[], str]) -> None:
+        super().__init__()
+        self._ask = ask
+
+    def fileno(self) -> int:
+        return 0
+
+    def readable(self) -> bool:
+        return True
+
+    def isatty(self) -> bool:
+        return False
+
+    def readline(self, _size: int | None = -1, /) -> str:  # type: ignore[override]
+        try:
+            return self._ask() + "\n"
+        except EOFError:
+            return ""
+
+    def read(self, _size: int | None = -1, /) -> str:
+        return "".join(iter(self.readline, ""))
+
+    def close(self) -> None:
+        pass
+
+
+def install(port: OutputPort, ask: Callable[[], str]) -> None:
+    """Replace the process's three streams."""
+    with suppress(AttributeError):
+        sys.stdout.flush()
+    sys.stdout = sys.__stdout__ = OutputStream(port, "stdout", 1)  # type: ignore[assignment,misc]
+    sys.stderr = sys.__stderr__ = OutputStream(port, "stderr", 2)  # type: ignore[assignment,misc]
+    sys.stdin = sys.__stdin__ = InputStream(ask)  # type: ignore[assignment,misc]

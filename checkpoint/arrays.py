@@ -26,6 +26,8 @@ def reduce_array(array: Array) -> Reduced | None:
         return _reduce_owner(array)
     while isinstance(base, numpy.ndarray) and base.base is not None:
         base = base.base
+    if isinstance(base, memoryview):
+        base = base.obj
     return _reduce_view(array, base) if array.size else None
 
 

@@ -6,6 +6,7 @@ import ast
 import importlib
 import io
 import pickle
+import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -59,7 +60,9 @@ def restore_into(
     state = Loading(namespace, externals if externals is not None else {})
     restoration = _Restoration(contents, chunks, state, internals)
     try:
-        with loading(state):
+        with loading(state), warnings.catch_warnings():
+            # Unpickling itertools is deprecated; until it is gone it is sound, and the user did not ask for it here.
+            warnings.simplefilter("ignore", DeprecationWarning)
             if clear_existing:
                 for name in [name for name in namespace if name not in internals and name not in MODULE_NAMES]:
                     if state.externals.get(name, state) is not namespace[name]:

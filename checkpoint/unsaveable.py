@@ -22,6 +22,7 @@ REASONS: dict[str, tuple[str, str]] = {
     "asyncio.subprocess.Process": ("a child process", _KERNEL),
     "_contextvars.Token": ("a context variable's token", "it is good only in the context that made it"),
     "_contextvars.Context": ("a context", _LIVE),
+    "socket.socket": ("a socket", _KERNEL),
     "_socket.socket": ("a socket", _KERNEL),
     "_ssl._SSLContext": ("an SSL context", "its keys are held by the SSL library of this process"),
     "_ssl._SSLSocket": ("an SSL connection", _KERNEL),
@@ -101,7 +102,7 @@ def explain(value: object, error: BaseException) -> tuple[str, str]:
         if isinstance(value, error.of):
             return kind, str(error)
         return kind, f"it holds {error.what}, which cannot be saved: {error.why}"
-    if isinstance(error, RecursionError):
+    if isinstance(error, RecursionError) or isinstance(error.__cause__, RecursionError):
         return kind, "it is nested too deeply to be pickled"
     return kind, f"it cannot be pickled: {type(error).__name__}: {safe_text(error)}"
 

@@ -1,0 +1,127 @@
+"""A real process with a real `__main__` namespace, to capture in one and restore in another. Not a test itself."""
+
+from __future__ import annotations
+
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, BinaryIO
+
+ROOT = Path(__file__).parents[2]
+INTERNALS = frozenset({"_", "In", "Out", "_oh"})
+
+
+class Process:
+    """A child that runs code, captures and restores. Use it as a context manager."""
+
+    def __init__(self, *, cwd: Path | None = None) -> None:
+        self._child = subprocess.Popen(
+            [sys.executable, "-W", "error", __file__],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            cwd=cwd,
+            env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin"},
+        )
+
+    def __enter__(self) -> Process:
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        self._child.kill()
+        self._child.communicate()
+
+    def _ask(self, *command: object) -> Any:
+        assert self._child.stdin is not None
+        assert self._child.stdout is not None
+        _write(self._child.stdin, command)
+        outcome, value = _read(self._child.stdout)
+        if outcome == "error":
+            raise AssertionError(value)
+        return value
+
+    def run(self, code: str) -> None:
+        """Execute statements in the namespace."""
+        self._ask("run", code)
+
+    def value(self, expression: str) -> Any:
+        """Evaluate an expression whose value is plain data."""
+        return self._ask("value", expression)
+
+    def capture(self, execution: str = "s@1") -> tuple[bytes, bool, dict[str, tuple[str, str, str]], dict[str, str]]:
+        """(payload, changed, lost: name -> type, reason, execution, rebuilt: name -> how)."""
+        return self._ask("capture", execution)
+
+    def whole(self) -> bytes:
+        """A payload with everything in it."""
+        self._ask("forget")
+        return self.capture()[0]
+
+    def restore(self, payload: bytes, **options: Any) -> dict[str, list[Any]]:
+        """Restore and prime; the report."""
+        return self._ask("restore", payload, options)
+
+    def explain(self, name: str) -> str | None:
+        """What the worker would add to a NameError."""
+        return self._ask("explain", name)
+
+
+def _write(stream: BinaryIO, value: object) -> None:
+    data = pickle.dumps(value)
+    stream.write(len(data).to_bytes(8, "big") + data)
+    stream.flush()
+
+
+def _read(stream: BinaryIO) -> Any:
+    size = int.from_bytes(stream.read(8), "big")
+    if not size:
+        raise AssertionError("the child ended")
+    return pickle.loads(stream.read(size))
+
+
+def _serve() -> None:
+    import types
+
+    from checkpoint.capture import Capturer
+    from checkpoint.restore import explain_name_error, restore_into
+
+    stdin, stdout = sys.stdin.buffer, sys.stdout.buffer
+    main = types.ModuleType("__main__")
+    main.__dict__.update({"_": None, "In": [], "Out": {}})
+    main.__dict__["_oh"] = main.__dict__["Out"]
+    sys.modules["__main__"] = main
+    namespace = main.__dict__
+    capturer = Capturer(namespace, INTERNALS)
+
+    def answer(kind: str, *arguments: Any) -> object:
+        if kind == "run":
+            exec(compile(arguments[0], "<cell>", "exec", dont_inherit=True), namespace)
+            return None
+        if kind == "value":
+            return eval(arguments[0], namespace)
+        if kind == "capture":
+            capture = capturer.capture(arguments[0])
+            lost = {entry.name: (entry.kind, entry.reason, entry.execution) for entry in capture.lost}
+            return capture.payload, capture.changed, lost, {entry.name: entry.how for entry in capture.rebuilt}
+        if kind == "forget":
+            return capturer.forget()
+        if kind == "restore":
+            report = restore_into(namespace, arguments[0], internals=INTERNALS, **arguments[1])
+            capturer.prime(arguments[0])
+            return report
+        return explain_name_error(arguments[0])
+
+    while True:
+        try:
+            command = _read(stdin)
+        except AssertionError:
+            return
+        try:
+            reply = "value", answer(*command)
+        except BaseException as error:
+            reply = "error", f"{type(error).__name__}: {error}"
+        _write(stdout, reply)
+
+
+if __name__ == "__main__":
+    _serve()

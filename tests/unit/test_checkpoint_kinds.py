@@ -1,0 +1,258 @@
+"""Every kind of value: captured in one process, restored in another, used there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from tests.unit.checkpoint_process import Process
+
+
+def carried(code: str, tmp_path: Path | None = None) -> tuple[Process, dict[str, list[object]]]:
+    """Run code in one process, restore its namespace in a new one."""
+    with Process(cwd=tmp_path) as first:
+        first.run(code)
+        payload = first.whole()
+    second = Process(cwd=tmp_path)
+    return second, second.restore(payload)
+
+
+BACK: dict[str, tuple[str, str]] = {
+    "plain": ("a = 1; b = 'x' * 5000; c = [1, {2: (3,)}]; d = None", "(a, len(b), c, d) == (1, 5000, [1, {2: (3,)}], None)"),
+    "shared": ("a = [1]; b = [a]; c = {'k': b}", "b[0] is a and c['k'] is b"),
+    "cycle": ("a = []; a.append(a); d = {}; d['self'] = d; o = [d]", "a[0] is a and d['self'] is d is o[0]"),
+    "function": ("x = 1\ndef f(a, b=[5], *, c=2): return a + b[0] + c + x\nf.tag = 'k'", "f(1) == 9 and f.tag == 'k'"),
+    "default shared": ("l = []\ndef f(v, into=l): into.append(v)", "[f(3), l][1] == [3]"),
+    "annotations": ("class A: pass\ndef f(a: A) -> 'int': ...", "f.__annotations__ == {'a': A, 'return': 'int'}"),
+    "closure cell": (
+        "def make():\n n = 0\n def up():\n  nonlocal n\n  n += 1\n return up, lambda: n\nup, get = make()",
+        "[up(), up(), get()] == [None, None, 2]",
+    ),
+    "recursive inner": ("def make():\n def r(n): return n and n + r(n - 1)\n return r\nr = make()", "r(4) == 10"),
+    "lambda in dict": ("k = 3; table = {'f': lambda v: v * k}", "table['f'](2) == 6"),
+    "generic function": ("def f[T](v: T) -> T: return v", "f(1) == 1 and f.__type_params__[0].__name__ == 'T'"),
+    "decorated": (
+        "import functools\ndef deco(f):\n @functools.wraps(f)\n def w(*a): return f(*a) + 1\n return w\n@deco\ndef g(v): return v",
+        "g(1) == 2 and g.__wrapped__(1) == 1",
+    ),
+    "class": (
+        "base = 10\nclass A:\n n = 0\n def who(self): return base\nclass B(A):\n __slots__ = ('v',)\n def __init__(self, v): self.v = v\n"
+        " def who(self): return super().who() + self.v\nb = B(1)",
+        "b.who() == 11 and isinstance(b, A) and type(b) is B and issubclass(B, A)",
+    ),
+    "nested class": ("class A:\n class In:\n  v = 1\n def make(self): return self.In()\ni = A().make()", "type(i) is A.In"),
+    "property": (
+        "class A:\n @property\n def p(self): return 5\n @classmethod\n def c(cls): return cls\n @staticmethod\n def s(): return 1",
+        "A().p == 5 and A.c() is A and A.s() == 1",
+    ),
+    "dataclass": (
+        "from dataclasses import dataclass, field\n@dataclass(order=True)\nclass D:\n a: int\n b: list = field(default_factory=list)\nd = D(1)",
+        "d == D(1) and d < D(2) and D(1).b == []",
+    ),
+    "enum": ("import enum\nclass E(enum.Enum):\n A = 1\n B = 2\n def low(self): return self.name.lower()\nv = [E.A]", "v[0] is E.A is E(1)"),
+    "named tuple": ("from typing import NamedTuple\nclass P(NamedTuple):\n a: int = 1\np = P(2)", "p == (2,) and P() == (1,) and type(p) is P"),
+    "abstract": (
+        "import abc\nclass A(abc.ABC):\n @abc.abstractmethod\n def f(self): ...\nclass B(A):\n def f(self): return 1\nb = B()",
+        "isinstance(b, A) and b.f() == 1",
+    ),
+    "circular classes": ("class A: pass\nclass B: pass\nA.b = B; B.a = A\nx = A()", "A.b.a is A and type(x) is A"),
+    "class with its instances": ("class A:\n all = []\n def __init__(self): A.all.append(self)\na = A()", "A.all[0] is a"),
+    "hash over globals": ("s = 7\nclass K:\n def __hash__(self): return hash(s)\n def __eq__(self, o): return True\nd = {K(): 1}", "d[K()] == 1"),
+    "method": ("class A:\n v = 2\n def f(self): return self.v\na = A(); m = a.f", "m() == 2 and m.__self__ is a"),
+    "exception": ("class E(Exception): pass\ne = E('x', 1)", "e.args == ('x', 1) and type(e) is E"),
+    "module": ("import math, os.path as p, xml.dom.minidom", "math.pi > 3 and p.join('a', 'b') == 'a/b' and xml.dom.minidom.parseString"),
+    "globals": ("g = globals(); import sys; me = sys.modules['__main__']", "g is globals() and me.g is g"),
+    "type alias": ("type X = list[int]", "X.__value__ == list[int]"),
+    "exec'd mapping": ("m = {}\nexec('n = 1\\ndef f(): return n', m)\nf = m['f']", "[m.update(n=5), f()][1] == 5 and f.__globals__ is m"),
+    "lock": ("import threading\nl = threading.Lock(); l.acquire(); r = threading.RLock()", "l.acquire(False) and r.acquire(False)"),
+    "event": ("import threading\ne = threading.Event(); e.set(); f = threading.Event()", "e.is_set() and not f.is_set()"),
+    "condition": (
+        "import threading\nl = threading.RLock(); c = threading.Condition(l)",
+        "[l.acquire(), c.notify(), l.release()][1] is None and c._lock is l",
+    ),
+    "semaphore": ("import threading\ns = threading.Semaphore(2); s.acquire()", "s.acquire(False) and not s.acquire(False)"),
+    "queue": ("import queue\nq = queue.Queue(); q.put([1]); q.put(2)", "q.get() == [1] and q.get() == 2 and q.empty()"),
+    "asyncio queue": (
+        "import asyncio\nasync def main():\n q = asyncio.Queue(1)\n await q.put(1)\n t = asyncio.create_task(q.put(2))\n"
+        " await asyncio.sleep(0)\n t.cancel()\n return q\nq = asyncio.run(main())",
+        "q.get_nowait() == 1 and asyncio.run(asyncio.wait_for(q.put(5), 1)) is None",
+    ),
+    "weakref": (
+        "import weakref\nclass A: pass\na = A(); w = weakref.ref(a); dead = weakref.ref(A()); m = weakref.WeakKeyDictionary({a: 1})",
+        "w() is a and dead() is None and m[a] == 1",
+    ),
+    "lru_cache": ("from functools import lru_cache\nk = 2\n@lru_cache(maxsize=7)\ndef f(n): return n * k\nf(1)", "f(3) == 6 and f.cache_info()[1:3] == (1, 7)"),
+    "pattern": ("import re\np = re.compile('a(b+)', re.I); m = p.search('xABBc')", "p.flags & re.I and m[1] == 'BB' and m.span() == (1, 4)"),
+    "context variable": ("import contextvars\nv = contextvars.ContextVar('v', default=1); v.set(2)", "v.get() == 2 and contextvars.Context().run(v.get) == 1"),
+    "memoryview": ("b = bytearray(b'abcd'); v = memoryview(b)", "[v.__setitem__(0, 120), bytes(b)][1] == b'xbcd'"),
+    "thread local": ("import threading\nt = threading.local(); t.a = 1", "t.a == 1"),
+    "iterators": ("import itertools\nc = itertools.count(3); next(c); i = iter([1, 2]); next(i); z = zip([1], [2])", "next(c) == 4 and next(i) == 2 and next(z) == (1, 2)"),
+    "partial": ("from functools import partial\nk = 3\ndef f(a, b): return a * b * k\np = partial(f, 2)", "p(1) == 6 and p.func is f"),
+    "standard streams": ("import sys\ns = sys.stdout; l = [sys.stderr]", "s is sys.stdout and l[0] is sys.stderr"),
+    "numpy": (
+        "import numpy as np\na = np.arange(6.0).reshape(2, 3); v = a[:, 1]; r = a[::-1]; big = np.zeros(100_000); f = np.asfortranarray(a)\n"
+        "t = np.array(['2020-01-01'], 'M8[D]'); o = np.array([{}, 1], object); z = np.zeros((0, 3)); s = np.float32(2)",
+        "v.base is r.base is a.base is not None and [a.__setitem__((0, 1), 9.0), v[0], r[1, 1]][1:] == [9.0, 9.0] and big.base is None"
+        " and big.flags.writeable and f.flags.f_contiguous and str(t[0]) == '2020-01-01' and o[0] == {} and z.shape == (0, 3) and s == 2",
+    ),
+    "numpy over bytearray": ("import numpy as np\nb = bytearray(8); a = np.frombuffer(b, 'u1')", "[a.__setitem__(0, 7), b[0]][1] == 7"),
+    "numpy read-only": ("import numpy as np\na = np.zeros(50_000); a.flags.writeable = False; m = np.rec.array([(1, 2)] * 9999)", "not a.flags.writeable and m.flags.writeable"),
+    "warnings are none": ("import itertools\nx = itertools.chain([1], [2])", "list(x) == [1, 2]"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", BACK)
+def test_comes_back(kind: str) -> None:
+    code, check = BACK[kind]
+    process, report = carried(code)
+    with process:
+        assert report["lost"] == []
+        assert report["state"] == []
+        assert process.value(f"bool({check})")
+
+
+LOST: dict[str, tuple[str, str]] = {
+    "generator": ("v = (i for i in [1])", "a generator cannot be saved: its frame is live state of this process"),
+    "coroutine": (
+        "async def f(): ...\nimport warnings; warnings.simplefilter('ignore')\nv = f()",
+        "a coroutine cannot be saved",
+    ),
+    "async generator": ("async def f(): yield\nv = f()", "an asynchronous generator cannot be saved"),
+    "socket": ("import socket\nv = socket.socket()", "a socket cannot be saved"),
+    "sqlite3": ("import sqlite3\nv = sqlite3.connect(':memory:')", "a database connection cannot be saved"),
+    "frame": ("import sys\nv = sys._getframe()", "a frame cannot be saved"),
+    "traceback": ("try: 1/0\nexcept Exception as e: v = e.__traceback__", "a traceback cannot be saved"),
+    "token": ("import contextvars\nc = contextvars.ContextVar('c'); v = c.set(1)", "a context variable's token cannot"),
+    "context": ("import contextvars\nv = contextvars.copy_context()", "a context cannot be saved"),
+    "event loop": ("import asyncio\nv = asyncio.new_event_loop()", "an event loop cannot be saved"),
+    "future": ("import asyncio\nloop = asyncio.new_event_loop()\nv = loop.create_future()", "a future or task cannot"),
+    "pointer": ("import ctypes\nv = ctypes.pointer(ctypes.c_int(1))", "a pointer cannot be saved"),
+    "SimpleQueue": ("import queue\nv = queue.SimpleQueue()", "a SimpleQueue cannot be saved"),
+    "SSLContext": ("import ssl\nv = ssl.create_default_context()", "an SSL context cannot be saved"),
+    "mmap": ("import mmap\nv = mmap.mmap(-1, 10)", "a memory map cannot be saved"),
+    "executor": ("import concurrent.futures as f\nv = f.ThreadPoolExecutor()", "an executor cannot be saved"),
+    "process pool": ("import concurrent.futures as f\nv = f.ProcessPoolExecutor()", "an executor cannot be saved"),
+    "process": ("import subprocess\nv = subprocess.Popen(['true']); v.wait()", "a child process cannot be saved"),
+    "thread": ("import threading\nv = threading.Thread(target=print)", "a thread cannot be saved"),
+    "timer subclass": ("import threading\nclass T(threading.Timer): pass\nv = T(1, print)", "a thread cannot be saved"),
+    "part of a buffer": ("v = memoryview(b'abcd')[1:]", "a view into part of a buffer cannot be saved"),
+    "inside": ("v = {'a': [iter((i for i in [1]))]}", "it holds a generator, which cannot be saved"),
+    "raising hook": (
+        "class A:\n def __reduce__(self): raise SystemExit(3)\nv = A()",
+        "it cannot be pickled: SystemExit: 3",
+    ),
+    "deep": ("v = []\nfor _ in range(200_000): v = [v]", "it is nested too deeply to be pickled"),
+    "instance of a lost class": ("class A:\n g = (i for i in [1])\nv = A()", "it needs 'A', and that is lost"),
+}
+
+
+@pytest.mark.parametrize("kind", LOST)
+def test_is_lost_by_name_with_the_reason(kind: str) -> None:
+    code, reason = LOST[kind]
+    with Process() as first:
+        first.run(f"kept = [1, 2]\n{code}")
+        payload, _changed, lost, _rebuilt = first.capture("s@7")
+    assert lost["v"][1].startswith(reason)
+    assert lost["v"][2] == "s@7"
+    with Process() as second:
+        report = second.restore(payload)
+        assert second.value("kept") == [1, 2]
+        assert second.value("'v' in globals()") is False
+        assert ["v", *lost["v"]] in report["lost"]
+        assert f"'v' was lost when the session was restored from a checkpoint (made by execution s@7): {reason}" in str(
+            second.explain("v")
+        )
+
+
+def test_a_match_that_cannot_be_found_again_is_lost() -> None:
+    with Process() as process:
+        process.run("import re\nm = list(re.finditer('^|a', 'aa'))[1]\nn = list(re.finditer('(?=a)|a(?=b)', 'ab'))[1]")
+        payload, _changed, lost, _rebuilt = process.capture()
+    assert lost.keys() == {"n"}
+    assert lost["n"][1] == "a match cannot be saved: searching again does not find the same"
+    with Process() as second:
+        second.restore(payload)
+        assert second.value("m.span()") == (0, 1)
+
+
+def test_functions_see_later_changes_of_globals() -> None:
+    process, _report = carried("x = 1\ndef f(): return x\nclass A:\n def g(self): return x\na = A()\nfs = [lambda: x]")
+    with process:
+        process.run("x = 2")
+        assert process.value("[f(), a.g(), fs[0]()]") == [2, 2, 2]
+        assert process.value("f.__globals__ is A.g.__globals__ is fs[0].__globals__ is globals()") is True
+        process.run("def h(): global x; x = 3\nh()")
+        assert process.value("f()") == 3
+
+
+def test_the_interpreters_state_comes_back(tmp_path: Path) -> None:
+    (tmp_path / "sub").mkdir()
+    code = (
+        "import random, os, sys, numpy\nrandom.seed(5); numpy.random.seed(6); random.random()\nos.chdir('sub')\n"
+        "os.environ['MINE'] = 'yes'; del os.environ['PATH']; sys.path.append('/somewhere'); sys.setrecursionlimit(2345)"
+    )
+    with Process(cwd=tmp_path) as first:
+        first.run(code)
+        payload = first.whole()
+        drawn = first.value("[random.random(), float(numpy.random.random())]")
+    assert b"PYTHONPATH" not in payload
+    with Process(cwd=tmp_path) as second:
+        second.restore(payload)
+        assert second.value("[random.random(), float(numpy.random.random())]") == drawn
+        assert second.value("os.getcwd()") == str(tmp_path / "sub")
+        assert second.value("(os.environ['MINE'], 'PATH' in os.environ)") == ("yes", False)
+        assert second.value("('/somewhere' in sys.path, sys.getrecursionlimit())") == (True, 2345)
+
+
+def test_the_source_of_cells_comes_back() -> None:
+    code = "import linecache\nlinecache.cache['<cell>'] = (3, None, ['def f():\\n', '    return 1\\n'], '<cell>')\ndef f():\n    return 1"
+    process, _report = carried(code)
+    with process:
+        process.run("import inspect")
+        assert process.value("linecache.getline('<cell>', 2)") == "    return 1\n"
+
+
+class TestFiles:
+    def test_reading_goes_on_at_the_position(self, tmp_path: Path) -> None:
+        (tmp_path / "in").write_text("one\ntwø\nthree\n")
+        process, report = carried("f = open('in'); f.readline(); b = open('in', 'rb'); b.read(2)", tmp_path)
+        with process:
+            assert process.value("(f.readline(), b.read(2))") == ("twø\n", b"e\n")
+            assert ["f", "a file is opened again at its position"] in report["rebuilt"]
+
+    def test_writing_goes_on_and_nothing_is_truncated(self, tmp_path: Path) -> None:
+        code = "f = open('out', 'w'); f.write('one\\n'); a = open('log', 'a'); a.write('1'); p = open('both', 'w+b'); p.write(b'xy')"
+        with Process(cwd=tmp_path) as first:
+            first.run(code)
+            payload = first.whole()
+            first.run("f.write('later'); f.flush()")
+        with Process(cwd=tmp_path) as second:
+            second.restore(payload)
+            assert (tmp_path / "out").read_text() == "one\nlater"
+            second.run("f.write('TWO'); f.flush(); a.write('2'); a.flush(); p.seek(0)")
+            assert second.value("(f.mode, f.name, p.read())") == ("w", str(tmp_path / "out"), b"xy")
+        assert (tmp_path / "out").read_text() == "one\nTWOer"
+        assert (tmp_path / "log").read_text() == "12"
+
+    def test_what_cannot_be_opened_again_is_lost(self, tmp_path: Path) -> None:
+        with Process(cwd=tmp_path) as first:
+            first.run(
+                "f = open('gone', 'w'); s = open('short', 'w'); s.write('abc'); closed = open('gone'); closed.close(); k = 1"
+            )
+            payload = first.whole()
+        (tmp_path / "gone").unlink()
+        (tmp_path / "short").write_text("")
+        with Process(cwd=tmp_path) as second:
+            report = second.restore(payload)
+            reasons = {name: reason for name, _kind, reason, _execution in report["lost"]}
+            assert "FileNotFoundError" in reasons["f"]
+            assert "shorter" in reasons["s"]
+            assert second.value("(k, closed.closed)") == (1, True)
+        assert not (tmp_path / "gone").exists()
+
+    def test_pipes_and_descriptors_are_lost(self) -> None:
+        with Process() as process:
+            process.run("import os\nr, w = os.pipe(); f = open(r); t = __import__('tempfile').TemporaryFile()")
+            lost = process.capture()[2]
+        assert lost["f"][1] == "a file opened by its descriptor cannot be saved: the descriptor belongs to this process"
+        assert "t" in lost

@@ -117,7 +117,7 @@ def end_attempt(tx: Tx, task_id: str, cause: Cause, error: str | None) -> None:
         "UPDATE tasks SET attempts_failed=?, attempts_died=?, progress=0, last_error=? WHERE id=?",
         (attempts.failed, attempts.died, last_error, task_id),
     )
-    if attempts.lost and not tx.debug:  # the contract suite's model knows the protocol only, where nothing gives up
+    if attempts.lost and not tx.debug:
         value = Value(data=lost_value(task_id, attempts.failed + attempts.died, last_error))
         settle(tx, task_id, "rejected", value, outcome="lost")
     else:

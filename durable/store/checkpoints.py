@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from durable.core.ids import PREFIX
 from durable.core.limits import CHECKPOINTS_KEPT
 from durable.store.cascade import note_progress
 from durable.store.records import Row, dump
@@ -50,7 +51,7 @@ def publish(tx: Tx, request: CheckpointPublish) -> Answer:
         "INSERT INTO checkpoint_uses (checkpoint, digest) VALUES (?,?)", [(made, each) for each in uses]
     )
     if request.execution is not None:
-        note_progress(tx, request.execution)
+        note_progress(tx, PREFIX + request.execution.removeprefix(PREFIX))
     tx.effects.sessions.add(request.session)
     return Answer(200, {"checkpoint": made, "dropped": _retire(tx, request.session)})
 
@@ -105,4 +106,4 @@ def chunks(tx: Tx, request: ChunkGet) -> Answer:
         row = tx.row("SELECT data FROM chunks WHERE digest=?", (digest,))
         if row is not None:
             found[digest] = row[0]
-    return Answer(200, found)
+    return Answer(200, {"chunks": found})

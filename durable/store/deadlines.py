@@ -1,4 +1,4 @@
-"""What happens by itself: promises time out, leases end. A look at partial indexes when the next due time has come.
+"""What happens by itself, when the next due time has come: promises time out, leases end, schedules fire.
 
 Everything due is settled before any request of the same transaction is answered, so expiry is visible on every read.
 """
@@ -10,6 +10,7 @@ import sqlite3
 from durable.core.clock import TIME_MAX_MS
 from durable.store.cascade import Settled, end_attempt, settle
 from durable.store.records import load_tags
+from durable.store.schedules import fire
 from durable.store.transaction import Tx
 
 _DEADLINE_PROMISE = (
@@ -26,12 +27,14 @@ _NEXT_DUE = "SELECT min(due) FROM tasks WHERE state='pending' AND due IS NOT NUL
 
 
 def sweep(tx: Tx) -> None:
-    """Settle what timed out, at its deadline's time, and end the attempts whose lease ran out."""
+    """Settle what timed out, at its deadline's time; fire schedules; end the attempts whose lease ran out."""
     for promise_id, timeout_at, tags in tx.rows(_DEADLINE_PROMISE, (tx.now,)):
         # An earlier one of this sweep cannot have settled it: only its own deadline or attempts settle a promise here.
         timer = load_tags(tags).get("resonate:timer") == "true"
         state: Settled = "resolved" if timer else "rejected_timedout"
         settle(tx, promise_id, state, at=timeout_at)
+    if not tx.debug:
+        fire(tx)
     for task_id, pid in tx.rows(_DEADLINE_LEASE, (tx.now,)):
         end_attempt(tx, task_id, "died", f"{pid} stopped renewing its lease")
 

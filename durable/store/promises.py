@@ -113,6 +113,8 @@ def create_promise(tx: Tx, request: PromiseCreate) -> tuple[Record, bool]:
         return promise_record(found), False
     if not expired:
         tx.wake_at(request.timeout_at)
+    if not expired and tags.get("durable:capability") == "input":
+        tx.effects.prompts.add(request.id)
     if "resonate:target" in tags:
         _create_task(tx, request.id, tags, fulfilled=expired)
     record = promise_record(row)

@@ -43,6 +43,11 @@ def value_record(headers: object, data: object) -> Record:
     return record
 
 
+def load_value(text: object) -> Value:
+    """A Value from its JSON text."""
+    return _value.decode(str(text))
+
+
 def promise_record(row: Row) -> Record:
     """A Promise from the columns of `PROMISE`."""
     record: Record = {

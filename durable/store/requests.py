@@ -6,13 +6,13 @@ as the protocol asks. `Refused` is how an operation answers with a status of 400
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import msgspec
 
 from durable.core.limits import ID_CHARS_MAX
 
-type Record = dict[str, object]
+type Record = dict[str, Any]
 """A JSON-like document: what the protocol calls Promise, Task, Schedule, or an answer's data."""
 
 

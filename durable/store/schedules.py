@@ -1,14 +1,33 @@
-"""Schedules: promises made by the clock (specs/store.md, S12)."""
+"""Schedules: promises made by the clock, each tick once across processes and restarts (specs/store.md, S12)."""
 
 from __future__ import annotations
 
+import re
+
 from durable.store.cron import Cron, CronError
-from durable.store.promises import check_value
-from durable.store.records import SCHEDULE, dump, schedule_record
-from durable.store.requests import EMPTY, Answer, ById, Record, Refused, ScheduleCreate, ScheduleSearch
+from durable.store.promises import check_value, create_promise, origin_of
+from durable.store.records import SCHEDULE, dump, load_tags, load_value, schedule_record
+from durable.store.requests import (
+    EMPTY,
+    Answer,
+    ById,
+    PromiseCreate,
+    Record,
+    Refused,
+    ScheduleCreate,
+    ScheduleSearch,
+)
 from durable.store.transaction import Tx
 
 _SEARCH_DEFAULT = 100
+MISSED = "durable:missed"
+"""Tag of a schedule's promises: what becomes of ticks that passed while nothing ran. `once` (the default) makes up for
+the newest, `all` for each, up to a thousand, `skip` for none."""
+_ON_TIME_MS = 60_000
+_ALL_MAX = 1_000
+_HOUR_MS = 3_600_000
+_SPANS_MS = (_HOUR_MS, 24 * _HOUR_MS, 32 * 24 * _HOUR_MS, 366 * 24 * _HOUR_MS)
+_PLACES = re.compile(r"\{\{\s*\.(id|timestamp)\s*\}\}")
 
 
 def _find(tx: Tx, schedule_id: str) -> Record:
@@ -69,3 +88,52 @@ def search(tx: Tx, request: ScheduleSearch) -> Answer:
     if len(rows) > limit:
         data["cursor"] = f">{rows[limit - 1][0]}"
     return Answer(200, data)
+
+
+def fire(tx: Tx) -> None:
+    """Make the promises of every schedule whose tick has come, and move each to its next one, in this transaction."""
+    rows = tx.rows(f"SELECT {SCHEDULE} FROM schedules WHERE next_run_at <= ? ORDER BY next_run_at, id", (tx.now,))
+    for schedule_id, line, template, timeout_ms, param, tags_text, _, first, _ in rows:
+        tags = load_tags(tags_text)
+        cron = Cron.parse(line)
+        for tick in _due_ticks(cron, first, tx.now, tags.get(MISSED, "once")):
+            places = {"id": schedule_id, "timestamp": str(tick)}
+            promise_id = _PLACES.sub(lambda found, places=places: places[found[1]], template)  # type: ignore[misc]
+            own = {
+                "resonate:origin": origin_of(promise_id),
+                "resonate:branch": promise_id,
+                "resonate:parent": promise_id,
+                "resonate:scope": "global",
+                "resonate:schedule": schedule_id,
+            }
+            timeout_at = min(tick + timeout_ms, 2**63 - 1)
+            request = PromiseCreate(id=promise_id, timeout_at=timeout_at, param=load_value(param), tags={**own, **tags})
+            try:
+                create_promise(tx, request)
+            except Refused:
+                continue  # a template whose ids break the rules makes nothing; the schedule shows by its last run
+        tx.execute(
+            "UPDATE schedules SET next_run_at=?, last_run_at=? WHERE id=?", (cron.after(tx.now), tx.now, schedule_id)
+        )
+
+
+def _due_ticks(cron: Cron, first: int, now: int, missed: str) -> list[int]:
+    """The ticks from `first` to now that are to be fired: the newest when it is on time, others by the policy."""
+    if missed == "all":
+        ticks = [first]
+        while len(ticks) < _ALL_MAX and (following := cron.after(ticks[-1])) <= now:
+            ticks.append(following)
+        return ticks
+    newest = _newest(cron, first, now)
+    return [newest] if missed == "once" or now - newest < _ON_TIME_MS else []
+
+
+def _newest(cron: Cron, first: int, now: int) -> int:
+    """The last tick up to now, looking back over growing spans, so that a year of minutes is not walked through."""
+    for span_ms in _SPANS_MS:
+        tick = cron.after(max(now - span_ms, first))
+        if tick <= now:
+            while (following := cron.after(tick)) <= now:
+                tick = following
+            return tick
+    return first

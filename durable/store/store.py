@@ -35,6 +35,8 @@ class Change:
     """External promises settled, by id."""
     output: frozenset[str] = frozenset()
     """Execution ids (without `exec:`) that printed, or whose output was cut."""
+    prompts: frozenset[str] = frozenset()
+    """Questions that were asked, by promise id."""
     sessions: frozenset[str] = frozenset()
     """Sessions whose owner, cells or checkpoints changed."""
 
@@ -222,7 +224,13 @@ class Store:
         for engine, tasks in effects.dead:
             self._observe(PeerDead(engine, tasks))
         if self._watchers and (foreign or effects.changed()):
-            change = Change(foreign, frozenset(effects.settled), frozenset(effects.output), frozenset(effects.sessions))
+            change = Change(
+                foreign,
+                frozenset(effects.settled),
+                frozenset(effects.output),
+                frozenset(effects.prompts),
+                frozenset(effects.sessions),
+            )
             for watcher in list(self._watchers):
                 self._contained("watch", watcher, change)
 

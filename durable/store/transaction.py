@@ -52,6 +52,8 @@ class Effects:
     """Messages for connections of this process."""
     output: set[str] = field(default_factory=set)
     """Executions that printed."""
+    prompts: set[str] = field(default_factory=set)
+    """Questions that were asked."""
     sessions: set[str] = field(default_factory=set)
     """Sessions whose owner, worker or cells changed."""
     dead: list[tuple[str, int]] = field(default_factory=list)
@@ -63,7 +65,7 @@ class Effects:
 
     def changed(self) -> bool:
         """Whether watchers have anything to look at."""
-        return bool(self.settled or self.ready or self.output or self.sessions)
+        return bool(self.settled or self.ready or self.output or self.prompts or self.sessions)
 
 
 class Tx:
@@ -86,6 +88,7 @@ class Tx:
         self.ends = ends
         self.liveness = liveness
         self.served = served
+        # The contract suite's model is the protocol's: it keeps deadlines, but gives up nothing and fires nothing.
         self.debug = debug
         self.effects = Effects()
         self.next_deadline = TIME_MAX_MS

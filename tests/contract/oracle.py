@@ -238,8 +238,7 @@ class Oracle:
         awaited_id, awaiter_id = data.id("awaited"), data.id("awaiter")
         _check_pair(awaited_id, awaiter_id)
         awaited = self._promise(awaited_id)
-        require(awaiter_id in self.promises, "no such awaiter", 422)
-        require(awaiter_id in self.tasks, "awaiter has no target", 422)
+        require(awaiter_id in self.tasks, "no such awaiter with a target", 422)
         require(awaited.external, "awaited is not external", 422)
         if awaited.state == "pending" and self.tasks[awaiter_id].state != "fulfilled":
             self.callbacks.add((awaited_id, awaiter_id))
@@ -283,7 +282,6 @@ class Oracle:
         task_id, version = data.id(), data.integer("version", 0)
         pid, ttl = data.text("pid"), data.integer("ttl", 1)
         task = self._task(task_id)
-        require(task.state == "pending", f"acquire of a task that is {task.state}", 409)
         require(task.version == version, "another version", 409)
         self._lease(task, pid, ttl, now)
         return 200, self._acquired(task, self.promises[task_id])

@@ -124,14 +124,14 @@ class Stream:
             "task.fulfill": (2, self._fulfill),
             "task.fence": (8, self._fence),
             "task.heartbeat": (4, self._heartbeat),
-            "task.halt": (2, lambda: {"id": self._id("pending", "acquired", "suspended")}),
+            "task.halt": (2, lambda: {"id": self._id("pending", "acquired", "suspended", "halted")}),
             "task.continue": (4, lambda: {"id": self._id("halted")}),
             "task.search": (2, self._task_search),
             "schedule.get": (1, lambda: {"id": self._pick(SCHEDULE_IDS)}),
             "schedule.create": (2, self._schedule_create),
             "schedule.delete": (1, lambda: {"id": self._pick(SCHEDULE_IDS)}),
             "schedule.search": (1, self._schedule_search),
-            "debug.tick": (2, lambda: {"time": self._now}),
+            "debug.tick": (2, self._tick),
             "debug.unknown": (1, dict),
         }
         self._kinds = tuple(self._makers)
@@ -144,13 +144,13 @@ class Stream:
             self._pages = {}
             return Operation("debug.reset", {}, self._now)
         self._pass_time()
-        kind = self._kind()
+        now, kind = self._now, self._kind()
         if kind in self._pages and self._chance(0.8):
-            return Operation(kind, self._pages.pop(kind), self._now, continues=True)
+            return Operation(kind, self._pages.pop(kind), now, continues=True)
         data = self._makers[kind][1]()
         if self._chance(0.08) and not kind.startswith("debug."):
             data = self._spoil(data)
-        return Operation(kind, data, self._now)
+        return Operation(kind, data, now)
 
     def heard(self, operation: Operation, answer: Answer) -> None:
         """Remember a page that goes on."""
@@ -219,6 +219,11 @@ class Stream:
         return data | {name: self._pick(WRONG)}
 
     # The data of each kind
+
+    def _tick(self) -> Json:
+        """The subject's own time jumps; its clock follows with the next operation."""
+        self._now += self._pick((0, 1, 50))
+        return {"time": self._now}
 
     def _timeout(self) -> int:
         return self._now + self._pick(

@@ -5,7 +5,19 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from tests.unit.checkpoint_process import Process
+
+
+def cases(text: str) -> dict[str, tuple[str, list[str]]]:
+    """name -> (code, expectations): sections that start with `## name`, expectations with `=> `."""
+    found = {}
+    for section in text.strip().removeprefix("## ").split("\n## "):
+        name, _, body = section.partition("\n")
+        lines = body.split("\n")
+        code = "\n".join(line for line in lines if not line.startswith("=> "))
+        found[name] = (code, [line.removeprefix("=> ") for line in lines if line.startswith("=> ")])
+    return found
 
 
 def carried(code: str, tmp_path: Path | None = None) -> tuple[Process, dict[str, list[object]]]:
@@ -17,138 +29,387 @@ def carried(code: str, tmp_path: Path | None = None) -> tuple[Process, dict[str,
     return second, second.restore(payload)
 
 
-BACK: dict[str, tuple[str, str]] = {
-    "plain": ("a = 1; b = 'x' * 5000; c = [1, {2: (3,)}]; d = None", "(a, len(b), c, d) == (1, 5000, [1, {2: (3,)}], None)"),
-    "shared": ("a = [1]; b = [a]; c = {'k': b}", "b[0] is a and c['k'] is b"),
-    "cycle": ("a = []; a.append(a); d = {}; d['self'] = d; o = [d]", "a[0] is a and d['self'] is d is o[0]"),
-    "function": ("x = 1\ndef f(a, b=[5], *, c=2): return a + b[0] + c + x\nf.tag = 'k'", "f(1) == 9 and f.tag == 'k'"),
-    "default shared": ("l = []\ndef f(v, into=l): into.append(v)", "[f(3), l][1] == [3]"),
-    "annotations": ("class A: pass\ndef f(a: A) -> 'int': ...", "f.__annotations__ == {'a': A, 'return': 'int'}"),
-    "closure cell": (
-        "def make():\n n = 0\n def up():\n  nonlocal n\n  n += 1\n return up, lambda: n\nup, get = make()",
-        "[up(), up(), get()] == [None, None, 2]",
-    ),
-    "recursive inner": ("def make():\n def r(n): return n and n + r(n - 1)\n return r\nr = make()", "r(4) == 10"),
-    "lambda in dict": ("k = 3; table = {'f': lambda v: v * k}", "table['f'](2) == 6"),
-    "generic function": ("def f[T](v: T) -> T: return v", "f(1) == 1 and f.__type_params__[0].__name__ == 'T'"),
-    "decorated": (
-        "import functools\ndef deco(f):\n @functools.wraps(f)\n def w(*a): return f(*a) + 1\n return w\n@deco\ndef g(v): return v",
-        "g(1) == 2 and g.__wrapped__(1) == 1",
-    ),
-    "class": (
-        "base = 10\nclass A:\n n = 0\n def who(self): return base\nclass B(A):\n __slots__ = ('v',)\n def __init__(self, v): self.v = v\n"
-        " def who(self): return super().who() + self.v\nb = B(1)",
-        "b.who() == 11 and isinstance(b, A) and type(b) is B and issubclass(B, A)",
-    ),
-    "nested class": ("class A:\n class In:\n  v = 1\n def make(self): return self.In()\ni = A().make()", "type(i) is A.In"),
-    "property": (
-        "class A:\n @property\n def p(self): return 5\n @classmethod\n def c(cls): return cls\n @staticmethod\n def s(): return 1",
-        "A().p == 5 and A.c() is A and A.s() == 1",
-    ),
-    "dataclass": (
-        "from dataclasses import dataclass, field\n@dataclass(order=True)\nclass D:\n a: int\n b: list = field(default_factory=list)\nd = D(1)",
-        "d == D(1) and d < D(2) and D(1).b == []",
-    ),
-    "enum": ("import enum\nclass E(enum.Enum):\n A = 1\n B = 2\n def low(self): return self.name.lower()\nv = [E.A]", "v[0] is E.A is E(1)"),
-    "named tuple": ("from typing import NamedTuple\nclass P(NamedTuple):\n a: int = 1\np = P(2)", "p == (2,) and P() == (1,) and type(p) is P"),
-    "abstract": (
-        "import abc\nclass A(abc.ABC):\n @abc.abstractmethod\n def f(self): ...\nclass B(A):\n def f(self): return 1\nb = B()",
-        "isinstance(b, A) and b.f() == 1",
-    ),
-    "circular classes": ("class A: pass\nclass B: pass\nA.b = B; B.a = A\nx = A()", "A.b.a is A and type(x) is A"),
-    "class with its instances": ("class A:\n all = []\n def __init__(self): A.all.append(self)\na = A()", "A.all[0] is a"),
-    "hash over globals": ("s = 7\nclass K:\n def __hash__(self): return hash(s)\n def __eq__(self, o): return True\nd = {K(): 1}", "d[K()] == 1"),
-    "method": ("class A:\n v = 2\n def f(self): return self.v\na = A(); m = a.f", "m() == 2 and m.__self__ is a"),
-    "exception": ("class E(Exception): pass\ne = E('x', 1)", "e.args == ('x', 1) and type(e) is E"),
-    "module": ("import math, os.path as p, xml.dom.minidom", "math.pi > 3 and p.join('a', 'b') == 'a/b' and xml.dom.minidom.parseString"),
-    "globals": ("g = globals(); import sys; me = sys.modules['__main__']", "g is globals() and me.g is g"),
-    "type alias": ("type X = list[int]", "X.__value__ == list[int]"),
-    "exec'd mapping": ("m = {}\nexec('n = 1\\ndef f(): return n', m)\nf = m['f']", "[m.update(n=5), f()][1] == 5 and f.__globals__ is m"),
-    "lock": ("import threading\nl = threading.Lock(); l.acquire(); r = threading.RLock()", "l.acquire(False) and r.acquire(False)"),
-    "event": ("import threading\ne = threading.Event(); e.set(); f = threading.Event()", "e.is_set() and not f.is_set()"),
-    "condition": (
-        "import threading\nl = threading.RLock(); c = threading.Condition(l)",
-        "[l.acquire(), c.notify(), l.release()][1] is None and c._lock is l",
-    ),
-    "semaphore": ("import threading\ns = threading.Semaphore(2); s.acquire()", "s.acquire(False) and not s.acquire(False)"),
-    "queue": ("import queue\nq = queue.Queue(); q.put([1]); q.put(2)", "q.get() == [1] and q.get() == 2 and q.empty()"),
-    "asyncio queue": (
-        "import asyncio\nasync def main():\n q = asyncio.Queue(1)\n await q.put(1)\n t = asyncio.create_task(q.put(2))\n"
-        " await asyncio.sleep(0)\n t.cancel()\n return q\nq = asyncio.run(main())",
-        "q.get_nowait() == 1 and asyncio.run(asyncio.wait_for(q.put(5), 1)) is None",
-    ),
-    "weakref": (
-        "import weakref\nclass A: pass\na = A(); w = weakref.ref(a); dead = weakref.ref(A()); m = weakref.WeakKeyDictionary({a: 1})",
-        "w() is a and dead() is None and m[a] == 1",
-    ),
-    "lru_cache": ("from functools import lru_cache\nk = 2\n@lru_cache(maxsize=7)\ndef f(n): return n * k\nf(1)", "f(3) == 6 and f.cache_info()[1:3] == (1, 7)"),
-    "pattern": ("import re\np = re.compile('a(b+)', re.I); m = p.search('xABBc')", "p.flags & re.I and m[1] == 'BB' and m.span() == (1, 4)"),
-    "context variable": ("import contextvars\nv = contextvars.ContextVar('v', default=1); v.set(2)", "v.get() == 2 and contextvars.Context().run(v.get) == 1"),
-    "memoryview": ("b = bytearray(b'abcd'); v = memoryview(b)", "[v.__setitem__(0, 120), bytes(b)][1] == b'xbcd'"),
-    "thread local": ("import threading\nt = threading.local(); t.a = 1", "t.a == 1"),
-    "iterators": ("import itertools\nc = itertools.count(3); next(c); i = iter([1, 2]); next(i); z = zip([1], [2])", "next(c) == 4 and next(i) == 2 and next(z) == (1, 2)"),
-    "partial": ("from functools import partial\nk = 3\ndef f(a, b): return a * b * k\np = partial(f, 2)", "p(1) == 6 and p.func is f"),
-    "standard streams": ("import sys\ns = sys.stdout; l = [sys.stderr]", "s is sys.stdout and l[0] is sys.stderr"),
-    "numpy": (
-        "import numpy as np\na = np.arange(6.0).reshape(2, 3); v = a[:, 1]; r = a[::-1]; big = np.zeros(100_000); f = np.asfortranarray(a)\n"
-        "t = np.array(['2020-01-01'], 'M8[D]'); o = np.array([{}, 1], object); z = np.zeros((0, 3)); s = np.float32(2)",
-        "v.base is r.base is a.base is not None and [a.__setitem__((0, 1), 9.0), v[0], r[1, 1]][1:] == [9.0, 9.0] and big.base is None"
-        " and big.flags.writeable and f.flags.f_contiguous and str(t[0]) == '2020-01-01' and o[0] == {} and z.shape == (0, 3) and s == 2",
-    ),
-    "numpy over bytearray": ("import numpy as np\nb = bytearray(8); a = np.frombuffer(b, 'u1')", "[a.__setitem__(0, 7), b[0]][1] == 7"),
-    "numpy read-only": ("import numpy as np\na = np.zeros(50_000); a.flags.writeable = False; m = np.rec.array([(1, 2)] * 9999)", "not a.flags.writeable and m.flags.writeable"),
-    "warnings are none": ("import itertools\nx = itertools.chain([1], [2])", "list(x) == [1, 2]"),
-}  # fmt: skip
+BACK = cases("""
+## plain
+a = 1; b = 'x' * 5000; c = [1, {2: (3,)}]; d = None
+=> (a, len(b), c, d) == (1, 5000, [1, {2: (3,)}], None)
+## shared
+a = [1]; b = [a]; c = {'k': b}
+=> b[0] is a and c['k'] is b
+## cycle
+a = []; a.append(a); d = {}; d['self'] = d; o = [d]
+=> a[0] is a and d['self'] is d is o[0]
+## function
+x = 1
+def f(a, b=[5], *, c=2): return a + b[0] + c + x
+f.tag = 'k'
+=> f(1) == 9 and f.tag == 'k'
+## default shared
+l = []
+def f(v, into=l): into.append(v)
+=> [f(3), l][1] == [3]
+## annotations
+class A: pass
+def f(a: A) -> 'int': ...
+=> f.__annotations__ == {'a': A, 'return': 'int'}
+## closure cell
+def make():
+    n = 0
+    def up():
+        nonlocal n
+        n += 1
+    return up, lambda: n
+up, get = make()
+=> [up(), up(), get()] == [None, None, 2]
+## recursive inner
+def make():
+    def r(n): return n and n + r(n - 1)
+    return r
+r = make()
+=> r(4) == 10
+## lambda in dict
+k = 3; table = {'f': lambda v: v * k}
+=> table['f'](2) == 6
+## generic function
+def f[T](v: T) -> T: return v
+=> f(1) == 1 and f.__type_params__[0].__name__ == 'T'
+## decorated
+import functools
+def deco(f):
+    @functools.wraps(f)
+    def w(*a): return f(*a) + 1
+    return w
+@deco
+def g(v): return v
+=> g(1) == 2 and g.__wrapped__(1) == 1
+## class
+base = 10
+class A:
+    n = 0
+    def who(self): return base
+class B(A):
+    __slots__ = ('v',)
+    def __init__(self, v): self.v = v
+    def who(self): return super().who() + self.v
+b = B(1)
+=> b.who() == 11 and isinstance(b, A) and type(b) is B and issubclass(B, A)
+## nested class
+class A:
+    class In:
+        v = 1
+    def make(self): return self.In()
+i = A().make()
+=> type(i) is A.In
+## property
+class A:
+    @property
+    def p(self): return 5
+    @classmethod
+    def c(cls): return cls
+    @staticmethod
+    def s(): return 1
+=> A().p == 5 and A.c() is A and A.s() == 1
+## dataclass
+from dataclasses import dataclass, field
+@dataclass(order=True)
+class D:
+    a: int
+    b: list = field(default_factory=list)
+d = D(1)
+=> d == D(1) and d < D(2) and D(1).b == []
+## enum
+import enum
+class E(enum.Enum):
+    A = 1
+    B = 2
+    def low(self): return self.name.lower()
+v = [E.A]
+=> v[0] is E.A is E(1)
+## named tuple
+from typing import NamedTuple
+class P(NamedTuple):
+    a: int = 1
+p = P(2)
+=> p == (2,) and P() == (1,) and type(p) is P
+## abstract
+import abc
+class A(abc.ABC):
+    @abc.abstractmethod
+    def f(self): ...
+class B(A):
+    def f(self): return 1
+b = B()
+=> isinstance(b, A) and b.f() == 1
+## circular classes
+class A: pass
+class B: pass
+A.b = B; B.a = A
+x = A()
+=> A.b.a is A and type(x) is A
+## class with its instances
+class A:
+    all = []
+    def __init__(self): A.all.append(self)
+a = A()
+=> A.all[0] is a
+## hash over globals
+s = 7
+class K:
+    def __hash__(self): return hash(s)
+    def __eq__(self, o): return True
+d = {K(): 1}
+=> d[K()] == 1
+## method
+class A:
+    v = 2
+    def f(self): return self.v
+a = A(); m = a.f
+=> m() == 2 and m.__self__ is a
+## exception
+class E(Exception): pass
+e = E('x', 1)
+=> e.args == ('x', 1) and type(e) is E
+## module
+import math, os.path as p, xml.dom.minidom
+=> math.pi > 3 and p.join('a', 'b') == 'a/b' and xml.dom.minidom.parseString
+## globals
+g = globals(); import sys; me = sys.modules['__main__']
+=> g is globals() and me.g is g
+## type alias
+type X = list[int]
+=> X.__value__ == list[int]
+## exec'd mapping
+m = {}
+exec('n = 1\\ndef f(): return n', m)
+f = m['f']
+=> [m.update(n=5), f()][1] == 5 and f.__globals__ is m
+## lock
+import threading
+l = threading.Lock(); l.acquire(); r = threading.RLock()
+=> l.acquire(False) and r.acquire(False)
+## event
+import threading
+e = threading.Event(); e.set(); f = threading.Event()
+=> e.is_set() and not f.is_set()
+## condition
+import threading
+l = threading.RLock(); c = threading.Condition(l)
+=> [l.acquire(), c.notify(), l.release()][1] is None and c._lock is l
+## semaphore
+import threading
+s = threading.Semaphore(2); s.acquire()
+=> s.acquire(False) and not s.acquire(False)
+## queue
+import queue
+q = queue.Queue(); q.put([1]); q.put(2)
+=> q.get() == [1] and q.get() == 2 and q.empty()
+## asyncio queue
+import asyncio
+async def main():
+    q = asyncio.Queue(1)
+    await q.put(1)
+    t = asyncio.create_task(q.put(2))
+    await asyncio.sleep(0)
+    t.cancel()
+    return q
+q = asyncio.run(main())
+=> q.get_nowait() == 1 and asyncio.run(asyncio.wait_for(q.put(5), 1)) is None
+## weakref
+import weakref
+class A: pass
+a = A(); w = weakref.ref(a); dead = weakref.ref(A()); m = weakref.WeakKeyDictionary({a: 1})
+=> w() is a and dead() is None and m[a] == 1
+## lru_cache
+from functools import lru_cache
+k = 2
+@lru_cache(maxsize=7)
+def f(n): return n * k
+f(1)
+=> f(3) == 6 and f.cache_info()[1:3] == (1, 7)
+## pattern
+import re
+p = re.compile('a(b+)', re.I); m = p.search('xABBc')
+=> p.flags & re.I and m[1] == 'BB' and m.span() == (1, 4)
+## context variable
+import contextvars
+v = contextvars.ContextVar('v', default=1); v.set(2)
+=> v.get() == 2 and contextvars.Context().run(v.get) == 1
+## memoryview
+b = bytearray(b'abcd'); v = memoryview(b)
+=> [v.__setitem__(0, 120), bytes(b)][1] == b'xbcd'
+## thread local
+import threading
+t = threading.local(); t.a = 1
+=> t.a == 1
+## iterators
+import itertools
+c = itertools.count(3); next(c); i = iter([1, 2]); next(i); z = zip([1], [2])
+=> next(c) == 4 and next(i) == 2 and next(z) == (1, 2)
+## partial
+from functools import partial
+k = 3
+def f(a, b): return a * b * k
+p = partial(f, 2)
+=> p(1) == 6 and p.func is f
+## standard streams
+import sys
+s = sys.stdout; l = [sys.stderr]
+=> s is sys.stdout and l[0] is sys.stderr
+## numpy
+import numpy as np
+a = np.arange(6.0).reshape(2, 3)
+v = a[:, 1]
+r = a[::-1]
+big = np.zeros(100_000)
+f = np.asfortranarray(a)
+t = np.array(['2020-01-01'], 'M8[D]')
+o = np.array([{}, 1], object)
+z = np.zeros((0, 3))
+s = np.float32(2)
+=> v.base is r.base is a.base is not None
+=> [a.__setitem__((0, 1), 9.0), v[0], r[1, 1]][1:] == [9.0, 9.0]
+=> big.base is None
+=> big.flags.writeable
+=> f.flags.f_contiguous
+=> str(t[0]) == '2020-01-01'
+=> o[0] == {}
+=> z.shape == (0, 3)
+=> s == 2
+## numpy over bytearray
+import numpy as np
+b = bytearray(8); a = np.frombuffer(b, 'u1')
+=> [a.__setitem__(0, 7), b[0]][1] == 7
+## numpy read-only
+import numpy as np
+a = np.zeros(50_000); a.flags.writeable = False; m = np.rec.array([(1, 2)] * 9999)
+=> not a.flags.writeable and m.flags.writeable
+## warnings are none
+import itertools
+x = itertools.chain([1], [2])
+=> list(x) == [1, 2]
+""")
 
 
 @pytest.mark.parametrize("kind", BACK)
 def test_comes_back(kind: str) -> None:
-    code, check = BACK[kind]
+    code, checks = BACK[kind]
     process, report = carried(code)
     with process:
         assert report["lost"] == []
         assert report["state"] == []
-        assert process.value(f"bool({check})")
+        for check in checks:
+            assert process.value(f"bool({check})"), check
 
 
-LOST: dict[str, tuple[str, str]] = {
-    "generator": ("v = (i for i in [1])", "a generator cannot be saved: its frame is live state of this process"),
-    "coroutine": (
-        "async def f(): ...\nimport warnings; warnings.simplefilter('ignore')\nv = f()",
-        "a coroutine cannot be saved",
-    ),
-    "async generator": ("async def f(): yield\nv = f()", "an asynchronous generator cannot be saved"),
-    "socket": ("import socket\nv = socket.socket()", "a socket cannot be saved"),
-    "sqlite3": ("import sqlite3\nv = sqlite3.connect(':memory:')", "a database connection cannot be saved"),
-    "frame": ("import sys\nv = sys._getframe()", "a frame cannot be saved"),
-    "traceback": ("try: 1/0\nexcept Exception as e: v = e.__traceback__", "a traceback cannot be saved"),
-    "token": ("import contextvars\nc = contextvars.ContextVar('c'); v = c.set(1)", "a context variable's token cannot"),
-    "context": ("import contextvars\nv = contextvars.copy_context()", "a context cannot be saved"),
-    "event loop": ("import asyncio\nv = asyncio.new_event_loop()", "an event loop cannot be saved"),
-    "future": ("import asyncio\nloop = asyncio.new_event_loop()\nv = loop.create_future()", "a future or task cannot"),
-    "pointer": ("import ctypes\nv = ctypes.pointer(ctypes.c_int(1))", "a pointer cannot be saved"),
-    "SimpleQueue": ("import queue\nv = queue.SimpleQueue()", "a SimpleQueue cannot be saved"),
-    "SSLContext": ("import ssl\nv = ssl.create_default_context()", "an SSL context cannot be saved"),
-    "mmap": ("import mmap\nv = mmap.mmap(-1, 10)", "a memory map cannot be saved"),
-    "executor": ("import concurrent.futures as f\nv = f.ThreadPoolExecutor()", "an executor cannot be saved"),
-    "process pool": ("import concurrent.futures as f\nv = f.ProcessPoolExecutor()", "an executor cannot be saved"),
-    "process": ("import subprocess\nv = subprocess.Popen(['true']); v.wait()", "a child process cannot be saved"),
-    "thread": ("import threading\nv = threading.Thread(target=print)", "a thread cannot be saved"),
-    "timer subclass": ("import threading\nclass T(threading.Timer): pass\nv = T(1, print)", "a thread cannot be saved"),
-    "part of a buffer": ("v = memoryview(b'abcd')[1:]", "a view into part of a buffer cannot be saved"),
-    "inside": ("v = {'a': [iter((i for i in [1]))]}", "it holds a generator, which cannot be saved"),
-    "raising hook": (
-        "class A:\n def __reduce__(self): raise SystemExit(3)\nv = A()",
-        "it cannot be pickled: SystemExit: 3",
-    ),
-    "deep": ("v = []\nfor _ in range(200_000): v = [v]", "it is nested too deeply to be pickled"),
-    "instance of a lost class": ("class A:\n g = (i for i in [1])\nv = A()", "it needs 'A', and that is lost"),
-}
+LOST = cases("""
+## generator
+v = (i for i in [1])
+=> a generator cannot be saved: its frame is live state of this process
+## coroutine
+async def f(): ...
+import warnings; warnings.simplefilter('ignore')
+v = f()
+=> a coroutine cannot be saved
+## async generator
+async def f(): yield
+v = f()
+=> an asynchronous generator cannot be saved
+## socket
+import socket
+v = socket.socket()
+=> a socket cannot be saved
+## sqlite3
+import sqlite3
+v = sqlite3.connect(':memory:')
+=> a database connection cannot be saved
+## frame
+import sys
+v = sys._getframe()
+=> a frame cannot be saved
+## traceback
+try: 1/0
+except Exception as e: v = e.__traceback__
+=> a traceback cannot be saved
+## token
+import contextvars
+c = contextvars.ContextVar('c'); v = c.set(1)
+=> a context variable's token cannot
+## context
+import contextvars
+v = contextvars.copy_context()
+=> a context cannot be saved
+## event loop
+import asyncio
+v = asyncio.new_event_loop()
+=> an event loop cannot be saved
+## future
+import asyncio
+loop = asyncio.new_event_loop()
+v = loop.create_future()
+=> a future or task cannot
+## pointer
+import ctypes
+v = ctypes.pointer(ctypes.c_int(1))
+=> a pointer cannot be saved
+## SimpleQueue
+import queue
+v = queue.SimpleQueue()
+=> a SimpleQueue cannot be saved
+## SSLContext
+import ssl
+v = ssl.create_default_context()
+=> an SSL context cannot be saved
+## mmap
+import mmap
+v = mmap.mmap(-1, 10)
+=> a memory map cannot be saved
+## executor
+import concurrent.futures as f
+v = f.ThreadPoolExecutor()
+=> an executor cannot be saved
+## process pool
+import concurrent.futures as f
+v = f.ProcessPoolExecutor()
+=> an executor cannot be saved
+## process
+import subprocess
+v = subprocess.Popen(['true']); v.wait()
+=> a child process cannot be saved
+## thread
+import threading
+v = threading.Thread(target=print)
+=> a thread cannot be saved
+## timer subclass
+import threading
+class T(threading.Timer): pass
+v = T(1, print)
+=> a thread cannot be saved
+## part of a buffer
+v = memoryview(b'abcd')[1:]
+=> a view into part of a buffer cannot be saved
+## inside
+v = {'a': [iter((i for i in [1]))]}
+=> it holds a generator, which cannot be saved
+## raising hook
+class A:
+    def __reduce__(self): raise SystemExit(3)
+v = A()
+=> it cannot be pickled: SystemExit: 3
+## deep
+v = []
+for _ in range(200_000): v = [v]
+=> it is nested too deeply to be pickled
+## instance of a lost class
+class A:
+    g = (i for i in [1])
+v = A()
+=> it needs 'A', and that is lost
+""")
 
 
 @pytest.mark.parametrize("kind", LOST)
 def test_is_lost_by_name_with_the_reason(kind: str) -> None:
-    code, reason = LOST[kind]
+    code, (reason,) = LOST[kind]
     with Process() as first:
         first.run(f"kept = [1, 2]\n{code}")
         payload, _changed, lost, _rebuilt = first.capture("s@7")
@@ -205,7 +466,12 @@ def test_the_interpreters_state_comes_back(tmp_path: Path) -> None:
 
 
 def test_the_source_of_cells_comes_back() -> None:
-    code = "import linecache\nlinecache.cache['<cell>'] = (3, None, ['def f():\\n', '    return 1\\n'], '<cell>')\ndef f():\n    return 1"
+    code = """
+import linecache
+linecache.cache['<cell>'] = (3, None, ['def f():\\n', '    return 1\\n'], '<cell>')
+def f():
+    return 1
+"""
     process, _report = carried(code)
     with process:
         process.run("import inspect")
@@ -221,7 +487,11 @@ class TestFiles:
             assert ["f", "a file is opened again at its position"] in report["rebuilt"]
 
     def test_writing_goes_on_and_nothing_is_truncated(self, tmp_path: Path) -> None:
-        code = "f = open('out', 'w'); f.write('one\\n'); a = open('log', 'a'); a.write('1'); p = open('both', 'w+b'); p.write(b'xy')"
+        code = """
+f = open('out', 'w'); f.write('one\\n')
+a = open('log', 'a'); a.write('1')
+p = open('both', 'w+b'); p.write(b'xy')
+"""
         with Process(cwd=tmp_path) as first:
             first.run(code)
             payload = first.whole()
@@ -237,7 +507,8 @@ class TestFiles:
     def test_what_cannot_be_opened_again_is_lost(self, tmp_path: Path) -> None:
         with Process(cwd=tmp_path) as first:
             first.run(
-                "f = open('gone', 'w'); s = open('short', 'w'); s.write('abc'); closed = open('gone'); closed.close(); k = 1"
+                "f = open('gone', 'w'); s = open('short', 'w'); s.write('abc')\n"
+                "closed = open('gone'); closed.close(); k = 1"
             )
             payload = first.whole()
         (tmp_path / "gone").unlink()

@@ -16,7 +16,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from durable.core.errors import StoreRefused
+from durable.core.errors import StoreError, StoreRefused
 from durable.store.store import Store
 
 from .compare import Difference, SetClock, Subject, compare
@@ -29,7 +29,7 @@ EVERY = 25
 
 
 class StoreSubject:
-    """A store, its refusals turned into answers."""
+    """A store, its refusals turned into answers; what it should have refused and failed at is a 500."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -39,6 +39,8 @@ class StoreSubject:
             answer = await self._store.request(kind, data)
         except StoreRefused as refusal:
             return refusal.status, refusal.message
+        except (StoreError, ValueError) as failure:
+            return 500, str(failure)
         return answer.status, dict(answer.data)
 
 

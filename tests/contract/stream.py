@@ -12,11 +12,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from .oracle import Answer, Oracle
-from .wire import SETTLE_STATES, Json, extends, origin_of
+from .wire import INTEGER_MAX, SETTLE_STATES, Json, extends, origin_of
 
 IDS = (
     *("a", "a:1", "a:2", "a:1.1", "a:1.2", "a:input:1", "ab:1", "b", "b:1"),
     *("exec:run", "exec:run.1", "exec:run.1.1", "exec:run.2", "exec:run:input:1", "exec:desk@1"),
+    *("a:Z", "a:\u00e9", "a:\U0001f600"),
 )
 SCHEDULE_IDS = ("daily", "weekly", "a", "b:1")
 CRONS = ("0 0 1 1 *", "30 4 1 12 *", "15 3 * 11 0", "*/5 2 24-26 12 *", "0 0 29 FEB *", "0 12 * NOV MON-FRI")
@@ -25,7 +26,10 @@ CRONS_BAD = ("", "* * * *", "60 * * * *", "* * 0 * *", "a b c d e", "5-1 * * * *
 PIDS = ("p1", "p2", "p3")
 ADDRESSES = ("poll://uni@g/p1", "poll://uni@g/p2", "poll://any@g", "poll://any@g/p1")
 ADDRESSES_BAD = ("nowhere", "poll://", "poll://any@", "poll://uni@g", "poll://all@g")
-WRONG: tuple[object, ...] = (None, 7, -1, 1.5, True, "", "?", "x\0", [], {}, [7], {"k": 7})
+WRONG: tuple[object, ...] = (
+    *(None, 7, -1, 1.5, True, 2**63, "", "?", "x\0", "x\ud800", [], {}, [7], {"k": 7}, {"k": "\ud800"}),
+    *({"data": "\ud800"}, {"headers": {"\ud800": "h"}}, {"data": 7}, {"headers": []}),
+)
 START_MS = 1_900_000_000_000
 """17 March 2030."""
 
@@ -227,7 +231,15 @@ class Stream:
 
     def _timeout(self) -> int:
         return self._now + self._pick(
-            self._pick(((-1000, -1, 0, 1, 10, 50), (100, 500), (2_000, 10_000), (10**9, 10**12), (10**12,)))
+            self._pick(
+                (
+                    (-1000, -1, 0, 1, 10, 50),
+                    (100, 500),
+                    (2_000, 10_000),
+                    (10**9, 10**12),
+                    (10**12, INTEGER_MAX - self._now),
+                )
+            )
         )
 
     def _value(self) -> Json:

@@ -50,6 +50,11 @@ def extends(promise_id: str, ancestor: str) -> bool:
     return promise_id == ancestor or promise_id.startswith(ancestor + separator)
 
 
+def encodable(text: str) -> bool:
+    """Whether it can be written as UTF-8: a lone surrogate cannot."""
+    return not any("\ud800" <= character <= "\udfff" for character in text)
+
+
 class Fields:
     """One JSON object of a request."""
 
@@ -64,7 +69,7 @@ class Fields:
 
     def text(self, name: str) -> str:
         value = self._data.get(name)
-        if not isinstance(value, str) or not value or "\0" in value:
+        if not isinstance(value, str) or not value or "\0" in value or not encodable(value):
             raise Refusal(400, f"{name} is not text")
         return value
 
@@ -106,7 +111,7 @@ class Fields:
         if raw.get("headers") is not None:
             kept["headers"] = _texts(raw["headers"], f"{name} has bad headers")
         if raw.get("data") is not None:
-            require(isinstance(raw["data"], str), f"{name} has bad data")
+            require(isinstance(raw["data"], str) and encodable(raw["data"]), f"{name} has bad data")
             kept["data"] = raw["data"]
         return kept
 
@@ -125,7 +130,9 @@ class Fields:
 def _texts(raw: object, reason: str) -> dict[str, str]:
     if raw is None:
         return {}
-    if not isinstance(raw, Mapping) or not all(isinstance(k, str) and isinstance(v, str) for k, v in raw.items()):
+    if not isinstance(raw, dict) or not all(
+        isinstance(part, str) and encodable(part) for pair in raw.items() for part in pair
+    ):
         raise Refusal(400, reason)
     return dict(raw)
 

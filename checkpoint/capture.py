@@ -40,6 +40,9 @@ MODULE_NAMES = frozenset((
 ))  # fmt: skip
 """What belongs to the module, not to the user. `__annotations__` is the user's."""
 
+HISTORIES = ("In", "Out")
+"""The engine's own containers that grow with every execution."""
+
 INTERNAL = "\0"
 """Starts the saved name of an engine's own name: no variable of a user has it."""
 
@@ -192,17 +195,17 @@ class Capturer:
     def _survey_internals(self, survey: _Survey) -> None:
         """The history item by item: else every value ever shown would be one group with all the others."""
         containers: dict[int, str] = {}
-        for name in sorted(self._internals & self._namespace.keys()):
+        for name in sorted(self._internals & self._namespace.keys()):  # In and Out come before _ih and _oh
             value = self._namespace[name]
-            if type(value) not in (list, dict):
+            if id(value) in containers:
+                survey.internals[name] = "=" + containers[id(value)]
+            elif name not in HISTORIES or not isinstance(value, list | dict):
                 survey.internals[name] = "value"
                 _sort(survey, INTERNAL + name, value)
-            elif id(value) in containers:
-                survey.internals[name] = "=" + containers[id(value)]
             else:
                 containers[id(value)] = name
                 survey.internals[name] = "list" if isinstance(value, list) else "dict"
-                items = list(enumerate(value) if isinstance(value, list) else value.items())  # type: ignore[attr-defined]
+                items = list(enumerate(value) if isinstance(value, list) else value.items())
                 for key, item in items:
                     if isinstance(key, int) or (isinstance(key, str) and len(key) < 100):
                         _sort(survey, f"{INTERNAL}{name}[{key!r}]", item)
@@ -236,7 +239,7 @@ class Capturer:
                 if isinstance(dump, _Dump):
                     dumps.append(dump)
                     done.update(group)
-        for name in values.keys() - done if done else values:
+        for name in [name for name in values if name not in done]:
             dump = self._try(scope, (name,), values)
             if isinstance(dump, _Dump):
                 dumps.append(dump)
@@ -304,7 +307,10 @@ class Capturer:
 
     def _ordered(self, scope: Scope, dumps: list[_Dump], survey: _Survey) -> list[_Dump]:
         """Load order; definitions that refer to each other in a circle become one group."""
-        dumps = sorted(dumps, key=lambda dump: not isinstance(survey.values[dump.names[0]], type | types.FunctionType))
+        dumps = sorted(
+            dumps,
+            key=lambda dump: (not isinstance(survey.values[dump.names[0]], type | types.FunctionType), dump.names),
+        )
         while True:
             place = {name: index for index, dump in enumerate(dumps) for name in dump.names}
             order, cycle = load_order({index: [place[name] for name in dump.needs] for index, dump in enumerate(dumps)})

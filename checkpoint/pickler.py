@@ -143,9 +143,10 @@ class GroupPickler(cloudpickle.Pickler):  # type: ignore[misc]
         if reduced is NotImplemented or len(reduced) < 6:
             return reduced
         self.by_value.add(id(cls))
-        make, arguments, *rest = reduced
+        make, arguments, state, *rest = reduced
+        state[0].pop("__slotnames__", None)  # copyreg's cache, which pickling an instance leaves in its class
         # cloudpickle's tracker would fill a class of the live session while the checkpoint still loads.
-        return make, (*arguments[:-2], None, arguments[-1]), *rest
+        return make, (*arguments[:-2], None, arguments[-1]), state, *rest
 
     def reduce_function(self, function: types.FunctionType) -> Any:
         """By reference when importable or a variable; else its code over the live mapping."""

@@ -15,6 +15,7 @@ import pickle
 import sys
 import types
 from collections.abc import Callable, Mapping
+from enum import Enum
 from typing import Any
 
 import cloudpickle
@@ -145,6 +146,8 @@ class GroupPickler(cloudpickle.Pickler):  # type: ignore[misc]
         self.by_value.add(id(cls))
         make, arguments, state, *rest = reduced
         state[0].pop("__slotnames__", None)  # copyreg's cache, which pickling an instance leaves in its class
+        if isinstance(arguments[3], dict) and not issubclass(cls, Enum):
+            arguments[3]["__qualname__"] = cls.__qualname__  # cloudpickle forgets it
         # cloudpickle's tracker would fill a class of the live session while the checkpoint still loads.
         return make, (*arguments[:-2], None, arguments[-1]), state, *rest
 

@@ -1,0 +1,295 @@
+"""The engine's side: sealing untrusted payloads, opening signed ones, blobs. Nothing here unpickles."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from checkpoint.blobs import DirectoryBlobs
+from checkpoint.capture import Capturer
+from checkpoint.format import (
+    FORMAT,
+    Contents,
+    Group,
+    Manifest,
+    Part,
+    Payload,
+    Position,
+    chunk_digest,
+    encode_payload,
+)
+from checkpoint.lost import LostNames
+from checkpoint.restore import restore_into
+from checkpoint.sign import MAGIC, sign
+from checkpoint.snapshot import Sealed, open_sealed, read_manifest, seal
+from durable.core.errors import CheckpointError, CheckpointTampered
+
+KEY = b"k" * 32
+POSITION = Position(execution="s@1", n=1, statement=3, final=False, counters={"input": 2}, output_offset=17)
+
+
+def sealed(payload: bytes, previous: Manifest | None = None, profile: str = "open", key: bytes = KEY) -> Sealed:
+    return seal(
+        payload,
+        session="s",
+        position=POSITION,
+        key=key,
+        created_at_ms=5,
+        profile=profile,
+        grants=["http"],
+        outcome=b'{"value": 1}',
+        previous=previous,
+        previous_id="p" if previous else None,
+    )
+
+
+def capturer() -> tuple[dict[str, object], Capturer]:
+    namespace: dict[str, object] = {"__name__": "x", "a": [1], "b": b"y" * 3_000_000, "c": 7}
+    return namespace, Capturer(namespace, lost=LostNames())
+
+
+def test_what_was_sealed_opens_and_restores() -> None:
+    namespace, capture = capturer()
+    first = sealed(capture.capture().payload)
+    store = dict(first.chunks)
+    namespace["a"] = [2]
+    second = sealed(capture.capture().payload, previous=first.read)
+    assert sum(len(data) for _digest, data in second.chunks) < 500
+    store.update(second.chunks)
+    assert set(second.uses) <= store.keys()
+    assert len(second.manifest) < 1_000
+    manifest = read_manifest(second.manifest, KEY)
+    assert manifest == second.read
+    assert (manifest.position, manifest.outcome, manifest.previous) == (POSITION, b'{"value": 1}', "p")
+    again: dict[str, object] = {}
+    restore_into(
+        again, open_sealed(second.manifest, lambda digests: {d: store[d] for d in digests}, KEY, profile="open")
+    )
+    assert (again["a"], again["b"], again["c"]) == ([2], namespace["b"], 7)
+
+
+def test_a_namespace_of_nothing() -> None:
+    payload = Capturer({}, lost=LostNames()).capture().payload
+    one = sealed(payload)
+    again: dict[str, object] = {}
+    opened = open_sealed(one.manifest, lambda digests: {d: dict(one.chunks)[d] for d in digests}, KEY, profile="open")
+    assert restore_into(again, opened)["restored"] == []
+
+
+class TestTampering:
+    def test_a_flipped_bit_anywhere_in_the_manifest(self) -> None:
+        one = sealed(Capturer({"a": [1], "f": 2}, lost=LostNames()).capture().payload)
+        for at in range(len(one.manifest)):
+            changed = bytearray(one.manifest)
+            changed[at] ^= 1 << (at % 8)
+            with pytest.raises(CheckpointTampered):
+                read_manifest(bytes(changed), KEY)
+
+    def test_a_cut_or_grown_manifest(self) -> None:
+        one = sealed(Capturer({"a": [1]}, lost=LostNames()).capture().payload)
+        for wrong in (b"", one.manifest[:-1], one.manifest[:20], one.manifest + b"\0", b"junk" * 30):
+            with pytest.raises(CheckpointTampered):
+                read_manifest(wrong, KEY)
+
+    def test_a_flipped_bit_anywhere_in_a_chunk(self) -> None:
+        one = sealed(Capturer({"a": [1], "k": 2}, lost=LostNames()).capture().payload)
+        chunks = dict(one.chunks)
+        for digest, data in one.chunks:
+            for at in range(len(data)):
+                changed = bytearray(data)
+                changed[at] ^= 1 << (at % 8)
+                found = {**chunks, digest: bytes(changed)}
+                with pytest.raises(CheckpointTampered, match=digest):
+                    open_sealed(one.manifest, lambda _digests, found=found: found, KEY, profile="open")  # type: ignore[misc]
+
+    def test_a_missing_a_longer_and_a_swapped_chunk(self) -> None:
+        one = sealed(Capturer({"a": [1], "b": {2}}, lost=LostNames()).capture().payload)
+        (first, one_data), (second, other_data), *rest = one.chunks
+        with pytest.raises(CheckpointError, match=f"chunk {first} of the checkpoint is missing"):
+            open_sealed(one.manifest, lambda _d: {second: other_data, **dict(rest)}, KEY, profile="open")
+        for wrong in ({first: other_data, second: one_data}, {first: one_data + b"\0", second: other_data}):
+            with pytest.raises(CheckpointTampered):
+                open_sealed(one.manifest, lambda _d, wrong=wrong: {**dict(rest), **wrong}, KEY, profile="open")  # type: ignore[misc]
+
+    def test_another_stores_key(self) -> None:
+        one = sealed(Capturer({"a": [1]}, lost=LostNames()).capture().payload)
+        with pytest.raises(CheckpointTampered, match="signed by another store"):
+            read_manifest(one.manifest, b"o" * 32)
+        with pytest.raises(CheckpointError, match="at least 16 bytes"):
+            sign(b"", b"short")
+
+    def test_a_newer_format_is_named(self) -> None:
+        body = msgspec.msgpack.encode({"format": "2", "something": "new"})
+        with pytest.raises(CheckpointError, match="format '2', this version reads '1'"):
+            read_manifest(sign(body, KEY), KEY)
+
+    def test_a_signed_body_that_is_no_manifest(self) -> None:
+        for body in (b"", b"\xc1", msgspec.msgpack.encode([1]), msgspec.msgpack.encode({"format": FORMAT})):
+            with pytest.raises(CheckpointError, match="cannot be read"):
+                read_manifest(sign(body, KEY), KEY)
+        assert sign(b"", KEY).startswith(MAGIC)
+
+
+class TestProfiles:
+    def test_only_the_same_or_a_stricter_one(self) -> None:
+        payload = Capturer({"a": [1]}, lost=LostNames()).capture().payload
+        for origin, target, allowed in (
+            ("open", "open", True),
+            ("open", "isolated", True),
+            ("isolated", "isolated", True),
+            ("isolated", "open", False),
+        ):
+            one = sealed(payload, profile=origin)
+            if allowed:
+                open_sealed(one.manifest, lambda _d, one=one: dict(one.chunks), KEY, profile=target)  # type: ignore[misc]
+            else:
+                with pytest.raises(CheckpointError, match="'isolated', is not restored into an 'open' one"):
+                    open_sealed(one.manifest, lambda _d: {}, KEY, profile=target)
+
+    def test_no_more_grants(self) -> None:
+        one = sealed(Capturer({"a": [1]}, lost=LostNames()).capture().payload)
+        open_sealed(one.manifest, lambda _d: dict(one.chunks), KEY, profile="open", grants=[])
+        with pytest.raises(CheckpointError, match="did not have: files"):
+            open_sealed(one.manifest, lambda _d: dict(one.chunks), KEY, profile="open", grants=["http", "files"])
+
+    def test_an_unknown_one(self) -> None:
+        with pytest.raises(CheckpointError, match="no profile 'root'"):
+            sealed(Capturer({}, lost=LostNames()).capture().payload, profile="root")
+
+
+def payload_of(groups: list[Group], chunks: list[bytes], **more: object) -> bytes:
+    contents = Contents(python="3.13", groups=tuple(groups), **more)  # type: ignore[arg-type]
+    return encode_payload(Payload(FORMAT, contents, tuple(memoryview(chunk) for chunk in chunks)))
+
+
+DATA = b"data"
+PART = Part(4, (chunk_digest(DATA),))
+
+
+class TestUntrustedPayloads:
+    @pytest.mark.parametrize(
+        ("payload", "message"),
+        [
+            (b"", "not what specs/checkpoint.md says"),
+            (b"\xc1", "not what specs/checkpoint.md says"),
+            (b"\x93" * 5_000, "not what specs/checkpoint.md says"),
+            (msgspec.msgpack.encode({"format": "1"}), "not what specs/checkpoint.md says"),
+            (payload_of([], [], lost=[["n", "t", "r" * 3_000, ""]]), "not what specs/checkpoint.md says"),
+            (payload_of([Group("values", ("n" * 2_000,), (), (PART,))], [DATA]), "not what specs/checkpoint.md says"),
+            (payload_of([Group("values", ("a",), (), (Part(4, (b"short",)),))], [DATA]), "not what"),
+            (payload_of([Group("values", ("a",), (), (PART,))] * 2, [DATA]), "holds 'a' twice"),
+            (payload_of([Group("values", ("a",), ("b",), (PART,))], [DATA]), "refers to 'b' before it has it"),
+            (payload_of([Group("values", ("a",), (), (Part(5, ()),))], [DATA]), "cannot have 0 chunks"),
+            (payload_of([Group("values", ("a",), (), (Part(2**50, PART.digests),))], [DATA]), "cannot have 1 chunks"),
+            (payload_of([Group("values", ("a",), (), (PART,))], []), "left out chunk"),
+            (payload_of([Group("values", ("a",), (), (PART,))], [DATA, b"more"]), "does not have"),
+            (payload_of([Group("values", ("a",), (), (Part(3, PART.digests),))], [DATA]), "does not have"),
+            (encode_payload(Payload("9", Contents("3.13", ()), ())), "format '9'"),
+        ],
+    )
+    def test_is_refused(self, payload: bytes, message: str) -> None:
+        with pytest.raises(CheckpointError, match=message):
+            sealed(payload)
+
+    def test_a_chunk_of_another_session_is_not_carried_over(self) -> None:
+        namespace, capture = capturer()
+        first = sealed(capture.capture().payload)
+        payload = capture.capture().payload
+        other = msgspec.structs.replace(first.read, session="other")
+        assert sealed(payload, previous=first.read).chunks == []
+        for previous in (other, None):
+            with pytest.raises(CheckpointError, match="left out chunk"):
+                sealed(payload, previous=previous)
+        assert namespace
+
+    def test_after_forget_it_is_whole_again(self) -> None:
+        _namespace, capture = capturer()
+        capture.capture()
+        capture.forget()
+        assert sealed(capture.capture().payload).chunks
+
+    def test_an_outcome_too_large(self) -> None:
+        with pytest.raises(CheckpointError, match="outcome"):
+            seal(
+                Capturer({}, lost=LostNames()).capture().payload,
+                session="s",
+                position=POSITION,
+                key=KEY,
+                created_at_ms=1,
+                outcome=b"0" * (2**24 + 1),
+            )
+
+    def test_the_engines_side_never_imports_the_unpickling_half(self) -> None:
+        code = (
+            "import sys, checkpoint.snapshot, checkpoint.blobs\n"
+            "unpickling = {'cloudpickle', 'checkpoint.restore', 'checkpoint.rebuild', 'checkpoint.capture'}\n"
+            "assert not unpickling & sys.modules.keys()"
+        )
+        subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[2])
+
+
+class TestBlobs:
+    def test_put_get_has_delete(self, tmp_path: Path) -> None:
+        blobs = DirectoryBlobs(tmp_path / "blobs")
+        data = os.urandom(100_000)
+        digest = chunk_digest(data).hex()
+        assert not blobs.has(digest)
+        blobs.put(digest, data)
+        blobs.put(digest, data)
+        assert blobs.has(digest)
+        assert blobs.get(digest) == data
+        path = tmp_path / "blobs" / digest[:2] / digest
+        assert path.stat().st_mode & 0o777 == 0o600
+        assert [entry.name for entry in path.parent.iterdir()] == [digest]
+        assert blobs.delete(digest) is True
+        assert blobs.delete(digest) is False
+        with pytest.raises(CheckpointError, match="is missing"):
+            blobs.get(digest)
+
+    def test_what_is_wrong_is_refused(self, tmp_path: Path) -> None:
+        blobs = DirectoryBlobs(tmp_path)
+        digest = chunk_digest(b"x").hex()
+        with pytest.raises(CheckpointError, match="does not have that digest"):
+            blobs.put(digest, b"y")
+        for bad in ("../../etc/passwd", "A" * 64, digest + "\n", ""):
+            with pytest.raises(CheckpointError, match="is not a digest"):
+                blobs.get(bad)
+        blobs.put(digest, b"x")
+        (tmp_path / digest[:2] / digest).write_bytes(b"z")
+        with pytest.raises(CheckpointTampered, match="was changed"):
+            blobs.get(digest)
+
+    def test_killed_while_writing_it_is_whole_or_absent(self, tmp_path: Path) -> None:
+        code = """
+import sys
+from pathlib import Path
+from checkpoint.blobs import DirectoryBlobs
+from checkpoint.format import chunk_digest
+blobs = DirectoryBlobs(Path(sys.argv[1]))
+for n in range(100_000):
+    data = bytes([n % 251]) * (n % 7 * 50_000 + n)
+    blobs.put(chunk_digest(data).hex(), data)
+    print(n, flush=True)
+"""
+        child = subprocess.Popen(
+            [sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, cwd=Path(__file__).parents[2]
+        )
+        assert child.stdout is not None
+        for line in child.stdout:
+            if line.strip() == b"20":
+                break
+        child.send_signal(signal.SIGKILL)
+        child.communicate()
+        blobs = DirectoryBlobs(tmp_path)
+        blobs.sweep()
+        names = [path.name for path in tmp_path.glob("??/*")]
+        assert len(names) >= 20
+        for name in names:
+            blobs.get(name)
+        assert not list(tmp_path.glob("??/.*"))

@@ -35,6 +35,8 @@ class Change:
     """External promises settled, by id."""
     output: frozenset[str] = frozenset()
     """Execution ids (without `exec:`) that printed, or whose output was cut."""
+    halted: frozenset[str] = frozenset()
+    """Tasks that were halted, by id."""
     prompts: frozenset[str] = frozenset()
     """Questions that were asked, by promise id."""
     sessions: frozenset[str] = frozenset()
@@ -84,9 +86,14 @@ class Store:
         self = cls(located, private=str(path) == ":memory:", observer=observer)
         try:
             await asyncio.to_thread(self._open_files)
-            self.reads = await Reads.open(located)
         except sqlite3.Error as error:
             raise file.explain(located, error) from error
+        try:
+            self.reads = await Reads.open(located)
+        except BaseException:
+            self._connection.close()
+            self._peers.close()
+            raise
         self._writer = Writer(
             self._connection,
             clock=clock,
@@ -104,9 +111,13 @@ class Store:
     def _open_files(self) -> None:
         self.directory.mkdir(mode=0o700, exist_ok=True)
         self._connection = file.connect(self.path)
-        self.key = file.load_key(self.path)
-        self._liveness = Liveness(self.directory)
-        self._peers = Peers(self.directory)
+        try:
+            self.key = file.load_key(self.path)
+            self._liveness = Liveness(self.directory)
+            self._peers = Peers(self.directory)
+        except BaseException:
+            self._connection.close()
+            raise
 
     async def request(self, kind: str, data: Mapping[str, object]) -> Answer:
         """Send a request, wait for its commit. Raises StoreRefused (status 400 or more), StoreError, EngineClosed."""
@@ -228,6 +239,7 @@ class Store:
                 foreign,
                 frozenset(effects.settled),
                 frozenset(effects.output),
+                frozenset(effects.halted),
                 frozenset(effects.prompts),
                 frozenset(effects.sessions),
             )

@@ -232,6 +232,7 @@ def halt(tx: Tx, request: TaskHalt) -> Answer:
         " WHERE id=?",
         (request.note, request.id),
     )
+    tx.effects.halted.add(request.id)
     return Answer(200, {})
 
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from durable.core.errors import NotFound, StoreRefused, Waiting
 from durable.functions.failure import rebuild
-from durable.functions.values import from_json, unpack
-from durable.store.reads import Execution as Row
+from durable.functions.values import from_json
+from durable.store.reads import ExecutionRow
 
 if TYPE_CHECKING:
     from durable.engine import Engine
@@ -32,7 +32,7 @@ class Execution[T]:
         """
         async with asyncio.timeout(timeout):
             row = await self._engine.store.settled(self.promise_id)
-        value = unpack(row.value_data)
+        value = row.value
         if row.state == "resolved":
             shaped: T = from_json(value, self._returns, f"the result of {self.id}")
             return shaped
@@ -46,12 +46,13 @@ class Execution[T]:
                 prompts = await self._engine.blocking_prompts(self.id)
                 if prompts is not None:
                     raise Waiting(self.id, prompts)
-                await asyncio.wait({settled, self._engine.changed()}, return_when=asyncio.FIRST_COMPLETED)
+                both: set[asyncio.Future[Any]] = {settled, self._engine.changed()}
+                await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
             return await settled
         finally:
             settled.cancel()
 
-    async def info(self) -> Row:
+    async def info(self) -> ExecutionRow:
         """What the store knows: state, function, attempts, last error. NotFound when there is no such execution."""
         row = await self._engine.store.reads.get_execution(self.id)
         if row is None:

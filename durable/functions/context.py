@@ -182,7 +182,7 @@ class Context:
         prompt = prompt_for(
             question,
             schema=schema,
-            adapter=adapter_of(schema) if schema is not None else None,
+            adapter=None if schema is None or isinstance(schema, dict) else adapter_of(schema),
             choices=choices,
             default=to_json(default, "the default answer") if has_default else None,
             has_default=has_default,
@@ -195,7 +195,7 @@ class Context:
         self, prompt: Prompt, schema: Any, timeout: float | None, has_default: bool, default: Any
     ) -> Operation[Any]:
         record = prompt.record()
-        made = Made("input", "input", digest(record))
+        made = Made("input", "input", digest(record), scope=self.id)
         calls = self._run.journal.calls("input")
         taken: list[str] = []
 
@@ -211,7 +211,8 @@ class Context:
             settlement = Settlement.from_record(value)
             if settlement.declined:
                 raise Denied(f"{prompt.question!r} was declined" + (f" by {settlement.by}" if settlement.by else ""))
-            return from_json(settlement.value, schema, f"the answer to {prompt.question!r}")
+            shape = Any if schema is None or isinstance(schema, dict) else schema
+            return from_json(settlement.value, shape, f"the answer to {prompt.question!r}")
 
         extra = {"durable:capability": "input", "durable:execution": self._run.promise_id}
         operation = self._begin(made, calls, begin, decode, extra, taken)

@@ -13,14 +13,8 @@ import traceback
 from functools import lru_cache
 from typing import Any, NoReturn
 
-from durable.core.errors import (
-    DurableError,
-    ExecutionCancelled,
-    ExecutionError,
-    ExecutionLost,
-    ExecutionTimedOut,
-    NotEncodable,
-)
+from durable.core import errors
+from durable.core.errors import DurableError, ExecutionCancelled, ExecutionError, ExecutionLost, ExecutionTimedOut
 
 
 class Rejection(Exception):
@@ -113,9 +107,11 @@ def rebuild(state: str, value: Any, execution_id: str) -> ExecutionError:
     message = f"{kind}: {text}" if kind else text
     cls: type[ExecutionError]
     if state == "rejected_timedout":
-        cls, message = ExecutionTimedOut, f"{execution_id} passed its deadline"
+        cls, kind, text = ExecutionTimedOut, "durable.ExecutionTimedOut", f"{execution_id} passed its deadline"
+        message = text
     elif state == "rejected_canceled":
-        cls, message = ExecutionCancelled, f"{execution_id} was cancelled" + (f": {text}" if value else "")
+        cls, kind = ExecutionCancelled, "durable.ExecutionCancelled"
+        message = text = f"{execution_id} was cancelled" + (f": {text}" if value else "")
     elif kind == "durable.ExecutionLost":
         cls = ExecutionLost
         last = found.get("last_error")
@@ -137,10 +133,11 @@ def rebuild(state: str, value: Any, execution_id: str) -> ExecutionError:
 
 @lru_cache(maxsize=256)
 def _class_of(kind: str) -> type[ExecutionError]:
-    """ExecutionError, mixed with the builtin exception that `kind` names."""
-    if kind == "durable.NotEncodable":
-        return type("NotEncodable", (ExecutionError, NotEncodable), {})
-    found = getattr(builtins, kind, None)
+    """ExecutionError, mixed with the builtin exception or the error of ours that `kind` names."""
+    own = kind.startswith("durable.")
+    found = getattr(errors, kind.removeprefix("durable."), None) if own else getattr(builtins, kind, None)
+    if own and isinstance(found, type) and issubclass(found, ExecutionError):
+        return found
     if not (isinstance(found, type) and issubclass(found, Exception)) or issubclass(
         found,
         ExceptionGroup | StopIteration | StopAsyncIteration,  # these steer generators and coroutines

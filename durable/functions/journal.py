@@ -20,11 +20,16 @@ from durable.core.errors import NonDeterminism
 
 
 class Made(NamedTuple):
-    """What an operation is: its kind (step, sleep, execute, or a capability), its name, the digest of its arguments."""
+    """What an operation is: its kind (step, sleep, execute, input, call), its name, the digest of its arguments.
+
+    `scope` is the context that made a call: a nested function that is finished is not run again, so its calls
+    stay unmatched while those of other contexts are.
+    """
 
     kind: str
     name: str
     digest: str
+    scope: str = ""
 
     def shown(self) -> str:
         return f"{self.kind} {self.name!r} (arguments {self.digest[:8] or 'none'})"
@@ -52,10 +57,9 @@ class Sequence:
 
     def take(self, made: Made) -> int:
         """The position of an operation that the code makes now; raises NonDeterminism (J2)."""
-        equal = [p for p, recorded in self.recorded.items() if recorded == made]
-        position = min(equal, default=0)
-        if not self.concurrent and self.recorded:
-            lowest = min(self.recorded)
+        position = min((p for p, recorded in self.recorded.items() if recorded == made), default=0)
+        if not self.concurrent:
+            lowest = min((p for p, recorded in self.recorded.items() if recorded.scope == made.scope), default=0)
             if position != lowest:
                 raise NonDeterminism(f"{self.place}{lowest}", self.recorded[lowest].shown(), made.shown())
         if position:
@@ -82,9 +86,11 @@ class Journal:
     def __init__(self, execution: str) -> None:
         self.execution = execution
         self._sequences: dict[str, Sequence] = {}
+        self._entered: set[str] = set()
 
     def children(self, context: str) -> Sequence:
-        """The children of the context whose promise is `context`."""
+        """The children of the context whose promise is `context`, which is run in this pass."""
+        self._entered.add(f"{context}.")
         return self._sequence(f"{context}.")
 
     def calls(self, capability: str) -> Sequence:
@@ -103,7 +109,7 @@ class Journal:
         prefix, separator, last = _split(promise_id)
         if digest is None or not separator or not last.isdigit():
             return
-        made = Made(tags.get("durable:kind", ""), tags.get("durable:name", ""), digest)
+        made = Made(tags.get("durable:kind", ""), tags.get("durable:name", ""), digest, tags.get("durable:scope", ""))
         self._sequence(prefix + separator).add(int(last), made)
 
     def taken(self) -> dict[str, int]:
@@ -116,9 +122,9 @@ class Journal:
         }
 
     def unmatched(self) -> tuple[str, Made] | None:
-        """The first recorded operation that sequential code left out, with its promise id."""
-        for prefix, sequence in self._sequences.items():
-            left = sequence.unmatched()
+        """The first recorded child that sequential code left out, with its promise id."""
+        for prefix in sorted(self._entered):
+            left = self._sequence(prefix).unmatched()
             if left is not None:
                 return f"{prefix}{left[0]}", left[1]
         return None

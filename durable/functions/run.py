@@ -83,6 +83,7 @@ class Run:
             "durable:kind": made.kind,
             "durable:name": made.name,
             "durable:digest": made.digest,
+            **({"durable:scope": made.scope} if made.scope else {}),
             **extra,
         }
 

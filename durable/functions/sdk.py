@@ -47,7 +47,7 @@ __all__ = [
     "Value",
 ]
 
-NO_DEADLINE = timedelta(milliseconds=TIME_MAX_MS // 2)
+NO_DEADLINE = timedelta(milliseconds=TIME_MAX_MS)
 """Longer than any execution: the SDK cuts a child's deadline to its parent's. (None would mean one day.)"""
 
 _PICKLE = b"__py_pickle"

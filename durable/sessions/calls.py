@@ -71,7 +71,8 @@ class Calls:
 
     async def _ask(self, call: Call, promise_id: str) -> CallResult:
         """Wait for a person: `deliver` brings the answer."""
-        future = self._people[call.call] = asyncio.get_running_loop().create_future()
+        future: asyncio.Future[CallResult] = asyncio.get_running_loop().create_future()
+        self._people[call.call] = future
         self.found.open_calls[call.call] = promise_id
         try:
             return await future

@@ -22,14 +22,13 @@ from bridge.messages import Call, CallResult, Checkpoint, Error, Execute, Output
 from bridge.messages import Result as ResultMessage
 from capabilities.capability import Capabilities
 from durable.core.errors import CheckpointError, DurableError, NonDeterminism, StoreRefused, WorkerDied
-from durable.core.events import AttemptFailed, BackgroundFailed, Observer, SessionRestored, WorkerStarted
+from durable.core.events import AttemptFailed, BackgroundFailed, Observer, SessionRestored
 from durable.core.limits import ATTEMPTS_FAILED_MAX
 from durable.functions.journal import Journal
 from durable.functions.steps import StepThreads
 from durable.sessions.calls import Calls, refused
 from durable.sessions.cell import Cell, Done, Failed, Pass, Stopped, Turn, Waits, outcome_of
 from durable.sessions.saved import Position, Saved
-from durable.sessions.takeover import start_time
 from durable.store.store import Store
 
 CANCEL_WATCH_S = 0.2
@@ -169,16 +168,15 @@ class LiveSession:
             observer=self._house.observer,
         )
         await worker.start()
-        self._house.observer(WorkerStarted(self.name, worker.pid))
         try:
-            recorded = {"session": self.name, "epoch": self.epoch, "pid": worker.pid, "start": start_time(worker.pid)}
+            recorded = {"session": self.name, "epoch": self.epoch, "pid": worker.pid, "start": worker.start_time}
             await self._house.store.request("session.worker", recorded)
             payload = await self._saved.payload()
             if payload is not None:
-                report = await worker.restore(payload)
-                lost = tuple(item.name for item in report.lost)
-                checkpoint = str(self._saved.latest_id)
-                self._house.observer(SessionRestored(self.name, checkpoint, len(report.restored), lost))
+                report = (await worker.restore(payload)).report
+                lost = tuple(str(item[0]) for item in _listed(report, "lost") if isinstance(item, list) and item)
+                restored, checkpoint = len(_listed(report, "restored")), str(self._saved.latest_id)
+                self._house.observer(SessionRestored(self.name, checkpoint, restored, lost))
         except BaseException:
             worker.kill()
             raise
@@ -195,6 +193,7 @@ class LiveSession:
             inputs=found.cell.inputs if begin.statement == 0 else {},
             checkpoint=found.cell.checkpoint,
             capabilities=list(self.grants),
+            output_offset=begin.output_offset,
         )
         watch = asyncio.get_running_loop().call_later(CANCEL_WATCH_S, self._watch_settled, found)
         try:
@@ -250,11 +249,12 @@ class LiveSession:
         found = self.current
         if found is None or message.execution_id != found.execution_id:
             return
+        taken = found.journal.taken()
         position = Position(
             execution=found.execution_id,
             statement=message.statement,
-            counters=found.journal.taken(),
-            output_offset=found.offset,
+            counters={name: min(n, taken.get(name, 0)) for name, n in message.counters.items()},
+            output_offset=message.output_offset,
             outcome=message.outcome,
         )
         try:
@@ -339,6 +339,11 @@ def _outcome(reply: ResultMessage | Error, execution_id: str) -> Done | Failed:
             }
         )
     return Done({"id": execution_id, "value": reply.value, "repr": reply.repr, "execution_time": reply.execution_time})
+
+
+def _listed(report: dict[str, Any], key: str) -> list[Any]:
+    found = report.get(key)
+    return found if isinstance(found, list) else []
 
 
 def _lost(execution_id: str, attempts: int, error: DurableError) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from durable.core.errors import ExecutionError
 from durable.execution import Execution
 from durable.functions.failure import rebuild
 from durable.functions.function import seconds
-from durable.functions.values import digest, pack, to_json, unpack
+from durable.functions.values import digest, pack, to_json
 from durable.sessions.cell import FUNCTION, Cell, Failed
 from durable.sessions.result import Result
 
@@ -104,7 +104,7 @@ class Session:
         """The Result of one of this session's executions, waiting for it."""
         row = await self._engine.store.settled(ids.execution_promise(execution_id))
         stdout, stderr = await self._printed(execution_id)
-        value = unpack(row.value_data)
+        value = row.value
         if row.state == "resolved":
             return Result.from_record(value, stdout=stdout, stderr=stderr)
         error = rebuild(row.state, value, execution_id)
@@ -153,6 +153,7 @@ async def follow(engine: Engine, execution_id: str, offset: int = 0) -> AsyncIte
                 offset = chunk.offset + len(chunk.text)
             if done:
                 return
-            await asyncio.wait({settled, change}, return_when=asyncio.FIRST_COMPLETED)
+            both: set[asyncio.Future[Any]] = {settled, change}
+            await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
     finally:
         settled.cancel()

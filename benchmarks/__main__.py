@@ -1,0 +1,70 @@
+"""`python -m benchmarks`: measure durable-exec beside its peers and print the ratios."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import tempfile
+from pathlib import Path
+
+import click
+from rich.console import Console
+
+from benchmarks import cell, executions, session_start, small_checkpoint, step_latency
+from benchmarks.peers import Peers, obtain
+from benchmarks.report import document, machine, show
+from benchmarks.rounds import Report, measure
+
+BENCHMARKS = {
+    module.BENCHMARK.name: module.BENCHMARK
+    for module in (step_latency, executions, cell, session_start, small_checkpoint)
+}
+ROUNDS, ROUNDS_QUICK = 7, 3
+
+
+def peers_home() -> Path:
+    """Where the peers stay between runs unless told otherwise: the user's cache."""
+    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(cache) / "durable-exec-benchmarks"
+
+
+async def run(names: tuple[str, ...], peers: Peers, directory: Path, *, quick: bool, rounds: int) -> list[Report]:
+    """Every benchmark asked for, one after the other."""
+    notes = Console(stderr=True)
+    found = []
+    for name in names:
+        with notes.status(name) as status:
+            say = status.update if notes.is_terminal else lambda _: None
+            found.append(await measure(BENCHMARKS[name], peers, directory, rounds=rounds, quick=quick, say=say))
+    return found
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--quick", is_flag=True, help="Fewer rounds and samples: not a figure to quote.")
+@click.option("--only", "names", multiple=True, type=click.Choice(list(BENCHMARKS)), help="May be given several times.")
+@click.option("--rounds", type=click.IntRange(1), help=f"Counted rounds; {ROUNDS}, or {ROUNDS_QUICK} with --quick.")
+@click.option("--json", "file", type=click.Path(path_type=Path, dir_okay=False), help="Also write everything measured.")
+@click.option("--peers", "home", type=click.Path(path_type=Path, file_okay=False), help="Where the peers are kept.")
+@click.option("--dir", "stores", type=click.Path(path_type=Path, file_okay=False, exists=True), help="Disk for stores.")
+def main(
+    quick: bool, names: tuple[str, ...], rounds: int | None, file: Path | None, home: Path | None, stores: Path | None
+) -> None:
+    """Measure durable-exec beside its peers, in one run, as ratios. Installs the peers on first use."""
+    notes = Console(stderr=True)
+    peers = obtain(home or peers_home(), notes.print)
+    counted = rounds or (ROUNDS_QUICK if quick else ROUNDS)
+    with tempfile.TemporaryDirectory(prefix="durable-benchmarks-", dir=stores) as temporary:
+        directory = Path(temporary)
+        where = machine(directory)
+        reports = asyncio.run(run(names or tuple(BENCHMARKS), peers, directory, quick=quick, rounds=counted))
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=160)
+    show(console, reports, peers.missing, where)
+    if file is not None:
+        file.write_text(json.dumps(document(reports, peers.missing, where), indent=1))
+
+
+if __name__ == "__main__":
+    main()

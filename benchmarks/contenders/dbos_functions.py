@@ -1,0 +1,84 @@
+"""DBOS on SQLite as installed: its default settings, logs off, sync workflows and steps (its faster kind, by a tenth).
+
+Its schema needs a newer SQLite than many systems have, so pysqlite3-binary stands in for sqlite3.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+from pathlib import Path
+
+import pysqlite3
+
+sys.modules["sqlite3"] = pysqlite3
+sys.modules["sqlite3.dbapi2"] = pysqlite3.dbapi2
+
+from dbos import DBOS  # noqa: E402 - SQLite must be exchanged first
+
+from benchmarks.turns import Ready, serve  # noqa: E402
+
+CONCURRENCY = 64
+
+
+@DBOS.step()
+def step(number: int) -> int:
+    return number + 1
+
+
+@DBOS.workflow()
+def timed_steps(count: int) -> list[float]:
+    samples = []
+    for number in range(count):
+        started = time.perf_counter()
+        step(number)
+        samples.append(time.perf_counter() - started)
+    return samples
+
+
+@DBOS.workflow()
+def one_step(number: int) -> int:
+    value: int = step(number)
+    return value
+
+
+@asynccontextmanager
+async def setup(directory: Path) -> AsyncIterator[Ready]:
+    DBOS(
+        config={
+            "name": "benchmark",
+            "system_database_url": f"sqlite:///{directory / 'dbos.sqlite'}",
+            "log_level": "ERROR",
+            "run_admin_server": False,
+        }
+    )
+    DBOS.launch()
+
+    threads = ThreadPoolExecutor(CONCURRENCY)
+
+    async def steps(size: int) -> list[float]:
+        return await asyncio.to_thread(timed_steps, size)
+
+    def run_all(size: int) -> float:
+        started = time.perf_counter()
+        assert sum(threads.map(one_step, range(size))) == size * (size + 1) // 2
+        return size / (time.perf_counter() - started)
+
+    async def executions(size: int) -> list[float]:
+        return [await asyncio.to_thread(run_all, size)]
+
+    try:
+        about = f"DBOS {version('dbos')}, SQLite {pysqlite3.sqlite_version}, default settings"
+        yield Ready(about, {"steps": steps, "executions": executions})
+    finally:
+        threads.shutdown()
+        DBOS.destroy()
+
+
+if __name__ == "__main__":
+    serve(setup)

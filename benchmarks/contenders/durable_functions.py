@@ -1,0 +1,60 @@
+"""Ours: durable functions in the embedded engine on a SQLite file. `--durability=process` for the weaker promise."""
+
+from __future__ import annotations
+
+import sqlite3
+import sys
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+from pathlib import Path
+
+import durable
+from benchmarks.turns import Ready, at_concurrency, serve
+
+CONCURRENCY = 64
+
+
+async def step(number: int) -> int:
+    return number + 1
+
+
+@durable.function
+async def timed_steps(ctx: durable.Context, count: int) -> list[float]:
+    samples = []
+    for number in range(count):
+        started = time.perf_counter()
+        await ctx.run(step, number)
+        samples.append(time.perf_counter() - started)
+    return samples
+
+
+@durable.function
+async def one_step(ctx: durable.Context, number: int) -> int:
+    return await ctx.run(step, number)
+
+
+@asynccontextmanager
+async def setup(directory: Path) -> AsyncIterator[Ready]:
+    durability = "process" if "--durability=process" in sys.argv else "power"
+    async with durable.open(directory / "state.db", durability=durability) as engine:
+
+        async def steps(size: int) -> list[float]:
+            return await (await engine.start(timed_steps, size)).result()
+
+        async def run_one(number: int) -> None:
+            value = await (await engine.start(one_step, number)).result()
+            assert value == number + 1
+
+        async def executions(size: int) -> list[float]:
+            started = time.perf_counter()
+            await at_concurrency(CONCURRENCY, size, run_one)
+            return [size / (time.perf_counter() - started)]
+
+        about = f"durable-exec {version('durable-exec')}, SQLite {sqlite3.sqlite_version}, durability={durability}"
+        yield Ready(about, {"steps": steps, "executions": executions})
+
+
+if __name__ == "__main__":
+    serve(setup)

@@ -1,0 +1,55 @@
+"""Ours: a session of the embedded engine, its worker a process of its own."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+from itertools import count
+from pathlib import Path
+
+import durable
+from benchmarks.turns import Ready, serve
+
+
+async def timed(times: int, one: Callable[[], Awaitable[durable.Result]]) -> list[float]:
+    """Seconds of each of `times` cells, whose value must be 2."""
+    samples = []
+    for _ in range(times):
+        started = time.perf_counter()
+        result = await one()
+        samples.append(time.perf_counter() - started)
+        assert result.value == 2, result
+    return samples
+
+
+@asynccontextmanager
+async def setup(directory: Path) -> AsyncIterator[Ready]:
+    async with durable.open(directory / "state.db") as engine:
+        session = await engine.session("desk")
+        numbers = count()
+
+        async def quick(size: int) -> list[float]:
+            return await timed(size, lambda: session.execute("1+1", journal=False))
+
+        async def journaled(size: int) -> list[float]:
+            return await timed(size, lambda: session.execute("1+1"))
+
+        async def started(size: int) -> list[float]:
+            samples = []
+            for _ in range(size):
+                begun = time.perf_counter()
+                fresh = await engine.session(f"fresh-{next(numbers)}")
+                result = await fresh.execute("1+1", journal=False)
+                samples.append(time.perf_counter() - begun)
+                assert result.value == 2, result
+                await fresh.close()
+            return samples
+
+        about = f"durable-exec {version('durable-exec')}"
+        yield Ready(about, {"quick": quick, "journaled": journaled, "start": started})
+
+
+if __name__ == "__main__":
+    serve(setup)

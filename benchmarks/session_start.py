@@ -1,0 +1,23 @@
+"""A new session: from asking for it to the value of its first cell, `1+1`."""
+
+from __future__ import annotations
+
+from benchmarks.figures import Benchmark, Comparison, Entrant, Target
+
+BENCHMARK = Benchmark(
+    name="session-start",
+    what="session start",
+    unit="s",
+    entrants=(
+        Entrant("durable-exec", "durable_session", "start"),
+        Entrant("ipykernel", "ipykernel_session", "start", peer_env=True),
+        Entrant("raw pipe", "raw_pipe", "start"),
+    ),
+    comparisons=(
+        Comparison("durable-exec", None, Target("at most", 0.010)),
+        Comparison("durable-exec", "ipykernel", Target("at most", 1 / 50)),
+        Comparison("durable-exec", "raw pipe"),
+    ),
+    size=5,
+    size_quick=2,
+)

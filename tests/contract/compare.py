@@ -11,9 +11,13 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
+from .mail import MAIL_S, Mail
 from .oracle import Answer, Oracle
 from .stream import START_MS, Coverage, Operation, Stream
 from .wire import Json
+
+SHRINK_MAIL_S = 0.5
+"""How long a message may take while shrinking."""
 
 SHRINK_RUNS_MAX = 400
 """Repetitions spent on making a failing stream smaller."""
@@ -24,6 +28,10 @@ class Subject(Protocol):
 
     async def request(self, kind: str, data: Json) -> Answer:
         """A status and its data; at 400 and more the data is not compared."""
+        ...
+
+    async def connect(self, receive: Callable[[str, str], None]) -> None:
+        """Connect engines p1 and p2 of group g; `receive` gets (unicast address, message as JSON)."""
         ...
 
 
@@ -48,18 +56,22 @@ class Difference(AssertionError):
 class Pair:
     """The oracle and a subject, given the same operations."""
 
-    def __init__(self, oracle: Oracle, subject: Subject, clock: SetClock) -> None:
+    def __init__(self, oracle: Oracle, subject: Subject, clock: SetClock, patience_s: float) -> None:
         self._oracle = oracle
         self._subject = subject
         self._clock = clock
+        self.mail = Mail(oracle, patience_s)
         self._pages: dict[str, tuple[Json, Json]] = {}
 
     async def step(self, operation: Operation) -> tuple[Answer, str | None]:
         """Apply one operation to both: the oracle's answer, and in what the subject's differs."""
         self._clock.now_ms = operation.now_ms
+        if operation.kind == "debug.reset":
+            self.mail.clear()
         none: tuple[Json, Json] = ({}, {})
         ours, theirs = self._pages.pop(operation.kind, none) if operation.continues else none
         expected = self._oracle.request(operation.kind, operation.data | ours, operation.now_ms)
+        self.mail.owe(operation.now_ms)
         actual = await self._subject.request(operation.kind, operation.data | theirs)
         if _has_cursor(expected) and _has_cursor(actual):
             self._pages[operation.kind] = (_cursor(expected), _cursor(actual))
@@ -67,7 +79,7 @@ class Pair:
         return expected, None if told == found else f"expected {_text(told)}\n     got {_text(found)}"
 
     async def states(self) -> str | None:
-        """In what the subject's whole state differs from the oracle's."""
+        """In what the subject's whole state differs from the oracle's, or what it has pushed."""
         now = self._clock.now_ms
         _, expected = self._oracle.request("debug.snap", {}, now)
         _, actual = await self._subject.request("debug.snap", {})
@@ -80,35 +92,41 @@ class Pair:
             for sign, keys in (("missing", told[part] - found[part]), ("surplus", found[part] - told[part]))
             for key in sorted(keys)
         ]
-        return "\n".join(lines) or None
+        return "\n".join(lines) or await self.mail.difference()
 
 
-async def compare(opening: Opening, seed: int, operations: int, every: int) -> Coverage:
-    """Run a stream; the whole state is compared every `every` operations. Raises Difference."""
+async def compare(opening: Opening, seed: int, operations: int, every: int, patience_s: float = MAIL_S) -> Coverage:
+    """Run a stream; state and messages are compared every `every` operations. Raises Difference.
+
+    A message that is owed may take `patience_s`.
+    """
     oracle, clock = Oracle(), SetClock()
     stream, coverage = Stream(seed, oracle), Coverage()
     segment: list[Operation] = []
     async with opening(clock) as subject:
-        pair = Pair(oracle, subject, clock)
+        pair = Pair(oracle, subject, clock, patience_s)
+        await subject.connect(pair.mail.receive)
         for number in range(operations):
             operation = stream.next()
-            segment = [] if operation.kind == "debug.reset" else [*segment, operation]
-            answer, difference = await pair.step(operation)
-            if difference is None and number % every == every - 1:
-                difference = await pair.states()
+            resets = operation.kind == "debug.reset"
+            difference = await pair.states() if resets or number % every == every - 1 else None
+            if difference is None:
+                segment = [] if resets else [*segment, operation]
+                answer, difference = await pair.step(operation)
             if difference is not None:
-                fewer, difference = await _shrink(opening, segment, difference)
+                fewer, difference = await _shrink(opening, segment, difference, min(patience_s, SHRINK_MAIL_S))
                 raise Difference(_story(seed, number, fewer, difference))
             stream.heard(operation, answer)
             coverage.add(operation, answer)
     return coverage
 
 
-async def replay(opening: Opening, operations: Sequence[Operation]) -> str | None:
+async def replay(opening: Opening, operations: Sequence[Operation], patience_s: float = MAIL_S) -> str | None:
     """Run operations on a new subject: the first difference in an answer, or in the state after each."""
     clock = SetClock()
     async with opening(clock) as subject:
-        pair = Pair(Oracle(), subject, clock)
+        pair = Pair(Oracle(), subject, clock, patience_s)
+        await subject.connect(pair.mail.receive)
         for operation in operations:
             _, difference = await pair.step(operation)
             difference = difference or await pair.states()
@@ -117,7 +135,9 @@ async def replay(opening: Opening, operations: Sequence[Operation]) -> str | Non
     return None
 
 
-async def _shrink(opening: Opening, segment: list[Operation], difference: str) -> tuple[list[Operation], str]:
+async def _shrink(
+    opening: Opening, segment: list[Operation], difference: str, patience_s: float
+) -> tuple[list[Operation], str]:
     """Leave out operations as long as some difference remains."""
     size, runs = max(1, len(segment) // 2), 0
     while size >= 1 and runs < SHRINK_RUNS_MAX:
@@ -125,7 +145,7 @@ async def _shrink(opening: Opening, segment: list[Operation], difference: str) -
         while start < len(segment) and runs < SHRINK_RUNS_MAX:
             fewer = segment[:start] + segment[start + size :]
             runs += 1
-            found = await replay(opening, fewer)
+            found = await replay(opening, fewer, patience_s)
             if found is None:
                 start += size
             else:

@@ -47,7 +47,7 @@ TASK_MOVES: dict[tuple[str, str], str] = {
 
 
 class Oracle:
-    """The whole state and every request. `pushed` holds what the last request or tick sent: (address, message)."""
+    """The whole state and every request. `pushed` holds what the last request owes at once: (address, message) (19)."""
 
     def __init__(self, *, debug: bool = True) -> None:
         self.promises: dict[str, Promise] = {}
@@ -110,11 +110,11 @@ class Oracle:
             self._expire(promise, now)
         for task in self.tasks.values():
             if task.lease_until is not None and task.lease_until <= now:
-                self._move(task, "lapse")
+                self._move(task, "lapse", now)
 
     # Transitions
 
-    def _move(self, task: Task, event: str) -> None:
+    def _move(self, task: Task, event: str, now: int) -> None:
         """The one way a task's state changes."""
         after = TASK_MOVES.get((task.state, event))
         require(after is not None, f"{event} of a task that is {task.state}", 409)
@@ -123,35 +123,35 @@ class Oracle:
         task.ttl = task.pid = task.lease_until = None
         if after in ("acquired", "suspended", "fulfilled"):
             task.resumes = 0
-        if after == "pending":
-            self._dispatch(task)
+        if event in ("wake", "continue"):
+            self._dispatch(task, now)
         if after == "fulfilled":
             self.callbacks = {pair for pair in self.callbacks if pair[1] != task.id}
 
-    def _dispatch(self, task: Task) -> None:
+    def _dispatch(self, task: Task, now: int) -> None:
         promise = self.promises[task.id]
         assert promise.target is not None
-        if not promise.timer:
+        if promise.dispatched_from() <= now:
             message = {"kind": "execute", "data": {"task": {"id": task.id, "version": task.version}}}
             self.pushed.append((promise.target, message))
 
     def _lease(self, task: Task, pid: str, ttl: int, now: int) -> None:
-        self._move(task, "acquire")
+        self._move(task, "acquire", now)
         task.version += 1
         task.pid, task.ttl, task.lease_until = pid, ttl, min(now + ttl, INTEGER_MAX)
 
-    def _settle(self, promise: Promise, state: str, value: Json, settled_at: int) -> None:
+    def _settle(self, promise: Promise, state: str, value: Json, settled_at: int, now: int) -> None:
         """The cascade: the promise, its own task, whoever awaits it, whoever listens."""
         assert promise.state == "pending"
         promise.state, promise.value, promise.settled_at = state, value, settled_at
         own = self.tasks.get(promise.id)
         if own is not None and own.state != "fulfilled":
-            self._move(own, "settle")
+            self._move(own, "settle", now)
         for awaited, awaiter in sorted(self.callbacks):
             if awaited == promise.id:
                 task = self.tasks[awaiter]
                 if task.state == "suspended":
-                    self._move(task, "wake")
+                    self._move(task, "wake", now)
                 else:
                     task.resumes += 1
         self.callbacks = {pair for pair in self.callbacks if pair[0] != promise.id}
@@ -162,7 +162,7 @@ class Oracle:
 
     def _expire(self, promise: Promise, now: int) -> None:
         if promise.due(now):
-            self._settle(promise, "resolved" if promise.timer else "rejected_timedout", {}, promise.timeout_at)
+            self._settle(promise, "resolved" if promise.timer else "rejected_timedout", {}, promise.timeout_at, now)
 
     def _create(self, data: Fields, now: int) -> Callable[[], Promise]:
         """Check the data of promise.create now; the result makes or finds the promise."""
@@ -178,8 +178,8 @@ class Oracle:
             if born.target is not None:
                 self.tasks[promise_id] = Task(promise_id)
             self._expire(born, now)
-            if born.state == "pending" and born.target is not None and int(tags.get("resonate:delay", "0")) <= now:
-                self._dispatch(self.tasks[promise_id])
+            if born.state == "pending" and born.target is not None:
+                self._dispatch(self.tasks[promise_id], now)
             return born
 
         return apply
@@ -191,7 +191,7 @@ class Oracle:
         def apply() -> Promise:
             promise = self._promise(promise_id)
             if promise.state == "pending":
-                self._settle(promise, state, value, now)
+                self._settle(promise, state, value, now, now)
             return promise
 
         return apply
@@ -290,7 +290,7 @@ class Oracle:
         return {"task": task.record(), "promise": promise.record(), "preload": self._preload(task.id)}
 
     def _task_release(self, data: Fields, now: int) -> Answer:
-        self._move(self._held(data.id(), data.integer("version", 0)), "release")
+        self._move(self._held(data.id(), data.integer("version", 0)), "release", now)
         return 200, {}
 
     def _task_suspend(self, data: Fields, now: int) -> Answer:
@@ -309,7 +309,7 @@ class Oracle:
         require(all(promise.external for promise in awaited if promise), "awaited is not external", 422)
         if any(promise.state != "pending" for promise in awaited if promise):
             return 300, {"preload": self._preload(task_id)}
-        self._move(task, "suspend")
+        self._move(task, "suspend", now)
         self.callbacks.update((awaited_id, task_id) for awaited_id in awaited_ids)
         return 200, {}
 
@@ -342,11 +342,11 @@ class Oracle:
         return 200, {}
 
     def _task_halt(self, data: Fields, now: int) -> Answer:
-        self._move(self._task(data.id()), "halt")
+        self._move(self._task(data.id()), "halt", now)
         return 200, {}
 
     def _task_continue(self, data: Fields, now: int) -> Answer:
-        self._move(self._task(data.id()), "continue")
+        self._move(self._task(data.id()), "continue", now)
         return 200, {}
 
     def _task_search(self, data: Fields, now: int) -> Answer:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from .wire import Json
+from .wire import INTEGER_MAX, Json
 
 
 @dataclass(slots=True)
@@ -39,6 +39,10 @@ class Promise:
     def due(self, now: int) -> bool:
         """Whether its deadline has come and nothing has settled it yet."""
         return self.state == "pending" and self.timeout_at <= now
+
+    def dispatched_from(self) -> int:
+        """The first time that its task may be offered to engines; a timer's never is (9)."""
+        return INTEGER_MAX if self.timer else int(self.tags.get("resonate:delay", "0"))
 
     def record(self) -> Json:
         record: Json = {

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import functools
 import itertools
 import random
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -42,6 +43,12 @@ class StoreSubject:
         except (StoreError, ValueError) as failure:
             return 500, str(failure)
         return answer.status, dict(answer.data)
+
+    async def connect(self, receive: Callable[[str, str], None]) -> None:
+        for engine in ("p1", "p2"):
+            connection = self._store.connect(engine, "g")
+            connection.recv(functools.partial(receive, connection.unicast()))
+            await connection.start()
 
 
 async def run(directory: Path, seed: int, operations: int, every: int = EVERY) -> Coverage:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import json
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 import pytest
@@ -21,8 +22,18 @@ class OracleSubject:
         self.oracle = Oracle()
         self.clock = clock
 
+    async def connect(self, receive: Callable[[str, str], None]) -> None:
+        self.receive = receive
+
     async def request(self, kind: str, data: Json) -> Answer:
-        return self.oracle.request(kind, data, self.clock())
+        answer = self.oracle.request(kind, data, self.clock())
+        for address, message in self.oracle.pushed:
+            self.push(address, message)
+        return answer
+
+    def push(self, address: str, message: Json) -> None:
+        """To the engine of a unicast address, to p1 for a group."""
+        self.receive(address if address.startswith("poll://uni@") else "poll://uni@g/p1", json.dumps(message))
 
 
 class Forgetful(OracleSubject):
@@ -37,6 +48,23 @@ class Forgetful(OracleSubject):
         beat = await super().request("task.get", {"id": data.get("id")})
         task = beat[1]["task"] if isinstance(beat[1], dict) else {}
         return (task.get("state"), task.get("version")) == ("acquired", data.get("version"))
+
+
+class Silent(OracleSubject):
+    """Wakes a task and tells nobody."""
+
+    def push(self, address: str, message: Json) -> None:
+        if message["kind"] == "unblock" or message["data"]["task"]["version"] == 0:
+            super().push(address, message)
+
+
+class Talkative(OracleSubject):
+    """Tells listeners twice."""
+
+    def push(self, address: str, message: Json) -> None:
+        super().push(address, message)
+        if message["kind"] == "unblock":
+            super().push(address, message)
 
 
 class Careless(OracleSubject):
@@ -64,13 +92,18 @@ async def test_the_oracle_equals_itself() -> None:
 
 @pytest.mark.parametrize(
     ("subject", "culprit", "part"),
-    [(Forgetful, "task.release", "tasks: missing"), (Careless, "task.acquire", "got [200")],
+    [
+        (Forgetful, "task.release", "tasks: missing"),
+        (Careless, "task.acquire", "got [200"),
+        (Talkative, "promise.register_listener", "pushed without reason"),
+        (Silent, "task.suspend", "not pushed: execute"),
+    ],
 )
 async def test_a_broken_rule_is_found_and_shrunk(subject: type[OracleSubject], culprit: str, part: str) -> None:
     with pytest.raises(Difference) as found:
-        await compare(opening_of(subject), SEED, 5_000, every=25)
+        await compare(opening_of(subject), SEED, 5_000, every=25, patience_s=0.01)
     story = str(found.value)
     assert story.startswith(f"seed {SEED}, operation ")
     assert culprit in story
     assert part in story
-    assert story.count("\n  +") <= 4
+    assert story.count("\n  +") <= 6

@@ -5,6 +5,8 @@ from __future__ import annotations
 import pickle
 from typing import TYPE_CHECKING
 
+from checkpoint.rebuild import Pieces
+
 if TYPE_CHECKING:
     import numpy
 
@@ -45,18 +47,24 @@ def _flat(array: Array, order: str) -> Array:
     """The bytes of a contiguous array, without copying; every dtype can be seen as bytes."""
     import numpy
 
-    return array.reshape(-1, order="F" if order == "F" else "C").view(numpy.uint8)
+    return array.reshape(array.size, order="F" if order == "F" else "C").view(numpy.uint8)
 
 
 def rebuild_array(
-    data: bytes | bytearray, dtype: numpy.dtype[numpy.generic], shape: tuple[int, ...], order: str, writeable: bool
+    data: bytes | bytearray | memoryview | Pieces,
+    dtype: numpy.dtype[numpy.generic],
+    shape: tuple[int, ...],
+    order: str,
+    writeable: bool,
 ) -> Array:
     """An array that owns its memory, as it did."""
     import numpy
 
     array: Array = numpy.empty(shape, dtype, order="F" if order == "F" else "C")
-    if array.nbytes:
-        _flat(array, order)[:] = numpy.frombuffer(data, numpy.uint8)
+    start, flat = 0, _flat(array, order)
+    for chunk in data.chunks if isinstance(data, Pieces) else [data]:
+        flat[start : start + len(chunk)] = numpy.frombuffer(chunk, numpy.uint8)
+        start += len(chunk)
     array.flags.writeable = writeable
     return array
 

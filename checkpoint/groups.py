@@ -64,8 +64,7 @@ def united(memos: list[Mapping[int, tuple[int, object]]], shared: Callable[[int,
             one, other = find(owner[identity]), find(index)
             if one != other and shared(identity, memo[identity][1], owner[identity], index):
                 parent[max(one, other)] = min(one, other)
-        for identity in memo:
-            owner.setdefault(identity, index)
+        owner.update(dict.fromkeys(memo, index))
     return [find(index) for index in range(len(memos))]
 
 

@@ -43,6 +43,8 @@ class Scope:
         }
         self.filenames: set[str] = set()
         self.dispatch_table = {**cloudpickle.Pickler.dispatch_table, **copyreg.dispatch_table}
+        self.special = {type(value) for value in (*externals.values(), sys.stdin, sys.stdout, sys.stderr)}
+        self.plain: set[type] = set()
         self.reducers: dict[type, Reducer | None] = {}
         self.module_namespaces: dict[int, _ModuleNamespace | None] = {}
 
@@ -95,18 +97,21 @@ class GroupPickler(cloudpickle.Pickler):  # type: ignore[misc]
         self.file = io.BytesIO()
         self.file.write(rebuild.PREAMBLE)
         self.buffers: list[pickle.PickleBuffer] = []
+        self.dispatch_table = (
+            scope.dispatch_table
+        )  # before __init__, which reads it; cloudpickle's own is a slow ChainMap
         super().__init__(self.file, protocol=5, buffer_callback=self._take_buffer)
         self.memo = {
             id(scope.namespace): (0, scope.namespace),
             id(builtins.__dict__): (1, builtins.__dict__),
         }
-        self.dispatch_table = scope.dispatch_table
         self.scope = scope
         self.own = own
         self.needs: set[str] = set()
         self.by_value: set[int] = set()
         self.notes: dict[str, None] = {}
         self._codes: dict[int, bytes] = {}
+        self._plain = scope.plain
 
     def _take_buffer(self, buffer: pickle.PickleBuffer) -> bool:
         self.buffers.append(buffer)
@@ -118,14 +123,19 @@ class GroupPickler(cloudpickle.Pickler):  # type: ignore[misc]
 
     def reducer_override(self, value: Any) -> Any:
         """Called for every object that is not a plain built-in value."""
+        cls = type(value)
+        if cls in self._plain:
+            return NotImplemented
         scope = self.scope
         if id(value) in scope.externals:
             return rebuild.external, (scope.externals[id(value)],)
-        reducer = scope.reducer(type(value))
-        if reducer is not None:
-            return reducer(self, value)
         if id(value) in scope.streams:
             return getattr, (sys, scope.streams[id(value)])
+        reducer = scope.reducer(cls)
+        if reducer is not None:
+            return reducer(self, value)
+        if cls not in scope.special:
+            self._plain.add(cls)
         return NotImplemented
 
     def _reference(self, value: object) -> Reduced:
@@ -202,8 +212,6 @@ _OWN: dict[type, Reducer] = {
 
 def _by_recipe(recipe: Recipe) -> Reducer:
     def reduce(pickler: GroupPickler, value: Any) -> Any:
-        if id(value) in pickler.scope.streams:
-            return getattr, (sys, pickler.scope.streams[id(value)])
         reduced = recipe(value, pickler)
         return NotImplemented if reduced is None else reduced
 

@@ -39,6 +39,20 @@ class Loading:
     loaded: dict[str, object] = field(default_factory=dict)
 
 
+class Pieces:
+    """An out-of-band buffer, still in its chunks: arrays copy them straight into their memory."""
+
+    def __init__(self, chunks: list[memoryview]) -> None:
+        self.chunks = chunks
+        self._joined: bytearray | None = None
+
+    def __buffer__(self, _flags: int) -> memoryview:
+        """For whoever else takes a buffer: writable memory of its own."""
+        if self._joined is None:
+            self._joined = bytearray().join(self.chunks)
+        return memoryview(self._joined)
+
+
 _loading: Loading | None = None
 
 

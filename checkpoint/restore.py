@@ -11,11 +11,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from checkpoint.capture import INTERNAL, MODULE_NAMES
 from checkpoint.format import PYTHON, Contents, Group, Lost, Part, chunk_sizes, decode_payload
 from checkpoint.interpreter import Rollback, State, apply_sources, finish, prepare
 from checkpoint.lost import LOST, LostNames, explain_name_error
-from checkpoint.rebuild import Loading, loading
+from checkpoint.rebuild import Loading, Pieces, loading
+from checkpoint.survey import INTERNAL, MODULE_NAMES
 from checkpoint.unsaveable import safe_text
 from durable.core.errors import CheckpointError
 
@@ -148,13 +148,16 @@ class _Restoration:
         stream = self._joined(group.parts[0])
         if group.kind == "atoms":
             return list(_load_plain(stream))
-        buffers = (self._joined(part) for part in group.parts[1:])
+        buffers = (Pieces(self._pieces(part)) for part in group.parts[1:])
         unpickler = _GroupUnpickler(io.BytesIO(stream), buffers, self._loading)
         unpickler.load()  # the preamble
         return [unpickler.load() for _ in group.names]
 
-    def _joined(self, part: Part) -> bytearray | bytes | memoryview:
-        pieces = [self._chunks[digest] for digest, _size in chunk_sizes(part)]
+    def _pieces(self, part: Part) -> list[memoryview]:
+        return [self._chunks[digest] for digest, _size in chunk_sizes(part)]
+
+    def _joined(self, part: Part) -> bytes | memoryview:
+        pieces = self._pieces(part)
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def _publish(self, name: str, value: object) -> None:

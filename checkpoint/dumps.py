@@ -1,0 +1,146 @@
+"""Variables pickled, and put together where they share objects (worker side)."""
+
+from __future__ import annotations
+
+import builtins
+import pickle
+import types
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+from checkpoint.format import TEXT_CHARS_MAX, Rebuilt
+from checkpoint.groups import Sharing, load_order, united
+from checkpoint.pickler import GroupPickler, Scope
+from checkpoint.survey import Survey
+from checkpoint.unsaveable import explain
+
+_TRIES = 3
+"""Another thread may change a container while it is pickled."""
+
+
+@dataclass(slots=True)
+class Dump:
+    """One group, pickled. Holds the memo, so that no id in it is used again while groups are compared."""
+
+    names: tuple[str, ...]
+    stream: bytes
+    buffers: list[pickle.PickleBuffer]
+    memo: Mapping[int, tuple[int, object]]
+    needs: set[str]
+    by_value: set[int]
+    rebuilt: list[Rebuilt]
+
+
+class Grouping:
+    """Which variables of one namespace are saved together; remembers it from one capture to the next."""
+
+    def __init__(self) -> None:
+        self._sharing = Sharing()
+        self._last: list[dict[str, int]] = []
+
+    def dumps(self, scope: Scope, survey: Survey) -> list[Dump]:
+        """Every saveable variable, in load order. What is not goes into `survey.lost`."""
+        dumps = self._first_dumps(scope, survey)
+        roots = united([dump.memo for dump in dumps], self._shares(dumps, scope))
+        merged: dict[int, list[str]] = {}
+        for dump, root in zip(dumps, roots, strict=True):
+            merged.setdefault(root, []).extend(dump.names)
+        chosen = [
+            dumps[root] if len(names) == len(dumps[root].names) else self._dump(scope, names, survey.values)
+            for root, names in merged.items()
+        ]
+        ordered = self._ordered(scope, chosen, survey)
+        self._last = [{name: id(survey.values[name]) for name in dump.names} for dump in ordered if len(dump.names) > 1]
+        return ordered
+
+    def _first_dumps(self, scope: Scope, survey: Survey) -> list[Dump]:
+        """Every variable pickled: those that were one group last time together, if they still are the same objects."""
+        values = survey.values
+        dumps: list[Dump] = []
+        done: set[str] = set()
+        for group in self._last:
+            if all(name in values and id(values[name]) == identity for name, identity in group.items()):
+                dump = self._try(scope, tuple(group), values)
+                if isinstance(dump, Dump):
+                    dumps.append(dump)
+                    done.update(group)
+        for name in [name for name in values if name not in done]:
+            dump = self._try(scope, (name,), values)
+            if isinstance(dump, Dump):
+                dumps.append(dump)
+            else:
+                survey.lost[name] = explain(values[name], dump)
+        return self._without_lost(scope, dumps, survey)
+
+    def _without_lost(self, scope: Scope, dumps: list[Dump], survey: Survey) -> list[Dump]:
+        """Whatever refers to a function or class that is lost is lost too; its group's other members are not."""
+        while True:
+            saved = {name for dump in dumps for name in dump.names}
+            bad = [dump for dump in dumps if dump.needs - saved]
+            if not bad:
+                return dumps
+            dumps = [dump for dump in dumps if not dump.needs - saved]
+            for dump in bad:
+                if len(dump.names) > 1:
+                    singles = [self._try(scope, (name,), survey.values) for name in dump.names]
+                    dumps += [single for single in singles if isinstance(single, Dump)]
+                    continue
+                needed = min(dump.needs - saved)
+                why = survey.lost.get(needed, ("", "it is lost"))[1]
+                kind = type(survey.values[dump.names[0]]).__qualname__
+                survey.lost[dump.names[0]] = (kind, f"it needs {needed!r}, and that is lost: {why}")
+
+    def _try(self, scope: Scope, names: tuple[str, ...], values: dict[str, object]) -> Dump | BaseException:
+        for attempt in range(_TRIES):
+            try:
+                return self._dump(scope, names, values)
+            except KeyboardInterrupt:
+                raise
+            except BaseException as error:  # user code runs in here: __reduce__, __getstate__
+                if not isinstance(error, RuntimeError) or "changed" not in str(error) or attempt == _TRIES - 1:
+                    return error
+        raise AssertionError("unreachable")
+
+    def _dump(self, scope: Scope, names: Iterable[str], values: dict[str, object]) -> Dump:
+        ordered = tuple(sorted(names))
+        pickler = GroupPickler(scope, frozenset(ordered))
+        rebuilt: list[Rebuilt] = []
+        for name in ordered:
+            pickler.notes = {}
+            pickler.dump(values[name])
+            if pickler.notes:
+                rebuilt.append(Rebuilt(name, "; ".join(pickler.notes)[:TEXT_CHARS_MAX]))
+        return Dump(
+            ordered,
+            pickler.file.getvalue(),
+            pickler.buffers,
+            pickler.memo.copy(),
+            pickler.needs,
+            pickler.by_value,
+            rebuilt,
+        )
+
+    def _shares(self, dumps: list[Dump], scope: Scope) -> Callable[[int, object, int, int], bool]:
+        sharing, namespaces = self._sharing, (id(scope.namespace), id(builtins.__dict__))
+
+        def shared(identity: int, value: object, one: int, other: int) -> bool:
+            if identity in namespaces or identity in scope.externals:
+                return False
+            return sharing(value, dumps[one].by_value) and sharing(value, dumps[other].by_value)
+
+        return shared
+
+    def _ordered(self, scope: Scope, dumps: list[Dump], survey: Survey) -> list[Dump]:
+        """Load order; definitions that refer to each other in a circle become one group."""
+        dumps = sorted(
+            dumps,
+            key=lambda dump: (not isinstance(survey.values[dump.names[0]], type | types.FunctionType), dump.names),
+        )
+        while True:
+            place = {name: index for index, dump in enumerate(dumps) for name in dump.names}
+            order, cycle = load_order({index: [place[name] for name in dump.needs] for index, dump in enumerate(dumps)})
+            if not cycle:
+                return [dumps[index] for index in order]
+            names = [name for index in cycle for name in dumps[index].names]
+            dumps = [dump for index, dump in enumerate(dumps) if index not in cycle]
+            dumps.insert(0, self._dump(scope, names, survey.values))

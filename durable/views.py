@@ -24,7 +24,12 @@ _WORD = {
     "rejected_canceled": "cancelled",
     "rejected_timedout": "timed_out",
 }
-_PROMISE_STATE = {"failed": "rejected", "lost": "rejected", "cancelled": "rejected_canceled", "timed_out": "rejected_timedout"}
+_PROMISE_STATE = {
+    "failed": "rejected",
+    "lost": "rejected",
+    "cancelled": "rejected_canceled",
+    "timed_out": "rejected_timedout",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,9 +135,7 @@ class Served:
     def by(cls, engines: Sequence[EngineRow], alive: Callable[[str], bool]) -> Served:
         """From the engines that joined, and who of them lives."""
         living = [row for row in engines if alive(row.engine)]
-        return cls(
-            frozenset(name for row in living for name in row.functions), {row.engine: row.pid for row in living}
-        )
+        return cls(frozenset(name for row in living for name in row.functions), {row.engine: row.pid for row in living})
 
 
 def iso(time_ms: int | None) -> str | None:

@@ -1,0 +1,232 @@
+"""The commands and their common options; one place where errors become messages and exit codes."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any, override
+
+import click
+
+from durable.cli import exits
+from durable.cli.out import Out
+from durable.core.errors import DurableError, Waiting
+
+STORE_DEFAULT = ".durable/state.db"
+STORE_VARIABLE = "DURABLE_STORE"
+
+COMMANDS = {
+    "run": "Run a durable function and wait for it.",
+    "exec": "Run code in a session.",
+    "ps": "What runs, waits or is stuck.",
+    "list": "Executions, newest first.",
+    "show": "Everything about one execution.",
+    "logs": "What an execution printed.",
+    "wait": "Wait until an execution ends.",
+    "result": "Wait for an execution and print its result.",
+    "inbox": "Questions that wait for a person.",
+    "answer": "Answer a question.",
+    "resume": "Go on with what was interrupted or left.",
+    "cancel": "End an execution for good.",
+    "session": "Sessions.",
+    "demo": "See a job survive SIGKILL.",
+}
+"""Every command with its line of help; its module is durable.cli.commands.<name>_command."""
+
+
+@dataclass(slots=True)
+class Settings:
+    """The common options. `given` tells a store that was named from the default one."""
+
+    store: str | None = None
+    json: bool = False
+
+    @property
+    def path(self) -> str:
+        """The store's path."""
+        return self.store or os.environ.get(STORE_VARIABLE) or STORE_DEFAULT
+
+    @property
+    def named(self) -> str | None:
+        """The path to repeat in a command that is shown; None where the shell's own default leads there."""
+        return None if self.store is None else self.store
+
+    def out(self) -> Out:
+        """The streams of this command."""
+        return Out(json=self.json)
+
+
+def settings() -> Settings:
+    """The common options of the running command."""
+    found: Settings = click.get_current_context().find_root().obj
+    return found
+
+
+def _set_store(context: click.Context, _: click.Parameter, value: str | None) -> None:
+    if value is not None:
+        context.find_root().ensure_object(Settings).store = value
+
+
+def _set_json(context: click.Context, _: click.Parameter, value: bool) -> None:
+    if value:
+        context.find_root().ensure_object(Settings).json = True
+
+
+def _common(*, with_json: bool = True) -> list[click.Parameter]:
+    store = click.Option(
+        ["--store"],
+        metavar="PATH",
+        expose_value=False,
+        callback=_set_store,
+        help=f"The store [{STORE_VARIABLE}, default {STORE_DEFAULT}].",
+    )
+    as_json = click.Option(
+        ["--json"], is_flag=True, expose_value=False, callback=_set_json, help="Data as JSON, see specs/cli.md."
+    )
+    return [store, as_json] if with_json else [store]
+
+
+class Command(click.Command):
+    """A command with the common options. `own_json`: its `--json` means something else."""
+
+    def __init__(self, *args: Any, own_json: bool = False, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.params.extend(_common(with_json=not own_json))
+
+
+class Commands(click.Group):
+    """The commands, each imported when it is called; help needs none of them."""
+
+    @override
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    @override
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        found: click.Command = import_module(f"durable.cli.commands.{cmd_name}_command").command
+        return found
+
+    @override
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+    @override
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] not in COMMANDS:
+            import difflib
+
+            close = difflib.get_close_matches(args[0], COMMANDS, n=1)
+            hint = f"did you mean `durable {close[0]}`?" if close else "`durable --help` lists the commands"
+            raise click.UsageError(f"there is no command {args[0]!r}; {hint}", ctx)
+        return super().resolve_command(ctx, args)
+
+
+def _version(context: click.Context, _: click.Parameter, value: bool) -> None:
+    if value:
+        from importlib.metadata import version
+
+        print(f"durable {version('durable-exec')}")
+        context.exit()
+
+
+root = Commands(
+    name="durable",
+    help="Durable execution: functions, code sessions and questions to people that survive kill -9.",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    params=[
+        *_common(),
+        click.Option(
+            ["--version"], is_flag=True, is_eager=True, expose_value=False, callback=_version, help="The version."
+        ),
+    ],
+)
+
+
+def run(argv: list[str] | None = None) -> int:
+    """Run one command; returns its exit code. With DURABLE_DEBUG set, errors of ours show their traceback."""
+    chosen = Settings()
+    try:
+        code = root.main(argv, prog_name="durable", standalone_mode=False, obj=chosen)
+        sys.stdout.flush()
+        return code if isinstance(code, int) else exits.DONE
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # so that the interpreter's own flush finds an open end
+        return exits.PIPE_CLOSED
+    except Exception as error:
+        return _explain(error, chosen)
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        return exits.INTERRUPTED
+
+
+def _explain(error: Exception, chosen: Settings) -> int:
+    out = chosen.out()
+    if isinstance(error, click.Abort):
+        return exits.INTERRUPTED
+    if isinstance(error, click.exceptions.NoArgsIsHelpError):
+        out.note(error.format_message())
+        return exits.USAGE
+    if isinstance(error, click.ClickException):
+        where = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx is not None else "durable"
+        return _fail(out, f"{error.format_message()} (see `{where} --help`)", "USAGE", exits.USAGE)
+    if isinstance(error, Waiting):
+        return exits.WAITING  # said where it was found, with the commands that answer
+    if isinstance(error, DurableError):
+        return _fail(out, str(error), error.code, exits.code_of(error))
+    if os.environ.get("DURABLE_DEBUG"):
+        raise error
+    text = f"an error of durable-exec itself: {type(error).__name__}: {error}. Nothing recorded is lost; try again"
+    return _fail(out, f"{text}, or set DURABLE_DEBUG=1 and report what it shows", "INTERNAL", exits.FAILED)
+
+
+def _fail(out: Out, message: str, code: str, status: int) -> int:
+    if out.json:
+        out.document({"error": {"code": code, "message": message}})
+    out.say(message)
+    return status
+
+
+def in_loop(main: Callable[[], Coroutine[Any, Any, int]]) -> int:
+    """Run a command's coroutine; Ctrl-C and SIGTERM cancel it, so that engines give back what they hold."""
+    _quiet_logs()
+    ended_by: list[int] = []
+
+    async def guarded() -> int:
+        loop, task = asyncio.get_running_loop(), asyncio.current_task()
+        assert task is not None
+
+        def end(number: int) -> None:
+            if ended_by:
+                os._exit(128 + number)  # asked twice: what is recorded is recorded
+            ended_by.append(number)
+            task.cancel()
+
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, end, number)
+        return await main()
+
+    try:
+        return asyncio.run(guarded())
+    except asyncio.CancelledError:
+        return 128 + ended_by[0] if ended_by else exits.INTERRUPTED
+
+
+def _quiet_logs() -> None:
+    """What went wrong is said in our own words; logs are for programs that embed an engine."""
+    import logging
+
+    if os.environ.get("DURABLE_DEBUG"):
+        return
+    for name in ("durable", "resonate", "asyncio"):
+        logger = logging.getLogger(name)
+        logger.addHandler(logging.NullHandler())
+        logger.propagate = False

@@ -1,0 +1,123 @@
+"""`durable answer PROMPT VALUE|--json J|--decline`"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from durable.cli import exits
+from durable.cli.app import Command, Settings, in_loop, settings
+from durable.cli.exits import NotServed, Unusable
+from durable.core import ids
+from durable.core.errors import DurableError, NotFound
+
+if TYPE_CHECKING:
+    from durable.cli.out import Out
+    from durable.engine import Engine
+    from durable.store.reads import PromptRow
+    from durable.store.store import Store
+
+
+@click.command("answer", cls=Command, own_json=True, short_help="Answer a question.")
+@click.argument("prompt")
+@click.argument("value", required=False)
+@click.option("--json", "as_json", metavar="J", help="The answer as JSON.")
+@click.option("--decline", is_flag=True, help="Refuse to answer: the code gets a Denied error.")
+@click.option("--by", metavar="NAME", help="Who answers [the user's name].")
+def command(prompt: str, value: str | None, as_json: str | None, decline: bool, by: str | None) -> int:
+    """Answer PROMPT, an id of `durable inbox`; an execution's id will do while it asks one thing only.
+
+    An answer that does not fit leaves the question open. When no engine is alive to go on with what was woken, this
+    command is the engine until it ends or waits again, and prints its result.
+    """
+    if sum((value is not None, as_json is not None, decline)) > 1:
+        raise Unusable("give one answer: VALUE, --json J or --decline")
+    chosen = settings()
+    return in_loop(lambda: _answer(chosen, prompt, value, as_json, decline, by))
+
+
+async def _answer(
+    chosen: Settings, given: str, value: str | None, as_json: str | None, decline: bool, by: str | None
+) -> int:
+    from durable.cli.asking import on_terminal, user_name
+    from durable.cli.driving import open_engine, opened
+    from durable.cli.standing import needs_of, root_of, served
+
+    out = chosen.out()
+    async with opened(chosen, create=False) as store:
+        row = await _prompt(store, given)
+    if value is None and as_json is None and not decline and not on_terminal():
+        raise Unusable("give the answer: VALUE, --json J or --decline")
+    async with open_engine(chosen, out, serve=False, create=False) as engine:
+        if value is None and as_json is None and not decline:
+            if not await _ask(engine, chosen, out, row, by):
+                return exits.WAITING
+        else:
+            answer = None if decline else _value(row, value, as_json)
+            await engine.answer(row.id, answer, by=by or user_name(), decline=decline)
+        root = root_of(row.execution)
+        alive = await needs_of(engine.store.reads, root) <= (await served(engine.store)).functions
+    out.say(f"{row.id} is {'declined' if decline else 'answered'}")
+    if alive:
+        out.say(f"its engine goes on with {root}; follow it with: durable wait {root}")
+        return exits.DONE
+    return await _go_on(chosen, out, root)
+
+
+async def _go_on(chosen: Settings, out: Out, root: str) -> int:
+    from durable.cli.following import follow
+    from durable.cli.outcome import report
+
+    try:
+        standing = await follow(chosen, out, root)
+    except NotServed as error:
+        raise NotServed(f"the answer is recorded, but {error}") from None
+    return report(chosen, out, root, standing)
+
+
+async def _ask(engine: Engine, chosen: Settings, out: Out, row: PromptRow, by: str | None) -> bool:
+    from durable.cli.asking import ask_one
+    from durable.views import prompt_view
+
+    return await ask_one(engine, out, row, prompt_view(row, chosen.named), by)
+
+
+async def _prompt(store: Store, given: str) -> PromptRow:
+    """The open prompt of that id, or the only one of that execution. Says why one that was open no longer is."""
+    open_ = await store.reads.prompts()
+    wanted = given if given.startswith(ids.PREFIX) else ids.PREFIX + given
+    found = [row for row in open_ if row.id == wanted]
+    if not found:
+        execution = wanted.removeprefix(ids.PREFIX)
+        found = [row for row in open_ if row.execution == execution or row.execution.startswith(f"{execution}.")]
+    if len(found) > 1:
+        raise Unusable(f"{given!r} asks {len(found)} questions; name one: {', '.join(row.id for row in found)}")
+    if found:
+        return found[0]
+    if await store.reads.get_promise(wanted) is not None and ids.parse_call(wanted) is not None:
+        raise await _settled(store, wanted)
+    raise NotFound("prompt", given, "`durable inbox` lists the open ones")
+
+
+async def _settled(store: Store, prompt_id: str) -> DurableError:
+    from durable.prompts import Prompts
+
+    try:
+        await Prompts(store).answer(prompt_id, None, by=None, decline=True)
+    except DurableError as error:
+        return error
+    return NotFound("open prompt", prompt_id)
+
+
+def _value(row: PromptRow, text: str | None, as_json: str | None) -> Any:
+    from durable.cli.asking import read_value
+    from durable.views import prompt_view
+
+    if as_json is None:
+        return read_value(prompt_view(row), text or "")
+    try:
+        return json.loads(as_json)
+    except ValueError as error:
+        raise Unusable(f"--json {as_json!r} is not JSON: {error}") from None

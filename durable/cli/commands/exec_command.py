@@ -1,0 +1,140 @@
+"""`durable exec SESSION CODE|-f FILE|-`"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any, Literal
+
+import click
+
+from durable.cli import exits
+from durable.cli.app import Command, Settings, in_loop, settings
+from durable.cli.exits import Unusable
+from durable.cli.out import Out
+from durable.core import ids
+
+if TYPE_CHECKING:
+    from durable.engine import Engine
+    from durable.store.reads import ExecutionRow
+
+
+@click.command("exec", cls=Command, short_help="Run code in a session.")
+@click.argument("session")
+@click.argument("code", required=False)
+@click.option("-f", "--file", "path", metavar="FILE", help="Take the code from a file.")
+@click.option("--timeout", type=click.FloatRange(min=0, min_open=True), metavar="S", help="Deadline in seconds.")
+@click.option(
+    "--checkpoint",
+    type=click.Choice(["auto", "statement"]),
+    default="auto",
+    help="Save at good moments, or after every statement.",
+)
+def command(
+    session: str, code: str | None, path: str | None, timeout: float | None, checkpoint: Literal["auto", "statement"]
+) -> int:
+    """Run CODE in SESSION, which keeps its variables whatever happens to its processes.
+
+    CODE `-` is read from stdin. What the code prints comes as it is printed, the value of its last expression last.
+    """
+    ids.check_session_name(session)
+    text = _code(code, path)
+    chosen = settings()
+    return in_loop(lambda: _exec(chosen, session, text, timeout, checkpoint))
+
+
+def _code(code: str | None, path: str | None) -> str:
+    if (code is None) == (path is None):
+        raise Unusable("give the code, `-f FILE`, or `-` to read it from stdin")
+    if path is None:
+        return sys.stdin.read() if code == "-" else str(code)
+    try:
+        with open(path, encoding="utf-8") as file:
+            return file.read()
+    except (OSError, UnicodeDecodeError) as error:
+        raise Unusable(f"{path!r} cannot be read: {getattr(error, 'strerror', None) or error}") from None
+
+
+async def _exec(
+    chosen: Settings, session: str, code: str, timeout: float | None, checkpoint: Literal["auto", "statement"]
+) -> int:
+    from durable.cli.asking import asker, show_waiting
+    from durable.cli.driving import Job, drive
+    from durable.cli.outcome import report
+    from durable.cli.progress import Printed
+    from durable.cli.standing import Settled, Waits, first_unsettled
+    from durable.views import CELL
+
+    out = chosen.out()
+    out.protect()
+    made: list[str] = []
+
+    async def begin(engine: Engine) -> str:
+        found = await engine.session(session)
+        before = await first_unsettled(engine.store.reads, session)
+        execution = await found.submit(code, timeout=timeout, checkpoint=checkpoint)
+        made.append(execution.id)
+        if before is not None:
+            out.say(f"{before.id} has not ended; it goes on first, then {execution.id}")
+        return execution.id
+
+    watcher = None if out.json else Printed(out)
+    job = Job(begin, frozenset((CELL,)), watcher, asker(chosen, out), create=True)
+    try:
+        standing = await drive(chosen, out, job)
+    except BaseException as error:
+        if made and not isinstance(error, Exception):
+            out.say(f"{made[0]} is kept; go on with: durable resume {made[0]}, or end it: durable cancel {made[0]}")
+        raise
+    if isinstance(standing, Settled) and standing.row.id == made[0]:
+        return await _ended(chosen, out, standing.row)
+    if isinstance(standing, Waits) and all(row.execution != made[0] for row in standing.prompts):
+        show_waiting(chosen, out, made[0], standing)
+        out.say(f"{made[0]} is behind it; follow it with: durable wait {made[0]}")
+        return exits.WAITING
+    return report(chosen, out, made[0], standing)
+
+
+async def _ended(chosen: Settings, out: Out, row: ExecutionRow) -> int:
+    from durable.cli.outcome import error_of, report_failed
+
+    status = exits.DONE if row.state == "completed" else exits.OF_STATE.get(row.state, exits.FAILED)
+    value = row.value if row.state == "completed" and isinstance(row.value, dict) else {}
+    if out.json:
+        out.document(await _as_json(chosen, row, value))
+        return status
+    if row.state == "completed":
+        if value.get("repr"):
+            out.data(str(value["repr"]))
+        return status
+    if row.state == "failed" and error_of(row).traceback:
+        out.note(error_of(row).traceback.rstrip("\n"))
+        return status
+    report_failed(out, row)
+    return status
+
+
+async def _as_json(chosen: Settings, row: ExecutionRow, value: dict[str, Any]) -> dict[str, Any]:
+    from durable.cli.driving import opened
+    from durable.cli.outcome import error_of
+
+    async with opened(chosen, create=False) as store:
+        chunks = await store.reads.output(row.id, limit=2**31)
+    error = None
+    if row.state != "completed":
+        found = error_of(row)
+        error = {
+            "code": found.code,
+            "message": str(found),
+            "exception_type": found.exception_type,
+            "traceback": found.traceback,
+        }
+    return {
+        "id": row.id,
+        "state": row.state,
+        "value": value.get("value"),
+        "repr": str(value.get("repr") or ""),
+        "stdout": "".join(chunk.text for chunk in chunks if chunk.stream == "stdout"),
+        "stderr": "".join(chunk.text for chunk in chunks if chunk.stream == "stderr"),
+        "error": error,
+        "execution_time": float(value.get("execution_time") or 0.0),
+    }

@@ -1,0 +1,41 @@
+"""`durable list`: all executions, filtered."""
+
+from __future__ import annotations
+
+from typing import get_args
+
+import click
+
+from durable.cli.app import Command, Settings, in_loop, settings
+
+STATES = ("pending", "running", "waiting", "interrupted", "completed", "failed", "lost", "cancelled", "timed_out")
+
+
+@click.command("list", cls=Command, short_help="Executions, newest first.")
+@click.option("--state", type=click.Choice(STATES), help="Only those in this state.")
+@click.option("--session", metavar="NAME", help="Only cells of this session.")
+@click.option("--function", metavar="NAME", help="Only those of this function: its name, or where::name@version.")
+@click.option("--limit", type=click.IntRange(min=1), default=100, show_default=True, help="At most so many.")
+@click.option("--before", metavar="ID", help="Those older than this one: the next page.")
+def command(state: str | None, session: str | None, function: str | None, limit: int, before: str | None) -> int:
+    """Executions, newest first."""
+    chosen = settings()
+    return in_loop(lambda: _list(chosen, state, session, function, limit, before))
+
+
+async def _list(
+    chosen: Settings, state: str | None, session: str | None, function: str | None, limit: int, before: str | None
+) -> int:
+    from durable.cli.driving import opened
+    from durable.cli.listing import show_executions
+    from durable.cli.standing import find
+    from durable.store.reads import State
+
+    word: State | None = next((each for each in get_args(State.__value__) if each == state), None)
+    async with opened(chosen, create=False) as store:
+        if before is not None:
+            await find(store.reads, before)
+        rows = await store.reads.list_executions(
+            state=word, session=session, function=function, limit=limit, before=before
+        )
+        return await show_executions(chosen.out(), store, rows, "no executions")

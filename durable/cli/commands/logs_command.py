@@ -1,0 +1,69 @@
+"""`durable logs ID [-f]`: what an execution and its cells printed."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+from durable.cli import exits
+from durable.cli.app import Command, Settings, in_loop, settings
+
+if TYPE_CHECKING:
+    from durable.cli.out import Out
+    from durable.store.reads import Reads
+    from durable.store.store import Store
+
+
+@click.command("logs", cls=Command, short_help="What an execution printed.")
+@click.argument("execution_id", metavar="ID")
+@click.option("-f", "--follow", is_flag=True, help="Go on until it ends.")
+def command(execution_id: str, follow: bool) -> int:
+    """What the code of an execution printed, that of cells inside a durable function included."""
+    chosen = settings()
+    return in_loop(lambda: _logs(chosen, execution_id.removeprefix("exec:"), follow))
+
+
+async def _logs(chosen: Settings, execution_id: str, follow: bool) -> int:
+    from durable.cli.driving import opened
+    from durable.cli.standing import find
+
+    out = chosen.out()
+    async with opened(chosen, create=False) as store:
+        await find(store.reads, execution_id)
+        offsets: dict[str, int] = {}
+        changed = asyncio.Event()
+        store.watch(lambda _: changed.set())
+        while True:
+            changed.clear()
+            ended = (await find(store.reads, execution_id)).settled_at is not None
+            for each in (execution_id, *await _cells(store, execution_id)):
+                offsets[each] = await _print(out, store.reads, each, offsets.get(each, 0))
+            if ended or not follow:
+                return exits.DONE
+            await changed.wait()
+
+
+async def _cells(store: Store, execution_id: str) -> list[str]:
+    """Cells under it, oldest first."""
+    rows = [row for row in await store.reads.children(execution_id) if "durable:session" in row.tags]
+    return [row.id.removeprefix("exec:") for row in sorted(rows, key=lambda row: row.created_at)]
+
+
+async def _print(out: Out, reads: Reads, execution_id: str, offset: int) -> int:
+    from durable.cli.out import to_text
+
+    while chunks := await reads.output(execution_id, offset):
+        for chunk in chunks:
+            offset = chunk.offset + len(chunk.text)
+            if out.json:
+                fields = {"execution": execution_id, "offset": chunk.offset, "stream": chunk.stream}
+                out.data(to_text({**fields, "text": chunk.text}))
+            elif chunk.stream == "stdout":
+                out.data(chunk.text, end="")
+            else:
+                sys.stderr.write(chunk.text)
+                sys.stderr.flush()
+    return offset

@@ -1,0 +1,125 @@
+"""`durable resume [ID] [--skip-checkpoint N]`"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import click
+
+from durable.cli import exits
+from durable.cli.app import Command, Settings, in_loop, settings
+from durable.core.errors import NotFound, StoreRefused
+
+if TYPE_CHECKING:
+    from durable.cli.out import Out
+    from durable.engine import Engine
+
+
+@click.command("resume", cls=Command, short_help="Go on with what was interrupted or left.")
+@click.argument("execution_id", metavar="[ID]", required=False)
+@click.option("--skip-checkpoint", type=click.IntRange(min=1), metavar="N", help="Forget checkpoint N first.")
+def command(execution_id: str | None, skip_checkpoint: int | None) -> int:
+    """Go on with ID, or with everything that has not ended, until it ends or waits.
+
+    --skip-checkpoint N forgets a checkpoint that was refused; the session goes on from the one before it.
+    """
+    chosen = settings()
+    if execution_id is not None:
+        wanted = execution_id.removeprefix("exec:")
+        return in_loop(lambda: _resume(chosen, wanted, skip_checkpoint))
+    return in_loop(lambda: _resume_all(chosen, skip_checkpoint))
+
+
+async def _resume(chosen: Settings, execution_id: str, skip: int | None) -> int:
+    from durable.cli.following import follow
+    from durable.cli.outcome import report
+
+    out = chosen.out()
+    await _skip(chosen, out, skip)
+
+    async def first(engine: Engine) -> None:
+        await _continue(engine, execution_id)
+
+    return report(chosen, out, execution_id, await follow(chosen, out, execution_id, first=first))
+
+
+async def _skip(chosen: Settings, out: Out, checkpoint: int | None) -> None:
+    from durable.cli.driving import opened
+
+    if checkpoint is None:
+        return
+    async with opened(chosen, create=False) as store:
+        try:
+            await store.request("checkpoint.drop", {"checkpoint": checkpoint})
+        except StoreRefused as error:
+            if error.status != 404:
+                raise
+            raise NotFound("checkpoint", str(checkpoint), "the number is in the note of `durable ps`") from None
+    out.say(f"checkpoint {checkpoint} is forgotten")
+
+
+async def _continue(engine: Engine, execution_id: str) -> bool:
+    """Let what halts an execution go on: itself, or what it waits for. False when nothing does."""
+    from durable.cli.standing import Halted, stand
+
+    standing = await stand(engine.store.reads, execution_id)
+    return isinstance(standing, Halted) and await engine.resume(standing.row.id)
+
+
+async def _resume_all(chosen: Settings, skip: int | None) -> int:
+    from durable.cli.driving import open_engine, opened
+    from durable.cli.loading import load_ids
+    from durable.cli.standing import unsettled
+    from durable.views import CELL
+
+    out = chosen.out()
+    await _skip(chosen, out, skip)
+    async with opened(chosen, create=False) as store:
+        rows = await unsettled(store.reads)
+    if not rows:
+        out.say("there is nothing to go on with")
+        if out.json:
+            out.document([])
+        return exits.DONE
+    out.protect()
+    for reason in load_ids({row.function for row in rows if row.function} - {CELL}).values():
+        out.say(f"not served here: {reason}")
+    async with open_engine(chosen, out, serve=True, create=False) as engine:
+        for row in rows:
+            if row.state == "interrupted":
+                await engine.resume(row.id)
+        return await _until_rest(out, engine, [row.id for row in rows])
+
+
+async def _until_rest(out: Out, engine: Engine, wanted: list[str]) -> int:
+    """Serve until each has ended, waits for people, is halted, or is served by nobody; then say how they are."""
+    from durable.cli.driving import LOOK_S
+    from durable.cli.listing import show_executions
+    from durable.cli.standing import GoesOn, find, served, stand
+
+    reads = engine.store.reads
+    moving = list(wanted)
+    while moving:
+        change = engine.changed()
+        functions = (await served(engine.store)).functions
+        standings = {each: await stand(reads, each) for each in moving}
+        moving = [
+            each
+            for each, standing in standings.items()
+            if isinstance(standing, GoesOn) and any(name in functions for name in standing.needs)
+        ]
+        if moving:
+            await asyncio.wait({change}, timeout=LOOK_S)
+    rows = [await find(reads, each) for each in wanted]
+    await show_executions(out, engine.store, rows, "")
+    return _worst({row.state for row in rows})
+
+
+def _worst(states: set[str]) -> int:
+    """The exit code of several: failed before waiting before done."""
+    if states <= {"completed"}:
+        return exits.DONE
+    if states <= {"completed", "waiting"}:
+        return exits.WAITING
+    return exits.FAILED

@@ -1,0 +1,113 @@
+"""`durable run FILE::FUNC ARGS…`"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import click
+
+from durable.cli.app import Command, Settings, in_loop, settings
+from durable.cli.out import Out
+from durable.core import ids
+
+if TYPE_CHECKING:
+    from durable.engine import Engine
+    from durable.store.reads import ExecutionRow
+
+
+@click.command(
+    "run",
+    cls=Command,
+    context_settings={"ignore_unknown_options": True},
+    short_help="Run a durable function and wait for it.",
+)
+@click.argument("target", metavar="FILE::FUNC")
+@click.argument("words", metavar="[ARGS]...", nargs=-1, type=click.UNPROCESSED)
+@click.option("--id", "execution_id", metavar="ID", help="Its id: start it once, attach to it ever after.")
+@click.option("--timeout", type=click.FloatRange(min=0, min_open=True), metavar="S", help="Deadline in seconds.")
+def command(target: str, words: tuple[str, ...], execution_id: str | None, timeout: float | None) -> int:
+    """Run the durable function FUNC of FILE and wait for its result.
+
+    ARGS are JSON where they parse, else text. Keyword arguments are written key=value or --key value.
+    The same ID again attaches to the run, goes on with it after a crash, and prints its result once it has ended.
+    """
+    if execution_id is not None:
+        ids.check_given_id(execution_id)
+    chosen = settings()
+    return in_loop(lambda: _run(chosen, target, words, execution_id or ids.mint_execution_id(), timeout))
+
+
+async def _run(chosen: Settings, target: str, words: tuple[str, ...], execution_id: str, timeout: float | None) -> int:
+    from durable.cli.driving import opened
+    from durable.cli.loading import split_target
+    from durable.cli.outcome import report_settled
+
+    out = chosen.out()
+    where, name = split_target(target)
+    if os.path.exists(chosen.path):
+        async with opened(chosen, create=False) as store:
+            row = await store.reads.get_execution(execution_id)
+        if row is not None and row.settled_at is not None and _is_same(row, where, name, words):
+            return report_settled(out, row)
+    return await _drive(chosen, out, where, name, words, execution_id, timeout)
+
+
+def _is_same(row: ExecutionRow, where: str, name: str, words: tuple[str, ...]) -> bool:
+    """Whether the record is of this function and arguments, as far as can be told without loading it."""
+    from durable.cli.arguments import parse
+    from durable.functions.values import digest
+
+    if not row.function.startswith(f"{where}::{name}@"):
+        return False
+    for names in (None, ()):
+        args, kwargs = parse(words, names)
+        named = {key: word.value for key, word in kwargs.items()}
+        if row.tags.get("durable:arguments") == digest([word.value for word in args], named):
+            return True
+    return False
+
+
+async def _drive(
+    chosen: Settings,
+    out: Out,
+    where: str,
+    name: str,
+    words: tuple[str, ...],
+    execution_id: str,
+    timeout: float | None,
+) -> int:
+    from durable.cli import imports
+    from durable.cli.arguments import fit
+    from durable.cli.asking import asker
+    from durable.cli.driving import Job, drive
+    from durable.cli.loading import LoadFailed, find
+    from durable.cli.outcome import report
+    from durable.cli.progress import Steps
+
+    imports.engine()
+    out.protect()
+    try:
+        function = find(where, name)
+    except LoadFailed as error:
+        out.note(error.shown.rstrip("\n"))
+        raise
+    args, kwargs = fit(function, words)
+    function.pack(tuple(args), dict(kwargs))  # what does not fit is said before anything is opened
+    steps = Steps(out)
+
+    async def begin(engine: Engine) -> str:
+        await steps.begin(engine, execution_id)
+        await engine.start(function, *args, id=execution_id, timeout=timeout, **kwargs)
+        return execution_id
+
+    # A minted id is told at once: after a crash it is all one needs.
+    out.say(f"{function.name} runs as {execution_id}")
+    job = Job(begin, frozenset((function.id,)), steps, asker(chosen, out), create=True)
+    try:
+        standing = await drive(chosen, out, job)
+    except BaseException as error:
+        if not isinstance(error, Exception):
+            out.say(f"{execution_id} is kept; go on with: durable resume {execution_id}")
+        raise
+    return report(chosen, out, execution_id, standing)

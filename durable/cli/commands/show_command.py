@@ -1,0 +1,75 @@
+"""`durable show ID`: everything about one execution."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from durable.cli import exits
+from durable.cli.app import Command, Settings, in_loop, settings
+
+if TYPE_CHECKING:
+    from durable.cli.out import Out
+    from durable.views import DetailView
+
+
+@click.command("show", cls=Command, short_help="Everything about one execution.")
+@click.argument("execution_id", metavar="ID")
+def command(execution_id: str) -> int:
+    """Everything about one execution: its state, arguments and result, each step, each question."""
+    chosen = settings()
+    return in_loop(lambda: _show(chosen, execution_id))
+
+
+async def _show(chosen: Settings, execution_id: str) -> int:
+    from durable.cli.driving import opened
+    from durable.cli.standing import find, served
+    from durable.views import detail_view
+
+    async with opened(chosen, create=False) as store:
+        row = await find(store.reads, execution_id)
+        detail = await detail_view(store.reads, row, await served(store), chosen.named)
+    out = chosen.out()
+    if out.json:
+        out.document(detail)
+    else:
+        _print(out, detail)
+    return exits.DONE
+
+
+def _print(out: Out, detail: DetailView) -> None:
+    from durable.cli.listing import duration, note_of
+    from durable.cli.out import line, plain, to_text
+
+    view = detail.execution
+    fields = [
+        ("id", view.id),
+        ("state", f"{view.state} (stuck)" if view.stuck else view.state),
+        ("what", view.function if view.kind == "function" else view.name),
+        ("arguments", to_text(detail.arguments)),
+        ("began", view.created_at),
+        ("took" if view.settled_at else "age", duration(view.duration)),
+        ("deadline", view.timeout_at),
+        ("starts", f"{view.starts}" + (f", {view.attempts} without progress" if view.attempts else "")),
+        ("engine", "" if view.engine_pid is None else f"{view.engine} (pid {view.engine_pid})"),
+        ("note", note_of(view)),
+        ("result", to_text(detail.result) if view.state == "completed" else ""),
+    ]
+    for name, value in fields:
+        if value:
+            out.data(f"{name:<10} {line(value)}")
+    if detail.traceback:
+        out.data(plain(detail.traceback.rstrip("\n")))
+    if detail.steps:
+        out.data("")
+        out.table(
+            ("step", "kind", "name", "state", "took", "tries", "note"),
+            [
+                (s.id, s.kind, s.name, s.state, duration(s.duration), s.attempts or "", s.error or s.note)
+                for s in detail.steps
+            ],
+        )
+    for prompt in detail.prompts:
+        out.data("")
+        out.data(plain(f"{prompt.execution} asks: {prompt.question}\n  {prompt.command}"))

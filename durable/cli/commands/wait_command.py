@@ -1,0 +1,39 @@
+"""`durable wait ID`"""
+
+from __future__ import annotations
+
+import click
+
+from durable.cli import exits
+from durable.cli.app import Command, Settings, in_loop, settings
+
+
+@click.command("wait", cls=Command, short_help="Wait until an execution ends.")
+@click.argument("execution_id", metavar="ID")
+@click.option("--timeout", type=click.FloatRange(min=0), metavar="S", help="Give up after so many seconds (exit 5).")
+def command(execution_id: str, timeout: float | None) -> int:
+    """Wait until an execution ends and print its state; be its engine when there is none."""
+    chosen = settings()
+    return in_loop(lambda: _wait(chosen, execution_id.removeprefix("exec:"), timeout))
+
+
+async def _wait(chosen: Settings, execution_id: str, timeout: float | None) -> int:
+    from durable.cli.driving import opened
+    from durable.cli.following import follow
+    from durable.cli.outcome import error_of, report
+    from durable.cli.standing import Settled, served
+    from durable.views import execution_view
+
+    out = chosen.out()
+    standing = await follow(chosen, out, execution_id, timeout=timeout)
+    if not isinstance(standing, Settled):
+        return report(chosen, out, execution_id, standing)
+    row = standing.row
+    if out.json:
+        async with opened(chosen, create=False) as store:
+            out.document(execution_view(row, await served(store)))
+    else:
+        out.data(row.state)
+        if row.state != "completed":
+            out.say(str(error_of(row)))
+    return exits.DONE if row.state == "completed" else exits.OF_STATE.get(row.state, exits.FAILED)

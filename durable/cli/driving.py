@@ -1,0 +1,147 @@
+"""Following an execution until it ends or waits, as a client while somebody serves it, else as the engine."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+from durable.cli import imports
+from durable.cli.app import Settings
+from durable.cli.exits import NotServed
+from durable.cli.out import Out
+from durable.cli.standing import GoesOn, Standing, Waits, needs_of, served, stand
+from durable.core import events, ids
+from durable.store.store import Store
+from durable.views import CELL
+
+if TYPE_CHECKING:
+    from durable.engine import Engine
+
+LOOK_S = 1.0
+"""How often a client looks whether its engine still lives, when nothing else wakes it."""
+
+CALM = 5
+"""Between two looks passes at least this many times what a look costs."""
+
+
+class Watcher(Protocol):
+    """Shows something while an execution goes on."""
+
+    async def look(self, engine: Engine, execution_id: str, *, last: bool) -> None: ...
+
+
+@dataclass(slots=True)
+class Job:
+    """What a command wants done: `begin` is called once on an open engine and gives the execution's id.
+
+    `needs` are the functions that must be served for it. `ask` answers prompts in place and says whether it did.
+    """
+
+    begin: Callable[[Engine], Awaitable[str]]
+    needs: frozenset[str]
+    watcher: Watcher | None = None
+    ask: Callable[[Engine, Waits], Awaitable[bool]] | None = None
+    id: str | None = None
+    create: bool = False
+    """Make the store when it is missing."""
+
+
+@asynccontextmanager
+async def opened(settings: Settings, *, create: bool) -> AsyncIterator[Store]:
+    """The store alone: enough to look, much faster than an engine."""
+    store = await Store.open(settings.path, create=create)
+    try:
+        yield store
+    finally:
+        await store.close()
+
+
+def open_engine(settings: Settings, out: Out, *, serve: bool, create: bool = True, **options: Any) -> Engine:
+    """An engine on the command's store that says what goes wrong on stderr."""
+    found: Engine = imports.engine().open(settings.path, serve=serve, create=create, observer=_observer(out), **options)
+    return found
+
+
+def _observer(out: Out) -> events.Observer:
+    def observe(event: events.Event) -> None:
+        match event:
+            case events.AttemptFailed(execution, error):
+                out.say(f"{execution}: an attempt failed: {error}")
+            case events.SessionRestored(session, checkpoint, restored, lost):
+                text = f"session {session} restored from checkpoint {checkpoint}: {restored} names"
+                out.say(text + (f"; could not bring back {', '.join(lost)}" if lost else ""))
+            case events.PeerDead(engine, tasks) if tasks:
+                out.say(f"engine {engine[:8]} is gone; its executions are free to go on")
+            case events.BackgroundFailed(what, error):
+                out.say(f"{what}: {error}")
+            case _:
+                events.log_event(event)
+
+    return observe
+
+
+async def drive(settings: Settings, out: Out, job: Job) -> Standing:
+    """Follow the job to its end or to a wait. Raises NotServed when nobody can go on with it."""
+    while True:
+        async with opened(settings, create=job.create) as store:
+            needs = job.needs if job.id is None else await needs_of(store.reads, job.id)
+            living = await served(store)
+        serving = not needs <= living.functions
+        if serving:
+            _load(needs)
+        async with open_engine(settings, out, serve=serving, create=job.create) as engine:
+            if job.id is None:
+                job.id = await job.begin(engine)
+            standing = await _follow(engine, job, job.id, serving=serving)
+        if standing is not None:
+            return standing
+
+
+async def _follow(engine: Engine, job: Job, execution_id: str, *, serving: bool) -> Standing | None:
+    """To the end or a wait; None when this is a client and its engine is gone."""
+    store = engine.store
+    settled = asyncio.ensure_future(store.settled(ids.execution_promise(execution_id)))
+    try:
+        while True:
+            change, began = engine.changed(), time.monotonic()
+            standing = await stand(store.reads, execution_id)
+            resting = not isinstance(standing, GoesOn)
+            if job.watcher is not None:
+                await job.watcher.look(engine, execution_id, last=resting)
+            if isinstance(standing, Waits) and job.ask is not None and await job.ask(engine, standing):
+                continue
+            if isinstance(standing, GoesOn):
+                if serving:
+                    await _require_served(store, execution_id, standing)
+                elif not standing.needs <= (await served(store)).functions:
+                    return None
+            if resting:
+                return standing
+            cost = time.monotonic() - began
+            either: set[asyncio.Future[Any]] = {settled, change}
+            await asyncio.wait(either, timeout=LOOK_S, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({settled}, timeout=CALM * cost)
+    finally:
+        settled.cancel()
+
+
+def _load(functions: frozenset[str]) -> dict[str, str]:
+    from durable.cli.loading import load_ids
+
+    return load_ids(functions - {CELL})
+
+
+async def _require_served(store: Store, execution_id: str, standing: GoesOn) -> None:
+    """What it needs is served here, after loading it if need be, or elsewhere."""
+    missing = _load(standing.needs)
+    if not missing or not missing.keys() - (await served(store)).functions:
+        return
+    reasons = "; ".join(missing.values())
+    raise NotServed(
+        f"{execution_id} cannot go on: no engine serves {', '.join(missing)}, and it cannot be loaded here: {reasons}. "
+        f"Nothing is lost: put it back, then `durable resume {execution_id}`"
+    )

@@ -1,0 +1,75 @@
+"""Exit codes, and which error ends with which (specs/cli.md)."""
+
+from __future__ import annotations
+
+from durable.core.errors import (
+    BadArguments,
+    Conflict,
+    DurableError,
+    ExecutionTimedOut,
+    InvalidAnswer,
+    InvalidId,
+    NotFound,
+    StoreRefused,
+    Waiting,
+)
+
+DONE = 0
+FAILED = 1
+USAGE = 2
+NOT_FOUND = 3
+WAITING = 4
+TIMED_OUT = 5
+CONFLICT = 6
+INTERRUPTED = 130
+TERMINATED = 143
+PIPE_CLOSED = 141
+
+OF_STATE = {"completed": DONE, "timed_out": TIMED_OUT}
+"""Of an execution that has ended; the other states are FAILED."""
+
+_OF_ERROR: tuple[tuple[type[DurableError], int], ...] = (
+    (NotFound, NOT_FOUND),
+    (BadArguments, USAGE),
+    (InvalidId, USAGE),
+    (InvalidAnswer, USAGE),
+    (Waiting, WAITING),
+    (ExecutionTimedOut, TIMED_OUT),
+    (Conflict, CONFLICT),
+)
+_OF_STATUS = {404: NOT_FOUND, 409: CONFLICT}
+
+
+class Unusable(DurableError):
+    """What was typed names something that cannot be used: a file, a function, a value."""
+
+    code = "USAGE"
+
+
+class NotServed(DurableError):
+    """An execution cannot go on: no living engine serves its function, and it cannot be loaded here."""
+
+    code = "NOT_SERVED"
+
+
+class Interrupted(DurableError):
+    """The execution is halted and stays so until it is resumed."""
+
+    code = "INTERRUPTED"
+
+
+class TookTooLong(DurableError):
+    """`--timeout` of a command that waits passed; the execution goes on."""
+
+    code = "TIMEOUT"
+
+
+def code_of(error: DurableError) -> int:
+    """The exit code that an error ends the command with."""
+    if isinstance(error, Unusable):
+        return USAGE
+    if isinstance(error, TookTooLong):
+        return TIMED_OUT
+    if isinstance(error, StoreRefused):
+        return _OF_STATUS.get(error.status, FAILED)
+    return next((code for kind, code in _OF_ERROR if isinstance(error, kind)), FAILED)

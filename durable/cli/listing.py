@@ -1,0 +1,55 @@
+"""Executions as a table or as JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from durable.cli import exits
+from durable.cli.out import Out
+from durable.cli.standing import served
+from durable.store.reads import ExecutionRow
+from durable.store.store import Store
+from durable.views import ExecutionView, execution_view
+
+COLUMNS = ("id", "state", "what", "age", "tries", "engine", "note")
+
+
+async def show_executions(out: Out, store: Store, rows: Sequence[ExecutionRow], empty: str) -> int:
+    """Print them; `empty` is said when there are none."""
+    living = await served(store)
+    prompts = await store.reads.prompts()
+    views = []
+    for row in rows:
+        own = (f"exec:{row.id}:", f"exec:{row.id}.")
+        views.append(execution_view(row, living, [p.id for p in prompts if p.id.startswith(own)]))
+    if out.json:
+        out.document(views)
+    else:
+        out.table(COLUMNS, [_cells(view) for view in views], empty)
+    return exits.DONE
+
+
+def _cells(view: ExecutionView) -> tuple[object, ...]:
+    state = f"{view.state} (stuck)" if view.stuck else view.state
+    engine = "" if view.engine_pid is None else f"pid {view.engine_pid}"
+    return (view.id, state, view.name, duration(view.duration), view.attempts or "", engine, note_of(view))
+
+
+def note_of(view: ExecutionView) -> str:
+    """The most useful thing to know about it."""
+    if view.stuck:
+        return f"no living engine serves {view.function}; `durable resume {view.id}`"
+    if view.waits_for:
+        return "for " + ", ".join(view.waits_for)
+    return view.error or view.note or view.last_error or ""
+
+
+def duration(seconds: float) -> str:
+    """A duration for people: 0.3 s, 12 s, 4 m 10 s, 3 h 20 m, 5 d 2 h."""
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    whole = int(seconds)
+    for unit, length, next_unit, next_length in (("d", 86_400, "h", 3_600), ("h", 3_600, "m", 60), ("m", 60, "s", 1)):
+        if whole >= length:
+            return f"{whole // length} {unit} {whole % length // next_length} {next_unit}"
+    return f"{whole} s"

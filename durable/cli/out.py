@@ -1,0 +1,106 @@
+"""Where text goes: data to stdout, everything else to stderr."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, is_dataclass
+from typing import Any, TextIO
+
+_CONTROL = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) if code not in (9, 10)}
+
+
+def plain(text: str) -> str:
+    """Text from the store without what a terminal would obey: control characters become visible."""
+    return text.translate(_CONTROL)
+
+
+def line(text: str) -> str:
+    """The same on one line."""
+    return plain(text).replace("\n", " ").replace("\t", " ")
+
+
+class Out:
+    """The two streams of one command. `json`: data is the documented JSON, and nothing else."""
+
+    def __init__(self, *, json: bool = False) -> None:
+        self.json = json
+        self._data: TextIO = sys.stdout
+        _lenient(sys.stdout)
+        _lenient(sys.stderr)
+
+    def protect(self) -> None:
+        """From here on whatever this process and its children print goes to stderr; only `data` reaches stdout."""
+        if self._data is not sys.stdout:
+            return
+        sys.stdout.flush()
+        own = os.dup(1)
+        os.dup2(2, 1)
+        self._data = open(own, "w", encoding=sys.stdout.encoding, errors="backslashreplace", buffering=1)  # noqa: SIM115
+
+    def data(self, text: str, end: str = "\n") -> None:
+        """A piece of data, flushed."""
+        self._data.write(text + end)
+        self._data.flush()
+
+    def value(self, value: Any) -> None:
+        """A result: a text plain unless JSON is asked for, everything else as JSON."""
+        self.data(value if isinstance(value, str) and not self.json else to_text(value))
+
+    def document(self, value: Any) -> None:
+        """A view, a list of views, or plain JSON."""
+        self.data(to_text(_plain(value), indent=2))
+
+    def say(self, text: str) -> None:
+        """A message of ours."""
+        self.note(f"durable: {plain(text)}")
+
+    def note(self, text: str, end: str = "\n") -> None:
+        """Anything else for people, as it is."""
+        sys.stderr.write(text + end)
+        sys.stderr.flush()
+
+    def table(self, columns: Sequence[str], rows: Iterable[Sequence[object]], empty: str = "") -> None:
+        """A table on a terminal, tab-separated lines under a header elsewhere; without rows `empty` is said."""
+        texts = [[line("" if cell is None else str(cell)) for cell in row] for row in rows]
+        if not texts and empty:
+            self.say(empty)
+        elif self._data.isatty():
+            _on_terminal(self._data, columns, texts)
+        else:
+            for row in ([column.upper() for column in columns], *texts):
+                self.data("\t".join(row))
+
+
+def to_text(value: Any, indent: int | None = None) -> str:
+    """JSON as text; what has none is shown by its repr."""
+    return json.dumps(value, ensure_ascii=False, indent=indent, default=repr)
+
+
+def _plain(value: Any) -> Any:
+    if is_dataclass(value) and not isinstance(value, type):
+        shown = getattr(value, "to_json", None)
+        return shown() if shown is not None else asdict(value)
+    return [_plain(item) for item in value] if isinstance(value, list) else value
+
+
+def _lenient(stream: TextIO) -> None:
+    reconfigure = getattr(stream, "reconfigure", None)
+    if reconfigure is not None:
+        reconfigure(errors="backslashreplace")
+
+
+def _on_terminal(stream: TextIO, columns: Sequence[str], rows: list[list[str]]) -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(cell) for cell in row))
+    Console(file=stream).print(table)

@@ -1,0 +1,84 @@
+"""How an execution ended, or why it rests: data, message and exit code."""
+
+from __future__ import annotations
+
+from durable.cli import exits
+from durable.cli.app import Settings
+from durable.cli.asking import show_waiting
+from durable.cli.exits import Interrupted
+from durable.cli.out import Out
+from durable.cli.standing import GoesOn, Halted, Settled, Standing, Waits
+from durable.core.errors import ExecutionError
+from durable.functions.failure import rebuild
+from durable.store.reads import ExecutionRow
+
+_PROMISE = {
+    "failed": "rejected",
+    "lost": "rejected",
+    "cancelled": "rejected_canceled",
+    "timed_out": "rejected_timedout",
+}
+
+
+def error_of(row: ExecutionRow) -> ExecutionError:
+    """The error of an execution that did not complete."""
+    return rebuild(_PROMISE[row.state], row.value, row.id)
+
+
+def report(settings: Settings, out: Out, execution_id: str, standing: Standing) -> int:
+    """Print the result, or say why there is none; returns the exit code. Raises Interrupted."""
+    match standing:
+        case Settled(row):
+            return report_settled(out, row)
+        case Waits():
+            show_waiting(settings, out, execution_id, standing)
+            return exits.WAITING
+        case Halted(row):
+            raise Interrupted(halted_text(execution_id, row))
+        case GoesOn():
+            raise AssertionError("it still goes on")
+
+
+def report_settled(out: Out, row: ExecutionRow) -> int:
+    """The result on stdout, or the user's traceback and what failed on stderr."""
+    if row.state == "completed":
+        value = row.value
+        if row.session is not None and isinstance(value, dict):
+            value = value.get("value") if value.get("value") is not None else value.get("repr") or None
+        out.value(value)
+        return exits.DONE
+    report_failed(out, row)
+    return exits.OF_STATE.get(row.state, exits.FAILED)
+
+
+def report_failed(out: Out, row: ExecutionRow) -> None:
+    """Why it did not complete."""
+    error = error_of(row)
+    if error.traceback:
+        out.note(error.traceback.rstrip("\n"))
+    if out.json:
+        out.document(
+            {
+                "error": {
+                    "code": error.code,
+                    "message": str(error),
+                    "exception_type": error.exception_type,
+                    "traceback": error.traceback,
+                    "execution_id": error.execution_id,
+                }
+            }
+        )
+    if row.state == "failed":
+        out.say(f"{row.id} failed: {error}")
+    else:
+        out.say(str(error))
+
+
+def halted_text(execution_id: str, row: ExecutionRow) -> str:
+    """Why an execution is interrupted and what goes on with it."""
+    because = f": {row.note.rstrip('.')}" if row.note else ""
+    behind = "" if row.id == execution_id else f"{execution_id} waits for it. "
+    return (
+        f"{row.id} is interrupted{because}. {behind}`durable resume {row.id}` goes on with it, "
+        f"`durable cancel {row.id}` ends it"
+    )

@@ -1,0 +1,70 @@
+"""An execution on stderr while it goes on: its steps as they are recorded, or what its code prints."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+from durable.cli.out import Out
+from durable.store.reads import PromiseRow
+from durable.views import StepView, step_view
+
+if TYPE_CHECKING:
+    from durable.engine import Engine
+
+
+class Steps:
+    """Says each step once, when it is settled; those recorded before it began here are counted."""
+
+    def __init__(self, out: Out) -> None:
+        self._out = out
+        self._seen: set[str] = set()
+
+    async def begin(self, engine: Engine, execution_id: str) -> None:
+        """Note what is recorded already."""
+        if await engine.store.reads.get_execution(execution_id) is None:
+            return
+        before = await self._settled(engine, execution_id)
+        self._seen.update(row.id for row in before)
+        kept = f"; {len(before)} recorded steps are not run again" if before else ""
+        self._out.say(f"{execution_id} exists and goes on{kept}")
+
+    async def look(self, engine: Engine, execution_id: str, *, last: bool) -> None:  # noqa: ARG002 - a Watcher
+        """Say what is new in the record."""
+        for row in await self._settled(engine, execution_id):
+            if row.id not in self._seen:
+                self._seen.add(row.id)
+                self._out.say(described(step_view(row, None)))
+
+    async def _settled(self, engine: Engine, execution_id: str) -> list[PromiseRow]:
+        return [row for row in await engine.store.reads.children(execution_id) if row.state != "pending"]
+
+
+def described(step: StepView) -> str:
+    """A settled step on one line."""
+    text = f"{step.id} {step.kind} {step.name}: {step.state}, {step.duration:.1f} s"
+    return f"{text}: {step.error}" if step.error is not None else text
+
+
+class Printed:
+    """Passes on what an execution's code prints, to the streams it was printed to."""
+
+    def __init__(self, out: Out, offset: int = 0) -> None:
+        self._out = out
+        self._offset = offset
+        self._ends_line = True
+
+    async def look(self, engine: Engine, execution_id: str, *, last: bool) -> None:
+        """Pass on what is new. What is printed again after a crash, up to where the reader is, is not repeated."""
+        while chunks := await engine.store.reads.output(execution_id, self._offset):
+            for chunk in chunks:
+                if chunk.stream == "stdout":
+                    self._out.data(chunk.text, end="")
+                    self._ends_line = chunk.text.endswith("\n")
+                else:
+                    sys.stderr.write(chunk.text)
+                    sys.stderr.flush()
+                self._offset = chunk.offset + len(chunk.text)
+        if last and not self._ends_line:
+            self._out.data("")  # as the Python prompt does, so that the value has a line of its own
+            self._ends_line = True

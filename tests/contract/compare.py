@@ -71,7 +71,7 @@ class Pair:
         none: tuple[Json, Json] = ({}, {})
         ours, theirs = self._pages.pop(operation.kind, none) if operation.continues else none
         expected = self._oracle.request(operation.kind, operation.data | ours, operation.now_ms)
-        self.mail.owe(operation.now_ms)
+        self.mail.owe(operation.data["time"] if operation.kind == "debug.tick" else operation.now_ms)
         actual = await self._subject.request(operation.kind, operation.data | theirs)
         if _has_cursor(expected) and _has_cursor(actual):
             self._pages[operation.kind] = (_cursor(expected), _cursor(actual))
@@ -96,20 +96,23 @@ class Pair:
 
 
 async def compare(opening: Opening, seed: int, operations: int, every: int, patience_s: float = MAIL_S) -> Coverage:
-    """Run a stream; state and messages are compared every `every` operations. Raises Difference.
+    """Run a stream; state and messages are compared every `every` operations and after each tick. Raises Difference.
 
     A message that is owed may take `patience_s`.
     """
     oracle, clock = Oracle(), SetClock()
     stream, coverage = Stream(seed, oracle), Coverage()
     segment: list[Operation] = []
+    ticked = False
     async with opening(clock) as subject:
         pair = Pair(oracle, subject, clock, patience_s)
         await subject.connect(pair.mail.receive)
         for number in range(operations):
             operation = stream.next()
             resets = operation.kind == "debug.reset"
-            difference = await pair.states() if resets or number % every == every - 1 else None
+            looks = resets or ticked or number % every == every - 1
+            difference = await pair.states() if looks else None
+            ticked = operation.kind == "debug.tick"
             if difference is None:
                 segment = [] if resets else [*segment, operation]
                 answer, difference = await pair.step(operation)

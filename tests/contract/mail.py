@@ -1,8 +1,8 @@
 """Compares what a subject pushes with what the oracle says is owed.
 
 Every unblock is owed exactly once, to its listener. An execute may be sent again at any time as long as the
-task is pending at that version; the first one is owed when a task is created, woken or continued, and is
-forgiven when the task moves on before it was sent.
+task is pending at that version, to an engine that its target names; the first one is owed when a task is
+created, woken or continued, and is forgiven when the task moves on before it was sent.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import json
 from collections import Counter
 
 from .oracle import Oracle
+from .stream import ADDRESSES
 
 MAIL_S = 10.0
 """How long a message that is owed may take: it is sent after the answer, by another part of the subject."""
@@ -43,10 +44,8 @@ class Mail:
         for address, message in self._oracle.pushed:
             if message["kind"] == "unblock":
                 self._unblocks_owed[_unblock(address, message["data"]["promise"])] += 1
-            else:
-                key = (message["data"]["task"]["id"], message["data"]["task"]["version"])
-                self._executes_owed.add(key)
-                self._allowed[key] = address
+            elif address in ADDRESSES:
+                self._executes_owed.add((message["data"]["task"]["id"], message["data"]["task"]["version"]))
         for task in self._oracle.tasks.values():
             promise = self._oracle.promises[task.id]
             if task.state == "pending" and promise.target is not None and promise.dispatched_from() <= now:

@@ -20,7 +20,7 @@ from pathlib import Path
 from durable.core.errors import StoreError, StoreRefused
 from durable.store.store import Store
 
-from .compare import Difference, SetClock, Subject, compare
+from .compare import Difference, Opening, SetClock, Subject, compare
 from .oracle import Answer
 from .stream import Coverage
 from .wire import Json
@@ -51,8 +51,8 @@ class StoreSubject:
             await connection.start()
 
 
-async def run(directory: Path, seed: int, operations: int, every: int = EVERY) -> Coverage:
-    """Run one stream on a new store in a directory. Raises Difference."""
+def opening_in(directory: Path) -> Opening:
+    """Opens new stores in a directory, each in a file of its own."""
     numbers = itertools.count()
 
     @asynccontextmanager
@@ -64,7 +64,12 @@ async def run(directory: Path, seed: int, operations: int, every: int = EVERY) -
         finally:
             await store.close()
 
-    return await compare(opening, seed, operations, every)
+    return opening
+
+
+async def run(directory: Path, seed: int, operations: int, every: int = EVERY) -> Coverage:
+    """Run one stream on a new store in a directory. Raises Difference."""
+    return await compare(opening_in(directory), seed, operations, every)
 
 
 def main() -> int:

@@ -127,7 +127,7 @@ class Stream:
             "task.suspend": (10, self._suspend),
             "task.fulfill": (2, self._fulfill),
             "task.fence": (8, self._fence),
-            "task.heartbeat": (4, self._heartbeat),
+            "task.heartbeat": (12, self._heartbeat),
             "task.halt": (2, lambda: {"id": self._id("pending", "acquired", "suspended", "halted")}),
             "task.continue": (4, lambda: {"id": self._id("halted")}),
             "task.search": (2, self._task_search),
@@ -185,7 +185,7 @@ class Stream:
         deadlines = [p.timeout_at for p in self._oracle.promises.values() if p.state == "pending"]
         deadlines += [task.lease_until for task in self._oracle.tasks.values() if task.lease_until is not None]
         ahead = [deadline for deadline in deadlines if self._now < deadline < self._now + 5_000]
-        if ahead and self._chance(0.15):
+        if ahead and self._chance(0.25):
             self._now = max(self._now, min(ahead) + self._pick((-1, 0, 0, 1)))
         else:
             self._now += self._pick((1, 1, 1, 2, 5, 20, 100))
@@ -261,7 +261,7 @@ class Stream:
             ("resonate:timer", "true", 0.1),
             ("resonate:scope", "global", 0.1),
             ("resonate:scope", "local", 0.1),
-            ("resonate:delay", str(max(0, self._timeout())), 0.05),
+            ("resonate:delay", str(self._now + self._pick((0, 0, 1, 100, 10**12))), 0.08),
             ("color", self._pick(("red", "blue")), 0.5),
         ):
             if self._chance(p):
@@ -310,7 +310,7 @@ class Stream:
     def _lease(self) -> Json:
         return {
             "pid": self._pick(PIDS),
-            "ttl": self._pick((1, 10, 100, 1_000, 5_000, 60_000) if self._chance(0.97) else (0,)),
+            "ttl": self._pick((1, 10, 50, 100, 100, 200, 500, 5_000, 60_000) if self._chance(0.97) else (0,)),
         }
 
     def _acquire(self) -> Json:
@@ -334,8 +334,10 @@ class Stream:
         return self._ref("acquired") | {"action": {"kind": kind, "head": {}, "data": data}}
 
     def _heartbeat(self) -> Json:
-        refs = [self._ref("acquired") for _ in range(self._pick((0, 1, 1, 2, 3)))]
-        return {"pid": self._pick(PIDS), "tasks": refs}
+        refs = [self._ref("acquired") for _ in range(self._pick((1, 1, 2, 3)) if self._chance(0.95) else 0)]
+        task = self._oracle.tasks.get(refs[0]["id"]) if refs else None
+        owner = task.pid if task is not None and task.pid is not None and self._chance(0.85) else self._pick(PIDS)
+        return {"pid": owner, "tasks": refs}
 
     def _promise_search(self) -> Json:
         states = ("pending", "resolved", "rejected", "rejected_canceled", "rejected_timedout", "acquired")

@@ -51,7 +51,7 @@ class Forgetful(OracleSubject):
 
 
 class Silent(OracleSubject):
-    """Wakes a task and tells nobody."""
+    """Wakes or continues a task that has run before, and tells nobody."""
 
     def push(self, address: str, message: Json) -> None:
         if message["kind"] == "unblock" or message["data"]["task"]["version"] == 0:
@@ -96,7 +96,7 @@ async def test_the_oracle_equals_itself() -> None:
         (Forgetful, "task.release", "tasks: missing"),
         (Careless, "task.acquire", "got [200"),
         (Talkative, "promise.register_listener", "pushed without reason"),
-        (Silent, "task.suspend", "not pushed: execute"),
+        (Silent, "task.acquire", "not pushed: execute"),
     ],
 )
 async def test_a_broken_rule_is_found_and_shrunk(subject: type[OracleSubject], culprit: str, part: str) -> None:

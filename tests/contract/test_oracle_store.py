@@ -1,4 +1,4 @@
-"""The store against the oracle: a short stream of its own seed, and the cases that longer ones have found."""
+"""The store against the oracle: short streams, and the cases in which they have once differed."""
 
 from __future__ import annotations
 
@@ -6,10 +6,91 @@ import os
 import random
 from pathlib import Path
 
-from .run import run
+import pytest
 
-OPERATIONS = 4_000
-"""About ten seconds; `python -m tests.contract.run` does more."""
+from durable.core.errors import StoreRefused
+from durable.store.store import Store
+
+from .compare import replay
+from .run import opening_in, run
+from .stream import START_MS, Operation
+from .wire import Json
+
+OPERATIONS = 10_000
+"""A few seconds; `python -m tests.contract.run` does more."""
+
+FAR = START_MS + 10**12
+TARGET = {"resonate:target": "poll://any@g"}
+EXTERNAL = {"resonate:external": "true"}
+
+
+def create(promise_id: str, tags: dict[str, str], timeout_at: int = FAR, at: int = 0) -> Operation:
+    return Operation("promise.create", {"id": promise_id, "timeoutAt": timeout_at, "tags": tags}, START_MS + at)
+
+
+def acquire(task_id: str, version: int, ttl: int = 60_000, at: int = 0) -> Operation:
+    data = {"id": task_id, "version": version, "pid": "p1", "ttl": ttl}
+    return Operation("task.acquire", data, START_MS + at)
+
+
+def suspend(task_id: str, version: int, awaited: str, at: int = 0) -> Operation:
+    pair = {"awaited": awaited, "awaiter": task_id}
+    actions = [{"kind": "promise.register_callback", "head": {}, "data": pair}]
+    return Operation("task.suspend", {"id": task_id, "version": version, "actions": actions}, START_MS + at)
+
+
+def ask(kind: str, data: Json, at: int = 0) -> Operation:
+    return Operation(kind, data, START_MS + at)
+
+
+ONCE_DIFFERENT: dict[str, list[Operation]] = {
+    "a foreign cursor is refused": [ask("promise.search", {"cursor": "no cursor"})],
+    "a unicast address names its process": [
+        create("a", EXTERNAL),
+        ask("promise.register_listener", {"awaited": "a", "address": "poll://uni@g"}),
+    ],
+    "text holds no NUL": [ask("task.get", {"id": "x\0"})],
+    "an id is UTF-8": [ask("task.get", {"id": "x\ud800"})],
+    "a value is UTF-8": [ask("promise.create", {"id": "a", "timeoutAt": FAR, "param": {"data": "\ud800"}})],
+    "a header is UTF-8": [
+        ask("promise.create", {"id": "a", "timeoutAt": FAR, "param": {"headers": {"\ud800": "h"}}}),
+    ],
+    "an action names its kind": [
+        ask("task.create", {"pid": "p1", "ttl": 1, "action": {"data": {"id": "a", "timeoutAt": FAR, "tags": TARGET}}}),
+    ],
+    "waking does not count in resumes": [
+        create("a", TARGET),
+        create("a:1", EXTERNAL),
+        acquire("a", 0),
+        suspend("a", 1, "a:1"),
+        ask("promise.settle", {"id": "a:1", "state": "resolved"}),
+        ask("task.get", {"id": "a"}),
+    ],
+    "without a branch there is no preload": [
+        create("a:1", {"resonate:branch": "a"}),
+        create("a", TARGET),
+        acquire("a", 0),
+    ],
+    "a delay outlives a release": [
+        create("a", TARGET | {"resonate:delay": str(FAR)}),
+        acquire("a", 0),
+        ask("task.release", {"id": "a", "version": 1}),
+        ask("task.get", {"id": "b"}, at=3_600_000),
+        ask("task.get", {"id": "b"}, at=3_600_001),
+    ],
+    "a delay outlives a lease": [
+        create("a", TARGET | {"resonate:delay": str(FAR)}),
+        acquire("a", 0, ttl=10),
+        ask("task.get", {"id": "b"}, at=10),
+        ask("task.get", {"id": "b"}, at=3_600_000),
+        ask("task.get", {"id": "b"}, at=3_600_001),
+    ],
+}
+
+
+@pytest.mark.parametrize("operations", ONCE_DIFFERENT.values(), ids=ONCE_DIFFERENT.keys())
+async def test_what_once_differed(tmp_path: Path, operations: list[Operation]) -> None:
+    assert await replay(opening_in(tmp_path), operations) is None
 
 
 async def test_the_store_answers_a_random_stream_as_the_oracle_does(tmp_path: Path) -> None:
@@ -20,6 +101,17 @@ async def test_the_store_answers_a_random_stream_as_the_oracle_does(tmp_path: Pa
 
 
 async def test_a_fixed_stream_reaches_every_kind_with_each_of_its_status_codes(tmp_path: Path) -> None:
-    coverage = await run(tmp_path, 20_261_120, 10_000, every=500)
+    coverage = await run(tmp_path, 20_261_120, OPERATIONS, every=500)
     assert coverage.missing() == []
     assert coverage.unexpected() == []
+
+
+async def test_debugging_is_refused_to_a_store_that_was_not_opened_for_it(tmp_path: Path) -> None:
+    store = await Store.open(tmp_path / "store.db")
+    try:
+        for kind, data in (("debug.reset", {}), ("debug.tick", {"time": START_MS}), ("debug.snap", {})):
+            with pytest.raises(StoreRefused) as refused:
+                await store.request(kind, data)
+            assert refused.value.status == 403
+    finally:
+        await store.close()

@@ -55,7 +55,9 @@ CALLS_OPEN_MAX = 4_096
 """Calls that one worker may have open; more are refused at once."""
 
 SHUTDOWN_GRACE_S = 5.0
+BUSY_GRACE_S = 0.25
 TERMINATE_GRACE_S = 1.0
+"""How long a worker may take to end: asked while idle, asked while its code runs, told by SIGTERM."""
 
 type Interceptor = Callable[[FromWorker], Coroutine[object, object, None] | None]
 type OnCall = Callable[[Call], Awaitable[CallResult | None]]
@@ -188,6 +190,8 @@ class WorkerSession:
         if self._transport is None:
             return
         self._send(Shutdown(reason="close"))
+        if self._execution is not None:
+            grace_s = min(grace_s, BUSY_GRACE_S)  # code that computes does not read
         for seconds, harder in ((grace_s, signal.SIGTERM), (TERMINATE_GRACE_S, signal.SIGKILL)):
             try:
                 async with asyncio.timeout(seconds):

@@ -8,7 +8,7 @@ import getpass
 import opcode
 import sys
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextvars import ContextVar
 from time import monotonic
 from types import FrameType
@@ -16,6 +16,7 @@ from typing import Any
 
 import msgspec
 
+from bridge.worker.blocked import sleeps_on_a_lock
 from bridge.worker.channel import Channel, LoopWaiter, ThreadWaiter, Waiter, Wire
 from bridge.worker.gate import Gate
 from bridge.worker.values import NotJson, to_json
@@ -25,6 +26,9 @@ EXECUTION: ContextVar[str] = ContextVar("durable_execution", default="")
 
 SETTLE_MS = 10
 """How long calls made together may take to be reported together as waiting (W7)."""
+
+LOOK_MS_MAX = 1_000
+"""Between two looks whether the main thread is asleep while other threads' calls are open."""
 
 _GET_AWAITABLE = opcode.opmap["GET_AWAITABLE"]
 _CACHE = opcode.opmap["CACHE"]
@@ -58,6 +62,10 @@ class Calls:
         """The execution in flight."""
         self.last_id = ""
         self.forked = False
+        self.loop_sleeps: Callable[[], bool] = lambda: False
+        """The session's loop waits without a time limit; set by the worker."""
+        self._main_thread_id = threading.main_thread().native_id or 0
+        channel.while_leading = self._lead_plan
 
     def tag(self) -> str:
         """The id of the execution that the running code belongs to."""
@@ -126,9 +134,18 @@ class Calls:
                     "ordered": ordered,
                 }
             )
+        self._wake_reporter()
+        return number
+
+    def _wake_reporter(self) -> None:
+        """Whoever could say "waiting" looks again: there is one call more."""
         if self._main_waits:
             self._channel.wake_main()
-        return number
+        elif self.loop_sleeps():
+            assert self._channel.main_loop is not None
+            self._channel.main_loop.call_soon_threadsafe(lambda: None)
+        else:
+            self._channel.wake_leader()
 
     def _finish[W: Waiter](self, number: int, wait: Callable[[W], Wire], waiter: W) -> object:
         try:
@@ -178,6 +195,21 @@ class Calls:
     def loop_plan(self) -> tuple[float, Callable[[], None]] | None:
         """For the loop with nothing ready and no timer: settle, then report; None when there is nothing to report."""
         return (SETTLE_MS / 1000, self.report_waiting) if self.unreported() else None
+
+    def loop_plan_in_thread(self) -> tuple[float, Callable[[], None]] | None:
+        """The same for a loop of another thread, which cannot tell of the main thread unless that sleeps on a lock."""
+        if not self.unreported() or not sleeps_on_a_lock(self._main_thread_id):
+            return None
+        return self.loop_plan()
+
+    def _lead_plan(self, rounds: int) -> int | None:
+        """For a thread that waits while the main thread is in other code: report when that is asleep on a lock."""
+        if self._main_waits or not self.unreported():
+            return None
+        if rounds > 0 and sleeps_on_a_lock(self._main_thread_id) and not self.loop_sleeps():
+            self.report_waiting()
+            return None
+        return min(SETTLE_MS << min(rounds, 8), LOOK_MS_MAX)
 
 
 def _outside_tasks() -> bool:
@@ -269,6 +301,11 @@ def granted_function(name: str) -> CapabilityFunction:
         return _granted[name]
     except KeyError:
         raise PermissionError(f"the capability {name!r} is not granted to this session") from None
+
+
+def granted() -> Mapping[str, CapabilityFunction]:
+    """The functions that exist now, by name."""
+    return _granted
 
 
 def grant(calls: Calls, names: Iterable[str]) -> None:

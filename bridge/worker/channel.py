@@ -112,6 +112,10 @@ class Channel:
         self.answer_now: Callable[[Wire], bool] = lambda _message: False
         """Handles a message at once, on whatever thread read it; True when it did."""
         self.main_loop: asyncio.AbstractEventLoop | None = None
+        self.on_foreign_loop: Callable[[asyncio.AbstractEventLoop], None] = lambda _loop: None
+        """A loop that user code started has its first open call; set by the worker."""
+        self.while_leading: Callable[[int], int | None] = lambda _round: None
+        """Asked by the leading thread before each sleep (counted since the last message): how long, ms."""
 
     # --- sending ---------------------------------------------------------------------------------------------
 
@@ -230,6 +234,7 @@ class Channel:
 
     def wait_in_thread(self, waiter: ThreadWaiter) -> Wire:
         """Block a thread other than the main one until its reply is there."""
+        rounds = 0
         poll = select.poll()
         poll.register(self._sock.fileno(), select.POLLIN)
         poll.register(self._lead_wake, select.POLLIN)
@@ -244,7 +249,8 @@ class Channel:
                 if not leads:
                     waiter.lock.acquire()
                     continue
-                ready = [fd for fd, _ in poll.poll()]
+                ready = [fd for fd, _ in poll.poll(self.while_leading(rounds))]
+                rounds = 0 if ready else rounds + 1
                 if self._lead_wake in ready:
                     with suppress(BlockingIOError):
                         os.eventfd_read(self._lead_wake)
@@ -261,6 +267,11 @@ class Channel:
             if self._leader is not None:
                 self._leader.lock.release()
 
+    def wake_leader(self) -> None:
+        """Make the leading thread, if any, look again at what there is to report."""
+        if self._leader is not None:
+            os.eventfd_write(self._lead_wake, 1)
+
     def watch_in_loop(self, loop: asyncio.AbstractEventLoop) -> None:
         """Let `loop` read the socket while calls of its coroutines are open. The session's own loop always does."""
         if loop is self.main_loop:
@@ -269,6 +280,7 @@ class Channel:
             self._loops[loop] = self._loops.get(loop, 0) + 1
             if self._loops[loop] == 1:
                 loop.add_reader(self._sock.fileno(), self.read_available)
+                self.on_foreign_loop(loop)
 
     def release_loop(self, loop: asyncio.AbstractEventLoop) -> None:
         """One call of `loop` is over."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from time import perf_counter_ns
 from typing import TYPE_CHECKING
 
+from bridge.worker.calls import granted
 from bridge.worker.channel import Channel, Waiter, Wire
 from bridge.worker.gate import Gate
 from bridge.worker.namespace import ENGINE_INTERNALS, Namespace
@@ -30,6 +31,8 @@ class Checkpoints:
         self._gate = gate
         self._namespace = namespace
         self._capturer: Capturer | None = None
+        self.fresh = True
+        """Nothing ran here yet: a restore brings the engine's own names back too."""
         self._cost_ns = COST_NS_FIRST
         self._captured_at = perf_counter_ns()
 
@@ -45,7 +48,7 @@ class Checkpoints:
         """Capture and send a checkpoint with these fields; with `wait`, go on when the host has it. SIGINT is kept."""
         message: Wire = {"type": "checkpoint", "id": self._channel.next_id(), **fields}
         with self._gate.masked():
-            message.update(self._capture())
+            message.update(self._capture(message.get("execution_id", "")))
             if not wait:
                 self._channel.send(message)
                 return
@@ -62,17 +65,23 @@ class Checkpoints:
             from checkpoint.restore import restore_into
 
             reply["report"] = restore_into(
-                self._namespace, message["data"], clear_existing=message["clear_existing"], internals=ENGINE_INTERNALS
+                self._namespace,
+                message["data"],
+                clear_existing=message["clear_existing"],
+                internals=ENGINE_INTERNALS,
+                fresh=self.fresh,
+                externals=granted(),
             )
+            self.fresh = False
             self._the_capturer().prime(message["data"])
         except Exception as error:
             reply["problem"] = f"{type(error).__qualname__}: {error}"
         return reply
 
-    def _capture(self) -> Wire:
+    def _capture(self, execution: str) -> Wire:
         started = perf_counter_ns()
         try:
-            capture = self._the_capturer().capture()
+            capture = self._the_capturer().capture(execution)
         except BaseException as error:
             return {"problem": f"{type(error).__qualname__}: {error}"}
         finally:
@@ -85,7 +94,7 @@ class Checkpoints:
         if self._capturer is None:
             from checkpoint.capture import Capturer  # only journaled sessions pay for its import
 
-            self._capturer = Capturer(self._namespace, ENGINE_INTERNALS)
+            self._capturer = Capturer(self._namespace, ENGINE_INTERNALS, externals=granted())
         return self._capturer
 
 

@@ -14,13 +14,37 @@ from typing import Any
 from bridge.worker.gate import Gate
 
 
+type IdlePlan = Callable[[], tuple[float, Callable[[], None]] | None]
+"""Asked when a loop has nothing ready and no timer: None, or how long to wait (s) before the report, and the report."""
+
+
+def report_when_idle(loop: asyncio.AbstractEventLoop, plan: IdlePlan) -> None:
+    """Let a loop that user code started tell when only an answer brings it on (any loop with a Python selector)."""
+    selector = getattr(loop, "_selector", None)
+    if selector is None or isinstance(selector, _Selector) or "select" in vars(selector):
+        return
+    plain = selector.select
+
+    def select(timeout: float | None = None) -> Any:
+        if timeout is None and (found := plan()) is not None:
+            settle_s, report = found
+            ready = plain(settle_s)
+            if ready:
+                return ready
+            report()
+        return plain(timeout)
+
+    selector.select = select
+
+
 class _Selector(selectors.DefaultSelector):
     """Tells when the loop has nothing ready and no timer: only then is an open call all that it waits for."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.idle: Callable[[], tuple[float, Callable[[], None]] | None] = lambda: None
-        """None, or how long to wait (s) before reporting, and the report."""
+        self.idle: IdlePlan = lambda: None
+        self.sleeps = False
+        """In `select` without a time limit."""
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         if timeout is None:
@@ -31,7 +55,13 @@ class _Selector(selectors.DefaultSelector):
                 if ready:
                     return ready
                 report()
-        return super().select(timeout)
+        if timeout is not None:
+            return super().select(timeout)
+        self.sleeps = True
+        try:
+            return super().select(None)
+        finally:
+            self.sleeps = False
 
 
 class Foreground(Coroutine[Any, Any, None]):

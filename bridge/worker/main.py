@@ -5,6 +5,7 @@ Started as `python -P -c BOOT <root> <socket fd> <stdout pipe fd> <stderr pipe f
 
 from __future__ import annotations
 
+import asyncio
 import atexit
 import ctypes
 import os
@@ -13,6 +14,7 @@ import resource
 import signal
 import socket
 import sys
+import threading
 from contextlib import suppress
 
 import checkpoint  # pins the package before the user's directory is on sys.path
@@ -21,7 +23,7 @@ from bridge.worker.channel import ENGINE_GONE, Channel, Wire
 from bridge.worker.checkpoints import Checkpoints
 from bridge.worker.executor import Executor
 from bridge.worker.gate import Gate
-from bridge.worker.loop import WorkerLoop, hide_running, report_to_stderr
+from bridge.worker.loop import WorkerLoop, hide_running, report_to_stderr, report_when_idle
 from bridge.worker.namespace import Namespace, make_main
 from bridge.worker.streams import OutputPort, Pipe, install
 from durable.core.limits import FRAME_BYTES_MAX
@@ -56,11 +58,13 @@ class Worker:
         self.loop = WorkerLoop(self.gate, report_to_stderr)
         self.loop.watch(self.channel.fileno(), self.channel.read_available)
         self.loop.selector.idle = self.calls.loop_plan
+        self.calls.loop_sleeps = lambda: self.loop.selector.sleeps
         self.checkpoints = Checkpoints(self.channel, self.gate, self.namespace)
         self.executor = Executor(
             self.namespace, self.channel, self.gate, self.loop, self.calls, self.output, self.checkpoints
         )
         self.channel.main_loop = self.loop
+        self.channel.on_foreign_loop = self._watch_foreign
         self.channel.watch_idle(self.loop.wake_fd)
         self.channel.on_inbox = self._stop_idling
         self.channel.answer_now = self._answer_now
@@ -86,6 +90,7 @@ class Worker:
             if kind == "execute":
                 if message["capabilities"] is not None:
                     grant(self.calls, message["capabilities"])
+                self.checkpoints.fresh = False
                 self.executor.run(message)
             elif kind == "checkpoint":
                 self.output.drain()
@@ -115,6 +120,11 @@ class Worker:
     def _stop_idling(self) -> None:
         if self._idling:
             self.loop.call_soon_threadsafe(self.loop.stop)
+
+    def _watch_foreign(self, loop: asyncio.AbstractEventLoop) -> None:
+        plan_in_thread = self.calls.loop_plan_in_thread
+        on_main = threading.get_ident() == threading.main_thread().ident
+        report_when_idle(loop, self.calls.loop_plan if on_main else plan_in_thread)
 
     def _answer_now(self, message: Wire) -> bool:
         """What need not wait for the execution in flight."""

@@ -68,7 +68,7 @@ class Saved:
             return None
         wanted = [digest.hex() for digest in self._manifest.contents.digests()]
         answer = await self._store.request("chunk.get", {"digests": wanted})
-        found: dict[str, bytes] = dict(answer.data)
+        found: dict[str, bytes] = dict(answer.data["chunks"])
         for digest in wanted:
             if digest not in found and await asyncio.to_thread(self._blobs.has, digest):
                 found[digest] = await asyncio.to_thread(self._blobs.get, digest)

@@ -24,10 +24,10 @@ from checkpoint.format import (
     decode_payload,
     encode_payload,
 )
+from checkpoint.importable import importable
 from checkpoint.interpreter import State, read_sources, read_state
 from checkpoint.lost import LOST, LostNames
 from checkpoint.pickler import Scope
-from checkpoint.recipes import importable
 from checkpoint.survey import INTERNAL, Survey, buckets, survey_namespace
 
 

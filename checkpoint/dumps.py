@@ -12,7 +12,7 @@ from checkpoint.format import TEXT_CHARS_MAX, Rebuilt
 from checkpoint.groups import Sharing, load_order, united
 from checkpoint.pickler import GroupPickler, Scope
 from checkpoint.survey import Survey
-from checkpoint.unsaveable import explain
+from checkpoint.unsaveable import explain, type_name
 
 _TRIES = 3
 """Another thread may change a container while it is pickled."""
@@ -31,6 +31,15 @@ class Dump:
     rebuilt: list[Rebuilt]
 
 
+class _Unpickled(Exception):
+    """Variables that could be pickled alone, but not together (a hook that answers differently each time)."""
+
+    def __init__(self, names: Iterable[str], error: BaseException) -> None:
+        super().__init__()
+        self.names = list(names)
+        self.error = error
+
+
 class Grouping:
     """Which variables of one namespace are saved together; remembers it from one capture to the next."""
 
@@ -39,14 +48,22 @@ class Grouping:
         self._last: list[dict[str, int]] = []
 
     def dumps(self, scope: Scope, survey: Survey) -> list[Dump]:
-        """Every saveable variable, in load order. What is not goes into `survey.lost`."""
+        """Every saveable variable, in load order. What is not moves to `survey.lost`."""
+        while True:
+            try:
+                return self._attempt(scope, survey)
+            except _Unpickled as failed:
+                for name in failed.names:
+                    _lose(survey, name, failed.error)
+
+    def _attempt(self, scope: Scope, survey: Survey) -> list[Dump]:
         dumps = self._first_dumps(scope, survey)
         roots = united([dump.memo for dump in dumps], self._shares(dumps, scope))
         merged: dict[int, list[str]] = {}
         for dump, root in zip(dumps, roots, strict=True):
             merged.setdefault(root, []).extend(dump.names)
         chosen = [
-            dumps[root] if len(names) == len(dumps[root].names) else self._dump(scope, names, survey.values)
+            dumps[root] if len(names) == len(dumps[root].names) else self._together(scope, names, survey)
             for root, names in merged.items()
         ]
         ordered = self._ordered(scope, chosen, survey)
@@ -69,7 +86,7 @@ class Grouping:
             if isinstance(dump, Dump):
                 dumps.append(dump)
             else:
-                survey.lost[name] = explain(values[name], dump)
+                _lose(survey, name, dump)
         return self._without_lost(scope, dumps, survey)
 
     def _without_lost(self, scope: Scope, dumps: list[Dump], survey: Survey) -> list[Dump]:
@@ -82,15 +99,20 @@ class Grouping:
             dumps = [dump for dump in dumps if not dump.needs - saved]
             for dump in bad:
                 if len(dump.names) > 1:
-                    singles = [self._try(scope, (name,), survey.values) for name in dump.names]
-                    dumps += [single for single in singles if isinstance(single, Dump)]
+                    dumps += [self._together(scope, (name,), survey) for name in dump.names]
                     continue
                 needed = min(dump.needs - saved)
-                why = survey.lost.get(needed, ("", "it is lost"))[1]
-                kind = type(survey.values[dump.names[0]]).__qualname__
-                survey.lost[dump.names[0]] = (kind, f"it needs {needed!r}, and that is lost: {why}")
+                value = survey.values.pop(dump.names[0])
+                why = f"it needs {needed!r}, and that is lost: {survey.lost[needed][1]}"
+                survey.lost[dump.names[0]] = (type_name(value), why)
 
-    def _try(self, scope: Scope, names: tuple[str, ...], values: dict[str, object]) -> Dump | BaseException:
+    def _together(self, scope: Scope, names: Iterable[str], survey: Survey) -> Dump:
+        dump = self._try(scope, names, survey.values)
+        if isinstance(dump, Dump):
+            return dump
+        raise _Unpickled(names, dump)
+
+    def _try(self, scope: Scope, names: Iterable[str], values: dict[str, object]) -> Dump | BaseException:
         for attempt in range(_TRIES):
             try:
                 return self._dump(scope, names, values)
@@ -143,4 +165,8 @@ class Grouping:
                 return [dumps[index] for index in order]
             names = [name for index in cycle for name in dumps[index].names]
             dumps = [dump for index, dump in enumerate(dumps) if index not in cycle]
-            dumps.insert(0, self._dump(scope, names, survey.values))
+            dumps.insert(0, self._together(scope, names, survey))
+
+
+def _lose(survey: Survey, name: str, error: BaseException) -> None:
+    survey.lost[name] = explain(survey.values.pop(name), error)

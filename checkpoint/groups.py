@@ -10,7 +10,7 @@ from graphlib import CycleError, TopologicalSorter
 from checkpoint.unsaveable import type_key
 
 _NEVER_SHARED = (
-    str, bytes, int, float, complex, bool, type(None), type(...), type(NotImplemented), enum.Enum,
+    int, float, complex, bool, type(None), type(...), type(NotImplemented), enum.Enum,
     types.CodeType, types.ModuleType, types.BuiltinFunctionType, types.MethodDescriptorType,
     types.WrapperDescriptorType, types.GetSetDescriptorType, types.MemberDescriptorType,
 )  # fmt: skip
@@ -20,6 +20,9 @@ _SINGLETONS = frozenset((
 ))  # fmt: skip
 """Kinds whose identity across variables is kept by other means, or means nothing: without this list every two
 float64 arrays would be one group, since they have one dtype."""
+
+_TEXT_SHARED_MIN = 64 * 2**10
+"""A text or bytes object this long is worth keeping once, though nothing depends on its identity."""
 
 
 class Sharing:
@@ -36,6 +39,8 @@ class Sharing:
             verdict = self._by_type[cls] = self._judge(cls)
         if verdict is None:
             return id(value) in by_value
+        if cls is str or cls is bytes:
+            return len(value) >= _TEXT_SHARED_MIN  # type: ignore[arg-type]
         return verdict and not (cls in (tuple, frozenset) and not value)
 
     def _judge(self, cls: type) -> bool | None:

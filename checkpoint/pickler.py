@@ -21,7 +21,8 @@ from typing import Any
 import cloudpickle
 
 from checkpoint import rebuild
-from checkpoint.recipes import RECIPES, Recipe, Reduced, importable
+from checkpoint.importable import importable
+from checkpoint.recipes import RECIPES, Recipe, Reduced
 from checkpoint.unsaveable import Unsaveable, reason_key, type_key
 
 type Reducer = Callable[["GroupPickler", Any], Any]
@@ -61,6 +62,8 @@ class Scope:
             return GroupPickler.reduce_class
         if cls in _OWN:
             return _OWN[cls]
+        if issubclass(cls, BaseException):
+            return GroupPickler.reduce_exception
         recipe = RECIPES.get(type_key(cls))
         if recipe is not None:
             return _by_recipe(recipe)
@@ -156,8 +159,8 @@ class GroupPickler(cloudpickle.Pickler):  # type: ignore[misc]
         self.by_value.add(id(cls))
         make, arguments, state, *rest = reduced
         state[0].pop("__slotnames__", None)  # copyreg's cache, which pickling an instance leaves in its class
-        if isinstance(arguments[3], dict) and not issubclass(cls, Enum):
-            arguments[3]["__qualname__"] = cls.__qualname__  # cloudpickle forgets it
+        if not issubclass(cls, Enum):
+            make, arguments = rebuild.make_class, _class_arguments(cls, arguments, state[0])
         # cloudpickle's tracker would fill a class of the live session while the checkpoint still loads.
         return make, (*arguments[:-2], None, arguments[-1]), state, *rest
 
@@ -180,6 +183,17 @@ class GroupPickler(cloudpickle.Pickler):  # type: ignore[misc]
             rebuild.fill_function,
         )
 
+    def reduce_exception(self, error: BaseException) -> Any:
+        """With its cause and context, which pickle drops; a traceback is live state and stays behind."""
+        reduced = error.__reduce_ex__(5)
+        if error.__traceback__ is not None:
+            self.note("an exception comes back without its traceback")
+        if not isinstance(reduced, tuple) or not 2 <= len(reduced) <= 3:
+            return reduced
+        own = reduced[2] if len(reduced) == 3 else None
+        state = (own, error.__cause__, error.__context__, error.__suppress_context__)
+        return *reduced[:2], state, None, None, rebuild.fill_exception
+
     def reduce_code(self, code: types.CodeType) -> Any:
         """marshal's version 2 writes the same bytes for the same code; later versions depend on reference counts."""
         data = self._codes.get(id(code))
@@ -200,6 +214,18 @@ class GroupPickler(cloudpickle.Pickler):  # type: ignore[misc]
         if vars(module) is self.scope.namespace:
             return rebuild.main_module, ()
         return NotImplemented
+
+
+def _class_arguments(cls: type, arguments: tuple[Any, ...], state: dict[str, Any]) -> tuple[Any, ...]:
+    """cloudpickle forgets the qualified name, makes slots into ordinary attributes, and creates the class from what
+    was written as its bases, though those may only have made the real ones (NamedTuple)."""
+    metaclass, name, _bases, attributes, *rest = arguments
+    attributes["__qualname__"] = cls.__qualname__
+    if "__orig_bases__" in state:
+        attributes["__orig_bases__"] = state.pop("__orig_bases__")
+    if isinstance(state.get("__slots__"), str | tuple | list | dict):
+        attributes["__slots__"] = state.pop("__slots__")
+    return metaclass, name, cls.__bases__, attributes, *rest
 
 
 _OWN: dict[type, Reducer] = {

@@ -18,8 +18,9 @@ import weakref
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, TypeAliasType
+from typing import Any, TypeAliasType, TypeVar
 
+from checkpoint.importable import importable
 from durable.core.errors import CheckpointError
 
 PREAMBLE = b"\x80\x05ccheckpoint.rebuild\nlive_namespace\n)R\x940ccheckpoint.rebuild\nbuiltins_namespace\n)R\x94."
@@ -142,6 +143,45 @@ def fill_function(function: types.FunctionType, state: tuple[dict[str, object], 
         setattr(function, name, value)
 
 
+def make_class(
+    metaclass: type, name: str, bases: tuple[Any, ...], attributes: dict[str, object], _tracker: None, _extra: None
+) -> type:
+    """A class of the session, empty; cloudpickle fills it. Hooks of the session's own classes do not run again:
+
+    what `__init_subclass__` or a metaclass did (such as registering the class) is in the saved state already.
+    """
+    attributes = {sys.intern(key): value for key, value in attributes.items()}
+    known = next(base for base in metaclass.__mro__ if importable(base))
+    silenced = [base for base in _line(bases) if "__init_subclass__" in vars(base) and not importable(base)]
+    hooks = [vars(base)["__init_subclass__"] for base in silenced]
+    for base in silenced:
+        del base.__init_subclass__
+    try:
+        if known.__qualname__ == "_TypedDictMeta":  # it refuses its own result's bases
+            return type.__new__(metaclass, name, bases, attributes)
+        if known is metaclass:
+            return types.new_class(name, bases, {"metaclass": metaclass}, lambda names: names.update(attributes))
+        made: object = known.__new__(metaclass, name, bases, attributes)
+        assert isinstance(made, type)
+        return made
+    finally:
+        for base, hook in zip(silenced, hooks, strict=True):
+            base.__init_subclass__ = hook
+
+
+def _line(bases: tuple[Any, ...]) -> list[Any]:
+    return list(dict.fromkeys(ancestor for base in bases for ancestor in base.__mro__))
+
+
+def fill_exception(
+    error: BaseException, state: tuple[dict[str, Any] | None, BaseException | None, BaseException | None, bool]
+) -> None:
+    """Attributes, cause and context."""
+    own, error.__cause__, error.__context__, error.__suppress_context__ = state
+    if own is not None:
+        error.__setstate__(own)
+
+
 def make_cell() -> types.CellType:
     """An empty cell. Functions that shared one share it again."""
     return types.CellType()
@@ -218,6 +258,11 @@ def make_memoryview(base: bytes | bytearray, shape: tuple[int, ...], code: str) 
     """A view of a whole buffer."""
     view = memoryview(base)
     return view if (view.format, view.shape) == (code, shape) else view.cast("B").cast(code, list(shape))  # type: ignore[call-overload]
+
+
+def make_type_variable(name: str, arguments: tuple[Any, ...], options: dict[str, Any]) -> object:
+    """A TypeVar of the session."""
+    return TypeVar(name, *arguments, **options)
 
 
 def make_type_alias(name: str, value: object, parameters: tuple[Any, ...]) -> object:

@@ -18,6 +18,7 @@ from typing import Any, Protocol
 from checkpoint import rebuild
 from checkpoint.arrays import reduce_array
 from checkpoint.files import file_recipe, reopen
+from checkpoint.importable import importable
 from checkpoint.unsaveable import Unsaveable
 
 type Reduced = tuple[Any, ...] | str | None
@@ -115,6 +116,27 @@ def _type_alias(alias: Any, _notes: Notes) -> Reduced:
     return rebuild.make_type_alias, (alias.__name__, alias.__value__, alias.__type_params__)
 
 
+def _type_variable(variable: Any, _notes: Notes) -> Reduced:
+    if importable(variable, variable.__name__):
+        return str(variable.__name__)
+    options = {"bound": variable.__bound__}
+    if variable.__covariant__ or variable.__contravariant__:
+        options |= {"covariant": variable.__covariant__, "contravariant": variable.__contravariant__}
+    else:
+        options["infer_variance"] = variable.__infer_variance__
+    return rebuild.make_type_variable, (variable.__name__, variable.__constraints__, options)
+
+
+def _type_parameter(parameter: Any, _notes: Notes) -> Reduced:
+    if importable(parameter, parameter.__name__):
+        return str(parameter.__name__)
+    return type(parameter), (parameter.__name__,)
+
+
+def _new_type(new_type: Any, _notes: Notes) -> Reduced:
+    return None if importable(new_type) else (type(new_type), (new_type.__name__, new_type.__supertype__))
+
+
 def _missing(_missing: object, _notes: Notes) -> Reduced:
     return "MISSING"  # dataclasses.MISSING is compared by identity; pickled by value it is another object
 
@@ -161,6 +183,10 @@ RECIPES: dict[str, Recipe] = {
     "re.Match": _match,
     "builtins.memoryview": _memoryview,
     "typing.TypeAliasType": _type_alias,
+    "typing.TypeVar": _type_variable,
+    "typing.ParamSpec": _type_parameter,
+    "typing.TypeVarTuple": _type_parameter,
+    "typing.NewType": _new_type,
     "dataclasses._MISSING_TYPE": _missing,
     "asyncio.locks.Lock": _asyncio,
     "asyncio.locks.Event": _asyncio,
@@ -181,14 +207,3 @@ RECIPES: dict[str, Recipe] = {
     },
 }  # fmt: skip
 """For exactly these types. A subclass is pickled as any object; its parts find their recipes."""
-
-
-def importable(value: Any) -> bool:
-    """Whether `value` is found by its module and name in any process, so that a reference to it is enough."""
-    module_name, qualified = getattr(value, "__module__", None), getattr(value, "__qualname__", None)
-    if not isinstance(module_name, str) or not isinstance(qualified, str) or module_name == "__main__":
-        return False
-    found: object = sys.modules.get(module_name)
-    for name in qualified.split("."):
-        found = getattr(found, name, None)
-    return found is not None and found is value

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from checkpoint.format import PYTHON, Contents, Group, Lost, Part, chunk_sizes, decode_payload
+from checkpoint.format import PYTHON, Contents, Group, Lost, Part, chunk_digest, chunk_sizes, decode_payload
 from checkpoint.interpreter import Rollback, State, apply_sources, finish, prepare
 from checkpoint.lost import LOST, LostNames, explain_name_error
 from checkpoint.rebuild import Loading, Pieces, loading
@@ -29,7 +29,7 @@ state could not be applied, as sentences. JSON-safe."""
 @dataclass(slots=True)
 class _Failed:
     group: Group
-    error: Exception
+    error: BaseException
 
 
 def restore_into(
@@ -130,9 +130,10 @@ class _Restoration:
             for group in groups:
                 try:
                     values = self._load(group)
-                except (pickle.UnpicklingError, EOFError) as error:
-                    raise CheckpointError(f"the data of {', '.join(group.names)[:200]} is corrupt: {error}") from error
-                except Exception as error:
+                except KeyboardInterrupt:
+                    raise
+                except BaseException as error:  # user code runs in here: __setstate__, __hash__
+                    self._check_intact(group, error)
                     failed.append(_Failed(group, error))
                 else:
                     for name, value in zip(group.names, values, strict=True):
@@ -143,6 +144,12 @@ class _Restoration:
                         self._lose(name, "unknown", entry.error)
                 return
             groups = [entry.group for entry in failed]
+
+    def _check_intact(self, group: Group, error: BaseException) -> None:
+        """Tells a value that cannot be loaded from data that is not what was saved."""
+        for part in group.parts:
+            if any(chunk_digest(self._chunks[digest]) != digest for digest in part.digests):
+                raise CheckpointError(f"the data of {', '.join(group.names)[:200]} is corrupt: {error}") from error
 
     def _load(self, group: Group) -> list[object]:
         stream = self._joined(group.parts[0])
@@ -165,7 +172,7 @@ class _Restoration:
         if not name.startswith(INTERNAL) and name not in self._internals:
             self._loading.namespace[name] = value
 
-    def _lose(self, name: str, kind: str, error: Exception) -> None:
+    def _lose(self, name: str, kind: str, error: BaseException) -> None:
         if not name.startswith(INTERNAL):
             self._lost.append(Lost(name, kind, f"it could not be loaded: {type(error).__name__}: {safe_text(error)}"))
 
@@ -181,13 +188,19 @@ class _Restoration:
                 namespace[name] = namespace[how[1:]]
             else:
                 items = dict(self._items(name))
-                _fill(namespace, name, items if how == "dict" else [items.get(key) for key in range(len(items))])
+                _fill(namespace, name, items if how == "dict" else _listed(items))
 
     def _items(self, name: str) -> Iterator[tuple[object, object]]:
         prefix = f"{INTERNAL}{name}["
         for saved, value in self._loading.loaded.items():
             if saved.startswith(prefix):
                 yield ast.literal_eval(saved[len(prefix) : -1]), value
+
+
+def _listed(items: dict[object, object]) -> list[object]:
+    """History by index; what was lost is None."""
+    size = max((key for key in items if isinstance(key, int)), default=-1) + 1
+    return [items.get(index) for index in range(size)]
 
 
 def _fill(namespace: dict[str, object], name: str, value: list[object] | dict[object, object]) -> None:

@@ -95,9 +95,14 @@ def reason_key(cls: type) -> str | None:
     return None
 
 
+def type_name(value: object) -> str:
+    """How a variable's type is named in reports."""
+    return type_key(type(value)).removeprefix("builtins.").removeprefix("__main__.")
+
+
 def explain(value: object, error: BaseException) -> tuple[str, str]:
     """(type of the variable, reason) for a variable whose pickling raised."""
-    kind = type_key(type(value)).removeprefix("builtins.")
+    kind = type_name(value)
     if isinstance(error, Unsaveable):
         if isinstance(value, error.of):
             return kind, str(error)

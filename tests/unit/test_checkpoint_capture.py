@@ -243,6 +243,7 @@ class TestAtomicity:
             return encode_payload(Payload("1", parsed.contents, parsed.chunks[:-1]))
         if damage == "python":
             return encode_payload(Payload("1", msgspec.structs.replace(parsed.contents, python="3.1"), parsed.chunks))
+        assert damage == "flipped"
         flipped = [memoryview(bytes(chunk[:-3]) + b"\xff\xff\xff") for chunk in parsed.chunks]
         return encode_payload(Payload("1", parsed.contents, (*parsed.chunks[:-1], flipped[-1])))
 

@@ -183,6 +183,114 @@ m = {}
 exec('n = 1\\ndef f(): return n', m)
 f = m['f']
 => [m.update(n=5), f()][1] == 5 and f.__globals__ is m
+## generic class
+class Box[T]:
+    def get(self) -> T: ...
+class Ints(Box[int]): pass
+def deco[**P, *Ts](f): return f
+i = Ints()
+=> Box[int].__args__ == (int,) and isinstance(i, Box) and Ints.__orig_bases__ == (Box[int],)
+=> Box.get.__annotations__['return'] is Box.__type_params__[0]
+=> [p.__name__ for p in deco.__type_params__] == ['P', 'Ts']
+## typed dict and protocol
+from typing import NamedTuple, Protocol, TypedDict, runtime_checkable
+class D(TypedDict, total=False):
+    a: int
+class E(D):
+    b: str
+@runtime_checkable
+class Has(Protocol):
+    def close(self) -> None: ...
+class N[T](NamedTuple):
+    v: T
+d = E(a=1)
+=> d == {'a': 1} and E.__optional_keys__ == {'a'} and E.__annotations__.keys() == {'a', 'b'}
+=> isinstance(open('/dev/null'), Has) and not isinstance(1, Has) and N(3).v == 3
+## type variables
+from typing import TypeVar, AnyStr, Generic, NewType
+T = TypeVar('T', bound=int); Id = NewType('Id', int); x = AnyStr
+class A(Generic[T]): pass
+=> A.__parameters__ == (T,) and T.__bound__ is int and Id(3) == 3 and x is AnyStr
+## registering hooks
+class Base:
+    known = []
+    def __init_subclass__(cls, **more): Base.known.append(cls)
+class One(Base): pass
+class Two(One): pass
+class Meta(type):
+    made = []
+    def __new__(meta, name, bases, names):
+        Meta.made.append(name)
+        return super().__new__(meta, name, bases, names)
+    def hello(cls): return cls.__name__
+class Three(metaclass=Meta): pass
+=> Base.known == [One, Two] and Meta.made == ['Three'] and Three.hello() == 'Three' and type(Three) is Meta
+=> [type('Late', (Two,), {}), len(Base.known)][1] == 3
+## named tuple of collections
+import collections
+P = collections.namedtuple('P', 'x y', defaults=[5]); p = P(1)
+=> p.y == 5 and p._replace(x=2) == P(2)
+## frozen and slotted dataclasses
+from dataclasses import dataclass
+@dataclass(frozen=True)
+class F:
+    a: int
+@dataclass(slots=True)
+class S:
+    a: int
+    b: int = 2
+f = F(1); s = S(1); d = {f: s}
+=> d[F(1)] == S(1, 2) and not hasattr(s, '__dict__')
+## dataclass to inherit from
+from dataclasses import dataclass
+@dataclass
+class A:
+    a: int
+=> dataclass(type('B', (A,), {'__annotations__': {'b': int}}))(1, 2).b == 2
+## single dispatch
+import functools
+@functools.singledispatch
+def f(v): return 'any'
+@f.register
+def _int(v: int): return 'int'
+=> f('x') == 'any' and f(1) == 'int'
+## pydantic model
+import pydantic
+class M(pydantic.BaseModel):
+    a: int
+    b: list[str] = []
+    @pydantic.field_validator('a')
+    @classmethod
+    def positive(cls, v): return abs(v)
+m = M(a=-1)
+=> m == M(a=1) and M.model_validate_json('{"a": -3}').a == 3 and m.model_dump() == {'a': 1, 'b': []}
+## exception chain
+try:
+    try: 1 / 0
+    except ZeroDivisionError as inner: raise ValueError('outer') from inner
+except ValueError as error: e = error
+e.add_note('n')
+=> type(e.__cause__) is ZeroDivisionError and e.__suppress_context__
+=> e.__notes__ == ['n'] and e.__traceback__ is None
+## bound to an abstract registry
+import abc
+class A(abc.ABC): pass
+@A.register
+class B: pass
+=> issubclass(B, A)
+## counter, deque, chain map
+import collections
+c = collections.Counter('aab'); d = collections.deque([1], maxlen=3); m = collections.ChainMap({}, {'k': 1})
+dd = collections.defaultdict(lambda: []); dd['k'].append(1)
+=> c['a'] == 2 and d.maxlen == 3 and m['k'] == 1 and dd['k'] == [1] and dd['new'] == []
+## async function
+import asyncio
+k = 4
+async def f():
+    await asyncio.sleep(0)
+    return k
+def g(): yield k
+=> asyncio.run(f()) == 4 and list(g()) == [4]
 ## lock
 import threading
 l = threading.Lock(); l.acquire(); r = threading.RLock()

@@ -73,7 +73,7 @@ async def ask_one(engine: Engine, out: Out, row: PromptRow, view: PromptView, by
     try:
         while True:
             out.note("> ", end="")
-            text = await _line(elsewhere)
+            text = await read_line(elsewhere)
             if text is None:
                 out.note("")
                 if elsewhere.done():
@@ -128,7 +128,7 @@ def read_value(view: PromptView, text: str) -> Any:
     return Prompt(question="?", json_schema=view.schema, choices=view.choices).read(text)
 
 
-async def _line(elsewhere: asyncio.Future[Any]) -> str | None:
+async def read_line(elsewhere: asyncio.Future[Any]) -> str | None:
     """A line from the terminal; None at its end, or when the prompt is settled meanwhile."""
     loop = asyncio.get_running_loop()
     typed: asyncio.Future[str] = loop.create_future()

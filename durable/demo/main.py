@@ -1,0 +1,149 @@
+"""The demo from beginning to end."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import shutil
+import tempfile
+from collections import deque
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from durable.cli import exits, imports
+from durable.cli.asking import on_terminal
+from durable.cli.out import Out, plain, to_text
+from durable.demo import data
+from durable.demo.job import ANSWER, QUESTION
+from durable.demo.plan import Kill, plan
+from durable.demo.report import Findings, Row, findings
+from durable.demo.running import Broken, Run, answer_all
+
+if TYPE_CHECKING:
+    from durable.store.reads import PromptRow
+
+
+async def demo(out: Out, *, seed: int, kills: int, store: str | None) -> int:
+    """Run the job killed and undisturbed, side by side; exit 1 when their results differ."""
+    if not data.path().is_file():
+        raise exits.Unusable(f"the data set is missing: {str(data.path())!r}; install durable-exec again")
+    imports.engine()
+    scratch = Path(tempfile.mkdtemp(prefix="durable-demo-"))
+    try:
+        return await _demo(out, seed, kills, store, scratch)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+async def _demo(out: Out, seed: int, kills: int, store: str | None, scratch: Path) -> int:
+    name = f"demo-{seed}-{secrets.token_hex(3)}"
+    place = Path(store).expanduser().absolute() if store is not None else scratch / "demo.db"
+    place.parent.mkdir(parents=True, exist_ok=True)
+    drawn = plan(seed, kills)
+    run = Run(place, name, name, deque(drawn), out.note)
+    reference = Run(scratch / "undisturbed.db", name, name, deque(), lambda _: None)
+    out.say(f"seed {seed} (repeat it with: durable demo --seed {seed} --kills {kills})")
+    out.note(
+        f"The job: 43 years of weekly CO2 at Mauna Loa; 8 steps, a session of {_statements()} statements that makes"
+    )
+    out.note("43 recorded calls and asks one question. It runs twice: undisturbed, and here killed with SIGKILL:")
+    out.note(f"  {', '.join(_planned(kill) for kill in drawn) or 'never'}")
+    try:
+        await _both(out, run, reference)
+        found = await findings(seed, run, reference)
+    except Broken as broken:
+        out.note(str(broken))
+        out.say("the demo's engine ended by itself; please report this with the seed")
+        return exits.FAILED
+    finally:
+        await run.stop()
+        await reference.stop()
+    _show(out, found, kills)
+    if store is not None:
+        out.say(f"look around: durable show {name} --store {store}")
+    return exits.DONE if found.equal else exits.FAILED
+
+
+async def _both(out: Out, run: Run, reference: Run) -> None:
+    asked: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+
+    async def ask(_row: PromptRow) -> str:
+        if not asked.done():
+            asked.set_result(await _typed(out) if on_terminal() else ANSWER)
+        return asked.result()
+
+    async def repeat(_row: PromptRow) -> str:
+        return await asyncio.shield(asked)
+
+    async with asyncio.TaskGroup() as group:
+        group.create_task(run.go())
+        group.create_task(reference.go())
+        group.create_task(answer_all(run, ask))
+        group.create_task(answer_all(reference, repeat))
+
+
+async def _typed(out: Out) -> str:
+    from durable.cli.asking import read_line
+
+    out.note(f"The session asks: {QUESTION} [{ANSWER}] ", end="")
+    while True:
+        text = (await read_line(asyncio.get_running_loop().create_future())) or ANSWER
+        if text.strip().isdigit() and 2002 <= int(text) <= 2100:
+            return text.strip()
+        out.note("A year from 2002 to 2100, please: ", end="")
+
+
+def _statements() -> int:
+    import ast
+
+    from durable.demo.job import SCRIPT
+
+    return len(ast.parse(SCRIPT).body)
+
+
+def _planned(kill: Kill) -> str:
+    return f"the {kill.target} after event {kill.event}"
+
+
+def _show(out: Out, found: Findings, kills: int) -> None:
+    if out.json:
+        out.document(found)
+        return
+    out.data("")
+    out.table(("recorded", "kind", "name", "state", "ran", ""), [_cells(rows) for rows in _folded(found.rows)])
+    cut = sum(row.cut_off for row in found.rows)
+    out.data("")
+    out.data(f"seed {found.seed}: {len(found.kills)} of {kills} kills: {', '.join(found.kills) or 'none'}")
+    out.data(f"engines started: {found.engines}; session restored {len(found.restored)} times: {_restored(found)}")
+    out.data(f"{len(found.rows)} steps and calls recorded; run again because a kill cut them off: {cut}")
+    out.data(plain(f"result: {to_text(found.result)}"))
+    out.data("equal to the undisturbed run's" if found.equal else f"UNDISTURBED: {to_text(found.undisturbed)}")
+    if not found.equal:
+        out.say("the results differ; please report this with the seed")
+
+
+def _restored(found: Findings) -> str:
+    return "; ".join(dict.fromkeys(found.restored)) or "nothing"
+
+
+def _folded(rows: list[Row]) -> list[list[Row]]:
+    """Neighbours that differ in their number alone share a line."""
+    folded: list[list[Row]] = []
+    for row in rows:
+        last = folded[-1][-1] if folded else None
+        alike = last is not None and (last.name, last.state, last.runs) == (row.name, row.state, row.runs)
+        if alike:
+            folded[-1].append(row)
+        else:
+            folded.append([row])
+    return folded
+
+
+def _cells(rows: list[Row]) -> tuple[object, ...]:
+    first, last = rows[0], rows[-1]
+    number = last.id.rpartition(":")[2]
+    shown = first.id if len(rows) == 1 else f"{first.id} to {number}"
+    ran = "" if first.runs is None else f"{first.runs}" if len(rows) == 1 else f"{first.runs} each"
+    notes = {"execute": "goes on where it was cut", "call": "asked once" if first.runs is None else ""}
+    note = "cut off and run again" if first.cut_off else notes.get(first.kind, "")
+    return (shown, first.kind, first.name, first.state, ran, note)

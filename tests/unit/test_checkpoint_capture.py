@@ -79,6 +79,13 @@ class TestIncrement:
             process.run("c.append(a)")
             assert groups(process.capture()[0]) == {("a", "c"), ("b",)}
 
+    def test_a_long_text_in_two_variables_is_kept_once(self) -> None:
+        with Process() as process:
+            process.run("t = 'x' * 300_000; a = [t]; b = {'k': t}; s = 'short'; c = [s]; d = [s]")
+            payload = process.capture()[0]
+            assert groups(payload) == {("a", "b", "t"), ("c",), ("d",)}
+            assert data_bytes(payload) < 310_000
+
     def test_arrays_of_one_dtype_and_objects_of_one_class_are_not_one_group(self) -> None:
         with Process() as process:
             process.run(
@@ -119,13 +126,16 @@ class TestMerge:
 
     def test_a_fresh_worker_gets_the_history_in_its_own_containers(self) -> None:
         with Process() as first, Process() as second:
-            first.run("x = [1]; In.extend(['x = [1]', 'x']); Out[2] = x; Out[3] = (i for i in x); _ = x; y = _oh")
+            first.run(
+            first.run("x = [1]; In.extend(['x = [1]', (i for i in x), 'x']); _ = x; y = _oh")
+            first.run("Out[2] = x; Out[3] = (i for i in x)")
+            )
             payload, _changed, lost, _rebuilt = first.capture()
             assert lost.keys() == {"y"}
             second.run("keep = Out")
             second.restore(payload, fresh=True)
             assert second.value("(Out is keep, _oh is Out, _ is x, Out[2] is x, 3 in Out, In)") == (
-                True, True, True, True, False, ["x = [1]", "x"],
+                True, True, True, True, False, ["x = [1]", None, "x"],
             )  # fmt: skip
 
     def test_history_does_not_make_one_group_of_everything_shown(self) -> None:
@@ -180,6 +190,59 @@ a = A(); b = [1]; c = [a]; d = 2
                 "c": "it could not be loaded: ValueError: no",
             }
             assert second.value("(b, d)") == ([1], 2)
+
+    def test_hooks_that_end_the_program_or_look_like_corruption(self) -> None:
+        code = """
+import pickle
+class Exits:
+    def __setstate__(self, s): raise SystemExit(1)
+    def __getstate__(self): return 1
+class Corrupt(Exits):
+    def __setstate__(self, s): raise pickle.UnpicklingError('odd')
+a = Exits(); b = Corrupt(); c = [1]
+"""
+        with Process() as first, Process() as second:
+            first.run(code)
+            report = second.restore(first.whole())
+            assert {entry[0]: entry[2] for entry in report["lost"]} == {
+                "a": "it could not be loaded: SystemExit: 1",
+                "b": "it could not be loaded: UnpicklingError: odd",
+            }
+            assert second.value("c") == [1]
+
+    def test_what_pickles_alone_but_not_together(self) -> None:
+        code = """
+shared = []
+class Once:
+    calls = 0
+    def __reduce__(self):
+        Once.calls += 1
+        if Once.calls > 1: raise ValueError('only once')
+        return list, ()
+a = [Once(), shared]; b = [shared]; c = [a]; d = {'k': 1}
+"""
+        with Process() as first, Process() as second:
+            first.run(code)
+            payload, _changed, lost, _rebuilt = first.capture()
+            assert {name: entry[1] for name, entry in lost.items()} == dict.fromkeys(lost, "it cannot be pickled: ValueError: only once")
+            second.restore(payload)
+            assert {"a", "c"} <= lost.keys()
+            assert second.value("d") == {"k": 1}
+            assert set(second.value("[n for n in 'abcd' if n in globals()]")) == set("abcd") - lost.keys()
+
+    def test_a_long_chain_is_lost_not_a_crash(self) -> None:
+        code = """
+class Node:
+    def __init__(self, rest): self.rest = rest
+short = long = None
+for _ in range(1_000): short = Node(short)
+for _ in range(100_000): long = Node(long)
+"""
+        with Process() as process:
+            process.run(code)
+            lost = process.capture()[2]
+            assert lost.keys() == {"long"}
+            assert lost["long"][1] == "it is nested too deeply to be pickled"
 
     def test_a_module_that_is_gone(self, tmp_path: object) -> None:
         with Process() as first, Process() as second:

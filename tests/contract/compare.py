@@ -5,6 +5,7 @@ A difference is shrunk to few operations before it is told, with the seed that r
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
@@ -49,6 +50,10 @@ type Opening = Callable[[SetClock], AbstractAsyncContextManager[Subject]]
 """Opens a new, empty subject on a clock, and closes it."""
 
 
+NOT_SENT: Answer = (0, {})
+"""In the place of an answer when an earlier one already differs."""
+
+
 class Difference(AssertionError):
     """The subject and the oracle disagree."""
 
@@ -56,15 +61,28 @@ class Difference(AssertionError):
 class Pair:
     """The oracle and a subject, given the same operations."""
 
-    def __init__(self, oracle: Oracle, subject: Subject, clock: SetClock, patience_s: float) -> None:
+    def __init__(
+        self, oracle: Oracle, subject: Subject, clock: SetClock, patience_s: float = MAIL_S, burst: int = 1
+    ) -> None:
         self._oracle = oracle
         self._subject = subject
         self._clock = clock
+        self._burst_max = burst
+        self._burst: list[tuple[Operation, Answer, asyncio.Task[Answer]]] = []
         self.mail = Mail(oracle, patience_s)
         self._pages: dict[str, tuple[Json, Json]] = {}
 
     async def step(self, operation: Operation) -> tuple[Answer, str | None]:
-        """Apply one operation to both: the oracle's answer, and in what the subject's differs."""
+        """Apply one operation to both: the oracle's answer, and in what an answer of the subject differs.
+
+        The subject is sent up to `burst` operations of one moment before it is waited for.
+        """
+        alone = operation.continues or operation.kind.startswith("debug.")
+        full = len(self._burst) >= self._burst_max
+        if alone or full or operation.now_ms != self._clock.now_ms:
+            earlier = await self.flush()
+            if earlier is not None:
+                return NOT_SENT, earlier
         self._clock.now_ms = operation.now_ms
         if operation.kind == "debug.reset":
             self.mail.clear()
@@ -72,14 +90,28 @@ class Pair:
         ours, theirs = self._pages.pop(operation.kind, none) if operation.continues else none
         expected = self._oracle.request(operation.kind, operation.data | ours, operation.now_ms)
         self.mail.owe(operation.data["time"] if operation.kind == "debug.tick" else operation.now_ms)
-        actual = await self._subject.request(operation.kind, operation.data | theirs)
-        if _has_cursor(expected) and _has_cursor(actual):
-            self._pages[operation.kind] = (_cursor(expected), _cursor(actual))
-        told, found = comparable(operation.kind, expected), comparable(operation.kind, actual)
-        return expected, None if told == found else f"expected {_text(told)}\n     got {_text(found)}"
+        sent = asyncio.ensure_future(self._subject.request(operation.kind, operation.data | theirs))
+        self._burst.append((operation, expected, sent))
+        return expected, await self.flush() if alone else None
+
+    async def flush(self) -> str | None:
+        """Wait for all answers: the first that differs."""
+        burst, self._burst = self._burst, []
+        differences: list[str] = []
+        for operation, expected, sent in burst:
+            actual = await sent
+            if _has_cursor(expected) and _has_cursor(actual):
+                self._pages[operation.kind] = (_cursor(expected), _cursor(actual))
+            told, found = comparable(operation.kind, expected), comparable(operation.kind, actual)
+            if told != found:
+                differences.append(f"{operation.kind}: expected {_text(told)}\n     got {_text(found)}")
+        return differences[0] if differences else None
 
     async def states(self) -> str | None:
         """In what the subject's whole state differs from the oracle's, or what it has pushed."""
+        difference = await self.flush()
+        if difference is not None:
+            return difference
         now = self._clock.now_ms
         _, expected = self._oracle.request("debug.snap", {}, now)
         _, actual = await self._subject.request("debug.snap", {})
@@ -95,17 +127,20 @@ class Pair:
         return "\n".join(lines) or await self.mail.difference()
 
 
-async def compare(opening: Opening, seed: int, operations: int, every: int, patience_s: float = MAIL_S) -> Coverage:
+async def compare(
+    opening: Opening, seed: int, operations: int, every: int, *, patience_s: float = MAIL_S, burst: int = 1
+) -> Coverage:
     """Run a stream; state and messages are compared every `every` operations and after each tick. Raises Difference.
 
-    A message that is owed may take `patience_s`.
+    A message that is owed may take `patience_s`. Up to `burst` operations are on their way at a time; the subject
+    has to answer them in order.
     """
     oracle, clock = Oracle(), SetClock()
     stream, coverage = Stream(seed, oracle), Coverage()
     segment: list[Operation] = []
     ticked = False
     async with opening(clock) as subject:
-        pair = Pair(oracle, subject, clock, patience_s)
+        pair = Pair(oracle, subject, clock, patience_s, burst)
         await subject.connect(pair.mail.receive)
         for number in range(operations):
             operation = stream.next()
@@ -117,10 +152,14 @@ async def compare(opening: Opening, seed: int, operations: int, every: int, pati
                 segment = [] if resets else [*segment, operation]
                 answer, difference = await pair.step(operation)
             if difference is not None:
-                fewer, difference = await _shrink(opening, segment, difference, min(patience_s, SHRINK_MAIL_S))
-                raise Difference(_story(seed, number, fewer, difference))
+                break
             stream.heard(operation, answer)
             coverage.add(operation, answer)
+        else:
+            number, difference = operations, await pair.states()
+    if difference is not None:
+        fewer, difference = await _shrink(opening, segment, difference, min(patience_s, SHRINK_MAIL_S))
+        raise Difference(_story(seed, number, fewer, difference))
     return coverage
 
 
@@ -134,7 +173,7 @@ async def replay(opening: Opening, operations: Sequence[Operation], patience_s: 
             _, difference = await pair.step(operation)
             difference = difference or await pair.states()
             if difference is not None:
-                return f"{operation.kind} at {operation.now_ms}: {difference}"
+                return f"after {operation.kind} at {operation.now_ms}: {difference}"
     return None
 
 

@@ -29,6 +29,10 @@ EVERY = 25
 """Operations between two comparisons of the whole state."""
 
 
+BURST = 8
+"""Operations on their way at a time, so that one commit holds several, refused ones among them."""
+
+
 class StoreSubject:
     """A store, its refusals turned into answers; what it should have refused and failed at is a 500."""
 
@@ -69,7 +73,7 @@ def opening_in(directory: Path) -> Opening:
 
 async def run(directory: Path, seed: int, operations: int, every: int = EVERY) -> Coverage:
     """Run one stream on a new store in a directory. Raises Difference."""
-    return await compare(opening_in(directory), seed, operations, every)
+    return await compare(opening_in(directory), seed, operations, every, burst=BURST)
 
 
 def main() -> int:

@@ -99,11 +99,11 @@ class Checkpoints:
 
 
 def explain(error: BaseException) -> None:
-    """Add to a NameError why the name is gone, when a restore could not bring it back."""
+    """Say in a NameError why the name is gone, when a restore could not bring it back."""
     import sys
 
     restore = sys.modules.get("checkpoint.restore")
     if restore is not None and isinstance(error, NameError) and error.name:
         why = restore.explain_name_error(error.name)
         if why:
-            error.add_note(why)
+            error.args = (f"{error}: {why}", *error.args[1:])

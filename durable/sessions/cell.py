@@ -62,7 +62,12 @@ class Stopped:
     error: DurableError
 
 
-type Turn = Done | Failed | Waits | Stopped
+@dataclass(frozen=True, slots=True)
+class Gone:
+    """Somebody else settled the promise (a cancel, a deadline): there is nothing left to settle here."""
+
+
+type Turn = Done | Failed | Waits | Stopped | Gone
 
 
 @dataclass(slots=True)
@@ -79,7 +84,7 @@ class Pass:
     whole: bool = True
     progressed: bool = False
     waiting: bool = False
-    outcome: Done | Failed | Stopped | None = None
+    outcome: Done | Failed | Stopped | Gone | None = None
     ended: bool = False
     _turn: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -87,7 +92,7 @@ class Pass:
     def execution_id(self) -> str:
         return self.promise_id.removeprefix("exec:")
 
-    def finish(self, outcome: Done | Failed | Stopped) -> None:
+    def finish(self, outcome: Done | Failed | Stopped | Gone) -> None:
         """Exactly one outcome: the first."""
         if self.outcome is None:
             self.outcome = outcome

@@ -12,7 +12,7 @@ from durable.core.errors import CheckpointError, StoreRefused
 from durable.functions import sdk
 from durable.functions.failure import Rejection
 from durable.functions.sdk import PlatformError, SdkContext
-from durable.sessions.cell import Cell, Done, Failed, Stopped, Waits
+from durable.sessions.cell import Cell, Done, Failed, Gone, Stopped, Waits
 from durable.sessions.live import House, LiveSession
 from durable.sessions.takeover import end_worker
 
@@ -41,6 +41,8 @@ class SessionHost:
                 raise Rejection(json.dumps(document))
             case Waits(promises):
                 raise sdk.suspend_on(ctx, list(promises))
+            case Gone():
+                raise PlatformError([sdk.ResonateError("settled by somebody else")])
             case Stopped(error):
                 if isinstance(error, StoreRefused):
                     self._live.pop(request.session, None)

@@ -27,7 +27,7 @@ from durable.core.limits import ATTEMPTS_FAILED_MAX
 from durable.functions.journal import Journal
 from durable.functions.steps import StepThreads
 from durable.sessions.calls import Calls, refused
-from durable.sessions.cell import Cell, Done, Failed, Pass, Stopped, Turn, Waits, outcome_of
+from durable.sessions.cell import Cell, Done, Failed, Gone, Pass, Stopped, Turn, Waits, outcome_of
 from durable.sessions.saved import Position, Saved
 from durable.store.store import Store
 
@@ -117,6 +117,8 @@ class LiveSession:
             found.progressed = False
             try:
                 begin = await self._prepare(found, fresh=fresh)
+                if found.ended or found.outcome is not None:
+                    return  # let go while the worker was made ready: it is for the next pass
                 if isinstance(begin, Done | Failed):
                     found.finish(begin)
                     return
@@ -127,7 +129,7 @@ class LiveSession:
             except WorkerDied as error:
                 fresh = False
                 self._worker = None
-                if found.ended or isinstance(found.outcome, Stopped):
+                if found.ended or found.outcome is not None:
                     return
                 failures = 0 if found.progressed else failures + 1
                 self._house.observer(AttemptFailed(found.execution_id, str(error)))
@@ -207,6 +209,7 @@ class LiveSession:
         async def watch() -> None:
             await self._house.store.settled(found.promise_id)
             if found.outcome is None and not found.ended:
+                found.finish(Gone())
                 await self._let_go(found)
 
         task = asyncio.create_task(watch())

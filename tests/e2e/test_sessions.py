@@ -1,0 +1,273 @@
+"""Sessions on a real store with real workers: values, calls, prompts, kills, owners (specs/session.md)."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+import durable
+from durable.core.events import Event, SessionRestored, WorkerEnded, WorkerStarted
+from tests.waiting import first_prompt, in_state, until
+
+
+class Seen:
+    """The engine's events, kept."""
+
+    def __init__(self) -> None:
+        self.events: list[Event] = []
+        self.ended = asyncio.Event()
+
+    def __call__(self, event: Event) -> None:
+        self.events.append(event)
+        if isinstance(event, WorkerEnded):
+            self.ended.set()
+
+    def worker(self) -> int:
+        return [e.pid for e in self.events if isinstance(e, WorkerStarted)][-1]
+
+    def lost(self) -> tuple[str, ...]:
+        return [e.lost for e in self.events if isinstance(e, SessionRestored)][-1]
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Path:
+    return tmp_path / "work.db"
+
+
+async def test_a_cell_has_value_output_and_error(store: Path) -> None:
+    async with durable.open(store) as engine:
+        session = await engine.session("desk")
+        found = await session.execute("import sys\nprint('out')\nprint('err', file=sys.stderr)\n{'a': [1, 2.5, None]}")
+        assert (found.id, found.value, found.stdout, found.stderr) == (
+            "desk@1",
+            {"a": [1, 2.5, None]},
+            "out\n",
+            "err\n",
+        )
+        failed = await session.execute("def f():\n    return 1 / 0\nf()")
+        assert isinstance(failed.error, ZeroDivisionError)
+        assert isinstance(failed.error, durable.ExecutionError)
+        assert "return 1 / 0" in failed.error.traceback
+        assert "bridge/" not in failed.error.traceback
+        with pytest.raises(ZeroDivisionError):
+            failed.unwrap()
+        quick = await session.execute("x = 20\nx + 1", journal=False)
+        assert (quick.id, quick.value) == ("", 21)
+        assert (await session.execute("x + 22", inputs={"x": 20})).value == 42
+
+
+async def test_a_stream_yields_output_in_order_and_then_the_result(store: Path) -> None:
+    async with durable.open(store) as engine:
+        session = await engine.session("desk")
+        events = [event async for event in session.stream("for i in range(3): print(i)\n'end'")]
+        *output, result = events
+        assert isinstance(result, durable.Result)
+        assert result.value == "end"
+        assert "".join(event.data for event in output if isinstance(event, durable.OutputEvent)) == "0\n1\n2\n"
+
+
+async def test_variables_survive_everything_being_killed_and_functions_see_later_globals(store: Path) -> None:
+    async with durable.open(store, observer=(seen := Seen())) as engine:
+        session = await engine.session("desk")
+        await session.execute("rate = 2\ndef price(n): return n * rate")
+        os.kill(seen.worker(), signal.SIGKILL)
+        assert (await session.execute("rate = 3\nprice(7)")).value == 21
+    async with durable.open(store) as engine:
+        session = await engine.session("desk")
+        assert (await session.execute("rate = 5\nprice(7)")).value == 35
+
+
+async def test_what_cannot_be_saved_is_named_and_using_it_says_so(store: Path) -> None:
+    async with durable.open(store, observer=(seen := Seen())) as engine:
+        session = await engine.session("desk")
+        await session.execute("import socket\nline = socket.socket()\nkept = 1")
+        os.kill(seen.worker(), signal.SIGKILL)
+        assert (await session.execute("kept")).value == 1
+        assert seen.lost() == ("line",)
+        used = await session.execute("line")
+        assert isinstance(used.error, NameError)
+        assert "socket" in used.error.exception_message
+        assert "desk@1" in used.error.exception_message
+
+
+async def test_a_question_asked_before_everything_was_killed_is_answered_after(store: Path) -> None:
+    async with durable.open(store) as engine:
+        session = await engine.session("desk")
+        execution = await session.submit("x = 40\nname = input('who? ')\nprint(f'hi {name}')\nx + len(name)")
+        prompt = await first_prompt(engine)
+        await in_state(engine, execution, "waiting")
+    async with durable.open(store, serve=False) as client:
+        (again,) = await client.prompts()
+        assert (again.id, again.question) == (prompt.id, "who?")
+        await client.answer(prompt.id, "jo", by="ana")
+    async with durable.open(store) as engine:
+        session = await engine.session("desk")
+        result = await session.result("desk@1")
+        assert (result.value, result.stdout) == (42, "who? hi jo\n")
+        assert await engine.prompts() == []
+
+
+async def test_ten_questions_at_once_killed_half_answered_each_get_their_own_answer(store: Path) -> None:
+    code = (
+        "from concurrent.futures import ThreadPoolExecutor\n"
+        "with ThreadPoolExecutor(10) as pool: answers = list(pool.map(input, [f'q{i}' for i in range(10)]))\n"
+        "answers"
+    )
+    async with durable.open(store, observer=(seen := Seen())) as engine:
+        session = await engine.session("desk")
+        execution = await session.submit(code)
+
+        async def ten() -> bool:
+            return len(await engine.prompts()) == 10
+
+        await until(engine, ten)
+        await in_state(engine, execution, "waiting")
+        for prompt in (await engine.prompts())[::2]:
+            await engine.answer(prompt.id, f"answer to {prompt.question}")
+        os.kill(seen.worker(), signal.SIGKILL)
+    async with durable.open(store) as engine:
+        left = await engine.prompts()
+        assert len(left) == 5
+        for prompt in left:
+            await engine.answer(prompt.id, f"answer to {prompt.question}")
+        result = await (await engine.session("desk")).result("desk@1")
+        assert result.value == [f"answer to q{i}" for i in range(10)]
+
+
+async def test_a_parked_worker_is_let_go_and_the_answer_brings_the_session_back(store: Path) -> None:
+    async with durable.open(store, parked=0.05, observer=(seen := Seen())) as engine:
+        session = await engine.session("desk")
+        execution = await session.submit("a = 1\nb = input('b?')\n(a, b)")
+        prompt = await first_prompt(engine)
+        await in_state(engine, execution, "waiting")
+        await seen.ended.wait()
+        await engine.answer(prompt.id, "2")
+        assert (await session.result(execution.id)).value == [1, "2"]
+
+
+async def test_granted_calls_are_recorded_and_others_do_not_exist(store: Path) -> None:
+    performed: list[int] = []
+
+    @durable.capability
+    def lookup(n: int) -> dict[str, object]:
+        performed.append(n)
+        return {"n": n, "id": durable.call_id()}
+
+    @durable.capability
+    async def broken(n: int) -> None:
+        raise LookupError(f"no {n}")
+
+    async with durable.open(store, capabilities=[lookup, broken], observer=(seen := Seen())) as engine:
+        session = await engine.session("desk", grants=["lookup", "broken"])
+        found = await session.execute("lookup(1), lookup(n=2)")
+        assert found.value == [{"n": 1, "id": "exec:desk@1:lookup:1"}, {"n": 2, "id": "exec:desk@1:lookup:2"}]
+        failed = await session.execute("try:\n    broken(3)\nexcept Exception as e:\n    text = str(e)\ntext")
+        assert "no 3" in failed.value
+        wrong = await session.execute("lookup()")
+        assert wrong.error is not None
+        assert "missing a required argument" in wrong.error.exception_message
+        other = await engine.session("other")
+        assert isinstance((await other.execute("lookup(1)")).error, NameError)
+        with pytest.raises(durable.BadArguments, match="no capability nothing"):
+            await engine.session("third", grants=["nothing"])
+        killing = await session.execute("import os, signal\nlookup(7)\nos.kill(os.getpid(), signal.SIGKILL)")
+        assert isinstance(killing.error, durable.ExecutionLost)
+        assert "SIGKILL" in str(killing.error)
+        assert performed.count(7) == 1
+        assert (await session.execute("1 + 1")).value == 2
+        assert len({e.pid for e in seen.events if isinstance(e, WorkerStarted)}) >= 4
+
+
+async def test_executions_of_a_session_run_one_at_a_time_in_order(store: Path) -> None:
+    async with durable.open(store) as engine:
+        session = await engine.session("desk")
+        await session.execute("order = []")
+        cells = [session.execute(f"import time; time.sleep({0.02 * (5 - i)}); order.append({i})") for i in range(5)]
+        await asyncio.gather(*cells)
+        assert (await session.execute("order")).value == [0, 1, 2, 3, 4]
+
+
+async def test_two_engines_on_one_file_run_each_execution_once(store: Path) -> None:
+    async with durable.open(store) as one, durable.open(store) as two:
+        first, second = await one.session("desk"), await two.session("desk")
+        await first.execute("runs = 0")
+        results = await asyncio.gather(*(s.execute("runs += 1\nruns") for s in [first, second] * 10))
+        assert sorted(r.value for r in results) == list(range(1, 21))
+
+
+async def test_a_closed_engine_loses_nothing_and_its_waiters_are_told(store: Path) -> None:
+    async with durable.open(store) as engine:
+        session = await engine.session("desk")
+        await session.execute("x = 1")
+        waiting = asyncio.ensure_future(session.execute("x += 1\nimport time\ntime.sleep(600)\nx"))
+        prompting = asyncio.ensure_future((await engine.session("other")).execute("input('q')"))
+        await first_prompt(engine)
+
+        async def runs() -> bool:
+            row = await engine.store.reads.get_execution("desk@2")
+            return row is not None and row.state == "running"
+
+        await until(engine, runs)
+        await engine.close()
+        for waiter in (waiting, prompting):
+            with pytest.raises(durable.EngineClosed):
+                await waiter
+    async with durable.open(store) as engine:
+        assert len(await engine.prompts()) == 1
+        row = await (await engine.get("desk@2")).info()
+        assert row.state in ("running", "pending")
+        assert row.attempts == 0
+        assert await (await engine.get("desk@2")).cancel()
+        assert (await (await engine.session("desk")).execute("x")).value in (1, 2)
+
+
+async def test_a_deadline_ends_the_code_and_the_session_goes_on(store: Path) -> None:
+    async with durable.open(store) as engine:
+        session = await engine.session("desk")
+        await session.execute("x = 1")
+        late = await session.execute("while True: pass", timeout=0.5)
+        assert isinstance(late.error, durable.ExecutionTimedOut)
+        assert (await session.execute("x")).value == 1
+
+
+async def test_a_function_runs_code_in_a_session_and_waits_for_people_in_both(store: Path) -> None:
+    async with durable.open(store) as engine:
+        execution = await engine.start(analysis, "a b c", id="report")
+        await engine.answer((await first_prompt(engine, "unit?")).id, "words")
+        await engine.answer((await first_prompt(engine, "3 words. Publish?")).id, True)
+        assert await execution.result(30) == "published"
+        rows = await engine.store.reads.children("report")
+        assert "exec:report.1" in {row.id for row in rows}
+        assert (await (await engine.session("desk")).execute("n")).value == 3
+
+
+@durable.function
+async def analysis(ctx: durable.Context, text: str) -> str:
+    cell = await ctx.execute("n = len(text.split())\nf'{n} ' + input('unit?')", session="desk", inputs={"text": text})
+    ok = await ctx.ask(f"{cell.value}. Publish?", schema=bool)
+    failed = await ctx.execute("1 / 0", session="desk", check=False)
+    assert isinstance(failed.error, ZeroDivisionError)
+    return "published" if ok else "dropped"
+
+
+async def test_a_changed_question_halts_and_is_not_asked_beside_the_recorded_one(store: Path) -> None:
+    async with durable.open(store, parked=0.01) as engine:
+        session = await engine.session("desk")
+        await session.execute("import os, pathlib")
+        path = store.parent / "question"
+        path.write_text("first?")
+        execution = await session.submit(f"q = pathlib.Path({str(path)!r}).read_text(); answer = input(q)\nanswer")
+        prompt = await first_prompt(engine, "first?")
+        await in_state(engine, execution, "waiting")
+    path.write_text("second?")
+    async with durable.open(store) as engine:
+        await engine.answer(prompt.id, "one")
+        execution = await engine.get(execution.id)
+        await in_state(engine, execution, "interrupted", "completed")
+        info = await execution.info()
+        assert info.state == "completed" or "exec:desk@2:input:1" in str(info.note)
+        assert await engine.prompts() == []

@@ -67,7 +67,17 @@ class Calls:
             return _answered(call.call, promise)
         if capability.perform is None:
             return await self._ask(call, promise_id)
-        return await self._perform(call, capability, promise_id)
+        promise = await asyncio.shield(self._performing(call, capability, promise_id))
+        return _answered(call.call, promise)
+
+    def _performing(self, call: Call, capability: Capability, promise_id: str) -> asyncio.Task[dict[str, Any]]:
+        """The call being performed: a replay joins the one that its dead worker began, it does not begin another."""
+        under_way = self._house.performing
+        task = under_way.get(promise_id)
+        if task is None:
+            task = under_way[promise_id] = asyncio.create_task(self._perform(call, capability, promise_id))
+            task.add_done_callback(lambda done: _over(under_way, promise_id, done))
+        return task
 
     async def _ask(self, call: Call, promise_id: str) -> CallResult:
         """Wait for a person: `deliver` brings the answer."""
@@ -80,7 +90,7 @@ class Calls:
             self._people.pop(call.call, None)
             self.found.open_calls.pop(call.call, None)
 
-    async def _perform(self, call: Call, capability: Capability, promise_id: str) -> CallResult:
+    async def _perform(self, call: Call, capability: Capability, promise_id: str) -> dict[str, Any]:
         state, value = "resolved", None
         try:
             made = await capability.answer(promise_id, *_arguments(call), self._house.threads.run)
@@ -91,7 +101,8 @@ class Calls:
         settled = await self._house.store.request(
             "promise.settle", {"id": promise_id, "state": state, "value": {"data": pack(value)}}
         )
-        return _answered(call.call, settled.data["promise"])
+        promise: dict[str, Any] = settled.data["promise"]
+        return promise
 
     def waiting(self, calls: list[int]) -> None:
         """The worker says that it can do nothing until one of these is answered."""
@@ -115,6 +126,12 @@ class Calls:
         for future in self._people.values():
             if not future.done():
                 future.set_exception(EngineClosed("the session was closed"))
+
+
+def _over(under_way: dict[str, asyncio.Task[dict[str, Any]]], promise_id: str, done: asyncio.Task[Any]) -> None:
+    under_way.pop(promise_id, None)
+    if not done.cancelled():
+        done.exception()  # whoever waits for the call has it
 
 
 def refused(call: Call, session: str) -> CallResult:

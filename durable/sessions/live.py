@@ -13,7 +13,7 @@ S7  Nothing from a worker is unpickled or trusted here.
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from bridge.session import WorkerSession
@@ -45,6 +45,8 @@ class House:
     threads: StepThreads
     observer: Observer
     parked_s: float
+    performing: dict[str, asyncio.Task[dict[str, Any]]] = field(default_factory=dict)
+    """Calls being performed, by promise id."""
 
 
 class LiveSession:

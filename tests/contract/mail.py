@@ -44,8 +44,11 @@ class Mail:
         for address, message in self._oracle.pushed:
             if message["kind"] == "unblock":
                 self._unblocks_owed[_unblock(address, message["data"]["promise"])] += 1
-            elif address in ADDRESSES:
-                self._executes_owed.add((message["data"]["task"]["id"], message["data"]["task"]["version"]))
+                continue
+            key = (message["data"]["task"]["id"], message["data"]["task"]["version"])
+            self._allowed[key] = address
+            if address in ADDRESSES:
+                self._executes_owed.add(key)
         for task in self._oracle.tasks.values():
             promise = self._oracle.promises[task.id]
             if task.state == "pending" and promise.target is not None and promise.dispatched_from() <= now:

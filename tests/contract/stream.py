@@ -125,7 +125,7 @@ class Stream:
             "task.acquire": (9, self._acquire),
             "task.release": (3, lambda: self._ref("acquired")),
             "task.suspend": (10, self._suspend),
-            "task.fulfill": (2, self._fulfill),
+            "task.fulfill": (3, self._fulfill),
             "task.fence": (8, self._fence),
             "task.heartbeat": (12, self._heartbeat),
             "task.halt": (2, lambda: {"id": self._id("pending", "acquired", "suspended", "halted")}),
@@ -325,7 +325,7 @@ class Stream:
 
     def _fulfill(self) -> Json:
         ref = self._ref("acquired")
-        settle = self._settle(self._pick(IDS) if self._chance(0.05) else ref["id"])
+        settle = self._settle(self._pick(IDS) if self._chance(0.15) else ref["id"])
         return ref | {"action": {"kind": "promise.settle", "head": {}, "data": settle}}
 
     def _fence(self) -> Json:

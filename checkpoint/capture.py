@@ -8,7 +8,6 @@ import types
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from checkpoint.dumps import Dump, Grouping
 from checkpoint.format import (
     FORMAT,
     PYTHON,
@@ -24,10 +23,11 @@ from checkpoint.format import (
     decode_payload,
     encode_payload,
 )
-from checkpoint.importable import importable
 from checkpoint.interpreter import State, read_sources, read_state
 from checkpoint.lost import LOST, LostNames
-from checkpoint.pickler import Scope
+from checkpoint.pickling.dumps import Dump, Grouping
+from checkpoint.pickling.importable import importable
+from checkpoint.pickling.pickler import Scope
 from checkpoint.survey import INTERNAL, Survey, buckets, survey_namespace
 
 

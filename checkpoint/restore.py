@@ -14,9 +14,9 @@ from typing import Any
 from checkpoint.format import PYTHON, Contents, Group, Lost, Part, chunk_digest, chunk_sizes, decode_payload
 from checkpoint.interpreter import Rollback, State, apply_sources, finish, prepare
 from checkpoint.lost import LOST, LostNames, explain_name_error
-from checkpoint.rebuild import Loading, Pieces, loading
+from checkpoint.pickling.rebuild import Loading, Pieces, loading
+from checkpoint.pickling.unsaveable import safe_text
 from checkpoint.survey import INTERNAL, MODULE_NAMES
-from checkpoint.unsaveable import safe_text
 from durable.core.errors import CheckpointError
 
 __all__ = ["Report", "explain_name_error", "restore_into"]
@@ -157,7 +157,10 @@ class _Restoration:
             return list(_load_plain(stream))
         buffers = (Pieces(self._pieces(part)) for part in group.parts[1:])
         unpickler = _GroupUnpickler(io.BytesIO(stream), buffers, self._loading)
-        unpickler.load()  # the preamble
+        try:
+            unpickler.load()
+        except Exception as error:
+            raise CheckpointError(f"the preamble of {', '.join(group.names)[:200]} cannot be read: {error}") from error
         return [unpickler.load() for _ in group.names]
 
     def _pieces(self, part: Part) -> list[memoryview]:

@@ -6,7 +6,7 @@ import pickle
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import IO, Any
 
 ROOT = Path(__file__).parents[2]
 INTERNALS = frozenset({"_", "In", "Out", "_oh"})
@@ -50,7 +50,8 @@ class Process:
 
     def capture(self, execution: str = "s@1") -> tuple[bytes, bool, dict[str, tuple[str, str, str]], dict[str, str]]:
         """(payload, changed, lost: name -> type, reason, execution, rebuilt: name -> how)."""
-        return self._ask("capture", execution)
+        captured: tuple[bytes, bool, dict[str, tuple[str, str, str]], dict[str, str]] = self._ask("capture", execution)
+        return captured
 
     def whole(self) -> bytes:
         """A payload with everything in it."""
@@ -59,20 +60,22 @@ class Process:
 
     def restore(self, payload: bytes, **options: Any) -> dict[str, list[Any]]:
         """Restore and prime; the report."""
-        return self._ask("restore", payload, options)
+        report: dict[str, list[Any]] = self._ask("restore", payload, options)
+        return report
 
     def explain(self, name: str) -> str | None:
         """What the worker would add to a NameError."""
-        return self._ask("explain", name)
+        sentence: str | None = self._ask("explain", name)
+        return sentence
 
 
-def _write(stream: BinaryIO, value: object) -> None:
+def _write(stream: IO[bytes], value: object) -> None:
     data = pickle.dumps(value)
     stream.write(len(data).to_bytes(8, "big") + data)
     stream.flush()
 
 
-def _read(stream: BinaryIO) -> Any:
+def _read(stream: IO[bytes]) -> Any:
     size = int.from_bytes(stream.read(8), "big")
     if not size:
         raise AssertionError("the child ended")
@@ -104,7 +107,8 @@ def _serve() -> None:
             lost = {entry.name: (entry.kind, entry.reason, entry.execution) for entry in capture.lost}
             return capture.payload, capture.changed, lost, {entry.name: entry.how for entry in capture.rebuilt}
         if kind == "forget":
-            return capturer.forget()
+            capturer.forget()
+            return None
         if kind == "restore":
             report = restore_into(namespace, arguments[0], internals=INTERNALS, **arguments[1])
             capturer.prime(arguments[0])

@@ -304,11 +304,14 @@ class TestAtomicity:
             return encode_payload(Payload("1", parsed.contents, parsed.chunks[:-1]))
         if damage == "python":
             return encode_payload(Payload("1", msgspec.structs.replace(parsed.contents, python="3.1"), parsed.chunks))
+        if damage == "preamble":  # as of a version that names its functions otherwise
+            other = [memoryview(bytes(chunk).replace(b"live_namespace", b"dead_namespace")) for chunk in parsed.chunks]
+            return encode_payload(Payload("1", parsed.contents, tuple(other)))
         assert damage == "flipped"
         flipped = [memoryview(bytes(chunk[:-3]) + b"\xff\xff\xff") for chunk in parsed.chunks]
         return encode_payload(Payload("1", parsed.contents, (*parsed.chunks[:-1], flipped[-1])))
 
-    @pytest.mark.parametrize("damage", ["truncated", "format", "chunks", "python", "flipped"])
+    @pytest.mark.parametrize("damage", ["truncated", "format", "chunks", "python", "preamble", "flipped"])
     def test_nothing_changes(self, damage: str) -> None:
         payload = self.broken(damage)
         namespace: dict[str, object] = {"__name__": "x", "a": "mine", "other": 5}

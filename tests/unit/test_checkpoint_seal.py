@@ -228,7 +228,7 @@ class TestUntrustedPayloads:
     def test_the_engines_side_never_imports_the_unpickling_half(self) -> None:
         code = (
             "import sys, checkpoint.snapshot, checkpoint.blobs\n"
-            "unpickling = {'cloudpickle', 'checkpoint.restore', 'checkpoint.rebuild', 'checkpoint.capture'}\n"
+            "unpickling = {'cloudpickle', 'checkpoint.restore', 'checkpoint.pickling', 'checkpoint.capture'}\n"
             "assert not unpickling & sys.modules.keys()"
         )
         subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[2])

@@ -15,11 +15,11 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from checkpoint import rebuild
-from checkpoint.arrays import reduce_array
-from checkpoint.files import file_recipe, reopen
-from checkpoint.importable import importable
-from checkpoint.unsaveable import Unsaveable
+from checkpoint.pickling import rebuild
+from checkpoint.pickling.arrays import reduce_array
+from checkpoint.pickling.files import file_recipe, reopen
+from checkpoint.pickling.importable import importable
+from checkpoint.pickling.unsaveable import Unsaveable
 
 type Reduced = tuple[Any, ...] | str | None
 

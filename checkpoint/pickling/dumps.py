@@ -9,10 +9,10 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from checkpoint.format import TEXT_CHARS_MAX, Rebuilt
-from checkpoint.groups import Sharing, load_order, united
-from checkpoint.pickler import GroupPickler, Scope
+from checkpoint.pickling.groups import Sharing, load_order, united
+from checkpoint.pickling.pickler import GroupPickler, Scope
+from checkpoint.pickling.unsaveable import explain, type_name
 from checkpoint.survey import Survey
-from checkpoint.unsaveable import explain, type_name
 
 _TRIES = 3
 """Another thread may change a container while it is pickled."""

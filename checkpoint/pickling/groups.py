@@ -7,7 +7,7 @@ import types
 from collections.abc import Callable, Iterable, Mapping
 from graphlib import CycleError, TopologicalSorter
 
-from checkpoint.unsaveable import type_key
+from checkpoint.pickling.unsaveable import type_key
 
 _NEVER_SHARED = (
     int, float, complex, bool, type(None), type(...), type(NotImplemented), enum.Enum,

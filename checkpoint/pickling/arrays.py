@@ -5,7 +5,7 @@ from __future__ import annotations
 import pickle
 from typing import TYPE_CHECKING
 
-from checkpoint.rebuild import Pieces
+from checkpoint.pickling.rebuild import Pieces
 
 if TYPE_CHECKING:
     import numpy

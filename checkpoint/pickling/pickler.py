@@ -20,10 +20,10 @@ from typing import Any
 
 import cloudpickle
 
-from checkpoint import rebuild
-from checkpoint.importable import importable
-from checkpoint.recipes import RECIPES, Recipe, Reduced
-from checkpoint.unsaveable import Unsaveable, reason_key, type_key
+from checkpoint.pickling import rebuild
+from checkpoint.pickling.importable import importable
+from checkpoint.pickling.recipes import RECIPES, Recipe, Reduced
+from checkpoint.pickling.unsaveable import Unsaveable, reason_key, type_key
 
 type Reducer = Callable[["GroupPickler", Any], Any]
 

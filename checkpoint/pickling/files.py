@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable
 from typing import IO, Any
 
-from checkpoint.unsaveable import Unsaveable
+from checkpoint.pickling.unsaveable import Unsaveable
 
 _NEVER = os.O_TRUNC | os.O_CREAT | os.O_EXCL
 

@@ -20,15 +20,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeAliasType, TypeVar
 
-from checkpoint.importable import importable
+from checkpoint.pickling.importable import importable
 from durable.core.errors import CheckpointError
 
-PREAMBLE = b"\x80\x05ccheckpoint.rebuild\nlive_namespace\n)R\x940ccheckpoint.rebuild\nbuiltins_namespace\n)R\x94."
+PREAMBLE = (f"\x80\x05c{__name__}\nlive_namespace\n)R\x940c{__name__}\nbuiltins_namespace\n)R\x94.").encode("latin-1")
 """Starts every pickle stream: puts the live namespace and the builtins at memo 0 and 1, where the pickler's
 own memo has them. So a reference to `globals()` from anywhere costs two bytes and comes back as the mapping
 itself, and no per-object hook is needed. (The C unpickler's memo cannot be set from outside: tried.)"""
-
-PREAMBLE_PLACES = 2
 
 
 @dataclass(slots=True)

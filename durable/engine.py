@@ -103,7 +103,7 @@ class Engine:
     async def _begin_serving(self, store: Store) -> None:
         self._connection = connection = store.connect(self.engine_id, self.group)
         self._resonate = sdk.build(
-            connection, connection, engine_id=self.engine_id, group=self.group, lifecycle=self, clock=now_ms
+            connection, store, engine_id=self.engine_id, group=self.group, lifecycle=self, clock=now_ms
         )
         sdk.register(self._resonate, FUNCTION, 1, self._host.durable_execute, NEVER)
         for known in list(KNOWN.values()):

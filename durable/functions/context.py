@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import inspect
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import Any, Protocol, overload
@@ -23,6 +24,9 @@ from durable.functions.values import adapter_of, digest, from_json, to_json
 from durable.sessions.result import Result
 
 _ABSENT: Any = object()
+
+_BODY = inspect.Signature([inspect.Parameter("ctx", inspect.Parameter.POSITIONAL_ONLY)])
+"""Every step's body has this signature: stated, it spares the SDK reading it anew for each step."""
 
 
 class Cells(Protocol):
@@ -101,7 +105,7 @@ class Context:
                     raise
                 raise rejection(error, where) from None
 
-        return body
+        return _signed(body)
 
     def _nested(self, step: Step, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Callable[..., Awaitable[Any]]:
         run = self._run
@@ -118,7 +122,7 @@ class Context:
             finally:
                 run.began()
 
-        return body
+        return _signed(body)
 
     # -- time ---------------------------------------------------------------------------------------------------
 
@@ -258,6 +262,11 @@ class Context:
     def _finished(self, _task: asyncio.Task[Any]) -> None:
         self._open[0] -= 1
         self._run.ended()
+
+
+def _signed(body: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+    body.__signature__ = _BODY  # type: ignore[attr-defined]
+    return body
 
 
 class _Derived[T](Operation[T]):

@@ -7,7 +7,6 @@ created, to stand in for its two durable effects, or to say why a task is releas
 from __future__ import annotations
 
 import logging
-import sys
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import Any, Protocol, cast
@@ -17,23 +16,22 @@ from resonate.context import Context as SdkContext
 from resonate.context import ResonateFuture
 from resonate.core import Core
 from resonate.error import ApplicationError, PlatformError, ResonateError, Suspended
+from resonate.heartbeat import AsyncHeartbeat
 from resonate.observability import Event as SdkEvent
 from resonate.resonate import Resonate
-from resonate.send import Redirect, SuspendResult, TaskAcquireResult
 from resonate.types import (
     PromiseCreateReq,
     PromiseRecord,
-    PromiseRegisterCallbackData,
-    PromiseSettleReq,
     Status,
     Value,
 )
-from resonate_base import Network, Source
 
-from durable.core.clock import TIME_MAX_MS
-from durable.core.errors import DurableError
+from durable.core.clock import TIME_MAX_MS, Clock
 from durable.core.limits import HEARTBEAT_MS, LEASE_MS, TASKS_MAX
 from durable.functions.function import NEVER, Retry
+from durable.functions.ports import Halted, Lifecycle, StorePorts, record_of
+from durable.store.network import SqliteConnection
+from durable.store.store import Store
 
 __all__ = [
     "ApplicationError",
@@ -77,66 +75,24 @@ def _strip(data: bytes) -> bytes:
     return data
 
 
-class Halted(ResonateError):
-    """Ends an attempt by halting its task instead of releasing it: the promise stays pending, `resume` goes on."""
-
-    def __init__(self, error: DurableError) -> None:
-        self.error = error
-        super().__init__(str(error))
-
-
-class Lifecycle(Protocol):
-    """How an attempt ends when it does not end well: the engine's side of release."""
-
-    async def release(self, id: str, version: int, error: BaseException | None) -> None: ...
-
-    def suspended(self, id: str) -> None: ...
-
-
-class _Sender:
-    """The SDK's task lifecycle with one change: a release says why (specs/execution.md, attempts)."""
-
-    def __init__(self, inner: Any, lifecycle: Lifecycle) -> None:
-        self._inner = inner
-        self._lifecycle = lifecycle
-
-    async def task_acquire(self, id: str, version: int, pid: str, ttl: int) -> TaskAcquireResult:
-        return cast(TaskAcquireResult, await self._inner.task_acquire(id, version, pid, ttl))
-
-    async def task_fulfill(self, id: str, version: int, action: PromiseSettleReq) -> PromiseRecord:
-        return cast(PromiseRecord, await self._inner.task_fulfill(id, version, action))
-
-    async def task_suspend(self, id: str, version: int, actions: list[PromiseRegisterCallbackData]) -> SuspendResult:
-        result = cast(SuspendResult, await self._inner.task_suspend(id, version, actions))
-        if not isinstance(result, Redirect):
-            self._lifecycle.suspended(id)
-        return result
-
-    async def task_release(self, id: str, version: int) -> None:
-        # Core releases inside its `except` block, so the reason is the exception being handled.
-        error = sys.exception()
-        if isinstance(error, PlatformError):
-            error = next((c for c in error.causes if isinstance(c, Halted)), error.cause)
-        await self._lifecycle.release(id, version, error)
-
-
 def _quiet(event: SdkEvent) -> None:
     """The SDK's events have no reader here: failures reach us through the release of their task."""
 
 
 def build(
-    network: Network, source: Source, *, engine_id: str, group: str, lifecycle: Lifecycle, clock: Callable[[], int]
+    connection: SqliteConnection, store: Store, *, engine_id: str, group: str, lifecycle: Lifecycle, clock: Clock
 ) -> Resonate:
     """A Resonate over our store, wired but not started. `clock` is in ms."""
+    ports = StorePorts(store, lifecycle)
     logging.getLogger("resonate").setLevel(logging.CRITICAL)
     resonate = Resonate(
-        network=network,
-        sources=[source],
+        network=connection,
+        sources=[connection],
         group=group,
         pid=engine_id,
         ttl=timedelta(milliseconds=LEASE_MS),
         encryptor=StripPickle(),
-        heartbeat=None,
+        heartbeat=AsyncHeartbeat(engine_id, HEARTBEAT_MS, ports),
         max_concurrent_tasks=TASKS_MAX,
         retry_policy=NEVER,
         env={},
@@ -146,10 +102,7 @@ def build(
         autostart=False,
     )
     core: Core = resonate._core
-    core.sender = _Sender(core.sender, lifecycle)
-    heartbeat = resonate._heartbeat
-    if hasattr(heartbeat, "interval_ms"):
-        heartbeat.interval_ms = HEARTBEAT_MS
+    core.sender = core.fencing = ports
     return resonate
 
 
@@ -169,8 +122,8 @@ def execute_acquired(
 ) -> None:
     """Run a task that `task.create` has already acquired, under the SDK's slots; `promise` as the store returns it."""
     core: Core = resonate._core
-    record = core.codec.decode_promise(msgspec.convert(promise, PromiseRecord))
-    known = [msgspec.convert(item, PromiseRecord) for item in preload]
+    record = core.codec.decode_promise(record_of(promise))
+    known = [record_of(item) for item in preload]
     run = core.execute_until_blocked_outer(task_id, version, record, known)
     resonate._spawn(_finish(resonate._bounded_execute(run)))
 
@@ -208,7 +161,7 @@ def replace_effects(ctx: SdkContext, effects: EffectsPort) -> None:
 def know(effects: EffectsPort, promise: dict[str, Any]) -> None:
     """Put a record into the SDK's cache, so that creating it again costs no request."""
     inner: Any = effects
-    inner._absorb(msgspec.convert(promise, PromiseRecord))
+    inner._absorb(record_of(promise))
 
 
 def first_attempt(ctx: SdkContext) -> bool:

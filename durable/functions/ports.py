@@ -1,0 +1,134 @@
+"""The SDK's two narrow ports onto a store in this process: task lifecycle and fenced effects, without JSON in between.
+
+The SDK's own Sender does the same through an envelope of JSON; against a store that lives here that costs more than
+the store. A store elsewhere goes through the Sender.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any, Protocol
+
+import msgspec
+from resonate.error import PlatformError, ServerError
+from resonate.send import Redirect, SuspendResult, TaskAcquireResult, TaskFenceResult, TaskRef
+from resonate.types import PromiseCreateReq, PromiseRecord, PromiseRegisterCallbackData, PromiseSettleReq, TaskRecord
+from resonate_base import ConnectorError, ResonateError
+
+from durable.core.errors import DurableError, StoreRefused
+from durable.store.requests import (
+    ActionCallback,
+    ActionSettle,
+    FencedCreate,
+    FencedSettle,
+    PromiseCreate,
+    PromiseSettle,
+    RegisterCallback,
+    TaskAcquire,
+    TaskAt,
+    TaskFence,
+    TaskFulfill,
+    TaskHeartbeat,
+    TaskSuspend,
+    Value,
+)
+from durable.store.store import Store
+
+
+class Halted(ResonateError):
+    """Ends an attempt by halting its task instead of releasing it: the promise stays pending, `resume` goes on."""
+
+    def __init__(self, error: DurableError) -> None:
+        self.error = error
+        super().__init__(str(error))
+
+
+class Lifecycle(Protocol):
+    """The engine's side of an attempt's end."""
+
+    async def release(self, id: str, version: int, error: BaseException | None) -> None:
+        """The attempt ended without an outcome, for this reason."""
+
+    def suspended(self, id: str) -> None:
+        """The task is suspended: the next pass begins under a new lease."""
+
+
+class StorePorts:
+    """`TaskLifecycle`, `PromiseFencing` and `TaskHeartbeating` of the SDK, on a Store."""
+
+    def __init__(self, store: Store, lifecycle: Lifecycle) -> None:
+        self._store = store
+        self._lifecycle = lifecycle
+
+    async def _send(self, kind: str, request: msgspec.Struct) -> tuple[int, dict[str, Any]]:
+        try:
+            answer = await self._store.enqueue(kind, request)
+        except StoreRefused as refused:
+            raise ServerError(refused.status, refused.message) from None
+        except DurableError as error:
+            raise ConnectorError(error) from error
+        return answer.status, answer.data
+
+    async def task_acquire(self, id: str, version: int, pid: str, ttl: int) -> TaskAcquireResult:
+        _, data = await self._send("task.acquire", TaskAcquire(id=id, version=version, pid=pid, ttl=ttl))
+        return TaskAcquireResult(
+            task=msgspec.convert(data["task"], TaskRecord),
+            promise=record_of(data["promise"]),
+            preload=[record_of(promise) for promise in data["preload"]],
+        )
+
+    async def task_fulfill(self, id: str, version: int, action: PromiseSettleReq) -> PromiseRecord:
+        settle = ActionSettle(kind="promise.settle", data=_settle(action))
+        _, data = await self._send("task.fulfill", TaskFulfill(id=id, version=version, action=settle))
+        return record_of(data["promise"])
+
+    async def task_suspend(self, id: str, version: int, actions: list[PromiseRegisterCallbackData]) -> SuspendResult:
+        callbacks = [
+            ActionCallback(
+                kind="promise.register_callback", data=RegisterCallback(awaited=one.awaited, awaiter=one.awaiter)
+            )
+            for one in actions
+        ]
+        status, data = await self._send("task.suspend", TaskSuspend(id=id, version=version, actions=callbacks))
+        if status == 300:
+            return Redirect(preload=[record_of(promise) for promise in data["preload"]])
+        self._lifecycle.suspended(id)
+        return "suspended"
+
+    async def task_release(self, id: str, version: int) -> None:
+        # Core releases inside its `except` block, so the reason is the exception being handled.
+        error = sys.exception()
+        if isinstance(error, PlatformError):
+            error = next((cause for cause in error.causes if isinstance(cause, Halted)), error.cause)
+        await self._lifecycle.release(id, version, error)
+
+    async def task_fence_create(self, id: str, version: int, req: PromiseCreateReq) -> TaskFenceResult:
+        create = PromiseCreate(id=req.id, timeout_at=req.timeout_at, param=_value(req.param), tags=req.tags)
+        _, data = await self._send("task.fence", TaskFence(id=id, version=version, action=FencedCreate(data=create)))
+        return _fenced(data)
+
+    async def task_fence_settle(self, id: str, version: int, req: PromiseSettleReq) -> TaskFenceResult:
+        action = FencedSettle(data=_settle(req))
+        _, data = await self._send("task.fence", TaskFence(id=id, version=version, action=action))
+        return _fenced(data)
+
+    async def task_heartbeat(self, pid: str, tasks: list[TaskRef]) -> None:
+        held = [TaskAt(id=task.id, version=task.version) for task in tasks]
+        await self._send("task.heartbeat", TaskHeartbeat(pid=pid, tasks=held))
+
+
+def record_of(promise: dict[str, Any]) -> PromiseRecord:
+    """The SDK's record of a promise as the store returns it."""
+    return msgspec.convert(promise, PromiseRecord)
+
+
+def _fenced(data: dict[str, Any]) -> TaskFenceResult:
+    return TaskFenceResult(promise=record_of(data["action"]["data"]["promise"]), preload=[])
+
+
+def _settle(req: PromiseSettleReq) -> PromiseSettle:
+    return PromiseSettle(id=req.id, state=req.state, value=_value(req.value))
+
+
+def _value(value: Any) -> Value:
+    return Value(headers=value.headers, data=value.data)

@@ -56,8 +56,8 @@ def main(
     counted = rounds or (ROUNDS_QUICK if quick else ROUNDS)
     with tempfile.TemporaryDirectory(prefix="durable-benchmarks-", dir=stores) as temporary:
         directory = Path(temporary)
-        where = machine(directory)
         reports = asyncio.run(run(names or tuple(BENCHMARKS), peers, directory, quick=quick, rounds=counted))
+    where = machine()
     console = Console()
     if not console.is_terminal:
         console = Console(width=160)

@@ -80,6 +80,10 @@ class Line:
     ratio_high: float | None
     target: Target | None
     met: bool | None
+    """Whether the median meets the target."""
+    rounds: int
+    rounds_met: int
+    """In how many rounds it is met: where rounds disagree, the machine was too busy to tell."""
 
 
 def figure(rounds: Rounds) -> float:
@@ -103,7 +107,7 @@ def _line(benchmark: Benchmark, comparison: Comparison, measured: Mapping[str, R
     ours_figure = figure(ours) if ours else None
     found = sorted(ratios(ours, beside)) if ours and beside else []
     ratio = median(found) if found else None
-    judged = ours_figure if comparison.beside is None else ratio
+    judged = sorted(map(median, ours)) if ours and comparison.beside is None else found
     target = comparison.target
     return Line(
         what=benchmark.what,
@@ -116,5 +120,7 @@ def _line(benchmark: Benchmark, comparison: Comparison, measured: Mapping[str, R
         ratio_low=found[0] if found else None,
         ratio_high=found[-1] if found else None,
         target=target,
-        met=None if target is None or judged is None else target.met(judged),
+        met=target.met(median(judged)) if target is not None and judged else None,
+        rounds=len(judged),
+        rounds_met=sum(target.met(one) for one in judged) if target is not None else 0,
     )

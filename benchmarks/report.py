@@ -5,10 +5,8 @@ from __future__ import annotations
 import os
 import platform
 import sqlite3
-import time
 from collections.abc import Sequence
 from dataclasses import asdict
-from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -18,35 +16,15 @@ from rich.table import Table
 from benchmarks.figures import Line, Target, Unit, figure
 from benchmarks.rounds import Report
 
-SYNCS = 50
-PAGE_BYTES = 4096
 
-
-def machine(directory: Path) -> dict[str, Any]:
-    """What the figures depend on besides the code: processors, versions, and what a sync of 4 KiB costs here."""
+def machine() -> dict[str, Any]:
+    """What the figures depend on besides the code."""
     return {
         "processors": os.cpu_count(),
         "python": platform.python_version(),
         "sqlite": sqlite3.sqlite_version,
         "kernel": platform.release(),
-        "sync_s": sync_cost(directory),
-        "load": os.getloadavg()[0],
     }
-
-
-def sync_cost(directory: Path) -> float:
-    """The median of some writes of 4 KiB into a file that has its size, each with fdatasync, in seconds."""
-    samples = []
-    page = bytes(PAGE_BYTES)
-    with (directory / "sync").open("wb", buffering=0) as file:
-        file.write(page * SYNCS)
-        os.fsync(file.fileno())
-        for number in range(SYNCS):
-            os.pwrite(file.fileno(), page, number * PAGE_BYTES)
-            started = time.perf_counter()
-            os.fdatasync(file.fileno())
-            samples.append(time.perf_counter() - started)
-    return median(samples)
 
 
 def shown(value: float | None, unit: Unit) -> str:
@@ -77,9 +55,6 @@ def ratio_shown(ratio: float | None) -> str:
 def row(line: Line) -> tuple[str, ...]:
     """One line of the table."""
     spread = "" if line.ratio_low is None else f"{ratio_shown(line.ratio_low)} … {ratio_shown(line.ratio_high)}"
-    met = {None: "", True: "yes", False: "no"}[line.met]
-    if line.target is not None and line.met is None:
-        met = "not measured"
     return (
         line.what,
         line.ours_label,
@@ -89,8 +64,18 @@ def row(line: Line) -> tuple[str, ...]:
         "" if line.beside_label is None else ratio_shown(line.ratio),
         spread,
         target_shown(line.target, line.unit, ratio=line.beside_label is not None),
-        met,
+        verdict(line),
     )
+
+
+def verdict(line: Line) -> str:
+    """Whether the target is met, and in how many rounds where they do not agree."""
+    if line.target is None:
+        return ""
+    if line.met is None:
+        return "not measured"
+    said = "yes" if line.met else "no"
+    return said if line.rounds_met in (0, line.rounds) else f"{said} ({line.rounds_met} of {line.rounds})"
 
 
 def show(console: Console, reports: Sequence[Report], missing: dict[str, str], where: dict[str, Any]) -> None:
@@ -104,9 +89,12 @@ def show(console: Console, reports: Sequence[Report], missing: dict[str, str], w
         table.add_section()
     console.print(table)
     console.print(
-        f"{where['processors']} processors, Python {where['python']}, SQLite {where['sqlite']}, "
-        f"a sync costs {shown(where['sync_s'], 's')}, load {where['load']:.2g}"
+        f"{where['processors']} processors, Linux {where['kernel']}, Python {where['python']}, SQLite {where['sqlite']}"
     )
+    for report in reports:
+        syncs = f"a sync cost {shown(median(report.syncs), 's')} ({shown(min(report.syncs), 's')} … "
+        syncs += f"{shown(max(report.syncs), 's')}), load {median(report.loads):.1f} (… {max(report.loads):.1f})"
+        console.print(f"  during {report.benchmark.name}: {syncs}", highlight=False)
     for about in dict.fromkeys(about for report in reports for about in report.about.values()):
         console.print(f"  {about}", highlight=False)
     for report in reports:
@@ -129,6 +117,8 @@ def document(reports: Sequence[Report], missing: dict[str, str], where: dict[str
                 "lines": [asdict(line) for line in report.lines],
                 "p50": {label: figure(rounds) for label, rounds in report.samples.items()},
                 "samples": report.samples,
+                "syncs": report.syncs,
+                "loads": report.loads,
                 "about": report.about,
                 "not_measured": report.absent,
             }

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import median
 
 from benchmarks.contender import Contender, ContenderFailed
 from benchmarks.figures import Benchmark, Entrant, Line, compare
@@ -14,6 +17,10 @@ from benchmarks.peers import Peers
 
 SETTLE_S = 0.2
 """Between two turns: what one left under way (checkpoints to the disk, ended children) does not fall to the next."""
+
+
+SYNCS = 20
+PAGE_BYTES = 4096
 
 
 @dataclass(slots=True)
@@ -26,6 +33,10 @@ class Report:
     about: dict[str, str] = field(default_factory=dict)
     absent: dict[str, str] = field(default_factory=dict)
     """Entrants that could not take part or fell out, and why."""
+    syncs: list[float] = field(default_factory=list)
+    """What a sync cost at each round, in seconds: how much others use the disk."""
+    loads: list[float] = field(default_factory=list)
+    """The load of the machine at each round: how much others use the processors."""
 
 
 def command(entrant: Entrant, peers: Peers) -> list[str]:
@@ -46,6 +57,8 @@ async def measure(
     try:
         for number in range(rounds + 1):
             say(f"{benchmark.name}: {'warm-up' if number == 0 else f'round {number} of {rounds}'}")
+            report.syncs.append(sync_cost(directory))
+            report.loads.append(os.getloadavg()[0])
             for entrant in turned(benchmark.entrants, number):
                 if entrant.label in report.absent:
                     continue
@@ -68,6 +81,21 @@ def turned(entrants: tuple[Entrant, ...], number: int) -> tuple[Entrant, ...]:
     """The order of a round: each round another begins, so that nobody always follows the same one."""
     first = number % len(entrants)
     return entrants[first:] + entrants[:first]
+
+
+def sync_cost(directory: Path) -> float:
+    """The median of some writes of 4 KiB into a file that has its size, each with fdatasync, in seconds."""
+    samples = []
+    page = bytes(PAGE_BYTES)
+    with (directory / "sync").open("wb", buffering=0) as file:
+        file.write(page * SYNCS)
+        os.fsync(file.fileno())
+        for number in range(SYNCS):
+            os.pwrite(file.fileno(), page, number * PAGE_BYTES)
+            started = time.perf_counter()
+            os.fdatasync(file.fileno())
+            samples.append(time.perf_counter() - started)
+    return median(samples)
 
 
 async def _started(benchmark: Benchmark, peers: Peers, directory: Path, report: Report) -> dict[str, Contender]:

@@ -18,6 +18,6 @@ BENCHMARK = Benchmark(
         Comparison("durable-exec", "ipykernel", Target("at most", 1 / 50)),
         Comparison("durable-exec", "raw pipe"),
     ),
-    size=5,
+    size=3,
     size_quick=2,
 )

@@ -36,6 +36,8 @@ def test_a_line_has_the_median_ratio_its_spread_and_whether_the_target_is_met() 
     [line] = compare(asked, {"ours": [[1.0], [1.0], [3.0]], "peer": [[4.0], [2.0], [3.0]]})
     assert (line.ours, line.beside, line.ratio, line.ratio_low, line.ratio_high) == (1.0, 3.0, 0.5, 0.25, 1.0)
     assert line.met is True
+    assert (line.rounds, line.rounds_met) == (3, 2)
+    assert row(line)[-1] == "yes (2 of 3)"
 
 
 @pytest.mark.parametrize(("bound", "value", "met"), [("at most", 1.9, False), ("at least", 1.9, True)])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import signal
 import sys
@@ -164,7 +163,7 @@ def run(argv: list[str] | None = None) -> int:
         return exits.PIPE_CLOSED
     except Exception as error:
         return _explain(error, chosen)
-    except (KeyboardInterrupt, asyncio.CancelledError):
+    except KeyboardInterrupt:
         return exits.INTERRUPTED
 
 
@@ -197,6 +196,8 @@ def _fail(out: Out, message: str, code: str, status: int) -> int:
 
 def in_loop(main: Callable[[], Coroutine[Any, Any, int]]) -> int:
     """Run a command's coroutine; Ctrl-C and SIGTERM cancel it, so that engines give back what they hold."""
+    import asyncio
+
     _quiet_logs()
     ended_by: list[int] = []
 

@@ -49,12 +49,10 @@ async def _demo(out: Out, seed: int, kills: int, store: str | None, scratch: Pat
     out.note("43 recorded calls and asks one question. It runs twice: undisturbed, and here killed with SIGKILL:")
     out.note(f"  {', '.join(_planned(kill) for kill in drawn) or 'never'}")
     try:
-        await _both(out, run, reference)
+        if not await _both(out, run, reference):
+            out.say("the demo's engine ended by itself; please report this with the seed")
+            return exits.FAILED
         found = await findings(seed, run, reference)
-    except Broken as broken:
-        out.note(str(broken))
-        out.say("the demo's engine ended by itself; please report this with the seed")
-        return exits.FAILED
     finally:
         await run.stop()
         await reference.stop()
@@ -64,7 +62,8 @@ async def _demo(out: Out, seed: int, kills: int, store: str | None, scratch: Pat
     return exits.DONE if found.equal else exits.FAILED
 
 
-async def _both(out: Out, run: Run, reference: Run) -> None:
+async def _both(out: Out, run: Run, reference: Run) -> bool:
+    """Run both to their end; False when an engine ended by itself."""
     asked: asyncio.Future[str] = asyncio.get_running_loop().create_future()
 
     async def ask(_row: PromptRow) -> str:
@@ -75,11 +74,21 @@ async def _both(out: Out, run: Run, reference: Run) -> None:
     async def repeat(_row: PromptRow) -> str:
         return await asyncio.shield(asked)
 
-    async with asyncio.TaskGroup() as group:
-        group.create_task(run.go())
-        group.create_task(reference.go())
-        group.create_task(answer_all(run, ask))
-        group.create_task(answer_all(reference, repeat))
+    failed = ""
+    try:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(run.go())
+            group.create_task(reference.go())
+            group.create_task(answer_all(run, ask))
+            group.create_task(answer_all(reference, repeat))
+    except* Broken as broken:
+        first: BaseException = broken
+        while isinstance(first, BaseExceptionGroup):
+            first = first.exceptions[0]
+        failed = str(first) or "it said nothing"
+    if failed:
+        out.note(failed)
+    return not failed
 
 
 async def _typed(out: Out) -> str:

@@ -1,0 +1,112 @@
+"""Commands that only look, and what is said when there is nothing to look at."""
+
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.cli_process import Terminal
+
+JOB = """
+import durable
+
+@durable.function
+async def job(ctx) -> int:
+    await ctx.run(abs, -1)
+    cell = await ctx.execute("print('from the cell'); 6 * 7", session="desk")
+    return cell.value
+"""
+
+
+@pytest.fixture(scope="module")
+def terminal(tmp_path_factory: pytest.TempPathFactory) -> Terminal:
+    found = Terminal(tmp_path_factory.mktemp("looking"))
+    found.write("jobs.py", JOB)
+    assert found.durable("run", "jobs.py::job", "--id", "a").out == "42\n"
+    return found
+
+
+def test_show_tells_everything(terminal: Terminal) -> None:
+    found = terminal.durable("show", "a", "--json").data
+    assert (found["state"], found["result"], found["arguments"]) == ("completed", 42, {"args": [], "kwargs": {}})
+    steps = [(step["id"], step["kind"], step["name"], step["state"]) for step in found["steps"]]
+    assert steps == [("a.1", "step", "abs", "completed"), ("a.2", "execute", "desk", "completed")]
+    text = terminal.durable("show", "a").out
+    assert "result     42" in text
+    assert "a.2\texecute\tdesk\tcompleted" in text
+
+
+def test_lists_are_filtered(terminal: Terminal) -> None:
+    def ids(*words: str) -> list[str]:
+        return [each["id"] for each in terminal.durable("list", "--json", *words).data]
+
+    assert ids() == ["a.2", "a"]
+    assert ids("--session", "desk") == ["a.2"]
+    assert ids("--function", "job") == ["a"]
+    assert ids("--state", "failed") == []
+    assert ids("--before", "a.2") == ["a"]
+    assert terminal.durable("list").out.splitlines()[0] == "ID\tSTATE\tWHAT\tAGE\tTRIES\tENGINE\tNOTE"
+    nothing = terminal.durable("ps")
+    assert (nothing.code, nothing.out, nothing.err) == (0, "", "durable: nothing runs or waits\n")
+
+
+def test_logs_show_the_cells_of_a_function(terminal: Terminal) -> None:
+    assert terminal.durable("logs", "a").out == "from the cell\n"
+    assert terminal.durable("logs", "a", "-f", "--json").data == {
+        "execution": "a.2",
+        "offset": 0,
+        "stream": "stdout",
+        "text": "from the cell\n",
+    }
+
+
+def test_unknown_ids_end_with_3(terminal: Terminal) -> None:
+    for words in (["show", "x"], ["wait", "x"], ["result", "x"], ["logs", "x"], ["resume", "x"], ["cancel", "x"]):
+        terminal.durable(*words).failed(3, "no execution 'x' in this store")
+    terminal.durable("answer", "x", "1").failed(3, "no prompt 'x' in this store", "durable inbox")
+
+
+def test_stores_that_cannot_be_used_are_named(terminal: Terminal, tmp_path: Path) -> None:
+    terminal.durable("--store", str(tmp_path / "absent.db"), "ps").failed(1, "there is no store at")
+    terminal.durable("ps", "--store", str(tmp_path)).failed(1, "is a directory")
+    (tmp_path / "text.db").write_text("this is not a database, only a text that is long enough to be one" * 20)
+    terminal.durable("ps", "--store", str(tmp_path / "text.db")).failed(1, "not a database")
+    newer = tmp_path / "newer.db"
+    terminal.durable("exec", "s", "1", "--store", str(newer))
+    with closing(sqlite3.connect(newer)) as connection:
+        connection.execute("PRAGMA user_version = 99")
+    terminal.durable("exec", "s", "1", "--store", str(newer)).failed(1, "version 99", "upgrade durable-exec")
+
+
+def test_errors_are_json_when_asked_for(terminal: Terminal) -> None:
+    done = terminal.durable("--json", "show", "x")
+    assert done.code == 3
+    assert done.data["error"]["code"] == "NOT_FOUND"
+
+
+def test_a_mistyped_command_is_guessed(terminal: Terminal) -> None:
+    terminal.durable("lst").failed(2, "did you mean `durable list`?")
+
+
+def test_help_and_version_import_nothing_heavy() -> None:
+    code = (
+        "import sys\nfrom durable.cli.app import run\nassert run(['--help']) == 0\nassert run(['--version']) == 0\n"
+        "print([m for m in ('asyncio', 'pydantic', 'resonate', 'rich', 'sqlite3') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+    assert "answer" in done.stdout
+
+
+def test_looking_imports_no_engine(terminal: Terminal) -> None:
+    code = (
+        "import sys\nfrom durable.cli.app import run\nassert run(['list']) == 0\n"
+        "print([m for m in ('pydantic', 'resonate', 'aiohttp', 'rich') if m in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=terminal.directory, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.splitlines()[-1] == "[]"

@@ -1,0 +1,227 @@
+"""`durable run` and what goes on with its executions, real processes and real kills."""
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.cli_process import Terminal, read_errors_until
+
+JOBS = """
+import asyncio, os, time
+from dataclasses import dataclass
+import durable
+
+def noted(name):
+    with open("ran", "a") as file:
+        file.write(name + "\\n")
+    return name
+
+def slow(name):
+    noted(name)
+    while not os.path.exists("go"):
+        time.sleep(0.01)
+    return name
+
+@dataclass
+class Order:
+    amount: int
+    rush: bool = False
+
+@durable.function
+async def greet(ctx, name: str, times: int = 1) -> str:
+    print("noise of the function")
+    return await ctx.run(noted, name * times)
+
+@durable.function
+async def order(ctx, order: Order) -> dict:
+    return {"amount": order.amount, "rush": order.rush}
+
+@durable.function
+async def steps(ctx) -> list[str]:
+    one = await ctx.run(noted, "one")
+    two = await ctx.run(slow, "two")
+    return [one, two, await ctx.run(noted, "three")]
+
+@durable.function
+async def publish(ctx, topic: str) -> str:
+    order = await ctx.ask(f"{topic}: how much?", schema=Order)
+    return f"{order.amount} {'now' if order.rush else 'later'}"
+
+@durable.function
+async def both(ctx) -> list[str]:
+    return list(await asyncio.gather(ctx.ask("Well?", choices=["yes", "no"]), ctx.run(slow, "beside")))
+
+@durable.function
+async def fails(ctx) -> None:
+    raise ValueError("the user's own")
+
+@durable.function
+async def unencodable(ctx) -> object:
+    return object()
+
+@durable.function
+async def sleeps(ctx, seconds: float) -> str:
+    await ctx.sleep(seconds)
+    return "slept"
+
+async def plain(ctx): ...
+"""
+
+
+@pytest.fixture
+def terminal(tmp_path: Path) -> Terminal:
+    found = Terminal(tmp_path)
+    found.write("jobs.py", JOBS)
+    return found
+
+
+def test_the_result_is_data_and_everything_else_is_not(terminal: Terminal) -> None:
+    done = terminal.durable("run", "jobs.py::greet", "ana", "--times", "2", "--id", "a")
+    assert (done.code, done.out) == (0, "anaana\n")
+    assert "noise of the function" in done.err
+    assert "a.1 step noted: completed" in done.err
+    assert terminal.durable("result", "a", "--json").out == '"anaana"\n'
+
+
+def test_an_ended_id_is_answered_without_loading_anything(terminal: Terminal) -> None:
+    terminal.durable("run", "jobs.py::greet", "ana", "--id", "a")
+    terminal.write("jobs.py", "raise SystemError('loaded')")
+    done = terminal.durable("run", "jobs.py::greet", "ana", "--id", "a")
+    assert (done.code, done.out, done.err) == (0, "ana\n", "")
+    assert terminal.lines("ran") == ["ana"]
+
+
+def test_arguments_are_json_or_text_as_the_annotation_wants(terminal: Terminal) -> None:
+    assert terminal.durable("run", "jobs.py::greet", "42", "times=2").out == "4242\n"
+    given = terminal.durable("run", "jobs.py::order", '{"amount": 3, "rush": true}')
+    assert given.data == {"amount": 3, "rush": True}
+
+
+def test_killed_it_goes_on_with_the_same_command(terminal: Terminal) -> None:
+    with terminal.running("run", "jobs.py::steps", "--id", "a") as process:
+        read_errors_until(process, "a.1 step noted: completed")
+        while terminal.lines("ran") != ["one", "two"]:
+            os.sched_yield()
+        os.killpg(process.pid, signal.SIGKILL)
+    listed = terminal.durable("ps", "--json").data
+    assert [(each["id"], each["stuck"]) for each in listed] == [("a", True)]
+    terminal.write("go", "")
+    done = terminal.durable("run", "jobs.py::steps", "--id", "a")
+    assert done.data == ["one", "two", "three"]
+    assert "1 recorded steps are not run again" in done.err
+    assert terminal.lines("ran") == ["one", "two", "two", "three"]
+
+
+def test_ctrl_c_keeps_it_and_resume_ends_it(terminal: Terminal) -> None:
+    with terminal.running("run", "jobs.py::steps", "--id", "a") as process:
+        read_errors_until(process, "a.1 step noted: completed")
+        os.kill(process.pid, signal.SIGINT)
+        _, said = process.communicate(timeout=30)
+        assert process.returncode == 130
+        assert "durable resume a" in said
+        assert "Traceback" not in said
+    terminal.write("go", "")
+    assert terminal.durable("resume", "a").data == ["one", "two", "three"]
+
+
+def test_resume_without_an_id_goes_on_with_everything(terminal: Terminal) -> None:
+    with terminal.running("run", "jobs.py::steps", "--id", "a") as process:
+        read_errors_until(process, "a.1 step noted: completed")
+        os.killpg(process.pid, signal.SIGKILL)
+    terminal.durable("run", "jobs.py::publish", "lathes", "--id", "p")
+    terminal.write("go", "")
+    done = terminal.durable("resume", "--json")
+    assert done.code == 4
+    assert {each["id"]: each["state"] for each in done.data} == {"a": "completed", "p": "waiting"}
+
+
+def test_a_prompt_survives_all_processes_and_its_answer_ends_the_run(terminal: Terminal) -> None:
+    with terminal.running("run", "jobs.py::both", "--id", "b") as process:
+        while not terminal.durable("--json", "inbox").out.startswith("[\n  {"):
+            assert process.poll() is None
+        os.killpg(process.pid, signal.SIGKILL)
+    prompt = terminal.durable("inbox", "--json").data[0]
+    assert (prompt["id"], prompt["choices"]) == ("exec:b:input:1", ["yes", "no"])
+    terminal.write("go", "")
+    terminal.durable("answer", prompt["id"], "maybe").failed(2, "choose one of: yes, no")
+    done = terminal.durable("answer", prompt["id"], "yes")
+    assert (done.code, done.data) == (0, ["yes", "beside"])
+    terminal.durable("answer", prompt["id"], "no").failed(6, "already answered with 'yes'")
+
+
+def test_an_answer_is_checked_and_may_be_declined(terminal: Terminal) -> None:
+    waits = terminal.durable("run", "jobs.py::publish", "lathes", "--id", "p", "--json")
+    assert waits.code == 4
+    assert waits.data["prompts"][0]["id"] == "exec:p:input:1"
+    terminal.durable("answer", "p", "--json", '{"amount": "many"}').failed(2, "amount", "integer")
+    terminal.durable("answer", "p", "--json", "{").failed(2, "is not JSON")
+    terminal.durable("answer", "p").failed(2, "give the answer")
+    assert terminal.durable("answer", "p", "--json", '{"amount": 3}').out == "3 later\n"
+    terminal.durable("run", "jobs.py::publish", "lathes", "--id", "q")
+    declined = terminal.durable("answer", "q", "--decline", "--by", "ana")
+    assert declined.code == 1
+    assert "declined by ana" in declined.err
+
+
+def test_other_code_or_arguments_under_an_id_conflict(terminal: Terminal) -> None:
+    terminal.durable("run", "jobs.py::greet", "ana", "--id", "a")
+    terminal.durable("run", "jobs.py::greet", "bob", "--id", "a").failed(6, "greet@1('ana')", "greet@1('bob')")
+    terminal.durable("run", "jobs.py::fails", "--id", "a").failed(6, "use another id")
+
+
+def test_failures_are_the_users_own(terminal: Terminal) -> None:
+    done = terminal.durable("run", "jobs.py::fails", "--id", "f")
+    assert (done.code, done.out) == (1, "")
+    assert "raise ValueError" in done.err
+    assert "durable: f failed: ValueError: the user's own" in done.err
+    assert "/durable/" not in done.err
+    failed = terminal.durable("result", "f", "--json")
+    assert failed.data["error"]["exception_type"] == "ValueError"
+    bad = terminal.durable("run", "jobs.py::unencodable")
+    assert bad.code == 1
+    assert "the result of unencodable cannot be recorded" in bad.err
+
+
+def test_what_cannot_be_loaded_or_called_is_named(terminal: Terminal) -> None:
+    terminal.durable("run", "absent.py::f").failed(2, "there is no file", "absent.py")
+    terminal.durable("run", "jobs.py").failed(2, "FILE::FUNC")
+    terminal.durable("run", "jobs.py::nothing").failed(2, "has no durable function 'nothing'", "greet")
+    terminal.durable("run", "jobs.py::plain").failed(2, "@durable.function")
+    terminal.durable("run", "jobs.py::greet").failed(2, "greet(name: str", "missing a required argument: 'name'")
+    terminal.durable("run", "jobs.py::greet", "a", "--times", "often").failed(2, "argument 'times'", "integer")
+    terminal.durable("run", "jobs.py::greet", "a", "--id", "no good").failed(2, "'no good' is not a valid id")
+    terminal.write("broken.py", "import durable\ndef f():\n    raise OSError('at import')\nf()")
+    broken = terminal.durable("run", "broken.py::f")
+    assert broken.code == 1
+    assert "raise OSError('at import')" in broken.err
+    assert "could not be loaded: OSError: at import" in broken.err
+    assert "importlib" not in broken.err
+    assert not (terminal.directory / ".durable").exists()
+
+
+def test_deadlines_and_patience_end_with_5(terminal: Terminal) -> None:
+    late = terminal.durable("run", "jobs.py::sleeps", "60", "--id", "a", "--timeout", "0.5")
+    late.failed(5, "a passed its deadline")
+    with terminal.running("run", "jobs.py::sleeps", "60", "--id", "b") as process:
+        read_errors_until(process, "runs as b")
+        while terminal.durable("show", "b").code != 0:
+            assert process.poll() is None
+        terminal.durable("wait", "b", "--timeout", "0.2").failed(5, "has not ended after 0.2 s")
+        assert terminal.durable("cancel", "b", "--reason", "enough").code == 0
+        _, said = process.communicate(timeout=30)
+        assert process.returncode == 1
+        assert "b was cancelled" in said
+    terminal.durable("cancel", "a").failed(6, "it is timed_out")
+
+
+def test_a_function_nobody_serves_is_named_and_nothing_is_lost(terminal: Terminal) -> None:
+    terminal.durable("run", "jobs.py::publish", "lathes", "--id", "p")
+    (terminal.directory / "jobs.py").rename(terminal.directory / "elsewhere.py")
+    terminal.durable("answer", "p", "--json", '{"amount": 1}').failed(
+        1, "the answer is recorded", "there is no file", "durable resume p"
+    )
+    terminal.durable("wait", "p").failed(1, "p cannot go on", "publish@1")
+    (terminal.directory / "elsewhere.py").rename(terminal.directory / "jobs.py")
+    assert terminal.durable("resume", "p").out == "1 later\n"

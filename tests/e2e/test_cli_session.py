@@ -1,0 +1,102 @@
+"""`durable exec`, real processes and real kills."""
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.cli_process import Terminal, read_until
+
+
+@pytest.fixture
+def terminal(tmp_path: Path) -> Terminal:
+    return Terminal(tmp_path)
+
+
+def test_variables_are_there_in_the_next_process(terminal: Terminal) -> None:
+    assert terminal.durable("exec", "s", "x = 41").out == ""
+    done = terminal.durable("exec", "s", "print('here'); x + 1")
+    assert (done.code, done.out) == (0, "here\n42\n")
+
+
+def test_variables_survive_sigkill_of_everything(terminal: Terminal) -> None:
+    code = "x = 41\nprint('saved', flush=True)\nimport time\ntime.sleep(60)"
+    with terminal.running("exec", "s", "--checkpoint", "statement", code) as process:
+        read_until(process, "saved")
+        os.killpg(process.pid, signal.SIGKILL)
+    assert terminal.durable("cancel", "s@1").code == 0
+    done = terminal.durable("exec", "s", "x + 1")
+    assert (done.code, done.out) == (0, "42\n")
+
+
+def test_a_killed_cell_goes_on_at_its_statement_before_the_next_one(terminal: Terminal) -> None:
+    code = (
+        "open('ran', 'a').write('first\\n')\nprint('one', flush=True)\n"
+        "import os, time\nos.path.exists('go') or time.sleep(60)\nx = 'two'"
+    )
+    with terminal.running("exec", "s", "--checkpoint", "statement", code) as process:
+        read_until(process, "one")
+        os.killpg(process.pid, signal.SIGKILL)
+    terminal.write("go", "")
+    done = terminal.durable("exec", "s", "x")
+    assert done.out == "'two'\n"
+    assert "s@1 has not ended" in done.err
+    assert terminal.lines("ran") == ["first"]
+
+
+def test_errors_are_the_users_own(terminal: Terminal) -> None:
+    done = terminal.durable("exec", "s", "def f():\n    return 1 / 0\nf()")
+    assert done.code == 1
+    assert done.out == ""
+    assert "ZeroDivisionError: division by zero" in done.err
+    assert "return 1 / 0" in done.err
+    assert "executor" not in done.err
+
+
+def test_code_from_a_file_and_from_stdin_and_json(terminal: Terminal) -> None:
+    terminal.write("cell.py", "import sys\nprint('out')\nprint('err', file=sys.stderr)\n{'a': 1}")
+    done = terminal.durable("exec", "s", "-f", "cell.py")
+    assert (done.out, "err\n" in done.err) == ("out\n{'a': 1}\n", True)
+    found = terminal.durable("exec", "s", "-", "--json", stdin="print('again'); 6 * 7").data
+    assert (found["id"], found["state"], found["value"], found["repr"]) == ("s@2", "completed", 42, "42")
+    assert found["stdout"] == "again\n"
+    failed = terminal.durable("--json", "exec", "s", "1 / 0")
+    assert failed.code == 1
+    assert failed.data["error"]["exception_type"] == "ZeroDivisionError"
+
+
+def test_a_second_terminal_is_a_client_of_the_first_and_its_heir(terminal: Terminal) -> None:
+    with terminal.running("exec", "first", "print('up', flush=True)\nimport time\ntime.sleep(60)") as engine:
+        read_until(engine, "up")
+        assert terminal.durable("exec", "second", "6 * 7").out == "42\n"
+        sessions = {each["name"]: each for each in terminal.durable("session", "list", "--json").data}
+        assert sessions["second"]["owner_pid"] == sessions["first"]["owner_pid"] == engine.pid
+        code = "print('begun', flush=True)\nimport os, time\nwhile not os.path.exists('go'): time.sleep(0.01)\n'done'"
+        with terminal.running("exec", "third", code) as client:
+            read_until(client, "begun")
+            os.killpg(engine.pid, signal.SIGKILL)
+            terminal.write("go", "")
+            assert client.communicate(timeout=30)[0] == "'done'\n"
+            assert client.returncode == 0
+
+
+def test_input_waits_for_a_person_in_another_process(terminal: Terminal) -> None:
+    waits = terminal.durable("exec", "s", "name = input('Who?')\nprint(f'hello {name}')\nlen(name)")
+    assert (waits.code, waits.out) == (4, "Who?\n")
+    assert "durable answer exec:s@1:input:1 VALUE" in waits.err
+    assert terminal.durable("inbox", "--json").data[0]["question"] == "Who?"
+    behind = terminal.durable("exec", "s", "name.upper()")
+    assert behind.code == 4
+    assert "s@2 is behind it" in behind.err
+    answered = terminal.durable("answer", "exec:s@1:input:1", "ana", "--by", "me")
+    assert (answered.code, answered.out) == (0, "3\n")
+    assert terminal.durable("logs", "s@1").out == "Who?hello ana\n"
+    assert terminal.durable("result", "s@2").out == "ANA\n"
+
+
+def test_bad_usage_is_told(terminal: Terminal) -> None:
+    terminal.durable("exec", "bad name!", "1").failed(2, "'bad name!' is not a valid id")
+    terminal.durable("exec", "s").failed(2, "give the code")
+    terminal.durable("exec", "s", "-f", "absent.py").failed(2, "absent.py", "No such file")
+    terminal.durable("exec", "s", "1", "--frob").failed(2, "--frob", "--help")

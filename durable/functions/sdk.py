@@ -16,7 +16,6 @@ from resonate.context import Context as SdkContext
 from resonate.context import ResonateFuture
 from resonate.core import Core
 from resonate.error import ApplicationError, PlatformError, ResonateError, Suspended
-from resonate.heartbeat import AsyncHeartbeat
 from resonate.observability import Event as SdkEvent
 from resonate.resonate import Resonate
 from resonate.types import (
@@ -29,6 +28,7 @@ from resonate.types import (
 from durable.core.clock import TIME_MAX_MS, Clock
 from durable.core.limits import HEARTBEAT_MS, LEASE_MS, TASKS_MAX
 from durable.functions.function import NEVER, Retry
+from durable.functions.heartbeat import LeaseHeartbeat
 from durable.functions.ports import Halted, Lifecycle, StorePorts, record_of
 from durable.store.network import SqliteConnection
 from durable.store.store import Store
@@ -92,7 +92,7 @@ def build(
         pid=engine_id,
         ttl=timedelta(milliseconds=LEASE_MS),
         encryptor=StripPickle(),
-        heartbeat=AsyncHeartbeat(engine_id, HEARTBEAT_MS, ports),
+        heartbeat=LeaseHeartbeat(engine_id, HEARTBEAT_MS, ports),
         max_concurrent_tasks=TASKS_MAX,
         retry_policy=NEVER,
         env={},

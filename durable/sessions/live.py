@@ -16,10 +16,9 @@ import asyncio
 from dataclasses import dataclass, field
 from typing import Any
 
-from bridge.session import WorkerSession
-
 from bridge.messages import Call, CallResult, Checkpoint, Error, Execute, Output, Waiting
 from bridge.messages import Result as ResultMessage
+from bridge.session import WorkerSession
 from capabilities.capability import Capabilities
 from durable.core.errors import CheckpointError, DurableError, NonDeterminism, StoreRefused, WorkerDied
 from durable.core.events import AttemptFailed, BackgroundFailed, Observer, SessionRestored
@@ -58,7 +57,7 @@ class LiveSession:
         self.grants = grants
         self.current: Pass | None = None
         self._house = house
-        self._saved = Saved(house.store, name, epoch, grants)
+        self._saved = Saved(house.store, name, epoch, grants, self._on_unsaved)
         self._worker: WorkerSession | None = None
         self._busy = asyncio.Lock()
         self._driving: asyncio.Task[None] | None = None
@@ -268,6 +267,12 @@ class LiveSession:
             await self._stop(found, error)
             return
         found.progressed = True
+
+    def _on_unsaved(self, error: DurableError) -> None:
+        """A checkpoint could not be stored: what runs on would build on it, so the pass stops."""
+        if self.current is not None and self.current.outcome is None:
+            task = asyncio.create_task(self._stop(self.current, error))
+            task.add_done_callback(_retrieved)
 
     # -- ending ---------------------------------------------------------------------------------------------------
 

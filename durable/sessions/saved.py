@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from checkpoint.blobs import INLINE_BYTES_MAX, DirectoryBlobs
@@ -13,8 +14,11 @@ from checkpoint.format import Manifest
 from checkpoint.format import Position as SealedPosition
 from checkpoint.snapshot import Sealed, open_sealed, read_manifest, seal
 from durable.core.clock import now_ms
-from durable.core.errors import CheckpointError
+from durable.core.errors import CheckpointError, DurableError
 from durable.store.store import Store
+
+IN_THREAD_BYTES = 256 * 2**10
+"""Payloads above this are hashed in a thread: a megabyte takes the loop about half a millisecond."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +35,15 @@ class Position:
 class Saved:
     """The checkpoints of one owned session: newest first, published in order."""
 
-    def __init__(self, store: Store, session: str, epoch: int, grants: tuple[str, ...]) -> None:
+    def __init__(
+        self,
+        store: Store,
+        session: str,
+        epoch: int,
+        grants: tuple[str, ...],
+        on_failed: Callable[[DurableError], None],
+    ) -> None:
+        self._on_failed = on_failed
         self.latest_id: int | None = None
         self._store = store
         self._session = session
@@ -73,11 +85,32 @@ class Saved:
             if digest not in found and await asyncio.to_thread(self._blobs.has, digest):
                 found[digest] = await asyncio.to_thread(self._blobs.get, digest)
         envelope, key = self._envelope, self._store.key
-        return self._named(lambda: open_sealed(envelope, lambda _: found, key, profile="open", grants=self._grants))
+        opened = partial(open_sealed, envelope, lambda _: found, key, profile="open", grants=self._grants)
+        return await asyncio.to_thread(self._named, opened)
 
     async def publish(self, payload: bytes, position: Position, *, wait: bool) -> None:
-        """Seal and store a capture. Returns when it is on its way, or with `wait` when it is durable."""
-        sealed = seal(
+        """Seal and store a capture. Returns when it is on its way, or with `wait` when it is durable.
+
+        A capture that could not be stored spoils those after it, which build on it: `on_failed` is told, once.
+        """
+        task = asyncio.current_task()
+        assert task is not None
+        self._publishing.add(task)
+        try:
+            async with self._order:
+                sealed = await self._sealed(payload, position)
+                stored = await self._store_chunks(sealed)
+                self._manifest, self._envelope, self._loaded = sealed.read, sealed.manifest, True
+                future = self._store.post("checkpoint.publish", self._row(sealed, position, stored))
+            future.add_done_callback(self._published)
+            if wait:
+                await asyncio.shield(future)
+        finally:
+            self._publishing.discard(task)
+
+    async def _sealed(self, payload: bytes, position: Position) -> Sealed:
+        make = partial(
+            seal,
             payload,
             session=self._session,
             position=SealedPosition(
@@ -95,19 +128,7 @@ class Saved:
             previous=self._manifest,
             previous_id=None if self.latest_id is None else str(self.latest_id),
         )
-        self._manifest, self._envelope, self._loaded = sealed.read, sealed.manifest, True
-        task = asyncio.current_task()
-        assert task is not None
-        self._publishing.add(task)
-        try:
-            async with self._order:
-                stored = await self._store_chunks(sealed)
-                future = self._store.post("checkpoint.publish", self._row(sealed, position, stored))
-            future.add_done_callback(self._published)
-            if wait:
-                await future
-        finally:
-            self._publishing.discard(task)
+        return await asyncio.to_thread(make) if len(payload) > IN_THREAD_BYTES else make()
 
     async def _store_chunks(self, sealed: Sealed) -> list[tuple[str, bytes]]:
         """Large chunks into files, durable before the row that needs them; returns the small ones."""
@@ -131,7 +152,10 @@ class Saved:
         }
 
     def _published(self, future: asyncio.Future[Any]) -> None:
-        if not future.cancelled() and future.exception() is None:
+        error = None if future.cancelled() else future.exception()
+        if isinstance(error, DurableError):
+            self._on_failed(error)
+        elif not future.cancelled():
             self.latest_id = future.result().data["checkpoint"]
 
     async def posted(self) -> None:

@@ -14,6 +14,9 @@ from durable.store.reads import ExecutionRow
 if TYPE_CHECKING:
     from durable.engine import Engine
 
+SUSPENDED_LOOK_S = 0.2
+"""How long an execution may be suspended before `result_or_wait` sees that it waits."""
+
 
 class Execution[T]:
     """One execution, running here or elsewhere. It outlives this object and this process."""
@@ -43,11 +46,13 @@ class Execution[T]:
         settled = asyncio.ensure_future(self.result())
         try:
             while not settled.done():
+                # Taken before the look, so that nothing falls between.
+                both: set[asyncio.Future[Any]] = {settled, self._engine.changed()}
                 prompts = await self._engine.blocking_prompts(self.id)
                 if prompts is not None:
                     raise Waiting(self.id, prompts)
-                both: set[asyncio.Future[Any]] = {settled, self._engine.changed()}
-                await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+                # A suspension by itself is no change that the store tells of: hence the timeout.
+                await asyncio.wait(both, timeout=SUSPENDED_LOOK_S, return_when=asyncio.FIRST_COMPLETED)
             return await settled
         finally:
             settled.cancel()

@@ -21,8 +21,10 @@ from durable.views import CELL
 if TYPE_CHECKING:
     from durable.engine import Engine
 
+LOOK_FIRST_S = 0.05
 LOOK_S = 1.0
-"""How often a client looks whether its engine still lives, when nothing else wakes it."""
+"""How soon to look again when nothing wakes: soon after a change, since a suspension follows it silently, then ever
+later, since only the death of the engine is left to be seen."""
 
 CALM = 5
 """Between two looks passes at least this many times what a look costs."""
@@ -105,6 +107,7 @@ async def _follow(engine: Engine, job: Job, execution_id: str, *, serving: bool)
     """To the end or a wait; None when this is a client and its engine is gone."""
     store = engine.store
     settled = asyncio.ensure_future(store.settled(ids.execution_promise(execution_id)))
+    patience = LOOK_FIRST_S
     try:
         while True:
             change, began = engine.changed(), time.monotonic()
@@ -123,7 +126,8 @@ async def _follow(engine: Engine, job: Job, execution_id: str, *, serving: bool)
                 return standing
             cost = time.monotonic() - began
             either: set[asyncio.Future[Any]] = {settled, change}
-            await asyncio.wait(either, timeout=LOOK_S, return_when=asyncio.FIRST_COMPLETED)
+            done, _ = await asyncio.wait(either, timeout=patience, return_when=asyncio.FIRST_COMPLETED)
+            patience = LOOK_FIRST_S if done else min(2 * patience, LOOK_S)
             await asyncio.wait({settled}, timeout=CALM * cost)
     finally:
         settled.cancel()

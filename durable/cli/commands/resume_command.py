@@ -94,12 +94,12 @@ async def _resume_all(chosen: Settings, skip: int | None) -> int:
 
 async def _until_rest(out: Out, engine: Engine, wanted: list[str]) -> int:
     """Serve until each has ended, waits for people, is halted, or is served by nobody; then say how they are."""
-    from durable.cli.driving import LOOK_S
+    from durable.cli.driving import LOOK_FIRST_S, LOOK_S
     from durable.cli.listing import show_executions
     from durable.cli.standing import GoesOn, find, served, stand
 
     reads = engine.store.reads
-    moving = list(wanted)
+    moving, patience = list(wanted), LOOK_FIRST_S
     while moving:
         change = engine.changed()
         functions = (await served(engine.store)).functions
@@ -110,7 +110,8 @@ async def _until_rest(out: Out, engine: Engine, wanted: list[str]) -> int:
             if isinstance(standing, GoesOn) and any(name in functions for name in standing.needs)
         ]
         if moving:
-            await asyncio.wait({change}, timeout=LOOK_S)
+            done, _ = await asyncio.wait({change}, timeout=patience)
+            patience = LOOK_FIRST_S if done else min(2 * patience, LOOK_S)
     rows = [await find(reads, each) for each in wanted]
     await show_executions(out, engine.store, rows, "")
     return _worst({row.state for row in rows})

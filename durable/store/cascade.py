@@ -100,11 +100,9 @@ def _close_cell(tx: Tx, session: str, n: int) -> None:
     head = tx.row("SELECT promise FROM cells WHERE session=? AND settled=0 ORDER BY n LIMIT 1", (session,))
     if head is None:
         return
-    task = tx.row("SELECT not_before FROM tasks WHERE id=? AND state='pending' AND due IS NULL AND timer=0", (head[0],))
-    if task is not None:
-        due = max(tx.now, task[0])
-        tx.execute("UPDATE tasks SET due=? WHERE id=?", (due, head[0]))
-        announce(tx, head[0], due)
+    blocked = "SELECT 1 FROM tasks WHERE id=? AND state='pending' AND due IS NULL AND timer=0"
+    if tx.row(blocked, (head[0],)) is not None:
+        make_pending(tx, head[0])
 
 
 def end_attempt(tx: Tx, task_id: str, cause: Cause, error: str | None) -> None:

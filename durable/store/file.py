@@ -108,8 +108,10 @@ def connect(path: Path) -> sqlite3.Connection:
 
 
 def _claim(connection: sqlite3.Connection, path: Path) -> None:
+    connection.execute("BEGIN")  # one look at both: another process may be making the schema right now
     application = connection.execute("PRAGMA application_id").fetchone()[0]
     foreign = application != APPLICATION_ID and connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone()
+    connection.execute("COMMIT")
     if foreign:
         raise StoreError(f"store {str(path)!r} is a database of another program; choose another path")
 

@@ -46,18 +46,39 @@ def is_external(tags: dict[str, str]) -> bool:
 
 
 def check_value(value: Value | None) -> None:
-    """Refuse what is over the limit, naming it."""
-    if value is not None and value.data is not None and len(value.data) > VALUE_BYTES_MAX:
+    """Refuse what is over the limit, naming it, and what is no text."""
+    if value is None:
+        return
+    if value.data is not None:
+        _check_text(value.data)
+    if value.data is not None and len(value.data) > VALUE_BYTES_MAX:
         raise Refused(
             400, f"a value of {len(value.data)} bytes is over the limit of {VALUE_BYTES_MAX} bytes (VALUE_BYTES_MAX)"
         )
-    if value is not None and value.headers and len(dump(value.headers)) > TAGS_BYTES_MAX:
+    for name, text in (value.headers or {}).items():
+        _check_text(name + text)
+    if value.headers and len(dump(value.headers)) > TAGS_BYTES_MAX:
         raise Refused(400, f"headers are over the limit of {TAGS_BYTES_MAX} bytes (TAGS_BYTES_MAX)")
+
+
+def _check_text(text: str) -> None:
+    """Refuse lone surrogates; ASCII, which nearly everything is, costs nothing."""
+    if not text.isascii():
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise Refused(400, f"text that cannot be written as UTF-8: {error}") from error
 
 
 def check_create(request: PromiseCreate, tags: dict[str, str]) -> None:
     """The rules of ids and tags: an id equals or extends its declared origin, branch and parent."""
     check_value(request.param)
+    length = 0
+    for name, text in tags.items():
+        _check_text(name + text)
+        length += len(name) + len(text)
+    if length > TAGS_BYTES_MAX:
+        raise Refused(400, f"tags are over the limit of {TAGS_BYTES_MAX} characters (TAGS_BYTES_MAX)")
     if not origin_of(request.id):
         raise Refused(400, f"the id {request.id!r} has no origin before its first colon")
     if tags.get("resonate:target") == "":
@@ -88,12 +109,9 @@ def _delay(tags: dict[str, str]) -> int:
 
 
 def create_promise(tx: Tx, request: PromiseCreate) -> tuple[Record, bool]:
-    """Create it with its task, or find it as it is: the record, and whether it is new."""
+    """Create it with its task, or find it as it is: the record, and whether it is new. `check_create` goes before."""
     tags = request.tags or {}
-    check_create(request, tags)
     text = dump(tags)
-    if len(text) > TAGS_BYTES_MAX:
-        raise Refused(400, f"tags are over the limit of {TAGS_BYTES_MAX} bytes (TAGS_BYTES_MAX)")
     param = request.param or EMPTY
     headers = None if param.headers is None else dump(param.headers)
     expired = request.timeout_at <= tx.now
@@ -193,6 +211,7 @@ def get(tx: Tx, request: ById) -> Answer:
 
 
 def create(tx: Tx, request: PromiseCreate) -> Answer:
+    check_create(request, request.tags or {})
     return Answer(200, {"promise": create_promise(tx, request)[0]})
 
 

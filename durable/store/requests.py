@@ -32,8 +32,11 @@ class Refused(Exception):
         self.message = message
 
 
-type Id = Annotated[str, msgspec.Meta(min_length=1, max_length=ID_CHARS_MAX, pattern="\\A[^\\x00]*\\Z")]
-type Cursor = Annotated[str, msgspec.Meta(max_length=ID_CHARS_MAX + 1, pattern="\\A>[^\\x00]*\\Z")]
+_TEXT = "[^\\x00\\ud800-\\udfff]*\\Z"
+"""No NUL, which ends text for C, and no lone surrogates, which UTF-8 does not have."""
+
+type Id = Annotated[str, msgspec.Meta(min_length=1, max_length=ID_CHARS_MAX, pattern="\\A" + _TEXT)]
+type Cursor = Annotated[str, msgspec.Meta(max_length=ID_CHARS_MAX + 1, pattern="\\A>" + _TEXT)]
 """`>` and the last id of the page before."""
 type Natural = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 type Positive = Annotated[int, msgspec.Meta(ge=1, le=2**63 - 1)]

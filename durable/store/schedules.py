@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from durable.store.cron import Cron, CronError
-from durable.store.promises import check_value, create_promise, origin_of
+from durable.store.promises import check_create, check_value, create_promise, origin_of
 from durable.store.records import SCHEDULE, dump, load_tags, load_value, schedule_record
 from durable.store.requests import (
     EMPTY,
@@ -109,9 +109,10 @@ def fire(tx: Tx) -> None:
             timeout_at = min(tick + timeout_ms, 2**63 - 1)
             request = PromiseCreate(id=promise_id, timeout_at=timeout_at, param=load_value(param), tags={**own, **tags})
             try:
-                create_promise(tx, request)
+                check_create(request, request.tags or {})
             except Refused:
                 continue  # a template whose ids break the rules makes nothing; the schedule shows by its last run
+            create_promise(tx, request)
         tx.execute(
             "UPDATE schedules SET next_run_at=?, last_run_at=? WHERE id=?", (cron.after(tx.now), tx.now, schedule_id)
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from durable.store.cascade import note_progress
-from durable.store.promises import add_callback, create_promise, next_n
+from durable.store.promises import add_callback, check_create, create_promise, next_n
 from durable.store.records import PROMISE, Row, dump, promise_record
 from durable.store.requests import (
     Answer,
@@ -147,15 +147,12 @@ def submit(tx: Tx, request: CellSubmit) -> Answer:
         "resonate:parent": promise_id,
         "resonate:scope": "global",
     }
-    record, created = create_promise(
-        tx,
-        PromiseCreate(
-            id=promise_id,
-            timeout_at=request.promise.timeout_at,
-            param=request.promise.param,
-            tags={**own, **tags, "durable:session": request.session},
-        ),
+    tags = {**own, **tags, "durable:session": request.session}
+    promise = PromiseCreate(
+        id=promise_id, timeout_at=request.promise.timeout_at, param=request.promise.param, tags=tags
     )
+    check_create(promise, tags)
+    record, created = create_promise(tx, promise)
     assert created
     return Answer(200, {"promise": record, "n": n, "id": promise_id})
 
@@ -168,6 +165,7 @@ def create_call(tx: Tx, request: CallCreate) -> Answer:
         raise Refused(422, f"the execution {request.awaiter!r} does not exist")
     if task[0] == "fulfilled":
         raise Refused(409, f"the execution {request.awaiter!r} is over")
+    check_create(request.promise, request.promise.tags or {})
     record, created = create_promise(tx, request.promise)
     if created:
         note_progress(tx, request.awaiter)

@@ -130,7 +130,7 @@ class Store:
             if known is None:
                 raise msgspec.ValidationError(f"unknown kind {kind!r}")
             request = msgspec.convert(data, known.request)
-        except msgspec.ValidationError as error:
+        except (msgspec.ValidationError, UnicodeEncodeError) as error:
             future: asyncio.Future[Answer] = self._loop.create_future()
             future.set_exception(StoreRefused(kind, 400, str(error)))
             return future

@@ -151,7 +151,11 @@ class Writer(threading.Thread):
                 return
             if not jobs:
                 raise
-            jobs[0].outcome = error
+            jobs[0].outcome = (
+                Refused(400, f"text that cannot be written as UTF-8: {error}")
+                if isinstance(error, UnicodeEncodeError)
+                else error
+            )
             self._deliver(jobs, Effects(), False)
             return
         effects = tx.effects

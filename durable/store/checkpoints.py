@@ -93,6 +93,20 @@ def get(tx: Tx, request: CheckpointGet) -> Answer:
     return Answer(200, {"checkpoint": {**_record(row), "manifest": row[9]}})
 
 
+def drop(tx: Tx, request: CheckpointGet) -> Answer:
+    """Forget one checkpoint, so that the one before it is the newest; 409 while a worker of the session lives on it."""
+    row = tx.row("SELECT session FROM checkpoints WHERE id=?", (request.checkpoint,))
+    if row is None:
+        raise Refused(404, f"checkpoint {request.checkpoint} does not exist")
+    worker = tx.row("SELECT 1 FROM sessions WHERE name=? AND owner IS NOT NULL AND worker_pid IS NOT NULL", (row[0],))
+    if worker is not None:
+        raise Refused(409, f"session {row[0]!r} has a worker; close its engine first")
+    tx.execute("DELETE FROM checkpoint_uses WHERE checkpoint=?", (request.checkpoint,))
+    tx.execute("DELETE FROM checkpoints WHERE id=?", (request.checkpoint,))
+    tx.effects.sessions.add(row[0])
+    return Answer(200, {"session": row[0]})
+
+
 def listing(tx: Tx, request: Session) -> Answer:
     """All checkpoints of a session, oldest first, without manifests."""
     rows = tx.rows(f"SELECT {_COLUMNS} FROM checkpoints WHERE session=? ORDER BY id", (request.session,))

@@ -96,6 +96,7 @@ KINDS: dict[str, Kind] = {
     "output.truncate": _ours(r.OutputTruncate, output.truncate, _yes),
     "checkpoint.publish": _ours(r.CheckpointPublish, checkpoints.publish, _yes),
     "checkpoint.latest": _ours(r.Session, checkpoints.latest, _yes),
+    "checkpoint.drop": _ours(r.CheckpointGet, checkpoints.drop),
     "checkpoint.get": _ours(r.CheckpointGet, checkpoints.get, _yes),
     "checkpoint.list": _ours(r.Session, checkpoints.listing, _yes),
     "chunk.get": _ours(r.ChunkGet, checkpoints.chunks, _yes),

@@ -15,6 +15,7 @@ from benchmarks import cell, executions, session_start, small_checkpoint, step_l
 from benchmarks.peers import Peers, obtain
 from benchmarks.report import document, machine, show
 from benchmarks.rounds import Report, measure
+from benchmarks.step_latency import RESTATE
 
 BENCHMARKS = {
     module.BENCHMARK.name: module.BENCHMARK
@@ -52,11 +53,13 @@ def main(
 ) -> None:
     """Measure durable-exec beside its peers, in one run, as ratios. Installs the peers on first use."""
     notes = Console(stderr=True)
-    peers = obtain(home or peers_home(), notes.print)
+    chosen = names or tuple(BENCHMARKS)
+    restate = any(entrant.contender == RESTATE for name in chosen for entrant in BENCHMARKS[name].entrants)
+    peers = obtain(home or peers_home(), notes.print, restate=restate)
     counted = rounds or (ROUNDS_QUICK if quick else ROUNDS)
     with tempfile.TemporaryDirectory(prefix="durable-benchmarks-", dir=stores) as temporary:
         directory = Path(temporary)
-        reports = asyncio.run(run(names or tuple(BENCHMARKS), peers, directory, quick=quick, rounds=counted))
+        reports = asyncio.run(run(chosen, peers, directory, quick=quick, rounds=counted))
     where = machine()
     console = Console()
     if not console.is_terminal:

@@ -36,8 +36,8 @@ def requirements(pyproject: Path = PROJECT / "pyproject.toml") -> list[str]:
     return [line for line in groups.get("bench", []) if isinstance(line, str)]
 
 
-def obtain(directory: Path, say: Say) -> Peers:
-    """Install what is not yet there. Never raises for a peer that cannot be had."""
+def obtain(directory: Path, say: Say, *, restate: bool) -> Peers:
+    """Install what is not yet there, Restate's large server only when asked. Never raises for what cannot be had."""
     missing: dict[str, str] = {}
     python = directory / "python" / "bin" / "python"
     wanted = requirements()
@@ -47,7 +47,7 @@ def obtain(directory: Path, say: Say) -> Peers:
         _install(python, wanted, missing)
         if not missing:
             stamp.write_text("\n".join(wanted))
-    server = _restate_server(directory / "npm", say, missing)
+    server = _restate_server(directory / "npm", say, missing) if restate else directory / "restate-server"
     return Peers(python, server, missing)
 
 

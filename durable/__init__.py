@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from durable.functions.function import Function, Retry, function
     from durable.functions.operation import Operation
     from durable.prompts import OpenPrompt
-    from durable.sessions.result import Result
+    from durable.sessions.result import Lost, RestoreReport, Result
     from durable.sessions.session import OutputEvent, Session
 
 _HOME = {
@@ -76,7 +76,7 @@ _HOME = {
     "durable.functions.function": ("Function", "Retry", "function"),
     "durable.functions.operation": ("Operation",),
     "durable.prompts": ("OpenPrompt",),
-    "durable.sessions.result": ("Result",),
+    "durable.sessions.result": ("Lost", "RestoreReport", "Result"),
     "durable.sessions.session": ("OutputEvent", "Session"),
 }
 _WHERE = {name: module for module, names in _HOME.items() for name in names}
@@ -101,6 +101,7 @@ __all__ = [
     "Function",
     "InvalidAnswer",
     "InvalidId",
+    "Lost",
     "NonDeterminism",
     "NotEncodable",
     "NotFound",
@@ -109,6 +110,7 @@ __all__ = [
     "OutputEvent",
     "Prompt",
     "ProtocolError",
+    "RestoreReport",
     "Result",
     "Retry",
     "Session",

@@ -251,6 +251,16 @@ class Engine:
             raise
         return True
 
+    async def skip_checkpoint(self, checkpoint: int) -> None:
+        """Forget a checkpoint that is refused, so that its session goes on from the one before. NotFound, Conflict."""
+        try:
+            session = (await self.store.request("checkpoint.drop", {"checkpoint": checkpoint})).data["session"]
+        except StoreRefused as error:
+            if error.status == 404:
+                raise NotFound("checkpoint", str(checkpoint)) from None
+            raise Conflict(error.message) from None
+        await self._host.forget(session)
+
     # -- sessions and people ------------------------------------------------------------------------------------
 
     async def session(self, name: str, *, grants: Iterable[str] = ()) -> Session:

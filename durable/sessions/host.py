@@ -79,6 +79,12 @@ class SessionHost:
                 return "".join(found.stdout), "".join(found.stderr)
         return None
 
+    async def forget(self, name: str) -> None:
+        """Drop what this engine remembers of a session: what is in the store counts again."""
+        found = self._live.pop(name, None)
+        if found is not None:
+            await found.close()
+
     async def let_go(self, name: str) -> None:
         """End the session's worker and give up its ownership."""
         found = self._live.pop(name, None)

@@ -27,6 +27,7 @@ from durable.functions.journal import Journal
 from durable.functions.steps import StepThreads
 from durable.sessions.calls import Calls, refused
 from durable.sessions.cell import Cell, Done, Failed, Gone, Pass, Stopped, Turn, Waits, outcome_of
+from durable.sessions.result import RestoreReport
 from durable.sessions.saved import Position, Saved
 from durable.store.store import Store
 
@@ -176,10 +177,10 @@ class LiveSession:
             await self._house.store.request("session.worker", recorded)
             payload = await self._saved.payload()
             if payload is not None:
-                report = (await worker.restore(payload)).report
-                lost = tuple(str(item[0]) for item in _listed(report, "lost") if isinstance(item, list) and item)
-                restored, checkpoint = len(_listed(report, "restored")), str(self._saved.latest_id)
-                self._house.observer(SessionRestored(self.name, checkpoint, restored, lost))
+                report = RestoreReport.read((await worker.restore(payload)).report)
+                lost = tuple(item.name for item in report.lost)
+                checkpoint = str(self._saved.latest_id)
+                self._house.observer(SessionRestored(self.name, checkpoint, len(report.restored), lost))
         except BaseException:
             worker.kill()
             raise
@@ -336,6 +337,31 @@ class LiveSession:
                 self._quick = None
             return found, outcome
 
+    # -- checkpoints on demand --------------------------------------------------------------------------------------
+
+    async def checkpoint(self, label: str | None) -> int:
+        """Save the namespace now, between executions; the checkpoint's number."""
+        async with self._busy:
+            return await self._capture(label)
+
+    async def _capture(self, label: str | None) -> int:
+        worker = await self._ready()
+        made = await worker.checkpoint()
+        position = await self._saved.latest() or Position()
+        await self._saved.publish(made.data, position, wait=True, label=label)
+        assert self._saved.latest_id is not None
+        return self._saved.latest_id
+
+    async def restore(self, which: str | int, *, clear_existing: bool) -> RestoreReport:
+        """Merge a checkpoint, by label or number, into the live namespace; then save what that made."""
+        async with self._busy:
+            worker = await self._ready()
+            payload, manifest = await self._saved.payload_of(which)
+            report = await worker.restore(payload, clear_existing=clear_existing)
+            self._saved.build_on(manifest)
+            await self._capture(None)
+            return RestoreReport.read(report.report)
+
 
 def _outcome(reply: ResultMessage | Error, execution_id: str) -> Done | Failed:
     if isinstance(reply, Error):
@@ -349,11 +375,6 @@ def _outcome(reply: ResultMessage | Error, execution_id: str) -> Done | Failed:
             }
         )
     return Done({"id": execution_id, "value": reply.value, "repr": reply.repr, "execution_time": reply.execution_time})
-
-
-def _listed(report: dict[str, Any], key: str) -> list[Any]:
-    found = report.get(key)
-    return found if isinstance(found, list) else []
 
 
 def _lost(execution_id: str, attempts: int, error: DurableError) -> dict[str, Any]:

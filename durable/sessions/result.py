@@ -9,6 +9,41 @@ from durable.core.errors import ExecutionError
 
 
 @dataclass(frozen=True, slots=True)
+class Lost:
+    """A variable that could not be saved: its type, why, and which execution made it."""
+
+    name: str
+    kind: str
+    reason: str
+    execution: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RestoreReport:
+    """What a restore brought back: names as they were, names made anew (and how), names that are lost (and why)."""
+
+    restored: tuple[str, ...]
+    rebuilt: tuple[tuple[str, str], ...]
+    lost: tuple[Lost, ...]
+
+    @classmethod
+    def read(cls, report: dict[str, Any]) -> RestoreReport:
+        """From a worker's report, which is untrusted: what does not fit is left out."""
+        rebuilt = [item for item in _listed(report, "rebuilt") if isinstance(item, list) and len(item) == 2]
+        lost = [item for item in _listed(report, "lost") if isinstance(item, list) and 3 <= len(item) <= 4]
+        return cls(
+            tuple(str(name) for name in _listed(report, "restored")),
+            tuple((str(name), str(how)) for name, how in rebuilt),
+            tuple(Lost(*(str(part) for part in item)) for item in lost),
+        )
+
+
+def _listed(report: dict[str, Any], key: str) -> list[Any]:
+    found = report.get(key)
+    return found if isinstance(found, list) else []
+
+
+@dataclass(frozen=True, slots=True)
 class Result:
     """The outcome of one cell.
 

@@ -14,7 +14,7 @@ from checkpoint.format import Manifest
 from checkpoint.format import Position as SealedPosition
 from checkpoint.snapshot import Sealed, open_sealed, read_manifest, seal
 from durable.core.clock import now_ms
-from durable.core.errors import CheckpointError, DurableError
+from durable.core.errors import CheckpointError, DurableError, NotFound
 from durable.store.store import Store
 
 IN_THREAD_BYTES = 256 * 2**10
@@ -52,6 +52,7 @@ class Saved:
         self._blobs = DirectoryBlobs(store.directory / "blobs")
         self._manifest: Manifest | None = None
         self._envelope: bytes | None = None
+        self._base: Manifest | None = None
         self._loaded = False
         self._publishing: set[asyncio.Task[Any]] = set()
         self._order = asyncio.Lock()
@@ -78,17 +79,34 @@ class Saved:
         await self.latest()
         if self._envelope is None or self._manifest is None:
             return None
-        wanted = [digest.hex() for digest in self._manifest.contents.digests()]
+        return await self._open(self._envelope, self._manifest)
+
+    async def payload_of(self, which: str | int) -> tuple[bytes, Manifest]:
+        """What restores the checkpoint of that number or (the newest of that) label, and its table; NotFound."""
+        rows = (await self._store.request("checkpoint.list", {"session": self._session})).data["checkpoints"]
+        found = [row["id"] for row in rows if which in (row["id"], row["label"])]
+        if not found:
+            raise NotFound("checkpoint", str(which), f"session {self._session!r} has {len(rows)} others")
+        row = (await self._store.request("checkpoint.get", {"checkpoint": found[-1]})).data["checkpoint"]
+        envelope: bytes = row["manifest"]
+        manifest = self._named(lambda: read_manifest(envelope, self._store.key))
+        return await self._open(envelope, manifest), manifest
+
+    def build_on(self, manifest: Manifest) -> None:
+        """The worker was restored from this: its next capture leaves out what this has."""
+        self._base = manifest
+
+    async def _open(self, envelope: bytes, manifest: Manifest) -> bytes:
+        wanted = [digest.hex() for digest in manifest.contents.digests()]
         answer = await self._store.request("chunk.get", {"digests": wanted})
         found: dict[str, bytes] = dict(answer.data["chunks"])
         for digest in wanted:
             if digest not in found and await asyncio.to_thread(self._blobs.has, digest):
                 found[digest] = await asyncio.to_thread(self._blobs.get, digest)
-        envelope, key = self._envelope, self._store.key
-        opened = partial(open_sealed, envelope, lambda _: found, key, profile="open", grants=self._grants)
+        opened = partial(open_sealed, envelope, lambda _: found, self._store.key, profile="open", grants=self._grants)
         return await asyncio.to_thread(self._named, opened)
 
-    async def publish(self, payload: bytes, position: Position, *, wait: bool) -> None:
+    async def publish(self, payload: bytes, position: Position, *, wait: bool, label: str | None = None) -> None:
         """Seal and store a capture. Returns when it is on its way, or with `wait` when it is durable.
 
         A capture that could not be stored spoils those after it, which build on it: `on_failed` is told, once.
@@ -100,8 +118,8 @@ class Saved:
             async with self._order:
                 sealed = await self._sealed(payload, position)
                 stored = await self._store_chunks(sealed)
-                self._manifest, self._envelope, self._loaded = sealed.read, sealed.manifest, True
-                future = self._store.post("checkpoint.publish", self._row(sealed, position, stored))
+                self._manifest, self._envelope, self._loaded, self._base = sealed.read, sealed.manifest, True, None
+                future = self._store.post("checkpoint.publish", self._row(sealed, position, stored, label))
             future.add_done_callback(self._published)
             if wait:
                 await asyncio.shield(future)
@@ -125,7 +143,7 @@ class Saved:
             created_at_ms=now_ms(),
             grants=self._grants,
             outcome=None if position.outcome is None else json.dumps(position.outcome).encode(),
-            previous=self._manifest,
+            previous=self._base or self._manifest,
             previous_id=None if self.latest_id is None else str(self.latest_id),
         )
         return await asyncio.to_thread(make) if len(payload) > IN_THREAD_BYTES else make()
@@ -137,7 +155,9 @@ class Saved:
                 await asyncio.to_thread(self._blobs.put, digest, data)
         return [(digest, data) for digest, data in sealed.chunks if len(data) <= INLINE_BYTES_MAX]
 
-    def _row(self, sealed: Sealed, position: Position, chunks: list[tuple[str, bytes]]) -> dict[str, Any]:
+    def _row(
+        self, sealed: Sealed, position: Position, chunks: list[tuple[str, bytes]], label: str | None
+    ) -> dict[str, Any]:
         return {
             "session": self._session,
             "epoch": self._epoch,
@@ -145,7 +165,7 @@ class Saved:
             "n": None,
             "statement": position.statement,
             "final": position.outcome is not None,
-            "label": None,
+            "label": label,
             "manifest": sealed.manifest,
             "chunks": chunks,
             "uses": sealed.uses,

@@ -16,7 +16,7 @@ from durable.functions.failure import rebuild
 from durable.functions.function import seconds
 from durable.functions.values import digest, pack, to_json
 from durable.sessions.cell import FUNCTION, Cell, Failed
-from durable.sessions.result import Result
+from durable.sessions.result import RestoreReport, Result
 
 if TYPE_CHECKING:
     from durable.engine import Engine
@@ -126,6 +126,21 @@ class Session:
         async for event in self._engine.follow(execution.id):
             yield event
         yield await self.result(execution.id)
+
+    async def checkpoint(self, label: str | None = None) -> int:
+        """Save the namespace now; returns the checkpoint's number. A labelled one is kept until the session is closed.
+
+        Waits for the execution that runs. Raises StoreRefused when another engine has the session.
+        """
+        return await (await self._engine.host.live(self.name)).checkpoint(label)
+
+    async def restore(self, which: str | int, *, clear_existing: bool = False) -> RestoreReport:
+        """Merge a checkpoint, by label or number, into the namespace; names that it does not have stay.
+
+        clear_existing removes the user's names first. A refused checkpoint changes nothing: CheckpointError,
+        CheckpointTampered, NotFound.
+        """
+        return await (await self._engine.host.live(self.name)).restore(which, clear_existing=clear_existing)
 
     async def close(self) -> None:
         """End the worker and forget the session: its name can be made anew, its numbers are never reused."""

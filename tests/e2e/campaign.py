@@ -17,6 +17,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -85,14 +86,14 @@ def check_record(before: Counter[int], record: set[int], after: Counter[int]) ->
 def check_statements(runs: list[tuple[str, int]], kills: int) -> None:
     order = [n for kind, n in runs if kind == "statement"]
     again = 0
-    for previous, following in zip(order, order[1:], strict=False):
+    for previous, following in pairwise(order):
         assert following in (previous, previous + 1), f"statement {following} ran after {previous}"
         again += following == previous
     assert again <= kills
 
 
 async def campaign(folder: Path, job: str, kills: int, seed: int, checkpoint: str) -> dict[str, Any]:
-    """Run one job to its end under `kills` SIGKILLs; returns what happened, raises AssertionError on a broken promise."""
+    """Run one job to its end under `kills` SIGKILLs; what happened. AssertionError on a broken promise."""
     random_ = random.Random(seed)
     store, log = folder / "work.db", folder / "runs.log"
     kind = "step" if job == "function" else "call"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import sys
 from pathlib import Path
 
 import pytest
@@ -271,3 +272,72 @@ async def test_a_changed_question_halts_and_is_not_asked_beside_the_recorded_one
         info = await execution.info()
         assert info.state == "completed" or "exec:desk@2:input:1" in str(info.note)
         assert await engine.prompts() == []
+
+
+async def test_checkpoints_on_demand_are_merged_back_with_a_report(store: Path) -> None:
+    async with durable.open(store, observer=(seen := Seen())) as engine:
+        session = await engine.session("desk")
+        await session.execute("a = [1]\nb = a\nmade = 1\nimport threading\nlock = threading.Lock()")
+        await session.execute("gen = (i for i in a)")
+        number = await session.checkpoint("before")
+        await session.execute("a.append(2)\ndel made\nlater = 5")
+        report = await session.restore("before")
+        assert {"a", "b", "made"} <= set(report.restored)
+        assert [name for name, _ in report.rebuilt] == ["lock"]
+        assert [(lost.name, lost.execution) for lost in report.lost] == [("gen", "desk@2")]
+        assert (await session.execute("a, a is b, made, later")).value == [[1], True, 1, 5]
+        os.kill(seen.worker(), signal.SIGKILL)
+        assert (await session.execute("a, made, later")).value == [[1], 1, 5]
+        await session.restore(number, clear_existing=True)
+        assert isinstance((await session.execute("later")).error, NameError)
+        with pytest.raises(durable.NotFound, match="'nothing'"):
+            await session.restore("nothing")
+
+
+async def test_a_corrupt_checkpoint_is_refused_and_nothing_is_lost(store: Path) -> None:
+    import sqlite3
+
+    async with durable.open(store) as engine:
+        session = await engine.session("desk")
+        await session.execute("x = 1")
+        await session.execute("x = 2")
+    database = sqlite3.connect(store)
+    (number, manifest) = database.execute("SELECT id, manifest FROM checkpoints ORDER BY id DESC LIMIT 1").fetchone()
+    flipped = bytearray(manifest)
+    flipped[len(flipped) // 2] ^= 1
+    database.execute("UPDATE checkpoints SET manifest = ? WHERE id = ?", (bytes(flipped), number))
+    database.commit()
+    database.close()
+    async with durable.open(store) as engine:
+        session = await engine.session("desk")
+        execution = await session.submit("x + 40")
+        await in_state(engine, execution, "interrupted")
+        note = (await execution.info()).note or ""
+        assert f"checkpoint {number} of session 'desk' is refused" in note
+        await engine.skip_checkpoint(number)
+        await engine.resume(execution.id)
+        assert (await session.result(execution.id)).value == 41
+
+
+async def test_a_cell_that_kills_its_engine_is_given_up_after_its_attempts(store: Path) -> None:
+    script = (
+        "import asyncio, os, sys, durable\n"
+        "async def main():\n"
+        "    async with durable.open(sys.argv[1]) as engine:\n"
+        "        session = await engine.session('desk')\n"
+        "        try: await engine.get('desk@1')\n"
+        "        except durable.NotFound: await session.submit('import os; os.kill(os.getppid(), 9)')\n"
+        "        result = await session.result('desk@1')\n"
+        "        print(type(result.error).__name__, result.error)\n"
+        "asyncio.run(main())\n"
+    )
+    for attempt in range(15):  # noqa: B007
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-c", script, str(store), stdout=asyncio.subprocess.PIPE
+        )
+        out, _ = await process.communicate()
+        if out:
+            break
+    assert attempt >= 10
+    assert out.decode().startswith("ExecutionLost")
+    assert "died" in out.decode()

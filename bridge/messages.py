@@ -12,7 +12,7 @@ import msgspec
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, TypeAdapter, ValidationError
 
 from durable.core.clock import now_ms
-from durable.core.errors import ProtocolError
+from durable.core.errors import NotEncodable, ProtocolError
 from durable.core.limits import FRAME_BYTES_MAX
 
 PROTOCOL_VERSION = 1
@@ -232,8 +232,11 @@ _encode = msgspec.msgpack.Encoder().encode
 
 
 def encode_message(message: Message) -> bytes:
-    """A message's msgpack payload."""
-    return _encode(message.model_dump())
+    """A message's msgpack payload. Raises NotEncodable for text with surrogates and integers beyond 64 bits."""
+    try:
+        return _encode(message.model_dump())
+    except (UnicodeEncodeError, OverflowError, TypeError) as error:
+        raise NotEncodable(f"a {type(message).__name__} message that cannot be sent: {error}") from None
 
 
 def _parse(payload: bytes, adapter: TypeAdapter[Any]) -> Any:

@@ -185,13 +185,13 @@ class WorkerSession:
         """Ask the worker to end, then make it. Waiters get EngineClosed; nothing is settled. Idempotent."""
         if self.state is State.TERMINATED:
             return
+        if self._execution is not None:
+            grace_s = min(grace_s, BUSY_GRACE_S)  # code that computes does not read
         self._go(Step.CLOSE)
         self._fail_waiters(EngineClosed(f"session {self.name!r} was closed"))
         if self._transport is None:
             return
         self._send(Shutdown(reason="close"))
-        if self._execution is not None:
-            grace_s = min(grace_s, BUSY_GRACE_S)  # code that computes does not read
         for seconds, harder in ((grace_s, signal.SIGTERM), (TERMINATE_GRACE_S, signal.SIGKILL)):
             try:
                 async with asyncio.timeout(seconds):
@@ -206,20 +206,22 @@ class WorkerSession:
     async def execute(self, request: Execute) -> Result | Error:
         """Run a cell to its end; all its output and checkpoints were handed over by then.
 
-        Raises Busy when an execution is in flight, WorkerDied when the process ends, EngineClosed at a shutdown, and
-        what `on_checkpoint` raised. Cancelling the caller leaves the execution running: interrupt or kill it.
+        Raises NotEncodable for code or inputs that cannot be sent, Busy when an execution is in flight, WorkerDied when
+        the process ends, EngineClosed at a shutdown, and what `on_checkpoint` raised. Cancelling the caller leaves the
+        execution running: interrupt or kill it.
         """
         if self.state is State.BUSY:
             raise Busy(f"session {self.name!r} runs {self._last_execution!r}")
         if self.state not in (State.READY, State.IDLE):
             raise WorkerDied(self._death())
+        frames = encode(encode_message(request))
         self._go(Step.EXECUTE)
         outcome: asyncio.Future[Result | Error] = asyncio.get_running_loop().create_future()
         self._outcome = outcome
         self._execution = request
         self._last_execution = request.id
         self._offset = request.output_offset
-        self._send(request)
+        self._write(frames)
         reply = await outcome
         if self._checkpointing is not None:
             await asyncio.shield(self._checkpointing)
@@ -248,12 +250,16 @@ class WorkerSession:
         return reply
 
     def answer(self, call: int, result: CallResult) -> None:
-        """Answer a call that `on_call` left open. A second answer is ignored and counted."""
+        """Answer a call that `on_call` left open; a second answer is ignored and counted.
+
+        Raises NotEncodable, and the call stays open.
+        """
         if call not in self._open_calls or result.call != call:
             self._unknown(f"call {call}")
             return
+        frames = encode(encode_message(result))
         self._open_calls.discard(call)
-        self._send(result)
+        self._write(frames)
 
     def add_interceptor(self, interceptor: Interceptor) -> None:
         """Let it see every message, before routing; a coroutine that it returns runs as a tracked task."""
@@ -377,12 +383,14 @@ class WorkerSession:
     async def _answer_call(self, message: Call) -> None:
         try:
             result = await self._on_call(message)
+            if result is not None:
+                self.answer(message.call, result)
         except Exception as error:
             self._observer(BackgroundFailed(f"call {message.capability} of {message.execution_id}", repr(error)))
-            failed = CallError(exception_type=type(error).__qualname__, exception_message=str(error))
-            result = CallResult(call=message.call, error=failed)
-        if result is not None:
-            self.answer(message.call, result)
+            failed = CallError(
+                exception_type=type(error).__qualname__, exception_message=str(error).encode(errors="replace").decode()
+            )
+            self.answer(message.call, CallResult(call=message.call, error=failed))
 
     def _checkpoint(self, message: Checkpoint) -> None:
         if message.id in self._replies:
@@ -450,8 +458,11 @@ class WorkerSession:
         self.state = step(self.state, event)
 
     def _send(self, message: Message) -> None:
+        self._write(encode(encode_message(message)))
+
+    def _write(self, frames: list[bytes | memoryview]) -> None:
         if self._transport is not None:
-            self._transport.send(encode(encode_message(message)))
+            self._transport.send(frames)
 
     def _guarded(self, what: str, call: Callable[[], None]) -> None:
         try:

@@ -7,12 +7,17 @@ import functools
 import selectors
 import sys
 from asyncio import events
-from collections.abc import Callable, Coroutine, Generator
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterator
+from concurrent.futures import Executor, ThreadPoolExecutor
 from contextvars import Context
+from types import CoroutineType, GeneratorType
 from typing import Any
 
 from bridge.worker.gate import Gate
+from bridge.worker.tracebacks import PACKAGE_DIRECTORY
 
+THREADS_MAX = 64
+"""Of `asyncio.to_thread`: a thread that waits for an answer holds one, so asyncio's few would delay questions."""
 
 type IdlePlan = Callable[[], tuple[float, Callable[[], None]] | None]
 """Asked when a loop has nothing ready and no timer: None, or how long to wait (s) before the report, and the report."""
@@ -68,13 +73,16 @@ class Foreground(Coroutine[Any, Any, None]):
     """The coroutine of a cell's statement as the task sees it.
 
     It never raises, so that nothing of user code ends the loop: the outcome is in `value` and `error`. An interrupt
-    arrives as the task's cancellation and leaves as KeyboardInterrupt at the `await` where the code stands.
+    arrives as the task's cancellation. Where only the cell's own coroutines stand between it and the `await`, it is
+    thrown there as KeyboardInterrupt. A library's coroutine in between (a TaskGroup, a timeout, a lock) gets the
+    CancelledError that it was written for; leaving the cell that becomes KeyboardInterrupt, as in `asyncio.run`.
     """
 
     def __init__(self, inner: Coroutine[Any, Any, object], gate: Gate) -> None:
         self._inner = inner
         self._gate = gate
         self.interrupted = False
+        self._cancelled = False
         self.value: object = None
         self.error: BaseException | None = None
 
@@ -86,7 +94,13 @@ class Foreground(Coroutine[Any, Any, None]):
         if self.interrupted and isinstance(error, asyncio.CancelledError):
             self.interrupted = False
             self._gate.delivered()
-            error = KeyboardInterrupt()
+            if _only_cells(self._inner):
+                error = KeyboardInterrupt()
+                task = asyncio.current_task()
+                if task is not None:
+                    task.uncancel()
+            else:
+                self._cancelled = True
         return self._step(self._inner.throw, error)
 
     def _step(self, advance: Callable[[Any], Any], value: Any) -> Any:
@@ -100,6 +114,8 @@ class Foreground(Coroutine[Any, Any, None]):
         except StopIteration as stop:
             self.value = stop.value
         except BaseException as error:
+            if self._cancelled and isinstance(error, asyncio.CancelledError):
+                error = KeyboardInterrupt().with_traceback(error.__traceback__)
             self.error = error
             self._inner.close()
         raise StopIteration
@@ -111,6 +127,24 @@ class Foreground(Coroutine[Any, Any, None]):
         raise RuntimeError("only a task runs this")
 
 
+_SLEEPS = {asyncio.sleep.__code__, asyncio.tasks.__sleep0.__code__}  # type: ignore[attr-defined]
+"""The coroutines of asyncio that care for any exception alike."""
+
+
+def _only_cells(coroutine: object) -> bool:
+    """From a cell's statement to where it is suspended there are only coroutines defined in cells, and a sleep."""
+    while coroutine is not None:
+        if isinstance(coroutine, CoroutineType):
+            code, coroutine = coroutine.cr_code, coroutine.cr_await
+        elif isinstance(coroutine, GeneratorType):
+            code, coroutine = coroutine.gi_code, coroutine.gi_yieldfrom
+        else:
+            return isinstance(coroutine, Awaitable | Iterator) and type(coroutine).__module__ == "_asyncio"
+        if not code.co_filename.startswith(("<cell ", PACKAGE_DIRECTORY)) and code not in _SLEEPS:
+            return False
+    return True
+
+
 class WorkerLoop(asyncio.SelectorEventLoop):
     """A loop that user code cannot close, run by the worker for one statement or while idle."""
 
@@ -120,6 +154,16 @@ class WorkerLoop(asyncio.SelectorEventLoop):
         self._gate = gate
         self._report = report
         self._own_descriptors = 1
+        self._threads: ThreadPoolExecutor | None = None
+
+    def run_in_executor[*Ts, T](
+        self, executor: Executor | None, func: Callable[[*Ts], T], *args: *Ts
+    ) -> asyncio.Future[T]:
+        """As asyncio's, with a larger default executor."""
+        if executor is None and self._threads is None:
+            self._threads = ThreadPoolExecutor(THREADS_MAX, thread_name_prefix="asyncio")
+            self.set_default_executor(self._threads)
+        return super().run_in_executor(executor, func, *args)
 
     def watch(self, fd: int, callback: Callable[[], object]) -> None:
         """Read `fd` whenever this loop runs; does not count as work of the user's."""

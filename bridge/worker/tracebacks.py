@@ -13,7 +13,7 @@ TRACEBACK_CHARS_MAX = 100_000
 MESSAGE_CHARS_MAX = 10_000
 """An exception's message."""
 
-_OURS = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
+PACKAGE_DIRECTORY = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 
 
 def type_name(error: BaseException) -> str:
@@ -50,6 +50,8 @@ def _drop_ours(summary: traceback.TracebackException) -> None:
     left = [summary]
     while left:
         one = left.pop()
-        one.stack = traceback.StackSummary.from_list([f for f in one.stack if not f.filename.startswith(_OURS)])
+        one.stack = traceback.StackSummary.from_list(
+            [f for f in one.stack if not f.filename.startswith(PACKAGE_DIRECTORY)]
+        )
         left += [other for other in (one.__cause__, one.__context__) if other is not None]
         left += one.exceptions or []

@@ -10,6 +10,10 @@ DEPTH_MAX = 64
 """Nesting of a JSON value; deeper ones overrun readers' stacks."""
 
 
+ITEM_BYTES = 4
+"""What an item costs of VALUE_BYTES_MAX, whatever it is: bounds the time for long lists of small numbers."""
+
+
 class NotJson(Exception):
     """The value is not plain JSON."""
 
@@ -26,7 +30,6 @@ def to_json(value: object) -> object:
 
 
 def _convert(value: object, depth: int, budget: list[int]) -> object:
-    budget[0] -= 1
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, str):
@@ -39,9 +42,11 @@ def _convert(value: object, depth: int, budget: list[int]) -> object:
         if not isfinite(value):
             raise NotJson("a number that is not finite")
         return float(value)
+    kind = type(value)
+    if kind in (list, tuple, dict):
+        budget[0] -= ITEM_BYTES * len(value)  # type: ignore[arg-type]
     if depth == 0 or budget[0] < 0:
         raise NotJson("too deep or too large")
-    kind = type(value)
     if kind is list or kind is tuple:
         return [_convert(item, depth - 1, budget) for item in value]  # type: ignore[attr-defined]
     if kind is dict:

@@ -1,0 +1,169 @@
+"""Checkpoints and restores through the wire (specs/session.md, Checkpoint rule; W6)."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from msgspec import structs
+
+from bridge.messages import Checkpoint, Error, Result
+from checkpoint.format import chunk_digest, decode_payload, encode_payload
+from durable.core.errors import CheckpointError, WorkerDied
+from tests.protocol.desk import Desk
+
+
+async def test_each_statement_waits_until_its_checkpoint_is_durable(desk: Desk) -> None:
+    durable = asyncio.Event()
+    asked = asyncio.Event()
+
+    async def keep(message: Checkpoint) -> None:
+        desk.checkpoints.append(message)
+        asked.set()
+        await durable.wait()
+
+    desk.session._on_checkpoint = keep
+    task = desk.start("x = 1\nprint('second')", checkpoint="statement")
+    await asked.wait()
+    await asyncio.sleep(0.05)
+    assert desk.text() == "", "the next statement waits for the ack"
+    assert not task.done()
+    durable.set()
+    result = await task
+    assert isinstance(result, Result)
+    assert [(one.statement, one.final) for one in desk.checkpoints] == [(1, False), (2, True)]
+    assert [one.output_offset for one in desk.checkpoints] == [0, 7]
+
+
+async def test_a_statement_that_made_a_call_is_followed_by_a_checkpoint(desk: Desk) -> None:
+    desk.answers["fetch"] = lambda call: 1
+    await desk.run("a = 1\nb = fetch()\nc = fetch(2)\nd = 1", checkpoint="auto")
+    assert {2, 3} <= {one.statement for one in desk.checkpoints}
+    by = {one.statement: one for one in desk.checkpoints}
+    assert by[2].counters == {"fetch": 1}
+    assert by[3].counters == {"fetch": 2}
+    assert by[4].final
+
+
+async def test_the_final_one_carries_the_outcome_and_comes_first(desk: Desk) -> None:
+    result = await desk.run("41 + 1", checkpoint="auto")
+    assert isinstance(result, Result)
+    assert len(desk.checkpoints) == 1
+    outcome = desk.checkpoints[0].outcome
+    assert outcome is not None
+    assert outcome["type"] == "result"
+    assert (outcome["value"], outcome["repr"], outcome["execution_id"]) == (42, "42", "desk@1")
+    error = await desk.run("1 / 0", checkpoint="auto")
+    assert isinstance(error, Error)
+    outcome = desk.checkpoints[1].outcome
+    assert outcome is not None
+    assert (outcome["type"], outcome["exception_type"]) == ("error", "ZeroDivisionError")
+
+
+async def test_execute_returns_after_its_checkpoints_were_handled(desk: Desk) -> None:
+    handled: list[int] = []
+
+    async def keep(message: Checkpoint) -> None:
+        await asyncio.sleep(0.05)
+        handled.append(message.statement)
+
+    desk.session._on_checkpoint = keep
+    await desk.run("a = 1\nb = 2", checkpoint="auto")
+    assert handled[-1] == 2
+
+
+async def test_a_host_that_cannot_keep_it_fails_the_caller(desk: Desk) -> None:
+    async def keep(message: Checkpoint) -> None:
+        raise CheckpointError("disk full")
+
+    desk.session._on_checkpoint = keep
+    with pytest.raises(CheckpointError, match="disk full"):
+        await desk.run("a = 1", checkpoint="auto")
+
+
+async def test_none_sends_none(desk: Desk) -> None:
+    await desk.run("a = 1\nb = 2")
+    assert desk.checkpoints == []
+
+
+async def test_restore_into_a_new_worker_and_continue_where_it_was(desk: Desk) -> None:
+    desk.answers["fetch"] = lambda call: 10
+    code = "def f(): return base + more\nbase = fetch()\nmore = 5\nimport os\nos._exit(1) if more == 5 else 0\nf()"
+    with pytest.raises(WorkerDied):
+        await desk.run(code, checkpoint="statement")
+    last = desk.checkpoints[-1]
+    assert last.statement == 4
+    await desk.session.restart()
+    report = (await desk.session.restore(full(desk.checkpoints))).report
+    assert "base" in report["restored"]  # type: ignore[operator]
+    await desk.run("more = 6")
+    assert await desk.value(code, start_statement=last.statement, counters=last.counters) == 16
+    assert len(desk.calls) == 1
+
+
+def full(checkpoints: list[Checkpoint]) -> bytes:
+    """The whole payload of the last one, put together from the increments as the engine does."""
+    payloads = [decode_payload(one.data) for one in checkpoints]
+    chunks = {chunk_digest(chunk): chunk for payload in payloads for chunk in payload.chunks}
+    last = payloads[-1]
+    return encode_payload(structs.replace(last, chunks=tuple(chunks[digest] for digest in last.contents.digests())))
+
+
+async def test_checkpoint_on_request_and_history_in_a_fresh_worker(desk: Desk) -> None:
+    await desk.run("6 * 7")
+    saved = await desk.session.checkpoint()
+    assert saved.data
+    await desk.run("x = 'merged, not replaced'")
+    await desk.session.restore(saved.data)
+    assert await desk.value("x") == "merged, not replaced"
+    await desk.session.restore(saved.data, clear_existing=True)
+    assert (await desk.error("x")).exception_type == "NameError"
+    desk.session.kill()
+    await desk.session.wait_ended()
+    await desk.session.restart()
+    await desk.session.restore(saved.data)
+    assert await desk.value("_") == 42
+
+
+async def test_what_is_lost_is_named_and_explained_when_used(desk: Desk) -> None:
+    await desk.run("g = (i for i in range(3))\nok = 1", checkpoint="auto")
+    saved = await desk.session.checkpoint()
+    assert [one.name for one in saved.lost] == ["g"]
+    await desk.session.restore(full([*desk.checkpoints, saved]), clear_existing=True)
+    error = await desk.error("g")
+    assert error.exception_type == "NameError"
+    assert "generator" in error.exception_message
+    assert "desk@1" in error.exception_message
+
+
+async def test_functions_of_the_host_are_saved_by_name(desk: Desk) -> None:
+    desk.answers["fetch"] = lambda call: "fetched"
+    await desk.run("alias = fetch\ndef f(): return alias()")
+    saved = await desk.session.checkpoint()
+    assert saved.lost == []
+    desk.session.kill()
+    await desk.session.wait_ended()
+    await desk.session.restart()
+    await desk.session.restore(saved.data)
+    assert await desk.value("f()") == "fetched"
+
+
+async def test_corrupt_data_changes_nothing(desk: Desk) -> None:
+    await desk.run("x = 1")
+    for data in (b"", b"junk", (await desk.session.checkpoint()).data[:-3]):
+        with pytest.raises(CheckpointError):
+            await desk.session.restore(data)
+    assert await desk.value("x") == 1
+
+
+async def test_an_interrupt_during_a_capture_is_kept_for_the_code(desk: Desk) -> None:
+    code = (
+        "import time\nclass Slow:\n    def __reduce__(self):\n        print('capturing', flush=True)\n"
+        "        time.sleep(0.3)\n        return (Slow, ())\ns = Slow()\nfor _ in range(10**12): pass"
+    )
+    task = desk.start(code, checkpoint="statement")
+    await desk.until(lambda: "capturing" in desk.text())
+    desk.session.interrupt()
+    result = await asyncio.wait_for(task, 20)
+    assert isinstance(result, Error)
+    assert result.exception_type == "KeyboardInterrupt"

@@ -1,0 +1,46 @@
+"""The session's table: every state by every event."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from pathlib import Path
+
+import pytest
+
+from bridge.states import TRANSITIONS, State, Step, step
+from durable.core.errors import ProtocolError
+
+
+@pytest.mark.parametrize(("state", "event"), list(itertools.product(State, Step)))
+def test_every_pair_is_a_transition_or_a_clear_refusal(state: State, event: Step) -> None:
+    if event in TRANSITIONS[state]:
+        assert step(state, event) is TRANSITIONS[state][event]
+    else:
+        with pytest.raises(ProtocolError, match=f"{state} cannot {event}"):
+            step(state, event)
+
+
+def test_one_execution_at_a_time_and_only_when_ready() -> None:
+    allowed = {state for state in State if Step.EXECUTE in TRANSITIONS[state]}
+    assert allowed == {State.READY, State.IDLE}
+
+
+def test_start_only_once_and_again_only_after_the_end() -> None:
+    assert [state for state in State if Step.START in TRANSITIONS[state]] == [State.CREATING]
+    assert [state for state in State if Step.RESET in TRANSITIONS[state]] == [State.TERMINATED]
+
+
+def test_every_living_state_survives_the_end_of_the_process() -> None:
+    for state in set(State) - {State.CREATING, State.TERMINATED}:
+        assert step(state, Step.ENDED) is State.TERMINATED
+
+
+def test_the_specification_shows_the_same_table() -> None:
+    text = (Path(__file__).parents[2] / "specs" / "session.md").read_text()
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line.startswith("|")]
+    events = rows[0][1:]
+    table = {row[0]: dict(zip(events, row[1:], strict=True)) for row in rows[2:]}
+    for state, event in itertools.product(State, Step):
+        assert table[state][event] == TRANSITIONS[state].get(event, ""), (state, event)
+    assert re.search(r"^# Session", text)

@@ -97,10 +97,14 @@ class Engine:
         self._prompts = Prompts(store)
         self._undo.append(store.watch(self._on_change))
         if self._serve:
-            await self._begin_serving(store)
+            await self.serve()
         return self
 
-    async def _begin_serving(self, store: Store) -> None:
+    async def serve(self) -> None:
+        """Begin to run executions and sessions: what `open` does unless it was told serve=False. Idempotent."""
+        store = self.store
+        if self._resonate is not None:
+            return
         self._connection = connection = store.connect(self.engine_id, self.group)
         self._resonate = sdk.build(
             connection, store, engine_id=self.engine_id, group=self.group, lifecycle=self, clock=now_ms
@@ -293,6 +297,17 @@ class Engine:
 
     def cell_target(self) -> str:
         return f"poll://any@{self.group}"
+
+    async def submit(self, session: str, cell: dict[str, Any]) -> dict[str, Any]:
+        """Record a cell; where this engine has the session and a slot, its task is acquired at once and begins."""
+        request = {"session": session, **cell}
+        if self._resonate is not None and sdk.running(self._resonate) < TASKS_MAX:
+            request |= {"engine": self.engine_id, "ttl": LEASE_MS}
+        found: dict[str, Any] = (await self.store.request("cell.submit", request)).data
+        task = found.get("task")
+        if task is not None:
+            sdk.execute_acquired(self._resonate, task["id"], task["version"], found["promise"], [])
+        return found
 
     @property
     def host(self) -> SessionHost:

@@ -26,8 +26,10 @@ type Json = bool | int | float | str | list[Json] | dict[str, Json] | None
 
 def to_json(value: object, what: str) -> Any:
     """`value` as JSON builtins; raises NotEncodable naming `what` and the type that does not fit."""
+    if isinstance(value, bytes):
+        return base64.b64encode(value).decode("ascii")  # inside models and containers bytes are as pydantic has them
     try:
-        encoded = to_jsonable_python(value, inf_nan_mode="constants", bytes_mode="base64")
+        encoded = to_jsonable_python(value, inf_nan_mode="constants")
     except (PydanticSerializationError, ValueError, TypeError, RecursionError) as error:
         raise NotEncodable(
             f"{what} cannot be recorded: {error}. Return JSON values, dataclasses or pydantic models, "
@@ -70,6 +72,8 @@ def from_json(value: Any, annotation: Any, what: str) -> Any:
     adapter = adapter_of(annotation)
     if adapter is None:
         return value
+    if annotation is bytes and isinstance(value, str):
+        return base64.b64decode(value)
     try:
         # JSON mode: lists fit tuples and sets, strings fit dates and bytes, as in any JSON document.
         return adapter.validate_json(msgspec.json.encode(value))

@@ -183,6 +183,7 @@ class LiveSession:
                 self._house.observer(SessionRestored(self.name, checkpoint, len(report.restored), lost))
         except BaseException:
             worker.kill()
+            await worker.wait_ended()
             raise
         self._worker = worker
         return worker
@@ -318,6 +319,7 @@ class LiveSession:
         await self._end_worker()
         if self._driving is not None:
             await asyncio.wait([self._driving])
+            await self._end_worker()  # one that was being started meanwhile
 
     # -- unjournaled code -----------------------------------------------------------------------------------------
 

@@ -51,10 +51,9 @@ class Session:
         given = {key: to_json(value, f"input {key!r}") for key, value in (inputs or {}).items()}
         limit = seconds(timeout)
         cell = Cell(code=code, session=self.name, inputs=given, timeout=limit, checkpoint=checkpoint).to_json()
-        answer = await self._engine.store.request(
-            "cell.submit",
+        answer = await self._engine.submit(
+            self.name,
             {
-                "session": self.name,
                 "promise": {
                     "timeoutAt": TIME_MAX_MS if limit is None else now_ms() + int(limit * 1000),
                     "param": {"data": pack({"func": FUNCTION, "args": [cell], "kwargs": {}, "version": 1})},
@@ -68,7 +67,7 @@ class Session:
                 },
             },
         )
-        return Execution(self._engine, ids.execution_of(answer.data["id"]))
+        return Execution(self._engine, ids.execution_of(answer["id"]))
 
     async def execute(
         self,
@@ -143,7 +142,13 @@ class Session:
         return await (await self._engine.host.live(self.name)).restore(which, clear_existing=clear_existing)
 
     async def close(self) -> None:
-        """End the worker and forget the session: its name can be made anew, its numbers are never reused."""
+        """End the worker and forget the session: its name can be made anew, its numbers are never reused.
+
+        Executions that have not ended are cancelled.
+        """
+        for row in await self._engine.store.reads.list_executions(session=self.name):
+            if row.settled_at is None:
+                await self._engine.cancel(row.id, f"session {self.name!r} was closed")
         await self._engine.host.let_go(self.name)
         await self._engine.store.request("session.close", {"session": self.name})
 

@@ -73,6 +73,14 @@ def bury(tx: Tx, engine: str) -> None:
     tx.effects.rescan = tx.effects.peers = True
 
 
+def lost(tx: Tx, request: Engine) -> Answer:
+    """An engine elsewhere, whose lock this process holds for it, has not been heard of for its lease: it is dead."""
+    tx.served.pop(request.engine, None)
+    tx.liveness.release(request.engine)
+    bury(tx, request.engine)
+    return Answer(200, {})
+
+
 def _held_tasks(tx: Tx, engine: str) -> list[tuple[str]]:
     return tx.rows("SELECT id FROM tasks WHERE state='acquired' AND pid=? ORDER BY lease_at, id", (engine,))
 

@@ -84,10 +84,10 @@ def load_key(path: Path) -> bytes:
     return key
 
 
-def connect(path: Path) -> sqlite3.Connection:
+def connect(path: Path, factory: type[sqlite3.Connection] = sqlite3.Connection) -> sqlite3.Connection:
     """Open the file for the writer and bring its schema up to date. Raises sqlite3.Error and StoreError."""
     connection = sqlite3.connect(
-        path, timeout=5.0, isolation_level=None, check_same_thread=False, cached_statements=512
+        path, timeout=5.0, isolation_level=None, check_same_thread=False, cached_statements=512, factory=factory
     )
     try:
         _claim(connection, path)

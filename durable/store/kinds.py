@@ -82,6 +82,7 @@ KINDS: dict[str, Kind] = {
     "engine.join": _ours(r.EngineJoin, engines.join, _yes),
     "engine.serve": _ours(r.EngineServe, engines.serve, _yes),
     "engine.leave": _ours(r.Engine, engines.leave, _yes),
+    "engine.lost": _ours(r.Engine, engines.lost, _yes),
     "engine.list": _ours(r.Nothing, engines.listing, _yes),
     "session.open": _ours(r.SessionOpen, sessions.open_),
     "session.take": _ours(r.SessionTake, sessions.take),

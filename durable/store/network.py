@@ -21,13 +21,15 @@ class _Head(Request, frozen=True, kw_only=True):
     corr_id: str = ""
 
 
-class _Envelope(msgspec.Struct, frozen=True):
+class Envelope(msgspec.Struct, frozen=True):
+    """A request as it travels; `data` is decoded by its kind."""
+
     kind: str
     head: _Head = _Head()
     data: msgspec.Raw = msgspec.Raw(b"{}")
 
 
-_envelope = msgspec.json.Decoder(_Envelope)
+envelopes = msgspec.json.Decoder(Envelope)
 _decoders = {name: msgspec.json.Decoder(kind.request) for name, kind in KINDS.items() if kind.protocol}
 
 
@@ -80,24 +82,25 @@ class SqliteConnection:
 async def answer_envelope(store: Store, text: str | bytes) -> str:
     """Answer one request of the protocol, given and returned as JSON; only StoreError and EngineClosed are raised."""
     try:
-        envelope = _envelope.decode(text)
+        envelope = envelopes.decode(text)
     except msgspec.MsgspecError as error:
-        return _reply("", "", 400, f"this is not a request: {error}")
+        return reply("", "", 400, f"this is not a request: {error}")
     kind, corr_id = envelope.kind, envelope.head.corr_id
     decoder = _decoders.get(kind)
     if decoder is None:
-        return _reply(kind, corr_id, 400, f"unknown kind {kind!r}")
+        return reply(kind, corr_id, 400, f"unknown kind {kind!r}")
     try:
         request = decoder.decode(envelope.data)
     except msgspec.MsgspecError as error:
-        return _reply(kind, corr_id, 400, f"{kind}: {error}")
+        return reply(kind, corr_id, 400, f"{kind}: {error}")
     try:
         answer = await store.enqueue(kind, request)
     except StoreRefused as refused:
-        return _reply(kind, corr_id, refused.status, refused.message)
-    return _reply(kind, corr_id, answer.status, answer.data)
+        return reply(kind, corr_id, refused.status, refused.message)
+    return reply(kind, corr_id, answer.status, answer.data)
 
 
-def _reply(kind: str, corr_id: str, status: int, data: object) -> str:
+def reply(kind: str, corr_id: str, status: int, data: object) -> str:
+    """An answer as it travels; text in place of data is an error."""
     head = {"corrId": corr_id, "status": status, "version": PROTOCOL_VERSION}
     return msgspec.json.encode({"kind": kind, "head": head, "data": data}).decode()

@@ -263,8 +263,12 @@ class CellPromise(Request, frozen=True, kw_only=True):
 
 
 class CellSubmit(Ours, frozen=True, kw_only=True):
+    """`engine` and `ttl`: acquire the task at once when that engine owns the session and nothing is before it."""
+
     session: Id
     promise: CellPromise
+    engine: Id | None = None
+    ttl: Positive = 1
 
 
 class CallCreate(Ours, frozen=True, kw_only=True):

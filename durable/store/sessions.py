@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from durable.store.cascade import note_progress
+from durable.store.cascade import is_head, note_progress
 from durable.store.promises import add_callback, check_create, create_promise, next_n
 from durable.store.records import PROMISE, Row, dump, promise_record
 from durable.store.requests import (
@@ -21,6 +21,7 @@ from durable.store.requests import (
     SessionTake,
     SessionWorker,
 )
+from durable.store.tasks import acquired
 from durable.store.transaction import Tx
 
 _COLUMNS = "name, owner, epoch, options, worker_pid, worker_start, closed, next_n"
@@ -154,7 +155,14 @@ def submit(tx: Tx, request: CellSubmit) -> Answer:
     check_create(promise, tags)
     record, created = create_promise(tx, promise)
     assert created
-    return Answer(200, {"promise": record, "n": n, "id": promise_id})
+    data: Record = {"promise": record, "n": n, "id": promise_id, "task": None}
+    owner = tx.row("SELECT owner FROM sessions WHERE name=?", (request.session,))
+    mine = request.engine is not None and owner is not None and owner[0] == request.engine
+    if mine and record["state"] == "pending" and is_head(tx, request.session, n):
+        assert request.engine is not None
+        tx.effects.ready = [each for each in tx.effects.ready if each != promise_id]
+        data["task"] = acquired(tx, promise_id, request.engine, request.ttl).data["task"]
+    return Answer(200, data)
 
 
 def create_call(tx: Tx, request: CallCreate) -> Answer:

@@ -16,6 +16,7 @@ from durable.core.errors import EngineClosed, StoreError, StoreRefused
 from durable.core.events import BackgroundFailed, Observer, PeerDead, log_event
 from durable.store import file
 from durable.store.dispatch import collect_mail
+from durable.store.faults import Fault, watched
 from durable.store.kinds import KINDS
 from durable.store.liveness import Liveness
 from durable.store.network import SqliteConnection
@@ -76,16 +77,17 @@ class Store:
         create: bool = True,
         debug: bool = False,
         observer: Observer = log_event,
+        fault: Fault | None = None,
     ) -> Store:
         """Open, or make, the store at `path` (`:memory:` is a private temporary file).
 
-        `durability` says what an acknowledged write survives: the end of this process, or a power cut as well. Raises
-        StoreError with what is wrong and what to do, StoreNewer for a file of a later version.
+        `durability` says what an acknowledged write survives: the end of this process, or a power cut as well. `fault`
+        is for crash tests. Raises StoreError with what is wrong and what to do, StoreNewer for a file of a later version.
         """
         located = await asyncio.to_thread(file.locate, path, create=create)
         self = cls(located, private=str(path) == ":memory:", observer=observer)
         try:
-            await asyncio.to_thread(self._open_files)
+            await asyncio.to_thread(self._open_files, fault)
         except sqlite3.Error as error:
             raise file.explain(located, error) from error
         try:
@@ -108,9 +110,9 @@ class Store:
         self._loop.add_reader(self._peers.fileno(), self._noticed)
         return self
 
-    def _open_files(self) -> None:
+    def _open_files(self, fault: Fault | None) -> None:
         self.directory.mkdir(mode=0o700, exist_ok=True)
-        self._connection = file.connect(self.path)
+        self._connection = file.connect(self.path, sqlite3.Connection if fault is None else watched(fault))
         try:
             self.key = file.load_key(self.path)
             self._liveness = Liveness(self.directory)

@@ -66,7 +66,8 @@ def preload(tx: Tx, task_id: str) -> list[Record]:
     return [promise_record(each) for each in rows]
 
 
-def _acquired(tx: Tx, task_id: str, pid: str, ttl: int) -> Answer:
+def acquired(tx: Tx, task_id: str, pid: str, ttl: int) -> Answer:
+    """Give the lease: a new version, which is the fence of everything that this attempt writes."""
     lease_at = min(tx.now + ttl, 2**63 - 1)
     task = tx.row(
         "UPDATE tasks SET state='acquired', version=version+1, pid=?, ttl=?, lease_at=?, due=NULL, resumes=0,"
@@ -102,13 +103,13 @@ def create(tx: Tx, request: TaskCreate) -> Answer:
         record, _ = create_promise(tx, action)
         if record["state"] == "pending":
             tx.effects.ready = [each for each in tx.effects.ready if each != action.id]
-            return _acquired(tx, action.id, request.pid, request.ttl)
+            return acquired(tx, action.id, request.pid, request.ttl)
     task = tx.row(f"SELECT {TASK}, session, n FROM tasks WHERE id=?", (action.id,))
     if task is None:
         raise Refused(422, f"promise {action.id!r} exists and has no task")
     if task[1] == "pending":
         _require_head(tx, task)
-        return _acquired(tx, action.id, request.pid, request.ttl)
+        return acquired(tx, action.id, request.pid, request.ttl)
     if task[1] != "fulfilled":
         raise Refused(409, f"task {action.id!r} is {task[1]}")
     return Answer(200, {"task": task_record(task), "promise": find(tx, action.id), "preload": preload(tx, action.id)})
@@ -126,7 +127,7 @@ def acquire(tx: Tx, request: TaskAcquire) -> Answer:
             409, f"task {request.id!r} is {row[1]} in version {row[2]}, not pending in version {request.version}"
         )
     _require_head(tx, row)
-    return _acquired(tx, request.id, request.pid, request.ttl)
+    return acquired(tx, request.id, request.pid, request.ttl)
 
 
 def release(tx: Tx, request: TaskAt) -> Answer:

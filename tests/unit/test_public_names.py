@@ -3,6 +3,8 @@
 import subprocess
 import sys
 
+import pytest
+
 import durable
 
 
@@ -14,12 +16,8 @@ def test_every_public_name_can_be_used_and_none_is_forgotten() -> None:
 
 
 def test_an_unknown_name_is_an_attribute_error() -> None:
-    try:
-        durable.nothing_of_that_name  # noqa: B018
-    except AttributeError as error:
-        assert "nothing_of_that_name" in str(error)
-    else:
-        raise AssertionError("an unknown name was found")
+    with pytest.raises(AttributeError, match="nothing_of_that_name"):
+        durable.nothing_of_that_name
 
 
 def test_import_durable_loads_nothing_heavy() -> None:

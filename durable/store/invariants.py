@@ -1,0 +1,92 @@
+"""What holds in a store's file after every commit, as queries that find what does not (specs/store.md, "Invariants").
+
+Read-only, for `durable doctor` and the tests. Each rule walks through whole tables: never used while work waits for it.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import NamedTuple
+
+from durable.core.limits import CHECKPOINTS_KEPT
+
+_FOUND_MAX = 20
+"""Broken rows shown for one rule."""
+
+
+class Broken(NamedTuple):
+    """A row that breaks a rule: the rule's name and what, a promise id mostly."""
+
+    rule: str
+    what: str
+
+
+_HEAD = "NOT EXISTS (SELECT 1 FROM cells c WHERE c.session=t.session AND c.settled=0 AND c.n<t.n)"
+
+RULES: dict[str, str] = {
+    "a settled promise has a time of settlement, a pending one has neither that nor a value": """
+        SELECT id FROM promises WHERE (state='pending') <> (settled_at IS NULL)
+            OR (state='pending' AND (value_data IS NOT NULL OR outcome IS NOT NULL))""",
+    "a promise is pending or in one of four terminal states": """
+        SELECT id FROM promises
+        WHERE state NOT IN ('pending', 'resolved', 'rejected', 'rejected_canceled', 'rejected_timedout')""",
+    "a task belongs to a promise, and is fulfilled iff that is settled (S3)": """
+        SELECT t.id FROM tasks t LEFT JOIN promises p ON p.id=t.id
+        WHERE p.id IS NULL OR (t.state='fulfilled') <> (p.state<>'pending')""",
+    "a promise with a target has a task": """
+        SELECT p.id FROM promises p
+        WHERE json_extract(p.tags, '$."resonate:target"') IS NOT NULL AND NOT EXISTS (SELECT 1 FROM tasks t WHERE t.id=p.id)""",
+    "a task has a holder and a lease iff it is acquired": """
+        SELECT id FROM tasks WHERE (state='acquired') <> (pid IS NOT NULL)
+            OR (state='acquired') <> (lease_at IS NOT NULL) OR (state='acquired') <> (ttl IS NOT NULL)""",
+    "a task is due iff it is pending, no timer, and first in its session (S5)": f"""
+        SELECT t.id FROM tasks t
+        WHERE (t.due IS NOT NULL) <> (t.state='pending' AND t.timer=0 AND (t.session IS NULL OR {_HEAD}))""",
+    "only the first unsettled cell of a session runs or waits (S9)": f"""
+        SELECT t.id FROM tasks t
+        WHERE t.session IS NOT NULL AND t.state IN ('acquired', 'suspended') AND NOT {_HEAD}""",
+    "a suspended task waits for something": """
+        SELECT t.id FROM tasks t
+        WHERE t.state='suspended' AND NOT EXISTS (SELECT 1 FROM callbacks c WHERE c.awaiter=t.id)""",
+    "a callback is from a pending promise to an unfinished task (S3)": """
+        SELECT c.awaited || ' -> ' || c.awaiter FROM callbacks c
+        LEFT JOIN promises p ON p.id=c.awaited LEFT JOIN tasks t ON t.id=c.awaiter
+        WHERE p.id IS NULL OR p.state<>'pending' OR t.id IS NULL OR t.state='fulfilled'""",
+    "a listener waits for a pending promise (S3)": """
+        SELECT l.awaited FROM listeners l LEFT JOIN promises p ON p.id=l.awaited
+        WHERE p.id IS NULL OR p.state<>'pending'""",
+    "a cell is its task's place in the session, settled iff its promise is": """
+        SELECT c.promise FROM cells c LEFT JOIN tasks t ON t.id=c.promise LEFT JOIN promises p ON p.id=c.promise
+        WHERE t.id IS NULL OR t.session<>c.session OR t.n<>c.n OR c.settled <> (p.state<>'pending')""",
+    "a task of a session has a place in it": """
+        SELECT t.id FROM tasks t WHERE t.session IS NOT NULL
+            AND NOT EXISTS (SELECT 1 FROM cells c WHERE c.session=t.session AND c.n=t.n AND c.promise=t.id)""",
+    "a session's numbers are never used again (S9)": """
+        SELECT c.promise FROM cells c LEFT JOIN sessions s ON s.name=c.session
+        WHERE s.name IS NULL OR c.n>=s.next_n""",
+    "output is contiguous (S10)": """
+        SELECT execution FROM (
+            SELECT execution, start, length, length(text) AS long,
+                lag(start + length, 1, 0) OVER (PARTITION BY execution ORDER BY start) AS before FROM output
+        ) WHERE start<>before OR length<>long""",
+    "a checkpoint that uses a chunk exists": """
+        SELECT u.digest FROM checkpoint_uses u LEFT JOIN checkpoints c ON c.id=u.checkpoint WHERE c.id IS NULL""",
+    "a chunk is used (S11)": """
+        SELECT digest FROM chunks WHERE NOT EXISTS (SELECT 1 FROM checkpoint_uses u WHERE u.digest=chunks.digest)""",
+    "a session keeps no more unlabelled checkpoints than it may (S11)": f"""
+        SELECT session FROM checkpoints WHERE label IS NULL GROUP BY session HAVING count(*) > {CHECKPOINTS_KEPT}""",
+    "what was given up is rejected (S6)": """
+        SELECT id FROM promises WHERE outcome IS NOT NULL AND (outcome<>'lost' OR state<>'rejected')""",
+    "a schedule's next tick is after its last (S12)": """
+        SELECT id FROM schedules WHERE last_run_at IS NOT NULL AND next_run_at<=last_run_at""",
+}
+"""Rules by what they say; each query selects what breaks it, one text a row."""
+
+
+def broken(connection: sqlite3.Connection) -> list[Broken]:
+    """Every rule that does not hold, with the first rows that break it. Raises sqlite3.Error when it cannot be read."""
+    found = []
+    for rule, sql in RULES.items():
+        for row in connection.execute(f"{sql} LIMIT {_FOUND_MAX}"):
+            found.append(Broken(rule, str(row[0])))
+    return found

@@ -1,0 +1,65 @@
+"""The reads as requests: name, what each may say, what it gives. The remote store sends them, `durable serve` answers."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import msgspec
+
+from durable.store import reads as r
+from durable.store.requests import Id, Natural
+
+type _Limit = Annotated[int, msgspec.Meta(ge=1, le=2**31)]
+
+
+class ListExecutions(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    state: r.State | None = None
+    session: str | None = None
+    function: str | None = None
+    limit: _Limit = 100
+    before: str | None = None
+
+
+class ExecutionId(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    execution_id: Id
+
+
+class PromiseId(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    promise_id: Id
+
+
+class Children(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    execution_id: Id
+    limit: _Limit = 10_000
+
+
+class Prompts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    execution: str | None = None
+
+
+class Output(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    execution_id: Id
+    from_offset: Natural = 0
+    limit: _Limit = 10_000
+
+
+class Nothing(msgspec.Struct, frozen=True, kw_only=True):
+    pass
+
+
+READINGS: dict[str, tuple[type[msgspec.Struct], Any]] = {
+    "list_executions": (ListExecutions, list[r.ExecutionRow]),
+    "get_execution": (ExecutionId, r.ExecutionRow | None),
+    "get_promise": (PromiseId, r.PromiseRow | None),
+    "children": (Children, list[r.PromiseRow]),
+    "prompts": (Prompts, list[r.PromptRow]),
+    "output": (Output, list[r.OutputRow]),
+    "sessions": (Nothing, list[r.SessionRow]),
+    "engines": (Nothing, list[r.EngineRow]),
+}
+"""By the name of the method of `Reads`: its arguments, and the type of its answer."""
+
+
+async def answer(reads: r.Reads, name: str, request: msgspec.Struct) -> Any:
+    """Call the method `name`, which is one of READINGS, with what the request says."""
+    return await getattr(reads, name)(**msgspec.structs.asdict(request))

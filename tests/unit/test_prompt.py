@@ -1,0 +1,85 @@
+"""Prompts as records, and capabilities (specs/prompt.md)."""
+
+from __future__ import annotations
+
+import pytest
+from pydantic import BaseModel, TypeAdapter
+
+from capabilities.capability import Capabilities, Capability, call_id, capability
+from capabilities.prompt import Prompt, Settlement, prompt_for
+from durable.core.errors import BadArguments, InvalidAnswer, InvalidId
+
+
+class Decision(BaseModel):
+    publish: bool
+    why: str = ""
+
+
+def test_an_answer_is_checked_against_the_record_alone() -> None:
+    made = prompt_for("Publish?", schema=Decision, adapter=TypeAdapter(Decision))
+    read = Prompt.model_validate(made.record())
+    assert read.check("p", {"publish": True}) == {"publish": True}
+    with pytest.raises(InvalidAnswer) as caught:
+        read.check("p", {"publish": "maybe", "why": 3})
+    assert {tuple(error["loc"]) for error in caught.value.errors} == {("publish",), ("why",)}
+    with pytest.raises(InvalidAnswer, match="'publish' is a required property"):
+        read.check("p", {})
+
+
+def test_choices_and_words() -> None:
+    choice = prompt_for("Which?", choices=["a", 2])
+    assert choice.check("p", 2) == 2
+    assert choice.read("2") == 2
+    with pytest.raises(InvalidAnswer, match="choose one of: a, 2"):
+        choice.check("p", "b")
+    words = prompt_for("Name?")
+    assert words.read("5") == "5"
+    with pytest.raises(InvalidAnswer, match="in words"):
+        words.check("p", 5)
+    number = prompt_for("How many?", schema=int, adapter=TypeAdapter(int))
+    assert number.read("5") == 5
+    assert number.read("five") == "five"
+
+
+@pytest.mark.parametrize("question", ["", "  ", "x" * 1001])
+def test_a_question_has_a_length(question: str) -> None:
+    with pytest.raises(BadArguments):
+        prompt_for(question)
+    with pytest.raises(BadArguments, match="neither a JSON Schema nor a type"):
+        prompt_for("q", schema=object())
+
+
+def test_a_settlement_is_read_whoever_wrote_it() -> None:
+    assert Settlement.from_record({"value": 5, "by": "ana", "nonce": "n"}).by == "ana"
+    assert Settlement.from_record({"data": "legacy"}).value == "legacy"
+    assert Settlement.from_record("bare").value == "bare"
+    assert Settlement.from_record({"value": 5}).value == {"value": 5}
+
+
+async def test_capabilities_are_named_bound_and_told_their_call() -> None:
+    @capability
+    def lookup(sku: str, *, deep: bool = False) -> str:
+        """Find an item."""
+        return f"{sku} {deep} {call_id()}"
+
+    known = Capabilities([lookup])
+    assert known.check(["lookup", "lookup"]) == ("input", "lookup")
+    with pytest.raises(BadArguments, match="no capability nothing; this engine knows"):
+        known.check(["nothing"])
+    found = known.get("lookup")
+    assert isinstance(found, Capability)
+    assert found.doc == "Find an item."
+    with pytest.raises(BadArguments, match="lookup: missing a required argument"):
+        found.bind([], {})
+
+    async def run(call: object) -> object:
+        assert callable(call)
+        return call()
+
+    assert await found.answer("exec:x:lookup:1", ["a"], {"deep": True}, run) == "a True exec:x:lookup:1"
+    with pytest.raises(LookupError):
+        call_id()
+    with pytest.raises(BadArguments):
+        Capabilities([len])  # type: ignore[list-item]
+    with pytest.raises(InvalidId):
+        capability(lambda: None, name="Not a name")

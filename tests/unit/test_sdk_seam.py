@@ -1,0 +1,66 @@
+"""The private parts of resonate-sdk that durable/functions/sdk.py stands on: a new SDK that moves one fails here."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+from resonate.context import Context, _State
+from resonate.core import Core
+from resonate.durable import DurableFunction
+from resonate.effects import ResonateEffects
+from resonate.registry import Registry
+from resonate.resonate import Resonate, _Runtime
+
+from durable.functions.function import NEVER, Retry
+
+
+def parameters(fn: Any) -> list[str]:
+    return list(inspect.signature(fn).parameters)
+
+
+def test_the_state_of_a_context_has_what_we_reach_for() -> None:
+    source = inspect.getsource(_State.__init__)
+    for name in ("seq", "effects", "spawned_remote", "tree", "chain", "workflow", "origin_id"):
+        assert f"self.{name}" in source
+    assert "self._state.seq += 1" in inspect.getsource(Context._next_id)
+    assert parameters(Context._global_req)[1:] == ["id", "timeout", "data", "target", "timer", "external", "parent"]
+    assert parameters(Context._remote_future)[1:] == ["req", "link", "df"]
+
+
+def test_the_effects_have_two_methods_a_cache_and_the_lease() -> None:
+    assert parameters(ResonateEffects.create_promise) == ["self", "req"]
+    assert parameters(ResonateEffects.settle_promise) == ["self", "id", "result"]
+    assert parameters(ResonateEffects._absorb) == ["self", "record"]
+    assert "self.task_version = task_version" in inspect.getsource(ResonateEffects.__init__)
+
+
+def test_core_takes_ports_and_releases_while_handling_the_reason() -> None:
+    assert {"sender", "fencing"} <= set(Core.__struct_fields__)
+    assert not Core.__struct_config__.frozen
+    source = inspect.getsource(Core.execute_until_blocked_outer)
+    assert source.index("except (ResonateError, PlatformError)") < source.index("task_release")
+
+
+def test_the_runtime_has_slots_tasks_and_a_registry_by_key() -> None:
+    source = inspect.getsource(_Runtime.__init__)
+    assert "self.execute_sema" in source
+    assert "self.bg_tasks" in source
+    assert parameters(Resonate._bounded_execute) == ["self", "coro"]
+    assert "self._by_key" in inspect.getsource(Registry.__init__)
+
+
+def test_a_stated_signature_is_what_the_sdk_reads_of_a_step() -> None:
+    async def body(ctx: Any) -> int:
+        return 1
+
+    body.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+        [inspect.Parameter("ctx", inspect.Parameter.POSITIONAL_ONLY)]
+    )
+    assert DurableFunction(body).pack_args() is not None
+
+
+def test_our_retry_is_the_sdks_policy() -> None:
+    assert NEVER.next(1) is None
+    retry = Retry(max_retries=3, delay=0.5, factor=2, max_delay=1.5)
+    assert [retry.next(n) for n in (1, 2, 3, 4)] == [0.5, 1.0, 1.5, None]

@@ -35,7 +35,8 @@ RULES: dict[str, str] = {
         WHERE p.id IS NULL OR (t.state='fulfilled') <> (p.state<>'pending')""",
     "a promise with a target has a task": """
         SELECT p.id FROM promises p
-        WHERE json_extract(p.tags, '$."resonate:target"') IS NOT NULL AND NOT EXISTS (SELECT 1 FROM tasks t WHERE t.id=p.id)""",
+        WHERE json_extract(p.tags, '$."resonate:target"') IS NOT NULL
+            AND NOT EXISTS (SELECT 1 FROM tasks t WHERE t.id=p.id)""",
     "a task has a holder and a lease iff it is acquired": """
         SELECT id FROM tasks WHERE (state='acquired') <> (pid IS NOT NULL)
             OR (state='acquired') <> (lease_at IS NOT NULL) OR (state='acquired') <> (ttl IS NOT NULL)""",

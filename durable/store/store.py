@@ -82,7 +82,7 @@ class Store:
         """Open, or make, the store at `path` (`:memory:` is a private temporary file).
 
         `durability` says what an acknowledged write survives: the end of this process, or a power cut as well. `fault`
-        is for crash tests. Raises StoreError with what is wrong and what to do, StoreNewer for a file of a later version.
+        is for crash tests. Raises StoreError with what is wrong and what to do, StoreNewer for a newer file.
         """
         located = await asyncio.to_thread(file.locate, path, create=create)
         self = cls(located, private=str(path) == ":memory:", observer=observer)

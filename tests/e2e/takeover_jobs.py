@@ -65,5 +65,5 @@ async def serve(store: str) -> None:
     async with durable.open(store, observer=observe) as engine:
         print(engine.engine_id, flush=True)
         ended = asyncio.get_running_loop().create_future()
-        asyncio.get_running_loop().add_reader(0, lambda: ended.done() or ended.set_result(None))
+        asyncio.get_running_loop().add_reader(0, lambda: None if ended.done() else ended.set_result(None))
         await ended

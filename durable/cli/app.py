@@ -158,9 +158,6 @@ def run(argv: list[str] | None = None) -> int:
         code = root.main(argv, prog_name="durable", standalone_mode=False, obj=chosen)
         sys.stdout.flush()
         return code if isinstance(code, int) else exits.DONE
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # so that the interpreter's own flush finds an open end
-        return exits.PIPE_CLOSED
     except Exception as error:
         return _explain(error, chosen)
     except KeyboardInterrupt:
@@ -219,6 +216,8 @@ def in_loop(main: Callable[[], Coroutine[Any, Any, int]]) -> int:
         return asyncio.run(guarded())
     except asyncio.CancelledError:
         return 128 + ended_by[0] if ended_by else exits.INTERRUPTED
+    except BrokenPipeError:
+        return exits.PIPE_CLOSED  # whoever read us has enough, as in `durable list | head`
 
 
 def _quiet_logs() -> None:

@@ -73,9 +73,9 @@ def _observer(out: Out) -> events.Observer:
         match event:
             case events.AttemptFailed(execution, error):
                 out.say(f"{execution}: an attempt failed: {error}")
-            case events.SessionRestored(session, checkpoint, restored, lost):
-                text = f"session {session} restored from checkpoint {checkpoint}: {restored} names"
-                out.say(text + (f"; could not bring back {', '.join(lost)}" if lost else ""))
+            case events.SessionRestored(session, checkpoint, _, lost) if lost:
+                names = ", ".join(lost)
+                out.say(f"session {session}, restored from checkpoint {checkpoint}, could not bring back {names}")
             case events.PeerDead(engine, tasks) if tasks:
                 out.say(f"engine {engine[:8]} is gone; its executions are free to go on")
             case events.BackgroundFailed(what, error):

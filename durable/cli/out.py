@@ -41,9 +41,13 @@ class Out:
         self._data = open(own, "w", encoding=sys.stdout.encoding, errors="backslashreplace", buffering=1)  # noqa: SIM115
 
     def data(self, text: str, end: str = "\n") -> None:
-        """A piece of data, flushed."""
-        self._data.write(text + end)
-        self._data.flush()
+        """A piece of data, flushed. BrokenPipeError when its reader is gone; what is still buffered is dropped then."""
+        try:
+            self._data.write(text + end)
+            self._data.flush()
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), self._data.fileno())
+            raise
 
     def value(self, value: Any) -> None:
         """A result: a text plain unless JSON is asked for, everything else as JSON."""
@@ -99,8 +103,8 @@ def _on_terminal(stream: TextIO, columns: Sequence[str], rows: list[list[str]]) 
     from rich.text import Text
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for column in columns:
-        table.add_column(column, overflow="fold")
+    for n, column in enumerate(columns):
+        table.add_column(column, overflow="fold", no_wrap=n == 0)  # ids are to be copied
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))
     Console(file=stream).print(table)

@@ -36,7 +36,7 @@ async def demo(out: Out, *, seed: int, kills: int, store: str | None) -> int:
 
 
 async def _demo(out: Out, seed: int, kills: int, store: str | None, scratch: Path) -> int:
-    name = f"demo-{seed}-{secrets.token_hex(3)}"
+    name = f"demo-{secrets.token_hex(3)}"
     place = Path(store).expanduser().absolute() if store is not None else scratch / "demo.db"
     place.parent.mkdir(parents=True, exist_ok=True)
     drawn = plan(seed, kills)
@@ -125,10 +125,11 @@ def _show(out: Out, found: Findings, kills: int) -> None:
     out.data(f"seed {found.seed}: {len(found.kills)} of {kills} kills: {', '.join(found.kills) or 'none'}")
     out.data(f"engines started: {found.engines}; session restored {len(found.restored)} times: {_restored(found)}")
     out.data(f"{len(found.rows)} steps and calls recorded; run again because a kill cut them off: {cut}")
-    out.data(plain(f"result: {to_text(found.result)}"))
-    out.data("equal to the undisturbed run's" if found.equal else f"UNDISTURBED: {to_text(found.undisturbed)}")
-    if not found.equal:
-        out.say("the results differ; please report this with the seed")
+    if found.equal:
+        out.data(plain(f"result, equal to the undisturbed run's: {found.result['conclusion']}"))
+        return
+    out.data(plain(f"result: {to_text(found.result)}\nundisturbed: {to_text(found.undisturbed)}"))
+    out.say("the results differ; please report this with the seed")
 
 
 def _restored(found: Findings) -> str:

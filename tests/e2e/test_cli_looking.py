@@ -53,6 +53,38 @@ def test_lists_are_filtered(terminal: Terminal) -> None:
     assert (nothing.code, nothing.out, nothing.err) == (0, "", "durable: nothing runs or waits\n")
 
 
+def test_the_documented_fields_are_there(terminal: Terminal) -> None:
+    execution = [
+        "id",
+        "kind",
+        "state",
+        "stuck",
+        "function",
+        "name",
+        "session",
+        "n",
+        "created_at",
+        "settled_at",
+        "duration",
+        "timeout_at",
+        "starts",
+        "attempts",
+        "last_error",
+        "note",
+        "engine",
+        "engine_pid",
+        "waits_for",
+        "error",
+    ]
+    assert list(terminal.durable("list", "--json").data[0]) == execution
+    shown = terminal.durable("show", "a", "--json").data
+    assert list(shown) == [*execution, "arguments", "result", "traceback", "steps", "prompts"]
+    step = ["id", "kind", "name", "state", "created_at", "settled_at", "duration", "attempts", "error", "note", "value"]
+    assert list(shown["steps"][0]) == step
+    session = ["name", "state", "executions", "unfinished", "owner", "owner_pid", "worker_pid", "created_at"]
+    assert list(terminal.durable("session", "list", "--json").data[0]) == session
+
+
 def test_logs_show_the_cells_of_a_function(terminal: Terminal) -> None:
     assert terminal.durable("logs", "a").out == "from the cell\n"
     assert terminal.durable("logs", "a", "-f", "--json").data == {

@@ -66,6 +66,10 @@ async def sleeps(ctx, seconds: float) -> str:
     await ctx.sleep(seconds)
     return "slept"
 
+@durable.function
+async def kills(ctx) -> None:
+    os.kill(os.getpid(), 9)
+
 async def plain(ctx): ...
 """
 
@@ -169,6 +173,28 @@ def test_other_code_or_arguments_under_an_id_conflict(terminal: Terminal) -> Non
     terminal.durable("run", "jobs.py::greet", "ana", "--id", "a")
     terminal.durable("run", "jobs.py::greet", "bob", "--id", "a").failed(6, "greet@1('ana')", "greet@1('bob')")
     terminal.durable("run", "jobs.py::fails", "--id", "a").failed(6, "use another id")
+
+
+def test_the_same_id_in_two_terminals_runs_once(terminal: Terminal) -> None:
+    with (
+        terminal.running("run", "jobs.py::steps", "--id", "a") as first,
+        terminal.running("run", "jobs.py::steps", "--id", "a") as second,
+    ):
+        while "two" not in terminal.lines("ran"):
+            assert first.poll() is None
+            assert second.poll() is None
+        terminal.write("go", "")
+        outputs = [process.communicate(timeout=30)[0] for process in (first, second)]
+    assert outputs == ['["one", "two", "three"]\n'] * 2
+    assert terminal.lines("ran") == ["one", "two", "three"]
+
+
+def test_a_function_that_kills_its_engine_is_lost_after_its_attempts(terminal: Terminal) -> None:
+    codes = []
+    while len(codes) < 12 and 1 not in codes:
+        codes.append(terminal.durable("run", "jobs.py::kills", "--id", "k").code)
+    assert codes == [-9] * 10 + [1]
+    assert terminal.durable("list", "--json").data[0]["state"] == "lost"
 
 
 def test_failures_are_the_users_own(terminal: Terminal) -> None:

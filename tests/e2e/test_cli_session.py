@@ -2,6 +2,8 @@
 
 import os
 import signal
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -93,6 +95,55 @@ def test_input_waits_for_a_person_in_another_process(terminal: Terminal) -> None
     assert (answered.code, answered.out) == (0, "3\n")
     assert terminal.durable("logs", "s@1").out == "Who?hello ana\n"
     assert terminal.durable("result", "s@2").out == "ANA\n"
+
+
+def test_a_cell_that_kills_its_worker_ends_after_its_attempts(terminal: Terminal) -> None:
+    done = terminal.durable("exec", "s", "import os; os.kill(os.getpid(), 9)")
+    assert done.code == 1
+    assert "given up after 3 attempts" in done.err
+    assert terminal.durable("exec", "s", "1 + 1").out == "2\n"
+
+
+def test_what_could_not_be_brought_back_is_named(terminal: Terminal) -> None:
+    terminal.durable("exec", "s", "import socket; s = socket.socket(); x = 1")
+    assert "could not bring back s" in terminal.durable("exec", "s", "x").err
+    used = terminal.durable("exec", "s", "s")
+    assert used.code == 1
+    assert "'s' was lost" in used.err
+
+
+def test_a_corrupt_checkpoint_is_refused_and_can_be_skipped(terminal: Terminal) -> None:
+    terminal.durable("exec", "s", "x = 'older'")
+    terminal.durable("exec", "s", "x = 'newer'")
+    with closing(sqlite3.connect(terminal.directory / ".durable" / "state.db")) as connection, connection:
+        [(manifest,)] = connection.execute("SELECT manifest FROM checkpoints WHERE id = 2").fetchall()
+        changed = bytes([*manifest[:-1], manifest[-1] ^ 1])
+        connection.execute("UPDATE checkpoints SET manifest = ? WHERE id = 2", (changed,))
+    terminal.durable("exec", "s", "x").failed(
+        1, "s@3 is interrupted", "checkpoint 2 of session 's' is refused", "durable resume --skip-checkpoint 2"
+    )
+    listed = terminal.durable("ps", "--json").data
+    assert [(each["id"], each["state"]) for each in listed] == [("s@3", "interrupted")]
+    terminal.durable("resume", "--skip-checkpoint", "9").failed(3, "no checkpoint '9'")
+    assert terminal.durable("resume", "s@3", "--skip-checkpoint", "2").out == "older\n"
+
+
+def test_sigterm_keeps_the_cell_and_a_reader_that_leaves_is_no_failure(terminal: Terminal) -> None:
+    code = "print('up', flush=True)\nimport os, time\nos.path.exists('go') or time.sleep(60)\nprint('line\\n' * 100000)"
+    with terminal.running("exec", "s", code) as process:
+        read_until(process, "up")
+        os.kill(process.pid, signal.SIGTERM)
+        _, said = process.communicate(timeout=30)
+        assert process.returncode == 143
+        assert "durable resume s@1" in said
+    terminal.write("go", "")
+    with terminal.running("exec", "s", "for i in range(100_000): print(i)") as process:
+        assert process.stdout is not None
+        read_until(process, "1")
+        process.stdout.close()
+        assert process.stderr is not None
+        assert "Error" not in process.stderr.read()
+        assert process.wait(timeout=30) == 141
 
 
 def test_bad_usage_is_told(terminal: Terminal) -> None:

@@ -9,7 +9,7 @@ import click
 
 from durable.cli import exits
 from durable.cli.app import Command, Settings, in_loop, settings
-from durable.core.errors import NotFound, StoreRefused
+from durable.core.errors import Conflict, NotFound, StoreRefused
 
 if TYPE_CHECKING:
     from durable.cli.out import Out
@@ -54,7 +54,7 @@ async def _skip(chosen: Settings, out: Out, checkpoint: int | None) -> None:
             await store.request("checkpoint.drop", {"checkpoint": checkpoint})
         except StoreRefused as error:
             if error.status != 404:
-                raise
+                raise Conflict(error.message) from None
             raise NotFound("checkpoint", str(checkpoint), "the number is in the note of `durable ps`") from None
     out.say(f"checkpoint {checkpoint} is forgotten")
 

@@ -85,6 +85,14 @@ class Output(Message):
     offset: Count = 0
 
 
+class Piped(Message):
+    """Bytes that the worker took from the pipe of a descriptor, to keep their order; the host decodes all of them."""
+
+    type: Literal["piped"] = "piped"
+    stream: Literal["stdout", "stderr"]
+    data: bytes
+
+
 class Call(Message):
     """Code asks the host. `call` numbers the calls of this worker; `ordered` as specs/session.md says."""
 
@@ -217,7 +225,7 @@ class Shutdown(Message):
 
 
 type FromWorker = Annotated[
-    Hello | Ready | Output | Call | Waiting | Result | Error | Checkpoint | Restored | Heartbeat,
+    Hello | Ready | Output | Piped | Call | Waiting | Result | Error | Checkpoint | Restored | Heartbeat,
     Field(discriminator="type"),
 ]
 type ToWorker = Annotated[

@@ -24,6 +24,7 @@ from bridge.messages import (
     Hello,
     Message,
     Output,
+    Piped,
     Ready,
     Restore,
     Restored,
@@ -216,13 +217,20 @@ class WorkerSession:
             raise WorkerDied(self._death())
         frames = encode(encode_message(request))
         self._go(Step.EXECUTE)
+        if self._checkpointing is not None and self._checkpointing.done():
+            self._checkpointing = None  # a failure belongs to the execution whose checkpoint it was
         outcome: asyncio.Future[Result | Error] = asyncio.get_running_loop().create_future()
         self._outcome = outcome
         self._execution = request
         self._last_execution = request.id
         self._offset = request.output_offset
         self._write(frames)
-        reply = await outcome
+        try:
+            reply = await outcome
+        except Exception:
+            if self._checkpointing is not None:
+                await asyncio.wait([self._checkpointing])  # what it had saved counts
+            raise
         if self._checkpointing is not None:
             await asyncio.shield(self._checkpointing)
         return reply
@@ -294,6 +302,10 @@ class WorkerSession:
         try:
             for payload in self._decoder.feed(data):
                 message = parse_from_worker(payload)
+                if isinstance(message, Piped):
+                    assert self._transport is not None
+                    self._transport.decode(message.stream, message.data)
+                    continue
                 self._show(message)
                 self._route(message)
         except ProtocolError as error:
@@ -401,13 +413,21 @@ class WorkerSession:
             self._unknown(f"checkpoint of {message.execution_id}")
             return
         message = message.model_copy(update={"output_offset": self._offset})
-        self._checkpointing = asyncio.get_running_loop().create_task(self._keep(message, self._checkpointing))
-        self._hold(self._checkpointing)
+        work = self._keep(message, self._checkpointing)
+        self._checkpointing = asyncio.get_running_loop().create_task(work, name=f"{self.name}: checkpoint")
+        self._checkpointing.add_done_callback(self._let_go)
 
     async def _keep(self, message: Checkpoint, before: asyncio.Task[None] | None) -> None:
-        if before is not None:
-            await before
-        await self._on_checkpoint(message)
+        """After the one before. It is not cancelled when the worker ends: what was captured is kept."""
+        try:
+            if before is not None:
+                await before
+            await self._on_checkpoint(message)
+        except Exception as error:
+            waits = self._execution is not None and self._execution.checkpoint == "statement" and not message.final
+            if waits and self._outcome is not None and not self._outcome.done():
+                self._outcome.set_exception(error)  # the code waits for an ack that will not come: kill the worker
+            raise
         self._send(CheckpointAck(checkpoint=message.id))
 
     def _reply(self, key: str, message: FromWorker) -> None:
@@ -449,8 +469,7 @@ class WorkerSession:
         self._execution = None
         self._open_calls.clear()
         for task in self._tasks:
-            if task is not self._checkpointing:  # what was captured is kept, even of a worker that died
-                task.cancel()
+            task.cancel()
 
     # --- small parts -----------------------------------------------------------------------------------------
 
@@ -472,9 +491,6 @@ class WorkerSession:
 
     def _track(self, coroutine: Coroutine[object, object, None], what: str) -> None:
         task = asyncio.get_running_loop().create_task(coroutine, name=f"{self.name}: {what}")
-        self._hold(task)
-
-    def _hold(self, task: asyncio.Task[None]) -> None:
         self._tasks.add(task)
         task.add_done_callback(self._let_go)
 

@@ -12,7 +12,7 @@ from contextlib import suppress
 
 from bridge.launcher import WorkerProcess
 
-READ_BYTES = 2**18
+READ_BYTES = 2**16
 PIPE_READ_BYTES = 2**16
 DRAIN_BYTES_MAX = 2**20
 """Taken from each pipe after the end; the kernel's pipe holds 64 KiB unless somebody enlarged it."""
@@ -109,17 +109,21 @@ class Transport:
     def _take_pipe(self, stream: str) -> int:
         if not self._open:
             return 0
-        fd, decoder = self._pipes[stream]
+        fd = self._pipes[stream][0]
         try:
             data = os.read(fd, PIPE_READ_BYTES)
         except BlockingIOError:  # the worker was faster
             return 0
         if not data:
             self._loop.remove_reader(fd)
-        text = decoder.decode(data, final=not data)
+        self.decode(stream, data)
+        return len(data)
+
+    def decode(self, stream: str, data: bytes) -> None:
+        """Bytes of a pipe, whoever read them, in order: one decoder, so that a split character survives."""
+        text = self._pipes[stream][1].decode(data, final=not data)
         if text:
             self._on_pipe(stream, text)
-        return len(data)
 
     # --- end -------------------------------------------------------------------------------------------------
 

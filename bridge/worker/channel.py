@@ -23,7 +23,7 @@ import msgspec
 from bridge.framing import FrameDecoder, encode
 from bridge.worker.gate import Gate
 
-READ_BYTES = 2**18
+READ_BYTES = 2**16
 ENGINE_GONE = 86
 """Exit code of a worker whose engine went away."""
 

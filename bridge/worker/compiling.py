@@ -7,7 +7,7 @@ import ast
 import inspect
 import linecache
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from types import CodeType
 from typing import NamedTuple
@@ -18,6 +18,9 @@ for _name in __future__.all_feature_names:
 
 SOURCES_MAX = 1_000
 """Cells whose source stays available to tracebacks and `inspect.getsource`."""
+
+SHORT_CHARS = 200
+"""Cells up to this are first tried as one expression: half the time of parsing and compiling apart."""
 
 _sources: dict[str, None] = {}
 
@@ -37,6 +40,16 @@ class Cell(NamedTuple):
     future_flags: int
 
 
+def future_flags_of(namespace: Mapping[str, object]) -> int:
+    """The flags of the `from __future__` imports whose names are there: how they come back with a checkpoint."""
+    found = (namespace.get(name) for name in __future__.all_feature_names)
+    flags = 0
+    for feature in found:
+        if isinstance(feature, __future__._Feature):
+            flags |= feature.compiler_flag
+    return flags & FUTURE_FLAGS
+
+
 def remember_source(code: str, filename: str) -> None:
     """Make the cell's lines available under its file name."""
     linecache.cache[filename] = (len(code), None, code.splitlines(keepends=True), filename)
@@ -50,10 +63,17 @@ def remember_source(code: str, filename: str) -> None:
 def compile_cell(code: str, filename: str, future_flags: int) -> Cell:
     """Compile, or raise what `compile` raises (SyntaxError, ValueError, RecursionError…); nothing has run then."""
     flags = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT | future_flags
+    if len(code) <= SHORT_CHARS and code[:1] not in " \t" and "\n" not in code:
+        try:
+            short = compile(code, filename, "eval", flags, dont_inherit=True)
+        except (SyntaxError, ValueError):
+            pass  # not one expression: below, which also says what is wrong
+        else:
+            return Cell([Statement(short, bool(short.co_flags & inspect.CO_COROUTINE), True)], future_flags)
     tree = compile(code, filename, "exec", flags | ast.PyCF_ONLY_AST, dont_inherit=True)
     assert isinstance(tree, ast.Module)
     body = tree.body
-    if len(body) > 1 or (body and not isinstance(body[0], ast.Expr)):
+    if len(body) > 1:
         whole = compile(tree, filename, "exec", flags, dont_inherit=True)
         future_flags |= whole.co_flags & FUTURE_FLAGS
         flags |= future_flags
@@ -61,6 +81,8 @@ def compile_cell(code: str, filename: str, future_flags: int) -> Cell:
         statements = [
             _statement(node, filename, flags, docstring=len(body) > 1 and at == 0) for at, node in enumerate(body)
         ]
+    for statement in statements:
+        future_flags |= statement.code.co_flags & FUTURE_FLAGS
     return Cell(statements, future_flags)
 
 

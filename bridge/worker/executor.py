@@ -12,7 +12,7 @@ from typing import Any
 from bridge.worker.calls import EXECUTION, Calls, Execution
 from bridge.worker.channel import Channel, Wire
 from bridge.worker.checkpoints import Checkpoints, explain
-from bridge.worker.compiling import Cell, Statement, compile_cell, remember_source
+from bridge.worker.compiling import Cell, Statement, compile_cell, future_flags_of, remember_source
 from bridge.worker.gate import Gate
 from bridge.worker.loop import WorkerLoop, mark_running
 from bridge.worker.namespace import ENGINE_INTERNALS, History, Namespace
@@ -45,6 +45,10 @@ class Executor:
         self._context: Context = copy_context()
         self._future_flags = 0
         self._pid = os.getpid()
+
+    def restored(self) -> None:
+        """A checkpoint was merged into the namespace."""
+        self._future_flags |= future_flags_of(self._namespace)
 
     def run(self, request: Wire) -> None:
         """Run one `execute` to its result or error, and send that."""

@@ -97,6 +97,7 @@ class Worker:
                 self.checkpoints.send({"id": message["id"]}, wait=False)
             elif kind == "restore":
                 self.channel.send(self.checkpoints.restore(message))
+                self.executor.restored()
             elif kind == "shutdown":
                 return
 

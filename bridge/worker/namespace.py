@@ -11,8 +11,8 @@ ENGINE_INTERNALS = frozenset(
 )
 """Names that the engine owns: not settable as inputs, kept by merges."""
 
-HISTORY_MAX = 1_000
-"""Values and sources kept; older ones would keep every value a session ever had alive."""
+HISTORY_MAX = 100
+"""Values and sources kept. They keep their values alive, and every checkpoint of the session looks through them."""
 
 type Namespace = dict[str, object]
 
@@ -40,24 +40,27 @@ class History:
 
     def __init__(self, namespace: Namespace) -> None:
         self._namespace = namespace
+        self._number = 0
 
     def record_source(self, code: str) -> None:
         """A cell begins: `In[-1]` is its code, `_i` the code before it."""
         names = self._namespace
-        sources = names.get("_ih")
+        sources, values = names.get("_ih"), names.get("_oh")
         if not isinstance(sources, list):
             sources = names["_ih"] = names["In"] = []
+        if self._number == 0:  # the first here: go on after what a restore brought back
+            self._number = max(len(sources), max(values, default=0) if isinstance(values, dict) else 0)
+        self._number += 1
         names["_iii"], names["_ii"], names["_i"] = names.get("_ii"), names.get("_i"), sources[-1] if sources else None
         sources.append(code)
-        if len(sources) > HISTORY_MAX:
-            sources[-HISTORY_MAX - 1] = ""  # positions hold
+        del sources[:-HISTORY_MAX]
 
     def record_value(self, value: object) -> None:
         """An expression's value, not None: shift `_` and file it under the cell's number."""
         names = self._namespace
         names["___"], names["__"], names["_"] = names.get("__"), names.get("_"), value
-        values, sources = names.get("_oh"), names.get("_ih")
-        if isinstance(values, dict) and isinstance(sources, list):
-            number = len(sources)
-            values[number] = value
-            values.pop(number - HISTORY_MAX, None)
+        values = names.get("_oh")
+        if isinstance(values, dict):
+            values[self._number] = value
+            while len(values) > HISTORY_MAX:
+                del values[next(iter(values))]

@@ -10,7 +10,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from time import monotonic, sleep
 from typing import TYPE_CHECKING
@@ -29,6 +29,9 @@ OUTPUT_COALESCE_MS = 2
 CHUNK_CHARS = OUTPUT_CHUNK_BYTES_MAX // 4
 """UTF-8 needs at most 4 bytes a character, so a chunk is never over the limit."""
 
+PIPE_READ_BYTES = 2**16
+"""What a pipe holds by default."""
+
 FIONREAD = 0x541B
 _ZERO = b"\0\0\0\0"
 
@@ -39,16 +42,20 @@ class Pipe:
     def __init__(self, stream: str, fd: int) -> None:
         self.stream = stream
         self._fd = fd
-        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
 
-    def take(self) -> str:
-        """What is in the pipe right now."""
-        if fcntl.ioctl(self._fd, FIONREAD, _ZERO) == _ZERO:
-            return ""
-        try:
-            return self._decoder.decode(os.read(self._fd, 2**20))
-        except BlockingIOError:  # the engine was faster
-            return ""
+    def take(self) -> Iterator[bytes]:
+        """What is in the pipe right now; not what a background child goes on to write."""
+        found = fcntl.ioctl(self._fd, FIONREAD, _ZERO)
+        left = 0 if found == _ZERO else int.from_bytes(found, sys.byteorder)
+        while left > 0:
+            try:
+                data = os.read(self._fd, min(left, PIPE_READ_BYTES))
+            except BlockingIOError:  # the engine was faster
+                return
+            if not data:
+                return
+            left -= len(data)
+            yield data
 
 
 class OutputPort:
@@ -64,6 +71,8 @@ class OutputPort:
         self._chars = 0
         self._key = ("stdout", "")
         self._sent_at = 0.0
+        self._hurried = False
+        """Text came faster than it may be sent: it waits for the flusher or a full chunk."""
         self._flusher_ended: threading.Lock | None = None
         self._wanted = threading.Event()
         self._forked = False
@@ -76,44 +85,60 @@ class OutputPort:
             os.write(1 if stream == "stdout" else 2, text.encode("utf-8", "replace"))
             return
         key = (stream, self._tag())
-        with self._gate.masked(), self._lock:
+        with self._lock:
             if key != self._key:
                 self._send()
                 self._key = key
             self._parts.append(text)
             self._chars += len(text)
-            now = monotonic()
-            whole = text.endswith("\n") and (now - self._sent_at) * 1000 >= OUTPUT_COALESCE_MS
-            if whole or self._chars >= CHUNK_CHARS:
-                self._send()
-                self._sent_at = now
-            else:
+            if self._chars >= CHUNK_CHARS or (text[-1] == "\n" and not self._hurried):
+                self._whole_line()
+            elif not self._wanted.is_set():
                 self._ask_flusher()
+
+    def _whole_line(self) -> None:
+        now = monotonic()
+        if self._chars >= CHUNK_CHARS or (now - self._sent_at) * 1000 >= OUTPUT_COALESCE_MS:
+            self._send()
+            self._sent_at = now
+        else:
+            self._hurried = True
+            self._ask_flusher()
 
     def flush(self) -> None:
         """Send what was written."""
         if self._parts:
-            with self._gate.masked(), self._lock:
+            with self._lock:
                 self._send()
 
     def drain(self) -> None:
         """Send what was written and what is in the pipes (W2)."""
-        with self._gate.masked(), self._lock:
+        with self._lock:
             self._send()
-            self._take_pipes()
+            mine = self._gate.mask()
+            try:
+                self._take_pipes()
+            finally:
+                if mine:
+                    self._gate.unmask()
 
     def _take_pipes(self) -> None:
         for pipe in self._pipes:
-            text = pipe.take()
-            if text:
-                self._emit(pipe.stream, self._tag(), text)
+            for data in pipe.take():
+                self._channel.send({"type": "piped", "stream": pipe.stream, "data": data}, flush=False)
 
     def _send(self) -> None:
         if not self._parts:
             return
-        self._take_pipes()
-        parts, self._parts, self._chars = self._parts, [], 0
-        self._emit(*self._key, "".join(parts))
+        mine = self._gate.mask()
+        try:
+            self._take_pipes()
+            self._hurried = False
+            parts, self._parts, self._chars = self._parts, [], 0
+            self._emit(*self._key, "".join(parts))
+        finally:
+            if mine:
+                self._gate.unmask()
 
     def _emit(self, stream: str, execution_id: str, text: str) -> None:
         for start in range(0, len(text), CHUNK_CHARS):
@@ -133,8 +158,7 @@ class OutputPort:
             self._flusher_ended = ended = threading.Lock()
             ended.acquire()
             _thread.start_new_thread(self._flush_later, (ended,))  # not a Thread: user code does not see it listed
-        if not self._wanted.is_set():
-            self._wanted.set()
+        self._wanted.set()
 
     def _flush_later(self, ended: threading.Lock) -> None:
         signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())  # signals are the main thread's
@@ -195,6 +219,7 @@ class OutputStream(io.TextIOBase):
     def __init__(self, port: OutputPort, stream: str, fd: int) -> None:
         super().__init__()
         self._port = port
+        self._write = port.write
         self._stream = stream
         self._fd = fd
         self._bytes = _Bytes(self)
@@ -228,7 +253,7 @@ class OutputStream(io.TextIOBase):
         if not isinstance(text, str):
             raise TypeError(f"write() argument must be str, not {type(text).__name__}")
         if text:
-            self._port.write(self._stream, text)
+            self._write(self._stream, text)
         return len(text)
 
     def flush(self) -> None:

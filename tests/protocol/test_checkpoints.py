@@ -79,6 +79,50 @@ async def test_a_host_that_cannot_keep_it_fails_the_caller(desk: Desk) -> None:
     desk.session._on_checkpoint = keep
     with pytest.raises(CheckpointError, match="disk full"):
         await desk.run("a = 1", checkpoint="auto")
+    desk.session._on_checkpoint = desk._on_checkpoint
+    assert await desk.value("a", checkpoint="auto") == 1
+
+
+async def test_nor_lets_it_wait_for_an_ack_that_will_not_come(desk: Desk) -> None:
+    async def keep(message: Checkpoint) -> None:
+        raise CheckpointError("disk full")
+
+    desk.session._on_checkpoint = keep
+    with pytest.raises(CheckpointError, match="disk full"):
+        await desk.run("a = 1\nb = 2", checkpoint="statement")
+
+
+async def test_the_end_of_a_worker_is_told_after_what_it_saved_was_kept(desk: Desk) -> None:
+    kept: list[int] = []
+
+    async def keep(message: Checkpoint) -> None:
+        await asyncio.sleep(0.02)
+        kept.append(message.statement)
+
+    desk.session._on_checkpoint = keep
+    desk.answers["fetch"] = lambda call: 1
+    with pytest.raises(WorkerDied):
+        await desk.run("a = fetch()\nb = fetch()\nc = fetch()\nimport os\nos._exit(1)", checkpoint="auto")
+    assert {1, 2, 3} <= set(kept)
+
+
+async def test_future_imports_come_back(desk: Desk) -> None:
+    await desk.run("from __future__ import annotations", checkpoint="auto")
+    await kill_and_restore(desk)
+    assert await desk.value("def f(x: nowhere): pass\nf.__annotations__['x']") == "nowhere"
+
+
+async def test_tracebacks_show_lines_of_cells_from_before_the_restore(desk: Desk) -> None:
+    await desk.run("def f():\n    return 1 / 0  # the line", checkpoint="auto")
+    await kill_and_restore(desk)
+    assert "# the line" in (await desk.error("f()")).traceback
+
+
+async def kill_and_restore(desk: Desk) -> None:
+    desk.session.kill()
+    await desk.session.wait_ended()
+    await desk.session.restart()
+    await desk.session.restore(full(desk.checkpoints))
 
 
 async def test_none_sends_none(desk: Desk) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from bridge.launcher import process_start_time
-from bridge.messages import Result
+from bridge.messages import Error, Execute, Result
 from bridge.session import WorkerSession
 from bridge.states import State
 from durable.core.errors import Busy, EngineClosed, ProtocolError, WorkerDied
@@ -87,6 +87,20 @@ async def test_a_second_execution_is_refused_and_changes_nothing(desk: Desk) -> 
         await desk.run("1")
     with pytest.raises(Busy):
         await desk.session.checkpoint()
+    desk.answer(desk.calls[0], None)
+    result = await task
+    assert isinstance(result, Result)
+    assert result.value == "first"
+
+
+async def test_the_worker_itself_refuses_a_second_execution(desk: Desk) -> None:
+    seen: list[Error] = []
+    desk.session.add_interceptor(lambda message: seen.append(message) if isinstance(message, Error) else None)
+    task = desk.start("fetch()\n'first'")
+    await desk.until(lambda: bool(desk.waitings))
+    desk.session._send(Execute(id="second", code="1", checkpoint="none"))
+    await desk.session.heartbeat()
+    assert [(one.exception_type, one.execution_id) for one in seen] == [("Busy", "second")]
     desk.answer(desk.calls[0], None)
     result = await task
     assert isinstance(result, Result)

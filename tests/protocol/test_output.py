@@ -57,6 +57,13 @@ async def test_surrogates_and_invalid_utf8(desk: Desk) -> None:
     assert desk.text() == "a?b\n\ufffdc\n\u00e9\n"
 
 
+async def test_a_character_split_between_the_readers_of_a_pipe_survives(desk: Desk) -> None:
+    await desk.run(
+        "import os, time\nn = os.write(1, b'\\xc3')\ntime.sleep(0.05)\nn = os.write(1, b'\\xa9')\nprint('!')"
+    )
+    assert desk.text() == "\u00e9!\n"
+
+
 async def test_a_partial_line_arrives_while_the_code_still_runs(desk: Desk) -> None:
     task = desk.start("import time\nprint('progress', end='')\nn = fetch(1)\nprint('more', end='')\nwhile True: pass")
     desk.answers["fetch"] = lambda call: None
@@ -97,8 +104,10 @@ async def test_logging_and_warnings_reach_stderr(desk: Desk) -> None:
 
 
 async def test_a_syntax_warning_is_shown_once(desk: Desk) -> None:
-    await desk.run("x = 1\ny = (x is 1)")
-    assert desk.text("stderr").count("SyntaxWarning") == 1
+    for code in ("x = 1\ny = (x is 1)", "x = 1 is 1", "1 is 1", "y = '\\d'", "'\\d'"):
+        await desk.run(code)
+        assert desk.text("stderr").count("SyntaxWarning") == 1, code
+        desk.outputs.clear()
 
 
 async def test_large_values_span_frames_both_ways(desk: Desk) -> None:

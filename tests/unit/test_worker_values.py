@@ -113,8 +113,12 @@ def test_history_is_bounded_and_numbers_hold() -> None:
     assert isinstance(sources, list)
     assert len(values) == HISTORY_MAX
     assert values[HISTORY_MAX + 10] == HISTORY_MAX + 9
-    assert sources[0] == ""
-    assert sources[HISTORY_MAX + 9] == f"cell {HISTORY_MAX + 9}"
+    assert sources == [f"cell {i}" for i in range(10, HISTORY_MAX + 10)]
+    again = History(names)
+    again.record_source("after a restore")
+    again.record_value("v")
+    assert values[HISTORY_MAX + 11] == "v"
+    names["_"], names["__"], names["___"] = names["__"], names["___"], HISTORY_MAX + 7
     assert (names["_"], names["__"], names["___"]) == (HISTORY_MAX + 9, HISTORY_MAX + 8, HISTORY_MAX + 7)
 
 

@@ -14,9 +14,6 @@ from durable.store.reads import ExecutionRow
 if TYPE_CHECKING:
     from durable.engine import Engine
 
-SUSPENDED_LOOK_S = 0.2
-"""How long an execution may be suspended before `result_or_wait` sees that it waits."""
-
 
 class Execution[T]:
     """One execution, running here or elsewhere. It outlives this object and this process."""
@@ -51,8 +48,7 @@ class Execution[T]:
                 prompts = await self._engine.blocking_prompts(self.id)
                 if prompts is not None:
                     raise Waiting(self.id, prompts)
-                # A suspension by itself is no change that the store tells of: hence the timeout.
-                await asyncio.wait(both, timeout=SUSPENDED_LOOK_S, return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
             return await settled
         finally:
             settled.cancel()

@@ -16,7 +16,7 @@ async def until[T](engine: durable.Engine, look: Callable[[], Awaitable[T]], *, 
             found = await look()
             if found:
                 return found
-            await asyncio.wait({change}, timeout=1)
+            await change
 
 
 async def first_prompt(engine: durable.Engine, question: str | None = None) -> durable.OpenPrompt:

@@ -61,7 +61,6 @@ class Calls:
                 },
             },
         )
-        found.progressed = found.progressed or bool(created.data["created"])
         promise = created.data["promise"]
         if promise["state"] != "pending":
             return _answered(call.call, promise)

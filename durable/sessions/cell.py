@@ -67,7 +67,15 @@ class Gone:
     """Somebody else settled the promise (a cancel, a deadline): there is nothing left to settle here."""
 
 
-type Turn = Done | Failed | Waits | Stopped | Gone
+@dataclass(frozen=True, slots=True)
+class Died:
+    """The worker ended by itself: the attempt is over, the store counts it and decides whether there is another."""
+
+    error: DurableError
+
+
+type Outcome = Done | Failed | Stopped | Gone | Died
+type Turn = Outcome | Waits
 
 
 @dataclass(slots=True)
@@ -82,9 +90,8 @@ class Pass:
     stdout: list[str] = field(default_factory=list)
     stderr: list[str] = field(default_factory=list)
     whole: bool = True
-    progressed: bool = False
     waiting: bool = False
-    outcome: Done | Failed | Stopped | Gone | None = None
+    outcome: Outcome | None = None
     ended: bool = False
     _turn: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -92,7 +99,12 @@ class Pass:
     def execution_id(self) -> str:
         return self.promise_id.removeprefix("exec:")
 
-    def finish(self, outcome: Done | Failed | Stopped | Gone) -> None:
+    @property
+    def lives(self) -> bool:
+        """Whether a leaf can attach to this pass: it runs, waits, or has its outcome."""
+        return not self.ended and not isinstance(self.outcome, Died)
+
+    def finish(self, outcome: Outcome) -> None:
         """Exactly one outcome: the first."""
         if self.outcome is None:
             self.outcome = outcome

@@ -12,7 +12,7 @@ from durable.core.errors import CheckpointError, StoreRefused
 from durable.functions import sdk
 from durable.functions.failure import Rejection
 from durable.functions.sdk import PlatformError, SdkContext
-from durable.sessions.cell import Cell, Done, Failed, Gone, Stopped, Waits
+from durable.sessions.cell import Cell, Died, Done, Failed, Gone, Stopped, Waits
 from durable.sessions.live import House, LiveSession
 from durable.sessions.takeover import end_worker
 
@@ -43,6 +43,8 @@ class SessionHost:
                 raise sdk.suspend_on(ctx, list(promises))
             case Gone():
                 raise PlatformError([sdk.ResonateError("settled by somebody else")])
+            case Died(error):
+                raise PlatformError([sdk.ResonateError(str(error))])
             case Stopped(error):
                 if isinstance(error, StoreRefused):
                     self._live.pop(request.session, None)

@@ -6,7 +6,7 @@ S2  Every write of a session is conditional on its epoch: an engine that lost th
 S3  A call's promise exists before the call is performed, its answer is recorded before the code gets it.
 S4  Output is in the store before the checkpoint that counts it, and that before the outcome.
 S5  A pass begins where the newest checkpoint says: at its statement for the same execution, else at the first.
-S6  A worker that dies is replaced and restored; three times without progress is `lost`.
+S6  A worker that dies ends the attempt; the next one has a new worker, restored. The store counts them.
 S7  Nothing from a worker is unpickled or trusted here.
 """
 
@@ -21,12 +21,11 @@ from bridge.messages import Result as ResultMessage
 from bridge.session import WorkerSession
 from capabilities.capability import Capabilities
 from durable.core.errors import CheckpointError, DurableError, NonDeterminism, StoreRefused, WorkerDied
-from durable.core.events import AttemptFailed, BackgroundFailed, Observer, SessionRestored
-from durable.core.limits import ATTEMPTS_FAILED_MAX
+from durable.core.events import BackgroundFailed, Observer, SessionRestored
 from durable.functions.journal import Journal
 from durable.functions.steps import StepThreads
 from durable.sessions.calls import Calls, refused
-from durable.sessions.cell import Cell, Done, Failed, Gone, Pass, Stopped, Turn, Waits, outcome_of
+from durable.sessions.cell import Cell, Died, Done, Failed, Gone, Pass, Stopped, Turn, Waits, outcome_of
 from durable.sessions.result import RestoreReport
 from durable.sessions.saved import Position, Saved
 from durable.store.store import Store
@@ -73,7 +72,7 @@ class LiveSession:
         """Run a cell until its outcome or a wait. `first`: nothing of this execution can be recorded yet."""
         while True:
             found = self.current
-            if found is not None and found.promise_id == promise_id and not found.ended:
+            if found is not None and found.promise_id == promise_id and found.lives:
                 self._unpark()
                 if self._calls is not None:
                     await self._calls.deliver()
@@ -99,7 +98,7 @@ class LiveSession:
 
     async def _drive(self, found: Pass, *, fresh: bool) -> None:
         try:
-            await self._attempts(found, fresh=fresh)
+            await self._attempt(found, fresh=fresh)
         except asyncio.CancelledError:
             found.let_go()
             raise
@@ -113,31 +112,19 @@ class LiveSession:
         finally:
             self._busy.release()
 
-    async def _attempts(self, found: Pass, *, fresh: bool) -> None:
-        failures = 0
-        while not found.ended:
-            found.progressed = False
-            try:
-                begin = await self._prepare(found, fresh=fresh)
-                if found.ended or found.outcome is not None:
-                    return  # let go while the worker was made ready: it is for the next pass
-                if isinstance(begin, Done | Failed):
-                    found.finish(begin)
-                    return
+    async def _attempt(self, found: Pass, *, fresh: bool) -> None:
+        try:
+            begin = await self._prepare(found, fresh=fresh)
+            if isinstance(begin, Done | Failed):
+                found.finish(begin)
+            elif not found.ended and found.outcome is None:  # else it was let go while the worker was made ready
                 outcome = await self._execute(found, begin)
                 if outcome is not None:
                     found.finish(outcome)
-                return
-            except WorkerDied as error:
-                fresh = False
-                self._worker = None
-                if found.ended or found.outcome is not None:
-                    return
-                failures = 0 if found.progressed else failures + 1
-                self._house.observer(AttemptFailed(found.execution_id, str(error)))
-                if failures >= ATTEMPTS_FAILED_MAX:
-                    found.finish(Failed(_lost(found.execution_id, failures, error)))
-                    return
+        except WorkerDied as error:
+            self._worker = None
+            if not found.ended:
+                found.finish(Died(error))
 
     async def _prepare(self, found: Pass, *, fresh: bool) -> Position | Done | Failed:
         """A worker with the right namespace, and where to begin in the cell (S5)."""
@@ -268,7 +255,6 @@ class LiveSession:
         except (StoreRefused, CheckpointError) as error:
             await self._stop(found, error)
             return
-        found.progressed = True
 
     def _on_unsaved(self, error: DurableError) -> None:
         """A checkpoint could not be stored: what runs on would build on it, so the pass stops."""
@@ -377,17 +363,6 @@ def _outcome(reply: ResultMessage | Error, execution_id: str) -> Done | Failed:
             }
         )
     return Done({"id": execution_id, "value": reply.value, "repr": reply.repr, "execution_time": reply.execution_time})
-
-
-def _lost(execution_id: str, attempts: int, error: DurableError) -> dict[str, Any]:
-    return {
-        "type": "error",
-        "exception_type": "durable.ExecutionLost",
-        "exception_message": f"{execution_id} was given up after {attempts} attempts that got no further",
-        "last_error": str(error),
-        "execution_id": execution_id,
-        "attempts": attempts,
-    }
 
 
 def _retrieved(task: asyncio.Task[Any]) -> None:

@@ -47,6 +47,9 @@ class Nothing(msgspec.Struct, frozen=True, kw_only=True):
     pass
 
 
+READ = "read."
+"""Before a reading's name, the kind of its request."""
+
 READINGS: dict[str, tuple[type[msgspec.Struct], Any]] = {
     "list_executions": (ListExecutions, list[r.ExecutionRow]),
     "get_execution": (ExecutionId, r.ExecutionRow | None),

@@ -36,8 +36,8 @@ class Change:
     """External promises settled, by id."""
     output: frozenset[str] = frozenset()
     """Execution ids (without `exec:`) that printed, or whose output was cut."""
-    halted: frozenset[str] = frozenset()
-    """Tasks that were halted, by id."""
+    stopped: frozenset[str] = frozenset()
+    """Tasks that were suspended or halted, by id."""
     prompts: frozenset[str] = frozenset()
     """Questions that were asked, by promise id."""
     sessions: frozenset[str] = frozenset()
@@ -241,7 +241,7 @@ class Store:
                 foreign,
                 frozenset(effects.settled),
                 frozenset(effects.output),
-                frozenset(effects.halted),
+                frozenset(effects.stopped),
                 frozenset(effects.prompts),
                 frozenset(effects.sessions),
             )

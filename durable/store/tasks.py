@@ -174,6 +174,7 @@ def suspend(tx: Tx, request: TaskSuspend) -> Answer:
         " attempts_failed=0, attempts_died=0, last_error=NULL WHERE id=?",
         (request.id,),
     )
+    tx.effects.stopped.add(request.id)
     return Answer(200, {})
 
 
@@ -233,7 +234,7 @@ def halt(tx: Tx, request: TaskHalt) -> Answer:
         " WHERE id=?",
         (request.note, request.id),
     )
-    tx.effects.halted.add(request.id)
+    tx.effects.stopped.add(request.id)
     return Answer(200, {})
 
 

@@ -52,8 +52,8 @@ class Effects:
     """Messages for connections of this process."""
     output: set[str] = field(default_factory=set)
     """Executions that printed."""
-    halted: set[str] = field(default_factory=set)
-    """Tasks that were halted."""
+    stopped: set[str] = field(default_factory=set)
+    """Tasks that were suspended or halted."""
     prompts: set[str] = field(default_factory=set)
     """Questions that were asked."""
     sessions: set[str] = field(default_factory=set)
@@ -67,7 +67,7 @@ class Effects:
 
     def changed(self) -> bool:
         """Whether watchers have anything to look at."""
-        return bool(self.settled or self.ready or self.output or self.prompts or self.halted or self.sessions)
+        return bool(self.settled or self.ready or self.output or self.prompts or self.stopped or self.sessions)
 
 
 class Tx:

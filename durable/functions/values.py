@@ -26,6 +26,8 @@ type Json = bool | int | float | str | list[Json] | dict[str, Json] | None
 
 def to_json(value: object, what: str) -> Any:
     """`value` as JSON builtins; raises NotEncodable naming `what` and the type that does not fit."""
+    if value is None or type(value) in (bool, int) or (type(value) is str and value.isascii()):
+        return value
     if isinstance(value, bytes):
         return base64.b64encode(value).decode("ascii")  # inside models and containers bytes are as pydantic has them
     try:
@@ -92,19 +94,24 @@ def hints_of(fn: Callable[..., object]) -> dict[str, Any]:
         return {name: hint for name, hint in raw.items() if not isinstance(hint, str)}
 
 
+@lru_cache(maxsize=1024)
+def _shape(fn: Callable[..., object], skip_first: bool) -> tuple[inspect.Signature, dict[str, Any]]:
+    """A function's signature, without the context where it has one, and its annotations."""
+    signature = inspect.signature(fn)
+    parameters = list(signature.parameters.values())
+    return signature.replace(parameters=parameters[1:] if skip_first else parameters), hints_of(fn)
+
+
 def bind_json(
     fn: Callable[..., object], args: list[Any], kwargs: dict[str, Any], *, skip_first: bool
 ) -> inspect.BoundArguments:
     """Recorded JSON arguments bound to `fn` and shaped to its annotations; BadArguments when they do not fit."""
-    signature = inspect.signature(fn)
-    parameters = list(signature.parameters.values())
-    signature = signature.replace(parameters=parameters[1:] if skip_first else parameters)
+    signature, hints = _shape(fn, skip_first)
     name = getattr(fn, "__name__", "function")
     try:
         bound = signature.bind(*args, **kwargs)
     except TypeError as error:
         raise BadArguments(f"{name}{signature}: {error}") from None
-    hints = hints_of(fn)
     for parameter, value in list(bound.arguments.items()):
         hint = hints.get(parameter, inspect.Parameter.empty)
         kind = signature.parameters[parameter].kind
@@ -123,15 +130,29 @@ def digest(*parts: object) -> str:
 
     What has no JSON counts by its type only: such an argument cannot be compared across processes.
     """
-    text = json.dumps(parts, sort_keys=True, separators=(",", ":"), default=_digestible, skipkeys=True)
-    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
+    try:
+        text = msgspec.json.encode(parts, enc_hook=_digestible, order="sorted")
+    except (TypeError, ValueError, RecursionError, msgspec.MsgspecError):
+        # Keys that JSON has not, lone surrogates, cycles: slower, and what cannot be told apart counts as its type.
+        text = repr(_plain(parts)).encode("utf-8", "surrogatepass")
+    return hashlib.blake2b(text, digest_size=16).hexdigest()
+
+
+def _plain(value: object, depth: int = 0) -> object:
+    if isinstance(value, str | int | float | bool | None):
+        return value
+    if depth > 100:
+        return "<deep>"
+    if isinstance(value, list | tuple):
+        return [_plain(item, depth + 1) for item in value]
+    if isinstance(value, set | frozenset):
+        return sorted(repr(_plain(item, depth + 1)) for item in value)
+    if isinstance(value, Mapping):
+        return sorted(repr((_plain(k, depth + 1), _plain(v, depth + 1))) for k, v in value.items())
+    return _digestible(value)
 
 
 def _digestible(value: object) -> object:
-    if isinstance(value, set | frozenset):
-        return sorted(digest(item) for item in value)
-    if isinstance(value, Mapping):
-        return sorted((digest(key), digest(item)) for key, item in value.items())
     try:
         encoded = to_jsonable_python(value, bytes_mode="base64", inf_nan_mode="constants")
     except (PydanticSerializationError, ValueError, TypeError, RecursionError):

@@ -74,3 +74,55 @@ OUTBOX_KEEP_MS = 3_600_000
 
 CHECKPOINTS_KEPT = 2
 """Unlabelled checkpoints kept for each session: the newest, and one to go back to if it is damaged."""
+
+BODY_BYTES_MAX = 2 * VALUE_BYTES_MAX
+"""One request over HTTP: a param or value of the largest size, with its envelope, tags and escapes."""
+
+BATCH_BYTES_MAX = 128 * 2**20
+"""An engine's batch over HTTP: a checkpoint's manifest of the largest size, as base64, with its small chunks."""
+
+BODIES_BYTES_MAX = 512 * 2**20
+"""All bodies that a server holds while it reads them: what a small machine can spare."""
+
+HTTP_HEAD_BYTES_MAX = 32 * 2**10
+"""Request line and headers: ids in paths are at most ID_CHARS_MAX, the rest is small."""
+
+CONNECTIONS_MAX = 4_096
+"""Open connections of a server: each costs a descriptor and some 20 KiB. More evict idle ones."""
+
+REQUESTS_PER_S_MAX = 5_000
+REQUESTS_BURST_MAX = 10_000
+"""Requests of one address: more than a server of one process can answer today, so only floods meet it."""
+
+RATE_WAIT_S = 5.0
+"""How long a request over the rate is delayed before it is refused: delay slows a flood, refusal breaks clients."""
+
+FIRST_REQUEST_S = 10.0
+"""From connecting to the end of the first request's headers."""
+
+IDLE_S = 30.0
+"""From an answer to the end of the next request's headers: longer than clients keep connections (4 to 15 s)."""
+
+BODY_S = 60.0
+"""For reading one request's body: the largest at 2 MiB/s."""
+
+UNREAD_S = 60.0
+"""How long a client may leave what it was sent unread."""
+
+CLOSING_S = 5.0
+"""From closing a connection to dropping it."""
+
+POLL_S = 240.0
+"""The length of an event stream: the SDK's client breaks off at 300 s and does not come back."""
+
+POLL_BEAT_S = 10.0
+"""Between two comments on a silent stream: shows both sides a dead connection, three times in a lease."""
+
+POLL_QUEUE_MAX = 10_000
+"""Messages kept for a client that does not read its stream. Work among them is offered again."""
+
+AWAITED_MAX = 100_000
+"""Promises that one remote client waits for."""
+
+SHUTDOWN_S = 5.0
+"""How long a server that was asked to end waits for requests under way."""

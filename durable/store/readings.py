@@ -1,4 +1,4 @@
-"""The reads as requests: name, what each may say, what it gives. The remote store sends them, `durable serve` answers."""
+"""The reads as requests: name, arguments, answer. The remote store sends them, `durable serve` answers them."""
 
 from __future__ import annotations
 

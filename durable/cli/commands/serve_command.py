@@ -1,0 +1,59 @@
+"""`durable serve`"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from durable.cli import exits
+from durable.cli.app import Command, Settings, in_loop, settings
+
+PORT = 8001
+"""The port that Resonate's SDKs try by themselves."""
+
+
+@click.command("serve", cls=Command, short_help="Offer the store over HTTP.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
+@click.option("--port", type=click.IntRange(0, 65535), default=PORT, show_default=True, help="0 takes a free one.")
+@click.option("--token-file", type=click.Path(dir_okay=False), help="Holds the token [default: <store>.token].")
+def command(host: str, port: int, token_file: str | None) -> int:
+    """Offer the store to other processes, machines and SDKs over HTTP, until Ctrl-C or SIGTERM.
+
+    Prints the URL. Clients need the token: that of DURABLE_TOKEN, else of the token file, which is made when missing.
+    """
+    chosen = settings()
+    return in_loop(lambda: _serve(chosen, host, port, token_file))
+
+
+async def _serve(chosen: Settings, host: str, port: int, token_file: str | None) -> int:
+    import asyncio
+
+    from durable.server.serving import listen, serving
+    from durable.server.site import Site
+    from durable.server.tokens import VARIABLE, token_for
+    from durable.store.store import Store
+
+    out = chosen.out()
+    store = await Store.open(chosen.path)
+    try:
+        file = Path(token_file) if token_file is not None else Path(f"{store.path}.token")
+        token, made = token_for(file)
+        with listen(host, port) as sock:
+            async with serving(Site(store, token), sock) as url:
+                out.say(f"serving {store.path}; clients: {VARIABLE}=$(cat {file}) durable --store {url} ...")
+                if made:
+                    out.say(f"token made, kept in {file}: {token}")
+                if host not in ("127.0.0.1", "::1", "localhost"):
+                    out.say("the token travels unencrypted: put a proxy with TLS in front")
+                if out.json:
+                    out.document({"url": url, "token_file": str(file)})
+                else:
+                    out.data(url)
+                try:
+                    await asyncio.get_running_loop().create_future()
+                except asyncio.CancelledError:
+                    out.say("ending; nothing is lost by it")
+    finally:
+        await store.close()
+    return exits.DONE

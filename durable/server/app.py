@@ -1,0 +1,231 @@
+"""The routes of a served store (specs/http.md). The dashboard and the REST API join the same application."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable
+from importlib.metadata import version
+
+import msgspec
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
+
+from durable.core.errors import CheckpointError, DurableError
+from durable.core.limits import BATCH_BYTES_MAX, BODIES_BYTES_MAX, BODY_BYTES_MAX
+from durable.server.events import stream
+from durable.server.site import Site
+from durable.store.network import reply
+from durable.store.requests import Id
+
+CLIENTS_MAX = 1_024
+"""Clients whose last batch is remembered."""
+
+READY_S = 5.0
+
+type Handler = Callable[[Request], Awaitable[Response]]
+
+
+class Turned(Exception):
+    """A request that is not let in: its status and what is wrong."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+def refusal(status: int, message: str) -> Response:
+    """An error as the protocol has it, whatever the request was."""
+    headers = {"www-authenticate": "Bearer"} if status == 401 else None
+    return Response(reply("", "", status, message), status, headers, "application/json")
+
+
+def create_app(site: Site) -> Starlette:
+    """The application on one store."""
+    routes = Routes(site)
+    return Starlette(
+        routes=[
+            Route("/", _answering(site, routes.envelope), methods=["POST"]),
+            Route("/batch", _answering(site, routes.batch), methods=["POST"]),
+            Route("/chunk/{digest}", _answering(site, routes.chunk), methods=["GET", "HEAD", "PUT"]),
+            Route("/poll/{group}/{pid}", Streamed(site, routes.poll), methods=["GET"]),
+            Route("/changes/{client}", Streamed(site, routes.changes), methods=["GET"]),
+            Route("/health", _health, methods=["GET"]),
+            Route("/ready", routes.ready, methods=["GET"]),
+        ],
+        exception_handlers={HTTPException: _http_error, Exception: _server_error},
+    )
+
+
+async def let_in(site: Site, request: Request) -> None:
+    """Raises Turned for a request that comes too fast or without the token."""
+    address = request.client.host if request.client is not None else ""
+    wait = site.rate.take(address, site.clock())
+    if wait is None:
+        raise Turned(429, "too many requests from this address (REQUESTS_PER_S_MAX); slow down")
+    if wait:
+        await asyncio.sleep(wait)
+    if not site.admits(request.headers.get("authorization")):
+        raise Turned(401, "the token is missing or wrong; send `Authorization: Bearer <token>`, see `durable serve`")
+
+
+def _answering(site: Site, handler: Handler) -> Handler:
+    async def answer(request: Request) -> Response:
+        try:
+            await let_in(site, request)
+            return await handler(request)
+        except Turned as turned:
+            return refusal(turned.status, str(turned))
+        except ClientDisconnect:
+            return refusal(400, "the body ended early")
+
+    return answer
+
+
+class Streamed:
+    """An ASGI endpoint that lets a request in and then streams."""
+
+    def __init__(self, site: Site, handler: Callable[[Request, Receive, Send], Awaitable[None]]) -> None:
+        self._site = site
+        self._handler = handler
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        request = Request(scope, receive)
+        try:
+            await let_in(self._site, request)
+            for name in request.path_params:
+                _id(request, name)
+        except Turned as turned:
+            await refusal(turned.status, str(turned))(scope, receive, send)
+        else:
+            await self._handler(request, receive, send)
+
+
+class Routes:
+    """The handlers of one site."""
+
+    def __init__(self, site: Site) -> None:
+        self._site = site
+        self._batches: OrderedDict[str, tuple[str, asyncio.Task[tuple[int, bytes]]]] = OrderedDict()
+
+    async def envelope(self, request: Request) -> Response:
+        """`POST /`"""
+        async with _Body(self._site, request, BODY_BYTES_MAX) as body:
+            status, text = await self._site.desk.envelope(body)
+        return Response(text, status, media_type="application/json")
+
+    async def batch(self, request: Request) -> Response:
+        """`POST /batch`: a client's number that came before is answered again, not done again (H1)."""
+        client, number = request.headers.get("durable-client", ""), request.headers.get("durable-batch", "")
+        if not 0 < len(client) <= 100 or not 0 < len(number) <= 20:
+            raise Turned(400, "a batch has the headers durable-client and durable-batch")
+        async with _Body(self._site, request, BATCH_BYTES_MAX) as body:
+            last = self._batches.get(client)
+            if last is not None and last[0] == number:
+                task = last[1]
+            else:
+                task = asyncio.create_task(self._site.desk.batch(body))
+                self._batches[client] = (number, task)
+                if len(self._batches) > CLIENTS_MAX:
+                    self._batches.popitem(last=False)
+            self._batches.move_to_end(client)
+            status, answers = await asyncio.shield(task)
+        return Response(answers, status, media_type="application/json")
+
+    async def chunk(self, request: Request) -> Response:
+        """`PUT`, `GET`, `HEAD /chunk/{digest}`"""
+        digest, blobs = request.path_params["digest"], self._site.blobs
+        try:
+            if request.method == "PUT":
+                async with _Body(self._site, request, BATCH_BYTES_MAX) as body:
+                    await asyncio.to_thread(blobs.put, digest, body)
+                return Response(status_code=204)
+            if not await asyncio.to_thread(blobs.has, digest):
+                return refusal(404, f"there is no chunk {digest[:80]!r}")
+            if request.method == "HEAD":
+                return Response(media_type="application/octet-stream")
+            return Response(await asyncio.to_thread(blobs.get, digest), media_type="application/octet-stream")
+        except CheckpointError as error:
+            return refusal(400, str(error))
+
+    async def poll(self, request: Request, receive: Receive, send: Send) -> None:
+        """`GET /poll/{group}/{pid}`"""
+        async with self._site.poll(_id(request, "group"), _id(request, "pid")) as messages:
+            await stream(messages, receive, send)
+
+    async def changes(self, request: Request, receive: Receive, send: Send) -> None:
+        """`GET /changes/{client}`"""
+        with self._site.changes(_id(request, "client")) as feed:
+            await stream(feed, receive, send)
+
+    async def ready(self, _request: Request) -> Response:
+        """`GET /ready`: the writer answers."""
+        try:
+            async with asyncio.timeout(READY_S):
+                await self._site.store.request("engine.list", {})
+        except (DurableError, TimeoutError) as error:
+            return refusal(503, f"the store does not answer: {error}")
+        return JSONResponse({"status": "ready", "version": version("durable-exec")})
+
+
+class _Body:
+    """A request's body within its limit, counted while it is held."""
+
+    def __init__(self, site: Site, request: Request, limit: int) -> None:
+        self._site = site
+        self._request = request
+        self._limit = limit
+        self._held = 0
+
+    async def __aenter__(self) -> bytes:
+        declared = self._request.headers.get("content-length", "0")
+        if declared.isdecimal() and int(declared) > self._limit:
+            raise self._too_large()
+        chunks = []
+        try:
+            async for chunk in self._request.stream():
+                self._hold(len(chunk))
+                chunks.append(chunk)
+        except BaseException:
+            self._site.body_bytes -= self._held
+            raise
+        return b"".join(chunks)
+
+    async def __aexit__(self, *_: object) -> None:
+        self._site.body_bytes -= self._held
+
+    def _hold(self, size: int) -> None:
+        self._held += size
+        self._site.body_bytes += size
+        if self._held > self._limit:
+            raise self._too_large()
+        if self._site.body_bytes > BODIES_BYTES_MAX:
+            raise Turned(503, "too many large requests at once (BODIES_BYTES_MAX); try again")
+
+    def _too_large(self) -> Turned:
+        return Turned(413, f"the body is over the limit of {self._limit} bytes")
+
+
+def _id(request: Request, name: str) -> str:
+    try:
+        found: str = msgspec.convert(request.path_params[name], Id)
+    except msgspec.ValidationError as error:
+        raise Turned(400, f"{name}: {error}") from None
+    return found
+
+
+async def _health(_request: Request) -> Response:
+    return JSONResponse({"status": "ok"})
+
+
+async def _http_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    return refusal(error.status_code, f"{request.method} {request.url.path[:200]}: {error.detail}")
+
+
+async def _server_error(_request: Request, error: Exception) -> Response:
+    return refusal(500, f"an error of the server itself: {type(error).__name__}")

@@ -1,0 +1,108 @@
+"""What one server has beside its routes: the store, who may ask, who is connected, and what is due each second."""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+
+from checkpoint.blobs import Blobs, DirectoryBlobs
+from durable.core.errors import DurableError
+from durable.core.events import BackgroundFailed, Observer, log_event
+from durable.core.limits import LEASE_MS, RATE_WAIT_S, REQUESTS_BURST_MAX, REQUESTS_PER_S_MAX
+from durable.server.connections import Guard, connections_max
+from durable.server.desk import Desk
+from durable.server.events import Messages
+from durable.server.feeds import Feed
+from durable.server.leases import Leases
+from durable.server.rate import Rate
+from durable.server.seals import Seals
+from durable.store.store import Store
+from durable.store.transit import transit_key
+
+TURN_S = 1.0
+"""How often leases and connections are looked at."""
+
+
+class Site:
+    """One served store. `lease_s` is how long an engine elsewhere may be silent; `clock` is monotonic, in seconds."""
+
+    def __init__(
+        self,
+        store: Store,
+        token: str,
+        *,
+        observer: Observer = log_event,
+        lease_s: float = LEASE_MS / 1000,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.store = store
+        self.leases = Leases(lease_s)
+        self.desk = Desk(store, Seals(store.key, transit_key(token)), self.leases, clock)
+        self.rate = Rate(REQUESTS_PER_S_MAX, REQUESTS_BURST_MAX, RATE_WAIT_S)
+        self.guard = Guard(connections_max())
+        self.blobs: Blobs = DirectoryBlobs(store.directory / "blobs")
+        self.clock = clock
+        self.body_bytes = 0
+        """Of bodies that are being read or answered."""
+        self._token = token.encode()
+        self._observe = observer
+        self._polls: dict[str, Messages] = {}
+
+    def admits(self, authorization: str | None) -> bool:
+        """Whether the header has the token; takes the same time wherever it differs."""
+        scheme, _, given = (authorization or "").partition(" ")
+        return scheme.lower() == "bearer" and hmac.compare_digest(given.strip().encode("utf-8", "replace"), self._token)
+
+    @asynccontextmanager
+    async def poll(self, group: str, pid: str) -> AsyncIterator[Messages]:
+        """The messages for one address. A newer stream of the same process takes the place of an older one."""
+        older = self._polls.get(pid)
+        if older is not None:
+            older.close()
+        messages = self._polls[pid] = Messages()
+        connection = self.store.connect(pid, group)
+        connection.recv(messages.put)
+        self.leases.opened(pid)
+        try:
+            await connection.start()
+            yield messages
+        finally:
+            await connection.stop()
+            self.leases.closed(pid, self.clock())
+            if self._polls.get(pid) is messages:
+                del self._polls[pid]
+
+    @contextmanager
+    def changes(self, client: str) -> Iterator[Feed]:
+        """The store's changes for one client; a newer stream takes the place of an older one."""
+        older = self.desk.feeds.get(client)
+        if older is not None:
+            older.close()
+        feed = self.desk.feeds[client] = Feed(self.store)
+        try:
+            yield feed
+        finally:
+            feed.close()
+            if self.desk.feeds.get(client) is feed:
+                del self.desk.feeds[client]
+
+    async def keep(self) -> None:
+        """Each second: engines whose lease is over are dead, connections that took too long are dropped."""
+        while True:
+            self.guard.sweep(asyncio.get_running_loop().time())
+            for engine in self.leases.expired(self.clock()):
+                try:
+                    await self.store.request("engine.lost", {"engine": engine})
+                except DurableError as error:
+                    self._observe(BackgroundFailed("engine.lost", str(error)))
+            await asyncio.sleep(TURN_S)
+
+    def end_streams(self) -> None:
+        """Every client is told that its stream is over."""
+        for messages in list(self._polls.values()):
+            messages.close()
+        for feed in list(self.desk.feeds.values()):
+            feed.close()

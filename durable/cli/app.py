@@ -33,6 +33,7 @@ COMMANDS = {
     "resume": "Go on with what was interrupted or left.",
     "cancel": "End an execution for good.",
     "session": "Sessions.",
+    "serve": "Offer the store over HTTP.",
     "demo": "See a job survive SIGKILL.",
 }
 """Every command with its line of help; its module is durable.cli.commands.<name>_command."""
@@ -202,14 +203,15 @@ def in_loop(main: Callable[[], Coroutine[Any, Any, int]]) -> int:
         loop, task = asyncio.get_running_loop(), asyncio.current_task()
         assert task is not None
 
-        def end(number: int) -> None:
+        def end(number: int, _: object) -> None:
             if ended_by:
                 os._exit(128 + number)  # asked twice: what is recorded is recorded
             ended_by.append(number)
-            task.cancel()
+            loop.call_soon_threadsafe(task.cancel)
 
+        # Not the loop's own handlers: code of a durable function may keep the loop busy, and these run all the same.
         for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, end, number)
+            signal.signal(number, end)
         return await main()
 
     try:

@@ -5,10 +5,9 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from inspect import iscoroutine
-from time import perf_counter
 
 from bridge.framing import FrameDecoder, encode
+from bridge.interceptors import Interceptor, Interceptors
 from bridge.launcher import ColdLauncher, WorkerLauncher
 from bridge.messages import (
     PROTOCOL_VERSION,
@@ -39,8 +38,6 @@ from bridge.transport import Transport
 from durable.core.errors import Busy, CheckpointError, EngineClosed, ProtocolError, WorkerDied
 from durable.core.events import (
     BackgroundFailed,
-    InterceptorFailed,
-    InterceptorOverran,
     Observer,
     ReplyUnknown,
     WorkerEnded,
@@ -48,9 +45,6 @@ from durable.core.events import (
     log_event,
 )
 from durable.core.limits import HANDSHAKE_S
-
-INTERCEPTOR_BUDGET_MS = 10.0
-"""An interceptor runs on the receive loop: longer than this delays every session of the engine (P25)."""
 
 CALLS_OPEN_MAX = 4_096
 """Calls that one worker may have open; more are refused at once."""
@@ -60,7 +54,6 @@ BUSY_GRACE_S = 0.25
 TERMINATE_GRACE_S = 1.0
 """How long a worker may take to end: asked while idle, asked while its code runs, told by SIGTERM."""
 
-type Interceptor = Callable[[FromWorker], Coroutine[object, object, None] | None]
 type OnCall = Callable[[Call], Awaitable[CallResult | None]]
 type OnCheckpoint = Callable[[Checkpoint], Awaitable[None]]
 
@@ -103,7 +96,7 @@ class WorkerSession:
         self._capabilities = list(capabilities)
         self._observer = observer
         self._launcher = launcher or ColdLauncher()
-        self._interceptors: tuple[Interceptor, ...] = ()
+        self._interceptors = Interceptors(name, observer, self._track)
         self._reset()
 
     def _reset(self) -> None:
@@ -271,11 +264,11 @@ class WorkerSession:
 
     def add_interceptor(self, interceptor: Interceptor) -> None:
         """Let it see every message, before routing; a coroutine that it returns runs as a tracked task."""
-        self._interceptors = (*self._interceptors, interceptor)
+        self._interceptors.add(interceptor)
 
     def remove_interceptor(self, interceptor: Interceptor) -> None:
         """Stop showing it messages; nothing when it was not added."""
-        self._interceptors = tuple(one for one in self._interceptors if one != interceptor)
+        self._interceptors.remove(interceptor)
 
     async def _ask(self, message: Message, *, idle: bool = True) -> FromWorker:
         if idle and self.state is State.BUSY:
@@ -306,23 +299,10 @@ class WorkerSession:
                     assert self._transport is not None
                     self._transport.decode(message.stream, message.data)
                     continue
-                self._show(message)
+                self._interceptors.show(message)
                 self._route(message)
         except ProtocolError as error:
             self._break(str(error))
-
-    def _show(self, message: FromWorker) -> None:
-        for interceptor in self._interceptors:
-            started = perf_counter()
-            try:
-                more = interceptor(message)
-                if iscoroutine(more):
-                    self._track(more, "interceptor")
-            except Exception as error:
-                self._observer(InterceptorFailed(self.name, repr(error)))
-            took_ms = (perf_counter() - started) * 1000
-            if took_ms > INTERCEPTOR_BUDGET_MS:
-                self._observer(InterceptorOverran(self.name, took_ms, INTERCEPTOR_BUDGET_MS))
 
     def _route(self, message: FromWorker) -> None:
         match message:
@@ -367,7 +347,7 @@ class WorkerSession:
         message = Output(
             execution_id=self._last_execution, stream="stdout" if stream == "stdout" else "stderr", data=text
         )
-        self._show(message)
+        self._interceptors.show(message)
         self._output(message)
 
     def _finish(self, message: Result | Error) -> None:

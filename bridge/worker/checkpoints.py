@@ -5,8 +5,8 @@ from __future__ import annotations
 from time import perf_counter_ns
 from typing import TYPE_CHECKING
 
-from bridge.worker.calls import granted
 from bridge.worker.channel import Channel, Waiter, Wire
+from bridge.worker.functions import granted
 from bridge.worker.gate import Gate
 from bridge.worker.namespace import ENGINE_INTERNALS, Namespace
 

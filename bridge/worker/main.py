@@ -18,14 +18,16 @@ import threading
 from contextlib import suppress
 
 import checkpoint  # pins the package before the user's directory is on sys.path
-from bridge.worker.calls import Calls, grant, granted_function, tag_threads
+from bridge.worker.calls import Calls, tag_threads
 from bridge.worker.channel import ENGINE_GONE, Channel, Wire
 from bridge.worker.checkpoints import Checkpoints
 from bridge.worker.executor import Executor
+from bridge.worker.functions import grant, granted_function
 from bridge.worker.gate import Gate
 from bridge.worker.loop import WorkerLoop, hide_running, report_to_stderr, report_when_idle
 from bridge.worker.namespace import Namespace, make_main
-from bridge.worker.streams import OutputPort, Pipe, install
+from bridge.worker.stdio import install
+from bridge.worker.streams import OutputPort, Pipe
 from durable.core.limits import FRAME_BYTES_MAX
 
 assert checkpoint

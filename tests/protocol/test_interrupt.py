@@ -102,6 +102,24 @@ async def test_storm_of_interrupts_never_ends_the_worker(desk: Desk) -> None:
     assert await desk.value("'alive'") == "alive"
 
 
+async def test_interrupts_in_the_middle_of_floods_and_calls_never_break_a_frame(desk: Desk) -> None:
+    desk.answers["fetch"] = lambda call: "x" * 1000
+    for code in ("while True: print('y' * 200)", "while True: fetch('z' * 3000)", "while True: await fetch(1)"):
+        for i in range(12):
+            size = len(desk.outputs) + len(desk.calls)
+            task = desk.start(code)
+            await desk.until(lambda size=size: len(desk.outputs) + len(desk.calls) > size)
+            await asyncio.sleep(0.001 * i)
+            async with asyncio.timeout(10):
+                while not task.done():
+                    desk.session.interrupt()
+                    await asyncio.wait([task], timeout=0.2)
+            result = await task
+            assert isinstance(result, Error)
+            assert result.exception_type == "KeyboardInterrupt", result.traceback
+    assert await desk.value("'alive'") == "alive"
+
+
 async def test_a_background_task_that_hogs_the_loop_falls_to_the_second_one(desk: Desk) -> None:
     code = (
         "import asyncio\nasync def hog():\n    print('hogging', flush=True)\n    while True: pass\n"

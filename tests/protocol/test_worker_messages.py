@@ -7,6 +7,8 @@ import sys
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from bridge import messages
 from bridge.messages import FromWorker, parse_from_worker, parse_to_worker
@@ -76,6 +78,19 @@ def test_what_is_not_msgpack() -> None:
     for payload in (b"", b"\xc1", b"\x91" * 100_000, b"\xdf\xff\xff\xff\xff"):
         with pytest.raises(ProtocolError):
             parse_from_worker(payload)
+
+
+@given(st.data())
+def test_noise_is_a_message_or_a_protocol_error(data: st.DataObject) -> None:
+    good = {"type": "result", "id": "w", "timestamp": 1, "execution_id": "x", "value": [1], "repr": ""}
+    payload = bytearray(msgspec.msgpack.encode(good))
+    for _ in range(data.draw(st.integers(1, 5))):
+        payload[data.draw(st.integers(0, len(payload) - 1))] = data.draw(st.integers(0, 255))
+    for noise in (bytes(payload), data.draw(st.binary(max_size=80))):
+        try:
+            parse_from_worker(noise)
+        except ProtocolError:
+            pass
 
 
 def test_execute_round_trip() -> None:

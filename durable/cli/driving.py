@@ -26,7 +26,7 @@ LOOK_S = 1.0
 """How soon to look again when nothing wakes: soon after a change, since a suspension follows it silently, then ever
 later, since only the death of the engine is left to be seen."""
 
-CALM = 5
+CALM = 10
 """Between two looks passes at least this many times what a look costs."""
 
 

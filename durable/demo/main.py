@@ -40,8 +40,11 @@ async def _demo(out: Out, seed: int, kills: int, store: str | None, scratch: Pat
     place = Path(store).expanduser().absolute() if store is not None else scratch / "demo.db"
     place.parent.mkdir(parents=True, exist_ok=True)
     drawn = plan(seed, kills)
-    run = Run(place, name, name, deque(drawn), out.note)
-    reference = Run(scratch / "undisturbed.db", name, name, deque(), lambda _: None)
+    for directory in ("killed", "undisturbed"):
+        (scratch / directory).mkdir()
+    run = Run(place, scratch / "killed", name, name, deque(drawn), out.note)
+    quiet = scratch / "undisturbed"
+    reference = Run(quiet / "demo.db", quiet, name, name, deque(), lambda _: None)
     out.say(f"seed {seed} (repeat it with: durable demo --seed {seed} --kills {kills})")
     out.note(
         f"The job: 43 years of weekly CO2 at Mauna Loa; 8 steps, a session of {_statements()} statements that makes"

@@ -32,6 +32,8 @@ class Run:
     """What one run needs, and what is seen of it."""
 
     store: Path
+    scratch: Path
+    """A directory of its own for the journal and what the engines say."""
     id: str
     session: str
     kills: deque[Kill]
@@ -53,7 +55,11 @@ class Run:
     @property
     def journal(self) -> Path:
         """Where what really ran is noted."""
-        return self.store.with_suffix(".journal")
+        return self.scratch / "journal"
+
+    @property
+    def _errors(self) -> Path:
+        return self.scratch / "stderr"
 
     async def go(self) -> None:
         """Start engines until the job has ended. Raises Broken when one fails by itself."""
@@ -77,7 +83,7 @@ class Run:
 
     async def _engine(self) -> None:
         arguments = [sys.executable, "-m", "durable.demo.child", str(self.store), self.id, self.session]
-        with self.store.with_suffix(".stderr").open("ab") as errors:
+        with self._errors.open("ab") as errors:
             child = self._child = await asyncio.create_subprocess_exec(
                 *arguments,
                 stdin=asyncio.subprocess.PIPE,
@@ -95,7 +101,7 @@ class Run:
             self._armed.cancel()
             self._armed = None
         if status != -signal.SIGKILL and not self.ended:
-            raise Broken(self.store.with_suffix(".stderr").read_text("utf-8", "replace").strip()[-2000:])
+            raise Broken(self._errors.read_text("utf-8", "replace").strip()[-2000:])
 
     def _heard(self, words: list[str]) -> None:
         match words:
@@ -166,6 +172,8 @@ async def answer_all(run: Run, answer: Callable[[PromptRow], Awaitable[str]]) ->
         while True:
             change = client.changed()
             for row in await client.store.reads.prompts():
+                if not row.execution.startswith(f"{run.id}."):
+                    continue  # the store may hold other people's
                 run.event("the question")
                 value = await answer(row)
                 try:

@@ -70,6 +70,12 @@ async def sleeps(ctx, seconds: float) -> str:
 async def kills(ctx) -> None:
     os.kill(os.getpid(), 9)
 
+@durable.function
+async def spins(ctx) -> None:
+    noted("spins")
+    while True:
+        pass
+
 async def plain(ctx): ...
 """
 
@@ -128,6 +134,17 @@ def test_ctrl_c_keeps_it_and_resume_ends_it(terminal: Terminal) -> None:
         assert "Traceback" not in said
     terminal.write("go", "")
     assert terminal.durable("resume", "a").data == ["one", "two", "three"]
+
+
+def test_ctrl_c_twice_ends_code_that_never_lets_go(terminal: Terminal) -> None:
+    with terminal.running("run", "jobs.py::spins", "--id", "a") as process:
+        while not terminal.lines("ran"):
+            assert process.poll() is None
+        os.kill(process.pid, signal.SIGINT)
+        while process.poll() is None:
+            os.kill(process.pid, signal.SIGINT)
+        assert process.returncode == 130
+    assert terminal.durable("cancel", "a").code == 0
 
 
 def test_resume_without_an_id_goes_on_with_everything(terminal: Terminal) -> None:

@@ -2,15 +2,19 @@
 
 import json
 from datetime import date
-from typing import Any
+from importlib import import_module
+from typing import Any, get_args
 
 import pytest
 
 import durable
+from durable.cli.app import COMMANDS
 from durable.cli.arguments import Word, fit, parse
+from durable.cli.commands.list_command import STATES
 from durable.cli.exits import Unusable
 from durable.cli.listing import duration
 from durable.cli.loading import split_target
+from durable.store.reads import State
 
 
 @durable.function
@@ -67,6 +71,15 @@ def test_targets() -> None:
     for wrong in ("file.py", "::f", "file.py::", ""):
         with pytest.raises(Unusable, match="FILE::FUNC"):
             split_target(wrong)
+
+
+def test_every_command_is_there_with_the_line_of_help_that_the_list_shows() -> None:
+    for name, line in COMMANDS.items():
+        assert import_module(f"durable.cli.commands.{name}_command").command.short_help == line
+
+
+def test_every_state_can_be_listed() -> None:
+    assert set(STATES) == set(get_args(State.__value__))
 
 
 def test_durations_are_for_people() -> None:

@@ -1,13 +1,13 @@
 """A session that this engine owns: its worker, the pass in it, and going on after a crash.
 
-Invariants (specs/session.md S1-S7):
-S1  One pass at a time uses the worker; a parked one keeps it.
-S2  Every write of a session is conditional on its epoch: an engine that lost the session writes nothing.
-S3  A call's promise exists before the call is performed, its answer is recorded before the code gets it.
-S4  Output is in the store before the checkpoint that counts it, and that before the outcome.
-S5  A pass begins where the newest checkpoint says: at its statement for the same execution, else at the first.
-S6  A worker that dies ends the attempt; the next one has a new worker, restored. The store counts them.
-S7  Nothing from a worker is unpickled or trusted here.
+Invariants (specs/session.md, O1-O7):
+O1  One pass at a time uses the worker; a parked one keeps it.
+O2  Every write of a session is conditional on its epoch: an engine that lost the session writes nothing.
+O3  A call's promise exists before the call is performed, its answer is recorded before the code gets it.
+O4  Output is in the store before the checkpoint that counts it, and that before the outcome.
+O5  A pass begins where the newest checkpoint says: at its statement for the same execution, else at the first.
+O6  A worker that dies ends the attempt; the next one has a new worker, restored. The store counts them.
+O7  Nothing from a worker is unpickled or trusted here.
 """
 
 from __future__ import annotations
@@ -127,7 +127,7 @@ class LiveSession:
                 found.finish(Died(error))
 
     async def _prepare(self, found: Pass, *, fresh: bool) -> Position | Done | Failed:
-        """A worker with the right namespace, and where to begin in the cell (S5)."""
+        """A worker with the right namespace, and where to begin in the cell (O5)."""
         latest = await self._saved.latest()
         mine = latest is not None and latest.execution == found.execution_id
         if latest is not None and mine and latest.outcome is not None:

@@ -172,6 +172,20 @@ def test_a_prompt_survives_all_processes_and_its_answer_ends_the_run(terminal: T
     terminal.durable("answer", prompt["id"], "no").failed(6, "already answered with 'yes'")
 
 
+def test_an_answer_leaves_the_rest_to_the_engine_that_lives(terminal: Terminal) -> None:
+    with terminal.running("run", "jobs.py::both", "--id", "b") as engine:
+        read_errors_until(engine, "runs as b")
+        while (answered := terminal.durable("answer", "b", "no", "--by", "ana")).code == 3:
+            assert engine.poll() is None
+        assert (answered.code, answered.out) == (0, "")
+        assert "its engine goes on with b" in answered.err
+        shown = terminal.durable("show", "b", "--json").data
+        assert (shown["state"], shown["stuck"], shown["engine_pid"]) == ("running", False, engine.pid)
+        terminal.write("go", "")
+        assert engine.communicate(timeout=30)[0] == '["no", "beside"]\n'
+        assert engine.returncode == 0
+
+
 def test_an_answer_is_checked_and_may_be_declined(terminal: Terminal) -> None:
     waits = terminal.durable("run", "jobs.py::publish", "lathes", "--id", "p", "--json")
     assert waits.code == 4

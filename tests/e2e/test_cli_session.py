@@ -97,6 +97,20 @@ def test_input_waits_for_a_person_in_another_process(terminal: Terminal) -> None
     assert terminal.durable("result", "s@2").out == "ANA\n"
 
 
+def test_logs_follow_what_another_terminal_runs(terminal: Terminal) -> None:
+    code = (
+        "import os, time\nprint('first', flush=True)\n"
+        "while not os.path.exists('go'): time.sleep(0.01)\nprint('last', flush=True)"
+    )
+    with terminal.running("exec", "s", code) as engine:
+        read_until(engine, "first")
+        with terminal.running("logs", "-f", "s@1") as reader:
+            read_until(reader, "first")
+            terminal.write("go", "")
+            assert reader.communicate(timeout=30)[0] == "last\n"
+            assert reader.returncode == 0
+
+
 def test_a_cell_that_kills_its_worker_ends_after_its_attempts(terminal: Terminal) -> None:
     done = terminal.durable("exec", "s", "import os; os.kill(os.getpid(), 9)")
     assert done.code == 1

@@ -64,7 +64,12 @@ def _retire(tx: Tx, session: str) -> list[str]:
     )
     if not old:
         return []
-    ids = dump([row[0] for row in old])
+    return forget(tx, [row[0] for row in old])
+
+
+def forget(tx: Tx, checkpoints: list[int]) -> list[str]:
+    """Delete checkpoints and the chunks that only they used; returns those chunks, which may lie in files too."""
+    ids = dump(checkpoints)
     released = tx.rows(
         "DELETE FROM checkpoint_uses WHERE checkpoint IN (SELECT value FROM json_each(?)) RETURNING digest", (ids,)
     )
@@ -101,8 +106,7 @@ def drop(tx: Tx, request: CheckpointGet) -> Answer:
     worker = tx.row("SELECT 1 FROM sessions WHERE name=? AND owner IS NOT NULL AND worker_pid IS NOT NULL", (row[0],))
     if worker is not None:
         raise Refused(409, f"session {row[0]!r} has a worker; close its engine first")
-    tx.execute("DELETE FROM checkpoint_uses WHERE checkpoint=?", (request.checkpoint,))
-    tx.execute("DELETE FROM checkpoints WHERE id=?", (request.checkpoint,))
+    forget(tx, [request.checkpoint])
     tx.effects.sessions.add(row[0])
     return Answer(200, {"session": row[0]})
 

@@ -1,0 +1,275 @@
+"""A scripted day in the life of a store that reaches every kind of request and everything that happens by itself.
+
+Every request of it is deterministic, so that the file after the n-th is known. `before_the_day` is what an engine that
+was killed has left: the day begins with its burial.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from durable.core.clock import TIME_MAX_MS
+from durable.core.limits import CHECKPOINTS_KEPT
+
+from .opened import FUNCTION, T0, promise, root, settle
+
+CELL = "cell@1"
+MINUTE_MS = 60_000
+EVERY_MINUTE = "* * * * *"
+
+
+@dataclass(frozen=True)
+class Request:
+    kind: str
+    data: dict[str, Any]
+    status: int = 200
+
+
+@dataclass(frozen=True)
+class Advance:
+    """The clock goes on; what became due takes effect before the next answer."""
+
+    ms: int
+
+
+@dataclass(frozen=True)
+class Connect:
+    """Take messages for this engine."""
+
+    engine: str
+
+
+type Step = Request | Advance | Connect
+
+
+def join(engine: str) -> Request:
+    data = {"engine": engine, "group": "g", "pid": 1, "functions": [FUNCTION, CELL], "serves_sessions": True}
+    return Request("engine.join", data)
+
+
+def acquire(task: str, version: int = 0, *, pid: str = "e1", ttl: int = 600_000, status: int = 200) -> Request:
+    return Request("task.acquire", {"id": task, "version": version, "pid": pid, "ttl": ttl}, status)
+
+
+def at(kind: str, task: str, version: int, **more: Any) -> Request:
+    return Request(kind, {"id": task, "version": version, **more})
+
+
+def create(*args: Any, **options: Any) -> Request:
+    return Request("promise.create", promise(*args, **options))
+
+
+def make(name: str, **options: Any) -> Request:
+    return Request("promise.create", root(name, **options))
+
+
+def fence(task: str, version: int, kind: str, data: dict[str, Any]) -> Request:
+    return at("task.fence", task, version, action={"kind": kind, "data": data})
+
+
+def cell(session: str, **more: Any) -> Request:
+    tags = {"resonate:target": "poll://any@g", "durable:function": CELL}
+    return Request("cell.submit", {"session": session, "promise": {"timeoutAt": TIME_MAX_MS, "tags": tags}, **more})
+
+
+def fulfill(task: str, version: int) -> Request:
+    return at("task.fulfill", task, version, action={"kind": "promise.settle", "data": settle(task)})
+
+
+def callback(awaited: str, awaiter: str) -> dict[str, Any]:
+    return {"kind": "promise.register_callback", "data": {"awaited": awaited, "awaiter": awaiter}}
+
+
+def listen(awaited: str, address: str) -> Request:
+    return Request("promise.register_listener", {"awaited": awaited, "address": address})
+
+
+def publish(session: str, epoch: int, statement: int, **more: Any) -> Request:
+    chunks = [(f"{session}{statement}".encode().hex().ljust(64, "0"), b"chunk %d" % statement)]
+    shared = ["5" * 64]
+    data = {
+        "session": session,
+        "epoch": epoch,
+        "statement": statement,
+        "final": False,
+        "manifest": b"m",
+        "uses": shared,
+    }
+    return Request("checkpoint.publish", {**data, "chunks": chunks, **more})
+
+
+def before_the_day() -> list[Step]:
+    """Of the engine `ghost`, which dies after it: a task, a cell of its session, one that this makes lost."""
+    return [
+        join("ghost"),
+        *(make(name) for name in ("ghosted", "progressed", "waits-for-doomed")),
+        *(acquire(f"exec:{name}", pid="ghost") for name in ("ghosted", "progressed", "waits-for-doomed")),
+        fence("exec:progressed", 1, "promise.create", promise("exec:progressed.1", resonate_scope="local")),
+        make("doomed"),
+        at("task.suspend", "exec:waits-for-doomed", 1, actions=[callback("exec:doomed", "exec:waits-for-doomed")]),
+        listen("exec:doomed", "poll://uni@g/far"),
+        acquire("exec:doomed", pid="ghost"),
+        Request("session.open", {"session": "haunted", "engine": "ghost", "options": {}}),
+        cell("haunted"),
+        cell("haunted"),
+        acquire("exec:haunted@1", pid="ghost"),
+    ]
+
+
+MAKE_DOOMED = "UPDATE tasks SET attempts_died=9 WHERE id='exec:doomed'"
+"""Nine engines have died of it before."""
+
+
+def the_day() -> list[Step]:
+    return [*_promises(), *_functions(), *_sessions(), *_by_itself(), *_leaving()]
+
+
+def _promises() -> list[Step]:
+    return [
+        join("e1"),
+        Connect("e1"),
+        create("plain"),
+        create("plain"),
+        create("born", timeout_at=T0 - 5),
+        create("born-timer", timeout_at=T0 - 5, resonate_timer="true"),
+        create("settled-by-hand", resonate_external="true"),
+        listen("settled-by-hand", "poll://uni@g/e1"),
+        listen("settled-by-hand", "poll://uni@g/far"),
+        Request("promise.settle", settle("settled-by-hand")),
+        Request("promise.settle", settle("settled-by-hand", "rejected")),
+        Request("promise.settle", settle("nowhere"), 404),
+        Request("promise.settle", settle("plain", "rejected_canceled")),
+        Request("promise.get", {"id": "plain"}),
+        Request("promise.search", {}),
+    ]
+
+
+def _functions() -> list[Step]:
+    child = promise("exec:f.2", target="poll://any@g", durable_function=FUNCTION, resonate_branch="exec:f.2")
+    sleep = promise("exec:f.3", timeout_at=T0 + 5 * MINUTE_MS, target="poll://any@g", resonate_timer="true")
+    question = promise("exec:f:input:1", resonate_external="true", durable_capability="input")
+    action = {"kind": "promise.create", "data": root("created-with-task", resonate_branch="exec:created-with-task")}
+    waits = ["exec:f.2", "exec:f.3", "exec:f:input:1"]
+    return [
+        make("f", resonate_branch="exec:f"),
+        acquire("exec:f"),
+        acquire("exec:f", status=409),
+        fence("exec:f", 1, "promise.create", promise("exec:f.1", resonate_scope="local", resonate_branch="exec:f")),
+        fence("exec:f", 1, "promise.settle", settle("exec:f.1")),
+        fence("exec:f", 1, "promise.create", child),
+        fence("exec:f", 1, "promise.create", sleep),
+        fence("exec:f", 1, "promise.create", question),
+        Request("call.list", {"execution": "exec:f"}),
+        Request("task.heartbeat", {"pid": "e1", "tasks": [{"id": "exec:f", "version": 1}]}),
+        Request("promise.register_callback", {"awaited": "exec:f:input:1", "awaiter": "exec:f"}),
+        at("task.suspend", "exec:f", 1, actions=[callback(each, "exec:f") for each in waits]),
+        Request("promise.settle", settle("exec:f:input:1")),
+        acquire("exec:f", 1),
+        at("task.release", "exec:f", 2),
+        Request("task.create", {"pid": "e1", "ttl": 600_000, "action": action}),
+        Request("task.get", {"id": "exec:created-with-task"}),
+        at("task.fail", "exec:created-with-task", 1, error="raised", cause="failed"),
+        acquire("exec:created-with-task", 1),
+        Request("task.halt", {"id": "exec:created-with-task", "note": "stop"}),
+        Request("task.search", {"state": "halted"}),
+        Request("task.continue", {"id": "exec:created-with-task"}),
+        acquire("exec:created-with-task", 2),
+        fulfill("exec:created-with-task", 3),
+        make("fails", function="app.py::elsewhere@1"),
+        *(
+            step
+            for attempt in range(3)
+            for step in (
+                acquire("exec:fails", attempt),
+                at("task.fail", "exec:fails", attempt + 1, error=f"{attempt}", cause="failed"),
+            )
+        ),
+        Request("engine.serve", {"engine": "e1", "functions": ["app.py::elsewhere@1"]}),
+        Request("engine.list", {}),
+    ]
+
+
+def _sessions() -> list[Step]:
+    call = promise("exec:desk@1:input:1", resonate_external="true", durable_capability="input")
+    asked = {"session": "desk", "epoch": 1, "awaiter": "exec:desk@1", "promise": call}
+    child = promise("exec:f.4", target="poll://any@g", durable_session="desk", durable_function=CELL)
+    return [
+        Request("session.open", {"session": "desk", "engine": "e1", "options": {"grants": []}}),
+        Request("session.worker", {"session": "desk", "epoch": 1, "pid": 4, "start": 5}),
+        cell("desk"),
+        cell("desk"),
+        Request("promise.create", child),
+        acquire("exec:desk@2", status=409),
+        acquire("exec:desk@1"),
+        Request("output.append", {"execution": "desk@1", "chunks": [(0, "stdout", "one\n"), (4, "stderr", "two\n")]}),
+        Request(
+            "output.append", {"execution": "desk@1", "session": "desk", "epoch": 1, "chunks": [(8, "stdout", "x")]}
+        ),
+        Request("output.append", {"execution": "desk@1", "chunks": [(1, "stdout", "overlap")]}, 409),
+        Request("output.truncate", {"execution": "desk@1", "offset": 6}),
+        Request("call.create", asked),
+        Request("call.create", asked),
+        Request("call.create", {**asked, "epoch": 7}, 409),
+        publish("desk", 1, 1, execution="desk@1", n=1),
+        publish("desk", 1, 2, label="kept"),
+        *(publish("desk", 1, statement) for statement in range(3, 4 + CHECKPOINTS_KEPT)),
+        Request("checkpoint.latest", {"session": "desk"}),
+        Request("checkpoint.list", {"session": "desk"}),
+        Request("checkpoint.get", {"checkpoint": 1}, 404),
+        Request("chunk.get", {"digests": ["5" * 64]}),
+        at("task.suspend", "exec:desk@1", 1, actions=[callback("exec:desk@1:input:1", "exec:desk@1")]),
+        Request("promise.settle", settle("exec:desk@1:input:1")),
+        acquire("exec:desk@1", 1),
+        fulfill("exec:desk@1", 2),
+        Request("promise.settle", settle("exec:f.4", "rejected_canceled")),
+        acquire("exec:desk@2"),
+        Request("session.give", {"session": "desk", "epoch": 1}),
+        Request("session.take", {"session": "desk", "engine": "e1"}),
+        Request("checkpoint.drop", {"checkpoint": 2}),
+        Request("session.take", {"session": "haunted", "engine": "e1"}),
+        Request("session.get", {"session": "haunted"}),
+        Request("session.open", {"session": "short", "engine": "e1", "options": {}}),
+        cell("short", engine="e1", ttl=600_000),
+        Request("session.close", {"session": "short"}),
+    ]
+
+
+def _by_itself() -> list[Step]:
+    target = {"resonate:target": "poll://any@g", "durable:function": FUNCTION}
+    schedule = {
+        "id": "tick",
+        "cron": EVERY_MINUTE,
+        "promiseId": "exec:tick-{{.timestamp}}",
+        "promiseTimeout": MINUTE_MS,
+    }
+    awaited = "exec:times-out"
+    return [
+        Request("schedule.create", {**schedule, "promiseTags": target}),
+        Request("schedule.get", {"id": "tick"}),
+        Request("schedule.search", {}),
+        make("times-out", timeout_at=T0 + 30_000),
+        make("waits"),
+        acquire("exec:waits"),
+        at("task.suspend", "exec:waits", 1, actions=[callback(awaited, "exec:waits")]),
+        listen(awaited, "poll://uni@g/e1"),
+        listen(awaited, "poll://uni@g/far"),
+        make("lease-ends"),
+        acquire("exec:lease-ends", ttl=20_000),
+        make("delayed", resonate_delay=str(T0 + 40_000)),
+        Advance(45_000),
+        Advance(MINUTE_MS),
+        Advance(6 * MINUTE_MS),
+        Request("schedule.delete", {"id": "tick"}),
+    ]
+
+
+def _leaving() -> list[Step]:
+    return [
+        make("left"),
+        acquire("exec:left", pid="e1"),
+        join("e2"),
+        Request("engine.lost", {"engine": "e2"}),
+        Request("engine.leave", {"engine": "e1"}),
+        make("nobody-serves-it"),
+    ]

@@ -29,7 +29,7 @@ from durable.functions.values import digest, pack, unpack
 from durable.prompts import Prompts
 from durable.sessions.cell import FUNCTION, FUNCTION_ID, Cell
 from durable.sessions.host import SessionHost
-from durable.sessions.live import House
+from durable.sessions.live import House, LiveSession
 from durable.sessions.session import OutputEvent, Session, follow
 from durable.store.store import Store
 
@@ -289,8 +289,8 @@ class Engine:
 
     # -- what functions and sessions need of the engine ---------------------------------------------------------
 
-    def cell(self, code: str, session: str, inputs: dict[str, Any], timeout: float | None) -> dict[str, Any]:
-        return Cell(code=code, session=session, inputs=inputs, timeout=timeout).to_json()
+    def cell(self, code: str, session: str, inputs: dict[str, Any]) -> dict[str, Any]:
+        return Cell(code=code, session=session, inputs=inputs).to_json()
 
     def cell_tags(self, session: str) -> dict[str, str]:
         return {"durable:session": session, "durable:function": FUNCTION_ID, "durable:nonce": uuid.uuid4().hex}
@@ -312,6 +312,17 @@ class Engine:
     @property
     def host(self) -> SessionHost:
         return self._host
+
+    async def live(self, session: str) -> LiveSession:
+        """The session with its worker, which only the engine that owns it has; Conflict says who that is."""
+        if self._resonate is None:
+            raise Conflict(f"this engine was opened with serve=False, it has no worker for session {session!r}")
+        try:
+            return await self._host.live(session)
+        except StoreRefused as error:
+            if error.status != 409:
+                raise
+            raise Conflict(f"session {session!r} belongs to another engine that is alive: {error.message}") from None
 
     async def release(self, id: str, version: int, error: BaseException | None) -> None:
         """An attempt ended without an outcome: halt its task, or count the attempt (the SDK's release)."""

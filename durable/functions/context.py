@@ -32,7 +32,7 @@ _BODY = inspect.Signature([inspect.Parameter("ctx", inspect.Parameter.POSITIONAL
 class Cells(Protocol):
     """The engine's side of `ctx.execute`: how a cell becomes a promise."""
 
-    def cell(self, code: str, session: str, inputs: dict[str, Any], timeout: float | None) -> dict[str, Any]: ...
+    def cell(self, code: str, session: str, inputs: dict[str, Any]) -> dict[str, Any]: ...
     def cell_tags(self, session: str) -> dict[str, str]: ...
     def cell_target(self) -> str: ...
 
@@ -59,7 +59,11 @@ class Context:
     def options(
         self, *, name: str | None = None, timeout: float | timedelta | None = None, retry: Retry | None = None
     ) -> Context:
-        """A context whose next operations carry these: their name in the record, deadline in seconds, retries."""
+        """A context whose next operations carry these.
+
+        name: what the record calls a step. timeout: seconds or timedelta that a step may take, each time it is tried;
+        then it fails with TimeoutError. retry: how often a step that raised is tried again.
+        """
         other = copy.copy(self)
         other._name, other._timeout, other._retry = name, seconds(timeout), retry
         return other
@@ -85,20 +89,22 @@ class Context:
         body = self._nested(step, args, kwargs) if step.takes_context else self._leaf(step, args, kwargs)
 
         def begin() -> Any:
-            return self._inner.options(timeout=self._deadline(), retry_policy=retry).run(body)
+            deadline = self._deadline() if step.takes_context else sdk.NO_DEADLINE
+            return self._inner.options(timeout=deadline, retry_policy=retry).run(body)
 
         return self._begin(made, self._children, begin, lambda value: from_json(value, step.returns, f"step {name}"))
 
     def _leaf(self, step: Step, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Callable[..., Awaitable[Any]]:
-        run = self._run
+        run, limit = self._run, self._timeout
 
         async def body(child: SdkContext) -> Any:
             where = child.info.id.removeprefix(ids.PREFIX)
             try:
-                if step.is_async:
-                    value = await step.fn(*args, **kwargs)
-                else:
-                    value = await self._threads.run(lambda: step.fn(*args, **kwargs))
+                async with asyncio.timeout(limit):
+                    if step.is_async:
+                        value = await step.fn(*args, **kwargs)
+                    else:
+                        value = await self._threads.run(lambda: step.fn(*args, **kwargs))
                 return to_json(value, f"the result of step {step.name}")
             except BaseException as error:
                 if isinstance(error, asyncio.CancelledError) and run.closing():
@@ -145,17 +151,21 @@ class Context:
     ) -> Operation[Result]:
         """Run a cell in a session. `inputs` are set as variables first. Its execution is `<id>.<k>`.
 
+        timeout: seconds or timedelta after which the code is stopped and ExecutionTimedOut raised.
+
         Raises ExecutionError when the code raised, unless check=False, which returns the result with `.error`.
         """
         ids.check_session_name(session)
         given = {key: to_json(value, f"input {key!r}") for key, value in (inputs or {}).items()}
-        cell = self._cells.cell(code, session, given, seconds(timeout))
+        cell = self._cells.cell(code, session, given)
+        limit = seconds(timeout)
+        deadline = self._deadline() if limit is None else timedelta(seconds=limit)
         made = Made("execute", session, digest(code, session, given))
         extra = self._cells.cell_tags(session)
 
         def begin() -> Any:
             target = self._cells.cell_target()
-            return self._inner.options(timeout=self._deadline(), target=target).rpc("durable_execute", cell)
+            return self._inner.options(timeout=deadline, target=target).rpc("durable_execute", cell)
 
         def decode(value: Any) -> Result:
             return Result.from_record(value)

@@ -20,13 +20,17 @@ from pydantic import PydanticSchemaGenerationError, PydanticUserError, TypeAdapt
 from pydantic_core import PydanticSerializationError, to_jsonable_python
 
 from durable.core.errors import BadArguments, NotEncodable
+from durable.core.limits import VALUE_BYTES_MAX
+
+JSON_BYTES_MAX = VALUE_BYTES_MAX * 3 // 4 - 2**10
+"""What fits into a promise once it is base64, with room for what the record adds."""
 
 type Json = bool | int | float | str | list[Json] | dict[str, Json] | None
 
 
 def to_json(value: object, what: str) -> Any:
     """`value` as JSON builtins; raises NotEncodable naming `what` and the type that does not fit."""
-    if value is None or type(value) in (bool, int) or (type(value) is str and value.isascii()):
+    if value is None or type(value) in (bool, int) or (type(value) is str and value.isascii() and len(value) < 1000):
         return value
     if isinstance(value, bytes):
         return base64.b64encode(value).decode("ascii")  # inside models and containers bytes are as pydantic has them
@@ -43,11 +47,16 @@ def to_json(value: object, what: str) -> Any:
 def _checked(value: Any, what: str) -> Any:
     """NaN and infinity have no JSON; pydantic lets them through as floats."""
     try:
-        json.dumps(value, allow_nan=False)
+        size = len(json.dumps(value, allow_nan=False))
     except ValueError:
         raise NotEncodable(f"{what} cannot be recorded: NaN and infinity are not JSON; use None or a string") from None
     except TypeError as error:
         raise NotEncodable(f"{what} cannot be recorded: {error}") from None
+    if size > JSON_BYTES_MAX:
+        raise NotEncodable(
+            f"{what} is too large to be recorded: {size} bytes of JSON, at most {JSON_BYTES_MAX} fit into a promise. "
+            "Write the data to a file and return its path."
+        )
     return value
 
 

@@ -20,13 +20,16 @@ FUNCTION = "durable_execute"
 FUNCTION_ID = "durable_execute@1"
 
 
+KEPT_CHARS_MAX = 2**20
+"""Output of a running cell that is also kept in memory; more is in the store only."""
+
+
 class Cell(msgspec.Struct, frozen=True, kw_only=True):
     """The param of a cell's promise: what to run, in which session, under which rules."""
 
     code: str
     session: str
     inputs: dict[str, Any] = msgspec.field(default_factory=dict)
-    timeout: float | None = None
     checkpoint: Literal["auto", "statement"] = "auto"
 
     def to_json(self) -> dict[str, Any]:
@@ -87,6 +90,7 @@ class Pass:
     journal: Journal
     offset: int = 0
     open_calls: dict[int, str] = field(default_factory=dict)
+    kept: int = 0
     stdout: list[str] = field(default_factory=list)
     stderr: list[str] = field(default_factory=list)
     whole: bool = True
@@ -98,6 +102,16 @@ class Pass:
     @property
     def execution_id(self) -> str:
         return self.promise_id.removeprefix("exec:")
+
+    def keep(self, stream: str, text: str) -> None:
+        """Keep what is printed for a result that is read here; much output is read from the store instead."""
+        self.kept += len(text)
+        if self.kept > KEPT_CHARS_MAX:
+            self.whole = False
+            self.stdout.clear()
+            self.stderr.clear()
+        else:
+            (self.stdout if stream == "stdout" else self.stderr).append(text)
 
     @property
     def lives(self) -> bool:

@@ -228,7 +228,7 @@ class LiveSession:
         found = self._quick or self.current
         if found is None or message.execution_id != found.execution_id:
             return  # of an execution that is over: it has no place in the record any more
-        (found.stdout if message.stream == "stdout" else found.stderr).append(message.data)
+        found.keep(message.stream, message.data)
         chunk = (found.offset, message.stream, message.data)
         found.offset += len(message.data)
         if found is self._quick:

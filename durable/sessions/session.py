@@ -50,7 +50,7 @@ class Session:
         """Record a cell as the session's next execution and return at once; cells run one at a time, in order."""
         given = {key: to_json(value, f"input {key!r}") for key, value in (inputs or {}).items()}
         limit = seconds(timeout)
-        cell = Cell(code=code, session=self.name, inputs=given, timeout=limit, checkpoint=checkpoint).to_json()
+        cell = Cell(code=code, session=self.name, inputs=given, checkpoint=checkpoint).to_json()
         answer = await self._engine.submit(
             self.name,
             {
@@ -90,7 +90,7 @@ class Session:
         return await self.result(execution.id)
 
     async def _quick(self, code: str, inputs: dict[str, Any]) -> Result:
-        live = await self._engine.host.live(self.name)
+        live = await self._engine.live(self.name)
         found, outcome = await live.execute(code, inputs)
         stdout, stderr = "".join(found.stdout), "".join(found.stderr)
         if isinstance(outcome, Failed):
@@ -129,9 +129,9 @@ class Session:
     async def checkpoint(self, label: str | None = None) -> int:
         """Save the namespace now; returns the checkpoint's number. A labelled one is kept until the session is closed.
 
-        Waits for the execution that runs. Raises StoreRefused when another engine has the session.
+        Waits for the execution that runs. Raises Conflict when another engine has the session.
         """
-        return await (await self._engine.host.live(self.name)).checkpoint(label)
+        return await (await self._engine.live(self.name)).checkpoint(label)
 
     async def restore(self, which: str | int, *, clear_existing: bool = False) -> RestoreReport:
         """Merge a checkpoint, by label or number, into the namespace; names that it does not have stay.
@@ -139,7 +139,7 @@ class Session:
         clear_existing removes the user's names first. A refused checkpoint changes nothing: CheckpointError,
         CheckpointTampered, NotFound.
         """
-        return await (await self._engine.host.live(self.name)).restore(which, clear_existing=clear_existing)
+        return await (await self._engine.live(self.name)).restore(which, clear_existing=clear_existing)
 
     async def close(self) -> None:
         """End the worker and forget the session: its name can be made anew, its numbers are never reused.

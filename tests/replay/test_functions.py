@@ -423,3 +423,30 @@ async def test_an_execution_is_cancelled_for_good(engine: durable.Engine) -> Non
     assert not await execution.cancel()
     with pytest.raises(durable.ExecutionCancelled, match="no longer wanted"):
         await execution.result(10)
+
+
+async def slow() -> None:
+    await asyncio.sleep(600)
+
+
+@durable.function
+async def impatient(ctx: durable.Context) -> str:
+    try:
+        await ctx.options(timeout=0.05).run(slow)
+    except TimeoutError as error:
+        return str(error)
+    return "not"
+
+
+async def test_a_step_that_takes_too_long_fails_at_its_time(engine: durable.Engine) -> None:
+    assert await (await engine.start(impatient)).result(10) == "TimeoutError: "
+
+
+@durable.function
+async def enormous(ctx: durable.Context) -> str:
+    return "x" * 20_000_000
+
+
+async def test_a_result_over_the_limit_fails_with_the_limit_named(engine: durable.Engine) -> None:
+    with pytest.raises(durable.NotEncodable, match="at most 12581888 fit"):
+        await (await engine.start(enormous)).result(30)

@@ -103,8 +103,8 @@ def drop(tx: Tx, request: CheckpointGet) -> Answer:
     row = tx.row("SELECT session FROM checkpoints WHERE id=?", (request.checkpoint,))
     if row is None:
         raise Refused(404, f"checkpoint {request.checkpoint} does not exist")
-    worker = tx.row("SELECT 1 FROM sessions WHERE name=? AND owner IS NOT NULL AND worker_pid IS NOT NULL", (row[0],))
-    if worker is not None:
+    found = tx.row("SELECT owner FROM sessions WHERE name=? AND worker_pid IS NOT NULL", (row[0],))
+    if found is not None and found[0] is not None and tx.liveness.alive(found[0]):
         raise Refused(409, f"session {row[0]!r} has a worker; close its engine first")
     forget(tx, [request.checkpoint])
     tx.effects.sessions.add(row[0])

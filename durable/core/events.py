@@ -86,6 +86,14 @@ class BackgroundFailed(Event):
     error: str
 
 
+@dataclass(frozen=True, slots=True)
+class StoreUnreachable(Event):
+    """A store elsewhere does not answer; requests are repeated until it does. Said once for each outage."""
+
+    url: str
+    problem: str
+
+
 type Observer = Callable[[Event], None]
 
 

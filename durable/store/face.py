@@ -1,0 +1,107 @@
+"""What an engine, its sessions and people's answers need of a store, wherever it is: the file here, or a URL."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Protocol
+
+from durable.core.events import Observer, log_event
+from durable.store.reads import (
+    EngineRow,
+    ExecutionRow,
+    OutputRow,
+    PromiseRow,
+    PromptRow,
+    SessionRow,
+    State,
+)
+from durable.store.requests import Answer
+from durable.store.store import Change, Store
+from durable.store.writer import Durability
+
+
+class ReadsFace(Protocol):
+    """The lists and searches of `durable.store.reads.Reads`, which documents them."""
+
+    async def list_executions(
+        self,
+        *,
+        state: State | None = None,
+        session: str | None = None,
+        function: str | None = None,
+        limit: int = 100,
+        before: str | None = None,
+    ) -> list[ExecutionRow]: ...
+
+    async def get_execution(self, execution_id: str) -> ExecutionRow | None: ...
+
+    async def get_promise(self, promise_id: str) -> PromiseRow | None: ...
+
+    async def children(self, execution_id: str, *, limit: int = 10_000) -> list[PromiseRow]: ...
+
+    async def prompts(self, *, execution: str | None = None) -> list[PromptRow]: ...
+
+    async def output(self, execution_id: str, from_offset: int = 0, *, limit: int = 10_000) -> list[OutputRow]: ...
+
+    async def sessions(self) -> list[SessionRow]: ...
+
+    async def engines(self) -> list[EngineRow]: ...
+
+
+class Connection(Protocol):
+    """The SDK's `Network` and its `Source` in one: requests out, messages in."""
+
+    def unicast(self) -> str: ...
+    def resolve_target(self, target: str) -> str: ...
+    def recv(self, callback: Callable[[str], None]) -> None: ...
+    async def start(self) -> None: ...
+    async def stop(self) -> None: ...
+    async def send(self, req: str, headers: dict[str, str] | None = None) -> str: ...
+
+
+class StoreFace(Protocol):
+    """An open store. `durable.store.store.Store` documents what each does."""
+
+    @property
+    def key(self) -> bytes:
+        """What checkpoints are signed and verified with here."""
+
+    @property
+    def reads(self) -> ReadsFace: ...
+
+    async def request(self, kind: str, data: Mapping[str, object]) -> Answer: ...
+
+    def post(self, kind: str, data: Mapping[str, object]) -> asyncio.Future[Answer]: ...
+
+    def connect(self, engine_id: str, group: str) -> Connection: ...
+
+    def engine_alive(self, engine: str) -> bool: ...
+
+    async def settled(self, promise_id: str) -> PromiseRow: ...
+
+    def watch(self, callback: Callable[[Change], None]) -> Callable[[], None]: ...
+
+    async def close(self) -> None: ...
+
+
+def is_url(target: str | Path) -> bool:
+    """Whether a store is named by the URL of `durable serve`, and not by a path."""
+    return str(target).startswith(("http://", "https://"))
+
+
+async def open_store(
+    target: str | Path,
+    *,
+    durability: Durability = "power",
+    create: bool = True,
+    token: str | None = None,
+    observer: Observer = log_event,
+) -> StoreFace:
+    """The store at a path or a URL. `durability` and `create` are about files, `token` about URLs."""
+    if is_url(target):
+        from durable.store.remote import RemoteStore  # brings an HTTP client, which a file never needs
+
+        return await RemoteStore.open(str(target), token=token, observer=observer)
+    return await Store.open(target, durability=durability, create=create, observer=observer)

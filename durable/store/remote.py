@@ -1,0 +1,277 @@
+"""A store elsewhere: the face of `durable.store.store.Store` over HTTP and an event stream (specs/http.md)."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import uuid
+from collections.abc import Callable, Mapping
+from typing import Any, Self
+
+import msgspec
+
+from durable.core.errors import DurableError, EngineClosed, StoreError, StoreRefused
+from durable.core.events import BackgroundFailed, Observer, log_event
+from durable.core.limits import HEARTBEAT_MS, LEASE_MS, SHUTDOWN_S
+from durable.store.client import Client
+from durable.store.lane import Lane
+from durable.store.reads import PromiseRow
+from durable.store.remote_chunks import RemoteChunks
+from durable.store.remote_connection import RemoteConnection
+from durable.store.remote_reads import RemoteReads
+from durable.store.requests import Answer
+from durable.store.store import Change
+from durable.store.transit import transit_key
+
+_VARIABLE = "DURABLE_TOKEN"
+
+AWAIT_AT_ONCE = 1_000
+"""Promises in one `settled.await`."""
+
+
+class _Event(msgspec.Struct, frozen=True):
+    """One of the fields is there."""
+
+    change: dict[str, Any] | None = None
+    settled: PromiseRow | None = None
+    missing: str | None = None
+    status: int = 404
+    message: str = ""
+
+
+_events = msgspec.json.Decoder(_Event)
+
+
+class RemoteStore:
+    """A served store, reached. Made by `open`; bound to the running loop; closed by `close`."""
+
+    reads: RemoteReads
+    chunks: RemoteChunks
+
+    def __init__(self, url: str, token: str, observer: Observer) -> None:
+        self.url = url
+        self.key = transit_key(token)
+        self._token = token
+        self._observe = observer
+        self._name = uuid.uuid4().hex
+        self._loop = asyncio.get_running_loop()
+        self._client = Client(url, token, observer)
+        self._lane = Lane(self._exchange)
+        self._waiters: dict[str, set[asyncio.Future[PromiseRow]]] = {}
+        self._watchers: list[Callable[[Change], None]] = []
+        self._wanted: list[str] = []
+        self._alive: frozenset[str] = frozenset()
+        self._joined: dict[str, Any] | None = None
+        self._heard = self._loop.time()
+        self._silent = False
+        self._closed = False
+        self.on_silence: Callable[[], None] | None = None
+        """Called when the server could not be reached for a lease: others may own what this engine owned (L3)."""
+        self._tasks: list[asyncio.Task[None]] = []
+        self.reads = RemoteReads(self._client, self._living)
+        self.chunks = RemoteChunks(self._client, self._loop)
+
+    @classmethod
+    async def open(cls, url: str, *, token: str | None = None, observer: Observer = log_event) -> Self:
+        """Reach the store that `durable serve` offers at `url`.
+
+        `token` is what its token file holds; DURABLE_TOKEN when None. Raises StoreError with what is wrong.
+        """
+        found = token or os.environ.get(_VARIABLE)
+        if not found:
+            raise StoreError(f"{url} needs a token: set {_VARIABLE} to what `durable serve` keeps in <store>.token")
+        self = cls(url.rstrip("/"), found, observer)
+        try:
+            await self._greet()
+        except BaseException:
+            await self.close()
+            raise
+        self._tasks = [asyncio.create_task(self._follow()), asyncio.create_task(self._beat())]
+        return self
+
+    async def _greet(self) -> None:
+        status, body = await self._client.send("POST", "/", b'{"kind":"engine.list","data":{}}', once=True)
+        try:
+            known = "engines" in msgspec.json.decode(body)["data"]
+        except (msgspec.MsgspecError, KeyError, TypeError):
+            known = False
+        if status != 200 or not known:
+            raise StoreError(f"{self.url} is not a store served by `durable serve` (status {status})")
+
+    # -- requests -------------------------------------------------------------------------------------------------
+
+    async def request(self, kind: str, data: Mapping[str, object]) -> Answer:
+        """Send a request, wait for its commit. Raises StoreRefused (status 400 or more), StoreError, EngineClosed."""
+        if kind != "engine.leave":
+            return await self.post(kind, data)
+        try:
+            async with asyncio.timeout(SHUTDOWN_S):
+                return await self.post(kind, data)
+        except TimeoutError:
+            return Answer(200, {})  # it cannot be told; the lease ends without it
+
+    def post(self, kind: str, data: Mapping[str, object]) -> asyncio.Future[Answer]:
+        """Enqueue a request now: requests commit in the order of these calls."""
+        if kind == "engine.join":
+            self._joined = dict(data)
+        elif kind == "engine.serve" and self._joined is not None:
+            self._joined["functions"] = [*self._joined["functions"], *_texts(data["functions"])]
+        elif kind == "engine.leave":
+            self._joined = None
+        return self._lane.post(kind, data)
+
+    async def flushed(self) -> None:
+        """Return when everything posted so far is committed, or refused."""
+        await self._lane.flushed()
+
+    async def _exchange(self, number: int, body: bytes) -> tuple[int, bytes]:
+        headers = {"durable-client": self._name, "durable-batch": str(number), "content-type": "application/json"}
+        found = await self._client.send("POST", "/batch", body, headers)
+        self._hear()
+        return found
+
+    def connect(self, engine_id: str, group: str) -> RemoteConnection:
+        """A connection for the SDK, through its own HTTP and event-stream connections."""
+        return RemoteConnection(self.url, self._token, engine_id, group, before=self.flushed)
+
+    # -- what changes ---------------------------------------------------------------------------------------------
+
+    async def settled(self, promise_id: str) -> PromiseRow:
+        """Wait until it is settled by anyone anywhere. StoreRefused 404 if there is none; EngineClosed."""
+        if self._closed:
+            raise EngineClosed(f"the connection to {self.url} is closed")
+        future: asyncio.Future[PromiseRow] = self._loop.create_future()
+        waiting = self._waiters.setdefault(promise_id, set())
+        waiting.add(future)
+        self._want(promise_id)
+        try:
+            return await future
+        finally:
+            waiting.discard(future)
+            if not waiting and self._waiters.get(promise_id) is waiting:
+                del self._waiters[promise_id]
+
+    def _want(self, promise_id: str) -> None:
+        """Ask to be told; those of one turn of the loop are asked for together."""
+        if not self._wanted:
+            self._loop.call_soon(self._ask)
+        self._wanted.append(promise_id)
+
+    def _ask(self) -> None:
+        wanted, self._wanted = self._wanted, []
+        for start in range(0, len(wanted), AWAIT_AT_ONCE):
+            asked = {"client": self._name, "ids": wanted[start : start + AWAIT_AT_ONCE]}
+            self._lane.post("settled.await", asked).add_done_callback(_retrieved)  # 404: the stream is not there yet
+
+    def watch(self, callback: Callable[[Change], None]) -> Callable[[], None]:
+        """Call back on the loop after commits that changed something; the answer ends it."""
+        self._watchers.append(callback)
+        return lambda: self._watchers.remove(callback) if callback in self._watchers else None
+
+    async def _follow(self) -> None:
+        """The stream of changes, for as long as the store is open."""
+        async for event in self._client.events(f"/changes/{self._name}", self._connected):
+            self._hear()
+            try:
+                self._told(_events.decode(event))
+            except Exception as error:
+                self._observe(BackgroundFailed("changes", repr(error)))
+
+    def _connected(self) -> None:
+        """A new stream knows nothing of what is awaited, and what changed meanwhile is not known here."""
+        self._hear()
+        for promise_id in self._waiters:
+            self._want(promise_id)
+        self._call_watchers(Change(foreign=True))
+        if self._joined is not None:
+            self._live()
+
+    def _told(self, event: _Event) -> None:
+        if event.settled is not None:
+            for future in self._waiters.get(event.settled.id, ()):
+                if not future.done():
+                    future.set_result(event.settled)
+        if event.missing is not None:
+            for future in self._waiters.get(event.missing, ()):
+                if not future.done():
+                    future.set_exception(StoreRefused("promise.get", event.status, event.message))
+        if event.change is not None:
+            self._call_watchers(msgspec.convert({"foreign": False, **event.change}, Change))
+
+    def _call_watchers(self, change: Change) -> None:
+        for watcher in list(self._watchers):
+            try:
+                watcher(change)
+            except Exception as error:
+                self._observe(BackgroundFailed("watch", repr(error)))
+
+    # -- being alive ----------------------------------------------------------------------------------------------
+
+    def engine_alive(self, engine: str) -> bool:
+        """Whether that engine lived when `reads.engines` was asked last."""
+        return engine in self._alive
+
+    async def _living(self) -> None:
+        answer = await self.request("engine.list", {})
+        self._alive = frozenset(each["engine"] for each in answer.data["engines"] if each["alive"])
+
+    async def _beat(self) -> None:
+        while True:
+            await asyncio.sleep(HEARTBEAT_MS / 1000)
+            if self._joined is None:
+                continue
+            self._live()
+            if self._loop.time() - self._heard > LEASE_MS / 1000 and not self._silent:
+                self._silent = True
+                if self.on_silence is not None:
+                    self.on_silence()
+
+    def _live(self) -> None:
+        """Say that this engine lives; join again when the server does not know it."""
+        joined = self._joined
+        if joined is None:
+            return
+
+        def over(beat: asyncio.Future[Answer]) -> None:
+            error = None if beat.cancelled() else beat.exception()
+            if isinstance(error, StoreRefused) and error.status == 404 and self._joined is not None:
+                self._lane.post("engine.join", self._joined).add_done_callback(_retrieved)
+
+        self._lane.post("engine.beat", {"engine": joined["engine"]}).add_done_callback(over)
+
+    def _hear(self) -> None:
+        self._heard, self._silent = self._loop.time(), False
+
+    async def close(self) -> None:
+        """Fail requests and waiters with EngineClosed. Idempotent."""
+        if self._closed:
+            return
+        self._closed = True
+        for task in self._tasks:
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+        await self._drained()
+        await self._client.close()
+        await self._lane.close()
+        for waiting in self._waiters.values():
+            for future in waiting:
+                if not future.done():
+                    future.set_exception(EngineClosed(f"the connection to {self.url} was closed"))
+
+    async def _drained(self) -> None:
+        """What is posted is committed before the end, as in a store on a file, where the server can be reached."""
+        try:
+            async with asyncio.timeout(SHUTDOWN_S):
+                await self._lane.flushed()
+        except TimeoutError:
+            pass
+
+
+def _texts(value: object) -> list[str]:
+    return msgspec.convert(value, list[str])
+
+
+def _retrieved(future: asyncio.Future[Answer]) -> None:
+    error = None if future.cancelled() else future.exception()
+    assert error is None or isinstance(error, DurableError)

@@ -1,0 +1,95 @@
+"""The lists and searches of a store elsewhere: the face of `durable.store.reads.Reads`."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import msgspec
+
+from durable.core.errors import StoreError, StoreRefused
+from durable.store import readings as q
+from durable.store.client import Client
+from durable.store.reads import EngineRow, ExecutionRow, OutputRow, PromiseRow, PromptRow, SessionRow, State
+
+
+class _Head(msgspec.Struct, frozen=True):
+    status: int
+
+
+class _Reply(msgspec.Struct, frozen=True):
+    head: _Head
+    data: msgspec.Raw
+
+
+class RemoteReads:
+    """Reads over HTTP. They see what was committed when the server answers; they do not wait for the lane."""
+
+    def __init__(self, client: Client, living: Callable[[], Awaitable[None]]) -> None:
+        self._client = client
+        self._living = living
+
+    async def list_executions(
+        self,
+        *,
+        state: State | None = None,
+        session: str | None = None,
+        function: str | None = None,
+        limit: int = 100,
+        before: str | None = None,
+    ) -> list[ExecutionRow]:
+        """Executions, newest first."""
+        asked = q.ListExecutions(state=state, session=session, function=function, limit=limit, before=before)
+        found: list[ExecutionRow] = await self._read("list_executions", asked)
+        return found
+
+    async def get_execution(self, execution_id: str) -> ExecutionRow | None:
+        """One execution, or None. The id is without `exec:`."""
+        found: ExecutionRow | None = await self._read("get_execution", q.ExecutionId(execution_id=execution_id))
+        return found
+
+    async def get_promise(self, promise_id: str) -> PromiseRow | None:
+        """One promise by its full id, or None."""
+        found: PromiseRow | None = await self._read("get_promise", q.PromiseId(promise_id=promise_id))
+        return found
+
+    async def children(self, execution_id: str, *, limit: int = 10_000) -> list[PromiseRow]:
+        """Everything under an execution, in order of id."""
+        asked = q.Children(execution_id=execution_id, limit=limit)
+        found: list[PromiseRow] = await self._read("children", asked)
+        return found
+
+    async def prompts(self, *, execution: str | None = None) -> list[PromptRow]:
+        """Open questions to people, oldest first."""
+        found: list[PromptRow] = await self._read("prompts", q.Prompts(execution=execution))
+        return found
+
+    async def output(self, execution_id: str, from_offset: int = 0, *, limit: int = 10_000) -> list[OutputRow]:
+        """What an execution printed from that character on; at most `limit` chunks."""
+        asked = q.Output(execution_id=execution_id, from_offset=from_offset, limit=limit)
+        found: list[OutputRow] = await self._read("output", asked)
+        return found
+
+    async def sessions(self) -> list[SessionRow]:
+        """All sessions, by name."""
+        found: list[SessionRow] = await self._read("sessions", q.Nothing())
+        return found
+
+    async def engines(self) -> list[EngineRow]:
+        """Engines that joined, oldest first. Who of them lives is asked with it."""
+        await self._living()
+        found: list[EngineRow] = await self._read("engines", q.Nothing())
+        return found
+
+    async def _read(self, name: str, request: msgspec.Struct) -> Any:
+        kind = q.READ + name
+        body = msgspec.json.encode({"kind": kind, "data": request})
+        _, found = await self._client.send("POST", "/", body, {"content-type": "application/json"})
+        try:
+            reply = msgspec.json.decode(found, type=_Reply)
+            if reply.head.status >= 400:
+                raise StoreRefused(kind, reply.head.status, msgspec.json.decode(reply.data, type=str))
+            rows = msgspec.json.decode(reply.data, type=dict[str, msgspec.Raw])["found"]
+            return msgspec.json.decode(rows, type=q.READINGS[name][1])
+        except (msgspec.MsgspecError, KeyError) as error:
+            raise StoreError(f"the answer to {kind} cannot be read: {error}; is the server another version?") from None

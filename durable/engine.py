@@ -31,7 +31,7 @@ from durable.sessions.cell import FUNCTION, FUNCTION_ID, Cell
 from durable.sessions.host import SessionHost
 from durable.sessions.live import House, LiveSession
 from durable.sessions.session import OutputEvent, Session, follow
-from durable.store.store import Store
+from durable.store.face import StoreFace, is_url, open_store
 
 GROUP = "default"
 
@@ -49,21 +49,18 @@ class Engine:
         parked: float = PARKED_S,
         group: str = GROUP,
         create: bool = True,
+        token: str | None = None,
         observer: Observer = log_event,
     ) -> None:
-        if str(target).startswith(("http://", "https://")):
-            raise BadArguments(
-                f"{target}: only stores on this machine can be opened yet; give the path of a SQLite file"
-            )
         self.engine_id = uuid.uuid4().hex
         self.group = group
-        self._target = str(target) if str(target) == ":memory:" else Path(target)
-        self._options: dict[str, Any] = {"durability": durability, "create": create}
+        self._target = str(target) if str(target) == ":memory:" or is_url(str(target)) else Path(target)
+        self._options: dict[str, Any] = {"durability": durability, "create": create, "token": token}
         self._serve = serve
         self._capabilities = Capabilities(capabilities)
         self._parked = parked
         self._observer = observer
-        self._store: Store | None = None
+        self._store: StoreFace | None = None
         self._resonate: Any = None
         self._connection: Any = None
         self._closing = False
@@ -83,7 +80,7 @@ class Engine:
 
     async def open(self) -> Self:
         """Open the store and begin to serve. StoreError and StoreNewer say why a file cannot be opened."""
-        self._store = store = await Store.open(self._target, **self._options)
+        self._store = store = await open_store(self._target, observer=self._observer, **self._options)
         self._threads = StepThreads()
         house = House(store, self.engine_id, self._capabilities, self._threads, self._observer, self._parked)
         self._host = SessionHost(house)
@@ -157,7 +154,7 @@ class Engine:
         await store.close()
 
     @property
-    def store(self) -> Store:
+    def store(self) -> StoreFace:
         """The opened store; EngineClosed before `open`."""
         if self._store is None:
             raise EngineClosed("the engine is not open; use `async with durable.open(...) as engine`")
@@ -391,10 +388,12 @@ def _shown(promise: dict[str, Any]) -> str:
 
 
 def open(target: str | os.PathLike[str] = ".durable/state.db", **options: Any) -> Engine:
-    """An engine on a store: a path (made when missing), or ":memory:" for one that ends with the engine.
+    """An engine on a store: a path (made when missing), the URL of `durable serve`, or ":memory:" for one that ends
+    with the engine.
 
     serve: False for a client that runs nothing itself. durability: "power" survives the machine, "process" only the
-    process. capabilities: what sessions can be granted. parked: seconds a waiting worker stays in memory.
+    process. token: for a URL; DURABLE_TOKEN when None. capabilities: what sessions can be granted. parked: seconds a
+    waiting worker stays in memory.
     """
     return Engine(target, **options)
 

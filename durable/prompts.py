@@ -10,7 +10,7 @@ from capabilities.prompt import Prompt, Settlement
 from durable.core import ids
 from durable.core.errors import Conflict, NotFound, StoreRefused
 from durable.functions.values import pack, unpack
-from durable.store.store import Store
+from durable.store.face import StoreFace
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,7 @@ class OpenPrompt:
 class Prompts:
     """Questions in one store."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: StoreFace) -> None:
         self._store = store
 
     async def open(self) -> list[OpenPrompt]:

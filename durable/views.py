@@ -13,7 +13,8 @@ from typing import Any
 from durable.core import ids
 from durable.core.clock import TIME_MAX_MS, now_ms
 from durable.functions.failure import rebuild
-from durable.store.reads import EngineRow, ExecutionRow, PromiseRow, PromptRow, Reads, SessionRow
+from durable.store.face import ReadsFace
+from durable.store.reads import EngineRow, ExecutionRow, PromiseRow, PromptRow, SessionRow
 
 SETTLED = frozenset(("completed", "failed", "lost", "cancelled", "timed_out"))
 CELL = "durable_execute@1"
@@ -272,7 +273,7 @@ def session_view(row: SessionRow, served: Served) -> SessionView:
     )
 
 
-async def detail_view(reads: Reads, row: ExecutionRow, served: Served, store: str | None = None) -> DetailView:
+async def detail_view(reads: ReadsFace, row: ExecutionRow, served: Served, store: str | None = None) -> DetailView:
     """Everything about one execution: its steps and calls with what they are, and its open questions."""
     children = await reads.children(row.id)
     steps = []

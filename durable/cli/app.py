@@ -80,7 +80,7 @@ def _set_json(context: click.Context, _: click.Parameter, value: bool) -> None:
 def _common(*, with_json: bool = True) -> list[click.Parameter]:
     store = click.Option(
         ["--store"],
-        metavar="PATH",
+        metavar="PATH|URL",
         expose_value=False,
         callback=_set_store,
         help=f"The store [{STORE_VARIABLE}, default {STORE_DEFAULT}].",

@@ -15,7 +15,7 @@ from durable.cli.exits import NotServed
 from durable.cli.out import Out
 from durable.cli.standing import GoesOn, Standing, Waits, needs_of, served, stand
 from durable.core import events, ids
-from durable.store.store import Store
+from durable.store.face import StoreFace, open_store
 from durable.views import CELL
 
 if TYPE_CHECKING:
@@ -53,9 +53,9 @@ class Job:
 
 
 @asynccontextmanager
-async def opened(settings: Settings, *, create: bool) -> AsyncIterator[Store]:
+async def opened(settings: Settings, *, create: bool) -> AsyncIterator[StoreFace]:
     """The store alone: enough to look, much faster than an engine."""
-    store = await Store.open(settings.path, create=create)
+    store = await open_store(settings.path, create=create)
     try:
         yield store
     finally:
@@ -139,7 +139,7 @@ def _load(functions: frozenset[str]) -> dict[str, str]:
     return load_ids(functions - {CELL})
 
 
-async def _require_served(store: Store, execution_id: str, standing: GoesOn) -> None:
+async def _require_served(store: StoreFace, execution_id: str, standing: GoesOn) -> None:
     """What it needs is served here, after loading it if need be, or elsewhere."""
     missing = _load(standing.needs)
     if not missing or not missing.keys() - (await served(store)).functions:

@@ -7,14 +7,14 @@ from collections.abc import Sequence
 from durable.cli import exits
 from durable.cli.out import Out
 from durable.cli.standing import served
+from durable.store.face import StoreFace
 from durable.store.reads import ExecutionRow
-from durable.store.store import Store
 from durable.views import ExecutionView, execution_view
 
 COLUMNS = ("id", "state", "what", "age", "tries", "engine", "note")
 
 
-async def show_executions(out: Out, store: Store, rows: Sequence[ExecutionRow], empty: str) -> int:
+async def show_executions(out: Out, store: StoreFace, rows: Sequence[ExecutionRow], empty: str) -> int:
     """Print them; `empty` is said when there are none."""
     living = await served(store)
     prompts = await store.reads.prompts()

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from durable.core import ids
 from durable.core.errors import NotFound
-from durable.store.reads import ExecutionRow, PromptRow, Reads, State
-from durable.store.store import Store
+from durable.store.face import ReadsFace, StoreFace
+from durable.store.reads import ExecutionRow, PromptRow, State
 from durable.views import CELL, SETTLED, Served
 
 QUEUE_SEEN_MAX = 1_000
@@ -48,7 +48,7 @@ class Halted:
 type Standing = Settled | GoesOn | Waits | Halted
 
 
-async def find(reads: Reads, execution_id: str) -> ExecutionRow:
+async def find(reads: ReadsFace, execution_id: str) -> ExecutionRow:
     """The execution; NotFound."""
     row = await reads.get_execution(execution_id.removeprefix(ids.PREFIX))
     if row is None:
@@ -56,12 +56,12 @@ async def find(reads: Reads, execution_id: str) -> ExecutionRow:
     return row
 
 
-async def stand(reads: Reads, execution_id: str) -> Standing:
+async def stand(reads: ReadsFace, execution_id: str) -> Standing:
     """Where an execution stands now; NotFound when there is none."""
     return await _stand(reads, await find(reads, execution_id))
 
 
-async def _stand(reads: Reads, row: ExecutionRow) -> Standing:
+async def _stand(reads: ReadsFace, row: ExecutionRow) -> Standing:
     if row.state in SETTLED:
         return Settled(row)
     if row.state == "interrupted":
@@ -75,7 +75,7 @@ async def _stand(reads: Reads, row: ExecutionRow) -> Standing:
     return GoesOn(frozenset((row.function,)))
 
 
-async def _waiting(reads: Reads, row: ExecutionRow) -> Standing:
+async def _waiting(reads: ReadsFace, row: ExecutionRow) -> Standing:
     """Suspended: what it waits for is among the pending promises under it."""
     own = ids.execution_promise(row.id)
     halted: Halted | None = None
@@ -97,7 +97,7 @@ async def _waiting(reads: Reads, row: ExecutionRow) -> Standing:
     return halted or GoesOn(frozenset((row.function,)))
 
 
-async def first_unsettled(reads: Reads, session: str) -> ExecutionRow | None:
+async def first_unsettled(reads: ReadsFace, session: str) -> ExecutionRow | None:
     """The execution whose turn it is in a session."""
     rows = await reads.list_executions(session=session, limit=QUEUE_SEEN_MAX)
     return min((row for row in rows if row.state not in SETTLED), key=lambda row: row.n or 0, default=None)
@@ -108,12 +108,12 @@ def root_of(execution_id: str) -> str:
     return execution_id.partition(".")[0]
 
 
-async def served(store: Store) -> Served:
+async def served(store: StoreFace) -> Served:
     """What the living engines on this store serve."""
     return Served.by(await store.reads.engines(), store.engine_alive)
 
 
-async def needs_of(reads: Reads, execution_id: str) -> frozenset[str]:
+async def needs_of(reads: ReadsFace, execution_id: str) -> frozenset[str]:
     """The functions that must be served so that an execution can go on to its end: its own, its root's, and cells."""
     row = await find(reads, execution_id)
     root = await reads.get_execution(root_of(row.id))
@@ -121,7 +121,7 @@ async def needs_of(reads: Reads, execution_id: str) -> frozenset[str]:
     return frozenset(name for name in names if name)
 
 
-async def unsettled(reads: Reads) -> list[ExecutionRow]:
+async def unsettled(reads: ReadsFace) -> list[ExecutionRow]:
     """Every execution that has not ended, newest first."""
     words: tuple[State, ...] = ("pending", "running", "waiting", "interrupted")
     found = [row for word in words for row in await reads.list_executions(state=word, limit=UNSETTLED_SEEN_MAX)]

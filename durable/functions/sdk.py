@@ -30,7 +30,8 @@ from durable.core.limits import HEARTBEAT_MS, LEASE_MS, TASKS_MAX
 from durable.functions.function import NEVER, Retry
 from durable.functions.heartbeat import LeaseHeartbeat
 from durable.functions.ports import Halted, Lifecycle, StorePorts, record_of
-from durable.store.network import SqliteConnection
+from durable.functions.sender_ports import SenderPorts
+from durable.store.face import Connection, StoreFace
 from durable.store.store import Store
 
 __all__ = [
@@ -80,10 +81,10 @@ def _quiet(event: SdkEvent) -> None:
 
 
 def build(
-    connection: SqliteConnection, store: Store, *, engine_id: str, group: str, lifecycle: Lifecycle, clock: Clock
+    connection: Connection, store: StoreFace, *, engine_id: str, group: str, lifecycle: Lifecycle, clock: Clock
 ) -> Resonate:
     """A Resonate over our store, wired but not started. `clock` is in ms."""
-    ports = StorePorts(store, lifecycle)
+    ports = StorePorts(store, lifecycle) if isinstance(store, Store) else SenderPorts(lifecycle)
     logging.getLogger("resonate").setLevel(logging.CRITICAL)
     resonate = Resonate(
         network=connection,
@@ -102,6 +103,8 @@ def build(
         autostart=False,
     )
     core: Core = resonate._core
+    if isinstance(ports, SenderPorts):
+        ports.sender = resonate._sender
     core.sender = core.fencing = ports
     return resonate
 

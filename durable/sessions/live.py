@@ -28,7 +28,7 @@ from durable.sessions.calls import Calls, refused
 from durable.sessions.cell import Cell, Died, Done, Failed, Gone, Pass, Stopped, Turn, Waits, outcome_of
 from durable.sessions.result import RestoreReport
 from durable.sessions.saved import Position, Saved
-from durable.store.store import Store
+from durable.store.face import StoreFace
 
 CANCEL_WATCH_S = 0.2
 """A pass that runs longer than this also watches its own promise, to stop when somebody settles it."""
@@ -38,7 +38,7 @@ CANCEL_WATCH_S = 0.2
 class House:
     """What an engine lends to its sessions."""
 
-    store: Store
+    store: StoreFace
     engine_id: str
     capabilities: Capabilities
     threads: StepThreads

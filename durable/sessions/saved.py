@@ -9,12 +9,13 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from checkpoint.blobs import INLINE_BYTES_MAX, DirectoryBlobs
+from checkpoint.blobs import INLINE_BYTES_MAX, Blobs, DirectoryBlobs
 from checkpoint.format import Manifest
 from checkpoint.format import Position as SealedPosition
 from checkpoint.snapshot import Sealed, open_sealed, read_manifest, seal
 from durable.core.clock import now_ms
 from durable.core.errors import CheckpointError, DurableError, NotFound
+from durable.store.face import StoreFace
 from durable.store.store import Store
 
 IN_THREAD_BYTES = 256 * 2**10
@@ -32,12 +33,22 @@ class Position:
     outcome: dict[str, Any] | None = None
 
 
+def blobs_of(store: StoreFace) -> Blobs:
+    """Where a store keeps large chunks: beside its file, or behind its URL."""
+    if isinstance(store, Store):
+        return DirectoryBlobs(store.directory / "blobs")
+    from durable.store.remote import RemoteStore
+
+    assert isinstance(store, RemoteStore)
+    return store.chunks
+
+
 class Saved:
     """The checkpoints of one owned session: newest first, published in order."""
 
     def __init__(
         self,
-        store: Store,
+        store: StoreFace,
         session: str,
         epoch: int,
         grants: tuple[str, ...],
@@ -49,7 +60,7 @@ class Saved:
         self._session = session
         self._epoch = epoch
         self._grants = grants
-        self._blobs = DirectoryBlobs(store.directory / "blobs")
+        self._blobs = blobs_of(store)
         self._manifest: Manifest | None = None
         self._envelope: bytes | None = None
         self._base: Manifest | None = None

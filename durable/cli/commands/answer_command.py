@@ -16,8 +16,8 @@ from durable.core.errors import DurableError, NotFound
 if TYPE_CHECKING:
     from durable.cli.out import Out
     from durable.engine import Engine
+    from durable.store.face import StoreFace
     from durable.store.reads import PromptRow
-    from durable.store.store import Store
 
 
 @click.command("answer", cls=Command, own_json=True, short_help="Answer a question.")
@@ -84,7 +84,7 @@ async def _ask(engine: Engine, chosen: Settings, out: Out, row: PromptRow, by: s
     return await ask_one(engine, out, row, prompt_view(row, chosen.named), by)
 
 
-async def _prompt(store: Store, given: str) -> PromptRow:
+async def _prompt(store: StoreFace, given: str) -> PromptRow:
     """The open prompt of that id, or the only one of that execution. Says why one that was open no longer is."""
     open_ = await store.reads.prompts()
     wanted = given if given.startswith(ids.PREFIX) else ids.PREFIX + given
@@ -101,7 +101,7 @@ async def _prompt(store: Store, given: str) -> PromptRow:
     raise NotFound("prompt", given, "`durable inbox` lists the open ones")
 
 
-async def _settled(store: Store, prompt_id: str) -> DurableError:
+async def _settled(store: StoreFace, prompt_id: str) -> DurableError:
     from durable.prompts import Prompts
 
     try:

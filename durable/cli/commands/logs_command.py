@@ -13,8 +13,7 @@ from durable.cli.app import Command, Settings, in_loop, settings
 
 if TYPE_CHECKING:
     from durable.cli.out import Out
-    from durable.store.reads import Reads
-    from durable.store.store import Store
+    from durable.store.face import ReadsFace, StoreFace
 
 
 @click.command("logs", cls=Command, short_help="What an execution printed.")
@@ -46,13 +45,13 @@ async def _logs(chosen: Settings, execution_id: str, follow: bool) -> int:
             await changed.wait()
 
 
-async def _cells(store: Store, execution_id: str) -> list[str]:
+async def _cells(store: StoreFace, execution_id: str) -> list[str]:
     """Cells under it, oldest first."""
     rows = [row for row in await store.reads.children(execution_id) if "durable:session" in row.tags]
     return [row.id.removeprefix("exec:") for row in sorted(rows, key=lambda row: row.created_at)]
 
 
-async def _print(out: Out, reads: Reads, execution_id: str, offset: int) -> int:
+async def _print(out: Out, reads: ReadsFace, execution_id: str, offset: int) -> int:
     from durable.cli.out import to_text
 
     while chunks := await reads.output(execution_id, offset):

@@ -25,7 +25,7 @@ from durable.functions.function import KNOWN, NEVER, Function, on_new, seconds
 from durable.functions.run import contain_tasks
 from durable.functions.served import Passes
 from durable.functions.steps import StepThreads
-from durable.functions.values import digest, pack, unpack
+from durable.functions.values import pack, unpack
 from durable.prompts import Prompts
 from durable.sessions.cell import FUNCTION, FUNCTION_ID, Cell
 from durable.sessions.host import SessionHost
@@ -178,21 +178,22 @@ class Engine:
         if not isinstance(fn, Function):
             raise BadArguments(f"{getattr(fn, '__name__', fn)!r} is not durable; decorate it with @durable.function")
         execution_id = ids.mint_execution_id() if id is None else ids.check_given_id(id)
-        packed, named = fn.pack(args, dict(kwargs))
-        promise = self._root(fn, execution_id, packed, named, seconds(timeout))
+        packed, named, arguments = fn.pack(args, dict(kwargs))
+        data = {"func": fn.key, "args": packed, "kwargs": named, "version": fn.version}
+        promise = self._root(fn, execution_id, data, arguments, seconds(timeout))
         found = await self._create(promise)
         if found["tags"].get("durable:nonce") != promise["tags"]["durable:nonce"]:
             _check_same(found, promise)
         return Execution(self, execution_id, fn.returns)
 
     def _root(
-        self, fn: Function[..., Any], execution_id: str, args: list[Any], kwargs: dict[str, Any], timeout: float | None
+        self, fn: Function[..., Any], execution_id: str, data: dict[str, Any], arguments: str, timeout: float | None
     ) -> dict[str, Any]:
         promise_id = ids.execution_promise(execution_id)
         return {
             "id": promise_id,
             "timeoutAt": TIME_MAX_MS if timeout is None else now_ms() + int(timeout * 1000),
-            "param": {"data": pack({"func": fn.key, "args": args, "kwargs": kwargs, "version": fn.version})},
+            "param": {"data": pack(data)},
             "tags": {
                 "resonate:scope": "global",
                 "resonate:target": f"poll://any@{self.group}",
@@ -200,7 +201,7 @@ class Engine:
                 "resonate:branch": promise_id,
                 "resonate:parent": promise_id,
                 "durable:function": fn.id,
-                "durable:arguments": digest(args, kwargs),
+                "durable:arguments": arguments,
                 "durable:nonce": uuid.uuid4().hex,
             },
         }

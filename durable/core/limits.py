@@ -45,6 +45,9 @@ OUTPUT_CHUNK_BYTES_MAX = 64 * 2**10
 REPR_CHARS_MAX = 10_000
 """A result's repr, cut in the middle when longer."""
 
+ERROR_CHARS_MAX = 64 * 2**10
+"""A recorded failure's message, and its traceback: cut in the middle when longer, so that it can be recorded."""
+
 PROMPT_CHARS_MAX = 1_000
 """A prompt's question (requirement P75); longer text belongs into its context."""
 
@@ -74,6 +77,15 @@ OUTBOX_KEEP_MS = 3_600_000
 
 CHECKPOINTS_KEPT = 2
 """Unlabelled checkpoints kept for each session: the newest, and one to go back to if it is damaged."""
+
+SWEEP_ROWS = 500
+"""Promises that `gc` looks at, or deletes, in one transaction: some milliseconds in which nobody else writes."""
+
+BLOB_GRACE_S = 3_600
+"""A blob that nothing refers to stays so long after it was put: its checkpoint may be on its way."""
+
+DISK_FREE_BYTES_MIN = 256 * 2**20
+"""`doctor` warns below: a checkpoint of a large namespace and the log of a busy hour."""
 
 BODY_BYTES_MAX = 2 * VALUE_BYTES_MAX
 """One request over HTTP: a param or value of the largest size, with its envelope, tags and escapes."""

@@ -6,6 +6,7 @@ import asyncio
 import copy
 import inspect
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Protocol, overload
 
@@ -37,6 +38,14 @@ class Cells(Protocol):
     def cell_target(self) -> str: ...
 
 
+@dataclass(slots=True)
+class _Open:
+    """Operations of one context under way, and the task that made the last."""
+
+    count: int = 0
+    maker: asyncio.Task[Any] | None = None
+
+
 class Context:
     """The context of one durable function: begin operations with it, await what it returns."""
 
@@ -46,7 +55,7 @@ class Context:
         self._threads = threads
         self._cells = cells
         self._children = run.journal.children(inner.info.id)
-        self._open = [0]  # operations of this context under way; shared by its options() copies
+        self._open = _Open()  # shared by its options() copies
         self._timeout: float | None = None
         self._retry: Retry | None = None
         self._name: str | None = None
@@ -248,21 +257,23 @@ class Context:
     ) -> Operation[T]:
         run = self._run
         run.check()
-        if self._open[0]:
-            self._children.concurrent = True
-            run.journal.calls("input").concurrent = True
+        maker = asyncio.current_task()
+        if self._open.count or self._open.maker not in (None, maker):
+            # Recorded with the operation: a replay, answered at once, may not overlap where this pass did.
+            self._children.concurrent = run.journal.calls("input").concurrent = True
+        self._open.maker = maker
         try:
             position = sequence.take(made)
         except NonDeterminism as error:
             raise run.halt(error) from None
         promise_id = f"{sequence.place}{position}"
-        run.note(promise_id, made, extra or {})
+        run.note(promise_id, made, {**(extra or {}), **({"durable:concurrent": "1"} if sequence.concurrent else {})})
         if taken is None:
             sdk.set_next(self._inner, position)
         else:
             taken.append(promise_id)
         run.began()
-        self._open[0] += 1
+        self._open.count += 1
         future = begin()
         task = sdk.unfinished(future)
         task.add_done_callback(self._finished)
@@ -270,7 +281,7 @@ class Context:
         return Operation(run, promise_id, task, decode)
 
     def _finished(self, _task: asyncio.Task[Any]) -> None:
-        self._open[0] -= 1
+        self._open.count -= 1
         self._run.ended()
 
 

@@ -15,6 +15,7 @@ from typing import Any, NoReturn
 
 from durable.core import errors
 from durable.core.errors import DurableError, ExecutionCancelled, ExecutionError, ExecutionLost, ExecutionTimedOut
+from durable.core.limits import ERROR_CHARS_MAX
 
 
 class Rejection(Exception):
@@ -42,10 +43,18 @@ def document(error: BaseException, execution_id: str) -> dict[str, Any]:
     return {
         "type": "error",
         "exception_type": f"{module}{kind.__qualname__}",
-        "exception_message": _text(error),
-        "traceback": user_traceback(error),
+        "exception_message": cut(_text(error)),
+        "traceback": cut(user_traceback(error)),
         "execution_id": execution_id,
     }
+
+
+def cut(text: str) -> str:
+    """The text, without its middle when it is longer than can be recorded; lone surrogates as escapes."""
+    if len(text) > ERROR_CHARS_MAX:
+        half = ERROR_CHARS_MAX // 2
+        text = f"{text[:half]}\n… {len(text) - 2 * half} characters cut …\n{text[-half:]}"
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _text(error: BaseException) -> str:

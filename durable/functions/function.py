@@ -15,7 +15,7 @@ from datetime import timedelta
 from typing import Any, Concatenate, ParamSpec, TypeVar, cast, overload
 
 from durable.core.errors import BadArguments
-from durable.functions.values import bind_json, hints_of, to_json
+from durable.functions.values import bind_json, digest, hints_of, to_json
 
 P = ParamSpec("P")
 T_co = TypeVar("T_co", covariant=True)
@@ -95,12 +95,15 @@ class Function[**P, T_co]:
         """`where::name@version`, what engines say they serve."""
         return f"{self.key}@{self.version}"
 
-    def pack(self, args: tuple[object, ...], kwargs: dict[str, object]) -> tuple[list[Any], dict[str, Any]]:
-        """The arguments as JSON, checked against the signature and annotations; raises BadArguments."""
+    def pack(self, args: tuple[object, ...], kwargs: dict[str, object]) -> tuple[list[Any], dict[str, Any], str]:
+        """The arguments as JSON, checked against the signature and annotations, and their digest; BadArguments.
+
+        The digest is of what the function gets, so it is the same for a model and for the JSON of one.
+        """
         packed = [to_json(value, f"{self.name}: argument {n + 1}") for n, value in enumerate(args)]
         named = {key: to_json(value, f"{self.name}: argument {key!r}") for key, value in kwargs.items()}
-        bind_json(self.fn, packed, named, skip_first=True)
-        return packed, named
+        bound = bind_json(self.fn, packed, named, skip_first=True)
+        return packed, named, digest(bound.args, bound.kwargs)
 
     def __call__(self, ctx: Any, *args: P.args, **kwargs: P.kwargs) -> Awaitable[T_co]:
         return self.fn(ctx, *args, **kwargs)

@@ -109,6 +109,8 @@ class Journal:
         prefix, separator, last = _split(promise_id)
         if digest is None or not separator or not last.isdigit():
             return
+        if "durable:concurrent" in tags:
+            self._sequence(prefix + separator).concurrent = True
         made = Made(tags.get("durable:kind", ""), tags.get("durable:name", ""), digest, tags.get("durable:scope", ""))
         self._sequence(prefix + separator).add(int(last), made)
 

@@ -13,10 +13,10 @@ import json
 import math
 from collections.abc import Callable, Mapping
 from functools import lru_cache
-from typing import Any, get_type_hints
+from typing import Any, cast, get_type_hints
 
 import msgspec
-from pydantic import PydanticSchemaGenerationError, PydanticUserError, TypeAdapter, ValidationError
+from pydantic import BaseModel, PydanticSchemaGenerationError, PydanticUserError, TypeAdapter, ValidationError
 from pydantic_core import PydanticSerializationError, to_jsonable_python
 
 from durable.core.errors import BadArguments, NotEncodable
@@ -35,7 +35,7 @@ def to_json(value: object, what: str) -> Any:
     if isinstance(value, bytes):
         return base64.b64encode(value).decode("ascii")  # inside models and containers bytes are as pydantic has them
     try:
-        encoded = to_jsonable_python(value, inf_nan_mode="constants")
+        encoded = to_jsonable_python(_ordered(value), inf_nan_mode="constants")
     except (PydanticSerializationError, ValueError, TypeError, RecursionError) as error:
         raise NotEncodable(
             f"{what} cannot be recorded: {error}. Return JSON values, dataclasses or pydantic models, "
@@ -44,10 +44,25 @@ def to_json(value: object, what: str) -> Any:
     return _checked(encoded, what)
 
 
+def _ordered(value: object) -> object:
+    """The value with its sets as sorted lists, so that what is recorded does not depend on the process."""
+    if isinstance(value, set | frozenset):
+        return sorted((_ordered(item) for item in value), key=lambda item: (type(item).__name__, repr(item)))
+    if type(value) in (list, tuple):
+        return [_ordered(item) for item in cast("list[object]", value)]
+    if type(value) is dict:
+        return {key: _ordered(item) for key, item in cast("dict[object, object]", value).items()}
+    return value
+
+
 def _checked(value: Any, what: str) -> Any:
     """NaN and infinity have no JSON; pydantic lets them through as floats."""
     try:
-        size = len(json.dumps(value, allow_nan=False))
+        size = len(json.dumps(value, allow_nan=False, ensure_ascii=False).encode())
+    except UnicodeEncodeError:
+        raise NotEncodable(
+            f"{what} cannot be recorded: its text holds lone surrogates, which are not Unicode"
+        ) from None
     except ValueError:
         raise NotEncodable(f"{what} cannot be recorded: NaN and infinity are not JSON; use None or a string") from None
     except TypeError as error:
@@ -162,6 +177,8 @@ def _plain(value: object, depth: int = 0) -> object:
 
 
 def _digestible(value: object) -> object:
+    if isinstance(value, BaseModel):
+        return dict(value.__dict__)  # its sets are then sorted as any other
     try:
         encoded = to_jsonable_python(value, bytes_mode="base64", inf_nan_mode="constants")
     except (PydanticSerializationError, ValueError, TypeError, RecursionError):

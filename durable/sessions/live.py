@@ -22,6 +22,7 @@ from bridge.session import WorkerSession
 from capabilities.capability import Capabilities
 from durable.core.errors import CheckpointError, DurableError, NonDeterminism, StoreRefused, WorkerDied
 from durable.core.events import BackgroundFailed, Observer, SessionRestored
+from durable.functions.failure import cut
 from durable.functions.journal import Journal
 from durable.functions.steps import StepThreads
 from durable.sessions.calls import Calls, refused
@@ -356,9 +357,9 @@ def _outcome(reply: ResultMessage | Error, execution_id: str) -> Done | Failed:
         return Failed(
             {
                 "type": "error",
-                "exception_type": reply.exception_type,
-                "exception_message": reply.exception_message,
-                "traceback": reply.traceback,
+                "exception_type": cut(reply.exception_type),
+                "exception_message": cut(reply.exception_message),
+                "traceback": cut(reply.traceback),
                 "execution_id": execution_id,
             }
         )

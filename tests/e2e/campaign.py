@@ -105,9 +105,15 @@ async def campaign(folder: Path, job: str, kills: int, seed: int, checkpoint: st
     before: Counter[int] = Counter()
     record: set[int] = set()
     while True:
-        # The gaps shrink with what is left, so that all kills fall inside the job.
-        left = kills - sum(done.values())
-        gap = random_.randint(0, max(1, 2 * (total - len(record)) // (left + 1))) if left else -1
+        # The gaps shrink with what is left, so that all kills fall inside the job; some come before any progress.
+        left, steps = kills - sum(done.values()), total - len(record)
+        gap = (
+            -1
+            if not left
+            else random_.choice([0, 0, 1])
+            if left >= steps
+            else random_.randint(0, 2 * steps // left - 1)
+        )
         delay = random_.random() * 0.01
         ended = await follow(runner, gap)
         if ended and runner.result is not None:

@@ -47,7 +47,7 @@ class DirectoryBlobs:
         path = self._path(digest)
         if chunk_digest(data).hex() != digest:
             raise CheckpointError(f"blob {digest} does not have that digest")
-        if path.exists():
+        if _touched(path):
             return
         if not path.parent.exists():
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -98,6 +98,18 @@ class DirectoryBlobs:
         if not _DIGEST.match(digest):
             raise CheckpointError(f"{digest[:80]!r} is not a digest: 64 lower-case hex digits")
         return self._root / digest[:2] / digest
+
+
+def _touched(path: Path) -> bool:
+    """Whether the blob is there, and will be for as long as its checkpoint may take: a sweep spares what is fresh.
+
+    The second look is for a sweep that moved it away before it could see the touch.
+    """
+    try:
+        os.utime(path)
+    except FileNotFoundError:
+        return False
+    return path.exists()
 
 
 def _sync_directory(path: Path) -> None:

@@ -6,6 +6,8 @@ import os
 import secrets
 import sqlite3
 import tempfile
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from importlib import resources
 from pathlib import Path
 
@@ -60,11 +62,11 @@ def locate(path: str | Path, *, create: bool) -> Path:
     return found
 
 
-def load_key(path: Path) -> bytes:
+def load_key(path: Path, *, create: bool = True) -> bytes:
     """The key that authenticates checkpoints: 32 random bytes beside the store, made whole at first opening."""
     file = Path(f"{path}.key")
     try:
-        if not file.exists():
+        if create and not file.exists():
             draft = Path(f"{file}.{secrets.token_hex(8)}")
             descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
             with os.fdopen(descriptor, "wb") as stream:
@@ -105,6 +107,18 @@ def connect(path: Path, factory: type[sqlite3.Connection] = sqlite3.Connection) 
         connection.close()
         raise
     return connection
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[sqlite3.Connection]:
+    """A connection that only reads, for upkeep. StoreError when there is no such file or it cannot be read."""
+    if not path.is_file():
+        raise StoreError(f"there is no store at {str(path)!r}")
+    try:
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None)) as found:
+            yield found
+    except sqlite3.Error as error:
+        raise explain(path, error) from error
 
 
 def _claim(connection: sqlite3.Connection, path: Path) -> None:

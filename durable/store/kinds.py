@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from durable.store import checkpoints, debug, engines, output, promises, schedules, sessions, tasks
+from durable.store import checkpoints, debug, engines, gc, output, promises, schedules, sessions, tasks
 from durable.store import requests as r
 from durable.store.transaction import Tx
 
@@ -101,4 +101,6 @@ KINDS: dict[str, Kind] = {
     "checkpoint.get": _ours(r.CheckpointGet, checkpoints.get, _yes),
     "checkpoint.list": _ours(r.Session, checkpoints.listing, _yes),
     "chunk.get": _ours(r.ChunkGet, checkpoints.chunks, _yes),
+    "sweep.executions": _ours(r.SweepExecutions, gc.sweep_executions, _yes),
+    "sweep.leftovers": _ours(r.SweepLeftovers, gc.sweep_leftovers, _yes),
 }

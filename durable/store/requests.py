@@ -314,3 +314,16 @@ class CheckpointGet(Ours, frozen=True, kw_only=True):
 
 class ChunkGet(Ours, frozen=True, kw_only=True):
     digests: list[str]
+
+
+class SweepExecutions(Ours, frozen=True, kw_only=True):
+    """`after` is the cursor of the batch before; `before` a time in milliseconds."""
+
+    after: str = ""
+    before: Natural
+    dry_run: bool = False
+
+
+class SweepLeftovers(Ours, frozen=True, kw_only=True):
+    before: Natural
+    dry_run: bool = False

@@ -1,0 +1,246 @@
+"""`gc` forgets what nobody can need any more, and nothing else (specs/store.md, G1-G5)."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from checkpoint.blobs import DirectoryBlobs
+from checkpoint.format import chunk_digest
+from durable.core.clock import TIME_MAX_MS
+from durable.core.errors import StoreError
+from durable.core.limits import BLOB_GRACE_S, CHECKPOINTS_KEPT
+from durable.store import blobs, gc
+from durable.store.blobs import Swept, sweep_blobs
+from durable.store.gc import Collected, collect, root_of
+from durable.store.store import Store
+
+from .invariants import check, contents
+from .opened import T0, Clock, acquire, engine, opened, promise, root, settle
+
+DAY_MS = 86_400_000
+CELL = "cell@1"
+
+
+async def gc_all(store: Store, before: int, **options: Any) -> Collected:
+    found = [done async for done in collect(store, before=before, **options)]
+    check(store.path)
+    return found[-1]
+
+
+def ids(store: Store) -> set[str]:
+    return {str(row[0]) for row in contents(store.path)["promises"]}
+
+
+async def run_one(store: Store, name: str, *, done: bool = True) -> None:
+    """An execution with a step, a question, a child and output."""
+    await store.request("promise.create", root(name, resonate_branch=f"exec:{name}"))
+    await acquire(store, name)
+    fenced = {"id": f"exec:{name}", "version": 1}
+    step = promise(f"exec:{name}.1", resonate_scope="local", resonate_branch=f"exec:{name}")
+    await store.request("task.fence", {**fenced, "action": {"kind": "promise.create", "data": step}})
+    call = promise(f"exec:{name}:input:1", resonate_external="true", durable_capability="input")
+    await store.request("promise.create", call)
+    await store.request("promise.create", root(f"{name}.2"))
+    for execution in (name, f"{name}.2"):
+        await store.request("output.append", {"execution": execution, "chunks": [(0, "stdout", "x")]})
+    await store.request("promise.settle", settle(f"exec:{name}.2"))
+    if done:
+        await store.request("promise.settle", settle(f"exec:{name}"))
+
+
+@pytest.mark.parametrize(
+    ("promise_id", "of"),
+    [
+        ("exec:a", "exec:a"),
+        ("exec:a.1.2", "exec:a"),
+        ("exec:a.1:input:3", "exec:a"),
+        ("exec:desk@4:tick:1", "exec:desk@4"),
+        ("foo.bar:1.2", "foo.bar"),
+        ("foo", "foo"),
+    ],
+)
+def test_what_belongs_to_what(promise_id: str, of: str) -> None:
+    assert root_of(promise_id) == of
+
+
+async def test_what_was_settled_before_goes_with_all_that_belongs_to_it(tmp_path: Path) -> None:
+    clock = Clock()
+    async with opened(tmp_path / "s.db", clock=clock) as store:
+        await run_one(store, "old")
+        await run_one(store, "runs", done=False)
+        await store.request("promise.create", promise("foo"))
+        await store.request(
+            "promise.create", promise("foo:1", resonate_external="true", resonate_target="poll://any@g")
+        )
+        await store.request("promise.create", promise("foo.bar"))
+        for each in ("foo", "foo:1"):
+            await store.request("promise.settle", settle(each))
+        clock.now += DAY_MS
+        await run_one(store, "old-2")  # between `old` and `old.1` in order of id
+        before = ids(store)
+        planned = await gc_all(store, T0 + 1, dry_run=True)
+        assert ids(store) == before
+        done = await gc_all(store, T0 + 1)
+        assert done == planned == Collected(executions=2, promises=6)
+        assert before - ids(store) == {"exec:old", "exec:old.1", "exec:old.2", "exec:old:input:1", "foo", "foo:1"}
+        found = contents(store.path)
+        assert {row[0] for row in found["tasks"]} == {"exec:runs", "exec:runs.2", "exec:old-2", "exec:old-2.2"}
+        assert {row[0] for row in found["output"]} == {"runs", "runs.2", "old-2", "old-2.2"}
+        assert await gc_all(store, T0 + 1) == Collected()
+        await run_one(store, "old")  # its id is free again
+
+
+async def test_what_somebody_may_still_need_stays(tmp_path: Path) -> None:
+    clock = Clock()
+    async with opened(tmp_path / "s.db", clock=clock) as store:
+        for name in ("child-runs", "awaited", "listened", "child-settled-lately", "by-hand"):
+            await store.request("promise.create", root(name))
+        await store.request("promise.create", root("child-runs.1"))
+        await store.request("promise.create", promise("exec:awaited:call:1", resonate_external="true"))
+        await store.request("promise.create", promise("exec:listened:call:1", resonate_external="true"))
+        await store.request("promise.create", root("child-settled-lately.1"))
+        await store.request("promise.create", promise("exec:by-hand:gate", resonate_external="true"))
+        await store.request("promise.create", root("waits"))
+        await store.request("promise.register_callback", {"awaited": "exec:awaited:call:1", "awaiter": "exec:waits"})
+        listener = {"awaited": "exec:listened:call:1", "address": "poll://uni@g/far"}
+        await store.request("promise.register_listener", listener)
+        for name in ("child-runs", "awaited", "listened", "child-settled-lately", "by-hand"):
+            await store.request("promise.settle", settle(f"exec:{name}"))
+        await store.request("promise.create", promise("exec"))
+        await store.request("promise.settle", settle("exec"))
+        clock.now += DAY_MS
+        await store.request("promise.settle", settle("exec:child-settled-lately.1"))
+        before = ids(store)
+        assert await gc_all(store, T0 + 1) == Collected()
+        assert ids(store) == before
+        await store.request("promise.settle", settle("exec:child-runs.1"))
+        assert (await gc_all(store, clock.now + 1)).executions == 2
+
+
+async def test_the_newest_stay_however_old(tmp_path: Path) -> None:
+    clock = Clock()
+    async with opened(tmp_path / "s.db", clock=clock) as store:
+        for n in range(5):
+            clock.now += 10
+            await run_one(store, f"e{n}")
+        assert (await gc_all(store, clock.now + 1, keep=6)).executions == 0
+        assert (await gc_all(store, clock.now + 1, keep=2)).executions == 3
+        assert {each for each in ids(store) if each == root_of(each)} == {"exec:e3", "exec:e4"}
+
+
+async def test_a_sessions_numbers_and_variables_stay(tmp_path: Path) -> None:
+    clock = Clock()
+    async with opened(tmp_path / "s.db", clock=clock) as store:
+        await engine(store, "e1", [CELL])
+        tags = {"resonate:target": "poll://any@g", "durable:function": CELL}
+        for session in ("desk", "closed"):
+            await store.request("session.open", {"session": session, "engine": "e1", "options": {}})
+            for _ in range(2):
+                submitted = {"session": session, "promise": {"timeoutAt": TIME_MAX_MS, "tags": tags}}
+                await store.request("cell.submit", submitted)
+            for statement in range(CHECKPOINTS_KEPT):
+                data = {"session": session, "epoch": 1, "statement": statement, "final": False, "manifest": b"m"}
+                chunk = (f"{session}-{statement}", b"data")
+                await store.request("checkpoint.publish", {**data, "chunks": [chunk]})
+            await store.request("promise.settle", settle(f"exec:{session}@1"))
+        await store.request("session.close", {"session": "closed"})
+        clock.now += DAY_MS
+        done = await gc_all(store, clock.now)
+        assert done == Collected(executions=2, promises=2, checkpoints=CHECKPOINTS_KEPT)
+        found = contents(store.path)
+        assert {row[0] for row in found["chunks"]} == {"desk-0", "desk-1"}
+        assert {row[2] for row in found["cells"]} == {"exec:desk@2", "exec:closed@2"}
+        submitted = {"session": "desk", "promise": {"timeoutAt": TIME_MAX_MS, "tags": tags}}
+        assert (await store.request("cell.submit", submitted)).data["id"] == "exec:desk@3"
+
+
+async def test_it_may_end_after_any_batch_and_goes_on_beside_writers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gc, "SWEEP_ROWS", 3)
+    clock = Clock()
+    async with opened(tmp_path / "s.db", clock=clock) as store:
+        await store.request("promise.create", root("large"))
+        for n in range(10):
+            await store.request("promise.create", promise(f"exec:large.{n}", resonate_scope="local"))
+        await store.request("promise.settle", settle("exec:large"))
+        for n in range(7):
+            await run_one(store, f"e{n}")
+        clock.now += DAY_MS
+        batches = 0
+        while True:
+            batches += 1
+            sweeping = collect(store, before=clock.now)
+            first = await anext(sweeping)
+            await sweeping.aclose()
+            check(store.path)
+            writing = asyncio.create_task(store.request("promise.create", root(f"new-{batches}")))
+            if first == Collected():
+                break
+            assert first.promises <= 3 + 4
+            await writing
+        await writing
+        assert batches > 10
+        done = await gc_all(store, clock.now)
+        assert done == Collected()
+        assert ids(store) == {f"exec:new-{n}" for n in range(1, batches + 1)}
+
+
+def put(directory: DirectoryBlobs, data: bytes, age_s: float = 0) -> str:
+    digest = chunk_digest(data).hex()
+    directory.put(digest, data)
+    path = next(Path(directory._root).glob(f"??/{digest}"))
+    os.utime(path, (time.time() - age_s,) * 2)
+    return digest
+
+
+async def test_blobs_that_nothing_uses_go_and_others_stay(tmp_path: Path) -> None:
+    async with opened(tmp_path / "s.db") as store:
+        old = BLOB_GRACE_S + 10
+        found = DirectoryBlobs(store.directory / "blobs")
+        used, fresh, orphan = put(found, b"used", old), put(found, b"fresh"), put(found, b"orphan", old)
+        aside = put(found, b"a sweep was killed", old)
+        path = blobs.directory(store.path) / aside[:2] / aside
+        path.rename(path.with_name(f".swept.{aside}"))
+        cut = path.with_name(f".{aside}.1234")
+        cut.write_bytes(b"half")
+        os.utime(cut, (0, 0))
+        await store.request("session.open", {"session": "desk", "engine": None, "options": {}})
+        data = {"session": "desk", "epoch": 0, "statement": 1, "final": False, "manifest": b"m"}
+        await store.request("checkpoint.publish", {**data, "uses": [used, aside]})
+        now = time.time()
+        assert sweep_blobs(store.path, now_s=now, dry_run=True) == Swept(1, 1, 10)
+        assert sweep_blobs(store.path, now_s=now) == Swept(1, 1, 10)
+        assert {each: found.has(each) for each in (used, fresh, orphan, aside)} == {
+            used: True, fresh: True, orphan: False, aside: True,
+        }  # fmt: skip
+        assert not cut.exists()
+
+
+def test_a_blob_that_is_put_while_it_is_swept_stays(tmp_path: Path) -> None:
+    found = DirectoryBlobs(tmp_path / "blobs")
+    digest = put(found, b"data", BLOB_GRACE_S + 10)
+    path = tmp_path / "blobs" / digest[:2] / digest
+    now = time.time()
+    found.put(digest, b"data")  # after the sweep has found that nothing uses it
+    assert not blobs._remove(path, now)
+    assert found.get(digest) == b"data"
+    os.utime(path, (0, 0))
+    assert blobs._remove(path, now)
+    found.put(digest, b"data")  # after the sweep has moved it away
+    assert found.get(digest) == b"data"
+
+
+async def test_one_upkeep_at_a_time(tmp_path: Path) -> None:
+    async with opened(tmp_path / "s.db") as store:
+        put(DirectoryBlobs(store.directory / "blobs"), b"data")
+        with blobs.alone(store.path), pytest.raises(StoreError, match="another"):
+            sweep_blobs(store.path, now_s=time.time())
+        assert asdict(sweep_blobs(store.path, now_s=time.time())) == {"blobs": 0, "unfinished": 0, "bytes": 0}

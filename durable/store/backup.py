@@ -49,6 +49,8 @@ def backup(store: Path, target: Path) -> Copied:
         raise StoreError(
             f"{str(target)!r} is a directory; name a file in it, for instance {str(target / store.name)!r}"
         )
+    if not store.is_file():
+        raise StoreError(f"there is no store at {str(store)!r}")
     draft = Path(f"{target}.partial")
     if draft.exists() and not target.exists():
         _clear(target, draft)  # of a backup that was killed: it found nothing there when it began

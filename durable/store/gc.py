@@ -7,7 +7,7 @@ engines go on beside it. `collect` sends them until nothing is left to do.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -36,7 +36,7 @@ class Collected:
         return Collected(**{name: count + found.get(name, 0) for name, count in asdict(self).items()})
 
 
-async def collect(store: Store, *, before: int, keep: int = 0, dry_run: bool = False) -> AsyncIterator[Collected]:
+async def collect(store: Store, *, before: int, keep: int = 0, dry_run: bool = False) -> AsyncGenerator[Collected]:
     """Forget what was settled before a time (ms), but for the `keep` newest; yields the totals after each batch."""
     if keep:
         before = min(before, await asyncio.to_thread(_floor, store.path, keep))

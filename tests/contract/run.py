@@ -18,6 +18,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from durable.core.errors import StoreError, StoreRefused
+from durable.store.face import StoreFace
 from durable.store.store import Store
 
 from .compare import Difference, Opening, SetClock, Subject, compare
@@ -36,7 +37,7 @@ BURST = 8
 class StoreSubject:
     """A store, its refusals turned into answers; what it should have refused and failed at is a 500."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: StoreFace) -> None:
         self._store = store
 
     async def request(self, kind: str, data: Json) -> Answer:

@@ -97,6 +97,8 @@ class Streamed:
         request = Request(scope, receive)
         try:
             await let_in(self._site, request)
+            if self._site.ending:
+                raise Turned(503, "the server is ending")
             for name in request.path_params:
                 _id(request, name)
         except Turned as turned:

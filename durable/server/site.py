@@ -47,6 +47,7 @@ class Site:
         self.clock = clock
         self.body_bytes = 0
         """Of bodies that are being read or answered."""
+        self.ending = False
         self._token = token.encode()
         self._observe = observer
         self._polls: dict[str, Messages] = {}
@@ -101,7 +102,8 @@ class Site:
             await asyncio.sleep(TURN_S)
 
     def end_streams(self) -> None:
-        """Every client is told that its stream is over."""
+        """Every client is told that its stream is over; none begins any more."""
+        self.ending = True
         for messages in list(self._polls.values()):
             messages.close()
         for feed in list(self.desk.feeds.values()):

@@ -67,6 +67,7 @@ class RemoteStore:
         self._closed = False
         self.on_silence: Callable[[], None] | None = None
         """Called when the server could not be reached for a lease: others may own what this engine owned (L3)."""
+        self._connections: list[RemoteConnection] = []
         self._tasks: list[asyncio.Task[None]] = []
         self.reads = RemoteReads(self._client, self._living)
         self.chunks = RemoteChunks(self._client, self._loop)
@@ -131,8 +132,10 @@ class RemoteStore:
         return found
 
     def connect(self, engine_id: str, group: str) -> RemoteConnection:
-        """A connection for the SDK, through its own HTTP and event-stream connections."""
-        return RemoteConnection(self.url, self._token, engine_id, group, before=self.flushed)
+        """A connection for the SDK, through its own HTTP and event-stream connections. Closed with the store."""
+        connection = RemoteConnection(self.url, self._token, engine_id, group, before=self.flushed)
+        self._connections.append(connection)
+        return connection
 
     # -- what changes ---------------------------------------------------------------------------------------------
 
@@ -251,6 +254,8 @@ class RemoteStore:
             task.cancel()
         if self._tasks:
             await asyncio.wait(self._tasks)
+        for connection in self._connections:
+            await connection.stop()
         await self._drained()
         await self._client.close()
         await self._lane.close()

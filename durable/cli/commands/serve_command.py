@@ -8,6 +8,7 @@ import click
 
 from durable.cli import exits
 from durable.cli.app import Command, Settings, in_loop, settings
+from durable.core.limits import LEASE_MS
 
 PORT = 8001
 """The port that Resonate's SDKs try by themselves."""
@@ -17,16 +18,24 @@ PORT = 8001
 @click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
 @click.option("--port", type=click.IntRange(0, 65535), default=PORT, show_default=True, help="0 takes a free one.")
 @click.option("--token-file", type=click.Path(dir_okay=False), help="Holds the token [default: <store>.token].")
-def command(host: str, port: int, token_file: str | None) -> int:
+@click.option(
+    "--lease",
+    type=click.FloatRange(min=0.1),
+    default=LEASE_MS / 1000,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long an engine elsewhere may be silent before others get its work.",
+)
+def command(host: str, port: int, token_file: str | None, lease: float) -> int:
     """Offer the store to other processes, machines and SDKs over HTTP, until Ctrl-C or SIGTERM.
 
     Prints the URL. Clients need the token: that of DURABLE_TOKEN, else of the token file, which is made when missing.
     """
     chosen = settings()
-    return in_loop(lambda: _serve(chosen, host, port, token_file))
+    return in_loop(lambda: _serve(chosen, host, port, token_file, lease))
 
 
-async def _serve(chosen: Settings, host: str, port: int, token_file: str | None) -> int:
+async def _serve(chosen: Settings, host: str, port: int, token_file: str | None, lease: float) -> int:
     import asyncio
 
     from durable.server.serving import listen, serving
@@ -40,7 +49,7 @@ async def _serve(chosen: Settings, host: str, port: int, token_file: str | None)
         file = Path(token_file) if token_file is not None else Path(f"{store.path}.token")
         token, made = token_for(file)
         with listen(host, port) as sock:
-            async with serving(Site(store, token), sock) as url:
+            async with serving(Site(store, token, lease_s=lease), sock) as url:
                 out.say(f"serving {store.path}; clients: {VARIABLE}=$(cat {file}) durable --store {url} ...")
                 if made:
                     out.say(f"token made, kept in {file}: {token}")

@@ -106,6 +106,8 @@ class Capabilities:
         for item in more:
             if not isinstance(item, Capability):
                 raise BadArguments(f"{item!r} is not a capability; decorate it with @durable.capability")
+            if item.name in self._known:
+                raise BadArguments(f"there is a capability {item.name!r} already; give yours another name=")
             self._known[item.name] = item
 
     def get(self, name: str) -> Capability | None:

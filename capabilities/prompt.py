@@ -15,7 +15,10 @@ from durable.core.limits import PROMPT_CHARS_MAX
 
 
 class Prompt(BaseModel):
-    """One question. `schema_` is a JSON Schema; None takes any text. `default` is what a deadline answers."""
+    """One question. `schema_` is a JSON Schema; None takes any text. `default` is what a deadline answers.
+
+    `reason` says why the question is asked again.
+    """
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
@@ -26,6 +29,7 @@ class Prompt(BaseModel):
     has_default: bool = False
     title: str | None = None
     context: str | None = None
+    reason: str | None = None
 
     def record(self) -> dict[str, Any]:
         """The prompt as the promise's param."""

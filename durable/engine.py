@@ -65,7 +65,6 @@ class Engine:
         self._connection: Any = None
         self._closing = False
         self._undo: list[Callable[[], None]] = []
-        self._background: set[asyncio.Task[Any]] = set()
         self._changed: asyncio.Future[None] | None = None
 
     # -- opening and closing ------------------------------------------------------------------------------------
@@ -86,7 +85,6 @@ class Engine:
         self._host = SessionHost(house)
         self._passes = Passes(
             load=self._recorded,
-            cancel=self._cancel_prompts,
             closing=lambda: self._closing,
             threads=self._threads,
             cells=self,
@@ -144,10 +142,6 @@ class Engine:
             sdk.cancel_running(self._resonate)
             await self._resonate.stop()
             await store.request("engine.leave", {"engine": self.engine_id})
-        for task in list(self._background):
-            task.cancel()
-        if self._background:
-            await asyncio.wait(self._background)
         self._threads.close()
         if self._changed is not None and not self._changed.done():
             self._changed.set_result(None)
@@ -234,7 +228,12 @@ class Engine:
         """Cancel an execution; False when it was settled before."""
         promise_id = ids.execution_promise(id)
         value = {"__type": "error", "message": reason or "cancelled"}
-        before = _promise(await self.store.request("promise.get", {"id": promise_id}))
+        try:
+            before = _promise(await self.store.request("promise.get", {"id": promise_id}))
+        except StoreRefused as error:
+            if error.status == 404:
+                raise NotFound("execution", id) from None
+            raise
         if before["state"] != "pending":
             return False
         settle = {"id": promise_id, "state": "rejected_canceled", "value": {"data": pack(value)}}
@@ -271,7 +270,14 @@ class Engine:
         granted = self._capabilities.check(grants)
         options = {"grants": list(granted)}
         row = (await self.store.request("session.open", {"session": name, "engine": None, "options": options})).data
-        return Session(self, name, tuple((row.get("options") or {}).get("grants") or granted))
+        recorded = tuple((row.get("options") or {}).get("grants") or granted)
+        missing = [grant for grant in granted if grant not in recorded]
+        if missing:
+            raise Conflict(
+                f"session {name!r} exists with the grants {', '.join(recorded)}, without {', '.join(missing)}; "
+                "the first ones count: close the session to make it anew"
+            )
+        return Session(self, name, recorded)
 
     async def prompts(self) -> list[Any]:
         """The questions that wait for a person, oldest first."""
@@ -331,8 +337,9 @@ class Engine:
                 await self.store.request("task.halt", {"id": id, "note": str(error.error)})
                 return
             text = str(error) if error is not None else "released"
+            cause = "returned" if isinstance(error, sdk.HandedBack) else "failed"
+            await self.store.request("task.fail", {"id": id, "version": version, "error": text, "cause": cause})
             self._observer(AttemptFailed(id.removeprefix(ids.PREFIX), text))
-            await self.store.request("task.fail", {"id": id, "version": version, "error": text, "cause": "failed"})
         except (StoreRefused, DurableError):
             pass  # the lease was lost: whoever has it decides
 
@@ -343,11 +350,6 @@ class Engine:
         answer = await self.store.request("call.list", {"execution": promise_id})
         found: list[dict[str, Any]] = answer.data["promises"]
         return found
-
-    def _cancel_prompts(self, promises: list[str]) -> None:
-        for promise in promises:
-            if ids.parse_call(promise) is not None:
-                self.store.post("promise.settle", {"id": promise, "state": "rejected_canceled", "value": {}})
 
     def follow(self, id: str, offset: int = 0) -> AsyncIterator[OutputEvent]:
         """What an execution prints, from an offset in characters until it is settled."""

@@ -6,7 +6,7 @@ import asyncio
 import inspect
 from typing import TYPE_CHECKING, Any
 
-from durable.core.errors import NotFound, StoreRefused, Waiting
+from durable.core.errors import NotFound, Waiting
 from durable.functions.failure import rebuild
 from durable.functions.values import from_json
 from durable.store.reads import ExecutionRow
@@ -66,12 +66,7 @@ class Execution[T]:
 
     async def cancel(self, reason: str = "") -> bool:
         """End it for good: its promise is rejected_canceled. False when it was settled before."""
-        try:
-            return await self._engine.cancel(self.id, reason)
-        except StoreRefused as error:
-            if error.status == 404:
-                raise NotFound("execution", self.id) from None
-            raise
+        return await self._engine.cancel(self.id, reason)
 
     def __repr__(self) -> str:
         return f"<execution {self.id}>"

@@ -17,6 +17,9 @@ LEASE_MS = 30_000
 HEARTBEAT_MS = 10_000
 """How often leases are renewed: three beats fit into a lease."""
 
+RETURNED_MS = 1_000
+"""Delay before a task is dispatched again that an engine handed back because it cannot run it: nothing is counted."""
+
 TASKS_MAX = 256
 """Executions that one engine runs at a time. Waiting ones hold no place."""
 

@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 import copy
 import inspect
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Protocol, overload
 
 from capabilities.prompt import Prompt, Settlement, prompt_for
 from durable.core import ids
-from durable.core.errors import Denied, ExecutionError, ExecutionTimedOut, NonDeterminism
+from durable.core.errors import BadArguments, Denied, ExecutionError, ExecutionTimedOut, NonDeterminism
 from durable.functions import sdk
 from durable.functions.failure import rejection
 from durable.functions.function import NEVER, Function, Retry, seconds
@@ -89,7 +90,8 @@ class Context:
         """Run a step: any function, sync (in a thread) or async, once. Its result or error is recorded.
 
         A durable function, or one whose first parameter is `ctx`, gets a context of its own and may have steps.
-        Raises (on await) the step's error as ExecutionError, which also is the builtin it was, and NotEncodable.
+        Raises (on await) the step's error as ExecutionError, which also is the builtin it was, and NotEncodable. A
+        step that is begun and never awaited ends before the function does; its error is recorded and goes no further.
         """
         step = step_of(fn)
         name = self._name or step.name
@@ -109,7 +111,7 @@ class Context:
         async def body(child: SdkContext) -> Any:
             where = child.info.id.removeprefix(ids.PREFIX)
             try:
-                async with asyncio.timeout(limit):
+                async with _limited(step.name, limit):
                     if step.is_async:
                         value = await step.fn(*args, **kwargs)
                     else:
@@ -237,8 +239,11 @@ class Context:
             shape = Any if schema is None or isinstance(schema, dict) else schema
             return from_json(settlement.value, shape, f"the answer to {prompt.question!r}")
 
+        def again(error: BadArguments) -> Operation[Any]:
+            return self._ask(prompt.model_copy(update={"reason": str(error)}), schema, timeout, has_default, default)
+
         extra = {"durable:capability": "input", "durable:execution": self._run.promise_id}
-        operation = self._begin(made, calls, begin, decode, extra, taken)
+        operation = _until_valid(self._begin(made, calls, begin, decode, extra, taken), again)
         return _or_default(operation, default) if has_default else operation
 
     # -- the common part --------------------------------------------------------------------------------------
@@ -285,6 +290,17 @@ class Context:
         self._run.ended()
 
 
+@asynccontextmanager
+async def _limited(name: str, limit: float | None) -> AsyncIterator[None]:
+    try:
+        async with asyncio.timeout(limit) as scope:
+            yield
+    except TimeoutError as error:
+        if scope.expired():
+            raise TimeoutError(f"step {name} took longer than {limit:g} s") from error
+        raise
+
+
 def _signed(body: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
     body.__signature__ = _BODY  # type: ignore[attr-defined]
     return body
@@ -308,6 +324,18 @@ def _unchecked(operation: Operation[Result]) -> Operation[Result]:
             return await inner
         except ExecutionError as error:
             return Result.failed(inner.promise_id.removeprefix(ids.PREFIX), error)
+
+    return _Derived(operation, look)
+
+
+def _until_valid(operation: Operation[Any], again: Callable[[BadArguments], Operation[Any]]) -> Operation[Any]:
+    """An answer that only the function's own types refuse, or one settled past the inbox: ask again, saying why."""
+
+    async def look(inner: Operation[Any]) -> Any:
+        try:
+            return await inner
+        except BadArguments as error:
+            return await again(error)
 
     return _Derived(operation, look)
 

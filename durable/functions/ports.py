@@ -43,6 +43,10 @@ class Halted(ResonateError):
         super().__init__(str(error))
 
 
+class HandedBack(ResonateError):
+    """Ends an attempt that this engine cannot make (another one may): nothing is counted."""
+
+
 class Lifecycle(Protocol):
     """The engine's side of an attempt's end."""
 
@@ -99,7 +103,7 @@ class StorePorts:
         # Core releases inside its `except` block, so the reason is the exception being handled.
         error = sys.exception()
         if isinstance(error, PlatformError):
-            error = next((cause for cause in error.causes if isinstance(cause, Halted)), error.cause)
+            error = next((cause for cause in error.causes if isinstance(cause, Halted | HandedBack)), error.cause)
         await self._lifecycle.release(id, version, error)
 
     async def task_fence_create(self, id: str, version: int, req: PromiseCreateReq) -> TaskFenceResult:

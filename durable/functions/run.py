@@ -7,14 +7,14 @@ R2  A waiting branch suspends the pass only when no other branch has an operatio
 R3  An exception group that holds only suspensions is a suspension; one that holds a failure is a failure.
 R4  A halted pass records nothing more and settles nothing, whatever the function makes of the exception.
 R5  SystemExit, KeyboardInterrupt and CancelledError reject the execution; they never end the engine.
-R6  A failing function waits for nobody: prompts it still had open are cancelled.
+R6  A function that ended waits for nobody: what it still had open is cancelled.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextvars
-from collections.abc import Awaitable, Callable, Coroutine, Generator
+from collections.abc import Callable, Coroutine, Generator
 from typing import Any
 
 import msgspec
@@ -115,19 +115,15 @@ class Run:
 
     # -- the end ----------------------------------------------------------------------------------------------
 
-    async def meaning(self, error: BaseException, cancel: Callable[[list[str]], None]) -> BaseException:
-        """What the SDK is to see of an exception that left the function; `cancel` cancels prompts (R6)."""
+    async def meaning(self, error: BaseException) -> BaseException:
+        """What the SDK is to see of an exception that left the function."""
         meant = self._signal(error)
         if meant is not None:
             self.suspended = self.suspended or isinstance(meant, Suspended)
             return meant
         failure = _without_suspensions(error)
         assert failure is not None
-        self.suspended = True  # branches that go on meanwhile record nothing more
-        await self.root.flush_local_work()
-        abandoned = sdk.abandon(self.root)
-        if abandoned:
-            cancel(abandoned)
+        await self._leave()
         return failure if isinstance(failure, Rejection) else rejection(failure, self.execution_id)
 
     async def meaning_inside(self, error: BaseException, child: SdkContext) -> BaseException:
@@ -152,15 +148,23 @@ class Run:
         echo = self.suspended and not isinstance(error, BaseExceptionGroup)
         return Suspended() if echo or _without_suspensions(error) is None else None
 
-    def finish(self) -> None:
-        """Check at a normal return that nothing recorded was left out; raises the halt."""
+    async def _leave(self) -> None:
+        """The function has ended: steps under way end, what it waited for is let go; the store cancels it (R6)."""
+        self.suspended = True  # branches that go on meanwhile record nothing more
+        await self.root.flush_local_work()
+        sdk.abandon(self.root)
+
+    async def finish(self) -> bool:
+        """At a normal return: whether it counts. Raises the halt, also when something recorded was left out."""
         if self.halted is not None:
             raise PlatformError([self.halted])
         if self.suspended:
-            return
+            return False
         left = self.journal.unmatched()
         if left is not None:
             raise self.halt(NonDeterminism(left[0], left[1].shown(), "nothing: the function returned"))
+        await self._leave()
+        return True
 
 
 class RecordedEffects:
@@ -229,11 +233,13 @@ def contain_tasks(loop: asyncio.AbstractEventLoop) -> Callable[[], None]:
     earlier: Any = loop.get_task_factory()
 
     def factory(loop: asyncio.AbstractEventLoop, coro: Any, **options: Any) -> Any:
-        if current.get() is not None and asyncio.iscoroutine(coro):
+        ours = current.get() is not None and asyncio.iscoroutine(coro)
+        if ours:
             coro = _contained(coro)
-        if earlier is not None:
-            return earlier(loop, coro, **options)
-        return asyncio.Task(coro, loop=loop, **options)
+        task = asyncio.Task(coro, loop=loop, **options) if earlier is None else earlier(loop, coro, **options)
+        if ours:
+            task.add_done_callback(_noticed)
+        return task
 
     loop.set_task_factory(factory)
 
@@ -244,4 +250,7 @@ def contain_tasks(loop: asyncio.AbstractEventLoop) -> Callable[[], None]:
     return undo
 
 
-type Body = Callable[..., Awaitable[Any]]
+def _noticed(task: asyncio.Task[Any]) -> None:
+    """A branch that was suspended and that nobody awaits any more is nothing to warn of."""
+    if not task.cancelled() and isinstance(task._exception, Suspended):
+        task.exception()

@@ -29,7 +29,7 @@ from durable.core.clock import TIME_MAX_MS, Clock
 from durable.core.limits import HEARTBEAT_MS, LEASE_MS, TASKS_MAX
 from durable.functions.function import NEVER, Retry
 from durable.functions.heartbeat import LeaseHeartbeat
-from durable.functions.ports import Halted, Lifecycle, StorePorts, record_of
+from durable.functions.ports import Halted, HandedBack, Lifecycle, StorePorts, record_of
 from durable.functions.sender_ports import SenderPorts
 from durable.store.face import Connection, StoreFace
 from durable.store.store import Store
@@ -37,6 +37,7 @@ from durable.store.store import Store
 __all__ = [
     "ApplicationError",
     "Halted",
+    "HandedBack",
     "PlatformError",
     "PromiseCreateReq",
     "PromiseRecord",

@@ -23,13 +23,11 @@ class Passes:
         self,
         *,
         load: Load,
-        cancel: Callable[[list[str]], None],
         closing: Callable[[], bool],
         threads: StepThreads,
         cells: Cells,
     ) -> None:
         self._load = load
-        self._cancel = cancel
         self._closing = closing
         self._threads = threads
         self._cells = cells
@@ -59,13 +57,12 @@ class Passes:
             value = await function.fn(context, *bound.args, **bound.kwargs)
             result = None if run.suspended else to_json(value, f"the result of {function.name}")
         except BaseException as error:
-            meant = await run.meaning(error, self._cancel)
+            meant = await run.meaning(error)
             if isinstance(meant, sdk.Suspended):
                 self.resumed.add(promise_id)
             raise meant from None
         finally:
             current.reset(token)
-        run.finish()
-        if run.suspended:  # the function swallowed its suspension; the SDK suspends it all the same
+        if not await run.finish():  # the function swallowed its suspension; the SDK suspends it all the same
             self.resumed.add(promise_id)
         return result

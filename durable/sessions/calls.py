@@ -11,7 +11,7 @@ from capabilities.capability import Capability
 from capabilities.prompt import Settlement, prompt_for
 from durable.core import ids
 from durable.core.clock import TIME_MAX_MS
-from durable.core.errors import BadArguments, DurableError, EngineClosed
+from durable.core.errors import BadArguments, DurableError, EngineClosed, StoreRefused
 from durable.core.limits import PROMPT_CHARS_MAX
 from durable.functions.failure import document, read_document
 from durable.functions.journal import Made
@@ -79,15 +79,25 @@ class Calls:
         return task
 
     async def _ask(self, call: Call, promise_id: str) -> CallResult:
-        """Wait for a person: `deliver` brings the answer."""
+        """Wait for a person. While the code can go on meanwhile it gets the answer at once, else with the next leaf."""
         future: asyncio.Future[CallResult] = asyncio.get_running_loop().create_future()
         self._people[call.call] = future
         self.found.open_calls[call.call] = promise_id
+        watching = asyncio.create_task(self._watch(call.call, promise_id))
         try:
             return await future
         finally:
+            watching.cancel()
             self._people.pop(call.call, None)
             self.found.open_calls.pop(call.call, None)
+
+    async def _watch(self, call: int, promise_id: str) -> None:
+        try:
+            await self._house.store.settled(promise_id)
+        except (StoreRefused, EngineClosed):
+            return  # whoever closes tells the waiter
+        if not self.found.waiting:  # else the lease is given back, and the settlement brings the next leaf
+            await self.deliver({call: promise_id})
 
     async def _perform(self, call: Call, capability: Capability, promise_id: str) -> dict[str, Any]:
         state, value = "resolved", None
@@ -108,10 +118,10 @@ class Calls:
         if calls and all(call in self._people for call in calls):
             self.found.wait()
 
-    async def deliver(self) -> None:
-        """Give the code the answers that have come."""
+    async def deliver(self, calls: dict[int, str] | None = None) -> None:
+        """Give the code the answers that have come: to these calls, or to all that are open."""
         store = self._house.store
-        asked = list(self.found.open_calls.items())
+        asked = list((self.found.open_calls if calls is None else calls).items())
         answers = await asyncio.gather(*(store.request("promise.get", {"id": promise}) for _, promise in asked))
         for (number, _), answer in zip(asked, answers, strict=True):
             promise = answer.data["promise"]
@@ -119,12 +129,6 @@ class Calls:
             if promise["state"] != "pending" and future is not None and not future.done():
                 self.found.go_on()
                 future.set_result(_answered(number, promise))
-
-    def close(self) -> None:
-        """The pass is over: whoever waits here is told so."""
-        for future in self._people.values():
-            if not future.done():
-                future.set_exception(EngineClosed("the session was closed"))
 
 
 def _over(under_way: dict[str, asyncio.Task[dict[str, Any]]], promise_id: str, done: asyncio.Task[Any]) -> None:

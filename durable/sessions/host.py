@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from durable.core.errors import CheckpointError, StoreRefused
+from durable.core.errors import BadArguments, DurableError, EngineClosed, StoreRefused
 from durable.functions import sdk
 from durable.functions.failure import Rejection
 from durable.functions.sdk import PlatformError, SdkContext
@@ -32,8 +32,11 @@ class SessionHost:
         try:
             session = await self.live(request.session)
             turn = await session.run(promise_id, request, first=sdk.first_attempt(ctx))
-        except CheckpointError as refused:
-            turn = Stopped(refused)
+        except (BadArguments, EngineClosed, StoreRefused) as refused:
+            # Not this engine's to run: a grant that it does not know, an owner that is alive, the end of the engine.
+            raise PlatformError([sdk.HandedBack(str(refused))]) from None
+        except (DurableError, OSError) as failed:
+            raise PlatformError([sdk.ResonateError(str(failed))]) from None
         match turn:
             case Done(value):
                 return value
@@ -60,17 +63,17 @@ class SessionHost:
             found = self._live.get(name)
             if found is None:
                 found = self._live[name] = await self._take(name)
-            return found
+        self._opening.pop(name, None)
+        return found
 
     async def _take(self, name: str) -> LiveSession:
         store, engine = self._house.store, self._house.engine_id
+        row = (await store.request("session.get", {"session": name})).data
+        grants = self._house.capabilities.check((row.get("options") or {}).get("grants") or ())
         taken = (await store.request("session.take", {"session": name, "engine": engine})).data
         left = taken.get("previous_worker")
         if left is not None:
             await end_worker(int(left["pid"]), int(left["start"]))
-        row = (await store.request("session.get", {"session": name})).data
-        options = row.get("options") or {}
-        grants = self._house.capabilities.check(options.get("grants") or ())
         return LiveSession(name, int(taken["epoch"]), grants, self._house)
 
     def printed(self, execution_id: str) -> tuple[str, str] | None:

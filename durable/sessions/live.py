@@ -20,9 +20,17 @@ from bridge.messages import Call, CallResult, Checkpoint, Error, Execute, Output
 from bridge.messages import Result as ResultMessage
 from bridge.session import WorkerSession
 from capabilities.capability import Capabilities
-from durable.core.errors import CheckpointError, DurableError, NonDeterminism, StoreRefused, WorkerDied
+from durable.core.errors import (
+    CheckpointError,
+    DurableError,
+    EngineClosed,
+    NonDeterminism,
+    NotEncodable,
+    StoreRefused,
+    WorkerDied,
+)
 from durable.core.events import BackgroundFailed, Observer, SessionRestored
-from durable.functions.failure import cut
+from durable.functions.failure import cut, document
 from durable.functions.journal import Journal
 from durable.functions.steps import StepThreads
 from durable.sessions.calls import Calls, refused
@@ -65,6 +73,7 @@ class LiveSession:
         self._parking: asyncio.TimerHandle | None = None
         self._begun: str | None = None
         self._calls: Calls | None = None
+        self._closed = False
         self._quick: Pass | None = None  # unjournaled code that runs now
 
     # -- the leaf -------------------------------------------------------------------------------------------------
@@ -79,7 +88,8 @@ class LiveSession:
                     await self._calls.deliver()
             else:
                 if found is not None and found.outcome is None and not found.ended:
-                    await self._let_go(found)  # its promise was settled past us; its turn is over
+                    found.finish(Gone())  # the store lets no cell past an unsettled one: it was settled past us
+                    await self._let_go(found)
                 found = await self._begin(promise_id, cell, first=first)
             turn = await found.turn()
             if isinstance(turn, Waits):
@@ -89,6 +99,9 @@ class LiveSession:
 
     async def _begin(self, promise_id: str, cell: Cell, *, first: bool) -> Pass:
         await self._busy.acquire()
+        if self._closed:
+            self._busy.release()
+            raise EngineClosed(f"session {self.name!r} was closed")
         fresh = first and self._begun != promise_id
         self._begun = promise_id
         found = Pass(promise_id, cell, Journal(promise_id), whole=fresh)
@@ -126,6 +139,8 @@ class LiveSession:
             self._worker = None
             if not found.ended:
                 found.finish(Died(error))
+        except NotEncodable as error:
+            found.finish(Failed(document(error, found.execution_id)))  # the cell itself cannot be sent to a worker
 
     async def _prepare(self, found: Pass, *, fresh: bool) -> Position | Done | Failed:
         """A worker with the right namespace, and where to begin in the cell (O5)."""
@@ -151,6 +166,8 @@ class LiveSession:
         """The session's worker, started and restored when there is none."""
         if self._worker is not None and not self._worker.ended.is_set():
             return self._worker
+        if self._closed:
+            raise EngineClosed(f"session {self.name!r} was closed")
         worker = WorkerSession(
             self.name,
             on_call=self._on_call,
@@ -300,9 +317,10 @@ class LiveSession:
 
     async def close(self) -> None:
         """End the worker as a crash would: what it has checkpointed and recorded is what there is."""
+        self._closed = True
         self._unpark()
         if self.current is not None:
-            self.current.let_go()
+            self.current.finish(Gone())
         await self._end_worker()
         if self._driving is not None:
             await asyncio.wait([self._driving])

@@ -49,6 +49,7 @@ class Session:
     ) -> Execution[Any]:
         """Record a cell as the session's next execution and return at once; cells run one at a time, in order."""
         given = {key: to_json(value, f"input {key!r}") for key, value in (inputs or {}).items()}
+        to_json(code, "the code")
         limit = seconds(timeout)
         cell = Cell(code=code, session=self.name, inputs=given, checkpoint=checkpoint).to_json()
         answer = await self._engine.submit(

@@ -10,9 +10,9 @@ from typing import Literal, NamedTuple
 
 import msgspec
 
-from durable.core.limits import ATTEMPTS_DIED_MAX, ATTEMPTS_FAILED_MAX, RETRY_FIRST_MS, RETRY_MAX_MS
+from durable.core.limits import ATTEMPTS_DIED_MAX, ATTEMPTS_FAILED_MAX, RETRY_FIRST_MS, RETRY_MAX_MS, RETURNED_MS
 
-type Cause = Literal["failed", "died"]
+type Cause = Literal["failed", "died", "returned"]
 
 
 class Attempts(NamedTuple):
@@ -25,7 +25,12 @@ class Attempts(NamedTuple):
 
 
 def after_attempt(failed: int, died: int, *, progress: bool, cause: Cause) -> Attempts:
-    """Count an attempt that ended: `failed` by the function or worker itself, or `died` with its engine."""
+    """Count an attempt that ended: `failed` by the function or worker itself, or `died` with its engine.
+
+    `returned` is one that its engine could not make: nothing is counted.
+    """
+    if cause == "returned":
+        return Attempts(failed, died, RETURNED_MS, lost=False)
     if progress:
         return Attempts(0, 0, 0, lost=False)
     failed, died = failed + (cause == "failed"), died + (cause == "died")

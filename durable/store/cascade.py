@@ -36,7 +36,7 @@ def settle(
 
 
 def _follow(tx: Tx, promise_id: str, record: Record) -> None:
-    task = tx.row("SELECT state, session, n FROM tasks WHERE id=?", (promise_id,))
+    task = tx.row("SELECT state, session, n, function FROM tasks WHERE id=?", (promise_id,))
     if task is not None:
         tx.execute(
             "UPDATE tasks SET state='fulfilled', pid=NULL, ttl=NULL, lease_at=NULL, due=NULL, resumes=0, note=NULL"
@@ -46,11 +46,24 @@ def _follow(tx: Tx, promise_id: str, record: Record) -> None:
         tx.execute("DELETE FROM callbacks WHERE awaiter=?", (promise_id,))
         if task[1] is not None:
             _close_cell(tx, task[1], task[2])
+        if task[3]:
+            _close_open(tx, promise_id)
     awaiters = tx.rows("DELETE FROM callbacks WHERE awaited=? RETURNING awaiter", (promise_id,))
     for (awaiter,) in sorted(awaiters):
         resume(tx, awaiter)
     for (address,) in sorted(tx.rows("DELETE FROM listeners WHERE awaited=? RETURNING address", (promise_id,))):
         tx.effects.unblocked.append((address, record))
+
+
+def _close_open(tx: Tx, execution: str) -> None:
+    """Cancel what an ended execution of ours leaves open: its questions, calls, steps and child executions."""
+    rows = tx.rows(
+        "SELECT id FROM promises WHERE state='pending' AND ((id > ? AND id < ?) OR (id > ? AND id < ?)) ORDER BY id",
+        (f"{execution}.", f"{execution}/", f"{execution}:", f"{execution};"),
+    )
+    for (promise_id,) in rows:
+        if tx.row("SELECT 1 FROM promises WHERE id=? AND state='pending'", (promise_id,)) is not None:
+            settle(tx, promise_id, "rejected_canceled")
 
 
 def resume(tx: Tx, awaiter: str) -> None:

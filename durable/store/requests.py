@@ -152,7 +152,7 @@ class TaskFail(Request, frozen=True, kw_only=True):
     id: Id
     version: Natural
     error: str
-    cause: Literal["failed", "died"] = "failed"
+    cause: Literal["failed", "died", "returned"] = "failed"
 
 
 class TaskSuspend(Request, frozen=True, kw_only=True):

@@ -17,8 +17,8 @@ from tests.waiting import first_prompt, in_state
 
 
 @pytest.fixture
-async def engine(tmp_path: Path) -> AsyncIterator[durable.Engine]:
-    async with durable.open(tmp_path / "work.db", durability="process") as engine:
+async def engine(place: str) -> AsyncIterator[durable.Engine]:
+    async with durable.open(place, durability="process") as engine:
         yield engine
 
 
@@ -439,7 +439,7 @@ async def impatient(ctx: durable.Context) -> str:
 
 
 async def test_a_step_that_takes_too_long_fails_at_its_time(engine: durable.Engine) -> None:
-    assert await (await engine.start(impatient)).result(10) == "TimeoutError: "
+    assert await (await engine.start(impatient)).result(10) == "TimeoutError: step slow took longer than 0.05 s"
 
 
 @durable.function

@@ -35,11 +35,11 @@ class Seen:
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Path:
-    return tmp_path / "work.db"
+def store(place: str) -> str:
+    return place
 
 
-async def test_a_cell_has_value_output_and_error(store: Path) -> None:
+async def test_a_cell_has_value_output_and_error(store: str) -> None:
     async with durable.open(store) as engine:
         session = await engine.session("desk")
         found = await session.execute("import sys\nprint('out')\nprint('err', file=sys.stderr)\n{'a': [1, 2.5, None]}")
@@ -61,7 +61,7 @@ async def test_a_cell_has_value_output_and_error(store: Path) -> None:
         assert (await session.execute("x + 22", inputs={"x": 20})).value == 42
 
 
-async def test_a_stream_yields_output_in_order_and_then_the_result(store: Path) -> None:
+async def test_a_stream_yields_output_in_order_and_then_the_result(store: str) -> None:
     async with durable.open(store) as engine:
         session = await engine.session("desk")
         events = [event async for event in session.stream("for i in range(3): print(i)\n'end'")]
@@ -71,7 +71,7 @@ async def test_a_stream_yields_output_in_order_and_then_the_result(store: Path) 
         assert "".join(event.data for event in output if isinstance(event, durable.OutputEvent)) == "0\n1\n2\n"
 
 
-async def test_variables_survive_everything_being_killed_and_functions_see_later_globals(store: Path) -> None:
+async def test_variables_survive_everything_being_killed_and_functions_see_later_globals(store: str) -> None:
     async with durable.open(store, observer=(seen := Seen())) as engine:
         session = await engine.session("desk")
         await session.execute("rate = 2\ndef price(n): return n * rate")
@@ -82,7 +82,7 @@ async def test_variables_survive_everything_being_killed_and_functions_see_later
         assert (await session.execute("rate = 5\nprice(7)")).value == 35
 
 
-async def test_what_cannot_be_saved_is_named_and_using_it_says_so(store: Path) -> None:
+async def test_what_cannot_be_saved_is_named_and_using_it_says_so(store: str) -> None:
     async with durable.open(store, observer=(seen := Seen())) as engine:
         session = await engine.session("desk")
         await session.execute("import socket\nline = socket.socket()\nkept = 1")
@@ -95,7 +95,7 @@ async def test_what_cannot_be_saved_is_named_and_using_it_says_so(store: Path) -
         assert "desk@1" in used.error.exception_message
 
 
-async def test_a_question_asked_before_everything_was_killed_is_answered_after(store: Path) -> None:
+async def test_a_question_asked_before_everything_was_killed_is_answered_after(store: str) -> None:
     async with durable.open(store) as engine:
         session = await engine.session("desk")
         execution = await session.submit("x = 40\nname = input('who? ')\nprint(f'hi {name}')\nx + len(name)")
@@ -112,7 +112,7 @@ async def test_a_question_asked_before_everything_was_killed_is_answered_after(s
         assert await engine.prompts() == []
 
 
-async def test_ten_questions_at_once_killed_half_answered_each_get_their_own_answer(store: Path) -> None:
+async def test_ten_questions_at_once_killed_half_answered_each_get_their_own_answer(store: str) -> None:
     code = (
         "from concurrent.futures import ThreadPoolExecutor\n"
         "with ThreadPoolExecutor(10) as pool: answers = list(pool.map(input, [f'q{i}' for i in range(10)]))\n"
@@ -139,7 +139,7 @@ async def test_ten_questions_at_once_killed_half_answered_each_get_their_own_ans
         assert result.value == [f"answer to q{i}" for i in range(10)]
 
 
-async def test_a_parked_worker_is_let_go_and_the_answer_brings_the_session_back(store: Path) -> None:
+async def test_a_parked_worker_is_let_go_and_the_answer_brings_the_session_back(store: str) -> None:
     async with durable.open(store, parked=0.05, observer=(seen := Seen())) as engine:
         session = await engine.session("desk")
         execution = await session.submit("a = 1\nb = input('b?')\n(a, b)")
@@ -150,7 +150,7 @@ async def test_a_parked_worker_is_let_go_and_the_answer_brings_the_session_back(
         assert (await session.result(execution.id)).value == [1, "2"]
 
 
-async def test_granted_calls_are_recorded_and_others_do_not_exist(store: Path) -> None:
+async def test_granted_calls_are_recorded_and_others_do_not_exist(store: str) -> None:
     performed: list[int] = []
 
     @durable.capability
@@ -183,7 +183,7 @@ async def test_granted_calls_are_recorded_and_others_do_not_exist(store: Path) -
         assert len({e.pid for e in seen.events if isinstance(e, WorkerStarted)}) >= 4
 
 
-async def test_executions_of_a_session_run_one_at_a_time_in_order(store: Path) -> None:
+async def test_executions_of_a_session_run_one_at_a_time_in_order(store: str) -> None:
     async with durable.open(store) as engine:
         session = await engine.session("desk")
         await session.execute("order = []")
@@ -192,7 +192,7 @@ async def test_executions_of_a_session_run_one_at_a_time_in_order(store: Path) -
         assert (await session.execute("order")).value == [0, 1, 2, 3, 4]
 
 
-async def test_two_engines_on_one_file_run_each_execution_once(store: Path) -> None:
+async def test_two_engines_on_one_file_run_each_execution_once(store: str) -> None:
     async with durable.open(store) as one, durable.open(store) as two:
         first, second = await one.session("desk"), await two.session("desk")
         await first.execute("runs = 0")
@@ -200,7 +200,7 @@ async def test_two_engines_on_one_file_run_each_execution_once(store: Path) -> N
         assert sorted(r.value for r in results) == list(range(1, 21))
 
 
-async def test_a_closed_engine_loses_nothing_and_its_waiters_are_told(store: Path) -> None:
+async def test_a_closed_engine_loses_nothing_and_its_waiters_are_told(store: str) -> None:
     async with durable.open(store) as engine:
         session = await engine.session("desk")
         await session.execute("x = 1")
@@ -226,7 +226,7 @@ async def test_a_closed_engine_loses_nothing_and_its_waiters_are_told(store: Pat
         assert (await (await engine.session("desk")).execute("x")).value in (1, 2)
 
 
-async def test_a_deadline_ends_the_code_and_the_session_goes_on(store: Path) -> None:
+async def test_a_deadline_ends_the_code_and_the_session_goes_on(store: str) -> None:
     async with durable.open(store) as engine:
         session = await engine.session("desk")
         await session.execute("x = 1")
@@ -235,7 +235,7 @@ async def test_a_deadline_ends_the_code_and_the_session_goes_on(store: Path) -> 
         assert (await session.execute("x")).value == 1
 
 
-async def test_a_function_runs_code_in_a_session_and_waits_for_people_in_both(store: Path) -> None:
+async def test_a_function_runs_code_in_a_session_and_waits_for_people_in_both(store: str) -> None:
     async with durable.open(store) as engine:
         execution = await engine.start(analysis, "a b c", id="report")
         await engine.answer((await first_prompt(engine, "unit?")).id, "words")
@@ -255,11 +255,11 @@ async def analysis(ctx: durable.Context, text: str) -> str:
     return "published" if ok else "dropped"
 
 
-async def test_a_changed_question_halts_and_is_not_asked_beside_the_recorded_one(store: Path) -> None:
+async def test_a_changed_question_halts_and_is_not_asked_beside_the_recorded_one(store: str, tmp_path: Path) -> None:
     async with durable.open(store, parked=0.01) as engine:
         session = await engine.session("desk")
         await session.execute("import os, pathlib")
-        path = store.parent / "question"
+        path = tmp_path / "question"
         path.write_text("first?")
         execution = await session.submit(f"q = pathlib.Path({str(path)!r}).read_text(); answer = input(q)\nanswer")
         prompt = await first_prompt(engine, "first?")
@@ -274,7 +274,7 @@ async def test_a_changed_question_halts_and_is_not_asked_beside_the_recorded_one
         assert await engine.prompts() == []
 
 
-async def test_checkpoints_on_demand_are_merged_back_with_a_report(store: Path) -> None:
+async def test_checkpoints_on_demand_are_merged_back_with_a_report(store: str) -> None:
     async with durable.open(store, observer=(seen := Seen())) as engine:
         session = await engine.session("desk")
         await session.execute("a = [1]\nb = a\nmade = 1\nimport threading\nlock = threading.Lock()")
@@ -294,14 +294,14 @@ async def test_checkpoints_on_demand_are_merged_back_with_a_report(store: Path) 
             await session.restore("nothing")
 
 
-async def test_a_corrupt_checkpoint_is_refused_and_nothing_is_lost(store: Path) -> None:
+async def test_a_corrupt_checkpoint_is_refused_and_nothing_is_lost(store: str, tmp_path: Path) -> None:
     import sqlite3
 
     async with durable.open(store) as engine:
         session = await engine.session("desk")
         await session.execute("x = 1")
         await session.execute("x = 2")
-    database = sqlite3.connect(store)
+    database = sqlite3.connect(tmp_path / "work.db")
     (number, manifest) = database.execute("SELECT id, manifest FROM checkpoints ORDER BY id DESC LIMIT 1").fetchone()
     flipped = bytearray(manifest)
     flipped[len(flipped) // 2] ^= 1
@@ -319,7 +319,7 @@ async def test_a_corrupt_checkpoint_is_refused_and_nothing_is_lost(store: Path) 
         assert (await session.result(execution.id)).value == 41
 
 
-async def test_a_cell_that_kills_its_engine_is_given_up_after_its_attempts(store: Path) -> None:
+async def test_a_cell_that_kills_its_engine_is_given_up_after_its_attempts(store: str) -> None:
     script = (
         "import asyncio, os, sys, durable\n"
         "async def main():\n"
@@ -333,7 +333,7 @@ async def test_a_cell_that_kills_its_engine_is_given_up_after_its_attempts(store
     )
     for attempt in range(15):  # noqa: B007
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-c", script, str(store), stdout=asyncio.subprocess.PIPE
+            sys.executable, "-c", script, store, stdout=asyncio.subprocess.PIPE
         )
         out, _ = await process.communicate()
         if out:

@@ -1,0 +1,47 @@
+"""Where a store can be: the same tests on a path and on the URL of `durable serve`."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+TOKEN = "token-of-the-tests"
+
+
+def start_server(file: Path, *options: str) -> tuple[subprocess.Popen[str], str]:
+    """`durable serve` as a real process on a free port, and its URL. Its token is in DURABLE_TOKEN."""
+    command = [sys.executable, "-m", "durable.cli", "--store", str(file), "serve", "--port", "0", *options]
+    with Path(f"{file}.serve").open("ab") as said:
+        server = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=said, text=True)
+    assert server.stdout is not None
+    url = server.stdout.readline().strip()
+    assert url.startswith("http://"), Path(f"{file}.serve").read_text()
+    return server, url
+
+
+def end_server(server: subprocess.Popen[str]) -> int:
+    """SIGTERM and its exit code: it ends cleanly whatever was connected."""
+    server.terminate()
+    code = server.wait(20)
+    assert server.stdout is not None
+    server.stdout.close()
+    return code
+
+
+@pytest.fixture(params=["path", "url"])
+def place(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """What `durable.open` takes for the store `work.db` in `tmp_path`: its path, or the URL where it is served."""
+    file = tmp_path / "work.db"
+    if request.param == "path":
+        yield str(file)
+        return
+    monkeypatch.setenv("DURABLE_TOKEN", TOKEN)
+    server, url = start_server(file, "--lease", "1")
+    try:
+        yield url
+    finally:
+        assert end_server(server) == 0

@@ -14,7 +14,7 @@ from durable.core import ids
 from durable.core.clock import TIME_MAX_MS, now_ms
 from durable.functions.failure import rebuild
 from durable.store.face import ReadsFace
-from durable.store.reads import EngineRow, ExecutionRow, PromiseRow, PromptRow, SessionRow
+from durable.store.reads import EngineRow, ExecutionRow, PromiseRow, PromptRow, SessionRow, decode_value
 
 SETTLED = frozenset(("completed", "failed", "lost", "cancelled", "timed_out"))
 CELL = "durable_execute@1"
@@ -106,6 +106,35 @@ class SessionView:
     owner_pid: int | None
     worker_pid: int | None
     created_at: str
+
+
+@dataclass(frozen=True, slots=True)
+class PromiseView:
+    """A promise as it is, in the store's own words. `id` is whole."""
+
+    id: str
+    state: str
+    param: Any
+    value: Any
+    tags: dict[str, str]
+    created_at: str
+    timeout_at: str | None
+    settled_at: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class ScheduleView:
+    """A cron line and what runs at its ticks; `missed`: once, all or skip."""
+
+    id: str
+    cron: str
+    function: str
+    name: str
+    arguments: Any
+    missed: str
+    created_at: str
+    next_run_at: str
+    last_run_at: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,6 +299,37 @@ def session_view(row: SessionRow, served: Served) -> SessionView:
         owner_pid=pid,
         worker_pid=row.worker_pid if pid is not None else None,
         created_at=_moment(row.created_at),
+    )
+
+
+def promise_view(row: PromiseRow) -> PromiseView:
+    """A promise's row."""
+    return PromiseView(
+        id=row.id,
+        state=row.state,
+        param=row.param,
+        value=row.value,
+        tags=row.tags,
+        created_at=_moment(row.created_at),
+        timeout_at=None if row.timeout_at >= TIME_MAX_MS else _moment(row.timeout_at),
+        settled_at=None if row.settled_at is None else _moment(row.settled_at),
+    )
+
+
+def schedule_view(record: dict[str, Any]) -> ScheduleView:
+    """A schedule's protocol record."""
+    param, function = decode_value(record["promiseParam"]), record["promiseTags"].get("durable:function", "")
+    last = record.get("lastRunAt")
+    return ScheduleView(
+        id=record["id"],
+        cron=record["cron"],
+        function=function,
+        name=function.rpartition("::")[2].partition("@")[0] or record["promiseId"],
+        arguments={key: param.get(key) for key in ("args", "kwargs")} if isinstance(param, dict) else param,
+        missed=record["promiseTags"].get("durable:missed", "once"),
+        created_at=_moment(record["createdAt"]),
+        next_run_at=_moment(record["nextRunAt"]),
+        last_run_at=None if last is None else _moment(last),
     )
 
 

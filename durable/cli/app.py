@@ -33,7 +33,12 @@ COMMANDS = {
     "resume": "Go on with what was interrupted or left.",
     "cancel": "End an execution for good.",
     "session": "Sessions.",
+    "schedule": "Executions that the clock starts.",
+    "promise": "Promises, as they are.",
     "serve": "Offer the store over HTTP.",
+    "gc": "Forget what ended long ago.",
+    "doctor": "Say what is wrong with the store.",
+    "backup": "Copy the store while engines run.",
     "demo": "See a job survive SIGKILL.",
 }
 """Every command with its line of help; its module is durable.cli.commands.<name>_command."""

@@ -114,8 +114,16 @@ def reading(path: Path) -> Iterator[sqlite3.Connection]:
     """A connection that only reads, for upkeep. StoreError when there is no such file or it cannot be read."""
     if not path.is_file():
         raise StoreError(f"there is no store at {str(path)!r}")
+    log = Path(f"{path}-wal")
+    recovered = not log.exists() or log.stat().st_size == 0
+    # SQLite makes its files beside the store even for a reader, and only who may write takes them away again.
+    mode = "rw" if os.access(path, os.W_OK) else "ro"
     try:
-        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None)) as found:
+        uri = f"{path.absolute().as_uri()}?mode={mode}"
+        with closing(sqlite3.connect(uri, uri=True, isolation_level=None)) as found:
+            found.execute("PRAGMA query_only=ON")
+            if not recovered:
+                found.setconfig(sqlite3.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, True)  # what a crash left stays as it is
             yield found
     except sqlite3.Error as error:
         raise explain(path, error) from error

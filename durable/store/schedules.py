@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from durable.core.clock import TIME_MAX_MS
 from durable.store.cron import Cron, CronError
 from durable.store.promises import check_create, check_value, create_promise, origin_of
 from durable.store.records import SCHEDULE, dump, load_tags, load_value, schedule_record
@@ -106,7 +107,7 @@ def fire(tx: Tx) -> None:
                 "resonate:scope": "global",
                 "resonate:schedule": schedule_id,
             }
-            timeout_at = min(tick + timeout_ms, 2**63 - 1)
+            timeout_at = min(tick + timeout_ms, TIME_MAX_MS)
             request = PromiseCreate(id=promise_id, timeout_at=timeout_at, param=load_value(param), tags={**own, **tags})
             try:
                 check_create(request, request.tags or {})

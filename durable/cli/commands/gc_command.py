@@ -1,0 +1,60 @@
+"""`durable gc`"""
+
+from __future__ import annotations
+
+import click
+
+from durable.cli import exits
+from durable.cli.app import Command, Settings, in_loop, settings
+from durable.cli.local import Duration, path_of, size
+
+
+@click.command("gc", cls=Command, short_help="Forget what ended long ago.")
+@click.option("--older-than", type=Duration(), default="30d", show_default=True, metavar="AGE", help="30d, 12h, 90m.")
+@click.option("--keep", type=click.IntRange(min=0), default=0, metavar="N", help="Keep the newest N, however old.")
+@click.option("--dry-run", is_flag=True, help="Delete nothing, say what would be.")
+def command(older_than: float, keep: int, dry_run: bool) -> int:
+    """Forget executions that ended longer ago than AGE, with their steps, calls and output.
+
+    Also what checkpoints of closed sessions and blobs nothing refers to any more. A session that is open keeps its
+    variables. Engines go on meanwhile; Ctrl-C ends it after any batch. Space is used again, the file does not shrink.
+    """
+    chosen = settings()
+    path_of(chosen)
+    return in_loop(lambda: _gc(chosen, older_than, keep, dry_run))
+
+
+async def _gc(chosen: Settings, older_than: float, keep: int, dry_run: bool) -> int:
+    import asyncio
+    import time
+    from dataclasses import asdict
+
+    from durable.core.clock import now_ms
+    from durable.store.blobs import sweep_blobs
+    from durable.store.gc import Collected, collect
+    from durable.store.store import Store
+
+    out = chosen.out()
+    before = max(0, now_ms() - int(older_than * 1000))
+    done = Collected()
+    store = await Store.open(chosen.path, create=False)
+    try:
+        async for found in collect(store, before=before, keep=keep, dry_run=dry_run):
+            done = found
+        swept = await asyncio.to_thread(sweep_blobs, store.path, now_s=time.time(), dry_run=dry_run)
+    except BaseException:
+        if not dry_run:
+            out.say(f"ended early: {done.executions} executions are forgotten; run it again to go on")
+        raise
+    finally:
+        await store.close()
+    if out.json:
+        found_bytes = {"blobs": swept.blobs, "unfinished_blobs": swept.unfinished, "bytes": swept.bytes}
+        out.document({**asdict(done), **found_bytes, "dry_run": dry_run})
+        return exits.DONE
+    verb = "would forget" if dry_run else "forgot"
+    out.data(
+        f"{verb} {done.executions} executions ({done.promises} promises), {done.checkpoints} checkpoints,"
+        f" {done.messages} messages, {swept.blobs + swept.unfinished} blobs ({size(swept.bytes)})"
+    )
+    return exits.DONE

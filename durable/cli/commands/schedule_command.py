@@ -1,0 +1,158 @@
+"""`durable schedule …`: executions that the clock starts."""
+
+from __future__ import annotations
+
+import uuid
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from durable.cli import exits
+from durable.cli.app import Command, Settings, in_loop, settings
+from durable.core import ids
+
+if TYPE_CHECKING:
+    from durable.store.face import StoreFace
+
+
+@click.group("schedule", short_help="Executions that the clock starts.")
+def command() -> None:
+    """Schedules: a durable function run at every tick of a cron line, each tick once."""
+
+
+@command.command("create", cls=Command, context_settings={"ignore_unknown_options": True})
+@click.argument("schedule_id", metavar="ID")
+@click.argument("cron")
+@click.argument("target", metavar="FILE::FUNC")
+@click.argument("words", metavar="[ARGS]...", nargs=-1, type=click.UNPROCESSED)
+@click.option(
+    "--missed",
+    type=click.Choice(("once", "all", "skip")),
+    default="once",
+    show_default=True,
+    help="Ticks that passed while nothing ran: the newest, each, or none.",
+)
+def create(schedule_id: str, cron: str, target: str, words: tuple[str, ...], missed: str) -> int:
+    """Run FUNC of FILE at every tick of CRON, as ID-<time in ms>. An ID that exists is a conflict (exit 6).
+
+    CRON has five fields in UTC; `CRON_TZ=Europe/Paris 0 9 * * 1-5` is in that zone. Ticks fire while any process has
+    the store open; their executions run where the function is served.
+    """
+    ids.check_given_id(schedule_id)
+    chosen = settings()
+    return in_loop(lambda: _create(chosen, schedule_id, cron, target, words, missed))
+
+
+@command.command("list", cls=Command)
+def list_() -> int:
+    """All schedules, by id."""
+    chosen = settings()
+    return in_loop(lambda: _list(chosen))
+
+
+@command.command("delete", cls=Command)
+@click.argument("schedule_id", metavar="ID")
+def delete(schedule_id: str) -> int:
+    """Fire no more ticks. What was started goes on."""
+    chosen = settings()
+    return in_loop(lambda: _delete(chosen, schedule_id))
+
+
+async def _create(
+    chosen: Settings, schedule_id: str, cron: str, target: str, words: tuple[str, ...], missed: str
+) -> int:
+    from durable.cli import imports
+    from durable.cli.arguments import fit
+    from durable.cli.driving import opened
+    from durable.cli.loading import LoadFailed, find, split_target
+    from durable.core.clock import TIME_MAX_MS
+    from durable.core.errors import Conflict
+    from durable.functions.values import pack
+    from durable.views import schedule_view
+
+    out = chosen.out()
+    group = imports.engine().GROUP
+    out.protect()
+    try:
+        function = find(*split_target(target))
+    except LoadFailed as error:
+        out.note(error.shown.rstrip("\n"))
+        raise
+    args, kwargs = fit(function, words)
+    packed, named, arguments = function.pack(tuple(args), dict(kwargs))
+    data = {"func": function.key, "args": packed, "kwargs": named, "version": function.version}
+    request: dict[str, Any] = {
+        "id": schedule_id,
+        "cron": cron,
+        "promiseId": f"{ids.PREFIX}{schedule_id}-{{{{.timestamp}}}}",
+        "promiseTimeout": TIME_MAX_MS,
+        "promiseParam": {"data": pack(data)},
+        "promiseTags": {
+            "resonate:target": f"poll://any@{group}",
+            "durable:function": function.id,
+            "durable:arguments": arguments,
+            "durable:missed": missed,
+            "durable:nonce": uuid.uuid4().hex,
+        },
+    }
+    async with opened(chosen, create=True) as store:
+        known = await _known(store, schedule_id)
+        found = (await store.request("schedule.create", request)).data["schedule"]
+    if known or found["promiseTags"] != request["promiseTags"]:
+        raise Conflict(f"schedule {schedule_id!r} exists; `durable schedule delete {schedule_id}` it first")
+    view = schedule_view(found)
+    if out.json:
+        out.document(view)
+    else:
+        out.data(f"{view.id}\t{view.next_run_at}")
+    return exits.DONE
+
+
+async def _list(chosen: Settings) -> int:
+    from durable.cli.driving import opened
+    from durable.views import schedule_view
+
+    async with opened(chosen, create=False) as store:
+        views = [schedule_view(each) for each in await _all(store)]
+    out = chosen.out()
+    if out.json:
+        out.document(views)
+        return exits.DONE
+    rows = [(view.id, view.cron, view.name, view.next_run_at, view.last_run_at) for view in views]
+    out.table(("id", "cron", "runs", "next", "last"), rows, "no schedules")
+    return exits.DONE
+
+
+async def _known(store: StoreFace, schedule_id: str) -> bool:
+    from durable.core.errors import StoreRefused
+
+    try:
+        await store.request("schedule.get", {"id": schedule_id})
+    except StoreRefused as refused:
+        if refused.status != 404:
+            raise
+        return False
+    return True
+
+
+async def _all(store: StoreFace) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = []
+    page: dict[str, object] = {"limit": 1000}
+    while True:
+        data = (await store.request("schedule.search", page)).data
+        found += data["schedules"]
+        if "cursor" not in data:
+            return found
+        page["cursor"] = data["cursor"]
+
+
+async def _delete(chosen: Settings, schedule_id: str) -> int:
+    from durable.cli.driving import opened
+    from durable.core.errors import NotFound
+
+    async with opened(chosen, create=False) as store:
+        if not await _known(store, schedule_id):
+            raise NotFound("schedule", schedule_id, "`durable schedule list` shows what there is")
+        await store.request("schedule.delete", {"id": schedule_id})
+    chosen.out().say(f"schedule {schedule_id} is deleted")
+    return exits.DONE

@@ -29,13 +29,16 @@ _NEXT_DUE = "SELECT min(due) FROM tasks WHERE state='pending' AND due IS NOT NUL
 def sweep(tx: Tx) -> None:
     """Settle what timed out, at its deadline's time; fire schedules; end the attempts whose lease ran out."""
     for promise_id, timeout_at, tags in tx.rows(_DEADLINE_PROMISE, (tx.now,)):
-        # An earlier one of this sweep cannot have settled it: only its own deadline or attempts settle a promise here.
+        if tx.row("SELECT 1 FROM promises WHERE id=? AND state='pending'", (promise_id,)) is None:
+            continue  # it went with an execution that an earlier deadline of this sweep ended
         timer = load_tags(tags).get("resonate:timer") == "true"
         state: Settled = "resolved" if timer else "rejected_timedout"
         settle(tx, promise_id, state, at=timeout_at)
     if not tx.debug:
         fire(tx)
     for task_id, pid in tx.rows(_DEADLINE_LEASE, (tx.now,)):
+        if tx.row("SELECT 1 FROM tasks WHERE id=? AND state='acquired'", (task_id,)) is None:
+            continue  # likewise: one that is lost here ends what it began
         end_attempt(tx, task_id, "died", f"{pid} stopped renewing its lease")
 
 

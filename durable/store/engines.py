@@ -66,7 +66,8 @@ def bury(tx: Tx, engine: str) -> None:
         return
     held = _held_tasks(tx, engine)
     for (task_id,) in held:
-        end_attempt(tx, task_id, "died", f"engine {engine} died")
+        if tx.row("SELECT 1 FROM tasks WHERE id=? AND state='acquired'", (task_id,)) is not None:
+            end_attempt(tx, task_id, "died", f"engine {engine} died")  # not one that went with another that is lost
     tx.execute("DELETE FROM engines WHERE engine=?", (engine,))
     tx.liveness.forget(engine)
     tx.effects.dead.append((engine, len(held)))

@@ -49,7 +49,7 @@ class Prompt(BaseModel):
 
         faults = sorted(Draft202012Validator(self.json_schema).iter_errors(value), key=lambda e: list(map(str, e.path)))
         if faults:
-            raise InvalidAnswer(prompt_id, [{"loc": list(e.absolute_path), "msg": e.message} for e in faults])
+            raise InvalidAnswer(prompt_id, [{"loc": list(e.absolute_path), "msg": _short(e.message)} for e in faults[:10]])
         return value
 
     def read(self, text: str) -> Any:
@@ -65,6 +65,10 @@ class Prompt(BaseModel):
             return json.loads(text)
         except ValueError:
             return text
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 300 else f"{text[:200]} … {text[-80:]}"
 
 
 class Settlement(BaseModel):

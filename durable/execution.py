@@ -6,7 +6,7 @@ import asyncio
 import inspect
 from typing import TYPE_CHECKING, Any
 
-from durable.core.errors import NotFound, Waiting
+from durable.core.errors import NotFound, StoreRefused, Waiting
 from durable.functions.failure import rebuild
 from durable.functions.values import from_json
 from durable.store.reads import ExecutionRow
@@ -30,8 +30,13 @@ class Execution[T]:
         Raises ExecutionError (or its subclasses for lost, cancelled, timed out) when it failed, TimeoutError when
         `timeout` seconds pass first (the execution goes on), EngineClosed when the engine is closed meanwhile.
         """
-        async with asyncio.timeout(timeout):
-            row = await self._engine.store.settled(self.promise_id)
+        try:
+            async with asyncio.timeout(timeout):
+                row = await self._engine.store.settled(self.promise_id)
+        except StoreRefused as error:
+            if error.status == 404:
+                raise NotFound("execution", self.id) from None
+            raise
         value = row.value
         if row.state == "resolved":
             shaped: T = from_json(value, self._returns, f"the result of {self.id}")

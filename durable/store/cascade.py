@@ -138,3 +138,19 @@ def end_attempt(tx: Tx, task_id: str, cause: Cause, error: str | None) -> None:
 def note_progress(tx: Tx, task_id: str) -> None:
     """This attempt recorded something new, so it will not count."""
     tx.execute("UPDATE tasks SET progress=1 WHERE id=? AND progress=0", (task_id,))
+
+
+def forget_checkpoints(tx: Tx, checkpoints: list[int]) -> list[str]:
+    """Delete checkpoints and the chunks that only they used; returns those chunks, which may lie in files too."""
+    ids = dump(checkpoints)
+    released = tx.rows(
+        "DELETE FROM checkpoint_uses WHERE checkpoint IN (SELECT value FROM json_each(?)) RETURNING digest", (ids,)
+    )
+    tx.execute("DELETE FROM checkpoints WHERE id IN (SELECT value FROM json_each(?))", (ids,))
+    dropped = [
+        digest
+        for digest in sorted({row[0] for row in released})
+        if tx.row("SELECT 1 FROM checkpoint_uses WHERE digest=? LIMIT 1", (digest,)) is None
+    ]
+    tx.connection.executemany("DELETE FROM chunks WHERE digest=?", [(digest,) for digest in dropped])
+    return dropped

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from durable.core.ids import PREFIX
 from durable.core.limits import CHECKPOINTS_KEPT
-from durable.store.cascade import note_progress
-from durable.store.records import Row, dump
+from durable.store.cascade import forget_checkpoints, note_progress
+from durable.store.records import Row
 from durable.store.requests import Answer, CheckpointGet, CheckpointPublish, ChunkGet, Record, Refused, Session
 from durable.store.sessions import require_epoch
 from durable.store.transaction import Tx
@@ -64,23 +64,7 @@ def _retire(tx: Tx, session: str) -> list[str]:
     )
     if not old:
         return []
-    return forget(tx, [row[0] for row in old])
-
-
-def forget(tx: Tx, checkpoints: list[int]) -> list[str]:
-    """Delete checkpoints and the chunks that only they used; returns those chunks, which may lie in files too."""
-    ids = dump(checkpoints)
-    released = tx.rows(
-        "DELETE FROM checkpoint_uses WHERE checkpoint IN (SELECT value FROM json_each(?)) RETURNING digest", (ids,)
-    )
-    tx.execute("DELETE FROM checkpoints WHERE id IN (SELECT value FROM json_each(?))", (ids,))
-    dropped = [
-        digest
-        for digest in sorted({row[0] for row in released})
-        if tx.row("SELECT 1 FROM checkpoint_uses WHERE digest=? LIMIT 1", (digest,)) is None
-    ]
-    tx.connection.executemany("DELETE FROM chunks WHERE digest=?", [(digest,) for digest in dropped])
-    return dropped
+    return forget_checkpoints(tx, [row[0] for row in old])
 
 
 def latest(tx: Tx, request: Session) -> Answer:
@@ -106,7 +90,7 @@ def drop(tx: Tx, request: CheckpointGet) -> Answer:
     found = tx.row("SELECT owner FROM sessions WHERE name=? AND worker_pid IS NOT NULL", (row[0],))
     if found is not None and found[0] is not None and tx.liveness.alive(found[0]):
         raise Refused(409, f"session {row[0]!r} has a worker; close its engine first")
-    forget(tx, [request.checkpoint])
+    forget_checkpoints(tx, [request.checkpoint])
     tx.effects.sessions.add(row[0])
     return Answer(200, {"session": row[0]})
 

@@ -1,6 +1,6 @@
 """Forgetting what is old, in batches that may be interrupted anywhere (specs/store.md, G1-G5).
 
-`sweep_executions` and `sweep_leftovers` are request kinds: each is one short transaction in the writer's queue, so that
+`sweep_executions` and `sweep_messages` are request kinds: each is one short transaction in the writer's queue, so that
 engines go on beside it. `collect` sends them until nothing is left to do.
 """
 
@@ -14,9 +14,8 @@ from typing import TYPE_CHECKING
 
 from durable.core.ids import ORIGIN, PREFIX
 from durable.core.limits import OUTBOX_KEEP_MS, SWEEP_ROWS
-from durable.store.checkpoints import forget
 from durable.store.file import reading
-from durable.store.requests import Answer, SweepExecutions, SweepLeftovers
+from durable.store.requests import Answer, SweepExecutions, SweepMessages
 from durable.store.transaction import Tx
 
 if TYPE_CHECKING:
@@ -29,7 +28,6 @@ class Collected:
 
     executions: int = 0
     promises: int = 0
-    checkpoints: int = 0
     messages: int = 0
 
     def plus(self, found: dict[str, int]) -> Collected:
@@ -48,7 +46,7 @@ async def collect(store: Store, *, before: int, keep: int = 0, dry_run: bool = F
         yield done
     more = True
     while more:
-        answer = (await store.request("sweep.leftovers", {"before": before, "dry_run": dry_run})).data
+        answer = (await store.request("sweep.messages", {"dry_run": dry_run})).data
         done, more = done.plus(answer), answer["more"]
         yield done
 
@@ -134,19 +132,13 @@ def _delete(tx: Tx, promises: list[str]) -> None:
     tx.connection.executemany("DELETE FROM promises WHERE id=?", [(promise_id,) for promise_id in promises])
 
 
-def sweep_leftovers(tx: Tx, request: SweepLeftovers) -> Answer:
-    """Delete checkpoints of closed sessions, with their chunks, and messages that nobody came for."""
-    checkpoints = tx.rows(
-        "SELECT c.id FROM sessions s JOIN checkpoints c ON c.session=s.name"
-        " WHERE s.closed=1 AND c.created_at < ? LIMIT ?",
-        (request.before, SWEEP_ROWS),
-    )
+def sweep_messages(tx: Tx, request: SweepMessages) -> Answer:
+    """Delete messages that nobody came for."""
     messages = tx.rows(
         "SELECT id FROM outbox WHERE id IN (SELECT id FROM outbox ORDER BY id LIMIT ?) AND created_at < ?",
         (SWEEP_ROWS, tx.now - OUTBOX_KEEP_MS),
     )
     if not request.dry_run:
-        forget(tx, [row[0] for row in checkpoints])
         tx.connection.executemany("DELETE FROM outbox WHERE id=?", messages)
-    more = SWEEP_ROWS in (len(checkpoints), len(messages)) and not request.dry_run
-    return Answer(200, {"more": more, "checkpoints": len(checkpoints), "messages": len(messages)})
+    more = len(messages) == SWEEP_ROWS and not request.dry_run
+    return Answer(200, {"more": more, "messages": len(messages)})

@@ -102,5 +102,5 @@ KINDS: dict[str, Kind] = {
     "checkpoint.list": _ours(r.Session, checkpoints.listing, _yes),
     "chunk.get": _ours(r.ChunkGet, checkpoints.chunks, _yes),
     "sweep.executions": _ours(r.SweepExecutions, gc.sweep_executions, _yes),
-    "sweep.leftovers": _ours(r.SweepLeftovers, gc.sweep_leftovers, _yes),
+    "sweep.messages": _ours(r.SweepMessages, gc.sweep_messages, _yes),
 }

@@ -324,6 +324,5 @@ class SweepExecutions(Ours, frozen=True, kw_only=True):
     dry_run: bool = False
 
 
-class SweepLeftovers(Ours, frozen=True, kw_only=True):
-    before: Natural
+class SweepMessages(Ours, frozen=True, kw_only=True):
     dry_run: bool = False

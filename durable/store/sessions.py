@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from durable.store.cascade import is_head, note_progress
+from durable.store.cascade import forget_checkpoints, is_head, note_progress
 from durable.store.promises import add_callback, check_create, create_promise, next_n
 from durable.store.records import PROMISE, Row, dump, promise_record
 from durable.store.requests import (
@@ -116,8 +116,11 @@ def give(tx: Tx, request: SessionAt) -> Answer:
 
 
 def close(tx: Tx, request: Session) -> Answer:
-    """End it. Its number of executions stays, so that a later session of that name never reuses an id."""
+    """End it and forget its variables. Its number stays, so that a later session of that name never reuses an id."""
     _find(tx, request.session)
+    forget_checkpoints(
+        tx, [row[0] for row in tx.rows("SELECT id FROM checkpoints WHERE session=?", (request.session,))]
+    )
     tx.execute(
         "UPDATE sessions SET closed=1, owner=NULL, epoch=epoch+1, worker_pid=NULL, worker_start=NULL WHERE name=?",
         (request.session,),

@@ -273,5 +273,5 @@ def _leaving() -> list[Step]:
         Request("engine.leave", {"engine": "e1"}),
         make("nobody-serves-it"),
         Request("sweep.executions", {"before": T0 + 60 * MINUTE_MS}),
-        Request("sweep.leftovers", {"before": T0 + 60 * MINUTE_MS}),
+        Request("sweep.messages", {}),
     ]

@@ -100,11 +100,7 @@ class StorePorts:
         return "suspended"
 
     async def task_release(self, id: str, version: int) -> None:
-        # Core releases inside its `except` block, so the reason is the exception being handled.
-        error = sys.exception()
-        if isinstance(error, PlatformError):
-            error = next((cause for cause in error.causes if isinstance(cause, Halted | HandedBack)), error.cause)
-        await self._lifecycle.release(id, version, error)
+        await self._lifecycle.release(id, version, release_reason())
 
     async def task_fence_create(self, id: str, version: int, req: PromiseCreateReq) -> TaskFenceResult:
         create = PromiseCreate(id=req.id, timeout_at=req.timeout_at, param=_value(req.param), tags=req.tags)
@@ -119,6 +115,14 @@ class StorePorts:
     async def task_heartbeat(self, pid: str, tasks: list[TaskRef]) -> None:
         held = [TaskAt(id=task.id, version=task.version) for task in tasks]
         await self._send("task.heartbeat", TaskHeartbeat(pid=pid, tasks=held))
+
+
+def release_reason() -> BaseException | None:
+    """Why the SDK releases a task now: its Core does so inside its `except` block, so that error is being handled."""
+    error = sys.exception()
+    if isinstance(error, PlatformError):
+        return next((cause for cause in error.causes if isinstance(cause, Halted | HandedBack)), error.cause)
+    return error
 
 
 def record_of(promise: dict[str, Any]) -> PromiseRecord:

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import sys
-
-from resonate.error import PlatformError
 from resonate.send import Sender, SuspendResult, TaskAcquireResult, TaskFenceResult, TaskRef
 from resonate.types import PromiseCreateReq, PromiseRecord, PromiseRegisterCallbackData, PromiseSettleReq
 
-from durable.functions.ports import Halted, Lifecycle
+from durable.functions.ports import Lifecycle, release_reason
 
 
 class SenderPorts:
@@ -32,8 +29,7 @@ class SenderPorts:
         return found
 
     async def task_release(self, id: str, version: int) -> None:
-        # Core releases inside its `except` block, so the reason is the exception being handled.
-        await self._lifecycle.release(id, version, reason(sys.exception()))
+        await self._lifecycle.release(id, version, release_reason())
 
     async def task_fence_create(self, id: str, version: int, req: PromiseCreateReq) -> TaskFenceResult:
         return await self.sender.task_fence_create(id, version, req)
@@ -43,10 +39,3 @@ class SenderPorts:
 
     async def task_heartbeat(self, pid: str, tasks: list[TaskRef]) -> None:
         await self.sender.task_heartbeat(pid, tasks)
-
-
-def reason(error: BaseException | None) -> BaseException | None:
-    """Why an attempt is released: a halt among the causes, else the first of them."""
-    if isinstance(error, PlatformError):
-        return next((cause for cause in error.causes if isinstance(cause, Halted)), error.cause)
-    return error

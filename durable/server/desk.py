@@ -22,7 +22,8 @@ from durable.store.store import Store
 type Outcome = tuple[int, object]
 """A status and its data, or the text of a refusal."""
 
-_UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, UnicodeEncodeError)
+_UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, UnicodeEncodeError, RecursionError)
+"""What reading bytes from outside raises; the last for lists in lists without end."""
 _NOT_OFFERED = {"engine.lost"}
 
 

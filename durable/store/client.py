@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import random
 from collections.abc import AsyncIterator, Callable
 
@@ -69,7 +70,9 @@ class Client:
             if self._closed.is_set():
                 raise EngineClosed(f"the connection to {self.url} is closed")
             try:
-                async with self._session.request(method, self.url + path, data=body, headers=headers) as response:
+                # As a stream, new for each try: bytes in one piece would stop the loop while they are copied.
+                data = io.BytesIO(body) if body else None
+                async with self._session.request(method, self.url + path, data=data, headers=headers) as response:
                     found = await response.read()
                     status = response.status
             except (aiohttp.ClientError, TimeoutError, RuntimeError) as error:

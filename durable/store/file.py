@@ -47,13 +47,13 @@ def locate(path: str | Path, *, create: bool) -> Path:
     if str(path) == ":memory:":
         return Path(tempfile.mkdtemp(prefix="durable-")) / "state.db"
     found = Path(path).expanduser().absolute()
-    if found.is_dir():
-        raise StoreError(
-            f"store {str(found)!r} is a directory; name a file in it, for instance {str(found / 'state.db')!r}"
-        )
-    if not create and not found.exists():
-        raise StoreError(f"there is no store at {str(found)!r}; `durable run` or `durable exec` makes one")
     try:
+        if found.is_dir():
+            raise StoreError(
+                f"store {str(found)!r} is a directory; name a file in it, for instance {str(found / 'state.db')!r}"
+            )
+        if not create and not found.exists():
+            raise StoreError(f"there is no store at {str(found)!r}; `durable run` or `durable exec` makes one")
         found.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         os.close(os.open(found, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
         Path(f"{found}.d").mkdir(mode=0o700, exist_ok=True)

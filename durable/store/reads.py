@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from typing import Any, Literal
 import aiosqlite
 import msgspec
 
+from durable.store.file import explain
 from durable.store.records import PROMISE, Row, promise_record
 from durable.store.requests import PromiseState, Record
 
@@ -161,16 +163,21 @@ def promise_row(record: Record) -> PromiseRow:
 class Reads:
     """The read side of one open store."""
 
-    def __init__(self, connection: aiosqlite.Connection) -> None:
+    def __init__(self, connection: aiosqlite.Connection, path: Path) -> None:
         self._connection = connection
+        self._path = path
 
     @classmethod
     async def open(cls, path: Path) -> Reads:
-        """Open a connection that cannot write."""
+        """Open a connection that cannot write; its errors are StoreError."""
         connection = await aiosqlite.connect(path, isolation_level=None, cached_statements=128)
-        await connection.execute("PRAGMA query_only=ON")
-        await connection.execute("PRAGMA busy_timeout=5000")
-        return cls(connection)
+        try:
+            await connection.execute("PRAGMA query_only=ON")
+            await connection.execute("PRAGMA busy_timeout=5000")
+        except sqlite3.Error as error:
+            await connection.close()
+            raise explain(path, error) from error
+        return cls(connection, path)
 
     async def close(self) -> None:
         """Close the connection and end its thread."""
@@ -279,7 +286,10 @@ class Reads:
         return [EngineRow(row[0], row[1], row[2], tuple(msgspec.json.decode(row[3])), row[4]) for row in rows]
 
     async def _rows(self, sql: str, parameters: Sequence[object]) -> list[Row]:
-        return [tuple(row) for row in await self._connection.execute_fetchall(sql, parameters)]
+        try:
+            return [tuple(row) for row in await self._connection.execute_fetchall(sql, parameters)]
+        except sqlite3.Error as error:
+            raise explain(self._path, error) from error
 
 
 def _execution(row: Row) -> ExecutionRow:

@@ -22,6 +22,7 @@ from durable.execution import Execution
 from durable.functions import sdk
 from durable.functions.context import Context
 from durable.functions.function import KNOWN, NEVER, Function, on_new, seconds
+from durable.functions.recorded import recorded
 from durable.functions.run import contain_tasks
 from durable.functions.served import Passes
 from durable.functions.steps import StepThreads
@@ -310,6 +311,7 @@ class Engine:
         found: dict[str, Any] = (await self.store.request("cell.submit", request)).data
         task = found.get("task")
         if task is not None:
+            self._host.fresh.add(task["id"])
             sdk.execute_acquired(self._resonate, task["id"], task["version"], found["promise"], [])
         return found
 
@@ -347,9 +349,11 @@ class Engine:
         self._passes.resumed.discard(id)
 
     async def _recorded(self, promise_id: str) -> list[dict[str, Any]]:
-        answer = await self.store.request("call.list", {"execution": promise_id})
-        found: list[dict[str, Any]] = answer.data["promises"]
-        return found
+        return await recorded(self.store, promise_id)
+
+    def epoch_of(self, id: str) -> int | None:
+        """The epoch under which a cell was run here: its outcome counts only in that."""
+        return self._host.epochs.pop(id, None)
 
     def follow(self, id: str, offset: int = 0) -> AsyncIterator[OutputEvent]:
         """What an execution prints, from an offset in characters until it is settled."""

@@ -39,6 +39,9 @@ HANDSHAKE_S = 60.0
 PARKED_S = 30.0
 """How long a worker whose code waits for an answer stays in memory."""
 
+IDLE_S = 300.0
+"""How long a worker without work stays in memory; its session is restored when it is needed again."""
+
 INTERRUPT_GRACE_S = 0.5
 """Between the first SIGINT and the second, and between the second and SIGKILL."""
 

@@ -124,11 +124,16 @@ class Journal:
         }
 
     def unmatched(self) -> tuple[str, Made] | None:
-        """The first recorded child that sequential code left out, with its promise id."""
+        """The first recorded child or question that sequential code left out, with its promise id."""
         for prefix in sorted(self._entered):
             left = self._sequence(prefix).unmatched()
             if left is not None:
                 return f"{prefix}{left[0]}", left[1]
+        for prefix, sequence in self._sequences.items():
+            if prefix.startswith(f"{self.execution}:") and not sequence.concurrent:
+                asked = [p for p, made in sequence.recorded.items() if f"exec:{made.scope}." in self._entered]
+                if asked:
+                    return f"{prefix}{min(asked)}", sequence.recorded[min(asked)]
         return None
 
 

@@ -53,6 +53,9 @@ class Lifecycle(Protocol):
     async def release(self, id: str, version: int, error: BaseException | None) -> None:
         """The attempt ended without an outcome, for this reason."""
 
+    def epoch_of(self, id: str) -> int | None:
+        """For a cell: the epoch of its session under which it was run."""
+
     def suspended(self, id: str) -> None:
         """The task is suspended: the next pass begins under a new lease."""
 
@@ -83,7 +86,8 @@ class StorePorts:
 
     async def task_fulfill(self, id: str, version: int, action: PromiseSettleReq) -> PromiseRecord:
         settle = ActionSettle(kind="promise.settle", data=_settle(action))
-        _, data = await self._send("task.fulfill", TaskFulfill(id=id, version=version, action=settle))
+        epoch = self._lifecycle.epoch_of(id)
+        _, data = await self._send("task.fulfill", TaskFulfill(id=id, version=version, action=settle, epoch=epoch))
         return record_of(data["promise"])
 
     async def task_suspend(self, id: str, version: int, actions: list[PromiseRegisterCallbackData]) -> SuspendResult:

@@ -116,7 +116,7 @@ class Pass:
     @property
     def lives(self) -> bool:
         """Whether a leaf can attach to this pass: it runs, waits, or has its outcome."""
-        return not self.ended and not isinstance(self.outcome, Died)
+        return not self.ended and not isinstance(self.outcome, Died | Stopped | Gone)
 
     def finish(self, outcome: Outcome) -> None:
         """Exactly one outcome: the first."""

@@ -24,6 +24,13 @@ class SessionHost:
         self._house = house
         self._live: dict[str, LiveSession] = {}
         self._opening: dict[str, asyncio.Lock] = {}
+        self.fresh: set[str] = set()
+        """Cells whose tasks were acquired in the commit that saw this engine own their session."""
+
+    @property
+    def epochs(self) -> dict[str, int]:
+        """The epoch under which each cell that runs here is run."""
+        return self._house.epochs
 
     async def durable_execute(self, ctx: SdkContext, cell: dict[str, Any]) -> Any:
         """One leaf of a cell: run it until its outcome or a wait. Holds nothing while the code waits."""
@@ -31,6 +38,11 @@ class SessionHost:
         request = msgspec.convert(cell, Cell)
         try:
             session = await self.live(request.session)
+            if promise_id in self.fresh:
+                self.fresh.discard(promise_id)
+            elif not await session.current_epoch():
+                await self.forget(request.session)
+                session = await self.live(request.session)
             turn = await session.run(promise_id, request, first=sdk.first_attempt(ctx))
         except (BadArguments, EngineClosed, StoreRefused) as refused:
             # Not this engine's to run: a grant that it does not know, an owner that is alive, the end of the engine.
@@ -57,6 +69,9 @@ class SessionHost:
     async def live(self, name: str) -> LiveSession:
         """The session, owned by this engine: taken over when its owner is gone. StoreRefused 409 when it is not."""
         found = self._live.get(name)
+        if found is not None and found.stale:
+            await self.forget(name)
+            found = None
         if found is not None:
             return found
         async with self._opening.setdefault(name, asyncio.Lock()):
@@ -101,3 +116,8 @@ class SessionHost:
         """End every worker, as a crash would."""
         sessions, self._live = list(self._live.values()), {}
         await asyncio.gather(*(session.close() for session in sessions))
+        performing = list(self._house.performing.values())
+        for task in performing:
+            task.cancel()
+        if performing:
+            await asyncio.wait(performing)

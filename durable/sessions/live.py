@@ -30,8 +30,10 @@ from durable.core.errors import (
     WorkerDied,
 )
 from durable.core.events import BackgroundFailed, Observer, SessionRestored
+from durable.core.limits import IDLE_S
 from durable.functions.failure import cut, document
 from durable.functions.journal import Journal
+from durable.functions.recorded import recorded
 from durable.functions.steps import StepThreads
 from durable.sessions.calls import Calls, refused
 from durable.sessions.cell import Cell, Died, Done, Failed, Gone, Pass, Stopped, Turn, Waits, outcome_of
@@ -55,6 +57,8 @@ class House:
     parked_s: float
     performing: dict[str, asyncio.Task[dict[str, Any]]] = field(default_factory=dict)
     """Calls being performed, by promise id."""
+    epochs: dict[str, int] = field(default_factory=dict)
+    """The epoch under which each cell that runs here is run, by promise id."""
 
 
 class LiveSession:
@@ -74,7 +78,15 @@ class LiveSession:
         self._begun: str | None = None
         self._calls: Calls | None = None
         self._closed = False
+        self._unsaved = False  # unjournaled code ran since the last checkpoint
+        self.stale = False
+        """Another engine, or a close, has taken the session: nothing that is done here counts any more."""
         self._quick: Pass | None = None  # unjournaled code that runs now
+
+    async def current_epoch(self) -> bool:
+        """Whether the store still has this session in the epoch that this engine took."""
+        row = (await self._house.store.request("session.get", {"session": self.name})).data
+        return bool(row["epoch"] == self.epoch)
 
     # -- the leaf -------------------------------------------------------------------------------------------------
 
@@ -106,6 +118,7 @@ class LiveSession:
         self._begun = promise_id
         found = Pass(promise_id, cell, Journal(promise_id), whole=fresh)
         self.current = found
+        self._house.epochs[promise_id] = self.epoch
         self._calls = Calls(found, self.name, self.epoch, self.grants, self._house)
         self._driving = asyncio.create_task(self._drive(found, fresh=fresh))
         return found
@@ -125,6 +138,8 @@ class LiveSession:
             found.finish(Stopped(DurableError(f"the engine failed while it ran {found.execution_id}: {error!r}")))
         finally:
             self._busy.release()
+            if not self._closed:
+                self._rest()
 
     async def _attempt(self, found: Pass, *, fresh: bool) -> None:
         try:
@@ -154,9 +169,8 @@ class LiveSession:
             found.whole = False
             found.offset = begin.output_offset
             self._house.store.post("output.truncate", {"execution": found.execution_id, "offset": found.offset})
-            answer = await self._house.store.request("call.list", {"execution": found.promise_id})
             found.journal = Journal(found.promise_id)
-            for promise in answer.data["promises"]:
+            for promise in await recorded(self._house.store, found.promise_id):
                 found.journal.load(promise["id"], promise.get("tags") or {})
             for capability, count in begin.counters.items():
                 found.journal.calls(capability).skip(count)
@@ -260,6 +274,7 @@ class LiveSession:
         found = self.current
         if found is None or message.execution_id != found.execution_id:
             return
+        self._unsaved = False
         taken = found.journal.taken()
         position = Position(
             execution=found.execution_id,
@@ -276,6 +291,7 @@ class LiveSession:
 
     def _on_unsaved(self, error: DurableError) -> None:
         """A checkpoint could not be stored: what runs on would build on it, so the pass stops."""
+        self.stale = self.stale or isinstance(error, StoreRefused)
         if self.current is not None and self.current.outcome is None:
             task = asyncio.create_task(self._stop(self.current, error))
             task.add_done_callback(_retrieved)
@@ -315,6 +331,17 @@ class LiveSession:
             self._parking.cancel()
             self._parking = None
 
+    def _rest(self) -> None:
+        """End the worker after a while without work. Not after unjournaled code: what that did is nowhere else."""
+        self._unpark()
+
+        def over() -> None:
+            if not self._busy.locked() and not self._unsaved:
+                task = asyncio.create_task(self._end_worker())
+                task.add_done_callback(_retrieved)
+
+        self._parking = asyncio.get_running_loop().call_later(IDLE_S, over)
+
     async def close(self) -> None:
         """End the worker as a crash would: what it has checkpointed and recorded is what there is."""
         self._closed = True
@@ -334,6 +361,7 @@ class LiveSession:
             worker = await self._ready()
             found = Pass("exec:quick", Cell(code=code, session=self.name), Journal("exec:quick"))
             self._quick = found
+            self._unsaved = True
             try:
                 request = Execute(id=found.execution_id, code=code, inputs=inputs, checkpoint="none", capabilities=[])
                 outcome = _outcome(await worker.execute(request), found.execution_id)

@@ -162,7 +162,10 @@ class TaskSuspend(Request, frozen=True, kw_only=True):
 
 
 class TaskFulfill(Request, frozen=True, kw_only=True):
+    """`epoch`, of a cell: the session must still be in it, as for everything else that is written of a session."""
+
     id: Id
+    epoch: int | None = None
     version: Natural
     action: ActionSettle
 
@@ -279,7 +282,10 @@ class CallCreate(Ours, frozen=True, kw_only=True):
 
 
 class CallList(Ours, frozen=True, kw_only=True):
+    """`after`: the last id of the page before."""
+
     execution: Id
+    after: str = ""
     limit: Annotated[int, msgspec.Meta(ge=1, le=100_000)] = 10_000
 
 

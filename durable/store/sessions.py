@@ -190,6 +190,6 @@ def list_calls(tx: Tx, request: CallList) -> Answer:
     own = request.execution
     rows = tx.rows(
         f"SELECT {PROMISE} FROM promises WHERE (id > ? AND id < ?) OR (id > ? AND id < ?) ORDER BY id LIMIT ?",
-        (f"{own}.", f"{own}/", f"{own}:", f"{own};", request.limit),
+        (max(f"{own}.", request.after), f"{own}/", max(f"{own}:", request.after), f"{own};", request.limit),
     )
     return Answer(200, {"promises": [promise_record(row) for row in rows]})

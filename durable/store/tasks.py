@@ -185,7 +185,15 @@ def fulfill(tx: Tx, request: TaskFulfill) -> Answer:
         raise Refused(400, f"task {request.id!r} can only settle its own promise, not {action.id!r}")
     check_value(action.value)
     _held(tx, request.id, request.version)
+    if request.epoch is not None:
+        _require_epoch(tx, request.id, request.epoch)
     return Answer(200, {"promise": settle(tx, request.id, action.state, action.value or EMPTY)})
+
+
+def _require_epoch(tx: Tx, task_id: str, epoch: int) -> None:
+    row = tx.row("SELECT s.epoch FROM tasks t JOIN sessions s ON s.name = t.session WHERE t.id=?", (task_id,))
+    if row is not None and row[0] != epoch:
+        raise Refused(409, f"the session of {task_id!r} moved: its epoch is {row[0]}, not {epoch}")
 
 
 def fence(tx: Tx, request: TaskFence) -> Answer:

@@ -1,0 +1,41 @@
+"""What the engine tells a worker about its confinement: the one value that both sides read. No I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from bridge.confine.limits import Limits, Profile
+from durable.core.errors import BadArguments, Unenforceable
+
+PROFILES: tuple[Profile, ...] = ("open", "isolated")
+
+
+@dataclass(frozen=True, slots=True)
+class Confinement:
+    """How a worker is held: its profile, its limits, and (isolated, without a limit of disk) its directory outside."""
+
+    profile: Profile = "open"
+    limits: Limits = field(default_factory=Limits)
+    directory: str = ""
+
+    def __post_init__(self) -> None:
+        if self.profile not in PROFILES:
+            raise BadArguments(f"there is no profile {self.profile!r}; known: {', '.join(PROFILES)}")
+        if self.profile == "open" and self.limits.disk is not None:
+            raise Unenforceable(["disk: code in an open session may write anywhere; ask for the profile 'isolated'"])
+
+    def __bool__(self) -> bool:
+        return self.profile != "open" or bool(self.limits)
+
+    def to_json(self) -> dict[str, Any]:
+        """As it travels in the engine's hello; empty for a worker that is not confined."""
+        if not self:
+            return {}
+        return {"profile": self.profile, "limits": self.limits.to_json(), "directory": self.directory}
+
+    @classmethod
+    def read(cls, found: Mapping[str, Any]) -> Confinement:
+        """From `to_json`."""
+        return cls(found["profile"], Limits.read(found["limits"]), found["directory"])

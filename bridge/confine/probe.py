@@ -1,0 +1,78 @@
+"""What this machine can enforce, found out by trying it in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+PROBE_S = 30.0
+"""For a fresh interpreter on a slow day."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ability:
+    """One thing that can be asked for, whether it can be had here, and what lacks where it cannot."""
+
+    name: str
+    can: bool
+    lacks: str = ""
+
+
+ASKED: dict[str, dict[str, object]] = {
+    "profile isolated": {"profile": "isolated", "limits": {}},
+    "limits of memory, cpu and files": {"profile": "open", "limits": {"memory": 2**33, "cpu": 60, "files": 64}},
+    "limits of processes and disk (isolated)": {"profile": "isolated", "limits": {"processes": 8, "disk": 2**20}},
+    "limits of processes (open)": {"profile": "open", "limits": {"processes": 64}},
+}
+
+_TRY = """\
+import json, sys
+sys.path.insert(0, sys.argv[1])
+from bridge.confine import probe
+probe.main(json.loads(sys.argv[2]), sys.argv[3])
+"""
+
+
+def probe(python: str = sys.executable) -> tuple[Ability, ...]:
+    """Try everything; takes about a quarter of a second each. Linux only: elsewhere nothing but `open` can be had."""
+    return tuple(_ability(name, wanted, python) for name, wanted in ASKED.items())
+
+
+def can_isolate(python: str = sys.executable) -> Ability:
+    """Only whether `isolated` can be had."""
+    return _ability("profile isolated", ASKED["profile isolated"], python)
+
+
+def _ability(name: str, wanted: dict[str, object], python: str) -> Ability:
+    if sys.platform != "linux":
+        return Ability(name, False, f"Linux (this is {sys.platform})")
+    root = str(Path(__file__).resolve().parents[2])
+    with tempfile.TemporaryDirectory(prefix="durable-probe-") as directory:
+        arguments = [python, "-P", "-c", _TRY, root, json.dumps(wanted), directory]
+        try:
+            done = subprocess.run(arguments, capture_output=True, text=True, timeout=PROBE_S, check=False)
+        except (OSError, subprocess.TimeoutExpired) as error:
+            return Ability(name, False, str(error))
+    if done.returncode == 0:
+        return Ability(name, True)
+    lines = (done.stdout or done.stderr).strip().splitlines() or [f"it ended with {done.returncode}"]
+    return Ability(name, False, lines[-1])
+
+
+def main(wanted: dict[str, object], directory: str) -> None:
+    """In the process of its own: confine it; exit code 0, or 1 and what lacks as the last line."""
+    from bridge.confine.apply import confine
+    from bridge.confine.confinement import Confinement
+    from durable.core.errors import Unenforceable
+
+    try:
+        confine(Confinement.read({**wanted, "directory": directory}))
+    except Unenforceable as error:
+        print("; ".join(error.missing), flush=True)
+        os._exit(1)
+    os._exit(0)

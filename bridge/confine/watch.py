@@ -1,0 +1,149 @@
+"""The engine's half of a session's limits: what the kernel has no limit for, and what its refusals mean."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import os
+import resource
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from time import monotonic
+
+from bridge.confine.limits import Limits, Resource, ran_out
+from bridge.messages import Error, Execute, Message, Output, Result
+from bridge.session import WorkerSession
+from durable.core.errors import ResourceExceeded, WorkerDied
+
+LOOK_S_MIN, LOOK_S_MAX = 0.02, 1.0
+"""Between two looks at a running execution: about when it can next be over a limit, within these."""
+
+_TICKS = os.sysconf("SC_CLK_TCK")
+_CPUS = os.cpu_count() or 1
+
+
+def cpu_seconds(pid: int) -> float | None:
+    """CPU time of a process and of those it has waited for; None when it has ended."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return None
+    return sum(map(int, fields[11:15])) / _TICKS
+
+
+def memory_peak(pid: int) -> int | None:
+    """The most that a process has had in memory, in bytes; None when it has ended."""
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+        return next(int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("VmHWM:"))
+    except (OSError, StopIteration):
+        return None
+
+
+async def execute_within(
+    worker: WorkerSession, request: Execute, limits: Limits, waits: Callable[[], bool]
+) -> Result | Error | ResourceExceeded:
+    """`worker.execute` under the limits. Raises what it raises, but a death by a limit is returned as what it was.
+
+    `waits` tells whether the code waits for the host at this moment: that time is not counted.
+    """
+    if not limits:
+        return await worker.execute(request)
+    watch = Watch(worker, request.id, limits, waits)
+    worker.add_interceptor(watch.see)
+    watch.begin()
+    try:
+        reply = await worker.execute(request)
+    except WorkerDied:
+        await worker.wait_ended()
+        exceeded = watch.cause_of_death(worker.end_reason)
+        if exceeded is None:
+            raise
+        return exceeded
+    finally:
+        watch.end()
+        worker.remove_interceptor(watch.see)
+    return watch.meaning(reply) if isinstance(reply, Error) else reply
+
+
+class Watch:
+    """One execution's use of CPU time, time and output; ends the worker when it is too much."""
+
+    def __init__(self, worker: WorkerSession, execution: str, limits: Limits, waits: Callable[[], bool]) -> None:
+        self._worker = worker
+        self._execution = execution
+        self._limits = limits
+        self._waits = waits
+        self._found: ResourceExceeded | None = None
+        self._printed = 0
+        self._ran_s = 0.0
+        self._looked_at = monotonic()
+        self._cpu_before = cpu_seconds(worker.pid) or 0.0
+        self._timer: asyncio.TimerHandle | None = None
+
+    def begin(self) -> None:
+        """Set the kernel's CPU limit for this execution, and look again when a limit may be passed."""
+        if self._limits.cpu is not None:
+            soft = math.ceil(self._cpu_before + self._limits.cpu) + 1  # the look comes first, where there is one
+            with suppress(ProcessLookupError, PermissionError):
+                hard = resource.prlimit(self._worker.pid, resource.RLIMIT_CPU)[1]
+                allowed = soft if hard == resource.RLIM_INFINITY else min(soft, hard)
+                resource.prlimit(self._worker.pid, resource.RLIMIT_CPU, (allowed, hard))
+        self._look()
+
+    def end(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def see(self, message: Message) -> None:
+        """An interceptor: counts what is printed."""
+        limit = self._limits.output
+        if limit is None or not isinstance(message, Output) or message.execution_id != self._execution:
+            return
+        data = message.data
+        self._printed += len(data) if data.isascii() else len(data.encode("utf-8", "replace"))
+        if self._printed > limit:
+            self._over("output", limit, self._printed)
+
+    def _look(self) -> None:
+        now = monotonic()
+        if not self._waits():
+            self._ran_s += now - self._looked_at
+        self._looked_at = now
+        left = [LOOK_S_MAX]
+        if self._limits.wall is not None:
+            left.append(self._limits.wall - self._ran_s)
+            if left[-1] <= 0:
+                self._over("wall", self._limits.wall, self._ran_s)
+                return
+        if self._limits.cpu is not None:
+            used = (cpu_seconds(self._worker.pid) or 0.0) - self._cpu_before
+            left.append((self._limits.cpu - used) / _CPUS)
+            if left[-1] <= 0:
+                self._over("cpu", self._limits.cpu, used)
+                return
+        if len(left) > 1:
+            self._timer = asyncio.get_running_loop().call_later(max(LOOK_S_MIN, min(left)), self._look)
+
+    def _over(self, which: Resource, limit: float, used: float) -> None:
+        if self._found is None:
+            self._found = ResourceExceeded.of(which, limit, used, execution_id=self._execution)
+            self._worker.kill()
+
+    def cause_of_death(self, reason: str) -> ResourceExceeded | None:
+        """Which limit ended the worker; None when something else did."""
+        if self._found is None and self._limits.cpu is not None and "SIGXCPU" in reason:
+            return ResourceExceeded.of("cpu", self._limits.cpu, self._limits.cpu, execution_id=self._execution)
+        return self._found
+
+    def meaning(self, reply: Error) -> Error | ResourceExceeded:
+        """An error of the code, or which resource the kernel refused it more of."""
+        which = ran_out(self._limits, reply.exception_type, reply.exception_message)
+        if which is None:
+            return reply
+        limit: float = getattr(self._limits, which)
+        used = memory_peak(self._worker.pid) if which == "memory" else None
+        return ResourceExceeded.of(
+            which, limit, limit if used is None else used, traceback=reply.traceback, execution_id=self._execution
+        )

@@ -32,6 +32,8 @@ def settle(
     if row[10]:
         tx.effects.settled[promise_id] = record
         _follow(tx, promise_id, record)
+    else:
+        tx.effects.internal[promise_id] = record
     return record
 
 

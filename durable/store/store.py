@@ -228,7 +228,7 @@ class Store:
             future = self._futures.pop(job, None)
             if future is not None and not future.done():
                 self._resolve(future, job)
-        for promise_id, record in effects.settled.items():
+        for promise_id, record in (*effects.settled.items(), *effects.internal.items()):
             for waiter in self._waiters.get(promise_id, ()):
                 if not waiter.done():
                     waiter.set_result(promise_row(record))

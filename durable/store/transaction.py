@@ -44,6 +44,8 @@ class Effects:
 
     settled: dict[str, Record] = field(default_factory=dict)
     """External promises settled, by id."""
+    internal: dict[str, Record] = field(default_factory=dict)
+    """The others, by id: nobody but waiters of this process is told at once."""
     ready: list[str] = field(default_factory=list)
     """Tasks that became due."""
     unblocked: list[tuple[str, Record]] = field(default_factory=list)

@@ -49,6 +49,16 @@ async def test_two_openings_at_once_share_one_schema_and_one_key(tmp_path: Path)
         await store.close()
 
 
+async def test_a_waiter_is_woken_by_its_own_store_whatever_kind_of_promise_it_is(tmp_path: Path) -> None:
+    async with opened(tmp_path / "s.db") as store:
+        for external in ("true", "false"):
+            await store.request("promise.create", promise(external, resonate_external=external))
+            waiting = asyncio.create_task(store.settled(external))
+            await store.request("promise.get", {"id": external})
+            await store.request("promise.settle", settle(external))
+            assert (await asyncio.wait_for(waiting, 10)).value == 2
+
+
 async def test_a_memory_store_leaves_nothing(tmp_path: Path) -> None:
     async with opened(Path(":memory:")) as store:
         directory = store.path.parent

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from resonate_base import PROTOCOL_VERSION
+
 from durable.store.cascade import end_attempt, is_head, make_pending, note_progress, settle
 from durable.store.promises import (
     add_callback,
@@ -213,9 +215,9 @@ def fence(tx: Tx, request: TaskFence) -> Answer:
         kind = "promise.settle"
     if changed:
         note_progress(tx, request.id)
-    head: Record = {"status": 200}
-    if action.head is not None and action.head.corr_id is not None:
-        head["corrId"] = action.head.corr_id
+    # Whole, as an answer of its own: the TypeScript SDK checks it like one.
+    corr_id = "" if action.head is None else action.head.corr_id or ""
+    head: Record = {"corrId": corr_id, "status": 200, "version": PROTOCOL_VERSION}
     return Answer(200, {"action": {"kind": kind, "head": head, "data": {"promise": record}}, "preload": []})
 
 

@@ -1,0 +1,107 @@
+"""A client that is not ours: the TypeScript SDK under Node against `durable serve`, its promise settled from Python."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from durable.store.remote import RemoteStore
+from tests.conftest import TOKEN, end_server, start_server
+
+PROGRAM = Path(__file__).parent / "node" / "workflow.mjs"
+PACKAGES = ["@resonatehq/sdk@0.11", "node@22"]
+"""The SDK, and the Node that it needs: the machine's own may be older."""
+
+pytestmark = pytest.mark.skipif(shutil.which("npm") is None, reason="npm is missing; install Node.js to run this")
+
+
+@pytest.fixture(scope="module")
+def node(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """The command that runs the program, in a directory where its packages are installed."""
+    directory = tmp_path_factory.mktemp("node")
+    shutil.copy(PROGRAM, directory)
+    (directory / "package.json").write_text('{"private": true, "type": "module"}')
+    command = ["npm", "install", "--no-audit", "--no-fund", "--no-package-lock", "--loglevel=error", *PACKAGES]
+    done = subprocess.run(command, cwd=directory, capture_output=True, text=True, timeout=110)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return [str(directory / "node_modules" / "node" / "bin" / "node"), str(directory / PROGRAM.name)]
+
+
+@pytest.fixture
+def url(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    monkeypatch.setenv("DURABLE_TOKEN", TOKEN)
+    server, url = start_server(tmp_path / "work.db")
+    try:
+        yield url
+    finally:
+        assert end_server(server) == 0
+
+
+async def start(node: list[str], url: str, journal: Path) -> asyncio.subprocess.Process:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("RESONATE")}
+    return await asyncio.create_subprocess_exec(
+        *node, url, TOKEN, str(journal), stdout=asyncio.subprocess.PIPE, env=environment
+    )
+
+
+async def said(process: asyncio.subprocess.Process, key: str) -> Any:
+    """What the program says under a key."""
+    assert process.stdout is not None
+    async with asyncio.timeout(60):
+        async for line in process.stdout:
+            found = json.loads(line)
+            if key in found:
+                return found[key]
+    raise AssertionError(f"the program ended without {key}")
+
+
+async def settle(store: RemoteStore, promise_id: str, value: object) -> None:
+    data = base64.b64encode(json.dumps(value).encode()).decode()
+    await store.request("promise.settle", {"id": promise_id, "state": "resolved", "value": {"data": data}})
+
+
+async def test_a_workflow_of_the_typescript_sdk_ends(node: list[str], url: str, tmp_path: Path) -> None:
+    journal = tmp_path / "journal"
+    process = await start(node, url, journal)
+    question = await said(process, "question")
+    store = await RemoteStore.open(url)
+    try:
+        await settle(store, question, {"more": 8, "by": "python"})
+        assert await said(process, "result") == {"first": 21, "doubled": 42, "last": 50, "by": "python"}
+        assert (await store.settled("order-1")).value == {"first": 21, "doubled": 42, "last": 50, "by": "python"}
+    finally:
+        await store.close()
+    assert await asyncio.wait_for(process.wait(), 20) == 0
+    assert journal.read_text().split() == ["first", "double", "last"]
+
+
+async def test_a_workflow_whose_process_was_killed_goes_on_where_it_was(
+    node: list[str], url: str, tmp_path: Path
+) -> None:
+    journal = tmp_path / "journal"
+    process = await start(node, url, journal)
+    question = await said(process, "question")
+    store = await RemoteStore.open(url)
+    try:
+        task = {"state": ""}
+        async with asyncio.timeout(20):
+            while task["state"] != "suspended":
+                task = (await store.request("task.get", {"id": "order-1"})).data["task"]
+        process.kill()
+        await process.wait()
+        await settle(store, question, {"more": 0, "by": "python"})
+        again = await start(node, url, journal)
+        assert (await said(again, "result"))["last"] == 42
+        assert await asyncio.wait_for(again.wait(), 20) == 0
+    finally:
+        await store.close()
+    assert journal.read_text().split() == ["first", "double", "last"]

@@ -18,19 +18,6 @@ DRAIN_BYTES_MAX = 2**20
 """Taken from each pipe after the end; the kernel's pipe holds 64 KiB unless somebody enlarged it."""
 
 
-def describe_end(status: os.waitid_result | None) -> str:
-    """How a process ended, in words."""
-    if status is None:
-        return "ended; somebody else reaped it"
-    if status.si_code == os.CLD_EXITED:
-        return f"exited with code {status.si_status}"
-    try:
-        name = signal.Signals(status.si_status).name
-    except ValueError:
-        name = f"signal {status.si_status}"
-    return f"was killed by {name}"
-
-
 class Transport:
     """Owns the descriptors of a worker. Callbacks run on the loop: bytes of the socket, text of a pipe, the end."""
 
@@ -136,8 +123,7 @@ class Transport:
     def kill(self) -> None:
         """SIGKILL to the worker's process group."""
         if self._open:
-            with suppress(ProcessLookupError, PermissionError):
-                os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.kill_group()
             self.signal(signal.SIGKILL)
 
     def _process_ended(self) -> None:
@@ -146,26 +132,22 @@ class Transport:
             return
         while self._open and self._read_socket():
             pass
-        with suppress(ProcessLookupError, PermissionError):
-            os.killpg(self.process.pid, signal.SIGKILL)  # it is not reaped: the number is still its own
+        self.process.kill_group()
         for stream in self._pipes:
             taken = 0
             while taken < DRAIN_BYTES_MAX and (more := self._take_pipe(stream)):
                 taken += more
-        try:
-            status = os.waitid(os.P_PIDFD, self.process.pidfd, os.WEXITED | os.WNOHANG)
-        except ChildProcessError:
-            status = None
-        self._close()
-        self._on_ended(describe_end(status))
-
-    def _close(self) -> None:
         self._open = False
         self._outgoing.clear()
         process = self.process
         self._loop.remove_writer(process.socket.fileno())
         for fd in (process.socket.fileno(), process.pidfd, process.stdout, process.stderr):
             self._loop.remove_reader(fd)
+        process.reap(self._reaped)
+
+    def _reaped(self, how: str) -> None:
+        process = self.process
         process.socket.close()
         for fd in (process.pidfd, process.stdout, process.stderr):
             os.close(fd)
+        self._on_ended(how)

@@ -52,7 +52,7 @@ class Calls:
         self.forked = False
         self.loop_sleeps: Callable[[], bool] = lambda: False
         """The session's loop waits without a time limit; set by the worker."""
-        self._main_thread_id = threading.main_thread().native_id or 0
+        self._main_thread_id = threading.get_native_id()
         channel.while_leading = self._lead_plan
 
     def tag(self) -> str:

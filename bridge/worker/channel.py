@@ -21,11 +21,10 @@ from typing import Any
 import msgspec
 
 from bridge.framing import FrameDecoder, encode
+from bridge.worker.death import ENGINE_GONE
 from bridge.worker.gate import Gate
 
 READ_BYTES = 2**16
-ENGINE_GONE = 86
-"""Exit code of a worker whose engine went away."""
 
 type Wire = dict[str, Any]
 """A message as a map; its fields are those of bridge/messages.py."""

@@ -1,17 +1,16 @@
 """The worker process: handshake, then executions until the engine says stop or goes away.
 
-Started as `python -P -c BOOT <root> <socket fd> <stdout pipe fd> <stderr pipe fd> <engine's pid>` (bridge/launcher.py).
+Started as `python -P -c BOOT <root> bridge.worker.main <socket fd> <stdout pipe fd> <stderr pipe fd> <engine's pid>`
+(bridge/launcher.py), or forked from the zygote, which calls `serve`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import atexit
-import ctypes
 import os
 import platform
 import resource
-import signal
 import socket
 import sys
 import threading
@@ -19,8 +18,9 @@ from contextlib import suppress
 
 import checkpoint  # pins the package before the user's directory is on sys.path
 from bridge.worker.calls import Calls, tag_threads
-from bridge.worker.channel import ENGINE_GONE, Channel, Wire
+from bridge.worker.channel import Channel, Wire
 from bridge.worker.checkpoints import Checkpoints
+from bridge.worker.death import die_with
 from bridge.worker.executor import Executor
 from bridge.worker.functions import grant, granted_function
 from bridge.worker.gate import Gate
@@ -35,16 +35,8 @@ assert checkpoint
 PROTOCOL_VERSION = 1
 """That of bridge/messages.py, which the worker does not import; a test holds them together."""
 
-PR_SET_PDEATHSIG = 1
 END_GRACE_S = 1.0
 """For background tasks' `finally` blocks at a shutdown."""
-
-
-def die_with(engine_pid: int) -> None:
-    """End this process when the engine ends (W8)."""
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != engine_pid:  # it ended before the call
-        os._exit(ENGINE_GONE)
 
 
 class Worker:
@@ -173,12 +165,17 @@ def _resident_bytes() -> int:
 
 
 def main(arguments: list[str]) -> None:
-    """Entry point of the child."""
+    """Entry point of a cold start."""
     sock_fd, out_fd, err_fd, engine_pid = map(int, arguments)
     die_with(engine_pid)
     for fd in (sock_fd, out_fd, err_fd):
         os.set_inheritable(fd, False)
     sys.argv[:] = [""]
+    serve(sock_fd, out_fd, err_fd)
+
+
+def serve(sock_fd: int, out_fd: int, err_fd: int) -> None:
+    """Be a worker until the engine says stop; does not return. The descriptors are those of main."""
     sys.path.insert(0, "")
     worker = Worker(socket.socket(fileno=sock_fd), out_fd, err_fd)
     worker.serve()

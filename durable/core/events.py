@@ -53,6 +53,14 @@ class WorkerEnded(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class ZygoteEnded(Event):
+    """The warm process that forks workers ended by itself, and its workers with it; the next launch starts another."""
+
+    pid: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class SessionRestored(Event):
     """A namespace came back from a checkpoint; `lost` names what could not."""
 

@@ -4,10 +4,23 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from bridge.launcher import ColdLauncher, WorkerLauncher
+from bridge.zygote import Zygote
 from tests.protocol.desk import Desk, running
 
 
+@pytest.fixture(params=["cold", "forked"])
+async def launcher(request: pytest.FixtureRequest) -> AsyncIterator[WorkerLauncher]:
+    """Both ways in which a worker starts: what holds for one holds for the other."""
+    if request.param == "cold":
+        yield ColdLauncher()
+        return
+    zygote = Zygote()
+    yield zygote
+    await zygote.close()
+
+
 @pytest.fixture
-async def desk() -> AsyncIterator[Desk]:
-    async with running(("fetch",)) as one:
+async def desk(launcher: WorkerLauncher) -> AsyncIterator[Desk]:
+    async with running(("fetch",), launcher) as one:
         yield one

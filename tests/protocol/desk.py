@@ -92,9 +92,9 @@ class Desk:
 
 
 @asynccontextmanager
-async def running(capabilities: tuple[str, ...] = ()) -> AsyncIterator[Desk]:
+async def running(capabilities: tuple[str, ...] = (), launcher: WorkerLauncher | None = None) -> AsyncIterator[Desk]:
     """A desk whose worker runs; it is killed afterwards."""
-    desk = Desk(capabilities)
+    desk = Desk(capabilities, launcher)
     await desk.session.start()
     try:
         yield desk

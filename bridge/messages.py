@@ -37,13 +37,17 @@ class Message(BaseModel):
 
 
 class Hello(Message):
-    """First message of each side. `capabilities` are the names that become functions of user code."""
+    """First message of each side. `capabilities` are the names that become functions of user code.
+
+    `confinement` is how the worker has to confine itself before anything else (bridge/confine/confinement.py).
+    """
 
     type: Literal["hello"] = "hello"
     version: int = PROTOCOL_VERSION
     frame_bytes_max: int = FRAME_BYTES_MAX
     session: str = ""
     capabilities: list[str] = []
+    confinement: dict[str, JsonValue] = {}
 
 
 class Ready(Message):

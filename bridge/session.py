@@ -6,6 +6,7 @@ import asyncio
 import signal
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 
+from bridge.confine.confinement import Confinement
 from bridge.framing import FrameDecoder, encode
 from bridge.interceptors import Interceptor, Interceptors
 from bridge.launcher import ColdLauncher, WorkerLauncher
@@ -35,7 +36,7 @@ from bridge.messages import (
 )
 from bridge.states import State, Step, step
 from bridge.transport import Transport
-from durable.core.errors import Busy, CheckpointError, EngineClosed, ProtocolError, WorkerDied
+from durable.core.errors import Busy, CheckpointError, EngineClosed, ProtocolError, Unenforceable, WorkerDied
 from durable.core.events import (
     BackgroundFailed,
     Observer,
@@ -81,6 +82,7 @@ class WorkerSession:
         capabilities: Sequence[str] = (),
         observer: Observer = log_event,
         launcher: WorkerLauncher | None = None,
+        confinement: Confinement | None = None,
     ) -> None:
         self.name = name
         self.state = State.CREATING
@@ -96,6 +98,7 @@ class WorkerSession:
         self._capabilities = list(capabilities)
         self._observer = observer
         self._launcher = launcher or ColdLauncher()
+        self._confinement = confinement or Confinement()
         self._interceptors = Interceptors(name, observer, self._track)
         self._reset()
 
@@ -127,7 +130,11 @@ class WorkerSession:
         return 0 if self._transport is None else self._transport.process.start_time
 
     async def start(self) -> None:
-        """Start the worker and shake hands. Raises WorkerDied, or ProtocolError when the session was started before."""
+        """Start the worker and shake hands.
+
+        Raises WorkerDied, Unenforceable when this machine cannot confine it as asked, ProtocolError when the session
+        was started before.
+        """
         self._go(Step.START)
         loop = asyncio.get_running_loop()
         self.ended.clear()
@@ -142,7 +149,8 @@ class WorkerSession:
             process, on_bytes=self._receive, on_pipe=self._pipe_output, on_ended=self._process_ended
         )
         self._observer(WorkerStarted(self.name, process.pid))
-        self._send(Hello(session=self.name, capabilities=self._capabilities))
+        confinement = self._confinement.to_json()
+        self._send(Hello(session=self.name, capabilities=self._capabilities, confinement=confinement))
         try:
             async with asyncio.timeout(HANDSHAKE_S):
                 await self._hello
@@ -150,6 +158,10 @@ class WorkerSession:
             self._break(f"no hello within {HANDSHAKE_S:g} s")
             await self.ended.wait()
             raise WorkerDied(self._death()) from None
+        except Unenforceable:
+            self.kill()
+            await self.ended.wait()
+            raise
         except asyncio.CancelledError:
             self.kill()
             raise
@@ -353,6 +365,9 @@ class WorkerSession:
     def _finish(self, message: Result | Error) -> None:
         current = self._execution
         if current is None or message.execution_id != current.id:
+            if isinstance(message, Error) and self._hello is not None and not self._hello.done():
+                self._hello.set_exception(Unenforceable([message.exception_message]))  # it could not be confined
+                return
             self._unknown(str(message.execution_id))
             return
         self._execution = None

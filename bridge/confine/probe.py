@@ -8,7 +8,10 @@ import subprocess
 import sys
 import tempfile
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
+
+from bridge.confine.confinement import Confinement
 
 PROBE_S = 30.0
 """For a fresh interpreter on a slow day."""
@@ -43,9 +46,18 @@ def probe(python: str = sys.executable) -> tuple[Ability, ...]:
     return tuple(_ability(name, wanted, python) for name, wanted in ASKED.items())
 
 
-def can_isolate(python: str = sys.executable) -> Ability:
-    """Only whether `isolated` can be had."""
-    return _ability("profile isolated", ASKED["profile isolated"], python)
+_GENEROUS = {"memory": 2**33, "cpu": 60, "wall": 60, "output": 2**20, "files": 64, "disk": 2**20, "processes": 64}
+
+
+def can_hold(asked: Confinement) -> Ability:
+    """Whether a worker can be held like this here; tried once for each kind."""
+    return _can_hold(asked.profile, tuple(asked.limits.to_json()))
+
+
+@cache
+def _can_hold(profile: str, limits: tuple[str, ...]) -> Ability:
+    wanted: dict[str, object] = {"profile": profile, "limits": {name: _GENEROUS[name] for name in limits}}
+    return _ability(" with limits of ".join(filter(None, (profile, ", ".join(limits)))), wanted, sys.executable)
 
 
 def _ability(name: str, wanted: dict[str, object], python: str) -> Ability:
@@ -67,7 +79,6 @@ def _ability(name: str, wanted: dict[str, object], python: str) -> Ability:
 def main(wanted: dict[str, object], directory: str) -> None:
     """In the process of its own: confine it; exit code 0, or 1 and what lacks as the last line."""
     from bridge.confine.apply import confine
-    from bridge.confine.confinement import Confinement
     from durable.core.errors import Unenforceable
 
     try:

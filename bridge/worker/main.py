@@ -24,6 +24,7 @@ from bridge.worker.death import die_with
 from bridge.worker.executor import Executor
 from bridge.worker.functions import grant, granted_function
 from bridge.worker.gate import Gate
+from bridge.worker.held import hold, inherited_descriptors
 from bridge.worker.loop import WorkerLoop, hide_running, report_to_stderr, report_when_idle
 from bridge.worker.namespace import Namespace, make_main
 from bridge.worker.stdio import install
@@ -63,6 +64,8 @@ class Worker:
         self.channel.on_inbox = self._stop_idling
         self.channel.answer_now = self._answer_now
         self._idling = False
+        self.inherited: list[int] = []
+        """Descriptors that this process got from the one that started it and does not need."""
 
     def serve(self) -> None:
         """Handshake, then one message after the other; returns at `shutdown`."""
@@ -74,6 +77,8 @@ class Worker:
         hello = self._next()
         if hello["type"] != "hello" or hello["version"] != PROTOCOL_VERSION:
             raise SystemExit(f"an engine of another protocol: {hello}")
+        if hello["confinement"]:
+            hold(self.channel, hello["confinement"], self.inherited)
         grant(self.calls, hello["capabilities"])
         install(self.output, lambda: str(granted_function("input")("")))
         ready = {"type": "ready", "session_id": hello["session"], "capabilities": hello["capabilities"]}
@@ -177,6 +182,8 @@ def main(arguments: list[str]) -> None:
 def serve(sock_fd: int, out_fd: int, err_fd: int) -> None:
     """Be a worker until the engine says stop; does not return. The descriptors are those of main."""
     sys.path.insert(0, "")
+    inherited = inherited_descriptors({sock_fd, out_fd, err_fd})
     worker = Worker(socket.socket(fileno=sock_fd), out_fd, err_fd)
+    worker.inherited = inherited
     worker.serve()
     worker.end()

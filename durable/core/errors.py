@@ -6,7 +6,7 @@ they derive from BaseException and live beside the code that raises them.
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 
 class DurableError(Exception):
@@ -200,3 +200,45 @@ class ExecutionTimedOut(ExecutionError, TimeoutError):
     """Its deadline passed."""
 
     code = "TIMED_OUT"
+
+
+class ResourceExceeded(ExecutionError):
+    """Code used up what its session may use: `resource` (as in `durable.Limits`), its `limit`, what was `used`.
+
+    Bytes, seconds or a count, as the limit. Nothing else was harmed: the session goes on, restored where its worker
+    had to be ended.
+    """
+
+    code = "RESOURCE_EXCEEDED"
+    resource: str = ""
+    limit: float = 0
+    used: float = 0
+
+    @classmethod
+    def of(cls, resource: str, limit: float, used: float, *, traceback: str = "", execution_id: str = "") -> Self:
+        """The error with its message."""
+        text = f"{resource}: {used:.10g} used, {limit:.10g} allowed"
+        text += "" if used > limit else ", and more was asked for"
+        text += "; make the session with more in durable.Limits, or let the code use less"
+        found = cls(
+            text,
+            exception_type=f"durable.{cls.__qualname__}",
+            exception_message=text,
+            traceback=traceback,
+            execution_id=execution_id,
+        )
+        found.resource, found.limit, found.used = resource, limit, used
+        return found
+
+
+class Unenforceable(DurableError):
+    """This machine cannot enforce a limit or profile that was asked for; nothing ran. `missing` says what lacks."""
+
+    code = "UNENFORCEABLE"
+
+    def __init__(self, missing: list[str]) -> None:
+        super().__init__(
+            f"this machine cannot enforce what was asked for: {'; '.join(missing)}. Nothing ran; `durable doctor` says "
+            "what it can enforce"
+        )
+        self.missing = missing

@@ -6,6 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from bridge.confine.limits import Limits
     from capabilities.capability import Capability, call_id, capability
     from capabilities.prompt import Prompt
     from durable.core.errors import (
@@ -27,9 +28,11 @@ if TYPE_CHECKING:
         NotEncodable,
         NotFound,
         ProtocolError,
+        ResourceExceeded,
         StoreError,
         StoreNewer,
         StoreRefused,
+        Unenforceable,
         Waiting,
         WorkerDied,
     )
@@ -43,6 +46,7 @@ if TYPE_CHECKING:
     from durable.sessions.session import OutputEvent, Session
 
 _HOME = {
+    "bridge.confine.limits": ("Limits",),
     "capabilities.capability": ("Capability", "call_id", "capability"),
     "capabilities.prompt": ("Prompt",),
     "durable.core.errors": (
@@ -64,9 +68,11 @@ _HOME = {
         "NotEncodable",
         "NotFound",
         "ProtocolError",
+        "ResourceExceeded",
         "StoreError",
         "StoreNewer",
         "StoreRefused",
+        "Unenforceable",
         "Waiting",
         "WorkerDied",
     ),
@@ -101,6 +107,7 @@ __all__ = [
     "Function",
     "InvalidAnswer",
     "InvalidId",
+    "Limits",
     "Lost",
     "NonDeterminism",
     "NotEncodable",
@@ -110,6 +117,7 @@ __all__ = [
     "OutputEvent",
     "Prompt",
     "ProtocolError",
+    "ResourceExceeded",
     "RestoreReport",
     "Result",
     "Retry",
@@ -117,6 +125,7 @@ __all__ = [
     "StoreError",
     "StoreNewer",
     "StoreRefused",
+    "Unenforceable",
     "Waiting",
     "WorkerDied",
     "call_id",

@@ -12,6 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
 
+from bridge.confine.limits import Limits, Profile
 from capabilities.capability import Capabilities, Capability
 from durable.core import ids
 from durable.core.clock import TIME_MAX_MS, now_ms
@@ -29,10 +30,12 @@ from durable.functions.steps import StepThreads
 from durable.functions.values import pack, unpack
 from durable.prompts import Prompts
 from durable.sessions.cell import FUNCTION, FUNCTION_ID, Cell
+from durable.sessions.confined import check_machine, check_same, confinement_of, options_of
 from durable.sessions.host import SessionHost
 from durable.sessions.live import House, LiveSession
 from durable.sessions.session import OutputEvent, Session, follow
 from durable.store.face import StoreFace, is_url, open_store
+from durable.store.store import Change
 
 GROUP = "default"
 
@@ -265,12 +268,27 @@ class Engine:
 
     # -- sessions and people ------------------------------------------------------------------------------------
 
-    async def session(self, name: str, *, grants: Iterable[str] = ()) -> Session:
-        """A session by name, made when it does not exist. grants: capabilities beside `input`; the first ones count."""
+    async def session(
+        self,
+        name: str,
+        *,
+        grants: Iterable[str] = (),
+        profile: Profile | None = None,
+        limits: Limits | None = None,
+    ) -> Session:
+        """A session by name, made when it does not exist.
+
+        grants: capabilities beside `input`. profile: "open", or "isolated" for code that may reach nothing but its own
+        directory. limits: what it may use. What it was made with counts: Conflict when something else is asked for,
+        Unenforceable when this machine cannot enforce it.
+        """
         ids.check_session_name(name)
         granted = self._capabilities.check(grants)
-        options = {"grants": list(granted)}
+        options = {"grants": list(granted), **options_of(profile, limits)}
+        if self._resonate is not None:
+            await check_machine(confinement_of(self.store, name, options))
         row = (await self.store.request("session.open", {"session": name, "engine": None, "options": options})).data
+        check_same(name, row.get("options") or {}, profile, limits)
         recorded = tuple((row.get("options") or {}).get("grants") or granted)
         missing = [grant for grant in granted if grant not in recorded]
         if missing:
@@ -365,7 +383,9 @@ class Engine:
             self._changed = asyncio.get_running_loop().create_future()
         return self._changed
 
-    def _on_change(self, _change: Any) -> None:
+    def _on_change(self, change: Change) -> None:
+        if change.lapsed:
+            self._host.end_workers()
         if self._changed is not None and not self._changed.done():
             self._changed.set_result(None)
 

@@ -14,7 +14,14 @@ from functools import lru_cache
 from typing import Any, NoReturn
 
 from durable.core import errors
-from durable.core.errors import DurableError, ExecutionCancelled, ExecutionError, ExecutionLost, ExecutionTimedOut
+from durable.core.errors import (
+    DurableError,
+    ExecutionCancelled,
+    ExecutionError,
+    ExecutionLost,
+    ExecutionTimedOut,
+    ResourceExceeded,
+)
 from durable.core.limits import ERROR_CHARS_MAX
 
 
@@ -35,6 +42,7 @@ def document(error: BaseException, execution_id: str) -> dict[str, Any]:
             "exception_message": error.exception_message,
             "traceback": error.traceback,
             "execution_id": error.execution_id or execution_id,
+            **_excess(error),
         }
     kind = type(error)
     module = "" if kind.__module__ == "builtins" else f"{kind.__module__}."
@@ -47,6 +55,12 @@ def document(error: BaseException, execution_id: str) -> dict[str, Any]:
         "traceback": cut(user_traceback(error)),
         "execution_id": execution_id,
     }
+
+
+def _excess(error: ExecutionError) -> dict[str, Any]:
+    if not isinstance(error, ResourceExceeded):
+        return {}
+    return {"resource": error.resource, "limit": error.limit, "used": error.used}
 
 
 def cut(text: str) -> str:
@@ -134,10 +148,17 @@ def rebuild(state: str, value: Any, execution_id: str) -> ExecutionError:
         traceback=str(found.get("traceback") or ""),
         execution_id=where,
     )
+    if isinstance(error, ResourceExceeded):
+        error.resource = str(found.get("resource") or "")
+        error.limit, error.used = _number(found.get("limit")), _number(found.get("used"))
     error.add_note(f"Execution ID: {where}")
     if error.traceback:
         error.add_note(f"Traceback where it was raised:\n{error.traceback.rstrip()}")
     return error
+
+
+def _number(found: Any) -> float:
+    return found if isinstance(found, int | float) else 0
 
 
 @lru_cache(maxsize=256)

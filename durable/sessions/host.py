@@ -13,6 +13,7 @@ from durable.functions import sdk
 from durable.functions.failure import Rejection
 from durable.functions.sdk import PlatformError, SdkContext
 from durable.sessions.cell import Cell, Died, Done, Failed, Gone, Stopped, Waits
+from durable.sessions.confined import confinement_of
 from durable.sessions.live import House, LiveSession
 from durable.sessions.takeover import end_worker
 
@@ -84,12 +85,14 @@ class SessionHost:
     async def _take(self, name: str) -> LiveSession:
         store, engine = self._house.store, self._house.engine_id
         row = (await store.request("session.get", {"session": name})).data
-        grants = self._house.capabilities.check((row.get("options") or {}).get("grants") or ())
+        options = row.get("options") or {}
+        grants = self._house.capabilities.check(options.get("grants") or ())
+        confinement = confinement_of(store, name, options)
         taken = (await store.request("session.take", {"session": name, "engine": engine})).data
         left = taken.get("previous_worker")
         if left is not None:
             await end_worker(int(left["pid"]), int(left["start"]))
-        return LiveSession(name, int(taken["epoch"]), grants, self._house)
+        return LiveSession(name, int(taken["epoch"]), grants, self._house, confinement)
 
     def printed(self, execution_id: str) -> tuple[str, str] | None:
         """What an execution printed, when the whole of it ran here just now."""
@@ -111,6 +114,11 @@ class SessionHost:
         if found is not None:
             await found.close()
             await self._house.store.request("session.give", {"session": name, "epoch": found.epoch})
+
+    def end_workers(self) -> None:
+        """Kill every worker: others may own their sessions now. What is still ours is restored when it goes on."""
+        for session in self._live.values():
+            session.kill_worker()
 
     async def close(self) -> None:
         """End every worker, as a crash would."""

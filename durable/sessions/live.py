@@ -16,6 +16,8 @@ import asyncio
 from dataclasses import dataclass, field
 from typing import Any
 
+from bridge.confine.confinement import Confinement
+from bridge.confine.watch import execute_within
 from bridge.messages import Call, CallResult, Checkpoint, Error, Execute, Output, Waiting
 from bridge.messages import Result as ResultMessage
 from bridge.session import WorkerSession
@@ -26,6 +28,7 @@ from durable.core.errors import (
     EngineClosed,
     NonDeterminism,
     NotEncodable,
+    ResourceExceeded,
     StoreRefused,
     WorkerDied,
 )
@@ -37,6 +40,7 @@ from durable.functions.recorded import recorded
 from durable.functions.steps import StepThreads
 from durable.sessions.calls import Calls, refused
 from durable.sessions.cell import Cell, Died, Done, Failed, Gone, Pass, Stopped, Turn, Waits, outcome_of
+from durable.sessions.confined import named
 from durable.sessions.result import RestoreReport
 from durable.sessions.saved import Position, Saved
 from durable.store.face import StoreFace
@@ -64,13 +68,16 @@ class House:
 class LiveSession:
     """One owned session. `run` is called by the leaf of each of its executions, `execute` for unjournaled code."""
 
-    def __init__(self, name: str, epoch: int, grants: tuple[str, ...], house: House) -> None:
+    def __init__(
+        self, name: str, epoch: int, grants: tuple[str, ...], house: House, confinement: Confinement | None = None
+    ) -> None:
         self.name = name
         self.epoch = epoch
         self.grants = grants
         self.current: Pass | None = None
         self._house = house
-        self._saved = Saved(house.store, name, epoch, grants, self._on_unsaved)
+        self._confinement = confinement or Confinement()
+        self._saved = Saved(house.store, name, epoch, grants, self._confinement.profile, self._on_unsaved)
         self._worker: WorkerSession | None = None
         self._busy = asyncio.Lock()
         self._driving: asyncio.Task[None] | None = None
@@ -162,7 +169,7 @@ class LiveSession:
         latest = await self._saved.latest()
         mine = latest is not None and latest.execution == found.execution_id
         if latest is not None and mine and latest.outcome is not None:
-            return outcome_of(latest.outcome, found.execution_id)
+            return named(outcome_of(latest.outcome, found.execution_id), self._confinement.limits)
         await self._ready()
         begin = latest if latest is not None and mine else Position()
         if not fresh:
@@ -189,6 +196,7 @@ class LiveSession:
             on_output=self._on_output,
             on_waiting=self._on_waiting,
             observer=self._house.observer,
+            confinement=self._confinement,
         )
         await worker.start()
         try:
@@ -221,7 +229,7 @@ class LiveSession:
         )
         watch = asyncio.get_running_loop().call_later(CANCEL_WATCH_S, self._watch_settled, found)
         try:
-            reply = await worker.execute(request)
+            reply = await execute_within(worker, request, self._confinement.limits, lambda: found.waiting)
             await self._saved.posted()
         finally:
             watch.cancel()
@@ -309,6 +317,11 @@ class LiveSession:
         if self._driving is not None:
             await asyncio.wait([self._driving])
 
+    def kill_worker(self) -> None:
+        """End the worker as a crash would; the pass in it, if any, goes on in the next one."""
+        if self._worker is not None:
+            self._worker.kill()
+
     async def _end_worker(self) -> None:
         worker, self._worker = self._worker, None
         if worker is not None:
@@ -364,7 +377,8 @@ class LiveSession:
             self._unsaved = True
             try:
                 request = Execute(id=found.execution_id, code=code, inputs=inputs, checkpoint="none", capabilities=[])
-                outcome = _outcome(await worker.execute(request), found.execution_id)
+                reply = await execute_within(worker, request, self._confinement.limits, lambda: False)
+                outcome = _outcome(reply, found.execution_id)
             except WorkerDied:
                 self._worker = None
                 raise
@@ -398,7 +412,9 @@ class LiveSession:
             return RestoreReport.read(report.report)
 
 
-def _outcome(reply: ResultMessage | Error, execution_id: str) -> Done | Failed:
+def _outcome(reply: ResultMessage | Error | ResourceExceeded, execution_id: str) -> Done | Failed:
+    if isinstance(reply, ResourceExceeded):
+        return Failed(document(reply, execution_id))
     if isinstance(reply, Error):
         return Failed(
             {

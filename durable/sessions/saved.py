@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
+from bridge.confine.limits import Profile
 from checkpoint.blobs import INLINE_BYTES_MAX, Blobs, DirectoryBlobs
 from checkpoint.format import Manifest
 from checkpoint.format import Position as SealedPosition
@@ -52,6 +53,7 @@ class Saved:
         session: str,
         epoch: int,
         grants: tuple[str, ...],
+        profile: Profile,
         on_failed: Callable[[DurableError], None],
     ) -> None:
         self._on_failed = on_failed
@@ -60,6 +62,7 @@ class Saved:
         self._session = session
         self._epoch = epoch
         self._grants = grants
+        self._profile = profile
         self._blobs = blobs_of(store)
         self._manifest: Manifest | None = None
         self._envelope: bytes | None = None
@@ -114,7 +117,9 @@ class Saved:
         for digest in wanted:
             if digest not in found and await asyncio.to_thread(self._blobs.has, digest):
                 found[digest] = await asyncio.to_thread(self._blobs.get, digest)
-        opened = partial(open_sealed, envelope, lambda _: found, self._store.key, profile="open", grants=self._grants)
+        opened = partial(
+            open_sealed, envelope, lambda _: found, self._store.key, profile=self._profile, grants=self._grants
+        )
         return await asyncio.to_thread(self._named, opened)
 
     async def publish(self, payload: bytes, position: Position, *, wait: bool, label: str | None = None) -> None:
@@ -152,6 +157,7 @@ class Saved:
             ),
             key=self._store.key,
             created_at_ms=now_ms(),
+            profile=self._profile,
             grants=self._grants,
             outcome=None if position.outcome is None else json.dumps(position.outcome).encode(),
             previous=self._base or self._manifest,

@@ -16,6 +16,7 @@ from durable.functions.failure import rebuild
 from durable.functions.function import seconds
 from durable.functions.values import digest, pack, to_json
 from durable.sessions.cell import FUNCTION, Cell, Failed
+from durable.sessions.confined import forget_directory
 from durable.sessions.result import RestoreReport, Result
 
 if TYPE_CHECKING:
@@ -152,6 +153,7 @@ class Session:
                 await self._engine.cancel(row.id, f"session {self.name!r} was closed")
         await self._engine.host.let_go(self.name)
         await self._engine.store.request("session.close", {"session": self.name})
+        await asyncio.to_thread(forget_directory, self._engine.store, self.name)
 
     def __repr__(self) -> str:
         return f"<session {self.name}>"

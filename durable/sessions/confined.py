@@ -1,0 +1,82 @@
+"""How an engine holds the worker of a session: what was asked for, where its directory is, whether this machine can."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from bridge.confine.confinement import Confinement
+from bridge.confine.limits import Limits, Profile, ran_out
+from bridge.confine.probe import can_hold
+from durable.core import ids
+from durable.core.errors import Conflict, ResourceExceeded, Unenforceable
+from durable.functions.failure import document
+from durable.sessions.cell import Done, Failed
+from durable.store.face import StoreFace
+from durable.store.store import Store
+
+
+def directory_of(store: StoreFace, session: str) -> Path:
+    """Where an isolated session's files are: beside the store's file, or for a store elsewhere in the user's state."""
+    ids.check_session_name(session)  # it becomes part of a path
+    if isinstance(store, Store):
+        return store.directory / "sessions" / session
+    state = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state")
+    return state / "durable" / hashlib.sha256(store.key).hexdigest()[:16] / "sessions" / session
+
+
+def confinement_of(store: StoreFace, session: str, options: Mapping[str, Any]) -> Confinement:
+    """What the session's record asks for. Raises BadArguments for a limit that this version does not know."""
+    limits = Limits.read(options.get("limits") or {})
+    profile: Profile = options.get("profile", "open")
+    return Confinement(profile, limits, str(directory_of(store, session)) if profile == "isolated" else "")
+
+
+def options_of(profile: Profile | None, limits: Limits | None) -> dict[str, Any]:
+    """What a new session's record says of it. Raises BadArguments, Unenforceable for what no machine can."""
+    asked = Confinement(profile or "open", limits or Limits())
+    return {"profile": asked.profile, "limits": asked.limits.to_json()} if asked else {}
+
+
+def check_same(session: str, recorded: Mapping[str, Any], profile: Profile | None, limits: Limits | None) -> None:
+    """An existing session keeps what it was made with. Raises Conflict where something else is asked for."""
+    held = recorded.get("profile") or "open"
+    if profile is not None and profile != held:
+        raise Conflict(f"session {session!r} exists with the profile {held!r}; close it to make it anew as {profile!r}")
+    if limits is not None and limits.to_json() != (recorded.get("limits") or {}):
+        raise Conflict(
+            f"session {session!r} exists with the limits {recorded.get('limits') or 'none'}, not {limits.to_json()}; "
+            "close it to make it anew"
+        )
+
+
+async def check_machine(asked: Confinement) -> None:
+    """Raises Unenforceable when a worker could not be held like this here."""
+    if asked:
+        found = await asyncio.to_thread(can_hold, asked)
+        if not found.can:
+            raise Unenforceable([found.lacks])
+
+
+def named(outcome: Done | Failed, limits: Limits) -> Done | Failed:
+    """A failure by a limit as what it is, where only the code's own error was recorded."""
+    if isinstance(outcome, Done) or not limits:
+        return outcome
+    found = outcome.document
+    which = ran_out(limits, str(found.get("exception_type")), str(found.get("exception_message")))
+    if which is None:
+        return outcome
+    limit: float = getattr(limits, which)
+    where = str(found.get("execution_id") or "")
+    exceeded = ResourceExceeded.of(which, limit, limit, traceback=str(found.get("traceback") or ""), execution_id=where)
+    return Failed(document(exceeded, where))
+
+
+def forget_directory(store: StoreFace, session: str) -> None:
+    """Remove the files of a session that was closed."""
+    shutil.rmtree(directory_of(store, session), ignore_errors=True)

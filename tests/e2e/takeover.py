@@ -9,9 +9,12 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import json
+import os
 import random
 import shutil
+import signal
 import sqlite3
 import sys
 import tempfile
@@ -53,6 +56,13 @@ class Engines:
         process = self.processes.pop(engine)
         process.kill()
         await process.wait()
+
+    async def leave(self, engine: str) -> None:
+        """Close it in order, which gives back what it holds."""
+        process = self.processes.pop(engine)
+        assert process.stdin is not None
+        process.stdin.close()
+        assert await process.wait() == 0, "closing an engine failed; see engines.err"
 
     async def close(self) -> None:
         for engine in list(self.processes):
@@ -129,10 +139,10 @@ async def _start_jobs(client: durable.Engine, count: int, seconds: float, jitter
 
 
 async def sessions(folder: Path, *, desks: int, cells: int, seconds: float, seed: int) -> dict[str, Any]:
-    """`cells` executions in each of so many sessions, owners killed at random moments for so many seconds."""
+    """`cells` executions in each of so many sessions, owners and workers ended at random for so many seconds."""
     store, random_ = folder / "work.db", random.Random(seed)
     engines = Engines(store, folder)
-    kills, began = 0, time.monotonic()
+    ended, began = Counter[str](), time.monotonic()
     names = [f"desk-{desk}" for desk in range(desks)]
     try:
         async with durable.open(store, serve=False) as client:
@@ -142,11 +152,9 @@ async def sessions(folder: Path, *, desks: int, cells: int, seconds: float, seed
             submitting = asyncio.create_task(_submit(opened, cells, seconds, random_.randrange(2**31), folder))
             while time.monotonic() < began + seconds:
                 await asyncio.sleep(0.2 + random_.random() * 1.3)
-                owned = _rows(store, "SELECT owner FROM sessions WHERE owner IS NOT NULL ORDER BY name")
-                living = [row[0] for row in owned if row[0] in engines.processes] or sorted(engines.processes)
-                await engines.kill(random_.choice(living))
-                kills += 1
-                await engines.start()
+                ended[await _end_something(store, engines, random_)] += 1
+                if len(engines.processes) < 2:
+                    await engines.start()
             submitted = await submitting
             async with asyncio.timeout(60 + desks * cells / 10):
                 outcomes = await asyncio.gather(
@@ -161,7 +169,25 @@ async def sessions(folder: Path, *, desks: int, cells: int, seconds: float, seed
     assert [outcome.value for outcome in outcomes] == [n for _ in names for n in range(1, cells + 1)]
     assert [outcome.stdout for outcome in outcomes] == [f"{n}\n" for _ in names for n in range(1, cells + 1)]
     workers = _check_marks(folder, names, cells)
-    return {"sessions": desks, "cells": cells, "kills": kills, "workers": workers, "took": _since(began)}
+    return {"sessions": desks, "cells": cells, **ended, "workers": workers, "took": _since(began)}
+
+
+async def _end_something(store: Path, engines: Engines, random_: random.Random) -> str:
+    """Kill the owner of a session, or close it, or kill a session's worker; what was done."""
+    owned = _rows(store, "SELECT owner, worker_pid FROM sessions WHERE owner IS NOT NULL ORDER BY name")
+    living = [row for row in owned if row[0] in engines.processes]
+    what = random_.choices(("killed", "closed", "workers_killed"), (6, 2, 2))[0]
+    workers = [row[1] for row in living if row[1] is not None]
+    if what == "workers_killed" and workers:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(random_.choice(workers), signal.SIGKILL)
+        return what
+    owner = random_.choice([row[0] for row in living] or sorted(engines.processes))
+    if what == "closed":
+        await engines.leave(owner)
+        return what
+    await engines.kill(owner)
+    return "killed"
 
 
 async def _submit(

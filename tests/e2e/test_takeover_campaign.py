@@ -25,4 +25,4 @@ async def test_jobs_whose_engines_are_killed_are_settled_once_and_recorded_steps
 @pytest.mark.timeout(180)
 async def test_sessions_whose_owners_are_killed_run_in_one_worker_at_a_time_and_lose_nothing(tmp_path: Path) -> None:
     happened = await sessions(tmp_path, desks=5, cells=4, seconds=5, seed=3)
-    assert happened["kills"] >= 2
+    assert happened["killed"] >= 1

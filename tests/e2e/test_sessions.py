@@ -319,7 +319,9 @@ async def test_a_corrupt_checkpoint_is_refused_and_nothing_is_lost(store: str, t
         assert (await session.result(execution.id)).value == 41
 
 
-async def test_a_cell_that_kills_its_engine_is_given_up_after_its_attempts(store: str) -> None:
+async def test_a_cell_that_kills_its_engine_counts_its_attempts_and_blocks_nobody(tmp_path: Path) -> None:
+    """Ten of them end as lost: tests/e2e/test_cli_run.py shows it, where the delays between them are not waited for."""
+    store = str(tmp_path / "work.db")
     script = (
         "import asyncio, os, sys, durable\n"
         "async def main():\n"
@@ -327,17 +329,16 @@ async def test_a_cell_that_kills_its_engine_is_given_up_after_its_attempts(store
         "        session = await engine.session('desk')\n"
         "        try: await engine.get('desk@1')\n"
         "        except durable.NotFound: await session.submit('import os; os.kill(os.getppid(), 9)')\n"
-        "        result = await session.result('desk@1')\n"
-        "        print(type(result.error).__name__, result.error)\n"
+        "        await session.result('desk@1')\n"
         "asyncio.run(main())\n"
     )
-    for attempt in range(15):  # noqa: B007
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, "-c", script, store, stdout=asyncio.subprocess.PIPE
-        )
-        out, _ = await process.communicate()
-        if out:
-            break
-    assert attempt >= 10
-    assert out.decode().startswith("ExecutionLost")
-    assert "died" in out.decode()
+    for _ in range(3):
+        process = await asyncio.create_subprocess_exec(sys.executable, "-c", script, store)
+        assert await process.wait() == -signal.SIGKILL
+    async with durable.open(store, serve=False) as client:
+        info = await (await client.get("desk@1")).info()
+        assert (info.attempts, info.settled_at) == (3, None)
+        assert "died" in str(info.last_error)
+        assert await (await client.get("desk@1")).cancel()
+    async with durable.open(store) as engine:
+        assert (await (await engine.session("desk")).execute("1 + 1")).value == 2

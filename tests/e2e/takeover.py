@@ -87,8 +87,11 @@ def step_runs(folder: Path) -> Counter[tuple[str, int]]:
     return Counter((words[1], int(words[2])) for words in marks(folder) if words[0] == "step")
 
 
-async def jobs(folder: Path, *, count: int, seconds: float, seed: int) -> dict[str, Any]:
-    """`count` jobs on two engines, one of which is killed every second for so many seconds (0: none is)."""
+async def jobs(folder: Path, *, count: int, seconds: float, seed: int, stall: float = 0) -> dict[str, Any]:
+    """`count` jobs on two engines, one of which is killed every second for so many seconds (0: none is).
+
+    stall: first one of them is stopped for so many seconds, and goes on when its leases have long been others'.
+    """
     store, random_ = folder / "work.db", random.Random(seed)
     engines = Engines(store, folder)
     kills, before, record = 0, Counter[tuple[str, int]](), set[tuple[str, int]]()
@@ -98,7 +101,10 @@ async def jobs(folder: Path, *, count: int, seconds: float, seed: int) -> dict[s
             _execute(store, _AUDIT)
             await engines.start()
             await engines.start()
-            starting = asyncio.create_task(_start_jobs(client, count, seconds, random_.random()))
+            starting = asyncio.create_task(_start_jobs(client, count, max(seconds, stall), random_.random()))
+            if stall:
+                await _stall(engines, stall)
+                began = time.monotonic()
             while (left := began + seconds - time.monotonic()) > 0:
                 await asyncio.sleep(min(left, kills + 1 - (time.monotonic() - began)))
                 engine = random_.choice(sorted(engines.processes))
@@ -121,11 +127,19 @@ async def jobs(folder: Path, *, count: int, seconds: float, seed: int) -> dict[s
     assert len(settled) == count * (1 + takeover_jobs.STEPS)
     assert set(settled.values()) == {1}, "settled more than once"
     runs = step_runs(folder)
-    if not kills:
+    if not kills and not stall:
         assert set(runs.values()) == {1}, f"performed more than once: {runs.most_common(3)}"
     both = {words[3] for words in marks(folder)}
     assert len(both) > 1, "only one engine worked"
     return {"jobs": count, "kills": kills, "performed_again": runs.total() - len(runs), "took": _since(began)}
+
+
+async def _stall(engines: Engines, seconds: float) -> None:
+    await asyncio.sleep(1)
+    process = next(iter(engines.processes.values()))
+    process.send_signal(signal.SIGSTOP)
+    await asyncio.sleep(seconds)
+    process.send_signal(signal.SIGCONT)
 
 
 async def _start_jobs(client: durable.Engine, count: int, seconds: float, jitter: float) -> list[Any]:
@@ -244,15 +258,16 @@ def main() -> None:
     parser.add_argument("--sessions", type=int, default=20)
     parser.add_argument("--cells", type=int, default=10)
     parser.add_argument("--seconds", type=float, default=60, help="how long engines are killed; 0 for not at all")
+    parser.add_argument("--stall", type=float, default=0, help="jobs: first stop an engine for so many seconds")
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(2**31))
     given = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="takeover-"))
     try:
         if given.campaign == "jobs":
-            happened = asyncio.run(jobs(folder, count=given.jobs, seconds=given.seconds, seed=given.seed))
+            plan = jobs(folder, count=given.jobs, seconds=given.seconds, seed=given.seed, stall=given.stall)
         else:
             plan = sessions(folder, desks=given.sessions, cells=given.cells, seconds=given.seconds, seed=given.seed)
-            happened = asyncio.run(plan)
+        happened = asyncio.run(plan)
     except BaseException:
         print(f"seed {given.seed}, see {folder}", file=sys.stderr)
         raise

@@ -115,9 +115,9 @@ class Desk:
         return self._joined(request.engine, self._store.enqueue("engine.join", request))
 
     async def _joined(self, engine: str, joining: Awaitable[r.Answer]) -> r.Answer:
-        answer = await joining
+        await joining
         self._leases.join(engine, self._clock())
-        return answer
+        return self._lease()
 
     def _serve(self, request: r.EngineServe) -> Awaitable[r.Answer]:
         self._of_ours(request.engine)
@@ -131,7 +131,10 @@ class Desk:
     async def _beat(self, request: r.Engine) -> r.Answer:
         if not self._leases.beat(request.engine, self._clock()):
             raise _unknown(request.engine)
-        return r.Answer(200, {})
+        return self._lease()
+
+    def _lease(self) -> r.Answer:
+        return r.Answer(200, {"lease_ms": int(self._leases.lease_s * 1000)})
 
     def _heartbeat(self, request: r.TaskHeartbeat) -> Awaitable[r.Answer]:
         self._leases.beat(request.pid, self._clock())

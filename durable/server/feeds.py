@@ -76,7 +76,7 @@ class Feed:
 
 def merged(first: Change, second: Change) -> Change:
     """Both changes as one."""
-    sets = [each.name for each in fields(Change) if each.name != "foreign"]
+    sets = [each.name for each in fields(Change) if each.default == frozenset()]
     return Change(
         foreign=first.foreign or second.foreign,
         **{name: getattr(first, name) | getattr(second, name) for name in sets},

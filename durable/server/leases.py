@@ -12,7 +12,7 @@ class Leases:
     """The engines that joined over HTTP."""
 
     def __init__(self, lease_s: float) -> None:
-        self._lease_s = lease_s
+        self.lease_s = lease_s
         self._until: dict[str, float] = {}
         self._streams: Counter[str] = Counter()
 
@@ -21,7 +21,7 @@ class Leases:
 
     def join(self, engine: str, now: float) -> None:
         """The engine begins to live, or goes on."""
-        self._until[engine] = now + self._lease_s
+        self._until[engine] = now + self.lease_s
 
     def leave(self, engine: str) -> None:
         """It left in order, or is dead."""
@@ -31,7 +31,7 @@ class Leases:
         """It was heard of. False when it is not known here: it has to join again."""
         if engine not in self._until:
             return False
-        self._until[engine] = now + self._lease_s
+        self._until[engine] = now + self.lease_s
         return True
 
     def opened(self, engine: str) -> None:

@@ -12,7 +12,7 @@ import msgspec
 
 from durable.core.errors import DurableError, EngineClosed, StoreError, StoreRefused
 from durable.core.events import BackgroundFailed, Observer, log_event
-from durable.core.limits import HEARTBEAT_MS, LEASE_MS, SHUTDOWN_S
+from durable.core.limits import LEASE_MS, SHUTDOWN_S
 from durable.store.client import Client
 from durable.store.lane import Lane
 from durable.store.reads import PromiseRow
@@ -24,6 +24,11 @@ from durable.store.store import Change
 from durable.store.transit import transit_key
 
 _VARIABLE = "DURABLE_TOKEN"
+
+TURNS = 10
+"""How often in a lease the engine looks whether it is heard."""
+
+LEASE_S_MIN = 0.05
 
 AWAIT_AT_ONCE = 1_000
 """Promises in one `settled.await`."""
@@ -63,10 +68,9 @@ class RemoteStore:
         self._alive: frozenset[str] = frozenset()
         self._joined: dict[str, Any] | None = None
         self._heard = self._loop.time()
+        self._lease_s = LEASE_MS / 1000
         self._silent = False
         self._closed = False
-        self.on_silence: Callable[[], None] | None = None
-        """Called when the server could not be reached for a lease: others may own what this engine owned (L3)."""
         self._connections: list[RemoteConnection] = []
         self._tasks: list[asyncio.Task[None]] = []
         self.reads = RemoteReads(self._client, self._living)
@@ -119,7 +123,10 @@ class RemoteStore:
             self._joined["functions"] = [*self._joined["functions"], *_texts(data["functions"])]
         elif kind == "engine.leave":
             self._joined = None
-        return self._lane.post(kind, data)
+        future = self._lane.post(kind, data)
+        if kind == "engine.join":
+            future.add_done_callback(self._told_lease)
+        return future
 
     async def flushed(self) -> None:
         """Return when everything posted so far is committed, or refused."""
@@ -219,28 +226,37 @@ class RemoteStore:
         self._alive = frozenset(each["engine"] for each in answer.data["engines"] if each["alive"])
 
     async def _beat(self) -> None:
+        """Three beats in a lease. Two of them unanswered, and this engine may soon be dead to others (L3)."""
+        beat_at = self._loop.time()
         while True:
-            await asyncio.sleep(HEARTBEAT_MS / 1000)
+            asleep = self._loop.time()
+            await asyncio.sleep(self._lease_s / TURNS)
+            now = self._loop.time()
             if self._joined is None:
                 continue
-            self._live()
-            if self._loop.time() - self._heard > LEASE_MS / 1000 and not self._silent:
+            if now >= beat_at:
+                beat_at = now + self._lease_s / 3
+                self._live()
+            stalled = now - asleep > self._lease_s / 3  # this loop stood still, so it could not hear either
+            if now - self._heard > self._lease_s * 2 / 3 and not self._silent and not stalled:
                 self._silent = True
-                if self.on_silence is not None:
-                    self.on_silence()
+                self._call_watchers(Change(foreign=True, lapsed=True))
 
     def _live(self) -> None:
         """Say that this engine lives; join again when the server does not know it."""
-        joined = self._joined
-        if joined is None:
-            return
+        if self._joined is not None:
+            self._lane.post("engine.beat", {"engine": self._joined["engine"]}).add_done_callback(self._beaten)
 
-        def over(beat: asyncio.Future[Answer]) -> None:
-            error = None if beat.cancelled() else beat.exception()
-            if isinstance(error, StoreRefused) and error.status == 404 and self._joined is not None:
-                self._lane.post("engine.join", self._joined).add_done_callback(_retrieved)
+    def _beaten(self, beat: asyncio.Future[Answer]) -> None:
+        error = None if beat.cancelled() else beat.exception()
+        if isinstance(error, StoreRefused) and error.status == 404 and self._joined is not None:
+            self._lane.post("engine.join", self._joined).add_done_callback(self._told_lease)
+        elif error is None and not beat.cancelled():
+            self._told_lease(beat)
 
-        self._lane.post("engine.beat", {"engine": joined["engine"]}).add_done_callback(over)
+    def _told_lease(self, answer: asyncio.Future[Answer]) -> None:
+        if not answer.cancelled() and answer.exception() is None:
+            self._lease_s = max(LEASE_S_MIN, float(answer.result().data.get("lease_ms", LEASE_MS)) / 1000)
 
     def _hear(self) -> None:
         self._heard, self._silent = self._loop.time(), False

@@ -42,6 +42,8 @@ class Change:
     """Questions that were asked, by promise id."""
     sessions: frozenset[str] = frozenset()
     """Sessions whose owner, cells or checkpoints changed."""
+    lapsed: bool = False
+    """The store could not be reached for a lease: what this engine holds may be others' by now."""
 
 
 class Store:

@@ -1,0 +1,272 @@
+"""Engines elsewhere: the server killed and back, engines killed, cut off, and the command line on a URL."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+
+import durable
+from durable.core.errors import StoreError, StoreRefused
+from durable.core.events import Event, StoreUnreachable, WorkerEnded, WorkerStarted
+from durable.server.serving import listen, serving
+from durable.server.site import Site
+from durable.store.remote import RemoteStore
+from durable.store.store import Store
+from tests.conftest import TOKEN, end_server, start_server
+from tests.e2e.cli_process import Terminal, read_errors_until
+from tests.waiting import first_prompt, until
+
+FUNCTIONS = """
+import durable
+
+def note(text):
+    with open("ran", "a") as file: file.write(text + "\\n")
+    return len(text)
+
+@durable.function
+async def report(ctx: durable.Context, topic: str) -> int:
+    first = await ctx.run(note, topic)
+    answer = await ctx.ask("go on?")
+    cell = await ctx.execute("print('in a session'); n + 1", session="desk", inputs={"n": first})
+    return cell.value + await ctx.run(note, answer)
+"""
+
+steps: list[str] = []
+
+
+@pytest.fixture(autouse=True)
+def _token(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DURABLE_TOKEN", TOKEN)
+    steps.clear()
+
+
+def step(name: str) -> str:
+    steps.append(name)
+    return name
+
+
+@durable.function
+async def three(ctx: durable.Context) -> list[str]:
+    first = await ctx.run(step, "first")
+    answer = await ctx.ask("and?")
+    return [first, answer, await ctx.run(step, "last")]
+
+
+class Seen:
+    """Events, with a wait for one of a kind."""
+
+    def __init__(self) -> None:
+        self.events: list[Event] = []
+        self._came = asyncio.Event()
+
+    def __call__(self, event: Event) -> None:
+        self.events.append(event)
+        self._came.set()
+
+    async def wait_for(self, kind: type[Event], count: int = 1) -> None:
+        async with asyncio.timeout(30):
+            while sum(isinstance(event, kind) for event in self.events) < count:
+                self._came.clear()
+                await self._came.wait()
+
+
+async def test_a_server_that_is_killed_and_started_again_loses_nothing(tmp_path: Path) -> None:
+    file = tmp_path / "work.db"
+    server, url = start_server(file)
+    port = url.rpartition(":")[2]
+    try:
+        async with durable.open(url, observer=(seen := Seen())) as engine:
+            execution = await engine.start(three, id="one")
+            prompt = await first_prompt(engine, "and?")
+            result = asyncio.ensure_future(execution.result(40))
+            server.kill()
+            server.wait()
+            assert server.stdout is not None
+            server.stdout.close()
+            await seen.wait_for(StoreUnreachable)
+            answering = asyncio.ensure_future(engine.answer(prompt.id, "yes"))
+            server, _ = await asyncio.to_thread(start_server, file, "--port", port)
+            await answering
+            assert await result == ["first", "yes", "last"]
+            assert steps == ["first", "last"]
+    finally:
+        assert end_server(server) == 0
+
+
+async def test_an_engine_that_is_cut_off_ends_its_workers_and_goes_on_when_the_server_is_back(tmp_path: Path) -> None:
+    store = await Store.open(tmp_path / "work.db", durability="process")
+    try:
+        with listen("127.0.0.1", 0) as sock:
+            port = sock.getsockname()[1]
+            async with serving(Site(store, TOKEN, lease_s=1.0), sock) as url:
+                engine = await durable.open(url, observer=(seen := Seen())).open()
+                session = await engine.session("desk")
+                await session.execute("log = []")
+                go = tmp_path / "go"
+                code = f"import os, time\nlog.append(1)\nwhile not os.path.exists({str(go)!r}): time.sleep(0.01)\nlog"
+                execution = await session.submit(code)
+
+                async def runs() -> bool:
+                    return (await execution.info()).state == "running"
+
+                await until(engine, runs)
+                ended = sum(isinstance(event, WorkerEnded) for event in seen.events)
+        try:
+            await seen.wait_for(WorkerEnded, ended + 1)
+            go.touch()
+            with listen("127.0.0.1", port) as sock:
+                async with serving(Site(store, TOKEN, lease_s=1.0), sock):
+                    result = await asyncio.wait_for(session.result(execution.id), 30)
+                    assert result.value in ([1], [1, 1])  # the statement in flight may run again
+                    assert sum(isinstance(event, WorkerStarted) for event in seen.events) == 2
+                    await engine.close()
+        finally:
+            await engine.close()
+    finally:
+        await store.close()
+
+
+async def test_what_a_killed_engine_held_goes_to_another_one_after_its_lease(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    server, url = start_server(tmp_path / "work.db", "--lease", "1")
+    script = (
+        "import asyncio, sys, durable\n"
+        "async def main():\n"
+        "    async with durable.open(sys.argv[1]) as engine:\n"
+        "        session = await engine.session('desk')\n"
+        "        await session.execute('x = 41')\n"
+        "        await session.submit('import os, time\\nwhile not os.path.exists(\"go\"): time.sleep(0.01)\\nx + 1')\n"
+        "        print('submitted', flush=True)\n"
+        "        await asyncio.sleep(600)\n"
+        "asyncio.run(main())\n"
+    )
+    try:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-c", script, url, stdout=asyncio.subprocess.PIPE, cwd=tmp_path
+        )
+        assert process.stdout is not None
+        assert await asyncio.wait_for(process.stdout.readline(), 30) == b"submitted\n"
+        process.send_signal(signal.SIGKILL)
+        await process.wait()
+        (tmp_path / "go").touch()
+        async with durable.open(url) as engine:
+            session = await engine.session("desk")
+            assert (await asyncio.wait_for(session.result("desk@2"), 40)).value == 42
+    finally:
+        assert end_server(server) == 0
+
+
+async def test_engines_on_the_path_and_on_the_url_share_one_store(tmp_path: Path) -> None:
+    server, url = start_server(tmp_path / "work.db")
+    try:
+        async with durable.open(tmp_path / "work.db") as here, durable.open(url) as there:
+            executions = [await engine.start(three) for engine in (here, there) for _ in range(4)]
+            for _ in executions:
+                prompt = await first_prompt(there)
+                await here.answer(prompt.id, "yes")
+            for execution in executions:
+                found = await there.get(execution.id)
+                assert await found.result(30) == ["first", "yes", "last"]
+            assert sorted(steps) == sorted(["first", "last"] * 8)
+            engines = {row.engine for row in await there.store.reads.engines()}
+            assert engines == {here.engine_id, there.engine_id}
+            assert all(there.store.engine_alive(engine) and here.store.engine_alive(engine) for engine in engines)
+    finally:
+        assert end_server(server) == 0
+
+
+# -- the command line --------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def terminal(tmp_path: Path) -> Terminal:
+    found = Terminal(tmp_path)
+    found.write("work.py", FUNCTIONS)
+    return found
+
+
+def test_the_command_line_works_on_a_url(terminal: Terminal) -> None:
+    server, url = start_server(terminal.directory / "work.db")
+    terminal.environment |= {"DURABLE_TOKEN": TOKEN, "DURABLE_STORE": url}
+    try:
+        waiting = terminal.durable("run", "work.py::report", "lathes", "--id", "r1")
+        assert waiting.code == 4, waiting
+        assert "r1" in terminal.durable("ps").out
+        (prompt,) = terminal.durable("inbox", "--json").data
+        answered = terminal.durable("answer", prompt["id"], "yes")
+        assert answered.code == 0, answered
+        done = terminal.durable("result", "r1")
+        assert (done.code, done.out) == (0, f"{len('lathes') + 1 + len('yes')}\n"), done
+        assert terminal.durable("exec", "desk", "n").out == "6\n"
+        assert "in a session" in terminal.durable("logs", "r1").out
+        assert terminal.lines("ran") == ["lathes", "yes"]
+        terminal.durable("result", "nobody").failed(3, "nobody")
+    finally:
+        assert end_server(server) == 0
+
+
+def test_serve_makes_a_token_that_only_its_owner_reads_and_prints_the_url(terminal: Terminal) -> None:
+    with terminal.running("--store", "work.db", "serve", "--port", "0", "--json") as process:
+        said = read_errors_until(process, "token made")
+        file = terminal.directory / "work.db.token"
+        token = file.read_text().strip()
+        assert token in said
+        assert file.stat().st_mode & 0o777 == 0o600
+        assert process.stdout is not None
+        url = json.loads("".join(iter(lambda: process.stdout.readline(), "}\n")) + "}")["url"]  # type: ignore[union-attr]
+        terminal.environment["DURABLE_TOKEN"] = token
+        assert terminal.durable("--store", url, "list").code == 0
+        process.send_signal(signal.SIGINT)
+        assert process.wait(20) == 0
+        assert process.stdout.read() == ""
+    with terminal.running("--store", "work.db", "serve", "--port", "0") as process:
+        assert token not in read_errors_until(process, "serving")  # told once, kept in the file
+        process.terminate()
+        assert process.wait(20) == 0
+
+
+def test_what_cannot_be_served_or_reached_is_said(terminal: Terminal) -> None:
+    server, url = start_server(terminal.directory / "work.db")
+    try:
+        port = url.rpartition(":")[2]
+        terminal.durable("--store", "other.db", "serve", "--port", port).failed(1, f"127.0.0.1:{port}", "--port")
+        terminal.durable("--store", url, "list").failed(1, "needs a token", "DURABLE_TOKEN")
+        terminal.environment["DURABLE_TOKEN"] = "x" * 32
+        terminal.durable("--store", url, "list").failed(1, "refuses the token")
+        terminal.environment["DURABLE_TOKEN"] = "short"
+        terminal.durable("--store", "other.db", "serve", "--port", "0").failed(1, "DURABLE_TOKEN", "16")
+        terminal.environment["DURABLE_TOKEN"] = TOKEN
+        terminal.durable("--store", f"{url}/elsewhere", "list").failed(1, "not a store")
+    finally:
+        assert end_server(server) == 0
+    terminal.durable("--store", url, "list").failed(1, "does not answer", "durable serve")
+    (terminal.directory / "token").write_text("a b\n")
+    del terminal.environment["DURABLE_TOKEN"]
+    terminal.durable("--store", "other.db", "serve", "--token-file", "token").failed(1, "holds no token")
+    terminal.durable("serve", "--lease", "0").failed(2, "--lease")
+
+
+async def test_a_closed_remote_store_fails_its_waiters_at_once(tmp_path: Path) -> None:
+    server, url = start_server(tmp_path / "work.db")
+    try:
+        store = await RemoteStore.open(url)
+        await store.request("promise.create", {"id": "a", "timeoutAt": 2**50, "tags": {"resonate:external": "true"}})
+        waiting = asyncio.ensure_future(store.settled("a"))
+        with pytest.raises(StoreRefused, match="404"):
+            await store.settled("nothing")
+        await store.close()
+        with pytest.raises(durable.EngineClosed):
+            await waiting
+        with pytest.raises(durable.EngineClosed):
+            await store.request("promise.get", {"id": "a"})
+    finally:
+        assert end_server(server) == 0
+    with pytest.raises(StoreError, match="does not answer"):
+        await RemoteStore.open(url)

@@ -14,6 +14,7 @@ J4  A new operation takes a position above every recorded and every taken one.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from heapq import heappop, heappush
 from typing import NamedTuple
 
 from durable.core.errors import NonDeterminism
@@ -43,10 +44,15 @@ class Sequence:
     recorded: dict[int, Made] = field(default_factory=dict)
     highest: int = 0
     concurrent: bool = False
+    _equal: dict[Made, list[int]] = field(default_factory=dict)
+    _within: dict[str, list[int]] = field(default_factory=dict)
+    """Positions of equal operations, and of a scope's, as heaps: a long record is matched in linear time."""
 
     def add(self, position: int, made: Made) -> None:
         """Enter a recorded operation."""
         self.recorded[position] = made
+        heappush(self._equal.setdefault(made, []), position)
+        heappush(self._within.setdefault(made.scope, []), position)
         self.highest = max(self.highest, position)
 
     def skip(self, count: int) -> None:
@@ -57,9 +63,9 @@ class Sequence:
 
     def take(self, made: Made) -> int:
         """The position of an operation that the code makes now; raises NonDeterminism (J2)."""
-        position = min((p for p, recorded in self.recorded.items() if recorded == made), default=0)
+        position = self._lowest(self._equal.get(made))
         if not self.concurrent:
-            lowest = min((p for p, recorded in self.recorded.items() if recorded.scope == made.scope), default=0)
+            lowest = self._lowest(self._within.get(made.scope))
             if position != lowest:
                 raise NonDeterminism(f"{self.place}{lowest}", self.recorded[lowest].shown(), made.shown())
         if position:
@@ -67,6 +73,12 @@ class Sequence:
             return position
         self.highest += 1
         return self.highest
+
+    def _lowest(self, positions: list[int] | None) -> int:
+        """The lowest of these that is still unmatched; 0 when none is."""
+        while positions and positions[0] not in self.recorded:
+            heappop(positions)
+        return positions[0] if positions else 0
 
     def taken(self) -> int:
         """How many positions from 1 on are taken without a gap."""

@@ -93,3 +93,53 @@ def test_a_checkpoint_makes_the_journal_forget_what_it_holds() -> None:
     assert found.taken() == 2
     assert found.take(made("c")) == 3
     assert found.taken() == 3
+
+
+class Sifting(dict[int, Made]):
+    """Counts how often matching looks at all that is left."""
+
+    sifted = 0
+
+    def items(self):  # type: ignore[no-untyped-def]
+        self.sifted += 1
+        return super().items()
+
+    def __iter__(self):  # type: ignore[no-untyped-def]
+        self.sifted += 1
+        return super().__iter__()
+
+
+def test_a_long_record_is_matched_without_sifting_through_it_at_each_step() -> None:
+    found = Sequence("exec:x.", recorded=Sifting())
+    numbers = list(range(1, 1001))
+    random.Random(1).shuffle(numbers)  # the store lists ids in order of text
+    for n in numbers:
+        found.add(n, made(f"s{n}"))
+    assert [found.take(made(f"s{n}")) for n in range(1, 1001)] == list(range(1, 1001))
+    assert isinstance(found.recorded, Sifting)
+    assert found.recorded.sifted == 0
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_matching_is_what_the_rules_say_word_for_word(seed: int) -> None:
+    """J2 and J3 by their definition, beside what runs: the same positions and the same refusals."""
+    draw = random.Random(seed)
+    found = Sequence("exec:x.", concurrent=draw.random() < 0.5)
+    record = {n: made(draw.choice("ab"), scope=draw.choice(("", "x"))) for n in draw.sample(range(1, 30), 20)}
+    for n, one in record.items():
+        found.add(n, one)
+    highest, skipped = max(record), draw.choice((0, 0, 5))
+    found.skip(skipped)
+    record = {n: one for n, one in record.items() if n > skipped}
+    for _ in range(40):
+        one = made(draw.choice("ab"), scope=draw.choice(("", "x")))
+        equal = min((n for n, other in record.items() if other == one), default=0)
+        lowest = min((n for n, other in record.items() if other.scope == one.scope), default=0)
+        if not found.concurrent and equal != lowest:
+            with pytest.raises(NonDeterminism):
+                found.take(one)
+            continue
+        if not equal:
+            highest += 1
+        record.pop(equal, None)
+        assert found.take(one) == (equal or highest)

@@ -67,6 +67,31 @@ def _integrity(connection: sqlite3.Connection, _path: Path) -> Iterator[str]:
             yield f"the file is damaged: {' '.join(line.split())}; restore a backup"
 
 
+def _text(connection: sqlite3.Connection, _path: Path) -> Iterator[str]:
+    """SQLite checks its own structure, not that text is text: a damaged byte in it fails whoever reads it later."""
+    columns = connection.execute(
+        "SELECT t.name, group_concat(c.name) FROM sqlite_master t, pragma_table_info(t.name) c"
+        " WHERE t.type='table' AND c.type='TEXT' GROUP BY t.name ORDER BY t.name"
+    ).fetchall()
+    connection.text_factory = _is_text
+    try:
+        for table, names in columns:
+            rows = connection.execute(f"SELECT {names} FROM {table}")
+            damaged = sum(any(value is False for value in row) for row in rows)
+            if damaged:
+                yield f"{damaged} rows of {table} hold text that is none; restore a backup"
+    finally:
+        connection.text_factory = str
+
+
+def _is_text(data: bytes) -> bool:
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
 def _journal(connection: sqlite3.Connection, _path: Path) -> Iterator[str]:
     mode = connection.execute("PRAGMA journal_mode").fetchone()[0]
     if mode != "wal":
@@ -154,11 +179,12 @@ type _Look = Callable[[sqlite3.Connection, Path], Iterator[str]]
 _IN_THE_FILE: dict[str, _Look] = {
     "schema": _schema,
     "integrity": _integrity,
+    "text": _text,
     "journal": _journal,
     "invariants": _invariants,
     "engines": _engines,
     "chunks": _missing,
     "blobs": _orphans,
 }
-_DECISIVE = {"schema", "integrity"}
+_DECISIVE = {"schema", "integrity", "text"}
 """What makes the checks after it meaningless."""

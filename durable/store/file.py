@@ -20,6 +20,7 @@ _HINT = {
     "readonly": "the file or its directory is read-only; copy it elsewhere or change its permissions",
     "read-only": "the file or its directory is read-only; copy it elsewhere or change its permissions",
     "not a database": "it was not written by durable-exec; choose another path",
+    "decode to UTF-8": "it is damaged; run `durable doctor`, or restore a backup",
     "malformed": "it is damaged; run `durable doctor`, or restore a backup",
     "full": "free some disk space; nothing was acknowledged that is not stored",
     "locked": "another process holds it for too long; end that process or try again",
@@ -27,9 +28,13 @@ _HINT = {
 }
 
 
-def explain(path: Path, error: sqlite3.Error) -> StoreError:
+SQLITE_ERRORS = (sqlite3.Error, UnicodeDecodeError)
+"""What using a file raises. The second comes of a damaged one whose own words end up in SQLite's message."""
+
+
+def explain(path: Path, error: Exception) -> StoreError:
     """SQLite's error as ours: what happened to which file, and what to do."""
-    text = str(error)
+    text = "malformed text in the file" if isinstance(error, UnicodeDecodeError) else str(error)
     hint = next((hint for part, hint in _HINT.items() if part in text), "")
     return StoreError(f"store {str(path)!r}: {text}" + (f"; {hint}" if hint else ""))
 
@@ -125,7 +130,7 @@ def reading(path: Path) -> Iterator[sqlite3.Connection]:
             if not recovered:
                 found.setconfig(sqlite3.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, True)  # what a crash left stays as it is
             yield found
-    except sqlite3.Error as error:
+    except SQLITE_ERRORS as error:
         raise explain(path, error) from error
 
 

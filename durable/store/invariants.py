@@ -24,6 +24,11 @@ class Broken(NamedTuple):
 _HEAD = "NOT EXISTS (SELECT 1 FROM cells c WHERE c.session=t.session AND c.settled=0 AND c.n<t.n)"
 
 RULES: dict[str, str] = {
+    "what is kept as JSON is JSON": """
+        SELECT id FROM promises WHERE NOT json_valid(tags)
+        UNION ALL SELECT name FROM sessions WHERE options<>'' AND NOT json_valid(options)
+        UNION ALL SELECT engine FROM engines WHERE NOT json_valid(functions)
+        UNION ALL SELECT id FROM schedules WHERE NOT json_valid(promise_tags) OR NOT json_valid(promise_param)""",
     "a settled promise has a time of settlement, a pending one has neither that nor a value": """
         SELECT id FROM promises WHERE (state='pending') <> (settled_at IS NULL)
             OR (state='pending' AND (value_data IS NOT NULL OR outcome IS NOT NULL))""",
@@ -35,7 +40,7 @@ RULES: dict[str, str] = {
         WHERE p.id IS NULL OR (t.state='fulfilled') <> (p.state<>'pending')""",
     "a promise with a target has a task": """
         SELECT p.id FROM promises p
-        WHERE json_extract(p.tags, '$."resonate:target"') IS NOT NULL
+        WHERE json_valid(p.tags) AND json_extract(p.tags, '$."resonate:target"') IS NOT NULL
             AND NOT EXISTS (SELECT 1 FROM tasks t WHERE t.id=p.id)""",
     "a task has a holder and a lease iff it is acquired": """
         SELECT id FROM tasks WHERE (state='acquired') <> (pid IS NOT NULL)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +16,7 @@ from typing import Any, Literal
 import aiosqlite
 import msgspec
 
-from durable.store.file import explain
+from durable.store.file import SQLITE_ERRORS, explain
 from durable.store.records import PROMISE, Row, promise_record
 from durable.store.requests import PromiseState, Record
 
@@ -174,7 +173,7 @@ class Reads:
         try:
             await connection.execute("PRAGMA query_only=ON")
             await connection.execute("PRAGMA busy_timeout=5000")
-        except sqlite3.Error as error:
+        except SQLITE_ERRORS as error:
             await connection.close()
             raise explain(path, error) from error
         return cls(connection, path)
@@ -288,7 +287,7 @@ class Reads:
     async def _rows(self, sql: str, parameters: Sequence[object]) -> list[Row]:
         try:
             return [tuple(row) for row in await self._connection.execute_fetchall(sql, parameters)]
-        except sqlite3.Error as error:
+        except SQLITE_ERRORS as error:
             raise explain(self._path, error) from error
 
 

@@ -90,7 +90,7 @@ class Store:
         self = cls(located, private=str(path) == ":memory:", observer=observer)
         try:
             await asyncio.to_thread(self._open_files, fault)
-        except sqlite3.Error as error:
+        except file.SQLITE_ERRORS as error:
             raise file.explain(located, error) from error
         try:
             self.reads = await Reads.open(located)
@@ -256,7 +256,7 @@ class Store:
                 future.set_result(answer)
             case Refused() as refused:
                 future.set_exception(StoreRefused(job.kind, refused.status, refused.message))
-            case sqlite3.Error() as error:
+            case sqlite3.Error() | UnicodeDecodeError() as error:
                 future.set_exception(file.explain(self.path, error))
             case error:
                 failure = StoreError(f"{job.kind} failed inside the store: {error!r}")

@@ -136,8 +136,9 @@ class Writer(threading.Thread):
             self._look()
             if time.monotonic() >= self._next_liveness:
                 self._find_dead()
-        except sqlite3.Error:
-            # Outside any job: the file cannot be read or written right now. The jobs have their answers; look again.
+        except Exception:
+            # Outside any job: the file cannot be read or written right now, or is damaged. The jobs have their answers;
+            # this thread must live on to give others theirs. Look again.
             time.sleep(NOTICE_POLL_S)
 
     def _commit(self, jobs: list[Job], also: Callable[[Tx], None] | None = None) -> None:

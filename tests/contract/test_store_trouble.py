@@ -16,12 +16,13 @@ from pathlib import Path
 import pytest
 
 from durable.core.errors import StoreError, StoreRefused
+from durable.core.limits import NOTICE_POLL_S
 from durable.store import writer
 from durable.store.doctor import examine
 from durable.store.store import Store
 
 from .invariants import check, contents
-from .opened import opened, promise, root, settle
+from .opened import Clock, opened, promise, root, settle
 
 FILLING = """
 import asyncio, json, resource, signal, sys
@@ -143,6 +144,20 @@ async def test_a_lock_that_another_program_keeps_is_named(tmp_path: Path, monkey
         assert found["state"] == "resolved"
 
 
+async def test_damage_that_is_met_outside_any_request_fails_the_requests_and_hangs_nothing(tmp_path: Path) -> None:
+    clock = Clock()
+    async with opened(tmp_path / "s.db", clock=clock) as store:
+        await store.request("promise.create", promise("p", timeout_at=clock.now + 10))
+        with sqlite3.connect(tmp_path / "s.db", isolation_level=None) as other:
+            other.execute("UPDATE promises SET tags='{'")
+        other.close()
+        clock.now += 20
+        await asyncio.sleep(3 * NOTICE_POLL_S)  # the deadline is kept by itself: nothing tells that it failed
+        with pytest.raises(StoreError, match="doctor"):
+            await asyncio.wait_for(store.request("promise.create", promise("q")), 10)
+    assert {each.check for each in examine(tmp_path / "s.db")} == {"invariants"}
+
+
 @pytest.fixture
 def crashed(tmp_path: Path) -> Path:
     """The files of a store as a killed process leaves them: everything is still in the log."""
@@ -218,7 +233,7 @@ def test_flipped_bytes_give_a_clear_error_or_the_right_answer(crashed: Path, see
         asyncio.run(use())
     try:
         found = {row[0]: row[1] for row in contents(crashed)["promises"]}
-    except sqlite3.Error:
+    except (sqlite3.Error, UnicodeDecodeError):
         assert examine(crashed)
         return
     if not examine(crashed):

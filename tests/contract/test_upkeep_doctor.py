@@ -90,6 +90,8 @@ def test_no_store(tmp_path: Path) -> None:
         (sql("PRAGMA application_id=7"), "schema", "not a store"),
         (sql("PRAGMA journal_mode=DELETE"), "journal", "expected wal"),
         (sql("UPDATE promises SET state='resolved' WHERE id='p'"), "invariants", "p: does not hold"),
+        (sql("UPDATE promises SET tags='{'"), "invariants", "p: does not hold: what is kept as JSON is JSON"),
+        (sql("UPDATE promises SET param_data=CAST(x'61ff' AS TEXT)"), "text", "1 rows of promises"),
         (sql("DELETE FROM chunks"), "chunks", "checkpoint 1 of session 'desk' lacks 1"),
         (lambda path: path.chmod(0o644), "permissions", "chmod 600"),
         (lambda path: Path(f"{path}.d").chmod(0o755), "permissions", "chmod 700"),

@@ -86,6 +86,8 @@ async def test_no_statement_walks_through_a_table(tmp_path: Path) -> None:
         assert await status(store, "promise.get", {"id": "exec:d"}) == 200
         for kind in ("promise.search", "task.search", "schedule.search"):
             await store.request(kind, {})
+        await store.request("sweep.executions", {"before": clock.now})
+        await store.request("sweep.messages", {})
         await inbox.connection.stop()
         await store.request("engine.leave", {"engine": "e1"})
         store._connection.set_trace_callback(None)

@@ -133,6 +133,9 @@ CLOSING_S = 5.0
 POLL_S = 240.0
 """The length of an event stream: the SDK's client breaks off at 300 s and does not come back."""
 
+POLL_AGAIN_S = 5.0
+"""How long a stream's address is kept for its client after the stream ended by its age: SDKs come back within 1 s."""
+
 POLL_BEAT_S = 10.0
 """Between two comments on a silent stream: shows both sides a dead connection, three times in a lease."""
 

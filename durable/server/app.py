@@ -157,12 +157,12 @@ class Routes:
     async def poll(self, request: Request, receive: Receive, send: Send) -> None:
         """`GET /poll/{group}/{pid}`"""
         async with self._site.poll(_id(request, "group"), _id(request, "pid")) as messages:
-            await stream(messages, receive, send)
+            await stream(messages, receive, send, life_s=self._site.stream_s)
 
     async def changes(self, request: Request, receive: Receive, send: Send) -> None:
         """`GET /changes/{client}`"""
         with self._site.changes(_id(request, "client")) as feed:
-            await stream(feed, receive, send)
+            await stream(feed, receive, send, life_s=self._site.stream_s)
 
     async def ready(self, _request: Request) -> Response:
         """`GET /ready`: the writer answers."""

@@ -8,7 +8,7 @@ from typing import Protocol
 import msgspec
 from starlette.types import Receive, Send
 
-from durable.core.limits import POLL_BEAT_S, POLL_QUEUE_MAX, POLL_S
+from durable.core.limits import POLL_BEAT_S, POLL_QUEUE_MAX
 
 _HEADERS = [
     (b"content-type", b"text/event-stream"),
@@ -74,8 +74,11 @@ class Messages:
         self.ready.set()
 
 
-async def stream(messages: Waiting, receive: Receive, send: Send, *, life_s: float = POLL_S) -> None:
-    """Answer a request with messages until the client goes, the queue is closed, or `life_s` has passed."""
+async def stream(messages: Waiting, receive: Receive, send: Send, *, life_s: float) -> None:
+    """Answer a request with messages until the client goes, the queue is closed, or `life_s` has passed.
+
+    In the last case the queue is left open: what comes from now on is for the client's next stream.
+    """
     loop = asyncio.get_running_loop()
     ends_at = loop.time() + life_s
     gone = asyncio.create_task(_disconnected(receive, messages))
@@ -90,11 +93,12 @@ async def stream(messages: Waiting, receive: Receive, send: Send, *, life_s: flo
                 await _send(send, _COMMENT)
                 continue
             await _send(send, _events(messages.take()))
-        messages.close()
         await _send(send, _events(messages.take()), more=False)
+    except BaseException:
+        messages.close()
+        raise
     finally:
         gone.cancel()
-        messages.close()
 
 
 def _events(messages: list[str]) -> bytes:

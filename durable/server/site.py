@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import hmac
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager
 
 from checkpoint.blobs import Blobs, DirectoryBlobs
 from durable.core.errors import DurableError
 from durable.core.events import BackgroundFailed, Observer, log_event
-from durable.core.limits import LEASE_MS, RATE_WAIT_S, REQUESTS_BURST_MAX, REQUESTS_PER_S_MAX
+from durable.core.limits import LEASE_MS, POLL_AGAIN_S, POLL_S, RATE_WAIT_S, REQUESTS_BURST_MAX, REQUESTS_PER_S_MAX
 from durable.server.connections import Guard, connections_max
 from durable.server.desk import Desk
 from durable.server.events import Messages
@@ -24,6 +24,43 @@ from durable.store.transit import transit_key
 
 TURN_S = 1.0
 """How often leases and connections are looked at."""
+
+
+class Listener:
+    """One address and its messages, over as many streams as its client needs."""
+
+    def __init__(self, store: Store, group: str, pid: str) -> None:
+        self.group = group
+        self.messages = Messages()
+        self.connection = store.connect(pid, group)
+        self.connection.recv(self.messages.put)
+        self._ending: asyncio.Task[None] | None = None
+
+    def keep(self, end: Callable[[], Coroutine[None, None, None]]) -> None:
+        """A stream ended by its age: wait for the next one a while, then end."""
+
+        async def later() -> None:
+            await asyncio.sleep(POLL_AGAIN_S)
+            self._ending = None
+            await end()
+
+        self._ending = asyncio.create_task(later())
+
+    def between_streams(self) -> bool:
+        """Whether it waits for its next stream, which this call begins."""
+        if self._ending is None or self.messages.closed:
+            return False
+        self._ending.cancel()
+        self._ending = None
+        return True
+
+    async def end(self) -> None:
+        """Take no more messages."""
+        if self._ending is not None:
+            self._ending.cancel()
+            self._ending = None
+        self.messages.close()
+        await self.connection.stop()
 
 
 class Site:
@@ -48,9 +85,11 @@ class Site:
         self.body_bytes = 0
         """Of bodies that are being read or answered."""
         self.ending = False
+        self.stream_s = POLL_S
+        """How long an event stream lasts."""
         self._token = token.encode()
         self._observe = observer
-        self._polls: dict[str, Messages] = {}
+        self._listeners: dict[str, Listener] = {}
 
     def admits(self, authorization: str | None) -> bool:
         """Whether the header has the token; takes the same time wherever it differs."""
@@ -59,22 +98,30 @@ class Site:
 
     @asynccontextmanager
     async def poll(self, group: str, pid: str) -> AsyncIterator[Messages]:
-        """The messages for one address. A newer stream of the same process takes the place of an older one."""
-        older = self._polls.get(pid)
-        if older is not None:
-            older.close()
-        messages = self._polls[pid] = Messages()
-        connection = self.store.connect(pid, group)
-        connection.recv(messages.put)
+        """The messages for one address. A newer stream of the same process takes the place of an older one; one that
+        follows a stream that ended by its age goes on with its messages."""
+        listener = self._listeners.pop(pid, None)
+        if listener is not None and (listener.group != group or not listener.between_streams()):
+            await listener.end()
+            listener = None
+        if listener is None:
+            listener = Listener(self.store, group, pid)
+            await listener.connection.start()
+        self._listeners[pid] = listener
         self.leases.opened(pid)
         try:
-            await connection.start()
-            yield messages
+            yield listener.messages
         finally:
-            await connection.stop()
             self.leases.closed(pid, self.clock())
-            if self._polls.get(pid) is messages:
-                del self._polls[pid]
+            if listener.messages.closed or self._listeners.get(pid) is not listener:
+                await self._end(pid, listener)
+            else:
+                listener.keep(lambda: self._end(pid, listener))
+
+    async def _end(self, pid: str, listener: Listener) -> None:
+        if self._listeners.get(pid) is listener:
+            del self._listeners[pid]
+        await listener.end()
 
     @contextmanager
     def changes(self, client: str) -> Iterator[Feed]:
@@ -104,7 +151,7 @@ class Site:
     def end_streams(self) -> None:
         """Every client is told that its stream is over; none begins any more."""
         self.ending = True
-        for messages in list(self._polls.values()):
-            messages.close()
+        for listener in list(self._listeners.values()):
+            listener.messages.close()
         for feed in list(self.desk.feeds.values()):
             feed.close()

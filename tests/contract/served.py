@@ -13,6 +13,7 @@ from typing import Any
 
 import aiohttp
 
+from durable.core.limits import POLL_S
 from durable.server.serving import listen, serving
 from durable.server.site import Site
 from durable.store.remote import RemoteStore
@@ -36,11 +37,14 @@ class Served:
 
 
 @asynccontextmanager
-async def served(path: Path, *, lease_s: float = 30.0, **options: Any) -> AsyncIterator[Served]:
+async def served(
+    path: Path, *, lease_s: float = 30.0, stream_s: float = POLL_S, **options: Any
+) -> AsyncIterator[Served]:
     """Serve a store on a free port until the block ends."""
     store = await Store.open(path, **{"durability": "process", **options})
     try:
         site = Site(store, TOKEN, lease_s=lease_s)
+        site.stream_s = stream_s
         with listen("127.0.0.1", 0) as sock:
             async with serving(site, sock) as url:
                 yield Served(url, store, site)
@@ -141,13 +145,14 @@ def http_opening(directory: Path) -> Opening:
     return opening
 
 
-def remote_opening(directory: Path) -> Opening:
+def remote_opening(directory: Path, stream_s: float = POLL_S) -> Opening:
     """Opens new served stores; the subject is our own client, its connections the SDK's."""
     numbers = itertools.count()
 
     @asynccontextmanager
     async def opening(clock: SetClock) -> AsyncIterator[Subject]:
-        async with served(directory / f"{next(numbers)}.db", clock=clock, debug=True) as found:
+        path = directory / f"{next(numbers)}.db"
+        async with served(path, stream_s=stream_s, clock=clock, debug=True) as found:
             store = await RemoteStore.open(found.url, token=TOKEN)
             try:
                 yield RemoteSubject(store)

@@ -22,6 +22,12 @@ async def test_a_served_store_answers_and_pushes_as_the_oracle_does(tmp_path: Pa
     await compare(opening, seed, OPERATIONS, 25, burst=burst)
 
 
+async def test_no_message_is_lost_between_two_streams_of_one_client(tmp_path: Path) -> None:
+    seed = random.randrange(2**32)
+    print(f"seed {seed}")
+    await compare(remote_opening(tmp_path, stream_s=0.02), seed, 1_000, 25, burst=8)
+
+
 @pytest.mark.parametrize("way", [http_opening, remote_opening], ids=["envelopes", "batches"])
 async def test_what_once_differed_is_equal_over_http_too(tmp_path: Path, way: object) -> None:
     opening: Opening = way(tmp_path)  # type: ignore[operator]

@@ -182,8 +182,8 @@ async def test_an_engine_of_the_servers_machine_is_not_another_machines_business
             for kind, data in (("engine.leave", {}), ("engine.serve", {"functions": ["f"]}), ("engine.beat", {})):
                 with pytest.raises(StoreRefused, match="404"):
                     await store.request(kind, {"engine": "e1", **data})
+            data = {"engine": "e1", "group": "g", "pid": 1, "functions": []}
             with pytest.raises(StoreRefused, match="409"):
-                data = {"engine": "e1", "group": "g", "pid": 1, "functions": []}
                 await store.request("engine.join", data)
             assert beside.engine_alive("e1")
         finally:

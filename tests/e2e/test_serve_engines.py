@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import resource
 import signal
 import sys
 from pathlib import Path
@@ -55,6 +56,11 @@ async def three(ctx: durable.Context) -> list[str]:
     first = await ctx.run(step, "first")
     answer = await ctx.ask("and?")
     return [first, answer, await ctx.run(step, "last")]
+
+
+@durable.function
+async def once(ctx: durable.Context, n: int) -> int:
+    return await ctx.run(lambda: n + 1)
 
 
 class Seen:
@@ -180,6 +186,29 @@ async def test_engines_on_the_path_and_on_the_url_share_one_store(tmp_path: Path
             assert all(there.store.engine_alive(engine) and here.store.engine_alive(engine) for engine in engines)
     finally:
         assert end_server(server) == 0
+
+
+@pytest.mark.skipif(
+    resource.getrlimit(resource.RLIMIT_NOFILE)[1] < 11_000, reason="this process may not have 10,000 connections"
+)
+async def test_ten_thousand_connections_that_say_nothing_keep_nobody_from_being_served(tmp_path: Path) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 20_000), hard))
+    server, url = start_server(tmp_path / "work.db")
+    host, port = url.removeprefix("http://").split(":")
+    silent: list[asyncio.StreamWriter] = []
+    try:
+        async with durable.open(url) as engine:
+            for n in range(20):
+                opening = (asyncio.open_connection(host, int(port)) for _ in range(500))
+                silent += [writer for _, writer in await asyncio.gather(*opening)]
+                execution = await engine.start(once, n)
+                assert await execution.result(20) == n + 1
+    finally:
+        for writer in silent:
+            writer.close()
+        assert end_server(server) == 0
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 # -- the command line --------------------------------------------------------------------------------------------

@@ -27,8 +27,8 @@ from tests.e2e import jobs
 class Job:
     """The job's engine as a child process, and what it said."""
 
-    def __init__(self, store: Path, job: str, log: Path, checkpoint: str) -> None:
-        self._arguments = [sys.executable, "-m", "tests.e2e.jobs", str(store), job, str(log), checkpoint]
+    def __init__(self, place: str, job: str, log: Path, checkpoint: str) -> None:
+        self._arguments = [sys.executable, "-m", "tests.e2e.jobs", place, job, str(log), checkpoint]
         self.workers: list[int] = []
         self.result: dict[str, Any] | None = None
 
@@ -92,13 +92,18 @@ def check_statements(runs: list[tuple[str, int]], kills: int) -> None:
     assert again <= kills
 
 
-async def campaign(folder: Path, job: str, kills: int, seed: int, checkpoint: str) -> dict[str, Any]:
-    """Run one job to its end under `kills` SIGKILLs; what happened. AssertionError on a broken promise."""
+async def campaign(
+    folder: Path, job: str, kills: int, seed: int, checkpoint: str, place: str | None = None
+) -> dict[str, Any]:
+    """Run one job to its end under `kills` SIGKILLs; what happened. AssertionError on a broken promise.
+
+    `place` is where engines open the store `work.db` of the folder: its path, or a URL where it is served.
+    """
     random_ = random.Random(seed)
     store, log = folder / "work.db", folder / "runs.log"
     kind = "step" if job == "function" else "call"
     total = jobs.STEPS if job == "function" else jobs.STATEMENTS
-    runner = Job(store, job, log, checkpoint)
+    runner = Job(place or str(store), job, log, checkpoint)
     await runner.start()
     done = {"engine": 0, "worker": 0}
     started = time.monotonic()

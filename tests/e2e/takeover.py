@@ -42,6 +42,7 @@ class Engines:
         self._errors = (folder / "engines.err").open("ab")
         self.processes: dict[str, asyncio.subprocess.Process] = {}
         """By engine id."""
+        self._starting: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
         process = await asyncio.create_subprocess_exec(
@@ -57,6 +58,12 @@ class Engines:
         process.kill()
         await process.wait()
 
+    async def replace(self) -> None:
+        """Begin to start another one; at least one is up when it returns."""
+        self._starting.append(asyncio.create_task(self.start()))
+        while not self.processes:
+            await self._starting.pop(0)
+
     async def leave(self, engine: str) -> None:
         """Close it in order, which gives back what it holds."""
         process = self.processes.pop(engine)
@@ -65,6 +72,7 @@ class Engines:
         assert await process.wait() == 0, "closing an engine failed; see engines.err"
 
     async def close(self) -> None:
+        await asyncio.gather(*self._starting)
         for engine in list(self.processes):
             await self.kill(engine)
         self._errors.close()
@@ -95,27 +103,26 @@ async def jobs(folder: Path, *, count: int, seconds: float, seed: int, stall: fl
     store, random_ = folder / "work.db", random.Random(seed)
     engines = Engines(store, folder)
     kills, before, record = 0, Counter[tuple[str, int]](), set[tuple[str, int]]()
-    began = time.monotonic()
     try:
         async with durable.open(store, serve=False) as client:
             _execute(store, _AUDIT)
             await engines.start()
             await engines.start()
+            began = time.monotonic()
             starting = asyncio.create_task(_start_jobs(client, count, max(seconds, stall), random_.random()))
             if stall:
                 await _stall(engines, stall)
                 began = time.monotonic()
             while (left := began + seconds - time.monotonic()) > 0:
                 await asyncio.sleep(min(left, kills + 1 - (time.monotonic() - began)))
-                engine = random_.choice(sorted(engines.processes))
-                await engines.kill(engine)
+                await engines.kill(random_.choice(sorted(engines.processes)))
                 kills += 1
                 runs = step_runs(folder)
                 # The other engine goes on: what it performs anew must not be in the record of the last kill.
                 again = {step for step in record if runs[step] > before[step]}
                 assert not again, f"recorded before a kill and performed again: {sorted(again)[:5]}"
                 record, before = recorded_steps(store), step_runs(folder)
-                await engines.start()
+                await engines.replace()
             async with asyncio.timeout(60 + count / 10):
                 values = await asyncio.gather(*(execution.result() for execution in await starting))
     finally:
@@ -156,12 +163,13 @@ async def sessions(folder: Path, *, desks: int, cells: int, seconds: float, seed
     """`cells` executions in each of so many sessions, owners and workers ended at random for so many seconds."""
     store, random_ = folder / "work.db", random.Random(seed)
     engines = Engines(store, folder)
-    ended, began = Counter[str](), time.monotonic()
+    ended = Counter[str]()
     names = [f"desk-{desk}" for desk in range(desks)]
     try:
         async with durable.open(store, serve=False) as client:
             await engines.start()
             await engines.start()
+            began = time.monotonic()
             opened = {name: await client.session(name) for name in names}
             submitting = asyncio.create_task(_submit(opened, cells, seconds, random_.randrange(2**31), folder))
             while time.monotonic() < began + seconds:

@@ -19,7 +19,7 @@ async def test_jobs_whose_engines_are_killed_are_settled_once_and_recorded_steps
     tmp_path: Path,
 ) -> None:
     happened = await jobs(tmp_path, count=60, seconds=4, seed=2)
-    assert happened["kills"] >= 2
+    assert happened["kills"] >= 1
 
 
 @pytest.mark.timeout(180)

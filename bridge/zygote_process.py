@@ -103,6 +103,8 @@ class ZygoteProcess:
 
     async def close(self) -> None:
         """Let it end, which ends its workers."""
+        if not self._warm.done():
+            self.kill()  # it has no workers yet, and would first finish its imports
         if not self.gone.is_set():
             with suppress(OSError):
                 self._control.shutdown(socket.SHUT_RDWR)  # a child that this process forked may hold the socket open

@@ -6,13 +6,14 @@ import asyncio
 import inspect
 import os
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
 
 from bridge.confine.limits import Limits, Profile
+from bridge.zygote import Zygote
 from capabilities.capability import Capabilities, Capability
 from durable.core import ids
 from durable.core.clock import TIME_MAX_MS, now_ms
@@ -51,6 +52,7 @@ class Engine:
         durability: Literal["power", "process"] = "power",
         capabilities: Iterable[Capability] = (),
         parked: float = PARKED_S,
+        preload: Sequence[str] = (),
         group: str = GROUP,
         create: bool = True,
         token: str | None = None,
@@ -63,6 +65,7 @@ class Engine:
         self._serve = serve
         self._capabilities = Capabilities(capabilities)
         self._parked = parked
+        self._zygote = Zygote(preload=preload, observer=observer)
         self._observer = observer
         self._store: StoreFace | None = None
         self._resonate: Any = None
@@ -85,7 +88,9 @@ class Engine:
         """Open the store and begin to serve. StoreError and StoreNewer say why a file cannot be opened."""
         self._store = store = await open_store(self._target, observer=self._observer, **self._options)
         self._threads = StepThreads()
-        house = House(store, self.engine_id, self._capabilities, self._threads, self._observer, self._parked)
+        house = House(
+            store, self.engine_id, self._capabilities, self._threads, self._observer, self._parked, self._zygote
+        )
         self._host = SessionHost(house)
         self._passes = Passes(
             load=self._recorded,
@@ -141,6 +146,7 @@ class Engine:
         for undo in reversed(self._undo):
             undo()
         await self._host.close()
+        await self._zygote.close()
         if self._resonate is not None:
             await self._connection.stop()
             sdk.cancel_running(self._resonate)
@@ -296,6 +302,8 @@ class Engine:
                 f"session {name!r} exists with the grants {', '.join(recorded)}, without {', '.join(missing)}; "
                 "the first ones count: close the session to make it anew"
             )
+        if self._resonate is not None:
+            self._zygote.start()  # its warm-up overlaps with what comes before the first cell
         return Session(self, name, recorded)
 
     async def prompts(self) -> list[Any]:
@@ -420,7 +428,7 @@ def open(target: str | os.PathLike[str] = ".durable/state.db", **options: Any) -
 
     serve: False for a client that runs nothing itself. durability: "power" survives the machine, "process" only the
     process. token: for a URL; DURABLE_TOKEN when None. capabilities: what sessions can be granted. parked: seconds a
-    waiting worker stays in memory.
+    waiting worker stays in memory. preload: modules that workers find imported already, such as "numpy".
     """
     return Engine(target, **options)
 

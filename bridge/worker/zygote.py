@@ -77,24 +77,21 @@ class Zygote:
 
     def _fork(self, request: Fork, descriptors: list[int]) -> Born | None:
         zygote_pid = os.getpid()
-        pidfd = -1
         try:
             pid = fork()
+        except OSError as error:
+            self._say(Forked(request.number, problem=f"{type(error).__name__}: {error}"))
+        else:
             if pid == 0:
                 self._control.close()
                 os.close(self._engine)
                 return Born(request, descriptors, zygote_pid)
             self._workers.add(pid)
             pidfd = os.pidfd_open(pid)
-            answer = encode(Forked(request.number, pid, process_start_time(pid) or 0))
-            socket.send_fds(self._control, [answer], [pidfd])
-        except OSError as error:
-            self._control.send(encode(Forked(request.number, problem=f"{type(error).__name__}: {error}")))
-        finally:
-            if os.getpid() == zygote_pid:
-                for fd in (*descriptors, pidfd):
-                    if fd >= 0:
-                        os.close(fd)
+            self._say(Forked(request.number, pid, process_start_time(pid) or 0), pidfd)
+            os.close(pidfd)
+        for fd in descriptors:
+            os.close(fd)
         return None
 
     def _reap(self, request: Reap) -> None:
@@ -103,8 +100,13 @@ class Zygote:
             status = os.waitid(os.P_PID, request.pid, os.WEXITED | os.WNOHANG)
         except ChildProcessError:
             status = None
-        answer = Reaped(request.pid) if status is None else Reaped(request.pid, status.si_code, status.si_status)
-        self._control.send(encode(answer))
+        self._say(Reaped(request.pid) if status is None else Reaped(request.pid, status.si_code, status.si_status))
+
+    def _say(self, message: Forked | Reaped, *descriptors: int) -> None:
+        try:
+            socket.send_fds(self._control, [encode(message)], descriptors)
+        except OSError:
+            self._end()
 
     def _end(self) -> None:
         """None of the workers was reaped: their numbers are still their own."""
@@ -186,7 +188,8 @@ def main(arguments: list[str]) -> None:
     outlive()  # from here the pidfd tells, and there is time to end the workers' groups
     if os.getppid() != engine_pid:
         os._exit(ENGINE_GONE)
-    control.send(encode(Warm(problem)))
+    with suppress(OSError):  # the engine has gone, or closed: the first look says so
+        control.send(encode(Warm(problem)))
     if problem:
         os._exit(1)
     gc.collect()

@@ -18,6 +18,7 @@ from typing import Any
 
 from bridge.confine.confinement import Confinement
 from bridge.confine.watch import execute_within
+from bridge.launcher import WorkerLauncher
 from bridge.messages import Call, CallResult, Checkpoint, Error, Execute, Output, Waiting
 from bridge.messages import Result as ResultMessage
 from bridge.session import WorkerSession
@@ -59,6 +60,7 @@ class House:
     threads: StepThreads
     observer: Observer
     parked_s: float
+    launcher: WorkerLauncher
     performing: dict[str, asyncio.Task[dict[str, Any]]] = field(default_factory=dict)
     """Calls being performed, by promise id."""
     epochs: dict[str, int] = field(default_factory=dict)
@@ -197,6 +199,7 @@ class LiveSession:
             on_waiting=self._on_waiting,
             observer=self._house.observer,
             confinement=self._confinement,
+            launcher=self._house.launcher,
         )
         await worker.start()
         try:

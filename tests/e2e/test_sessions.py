@@ -324,11 +324,12 @@ async def test_a_cell_that_kills_its_engine_counts_its_attempts_and_blocks_nobod
     store = str(tmp_path / "work.db")
     script = (
         "import asyncio, os, sys, durable\n"
+        "os.environ['ENGINE'] = str(os.getpid())\n"
         "async def main():\n"
         "    async with durable.open(sys.argv[1]) as engine:\n"
         "        session = await engine.session('desk')\n"
         "        try: await engine.get('desk@1')\n"
-        "        except durable.NotFound: await session.submit('import os; os.kill(os.getppid(), 9)')\n"
+        "        except durable.NotFound: await session.submit('import os; os.kill(int(os.environ[\"ENGINE\"]), 9)')\n"
         "        await session.result('desk@1')\n"
         "asyncio.run(main())\n"
     )

@@ -84,8 +84,8 @@ OUTBOX_KEEP_MS = 3_600_000
 CHECKPOINTS_KEPT = 2
 """Unlabelled checkpoints kept for each session: the newest, and one to go back to if it is damaged."""
 
-SWEEP_ROWS = 500
-"""Promises that `gc` looks at, or deletes, in one transaction: some milliseconds in which nobody else writes."""
+SWEEP_ROWS = 100
+"""Promises that `gc` looks at, or deletes, in one transaction: some milliseconds in which nothing else is written."""
 
 BLOB_GRACE_S = 3_600
 """A blob that nothing refers to stays so long after it was put: its checkpoint may be on its way."""

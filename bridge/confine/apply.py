@@ -50,12 +50,12 @@ def confine(what: Confinement, inherited: Iterable[int] = ()) -> None:
         _clean_environment()
         for fd in inherited:
             os.close(fd)
-        _enter_namespaces(what)
+        tree = _enter_namespaces(what)
         with _step("no capabilities, no new privileges"):
             linux.drop_capabilities()
             linux.no_new_privileges()
         with _step("Landlock"):
-            landlock.restrict(_rules())
+            landlock.restrict(_rules(tree.read_only))
         _limit(what.limits)
         with _step("a system call filter (seccomp)"):
             seccomp.install(seccomp.REFUSED, seccomp.CONDITIONS, strict=True)
@@ -83,7 +83,7 @@ def _hold_limits(limits: Limits) -> None:
         seccomp.install((), seccomp.NO_MORE_CPU, strict=False)
 
 
-def _enter_namespaces(what: Confinement) -> None:
+def _enter_namespaces(what: Confinement) -> Tree:
     uid, gid = os.getuid(), os.getgid()
     wanted = 1 << linux.CAP_SYS_ADMIN | 1 << linux.CAP_SETUID
     privileged = linux.effective_capabilities() & wanted == wanted
@@ -112,10 +112,12 @@ def _enter_namespaces(what: Confinement) -> None:
             tree.map_user(uid, gid)
         linux.set_dumpable()  # its engine, and only that, opens the pipes of its captures
         tree.close()
+    return tree
 
 
-def _rules() -> Iterator[tuple[str, int]]:
-    yield "/", landlock.READ
+def _rules(read_only: Iterable[str]) -> Iterator[tuple[str, int]]:
+    for path in (*read_only, "/proc/self"):
+        yield path, landlock.READ
     yield SESSION, landlock.WRITE
     yield SHARED_MEMORY, landlock.WRITE & ~landlock.EXECUTE
     for device in DEVICES:

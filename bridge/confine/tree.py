@@ -91,6 +91,11 @@ class Tree:
         if disk is None:
             os.makedirs(directory, 0o700, exist_ok=True)
 
+    @property
+    def read_only(self) -> list[str]:
+        """What is shown beside the session's own: everything in it can be read, run and listed, nothing written."""
+        return [path for path in self._paths if path not in DEVICES]
+
     def give_to(self, uid: int) -> None:
         """Let another user own the session's directory."""
         if self._disk is None:

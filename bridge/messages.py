@@ -172,7 +172,8 @@ class Checkpoint(Message):
     """From the worker: the namespace before `statement`. From the engine: make one now.
 
     `data` is opaque to the bridge. `outcome` (of the final one) is the Result or Error that follows, as a map.
-    `output_offset` is filled in by the host. `problem` says why there is no data.
+    `output_offset` is filled in by the host. `problem` says why there is no data. `stream` is a descriptor of the worker:
+    the read end of a pipe through which a forked child sends the data.
     """
 
     type: Literal["checkpoint"] = "checkpoint"
@@ -186,13 +187,15 @@ class Checkpoint(Message):
     lost: list[Lost] = []
     cost_ns: Count = 0
     problem: str = ""
+    stream: Annotated[int, Field(ge=0, le=2**20)] | None = None
 
 
 class CheckpointAck(Message):
-    """The checkpoint whose id is `checkpoint` is durable."""
+    """The checkpoint whose id is `checkpoint` is durable; or, with a `problem`, its stream did not come whole."""
 
     type: Literal["checkpoint_ack"] = "checkpoint_ack"
     checkpoint: str
+    problem: str = ""
 
 
 class Restore(Message):

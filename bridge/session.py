@@ -35,6 +35,7 @@ from bridge.messages import (
     parse_from_worker,
 )
 from bridge.states import State, Step, step
+from bridge.stream import CaptureStream
 from bridge.transport import Transport
 from durable.core.errors import Busy, CheckpointError, EngineClosed, ProtocolError, Unenforceable, WorkerDied
 from durable.core.events import (
@@ -408,22 +409,44 @@ class WorkerSession:
             self._unknown(f"checkpoint of {message.execution_id}")
             return
         message = message.model_copy(update={"output_offset": self._offset})
-        work = self._keep(message, self._checkpointing)
+        stream = None if message.stream is None else CaptureStream(self.pid, message.stream)
+        work = self._keep(message, stream, self._checkpointing)
         self._checkpointing = asyncio.get_running_loop().create_task(work, name=f"{self.name}: checkpoint")
         self._checkpointing.add_done_callback(self._let_go)
 
-    async def _keep(self, message: Checkpoint, before: asyncio.Task[None] | None) -> None:
+    async def _keep(self, message: Checkpoint, stream: CaptureStream | None, before: asyncio.Task[None] | None) -> None:
         """After the one before. It is not cancelled when the worker ends: what was captured is kept."""
         try:
             if before is not None:
                 await before
+            if stream is not None:
+                whole = await self._streamed(message, stream)
+                if whole is None:
+                    return
+                message = whole
             await self._on_checkpoint(message)
         except Exception as error:
             waits = self._execution is not None and self._execution.checkpoint == "statement" and not message.final
             if waits and self._outcome is not None and not self._outcome.done():
                 self._outcome.set_exception(error)  # the code waits for an ack that will not come: kill the worker
             raise
+        finally:
+            if stream is not None:
+                stream.close()
         self._send(CheckpointAck(checkpoint=message.id))
+
+    async def _streamed(self, message: Checkpoint, stream: CaptureStream) -> Checkpoint | None:
+        """With its data. Where the child failed: None, or for the last one what the worker captures itself."""
+        try:
+            return message.model_copy(update={"data": await asyncio.to_thread(stream.read)})
+        except CheckpointError as error:
+            self._observer(BackgroundFailed(f"capture of session {self.name}", str(error)))
+            self._send(CheckpointAck(checkpoint=message.id, problem=str(error)))
+        if not message.final:
+            return None
+        again = await self._ask(Checkpoint(), idle=False)
+        assert isinstance(again, Checkpoint)
+        return message.model_copy(update={"data": again.data, "problem": again.problem})
 
     def _reply(self, key: str, message: FromWorker) -> None:
         future = self._replies.get(key)

@@ -5,11 +5,15 @@ from __future__ import annotations
 import pickle
 import time
 import types
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 
+from checkpoint.aside import Aside, run_aside
+from checkpoint.buffers import TRACKED_BYTES_MIN, Buffers, Digests, Place, place_of
 from checkpoint.format import (
+    CHUNK_BYTES,
     FORMAT,
+    INLINE_BYTES_MAX,
     PYTHON,
     TEXT_CHARS_MAX,
     Contents,
@@ -21,14 +25,28 @@ from checkpoint.format import (
     chunk_digest,
     cut,
     decode_payload,
-    encode_payload,
+    payload_buffers,
 )
 from checkpoint.interpreter import State, read_sources, read_state
 from checkpoint.lost import LOST, LostNames
+from checkpoint.pagemap import PAGE
 from checkpoint.pickling.dumps import Dump, Grouping
 from checkpoint.pickling.importable import importable
 from checkpoint.pickling.pickler import Scope
 from checkpoint.survey import INTERNAL, Survey, buckets, survey_namespace
+from checkpoint.table import make_pages, read_table
+
+ASIDE_BYTES_MIN = 2 * 2**20
+"""More bytes to hash than this are left to a forked child: they would take longer than a fork."""
+
+ASIDE_PICKLING_NS = 3_000_000
+"""When pickling took longer than this last time, a forked child does it."""
+
+ASIDE_GROWTH_BYTES = 8 * 2**20
+"""When the process grew by this since the last capture, there may be much to pickle."""
+
+FAILURES_MAX = 3
+"""Captures aside that failed before no more are tried: something in this process does not survive a fork."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +58,37 @@ class Capture:
     lost: list[Lost]
     rebuilt: list[Rebuilt]
     cost_ns: int
+
+
+@dataclass(slots=True)
+class _Memory:
+    """What a capture leaves for the next one. A child that captured sends it back: only plain data."""
+
+    sent: set[bytes] = field(default_factory=set)
+    """Chunks that the engine has."""
+    table: bytes = b""
+    """Digest of the last table."""
+    made: dict[str, tuple[int, str]] = field(default_factory=dict)
+    groups: list[dict[str, int]] = field(default_factory=list)
+    pages: int = 0
+    buffers: dict[Place, Digests] = field(default_factory=dict)
+    pickling_ns: int = 0
+    cost_ns: int = 0
+
+
+@dataclass(slots=True)
+class _Draft:
+    """A capture under way: the namespace sorted, then pickled. What a fork would disturb is read first."""
+
+    execution: str
+    started: int
+    survey: Survey
+    scope: Scope
+    state: Group
+    fresh: dict[bytes, memoryview]
+    known: dict[Place, Digests]
+    lost_before: list[Lost]
+    dumps: list[Dump] | None = None
 
 
 class Capturer:
@@ -62,92 +111,204 @@ class Capturer:
         self._externals = externals if externals is not None else {}
         self._lost = lost
         self._grouping = Grouping()
-        self._sent: set[bytes] = set()
-        self._table: bytes = b""
-        self._made: dict[str, tuple[int, str]] = {}
-        self._state: tuple[State, Group] | None = None
-        self._sources: tuple[frozenset[str], Group] | None = None
+        self._memory = _Memory()
+        self._buffers: Buffers | None = None
+        self._state: tuple[State, Group, dict[bytes, memoryview]] | None = None
+        self._sources: tuple[frozenset[str], Group, dict[bytes, memoryview]] | None = None
+        self._grown = _resident_bytes()
+        self._failures = 0
+        self._fails_now = False
 
     def capture(self, execution: str = "") -> Capture:
         """Save the namespace as it is now. `execution` is named as the maker of what is newly unsaveable.
 
         Never raises for a value that cannot be saved: it is left out and named in `lost`.
         """
+        draft = self._draft(execution)
+        self._pickle(draft)
+        return self._here(draft)
+
+    def capture_aside(self, execution: str = "") -> Capture | Aside:
+        """The same; where that takes long, a forked child does it while the code goes on, and streams the payload.
+
+        After an Aside `settle` has to be called before the next capture.
+        """
+        if self._failures >= FAILURES_MAX or self._fails_now:
+            self._fails_now = False
+            return self.capture(execution)
+        draft = self._draft(execution)
+        grown = _resident_bytes()
+        heavy = self._memory.pickling_ns > ASIDE_PICKLING_NS or grown - self._grown > ASIDE_GROWTH_BYTES
+        self._grown = grown
+        if heavy:
+            draft.known = self._look(self._memory.buffers)
+        else:
+            self._pickle(draft)
+            if _unhashed(draft) <= ASIDE_BYTES_MIN:
+                return self._here(draft)
+        return run_aside(lambda: self._in_child(draft))
+
+    def settle(self, aside: Aside, *, stored: bool) -> None:
+        """The engine has what the child captured, or it has not: then the next capture is whole, and made here."""
+        data = aside.learned()
+        if stored and data:
+            self._memory = pickle.loads(data)
+            self._grouping.last = self._memory.groups
+            self._the_buffers().learn(self._memory.buffers)
+            return
+        self._failures += 1
+        self._fails_now = True
+        self.forget()
+
+    @property
+    def cost_ns(self) -> int:
+        """What the last capture took, in this process or in a child."""
+        return self._memory.cost_ns
+
+    def prime(self, payload: bytes) -> None:
+        """After a restore from this payload: the engine has these chunks, so they need not be sent again."""
+        parsed = decode_payload(payload)
+        pages = dict(zip((page.digest for page in parsed.contents.pages), parsed.chunks, strict=False))
+        self._memory.sent = set(read_table(parsed.contents, pages.__getitem__).digests)
+
+    def forget(self) -> None:
+        """The engine lost track: the next capture brings everything."""
+        self._memory.sent = set()
+        self._memory.table = b""
+
+    # The phases of a capture
+
+    def _draft(self, execution: str) -> _Draft:
         started = time.perf_counter_ns()
         survey = survey_namespace(self._namespace, self._internals, self._externals)
         scope = Scope(self._namespace, self._externals)
         for name, value in survey.values.items():
             if isinstance(value, type | types.FunctionType) and not importable(value):
                 scope.definitions.setdefault(id(value), name)
-        dumps = self._grouping.dumps(scope, survey)
         fresh: dict[bytes, memoryview] = {}
-        groups = [self._state_group(survey, fresh), self._sources_group(scope, fresh)]
+        state = self._state_group(survey, fresh)  # not in a child: `random` is seeded anew at a fork
+        still = self._lost.still(self._namespace)
+        return _Draft(execution, started, survey, scope, state, fresh, {}, still)
+
+    def _pickle(self, draft: _Draft) -> None:
+        began = time.perf_counter_ns()
+        draft.dumps = self._grouping.dumps(draft.scope, draft.survey)
+        self._memory.groups = self._grouping.last
+        self._memory.pickling_ns = time.perf_counter_ns() - began
+        draft.known = self._look(place for dump in draft.dumps for place in dump.places())
+
+    def _here(self, draft: _Draft) -> Capture:
+        payload, changed = self._payload(draft)
+        if self._buffers is not None:
+            self._buffers.learn(self._memory.buffers)
+        contents = payload.contents
+        data = b"".join(payload_buffers(payload))
+        self._memory.cost_ns = time.perf_counter_ns() - draft.started
+        return Capture(data, changed, list(contents.lost), list(contents.rebuilt), self._memory.cost_ns)
+
+    def _in_child(self, draft: _Draft) -> tuple[list[bytes | memoryview], bytes]:
+        if draft.dumps is None:
+            began = time.perf_counter_ns()
+            draft.dumps = self._grouping.dumps(draft.scope, draft.survey)
+            self._memory.groups = self._grouping.last
+            self._memory.pickling_ns = time.perf_counter_ns() - began
+        payload, _changed = self._payload(draft)
+        self._memory.cost_ns = time.perf_counter_ns() - draft.started
+        return payload_buffers(payload), pickle.dumps(self._memory, 5)
+
+    def _payload(self, draft: _Draft) -> tuple[Payload, bool]:
+        assert draft.dumps is not None
+        survey, fresh, memory = draft.survey, draft.fresh, self._memory
+        memory.buffers = {}
+        groups = [draft.state, self._sources_group(draft.scope, fresh)]
         groups += [_atoms_group(names, survey.atoms, fresh) for names in buckets(survey.atoms)]
-        groups += [_values_group(dump, fresh) for dump in dumps]
-        lost = self._losses(survey, execution)
+        groups += [self._values_group(dump, draft) for dump in draft.dumps]
+        pages, memory.pages = make_pages(groups, memory.pages)
         contents = Contents(
             python=PYTHON,
-            groups=tuple(groups),
+            pages=tuple(page for page, _data in pages),
             modules=tuple(survey.modules),
-            lost=tuple(lost),
-            rebuilt=tuple(entry for dump in dumps for entry in dump.rebuilt if not entry.name.startswith(INTERNAL)),
+            lost=tuple(self._losses(draft)),
+            rebuilt=tuple(
+                entry for dump in draft.dumps for entry in dump.rebuilt if not entry.name.startswith(INTERNAL)
+            ),
             internals=survey.internals,
         )
-        return self._finish(contents, fresh, started)
+        chunks = {page.digest: memoryview(data) for page, data in pages} | fresh
+        new = tuple(data for digest, data in chunks.items() if digest not in memory.sent)
+        table = chunk_digest(b"".join(payload_buffers(Payload(format=FORMAT, contents=contents, chunks=()))))
+        changed = bool(new) or table != memory.table
+        memory.sent, memory.table = set(chunks), table
+        return Payload(format=FORMAT, contents=contents, chunks=new), changed
 
-    def prime(self, payload: bytes) -> None:
-        """After a restore from this payload: the engine has these chunks, so they need not be sent again."""
-        self._sent = set(decode_payload(payload).contents.digests())
+    # Large buffers
 
-    def forget(self) -> None:
-        """The engine lost track: the next capture brings everything."""
-        self._sent = set()
-        self._table = b""
-        self._state = None
-        self._sources = None
+    def _the_buffers(self) -> Buffers:
+        if self._buffers is None:
+            self._buffers = Buffers()
+        return self._buffers
 
-    def _finish(self, contents: Contents, fresh: dict[bytes, memoryview], started: int) -> Capture:
-        used = contents.digests()
-        new = [data for digest, data in fresh.items() if digest not in self._sent]
-        payload = encode_payload(Payload(format=FORMAT, contents=contents, chunks=tuple(new)))
-        table = chunk_digest(payload) if not new else b""
-        changed = bool(new) or table != self._table
-        if new:
-            table = chunk_digest(encode_payload(Payload(format=FORMAT, contents=contents, chunks=())))
-        self._sent, self._table = set(used), table
-        return Capture(payload, changed, list(contents.lost), list(contents.rebuilt), time.perf_counter_ns() - started)
+    def _look(self, places: Iterable[Place]) -> dict[Place, Digests]:
+        large = [place for place in places if place[1] >= TRACKED_BYTES_MIN]
+        return self._the_buffers().look(large) if large or self._buffers is not None else {}
 
-    # The groups that hold no variables, and the losses
+    def _buffer_part(self, view: memoryview, draft: _Draft) -> Part | bytes:
+        place = place_of(view)
+        known = draft.known.get(place)
+        if known is None and place[1] < TRACKED_BYTES_MIN:
+            return _part(view, draft.fresh)
+        digests: list[bytes] = []
+        for index, chunk in enumerate(cut(view)):
+            found = known[index] if known is not None else None
+            digest = chunk_digest(chunk) if found is None else found
+            draft.fresh[digest] = chunk
+            digests.append(digest)
+        self._memory.buffers[place] = list(digests)
+        return Part(len(view), tuple(digests))
+
+    # The groups
+
+    def _values_group(self, dump: Dump, draft: _Draft) -> Group:
+        buffers = [self._buffer_part(buffer.raw(), draft) for buffer in dump.buffers]
+        defines = isinstance(draft.survey.values[dump.names[0]], type | types.FunctionType)
+        parts = (_part(dump.stream, draft.fresh), *buffers)
+        return Group("definitions" if defines else "values", dump.names, tuple(sorted(dump.needs)), parts)
 
     def _state_group(self, survey: Survey, fresh: dict[bytes, memoryview]) -> Group:
         state = read_state(survey.packages)
         if self._state is None or self._state[0] != state:
-            self._state = state, Group("state", (), (), (_part(pickle.dumps(state, 5), fresh),))
+            chunks: dict[bytes, memoryview] = {}
+            self._state = state, Group("state", (), (), (_part(pickle.dumps(state, 5), chunks),)), chunks
+        fresh.update(self._state[2])
         return self._state[1]
 
     def _sources_group(self, scope: Scope, fresh: dict[bytes, memoryview]) -> Group:
         filenames = frozenset(scope.filenames)
         if self._sources is None or self._sources[0] != filenames:
+            chunks: dict[bytes, memoryview] = {}
             data = pickle.dumps(read_sources(filenames), 5)
-            self._sources = filenames, Group("sources", (), (), (_part(data, fresh),))
+            self._sources = filenames, Group("sources", (), (), (_part(data, chunks),)), chunks
+        fresh.update(self._sources[2])
         return self._sources[1]
 
-    def _losses(self, survey: Survey, execution: str) -> list[Lost]:
+    def _losses(self, draft: _Draft) -> list[Lost]:
         made: dict[str, tuple[int, str]] = {}
         lost: list[Lost] = []
-        for name, (kind, reason) in survey.lost.items():
+        for name, (kind, reason) in draft.survey.lost.items():
             if name.startswith(INTERNAL):
                 continue
             identity = id(self._namespace.get(name))
-            before = self._made.get(name)
-            made[name] = before if before is not None and before[0] == identity else (identity, execution)
+            before = self._memory.made.get(name)
+            made[name] = before if before is not None and before[0] == identity else (identity, draft.execution)
             lost.append(Lost(name, kind[:TEXT_CHARS_MAX], reason[:TEXT_CHARS_MAX], made[name][1]))
-        self._made = made
-        return lost + [entry for entry in self._lost.still(self._namespace) if entry.name not in made]
+        self._memory.made = made
+        return lost + [entry for entry in draft.lost_before if entry.name not in made]
 
 
-def _part(data: bytes | memoryview, fresh: dict[bytes, memoryview]) -> Part:
-    """Cut and hash one byte string; its chunks go into `fresh`."""
+def _part(data: bytes | memoryview, fresh: dict[bytes, memoryview]) -> Part | bytes:
+    """A short byte string as itself, another cut and hashed; its chunks go into `fresh`."""
+    if len(data) <= INLINE_BYTES_MAX:
+        return bytes(data)
     digests = []
     for chunk in cut(data):
         digest = chunk_digest(chunk)
@@ -161,6 +322,19 @@ def _atoms_group(names: list[str], atoms: dict[str, object], fresh: dict[bytes, 
     return Group("atoms", tuple(names), (), (_part(data, fresh),))
 
 
-def _values_group(dump: Dump, fresh: dict[bytes, memoryview]) -> Group:
-    parts = [_part(dump.stream, fresh), *(_part(buffer.raw(), fresh) for buffer in dump.buffers)]
-    return Group("values", dump.names, tuple(sorted(dump.needs)), tuple(parts))
+def _unhashed(draft: _Draft) -> int:
+    """How many bytes are still to be hashed."""
+    assert draft.dumps is not None
+    total = 0
+    for dump in draft.dumps:
+        total += len(dump.stream)
+        for buffer in dump.buffers:
+            known = draft.known.get(place_of(buffer.raw()))
+            size = buffer.raw().nbytes
+            total += size if known is None else min(size, known.count(None) * CHUNK_BYTES)
+    return total
+
+
+def _resident_bytes() -> int:
+    with open("/proc/self/statm", "rb", buffering=0) as statm:
+        return int(statm.read(200).split()[1]) * PAGE

@@ -1,7 +1,8 @@
 """What a checkpoint is made of (specs/checkpoint.md): groups of variables, cut into chunks, and their position.
 
-Both sides read it: the worker writes a `Payload`, the engine turns it into a signed `Manifest`. Nothing here
-unpickles; every byte that a worker sent is parsed into these structs and bounded before it is believed.
+Both sides read it: the worker writes a `Payload`, the engine turns it into a signed `Manifest`. The table of groups is
+cut into pages, which are chunks like any other, so that one small change beside thousands of variables costs one page.
+Nothing here unpickles; every byte that a worker sent is parsed into these structs and bounded before it is believed.
 """
 
 from __future__ import annotations
@@ -15,11 +16,17 @@ import msgspec
 
 from durable.core.errors import CheckpointError
 
-FORMAT = "1"
+FORMAT = "2"
 """Version of the payload and the manifest. A reader refuses any other."""
 
 CHUNK_BYTES = 2**20
 """A part is cut into chunks of this size: one changed element of a large array costs one chunk."""
+
+INLINE_BYTES_MAX = 512
+"""Parts up to this size stand in their group: a chunk of its own costs an address here and rows in the store."""
+
+PAGE_BYTES_MAX = 64 * 2**20
+"""A page is read whole; one group with a million variables, or a part of some terabytes, would need more."""
 
 NAME_CHARS_MAX = 1_000
 TEXT_CHARS_MAX = 2_000
@@ -35,7 +42,7 @@ Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
 
 
 class Part(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
-    """One byte string, cut: part 0 of a group is its pickle stream, the others are out-of-band buffers."""
+    """One byte string, cut into chunks; a short one stands as itself (`bytes`) where a part is expected."""
 
     size: Count
     digests: tuple[Digest, ...]
@@ -44,14 +51,22 @@ class Part(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=T
 class Group(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     """Variables that are saved together because they share objects, in load order.
 
-    `needs` names the functions and classes of other groups that this one refers to. A group of kind `state`
-    or `sources` holds no variables: the interpreter's own state, and the source text of cells.
+    `needs` names the functions and classes of other groups that this one refers to. Part 0 is the pickle stream, the
+    others are out-of-band buffers. `definitions` are `values` that load first. A group of kind `state` or `sources`
+    holds no variables: the interpreter's own state, and the source text of cells.
     """
 
-    kind: Literal["values", "atoms", "state", "sources"]
+    kind: Literal["values", "definitions", "atoms", "state", "sources"]
     names: tuple[Name, ...]
     needs: tuple[Name, ...]
-    parts: tuple[Part, ...]
+    parts: tuple[Part | bytes, ...]
+
+
+class Page(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """Where some groups of the table are: a chunk that holds a msgpack array of them."""
+
+    size: Annotated[int, msgspec.Meta(ge=1, le=PAGE_BYTES_MAX)]
+    digest: Digest
 
 
 class Module(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
@@ -79,28 +94,19 @@ class Rebuilt(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_field
 
 
 class Contents(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The table of a namespace. `internals` says how the engine's own names come back (specs/checkpoint.md)."""
+    """The root of a namespace's table. `internals` says how the engine's own names come back (specs/checkpoint.md)."""
 
     python: Text
-    groups: tuple[Group, ...]
+    pages: tuple[Page, ...]
     modules: tuple[Module, ...] = ()
     lost: tuple[Lost, ...] = ()
     rebuilt: tuple[Rebuilt, ...] = ()
     internals: dict[Name, Text] = {}
 
-    def digests(self) -> dict[bytes, int]:
-        """Every chunk in order of first use, with its size in bytes."""
-        found: dict[bytes, int] = {}
-        for group in self.groups:
-            for part in group.parts:
-                for digest, size in chunk_sizes(part):
-                    found.setdefault(digest, size)
-        return found
-
 
 class Payload(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What crosses the pipe. From a worker: the chunks that the last payload did not have. To a worker: all
-    of them, in the order of `Contents.digests`."""
+    of them, in the order of `Table.digests`."""
 
     format: Text
     contents: Contents
@@ -108,7 +114,10 @@ class Payload(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Position(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Where the code was: the next statement to run, calls made per capability, characters of output written."""
+    """Where the code was: the next statement to run, calls made per capability, characters of output written.
+
+    `iteration`: how many iterations of that statement, a loop over `durable.resumable(...)`, are finished.
+    """
 
     execution: Text
     n: Count
@@ -116,6 +125,7 @@ class Position(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     final: bool
     counters: dict[Name, Count] = {}
     output_offset: Count = 0
+    iteration: Count = 0
 
 
 class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -155,43 +165,36 @@ def chunk_sizes(part: Part) -> Iterable[tuple[bytes, int]]:
 
 
 _payload_decoder = msgspec.msgpack.Decoder(Payload)
+_encoder = msgspec.msgpack.Encoder()
 
 
-def decode_payload(data: bytes | memoryview) -> Payload:
+def decode_payload(data: bytes | bytearray | memoryview) -> Payload:
     """Parse and check a payload from the other side; CheckpointError says what does not fit."""
     try:
         payload = _payload_decoder.decode(data)
     except msgspec.MsgspecError as error:
         raise CheckpointError(f"the checkpoint data is not what specs/checkpoint.md says: {error}") from None
     check_format(payload.format)
-    check_contents(payload.contents)
     return payload
 
 
 def encode_payload(payload: Payload) -> bytes:
     """The bytes that cross the pipe."""
-    return msgspec.msgpack.encode(payload)
+    return b"".join(payload_buffers(payload))
+
+
+def payload_buffers(payload: Payload) -> list[bytes | memoryview]:
+    """The same bytes as `encode_payload`, in pieces: the chunks are not copied."""
+    head = b"\x83" + b"".join(map(_encoder.encode, ("format", payload.format, "contents", payload.contents, "chunks")))
+    buffers: list[bytes | memoryview] = [head + b"\xdd" + len(payload.chunks).to_bytes(4, "big")]
+    for chunk in payload.chunks:
+        buffers += (b"\xc6" + len(chunk).to_bytes(4, "big"), chunk)
+    return buffers
 
 
 def check_format(found: str) -> None:
     """Refuse a format that this version does not know."""
     if found != FORMAT:
         raise CheckpointError(
-            f"the checkpoint has format {found[:20]!r}, this version reads {FORMAT!r}; upgrade durable-exec"
+            f"the checkpoint has format {found[:20]!r}, this version reads {FORMAT!r}; use the version that wrote it"
         )
-
-
-def check_contents(contents: Contents) -> None:
-    """Invariants C2 and C3: a name is in one place, and whatever is needed comes earlier."""
-    seen: set[str] = set()
-    places = [(group.names, group.needs) for group in contents.groups]
-    places += [((module.name,), ()) for module in contents.modules]
-    for names, needs in places:
-        for name in needs:
-            if name not in seen:
-                raise CheckpointError(f"the checkpoint refers to {name!r} before it has it")
-        for name in names:
-            if name in seen:
-                raise CheckpointError(f"the checkpoint holds {name!r} twice")
-            seen.add(name)
-    contents.digests()

@@ -11,12 +11,14 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from checkpoint.format import PYTHON, Contents, Group, Lost, Part, chunk_digest, chunk_sizes, decode_payload
+from checkpoint.format import PYTHON, Group, Lost, Part, chunk_digest, decode_payload
 from checkpoint.interpreter import Rollback, State, apply_sources, finish, prepare
 from checkpoint.lost import LOST, LostNames, explain_name_error
+from checkpoint.pickling.groups import load_order
 from checkpoint.pickling.rebuild import Loading, Pieces, loading
 from checkpoint.pickling.unsaveable import safe_text
 from checkpoint.survey import INTERNAL, MODULE_NAMES
+from checkpoint.table import Table, read_table
 from durable.core.errors import CheckpointError
 
 __all__ = ["Report", "explain_name_error", "restore_into"]
@@ -53,12 +55,16 @@ def restore_into(
     contents = parsed.contents
     if contents.python != PYTHON:
         raise CheckpointError(f"the checkpoint is of Python {contents.python}, this worker runs {PYTHON}")
-    chunks = dict(zip(contents.digests(), parsed.chunks, strict=False))
-    if len(chunks) != len(contents.digests()):
+    pages = dict(zip((page.digest for page in contents.pages), parsed.chunks, strict=False))
+    if len(pages) != len(contents.pages):
+        raise CheckpointError("the checkpoint data is not whole: pages are missing")
+    table = read_table(contents, pages.__getitem__)
+    chunks = dict(zip(table.digests, parsed.chunks, strict=False))
+    if len(chunks) != len(table.digests):
         raise CheckpointError("the checkpoint data is not whole: chunks are missing")
     before, rollback = dict(namespace), Rollback()
     state = Loading(namespace, externals if externals is not None else {})
-    restoration = _Restoration(contents, chunks, state, internals)
+    restoration = _Restoration(table, chunks, state, internals)
     try:
         with loading(state), warnings.catch_warnings():
             # Unpickling itertools is deprecated; until it is gone it is sound, and the user did not ask for it here.
@@ -86,9 +92,10 @@ class _Restoration:
     """One restore. Names are put into the namespace as they load, since hooks of user classes may need them."""
 
     def __init__(
-        self, contents: Contents, chunks: dict[bytes, memoryview], state: Loading, internals: frozenset[str]
+        self, table: Table, chunks: dict[bytes, memoryview], state: Loading, internals: frozenset[str]
     ) -> None:
-        self._contents = contents
+        self._groups = table.groups
+        self._contents = table.contents
         self._chunks = chunks
         self._loading = state
         self._internals = internals
@@ -103,7 +110,7 @@ class _Restoration:
                 self._publish(module.name, importlib.import_module(module.module))
             except Exception as error:
                 self._lose(module.name, "module", error)
-        self._load_groups([group for group in self._contents.groups if group.names])
+        self._load_groups(_in_load_order([group for group in self._groups if group.names]))
         failed_state += finish(state)
         loaded = self._loading.loaded
         return {
@@ -118,7 +125,7 @@ class _Restoration:
         return [*self._contents.lost, *self._lost]
 
     def _single(self, kind: str) -> State:
-        for group in self._contents.groups:
+        for group in self._groups:
             if group.kind == kind:
                 return dict(_load_plain(self._joined(group.parts[0])))
         return {}
@@ -148,7 +155,7 @@ class _Restoration:
     def _check_intact(self, group: Group, error: BaseException) -> None:
         """Tells a value that cannot be loaded from data that is not what was saved."""
         for part in group.parts:
-            if any(chunk_digest(self._chunks[digest]) != digest for digest in part.digests):
+            if isinstance(part, Part) and any(chunk_digest(self._chunks[digest]) != digest for digest in part.digests):
                 raise CheckpointError(f"the data of {', '.join(group.names)[:200]} is corrupt: {error}") from error
 
     def _load(self, group: Group) -> list[object]:
@@ -163,10 +170,10 @@ class _Restoration:
             raise CheckpointError(f"the preamble of {', '.join(group.names)[:200]} cannot be read: {error}") from error
         return [unpickler.load() for _ in group.names]
 
-    def _pieces(self, part: Part) -> list[memoryview]:
-        return [self._chunks[digest] for digest, _size in chunk_sizes(part)]
+    def _pieces(self, part: Part | bytes) -> list[memoryview]:
+        return [memoryview(part)] if isinstance(part, bytes) else [self._chunks[digest] for digest in part.digests]
 
-    def _joined(self, part: Part) -> bytes | memoryview:
+    def _joined(self, part: Part | bytes) -> bytes | memoryview:
         pieces = self._pieces(part)
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
@@ -198,6 +205,17 @@ class _Restoration:
         for saved, value in self._loading.loaded.items():
             if saved.startswith(prefix):
                 yield ast.literal_eval(saved[len(prefix) : -1]), value
+
+
+def _in_load_order(groups: list[Group]) -> list[Group]:
+    groups.sort(key=lambda group: (group.kind != "definitions", group.names))
+    place = {name: index for index, group in enumerate(groups) for name in group.names}
+    needs = {index: [place[name] for name in group.needs if name in place] for index, group in enumerate(groups)}
+    order, circle = load_order(needs)
+    if circle:
+        names = ", ".join(name for index in circle for name in groups[index].names)
+        raise CheckpointError(f"the checkpoint's groups need each other in a circle: {names[:200]}")
+    return [groups[index] for index in order]
 
 
 def _listed(items: dict[object, object]) -> list[object]:

@@ -13,13 +13,13 @@ from checkpoint.format import (
     Manifest,
     Payload,
     Position,
-    check_contents,
     check_format,
     chunk_digest,
     decode_payload,
     encode_payload,
 )
 from checkpoint.sign import sign, verified
+from checkpoint.table import Table, read_table
 from durable.core.errors import CheckpointError, CheckpointTampered
 from durable.core.limits import VALUE_BYTES_MAX
 
@@ -35,17 +35,19 @@ VERSION = version("durable-exec")
 class Sealed:
     """A checkpoint ready to store: first the chunks, then, when they are durable, the manifest.
 
-    `chunks` are the new ones as (hex digest, bytes); `uses` names every chunk that the manifest needs.
+    `chunks` are the new ones as (hex digest, bytes); `uses` names every chunk that the manifest needs. The `previous`
+    of the next one is (`read`, `table`).
     """
 
     manifest: bytes
-    chunks: list[tuple[str, bytes]]
+    chunks: list[tuple[str, memoryview]]
     uses: list[str]
     read: Manifest
+    table: Table
 
 
 def seal(
-    payload: bytes,
+    payload: bytes | bytearray | memoryview,
     *,
     session: str,
     position: Position,
@@ -54,7 +56,7 @@ def seal(
     profile: str = "open",
     grants: Iterable[str] = (),
     outcome: bytes | None = None,
-    previous: Manifest | None = None,
+    previous: tuple[Manifest, Table] | None = None,
     previous_id: str | None = None,
 ) -> Sealed:
     """Check a worker's payload and sign it. The payload is untrusted input.
@@ -66,15 +68,22 @@ def seal(
     check_profile(profile)
     if outcome is not None and len(outcome) > VALUE_BYTES_MAX:
         raise CheckpointError(f"the outcome has {len(outcome)} bytes, at most {VALUE_BYTES_MAX} can be kept")
-    wanted = parsed.contents.digests()
-    chunks: dict[bytes, bytes] = {}
-    for data in parsed.chunks:
-        digest = chunk_digest(data)
-        if wanted.get(digest) != len(data):
+    chunks = {chunk_digest(data): data for data in parsed.chunks}
+    known = previous[1] if previous is not None and previous[0].session == session else None
+
+    def page(digest: bytes) -> memoryview:
+        if digest not in chunks:
+            raise CheckpointError(
+                f"the worker left out page {digest.hex()}, which its last checkpoint did not have either"
+            )
+        return chunks[digest]
+
+    table = read_table(parsed.contents, page, None if known is None else known.pages)
+    carried = {} if known is None else known.digests
+    for digest, data in chunks.items():
+        if table.digests.get(digest) != len(data):
             raise CheckpointError("the worker sent a chunk that its table does not have")
-        chunks[digest] = bytes(data)
-    carried = previous.contents.digests() if previous is not None and previous.session == session else {}
-    for digest, size in wanted.items():
+    for digest, size in table.digests.items():
         if digest not in chunks and carried.get(digest) != size:
             raise CheckpointError(
                 f"the worker left out chunk {digest.hex()}, which its last checkpoint did not have either"
@@ -94,8 +103,9 @@ def seal(
     return Sealed(
         manifest=sign(msgspec.msgpack.encode(manifest), key),
         chunks=[(digest.hex(), data) for digest, data in chunks.items()],
-        uses=[digest.hex() for digest in wanted],
+        uses=[digest.hex() for digest in table.digests],
         read=manifest,
+        table=table,
     )
 
 
@@ -105,16 +115,24 @@ def read_manifest(envelope: bytes, key: bytes) -> Manifest:
     try:
         head = _head_decoder.decode(body)
         check_format(msgspec.msgpack.decode(head["format"], type=str))
-        manifest = _manifest_decoder.decode(body)
+        return _manifest_decoder.decode(body)
     except (msgspec.MsgspecError, KeyError) as error:
         raise CheckpointError(f"the manifest cannot be read: {error}") from None
-    check_contents(manifest.contents)
-    return manifest
+
+
+type Fetch = Callable[[list[str]], Mapping[str, bytes]]
+"""Chunks by hex digest; one that is missing is absent from the answer."""
+
+
+def fetch_table(manifest: Manifest, fetch: Fetch) -> Table:
+    """The groups of a manifest. CheckpointTampered for a changed page, CheckpointError for a missing one."""
+    pages = {page.digest: page.size for page in manifest.contents.pages}
+    return read_table(manifest.contents, _fetched(pages, fetch).__getitem__)
 
 
 def open_sealed(
     envelope: bytes,
-    fetch: Callable[[list[str]], Mapping[str, bytes]],
+    fetch: Fetch,
     key: bytes,
     *,
     profile: str,
@@ -122,22 +140,28 @@ def open_sealed(
 ) -> bytes:
     """The payload for `restore_into` of a worker that runs under `profile` (and `grants`, where given).
 
-    `fetch` takes hex digests. Everything is verified before a byte goes to a worker: CheckpointTampered for a
-    changed manifest or chunk, CheckpointError for a missing chunk, a newer format, a less strict profile.
+    `fetch` is called twice, for the pages and for the rest. Everything is verified before a byte goes to a worker:
+    CheckpointTampered for a changed manifest or chunk, CheckpointError for a missing chunk, a newer format, a less
+    strict profile.
     """
     manifest = read_manifest(envelope, key)
     check_stricter(manifest, profile, grants)
-    wanted = manifest.contents.digests()
+    table = fetch_table(manifest, fetch)
+    chunks = _fetched(table.digests, fetch)
+    return encode_payload(Payload(format=FORMAT, contents=manifest.contents, chunks=tuple(chunks.values())))
+
+
+def _fetched(wanted: Mapping[bytes, int], fetch: Fetch) -> dict[bytes, memoryview]:
     found = fetch([digest.hex() for digest in wanted]) if wanted else {}
-    chunks: list[memoryview] = []
+    chunks: dict[bytes, memoryview] = {}
     for digest, size in wanted.items():
         data = found.get(digest.hex())
         if data is None:
             raise CheckpointError(f"chunk {digest.hex()} of the checkpoint is missing from the store")
         if len(data) != size or chunk_digest(data) != digest:
             raise CheckpointTampered(f"chunk {digest.hex()} of the checkpoint was changed")
-        chunks.append(memoryview(data))
-    return encode_payload(Payload(format=FORMAT, contents=manifest.contents, chunks=tuple(chunks)))
+        chunks[digest] = memoryview(data)
+    return chunks
 
 
 def check_profile(profile: str) -> int:

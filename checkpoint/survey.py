@@ -23,8 +23,8 @@ INTERNAL = "\0"
 """Starts the saved name of an engine's own name: no variable of a user has it."""
 
 _ATOMS = (int, float, bool, type(None), complex, str, bytes)
-_ATOM_CHARS_MAX = 1_024
-_ATOMS_PER_GROUP = 32
+_ATOM_CHARS_MAX = 200
+_ATOMS_PER_GROUP = 16
 """Plain values up to this length are saved this many together: one pickle for all, and one changed costs few others."""
 
 

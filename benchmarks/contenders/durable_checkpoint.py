@@ -13,6 +13,7 @@ from benchmarks.turns import Ready, serve
 from checkpoint.capture import Capturer
 from checkpoint.format import Manifest, Position
 from checkpoint.snapshot import seal
+from checkpoint.table import Table
 
 KEY = bytes(32)
 
@@ -23,7 +24,7 @@ class Checkpoints:
     def __init__(self) -> None:
         self._module = namespace.fresh()
         self._capturer = Capturer(self._module.__dict__)
-        self._last: Manifest | None = None
+        self._last: tuple[Manifest, Table] | None = None
 
     def take(self) -> None:
         """Capture what changed, and seal it."""
@@ -33,7 +34,7 @@ class Checkpoints:
         sealed = seal(
             captured.payload, session="desk", position=position, key=KEY, created_at_ms=0, previous=self._last
         )
-        self._last = sealed.read
+        self._last = sealed.read, sealed.table
 
     def whole(self, size: int) -> list[float]:
         """Seconds of each of `size` whole checkpoints."""

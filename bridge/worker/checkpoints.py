@@ -9,6 +9,7 @@ from bridge.worker.channel import Channel, Waiter, Wire
 from bridge.worker.functions import granted
 from bridge.worker.gate import Gate
 from bridge.worker.namespace import ENGINE_INTERNALS, Namespace
+from checkpoint.aside import Aside
 
 if TYPE_CHECKING:
     from checkpoint.capture import Capturer
@@ -24,7 +25,10 @@ COST_NS_FIRST = 1_000_000
 
 
 class Checkpoints:
-    """Captures at boundaries and sends; the capture itself is the checkpoint package's."""
+    """Captures at boundaries and sends; the capture itself is the checkpoint package's.
+
+    A long one is made by a forked child, which streams it to the host; until the host acknowledges it, no other begins.
+    """
 
     def __init__(self, channel: Channel, gate: Gate, namespace: Namespace) -> None:
         self._channel = channel
@@ -35,32 +39,51 @@ class Checkpoints:
         """Nothing ran here yet: a restore brings the engine's own names back too."""
         self._cost_ns = COST_NS_FIRST
         self._captured_at = perf_counter_ns()
+        self._aside: tuple[Aside, Waiter] | None = None
 
     def due(self, mode: str, *, called: bool) -> bool:
         """The rule, for the boundary after a statement."""
         if mode == "none":
             return False
-        if mode == "statement" or called:
+        if mode == "statement":
             return True
-        return perf_counter_ns() - self._captured_at >= min(COST_FACTOR * self._cost_ns, INTERVAL_NS_MAX)
+        if not called and perf_counter_ns() - self._captured_at < min(COST_FACTOR * self._cost_ns, INTERVAL_NS_MAX):
+            return False
+        if self._aside is not None:
+            self._channel.read_available()
+        return self._settled(wait=False)
 
     def send(self, fields: Wire, *, wait: bool) -> None:
         """Capture and send a checkpoint with these fields; with `wait`, go on when the host has it. SIGINT is kept."""
         message: Wire = {"type": "checkpoint", "id": self._channel.next_id(), **fields}
         with self._gate.masked():
-            message.update(self._capture(message.get("execution_id", "")))
-            if not wait:
-                self._channel.send(message)
-                return
+            self._settled(wait=True)
             waiter = Waiter()
-            self._channel.expect(message["id"], waiter)
+            message.update(self._capture(message, waiter, aside="execution_id" in message and not wait))
+            if wait or "stream" in message:
+                self._channel.expect(message["id"], waiter)
             self._channel.send(message)
-            while waiter.reply is None:
+            while wait and waiter.reply is None:
                 self._channel.pump(None)
+
+    def _settled(self, *, wait: bool) -> bool:
+        """Whether no capture is under way in a child; with `wait`, after it ended (its alarm sees to that)."""
+        if self._aside is None:
+            return True
+        aside, waiter = self._aside
+        while wait and waiter.reply is None:
+            self._channel.pump(None)
+        if waiter.reply is None:
+            return False
+        self._aside = None
+        self._the_capturer().settle(aside, stored=not waiter.reply["problem"])
+        self._cost_ns = max(self._cost_ns, self._the_capturer().cost_ns)
+        return True
 
     def restore(self, message: Wire) -> Wire:
         """Bring a namespace back; the reply to send."""
         reply: Wire = {"type": "restored", "restore": message["id"], "report": {}, "problem": ""}
+        self._settled(wait=True)
         try:
             from checkpoint.restore import restore_into
 
@@ -78,17 +101,22 @@ class Checkpoints:
             reply["problem"] = f"{type(error).__qualname__}: {error}"
         return reply
 
-    def _capture(self, execution: str) -> Wire:
+    def _capture(self, message: Wire, waiter: Waiter, *, aside: bool) -> Wire:
         started = perf_counter_ns()
         try:
-            capture = self._the_capturer().capture(execution)
+            capturer = self._the_capturer()
+            execution = message.get("execution_id", "")
+            made = capturer.capture_aside(execution) if aside else capturer.capture(execution)
         except BaseException as error:
             return {"problem": f"{type(error).__qualname__}: {error}"}
         finally:
             self._captured_at = perf_counter_ns()
             self._cost_ns = self._captured_at - started
-        lost = [{"name": one.name, "kind": one.kind, "reason": one.reason} for one in capture.lost]
-        return {"data": capture.payload, "lost": lost, "cost_ns": self._cost_ns}
+        if isinstance(made, Aside):
+            self._aside = made, waiter
+            return {"stream": made.reader, "cost_ns": self._cost_ns}
+        lost = [{"name": one.name, "kind": one.kind, "reason": one.reason} for one in made.lost]
+        return {"data": made.payload, "lost": lost, "cost_ns": self._cost_ns}
 
     def _the_capturer(self) -> Capturer:
         if self._capturer is None:

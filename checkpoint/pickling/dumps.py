@@ -8,6 +8,7 @@ import types
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
+from checkpoint.buffers import Place, place_of
 from checkpoint.format import TEXT_CHARS_MAX, Rebuilt
 from checkpoint.pickling.groups import Sharing, load_order, united
 from checkpoint.pickling.pickler import GroupPickler, Scope
@@ -30,6 +31,10 @@ class Dump:
     by_value: set[int]
     rebuilt: list[Rebuilt]
 
+    def places(self) -> list[Place]:
+        """Where its buffers are."""
+        return [place_of(buffer.raw()) for buffer in self.buffers]
+
 
 class _Unpickled(Exception):
     """Variables that could be pickled alone, but not together (a hook that answers differently each time)."""
@@ -45,7 +50,8 @@ class Grouping:
 
     def __init__(self) -> None:
         self._sharing = Sharing()
-        self._last: list[dict[str, int]] = []
+        self.last: list[dict[str, int]] = []
+        """The groups of several variables of the last capture: name -> id of the value."""
 
     def dumps(self, scope: Scope, survey: Survey) -> list[Dump]:
         """Every saveable variable, in load order. What is not moves to `survey.lost`."""
@@ -67,7 +73,7 @@ class Grouping:
             for root, names in merged.items()
         ]
         ordered = self._ordered(scope, chosen, survey)
-        self._last = [{name: id(survey.values[name]) for name in dump.names} for dump in ordered if len(dump.names) > 1]
+        self.last = [{name: id(survey.values[name]) for name in dump.names} for dump in ordered if len(dump.names) > 1]
         return ordered
 
     def _first_dumps(self, scope: Scope, survey: Survey) -> list[Dump]:
@@ -75,7 +81,7 @@ class Grouping:
         values = survey.values
         dumps: list[Dump] = []
         done: set[str] = set()
-        for group in self._last:
+        for group in self.last:
             if all(name in values and id(values[name]) == identity for name, identity in group.items()):
                 dump = self._try(scope, tuple(group), values)
                 if isinstance(dump, Dump):

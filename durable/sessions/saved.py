@@ -13,7 +13,8 @@ from bridge.confine.limits import Profile
 from checkpoint.blobs import INLINE_BYTES_MAX, Blobs, DirectoryBlobs
 from checkpoint.format import Manifest
 from checkpoint.format import Position as SealedPosition
-from checkpoint.snapshot import Sealed, open_sealed, read_manifest, seal
+from checkpoint.snapshot import Sealed, fetch_table, open_sealed, read_manifest, seal
+from checkpoint.table import Table
 from durable.core.clock import now_ms
 from durable.core.errors import CheckpointError, DurableError, NotFound
 from durable.store.face import StoreFace
@@ -66,7 +67,7 @@ class Saved:
         self._blobs = blobs_of(store)
         self._manifest: Manifest | None = None
         self._envelope: bytes | None = None
-        self._base: Manifest | None = None
+        self._base: tuple[Manifest, Table] | None = None
         self._loaded = False
         self._publishing: set[asyncio.Task[Any]] = set()
         self._order = asyncio.Lock()
@@ -93,10 +94,12 @@ class Saved:
         await self.latest()
         if self._envelope is None or self._manifest is None:
             return None
-        return await self._open(self._envelope, self._manifest)
+        payload, table = await self._open(self._envelope, self._manifest)
+        self._base = self._manifest, table
+        return payload
 
-    async def payload_of(self, which: str | int) -> tuple[bytes, Manifest]:
-        """What restores the checkpoint of that number or (the newest of that) label, and its table; NotFound."""
+    async def payload_of(self, which: str | int) -> tuple[bytes, tuple[Manifest, Table]]:
+        """What restores the checkpoint of that number or (the newest of that) label, and what to build on; NotFound."""
         rows = (await self._store.request("checkpoint.list", {"session": self._session})).data["checkpoints"]
         found = [row["id"] for row in rows if which in (row["id"], row["label"])]
         if not found:
@@ -104,25 +107,33 @@ class Saved:
         row = (await self._store.request("checkpoint.get", {"checkpoint": found[-1]})).data["checkpoint"]
         envelope: bytes = row["manifest"]
         manifest = self._named(lambda: read_manifest(envelope, self._store.key))
-        return await self._open(envelope, manifest), manifest
+        payload, table = await self._open(envelope, manifest)
+        return payload, (manifest, table)
 
-    def build_on(self, manifest: Manifest) -> None:
+    def build_on(self, base: tuple[Manifest, Table]) -> None:
         """The worker was restored from this: its next capture leaves out what this has."""
-        self._base = manifest
+        self._base = base
 
-    async def _open(self, envelope: bytes, manifest: Manifest) -> bytes:
-        wanted = [digest.hex() for digest in manifest.contents.digests()]
+    async def _open(self, envelope: bytes, manifest: Manifest) -> tuple[bytes, Table]:
+        pages = await self._fetch([page.digest.hex() for page in manifest.contents.pages])
+        table = self._named(lambda: fetch_table(manifest, lambda _: pages))
+        found = pages | await self._fetch([digest.hex() for digest in table.digests if digest.hex() not in pages])
+        opened = partial(
+            open_sealed, envelope, lambda _: found, self._store.key, profile=self._profile, grants=self._grants
+        )
+        return await asyncio.to_thread(self._named, opened), table
+
+    async def _fetch(self, wanted: list[str]) -> dict[str, bytes]:
         answer = await self._store.request("chunk.get", {"digests": wanted})
         found: dict[str, bytes] = dict(answer.data["chunks"])
         for digest in wanted:
             if digest not in found and await asyncio.to_thread(self._blobs.has, digest):
                 found[digest] = await asyncio.to_thread(self._blobs.get, digest)
-        opened = partial(
-            open_sealed, envelope, lambda _: found, self._store.key, profile=self._profile, grants=self._grants
-        )
-        return await asyncio.to_thread(self._named, opened)
+        return found
 
-    async def publish(self, payload: bytes, position: Position, *, wait: bool, label: str | None = None) -> None:
+    async def publish(
+        self, payload: bytes | bytearray, position: Position, *, wait: bool, label: str | None = None
+    ) -> None:
         """Seal and store a capture. Returns when it is on its way, or with `wait` when it is durable.
 
         A capture that could not be stored spoils those after it, which build on it: `on_failed` is told, once.
@@ -134,7 +145,8 @@ class Saved:
             async with self._order:
                 sealed = await self._sealed(payload, position)
                 stored = await self._store_chunks(sealed)
-                self._manifest, self._envelope, self._loaded, self._base = sealed.read, sealed.manifest, True, None
+                self._manifest, self._envelope, self._loaded = sealed.read, sealed.manifest, True
+                self._base = sealed.read, sealed.table
                 future = self._store.post("checkpoint.publish", self._row(sealed, position, stored, label))
             future.add_done_callback(self._published)
             if wait:
@@ -142,7 +154,7 @@ class Saved:
         finally:
             self._publishing.discard(task)
 
-    async def _sealed(self, payload: bytes, position: Position) -> Sealed:
+    async def _sealed(self, payload: bytes | bytearray, position: Position) -> Sealed:
         make = partial(
             seal,
             payload,
@@ -160,7 +172,7 @@ class Saved:
             profile=self._profile,
             grants=self._grants,
             outcome=None if position.outcome is None else json.dumps(position.outcome).encode(),
-            previous=self._base or self._manifest,
+            previous=self._base,
             previous_id=None if self.latest_id is None else str(self.latest_id),
         )
         return await asyncio.to_thread(make) if len(payload) > IN_THREAD_BYTES else make()
@@ -169,8 +181,8 @@ class Saved:
         """Large chunks into files, durable before the row that needs them; returns the small ones."""
         for digest, data in sealed.chunks:
             if len(data) > INLINE_BYTES_MAX:
-                await asyncio.to_thread(self._blobs.put, digest, data)
-        return [(digest, data) for digest, data in sealed.chunks if len(data) <= INLINE_BYTES_MAX]
+                await asyncio.to_thread(self._blobs.put, digest, bytes(data))
+        return [(digest, bytes(data)) for digest, data in sealed.chunks if len(data) <= INLINE_BYTES_MAX]
 
     def _row(
         self, sealed: Sealed, position: Position, chunks: list[tuple[str, bytes]], label: str | None

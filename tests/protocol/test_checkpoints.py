@@ -9,6 +9,7 @@ from msgspec import structs
 
 from bridge.messages import Checkpoint, Error, Result
 from checkpoint.format import chunk_digest, decode_payload, encode_payload
+from checkpoint.table import read_table
 from durable.core.errors import CheckpointError, WorkerDied
 from tests.protocol.desk import Desk
 
@@ -150,7 +151,8 @@ def full(checkpoints: list[Checkpoint]) -> bytes:
     payloads = [decode_payload(one.data) for one in checkpoints]
     chunks = {chunk_digest(chunk): chunk for payload in payloads for chunk in payload.chunks}
     last = payloads[-1]
-    return encode_payload(structs.replace(last, chunks=tuple(chunks[digest] for digest in last.contents.digests())))
+    table = read_table(last.contents, chunks.__getitem__)
+    return encode_payload(structs.replace(last, chunks=tuple(chunks[digest] for digest in table.digests)))
 
 
 async def test_checkpoint_on_request_and_history_in_a_fresh_worker(desk: Desk) -> None:

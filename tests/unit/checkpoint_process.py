@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 import subprocess
 import sys
 from pathlib import Path
 from typing import IO, Any
+
+from msgspec import structs
+
+from checkpoint.format import chunk_digest, decode_payload, encode_payload
+from checkpoint.table import read_table
 
 ROOT = Path(__file__).parents[2]
 INTERNALS = frozenset({"_", "In", "Out", "_oh"})
@@ -53,6 +59,11 @@ class Process:
         captured: tuple[bytes, bool, dict[str, tuple[str, str, str]], dict[str, str]] = self._ask("capture", execution)
         return captured
 
+    def aside(self, during: str = "", *, stored: bool = True) -> tuple[str, bytes]:
+        """(where it was captured: "here" or "aside", what arrived); `during` runs in between, in the parent."""
+        captured: tuple[str, bytes] = self._ask("aside", during, stored)
+        return captured
+
     def whole(self) -> bytes:
         """A payload with everything in it."""
         self._ask("forget")
@@ -60,13 +71,21 @@ class Process:
 
     def restore(self, payload: bytes, **options: Any) -> dict[str, list[Any]]:
         """Restore and prime; the report."""
-        report: dict[str, list[Any]] = self._ask("restore", payload, options)
+        report: dict[str, list[Any]] = self._ask("restore", to_worker(payload), options)
         return report
 
     def explain(self, name: str) -> str | None:
         """What the worker would add to a NameError."""
         sentence: str | None = self._ask("explain", name)
         return sentence
+
+
+def to_worker(payload: bytes) -> bytes:
+    """What the engine makes of a worker's whole payload: the chunks in the order of the table."""
+    parsed = decode_payload(payload)
+    chunks = {chunk_digest(chunk): chunk for chunk in parsed.chunks}
+    table = read_table(parsed.contents, chunks.__getitem__)
+    return encode_payload(structs.replace(parsed, chunks=tuple(chunks[digest] for digest in table.digests)))
 
 
 def _write(stream: IO[bytes], value: object) -> None:
@@ -82,9 +101,20 @@ def _read(stream: IO[bytes]) -> Any:
     return pickle.loads(stream.read(size))
 
 
+def _drained(reader: int) -> bytes:
+    """What came through the pipe; nothing when it was cut."""
+    data = b""
+    while more := os.read(reader, 2**20):
+        data += more
+        if len(data) - 8 == int.from_bytes(data[:8], "big"):
+            return data[8:]
+    return b""
+
+
 def _serve() -> None:
     import types
 
+    from checkpoint.aside import Aside
     from checkpoint.capture import Capturer
     from checkpoint.restore import explain_name_error, restore_into
 
@@ -106,6 +136,14 @@ def _serve() -> None:
             capture = capturer.capture(arguments[0])
             lost = {entry.name: (entry.kind, entry.reason, entry.execution) for entry in capture.lost}
             return capture.payload, capture.changed, lost, {entry.name: entry.how for entry in capture.rebuilt}
+        if kind == "aside":
+            made = capturer.capture_aside("s@1")
+            exec(arguments[0], namespace)
+            if not isinstance(made, Aside):
+                return "here", made.payload
+            data = _drained(made.reader)
+            capturer.settle(made, stored=arguments[1] and bool(data))
+            return "aside", data
         if kind == "forget":
             capturer.forget()
             return None

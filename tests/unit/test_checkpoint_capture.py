@@ -6,9 +6,10 @@ import msgspec
 import pytest
 
 from checkpoint.capture import Capturer
-from checkpoint.format import CHUNK_BYTES, Payload, decode_payload, encode_payload
+from checkpoint.format import CHUNK_BYTES, FORMAT, Payload, chunk_digest, decode_payload, encode_payload
 from checkpoint.lost import LostNames
 from checkpoint.restore import restore_into
+from checkpoint.table import PAGE_BYTES, read_table
 from durable.core.errors import CheckpointError
 from tests.unit.checkpoint_process import Process
 
@@ -52,14 +53,14 @@ class TestIncrement:
             process.run("d['k'].append(5)")
             payload, changed, _lost, _rebuilt = process.capture()
             assert changed
-            assert 0 < data_bytes(payload) < 1_000
+            assert 0 < data_bytes(payload) < PAGE_BYTES + 100
 
     def test_one_changed_element_of_a_large_array_brings_one_chunk(self) -> None:
         with Process() as process:
             process.run("import numpy as np\na = np.zeros(500_000)")
             process.capture()
             process.run("a[400_000] = 1")
-            assert data_bytes(process.capture()[0]) <= CHUNK_BYTES
+            assert data_bytes(process.capture()[0]) <= CHUNK_BYTES + PAGE_BYTES
 
     def test_after_a_restore_plain_data_is_not_sent_again(self) -> None:
         with Process() as first, Process() as second:
@@ -68,16 +69,16 @@ class TestIncrement:
             )
             second.restore(first.whole())
             payload = second.capture()[0]
-            assert data_bytes(payload) < 5_000
+            assert data_bytes(payload) < 5_000 + PAGE_BYTES
 
     def test_groups_split_when_their_names_are_bound_anew(self) -> None:
         with Process() as process:
             process.run("a = [1]; b = [a]; c = ['c']")
-            assert groups(process.capture()[0]) == {("a", "b"), ("c",)}
+            assert groups(process.whole()) == {("a", "b"), ("c",)}
             process.run("b = [2]")
-            assert groups(process.capture()[0]) == {("a",), ("b",), ("c",)}
+            assert groups(process.whole()) == {("a",), ("b",), ("c",)}
             process.run("c.append(a)")
-            assert groups(process.capture()[0]) == {("a", "c"), ("b",)}
+            assert groups(process.whole()) == {("a", "c"), ("b",)}
 
     def test_a_long_text_in_two_variables_is_kept_once(self) -> None:
         with Process() as process:
@@ -91,7 +92,7 @@ class TestIncrement:
             process.run(
                 "import numpy as np\nclass A: pass\na = np.zeros(3); b = np.zeros(3); x = A(); y = A(); f = lambda: a"
             )
-            assert groups(process.capture()[0]) == {("A",), ("a",), ("b",), ("f",), ("x",), ("y",)}
+            assert groups(process.whole()) == {("A",), ("a",), ("b",), ("f",), ("x",), ("y",)}
 
     def test_forget_brings_everything_again(self) -> None:
         with Process() as process:
@@ -102,7 +103,11 @@ class TestIncrement:
 
 
 def groups(payload: bytes) -> set[tuple[str, ...]]:
-    return {group.names for group in decode_payload(payload).contents.groups if group.kind == "values"}
+    """The groups of a whole payload that hold values."""
+    parsed = decode_payload(payload)
+    chunks = {chunk_digest(chunk): chunk for chunk in parsed.chunks}
+    table = read_table(parsed.contents, chunks.__getitem__)
+    return {group.names for group in table.groups if group.kind in ("values", "definitions")}
 
 
 class TestMerge:
@@ -139,7 +144,7 @@ class TestMerge:
     def test_history_does_not_make_one_group_of_everything_shown(self) -> None:
         with Process() as process:
             process.run("x = [1]; y = [2]; Out[1] = x; Out[2] = y; _ = y")
-            assert groups(process.capture()[0]) == {("\0Out[1]", "x"), ("\0Out[2]", "\0_", "y")}
+            assert groups(process.whole()) == {("\0Out[1]", "x"), ("\0Out[2]", "\0_", "y")}
 
 
 class TestLostNames:
@@ -293,25 +298,29 @@ class TestAtomicity:
 
     def broken(self, damage: str) -> bytes:
         lost = LostNames()
-        namespace: dict[str, object] = {"__name__": "x", "a": [1], "b": {"k": [2]}, "c": 3}
+        namespace: dict[str, object] = {"__name__": "x", "a": [1] * 1_000, "b": {"k": [2]}, "c": 3}
         payload = Capturer(namespace, lost=lost).capture().payload
         if damage == "truncated":
             return payload[:-10]
         parsed = decode_payload(payload)
         if damage == "format":
-            return encode_payload(Payload("2", parsed.contents, parsed.chunks))
+            return encode_payload(Payload("1", parsed.contents, parsed.chunks))
         if damage == "chunks":
-            return encode_payload(Payload("1", parsed.contents, parsed.chunks[:-1]))
+            return encode_payload(Payload(FORMAT, parsed.contents, parsed.chunks[:-1]))
+        if damage == "pages":
+            return encode_payload(Payload(FORMAT, parsed.contents, ()))
         if damage == "python":
-            return encode_payload(Payload("1", msgspec.structs.replace(parsed.contents, python="3.1"), parsed.chunks))
+            return encode_payload(
+                Payload(FORMAT, msgspec.structs.replace(parsed.contents, python="3.1"), parsed.chunks)
+            )
         if damage == "preamble":  # as of a version that names its functions otherwise
             other = [memoryview(bytes(chunk).replace(b"live_namespace", b"dead_namespace")) for chunk in parsed.chunks]
-            return encode_payload(Payload("1", parsed.contents, tuple(other)))
+            return encode_payload(Payload(FORMAT, parsed.contents, tuple(other)))
         assert damage == "flipped"
         flipped = [memoryview(bytes(chunk[:-3]) + b"\xff\xff\xff") for chunk in parsed.chunks]
-        return encode_payload(Payload("1", parsed.contents, (*parsed.chunks[:-1], flipped[-1])))
+        return encode_payload(Payload(FORMAT, parsed.contents, (*parsed.chunks[:-1], flipped[-1])))
 
-    @pytest.mark.parametrize("damage", ["truncated", "format", "chunks", "python", "preamble", "flipped"])
+    @pytest.mark.parametrize("damage", ["truncated", "format", "chunks", "pages", "python", "preamble", "flipped"])
     def test_nothing_changes(self, damage: str) -> None:
         payload = self.broken(damage)
         namespace: dict[str, object] = {"__name__": "x", "a": "mine", "other": 5}

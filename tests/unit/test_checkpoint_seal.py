@@ -18,6 +18,7 @@ from checkpoint.format import (
     Contents,
     Group,
     Manifest,
+    Page,
     Part,
     Payload,
     Position,
@@ -28,13 +29,16 @@ from checkpoint.lost import LostNames
 from checkpoint.restore import restore_into
 from checkpoint.sign import MAGIC, sign
 from checkpoint.snapshot import Sealed, open_sealed, read_manifest, seal
+from checkpoint.table import PAGE_BYTES, Table
 from durable.core.errors import CheckpointError, CheckpointTampered
 
 KEY = b"k" * 32
 POSITION = Position(execution="s@1", n=1, statement=3, final=False, counters={"input": 2}, output_offset=17)
 
 
-def sealed(payload: bytes, previous: Manifest | None = None, profile: str = "open", key: bytes = KEY) -> Sealed:
+def sealed(
+    payload: bytes, previous: tuple[Manifest, Table] | None = None, profile: str = "open", key: bytes = KEY
+) -> Sealed:
     return seal(
         payload,
         session="s",
@@ -59,11 +63,11 @@ def test_what_was_sealed_opens_and_restores() -> None:
     first = sealed(capture.capture().payload)
     store = dict(first.chunks)
     namespace["a"] = [2]
-    second = sealed(capture.capture().payload, previous=first.read)
-    assert sum(len(data) for _digest, data in second.chunks) < 500
+    second = sealed(capture.capture().payload, previous=(first.read, first.table))
+    assert sum(len(data) for _digest, data in second.chunks) < PAGE_BYTES
     store.update(second.chunks)
     assert set(second.uses) <= store.keys()
-    assert len(second.manifest) < 1_000
+    assert len(second.manifest) < 500
     manifest = read_manifest(second.manifest, KEY)
     assert manifest == second.read
     assert (manifest.position, manifest.outcome, manifest.previous) == (POSITION, b'{"value": 1}', "p")
@@ -109,11 +113,11 @@ class TestTampering:
                     open_sealed(one.manifest, lambda _digests, found=found: found, KEY, profile="open")  # type: ignore[misc]
 
     def test_a_missing_a_longer_and_a_swapped_chunk(self) -> None:
-        one = sealed(Capturer({"a": [1], "b": {2}}, lost=LostNames()).capture().payload)
+        one = sealed(Capturer({"a": [1] * 999, "b": set(range(999))}, lost=LostNames()).capture().payload)
         (first, one_data), (second, other_data), *rest = one.chunks
         with pytest.raises(CheckpointError, match=f"chunk {first} of the checkpoint is missing"):
             open_sealed(one.manifest, lambda _d: {second: other_data, **dict(rest)}, KEY, profile="open")
-        for wrong in ({first: other_data, second: one_data}, {first: one_data + b"\0", second: other_data}):
+        for wrong in ({first: other_data, second: one_data}, {first: bytes(one_data) + b"\0", second: other_data}):
             with pytest.raises(CheckpointTampered):
                 open_sealed(one.manifest, lambda _d, wrong=wrong: {**dict(rest), **wrong}, KEY, profile="open")  # type: ignore[misc]
 
@@ -125,8 +129,8 @@ class TestTampering:
             sign(b"", b"short")
 
     def test_a_newer_format_is_named(self) -> None:
-        body = msgspec.msgpack.encode({"format": "2", "something": "new"})
-        with pytest.raises(CheckpointError, match="format '2', this version reads '1'"):
+        body = msgspec.msgpack.encode({"format": "3", "something": "new"})
+        with pytest.raises(CheckpointError, match="format '3', this version reads '2'"):
             read_manifest(sign(body, KEY), KEY)
 
     def test_a_signed_body_that_is_no_manifest(self) -> None:
@@ -164,8 +168,9 @@ class TestProfiles:
 
 
 def payload_of(groups: list[Group], chunks: list[bytes], **more: object) -> bytes:
-    contents = Contents(python="3.13", groups=tuple(groups), **more)  # type: ignore[arg-type]
-    return encode_payload(Payload(FORMAT, contents, tuple(memoryview(chunk) for chunk in chunks)))
+    page = msgspec.msgpack.encode(groups)
+    contents = Contents(python="3.13", pages=(Page(len(page), chunk_digest(page)),), **more)  # type: ignore[arg-type]
+    return encode_payload(Payload(FORMAT, contents, tuple(memoryview(chunk) for chunk in (page, *chunks))))
 
 
 DATA = b"data"
@@ -179,12 +184,18 @@ class TestUntrustedPayloads:
             (b"", "not what specs/checkpoint.md says"),
             (b"\xc1", "not what specs/checkpoint.md says"),
             (b"\x93" * 5_000, "not what specs/checkpoint.md says"),
-            (msgspec.msgpack.encode({"format": "1"}), "not what specs/checkpoint.md says"),
+            (payload_of([Group("values", ("a",), (), ())], []), "has no data for 'a'"),
+            (encode_payload(Payload(FORMAT, Contents("3.13", (Page(4, PART.digests[0]),)), ())), "left out page"),
+            (
+                encode_payload(Payload(FORMAT, Contents("3.13", (Page(4, PART.digests[0]),)), (memoryview(DATA),))),
+                "a page",
+            ),
+            (msgspec.msgpack.encode({"format": FORMAT}), "not what specs/checkpoint.md says"),
             (payload_of([], [], lost=[["n", "t", "r" * 3_000, ""]]), "not what specs/checkpoint.md says"),
             (payload_of([Group("values", ("n" * 2_000,), (), (PART,))], [DATA]), "not what specs/checkpoint.md says"),
             (payload_of([Group("values", ("a",), (), (Part(4, (b"short",)),))], [DATA]), "not what"),
             (payload_of([Group("values", ("a",), (), (PART,))] * 2, [DATA]), "holds 'a' twice"),
-            (payload_of([Group("values", ("a",), ("b",), (PART,))], [DATA]), "refers to 'b' before it has it"),
+            (payload_of([Group("values", ("a",), ("b",), (PART,))], [DATA]), "refers to 'b', which it does not have"),
             (payload_of([Group("values", ("a",), (), (Part(5, ()),))], [DATA]), "cannot have 0 chunks"),
             (payload_of([Group("values", ("a",), (), (Part(2**50, PART.digests),))], [DATA]), "cannot have 1 chunks"),
             (payload_of([Group("values", ("a",), (), (PART,))], []), "left out chunk"),
@@ -202,9 +213,9 @@ class TestUntrustedPayloads:
         first = sealed(capture.capture().payload)
         payload = capture.capture().payload
         other = msgspec.structs.replace(first.read, session="other")
-        assert sealed(payload, previous=first.read).chunks == []
-        for previous in (other, None):
-            with pytest.raises(CheckpointError, match="left out chunk"):
+        assert sealed(payload, previous=(first.read, first.table)).chunks == []
+        for previous in ((other, first.table), None):
+            with pytest.raises(CheckpointError, match="left out page"):
                 sealed(payload, previous=previous)
         assert namespace
 

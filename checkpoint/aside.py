@@ -1,0 +1,185 @@
+"""Work done in a forked copy of the worker, while the code goes on (worker side).
+
+User code that waits for its own children never meets the copy: it is a child that tells nobody of its end (`clone`
+without a signal, which `wait` passes over), or, where other threads run, a grandchild. It sends its payload through a
+pipe of its own, whose read end the engine opens, and is killed by its alarm when it makes no progress: a lock that a
+thread held at the fork is never released in it.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import os
+import platform
+import signal
+import stat
+import threading
+import warnings
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from fcntl import F_SETPIPE_SZ, fcntl
+
+PROGRESS_S = 30
+"""A child that writes nothing for so long is killed. Pickling comes before the first byte."""
+
+PIPE_BYTES = 2**20
+HEADER_BYTES = 8
+"""The length of the payload, big-endian, before it: the engine sees by it whether it got everything."""
+
+WRITE_BYTES_MAX = 2**20
+
+THREADS_MAX = 64
+"""Looking at more threads takes longer than the second fork that it saves."""
+
+_CLONE = {"x86_64": 56, "aarch64": 220}.get(platform.machine())
+_CLONED = 0x80000000 - 2**32
+"""__WCLONE: wait for a child that sends no signal."""
+
+type Work = Callable[[], tuple[Sequence[bytes | memoryview], bytes]]
+"""Gives the payload in pieces, and what the parent is to learn."""
+
+
+class Aside:
+    """A capture under way in a child. `reader` is the descriptor that the engine opens."""
+
+    def __init__(self, reader: int, learned: int) -> None:
+        self.reader = reader
+        self._learned = learned
+
+    def learned(self) -> bytes:
+        """What the child learned; empty when it did not come to its end. Call once, when the engine has read all."""
+        os.close(self.reader)
+        _reap()
+        try:
+            size = os.fstat(self._learned).st_size
+            data = os.pread(self._learned, size, 0)
+        finally:
+            os.close(self._learned)
+        complete = len(data) > HEADER_BYTES and int.from_bytes(data[:HEADER_BYTES], "big") == len(data) - HEADER_BYTES
+        return data[HEADER_BYTES:] if complete else b""
+
+
+def run_aside(work: Work) -> Aside:
+    """Fork and let the child do it. OSError when there is no memory or no process to be had."""
+    reader, writer = os.pipe()
+    learned = os.memfd_create("capture")
+    try:
+        with suppress(OSError):
+            fcntl(writer, F_SETPIPE_SZ, PIPE_BYTES)
+        _reap()
+        if _others_sleep():
+            pid = _quiet_fork()
+            if pid == 0:
+                _be_child(work, writer, learned)
+            _quiet.add(pid)
+        else:
+            pid = _fork()
+            if pid == 0:
+                _be_intermediate(work, writer, learned)
+            with suppress(ChildProcessError):  # a thread of user code that waits for any child took it
+                os.waitpid(pid, 0)
+    except BaseException:
+        os.close(reader)
+        os.close(learned)
+        raise
+    finally:
+        os.close(writer)
+    return Aside(reader, learned)
+
+
+_quiet: set[int] = set()
+"""Quiet children that were not reaped yet."""
+
+
+def _reap() -> None:
+    for pid in list(_quiet):
+        try:
+            ended, _status = os.waitpid(pid, _CLONED | os.WNOHANG)
+        except ChildProcessError:
+            ended = pid
+        if ended:
+            _quiet.discard(pid)
+
+
+def _others_sleep() -> bool:
+    """Whether a bare `clone` is sound: glibc's fork takes the allocator's locks, which a running thread may hold."""
+    if _CLONE is None:
+        return False
+    threads = os.listdir("/proc/self/task")
+    own = str(threading.get_native_id())
+    return len(threads) <= THREADS_MAX and all(thread == own or _sleeps(thread) for thread in threads)
+
+
+def _sleeps(thread: str) -> bool:
+    try:
+        with open(f"/proc/self/task/{thread}/stat", "rb", buffering=0) as stat_file:
+            return stat_file.read(200).rpartition(b")")[2].split()[0] == b"S"
+    except OSError:  # it ended
+        return True
+
+
+def _quiet_fork() -> int:
+    python = ctypes.pythonapi
+    python.PyOS_BeforeFork()
+    pid: int = python.syscall(_CLONE, 0, 0, 0, 0, 0)
+    if pid == 0:
+        python.PyOS_AfterFork_Child()
+        return 0
+    python.PyOS_AfterFork_Parent()
+    if pid < 0:
+        raise OSError("no process could be made")
+    return pid
+
+
+def _fork() -> int:
+    with warnings.catch_warnings():
+        # About threads beside a fork: their locks are why the child has an alarm.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return os.fork()
+
+
+def _be_intermediate(work: Work, writer: int, learned: int) -> None:
+    try:
+        if _fork() == 0:
+            _be_child(work, writer, learned)
+    finally:
+        os._exit(0)
+
+
+def _be_child(work: Work, writer: int, learned: int) -> None:
+    code = 1
+    try:
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
+        gc.disable()  # a collection would copy pages, and run finalizers a second time
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGALRM})
+        signal.alarm(PROGRESS_S)
+        _close_streams({writer, learned})
+        buffers, lesson = work()
+        os.write(learned, len(lesson).to_bytes(HEADER_BYTES, "big"))
+        _write(learned, lesson)
+        _write(writer, sum(map(len, buffers)).to_bytes(HEADER_BYTES, "big"))
+        for buffer in buffers:
+            _write(writer, buffer)
+        code = 0
+    finally:
+        os._exit(code)
+
+
+def _write(descriptor: int, data: bytes | memoryview) -> None:
+    view = memoryview(data)
+    while view:
+        written = os.write(descriptor, view[:WRITE_BYTES_MAX])
+        view = view[written:]
+        signal.alarm(PROGRESS_S)
+
+
+def _close_streams(kept: set[int]) -> None:
+    """Pipes and sockets of user code: whoever reads their other end would not see them end before this child does."""
+    for name in os.listdir("/proc/self/fd"):
+        descriptor = int(name)
+        with suppress(OSError):
+            mode = os.fstat(descriptor).st_mode
+            if descriptor > 2 and descriptor not in kept and (stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)):
+                os.close(descriptor)

@@ -1,0 +1,145 @@
+"""Captures in a forked child: what arrives, what the code around it notices (nothing), what happens when it fails."""
+
+from __future__ import annotations
+
+from checkpoint.format import CHUNK_BYTES, decode_payload
+from checkpoint.table import PAGE_BYTES
+from tests.unit.checkpoint_process import Process
+from tests.unit.test_checkpoint_capture import data_bytes
+
+BIG = "import numpy as np\nbig = np.arange(2_000_000.0)\nsmall = {'k': [1]}"
+
+
+def test_a_large_namespace_is_captured_aside_as_it_was_at_the_fork() -> None:
+    with Process() as first, Process() as second:
+        first.run(BIG)
+        where, payload = first.aside("big[5] = -1; small['k'].append(2)")
+        assert where == "aside"
+        second.restore(payload)
+        assert second.value("(float(big[5]), float(big.sum()), small)") == (5.0, 2_000_000 * 1_999_999 / 2, {"k": [1]})
+
+
+def test_what_changed_during_a_capture_is_in_the_next_one() -> None:
+    with Process() as process:
+        process.run(BIG)
+        process.aside()
+        process.run("big += 1")
+        assert process.aside("big[5] = -1; small['k'].append(2)")[0] == "aside"
+        _where, payload = process.aside()
+        assert 0 < data_bytes(payload) <= CHUNK_BYTES + PAGE_BYTES
+        with Process() as other:
+            other.restore(process.whole())
+            assert other.value("(float(big[5]), float(big[6]), small)") == (-1.0, 7.0, {"k": [1, 2]})
+
+
+def test_a_small_namespace_is_not_worth_a_fork() -> None:
+    with Process() as process:
+        process.run("a = [1]")
+        process.aside()
+        process.run("b = 2")
+        assert process.aside()[0] == "here"
+
+
+def test_a_small_change_beside_a_large_array_is_captured_here_and_is_small() -> None:
+    with Process() as process:
+        process.run(BIG)
+        process.aside()
+        process.aside()
+        process.run("small['k'].append(2)")
+        where, payload = process.aside()
+        assert where == "here"
+        assert 0 < data_bytes(payload) <= 2 * PAGE_BYTES
+
+
+def test_user_code_that_waits_for_its_children_never_meets_the_child() -> None:
+    with Process() as process:
+        process.run(BIG + "\nimport os, signal\nends = []\nsignal.signal(signal.SIGCHLD, lambda *_: ends.append(1))")
+        where, _payload = process.aside("""
+try:
+    os.wait()
+    met = True
+except ChildProcessError:
+    met = False
+""")
+        assert where == "aside"
+        assert process.value("(met, ends)") == (False, [])
+
+
+def test_beside_a_running_thread_it_is_a_grandchild_and_the_code_does_not_meet_it_either() -> None:
+    spins = """
+import threading, os
+stop = False
+def spin():
+    while not stop: pass
+spinner = threading.Thread(target=spin); spinner.start()
+"""
+    with Process() as process:
+        process.run(BIG + spins)
+        where, payload = process.aside(
+            "try:\n    os.wait()\n    met = True\nexcept ChildProcessError:\n    met = False"
+        )
+        assert where == "aside"
+        assert process.value("met") is False
+        process.run("stop = True; spinner.join()")
+        with Process() as other:
+            other.restore(payload)
+            assert other.value("float(big[-1])") == 1_999_999.0
+
+
+def test_a_child_that_hangs_is_killed_and_the_next_capture_is_whole_and_made_here() -> None:
+    hangs = """
+import checkpoint.aside, threading
+checkpoint.aside.PROGRESS_S = 1
+lock = threading.Lock()
+class Locked:
+    def __getstate__(self):
+        with lock: return {'n': 1}
+locked = Locked()
+"""
+    with Process() as process:
+        process.run(BIG + hangs)
+        process.aside()
+        process.run("big += 1; much = ['x' * 1_000 + str(n) for n in range(30_000)]")
+        process.run("lock.acquire()")
+        where, payload = process.aside("lock.release()")
+        assert (where, payload) == ("aside", b"")
+        where, payload = process.aside()
+        assert where == "here"
+        with Process() as other:
+            other.restore(payload)
+            assert other.value("(locked.n, float(big[0]), len(much))") == (1, 1.0, 30_000)
+
+
+def test_what_the_engine_could_not_store_comes_again() -> None:
+    with Process() as process:
+        process.run(BIG)
+        process.aside(stored=False)
+        where, payload = process.aside()
+        assert where == "here"
+        assert data_bytes(payload) > 16_000_000
+
+
+def test_a_pipe_of_user_code_ends_when_the_code_ends_it() -> None:
+    with Process() as process:
+        process.run(
+            BIG
+            + "\nimport os, time\nr, w = os.pipe()\n"
+            + "class Slow:\n    def __getstate__(self): time.sleep(3); return 1"
+        )
+        process.aside()
+        process.run("much = ['x' * 1_000 + str(n) for n in range(30_000)]; slow = Slow(); big += 1")
+        where, _payload = process.aside(
+            "os.close(w); began = time.monotonic(); os.read(r, 1); took = time.monotonic() - began"
+        )
+        assert where == "aside"
+        assert process.value("took") < 2
+
+
+def test_random_draws_go_on_as_if_nothing_had_been() -> None:
+    with Process() as first, Process() as second:
+        first.run(BIG + "\nimport random; random.seed(5)")
+        where, payload = first.aside("drawn = random.random()")
+        assert where == "aside"
+        second.restore(payload)
+        assert second.value("random.random()") == first.value("drawn")
+        assert decode_payload(payload).chunks

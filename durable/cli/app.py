@@ -233,7 +233,7 @@ def _quiet_logs() -> None:
 
     if os.environ.get("DURABLE_DEBUG"):
         return
-    for name in ("durable", "resonate", "asyncio"):
+    for name in ("durable", "resonate", "asyncio", "uvicorn"):
         logger = logging.getLogger(name)
         logger.addHandler(logging.NullHandler())
         logger.propagate = False

@@ -16,14 +16,19 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from durable.core.errors import CheckpointError, DurableError
+from durable.core.events import BackgroundFailed
 from durable.core.limits import BATCH_BYTES_MAX, BODIES_BYTES_MAX, BODY_BYTES_MAX
 from durable.server.events import stream
 from durable.server.site import Site
+from durable.store.client import AGAIN
 from durable.store.network import reply
 from durable.store.requests import Id
 
 CLIENTS_MAX = 1_024
 """Clients whose last batch is remembered."""
+
+BATCH_KEEP_S = 60.0
+"""How long: clients that lost a connection come back within seconds, and answers may be large."""
 
 READY_S = 5.0
 
@@ -57,18 +62,23 @@ def create_app(site: Site) -> Starlette:
             Route("/health", _health, methods=["GET"]),
             Route("/ready", routes.ready, methods=["GET"]),
         ],
-        exception_handlers={HTTPException: _http_error, Exception: _server_error},
+        exception_handlers={HTTPException: _http_error, Exception: routes.failed},
     )
 
 
-async def let_in(site: Site, request: Request) -> None:
-    """Raises Turned for a request that comes too fast or without the token."""
+async def paced(site: Site, request: Request) -> None:
+    """Waits when an address asks too fast, raises Turned when that would be long."""
     address = request.client.host if request.client is not None else ""
     wait = site.rate.take(address, site.clock())
     if wait is None:
         raise Turned(429, "too many requests from this address (REQUESTS_PER_S_MAX); slow down")
     if wait:
         await asyncio.sleep(wait)
+
+
+async def let_in(site: Site, request: Request) -> None:
+    """Raises Turned for a request that comes too fast or without the token."""
+    await paced(site, request)
     if not site.admits(request.headers.get("authorization")):
         raise Turned(401, "the token is missing or wrong; send `Authorization: Bearer <token>`, see `durable serve`")
 
@@ -130,13 +140,23 @@ class Routes:
             if last is not None and last[0] == number:
                 task = last[1]
             else:
-                task = asyncio.create_task(self._site.desk.batch(body))
-                self._batches[client] = (number, task)
-                if len(self._batches) > CLIENTS_MAX:
-                    self._batches.popitem(last=False)
-            self._batches.move_to_end(client)
+                task = asyncio.create_task(self._site.desk.batch(body, again=AGAIN in request.headers))
+                self._remember(client, number, task)
             status, answers = await asyncio.shield(task)
         return Response(answers, status, media_type="application/json")
+
+    def _remember(self, client: str, number: str, task: asyncio.Task[tuple[int, bytes]]) -> None:
+        """Keep a client's last answers for as long as it may ask again."""
+        self._batches[client] = (number, task)
+        self._batches.move_to_end(client)
+        if len(self._batches) > CLIENTS_MAX:
+            self._batches.popitem(last=False)
+
+        def forget() -> None:
+            if self._batches.get(client, ("", None))[1] is task:
+                del self._batches[client]
+
+        asyncio.get_running_loop().call_later(BATCH_KEEP_S, forget)
 
     async def chunk(self, request: Request) -> Response:
         """`PUT`, `GET`, `HEAD /chunk/{digest}`"""
@@ -164,14 +184,22 @@ class Routes:
         with self._site.changes(_id(request, "client")) as feed:
             await stream(feed, receive, send, life_s=self._site.stream_s)
 
-    async def ready(self, _request: Request) -> Response:
+    async def ready(self, request: Request) -> Response:
         """`GET /ready`: the writer answers."""
         try:
+            await paced(self._site, request)
             async with asyncio.timeout(READY_S):
                 await self._site.store.request("engine.list", {})
+        except Turned as turned:
+            return refusal(turned.status, str(turned))
         except (DurableError, TimeoutError) as error:
             return refusal(503, f"the store does not answer: {error}")
         return JSONResponse({"status": "ready", "version": version("durable-exec")})
+
+    async def failed(self, request: Request, error: Exception) -> Response:
+        """What nobody expected: told to our observer, not to the client."""
+        self._site.observe(BackgroundFailed(f"{request.method} {request.url.path[:200]}", repr(error)))
+        return refusal(500, f"an error of the server itself: {type(error).__name__}")
 
 
 class _Body:
@@ -227,7 +255,3 @@ async def _health(_request: Request) -> Response:
 async def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     return refusal(error.status_code, f"{request.method} {request.url.path[:200]}: {error.detail}")
-
-
-async def _server_error(_request: Request, error: Exception) -> Response:
-    return refusal(500, f"an error of the server itself: {type(error).__name__}")

@@ -79,16 +79,38 @@ class Desk:
         status, data = await self._outcome(found.kind, found.data)
         return status, reply(found.kind, found.head.corr_id, status, data)
 
-    async def batch(self, body: bytes) -> tuple[int, bytes]:
-        """Answer requests that commit in their order."""
+    async def batch(self, body: bytes, *, again: bool = False) -> tuple[int, bytes]:
+        """Answer requests that commit in their order. `again`: they may have been done before this server began."""
         try:
             items = _items.decode(body)
         except _UNREADABLE as error:
             return 400, msgspec.json.encode(f"this is not a batch: {error}")
+        done = {n: await self._submitted(item) for n, item in enumerate(items) if again}
         # All are enqueued before any is waited for, so that they commit together and in order.
-        outcomes = [self._outcome(item.kind, item.data) for item in items]
+        outcomes = [done.get(n) or self._outcome(item.kind, item.data) for n, item in enumerate(items)]
         found = await asyncio.gather(*outcomes)
         return 200, msgspec.json.encode([{"status": status, "data": data} for status, data in found])
+
+    async def _submitted(self, item: _Item) -> Awaitable[Outcome] | None:
+        """The answer to a cell that is there already: of all requests only this one does more when it is repeated.
+
+        A search for its nonce reads every promise, which is affordable once in the life of a broken connection.
+        """
+        if item.kind != "cell.submit":
+            return None
+        try:
+            nonce = (_decoders[item.kind].decode(item.data).promise.tags or {}).get("durable:nonce")
+        except _UNREADABLE:
+            return None
+        if nonce is None:
+            return None
+        search = {"tags": {"durable:nonce": nonce}, "limit": 1}
+        promises = (await self._store.request("promise.search", search)).data["promises"]
+        if not promises:
+            return None
+        promise = promises[0]
+        n = int(promise["id"].rpartition("@")[2])
+        return _guarded(_answered(r.Answer(200, {"promise": promise, "n": n, "id": promise["id"]})))
 
     def _outcome(self, kind: str, data: msgspec.Raw) -> Awaitable[Outcome]:
         try:
@@ -174,6 +196,10 @@ async def _guarded(answer: Awaitable[r.Answer]) -> Outcome:
         return refused.status, refused.message
     except DurableError as error:
         return 503, str(error)
+
+
+async def _answered(answer: r.Answer) -> r.Answer:
+    return answer
 
 
 async def _refuse(refused: StoreRefused) -> r.Answer:

@@ -9,7 +9,6 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager
 
 from checkpoint.blobs import Blobs, DirectoryBlobs
-from durable.core.errors import DurableError
 from durable.core.events import BackgroundFailed, Observer, log_event
 from durable.core.limits import LEASE_MS, POLL_AGAIN_S, POLL_S, RATE_WAIT_S, REQUESTS_BURST_MAX, REQUESTS_PER_S_MAX
 from durable.server.connections import Guard, connections_max
@@ -88,7 +87,7 @@ class Site:
         self.stream_s = POLL_S
         """How long an event stream lasts."""
         self._token = token.encode()
-        self._observe = observer
+        self.observe = observer
         self._listeners: dict[str, Listener] = {}
 
     def admits(self, authorization: str | None) -> bool:
@@ -140,12 +139,12 @@ class Site:
     async def keep(self) -> None:
         """Each second: engines whose lease is over are dead, connections that took too long are dropped."""
         while True:
-            self.guard.sweep(asyncio.get_running_loop().time())
-            for engine in self.leases.expired(self.clock()):
-                try:
+            try:
+                self.guard.sweep(asyncio.get_running_loop().time())
+                for engine in self.leases.expired(self.clock()):
                     await self.store.request("engine.lost", {"engine": engine})
-                except DurableError as error:
-                    self._observe(BackgroundFailed("engine.lost", str(error)))
+            except Exception as error:  # it must go on: nobody else drops the dead and the slow
+                self.observe(BackgroundFailed("the server's upkeep", repr(error)))
             await asyncio.sleep(TURN_S)
 
     def end_streams(self) -> None:

@@ -20,6 +20,9 @@ RETRY_MAX_S = 2.0
 ANSWER_S = 120.0
 """For one answer, its body included: longer than any wait inside the server."""
 
+AGAIN = "durable-again"
+"""A header: the server may have done this already, before the connection broke or the server ended."""
+
 _BUSY = {429, 502, 503, 504}
 
 
@@ -72,7 +75,8 @@ class Client:
             try:
                 # As a stream, new for each try: bytes in one piece would stop the loop while they are copied.
                 data = io.BytesIO(body) if body else None
-                async with self._session.request(method, self.url + path, data=data, headers=headers) as response:
+                sent = headers if not attempt else {**(headers or {}), AGAIN: "1"}
+                async with self._session.request(method, self.url + path, data=data, headers=sent) as response:
                     found = await response.read()
                     status = response.status
             except (aiohttp.ClientError, TimeoutError, RuntimeError) as error:

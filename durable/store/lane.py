@@ -46,7 +46,9 @@ class Lane:
         self._loop = asyncio.get_running_loop()
         self._waiting: deque[tuple[str, bytes, asyncio.Future[Answer]]] = deque()
         self._woken = asyncio.Event()
-        self._last: asyncio.Future[Answer] | None = None
+        self._posted = 0
+        self._answered = 0
+        self._progress = asyncio.Event()  # of the batch under way
         self._number = 0
         self._closed = False
         self._task = asyncio.create_task(self._run())
@@ -63,14 +65,15 @@ class Lane:
             future.set_exception(StoreRefused(kind, 400, str(error)))
             return future
         self._waiting.append((kind, item, future))
-        self._last = future
+        self._posted += 1
         self._woken.set()
         return future
 
     async def flushed(self) -> None:
         """Return when everything posted so far is answered, well or not."""
-        if self._last is not None and not self._last.done():
-            await asyncio.wait([self._last])
+        target = self._posted  # counted, since whoever waits for a request may have given up on it
+        while self._answered < target and not self._closed:
+            await self._progress.wait()
 
     async def close(self) -> None:
         """Fail what is not answered. Idempotent."""
@@ -79,6 +82,7 @@ class Lane:
         await asyncio.wait([self._task])
         self._fail(self._waiting, EngineClosed("the remote store was closed"))
         self._waiting.clear()
+        self._progress.set()
 
     async def _run(self) -> None:
         while True:
@@ -97,6 +101,9 @@ class Lane:
             except BaseException:
                 self._fail(taken, EngineClosed("the remote store was closed"))
                 raise
+            self._answered += len(taken)
+            self._progress.set()
+            self._progress = asyncio.Event()
 
     def _take(self) -> list[tuple[str, bytes, asyncio.Future[Answer]]]:
         taken: list[tuple[str, bytes, asyncio.Future[Answer]]] = []

@@ -17,6 +17,7 @@ from durable.server.feeds import Feed, merged
 from durable.server.leases import Leases
 from durable.server.rate import Rate
 from durable.server.seals import Seals
+from durable.store.client import AGAIN
 from durable.store.readings import READINGS
 from durable.store.reads import Reads
 from durable.store.remote import RemoteStore
@@ -124,6 +125,38 @@ async def test_a_batch_that_is_sent_again_is_answered_and_not_done_again(tmp_pat
                 answers.append((await response.json())[0]["data"]["n"])
         # Only the last number is remembered: a client has one batch under way, and never goes back.
         assert answers == [1, 1, 2, 2, 3]
+
+
+async def test_a_cell_that_was_submitted_to_a_server_that_died_is_not_submitted_again(tmp_path: Path) -> None:
+    tags = {"resonate:target": "poll://any@g", "durable:nonce": "of this cell"}
+    submit = {"session": "desk", "promise": {"timeoutAt": 2**50, "tags": tags}}
+    batch = [{"kind": "promise.get", "data": {"id": "a"}}, {"kind": "cell.submit", "data": submit}]
+    numbers = []
+    for headers in ({}, {AGAIN: "1"}, {AGAIN: "1"}, {}):
+        named = {"durable-client": "c", "durable-batch": "1", **headers}
+        async with (
+            served(tmp_path / "work.db") as found,
+            client() as session,
+            session.post(f"{found.url}/batch", json=batch, headers=named) as response,
+        ):
+            first, second = await response.json()
+            assert first["status"] == 404
+            numbers.append((second["data"]["n"], second["data"]["id"], second["data"]["promise"]["id"]))
+    assert [n for n, _, _ in numbers] == [1, 1, 1, 2]
+    assert numbers[0] == numbers[1] == (1, "exec:desk@1", "exec:desk@1")
+
+
+async def test_a_flush_waits_also_for_what_its_caller_gave_up(tmp_path: Path) -> None:
+    async with served(tmp_path / "work.db") as found:
+        store = await RemoteStore.open(found.url, token=TOKEN)
+        try:
+            for n in range(100):
+                store.post("promise.create", root(f"r{n}")).cancel()
+            await store.flushed()
+            assert await found.store.reads.get_promise("exec:r99") is not None
+        finally:
+            await store.close()
+        await store.flushed()  # of a closed store: nothing to wait for
 
 
 async def test_requests_of_a_remote_store_commit_in_the_order_they_were_posted(tmp_path: Path) -> None:

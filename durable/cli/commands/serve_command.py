@@ -8,6 +8,8 @@ import click
 
 from durable.cli import exits
 from durable.cli.app import Command, Settings, in_loop, settings
+from durable.cli.out import Out
+from durable.core import events
 from durable.core.limits import LEASE_MS
 
 PORT = 8001
@@ -44,12 +46,12 @@ async def _serve(chosen: Settings, host: str, port: int, token_file: str | None,
     from durable.store.store import Store
 
     out = chosen.out()
-    store = await Store.open(chosen.path)
+    store = await Store.open(chosen.path, observer=_observer(out))
     try:
         file = Path(token_file) if token_file is not None else Path(f"{store.path}.token")
         token, made = token_for(file)
         with listen(host, port) as sock:
-            async with serving(Site(store, token, lease_s=lease), sock) as url:
+            async with serving(Site(store, token, observer=_observer(out), lease_s=lease), sock) as url:
                 out.say(f"serving {store.path}; clients: {VARIABLE}=$(cat {file}) durable --store {url} ...")
                 if made:
                     out.say(f"token made, kept in {file}: {token}")
@@ -66,3 +68,14 @@ async def _serve(chosen: Settings, host: str, port: int, token_file: str | None,
     finally:
         await store.close()
     return exits.DONE
+
+
+def _observer(out: Out) -> events.Observer:
+    def observe(event: events.Event) -> None:
+        match event:
+            case events.PeerDead(engine, tasks):
+                out.say(f"engine {engine[:8]} is gone; {tasks} of its executions are free to go on")
+            case events.BackgroundFailed(what, error):
+                out.say(f"{what}: {error}")
+
+    return observe

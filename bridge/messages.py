@@ -71,8 +71,8 @@ class Execute(Message):
     type: Literal["execute"] = "execute"
     code: str
     start_statement: Count = 0
-    counters: dict[str, Count] = {}
-    inputs: dict[str, JsonValue] = {}
+    counters: dict[str, Count] = Field(default_factory=dict)  # a mutable default would be deep-copied each time
+    inputs: dict[str, JsonValue] = Field(default_factory=dict)
     checkpoint: Literal["auto", "statement", "none"] = "auto"
     filename: str = ""
     capabilities: list[str] | None = None

@@ -36,6 +36,7 @@ class Transport:
         self._on_ended = on_ended
         self._outgoing: deque[memoryview] = deque()
         self._open = True
+        self._writing = False
         decoder = codecs.getincrementaldecoder("utf-8")
         self._pipes = {"stdout": (process.stdout, decoder("replace")), "stderr": (process.stderr, decoder("replace"))}
         self._loop.add_reader(process.socket.fileno(), self._read_socket)
@@ -61,7 +62,9 @@ class Transport:
             try:
                 sent = sock.send(view)
             except (BlockingIOError, InterruptedError):
-                self._loop.add_writer(sock.fileno(), self._write)
+                if not self._writing:
+                    self._writing = True
+                    self._loop.add_writer(sock.fileno(), self._write)
                 return
             except OSError:  # it is ending: pidfd says so
                 self._outgoing.clear()
@@ -70,7 +73,9 @@ class Transport:
                 self._outgoing.popleft()
             else:
                 self._outgoing[0] = view[sent:]
-        self._loop.remove_writer(sock.fileno())
+        if self._writing:
+            self._writing = False
+            self._loop.remove_writer(sock.fileno())
 
     # --- in --------------------------------------------------------------------------------------------------
 

@@ -7,6 +7,7 @@ import ast
 import inspect
 import linecache
 import warnings
+from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from types import CodeType
@@ -22,7 +23,11 @@ SOURCES_MAX = 1_000
 SHORT_CHARS = 200
 """Cells up to this are first tried as one expression: half the time of parsing and compiling apart."""
 
+COMPILED_MAX = 100
+"""Compiled cells kept for when the same text comes again (requirement P49)."""
+
 _sources: dict[str, None] = {}
+_compiled: OrderedDict[tuple[str, int], Cell] = OrderedDict()
 
 
 class Statement(NamedTuple):
@@ -62,6 +67,31 @@ def remember_source(code: str, filename: str) -> None:
 
 def compile_cell(code: str, filename: str, future_flags: int) -> Cell:
     """Compile, or raise what `compile` raises (SyntaxError, ValueError, RecursionError…); nothing has run then."""
+    key = (code, future_flags)
+    known = _compiled.get(key)
+    if known is not None:
+        _compiled.move_to_end(key)
+        return Cell([_renamed(statement, filename) for statement in known.statements], known.future_flags)
+    cell = _compile_cell(code, filename, future_flags)
+    _compiled[key] = cell
+    if len(_compiled) > COMPILED_MAX:
+        _compiled.popitem(last=False)
+    return cell
+
+
+def _renamed(statement: Statement, filename: str) -> Statement:
+    """The same code under the file name of the cell that runs now."""
+    return Statement(_named(statement.code, filename), statement.awaits, statement.has_value)
+
+
+def _named(code: CodeType, filename: str) -> CodeType:
+    constants = code.co_consts
+    if any(isinstance(constant, CodeType) for constant in constants):
+        constants = tuple(_named(one, filename) if isinstance(one, CodeType) else one for one in constants)
+    return code.replace(co_filename=filename, co_consts=constants)
+
+
+def _compile_cell(code: str, filename: str, future_flags: int) -> Cell:
     flags = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT | future_flags
     if len(code) <= SHORT_CHARS and code[:1] not in " \t" and "\n" not in code:
         try:

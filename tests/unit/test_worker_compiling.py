@@ -6,7 +6,7 @@ import linecache
 
 import pytest
 
-from bridge.worker.compiling import SOURCES_MAX, compile_cell, remember_source
+from bridge.worker.compiling import COMPILED_MAX, SOURCES_MAX, _compiled, compile_cell, remember_source
 
 CELLS = [
     "x = 1\ny = x + 1",
@@ -70,3 +70,27 @@ def test_sources_are_bounded() -> None:
         remember_source("x\n", f"<cell bound {i}>")
     assert linecache.getline("<cell bound 0>", 1) == ""
     assert linecache.getline(f"<cell bound {SOURCES_MAX + 4}>", 1) == "x\n"
+
+
+def test_the_same_text_again_is_code_of_its_own_cell() -> None:
+    text = "def f():\n    return [g() for g in (lambda: 1 / 0,)]\nf()"
+    for filename in ("<cell first>", "<cell second>"):
+        names: dict[str, object] = {}
+        with pytest.raises(ZeroDivisionError) as caught:
+            for statement in compile_cell(text, filename, 0).statements:
+                eval(statement.code, names)
+        assert {entry.path for entry in caught.traceback[1:]} == {filename}
+
+
+def test_the_same_text_under_other_future_flags_is_compiled_anew() -> None:
+    flags = compile_cell("from __future__ import annotations", "<cell t>", 0).future_flags
+    text = "a: nowhere = 1"
+    for given in (0, flags):
+        code = compile_cell(text, "<cell t>", given).statements[0].code
+        assert bool(code.co_flags & flags) == bool(given)
+
+
+def test_compiled_cells_are_bounded() -> None:
+    for i in range(COMPILED_MAX + 5):
+        compile_cell(f"x{i}", "<cell t>", 0)
+    assert len(_compiled) == COMPILED_MAX

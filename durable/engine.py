@@ -358,11 +358,12 @@ class Engine:
 
     async def release(self, id: str, version: int, error: BaseException | None) -> None:
         """An attempt ended without an outcome: halt its task, or count the attempt (the SDK's release)."""
+        self._host.let_pass(id)
         if self._closing:
             return  # engine.leave releases all at once
         try:
             if isinstance(error, sdk.Halted):
-                await self.store.request("task.halt", {"id": id, "note": str(error.error)})
+                await self.store.request("task.halt", {"id": id, "version": version, "note": str(error.error)})
                 return
             text = str(error) if error is not None else "released"
             cause = "returned" if isinstance(error, sdk.HandedBack) else "failed"
@@ -373,6 +374,7 @@ class Engine:
 
     def suspended(self, id: str) -> None:
         self._passes.resumed.discard(id)
+        self._host.let_pass(id)
 
     async def _recorded(self, promise_id: str) -> list[dict[str, Any]]:
         return await recorded(self.store, promise_id)

@@ -138,7 +138,7 @@ def rebuild(state: str, value: Any, execution_id: str) -> ExecutionError:
     elif kind == "durable.ExecutionLost":
         cls = ExecutionLost
         last = found.get("last_error")
-        message = f"{text}" + (f"; last error: {last}" if last else "")
+        message = text + (f"; last error: {last}" if last and str(last) not in text else "")
     else:
         cls = _class_of(kind)
     error = cls(

@@ -67,6 +67,11 @@ class SessionHost:
                     raise PlatformError([sdk.ResonateError(str(error))])
                 raise PlatformError([sdk.Halted(error)])
 
+    def let_pass(self, promise_id: str) -> None:
+        """An attempt at a cell is over: nothing more of it is settled here."""
+        self.epochs.pop(promise_id, None)
+        self.fresh.discard(promise_id)
+
     async def live(self, name: str) -> LiveSession:
         """The session, owned by this engine: taken over when its owner is gone. StoreRefused 409 when it is not."""
         found = self._live.get(name)

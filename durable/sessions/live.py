@@ -87,6 +87,7 @@ class LiveSession:
         self._begun: str | None = None
         self._calls: Calls | None = None
         self._closed = False
+        self._unsaveable = False  # the namespace holds what no checkpoint can: it ends with its worker, so that is kept
         self._unsaved = False  # unjournaled code ran since the last checkpoint
         self.stale = False
         """Another engine, or a close, has taken the session: nothing that is done here counts any more."""
@@ -285,7 +286,7 @@ class LiveSession:
         found = self.current
         if found is None or message.execution_id != found.execution_id:
             return
-        self._unsaved = False
+        self._unsaved, self._unsaveable = False, bool(message.lost)
         taken = found.journal.taken()
         position = Position(
             execution=found.execution_id,
@@ -336,7 +337,7 @@ class LiveSession:
         self._unpark()
 
         def over() -> None:
-            if self.current is found and found.waiting and found.outcome is None:
+            if self.current is found and found.waiting and found.outcome is None and not self._unsaveable:
                 task = asyncio.create_task(self._let_go(found))
                 task.add_done_callback(_retrieved)
 
@@ -352,7 +353,7 @@ class LiveSession:
         self._unpark()
 
         def over() -> None:
-            if not self._busy.locked() and not self._unsaved:
+            if not self._busy.locked() and not self._unsaved and not self._unsaveable:
                 task = asyncio.create_task(self._end_worker())
                 task.add_done_callback(_retrieved)
 

@@ -182,7 +182,10 @@ class TaskHeartbeat(Request, frozen=True, kw_only=True):
 
 
 class TaskHalt(Request, frozen=True, kw_only=True):
+    """`version`, from the engine that runs it: only while that attempt still holds the task."""
+
     id: Id
+    version: Natural | None = None
     note: str | None = None
 
 

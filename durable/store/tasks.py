@@ -239,6 +239,8 @@ def halt(tx: Tx, request: TaskHalt) -> Answer:
     row = _find(tx, request.id)
     if row[1] == "fulfilled":
         raise Refused(409, f"task {request.id!r} is fulfilled")
+    if request.version is not None:
+        _held(tx, request.id, request.version)
     tx.execute(
         "UPDATE tasks SET state='halted', pid=NULL, ttl=NULL, lease_at=NULL, due=NULL, note=coalesce(?, note)"
         " WHERE id=?",

@@ -9,12 +9,15 @@ import asyncio
 import json
 import os
 import sys
+import time
 
 import durable
 from durable.core.events import Event, SessionRestored, WorkerStarted
 
 STEPS = 50
 STATEMENTS = 200
+PACE_S = 0.004
+"""How long a step or call takes: so that kills fall before, within and after it."""
 LOG = ""
 
 
@@ -32,6 +35,7 @@ def ran(kind: str, n: int) -> None:
 async def double(n: int, total: int) -> int:
     ran("step", n)
     say(progress=n)
+    await asyncio.sleep(PACE_S)
     return (total * 31 + n * 7) % 1_000_003
 
 
@@ -47,6 +51,7 @@ async def fifty(ctx: durable.Context) -> int:
 def tick(n: int) -> int:
     ran("call", n)
     say(progress=n)
+    time.sleep(PACE_S)
     return n * n % 97
 
 

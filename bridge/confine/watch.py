@@ -64,6 +64,9 @@ async def execute_within(
     finally:
         watch.end()
         worker.remove_interceptor(watch.see)
+    if watch.found is not None:  # its end came in the same breath as what was too much
+        await worker.wait_ended()
+        return watch.found
     return watch.meaning(reply) if isinstance(reply, Error) else reply
 
 
@@ -75,7 +78,8 @@ class Watch:
         self._execution = execution
         self._limits = limits
         self._waits = waits
-        self._found: ResourceExceeded | None = None
+        self.found: ResourceExceeded | None = None
+        """What was too much; the worker is being killed then."""
         self._printed = 0
         self._ran_s = 0.0
         self._looked_at = monotonic()
@@ -127,15 +131,15 @@ class Watch:
             self._timer = asyncio.get_running_loop().call_later(max(LOOK_S_MIN, min(left)), self._look)
 
     def _over(self, which: Resource, limit: float, used: float) -> None:
-        if self._found is None:
-            self._found = ResourceExceeded.of(which, limit, used, execution_id=self._execution)
+        if self.found is None:
+            self.found = ResourceExceeded.of(which, limit, used, execution_id=self._execution)
             self._worker.kill()
 
     def cause_of_death(self, reason: str) -> ResourceExceeded | None:
         """Which limit ended the worker; None when something else did."""
-        if self._found is None and self._limits.cpu is not None and "SIGXCPU" in reason:
+        if self.found is None and self._limits.cpu is not None and "SIGXCPU" in reason:
             return ResourceExceeded.of("cpu", self._limits.cpu, self._limits.cpu, execution_id=self._execution)
-        return self._found
+        return self.found
 
     def meaning(self, reply: Error) -> Error | ResourceExceeded:
         """An error of the code, or which resource the kernel refused it more of."""

@@ -241,6 +241,26 @@ def test_the_command_line_works_on_a_url(terminal: Terminal) -> None:
         assert end_server(server) == 0
 
 
+def test_a_command_says_that_its_server_is_gone_and_goes_on_when_it_is_back(terminal: Terminal) -> None:
+    file = terminal.directory / "work.db"
+    server, url = start_server(file)
+    terminal.environment |= {"DURABLE_TOKEN": TOKEN, "DURABLE_STORE": url}
+    code = "import os, time\nprint('begun', flush=True)\nwhile not os.path.exists('go'): time.sleep(0.01)\n6 * 7"
+    with terminal.running("exec", "desk", code) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "begun\n"
+        server.kill()
+        server.wait()
+        assert server.stdout is not None
+        server.stdout.close()
+        read_errors_until(process, "does not answer")
+        (terminal.directory / "go").touch()
+        server, _ = start_server(file, "--port", url.rpartition(":")[2])
+        assert process.wait(40) == 0
+        assert process.stdout.read() == "42\n"
+    assert end_server(server) == 0
+
+
 def test_serve_makes_a_token_that_only_its_owner_reads_and_prints_the_url(terminal: Terminal) -> None:
     with terminal.running("--store", "work.db", "serve", "--port", "0", "--json") as process:
         said = read_errors_until(process, "token made")

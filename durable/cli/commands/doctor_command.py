@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 import click
 
 from durable.cli import exits
 from durable.cli.app import Command, settings
 from durable.cli.local import path_of
-from durable.cli.out import line
+from durable.cli.out import Out, line
 
 
-@click.command("doctor", cls=Command, short_help="Say what is wrong with the store.")
-def command() -> int:
+@click.command("doctor", cls=Command, short_help="Say what is wrong with the store, what this machine can enforce.")
+@click.option("--machine", is_flag=True, help="What sessions can be held to here instead.")
+def command(machine: bool) -> int:
     """Examine the store without changing it: one line for each thing that is wrong, and exit 1.
 
     Silent when all is well. Looks at the file's integrity, schema, journal mode and invariants, at dead engines and
     stale leases, chunks and blobs, disk space, permissions and the key. Engines may run meanwhile.
     """
-    from durable.store.doctor import examine
-
     chosen = settings()
     out = chosen.out()
+    if machine:
+        return _machine(out)
+    from durable.store.doctor import examine
+
     found = examine(path_of(chosen))
     if out.json:
         out.document(found)
@@ -28,3 +33,16 @@ def command() -> int:
         for each in found:
             out.data(f"{each.check}: {line(each.message)}")
     return exits.FAILED if found else exits.DONE
+
+
+def _machine(out: Out) -> int:
+    """Profiles and limits, each tried for real."""
+    from bridge.confine.probe import probe
+
+    found = probe()
+    if out.json:
+        out.document([asdict(each) for each in found])
+    else:
+        for each in found:
+            out.data(f"{each.name}: {'yes' if each.can else f'no: {line(each.lacks)}'}")
+    return exits.DONE

@@ -63,14 +63,16 @@ class Ready(Message):
 class Execute(Message):
     """Run `code`; `id` is the execution's id.
 
-    `start_statement` and `counters` (calls made so far, per capability) are the position to continue at; `inputs` are
-    assigned before statement 0 and not on continuation. `capabilities` replaces the granted names when given.
+    `start_statement`, `start_iteration` (of its resumable loop) and `counters` (calls made so far, per capability) are
+    the position to continue at; `inputs` are assigned before statement 0 and not on continuation. `capabilities`
+    replaces the granted names when given.
     `output_offset` is where this run's output continues, in characters.
     """
 
     type: Literal["execute"] = "execute"
     code: str
     start_statement: Count = 0
+    start_iteration: Count = 0
     counters: dict[str, Count] = Field(default_factory=dict)  # a mutable default would be deep-copied each time
     inputs: dict[str, JsonValue] = Field(default_factory=dict)
     checkpoint: Literal["auto", "statement", "none"] = "auto"
@@ -169,16 +171,18 @@ class Lost(BaseModel):
 
 
 class Checkpoint(Message):
-    """From the worker: the namespace before `statement`. From the engine: make one now.
+    """From the worker: the namespace before `statement`, or after `iteration` rounds of its loop. From the engine: make
+    one now.
 
     `data` is opaque to the bridge. `outcome` (of the final one) is the Result or Error that follows, as a map.
-    `output_offset` is filled in by the host. `problem` says why there is no data. `stream` is a descriptor of the worker:
-    the read end of a pipe through which a forked child sends the data.
+    `output_offset` is filled in by the host. `problem` says why there is no data. `stream` is a descriptor of the
+    worker: the read end of a pipe through which a forked child sends the data.
     """
 
     type: Literal["checkpoint"] = "checkpoint"
     execution_id: ExecutionId = ""
     statement: Count = 0
+    iteration: Count = 0
     final: bool = False
     counters: dict[str, Count] = {}
     output_offset: Count = 0

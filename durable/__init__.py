@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from bridge.confine.limits import Limits
     from capabilities.capability import Capability, call_id, capability
     from capabilities.prompt import Prompt
+    from checkpoint.resumable import resumable
     from durable.core.errors import (
         BadArguments,
         Busy,
@@ -49,6 +50,7 @@ _HOME = {
     "bridge.confine.limits": ("Limits",),
     "capabilities.capability": ("Capability", "call_id", "capability"),
     "capabilities.prompt": ("Prompt",),
+    "checkpoint.resumable": ("resumable",),
     "durable.core.errors": (
         "BadArguments",
         "Busy",
@@ -132,6 +134,7 @@ __all__ = [
     "capability",
     "function",
     "open",
+    "resumable",
 ]
 
 

@@ -31,11 +31,13 @@ _compiled: OrderedDict[tuple[str, int], Cell] = OrderedDict()
 
 
 class Statement(NamedTuple):
-    """One top-level statement. `awaits`: evaluating its code gives a coroutine. `has_value`: it is an expression."""
+    """One top-level statement. `awaits`: evaluating its code gives a coroutine. `has_value`: it is an expression.
+    `loops`: it is a `for`."""
 
     code: CodeType
     awaits: bool
     has_value: bool
+    loops: bool = False
 
 
 class Cell(NamedTuple):
@@ -125,7 +127,9 @@ def _statement(node: ast.stmt, filename: str, flags: int, *, docstring: bool) ->
     else:
         code = compile(ast.Module([node], []), filename, "exec", flags, dont_inherit=True)
         has_value = False
-    return Statement(code, bool(code.co_flags & inspect.CO_COROUTINE), has_value)
+    return Statement(
+        code, bool(code.co_flags & inspect.CO_COROUTINE), has_value, isinstance(node, ast.For | ast.AsyncFor)
+    )
 
 
 def _is_text(node: ast.expr) -> bool:

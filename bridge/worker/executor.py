@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Callable
 from contextvars import Context, copy_context
+from functools import partial
 from time import perf_counter
 from typing import Any
 
@@ -15,6 +16,7 @@ from bridge.worker.checkpoints import Checkpoints, explain
 from bridge.worker.compiling import Cell, Statement, compile_cell, future_flags_of, remember_source
 from bridge.worker.gate import Gate
 from bridge.worker.loop import WorkerLoop, mark_running
+from bridge.worker.loops import Loops
 from bridge.worker.namespace import ENGINE_INTERNALS, History, Namespace
 from bridge.worker.streams import OutputPort
 from bridge.worker.tracebacks import format_error, message_of, type_name
@@ -45,6 +47,7 @@ class Executor:
         self._context: Context = copy_context()
         self._future_flags = 0
         self._pid = os.getpid()
+        self._loops = Loops()
 
     def restored(self) -> None:
         """A checkpoint was merged into the namespace."""
@@ -77,8 +80,13 @@ class Executor:
             cell = self._prepare(request)
             value: object = None
             for at in range(at, len(cell.statements)):  # noqa: B020  # `at` is where a failure happened
+                iterations = 0
                 if at > request["start_statement"]:
                     self._boundary(request["checkpoint"], execution, at)
+                else:
+                    iterations = request["start_iteration"]
+                self._loops.boundary = partial(self._boundary, request["checkpoint"], execution, at)
+                self._loops.enter(cell.statements[at], iterations)
                 value = self._run_statement(cell.statements[at])
             self._end_forked_child(None)
             return self._user_code(lambda: self._result(cell, value))
@@ -124,15 +132,16 @@ class Executor:
             text = bounded_repr(value)
         return {"type": "result", "value": plain, "repr": text, "statement": len(cell.statements)}
 
-    def _boundary(self, mode: str, execution: Execution, at: int) -> None:
-        """Between two statements. A child that user code forked has no engine to tell."""
+    def _boundary(self, mode: str, execution: Execution, at: int, iterations: int = 0) -> None:
+        """Between two statements, or two iterations of a resumable loop. A forked child has no engine to tell."""
         if self._calls.forked:
             return
         self._output.flush()
         if self._checkpoints.due(mode, called=execution.called):
             execution.called = False
             self._output.drain()
-            self._checkpoints.send(self._position(execution, at), wait=mode == "statement")
+            position = self._position(execution, at)
+            self._checkpoints.send({**position, "iteration": iterations}, wait=mode == "statement")
 
     def _position(self, execution: Execution, at: int) -> Wire:
         return {"execution_id": execution.id, "statement": at, "counters": dict(execution.counters)}

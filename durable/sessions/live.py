@@ -225,6 +225,7 @@ class LiveSession:
             id=found.execution_id,
             code=found.cell.code,
             start_statement=begin.statement,
+            start_iteration=begin.iteration,
             counters=begin.counters,
             inputs=found.cell.inputs if begin.statement == 0 else {},
             checkpoint=found.cell.checkpoint,
@@ -294,6 +295,7 @@ class LiveSession:
             counters={name: min(n, taken.get(name, 0)) for name, n in message.counters.items()},
             output_offset=message.output_offset,
             outcome=message.outcome,
+            iteration=message.iteration,
         )
         try:
             await self._saved.publish(message.data, position, wait=found.cell.checkpoint == "statement")

@@ -26,13 +26,17 @@ IN_THREAD_BYTES = 256 * 2**10
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """Where an execution was at a checkpoint. `outcome` is set at its end; `counters` are calls per capability."""
+    """Where an execution was at a checkpoint. `outcome` is set at its end; `counters` are calls per capability.
+
+    `iteration`: finished iterations of that statement's resumable loop.
+    """
 
     execution: str = ""
     statement: int = 0
     counters: dict[str, int] = field(default_factory=dict)
     output_offset: int = 0
     outcome: dict[str, Any] | None = None
+    iteration: int = 0
 
 
 def blobs_of(store: StoreFace) -> Blobs:
@@ -87,7 +91,19 @@ class Saved:
             return None
         found = self._manifest.position
         outcome = None if self._manifest.outcome is None else json.loads(self._manifest.outcome)
-        return Position(found.execution, found.statement, dict(found.counters), found.output_offset, outcome)
+        return Position(
+            execution=found.execution,
+            statement=found.statement,
+            counters=dict(found.counters),
+            output_offset=found.output_offset,
+            outcome=outcome,
+            iteration=found.iteration,
+        )
+
+    @property
+    def lost(self) -> bool:
+        """Whether the newest checkpoint had to leave something out."""
+        return self._manifest is not None and bool(self._manifest.contents.lost)
 
     async def payload(self) -> bytes | None:
         """What a fresh worker restores from; every byte is verified."""
@@ -166,6 +182,7 @@ class Saved:
                 final=position.outcome is not None,
                 counters=position.counters,
                 output_offset=position.output_offset,
+                iteration=position.iteration,
             ),
             key=self._store.key,
             created_at_ms=now_ms(),

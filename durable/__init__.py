@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from durable.functions.function import Function, Retry, function
     from durable.functions.operation import Operation
     from durable.prompts import OpenPrompt
+    from durable.sessions.history import Change, CheckpointDetail, CheckpointInfo
     from durable.sessions.result import Lost, RestoreReport, Result
     from durable.sessions.session import OutputEvent, Session
 
@@ -84,6 +85,7 @@ _HOME = {
     "durable.functions.function": ("Function", "Retry", "function"),
     "durable.functions.operation": ("Operation",),
     "durable.prompts": ("OpenPrompt",),
+    "durable.sessions.history": ("Change", "CheckpointDetail", "CheckpointInfo"),
     "durable.sessions.result": ("Lost", "RestoreReport", "Result"),
     "durable.sessions.session": ("OutputEvent", "Session"),
 }
@@ -93,7 +95,10 @@ __all__ = [
     "BadArguments",
     "Busy",
     "Capability",
+    "Change",
+    "CheckpointDetail",
     "CheckpointError",
+    "CheckpointInfo",
     "CheckpointTampered",
     "Conflict",
     "Context",

@@ -32,6 +32,7 @@ from durable.functions.values import pack, unpack
 from durable.prompts import Prompts
 from durable.sessions.cell import FUNCTION, FUNCTION_ID, Cell
 from durable.sessions.confined import check_machine, check_same, confinement_of, options_of
+from durable.sessions.history import History
 from durable.sessions.host import SessionHost
 from durable.sessions.live import House, LiveSession
 from durable.sessions.session import OutputEvent, Session, follow
@@ -88,7 +89,7 @@ class Engine:
         """Open the store and begin to serve. StoreError and StoreNewer say why a file cannot be opened."""
         self._store = store = await open_store(self._target, observer=self._observer, **self._options)
         self._threads = StepThreads()
-        house = House(
+        self._house = house = House(
             store, self.engine_id, self._capabilities, self._threads, self._observer, self._parked, self._zygote
         )
         self._host = SessionHost(house)
@@ -305,6 +306,20 @@ class Engine:
         if self._resonate is not None:
             self._zygote.start()  # its warm-up overlaps with what comes before the first cell
         return Session(self, name, recorded)
+
+    async def fork(self, session: str, name: str, *, checkpoint: str | int | None = None) -> Session:
+        """A new session `name` that begins with what a checkpoint of another holds (by number or label; the newest).
+
+        It has the other's grants, profile and limits, and a history of its own. NotFound, Conflict when `name` exists.
+        """
+        if self._resonate is None:
+            raise Conflict("this engine was opened with serve=False, it has no session of its own")
+        await self.checkpoints_of(session).fork(self._host, name, checkpoint)
+        return await self.session(name)
+
+    def checkpoints_of(self, session: str) -> History:
+        """The checkpoints of a session: listed, shown, compared."""
+        return History(self._house, session)
 
     async def prompts(self) -> list[Any]:
         """The questions that wait for a person, oldest first."""

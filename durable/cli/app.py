@@ -37,6 +37,8 @@ COMMANDS = {
     "promise": "Promises, as they are.",
     "serve": "Offer the store over HTTP.",
     "gc": "Forget what ended long ago.",
+    "checkpoint": "What a session has saved: list, show, diff, restore.",
+    "fork": "Begin a session from a checkpoint of another.",
     "doctor": "Say what is wrong with the store.",
     "backup": "Copy the store while engines run.",
     "demo": "See a job survive SIGKILL.",

@@ -407,6 +407,11 @@ class LiveSession:
         assert self._saved.latest_id is not None
         return self._saved.latest_id
 
+    async def begin_from(self, payload: bytes) -> None:
+        """Make a checkpoint of another session the first of this one."""
+        async with self._busy:
+            await self._saved.publish(payload, Position(), wait=True)
+
     async def restore(self, which: str | int, *, clear_existing: bool) -> RestoreReport:
         """Merge a checkpoint, by label or number, into the live namespace; then save what that made."""
         async with self._busy:

@@ -17,6 +17,7 @@ from durable.functions.function import seconds
 from durable.functions.values import digest, pack, to_json
 from durable.sessions.cell import FUNCTION, Cell, Failed
 from durable.sessions.confined import forget_directory
+from durable.sessions.history import Change, CheckpointInfo
 from durable.sessions.result import RestoreReport, Result
 
 if TYPE_CHECKING:
@@ -142,6 +143,18 @@ class Session:
         CheckpointTampered, NotFound.
         """
         return await (await self._engine.live(self.name)).restore(which, clear_existing=clear_existing)
+
+    async def checkpoints(self) -> list[CheckpointInfo]:
+        """The checkpoints that are kept, oldest first: the labelled ones and the newest of the others."""
+        return await self._engine.checkpoints_of(self.name).listing()
+
+    async def diff(self, before: str | int, after: str | int) -> list[Change]:
+        """The names that differ between two checkpoints, by number or label, with short reprs of both sides."""
+        return await self._engine.checkpoints_of(self.name).diff(before, after)
+
+    async def fork(self, name: str, *, checkpoint: str | int | None = None) -> Session:
+        """`engine.fork` of this session."""
+        return await self._engine.fork(self.name, name, checkpoint=checkpoint)
 
     async def close(self) -> None:
         """End the worker and forget the session: its name can be made anew, its numbers are never reused.

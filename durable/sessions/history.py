@@ -1,0 +1,198 @@
+"""A session's checkpoints as its user sees them: listed, shown, compared, and begun from under another name."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from bridge.messages import Call, CallResult, Checkpoint, Execute, Result
+from bridge.session import WorkerSession
+from checkpoint.format import Manifest, Part
+from checkpoint.table import Table
+from durable.core.errors import CheckpointError, Conflict, DurableError, NotFound, StoreRefused
+from durable.core.ids import check_session_name
+from durable.sessions.calls import refused
+from durable.sessions.confined import confinement_of
+from durable.sessions.result import Lost
+from durable.sessions.saved import Saved
+
+if TYPE_CHECKING:
+    from durable.sessions.host import SessionHost
+    from durable.sessions.live import House
+
+COMPARE_S = 30.0
+"""For the short reprs of both sides: a repr is the user's code and may take forever."""
+
+HISTORY = "\0"
+"""Starts the saved names of the engine's own history, which no comparison shows."""
+
+
+@dataclass(frozen=True, slots=True)
+class CheckpointInfo:
+    """One checkpoint: its number, its label if it has one, after which statement of which execution, when (ms)."""
+
+    id: int
+    label: str | None
+    execution: str
+    statement: int
+    final: bool
+    created_at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class CheckpointDetail:
+    """What a checkpoint holds: variables, modules by name, what was left out and why, and its size in bytes."""
+
+    info: CheckpointInfo
+    names: tuple[str, ...]
+    modules: tuple[tuple[str, str, str], ...]
+    lost: tuple[Lost, ...]
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A name in two checkpoints, as short reprs; None where it is not there."""
+
+    name: str
+    before: str | None
+    after: str | None
+
+    @property
+    def kind(self) -> str:
+        """added, removed or changed."""
+        return "added" if self.before is None else "removed" if self.after is None else "changed"
+
+
+class History:
+    """The checkpoints of one session, read without owning it."""
+
+    def __init__(self, house: House, session: str) -> None:
+        self._house = house
+        self._session = session
+
+    async def listing(self) -> list[CheckpointInfo]:
+        """Oldest first. NotFound when there is no such session."""
+        await self._options()
+        rows = (await self._house.store.request("checkpoint.list", {"session": self._session})).data["checkpoints"]
+        return [_info(row) for row in rows]
+
+    async def show(self, which: str | int) -> CheckpointDetail:
+        """One checkpoint, by number or label; every byte of it is verified."""
+        info, _payload, manifest, table = await self._read(which)
+        contents = manifest.contents
+        return CheckpointDetail(
+            info,
+            tuple(sorted(name for name in _groups(table))),
+            tuple((module.name, module.module, module.version) for module in contents.modules),
+            tuple(Lost(entry.name, entry.kind, entry.reason, entry.execution) for entry in contents.lost),
+            sum(table.digests.values()),
+        )
+
+    async def diff(self, before: str | int, after: str | int) -> list[Change]:
+        """What changed between two checkpoints, by name. Both are loaded, each in a worker that is made for it."""
+        (_, old_payload, _, old), (_, new_payload, _, new) = await self._read(before), await self._read(after)
+        old_groups, new_groups = _groups(old), _groups(new)
+        names = sorted(name for name in {*old_groups, *new_groups} if old_groups.get(name) != new_groups.get(name))
+        if not names:
+            return []
+        shown = await asyncio.gather(self._reprs(old_payload, names), self._reprs(new_payload, names))
+        changes = [Change(name, shown[0].get(name), shown[1].get(name)) for name in names]
+        # Small values are saved some together, so their group says little; but their repr is all there is of them.
+        together = {name for name in names if old_groups.get(name, ("",))[0] == "atoms"}
+        return [change for change in changes if change.before != change.after or change.name not in together]
+
+    async def fork(self, host: SessionHost, name: str, which: str | int | None) -> None:
+        """Make a session of that name, with the grants and profile of this one, from a checkpoint (the newest)."""
+        check_session_name(name)
+        options = await self._options()
+        known = await self.listing()
+        if which is None and known:
+            which = known[-1].id
+        payload = None if which is None else (await self._read(which))[1]
+        store = self._house.store
+        made = (await store.request("session.open", {"session": name, "engine": None, "options": options})).data
+        if not made["created"]:
+            raise Conflict(f"session {name!r} exists; fork into another name")
+        if payload is not None:
+            await (await host.live(name)).begin_from(payload)
+
+    async def _options(self) -> dict[str, Any]:
+        try:
+            row = (await self._house.store.request("session.get", {"session": self._session})).data
+        except StoreRefused as error:
+            if error.status != 404:
+                raise
+            raise NotFound("session", self._session) from None
+        options: dict[str, Any] = row.get("options") or {}
+        return options
+
+    async def _read(self, which: str | int) -> tuple[CheckpointInfo, bytes, Manifest, Table]:
+        options = await self._options()
+        grants = tuple(options.get("grants") or ())
+        saved = Saved(self._house.store, self._session, 0, grants, options.get("profile", "open"), _ignore)
+        info = _find(await self.listing(), which, self._session)
+        payload, (manifest, table) = await saved.payload_of(info.id)
+        return info, payload, manifest, table
+
+    async def _reprs(self, payload: bytes, names: list[str]) -> dict[str, str]:
+        worker = WorkerSession(
+            self._session,
+            on_call=self._on_call,
+            on_checkpoint=_no_checkpoint,
+            observer=self._house.observer,
+            confinement=confinement_of(self._house.store, self._session, await self._options()),
+            launcher=self._house.launcher,
+        )
+        code = f"__import__('bridge.worker.showing', fromlist=['*']).short_reprs(globals(), {json.dumps(names)})"
+        await worker.start()
+        try:
+            await worker.restore(payload)
+            async with asyncio.timeout(COMPARE_S):
+                reply = await worker.execute(Execute(id="diff", code=code, checkpoint="none", capabilities=[]))
+        except TimeoutError:
+            raise CheckpointError(f"the values could not be shown within {COMPARE_S:g} s") from None
+        finally:
+            worker.kill()
+            await worker.wait_ended()
+        if not isinstance(reply, Result) or not isinstance(reply.value, dict):
+            raise CheckpointError(f"the values of session {self._session!r} could not be shown")
+        return {str(name): str(text) for name, text in reply.value.items()}
+
+    async def _on_call(self, call: Call) -> CallResult:
+        return refused(call, self._session)
+
+
+def _info(row: dict[str, Any]) -> CheckpointInfo:
+    return CheckpointInfo(
+        row["id"], row["label"], row["execution"] or "", row["statement"], row["final"], row["created_at"]
+    )
+
+
+def _find(known: list[CheckpointInfo], which: str | int, session: str) -> CheckpointInfo:
+    """By number or label; of several with one label the newest. A number may come as text."""
+    wanted = int(which) if isinstance(which, str) and which.isdecimal() else which
+    found = [info for info in known if info.label == which] or [info for info in known if info.id == wanted]
+    if not found:
+        raise NotFound("checkpoint", str(which), f"session {session!r} has {len(known)} others")
+    return found[-1]
+
+
+def _groups(table: Table) -> dict[str, tuple[str, tuple[Part | bytes, ...]]]:
+    """Of each variable the kind and data of its group."""
+    return {
+        name: (group.kind, group.parts)
+        for group in table.groups
+        for name in group.names
+        if not name.startswith(HISTORY)
+    }
+
+
+def _ignore(_error: DurableError) -> None:
+    """Nothing is published here."""
+
+
+async def _no_checkpoint(_message: Checkpoint) -> None:
+    """Nothing is kept of a comparison."""

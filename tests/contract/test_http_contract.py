@@ -9,6 +9,7 @@ import pytest
 
 from .compare import Opening, compare, replay
 from .served import http_opening, remote_opening
+from .stream import SEGMENT
 from .test_oracle_store import ONCE_DIFFERENT
 
 OPERATIONS = 2_500
@@ -23,9 +24,12 @@ async def test_a_served_store_answers_and_pushes_as_the_oracle_does(tmp_path: Pa
 
 
 async def test_no_message_is_lost_between_two_streams_of_one_client(tmp_path: Path) -> None:
-    seed = random.randrange(2**32)
-    print(f"seed {seed}")
-    await compare(remote_opening(tmp_path, stream_s=0.02), seed, 1_000, 25, burst=8)
+    opening = remote_opening(tmp_path, stream_s=0.02)
+    for _ in range(3):
+        seed = random.randrange(2**32)
+        print(f"seed {seed}")
+        # No reset within: what waits for the next stream would come after it, from a store that is no more.
+        await compare(opening, seed, SEGMENT - 1, 25, burst=8)
 
 
 @pytest.mark.parametrize("way", [http_opening, remote_opening], ids=["envelopes", "batches"])

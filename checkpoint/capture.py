@@ -146,7 +146,12 @@ class Capturer:
             self._pickle(draft)
             if _unhashed(draft) <= ASIDE_BYTES_MIN:
                 return self._here(draft)
-        return run_aside(lambda: self._in_child(draft))
+        try:
+            return run_aside(lambda: self._in_child(draft))
+        except OSError:  # no process or descriptor to be had, as at the end of a session's limits: the code waits, then
+            if draft.dumps is None:
+                self._pickle(draft)
+            return self._here(draft)
 
     def settle(self, aside: Aside, *, stored: bool) -> None:
         """The engine has what the child captured, or it has not: then the next capture is whole, and made here."""

@@ -68,13 +68,19 @@ def named(outcome: Done | Failed, limits: Limits) -> Done | Failed:
     if isinstance(outcome, Done) or not limits:
         return outcome
     found = outcome.document
-    which = ran_out(limits, str(found.get("exception_type")), str(found.get("exception_message")))
+    where, traceback = str(found.get("execution_id") or ""), str(found.get("traceback") or "")
+    exceeded = exceeded_by(f"{found.get('exception_type')}: {found.get('exception_message')}", limits, where, traceback)
+    return outcome if exceeded is None else Failed(document(exceeded, where))
+
+
+def exceeded_by(problem: str, limits: Limits, execution: str, traceback: str = "") -> ResourceExceeded | None:
+    """Which limit a failure (`type: text`) tells of; None when it is another failure."""
+    kind, _, text = problem.partition(": ")
+    which = ran_out(limits, kind, text)
     if which is None:
-        return outcome
+        return None
     limit: float = getattr(limits, which)
-    where = str(found.get("execution_id") or "")
-    exceeded = ResourceExceeded.of(which, limit, limit, traceback=str(found.get("traceback") or ""), execution_id=where)
-    return Failed(document(exceeded, where))
+    return ResourceExceeded.of(which, limit, limit, traceback=traceback, execution_id=execution)
 
 
 def forget_directory(store: StoreFace, session: str) -> None:

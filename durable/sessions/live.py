@@ -41,7 +41,7 @@ from durable.functions.recorded import recorded
 from durable.functions.steps import StepThreads
 from durable.sessions.calls import Calls, refused
 from durable.sessions.cell import Cell, Died, Done, Failed, Gone, Pass, Stopped, Turn, Waits, outcome_of
-from durable.sessions.confined import named
+from durable.sessions.confined import exceeded_by, named
 from durable.sessions.result import RestoreReport
 from durable.sessions.saved import Position, Saved
 from durable.store.face import StoreFace
@@ -298,10 +298,22 @@ class LiveSession:
             iteration=message.iteration,
         )
         try:
+            if message.problem:
+                await self._not_captured(found, message)
+                return
             await self._saved.publish(message.data, position, wait=found.cell.checkpoint == "statement")
         except (StoreRefused, CheckpointError) as error:
             await self._stop(found, error)
             return
+
+    async def _not_captured(self, found: Pass, message: Checkpoint) -> None:
+        """No room to capture within the session's limits: its end as a resource. Anything else stops the pass."""
+        exceeded = exceeded_by(message.problem, self._confinement.limits, found.execution_id)
+        if exceeded is None:
+            raise CheckpointError(f"session {self.name!r} could not be captured: {message.problem}")
+        if message.final or found.cell.checkpoint == "statement":  # else a later one will do
+            found.finish(Failed(document(exceeded, found.execution_id)))
+            await self._end_worker()
 
     def _on_unsaved(self, error: DurableError) -> None:
         """A checkpoint could not be stored: what runs on would build on it, so the pass stops."""

@@ -22,6 +22,9 @@ from tests.protocol.desk import Desk
 type Start = Callable[..., "asyncio.Future[Desk]"]
 
 
+FORKS = "import os, time\nn = 0\nwhile True:\n    if not os.fork(): time.sleep(60)\n    n += 1"
+
+
 class Held(Desk):
     """A desk whose worker is confined."""
 
@@ -127,8 +130,7 @@ async def test_processes_of_an_isolated_session(launcher: WorkerLauncher, tmp_pa
     need("limits of processes and disk (isolated)")
     confinement = Confinement("isolated", Limits(processes=8), str(tmp_path))
     async with held(launcher, confinement) as desk, held(launcher, confinement) as other:
-        bomb = "import os, time\nn = 0\nwhile True:\n    if not os.fork(): time.sleep(60)\n    n += 1"
-        assert (await desk.exceeded(bomb))[0] == "processes"
+        assert (await desk.exceeded(FORKS))[0] == "processes"
         made = await desk.value("n")
         assert isinstance(made, int)
         assert 8 <= made <= 12
@@ -152,10 +154,10 @@ async def test_nothing_that_it_started_outlives_it(launcher: WorkerLauncher, tmp
 
 def group_lives(group: int) -> bool:
     """Whether the group has processes that are not just waiting to be collected."""
-    for entry in os.scandir("/proc"):
-        if entry.name.isdigit():
+    for name in os.listdir("/proc"):
+        if name.isdigit():
             try:
-                fields = Path(f"/proc/{entry.name}/stat").read_text().rpartition(")")[2].split()
+                fields = Path(f"/proc/{name}/stat").read_text().rpartition(")")[2].split()
             except OSError:
                 continue
             if int(fields[2]) == group and fields[0] != "Z":
@@ -189,6 +191,12 @@ async def test_captures_work_in_confinement(launcher: WorkerLauncher, tmp_path: 
         await desk.run("import os\nl = list(range(10_000))\nb = os.urandom(2**25)", checkpoint="auto")
         payload = desk.checkpoints[-1].data
         assert len(payload) > 2**25
+        for bomb in (FORKS, "f = [open('/dev/null') for _ in range(99)]"):  # nothing is left for a child that captures
+            await desk.run(bomb)
+            await desk.run("b = os.urandom(2**25)", checkpoint="auto")
+            assert desk.checkpoints[-1].final
+            assert not desk.checkpoints[-1].problem
+            assert len(desk.checkpoints[-1].data) > 2**25
         desk.session.kill()
         await desk.session.wait_ended()
         await desk.session.restart()

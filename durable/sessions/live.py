@@ -287,7 +287,7 @@ class LiveSession:
         found = self.current
         if found is None or message.execution_id != found.execution_id:
             return
-        self._unsaved, self._unsaveable = False, bool(message.lost)
+        self._unsaved = False
         taken = found.journal.taken()
         position = Position(
             execution=found.execution_id,
@@ -302,6 +302,7 @@ class LiveSession:
                 await self._not_captured(found, message)
                 return
             await self._saved.publish(message.data, position, wait=found.cell.checkpoint == "statement")
+            self._unsaveable = self._saved.lost  # a message whose data was streamed does not name them
         except (StoreRefused, CheckpointError) as error:
             await self._stop(found, error)
             return

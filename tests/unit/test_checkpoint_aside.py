@@ -10,6 +10,14 @@ from tests.unit.test_checkpoint_capture import data_bytes
 BIG = "import numpy as np\nbig = np.arange(2_000_000.0)\nsmall = {'k': [1]}"
 
 
+SLEEPERS = """
+import os, threading
+from checkpoint.aside import _others_sleep
+while not _others_sleep(): pass
+"""
+"""Until a library's threads, which spin for a while after they started, are asleep."""
+
+
 def test_a_large_namespace_is_captured_aside_as_it_was_at_the_fork() -> None:
     with Process() as first, Process() as second:
         first.run(BIG)
@@ -53,7 +61,9 @@ def test_a_small_change_beside_a_large_array_is_captured_here_and_is_small() -> 
 
 def test_user_code_that_waits_for_its_children_never_meets_the_child() -> None:
     with Process() as process:
-        process.run(BIG + "\nimport os, signal\nends = []\nsignal.signal(signal.SIGCHLD, lambda *_: ends.append(1))")
+        process.run(
+            BIG + "\nimport os, signal\nends = []\nsignal.signal(signal.SIGCHLD, lambda *_: ends.append(1))" + SLEEPERS
+        )
         where, _payload = process.aside("""
 try:
     os.wait()

@@ -122,7 +122,7 @@ def _close_cell(tx: Tx, session: str, n: int) -> None:
 
 def end_attempt(tx: Tx, task_id: str, cause: Cause, error: str | None) -> None:
     """An acquired task's attempt ended without result: another after a delay, or the promise is settled as lost."""
-    row = tx.row("SELECT attempts_failed, attempts_died, progress, last_error FROM tasks WHERE id=?", (task_id,))
+    row = tx.row("SELECT attempts_failed, attempts_died, progress, last_error, function FROM tasks WHERE id=?", (task_id,))
     assert row is not None, f"an attempt belongs to a task: {task_id}"
     attempts = after_attempt(row[0], row[1], progress=bool(row[2]), cause=cause)
     last_error = error if error is not None else (row[3] if row[3] is not None else "released without a reason")
@@ -130,7 +130,8 @@ def end_attempt(tx: Tx, task_id: str, cause: Cause, error: str | None) -> None:
         "UPDATE tasks SET attempts_failed=?, attempts_died=?, progress=0, last_error=? WHERE id=?",
         (attempts.failed, attempts.died, last_error, task_id),
     )
-    if attempts.lost and not tx.debug:
+    # A task of another SDK, which names no function of ours, is offered for ever, as any Resonate server does.
+    if attempts.lost and row[4] and not tx.debug:
         value = Value(data=lost_value(task_id, attempts.failed + attempts.died, last_error))
         settle(tx, task_id, "rejected", value, outcome="lost")
     else:

@@ -34,9 +34,11 @@ from durable.sessions.cell import FUNCTION, FUNCTION_ID, Cell
 from durable.sessions.confined import check_machine, check_same, confinement_of, options_of
 from durable.sessions.history import History
 from durable.sessions.host import SessionHost
+from durable.sessions.interrupting import signal_worker
 from durable.sessions.live import House, LiveSession
 from durable.sessions.session import OutputEvent, Session, follow
 from durable.store.face import StoreFace, is_url, open_store
+from durable.store.reads import ExecutionRow
 from durable.store.store import Change
 
 GROUP = "default"
@@ -251,6 +253,40 @@ class Engine:
         after = _promise(await self.store.request("promise.settle", settle))
         return bool(after["state"] == "rejected_canceled")
 
+    async def interrupt(self, id: str, *, raises: bool = False) -> bool:
+        """Stop an execution so that `resume` goes on with it; False when it does not run, wait or stand in a queue.
+
+        Code in a session gets SIGINT, another, SIGKILL; `resume` begins at the last checkpoint before the statement
+        that was cut, and calls that were recorded get their recorded answers. raises: raise KeyboardInterrupt in the
+        code instead, and let the execution end as the code decides; on the machine where it runs only. NotFound;
+        Conflict when there is no code to raise it in.
+        """
+        row = await self.store.reads.get_execution(id)
+        if row is None:
+            raise NotFound("execution", id)
+        if raises:
+            return row.state == "running" and await self._raise(row)
+        if row.settled_at is not None or row.state == "interrupted":
+            return False
+        promise_id = ids.execution_promise(id)
+        try:
+            await self.store.request("task.halt", {"id": promise_id, "note": "interrupted"})
+        except StoreRefused as error:
+            if error.status != 409:
+                raise
+            return False
+        if row.session is not None:
+            await self._host.interrupted(row.session, promise_id)
+        return True
+
+    async def _raise(self, row: ExecutionRow) -> bool:
+        if row.session is None:
+            raise Conflict(f"{row.id} is a durable function: only code in a session can be told KeyboardInterrupt")
+        if is_url(str(self._target)) and not self._host.here(row.session):
+            raise Conflict(f"{row.id} may run on another machine: KeyboardInterrupt can be raised where it runs only")
+        worker = (await self.store.request("session.get", {"session": row.session})).data.get("worker")
+        return worker is not None and signal_worker(int(worker["pid"]), int(worker["start"]))
+
     async def resume(self, id: str) -> bool:
         """Continue an execution that was interrupted or halted; False when it was not."""
         try:
@@ -411,6 +447,8 @@ class Engine:
     def _on_change(self, change: Change) -> None:
         if change.lapsed:
             self._host.end_workers()
+        if change.foreign or change.stopped:
+            self._host.look()
         if self._changed is not None and not self._changed.done():
             self._changed.set_result(None)
 

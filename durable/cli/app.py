@@ -31,6 +31,7 @@ COMMANDS = {
     "inbox": "Questions that wait for a person.",
     "answer": "Answer a question.",
     "resume": "Go on with what was interrupted or left.",
+    "interrupt": "Stop an execution so that it can go on later.",
     "cancel": "End an execution for good.",
     "session": "Sessions.",
     "schedule": "Executions that the clock starts.",

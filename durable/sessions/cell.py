@@ -67,7 +67,7 @@ class Stopped:
 
 @dataclass(frozen=True, slots=True)
 class Gone:
-    """Somebody else settled the promise (a cancel, a deadline): there is nothing left to settle here."""
+    """Somebody else settled the promise or halted its task (cancel, deadline, interrupt): nothing is left to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +117,16 @@ class Pass:
     def lives(self) -> bool:
         """Whether a leaf can attach to this pass: it runs, waits, or has its outcome."""
         return not self.ended and not isinstance(self.outcome, Died | Stopped | Gone)
+
+    @property
+    def runs(self) -> bool:
+        """Its code runs, or is about to."""
+        return not self.waiting and not self.ended and self.outcome is None
+
+    @property
+    def gone(self) -> bool:
+        """It was interrupted or settled by somebody else: nothing that its code still does counts."""
+        return isinstance(self.outcome, Gone)
 
     def finish(self, outcome: Outcome) -> None:
         """Exactly one outcome: the first."""

@@ -120,6 +120,21 @@ class SessionHost:
             await found.close()
             await self._house.store.request("session.give", {"session": name, "epoch": found.epoch})
 
+    def here(self, name: str) -> bool:
+        """This engine has the session."""
+        return name in self._live
+
+    async def interrupted(self, name: str, promise_id: str) -> None:
+        """The task of this cell was halted: stop its code, if it runs here."""
+        found = self._live.get(name)
+        if found is not None:
+            await found.interrupt(promise_id)
+
+    def look(self) -> None:
+        """Tasks were halted, here or elsewhere: look whether they are those of cells that run here."""
+        for session in self._live.values():
+            session.look()
+
     def end_workers(self) -> None:
         """Kill every worker: others may own their sessions now. What is still ours is restored when it goes on."""
         for session in self._live.values():

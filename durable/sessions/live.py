@@ -42,12 +42,16 @@ from durable.functions.steps import StepThreads
 from durable.sessions.calls import Calls, refused
 from durable.sessions.cell import Cell, Died, Done, Failed, Gone, Pass, Stopped, Turn, Waits, outcome_of
 from durable.sessions.confined import exceeded_by, named
+from durable.sessions.interrupting import stop_code
 from durable.sessions.result import RestoreReport
 from durable.sessions.saved import Position, Saved
 from durable.store.face import StoreFace
 
 CANCEL_WATCH_S = 0.2
 """A pass that runs longer than this also watches its own promise, to stop when somebody settles it."""
+
+LOOK_S = 0.01
+"""Between a commit of another process and the look whether it interrupted what runs here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +92,7 @@ class LiveSession:
         self._calls: Calls | None = None
         self._closed = False
         self._unsaveable = False  # the namespace holds what no checkpoint can: it ends with its worker, so that is kept
+        self._looking: asyncio.TimerHandle | None = None
         self._unsaved = False  # unjournaled code ran since the last checkpoint
         self.stale = False
         """Another engine, or a close, has taken the session: nothing that is done here counts any more."""
@@ -158,7 +163,9 @@ class LiveSession:
                 found.finish(begin)
             elif not found.ended and found.outcome is None:  # else it was let go while the worker was made ready
                 outcome = await self._execute(found, begin)
-                if outcome is not None:
+                if found.ended:
+                    await self._end_worker()  # it was interrupted: the namespace is past the boundary
+                elif outcome is not None:
                     found.finish(outcome)
         except WorkerDied as error:
             self._worker = None
@@ -240,6 +247,34 @@ class LiveSession:
             watch.cancel()
         return None if found.ended else _outcome(reply, found.execution_id)
 
+    # -- interrupting ---------------------------------------------------------------------------------------------
+
+    async def interrupt(self, promise_id: str) -> None:
+        """The cell's task was halted: stop its code, if it runs. What it does from now on counts no more."""
+        found, worker, driving = self.current, self._worker, self._driving
+        if found is None or found.promise_id != promise_id or not found.runs:
+            return
+        found.finish(Gone())
+        found.let_go()
+        if worker is not None and driving is not None:
+            await stop_code(worker, driving)
+
+    def look(self) -> None:
+        """Whether the code that runs was interrupted elsewhere: soon, and once for all changes until then."""
+        if self._looking is None and self.current is not None and self.current.runs:
+            self._looking = asyncio.get_running_loop().call_later(LOOK_S, self._look)
+
+    def _look(self) -> None:
+        async def look(found: Pass) -> None:
+            row = await self._house.store.reads.get_execution(found.execution_id)
+            if row is not None and row.state == "interrupted" and found is self.current:
+                await self.interrupt(found.promise_id)
+
+        self._looking = None
+        if self.current is not None and self.current.runs and not self._closed:
+            task = asyncio.create_task(look(self.current))
+            task.add_done_callback(_retrieved)
+
     def _watch_settled(self, found: Pass) -> None:
         async def watch() -> None:
             await self._house.store.settled(found.promise_id)
@@ -256,8 +291,8 @@ class LiveSession:
 
     async def _on_call(self, call: Call) -> CallResult:
         calls = self._calls
-        if calls is None or self._quick is not None:
-            return refused(call, self.name)  # unjournaled code, or none: nobody could record the call
+        if calls is None or self._quick is not None or calls.found.gone:
+            return refused(call, self.name)  # unjournaled or stopped code, or none: nobody could record the call
         try:
             return await calls.answer(call)
         except (NonDeterminism, StoreRefused) as error:
@@ -285,7 +320,7 @@ class LiveSession:
 
     async def _on_checkpoint(self, message: Checkpoint) -> None:
         found = self.current
-        if found is None or message.execution_id != found.execution_id:
+        if found is None or message.execution_id != found.execution_id or found.gone:
             return
         self._unsaved = False
         taken = found.journal.taken()
@@ -377,6 +412,8 @@ class LiveSession:
     async def close(self) -> None:
         """End the worker as a crash would: what it has checkpointed and recorded is what there is."""
         self._closed = True
+        if self._looking is not None:
+            self._looking.cancel()
         self._unpark()
         if self.current is not None:
             self.current.finish(Gone())

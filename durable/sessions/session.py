@@ -129,6 +129,13 @@ class Session:
             yield event
         yield await self.result(execution.id)
 
+    async def interrupt(self, *, raises: bool = False) -> bool:
+        """Interrupt the execution that runs or waits here, as `engine.interrupt` does; False when there is none."""
+        for row in await self._engine.store.reads.list_executions(session=self.name):
+            if row.state in ("running", "waiting"):
+                return await self._engine.interrupt(row.id, raises=raises)
+        return False
+
     async def checkpoint(self, label: str | None = None) -> int:
         """Save the namespace now; returns the checkpoint's number. A labelled one is kept until the session is closed.
 

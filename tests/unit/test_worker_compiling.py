@@ -76,9 +76,10 @@ def test_the_same_text_again_is_code_of_its_own_cell() -> None:
     text = "def f():\n    return [g() for g in (lambda: 1 / 0,)]\nf()"
     for filename in ("<cell first>", "<cell second>"):
         names: dict[str, object] = {}
+        define, call = compile_cell(text, filename, 0).statements
+        eval(define.code, names)
         with pytest.raises(ZeroDivisionError) as caught:
-            for statement in compile_cell(text, filename, 0).statements:
-                eval(statement.code, names)
+            eval(call.code, names)
         assert {entry.path for entry in caught.traceback[1:]} == {filename}
 
 

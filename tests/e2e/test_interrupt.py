@@ -1,0 +1,138 @@
+"""Interrupt and resume; `--raise` (specs/session.md O8)."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+import durable
+from tests.waiting import first_prompt, in_state, until
+
+HANGS = (
+    "seen = []\nprint('up', flush=True)\nwhile not pathlib.Path(path).exists():\n    seen.append(1)\n    {}\nlen(seen)"
+)
+STUCK = {
+    "a loop": "pass",
+    "a sleep": "time.sleep(0.01)",
+    "an await": "await asyncio.sleep(0.01)",
+    "a lock": "threading.Lock().acquire() and lock.acquire(timeout=0.01)",
+    "what swallows it": "signal.signal(signal.SIGINT, signal.SIG_IGN)",
+}
+
+
+async def running(engine: durable.Engine, folder: Path, body: str) -> durable.Execution:
+    """A cell that hangs in its third statement, until `folder / "go"` exists."""
+    session = await engine.session("desk")
+    await session.execute("import asyncio, pathlib, signal, threading, time\nlock = threading.Lock()\nlock.acquire()")
+    inputs = {"path": str(folder / "go")}
+    execution = await session.submit(HANGS.format(body), inputs=inputs, checkpoint="statement")
+    async for _ in engine.follow(execution.id):
+        break
+    return execution
+
+
+@pytest.mark.parametrize("where", STUCK)
+async def test_interrupted_code_goes_on_before_the_statement_that_was_cut(tmp_path: Path, where: str) -> None:
+    async with durable.open(tmp_path / "work.db") as engine:
+        execution = await running(engine, tmp_path, STUCK[where])
+        session = await engine.session("desk")
+        behind = await session.submit("'next'")
+        started = time.monotonic()
+        assert await engine.interrupt(execution.id)
+        assert time.monotonic() - started < 3
+        assert await execution.state() == "interrupted"
+        assert not await engine.interrupt(execution.id)
+        assert await behind.state() == "pending"
+        (tmp_path / "go").touch()
+        assert await engine.resume(execution.id)
+        assert (await session.result(execution.id)).value == 0, "what the cut statement had done is still there"
+        assert (await session.result(behind.id)).value == "next"
+        assert (await execution.info()).note is None
+
+
+async def test_the_command_line_interrupts_what_an_engine_elsewhere_runs(tmp_path: Path) -> None:
+    store = str(tmp_path / "work.db")
+
+    def command(*words: str) -> subprocess.CompletedProcess[str]:
+        arguments = [sys.executable, "-m", "durable.cli", *words, "--store", store]
+        return subprocess.run(arguments, capture_output=True, text=True, timeout=60)
+
+    async with durable.open(store) as engine:
+        execution = await running(engine, tmp_path, STUCK["a sleep"])
+        done = await asyncio.to_thread(command, "interrupt", execution.id)
+        assert done.returncode == 0, done.stderr
+        live = await engine.live("desk")
+        async with asyncio.timeout(10):
+            while live.current is not None and live.current.runs:  # noqa: ASYNC110  # it has no events of its own
+                await asyncio.sleep(0.005)
+        again = await asyncio.to_thread(command, "interrupt", execution.id)
+        assert (again.returncode, "it is interrupted" in again.stderr) == (6, True)
+        (tmp_path / "go").touch()
+        assert await engine.resume(execution.id)
+        assert (await (await engine.session("desk")).result(execution.id)).value == 0
+        unknown = await asyncio.to_thread(command, "interrupt", "nobody")
+        assert unknown.returncode == 3
+
+
+async def test_raise_lets_the_code_decide(tmp_path: Path) -> None:
+    async with (
+        durable.open(tmp_path / "work.db") as engine,
+        durable.open(tmp_path / "work.db", serve=False) as elsewhere,
+    ):
+        session = await engine.session("desk")
+        code = (
+            "try:\n    print('up', flush=True)\n    while True: pass\nexcept KeyboardInterrupt:\n    x = 1\n'decided'"
+        )
+        execution = await session.submit(code)
+        async for _ in engine.follow(execution.id):
+            break
+        while await execution.state() == "running":
+            await elsewhere.interrupt(execution.id, raises=True)
+            await asyncio.sleep(0.05)
+        result = await session.result(execution.id)
+        assert result.value == "decided"
+        assert not await engine.interrupt(execution.id, raises=True)
+        assert (await session.execute("'alive'")).value == "alive"
+
+
+async def test_a_waiting_cell_keeps_its_question_and_goes_on_only_when_resumed(tmp_path: Path) -> None:
+    async with durable.open(tmp_path / "work.db") as engine:
+        session = await engine.session("desk")
+        execution = await session.submit("answer = input('Go?')\nanswer + '!'")
+        prompt = await first_prompt(engine, "Go?")
+        await in_state(engine, execution, "waiting")
+        assert await session.interrupt()
+        await engine.answer(prompt.id, "yes")
+        assert await execution.state() == "interrupted"
+        assert await engine.resume(execution.id)
+        assert (await session.result(execution.id)).value == "yes!"
+        assert not await session.interrupt()
+
+
+@durable.function
+async def sleeper(ctx: durable.Context) -> str:
+    await ctx.sleep(3600)
+    return "slept"
+
+
+async def test_what_cannot_be_interrupted_says_so(tmp_path: Path) -> None:
+    async with durable.open(tmp_path / "work.db") as engine:
+        with pytest.raises(durable.NotFound):
+            await engine.interrupt("nobody")
+        session = await engine.session("desk")
+        await session.execute("1")
+        assert not await engine.interrupt("desk@1")
+        execution = await engine.start(sleeper, id="sleeper")
+        await in_state(engine, execution, "waiting")
+        assert not await engine.interrupt("sleeper", raises=True)
+        assert await engine.interrupt("sleeper")
+
+        async def halted() -> bool:
+            return await execution.state() == "interrupted"
+
+        assert await until(engine, halted)

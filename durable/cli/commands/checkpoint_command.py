@@ -11,7 +11,7 @@ from durable.cli import exits
 from durable.cli.app import Command, Settings, in_loop, settings
 
 
-@click.group("checkpoint", short_help="What a session has saved.")
+@click.group("checkpoint", short_help="What a session has saved: list, show, diff, restore.")
 def command() -> None:
     """Checkpoints: saved states of a session. WHICH is a number or a label."""
 

@@ -1,0 +1,88 @@
+"""Ours: captures of large namespaces as a worker makes them, drained as the engine does."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+from pathlib import Path
+
+from benchmarks import namespaces
+from benchmarks.turns import Ready, Turn, serve
+from checkpoint.aside import HEADER_BYTES, Aside
+from checkpoint.buffers import LOOKS_LEFT_ALONE
+from checkpoint.capture import Capturer
+
+READ_BYTES = 2**20
+
+
+class Captures:
+    """One namespace, captured again and again."""
+
+    def __init__(self, case: str) -> None:
+        self._module = namespaces.fresh(case)
+        self._capturer = Capturer(self._module.__dict__)
+
+    def take(self) -> tuple[float, float]:
+        """Seconds until the code could go on, and until the last byte had come."""
+        started = time.perf_counter()
+        made = self._capturer.capture_aside("desk@1")
+        paused = time.perf_counter() - started
+        if isinstance(made, Aside):
+            left = int.from_bytes(os.read(made.reader, HEADER_BYTES), "big")
+            while left:
+                left -= len(os.read(made.reader, READ_BYTES))
+            taken = time.perf_counter() - started
+            self._capturer.settle(made, stored=True)
+            return paused, taken
+        return paused, time.perf_counter() - started
+
+    def whole(self, size: int, which: int) -> list[float]:
+        """Captures that bring everything: of pauses (0) or to the end (1)."""
+        samples = []
+        for _ in range(size):
+            namespaces.change_all(self._module)
+            self._capturer.forget()
+            samples.append(self.take()[which])
+        return samples
+
+    def changes(self, size: int) -> list[float]:
+        """Captures after one small change, to the end."""
+        for _ in range(LOOKS_LEFT_ALONE + 1):  # until an array that was written all over is tracked again
+            self.take()
+        samples = []
+        for _ in range(size):
+            namespaces.change(self._module)
+            samples.append(self.take()[1])
+        return samples
+
+
+def turns(case: str) -> dict[str, Turn]:
+    made: list[Captures] = []
+
+    def captures() -> Captures:
+        if not made:  # a case that is not asked for costs no memory
+            made.append(Captures(case))
+        return made[0]
+
+    async def pause(size: int) -> list[float]:
+        return captures().whole(size, 0)
+
+    async def whole(size: int) -> list[float]:
+        return captures().whole(size, 1)
+
+    async def change(size: int) -> list[float]:
+        return captures().changes(size)
+
+    return {f"{case} pause": pause, f"{case} whole": whole, f"{case} change": change}
+
+
+@asynccontextmanager
+async def setup(_directory: Path) -> AsyncIterator[Ready]:
+    yield Ready(f"durable-exec {version('durable-exec')}", {**turns("array"), **turns("small")})
+
+
+if __name__ == "__main__":
+    serve(setup)

@@ -1,0 +1,35 @@
+"""Large namespaces for the checkpoint benchmarks, and one small change to each."""
+
+from __future__ import annotations
+
+import sys
+import types
+
+SOURCES = {
+    "array": """
+import numpy as np
+array = np.random.default_rng(0).random(25_000_000)
+globals().update({f"small{n}": [n] * 10 for n in range(20)})
+""",
+    "small": """
+globals().update({f"small{n}": [n, {"key": n}] for n in range(1_000)})
+""",
+}
+
+
+def fresh(case: str) -> types.ModuleType:
+    """A new `__main__` that holds the namespace, as a session's worker has it."""
+    module = sys.modules["__main__"] = types.ModuleType("__main__")
+    exec(compile(SOURCES[case], "<namespace>", "exec"), module.__dict__)
+    return module
+
+
+def change(module: types.ModuleType) -> None:
+    """One small change."""
+    module.__dict__["small7"].append(1)
+
+
+def change_all(module: types.ModuleType) -> None:
+    """Everything large is written."""
+    if "array" in vars(module):
+        exec("array += 1", vars(module))

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from bridge.confine import landlock, linux, seccomp
-from bridge.confine.confinement import Confinement
+from bridge.confine.confinement import Confinement, kept_environment
 from bridge.confine.limits import Limits
 from bridge.confine.tree import DEVICES, SESSION, SHARED_MEMORY, Tree, map_user
 from durable.core.errors import Unenforceable
@@ -23,9 +23,6 @@ NOBODY = 65_534
 
 OWN_TASKS = 4
 """Of the worker itself, beside the `processes` of its code: main thread, output thread, the two of a capture."""
-
-ENVIRONMENT_KEPT = frozenset({"PATH", "LANG", "LANGUAGE", "TZ", "TERM", "PYTHONHASHSEED", "PYTHONUTF8", "VIRTUAL_ENV"})
-"""What isolated code sees of the engine's environment, and LC_*: the rest may hold secrets."""
 
 _NAMESPACES = os.CLONE_NEWNS | os.CLONE_NEWNET | os.CLONE_NEWIPC | os.CLONE_NEWUTS
 
@@ -146,8 +143,7 @@ def _set(which: int, value: int) -> None:
 
 
 def _clean_environment() -> None:
-    for name in list(os.environ):
-        if name not in ENVIRONMENT_KEPT and not name.startswith("LC_"):
-            linux.wipe_environment(name)
-            del os.environ[name]
+    for name in os.environ.keys() - kept_environment(os.environ).keys():
+        linux.wipe_environment(name)
+        del os.environ[name]
     os.environ["HOME"] = os.environ["TMPDIR"] = SESSION

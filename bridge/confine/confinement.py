@@ -12,6 +12,18 @@ from durable.core.errors import BadArguments, Unenforceable
 PROFILES: tuple[Profile, ...] = ("open", "isolated")
 
 
+ENVIRONMENT_KEPT = frozenset(
+    {"PATH", "LANG", "LANGUAGE", "TZ", "TERM", "PYTHONHASHSEED", "PYTHONUTF8", "PYTHONHOME", "VIRTUAL_ENV"}
+    | {"LD_LIBRARY_PATH"}
+)
+"""What isolated code sees of the engine's environment, and LC_*: the rest may hold secrets."""
+
+
+def kept_environment(environment: Mapping[str, str]) -> dict[str, str]:
+    """The part of an environment that an isolated worker may have."""
+    return {name: value for name, value in environment.items() if name in ENVIRONMENT_KEPT or name.startswith("LC_")}
+
+
 @dataclass(frozen=True, slots=True)
 class Confinement:
     """How a worker is held: its profile, its limits, and (isolated, without a limit of disk) its directory outside."""

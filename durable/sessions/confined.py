@@ -10,9 +10,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from bridge.confine.confinement import Confinement
+from bridge.confine.confinement import Confinement, kept_environment
 from bridge.confine.limits import Limits, Profile, ran_out
 from bridge.confine.probe import can_hold
+from bridge.launcher import ColdLauncher, WorkerLauncher
 from durable.core import ids
 from durable.core.errors import Conflict, ResourceExceeded, Unenforceable
 from durable.functions.failure import document
@@ -35,6 +36,13 @@ def confinement_of(store: StoreFace, session: str, options: Mapping[str, Any]) -
     limits = Limits.read(options.get("limits") or {})
     profile: Profile = options.get("profile", "open")
     return Confinement(profile, limits, str(directory_of(store, session)) if profile == "isolated" else "")
+
+
+def launcher_of(confinement: Confinement, warm: WorkerLauncher) -> WorkerLauncher:
+    """Isolated workers start cold, with a clean environment: a forked one has the zygote's memory, which knew all."""
+    if confinement.profile == "isolated":
+        return ColdLauncher(environment=kept_environment(os.environ))
+    return warm
 
 
 def options_of(profile: Profile | None, limits: Limits | None) -> dict[str, Any]:

@@ -41,7 +41,7 @@ from durable.functions.recorded import recorded
 from durable.functions.steps import StepThreads
 from durable.sessions.calls import Calls, refused
 from durable.sessions.cell import Cell, Died, Done, Failed, Gone, Pass, Stopped, Turn, Waits, outcome_of
-from durable.sessions.confined import exceeded_by, named
+from durable.sessions.confined import exceeded_by, launcher_of, named
 from durable.sessions.interrupting import stop_code
 from durable.sessions.result import RestoreReport
 from durable.sessions.saved import Position, Saved
@@ -207,7 +207,7 @@ class LiveSession:
             on_waiting=self._on_waiting,
             observer=self._house.observer,
             confinement=self._confinement,
-            launcher=self._house.launcher,
+            launcher=launcher_of(self._confinement, self._house.launcher),
         )
         await worker.start()
         try:

@@ -49,7 +49,7 @@ async def main() -> None:
     Path("secret.txt").write_text(SECRET)
     fd = os.open("secret.txt", os.O_RDONLY)
     os.set_inheritable(fd, True)
-    os.environ["ENGINE_TOKEN"] = SECRET
+    os.environ["ENGINE_TOKEN"] = SECRET * 40  # long enough to be found in memory that was freed
     async with durable.open("work.db", durability="process") as engine:
         limited = await try_out(engine, "limited", LIMITS, codes)
         # The same with a directory that is kept: what lies in it was put there from outside.

@@ -108,6 +108,18 @@ FINDS: dict[str, tuple[str, object]] = {
         "import os\n'ENGINE_TOKEN' in os.environ or b'secret' in open('/proc/self/environ', 'rb').read()",
         False,
     ),
+    "its own memory": (
+        "import re\nfound = 0\npattern = re.compile(rb'a sec[r]et of')\nmemory = open('/proc/self/mem', 'rb', 0)\n"
+        "for line in open('/proc/self/maps'):\n"
+        "    start, end = (int(part, 16) for part in line.split()[0].split('-'))\n"
+        "    for at in range(start, end, 2**20):\n"
+        "        try:\n"
+        "            memory.seek(at)\n"
+        "            found += len(pattern.findall(memory.read(min(2**20, end - at))))\n"
+        "        except (OSError, OverflowError): break\n"
+        "found",
+        0,
+    ),
 }
 
 BOMBS: dict[str, tuple[str, str]] = {

@@ -178,6 +178,16 @@ class WorkerSession:
         if self._transport is not None:
             self._transport.signal(signal.SIGINT)
 
+    def pause_reading(self) -> None:
+        """Take nothing from the worker until `resume_reading`: what it prints then waits in it, and so does it."""
+        if self._transport is not None:
+            self._transport.pause()
+
+    def resume_reading(self) -> None:
+        """Go on after `pause_reading`; nothing when it was not paused."""
+        if self._transport is not None:
+            self._transport.resume()
+
     def kill(self) -> None:
         """SIGKILL to the worker and the processes it started."""
         if self._transport is not None:

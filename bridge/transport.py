@@ -37,12 +37,11 @@ class Transport:
         self._outgoing: deque[memoryview] = deque()
         self._open = True
         self._writing = False
+        self._paused = False
         decoder = codecs.getincrementaldecoder("utf-8")
         self._pipes = {"stdout": (process.stdout, decoder("replace")), "stderr": (process.stderr, decoder("replace"))}
-        self._loop.add_reader(process.socket.fileno(), self._read_socket)
         self._loop.add_reader(process.pidfd, self._process_ended)
-        for stream in self._pipes:
-            self._loop.add_reader(self._pipes[stream][0], self._read_pipe, stream)
+        self._watch()
 
     # --- out -------------------------------------------------------------------------------------------------
 
@@ -78,6 +77,24 @@ class Transport:
             self._loop.remove_writer(sock.fileno())
 
     # --- in --------------------------------------------------------------------------------------------------
+
+    def pause(self) -> None:
+        """Read nothing more: the worker's writes block when the kernel's buffers are full. Its end is still noticed."""
+        if self._open and not self._paused:
+            self._paused = True
+            for fd in (self.process.socket.fileno(), *(pipe for pipe, _ in self._pipes.values())):
+                self._loop.remove_reader(fd)
+
+    def resume(self) -> None:
+        """Read again. Nothing when it was not paused."""
+        if self._open and self._paused:
+            self._paused = False
+            self._watch()
+
+    def _watch(self) -> None:
+        self._loop.add_reader(self.process.socket.fileno(), self._read_socket)
+        for stream in self._pipes:
+            self._loop.add_reader(self._pipes[stream][0], self._read_pipe, stream)
 
     def _read_socket(self) -> bool:
         """Read once; False when there is nothing (more)."""

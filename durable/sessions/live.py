@@ -45,6 +45,7 @@ from durable.sessions.confined import exceeded_by, launcher_of, named
 from durable.sessions.interrupting import stop_code
 from durable.sessions.result import RestoreReport
 from durable.sessions.saved import Position, Saved
+from durable.sessions.unstored import Unstored
 from durable.store.face import StoreFace
 
 CANCEL_WATCH_S = 0.2
@@ -93,6 +94,7 @@ class LiveSession:
         self._closed = False
         self._unsaveable = False  # the namespace holds what no checkpoint can: it ends with its worker, so that is kept
         self._looking: asyncio.TimerHandle | None = None
+        self._unstored = Unstored()
         self._unsaved = False  # unjournaled code ran since the last checkpoint
         self.stale = False
         """Another engine, or a close, has taken the session: nothing that is done here counts any more."""
@@ -313,10 +315,8 @@ class LiveSession:
         found.offset += len(message.data)
         if found is self._quick:
             return
-        self._house.store.post(
-            "output.append",
-            {"execution": found.execution_id, "session": self.name, "epoch": self.epoch, "chunks": [chunk]},
-        )
+        fields = {"execution": found.execution_id, "session": self.name, "epoch": self.epoch, "chunks": [chunk]}
+        self._unstored.add(len(message.data), self._house.store.post("output.append", fields), self._worker)
 
     async def _on_checkpoint(self, message: Checkpoint) -> None:
         found = self.current

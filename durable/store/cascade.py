@@ -122,7 +122,9 @@ def _close_cell(tx: Tx, session: str, n: int) -> None:
 
 def end_attempt(tx: Tx, task_id: str, cause: Cause, error: str | None) -> None:
     """An acquired task's attempt ended without result: another after a delay, or the promise is settled as lost."""
-    row = tx.row("SELECT attempts_failed, attempts_died, progress, last_error, function FROM tasks WHERE id=?", (task_id,))
+    row = tx.row(
+        "SELECT attempts_failed, attempts_died, progress, last_error, function FROM tasks WHERE id=?", (task_id,)
+    )
     assert row is not None, f"an attempt belongs to a task: {task_id}"
     attempts = after_attempt(row[0], row[1], progress=bool(row[2]), cause=cause)
     last_error = error if error is not None else (row[3] if row[3] is not None else "released without a reason")

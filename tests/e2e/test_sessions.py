@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import resource
 import signal
 import sys
 from pathlib import Path
@@ -343,3 +344,17 @@ async def test_a_cell_that_kills_its_engine_counts_its_attempts_and_blocks_nobod
         assert await (await client.get("desk@1")).cancel()
     async with durable.open(store) as engine:
         assert (await (await engine.session("desk")).execute("1 + 1")).value == 2
+
+
+async def test_code_that_prints_faster_than_the_store_takes_it_waits(tmp_path: Path) -> None:
+    async with durable.open(tmp_path / "work.db") as engine:
+        session = await engine.session("desk")
+        await session.execute("x = 'y' * 99_999")
+        execution = await session.submit("for _ in range(300): print(x)")  # fills the store's caches
+        await in_state(engine, execution, "completed")  # not its result, which would read all of it back
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        execution = await session.submit("for _ in range(1000): print(x)")
+        await in_state(engine, execution, "completed")
+        assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 70 * 1024  # KiB, of 100 MB
+        chunks = await engine.store.reads.output(execution.id, 0, limit=100_000)
+        assert sum(len(chunk.text) for chunk in chunks) == 1000 * 100_000

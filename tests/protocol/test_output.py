@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+from pathlib import Path
+
 import pytest
 
 from bridge.messages import Result
+from durable.core.errors import WorkerDied
 from tests.protocol.desk import Desk
 
 
@@ -114,3 +118,38 @@ async def test_large_values_span_frames_both_ways(desk: Desk) -> None:
     desk.answers["fetch"] = lambda call: "a" * 15_000_000
     assert await desk.value("len(fetch(text))", inputs={"text": "b" * 15_000_000}) == 15_000_000
     assert len(str(desk.calls[0].arguments["args"])) > 15_000_000
+
+
+async def test_a_paused_reader_stops_the_code_that_prints_and_loses_nothing(desk: Desk) -> None:
+    """The worker cannot run ahead by more than the kernel's buffers, whoever prints."""
+    codes = (
+        "for i in range(300): print('x' * 99_999)",
+        "import os\nfor i in range(300): n = os.write(1, b'x' * 10**5)",
+    )
+    for code in codes:
+        desk.outputs.clear()
+        task = desk.start(code)
+        await desk.until(lambda: bool(desk.outputs))
+        desk.session.pause_reading()
+        stat = Path(f"/proc/{desk.session.pid}/stat")
+        async with asyncio.timeout(10):
+            while stat.read_text().rpartition(")")[2].split()[0] != "S":  # noqa: ASYNC110  # nothing else tells
+                await asyncio.sleep(0.01)
+        seen = len(desk.outputs)
+        await asyncio.sleep(0.1)
+        assert len(desk.outputs) == seen
+        assert not task.done()
+        assert len(desk.text()) < 10_000_000
+        desk.session.resume_reading()
+        assert isinstance(await task, Result)
+        assert len(desk.text().replace("\n", "")) in (300 * 99_999, 300 * 10**5)
+
+
+async def test_a_paused_worker_that_is_killed_is_noticed(desk: Desk) -> None:
+    task = desk.start("while True: print('x' * 1000)")
+    await desk.until(lambda: bool(desk.outputs))
+    desk.session.pause_reading()
+    desk.session.kill()
+    with pytest.raises(WorkerDied, match="SIGKILL"):
+        await task
+    desk.session.resume_reading()

@@ -160,6 +160,8 @@ class Grouping:
 
     def _ordered(self, scope: Scope, dumps: list[Dump], survey: Survey) -> list[Dump]:
         """Load order; definitions that refer to each other in a circle become one group."""
+        if not any(dump.needs for dump in dumps):
+            return dumps
         dumps = sorted(
             dumps,
             key=lambda dump: (not isinstance(survey.values[dump.names[0]], type | types.FunctionType), dump.names),

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Literal
 
-Unit = Literal["s", "1/s"]
+Unit = Literal["s", "1/s", "B"]
 Bound = Literal["at most", "at least"]
 
 

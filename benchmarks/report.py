@@ -31,6 +31,8 @@ def shown(value: float | None, unit: Unit) -> str:
     """A figure with three digits and a unit that fits."""
     if value is None:
         return "-"
+    if unit == "B":
+        return f"{value / 2**20:.3g} MiB"
     if unit == "1/s":
         return f"{value:,.0f}/s"
     for factor, name in ((1.0, "s"), (1e3, "ms"), (1e6, "µs")):

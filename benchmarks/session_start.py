@@ -1,4 +1,4 @@
-"""A new session: from asking for it to the value of its first cell, `1+1`."""
+"""A new session: from asking for it to the value of its first cell, `1+1`; fifty at once; their memory."""
 
 from __future__ import annotations
 
@@ -20,4 +20,24 @@ BENCHMARK = Benchmark(
     ),
     size=3,
     size_quick=2,
+)
+
+FIFTY = Benchmark(
+    name="fifty-sessions",
+    what="50 sessions at once, to the last first result",
+    unit="s",
+    entrants=(Entrant("durable-exec", "durable_session", "fifty"),),
+    comparisons=(Comparison("durable-exec", None, Target("at most", 0.5)),),
+    size=50,
+    size_quick=50,
+)
+
+MEMORY = Benchmark(
+    name="session-memory",
+    what="memory that a session's worker shares with nobody",
+    unit="B",
+    entrants=(Entrant("durable-exec", "durable_session", "memory"),),
+    comparisons=(Comparison("durable-exec", None, Target("at most", 5 * 2**20)),),
+    size=10,
+    size_quick=5,
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -24,6 +25,12 @@ async def timed(times: int, one: Callable[[], Awaitable[durable.Result]]) -> lis
         samples.append(time.perf_counter() - started)
         assert result.value == 2, result
     return samples
+
+
+def unshared(pid: int) -> float:
+    """Bytes in memory that no other process has mapped."""
+    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    return 1024.0 * sum(int(line.split()[1]) for line in lines if line.startswith("Private_"))
 
 
 @asynccontextmanager
@@ -54,8 +61,30 @@ async def setup(directory: Path) -> AsyncIterator[Ready]:
                 await fresh.close()
             return samples
 
+        async def opened(size: int) -> list[durable.Session]:
+            sessions = [await engine.session(f"many-{next(numbers)}") for _ in range(size)]
+            results = await asyncio.gather(*(one.execute("1+1", journal=False) for one in sessions))
+            assert all(result.value == 2 for result in results)
+            return sessions
+
+        async def fifty(size: int) -> list[float]:
+            begun = time.perf_counter()
+            sessions = await opened(size)
+            samples = [time.perf_counter() - begun]
+            for one in sessions:
+                await one.close()
+            return samples
+
+        async def memory(size: int) -> list[float]:
+            sessions = await opened(size)
+            pids = [(await one.execute("import os; os.getpid()", journal=False)).value for one in sessions]
+            samples = [unshared(int(pid)) for pid in pids]
+            for one in sessions:
+                await one.close()
+            return samples
+
         about = f"durable-exec {version('durable-exec')}"
-        yield Ready(about, {"quick": quick, "journaled": journaled, "start": started})
+        yield Ready(about, {"quick": quick, "journaled": journaled, "start": started, "fifty": fifty, "memory": memory})
 
 
 if __name__ == "__main__":

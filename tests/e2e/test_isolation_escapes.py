@@ -22,7 +22,7 @@ REFUSED = C + "r = libc.{call}\nif r < 0: raise OSError(ctypes.get_errno(), 'ref
 # name: (code, the exception it must end with, what its text must hold)
 ESCAPES: dict[str, tuple[str, str, str]] = {
     "reads /etc/passwd": ("open('/etc/passwd').read()", "FileNotFoundError", "/etc/passwd"),
-    "reads it by /proc": ("open('/proc/self/root/etc/passwd').read()", "FileNotFoundError", "/etc/passwd"),
+    "reads it by /proc": ("open('/proc/self/' + 'root' + '/etc/passwd').read()", "FileNotFoundError", "/etc/passwd"),
     "climbs": ("open('../' * 20 + 'etc/passwd').read()", "FileNotFoundError", "etc/passwd"),
     "lists the home": ("import os; os.listdir(home)", "Error", "[Errno"),
     "lists the root": ("import os; os.listdir('/')", "PermissionError", "'/'"),

@@ -40,7 +40,7 @@ COMMANDS = {
     "gc": "Forget what ended long ago.",
     "checkpoint": "What a session has saved: list, show, diff, restore.",
     "fork": "Begin a session from a checkpoint of another.",
-    "doctor": "Say what is wrong with the store.",
+    "doctor": "Say what is wrong with the store, what this machine can enforce.",
     "backup": "Copy the store while engines run.",
     "demo": "See a job survive SIGKILL.",
 }

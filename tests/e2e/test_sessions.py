@@ -325,24 +325,36 @@ async def test_a_cell_that_kills_its_engine_counts_its_attempts_and_blocks_nobod
     store = str(tmp_path / "work.db")
     script = (
         "import asyncio, os, sys, durable\n"
-        "os.environ['ENGINE'] = str(os.getpid())\n"
+        "@durable.capability\n"
+        "def die() -> None: os.kill(os.getpid(), 9)\n"
         "async def main():\n"
-        "    async with durable.open(sys.argv[1]) as engine:\n"
-        "        session = await engine.session('desk')\n"
+        "    async with durable.open(sys.argv[1], capabilities=[die]) as engine:\n"
+        "        session = await engine.session('desk', grants=['die'])\n"
         "        try: await engine.get('desk@1')\n"
-        "        except durable.NotFound: await session.submit('import os; os.kill(int(os.environ[\"ENGINE\"]), 9)')\n"
+        "        except durable.NotFound: await session.submit('die()')\n"
         "        await session.result('desk@1')\n"
         "asyncio.run(main())\n"
     )
-    for _ in range(3):
+    for _ in range(4):  # the first one recorded the call: that is progress, and does not count
         process = await asyncio.create_subprocess_exec(sys.executable, "-c", script, store)
         assert await process.wait() == -signal.SIGKILL
     async with durable.open(store, serve=False) as client:
-        info = await (await client.get("desk@1")).info()
+        execution = await client.get("desk@1")
+
+        async def counted() -> bool:
+            return (await execution.info()).engine is None  # the last death was noticed
+
+        await until(client, counted)
+        info = await execution.info()
         assert (info.attempts, info.settled_at) == (3, None)
         assert "died" in str(info.last_error)
         assert await (await client.get("desk@1")).cancel()
-    async with durable.open(store) as engine:
+
+    @durable.capability
+    def die() -> None:
+        raise AssertionError("never called here")
+
+    async with durable.open(store, capabilities=[die]) as engine:
         assert (await (await engine.session("desk")).execute("1 + 1")).value == 2
 
 

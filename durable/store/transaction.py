@@ -69,7 +69,9 @@ class Effects:
 
     def changed(self) -> bool:
         """Whether watchers have anything to look at."""
-        return bool(self.settled or self.ready or self.output or self.prompts or self.stopped or self.sessions)
+        return bool(
+            self.settled or self.ready or self.dead or self.output or self.prompts or self.stopped or self.sessions
+        )
 
 
 class Tx:

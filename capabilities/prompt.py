@@ -49,7 +49,9 @@ class Prompt(BaseModel):
 
         faults = sorted(Draft202012Validator(self.json_schema).iter_errors(value), key=lambda e: list(map(str, e.path)))
         if faults:
-            raise InvalidAnswer(prompt_id, [{"loc": list(e.absolute_path), "msg": _short(e.message)} for e in faults[:10]])
+            raise InvalidAnswer(
+                prompt_id, [{"loc": list(e.absolute_path), "msg": _short(e.message)} for e in faults[:10]]
+            )
         return value
 
     def read(self, text: str) -> Any:

@@ -80,6 +80,8 @@ class ZygoteProcess:
             raise ZygoteGone from None
         except BaseException:
             ends.close_ours()
+            if answer.done() and not answer.cancelled() and answer.exception() is None:
+                self._drop(*answer.result())  # it came, and the cancellation with it
             raise
         if forked.problem:
             ends.close_ours()
@@ -154,7 +156,7 @@ class ZygoteProcess:
                 if waiter is not None and not waiter.done():
                     waiter.set_result((message, descriptors[0] if descriptors else -1))
                 elif descriptors:
-                    self._drop(message.pid, descriptors[0])
+                    self._drop(message, descriptors[0])
             case Reaped():
                 then = self._reaps.pop(message.pid, None)
                 if then is not None:
@@ -162,15 +164,17 @@ class ZygoteProcess:
                         describe_end(message.code, message.status) if message.code else "ended; somebody else reaped it"
                     )
 
-    def _drop(self, pid: int, pidfd: int) -> None:
+    def _drop(self, forked: Forked, pidfd: int) -> None:
         """Nobody wants this worker any more."""
+        if pidfd < 0:
+            return
         with suppress(ProcessLookupError):
             signal.pidfd_send_signal(pidfd, signal.SIGKILL)
 
         def ended() -> None:
             self._loop.remove_reader(pidfd)
             os.close(pidfd)
-            self.reap(pid, lambda _how: None)
+            self.reap(forked.pid, lambda _how: None)
 
         self._loop.add_reader(pidfd, ended)
 

@@ -13,13 +13,14 @@ from pathlib import Path
 
 import pytest
 
+from bridge.forking import Forked, Reaped, Warm
 from bridge.zygote import Zygote
 from durable.core.errors import EngineClosed, WorkerDied
 from durable.core.events import Event, ZygoteEnded
 from tests.protocol.desk import Desk
 
 
-class Warm:
+class Started:
     """A zygote and the desks whose workers it forked."""
 
     def __init__(self, **options: object) -> None:
@@ -33,15 +34,18 @@ class Warm:
         self.desks.append(desk)
         return desk
 
+    async def close(self) -> None:
+        await self.zygote.close()
+        for desk in self.desks:
+            desk.session.kill()  # it may have been started cold
+            await desk.session.wait_ended()
+
 
 @pytest.fixture
-async def warm() -> AsyncIterator[Warm]:
-    one = Warm()
+async def warm() -> AsyncIterator[Started]:
+    one = Started()
     yield one
-    await one.zygote.close()
-    for desk in one.desks:
-        desk.session.kill()  # it may have been started cold
-        await desk.session.wait_ended()
+    await one.close()
 
 
 def alive(pid: int) -> bool:
@@ -57,20 +61,20 @@ async def gone(*pids: int) -> None:
             await asyncio.sleep(0.005)
 
 
-async def test_workers_are_its_children_and_it_starts_once(warm: Warm) -> None:
+async def test_workers_are_its_children_and_it_starts_once(warm: Started) -> None:
     desks = [await warm.desk() for _ in range(3)]
     pids = {desk.session.pid for desk in desks}
     assert len(pids) == 3
     assert {await desk.value("import os\nos.getppid()") for desk in desks} == {warm.zygote.pid}
 
 
-async def test_fifty_at_once(warm: Warm) -> None:
+async def test_fifty_at_once(warm: Started) -> None:
     desks = await asyncio.gather(*(warm.desk() for _ in range(50)))
     assert await asyncio.gather(*(desk.value(f"{i} + 1") for i, desk in enumerate(desks))) == list(range(1, 51))
     assert len({desk.session.pid for desk in desks}) == 50
 
 
-async def test_the_engine_learns_exit_codes_and_signals_and_nothing_stays_behind(warm: Warm) -> None:
+async def test_the_engine_learns_exit_codes_and_signals_and_nothing_stays_behind(warm: Started) -> None:
     desks = [await warm.desk() for _ in range(2)]
     before = set(os.listdir("/proc/self/fd"))
     for code, how in (("import os\nos._exit(7)", "exited with code 7"), ("import os\nos.abort()", "SIGABRT")):
@@ -82,7 +86,7 @@ async def test_the_engine_learns_exit_codes_and_signals_and_nothing_stays_behind
     assert await desks[0].value("1") == 1
 
 
-async def test_a_dead_zygote_takes_its_workers_along_and_is_replaced(warm: Warm) -> None:
+async def test_a_dead_zygote_takes_its_workers_along_and_is_replaced(warm: Started) -> None:
     desk = await warm.desk()
     first = warm.zygote.pid
     task = desk.start("import time\ntime.sleep(600)")
@@ -95,7 +99,7 @@ async def test_a_dead_zygote_takes_its_workers_along_and_is_replaced(warm: Warm)
     assert [one.reason for one in warm.events if isinstance(one, ZygoteEnded)] == ["was killed by SIGKILL"]
 
 
-async def test_launches_survive_the_end_of_the_zygote_that_they_wait_for(warm: Warm) -> None:
+async def test_launches_survive_the_end_of_the_zygote_that_they_wait_for(warm: Started) -> None:
     warm.zygote.start()
     desks = [asyncio.ensure_future(warm.desk()) for _ in range(5)]
     await asyncio.sleep(0)
@@ -104,7 +108,7 @@ async def test_launches_survive_the_end_of_the_zygote_that_they_wait_for(warm: W
 
 
 async def test_one_that_does_not_answer_is_retired_and_its_workers_live_on(
-    warm: Warm, monkeypatch: pytest.MonkeyPatch
+    warm: Started, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = await warm.desk()
     stuck = warm.zygote.pid
@@ -117,7 +121,7 @@ async def test_one_that_does_not_answer_is_retired_and_its_workers_live_on(
     os.kill(stuck, signal.SIGCONT)
 
 
-async def test_cold_where_there_is_no_zygote_to_be_had(warm: Warm, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_cold_where_there_is_no_zygote_to_be_had(warm: Started, monkeypatch: pytest.MonkeyPatch) -> None:
     def none(*_args: object, **_options: object) -> int:
         raise OSError("no more processes of this kind")
 
@@ -126,7 +130,7 @@ async def test_cold_where_there_is_no_zygote_to_be_had(warm: Warm, monkeypatch: 
     assert await desk.value("import os\nos.getppid()") == os.getpid()
 
 
-async def test_a_launch_that_nobody_waits_for_leaves_nothing(warm: Warm) -> None:
+async def test_a_launch_that_nobody_waits_for_leaves_nothing(warm: Started) -> None:
     await (await warm.desk()).session.heartbeat()
     before = set(os.listdir("/proc/self/fd"))
     children = Path(f"/proc/{warm.zygote.pid}/task/{warm.zygote.pid}/children")
@@ -145,7 +149,29 @@ async def test_a_launch_that_nobody_waits_for_leaves_nothing(warm: Warm) -> None
     assert len(set(os.listdir("/proc/self/fd")) - before) == 4
 
 
-async def test_closing_ends_what_is_left_and_refuses_more(warm: Warm) -> None:
+async def test_a_launch_cancelled_when_its_worker_is_there_already_leaves_nothing(warm: Started) -> None:
+    await warm.desk()
+    before = set(os.listdir("/proc/self/fd"))
+    children = Path(f"/proc/{warm.zygote.pid}/task/{warm.zygote.pid}/children")
+    left = children.read_text()
+    process = warm.zygote._process
+    assert process is not None
+    take = process._take
+
+    def take_and_cancel(message: Warm | Forked | Reaped, descriptors: list[int]) -> None:
+        take(message, descriptors)
+        task.cancel()  # before the launch itself hears of its worker
+
+    process._take = take_and_cancel  # type: ignore[method-assign]
+    task = asyncio.ensure_future(warm.zygote.launch("s"))
+    await asyncio.wait([task])
+    assert task.cancelled()
+    async with asyncio.timeout(10):
+        while children.read_text() != left or set(os.listdir("/proc/self/fd")) != before:  # noqa: ASYNC110
+            await asyncio.sleep(0.005)
+
+
+async def test_closing_ends_what_is_left_and_refuses_more(warm: Started) -> None:
     desk = await warm.desk()
     child = await desk.value("import subprocess\np = subprocess.Popen(['sleep', '600'])\np.pid")
     zygote, worker = warm.zygote.pid, desk.session.pid
@@ -162,7 +188,7 @@ async def test_closing_ends_what_is_left_and_refuses_more(warm: Warm) -> None:
 async def test_preloaded_modules_are_there_already(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "slow_to_import.py").write_text("import os\npid = os.getpid()\nprint('imported')\n")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
-    warm = Warm(preload=("slow_to_import", "numpy"))
+    warm = Started(preload=("slow_to_import", "numpy"))
     try:
         desk = await warm.desk()
         assert await desk.value("import sys\n'numpy' in sys.modules") is True
@@ -171,7 +197,7 @@ async def test_preloaded_modules_are_there_already(tmp_path: Path, monkeypatch: 
         assert await desk.value("'slow_to_import' in globals()") is True
         assert desk.text() == ""
     finally:
-        await warm.zygote.close()
+        await warm.close()
 
 
 @pytest.mark.parametrize(
@@ -188,18 +214,19 @@ async def test_a_preload_that_fails_fails_the_launch_with_its_reason(
 ) -> None:
     (tmp_path / "preloaded.py").write_text(source)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
-    warm = Warm(preload=("preloaded",))
+    warm = Started(preload=("preloaded",))
     try:
         with pytest.raises(WorkerDied, match=says):
             await warm.desk()
     finally:
-        await warm.zygote.close()
+        await warm.close()
 
 
 ENGINE = """
 import asyncio, os, sys, time
 from bridge.messages import Execute
 from bridge.session import WorkerSession
+from bridge.forking import Forked, Reaped, Warm
 from bridge.zygote import Zygote
 async def no(message): return None
 async def main():
@@ -232,7 +259,7 @@ async def test_all_end_with_the_engine_even_when_a_child_of_it_holds_its_socket(
         engine.stdout.close()
 
 
-async def test_a_killed_worker_is_noticed_at_once(warm: Warm) -> None:
+async def test_a_killed_worker_is_noticed_at_once(warm: Started) -> None:
     desk = await warm.desk()
     fd = os.pidfd_open(desk.session.pid)
     task = desk.start("while True: pass")

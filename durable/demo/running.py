@@ -137,7 +137,7 @@ class Run:
         if child is None or child.returncode is not None or self.ended:
             return
         target, pid = "engine", child.pid
-        if kill.target == "worker" and self._worker is not None and _parent_of(self._worker) == child.pid:
+        if kill.target == "worker" and self._worker is not None and _descends(self._worker, child.pid):
             target, pid = "worker", self._worker
         try:
             os.kill(pid, signal.SIGKILL)
@@ -153,6 +153,16 @@ class Run:
 
     def _tell(self, text: str) -> None:
         self.say(f"{time.monotonic() - self._began:5.1f} s  {text}")
+
+
+def _descends(pid: int, ancestor: int) -> bool:
+    """Whether the worker is still the engine's: its child, or forked from the engine's zygote."""
+    for _ in range(2):
+        parent = _parent_of(pid)
+        if parent is None or parent == ancestor:
+            return parent == ancestor
+        pid = parent
+    return False
 
 
 def _parent_of(pid: int) -> int | None:

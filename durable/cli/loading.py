@@ -33,7 +33,8 @@ def split_target(target: str) -> tuple[str, str]:
     """`where` (an absolute path or a module's name) and function of FILE::FUNC; loads nothing. Raises Unusable."""
     place, separator, name = target.rpartition("::")
     if not separator or not place or not name:
-        raise Unusable(f"{target!r} names no function; write FILE::FUNC, for instance jobs.py::{name or 'main'}")
+        example = f"{target}::main" if target.endswith(".py") else f"jobs.py::{name or 'main'}"
+        raise Unusable(f"{target!r} names no function; write FILE::FUNC, for instance {example}")
     if os.path.exists(place) or place.endswith(".py") or os.sep in place or not _is_module_name(place):
         return os.path.realpath(place), name
     return place, name

@@ -84,8 +84,8 @@ class Session:
         """Run code and return its Result; `.error` is set when the code raised.
 
         inputs: variables set first, JSON values. timeout: a deadline in seconds, none by default. checkpoint: "auto",
-        or "statement" for after every statement. journal=False: no promise, no checkpoint, not resumable, and faster; it
-        waits while a cell of the session runs or waits in its worker.
+        or "statement" for after every statement. journal=False: no promise, no checkpoint, not resumable, and
+        faster; it waits while a cell of the session runs or waits in its worker.
         Waits as long as the code waits for people.
         """
         if not journal:

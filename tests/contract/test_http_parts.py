@@ -212,9 +212,10 @@ async def test_an_engine_of_the_servers_machine_is_not_another_machines_business
         await joined(beside, "e1")
         store = await RemoteStore.open(found.url, token=TOKEN)
         try:
-            for kind, data in (("engine.leave", {}), ("engine.serve", {"functions": ["f"]}), ("engine.beat", {})):
+            serve: dict[str, object] = {"functions": ["f"]}
+            for kind, more in (("engine.leave", {}), ("engine.serve", serve), ("engine.beat", {})):
                 with pytest.raises(StoreRefused, match="404"):
-                    await store.request(kind, {"engine": "e1", **data})
+                    await store.request(kind, {"engine": "e1", **more})
             data = {"engine": "e1", "group": "g", "pid": 1, "functions": []}
             with pytest.raises(StoreRefused, match="409"):
                 await store.request("engine.join", data)

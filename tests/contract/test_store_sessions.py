@@ -61,8 +61,8 @@ async def test_a_child_of_a_function_takes_its_place_in_the_session(tmp_path: Pa
     async with opened(tmp_path / "s.db") as store:
         inbox = await host(store)
         first = await cell(store)
-        tags = {"durable_session": "desk", "durable_function": CELL}
-        await store.request("promise.create", promise("exec:f.1", target="poll://any@g", **tags))
+        child = promise("exec:f.1", target="poll://any@g", durable_session="desk", durable_function=CELL)
+        await store.request("promise.create", child)
         third = await cell(store)
         assert third == "exec:desk@3"
         for expected in (first, "exec:f.1", third):

@@ -212,4 +212,4 @@ async def test_requests_commit_in_the_order_they_were_posted(tmp_path: Path) -> 
         assert [(await each).status for each in [*creates, *gets]] == [200] * 400
         with pytest.raises(StoreRefused, match="nobody"):
             await refused
-        assert (await settled).data["promise"]["state"] == "resolved"  # type: ignore[index,call-overload]
+        assert (await settled).data["promise"]["state"] == "resolved"

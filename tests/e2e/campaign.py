@@ -129,9 +129,9 @@ async def campaign(
         await runner.kill(what)
         if what == "engine" or ended:
             done["engine"] += 1
-            runs = Counter(n for k, n in real_runs(log) if k == kind)
-            check_record(before, record, runs)
-            before, record = runs, recorded(store, job) if store.exists() else set()
+            counted = Counter(n for k, n in real_runs(log) if k == kind)
+            check_record(before, record, counted)
+            before, record = counted, recorded(store, job) if store.exists() else set()
             await runner.start()
         else:
             done["worker"] += 1

@@ -221,7 +221,7 @@ def test_the_same_id_in_two_terminals_runs_once(terminal: Terminal) -> None:
 
 
 def test_a_function_that_kills_its_engine_is_lost_after_its_attempts(terminal: Terminal) -> None:
-    codes = []
+    codes: list[int] = []
     while len(codes) < 12 and 1 not in codes:
         codes.append(terminal.durable("run", "jobs.py::kills", "--id", "k").code)
     assert codes == [-9] * 10 + [1]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from typing import Any
 
 from bridge.launcher import WorkerLauncher
 from bridge.messages import Call, CallError, CallResult, Checkpoint, Error, Execute, Output, Result, Waiting
@@ -66,16 +67,16 @@ class Desk:
         self._n += 1
         return Execute.model_validate({"id": f"desk@{self._n}", "code": code, "checkpoint": "none", **fields})
 
-    async def run(self, code: str, seconds: float = 30, **fields: object) -> Result | Error:
+    async def run(self, code: str, seconds: float = 30, **fields: Any) -> Result | Error:
         async with asyncio.timeout(seconds):
             return await self.session.execute(self.request(code, **fields))
 
-    async def value(self, code: str, **fields: object) -> object:
+    async def value(self, code: str, **fields: Any) -> object:
         result = await self.run(code, **fields)
         assert isinstance(result, Result), result.traceback
         return result.value
 
-    async def error(self, code: str, **fields: object) -> Error:
+    async def error(self, code: str, **fields: Any) -> Error:
         result = await self.run(code, **fields)
         assert isinstance(result, Error), result
         return result

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 
 import pytest
 
@@ -19,6 +20,14 @@ BUSY = {
     "a child process": "import subprocess\nsubprocess.run(['sleep', '60'])",
     "an awaited future of a thread": "import asyncio, time\nawait asyncio.to_thread(lambda: time.sleep(1))",
 }
+
+
+def shown(desk: Desk, count: int) -> bool:
+    return desk.text().count("there") == count
+
+
+def grown(desk: Desk, size: int) -> bool:
+    return len(desk.outputs) + len(desk.calls) > size
 
 
 @pytest.mark.parametrize("where", BUSY)
@@ -46,7 +55,7 @@ async def test_a_coroutine_catches_it_at_its_await_and_goes_on(desk: Desk) -> No
     )
     task = desk.start(code)
     for count in (1, 2):
-        await desk.until(lambda count=count: desk.text().count("there") == count)
+        await desk.until(partial(shown, desk, count))
         await asyncio.sleep(0.05)  # let it reach the await; sooner would be the print, which `try` covers as well
         desk.session.interrupt()
     result = await task
@@ -108,7 +117,7 @@ async def test_interrupts_in_the_middle_of_floods_and_calls_never_break_a_frame(
         for i in range(12):
             size = len(desk.outputs) + len(desk.calls)
             task = desk.start(code)
-            await desk.until(lambda size=size: len(desk.outputs) + len(desk.calls) > size)
+            await desk.until(partial(grown, desk, size))
             await asyncio.sleep(0.001 * i)
             async with asyncio.timeout(10):
                 while not task.done():

@@ -34,7 +34,11 @@ def test_the_worker_imports_only_what_runs_in_it() -> None:
 async def test_every_type_the_worker_sends_reaches_the_session_whole() -> None:
     seen: dict[str, FromWorker] = {}
     desk = Desk(("fetch",))
-    desk.session.add_interceptor(lambda message: seen.setdefault(message.type, message) and None)
+
+    def see(message: FromWorker) -> None:
+        seen.setdefault(message.type, message)
+
+    desk.session.add_interceptor(see)
     await desk.session.start()
     try:
         task = desk.start("print('x')\nfetch()\n1", checkpoint="auto")

@@ -73,7 +73,7 @@ def test_what_was_sealed_opens_and_restores() -> None:
     assert (manifest.position, manifest.outcome, manifest.previous) == (POSITION, b'{"value": 1}', "p")
     again: dict[str, object] = {}
     restore_into(
-        again, open_sealed(second.manifest, lambda digests: {d: store[d] for d in digests}, KEY, profile="open")
+        again, open_sealed(second.manifest, lambda digests: {d: bytes(store[d]) for d in digests}, KEY, profile="open")
     )
     assert (again["a"], again["b"], again["c"]) == ([2], namespace["b"], 7)
 
@@ -82,7 +82,9 @@ def test_a_namespace_of_nothing() -> None:
     payload = Capturer({}, lost=LostNames()).capture().payload
     one = sealed(payload)
     again: dict[str, object] = {}
-    opened = open_sealed(one.manifest, lambda digests: {d: dict(one.chunks)[d] for d in digests}, KEY, profile="open")
+    opened = open_sealed(
+        one.manifest, lambda digests: {d: bytes(dict(one.chunks)[d]) for d in digests}, KEY, profile="open"
+    )
     assert restore_into(again, opened)["restored"] == []
 
 
@@ -114,7 +116,7 @@ class TestTampering:
 
     def test_a_missing_a_longer_and_a_swapped_chunk(self) -> None:
         one = sealed(Capturer({"a": [1] * 999, "b": set(range(999))}, lost=LostNames()).capture().payload)
-        (first, one_data), (second, other_data), *rest = one.chunks
+        (first, one_data), (second, other_data), *rest = [(d, bytes(data)) for d, data in one.chunks]
         with pytest.raises(CheckpointError, match=f"chunk {first} of the checkpoint is missing"):
             open_sealed(one.manifest, lambda _d: {second: other_data, **dict(rest)}, KEY, profile="open")
         for wrong in ({first: other_data, second: one_data}, {first: bytes(one_data) + b"\0", second: other_data}):
@@ -158,9 +160,15 @@ class TestProfiles:
 
     def test_no_more_grants(self) -> None:
         one = sealed(Capturer({"a": [1]}, lost=LostNames()).capture().payload)
-        open_sealed(one.manifest, lambda _d: dict(one.chunks), KEY, profile="open", grants=[])
+        open_sealed(one.manifest, lambda _d: {d: bytes(data) for d, data in one.chunks}, KEY, profile="open", grants=[])
         with pytest.raises(CheckpointError, match="did not have: files"):
-            open_sealed(one.manifest, lambda _d: dict(one.chunks), KEY, profile="open", grants=["http", "files"])
+            open_sealed(
+                one.manifest,
+                lambda _d: {d: bytes(data) for d, data in one.chunks},
+                KEY,
+                profile="open",
+                grants=["http", "files"],
+            )
 
     def test_an_unknown_one(self) -> None:
         with pytest.raises(CheckpointError, match="no profile 'root'"):

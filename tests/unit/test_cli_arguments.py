@@ -21,7 +21,7 @@ from durable.store.reads import State
 async def target(ctx: durable.Context, text: str, number: int = 0, *rest: float, day: date | None = None) -> None: ...
 
 
-@durable.function
+@durable.function  # type: ignore[arg-type]  # mypy 2 cannot solve P for *args beside **options
 async def anything(ctx: durable.Context, *args: Any, **options: str) -> None: ...
 
 

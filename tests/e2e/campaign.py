@@ -23,6 +23,9 @@ from typing import Any
 
 from tests.e2e import jobs
 
+EARLY_MAX = 3
+"""Kills in a row that may come before any progress."""
+
 
 class Job:
     """The job's engine as a child process, and what it said."""
@@ -109,16 +112,14 @@ async def campaign(
     started = time.monotonic()
     before: Counter[int] = Counter()
     record: set[int] = set()
+    early = 0
     while True:
-        # The gaps shrink with what is left, so that all kills fall inside the job; some come before any progress.
+        # The gaps shrink with what is left, so that all kills fall inside the job. Some come before any progress, but
+        # not ten in a row: that many attempts without progress end as lost, as they should.
         left, steps = kills - sum(done.values()), total - len(record)
-        gap = (
-            -1
-            if not left
-            else random_.choice([0, 0, 1])
-            if left >= steps
-            else random_.randint(0, 2 * steps // left - 1)
-        )
+        often = random_.choice([0, 0, 0, 1]) if left >= steps else random_.randint(0, 2 * steps // max(left, 1) - 1)
+        gap = -1 if not left else 1 if early >= EARLY_MAX else often
+        early = early + 1 if gap == 0 else 0
         delay = random_.random() * 0.01
         ended = await follow(runner, gap)
         if ended and runner.result is not None:

@@ -247,6 +247,8 @@ class LiveSession:
             await self._saved.posted()
         finally:
             watch.cancel()
+        if isinstance(reply, ResourceExceeded) and reply.resource == "memory":
+            await self._end_worker()  # what is left of one that ran out of memory cannot be relied on
         return None if found.ended else _outcome(reply, found.execution_id)
 
     # -- interrupting ---------------------------------------------------------------------------------------------

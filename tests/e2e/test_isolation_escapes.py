@@ -125,8 +125,7 @@ FINDS: dict[str, tuple[str, object]] = {
 
 BOMBS: dict[str, tuple[str, str]] = {
     "memory": ("b = bytearray(2**30)", "memory"),
-    # In a function: what a variable of the session holds, up to the limit, the session would go on holding.
-    "memory, slowly": ("def grow():\n    l = []\n    while True: l.append(bytes(2**20))\ngrow()", "memory"),
+    "memory, slowly": ("l = []\nwhile True: l.append(bytes(2**20))", "memory"),
     "shared memory": ("import mmap; m = mmap.mmap(-1, 2**30)", "memory"),
     "descriptors": ("l = [open('/dev/null') for _ in range(999)]", "files"),
     "disk": (

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 
 from bridge.confine.confinement import Confinement
 from bridge.framing import FrameDecoder, encode
 from bridge.interceptors import Interceptor, Interceptors
+from bridge.keeping import Keeping, OnCheckpoint
 from bridge.launcher import ColdLauncher, WorkerLauncher
 from bridge.messages import (
     PROTOCOL_VERSION,
     Call,
-    CallError,
     CallResult,
     Checkpoint,
-    CheckpointAck,
     Error,
     Execute,
     FromWorker,
@@ -34,8 +33,8 @@ from bridge.messages import (
     encode_message,
     parse_from_worker,
 )
+from bridge.open_calls import OnCall, OpenCalls
 from bridge.states import State, Step, step
-from bridge.stream import CaptureStream
 from bridge.transport import Transport
 from durable.core.errors import Busy, CheckpointError, EngineClosed, ProtocolError, Unenforceable, WorkerDied
 from durable.core.events import (
@@ -48,16 +47,10 @@ from durable.core.events import (
 )
 from durable.core.limits import HANDSHAKE_S
 
-CALLS_OPEN_MAX = 4_096
-"""Calls that one worker may have open; more are refused at once."""
-
 SHUTDOWN_GRACE_S = 5.0
 BUSY_GRACE_S = 0.25
 TERMINATE_GRACE_S = 1.0
 """How long a worker may take to end: asked while idle, asked while its code runs, told by SIGTERM."""
-
-type OnCall = Callable[[Call], Awaitable[CallResult | None]]
-type OnCheckpoint = Callable[[Checkpoint], Awaitable[None]]
 
 
 def _ignore(_message: Message) -> None:
@@ -113,9 +106,18 @@ class WorkerSession:
         self._offset = 0
         self._outcome: asyncio.Future[Result | Error] | None = None
         self._replies: dict[str, asyncio.Future[FromWorker]] = {}
-        self._open_calls: set[int] = set()
-        self._last_call = -1
-        self._checkpointing: asyncio.Task[None] | None = None
+        self._calls = OpenCalls(
+            self._on_call, write=self._write, track=self._track, unknown=self._unknown, observer=self._observer
+        )
+        self._keeping = Keeping(
+            self.name,
+            self._on_checkpoint,
+            send=self._send,
+            again=self._captured_again,
+            lost=self._checkpoint_lost,
+            let_go=self._let_go,
+            observer=self._observer,
+        )
         self._broken = ""
 
     # --- life ------------------------------------------------------------------------------------------------
@@ -233,8 +235,7 @@ class WorkerSession:
             raise WorkerDied(self._death())
         frames = encode(encode_message(request))
         self._go(Step.EXECUTE)
-        if self._checkpointing is not None and self._checkpointing.done():
-            self._checkpointing = None  # a failure belongs to the execution whose checkpoint it was
+        self._keeping.begin()
         outcome: asyncio.Future[Result | Error] = asyncio.get_running_loop().create_future()
         self._outcome = outcome
         self._execution = request
@@ -244,11 +245,9 @@ class WorkerSession:
         try:
             reply = await outcome
         except Exception:
-            if self._checkpointing is not None:
-                await asyncio.wait([self._checkpointing])  # what it had saved counts
+            await self._keeping.over()  # what it had saved counts
             raise
-        if self._checkpointing is not None:
-            await asyncio.shield(self._checkpointing)
+        await self._keeping.kept()
         return reply
 
     async def checkpoint(self) -> Checkpoint:
@@ -278,12 +277,7 @@ class WorkerSession:
 
         Raises NotEncodable, and the call stays open.
         """
-        if call not in self._open_calls or result.call != call:
-            self._unknown(f"call {call}")
-            return
-        frames = encode(encode_message(result))
-        self._open_calls.discard(call)
-        self._write(frames)
+        self._calls.answer(call, result)
 
     def add_interceptor(self, interceptor: Interceptor) -> None:
         """Let it see every message, before routing; a coroutine that it returns runs as a tracked task."""
@@ -334,7 +328,7 @@ class WorkerSession:
             case Result() | Error():
                 self._finish(message)
             case Call():
-                self._call(message)
+                self._calls.received(message)
             case Waiting():
                 if self._execution is not None and message.execution_id == self._execution.id:
                     self._on_waiting(message)
@@ -386,30 +380,6 @@ class WorkerSession:
         if self._outcome is not None and not self._outcome.done():
             self._outcome.set_result(message)
 
-    def _call(self, message: Call) -> None:
-        if message.call <= self._last_call:
-            self._unknown(f"call {message.call}")
-            return
-        self._last_call = message.call
-        if len(self._open_calls) >= CALLS_OPEN_MAX:
-            error = CallError(exception_message=f"more than {CALLS_OPEN_MAX} calls are open")
-            self._send(CallResult(call=message.call, error=error))
-            return
-        self._open_calls.add(message.call)
-        self._track(self._answer_call(message), f"call {message.capability}")
-
-    async def _answer_call(self, message: Call) -> None:
-        try:
-            result = await self._on_call(message)
-            if result is not None:
-                self.answer(message.call, result)
-        except Exception as error:
-            self._observer(BackgroundFailed(f"call {message.capability} of {message.execution_id}", repr(error)))
-            failed = CallError(
-                exception_type=type(error).__qualname__, exception_message=str(error).encode(errors="replace").decode()
-            )
-            self.answer(message.call, CallResult(call=message.call, error=failed))
-
     def _checkpoint(self, message: Checkpoint) -> None:
         if message.id in self._replies:
             self._reply(message.id, message)
@@ -419,44 +389,18 @@ class WorkerSession:
             self._unknown(f"checkpoint of {message.execution_id}")
             return
         message = message.model_copy(update={"output_offset": self._offset})
-        stream = None if message.stream is None else CaptureStream(self.pid, message.stream)
-        work = self._keep(message, stream, self._checkpointing)
-        self._checkpointing = asyncio.get_running_loop().create_task(work, name=f"{self.name}: checkpoint")
-        self._checkpointing.add_done_callback(self._let_go)
+        self._keeping.keep(message, self.pid)
 
-    async def _keep(self, message: Checkpoint, stream: CaptureStream | None, before: asyncio.Task[None] | None) -> None:
-        """After the one before. It is not cancelled when the worker ends: what was captured is kept."""
-        try:
-            if before is not None:
-                await before
-            if stream is not None:
-                whole = await self._streamed(message, stream)
-                if whole is None:
-                    return
-                message = whole
-            await self._on_checkpoint(message)
-        except Exception as error:
-            waits = self._execution is not None and self._execution.checkpoint == "statement" and not message.final
-            if waits and self._outcome is not None and not self._outcome.done():
-                self._outcome.set_exception(error)  # the code waits for an ack that will not come: kill the worker
-            raise
-        finally:
-            if stream is not None:
-                stream.close()
-        self._send(CheckpointAck(checkpoint=message.id))
-
-    async def _streamed(self, message: Checkpoint, stream: CaptureStream) -> Checkpoint | None:
-        """With its data. Where the child failed: None, or for the last one what the worker captures itself."""
-        try:
-            return message.model_copy(update={"data": await asyncio.to_thread(stream.read)})
-        except CheckpointError as error:
-            self._observer(BackgroundFailed(f"capture of session {self.name}", str(error)))
-            self._send(CheckpointAck(checkpoint=message.id, problem=str(error)))
-        if not message.final:
-            return None
+    async def _captured_again(self) -> Checkpoint:
         again = await self._ask(Checkpoint(), idle=False)
         assert isinstance(again, Checkpoint)
-        return message.model_copy(update={"data": again.data, "problem": again.problem})
+        return again
+
+    def _checkpoint_lost(self, message: Checkpoint, error: Exception) -> None:
+        """Where the code waits for an ack that will not come, its caller hears why and kills the worker."""
+        waits = self._execution is not None and self._execution.checkpoint == "statement" and not message.final
+        if waits and self._outcome is not None and not self._outcome.done():
+            self._outcome.set_exception(error)
 
     def _reply(self, key: str, message: FromWorker) -> None:
         future = self._replies.get(key)
@@ -495,7 +439,7 @@ class WorkerSession:
                 future.set_exception(error)
                 future.exception()  # a waiter that nobody awaits any more is no warning
         self._execution = None
-        self._open_calls.clear()
+        self._calls.clear()
         for task in self._tasks:
             task.cancel()
 

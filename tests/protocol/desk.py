@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -14,7 +14,10 @@ from durable.core.events import Event
 
 
 class Desk:
-    """`run` executes; `answers` (capability -> function of the call) answers calls, `answer` those it leaves open."""
+    """`run` executes; `answers` (capability -> function of the call) answers calls, `answer` those it leaves open.
+
+    `keep` keeps checkpoints instead of noting them.
+    """
 
     def __init__(self, capabilities: tuple[str, ...] = (), launcher: WorkerLauncher | None = None) -> None:
         self.outputs: list[Output] = []
@@ -23,6 +26,7 @@ class Desk:
         self.waitings: list[Waiting] = []
         self.events: list[Event] = []
         self.answers: dict[str, Callable[[Call], object]] = {}
+        self.keep: Callable[[Checkpoint], Awaitable[None]] | None = None
         self._changed = asyncio.Event()
         self._n = 0
         self.session = WorkerSession(
@@ -51,7 +55,10 @@ class Desk:
         return CallResult(call=call.call, value=value)  # type: ignore[arg-type]
 
     async def _on_checkpoint(self, message: Checkpoint) -> None:
-        self._note(self.checkpoints, message)
+        if self.keep is not None:
+            await self.keep(message)
+        else:
+            self._note(self.checkpoints, message)
 
     def answer(self, call: Call, value: object) -> None:
         self.session.answer(call.call, CallResult(call=call.call, value=value))  # type: ignore[arg-type]

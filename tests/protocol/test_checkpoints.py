@@ -23,7 +23,7 @@ async def test_each_statement_waits_until_its_checkpoint_is_durable(desk: Desk) 
         asked.set()
         await durable.wait()
 
-    desk.session._on_checkpoint = keep
+    desk.keep = keep
     task = desk.start("x = 1\nprint('second')", checkpoint="statement")
     await asked.wait()
     await asyncio.sleep(0.05)
@@ -68,7 +68,7 @@ async def test_execute_returns_after_its_checkpoints_were_handled(desk: Desk) ->
         await asyncio.sleep(0.05)
         handled.append(message.statement)
 
-    desk.session._on_checkpoint = keep
+    desk.keep = keep
     await desk.run("a = 1\nb = 2", checkpoint="auto")
     assert handled[-1] == 2
 
@@ -77,10 +77,10 @@ async def test_a_host_that_cannot_keep_it_fails_the_caller(desk: Desk) -> None:
     async def keep(message: Checkpoint) -> None:
         raise CheckpointError("disk full")
 
-    desk.session._on_checkpoint = keep
+    desk.keep = keep
     with pytest.raises(CheckpointError, match="disk full"):
         await desk.run("a = 1", checkpoint="auto")
-    desk.session._on_checkpoint = desk._on_checkpoint
+    desk.keep = None
     assert await desk.value("a", checkpoint="auto") == 1
 
 
@@ -88,7 +88,7 @@ async def test_nor_lets_it_wait_for_an_ack_that_will_not_come(desk: Desk) -> Non
     async def keep(message: Checkpoint) -> None:
         raise CheckpointError("disk full")
 
-    desk.session._on_checkpoint = keep
+    desk.keep = keep
     with pytest.raises(CheckpointError, match="disk full"):
         await desk.run("a = 1\nb = 2", checkpoint="statement")
 
@@ -100,7 +100,7 @@ async def test_the_end_of_a_worker_is_told_after_what_it_saved_was_kept(desk: De
         await asyncio.sleep(0.02)
         kept.append(message.statement)
 
-    desk.session._on_checkpoint = keep
+    desk.keep = keep
     desk.answers["fetch"] = lambda call: 1
     with pytest.raises(WorkerDied):
         await desk.run("a = fetch()\nb = fetch()\nc = fetch()\nimport os\nos._exit(1)", checkpoint="auto")

@@ -29,6 +29,8 @@ class Collected:
     executions: int = 0
     promises: int = 0
     messages: int = 0
+    entries: int = 0
+    """Of the audit."""
 
     def plus(self, found: dict[str, int]) -> Collected:
         return Collected(**{name: count + found.get(name, 0) for name, count in asdict(self).items()})
@@ -47,6 +49,11 @@ async def collect(store: Store, *, before: int, keep: int = 0, dry_run: bool = F
     more = True
     while more:
         answer = (await store.request("sweep.messages", {"dry_run": dry_run})).data
+        done, more = done.plus(answer), answer["more"]
+        yield done
+    more = True
+    while more:
+        answer = (await store.request("sweep.audit", {"before": before, "dry_run": dry_run})).data
         done, more = done.plus(answer), answer["more"]
         yield done
 

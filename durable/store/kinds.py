@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from durable.store import checkpoints, debug, engines, gc, output, promises, schedules, sessions, tasks
+from durable.store import checkpoints, debug, engines, gc, keyed, output, policies, promises, schedules, sessions, tasks
 from durable.store import requests as r
 from durable.store.transaction import Tx
 
@@ -103,4 +103,14 @@ KINDS: dict[str, Kind] = {
     "chunk.get": _ours(r.ChunkGet, checkpoints.chunks, _yes),
     "sweep.executions": _ours(r.SweepExecutions, gc.sweep_executions, _yes),
     "sweep.messages": _ours(r.SweepMessages, gc.sweep_messages, _yes),
+    "sweep.audit": _ours(r.SweepAudit, policies.sweep, _yes),
+    "policy.get": _ours(r.PolicyGet, policies.get, _yes),
+    "policy.set": _ours(r.PolicySet, policies.put),
+    "audit.append": _ours(r.AuditAppend, policies.append, _yes),
+    "audit.list": _ours(r.AuditList, policies.listing, _yes),
+    "kv.get": _ours(r.KvAt, keyed.get, _yes),
+    "kv.set": _ours(r.KvSet, keyed.put),
+    "kv.delete": _ours(r.KvAt, keyed.delete),
+    "kv.list": _ours(r.KvList, keyed.listing, _yes),
+    "kv.usage": _ours(r.KvNamespace, keyed.usage, _yes),
 }

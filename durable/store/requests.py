@@ -278,10 +278,15 @@ class CellSubmit(Ours, frozen=True, kw_only=True):
 
 
 class CallCreate(Ours, frozen=True, kw_only=True):
+    """`policy`: the version of the permissions that allowed it; under another one a new call is not made. `settle`:
+    how a new call is settled at once."""
+
     session: Id
     epoch: int
     awaiter: Id
     promise: PromiseCreate
+    policy: Natural | None = None
+    settle: PromiseSettle | None = None
 
 
 class CallList(Ours, frozen=True, kw_only=True):
@@ -335,3 +340,56 @@ class SweepExecutions(Ours, frozen=True, kw_only=True):
 
 class SweepMessages(Ours, frozen=True, kw_only=True):
     dry_run: bool = False
+
+
+class SweepAudit(Ours, frozen=True, kw_only=True):
+    before: Natural
+    dry_run: bool = False
+
+
+class PolicyGet(Ours, frozen=True, kw_only=True):
+    name: Id
+
+
+class PolicySet(Ours, frozen=True, kw_only=True):
+    """`before`: the version that the change was made from; 0 for none."""
+
+    name: Id
+    before: Natural
+    document: dict[str, object]
+
+
+class AuditAppend(Ours, frozen=True, kw_only=True):
+    """Entries: who, execution, what, resource, verdict, reason, policy, times."""
+
+    entries: list[tuple[str, str, str, str, str, str, Natural, Positive]]
+
+
+class AuditList(Ours, frozen=True, kw_only=True):
+    who: str | None = None
+    before: Natural | None = None
+    limit: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 100
+
+
+class KvNamespace(Ours, frozen=True, kw_only=True):
+    namespace: Id
+
+
+class KvAt(Ours, frozen=True, kw_only=True):
+    namespace: Id
+    key: Id
+
+
+class KvSet(Ours, frozen=True, kw_only=True):
+    """`value` is JSON; `quota` in bytes of the whole namespace."""
+
+    namespace: Id
+    key: Id
+    value: str
+    quota: Natural
+
+
+class KvList(Ours, frozen=True, kw_only=True):
+    namespace: Id
+    prefix: str = ""
+    limit: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 1_000

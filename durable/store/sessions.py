@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import msgspec
 
+from durable.store import keyed, policies
 from durable.store.cascade import forget_checkpoints, is_head, note_progress
-from durable.store.promises import add_callback, check_create, create_promise, next_n
+from durable.store.promises import add_callback, check_create, create_promise, next_n, settle_request
 from durable.store.records import PROMISE, Row, dump, promise_record
 from durable.store.requests import (
     Answer,
@@ -25,6 +26,9 @@ from durable.store.tasks import acquired
 from durable.store.transaction import Tx
 
 _COLUMNS = "name, owner, epoch, options, worker_pid, worker_start, closed, next_n"
+OWN = "session/"
+"""A session's own namespace of values is this and its name; it goes with the session."""
+
 _options = msgspec.json.Decoder(dict[str, object])
 
 
@@ -121,6 +125,8 @@ def close(tx: Tx, request: Session) -> Answer:
     forget_checkpoints(
         tx, [row[0] for row in tx.rows("SELECT id FROM checkpoints WHERE session=?", (request.session,))]
     )
+    tx.execute("DELETE FROM policies WHERE name=?", (request.session,))
+    keyed.forget(tx, f"{OWN}{request.session}")
     tx.execute(
         "UPDATE sessions SET closed=1, owner=NULL, epoch=epoch+1, worker_pid=NULL, worker_start=NULL WHERE name=?",
         (request.session,),
@@ -177,9 +183,16 @@ def create_call(tx: Tx, request: CallCreate) -> Answer:
     if task[0] == "fulfilled":
         raise Refused(409, f"the execution {request.awaiter!r} is over")
     check_create(request.promise, request.promise.tags or {})
+    if request.policy is not None and policies.version_of(tx, request.session) != request.policy:
+        found = tx.row(f"SELECT {PROMISE} FROM promises WHERE id=?", (request.promise.id,))
+        if found is None:  # what is recorded was decided when it was new
+            return Answer(200, {"promise": None, "created": False})
     record, created = create_promise(tx, request.promise)
     if created:
         note_progress(tx, request.awaiter)
+        if request.settle is not None:
+            answer = settle_request(tx, request.settle)
+            return Answer(200, {"promise": answer.data["promise"], "created": True})
     if record["state"] == "pending":
         add_callback(tx, request.promise.id, request.awaiter)
     return Answer(200, {"promise": record, "created": created})

@@ -211,6 +211,8 @@ def _sessions() -> list[Step]:
         Request("call.create", asked),
         Request("call.create", asked),
         Request("call.create", {**asked, "epoch": 7}, 409),
+        Request("call.create", {**asked, "policy": 0}),
+        *_permissions(),
         publish("desk", 1, 1, execution="desk@1", n=1),
         publish("desk", 1, 2, label="kept"),
         *(publish("desk", 1, statement) for statement in range(3, 4 + CHECKPOINTS_KEPT)),
@@ -232,6 +234,30 @@ def _sessions() -> list[Step]:
         Request("session.open", {"session": "short", "engine": "e1", "options": {}}),
         cell("short", engine="e1", ttl=600_000),
         Request("session.close", {"session": "short"}),
+    ]
+
+
+def _permissions() -> list[Step]:
+    call = promise("exec:desk@1:now:1", resonate_external="true", durable_capability="now")
+    made = {"session": "desk", "epoch": 1, "awaiter": "exec:desk@1", "promise": call}
+    entry = ("desk", "desk@1", "fetch", "example.com:443", "denied", "not granted", 1, 1)
+    one = {"namespace": "session/desk", "key": "a"}
+    return [
+        Request("policy.set", {"name": "desk", "before": 0, "document": {"grants": []}}),
+        Request("policy.set", {"name": "desk", "before": 0, "document": {}}, 409),
+        Request("policy.get", {"name": "desk"}),
+        Request("call.create", {**made, "policy": 0}),
+        Request("call.create", {**made, "policy": 1, "settle": settle("exec:desk@1:now:1")}),
+        Request("audit.append", {"entries": [entry]}),
+        Request("audit.list", {"who": "desk"}),
+        Request("sweep.audit", {"before": 0}),
+        Request("kv.set", {**one, "value": "1", "quota": 10}),
+        Request("kv.set", {**one, "value": "1" * 20, "quota": 10}, 413),
+        Request("kv.set", {"namespace": "shared", "key": "b", "value": "2", "quota": 10}),
+        Request("kv.get", one),
+        Request("kv.list", {"namespace": "session/desk"}),
+        Request("kv.usage", {"namespace": "session/desk"}),
+        Request("kv.delete", {"namespace": "shared", "key": "b"}),
     ]
 
 

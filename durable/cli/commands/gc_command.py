@@ -17,7 +17,8 @@ def command(older_than: float, keep: int, dry_run: bool) -> int:
     """Forget executions that ended longer ago than AGE, with their steps, calls and output.
 
     Also blobs that no checkpoint uses, messages that nobody came for, and old entries of the audit. Sessions keep
-    their variables. Engines go on meanwhile; Ctrl-C ends it after any batch. Space is used again, the file does not shrink.
+    their variables. Engines go on meanwhile; Ctrl-C ends it after any batch. Space is used again, the file does not
+    shrink.
     """
     chosen = settings()
     path_of(chosen)
@@ -54,7 +55,7 @@ async def _gc(chosen: Settings, older_than: float, keep: int, dry_run: bool) -> 
         return exits.DONE
     verb = "would forget" if dry_run else "forgot"
     out.data(
-        f"{verb} {done.executions} executions ({done.promises} promises), {done.messages} messages, {done.entries} audit entries,"
-        f" {swept.blobs + swept.unfinished} blobs ({size(swept.bytes)})"
+        f"{verb} {done.executions} executions ({done.promises} promises), {done.messages} messages,"
+        f" {done.entries} audit entries, {swept.blobs + swept.unfinished} blobs ({size(swept.bytes)})"
     )
     return exits.DONE

@@ -34,8 +34,9 @@ from durable.sessions.cell import FUNCTION, FUNCTION_ID, Cell
 from durable.sessions.confined import check_machine, check_same, confinement_of, options_of
 from durable.sessions.history import History
 from durable.sessions.host import SessionHost
+from durable.sessions.house import House
 from durable.sessions.interrupting import signal_worker
-from durable.sessions.live import House, LiveSession
+from durable.sessions.live import LiveSession
 from durable.sessions.session import OutputEvent, Session, follow
 from durable.store.face import StoreFace, is_url, open_store
 from durable.store.reads import ExecutionRow

@@ -19,7 +19,7 @@ from durable.functions.values import digest, pack, to_json, unpack
 from durable.sessions.cell import Pass
 
 if TYPE_CHECKING:
-    from durable.sessions.live import House
+    from durable.sessions.house import House
 
 
 class Calls:

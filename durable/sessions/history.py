@@ -20,7 +20,7 @@ from durable.sessions.saved import Saved
 
 if TYPE_CHECKING:
     from durable.sessions.host import SessionHost
-    from durable.sessions.live import House
+    from durable.sessions.house import House
 
 COMPARE_S = 30.0
 """For the short reprs of both sides: a repr is the user's code and may take forever."""

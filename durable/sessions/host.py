@@ -14,7 +14,8 @@ from durable.functions.failure import Rejection
 from durable.functions.sdk import PlatformError, SdkContext
 from durable.sessions.cell import Cell, Died, Done, Failed, Gone, Stopped, Waits
 from durable.sessions.confined import confinement_of
-from durable.sessions.live import House, LiveSession
+from durable.sessions.house import House
+from durable.sessions.live import LiveSession
 from durable.sessions.takeover import end_worker
 
 

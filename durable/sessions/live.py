@@ -13,16 +13,13 @@ O7  Nothing from a worker is unpickled or trusted here.
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, field
+from collections.abc import Awaitable
 from typing import Any
 
 from bridge.confine.confinement import Confinement
 from bridge.confine.watch import execute_within
-from bridge.launcher import WorkerLauncher
 from bridge.messages import Call, CallResult, Checkpoint, Error, Execute, Output, Waiting
 from bridge.messages import Result as ResultMessage
-from bridge.session import WorkerSession
-from capabilities.capability import Capabilities
 from durable.core.errors import (
     CheckpointError,
     DurableError,
@@ -33,43 +30,28 @@ from durable.core.errors import (
     StoreRefused,
     WorkerDied,
 )
-from durable.core.events import BackgroundFailed, Observer, SessionRestored
+from durable.core.events import BackgroundFailed
 from durable.core.limits import IDLE_S
 from durable.functions.failure import cut, document
 from durable.functions.journal import Journal
 from durable.functions.recorded import recorded
-from durable.functions.steps import StepThreads
+from durable.sessions.background import beside
 from durable.sessions.calls import Calls, refused
 from durable.sessions.cell import Cell, Died, Done, Failed, Gone, Pass, Stopped, Turn, Waits, outcome_of
-from durable.sessions.confined import exceeded_by, launcher_of, named
+from durable.sessions.confined import exceeded_by, named
+from durable.sessions.house import House
 from durable.sessions.interrupting import stop_code
+from durable.sessions.resting import Resting
 from durable.sessions.result import RestoreReport
 from durable.sessions.saved import Position, Saved
 from durable.sessions.unstored import Unstored
-from durable.store.face import StoreFace
+from durable.sessions.worker import SessionWorker
 
 CANCEL_WATCH_S = 0.2
 """A pass that runs longer than this also watches its own promise, to stop when somebody settles it."""
 
 LOOK_S = 0.01
 """Between a commit of another process and the look whether it interrupted what runs here."""
-
-
-@dataclass(frozen=True, slots=True)
-class House:
-    """What an engine lends to its sessions."""
-
-    store: StoreFace
-    engine_id: str
-    capabilities: Capabilities
-    threads: StepThreads
-    observer: Observer
-    parked_s: float
-    launcher: WorkerLauncher
-    performing: dict[str, asyncio.Task[dict[str, Any]]] = field(default_factory=dict)
-    """Calls being performed, by promise id."""
-    epochs: dict[str, int] = field(default_factory=dict)
-    """The epoch under which each cell that runs here is run, by promise id."""
 
 
 class LiveSession:
@@ -85,13 +67,22 @@ class LiveSession:
         self._house = house
         self._confinement = confinement or Confinement()
         self._saved = Saved(house.store, name, epoch, grants, self._confinement.profile, self._on_unsaved)
-        self._worker: WorkerSession | None = None
+        self._worker = SessionWorker(
+            name,
+            epoch,
+            house,
+            self._confinement,
+            self._saved,
+            on_call=self._on_call,
+            on_checkpoint=self._on_checkpoint,
+            on_output=self._on_output,
+            on_waiting=self._on_waiting,
+        )
         self._busy = asyncio.Lock()
         self._driving: asyncio.Task[None] | None = None
-        self._parking: asyncio.TimerHandle | None = None
+        self._resting = Resting()
         self._begun: str | None = None
         self._calls: Calls | None = None
-        self._closed = False
         self._unsaveable = False  # the namespace holds what no checkpoint can: it ends with its worker, so that is kept
         self._looking: asyncio.TimerHandle | None = None
         self._unstored = Unstored()
@@ -112,7 +103,7 @@ class LiveSession:
         while True:
             found = self.current
             if found is not None and found.promise_id == promise_id and found.lives:
-                self._unpark()
+                self._resting.cancel()
                 if self._calls is not None:
                     await self._calls.deliver()
             else:
@@ -128,7 +119,7 @@ class LiveSession:
 
     async def _begin(self, promise_id: str, cell: Cell, *, first: bool) -> Pass:
         await self._busy.acquire()
-        if self._closed:
+        if self._worker.closed:
             self._busy.release()
             raise EngineClosed(f"session {self.name!r} was closed")
         fresh = first and self._begun != promise_id
@@ -147,15 +138,15 @@ class LiveSession:
             found.let_go()
             raise
         except DurableError as error:
-            await self._end_worker()
+            await self._worker.end()
             found.finish(Stopped(error))
         except Exception as error:
             self._house.observer(BackgroundFailed(f"session {self.name}", repr(error)))
-            await self._end_worker()
+            await self._worker.end()
             found.finish(Stopped(DurableError(f"the engine failed while it ran {found.execution_id}: {error!r}")))
         finally:
             self._busy.release()
-            if not self._closed:
+            if not self._worker.closed:
                 self._rest()
 
     async def _attempt(self, found: Pass, *, fresh: bool) -> None:
@@ -166,11 +157,11 @@ class LiveSession:
             elif not found.ended and found.outcome is None:  # else it was let go while the worker was made ready
                 outcome = await self._execute(found, begin)
                 if found.ended:
-                    await self._end_worker()  # it was interrupted: the namespace is past the boundary
+                    await self._worker.end()  # it was interrupted: the namespace is past the boundary
                 elif outcome is not None:
                     found.finish(outcome)
         except WorkerDied as error:
-            self._worker = None
+            self._worker.lost()
             if not found.ended:
                 found.finish(Died(error))
         except NotEncodable as error:
@@ -182,7 +173,7 @@ class LiveSession:
         mine = latest is not None and latest.execution == found.execution_id
         if latest is not None and mine and latest.outcome is not None:
             return named(outcome_of(latest.outcome, found.execution_id), self._confinement.limits)
-        await self._ready()
+        await self._worker.ready()
         begin = latest if latest is not None and mine else Position()
         if not fresh:
             found.whole = False
@@ -195,41 +186,8 @@ class LiveSession:
                 found.journal.calls(capability).skip(count)
         return begin
 
-    async def _ready(self) -> WorkerSession:
-        """The session's worker, started and restored when there is none."""
-        if self._worker is not None and not self._worker.ended.is_set():
-            return self._worker
-        if self._closed:
-            raise EngineClosed(f"session {self.name!r} was closed")
-        worker = WorkerSession(
-            self.name,
-            on_call=self._on_call,
-            on_checkpoint=self._on_checkpoint,
-            on_output=self._on_output,
-            on_waiting=self._on_waiting,
-            observer=self._house.observer,
-            confinement=self._confinement,
-            launcher=launcher_of(self._confinement, self._house.launcher),
-        )
-        await worker.start()
-        try:
-            recorded = {"session": self.name, "epoch": self.epoch, "pid": worker.pid, "start": worker.start_time}
-            await self._house.store.request("session.worker", recorded)
-            payload = await self._saved.payload()
-            if payload is not None:
-                report = RestoreReport.read((await worker.restore(payload)).report)
-                lost = tuple(item.name for item in report.lost)
-                checkpoint = str(self._saved.latest_id)
-                self._house.observer(SessionRestored(self.name, checkpoint, len(report.restored), lost))
-        except BaseException:
-            worker.kill()
-            await worker.wait_ended()
-            raise
-        self._worker = worker
-        return worker
-
     async def _execute(self, found: Pass, begin: Position) -> Done | Failed | None:
-        worker = await self._ready()
+        worker = await self._worker.ready()
         request = Execute(
             id=found.execution_id,
             code=found.cell.code,
@@ -248,14 +206,14 @@ class LiveSession:
         finally:
             watch.cancel()
         if isinstance(reply, ResourceExceeded) and reply.resource == "memory":
-            await self._end_worker()  # what is left of one that ran out of memory cannot be relied on
+            await self._worker.end()  # what is left of one that ran out of memory cannot be relied on
         return None if found.ended else _outcome(reply, found.execution_id)
 
     # -- interrupting ---------------------------------------------------------------------------------------------
 
     async def interrupt(self, promise_id: str) -> None:
         """The cell's task was halted: stop its code, if it runs. What it does from now on counts no more."""
-        found, worker, driving = self.current, self._worker, self._driving
+        found, worker, driving = self.current, self._worker.current, self._driving
         if found is None or found.promise_id != promise_id or not found.runs:
             return
         found.finish(Gone())
@@ -275,9 +233,8 @@ class LiveSession:
                 await self.interrupt(found.promise_id)
 
         self._looking = None
-        if self.current is not None and self.current.runs and not self._closed:
-            task = asyncio.create_task(look(self.current))
-            task.add_done_callback(_retrieved)
+        if self.current is not None and self.current.runs and not self._worker.closed:
+            beside(look(self.current))
 
     def _watch_settled(self, found: Pass) -> None:
         async def watch() -> None:
@@ -286,8 +243,7 @@ class LiveSession:
                 found.finish(Gone())
                 await self._let_go(found)
 
-        task = asyncio.create_task(watch())
-        task.add_done_callback(_retrieved)
+        task = beside(watch())
         if self._driving is not None:
             self._driving.add_done_callback(lambda _: task.cancel())
 
@@ -318,7 +274,7 @@ class LiveSession:
         if found is self._quick:
             return
         fields = {"execution": found.execution_id, "session": self.name, "epoch": self.epoch, "chunks": [chunk]}
-        self._unstored.add(len(message.data), self._house.store.post("output.append", fields), self._worker)
+        self._unstored.add(len(message.data), self._house.store.post("output.append", fields), self._worker.current)
 
     async def _on_checkpoint(self, message: Checkpoint) -> None:
         found = self.current
@@ -351,85 +307,68 @@ class LiveSession:
             raise CheckpointError(f"session {self.name!r} could not be captured: {message.problem}")
         if message.final or found.cell.checkpoint == "statement":  # else a later one will do
             found.finish(Failed(document(exceeded, found.execution_id)))
-            await self._end_worker()
+            await self._worker.end()
 
     def _on_unsaved(self, error: DurableError) -> None:
         """A checkpoint could not be stored: what runs on would build on it, so the pass stops."""
         self.stale = self.stale or isinstance(error, StoreRefused)
         if self.current is not None and self.current.outcome is None:
-            task = asyncio.create_task(self._stop(self.current, error))
-            task.add_done_callback(_retrieved)
+            beside(self._stop(self.current, error))
 
     # -- ending ---------------------------------------------------------------------------------------------------
 
     async def _stop(self, found: Pass, error: DurableError) -> None:
         """Nothing may be settled any more: the pass ends, its task is halted with the error as a note."""
         found.finish(Stopped(error))
-        await self._end_worker()
+        await self._worker.end()
 
     async def _let_go(self, found: Pass) -> None:
         found.let_go()
-        await self._end_worker()
+        await self._worker.end()
         if self._driving is not None:
             await asyncio.wait([self._driving])
 
     def kill_worker(self) -> None:
         """End the worker as a crash would; the pass in it, if any, goes on in the next one."""
-        if self._worker is not None:
-            self._worker.kill()
-
-    async def _end_worker(self) -> None:
-        worker, self._worker = self._worker, None
-        if worker is not None:
-            worker.kill()
-            await worker.wait_ended()
+        self._worker.kill()
 
     def _park(self, found: Pass) -> None:
         """Keep the worker for a while: the answer may come soon."""
-        self._unpark()
 
-        def over() -> None:
-            if self.current is found and found.waiting and found.outcome is None and not self._unsaveable:
-                task = asyncio.create_task(self._let_go(found))
-                task.add_done_callback(_retrieved)
+        def over() -> Awaitable[None] | None:
+            waits = self.current is found and found.waiting and found.outcome is None
+            return self._let_go(found) if waits and not self._unsaveable else None
 
-        self._parking = asyncio.get_running_loop().call_later(self._house.parked_s, over)
-
-    def _unpark(self) -> None:
-        if self._parking is not None:
-            self._parking.cancel()
-            self._parking = None
+        self._resting.after(self._house.parked_s, over)
 
     def _rest(self) -> None:
         """End the worker after a while without work. Not after unjournaled code: what that did is nowhere else."""
-        self._unpark()
 
-        def over() -> None:
-            if not self._busy.locked() and not self._unsaved and not self._unsaveable:
-                task = asyncio.create_task(self._end_worker())
-                task.add_done_callback(_retrieved)
+        def over() -> Awaitable[None] | None:
+            kept = self._busy.locked() or self._unsaved or self._unsaveable
+            return None if kept else self._worker.end()
 
-        self._parking = asyncio.get_running_loop().call_later(IDLE_S, over)
+        self._resting.after(IDLE_S, over)
 
     async def close(self) -> None:
         """End the worker as a crash would: what it has checkpointed and recorded is what there is."""
-        self._closed = True
+        self._worker.closed = True
         if self._looking is not None:
             self._looking.cancel()
-        self._unpark()
+        self._resting.cancel()
         if self.current is not None:
             self.current.finish(Gone())
-        await self._end_worker()
+        await self._worker.end()
         if self._driving is not None:
             await asyncio.wait([self._driving])
-            await self._end_worker()  # one that was being started meanwhile
+            await self._worker.end()  # one that was being started meanwhile
 
     # -- unjournaled code -----------------------------------------------------------------------------------------
 
     async def execute(self, code: str, inputs: dict[str, Any]) -> tuple[Pass, Done | Failed]:
         """Run code without a promise: no checkpoint, no calls, not resumable. Waits for its turn."""
         async with self._busy:
-            worker = await self._ready()
+            worker = await self._worker.ready()
             found = Pass("exec:quick", Cell(code=code, session=self.name), Journal("exec:quick"))
             self._quick = found
             self._unsaved = True
@@ -438,7 +377,7 @@ class LiveSession:
                 reply = await execute_within(worker, request, self._confinement.limits, lambda: False)
                 outcome = _outcome(reply, found.execution_id)
             except WorkerDied:
-                self._worker = None
+                self._worker.lost()
                 raise
             finally:
                 self._quick = None
@@ -452,7 +391,7 @@ class LiveSession:
             return await self._capture(label)
 
     async def _capture(self, label: str | None) -> int:
-        worker = await self._ready()
+        worker = await self._worker.ready()
         made = await worker.checkpoint()
         position = await self._saved.latest() or Position()
         await self._saved.publish(made.data, position, wait=True, label=label)
@@ -467,7 +406,7 @@ class LiveSession:
     async def restore(self, which: str | int, *, clear_existing: bool) -> RestoreReport:
         """Merge a checkpoint, by label or number, into the live namespace; then save what that made."""
         async with self._busy:
-            worker = await self._ready()
+            worker = await self._worker.ready()
             payload, manifest = await self._saved.payload_of(which)
             report = await worker.restore(payload, clear_existing=clear_existing)
             self._saved.build_on(manifest)
@@ -489,8 +428,3 @@ def _outcome(reply: ResultMessage | Error | ResourceExceeded, execution_id: str)
             }
         )
     return Done({"id": execution_id, "value": reply.value, "repr": reply.repr, "execution_time": reply.execution_time})
-
-
-def _retrieved(task: asyncio.Task[Any]) -> None:
-    if not task.cancelled():
-        task.exception()

@@ -1,0 +1,30 @@
+"""What an engine lends to its sessions."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import Any
+
+from bridge.launcher import WorkerLauncher
+from capabilities.capability import Capabilities
+from durable.core.events import Observer
+from durable.functions.steps import StepThreads
+from durable.store.face import StoreFace
+
+
+@dataclass(frozen=True, slots=True)
+class House:
+    """The engine's parts that its sessions use, and what they do for each other."""
+
+    store: StoreFace
+    engine_id: str
+    capabilities: Capabilities
+    threads: StepThreads
+    observer: Observer
+    parked_s: float
+    launcher: WorkerLauncher
+    performing: dict[str, asyncio.Task[dict[str, Any]]] = field(default_factory=dict)
+    """Calls being performed, by promise id."""
+    epochs: dict[str, int] = field(default_factory=dict)
+    """The epoch under which each cell that runs here is run, by promise id."""

@@ -1,0 +1,99 @@
+"""The worker of a session: started and restored when there is none, ended as a crash would end it."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+from bridge.confine.confinement import Confinement
+from bridge.messages import Call, CallResult, Checkpoint, Output, Waiting
+from bridge.session import WorkerSession
+from durable.core.errors import EngineClosed
+from durable.core.events import SessionRestored
+from durable.sessions.confined import launcher_of
+from durable.sessions.house import House
+from durable.sessions.result import RestoreReport
+from durable.sessions.saved import Saved
+
+
+class SessionWorker:
+    """At most one process at a time, with the session's newest namespace in it (O6)."""
+
+    def __init__(
+        self,
+        name: str,
+        epoch: int,
+        house: House,
+        confinement: Confinement,
+        saved: Saved,
+        *,
+        on_call: Callable[[Call], Awaitable[CallResult | None]],
+        on_checkpoint: Callable[[Checkpoint], Awaitable[None]],
+        on_output: Callable[[Output], None],
+        on_waiting: Callable[[Waiting], None],
+    ) -> None:
+        self.current: WorkerSession | None = None
+        """The one that runs, or ran last and was not lost or ended."""
+        self.closed = False
+        """No worker is started any more."""
+        self._name = name
+        self._epoch = epoch
+        self._house = house
+        self._confinement = confinement
+        self._saved = saved
+        self._on_call = on_call
+        self._on_checkpoint = on_checkpoint
+        self._on_output = on_output
+        self._on_waiting = on_waiting
+
+    async def ready(self) -> WorkerSession:
+        """The worker, started and restored when there is none. EngineClosed, WorkerDied, CheckpointError."""
+        if self.current is not None and not self.current.ended.is_set():
+            return self.current
+        if self.closed:
+            raise EngineClosed(f"session {self._name!r} was closed")
+        worker = WorkerSession(
+            self._name,
+            on_call=self._on_call,
+            on_checkpoint=self._on_checkpoint,
+            on_output=self._on_output,
+            on_waiting=self._on_waiting,
+            observer=self._house.observer,
+            confinement=self._confinement,
+            launcher=launcher_of(self._confinement, self._house.launcher),
+        )
+        await worker.start()
+        try:
+            await self._restored(worker)
+        except BaseException:
+            worker.kill()
+            await worker.wait_ended()
+            raise
+        self.current = worker
+        return worker
+
+    async def _restored(self, worker: WorkerSession) -> None:
+        recorded = {"session": self._name, "epoch": self._epoch, "pid": worker.pid, "start": worker.start_time}
+        await self._house.store.request("session.worker", recorded)
+        payload = await self._saved.payload()
+        if payload is None:
+            return
+        report = RestoreReport.read((await worker.restore(payload)).report)
+        lost = tuple(item.name for item in report.lost)
+        checkpoint = str(self._saved.latest_id)
+        self._house.observer(SessionRestored(self._name, checkpoint, len(report.restored), lost))
+
+    def lost(self) -> None:
+        """It died: the next one is another."""
+        self.current = None
+
+    def kill(self) -> None:
+        """End it as a crash would; whatever uses it hears of that."""
+        if self.current is not None:
+            self.current.kill()
+
+    async def end(self) -> None:
+        """Kill it, and return when its process has ended."""
+        worker, self.current = self.current, None
+        if worker is not None:
+            worker.kill()
+            await worker.wait_ended()

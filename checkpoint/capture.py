@@ -33,7 +33,7 @@ from checkpoint.pagemap import PAGE
 from checkpoint.pickling.dumps import Dump, Grouping
 from checkpoint.pickling.importable import importable
 from checkpoint.pickling.pickler import Scope
-from checkpoint.survey import INTERNAL, Survey, buckets, survey_namespace
+from checkpoint.survey import INTERNAL, Survey, survey_namespace
 from checkpoint.table import make_pages, read_table
 
 ASIDE_BYTES_MIN = 2 * 2**20
@@ -226,7 +226,7 @@ class Capturer:
         survey, fresh, memory = draft.survey, draft.fresh, self._memory
         memory.buffers = {}
         groups = [draft.state, self._sources_group(draft.scope, fresh)]
-        groups += [_atoms_group(names, survey.atoms, fresh) for names in buckets(survey.atoms)]
+        groups += [Group("atoms", names, (), (_part(data, fresh),)) for names, data in survey.pickled]
         groups += [self._values_group(dump, draft) for dump in draft.dumps]
         pages, memory.pages = make_pages(groups, memory.pages)
         contents = Contents(
@@ -320,11 +320,6 @@ def _part(data: bytes | memoryview, fresh: dict[bytes, memoryview]) -> Part | by
         fresh[digest] = chunk
         digests.append(digest)
     return Part(len(data), tuple(digests))
-
-
-def _atoms_group(names: list[str], atoms: dict[str, object], fresh: dict[bytes, memoryview]) -> Group:
-    data = pickle.dumps([atoms[name] for name in names], 5)
-    return Group("atoms", tuple(names), (), (_part(data, fresh),))
 
 
 def _unhashed(draft: _Draft) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import types
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from checkpoint.format import NAME_CHARS_MAX, Module
@@ -22,22 +22,36 @@ HISTORIES = ("In", "Out")
 INTERNAL = "\0"
 """Starts the saved name of an engine's own name: no variable of a user has it."""
 
-_ATOMS = (int, float, bool, type(None), complex, str, bytes)
+_ATOMS = frozenset((int, float, bool, type(None), complex))
+_TEXTS = frozenset((str, bytes))
+_IMMUTABLE = frozenset((tuple, frozenset))
+_CONTAINERS = frozenset((list, dict, set, *_IMMUTABLE))
 _ATOM_CHARS_MAX = 200
+_ATOM_ITEMS_MAX = 16
 _ATOMS_PER_GROUP = 16
-"""Plain values up to this length are saved this many together: one pickle for all, and one changed costs few others."""
+"""Plain values up to this length, and containers of up to so many of them, are saved this many together: one pickle for
+all, and one changed costs few others."""
 
 
 @dataclass(slots=True)
 class Survey:
-    """The namespace, sorted into what is saved how."""
+    """The namespace, sorted into what is saved how. `small`: whose the containers among the atoms are, by their ids."""
 
     atoms: dict[str, object] = field(default_factory=dict)
+    small: dict[int, str] = field(default_factory=dict)
+    shared: set[str] = field(default_factory=set)
+    pickled: list[tuple[tuple[str, ...], bytes]] = field(default_factory=list)
+    """The atoms: names, and the pickle of the list of their values. Made by `Grouping.dumps`."""
     values: dict[str, object] = field(default_factory=dict)
     modules: list[Module] = field(default_factory=list)
     packages: set[str] = field(default_factory=set)
     internals: dict[str, str] = field(default_factory=dict)
     lost: dict[str, tuple[str, str]] = field(default_factory=dict)
+
+    def take_out(self, names: Iterable[str]) -> None:
+        """These are no atoms: they hold what others refer to as well, or what is not plain any more."""
+        for name in names:
+            self.values[name] = self.atoms.pop(name)
 
 
 def survey_namespace(
@@ -56,6 +70,7 @@ def survey_namespace(
         else:
             _sort(survey, name, value)
     _survey_internals(survey, {name: namespace[name] for name in sorted(internals & namespace.keys())})
+    survey.take_out(sorted(survey.shared))
     return survey
 
 
@@ -97,13 +112,43 @@ def _nameable(name: object) -> bool:
 
 def _sort(survey: Survey, name: str, value: object) -> None:
     cls = type(value)
-    if cls in _ATOMS and (cls not in (str, bytes) or len(value) <= _ATOM_CHARS_MAX):  # type: ignore[arg-type]
+    if cls in _ATOMS or (cls in _TEXTS and len(value) <= _ATOM_CHARS_MAX):  # type: ignore[arg-type]
+        survey.atoms[name] = value
+    elif cls in _CONTAINERS and len(value) <= _ATOM_ITEMS_MAX and _small(survey, name, value):  # type: ignore[arg-type]
         survey.atoms[name] = value
     else:
         survey.values[name] = value
 
 
-def buckets(atoms: dict[str, object]) -> list[list[str]]:
+def _small(survey: Survey, name: str, value: object) -> bool:
+    """Whether a container is plain, and all in it. Of those that hold the same ones, `shared` has the names."""
+    todo, found, items = [value], [], 0
+    while todo:
+        item = todo.pop()
+        cls = type(item)
+        if cls in _ATOMS:
+            continue
+        if cls in _TEXTS:
+            if len(item) > _ATOM_CHARS_MAX:  # type: ignore[arg-type]
+                return False
+            continue
+        if cls not in _CONTAINERS:
+            return False
+        items += len(item)  # type: ignore[arg-type]
+        if items > _ATOM_ITEMS_MAX:
+            return False
+        todo += item  # type: ignore[arg-type]
+        if cls is dict:
+            todo += item.values()  # type: ignore[attr-defined]
+        if item or cls not in _IMMUTABLE:
+            found.append(id(item))
+    for identity in found:
+        if (other := survey.small.setdefault(identity, name)) != name:
+            survey.shared |= {name, other}
+    return True
+
+
+def buckets(atoms: dict[str, object]) -> list[tuple[str, ...]]:
     """Small values are saved some dozens together; which ones does not depend on their order."""
     if not atoms:
         return []
@@ -111,4 +156,4 @@ def buckets(atoms: dict[str, object]) -> list[list[str]]:
     buckets: list[list[str]] = [[] for _ in range(count)]
     for name in sorted(atoms):
         buckets[zlib.crc32(name.encode()) & (count - 1)].append(name)
-    return [names for names in buckets if names]
+    return [tuple(names) for names in buckets if names]

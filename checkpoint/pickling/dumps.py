@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import builtins
+import io
 import pickle
 import types
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from checkpoint.buffers import Place, place_of
 from checkpoint.format import TEXT_CHARS_MAX, Rebuilt
 from checkpoint.pickling.groups import Sharing, load_order, united
 from checkpoint.pickling.pickler import GroupPickler, Scope
 from checkpoint.pickling.unsaveable import explain, type_name
-from checkpoint.survey import Survey
+from checkpoint.survey import Survey, buckets
 
 _TRIES = 3
 """Another thread may change a container while it is pickled."""
@@ -45,6 +47,14 @@ class _Unpickled(Exception):
         self.error = error
 
 
+class _NotPlain(Exception):
+    """Another thread put something else into one of these atoms since the survey."""
+
+    def __init__(self, names: tuple[str, ...]) -> None:
+        super().__init__()
+        self.names = names
+
+
 class Grouping:
     """Which variables of one namespace are saved together; remembers it from one capture to the next."""
 
@@ -52,15 +62,24 @@ class Grouping:
         self._sharing = Sharing()
         self.last: list[dict[str, int]] = []
         """The groups of several variables of the last capture: name -> id of the value."""
+        self._pickler: GroupPickler | None = None
 
     def dumps(self, scope: Scope, survey: Survey) -> list[Dump]:
-        """Every saveable variable, in load order. What is not moves to `survey.lost`."""
+        """Every saveable variable but the atoms, in load order. What is not moves to `survey.lost`."""
+        values, atoms = survey.values, survey.atoms
+        for group in self.last:
+            if all(id(values.get(name, atoms.get(name))) == identity for name, identity in group.items()):
+                survey.take_out(sorted(group.keys() & atoms.keys()))
         while True:
             try:
-                return self._attempt(scope, survey)
+                found = self._attempt(scope, survey)
+                survey.pickled = [(names, _plain(names, atoms)) for names in buckets(atoms)]
+                return found
             except _Unpickled as failed:
                 for name in failed.names:
                     _lose(survey, name, failed.error)
+            except _NotPlain as failed:
+                survey.take_out(failed.names)
 
     def _attempt(self, scope: Scope, survey: Survey) -> list[Dump]:
         dumps = self._first_dumps(scope, survey)
@@ -87,12 +106,18 @@ class Grouping:
                 if isinstance(dump, Dump):
                     dumps.append(dump)
                     done.update(group)
-        for name in [name for name in values if name not in done]:
-            dump = self._try(scope, (name,), values)
-            if isinstance(dump, Dump):
-                dumps.append(dump)
-            else:
-                _lose(survey, name, dump)
+        todo = [name for name in values if name not in done]
+        seen = 0
+        while todo:
+            for name in todo:
+                dump = self._try(scope, (name,), values)
+                if isinstance(dump, Dump):
+                    dumps.append(dump)
+                else:
+                    _lose(survey, name, dump)
+            todo = sorted(_also_in(dumps[seen:], survey))
+            seen = len(dumps)
+            survey.take_out(todo)
         return self._without_lost(scope, dumps, survey)
 
     def _without_lost(self, scope: Scope, dumps: list[Dump], survey: Survey) -> list[Dump]:
@@ -131,13 +156,17 @@ class Grouping:
 
     def _dump(self, scope: Scope, names: Iterable[str], values: dict[str, object]) -> Dump:
         ordered = tuple(sorted(names))
-        pickler = GroupPickler(scope, frozenset(ordered))
+        pickler, self._pickler = self._pickler, None  # not after it raised
+        if pickler is None or pickler.scope is not scope:
+            pickler = GroupPickler(scope)
+        pickler.begin(frozenset(ordered))
         rebuilt: list[Rebuilt] = []
         for name in ordered:
             pickler.notes = {}
             pickler.dump(values[name])
             if pickler.notes:
                 rebuilt.append(Rebuilt(name, "; ".join(pickler.notes)[:TEXT_CHARS_MAX]))
+        self._pickler = pickler
         return Dump(
             ordered,
             pickler.file.getvalue(),
@@ -148,12 +177,12 @@ class Grouping:
             rebuilt,
         )
 
-    def _shares(self, dumps: list[Dump], scope: Scope) -> Callable[[int, object, int, int], bool]:
+    def _shares(self, dumps: list[Dump], scope: Scope) -> Callable[[int, object, int, int], bool | None]:
         sharing, namespaces = self._sharing, (id(scope.namespace), id(builtins.__dict__))
 
-        def shared(identity: int, value: object, one: int, other: int) -> bool:
+        def shared(identity: int, value: object, one: int, other: int) -> bool | None:
             if identity in namespaces or identity in scope.externals:
-                return False
+                return None
             return sharing(value, dumps[one].by_value) and sharing(value, dumps[other].by_value)
 
         return shared
@@ -174,6 +203,35 @@ class Grouping:
             names = [name for index in cycle for name in dumps[index].names]
             dumps = [dump for index, dump in enumerate(dumps) if index not in cycle]
             dumps.insert(0, self._together(scope, names, survey))
+
+
+class _PlainPickler(pickle.Pickler):
+    """For atoms only."""
+
+    def reducer_override(self, value: Any) -> Any:
+        """Called for whatever pickle does not know by itself."""
+        if type(value) is complex:
+            return NotImplemented
+        raise TypeError(f"{type(value).__name__} is not plain")
+
+
+def _plain(names: tuple[str, ...], atoms: dict[str, object]) -> bytes:
+    file = io.BytesIO()
+    try:
+        _PlainPickler(file, 5).dump([atoms[name] for name in names])
+    except (TypeError, RuntimeError, RecursionError):
+        raise _NotPlain(names) from None
+    return file.getvalue()
+
+
+def _also_in(dumps: list[Dump], survey: Survey) -> set[str]:
+    """The atoms whose containers are in these dumps too."""
+    small, atoms = survey.small, survey.atoms
+    found: set[str] = set()
+    for dump in dumps:
+        if not dump.memo.keys().isdisjoint(small.keys()):
+            found |= {small[identity] for identity in dump.memo.keys() & small.keys()}
+    return found & atoms.keys()
 
 
 def _lose(survey: Survey, name: str, error: BaseException) -> None:

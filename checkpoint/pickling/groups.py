@@ -31,8 +31,9 @@ class Sharing:
     def __init__(self) -> None:
         self._by_type: dict[type, bool | None] = {}
 
-    def __call__(self, value: object, by_value: set[int]) -> bool:
-        """`by_value` holds the ids of functions and classes that a pickle contains whole, not by reference."""
+    def __call__(self, value: object, by_value: set[int]) -> bool | None:
+        """None: never. `by_value` holds the ids of functions and classes that a pickle contains whole, not by
+        reference."""
         cls = type(value)
         verdict = self._by_type.get(cls)
         if cls not in self._by_type:
@@ -40,8 +41,8 @@ class Sharing:
         if verdict is None:
             return id(value) in by_value
         if cls is str or cls is bytes:
-            return len(value) >= _TEXT_SHARED_MIN  # type: ignore[arg-type]
-        return verdict and not (cls in (tuple, frozenset) and not value)
+            return len(value) >= _TEXT_SHARED_MIN or None  # type: ignore[arg-type]
+        return (verdict and not (cls in (tuple, frozenset) and not value)) or None
 
     def _judge(self, cls: type) -> bool | None:
         if issubclass(cls, type) or cls is types.FunctionType:
@@ -50,10 +51,12 @@ class Sharing:
         return not (issubclass(cls, _NEVER_SHARED) or type_key(cls) in _SINGLETONS or module == "numpy.dtypes")
 
 
-def united(memos: list[Mapping[int, tuple[int, object]]], shared: Callable[[int, object, int, int], bool]) -> list[int]:
+def united(
+    memos: list[Mapping[int, tuple[int, object]]], shared: Callable[[int, object, int, int], bool | None]
+) -> list[int]:
     """For every memo (id -> (place, object)) the index of the group it belongs to: its smallest member's.
 
-    `shared(id, object, one, other)` says whether an object found in both memos counts.
+    `shared(id, object, one, other)` says whether an object found in both memos counts; None, that it never does.
     """
     parent = list(range(len(memos)))
 
@@ -64,11 +67,18 @@ def united(memos: list[Mapping[int, tuple[int, object]]], shared: Callable[[int,
         return index
 
     owner: dict[int, int] = {}
+    never: set[int] = set()
     for index, memo in enumerate(memos):
-        for identity in owner.keys() & memo.keys():
-            one, other = find(owner[identity]), find(index)
-            if one != other and shared(identity, memo[identity][1], owner[identity], index):
-                parent[max(one, other)] = min(one, other)
+        identities = memo.keys()
+        if not owner.keys().isdisjoint(identities):
+            for identity in (owner.keys() & identities) - never:
+                one, other = find(owner[identity]), find(index)
+                if one != other:
+                    verdict = shared(identity, memo[identity][1], owner[identity], index)
+                    if verdict:
+                        parent[max(one, other)] = min(one, other)
+                    elif verdict is None:
+                        never.add(identity)
         owner.update(dict.fromkeys(memo, index))
     return [find(index) for index in range(len(memos))]
 

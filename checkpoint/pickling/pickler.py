@@ -94,27 +94,30 @@ class _ModuleNamespace:
 
 
 class GroupPickler(cloudpickle.Pickler):  # type: ignore[misc]
-    """Pickles the variables `own`, one `dump` each, into one stream."""
+    """Pickles the variables of one group after another: `begin`, then one `dump` for each, into one stream."""
 
-    def __init__(self, scope: Scope, own: frozenset[str]) -> None:
+    def __init__(self, scope: Scope) -> None:
         self.file = io.BytesIO()
-        self.file.write(rebuild.PREAMBLE)
-        self.buffers: list[pickle.PickleBuffer] = []
         self.dispatch_table = (
             scope.dispatch_table
         )  # before __init__, which reads it; cloudpickle's own is a slow ChainMap
         super().__init__(self.file, protocol=5, buffer_callback=self._take_buffer)
-        self.memo = {
-            id(scope.namespace): (0, scope.namespace),
-            id(builtins.__dict__): (1, builtins.__dict__),
-        }
         self.scope = scope
+        self._codes: dict[int, bytes] = {}
+        self._plain = scope.plain
+        self._memo = {id(scope.namespace): (0, scope.namespace), id(builtins.__dict__): (1, builtins.__dict__)}
+
+    def begin(self, own: frozenset[str]) -> None:
+        """The next group's variables are `own`."""
+        self.file.seek(0)
+        self.file.truncate()
+        self.file.write(rebuild.PREAMBLE)
+        self.memo = self._memo
         self.own = own
+        self.buffers: list[pickle.PickleBuffer] = []
         self.needs: set[str] = set()
         self.by_value: set[int] = set()
         self.notes: dict[str, None] = {}
-        self._codes: dict[int, bytes] = {}
-        self._plain = scope.plain
 
     def _take_buffer(self, buffer: pickle.PickleBuffer) -> bool:
         self.buffers.append(buffer)

@@ -73,19 +73,49 @@ class TestIncrement:
 
     def test_groups_split_when_their_names_are_bound_anew(self) -> None:
         with Process() as process:
-            process.run("a = [1]; b = [a]; c = ['c']")
+            process.run("a = [1]; b = [a]; c = ['c' * 300]")
             assert groups(process.whole()) == {("a", "b"), ("c",)}
             process.run("b = [2]")
-            assert groups(process.whole()) == {("a",), ("b",), ("c",)}
+            assert groups(process.whole()) == {("c",)}, "a and b are atoms now"
             process.run("c.append(a)")
-            assert groups(process.whole()) == {("a", "c"), ("b",)}
+            assert groups(process.whole()) == {("a", "c")}
 
     def test_a_long_text_in_two_variables_is_kept_once(self) -> None:
         with Process() as process:
-            process.run("t = 'x' * 300_000; a = [t]; b = {'k': t}; s = 'short'; c = [s]; d = [s]")
+            process.run("t = 'x' * 300_000; a = [t]; b = {'k': t}; s = 'y' * 300; c = [s]; d = [s]")
             payload = process.capture()[0]
-            assert groups(payload) == {("a", "b", "t"), ("c",), ("d",)}
+            assert groups(payload) == {("a", "b", "t"), ("c",), ("d",), ("s",)}
             assert data_bytes(payload) < 310_000
+
+    @pytest.mark.parametrize(
+        ("code", "together"),
+        [
+            ("a = [1]; b = a", {("a", "b")}),
+            ("a = [1]; b = {'k': (2, a)}; c = [[a]]", {("a", "b", "c")}),
+            ("a = [1]; b = ['x' * 300, a]", {("a", "b")}),
+            ("class A: pass\na = {'k': 1}; b = A(); b.a = a; c = [3]", {("A",), ("a", "b")}),
+            ("a = [1]\ndef f(a=a): return a", {("a", "f")}),
+            ("a = [1]; b = ['x' * 300, a]; c = [b, 1]", {("a", "b", "c")}),
+            ("a = ((), [1]); b = (); c = ('k', ()); s = 'k'", set()),
+            ("a = []; a.append(a); b = [a]", {("a", "b")}),
+        ],
+    )
+    def test_small_containers_are_saved_together_unless_others_hold_them_too(
+        self, code: str, together: set[tuple[str, ...]]
+    ) -> None:
+        with Process() as process:
+            process.run(code)
+            assert groups(process.whole()) == together
+            assert process.capture()[1] is False, "and it stays so"
+
+    def test_one_small_change_among_a_thousand_small_variables(self) -> None:
+        with Process() as process:
+            process.run("globals().update({f'small{n}': [n, {'key': n}] for n in range(1_000)})")
+            process.capture()
+            process.run("small7.append(1)")
+            assert 0 < data_bytes(process.capture()[0]) <= 2 * PAGE_BYTES
+            process.run("small7.append((item for item in [1])); small8.append(1)")
+            assert process.capture()[2].keys() == {"small7"}
 
     def test_arrays_of_one_dtype_and_objects_of_one_class_are_not_one_group(self) -> None:
         with Process() as process:

@@ -112,7 +112,11 @@ def _nameable(name: object) -> bool:
 
 def _sort(survey: Survey, name: str, value: object) -> None:
     cls = type(value)
-    if cls in _ATOMS or (cls in _TEXTS and len(value) <= _ATOM_CHARS_MAX) or (cls in _CONTAINERS and len(value) <= _ATOM_ITEMS_MAX and _small(survey, name, value)):  # type: ignore[arg-type]
+    if (
+        cls in _ATOMS
+        or (cls in _TEXTS and len(value) <= _ATOM_CHARS_MAX)  # type: ignore[arg-type]
+        or (cls in _CONTAINERS and _small(survey, name, value))
+    ):
         survey.atoms[name] = value
     else:
         survey.values[name] = value

@@ -16,11 +16,12 @@ from bridge.confine.limits import Limits, Profile
 from bridge.zygote import Zygote
 from capabilities.capability import Capabilities, Capability
 from durable.core import ids
-from durable.core.clock import TIME_MAX_MS, now_ms
+from durable.core.clock import now_ms
 from durable.core.errors import BadArguments, Conflict, DurableError, EngineClosed, NotFound, StoreRefused
 from durable.core.events import AttemptFailed, Observer, log_event
-from durable.core.limits import LEASE_MS, PARKED_S, TASKS_MAX
+from durable.core.limits import PARKED_S
 from durable.execution import Execution
+from durable.executions import Executions
 from durable.functions import sdk
 from durable.functions.context import Context
 from durable.functions.function import KNOWN, NEVER, Function, on_new, seconds
@@ -28,18 +29,15 @@ from durable.functions.recorded import recorded
 from durable.functions.run import contain_tasks
 from durable.functions.served import Passes
 from durable.functions.steps import StepThreads
-from durable.functions.values import pack, unpack
 from durable.prompts import Prompts
 from durable.sessions.cell import FUNCTION, FUNCTION_ID, Cell
 from durable.sessions.confined import check_machine, check_same, confinement_of, options_of
 from durable.sessions.history import History
 from durable.sessions.host import SessionHost
 from durable.sessions.house import House
-from durable.sessions.interrupting import signal_worker
 from durable.sessions.live import LiveSession
 from durable.sessions.session import OutputEvent, Session, follow
 from durable.store.face import StoreFace, is_url, open_store
-from durable.store.reads import ExecutionRow
 from durable.store.store import Change
 
 GROUP = "default"
@@ -102,6 +100,9 @@ class Engine:
             threads=self._threads,
             cells=self,
         )
+        self._executions = Executions(
+            store, self._host, engine_id=self.engine_id, group=self.group, remote=is_url(str(self._target))
+        )
         self._prompts = Prompts(store)
         self._undo.append(store.watch(self._on_change))
         if self._serve:
@@ -117,6 +118,7 @@ class Engine:
         self._resonate = sdk.build(
             connection, store, engine_id=self.engine_id, group=self.group, lifecycle=self, clock=now_ms
         )
+        self._executions.resonate = self._resonate
         sdk.register(self._resonate, FUNCTION, 1, self._host.durable_execute, NEVER)
         for known in list(KNOWN.values()):
             self._register(known)
@@ -188,48 +190,8 @@ class Engine:
         execution_id = ids.mint_execution_id() if id is None else ids.check_given_id(id)
         packed, named, arguments = fn.pack(args, dict(kwargs))
         data = {"func": fn.key, "args": packed, "kwargs": named, "version": fn.version}
-        promise = self._root(fn, execution_id, data, arguments, seconds(timeout))
-        found = await self._create(promise)
-        if found["tags"].get("durable:nonce") != promise["tags"]["durable:nonce"]:
-            _check_same(found, promise)
+        await self._executions.start(execution_id, fn.id, data, arguments, seconds(timeout))
         return Execution(self, execution_id, fn.returns)
-
-    def _root(
-        self, fn: Function[..., Any], execution_id: str, data: dict[str, Any], arguments: str, timeout: float | None
-    ) -> dict[str, Any]:
-        promise_id = ids.execution_promise(execution_id)
-        return {
-            "id": promise_id,
-            "timeoutAt": TIME_MAX_MS if timeout is None else now_ms() + int(timeout * 1000),
-            "param": {"data": pack(data)},
-            "tags": {
-                "resonate:scope": "global",
-                "resonate:target": f"poll://any@{self.group}",
-                "resonate:origin": ids.ORIGIN,
-                "resonate:branch": promise_id,
-                "resonate:parent": promise_id,
-                "durable:function": fn.id,
-                "durable:arguments": arguments,
-                "durable:nonce": uuid.uuid4().hex,
-            },
-        }
-
-    async def _create(self, promise: dict[str, Any]) -> dict[str, Any]:
-        """Create the promise; where a slot is free here, with its task acquired at once."""
-        store = self.store
-        if self._resonate is None or sdk.running(self._resonate) >= TASKS_MAX:
-            return _promise(await store.request("promise.create", promise))
-        action = {"kind": "promise.create", "head": {}, "data": promise}
-        try:
-            answer = await store.request("task.create", {"pid": self.engine_id, "ttl": LEASE_MS, "action": action})
-        except StoreRefused as error:
-            if error.status not in (409, 422):
-                raise
-            return _promise(await store.request("promise.get", {"id": promise["id"]}))
-        task, found = answer.data["task"], _promise(answer)
-        if task["state"] == "acquired":
-            sdk.execute_acquired(self._resonate, task["id"], task["version"], found, answer.data.get("preload") or [])
-        return found
 
     async def get(self, id: str) -> Execution[Any]:
         """A handle on an existing execution; NotFound."""
@@ -239,20 +201,8 @@ class Engine:
         return Execution(self, id, known.returns if known is not None else inspect.Parameter.empty)
 
     async def cancel(self, id: str, reason: str = "") -> bool:
-        """Cancel an execution; False when it was settled before."""
-        promise_id = ids.execution_promise(id)
-        value = {"__type": "error", "message": reason or "cancelled"}
-        try:
-            before = _promise(await self.store.request("promise.get", {"id": promise_id}))
-        except StoreRefused as error:
-            if error.status == 404:
-                raise NotFound("execution", id) from None
-            raise
-        if before["state"] != "pending":
-            return False
-        settle = {"id": promise_id, "state": "rejected_canceled", "value": {"data": pack(value)}}
-        after = _promise(await self.store.request("promise.settle", settle))
-        return bool(after["state"] == "rejected_canceled")
+        """Cancel an execution; False when it was settled before. NotFound."""
+        return await self._executions.cancel(id, reason)
 
     async def interrupt(self, id: str, *, raises: bool = False) -> bool:
         """Stop an execution so that `resume` goes on with it; False when it does not run, wait or stand in a queue.
@@ -262,43 +212,11 @@ class Engine:
         code instead, and let the execution end as the code decides; on the machine where it runs only. NotFound;
         Conflict when there is no code to raise it in.
         """
-        row = await self.store.reads.get_execution(id)
-        if row is None:
-            raise NotFound("execution", id)
-        if raises:
-            return row.state == "running" and await self._raise(row)
-        if row.settled_at is not None or row.state == "interrupted":
-            return False
-        promise_id = ids.execution_promise(id)
-        try:
-            await self.store.request("task.halt", {"id": promise_id, "note": "interrupted"})
-        except StoreRefused as error:
-            if error.status != 409:
-                raise
-            return False
-        if row.session is not None:
-            await self._host.interrupted(row.session, promise_id)
-        return True
-
-    async def _raise(self, row: ExecutionRow) -> bool:
-        if row.session is None:
-            raise Conflict(f"{row.id} is a durable function: only code in a session can be told KeyboardInterrupt")
-        if is_url(str(self._target)) and not self._host.here(row.session):
-            raise Conflict(f"{row.id} may run on another machine: KeyboardInterrupt can be raised where it runs only")
-        worker = (await self.store.request("session.get", {"session": row.session})).data.get("worker")
-        return worker is not None and signal_worker(int(worker["pid"]), int(worker["start"]))
+        return await self._executions.interrupt(id, raises=raises)
 
     async def resume(self, id: str) -> bool:
-        """Continue an execution that was interrupted or halted; False when it was not."""
-        try:
-            await self.store.request("task.continue", {"id": ids.execution_promise(id)})
-        except StoreRefused as error:
-            if error.status == 404:
-                raise NotFound("execution", id) from None
-            if error.status == 409:
-                return False
-            raise
-        return True
+        """Continue an execution that was interrupted or halted; False when it was not. NotFound."""
+        return await self._executions.resume(id)
 
     async def skip_checkpoint(self, checkpoint: int) -> None:
         """Forget a checkpoint that is refused, so that its session goes on from the one before. NotFound, Conflict."""
@@ -383,15 +301,7 @@ class Engine:
 
     async def submit(self, session: str, cell: dict[str, Any]) -> dict[str, Any]:
         """Record a cell; where this engine has the session and a slot, its task is acquired at once and begins."""
-        request = {"session": session, **cell}
-        if self._resonate is not None and sdk.running(self._resonate) < TASKS_MAX:
-            request |= {"engine": self.engine_id, "ttl": LEASE_MS}
-        found: dict[str, Any] = (await self.store.request("cell.submit", request)).data
-        task = found.get("task")
-        if task is not None:
-            self._host.fresh.add(task["id"])
-            sdk.execute_acquired(self._resonate, task["id"], task["version"], found["promise"], [])
-        return found
+        return await self._executions.submit(session, cell)
 
     @property
     def host(self) -> SessionHost:
@@ -452,30 +362,6 @@ class Engine:
             self._host.look()
         if self._changed is not None and not self._changed.done():
             self._changed.set_result(None)
-
-
-def _promise(answer: Any) -> dict[str, Any]:
-    found: dict[str, Any] = answer.data["promise"]
-    return found
-
-
-def _check_same(found: dict[str, Any], wanted: dict[str, Any]) -> None:
-    """Attaching needs the same function and arguments; the Conflict shows both."""
-    same = all(found["tags"].get(tag) == wanted["tags"][tag] for tag in ("durable:function", "durable:arguments"))
-    if not same:
-        raise Conflict(
-            f"execution {found['id'].removeprefix('exec:')!r} exists as {_shown(found)}, not as {_shown(wanted)}; "
-            "use another id, or start it with what it has"
-        )
-
-
-def _shown(promise: dict[str, Any]) -> str:
-    data = unpack((promise.get("param") or {}).get("data")) or {}
-    if not isinstance(data, dict):
-        return str(promise["tags"].get("durable:function"))
-    shown = [repr(value) for value in data.get("args", [])]
-    shown += [f"{key}={value!r}" for key, value in (data.get("kwargs") or {}).items()]
-    return f"{promise['tags'].get('durable:function')}({', '.join(shown)})"
 
 
 def open(target: str | os.PathLike[str] = ".durable/state.db", **options: Any) -> Engine:

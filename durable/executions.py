@@ -1,0 +1,168 @@
+"""Executions of one engine: recorded before anything is dispatched, attached to, stopped, continued."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+
+from durable.core import ids
+from durable.core.clock import TIME_MAX_MS, now_ms
+from durable.core.errors import Conflict, NotFound, StoreRefused
+from durable.core.limits import LEASE_MS, TASKS_MAX
+from durable.functions import sdk
+from durable.functions.values import pack, unpack
+from durable.sessions.host import SessionHost
+from durable.sessions.interrupting import signal_worker
+from durable.store.face import StoreFace
+from durable.store.reads import ExecutionRow
+
+
+class Executions:
+    """What `durable.Engine` does with executions and cells, by their ids."""
+
+    def __init__(self, store: StoreFace, host: SessionHost, *, engine_id: str, group: str, remote: bool) -> None:
+        self.resonate: Any = None
+        """The SDK's engine once this process serves: it may begin here what it has just recorded."""
+        self._store = store
+        self._host = host
+        self._engine_id = engine_id
+        self._group = group
+        self._remote = remote
+
+    async def start(
+        self, execution_id: str, function: str, data: dict[str, Any], arguments: str, timeout: float | None
+    ) -> None:
+        """Record an execution of `function` (its id), or attach to the one of this id. timeout: s. Conflict."""
+        promise = self._root(execution_id, function, data, arguments, timeout)
+        found = await self._create(promise)
+        if found["tags"].get("durable:nonce") != promise["tags"]["durable:nonce"]:
+            _check_same(found, promise)
+
+    def _root(
+        self, execution_id: str, function: str, data: dict[str, Any], arguments: str, timeout: float | None
+    ) -> dict[str, Any]:
+        promise_id = ids.execution_promise(execution_id)
+        return {
+            "id": promise_id,
+            "timeoutAt": TIME_MAX_MS if timeout is None else now_ms() + int(timeout * 1000),
+            "param": {"data": pack(data)},
+            "tags": {
+                "resonate:scope": "global",
+                "resonate:target": f"poll://any@{self._group}",
+                "resonate:origin": ids.ORIGIN,
+                "resonate:branch": promise_id,
+                "resonate:parent": promise_id,
+                "durable:function": function,
+                "durable:arguments": arguments,
+                "durable:nonce": uuid.uuid4().hex,
+            },
+        }
+
+    async def _create(self, promise: dict[str, Any]) -> dict[str, Any]:
+        """Create the promise; where a slot is free here, with its task acquired at once."""
+        store = self._store
+        if self.resonate is None or sdk.running(self.resonate) >= TASKS_MAX:
+            return _promise(await store.request("promise.create", promise))
+        action = {"kind": "promise.create", "head": {}, "data": promise}
+        try:
+            answer = await store.request("task.create", {"pid": self._engine_id, "ttl": LEASE_MS, "action": action})
+        except StoreRefused as error:
+            if error.status not in (409, 422):
+                raise
+            return _promise(await store.request("promise.get", {"id": promise["id"]}))
+        task, found = answer.data["task"], _promise(answer)
+        if task["state"] == "acquired":
+            sdk.execute_acquired(self.resonate, task["id"], task["version"], found, answer.data.get("preload") or [])
+        return found
+
+    async def submit(self, session: str, cell: dict[str, Any]) -> dict[str, Any]:
+        """Record a cell; where this engine has the session and a slot, its task is acquired at once and begins."""
+        request = {"session": session, **cell}
+        if self.resonate is not None and sdk.running(self.resonate) < TASKS_MAX:
+            request |= {"engine": self._engine_id, "ttl": LEASE_MS}
+        found: dict[str, Any] = (await self._store.request("cell.submit", request)).data
+        task = found.get("task")
+        if task is not None:
+            self._host.fresh.add(task["id"])
+            sdk.execute_acquired(self.resonate, task["id"], task["version"], found["promise"], [])
+        return found
+
+    async def cancel(self, id: str, reason: str = "") -> bool:
+        """Cancel an execution; False when it was settled before."""
+        promise_id = ids.execution_promise(id)
+        value = {"__type": "error", "message": reason or "cancelled"}
+        try:
+            before = _promise(await self._store.request("promise.get", {"id": promise_id}))
+        except StoreRefused as error:
+            if error.status == 404:
+                raise NotFound("execution", id) from None
+            raise
+        if before["state"] != "pending":
+            return False
+        settle = {"id": promise_id, "state": "rejected_canceled", "value": {"data": pack(value)}}
+        after = _promise(await self._store.request("promise.settle", settle))
+        return bool(after["state"] == "rejected_canceled")
+
+    async def interrupt(self, id: str, *, raises: bool = False) -> bool:
+        """Halt its task and stop its code; with `raises`, KeyboardInterrupt in its code instead."""
+        row = await self._store.reads.get_execution(id)
+        if row is None:
+            raise NotFound("execution", id)
+        if raises:
+            return row.state == "running" and await self._raise(row)
+        if row.settled_at is not None or row.state == "interrupted":
+            return False
+        promise_id = ids.execution_promise(id)
+        try:
+            await self._store.request("task.halt", {"id": promise_id, "note": "interrupted"})
+        except StoreRefused as error:
+            if error.status != 409:
+                raise
+            return False
+        if row.session is not None:
+            await self._host.interrupted(row.session, promise_id)
+        return True
+
+    async def _raise(self, row: ExecutionRow) -> bool:
+        if row.session is None:
+            raise Conflict(f"{row.id} is a durable function: only code in a session can be told KeyboardInterrupt")
+        if self._remote and not self._host.here(row.session):
+            raise Conflict(f"{row.id} may run on another machine: KeyboardInterrupt can be raised where it runs only")
+        worker = (await self._store.request("session.get", {"session": row.session})).data.get("worker")
+        return worker is not None and signal_worker(int(worker["pid"]), int(worker["start"]))
+
+    async def resume(self, id: str) -> bool:
+        """Continue an execution that was interrupted or halted; False when it was not."""
+        try:
+            await self._store.request("task.continue", {"id": ids.execution_promise(id)})
+        except StoreRefused as error:
+            if error.status == 404:
+                raise NotFound("execution", id) from None
+            if error.status == 409:
+                return False
+            raise
+        return True
+
+
+def _promise(answer: Any) -> dict[str, Any]:
+    found: dict[str, Any] = answer.data["promise"]
+    return found
+
+
+def _check_same(found: dict[str, Any], wanted: dict[str, Any]) -> None:
+    """Attaching needs the same function and arguments; the Conflict shows both."""
+    same = all(found["tags"].get(tag) == wanted["tags"][tag] for tag in ("durable:function", "durable:arguments"))
+    if not same:
+        raise Conflict(
+            f"execution {found['id'].removeprefix('exec:')!r} exists as {_shown(found)}, not as {_shown(wanted)}; "
+            "use another id, or start it with what it has"
+        )
+
+
+def _shown(promise: dict[str, Any]) -> str:
+    data = unpack((promise.get("param") or {}).get("data")) or {}
+    if not isinstance(data, dict):
+        return str(promise["tags"].get("durable:function"))
+    shown = [repr(value) for value in data.get("args", [])]
+    shown += [f"{key}={value!r}" for key, value in (data.get("kwargs") or {}).items()]
+    return f"{promise['tags'].get('durable:function')}({', '.join(shown)})"

@@ -39,7 +39,8 @@ class Message(BaseModel):
 class Hello(Message):
     """First message of each side. `capabilities` are the names that become functions of user code.
 
-    `confinement` is how the worker has to confine itself before anything else (bridge/confine/confinement.py).
+    `confinement` is how the worker has to confine itself before anything else (bridge/confine/confinement.py), `output`
+    what it does when its output is not taken (bridge/output_rules.py).
     """
 
     type: Literal["hello"] = "hello"
@@ -48,6 +49,7 @@ class Hello(Message):
     session: str = ""
     capabilities: list[str] = []
     confinement: dict[str, JsonValue] = {}
+    output: dict[str, JsonValue] = {}
 
 
 class Ready(Message):
@@ -82,13 +84,22 @@ class Execute(Message):
 
 
 class Output(Message):
-    """Text written by code of `execution_id`; `offset` (characters before it) is counted by the host."""
+    """Text written by code of `execution_id`, after `dropped` characters that nobody gets.
+
+    `offset` (characters before both) is counted by the host.
+    """
 
     type: Literal["output"] = "output"
     execution_id: ExecutionId
     stream: Literal["stdout", "stderr"]
     data: str
+    dropped: Count = 0
     offset: Count = 0
+
+    @property
+    def chars(self) -> int:
+        """Characters from this message's offset to the next one's."""
+        return self.dropped + len(self.data)
 
 
 class Piped(Message):
@@ -138,7 +149,10 @@ class Waiting(Message):
 
 
 class Result(Message):
-    """The execution ended; `value` is null when it is not plain JSON. `execution_time` in seconds, without waiting."""
+    """The execution ended; `value` is null when it is not plain JSON. `execution_time` in seconds, without waiting.
+
+    `undrained` counts the characters that were not taken in time and given up.
+    """
 
     type: Literal["result"] = "result"
     execution_id: ExecutionId
@@ -146,6 +160,7 @@ class Result(Message):
     repr: str
     execution_time: float
     statement: Count = 0
+    undrained: Count = 0
 
 
 class Error(Message):
@@ -158,6 +173,7 @@ class Error(Message):
     traceback: str
     execution_time: float = 0.0
     statement: Count = 0
+    undrained: Count = 0
 
 
 class Lost(BaseModel):

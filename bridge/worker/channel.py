@@ -20,9 +20,10 @@ from typing import Any
 
 import msgspec
 
-from bridge.framing import FrameDecoder, encode
+from bridge.framing import FrameDecoder
 from bridge.worker.death import ENGINE_GONE
 from bridge.worker.gate import Gate
+from bridge.worker.outgoing import Outgoing
 
 READ_BYTES = 2**16
 
@@ -90,9 +91,7 @@ class Channel:
         self._decode = msgspec.msgpack.Decoder().decode
         self._encode = msgspec.msgpack.Encoder().encode
         self._ids = 0
-        self._send_lock = threading.RLock()
-        self._sending = False
-        self._backlog: deque[bytes] = deque()
+        self.outgoing = Outgoing(sock, gate)
         self._read_lock = threading.Lock()
         self._state = threading.RLock()
         self._waiters: dict[int | str, Waiter] = {}
@@ -131,25 +130,13 @@ class Channel:
         if not message["id"]:
             message["id"] = self.next_id()
         message["timestamp"] = time_ns() // 1_000_000
-        payload = self._encode(message)
-        mine = self._gate.mask()
-        try:
-            with self._send_lock:
-                self._backlog.append(payload)
-                if self._sending:
-                    return  # a signal handler or finalizer of user code inside a send: the outer one goes on with it
-                self._sending = True
-                try:
-                    while self._backlog:
-                        for buffer in encode(self._backlog.popleft()):
-                            self._sock.sendall(buffer)
-                finally:
-                    self._sending = False
-        except OSError:
-            os._exit(ENGINE_GONE)
-        finally:
-            if mine:
-                self._gate.unmask()
+        self.outgoing.send(self._encode(message))
+
+    def offer(self, message: Wire, deadline: float | None) -> bool:
+        """Send one message of output, if the engine takes any of it by `deadline` (Outgoing.offer)."""
+        message["id"] = self.next_id()
+        message["timestamp"] = time_ns() // 1_000_000
+        return self.outgoing.offer(self._encode(message), deadline)
 
     # --- reading ---------------------------------------------------------------------------------------------
 

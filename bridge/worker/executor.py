@@ -10,6 +10,7 @@ from functools import partial
 from time import perf_counter
 from typing import Any
 
+from bridge.worker.backlog import OutputDrainTimeout
 from bridge.worker.calls import EXECUTION, Calls, Execution
 from bridge.worker.channel import Channel, Wire
 from bridge.worker.checkpoints import Checkpoints, explain
@@ -60,12 +61,13 @@ class Executor:
         self._calls.current = execution
         self._calls.last_id = execution.id
         self._context.run(EXECUTION.set, execution.id)
+        self._output.begin()
         self._gate.begin()
         try:
             outcome = self._outcome(request, execution)
             outcome["execution_id"] = execution.id
             outcome["execution_time"] = max(0.0, perf_counter() - started - execution.waited_s)
-            self._output.drain()
+            outcome = self._drained(outcome)
             if request["checkpoint"] != "none":
                 position = self._position(execution, outcome["statement"])
                 self._checkpoints.send({**position, "final": True, "outcome": outcome}, wait=False)
@@ -88,6 +90,7 @@ class Executor:
                 self._loops.boundary = partial(self._boundary, request["checkpoint"], execution, at)
                 self._loops.enter(cell.statements[at], iterations)
                 value = self._run_statement(cell.statements[at])
+                self._output.check()
             self._end_forked_child(None)
             return self._user_code(lambda: self._result(cell, value))
         except BaseException as error:
@@ -105,6 +108,22 @@ class Executor:
             "traceback": text[1],
             "statement": at,
         }
+
+    def _drained(self, outcome: Wire) -> Wire:
+        """The outcome after its output; what could not be sent in time is told of, and is an error where it must be."""
+        undrained = self._output.drain_last()
+        if undrained:
+            outcome["undrained"] = undrained
+        error: Exception | None = self._output.overflow  # of what was printed last, or was caught
+        if undrained and not self._output.warns_undrained:
+            error = OutputDrainTimeout("Failed to drain all outputs before timeout")
+        if error is None or outcome["type"] == "error" and outcome["exception_type"] == type_name(error):
+            return outcome
+        failed = {"exception_type": type_name(error), "exception_message": message_of(error), "traceback": ""}
+        kept = {
+            key: outcome[key] for key in ("execution_id", "execution_time", "statement", "undrained") if key in outcome
+        }
+        return {"type": "error", **failed, **kept}
 
     def _prepare(self, request: Wire) -> Cell:
         code = request["code"]

@@ -83,6 +83,11 @@ class Gate:
             self.pending = False
             raise KeyboardInterrupt
 
+    @property
+    def interrupted(self) -> bool:
+        """User code of the main thread, which asks, has a KeyboardInterrupt to come when its masked span ends."""
+        return self.pending and self.open and get_ident() == self._main
+
     def mask(self) -> bool:
         """Keep SIGINT until `unmask`; False on other threads, which it never reaches."""
         if get_ident() != self._main:

@@ -49,7 +49,7 @@ class Worker:
         self.namespace: Namespace = make_main()
         self.calls = Calls(self.channel, self.gate)
         pipes = (Pipe("stdout", out_fd), Pipe("stderr", err_fd))
-        self.output = OutputPort(self.channel, self.gate, pipes, self.calls.tag)
+        self.output = OutputPort(self.channel, self.gate, pipes, self.calls.tag, lambda: self.calls.last_id)
         self.loop = WorkerLoop(self.gate, report_to_stderr)
         self.loop.watch(self.channel.fileno(), self.channel.read_available)
         self.loop.selector.idle = self.calls.loop_plan
@@ -80,6 +80,7 @@ class Worker:
         if hello["confinement"]:
             hold(self.channel, hello["confinement"], self.inherited)
         grant(self.calls, hello["capabilities"])
+        self.output.obey(hello["output"])
         install(self.output, lambda: str(granted_function("input")("")))
         ready = {"type": "ready", "session_id": hello["session"], "capabilities": hello["capabilities"]}
         self.channel.send({**ready, "pid": os.getpid(), "python": platform.python_version()})

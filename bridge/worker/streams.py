@@ -12,10 +12,11 @@ from collections.abc import Callable, Iterable, Iterator
 from time import monotonic, sleep
 from typing import TYPE_CHECKING
 
-from durable.core.limits import OUTPUT_CHUNK_BYTES_MAX
+from bridge.worker.backlog import Backlog, OutputOverflow, Printed
+from durable.core.limits import OUTPUT_CHUNK_BYTES_MAX, OUTPUT_DRAIN_MS, OUTPUT_QUEUE_MAX
 
 if TYPE_CHECKING:
-    from bridge.worker.channel import Channel
+    from bridge.worker.channel import Channel, Wire
     from bridge.worker.gate import Gate
 
 OUTPUT_COALESCE_MS = 2
@@ -26,6 +27,9 @@ CHUNK_CHARS = OUTPUT_CHUNK_BYTES_MAX // 4
 
 PIPE_READ_BYTES = 2**16
 """What a pipe holds by default."""
+
+LOOK_S = 0.05
+"""How long a wait for the engine to read lasts before its reason is looked at again."""
 
 FIONREAD = 0x541B
 _ZERO = b"\0\0\0\0"
@@ -56,12 +60,24 @@ class Pipe:
 class OutputPort:
     """Coalesces what Python code writes; keeps the order of writes across streams and threads."""
 
-    def __init__(self, channel: Channel, gate: Gate, pipes: Iterable[Pipe], tag: Callable[[], str]) -> None:
+    def __init__(
+        self, channel: Channel, gate: Gate, pipes: Iterable[Pipe], tag: Callable[[], str], last: Callable[[], str]
+    ) -> None:
         self._channel = channel
         self._gate = gate
         self._pipes = tuple(pipes)
         self._tag = tag
+        self._last = last
+        """The execution that runs or ran last: what comes from a pipe is its."""
         self._lock = threading.RLock()
+        self._waits = True
+        """Code that prints waits for the engine (the policy "block")."""
+        self._backlog = Backlog("block", OUTPUT_QUEUE_MAX)
+        self._drain_s = OUTPUT_DRAIN_MS / 1000
+        self.warns_undrained = False
+        """What is not taken at an execution's end is a warning, not an error."""
+        self.overflow: OutputOverflow | None = None
+        """More was printed than is taken, under the policy "error", since `begin`."""
         self._parts: list[str] = []
         self._chars = 0
         self._key = ("stdout", "")
@@ -72,10 +88,27 @@ class OutputPort:
         self._wanted = threading.Event()
         self._forked = False
         os.register_at_fork(before=self._before_fork, after_in_parent=self._after_fork, after_in_child=self._in_child)
-        channel.before_send = self.flush
+        channel.before_send = self.flush_all
+
+    def obey(self, rules: Wire) -> None:
+        """Take the session's rules (bridge/output_rules.py as JSON: what is not given is the default)."""
+        policy = rules.get("policy", "block")
+        self._waits = policy == "block"
+        self._backlog = Backlog(policy, OUTPUT_QUEUE_MAX)
+        self._drain_s = rules.get("drain_ms", OUTPUT_DRAIN_MS) / 1000
+        self.warns_undrained = rules.get("drain") == "warn"
+
+    def begin(self) -> None:
+        """An execution starts: an earlier one's overflow is not its."""
+        self.overflow = None
+
+    def check(self) -> None:
+        """Raises OutputOverflow if there was one in this execution (B3)."""
+        if self.overflow is not None:
+            raise OutputOverflow(*self.overflow.args)
 
     def write(self, stream: str, text: str) -> None:
-        """Take text of the execution whose code calls."""
+        """Take text of the execution whose code calls. Raises OutputOverflow under the policy "error"."""
         if self._forked:
             os.write(1 if stream == "stdout" else 2, text.encode("utf-8", "replace"))
             return
@@ -90,6 +123,8 @@ class OutputPort:
                 self._whole_line()
             elif not self._wanted.is_set():
                 self._ask_flusher()
+        if self.overflow is not None:
+            self.check()
 
     def _whole_line(self) -> None:
         now = monotonic()
@@ -101,26 +136,53 @@ class OutputPort:
             self._ask_flusher()
 
     def flush(self) -> None:
-        """Send what was written."""
+        """Send what was written; it waits here where code does not."""
         if self._parts:
             with self._lock:
                 self._send()
+
+    def flush_all(self) -> None:
+        """Send what was written, however long the engine does not read (B4)."""
+        self.flush()
+        if self._backlog:
+            self._empty(None)
 
     def drain(self) -> None:
         """Send what was written and what is in the pipes (W2)."""
         with self._lock:
             self._send()
-            mine = self._gate.mask()
-            try:
-                self._take_pipes()
-            finally:
-                if mine:
-                    self._gate.unmask()
+            self._take_pipes_masked()
+        self._empty(None)
+
+    def drain_last(self) -> int:
+        """As `drain`, but within the time that an execution's end has: how many characters were given up (B5)."""
+        deadline = monotonic() + self._drain_s
+        if not self._lock.acquire(timeout=self._drain_s):
+            return max(1, self._chars)  # a thread that prints waits for the engine
+        waits, self._waits = self._waits, False
+        try:
+            self._send()
+            self._take_pipes_masked()
+        finally:
+            self._waits = waits
+            self._lock.release()
+        if self._empty(deadline):
+            return 0
+        with self._lock:
+            return self._backlog.give_up()
+
+    def _take_pipes_masked(self) -> None:
+        mine = self._gate.mask()
+        try:
+            self._take_pipes()
+        finally:
+            if mine:
+                self._gate.unmask()
 
     def _take_pipes(self) -> None:
         for pipe in self._pipes:
             for data in pipe.take():
-                self._channel.send({"type": "piped", "stream": pipe.stream, "data": data}, flush=False)
+                self._pass_on(Printed(self._last(), pipe.stream, 0, data))
 
     def _send(self) -> None:
         if not self._parts:
@@ -142,8 +204,38 @@ class OutputPort:
                 data.encode()
             except UnicodeEncodeError:
                 data = data.encode("utf-8", "replace").decode()
-            message = {"type": "output", "execution_id": execution_id, "stream": stream, "data": data}
-            self._channel.send(message, flush=False)
+            self._pass_on(Printed(execution_id, stream, 0, data))
+
+    def _pass_on(self, piece: Printed) -> None:
+        """Send a piece when code waits for that, else let it wait."""
+        if self._waits and not self._backlog:
+            self._channel.offer(_message(piece), None)
+            return
+        try:
+            self._backlog.add(piece)
+        except OutputOverflow as overflow:
+            self.overflow = overflow
+        if not self._hand_over():
+            self._ask_flusher()
+
+    def _hand_over(self) -> bool:
+        """Send of what waits as much as the engine takes now; whether that is all."""
+        while (piece := self._backlog.first()) is not None:
+            if not self._channel.offer(_message(piece), 0.0):
+                return False
+            self._backlog.sent(piece)
+        return True
+
+    def _empty(self, deadline: float | None) -> bool:
+        """Send all that waits; False when that was not done by the deadline. Others can write meanwhile."""
+        while True:
+            with self._lock:
+                if self._hand_over():
+                    return True
+            left = LOOK_S if deadline is None else min(LOOK_S, deadline - monotonic())
+            if left <= 0:
+                return False
+            self._channel.outgoing.wait_writable(left)
 
     # The flusher is the only thread of ours. It exists from the first text that has to wait until the next fork: a
     # thread at a fork is a deadlock in the child and a warning of Python's.
@@ -162,6 +254,12 @@ class OutputPort:
             sleep(OUTPUT_COALESCE_MS / 1000)
             self._wanted.clear()
             self.flush()
+            outgoing = self._channel.outgoing
+            while (self._backlog or outgoing.pending) and self._flusher_ended is ended:
+                outgoing.wait_writable(LOOK_S)
+                with self._lock:
+                    self._hand_over()
+                outgoing.go_on(0.0)
         ended.release()
 
     def _before_fork(self) -> None:
@@ -178,3 +276,10 @@ class OutputPort:
     def _in_child(self) -> None:
         self._lock = threading.RLock()
         self._forked = True
+
+
+def _message(piece: Printed) -> Wire:
+    if isinstance(piece.text, bytes):
+        return {"type": "piped", "stream": piece.stream, "data": piece.text}
+    found = {"type": "output", "execution_id": piece.execution_id, "stream": piece.stream, "data": piece.text}
+    return {**found, "dropped": piece.dropped} if piece.dropped else found

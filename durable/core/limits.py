@@ -48,6 +48,15 @@ INTERRUPT_GRACE_S = 0.5
 OUTPUT_CHUNK_BYTES_MAX = 64 * 2**10
 """One output message; longer writes are split (requirement P39)."""
 
+OUTPUT_QUEUE_MAX = 1_024
+"""Output messages that wait in a worker whose code does not (P39): at most 64 MiB at the largest size."""
+
+OUTPUT_DRAIN_MS = 5_000
+"""How long the end of an execution waits for its output to be taken (requirement P36)."""
+
+OUTPUT_STORED_CHARS_MAX = 16 * 2**20
+"""Output of one execution that is kept; a person reads less, and a flood must not fill the disk."""
+
 REPR_CHARS_MAX = 10_000
 """A result's repr, cut in the middle when longer."""
 

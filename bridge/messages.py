@@ -18,6 +18,7 @@ from durable.core.limits import FRAME_BYTES_MAX
 PROTOCOL_VERSION = 1
 
 type ExecutionId = Annotated[str, Field(max_length=400)]
+type Stream = Literal["stdout", "stderr"]
 type Count = Annotated[int, Field(ge=0)]
 
 _ids = itertools.count(1)
@@ -91,7 +92,7 @@ class Output(Message):
 
     type: Literal["output"] = "output"
     execution_id: ExecutionId
-    stream: Literal["stdout", "stderr"]
+    stream: Stream
     data: str
     dropped: Count = 0
     offset: Count = 0
@@ -106,7 +107,7 @@ class Piped(Message):
     """Bytes that the worker took from the pipe of a descriptor, to keep their order; the host decodes all of them."""
 
     type: Literal["piped"] = "piped"
-    stream: Literal["stdout", "stderr"]
+    stream: Stream
     data: bytes
 
 

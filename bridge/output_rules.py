@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from durable.core.errors import BadArguments
 from durable.core.limits import OUTPUT_DRAIN_MS, OUTPUT_STORED_CHARS_MAX
@@ -21,9 +21,10 @@ class OutputRules:
     """Raises BadArguments for what is not allowed.
 
     policy: what code that prints meets while nothing is read: it waits ("block"), goes on ("drop_new", "drop_oldest": the
-    newest or the oldest of what waits is dropped, and marked), or gets OutputOverflow ("error"). drain: what the end of
-    an execution is when its output is not taken within drain_ms (milliseconds): the error OutputDrainTimeout, or its
-    own outcome with a warning. stored: characters of one execution that are kept; live readers get all.
+    newest or the oldest of what waits is dropped, and marked), or gets OutputOverflow ("error").
+    drain: what an execution ends with when its output is not taken within drain_ms (milliseconds): the error
+    OutputDrainTimeout ("error"), or its own outcome and a warning ("warn").
+    stored: characters of one execution that are kept; live readers get all.
     """
 
     policy: OutputPolicy = "block"
@@ -40,9 +41,9 @@ class OutputRules:
             if isinstance(count, bool) or not isinstance(count, int) or not 0 <= count <= most:
                 raise BadArguments(f"OutputRules({name}={count!r}): expected a whole number from 0 to {most}")
 
-    def to_json(self) -> dict[str, str | int]:
+    def to_json(self) -> dict[str, Any]:
         """Those that differ from the default."""
-        default = asdict(OutputRules()) if self != OutputRules() else asdict(self)
+        default = asdict(OutputRules())
         return {name: value for name, value in asdict(self).items() if value != default[name]}
 
     @classmethod

@@ -29,17 +29,20 @@ from bridge.messages import (
     Restored,
     Result,
     Shutdown,
+    Stream,
     Waiting,
     encode_message,
     parse_from_worker,
 )
 from bridge.open_calls import OnCall, OpenCalls
+from bridge.output_rules import OutputRules
 from bridge.states import State, Step, step
 from bridge.transport import Transport
 from durable.core.errors import Busy, CheckpointError, EngineClosed, ProtocolError, Unenforceable, WorkerDied
 from durable.core.events import (
     BackgroundFailed,
     Observer,
+    OutputUndrained,
     ReplyUnknown,
     WorkerEnded,
     WorkerStarted,
@@ -77,11 +80,14 @@ class WorkerSession:
         observer: Observer = log_event,
         launcher: WorkerLauncher | None = None,
         confinement: Confinement | None = None,
+        output: OutputRules | None = None,
     ) -> None:
         self.name = name
         self.state = State.CREATING
         self.unknown_replies = 0
         """Results, errors and calls that nobody asked for."""
+        self.undrained = 0
+        """Executions whose output was not taken in time, and given up in part (B5)."""
         self.ended = asyncio.Event()
         """Set while no process of this session runs, after one did."""
         self.end_reason = ""
@@ -93,6 +99,7 @@ class WorkerSession:
         self._observer = observer
         self._launcher = launcher or ColdLauncher()
         self._confinement = confinement or Confinement()
+        self._rules = output or OutputRules()
         self._interceptors = Interceptors(name, observer, self._track)
         self._reset()
 
@@ -104,6 +111,7 @@ class WorkerSession:
         self._execution: Execute | None = None
         self._last_execution = ""
         self._offset = 0
+        self._pipes_dropped: dict[Stream, int] | None = None
         self._outcome: asyncio.Future[Result | Error] | None = None
         self._replies: dict[str, asyncio.Future[FromWorker]] = {}
         self._calls = OpenCalls(
@@ -152,8 +160,8 @@ class WorkerSession:
             process, on_bytes=self._receive, on_pipe=self._pipe_output, on_ended=self._process_ended
         )
         self._observer(WorkerStarted(self.name, process.pid))
-        confinement = self._confinement.to_json()
-        self._send(Hello(session=self.name, capabilities=self._capabilities, confinement=confinement))
+        held, rules = self._confinement.to_json(), self._rules.to_json()
+        self._send(Hello(session=self.name, capabilities=self._capabilities, confinement=held, output=rules))
         try:
             async with asyncio.timeout(HANDSHAKE_S):
                 await self._hello
@@ -183,10 +191,14 @@ class WorkerSession:
     def pause_reading(self) -> None:
         """Take nothing from the worker until `resume_reading`: what it prints then waits in it, and so does it."""
         if self._transport is not None:
-            self._transport.pause()
+            drops = self._rules.policy in ("drop_new", "drop_oldest")
+            if drops and self._pipes_dropped is None:
+                self._pipes_dropped = {}
+            self._transport.pause(pipes=not drops)
 
     def resume_reading(self) -> None:
         """Go on after `pause_reading`; nothing when it was not paused."""
+        self._tell_pipes_dropped()
         if self._transport is not None:
             self._transport.resume()
 
@@ -357,13 +369,23 @@ class WorkerSession:
         """`offset` counts the characters of the execution in flight, or of the last one."""
         if message.execution_id == self._last_execution:
             message = message.model_copy(update={"offset": self._offset})
-            self._offset += len(message.data)
+            self._offset += message.chars
         self._guarded("on_output", lambda: self._on_output(message))
 
-    def _pipe_output(self, stream: str, text: str) -> None:
-        message = Output(
-            execution_id=self._last_execution, stream="stdout" if stream == "stdout" else "stderr", data=text
-        )
+    def _pipe_output(self, stream: Stream, text: str) -> None:
+        if self._pipes_dropped is None:
+            self._show_output(stream, text, 0)
+        else:
+            self._pipes_dropped[stream] = self._pipes_dropped.get(stream, 0) + len(text)
+
+    def _tell_pipes_dropped(self) -> None:
+        """Mark what came through the pipes while nothing was taken (B2)."""
+        dropped, self._pipes_dropped = self._pipes_dropped, None
+        for stream, chars in (dropped or {}).items():
+            self._show_output(stream, "", chars)
+
+    def _show_output(self, stream: Stream, text: str, dropped: int) -> None:
+        message = Output(execution_id=self._last_execution, stream=stream, data=text, dropped=dropped)
         self._interceptors.show(message)
         self._output(message)
 
@@ -377,6 +399,9 @@ class WorkerSession:
             return
         self._execution = None
         self._go(Step.DONE)
+        if message.undrained:
+            self.undrained += 1
+            self._observer(OutputUndrained(self.name, current.id, message.undrained))
         if self._outcome is not None and not self._outcome.done():
             self._outcome.set_result(message)
 
@@ -423,6 +448,7 @@ class WorkerSession:
             self.kill()
 
     def _process_ended(self, reason: str) -> None:
+        self._tell_pipes_dropped()
         self.end_reason = f"broke the protocol: {self._broken}" if self._broken else reason
         self._go(Step.ENDED)
         self._observer(WorkerEnded(self.name, self.pid, self.end_reason))

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 from bridge.launcher import WorkerProcess
+from bridge.messages import Stream
 
 READ_BYTES = 2**16
 PIPE_READ_BYTES = 2**16
@@ -26,7 +27,7 @@ class Transport:
         process: WorkerProcess,
         *,
         on_bytes: Callable[[bytes], None],
-        on_pipe: Callable[[str, str], None],
+        on_pipe: Callable[[Stream, str], None],
         on_ended: Callable[[str], None],
     ) -> None:
         self.process = process
@@ -39,7 +40,10 @@ class Transport:
         self._writing = False
         self._paused = False
         decoder = codecs.getincrementaldecoder("utf-8")
-        self._pipes = {"stdout": (process.stdout, decoder("replace")), "stderr": (process.stderr, decoder("replace"))}
+        self._pipes: dict[Stream, tuple[int, codecs.IncrementalDecoder]] = {
+            "stdout": (process.stdout, decoder("replace")),
+            "stderr": (process.stderr, decoder("replace")),
+        }
         self._loop.add_reader(process.pidfd, self._process_ended)
         self._watch()
 
@@ -78,12 +82,17 @@ class Transport:
 
     # --- in --------------------------------------------------------------------------------------------------
 
-    def pause(self) -> None:
-        """Read nothing more: the worker's writes block when the kernel's buffers are full. Its end is still noticed."""
+    def pause(self, *, pipes: bool = True) -> None:
+        """Read nothing more (the pipes only if `pipes`): the worker's writes block when the kernel's buffers are full.
+
+        Its end is still noticed.
+        """
         if self._open and not self._paused:
             self._paused = True
-            for fd in (self.process.socket.fileno(), *(pipe for pipe, _ in self._pipes.values())):
-                self._loop.remove_reader(fd)
+            self._loop.remove_reader(self.process.socket.fileno())
+            if pipes:
+                for fd, _ in self._pipes.values():
+                    self._loop.remove_reader(fd)
 
     def resume(self) -> None:
         """Read again. Nothing when it was not paused."""
@@ -111,11 +120,12 @@ class Transport:
         self._on_bytes(data)
         return True
 
-    def _read_pipe(self, stream: str) -> None:
-        self._read_socket()  # what Python code wrote before comes first
+    def _read_pipe(self, stream: Stream) -> None:
+        if not self._paused:
+            self._read_socket()  # what Python code wrote before comes first
         self._take_pipe(stream)
 
-    def _take_pipe(self, stream: str) -> int:
+    def _take_pipe(self, stream: Stream) -> int:
         if not self._open:
             return 0
         fd = self._pipes[stream][0]
@@ -128,7 +138,7 @@ class Transport:
         self.decode(stream, data)
         return len(data)
 
-    def decode(self, stream: str, data: bytes) -> None:
+    def decode(self, stream: Stream, data: bytes) -> None:
         """Bytes of a pipe, whoever read them, in order: one decoder, so that a split character survives."""
         text = self._pipes[stream][1].decode(data, final=not data)
         if text:

@@ -48,7 +48,7 @@ class Backlog:
         return len(self._pieces) + len(self._gaps_before) + len(self._gaps_after)
 
     def add(self, piece: Printed) -> None:
-        """Take a piece, or count it or another as dropped. Raises OutputOverflow, and the piece is counted, for "error"."""
+        """Take a piece, or count it or another as dropped. For "error" also raises OutputOverflow."""
         if len(self._pieces) < self._size_max:
             for (execution_id, stream), count in self._gaps_after.items():
                 self._pieces.append(Printed(execution_id, stream, count, ""))

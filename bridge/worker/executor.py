@@ -117,13 +117,11 @@ class Executor:
         error: Exception | None = self._output.overflow  # of what was printed last, or was caught
         if undrained and not self._output.warns_undrained:
             error = OutputDrainTimeout("Failed to drain all outputs before timeout")
-        if error is None or outcome["type"] == "error" and outcome["exception_type"] == type_name(error):
+        if error is None or (outcome["type"] == "error" and outcome["exception_type"] == type_name(error)):
             return outcome
-        failed = {"exception_type": type_name(error), "exception_message": message_of(error), "traceback": ""}
-        kept = {
-            key: outcome[key] for key in ("execution_id", "execution_time", "statement", "undrained") if key in outcome
-        }
-        return {"type": "error", **failed, **kept}
+        failed = {"type": "error", "exception_type": type_name(error), "exception_message": message_of(error)}
+        kept: Wire = {key: value for key, value in outcome.items() if key not in ("value", "repr")}
+        return {**kept, **failed, "traceback": ""}
 
     def _prepare(self, request: Wire) -> Cell:
         code = request["code"]

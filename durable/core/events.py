@@ -40,6 +40,15 @@ class ReplyUnknown(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class OutputUndrained(Event):
+    """What an execution printed last was not taken in the time for that; `chars` of it were dropped."""
+
+    session: str
+    execution: str
+    chars: int
+
+
+@dataclass(frozen=True, slots=True)
 class WorkerStarted(Event):
     session: str
     pid: int

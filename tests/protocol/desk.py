@@ -9,6 +9,7 @@ from typing import Any
 
 from bridge.launcher import WorkerLauncher
 from bridge.messages import Call, CallError, CallResult, Checkpoint, Error, Execute, Output, Result, Waiting
+from bridge.output_rules import OutputRules
 from bridge.session import WorkerSession
 from durable.core.events import Event
 
@@ -19,7 +20,12 @@ class Desk:
     `keep` keeps checkpoints instead of noting them.
     """
 
-    def __init__(self, capabilities: tuple[str, ...] = (), launcher: WorkerLauncher | None = None) -> None:
+    def __init__(
+        self,
+        capabilities: tuple[str, ...] = (),
+        launcher: WorkerLauncher | None = None,
+        output: OutputRules | None = None,
+    ) -> None:
         self.outputs: list[Output] = []
         self.calls: list[Call] = []
         self.checkpoints: list[Checkpoint] = []
@@ -38,6 +44,7 @@ class Desk:
             capabilities=capabilities,
             observer=self.events.append,
             launcher=launcher,
+            output=output,
         )
 
     def _note[T](self, where: list[T], what: T) -> None:
@@ -100,9 +107,11 @@ class Desk:
 
 
 @asynccontextmanager
-async def running(capabilities: tuple[str, ...] = (), launcher: WorkerLauncher | None = None) -> AsyncIterator[Desk]:
+async def running(
+    capabilities: tuple[str, ...] = (), launcher: WorkerLauncher | None = None, output: OutputRules | None = None
+) -> AsyncIterator[Desk]:
     """A desk whose worker runs; it is killed afterwards."""
-    desk = Desk(capabilities, launcher)
+    desk = Desk(capabilities, launcher, output)
     await desk.session.start()
     try:
         yield desk

@@ -20,8 +20,8 @@ STORED_CHARS_MAX = 2**40
 class OutputRules:
     """Raises BadArguments for what is not allowed.
 
-    policy: what code that prints meets while nothing is read: it waits ("block"), goes on ("drop_new", "drop_oldest": the
-    newest or the oldest of what waits is dropped, and marked), or gets OutputOverflow ("error").
+    policy: what code that prints meets while nothing is read: it waits ("block"), goes on ("drop_new" and "drop_oldest"
+    say what of the waiting output is dropped, and marked), or gets OutputOverflow ("error").
     drain: what an execution ends with when its output is not taken within drain_ms (milliseconds): the error
     OutputDrainTimeout ("error"), or its own outcome and a warning ("warn").
     stored: characters of one execution that are kept; live readers get all.

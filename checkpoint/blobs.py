@@ -1,35 +1,66 @@
-"""Chunks too large for the store's rows, content-addressed: a small port, and a directory that implements it."""
+"""Where large chunks are kept, content-addressed: a small port, and a directory that implements it.
+
+What is kept under an address is a chunk as `checkpoint.coding` packs it; whoever reads one unpacks and verifies it.
+"""
 
 from __future__ import annotations
 
+import ctypes
 import os
 import re
 import secrets
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
-from checkpoint.format import chunk_digest
-from durable.core.errors import CheckpointError, CheckpointTampered
+from checkpoint.coding import Bytes
+from durable.core.errors import CheckpointError
 
 INLINE_BYTES_MAX = 64 * 2**10
 """Chunks up to this size are kept in the store's own rows: a row is cheaper than a file and its fsync."""
 
-_DIGEST = re.compile(r"[0-9a-f]{64}\Z")
+DIGEST = re.compile(r"[0-9a-f]{64}\Z")
+
+SYNCS_MAX = 16
+OPEN_MAX = 64
+"""Files of one `put_many` that are being synced, and those that also wait for it: descriptors stay few."""
+
+_WRITE = 2  # SYNC_FILE_RANGE_WRITE: begin to write out what is dirty, wait for nothing
+
+
+class Kept(NamedTuple):
+    """A blob that is there: its size in bytes as kept, and when it was put last, in seconds since the epoch."""
+
+    digest: str
+    size: int
+    put_s: float
 
 
 class Blobs(Protocol):
-    """Write-once byte strings by the hex of their SHA-256."""
+    """Write-once byte strings by the hex of the SHA-256 of their data. Every method blocks: call it in a thread."""
 
-    def put(self, digest: str, data: bytes) -> None:
-        """Durable when it returns. Putting what is there already does nothing."""
+    def get(self, digest: str) -> bytes | None:
+        """What is kept there; None when nothing is."""
 
-    def get(self, digest: str) -> bytes:
-        """The verified bytes; CheckpointError when missing, CheckpointTampered when changed."""
+    def get_many(self, digests: Iterable[str]) -> dict[str, bytes]:
+        """The same for some; what is missing is absent from the answer."""
 
-    def has(self, digest: str) -> bool: ...
+    def put_many(self, blobs: Iterable[tuple[str, Bytes]]) -> None:
+        """Durable, all of them, when it returns; some of them when it is killed. One that is there counts as put now.
+
+        CheckpointError when they cannot be kept.
+        """
+
+    def exists(self, digest: str) -> bool:
+        """Whether it is there, and stays for as long as a checkpoint that names it may be on its way."""
 
     def delete(self, digest: str) -> bool:
         """Whether there was something to delete."""
+
+    def list(self) -> Iterator[Kept]:
+        """All of them, in no order."""
 
 
 class DirectoryBlobs:
@@ -42,42 +73,46 @@ class DirectoryBlobs:
     def __init__(self, root: Path) -> None:
         self._root = root
 
-    def put(self, digest: str, data: bytes) -> None:
-        """Write one blob; CheckpointError when the data is not what the digest says."""
-        path = self._path(digest)
-        if chunk_digest(data).hex() != digest:
-            raise CheckpointError(f"blob {digest} does not have that digest")
-        if _touched(path):
-            return
-        if not path.parent.exists():
-            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            _sync_directory(path.parent.parent)
-        temporary = path.with_name(f".{digest}.{secrets.token_hex(8)}")
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    def put_many(self, blobs: Iterable[tuple[str, Bytes]]) -> None:
+        """Write all. Their syncs run side by side, so that the file system makes them durable together."""
+        changed: set[Path] = set()
+        pool = ThreadPoolExecutor(SYNCS_MAX, "blobs")
+        syncing: deque[Future[None]] = deque()
         try:
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.rename(path)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
-        _sync_directory(path.parent)
+            for digest, data in blobs:
+                path = self._path(digest)
+                if _touched(path):
+                    continue
+                if not path.parent.exists():
+                    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+                    changed |= {self._root, self._root.parent}
+                changed.add(path.parent)
+                syncing.append(pool.submit(_finish, *_write(path, data)))
+                if len(syncing) > OPEN_MAX:
+                    syncing.popleft().result()
+            while syncing:
+                syncing.popleft().result()
+            list(pool.map(_sync_directory, changed))
+        except OSError as error:
+            raise CheckpointError(f"blobs cannot be written to {str(self._root)!r}: {error}") from error
+        finally:
+            pool.shutdown()
 
-    def get(self, digest: str) -> bytes:
-        """Read one blob and verify it."""
+    def get(self, digest: str) -> bytes | None:
+        """Read one blob."""
         try:
-            data = self._path(digest).read_bytes()
+            return self._path(digest).read_bytes()
         except FileNotFoundError:
-            raise CheckpointError(f"blob {digest} is missing from {self._root}") from None
-        if chunk_digest(data).hex() != digest:
-            raise CheckpointTampered(f"blob {digest} was changed")
-        return data
+            return None
 
-    def has(self, digest: str) -> bool:
-        """Whether the blob is there; its bytes are not looked at."""
-        return self._path(digest).exists()
+    def get_many(self, digests: Iterable[str]) -> dict[str, bytes]:
+        """Read some blobs."""
+        found = ((digest, self.get(digest)) for digest in digests)
+        return {digest: data for digest, data in found if data is not None}
+
+    def exists(self, digest: str) -> bool:
+        """Whether the blob is there; then it counts as put now."""
+        return _touched(self._path(digest))
 
     def delete(self, digest: str) -> bool:
         """Remove one blob."""
@@ -87,17 +122,83 @@ class DirectoryBlobs:
             return False
         return True
 
+    def list(self) -> Iterator[Kept]:
+        """Every blob; one that goes meanwhile may be missing."""
+        for path in self._root.glob("??/*"):
+            if DIGEST.match(path.name):
+                try:
+                    found = path.stat()
+                except FileNotFoundError:
+                    continue
+                yield Kept(path.name, found.st_size, found.st_mtime)
+
     def sweep(self) -> int:
         """Remove what interrupted writes left behind; only while no engine writes. Returns how many."""
-        leftover = list(self._root.glob("??/.*"))
+        leftover = [*self._root.glob("??/.*")]
         for path in leftover:
             path.unlink(missing_ok=True)
         return len(leftover)
 
     def _path(self, digest: str) -> Path:
-        if not _DIGEST.match(digest):
-            raise CheckpointError(f"{digest[:80]!r} is not a digest: 64 lower-case hex digits")
-        return self._root / digest[:2] / digest
+        return self._root / check_digest(digest)[:2] / digest
+
+
+class Moved:
+    """Blobs that are kept in a new place; those that only the former one has are still read there."""
+
+    def __init__(self, blobs: Blobs, former: Blobs) -> None:
+        self._blobs = blobs
+        self._former = former
+        self.put_many = blobs.put_many
+        self.exists = blobs.exists
+        self.delete = blobs.delete
+        self.list = blobs.list
+
+    def get(self, digest: str) -> bytes | None:
+        """What one of them has."""
+        found = self._blobs.get(digest)
+        return self._former.get(digest) if found is None else found
+
+    def get_many(self, digests: Iterable[str]) -> dict[str, bytes]:
+        """The same for some."""
+        wanted = [*digests]
+        found = self._blobs.get_many(wanted)
+        return found | self._former.get_many(digest for digest in wanted if digest not in found)
+
+
+def check_digest(digest: str) -> str:
+    """The same; CheckpointError when it is not an address."""
+    if not DIGEST.match(digest):
+        raise CheckpointError(f"{digest[:80]!r} is not a digest: 64 lower-case hex digits")
+    return digest
+
+
+def _write(path: Path, data: Bytes) -> tuple[int, Path, Path]:
+    """Write one beside its place, and let the disk begin."""
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        rest = memoryview(data)
+        while rest:
+            rest = rest[os.write(descriptor, rest) :]
+    except BaseException:
+        os.close(descriptor)
+        temporary.unlink(missing_ok=True)
+        raise
+    _begin_writing_out(descriptor)
+    return descriptor, temporary, path
+
+
+def _finish(descriptor: int, temporary: Path, path: Path) -> None:
+    """Sync one and put it into its place."""
+    try:
+        os.fsync(descriptor)
+        temporary.rename(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    finally:
+        os.close(descriptor)
 
 
 def _touched(path: Path) -> bool:
@@ -112,9 +213,20 @@ def _touched(path: Path) -> bool:
     return path.exists()
 
 
+def _begin_writing_out(descriptor: int) -> None:
+    """A hint, where the system takes it: what follows costs no less without."""
+    if _sync_file_range is not None:
+        _sync_file_range(descriptor, 0, 0, _WRITE)
+
+
 def _sync_directory(path: Path) -> None:
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+_sync_file_range = getattr(ctypes.CDLL(None), "sync_file_range", None)
+if _sync_file_range is not None:
+    _sync_file_range.argtypes = (ctypes.c_int, ctypes.c_int64, ctypes.c_int64, ctypes.c_uint)

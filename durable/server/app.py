@@ -15,6 +15,8 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
+from checkpoint.blobs import Blobs, check_digest
+from checkpoint.coding import check_kept
 from durable.core.errors import CheckpointError, DurableError
 from durable.core.events import BackgroundFailed
 from durable.core.limits import BATCH_BYTES_MAX, BODIES_BYTES_MAX, BODY_BYTES_MAX
@@ -164,13 +166,15 @@ class Routes:
         try:
             if request.method == "PUT":
                 async with _Body(self._site, request, BATCH_BYTES_MAX) as body:
-                    await asyncio.to_thread(blobs.put, digest, body)
+                    await asyncio.to_thread(_keep, blobs, digest, body)
                 return Response(status_code=204)
-            if not await asyncio.to_thread(blobs.has, digest):
-                return refusal(404, f"there is no chunk {digest[:80]!r}")
             if request.method == "HEAD":
-                return Response(media_type="application/octet-stream")
-            return Response(await asyncio.to_thread(blobs.get, digest), media_type="application/octet-stream")
+                found = b"" if await asyncio.to_thread(blobs.exists, digest) else None
+            else:
+                found = await asyncio.to_thread(blobs.get, digest)
+            if found is None:
+                return refusal(404, f"there is no chunk {digest[:80]!r}")
+            return Response(found, media_type="application/octet-stream")
         except CheckpointError as error:
             return refusal(400, str(error))
 
@@ -246,6 +250,12 @@ def _id(request: Request, name: str) -> str:
     except msgspec.ValidationError as error:
         raise Turned(400, f"{name}: {error}") from None
     return found
+
+
+def _keep(blobs: Blobs, digest: str, body: bytes) -> None:
+    """Keep what is sent, when it is what its address says."""
+    check_kept(body, check_digest(digest))
+    blobs.put_many([(digest, body)])
 
 
 async def _health(_request: Request) -> Response:

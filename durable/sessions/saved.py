@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
 from bridge.confine.limits import Profile
 from checkpoint.blobs import INLINE_BYTES_MAX, Blobs, DirectoryBlobs
+from checkpoint.coding import Bytes, packed
 from checkpoint.format import Manifest
 from checkpoint.format import Position as SealedPosition
 from checkpoint.snapshot import Sealed, fetch_table, open_sealed, read_manifest, seal
@@ -47,6 +48,11 @@ def blobs_of(store: StoreFace) -> Blobs:
 
     assert isinstance(store, RemoteStore)
     return store.chunks
+
+
+def pack_all(chunks: Iterable[tuple[str, memoryview]]) -> list[tuple[str, Bytes]]:
+    """Chunks as they are kept."""
+    return [(digest, packed(data)) for digest, data in chunks]
 
 
 class Saved:
@@ -142,10 +148,8 @@ class Saved:
     async def _fetch(self, wanted: list[str]) -> dict[str, bytes]:
         answer = await self._store.request("chunk.get", {"digests": wanted})
         found: dict[str, bytes] = dict(answer.data["chunks"])
-        for digest in wanted:
-            if digest not in found and await asyncio.to_thread(self._blobs.has, digest):
-                found[digest] = await asyncio.to_thread(self._blobs.get, digest)
-        return found
+        large = [digest for digest in wanted if digest not in found]
+        return found | await asyncio.to_thread(self._blobs.get_many, large) if large else found
 
     async def publish(
         self, payload: bytes | bytearray, position: Position, *, wait: bool, label: str | None = None
@@ -195,11 +199,15 @@ class Saved:
         return await asyncio.to_thread(make) if len(payload) > IN_THREAD_BYTES else make()
 
     async def _store_chunks(self, sealed: Sealed) -> list[tuple[str, bytes]]:
-        """Large chunks into files, durable before the row that needs them; returns the small ones."""
-        for digest, data in sealed.chunks:
-            if len(data) > INLINE_BYTES_MAX:
-                await asyncio.to_thread(self._blobs.put, digest, bytes(data))
-        return [(digest, bytes(data)) for digest, data in sealed.chunks if len(data) <= INLINE_BYTES_MAX]
+        """Large chunks into blobs, durable before the row that needs them; returns the small ones."""
+        if sum(len(data) for _digest, data in sealed.chunks) <= IN_THREAD_BYTES:
+            kept = pack_all(sealed.chunks)
+        else:
+            kept = await asyncio.to_thread(pack_all, sealed.chunks)
+        large = [(digest, data) for digest, data in kept if len(data) > INLINE_BYTES_MAX]
+        if large:
+            await asyncio.to_thread(self._blobs.put_many, large)
+        return [(digest, bytes(data)) for digest, data in kept if len(data) <= INLINE_BYTES_MAX]
 
     def _row(
         self, sealed: Sealed, position: Position, chunks: list[tuple[str, bytes]], label: str | None

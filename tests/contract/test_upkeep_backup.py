@@ -40,8 +40,8 @@ async def busy(store: Store) -> str:
     await acquire(store, "desk@1")
     blobs = DirectoryBlobs(store.directory / "blobs")
     digest = chunk_digest(b"large").hex()
-    blobs.put(digest, b"large")
-    blobs.put(chunk_digest(b"orphan").hex(), b"orphan")
+    blobs.put_many([(digest, b"large")])
+    blobs.put_many([(chunk_digest(b"orphan").hex(), b"orphan")])
     data = {"session": "desk", "epoch": 1, "statement": 1, "final": False, "manifest": b"m", "uses": [digest]}
     await store.request("checkpoint.publish", {**data, "chunks": [("small", b"small")]})
     return digest

@@ -150,7 +150,7 @@ async def test_orphaned_blobs_and_a_full_disk_are_found(tmp_path: Path, monkeypa
     path = tmp_path / "s.db"
     await made(path)
     digest = chunk_digest(b"large").hex()
-    DirectoryBlobs(tmp_path / "s.db.d" / "blobs").put(digest, b"large")
+    DirectoryBlobs(tmp_path / "s.db.d" / "blobs").put_many([(digest, b"large")])
     assert examine(path) == []
     blob = tmp_path / "s.db.d" / "blobs" / digest[:2] / digest
     old = blob.stat().st_mtime - BLOB_GRACE_S - 10

@@ -211,7 +211,7 @@ async def test_it_may_end_after_any_batch_and_goes_on_beside_writers(
 
 def put(directory: DirectoryBlobs, data: bytes, age_s: float = 0) -> str:
     digest = chunk_digest(data).hex()
-    directory.put(digest, data)
+    directory.put_many([(digest, data)])
     path = next(Path(directory._root).glob(f"??/{digest}"))
     os.utime(path, (time.time() - age_s,) * 2)
     return digest
@@ -234,7 +234,7 @@ async def test_blobs_that_nothing_uses_go_and_others_stay(tmp_path: Path) -> Non
         now = time.time()
         assert sweep_blobs(store.path, now_s=now, dry_run=True) == Swept(1, 1, 10)
         assert sweep_blobs(store.path, now_s=now) == Swept(1, 1, 10)
-        assert {each: found.has(each) for each in (used, fresh, orphan, aside)} == {
+        assert {each: found.get(each) is not None for each in (used, fresh, orphan, aside)} == {
             used: True, fresh: True, orphan: False, aside: True,
         }  # fmt: skip
         assert not cut.exists()
@@ -245,12 +245,12 @@ def test_a_blob_that_is_put_while_it_is_swept_stays(tmp_path: Path) -> None:
     digest = put(found, b"data", BLOB_GRACE_S + 10)
     path = tmp_path / "blobs" / digest[:2] / digest
     now = time.time()
-    found.put(digest, b"data")  # after the sweep has found that nothing uses it
+    found.put_many([(digest, b"data")])  # after the sweep has found that nothing uses it
     assert not blobs._remove(path, now)
     assert found.get(digest) == b"data"
     os.utime(path, (0, 0))
     assert blobs._remove(path, now)
-    found.put(digest, b"data")  # after the sweep has moved it away
+    found.put_many([(digest, b"data")])  # after the sweep has moved it away
     assert found.get(digest) == b"data"
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +9,6 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from checkpoint.blobs import DirectoryBlobs
 from checkpoint.capture import Capturer
 from checkpoint.format import (
     FORMAT,
@@ -251,64 +248,3 @@ class TestUntrustedPayloads:
             "assert not unpickling & sys.modules.keys()"
         )
         subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[2])
-
-
-class TestBlobs:
-    def test_put_get_has_delete(self, tmp_path: Path) -> None:
-        blobs = DirectoryBlobs(tmp_path / "blobs")
-        data = os.urandom(100_000)
-        digest = chunk_digest(data).hex()
-        assert not blobs.has(digest)
-        blobs.put(digest, data)
-        blobs.put(digest, data)
-        assert blobs.has(digest)
-        assert blobs.get(digest) == data
-        path = tmp_path / "blobs" / digest[:2] / digest
-        assert path.stat().st_mode & 0o777 == 0o600
-        assert [entry.name for entry in path.parent.iterdir()] == [digest]
-        assert blobs.delete(digest) is True
-        assert blobs.delete(digest) is False
-        with pytest.raises(CheckpointError, match="is missing"):
-            blobs.get(digest)
-
-    def test_what_is_wrong_is_refused(self, tmp_path: Path) -> None:
-        blobs = DirectoryBlobs(tmp_path)
-        digest = chunk_digest(b"x").hex()
-        with pytest.raises(CheckpointError, match="does not have that digest"):
-            blobs.put(digest, b"y")
-        for bad in ("../../etc/passwd", "A" * 64, digest + "\n", ""):
-            with pytest.raises(CheckpointError, match="is not a digest"):
-                blobs.get(bad)
-        blobs.put(digest, b"x")
-        (tmp_path / digest[:2] / digest).write_bytes(b"z")
-        with pytest.raises(CheckpointTampered, match="was changed"):
-            blobs.get(digest)
-
-    def test_killed_while_writing_it_is_whole_or_absent(self, tmp_path: Path) -> None:
-        code = """
-import sys
-from pathlib import Path
-from checkpoint.blobs import DirectoryBlobs
-from checkpoint.format import chunk_digest
-blobs = DirectoryBlobs(Path(sys.argv[1]))
-for n in range(100_000):
-    data = bytes([n % 251]) * (n % 7 * 50_000 + n)
-    blobs.put(chunk_digest(data).hex(), data)
-    print(n, flush=True)
-"""
-        child = subprocess.Popen(
-            [sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, cwd=Path(__file__).parents[2]
-        )
-        assert child.stdout is not None
-        for line in child.stdout:
-            if line.strip() == b"20":
-                break
-        child.send_signal(signal.SIGKILL)
-        child.communicate()
-        blobs = DirectoryBlobs(tmp_path)
-        blobs.sweep()
-        names = [path.name for path in tmp_path.glob("??/*")]
-        assert len(names) >= 20
-        for name in names:
-            blobs.get(name)
-        assert not list(tmp_path.glob("??/.*"))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Iterator
+from collections.abc import Coroutine, Iterable, Iterator
+from concurrent.futures import Future
 from typing import Any
 
 from durable.core.errors import CheckpointError
@@ -59,9 +60,9 @@ class RemoteChunks:
         """Refused as well."""
         raise CheckpointError("chunks can only be listed where the store is")
 
-    def _each[T](self, requests: Iterable[Any]) -> Iterator[T]:
+    def _each[T](self, requests: Iterable[Coroutine[Any, Any, T]]) -> Iterator[T]:
         """The answers, in order; the requests are made a few at a time."""
-        waiting: list[Any] = []
+        waiting: list[Future[T]] = []
         for request in requests:
             waiting.append(asyncio.run_coroutine_threadsafe(request, self._loop))
             if len(waiting) >= AT_ONCE_MAX:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import copy
 import inspect
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Protocol, overload
@@ -14,7 +13,7 @@ from typing import Any, Protocol, overload
 from capabilities.prompt import Prompt, Settlement, prompt_for
 from durable.core import ids
 from durable.core.errors import BadArguments, Denied, ExecutionError, ExecutionTimedOut, NonDeterminism
-from durable.functions import sdk
+from durable.functions import leaf, sdk
 from durable.functions.failure import rejection
 from durable.functions.function import NEVER, Function, Retry, seconds
 from durable.functions.journal import Made, Sequence
@@ -55,7 +54,8 @@ class Context:
         self._inner = inner
         self._threads = threads
         self._cells = cells
-        self._children = run.journal.children(inner.info.id)
+        self._promise_id = inner.info.id
+        self._children = run.journal.children(self._promise_id)
         self._open = _Open()  # shared by its options() copies
         self._timeout: float | None = None
         self._retry: Retry | None = None
@@ -64,7 +64,7 @@ class Context:
     @property
     def id(self) -> str:
         """The execution id of the durable function (a nested function has its own: `<id>.<k>`)."""
-        return self._inner.info.id.removeprefix(ids.PREFIX)
+        return self._promise_id.removeprefix(ids.PREFIX)
 
     def options(
         self, *, name: str | None = None, timeout: float | timedelta | None = None, retry: Retry | None = None
@@ -97,32 +97,33 @@ class Context:
         name = self._name or step.name
         made = Made("step", name, digest(name, args, kwargs))
         retry = self._retry or step.retry
-        body = self._nested(step, args, kwargs) if step.takes_context else self._leaf(step, args, kwargs)
 
-        def begin() -> Any:
-            deadline = self._deadline() if step.takes_context else sdk.NO_DEADLINE
-            return self._inner.options(timeout=deadline, retry_policy=retry).run(body)
+        def begin(promise_id: str) -> asyncio.Task[Any]:
+            if not step.takes_context:
+                return leaf.begin(self._run, self._inner, promise_id, self._leaf(step, args, kwargs, promise_id), retry)
+            child = self._inner.options(timeout=self._deadline(), retry_policy=retry)
+            return sdk.task_of(child.run(self._nested(step, args, kwargs)), promise_id)
 
         return self._begin(made, self._children, begin, lambda value: from_json(value, step.returns, f"step {name}"))
 
-    def _leaf(self, step: Step, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Callable[..., Awaitable[Any]]:
+    def _leaf(self, step: Step, args: tuple[Any, ...], kwargs: dict[str, Any], promise_id: str) -> leaf.Body:
         run, limit = self._run, self._timeout
 
-        async def body(child: SdkContext) -> Any:
-            where = child.info.id.removeprefix(ids.PREFIX)
+        async def call() -> Any:
+            if step.is_async:
+                return await step.fn(*args, **kwargs)
+            return await self._threads.run(lambda: step.fn(*args, **kwargs))
+
+        async def body() -> Any:
             try:
-                async with _limited(step.name, limit):
-                    if step.is_async:
-                        value = await step.fn(*args, **kwargs)
-                    else:
-                        value = await self._threads.run(lambda: step.fn(*args, **kwargs))
+                value = await (call() if limit is None else _limited(step.name, limit, call))
                 return to_json(value, f"the result of step {step.name}")
             except BaseException as error:
                 if isinstance(error, asyncio.CancelledError) and run.closing():
                     raise
-                raise rejection(error, where) from None
+                raise rejection(error, promise_id.removeprefix(ids.PREFIX)) from None
 
-        return _signed(body)
+        return body
 
     def _nested(self, step: Step, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Callable[..., Awaitable[Any]]:
         run = self._run
@@ -147,7 +148,11 @@ class Context:
         """Sleep durably, for days if need be, holding nothing. `duration` in seconds or a timedelta."""
         length = seconds(duration) or 0.0
         made = Made("sleep", "sleep", digest(length))
-        return self._begin(made, self._children, lambda: self._inner.sleep(timedelta(seconds=length)), lambda _: None)
+
+        def begin(promise_id: str) -> asyncio.Task[Any]:
+            return sdk.task_of(self._inner.sleep(timedelta(seconds=length)), promise_id)
+
+        return self._begin(made, self._children, begin, lambda _: None)
 
     # -- code in a session ------------------------------------------------------------------------------------------
 
@@ -174,9 +179,9 @@ class Context:
         made = Made("execute", session, digest(code, session, given))
         extra = self._cells.cell_tags(session)
 
-        def begin() -> Any:
-            target = self._cells.cell_target()
-            return self._inner.options(timeout=deadline, target=target).rpc("durable_execute", cell)
+        def begin(promise_id: str) -> asyncio.Task[Any]:
+            child = self._inner.options(timeout=deadline, target=self._cells.cell_target())
+            return sdk.task_of(child.rpc("durable_execute", cell), promise_id)
 
         def decode(value: Any) -> Result:
             return Result.from_record(value)
@@ -222,15 +227,10 @@ class Context:
         record = prompt.record()
         made = Made("input", "input", digest(record), scope=self.id)
         calls = self._run.journal.calls("input")
-        taken: list[str] = []
 
-        def begin() -> Any:
-            return sdk.chosen_promise(
-                self._inner,
-                taken[0],
-                timeout=None if timeout is None else timedelta(seconds=timeout),
-                data=record,
-            )
+        def begin(promise_id: str) -> asyncio.Task[Any]:
+            limit = None if timeout is None else timedelta(seconds=timeout)
+            return sdk.task_of(sdk.chosen_promise(self._inner, promise_id, timeout=limit, data=record), promise_id)
 
         def decode(value: Any) -> Any:
             settlement = Settlement.from_record(value)
@@ -243,7 +243,7 @@ class Context:
             return self._ask(prompt.model_copy(update={"reason": str(error)}), schema, timeout, has_default, default)
 
         extra = {"durable:capability": "input", "durable:execution": self._run.promise_id}
-        operation = _until_valid(self._begin(made, calls, begin, decode, extra, taken), again)
+        operation = _until_valid(self._begin(made, calls, begin, decode, extra), again)
         return _or_default(operation, default) if has_default else operation
 
     # -- the common part --------------------------------------------------------------------------------------
@@ -255,10 +255,9 @@ class Context:
         self,
         made: Made,
         sequence: Sequence,
-        begin: Callable[[], Any],
+        begin: Callable[[str], asyncio.Task[Any]],
         decode: Callable[[Any], T],
         extra: dict[str, str] | None = None,
-        taken: list[str] | None = None,
     ) -> Operation[T]:
         run = self._run
         run.check()
@@ -273,16 +272,12 @@ class Context:
             raise run.halt(error) from None
         promise_id = f"{sequence.place}{position}"
         run.note(promise_id, made, {**(extra or {}), **({"durable:concurrent": "1"} if sequence.concurrent else {})})
-        if taken is None:
+        if sequence is self._children:
             sdk.set_next(self._inner, position)
-        else:
-            taken.append(promise_id)
         run.began()
         self._open.count += 1
-        future = begin()
-        task = sdk.unfinished(future)
+        task = begin(promise_id)
         task.add_done_callback(self._finished)
-        assert sdk.id_of(future) == promise_id, "the SDK minted another id than the one that was recorded"
         return Operation(run, promise_id, task, decode)
 
     def _finished(self, _task: asyncio.Task[Any]) -> None:
@@ -290,11 +285,10 @@ class Context:
         self._run.ended()
 
 
-@asynccontextmanager
-async def _limited(name: str, limit: float | None) -> AsyncIterator[None]:
+async def _limited(name: str, limit: float, call: Callable[[], Awaitable[Any]]) -> Any:
     try:
         async with asyncio.timeout(limit) as scope:
-            yield
+            return await call()
     except TimeoutError as error:
         if scope.expired():
             raise TimeoutError(f"step {name} took longer than {limit:g} s") from error

@@ -10,23 +10,21 @@ import sys
 from typing import Any, Protocol
 
 import msgspec
-from resonate.error import PlatformError, ServerError
+from resonate.error import PlatformError
 from resonate.send import Redirect, SuspendResult, TaskAcquireResult, TaskFenceResult, TaskRef
 from resonate.types import PromiseCreateReq, PromiseRecord, PromiseRegisterCallbackData, PromiseSettleReq, TaskRecord
-from resonate_base import ConnectorError, ResonateError
+from resonate_base import ResonateError
 
-from durable.core.errors import DurableError, StoreRefused
+from durable.core.errors import DurableError
+from durable.functions.fence import Fence, answered, fenced
 from durable.store.requests import (
     ActionCallback,
     ActionSettle,
-    FencedCreate,
-    FencedSettle,
     PromiseCreate,
     PromiseSettle,
     RegisterCallback,
     TaskAcquire,
     TaskAt,
-    TaskFence,
     TaskFulfill,
     TaskHeartbeat,
     TaskSuspend,
@@ -67,14 +65,12 @@ class StorePorts:
         self._store = store
         self._lifecycle = lifecycle
 
+    def fence(self, id: str, version: int) -> Fence:
+        """What the holder of this lease writes under it."""
+        return Fence(self._store, id, version)
+
     async def _send(self, kind: str, request: msgspec.Struct) -> tuple[int, dict[str, Any]]:
-        try:
-            answer = await self._store.enqueue(kind, request)
-        except StoreRefused as refused:
-            raise ServerError(refused.status, refused.message) from None
-        except DurableError as error:
-            raise ConnectorError(error) from error
-        return answer.status, answer.data
+        return await answered(self._store.enqueue(kind, request))
 
     async def task_acquire(self, id: str, version: int, pid: str, ttl: int) -> TaskAcquireResult:
         _, data = await self._send("task.acquire", TaskAcquire(id=id, version=version, pid=pid, ttl=ttl))
@@ -108,13 +104,11 @@ class StorePorts:
 
     async def task_fence_create(self, id: str, version: int, req: PromiseCreateReq) -> TaskFenceResult:
         create = PromiseCreate(id=req.id, timeout_at=req.timeout_at, param=_value(req.param), tags=req.tags)
-        _, data = await self._send("task.fence", TaskFence(id=id, version=version, action=FencedCreate(data=create)))
-        return _fenced(data)
+        return TaskFenceResult(promise=record_of(await fenced(self.fence(id, version).create(create))), preload=[])
 
     async def task_fence_settle(self, id: str, version: int, req: PromiseSettleReq) -> TaskFenceResult:
-        action = FencedSettle(data=_settle(req))
-        _, data = await self._send("task.fence", TaskFence(id=id, version=version, action=action))
-        return _fenced(data)
+        found = await fenced(self.fence(id, version).settle(_settle(req)))
+        return TaskFenceResult(promise=record_of(found), preload=[])
 
     async def task_heartbeat(self, pid: str, tasks: list[TaskRef]) -> None:
         held = [TaskAt(id=task.id, version=task.version) for task in tasks]
@@ -132,10 +126,6 @@ def release_reason() -> BaseException | None:
 def record_of(promise: dict[str, Any]) -> PromiseRecord:
     """The SDK's record of a promise as the store returns it."""
     return msgspec.convert(promise, PromiseRecord)
-
-
-def _fenced(data: dict[str, Any]) -> TaskFenceResult:
-    return TaskFenceResult(promise=record_of(data["action"]["data"]["promise"]), preload=[])
 
 
 def _settle(req: PromiseSettleReq) -> PromiseSettle:

@@ -52,24 +52,29 @@ class Run:
         self._concurrent = False
         self._idle = asyncio.Event()
         self._idle.set()
-        sdk.replace_effects(root, RecordedEffects(sdk.effects_of(root), self))
+        inner = sdk.effects_of(root)
+        self.effects = RecordedEffects(inner, self)
+        self.fence = sdk.fence_of(inner)
+        sdk.replace_effects(root, self.effects)
 
     def load(self, promises: list[dict[str, Any]]) -> None:
         """Take over what earlier passes recorded."""
-        inner = sdk.effects_of(self.root)
-        assert isinstance(inner, RecordedEffects)
         for promise in promises:
             self.journal.load(promise["id"], promise.get("tags") or {})
-            sdk.know(inner.inner, promise)
+            sdk.know(self.effects.inner, promise)
 
     # -- operations -------------------------------------------------------------------------------------------
 
     def check(self) -> None:
         """Raise what ends this pass, if something has (R1, R4)."""
-        if self.halted is not None:
-            raise PlatformError([self.halted])
+        self.check_halted()
         if self.suspended:
             raise Suspended
+
+    def check_halted(self) -> None:
+        """Raise when nothing more is to be recorded (R4)."""
+        if self.halted is not None:
+            raise PlatformError([self.halted])
 
     def halt(self, error: NonDeterminism) -> PlatformError:
         """Stop the pass for good; raise what is returned."""
@@ -89,6 +94,14 @@ class Run:
 
     def noted(self, promise_id: str) -> dict[str, str]:
         return self._tags.pop(promise_id, {})
+
+    def compare(self, promise_id: str, noted: dict[str, str], found: dict[str, str]) -> None:
+        """Halt when the promise was recorded for another operation than the noted one."""
+        recorded = found.get("durable:digest")
+        if noted and recorded is not None and recorded != noted["durable:digest"]:
+            earlier = Made(found.get("durable:kind", ""), found.get("durable:name", ""), recorded)
+            attempted = Made(noted["durable:kind"], noted["durable:name"], noted["durable:digest"])
+            raise self.halt(NonDeterminism(promise_id, earlier.shown(), attempted.shown()))
 
     def began(self) -> None:
         """An operation is under way."""
@@ -176,23 +189,17 @@ class RecordedEffects:
 
     async def create_promise(self, req: PromiseCreateReq) -> PromiseRecord:
         run = self._run
-        if run.halted is not None:
-            raise PlatformError([run.halted])
+        run.check_halted()
         noted = run.noted(req.id)
         if noted:
             req = msgspec.structs.replace(req, tags={**req.tags, **noted})
         record = await self.inner.create_promise(req)
-        found = record.tags.get("durable:digest")
-        if noted and found is not None and found != noted["durable:digest"]:
-            recorded = Made(record.tags.get("durable:kind", ""), record.tags.get("durable:name", ""), found)
-            attempted = Made(noted["durable:kind"], noted["durable:name"], noted["durable:digest"])
-            raise run.halt(NonDeterminism(req.id, recorded.shown(), attempted.shown()))
+        run.compare(req.id, noted, record.tags)
         run.records[req.id] = record
         return record
 
     async def settle_promise(self, id: str, result: Any) -> PromiseRecord:
-        if self._run.halted is not None:
-            raise PlatformError([self._run.halted])
+        self._run.check_halted()
         record = await self.inner.settle_promise(id, result)
         self._run.records[id] = record
         return record

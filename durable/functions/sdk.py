@@ -6,16 +6,19 @@ created, to stand in for its two durable effects, or to say why a task is releas
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import Any, Protocol, cast
 
 import msgspec
+from resonate.chain import Link
+from resonate.codec import decode_settled
 from resonate.context import Context as SdkContext
-from resonate.context import ResonateFuture
+from resonate.context import ResonateFuture, SpawnedLocal
 from resonate.core import Core
-from resonate.error import ApplicationError, PlatformError, ResonateError, Suspended
+from resonate.error import ApplicationError, PlatformError, ResonateError, StoppedError, Suspended
 from resonate.observability import Event as SdkEvent
 from resonate.resonate import Resonate
 from resonate.types import (
@@ -27,6 +30,7 @@ from resonate.types import (
 
 from durable.core.clock import TIME_MAX_MS, Clock
 from durable.core.limits import HEARTBEAT_MS, LEASE_MS, TASKS_MAX
+from durable.functions.fence import Fence
 from durable.functions.function import NEVER, Retry
 from durable.functions.heartbeat import LeaseHeartbeat
 from durable.functions.ports import Halted, HandedBack, Lifecycle, StorePorts, record_of
@@ -38,6 +42,7 @@ __all__ = [
     "ApplicationError",
     "Halted",
     "HandedBack",
+    "Link",
     "PlatformError",
     "PromiseCreateReq",
     "PromiseRecord",
@@ -45,6 +50,7 @@ __all__ = [
     "SdkContext",
     "Suspended",
     "Value",
+    "decode_settled",
 ]
 
 NO_DEADLINE = timedelta(milliseconds=TIME_MAX_MS)
@@ -57,13 +63,14 @@ class StripPickle:
     """The codec seam: no `__py_pickle` field ever reaches the store or the SDK's unpickler, whoever wrote it."""
 
     def encrypt(self, data: bytes) -> bytes:
-        return _strip(data)
+        return without_pickle(data)
 
     def decrypt(self, data: bytes) -> bytes:
-        return _strip(data)
+        return without_pickle(data)
 
 
-def _strip(data: bytes) -> bytes:
+def without_pickle(data: bytes) -> bytes:
+    """JSON of a value, without the field that the SDK would unpickle."""
     # A JSON text can spell the key with escapes, so one that holds a backslash is looked into as well.
     if _PICKLE not in data and b"\\" not in data:
         return data
@@ -168,6 +175,39 @@ def know(effects: EffectsPort, promise: dict[str, Any]) -> None:
     inner._absorb(record_of(promise))
 
 
+def fence_of(effects: EffectsPort) -> Fence | None:
+    """The lease under which a pass writes; None where the store is elsewhere."""
+    inner: Any = effects
+    return inner.sender.fence(inner.task_id, inner.task_version) if isinstance(inner.sender, StorePorts) else None
+
+
+def is_known(effects: EffectsPort, id: str) -> bool:
+    """Whether the SDK has a record of the promise, from this pass or an earlier one."""
+    inner: Any = effects
+    return id in inner.cache
+
+
+def check_whole(effects: EffectsPort) -> None:
+    """Raise when a durable operation of this attempt failed: none is begun after it."""
+    inner: Any = effects
+    if inner._stopped:
+        raise PlatformError([StoppedError()])
+
+
+def break_off(effects: EffectsPort, error: ResonateError) -> PlatformError:
+    """A durable operation failed, so the attempt does: raise what is returned."""
+    inner: Any = effects
+    inner._stopped = True
+    return PlatformError([error])
+
+
+def decoded(effects: EffectsPort, promise: dict[str, Any]) -> PromiseRecord:
+    """The SDK's decoded record of a promise as the store returns it."""
+    inner: Any = effects
+    record: PromiseRecord = inner.codec.decode_promise(record_of(promise))
+    return record
+
+
 def first_attempt(ctx: SdkContext) -> bool:
     """Whether the task was acquired for the first time, so that nothing of this execution can be recorded."""
     effects: Any = ctx._state.effects
@@ -177,6 +217,36 @@ def first_attempt(ctx: SdkContext) -> bool:
 def set_next(ctx: SdkContext, k: int) -> None:
     """Make the next child of `ctx` its k-th."""
     ctx._state.seq = k - 1
+
+
+def add_leaf(ctx: SdkContext, id: str) -> Link:
+    """Enter a local child that is run without `Context.run`; its place in the order of creations."""
+    state = ctx._state
+    state.workflow = True
+    state.tree.add_child(state.id, id, "int")
+    return state.chain.link()
+
+
+def leaf_request(ctx: SdkContext, id: str) -> PromiseCreateReq:
+    """What `Context.run` would create: a local child with its parent's deadline."""
+    state = ctx._state
+    tags = {
+        "resonate:scope": "local",
+        "resonate:branch": state.branch_id,
+        "resonate:parent": state.id,
+        "resonate:origin": state.origin_id,
+    }
+    return PromiseCreateReq(id=id, timeout_at=state.timeout_at, tags=tags)
+
+
+def join_leaf(ctx: SdkContext, id: str, task: asyncio.Task[Any]) -> None:
+    """The function's end waits for it, and takes its platform errors."""
+    ctx._state.spawned_locals.append(SpawnedLocal(id=id, handle=task))
+
+
+def settle_leaf(ctx: SdkContext, id: str) -> None:
+    """It has its outcome."""
+    ctx._state.tree.settle(id)
 
 
 def chosen_promise(ctx: SdkContext, id: str, *, timeout: timedelta | None, data: Any) -> ResonateFuture[Any]:
@@ -209,10 +279,7 @@ def abandon(ctx: SdkContext) -> list[str]:
     return waiting
 
 
-def unfinished(future: ResonateFuture[Any]) -> Any:
-    """The asyncio task behind a future of the SDK."""
+def task_of(future: ResonateFuture[Any], id: str) -> asyncio.Task[Any]:
+    """The asyncio task behind a future of the SDK, which is to have this id."""
+    assert future._id == id, "the SDK minted another id than the one that was recorded"
     return future._task
-
-
-def id_of(future: ResonateFuture[Any]) -> str:
-    return future._id

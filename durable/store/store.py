@@ -17,6 +17,7 @@ from durable.core.events import BackgroundFailed, Observer, PeerDead, log_event
 from durable.store import file
 from durable.store.dispatch import collect_mail
 from durable.store.faults import Fault, watched
+from durable.store.glance import Glance
 from durable.store.kinds import KINDS
 from durable.store.liveness import Liveness
 from durable.store.network import SqliteConnection
@@ -53,6 +54,7 @@ class Store:
     directory: Path
     key: bytes
     reads: Reads
+    glance: Glance
     _connection: sqlite3.Connection
     _liveness: Liveness
     _peers: Peers
@@ -92,9 +94,11 @@ class Store:
             await asyncio.to_thread(self._open_files, fault)
         except file.SQLITE_ERRORS as error:
             raise file.explain(located, error) from error
+        self.glance = Glance(located, clock)
         try:
             self.reads = await Reads.open(located)
         except BaseException:
+            self.glance.close()
             self._connection.close()
             self._peers.close()
             raise
@@ -179,6 +183,8 @@ class Store:
         # Registered before it is read: whatever settles it after the read finds the waiter.
         self._waiters.setdefault(promise_id, set()).add(future)
         try:
+            if self.glance.pending(promise_id):
+                return await future
             record = (await self.request("promise.get", {"id": promise_id})).data["promise"]
             row = promise_row(_as_record(record))
             return row if row.state != "pending" else await future
@@ -201,6 +207,7 @@ class Store:
 
     async def _close(self) -> None:
         self._loop.remove_reader(self._peers.fileno())
+        self.glance.close()
         self._writer.stop()
         await asyncio.to_thread(self._writer.join)
         await asyncio.sleep(0)  # the last answers were scheduled on this loop before the thread ended

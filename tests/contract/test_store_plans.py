@@ -27,7 +27,8 @@ async def test_no_statement_walks_through_a_table(tmp_path: Path) -> None:
     clock = Clock()
     async with opened(tmp_path / "s.db", clock=clock) as store:
         seen: set[str] = set()
-        store._connection.set_trace_callback(seen.add)
+        for connection in (store._connection, store.glance._connection):
+            connection.set_trace_callback(seen.add)
         inbox = await engine(store, "e1", ["app.py::job@1", "cell"])
         await store.request("session.open", {"session": "desk", "engine": "e1", "options": {}})
         cells = {"resonate:target": "poll://any@g", "durable:function": "cell"}
@@ -39,6 +40,8 @@ async def test_no_statement_walks_through_a_table(tmp_path: Path) -> None:
             await store.request("promise.create", root(name, timeout_at=T0 + 100_000, resonate_branch=f"exec:{name}"))
         await acquire(store, "a", ttl=5)
         fenced = promise("exec:a.1", resonate_scope="local", resonate_branch="exec:a")
+        assert store.glance.pending("exec:a")
+        assert store.glance.may_begin("exec:a", 1, "exec:a.1")
         data: dict[str, Any]
         for kind, data in (("promise.create", fenced), ("promise.settle", settle("exec:a.1"))):
             await store.request("task.fence", {"id": "exec:a", "version": 1, "action": {"kind": kind, "data": data}})

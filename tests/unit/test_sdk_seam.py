@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from typing import Any
 
+from resonate.chain import Link
 from resonate.context import Context, _State
 from resonate.core import Core
 from resonate.durable import DurableFunction
@@ -21,7 +22,18 @@ def parameters(fn: Any) -> list[str]:
 
 def test_the_state_of_a_context_has_what_we_reach_for() -> None:
     source = inspect.getsource(_State.__init__)
-    for name in ("seq", "effects", "spawned_remote", "tree", "chain", "workflow", "origin_id"):
+    for name in (
+        "seq",
+        "effects",
+        "spawned_remote",
+        "spawned_locals",
+        "tree",
+        "chain",
+        "workflow",
+        "origin_id",
+        "branch_id",
+        "timeout_at",
+    ):
         assert f"self.{name}" in source
     assert "self._state.seq += 1" in inspect.getsource(Context._next_id)
     assert parameters(Context._global_req)[1:] == ["id", "timeout", "data", "target", "timer", "external", "parent"]
@@ -32,7 +44,22 @@ def test_the_effects_have_two_methods_a_cache_and_the_lease() -> None:
     assert parameters(ResonateEffects.create_promise) == ["self", "req"]
     assert parameters(ResonateEffects.settle_promise) == ["self", "id", "result"]
     assert parameters(ResonateEffects._absorb) == ["self", "record"]
-    assert "self.task_version = task_version" in inspect.getsource(ResonateEffects.__init__)
+    source = inspect.getsource(ResonateEffects.__init__)
+    for name in ("sender", "codec", "task_id", "task_version", "cache", "_stopped"):
+        assert f"self.{name}" in source
+
+
+def test_a_local_child_is_a_link_a_node_and_a_task_to_join() -> None:
+    source = inspect.getsource(Context.run)
+    for part in (
+        "self._state.workflow = True",
+        "self._state.chain.link()",
+        'self._state.tree.add_child(self._state.id, req.id, "int")',
+        "self._state.spawned_locals.append(SpawnedLocal(id=req.id, handle=task))",
+        "self._state.tree.settle(req.id)",
+    ):
+        assert part in source
+    assert parameters(Link.run) == ["self", "work"]
 
 
 def test_core_takes_ports_and_releases_while_handling_the_reason() -> None:

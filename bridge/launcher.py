@@ -74,7 +74,11 @@ class WorkerProcess:
 
     def kill_group(self) -> None:
         """SIGKILL to the worker and what it started. Its number is its own until it is reaped; see Z6 for the rest."""
-        if process_start_time(self.pid) in (self.start_time, None):
+        started = process_start_time(self.pid)
+        if started == self.start_time:
+            with suppress(ProcessLookupError, PermissionError):
+                os.kill(self.pid, signal.SIGKILL)  # one that was forked just now may not have its group yet
+        if started in (self.start_time, None):
             with suppress(ProcessLookupError, PermissionError):
                 os.killpg(self.pid, signal.SIGKILL)
 

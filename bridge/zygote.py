@@ -6,7 +6,7 @@ import asyncio
 import os
 import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 
@@ -23,17 +23,22 @@ FORKS_MAX = 16
 class Zygote:
     """Starts workers by forking a warm process, which it starts when first needed and replaces when it is gone.
 
-    `preload` names modules that are imported once, before any worker exists. Belongs to one event loop. Its workers
-    end with it.
+    `preload` names modules that are imported once, before any worker exists. `environment` gives what it and its
+    workers may see of the environment, all by default. Belongs to one event loop. Its workers end with it.
     """
 
     def __init__(
-        self, *, preload: Sequence[str] = (), python: str = sys.executable, observer: Observer = log_event
+        self,
+        *,
+        preload: Sequence[str] = (),
+        python: str = sys.executable,
+        observer: Observer = log_event,
+        environment: Callable[[], Mapping[str, str]] = lambda: os.environ,
     ) -> None:
         self._preload = tuple(preload)
         self._python = python
         self._observer = observer
-        self._cold = ColdLauncher(python=python)
+        self._seen = environment
         self._process: ZygoteProcess | None = None
         self._retired: list[ZygoteProcess] = []
         self._environment: dict[str, str] = {}
@@ -71,7 +76,7 @@ class Zygote:
             raise WorkerDied(f"the worker of session {session!r} could not be started: {what}")
         if self._closed:
             raise EngineClosed("the engine was closed while a worker was being started")
-        return await self._cold.launch(session)
+        return await ColdLauncher(python=self._python, environment=self._seen()).launch(session)
 
     async def close(self) -> None:
         """End the zygote, and every worker that is left. Idempotent."""
@@ -99,7 +104,7 @@ class Zygote:
             for end in (ours, theirs):
                 end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 2 * PACKET_BYTES_MAX)
             ours.setblocking(False)
-            self._environment = dict(os.environ)
+            self._environment = dict(self._seen())
             pid = spawn(
                 "bridge.worker.zygote",
                 [theirs.fileno(), os.getpid(), *self._preload],
@@ -121,7 +126,7 @@ class Zygote:
             self._observer(ZygoteEnded(pid, how))
 
     def _changes(self) -> dict[str, str | None]:
-        now = dict(os.environ)
+        now = dict(self._seen())
         if now == self._environment:
             return {}
         changes: dict[str, str | None] = {k: v for k, v in now.items() if self._environment.get(k) != v}

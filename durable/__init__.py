@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from bridge.confine.limits import Limits
+    from bridge.pool import Pool, PoolMetrics
     from capabilities.capability import Capability, call_id, capability
     from capabilities.prompt import Prompt
     from checkpoint.resumable import resumable
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
         NonDeterminism,
         NotEncodable,
         NotFound,
+        PoolExhausted,
         ProtocolError,
         ResourceExceeded,
         StoreError,
@@ -49,6 +51,7 @@ if TYPE_CHECKING:
 
 _HOME = {
     "bridge.confine.limits": ("Limits",),
+    "bridge.pool": ("Pool", "PoolMetrics"),
     "capabilities.capability": ("Capability", "call_id", "capability"),
     "capabilities.prompt": ("Prompt",),
     "checkpoint.resumable": ("resumable",),
@@ -70,6 +73,7 @@ _HOME = {
         "NonDeterminism",
         "NotEncodable",
         "NotFound",
+        "PoolExhausted",
         "ProtocolError",
         "ResourceExceeded",
         "StoreError",
@@ -122,6 +126,9 @@ __all__ = [
     "OpenPrompt",
     "Operation",
     "OutputEvent",
+    "Pool",
+    "PoolExhausted",
+    "PoolMetrics",
     "Prompt",
     "ProtocolError",
     "ResourceExceeded",

@@ -147,6 +147,18 @@ class WorkerDied(DurableError):
     code = "WORKER_DIED"
 
 
+class PoolExhausted(DurableError, TimeoutError):
+    """Every worker that the pool allows is a session's; the cell is not lost, and runs when one is free."""
+
+    code = "POOL_EXHAUSTED"
+
+    def __init__(self, session: str, workers: int, waited_s: float) -> None:
+        super().__init__(
+            f"session {session!r} got no worker within {waited_s:g} s: all {workers} are other sessions'. "
+            "Close one, or open the engine with a larger durable.Pool(max=...)"
+        )
+
+
 class CheckpointError(DurableError):
     """A checkpoint cannot be made, read or restored; nothing was changed."""
 

@@ -14,6 +14,7 @@ from bridge.confine.confinement import Confinement, kept_environment
 from bridge.confine.limits import Limits, Profile, ran_out
 from bridge.confine.probe import can_hold
 from bridge.launcher import ColdLauncher, WorkerLauncher
+from bridge.pool import WorkerPool
 from durable.core import ids
 from durable.core.errors import Conflict, ResourceExceeded, Unenforceable
 from durable.functions.failure import document
@@ -39,10 +40,12 @@ def confinement_of(store: StoreFace, session: str, options: Mapping[str, Any]) -
 
 
 def launcher_of(confinement: Confinement, warm: WorkerLauncher) -> WorkerLauncher:
-    """Isolated workers start cold, with a clean environment: a forked one has the zygote's memory, which knew all."""
-    if confinement.profile == "isolated":
-        return ColdLauncher(environment=kept_environment(os.environ))
-    return warm
+    """Isolated workers know nothing of the engine's environment, nor does what they are forked from."""
+    if confinement.profile != "isolated":
+        return warm
+    if isinstance(warm, WorkerPool):
+        return warm.isolated
+    return ColdLauncher(environment=kept_environment(os.environ))
 
 
 def options_of(profile: Profile | None, limits: Limits | None) -> dict[str, Any]:

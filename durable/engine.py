@@ -12,7 +12,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
 
+from bridge.confine.confinement import kept_environment
 from bridge.confine.limits import Limits, Profile
+from bridge.pool import Pool, PoolMetrics, WorkerPool
 from bridge.zygote import Zygote
 from capabilities.capability import Capabilities, Capability
 from durable.core import ids
@@ -55,6 +57,7 @@ class Engine:
         capabilities: Iterable[Capability] = (),
         parked: float = PARKED_S,
         preload: Sequence[str] = (),
+        pool: Pool | None = None,
         group: str = GROUP,
         create: bool = True,
         token: str | None = None,
@@ -67,7 +70,12 @@ class Engine:
         self._serve = serve
         self._capabilities = Capabilities(capabilities)
         self._parked = parked
-        self._zygote = Zygote(preload=preload, observer=observer)
+        clean = Zygote(
+            preload=("bridge.confine.apply", *preload),
+            observer=observer,
+            environment=lambda: kept_environment(os.environ),
+        )
+        self._pool = WorkerPool(Zygote(preload=preload, observer=observer), clean, pool, observer=observer)
         self._observer = observer
         self._store: StoreFace | None = None
         self._resonate: Any = None
@@ -91,7 +99,7 @@ class Engine:
         self._store = store = await open_store(self._target, observer=self._observer, **self._options)
         self._threads = StepThreads()
         self._house = house = House(
-            store, self.engine_id, self._capabilities, self._threads, self._observer, self._parked, self._zygote
+            store, self.engine_id, self._capabilities, self._threads, self._observer, self._parked, self._pool
         )
         self._host = SessionHost(house)
         self._passes = Passes(
@@ -152,7 +160,7 @@ class Engine:
         for undo in reversed(self._undo):
             undo()
         await self._host.close()
-        await self._zygote.close()
+        await self._pool.close()
         if self._resonate is not None:
             await self._connection.stop()
             sdk.cancel_running(self._resonate)
@@ -169,6 +177,11 @@ class Engine:
         if self._store is None:
             raise EngineClosed("the engine is not open; use `async with durable.open(...) as engine`")
         return self._store
+
+    @property
+    def workers(self) -> PoolMetrics:
+        """How many workers this engine has, and how launching them went."""
+        return self._pool.metrics()
 
     # -- executions ---------------------------------------------------------------------------------------------
 
@@ -259,7 +272,7 @@ class Engine:
                 "the first ones count: close the session to make it anew"
             )
         if self._resonate is not None:
-            self._zygote.start()  # its warm-up overlaps with what comes before the first cell
+            self._pool.start()  # its warm-up overlaps with what comes before the first cell
         return Session(self, name, recorded)
 
     async def fork(self, session: str, name: str, *, checkpoint: str | int | None = None) -> Session:
@@ -371,6 +384,7 @@ def open(target: str | os.PathLike[str] = ".durable/state.db", **options: Any) -
     serve: False for a client that runs nothing itself. durability: "power" survives the machine, "process" only the
     process. token: for a URL; DURABLE_TOKEN when None. capabilities: what sessions can be granted. parked: seconds a
     waiting worker stays in memory. preload: modules that workers find imported already, such as "numpy".
+    pool: how many workers there may be, and how many are forked before they are asked for (`durable.Pool`).
     """
     return Engine(target, **options)
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from durable.core.errors import BadArguments, DurableError, EngineClosed, StoreRefused
+from durable.core.errors import BadArguments, DurableError, EngineClosed, PoolExhausted, StoreRefused
 from durable.functions import sdk
 from durable.functions.failure import Rejection
 from durable.functions.sdk import PlatformError, SdkContext
@@ -66,6 +66,8 @@ class SessionHost:
                 if isinstance(error, StoreRefused):
                     self._live.pop(request.session, None)
                     raise PlatformError([sdk.ResonateError(str(error))])
+                if isinstance(error, PoolExhausted):
+                    raise PlatformError([sdk.HandedBack(str(error))])
                 raise PlatformError([sdk.Halted(error)])
 
     def let_pass(self, promise_id: str) -> None:

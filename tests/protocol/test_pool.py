@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -20,10 +21,9 @@ from tests.protocol.desk import running
 
 
 @asynccontextmanager
-async def opened(settings: Pool, *, python: str | None = None) -> AsyncIterator[WorkerPool]:
+async def opened(settings: Pool, *, python: str = sys.executable) -> AsyncIterator[WorkerPool]:
     before = _descriptors()
-    made = {} if python is None else {"python": python}
-    pool = WorkerPool(Zygote(**made), Zygote(environment=lambda: {"PATH": "/bin"}, **made), settings)
+    pool = WorkerPool(Zygote(python=python), Zygote(python=python, environment=lambda: {"PATH": "/bin"}), settings)
     pool.start()
     yield pool
     await pool.close()
@@ -40,8 +40,9 @@ def _descriptors() -> dict[str, str]:
 
 
 async def until(condition: Callable[[], bool]) -> None:
+    """The kernel tells the pool, and the pool nobody: look whether it heard."""
     async with asyncio.timeout(20):
-        while not condition():
+        while not condition():  # noqa: ASYNC110
             await asyncio.sleep(0.002)
 
 
@@ -68,7 +69,12 @@ async def test_ready_workers_are_taken_and_made_anew() -> None:
             assert (await second.error("x")).exception_type == "NameError"
             await until(lambda: pool.metrics().idle == 2)
             found = pool.metrics()
-            assert (found.hits, found.misses, found.live, found.hit_rate) == (2, found.misses, 4, 2 / (2 + found.misses))
+            assert (found.hits, found.misses, found.live, found.hit_rate) == (
+                2,
+                found.misses,
+                4,
+                2 / (2 + found.misses),
+            )
         await until(lambda: pool.metrics().live == 2)
 
 
@@ -161,6 +167,12 @@ async def test_closing_refuses_who_waits() -> None:
 
 
 def test_settings_that_cannot_be_are_refused() -> None:
-    for wrong in ({"min_idle": -1}, {"min_idle": 3, "max": 2}, {"max": 0}, {"idle_timeout": 0}, {"acquire_timeout": -1}):
+    for wrong in (
+        {"min_idle": -1},
+        {"min_idle": 3, "max": 2},
+        {"max": 0},
+        {"idle_timeout": 0},
+        {"acquire_timeout": -1},
+    ):
         with pytest.raises(durable.BadArguments, match="expected"):
             Pool(**wrong)  # type: ignore[arg-type]

@@ -175,4 +175,4 @@ def test_settings_that_cannot_be_are_refused() -> None:
         {"acquire_timeout": -1},
     ):
         with pytest.raises(durable.BadArguments, match="expected"):
-            Pool(**wrong)  # type: ignore[arg-type]
+            Pool(**wrong)

@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from durable.prompts import OpenPrompt
     from durable.sessions.history import Change, CheckpointDetail, CheckpointInfo
     from durable.sessions.result import Lost, RestoreReport, Result
-    from durable.sessions.session import OutputEvent, Session
+    from durable.sessions.session import OutputEvent, Rewound, Session
 
 _HOME = {
     "bridge.confine.limits": ("Limits",),
@@ -91,7 +91,7 @@ _HOME = {
     "durable.prompts": ("OpenPrompt",),
     "durable.sessions.history": ("Change", "CheckpointDetail", "CheckpointInfo"),
     "durable.sessions.result": ("Lost", "RestoreReport", "Result"),
-    "durable.sessions.session": ("OutputEvent", "Session"),
+    "durable.sessions.session": ("OutputEvent", "Rewound", "Session"),
 }
 _WHERE = {name: module for module, names in _HOME.items() for name in names}
 
@@ -135,6 +135,7 @@ __all__ = [
     "RestoreReport",
     "Result",
     "Retry",
+    "Rewound",
     "Session",
     "StoreError",
     "StoreNewer",

@@ -38,7 +38,7 @@ from durable.sessions.history import History
 from durable.sessions.host import SessionHost
 from durable.sessions.house import House
 from durable.sessions.live import LiveSession
-from durable.sessions.session import OutputEvent, Session, follow
+from durable.sessions.session import OutputEvent, Rewound, Session, follow
 from durable.store.face import StoreFace, is_url, open_store
 from durable.store.store import Change
 
@@ -358,8 +358,8 @@ class Engine:
         """The epoch under which a cell was run here: its outcome counts only in that."""
         return self._host.epochs.pop(id, None)
 
-    def follow(self, id: str, offset: int = 0) -> AsyncIterator[OutputEvent]:
-        """What an execution prints, from an offset in characters until it is settled."""
+    def follow(self, id: str, offset: int = 0) -> AsyncIterator[OutputEvent | Rewound]:
+        """What an execution prints, from an offset in characters until it is settled, and where it was taken back."""
         return follow(self, id, offset)
 
     def changed(self) -> asyncio.Future[None]:

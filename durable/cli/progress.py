@@ -6,6 +6,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from durable.cli.out import Out
+from durable.store.printed import OutputReader
 from durable.store.reads import PromiseRow
 from durable.views import StepView, step_view
 
@@ -49,22 +50,33 @@ def described(step: StepView) -> str:
 class Printed:
     """Passes on what an execution's code prints, to the streams it was printed to."""
 
-    def __init__(self, out: Out, offset: int = 0) -> None:
+    def __init__(self, out: Out) -> None:
         self._out = out
-        self._offset = offset
+        self._reader: OutputReader | None = None
         self._ends_line = True
 
     async def look(self, engine: Engine, execution_id: str, *, last: bool) -> None:
-        """Pass on what is new. What is printed again after a crash, up to where the reader is, is not repeated."""
-        while chunks := await engine.store.reads.output(execution_id, self._offset):
-            for chunk in chunks:
+        """Pass on what is new, and say when some of what was passed on counts no more."""
+        if self._reader is None:
+            self._reader = OutputReader(execution_id)
+        async for page in self._reader.look(engine.store.reads):
+            if page.rewound is not None:
+                self._out.say(rewound(execution_id, page.rewound))
+            for chunk in page.chunks:
                 if chunk.stream == "stdout":
                     self._out.data(chunk.text, end="")
                     self._ends_line = chunk.text.endswith("\n")
                 else:
                     sys.stderr.write(chunk.text)
                     sys.stderr.flush()
-                self._offset = chunk.offset + len(chunk.text)
         if last and not self._ends_line:
             self._out.data("")  # as the Python prompt does, so that the value has a line of its own
             self._ends_line = True
+
+
+def rewound(execution_id: str, offset: int) -> str:
+    """What is said when output was taken back."""
+    return (
+        f"{execution_id} went on from a checkpoint: what it had printed from character {offset} on counts no more, "
+        "what follows takes its place"
+    )

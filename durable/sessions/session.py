@@ -19,6 +19,7 @@ from durable.sessions.cell import FUNCTION, Cell, Failed
 from durable.sessions.confined import forget_directory
 from durable.sessions.history import Change, CheckpointInfo
 from durable.sessions.result import RestoreReport, Result
+from durable.store.printed import OutputReader
 
 if TYPE_CHECKING:
     from durable.engine import Engine
@@ -30,6 +31,14 @@ class OutputEvent:
 
     stream: str
     data: str
+    offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class Rewound:
+    """The execution went on from a checkpoint, after a crash or an interrupt: what it had printed from this character
+    on is taken back, and what is printed in its place follows."""
+
     offset: int
 
 
@@ -123,8 +132,8 @@ class Session:
             texts[stream] = "".join(chunk.text for chunk in chunks if chunk.stream == stream)
         return texts["stdout"], texts["stderr"]
 
-    async def stream(self, code: str, **options: Any) -> AsyncIterator[OutputEvent | Result]:
-        """Run code; yields OutputEvents as they come, then the Result."""
+    async def stream(self, code: str, **options: Any) -> AsyncIterator[OutputEvent | Rewound | Result]:
+        """Run code; yields OutputEvents as they come (and Rewound, where some count no more), then the Result."""
         execution = await self.submit(code, **options)
         async for event in self._engine.follow(execution.id):
             yield event
@@ -186,15 +195,18 @@ def _error(document: dict[str, Any], state: str, execution_id: str) -> Execution
     return rebuild(state, {"message": json.dumps(document)}, execution_id)
 
 
-async def follow(engine: Engine, execution_id: str, offset: int = 0) -> AsyncIterator[OutputEvent]:
+async def follow(engine: Engine, execution_id: str, offset: int = 0) -> AsyncIterator[OutputEvent | Rewound]:
     """Output of an execution from an offset until it is settled, from whatever process runs it."""
     settled = asyncio.ensure_future(engine.store.settled(ids.execution_promise(execution_id)))
+    reader = OutputReader(execution_id, offset)
     try:
         while True:
             change, done = engine.changed(), settled.done()
-            for chunk in await engine.store.reads.output(execution_id, offset):
-                yield OutputEvent(chunk.stream, chunk.text, chunk.offset)
-                offset = chunk.offset + len(chunk.text)
+            async for page in reader.look(engine.store.reads):
+                if page.rewound is not None:
+                    yield Rewound(page.rewound)
+                for chunk in page.chunks:
+                    yield OutputEvent(chunk.stream, chunk.text, chunk.offset)
             if done:
                 return
             both: set[asyncio.Future[Any]] = {settled, change}

@@ -9,7 +9,7 @@ from durable.store.transaction import Tx
 
 _TABLES = (
     "promises", "tasks", "callbacks", "listeners", "outbox", "schedules", "sessions", "cells", "output",
-    "checkpoints", "checkpoint_uses", "chunks", "policies", "audit", "kv", "kv_usage",
+    "rewinds", "checkpoints", "checkpoint_uses", "chunks", "policies", "audit", "kv", "kv_usage",
 )  # fmt: skip
 
 

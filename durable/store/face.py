@@ -12,6 +12,7 @@ from durable.store.reads import (
     EngineRow,
     ExecutionRow,
     OutputRow,
+    Printed,
     PromiseRow,
     PromptRow,
     SessionRow,
@@ -44,6 +45,10 @@ class ReadsFace(Protocol):
     async def prompts(self, *, execution: str | None = None) -> list[PromptRow]: ...
 
     async def output(self, execution_id: str, from_offset: int = 0, *, limit: int = 10_000) -> list[OutputRow]: ...
+
+    async def printed(
+        self, execution_id: str, from_offset: int = 0, *, rewinds: int | None = None, limit: int = 10_000
+    ) -> Printed: ...
 
     async def sessions(self) -> list[SessionRow]: ...
 

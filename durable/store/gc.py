@@ -134,7 +134,8 @@ def _delete(tx: Tx, promises: list[str]) -> None:
     for promise_id in promises:
         row = tx.row("DELETE FROM tasks WHERE id=? RETURNING session, n", (promise_id,))
         if row is not None:
-            tx.execute("DELETE FROM output WHERE execution=?", (promise_id.removeprefix(PREFIX),))
+            for sql in ("DELETE FROM output WHERE execution=?", "DELETE FROM rewinds WHERE execution=?"):
+                tx.execute(sql, (promise_id.removeprefix(PREFIX),))
             tx.execute("DELETE FROM cells WHERE session=? AND n=?", row)
     tx.connection.executemany("DELETE FROM promises WHERE id=?", [(promise_id,) for promise_id in promises])
 

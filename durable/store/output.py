@@ -30,16 +30,26 @@ def append(tx: Tx, request: OutputAppend) -> Answer:
 
 
 def truncate(tx: Tx, request: OutputTruncate) -> Answer:
-    """Forget what was printed from the offset on: the execution resumes before it."""
-    tx.execute("DELETE FROM output WHERE execution=? AND start>=?", (request.execution, request.offset))
+    """Forget what was printed from the offset on: the execution resumes before it. Readers learn it from `rewinds`."""
     last = tx.row(_END, (request.execution,))
-    if last is not None and last[0] + last[1] > request.offset:
-        keep = request.offset - last[0]
-        text = tx.row("SELECT text FROM output WHERE execution=? AND start=?", (request.execution, last[0]))
-        assert text is not None
+    if last is None or last[0] + last[1] <= request.offset:
+        return Answer(200, {})
+    tx.execute("DELETE FROM output WHERE execution=? AND start>=?", (request.execution, request.offset))
+    cut = tx.row("SELECT start, text FROM output WHERE execution=? ORDER BY start DESC LIMIT 1", (request.execution,))
+    if cut is not None and cut[0] + len(cut[1]) > request.offset:
+        keep = request.offset - cut[0]
         tx.execute(
             "UPDATE output SET text=?, length=? WHERE execution=? AND start=?",
-            (text[0][:keep], keep, request.execution, last[0]),
+            (cut[1][:keep], keep, request.execution, cut[0]),
         )
+    _rewind(tx, request.execution, request.offset)
     tx.effects.output.add(request.execution)
     return Answer(200, {})
+
+
+def _rewind(tx: Tx, execution: str, start: int) -> None:
+    """Record the cut. It stands for older ones that were not before it: who has not seen those has not seen this."""
+    last = tx.row("SELECT n FROM rewinds WHERE execution=? ORDER BY n DESC LIMIT 1", (execution,))
+    tx.execute("DELETE FROM rewinds WHERE execution=? AND start>=?", (execution, start))
+    n = 1 if last is None else last[0] + 1
+    tx.execute("INSERT INTO rewinds (execution, n, start) VALUES (?,?,?)", (execution, n, start))

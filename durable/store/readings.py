@@ -43,6 +43,13 @@ class Output(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     limit: _Limit = 10_000
 
 
+class Printed(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    execution_id: Id
+    from_offset: Natural = 0
+    rewinds: Natural | None = None
+    limit: _Limit = 10_000
+
+
 class Nothing(msgspec.Struct, frozen=True, kw_only=True):
     pass
 
@@ -57,6 +64,7 @@ READINGS: dict[str, tuple[type[msgspec.Struct], Any]] = {
     "children": (Children, list[r.PromiseRow]),
     "prompts": (Prompts, list[r.PromptRow]),
     "output": (Output, list[r.OutputRow]),
+    "printed": (Printed, r.Printed),
     "sessions": (Nothing, list[r.SessionRow]),
     "engines": (Nothing, list[r.EngineRow]),
 }

@@ -86,6 +86,18 @@ class ExecutionRow:
     engine_pid: int | None
 
 
+_PRINTED = """
+    WITH cut AS (
+        SELECT coalesce(max(n), 0) AS n, min(CASE WHEN n > ?3 THEN start END) AS start FROM rewinds WHERE execution = ?1
+    )
+    SELECT cut.n, cut.start, o.start, o.stream, o.text FROM cut LEFT JOIN output o
+        ON o.execution = ?1 AND o.start >= coalesce(
+            (SELECT start FROM output WHERE execution = ?1 AND start <= min(?2, coalesce(cut.start, ?2))
+             ORDER BY start DESC LIMIT 1), 0)
+    ORDER BY o.start LIMIT ?4"""
+"""One row at least. The output from ?2 on, or from where it was cut after the ?3rd rewind, if that is before."""
+
+
 @dataclass(frozen=True, slots=True)
 class PromptRow:
     """An open question. `execution` is without `exec:`."""
@@ -105,6 +117,18 @@ class OutputRow:
     offset: int
     stream: Literal["stdout", "stderr"]
     text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Printed:
+    """What a reader of an execution's output gets at one look."""
+
+    rewinds: int
+    """How often it was cut so far; to be given at the next look."""
+    rewound: int | None
+    """What the reader had from this character on is gone: the execution went on before it. None when nothing is."""
+    chunks: list[OutputRow]
+    """From where the reader was, or from `rewound` on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,18 +265,24 @@ class Reads:
 
     async def output(self, execution_id: str, from_offset: int = 0, *, limit: int = 10_000) -> list[OutputRow]:
         """What an execution printed from that character on, where the first chunk begins; at most `limit` chunks."""
-        rows = await self._rows(
-            "SELECT start, stream, text FROM output WHERE execution = ?1 AND start >= coalesce("
-            "(SELECT start FROM output WHERE execution = ?1 AND start <= ?2 ORDER BY start DESC LIMIT 1), 0)"
-            " ORDER BY start LIMIT ?3",
-            [execution_id, from_offset, limit],
-        )
+        return (await self.printed(execution_id, from_offset, limit=limit)).chunks
+
+    async def printed(
+        self, execution_id: str, from_offset: int = 0, *, rewinds: int | None = None, limit: int = 10_000
+    ) -> Printed:
+        """The same for a reader that follows, as of one moment, with what was cut since.
+
+        rewinds: that of the reader's last look; None the first time.
+        """
+        rows = await self._rows(_PRINTED, [execution_id, from_offset, rewinds, limit])
+        count, cut = rows[0][0], rows[0][1]
+        begin = from_offset if cut is None else min(from_offset, cut)
         found = []
-        for start, stream, text in rows:
-            skip = max(0, from_offset - start)
-            if skip < len(text):
+        for _, _, start, stream, text in rows:
+            skip = 0 if start is None else max(0, begin - start)
+            if start is not None and skip < len(text):
                 found.append(OutputRow(start + skip, stream, text[skip:]))
-        return found
+        return Printed(count, cut if begin < from_offset else None, found)
 
     async def sessions(self) -> list[SessionRow]:
         """All sessions, by name."""

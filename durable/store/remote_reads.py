@@ -10,7 +10,7 @@ import msgspec
 from durable.core.errors import StoreError, StoreRefused
 from durable.store import readings as q
 from durable.store.client import Client
-from durable.store.reads import EngineRow, ExecutionRow, OutputRow, PromiseRow, PromptRow, SessionRow, State
+from durable.store.reads import EngineRow, ExecutionRow, OutputRow, Printed, PromiseRow, PromptRow, SessionRow, State
 
 
 class _Head(msgspec.Struct, frozen=True):
@@ -68,6 +68,14 @@ class RemoteReads:
         """What an execution printed from that character on; at most `limit` chunks."""
         asked = q.Output(execution_id=execution_id, from_offset=from_offset, limit=limit)
         found: list[OutputRow] = await self._read("output", asked)
+        return found
+
+    async def printed(
+        self, execution_id: str, from_offset: int = 0, *, rewinds: int | None = None, limit: int = 10_000
+    ) -> Printed:
+        """The same for a reader that follows, with what was cut since its last look."""
+        asked = q.Printed(execution_id=execution_id, from_offset=from_offset, rewinds=rewinds, limit=limit)
+        found: Printed = await self._read("printed", asked)
         return found
 
     async def sessions(self) -> list[SessionRow]:

@@ -9,7 +9,7 @@ from durable.store.invariants import broken
 
 TABLES = (
     "promises", "tasks", "callbacks", "listeners", "outbox", "schedules", "engines", "sessions", "cells", "output",
-    "checkpoints", "checkpoint_uses", "chunks", "policies", "audit", "kv", "kv_usage",
+    "rewinds", "checkpoints", "checkpoint_uses", "chunks", "policies", "audit", "kv", "kv_usage",
 )  # fmt: skip
 
 

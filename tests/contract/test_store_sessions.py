@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +11,7 @@ import pytest
 
 from durable.core.clock import TIME_MAX_MS
 from durable.core.errors import StoreRefused
+from durable.store.printed import OutputReader
 from durable.store.store import Change, Store
 
 from .opened import Inbox, acquire, engine, opened, promise, settle, status, task
@@ -183,6 +186,45 @@ async def test_output_is_contiguous_in_characters_and_cut_at_any(tmp_path: Path)
             "end": 8
         }
         assert await store.reads.output("b") == []
+
+
+async def test_every_reader_learns_how_far_back_output_was_cut(tmp_path: Path) -> None:
+    async def seen(reader: OutputReader) -> list[object]:
+        return [
+            each
+            async for page in reader.look(store.reads)
+            for each in (*(() if page.rewound is None else (page.rewound,)), *(row.text for row in page.chunks))
+        ]
+
+    async def write(start: int, text: str) -> None:
+        await store.request("output.append", {"execution": "a", "chunks": [(start, "stdout", text)]})
+
+    async def cut(offset: int) -> None:
+        await store.request("output.truncate", {"execution": "a", "offset": offset})
+
+    async with opened(tmp_path / "s.db") as store:
+        every, rarely, absent = OutputReader("a"), OutputReader("a"), OutputReader("a", 100)
+        assert await seen(every) == await seen(rarely) == []
+        await write(0, "01234")
+        assert await seen(every) == await seen(rarely) == ["01234"]
+        await cut(5)
+        assert await seen(every) == []  # nothing was taken away
+        await cut(3)
+        await write(3, "345678")
+        assert await seen(every) == [3, "345678"]
+        await cut(7)
+        await write(7, "xy")
+        assert await seen(every) == [7, "xy"]
+        await cut(4)
+        assert await seen(every) == [4]
+        assert await seen(rarely) == [3, "3"]  # the lowest of three
+        await cut(6)
+        await write(4, "z")
+        assert await seen(every) == await seen(rarely) == ["z"]
+        assert await seen(absent) == []
+        assert await seen(OutputReader("a", 1)) == ["12", "3", "z"]
+        with closing(sqlite3.connect(store.path)) as file:
+            assert file.execute("SELECT n, start FROM rewinds").fetchall() == [(1, 3), (3, 4)]
 
 
 async def test_two_unlabelled_checkpoints_and_all_labelled_stay_with_the_chunks_they_use(tmp_path: Path) -> None:

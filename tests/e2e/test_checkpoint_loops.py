@@ -160,7 +160,7 @@ async def test_by_the_cost_rule_a_killed_loop_loses_little(store: Path) -> None:
         code = "for n in durable.resumable(range(60)):\n    time.sleep(0.01)\n    done.append(n)\n    print(n)\ndone"
         execution = await session.submit(code)
         async for event in engine.follow(execution.id):
-            if "30\n" in event.data:
+            if isinstance(event, durable.OutputEvent) and "30\n" in event.data:
                 os.kill(pid, signal.SIGKILL)
                 break
         result = await session.result(execution.id)

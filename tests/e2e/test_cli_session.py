@@ -77,10 +77,11 @@ def test_a_second_terminal_is_a_client_of_the_first_and_its_heir(terminal: Termi
         code = "print('begun', flush=True)\nimport os, time\nwhile not os.path.exists('go'): time.sleep(0.01)\n'done'"
         with terminal.running("exec", "third", code) as client:
             read_until(client, "begun")
-            os.killpg(engine.pid, signal.SIGKILL)
-            terminal.write("go", "")
-            assert client.communicate(timeout=30)[0] == "'done'\n"
-            assert client.returncode == 0
+                os.killpg(engine.pid, signal.SIGKILL)
+                terminal.write("go", "")
+                out, err = client.communicate(timeout=30)
+            assert (out, client.returncode) == ("begun\n'done'\n", 0)
+            assert "from character 0 on counts no more" in err
 
 
 def test_input_waits_for_a_person_in_another_process(terminal: Terminal) -> None:
@@ -109,6 +110,25 @@ def test_logs_follow_what_another_terminal_runs(terminal: Terminal) -> None:
             terminal.write("go", "")
             assert reader.communicate(timeout=30)[0] == "last\n"
             assert reader.returncode == 0
+
+
+def test_output_that_counts_no_more_is_said_by_everybody_who_showed_it(terminal: Terminal) -> None:
+    code = (
+        "import os, time\nprint('kept')\n"
+        "if os.path.exists('seen'): print('instead')\n"
+        "else:\n    print('lost', flush=True)\n    while not os.path.exists('seen'): time.sleep(0.01)\n"
+        "    os.kill(os.getpid(), 9)"
+    )
+    said = "durable: s@1 went on from a checkpoint: what it had printed from character 5 on counts no more"
+    with terminal.running("exec", "s", "--checkpoint", "statement", code) as engine:
+        read_until(engine, "lost")
+        with terminal.running("logs", "-f", "s@1") as reader:
+            read_until(reader, "lost")
+            terminal.write("seen", "")
+            for process in (engine, reader):
+                out, err = process.communicate(timeout=30)
+                assert (out, process.returncode) == ("instead\n", 0)
+                assert said in err
 
 
 def test_a_cell_that_kills_its_worker_ends_after_its_attempts(terminal: Terminal) -> None:

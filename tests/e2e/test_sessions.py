@@ -72,6 +72,31 @@ async def test_a_stream_yields_output_in_order_and_then_the_result(store: str) -
         assert "".join(event.data for event in output if isinstance(event, durable.OutputEvent)) == "0\n1\n2\n"
 
 
+async def test_readers_are_told_where_a_killed_execution_went_on(store: str, tmp_path: Path) -> None:
+    go = tmp_path / "go"
+    code = (
+        "import os\nprint('kept')\n"
+        f"if os.path.exists({str(go)!r}): print('instead')\n"
+        f"else:\n    print('lost', flush=True)\n    while not os.path.exists({str(go)!r}): pass"
+    )
+    async with (
+        durable.open(store, observer=(seen := Seen())) as engine,
+        durable.open(store, serve=False) as elsewhere,
+    ):
+        execution = await (await engine.session("desk")).submit(code, checkpoint="statement")
+        story: list[str | durable.Rewound] = []
+        async for event in elsewhere.follow(execution.id):
+            story.append(event.data if isinstance(event, durable.OutputEvent) else event)
+            if event == durable.OutputEvent("stdout", "lost\n", 5):
+                os.kill(seen.worker(), signal.SIGKILL)
+                await seen.ended.wait()
+                go.touch()
+        assert story == ["kept\n", "lost\n", durable.Rewound(5), "instead\n"]
+        late = [event async for event in elsewhere.follow(execution.id)]
+        assert [event.data for event in late if isinstance(event, durable.OutputEvent)] == ["kept\n", "instead\n"]
+        assert len(late) == 2
+
+
 async def test_variables_survive_everything_being_killed_and_functions_see_later_globals(store: str) -> None:
     async with durable.open(store, observer=(seen := Seen())) as engine:
         session = await engine.session("desk")

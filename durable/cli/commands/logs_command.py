@@ -14,6 +14,7 @@ from durable.cli.app import Command, Settings, in_loop, settings
 if TYPE_CHECKING:
     from durable.cli.out import Out
     from durable.store.face import ReadsFace, StoreFace
+    from durable.store.printed import OutputReader
 
 
 @click.command("logs", cls=Command, short_help="What an execution printed.")
@@ -28,18 +29,19 @@ def command(execution_id: str, follow: bool) -> int:
 async def _logs(chosen: Settings, execution_id: str, follow: bool) -> int:
     from durable.cli.driving import opened
     from durable.cli.standing import find
+    from durable.store.printed import OutputReader
 
     out = chosen.out()
     async with opened(chosen, create=False) as store:
         await find(store.reads, execution_id)
-        offsets: dict[str, int] = {}
+        readers: dict[str, OutputReader] = {}
         changed = asyncio.Event()
         store.watch(lambda _: changed.set())
         while True:
             changed.clear()
             ended = (await find(store.reads, execution_id)).settled_at is not None
             for each in (execution_id, *await _cells(store, execution_id)):
-                offsets[each] = await _print(out, store.reads, each, offsets.get(each, 0))
+                await _print(out, store.reads, each, readers.setdefault(each, OutputReader(each)))
             if ended or not follow:
                 return exits.DONE
             await changed.wait()
@@ -51,12 +53,14 @@ async def _cells(store: StoreFace, execution_id: str) -> list[str]:
     return [row.id.removeprefix("exec:") for row in sorted(rows, key=lambda row: row.created_at)]
 
 
-async def _print(out: Out, reads: ReadsFace, execution_id: str, offset: int) -> int:
+async def _print(out: Out, reads: ReadsFace, execution_id: str, reader: OutputReader) -> None:
     from durable.cli.out import to_text
+    from durable.cli.progress import rewound
 
-    while chunks := await reads.output(execution_id, offset):
-        for chunk in chunks:
-            offset = chunk.offset + len(chunk.text)
+    async for page in reader.look(reads):
+        if page.rewound is not None:
+            out.say(rewound(execution_id, page.rewound))
+        for chunk in page.chunks:
             if out.json:
                 fields = {"execution": execution_id, "offset": chunk.offset, "stream": chunk.stream}
                 out.data(to_text({**fields, "text": chunk.text}))
@@ -65,4 +69,3 @@ async def _print(out: Out, reads: ReadsFace, execution_id: str, offset: int) -> 
             else:
                 sys.stderr.write(chunk.text)
                 sys.stderr.flush()
-    return offset

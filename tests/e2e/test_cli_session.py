@@ -77,9 +77,9 @@ def test_a_second_terminal_is_a_client_of_the_first_and_its_heir(terminal: Termi
         code = "print('begun', flush=True)\nimport os, time\nwhile not os.path.exists('go'): time.sleep(0.01)\n'done'"
         with terminal.running("exec", "third", code) as client:
             read_until(client, "begun")
-                os.killpg(engine.pid, signal.SIGKILL)
-                terminal.write("go", "")
-                out, err = client.communicate(timeout=30)
+            os.killpg(engine.pid, signal.SIGKILL)
+            terminal.write("go", "")
+            out, err = client.communicate(timeout=30)
             assert (out, client.returncode) == ("begun\n'done'\n", 0)
             assert "from character 0 on counts no more" in err
 

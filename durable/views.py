@@ -35,7 +35,8 @@ _PROMISE_STATE = {
 
 @dataclass(frozen=True, slots=True)
 class ExecutionView:
-    """An execution in a list. `stuck`: it could go on, and no living engine serves it."""
+    """An execution in a list. `stuck`: it could go on, and no living engine serves it, or `worker_stuck` says why its
+    worker cannot."""
 
     id: str
     kind: str
@@ -57,6 +58,7 @@ class ExecutionView:
     engine_pid: int | None
     waits_for: list[str]
     error: str | None
+    worker_stuck: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,7 +196,9 @@ def name_of(function: str) -> str:
     return function.rpartition("::")[2].rpartition("@")[0] or function
 
 
-def execution_view(row: ExecutionRow, served: Served, waits_for: Sequence[str] = ()) -> ExecutionView:
+def execution_view(
+    row: ExecutionRow, served: Served, waits_for: Sequence[str] = (), worker_stuck: str | None = None
+) -> ExecutionView:
     """One execution as it stands; `waits_for` are the open prompts under it."""
     can_go_on = row.state in ("pending", "running")
     unserved = bool(row.function) and row.function not in served.functions
@@ -205,7 +209,7 @@ def execution_view(row: ExecutionRow, served: Served, waits_for: Sequence[str] =
         id=row.id,
         kind=kind_of(row),
         state=row.state,
-        stuck=can_go_on and unserved and (row.engine is None or row.engine not in served.pids),
+        stuck=bool(worker_stuck) or (can_go_on and unserved and (row.engine is None or row.engine not in served.pids)),
         function=row.function,
         name=name_of(row.function) if row.session is None else f"cell of {row.session}",
         session=row.session,
@@ -222,6 +226,7 @@ def execution_view(row: ExecutionRow, served: Served, waits_for: Sequence[str] =
         engine_pid=row.engine_pid,
         waits_for=list(waits_for),
         error=error,
+        worker_stuck=worker_stuck,
     )
 
 

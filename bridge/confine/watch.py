@@ -8,37 +8,18 @@ import os
 import resource
 from collections.abc import Callable
 from contextlib import suppress
-from pathlib import Path
 from time import monotonic
 
 from bridge.confine.limits import Limits, Resource, ran_out
 from bridge.messages import Error, Execute, Message, Output, Result
 from bridge.session import WorkerSession
+from bridge.vitals import cpu_seconds, memory_peak
 from durable.core.errors import ResourceExceeded, WorkerDied
 
 LOOK_S_MIN, LOOK_S_MAX = 0.02, 1.0
 """Between two looks at a running execution: about when it can next be over a limit, within these."""
 
-_TICKS = os.sysconf("SC_CLK_TCK")
 _CPUS = os.cpu_count() or 1
-
-
-def cpu_seconds(pid: int) -> float | None:
-    """CPU time of a process and of those it has waited for; None when it has ended."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return None
-    return sum(map(int, fields[11:15])) / _TICKS
-
-
-def memory_peak(pid: int) -> int | None:
-    """The most that a process has had in memory, in bytes; None when it has ended."""
-    try:
-        status = Path(f"/proc/{pid}/status").read_text()
-        return next(int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("VmHWM:"))
-    except (OSError, StopIteration):
-        return None
 
 
 async def execute_within(

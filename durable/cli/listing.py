@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from durable.cli import exits
 from durable.cli.out import Out
 from durable.cli.standing import served
+from durable.cli.stuck import stuck_workers
 from durable.store.face import StoreFace
 from durable.store.reads import ExecutionRow
 from durable.views import ExecutionView, execution_view
@@ -18,10 +19,11 @@ async def show_executions(out: Out, store: StoreFace, rows: Sequence[ExecutionRo
     """Print them; `empty` is said when there are none."""
     living = await served(store)
     prompts = await store.reads.prompts()
+    stuck = await stuck_workers(store, living, rows)
     views = []
     for row in rows:
         own = (f"exec:{row.id}:", f"exec:{row.id}.")
-        views.append(execution_view(row, living, [p.id for p in prompts if p.id.startswith(own)]))
+        views.append(execution_view(row, living, [p.id for p in prompts if p.id.startswith(own)], stuck.get(row.id)))
     if out.json:
         out.document(views)
     else:
@@ -37,6 +39,8 @@ def _cells(view: ExecutionView) -> tuple[object, ...]:
 
 def note_of(view: ExecutionView) -> str:
     """The most useful thing to know about it."""
+    if view.worker_stuck:
+        return f"{view.worker_stuck}; `durable interrupt {view.id}` ends it"
     if view.stuck:
         return f"no living engine serves {view.function}; `durable resume {view.id}`"
     if view.waits_for:

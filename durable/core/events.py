@@ -62,6 +62,27 @@ class WorkerEnded(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class WorkerBeat(Event):
+    """A look at a living worker: resident bytes, percent of a processor since the last look, names in its namespace
+    (None before it said)."""
+
+    session: str
+    pid: int
+    memory: int
+    cpu: float
+    names: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerStuck(Event):
+    """A worker cannot go on by itself, and has not for two looks in a row; a long computation is not that."""
+
+    session: str
+    pid: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class ZygoteEnded(Event):
     """The warm process that forks workers ended by itself, and its workers with it; the next launch starts another."""
 
@@ -116,5 +137,9 @@ type Observer = Callable[[Event], None]
 
 def log_event(event: Event) -> None:
     """The default observer: one debug line per event, a warning for what went wrong."""
-    level = logging.DEBUG if isinstance(event, WorkerStarted | WorkerEnded | SessionRestored) else logging.WARNING
+    level = (
+        logging.DEBUG
+        if isinstance(event, WorkerBeat | WorkerStarted | WorkerEnded | SessionRestored)
+        else logging.WARNING
+    )
     logger.log(level, "%s", event)

@@ -7,8 +7,10 @@ from collections.abc import Awaitable, Callable
 from bridge.confine.confinement import Confinement
 from bridge.messages import Call, CallResult, Checkpoint, Output, Waiting
 from bridge.session import WorkerSession
+from bridge.vitals import Pulse
 from durable.core.errors import EngineClosed
 from durable.core.events import SessionRestored
+from durable.sessions.background import beside
 from durable.sessions.confined import launcher_of
 from durable.sessions.house import House
 from durable.sessions.result import RestoreReport
@@ -33,6 +35,8 @@ class SessionWorker:
     ) -> None:
         self.current: WorkerSession | None = None
         """The one that runs, or ran last and was not lost or ended."""
+        self.pulse: Pulse | None = None
+        """That of the newest one."""
         self.closed = False
         """No worker is started any more."""
         self._name = name
@@ -69,6 +73,8 @@ class SessionWorker:
             await worker.wait_ended()
             raise
         self.current = worker
+        self.pulse = Pulse(worker, self._house.observer)
+        beside(self.pulse.run())
         return worker
 
     async def _restored(self, worker: WorkerSession) -> None:

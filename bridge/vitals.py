@@ -1,0 +1,156 @@
+"""How a worker is, as the kernel tells it: code that holds the GIL cannot answer (specs/session.md, Vitals)."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import platform
+from dataclasses import dataclass
+from pathlib import Path
+from time import monotonic
+
+from bridge.session import WorkerSession
+from bridge.states import State
+from durable.core.errors import DurableError
+from durable.core.events import Observer, WorkerBeat, WorkerStuck
+
+BEAT_S = 5.0
+"""Between two looks at a worker (requirement P35)."""
+
+_TICKS = os.sysconf("SC_CLK_TCK")
+_PAGE = os.sysconf("SC_PAGE_SIZE")
+_FUTEX = {"x86_64": b"202", "aarch64": b"98"}.get(platform.machine())
+"""The number of the system call futex; its fourth argument is the time limit, 0x0 for none."""
+
+STOPPED = "it is stopped (SIGSTOP); SIGCONT lets it go on"
+TRACED = "a debugger holds it"
+IN_KERNEL = "it sleeps in the kernel and cannot be interrupted: a disk or a file server does not answer"
+DEADLOCKED = "all its threads wait for locks without a time limit, and nobody is left to release them"
+_OF_STATE = {"T": STOPPED, "t": TRACED, "D": IN_KERNEL}
+
+
+@dataclass(frozen=True, slots=True)
+class Vitals:
+    """A worker at one moment. memory: resident bytes. cpu: percent of one processor since the look before. names: size
+    of the namespace as it last said, None before. quiet_s: seconds without CPU use. stuck: why it will not go on by
+    itself; empty for code that computes, sleeps or waits for something outside.
+    """
+
+    pid: int
+    memory: int
+    cpu: float
+    names: int | None
+    quiet_s: float
+    stuck: str
+
+
+def cpu_seconds(pid: int) -> float | None:
+    """CPU time of a process and of those it has waited for; None when it has ended."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return None
+    return sum(map(int, fields[11:15])) / _TICKS
+
+
+def memory_peak(pid: int) -> int | None:
+    """The most that a process has had in memory, in bytes; None when it has ended."""
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+        return next(int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("VmHWM:"))
+    except (OSError, StopIteration):
+        return None
+
+
+def memory_now(pid: int) -> int | None:
+    """Resident bytes of a process; None when it has ended."""
+    try:
+        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * _PAGE
+    except (OSError, IndexError):
+        return None
+
+
+def why_stuck(pid: int) -> str:
+    """Why the process cannot go on at this moment; empty when it can, or when the kernel does not tell."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+        threads = os.listdir(f"/proc/{pid}/task")
+        if state in _OF_STATE:
+            return _OF_STATE[state]
+        if all(_waits_for_a_lock(pid, thread) and not _children(pid, thread) for thread in threads):
+            return DEADLOCKED
+    except OSError:
+        pass
+    return ""
+
+
+def _waits_for_a_lock(pid: int, thread: str) -> bool:
+    fields = Path(f"/proc/{pid}/task/{thread}/syscall").read_bytes().split()
+    return len(fields) > 4 and fields[0] == _FUTEX and fields[4] == b"0x0"
+
+
+def _children(pid: int, thread: str) -> str:
+    return Path(f"/proc/{pid}/task/{thread}/children").read_text()
+
+
+class Pulse:
+    """Looks at a worker every `BEAT_S` until it ends, and says so: a `WorkerBeat` each time, `WorkerStuck` once for
+    each reason that held at two looks in a row without any CPU time used in between.
+    """
+
+    def __init__(self, worker: WorkerSession, observer: Observer, beat_s: float = BEAT_S) -> None:
+        self._worker = worker
+        self._observer = observer
+        self._beat_s = beat_s
+        self._cpu = cpu_seconds(worker.pid) or 0.0
+        self._looked_at = self._used_at = monotonic()
+        self._names: int | None = None
+        self._asking: asyncio.Task[None] | None = None
+        self._suspected = self._named = ""
+
+    async def run(self) -> None:
+        """Until the worker has ended."""
+        while not self._worker.ended.is_set():
+            try:
+                async with asyncio.timeout(self._beat_s):
+                    await self._worker.ended.wait()
+            except TimeoutError:
+                self._beat()
+        if self._asking is not None:
+            await asyncio.wait([self._asking])
+
+    def look(self) -> Vitals | None:
+        """How it is now; None when it has ended."""
+        now, pid = monotonic(), self._worker.pid
+        cpu, memory = cpu_seconds(pid), memory_now(pid)
+        if cpu is None or memory is None:
+            return None
+        used, passed = cpu - self._cpu, max(now - self._looked_at, 1e-3)
+        if used > 0:
+            self._used_at = now
+        self._cpu, self._looked_at = cpu, now
+        stuck = why_stuck(pid)
+        return Vitals(pid, memory, round(100 * used / passed, 1), self._names, round(now - self._used_at, 3), stuck)
+
+    def _beat(self) -> None:
+        found = self.look()
+        if found is None:
+            return
+        if found.cpu > 0 or found.stuck != self._suspected:
+            self._named = ""
+        elif found.stuck and found.stuck != self._named:
+            self._named = found.stuck
+            self._observer(WorkerStuck(self._worker.name, found.pid, found.stuck))
+        self._suspected = found.stuck
+        self._observer(WorkerBeat(self._worker.name, found.pid, found.memory, found.cpu, found.names))
+        if self._asking is None and self._worker.state in (State.READY, State.IDLE, State.BUSY):
+            self._asking = asyncio.get_running_loop().create_task(self._ask())
+
+    async def _ask(self) -> None:
+        """How many names it has: it answers when its code lets it read, and is not asked again before."""
+        try:
+            self._names = (await self._worker.heartbeat()).namespace_size
+        except DurableError:
+            pass  # it is ending, and everybody hears of that
+        finally:
+            self._asking = None

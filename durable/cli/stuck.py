@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
+from bridge.vitals import cpu_seconds, why_stuck
 from durable.store.face import StoreFace
 from durable.store.reads import ExecutionRow
 from durable.store.store import Store
@@ -16,8 +17,6 @@ AGAIN_S = 0.05
 
 async def stuck_workers(store: StoreFace, living: Served, rows: Sequence[ExecutionRow]) -> dict[str, str]:
     """By execution id, why its worker is stuck. Nothing for a store elsewhere: its workers are not of this machine."""
-    from bridge.vitals import cpu_seconds, why_stuck
-
     running = {row.session: row.id for row in rows if row.session is not None and row.state == "running"}
     if not running or not isinstance(store, Store):
         return {}

@@ -6,8 +6,8 @@ from collections.abc import Awaitable, Callable
 
 from bridge.confine.confinement import Confinement
 from bridge.messages import Call, CallResult, Checkpoint, Output, Waiting
+from bridge.pulse import Pulse
 from bridge.session import WorkerSession
-from bridge.vitals import Pulse
 from durable.core.errors import EngineClosed
 from durable.core.events import SessionRestored
 from durable.sessions.background import beside

@@ -75,6 +75,7 @@ def test_the_documented_fields_are_there(terminal: Terminal) -> None:
         "engine_pid",
         "waits_for",
         "error",
+        "worker_stuck",
     ]
     assert list(terminal.durable("list", "--json").data[0]) == execution
     shown = terminal.durable("show", "a", "--json").data

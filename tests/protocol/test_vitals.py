@@ -10,7 +10,8 @@ from contextlib import suppress
 import pytest
 
 from bridge.messages import Error
-from bridge.vitals import DEADLOCKED, STOPPED, Pulse, why_stuck
+from bridge.pulse import Pulse
+from bridge.vitals import DEADLOCKED, STOPPED, why_stuck
 from durable.core.events import WorkerBeat, WorkerStuck
 from tests.protocol.desk import Desk
 

@@ -1,0 +1,78 @@
+"""Looks at a worker as long as it lives (specs/session.md, Vitals)."""
+
+from __future__ import annotations
+
+import asyncio
+from time import monotonic
+
+from bridge.session import WorkerSession
+from bridge.states import State
+from bridge.vitals import Vitals, cpu_seconds, memory_now, why_stuck
+from durable.core.errors import DurableError
+from durable.core.events import Observer, WorkerBeat, WorkerStuck
+
+BEAT_S = 5.0
+"""Between two looks at a worker (requirement P35)."""
+
+
+class Pulse:
+    """Looks at a worker every `BEAT_S` until it ends, and says so: a `WorkerBeat` each time, `WorkerStuck` once for
+    each reason that held at two looks in a row without any CPU time used in between.
+    """
+
+    def __init__(self, worker: WorkerSession, observer: Observer, beat_s: float = BEAT_S) -> None:
+        self._worker = worker
+        self._observer = observer
+        self._beat_s = beat_s
+        self._cpu = cpu_seconds(worker.pid) or 0.0
+        self._looked_at = self._used_at = monotonic()
+        self._names: int | None = None
+        self._asking: asyncio.Task[None] | None = None
+        self._suspected = self._named = ""
+
+    async def run(self) -> None:
+        """Until the worker has ended."""
+        while not self._worker.ended.is_set():
+            try:
+                async with asyncio.timeout(self._beat_s):
+                    await self._worker.ended.wait()
+            except TimeoutError:
+                self._beat()
+        if self._asking is not None:
+            await asyncio.wait([self._asking])
+
+    def look(self) -> Vitals | None:
+        """How it is now; None when it has ended."""
+        now, pid = monotonic(), self._worker.pid
+        cpu, memory = cpu_seconds(pid), memory_now(pid)
+        if cpu is None or memory is None:
+            return None
+        used, passed = cpu - self._cpu, max(now - self._looked_at, 1e-3)
+        if used > 0:
+            self._used_at = now
+        self._cpu, self._looked_at = cpu, now
+        stuck = why_stuck(pid)
+        return Vitals(pid, memory, round(100 * used / passed, 1), self._names, round(now - self._used_at, 3), stuck)
+
+    def _beat(self) -> None:
+        found = self.look()
+        if found is None:
+            return
+        if found.cpu > 0 or found.stuck != self._suspected:
+            self._named = ""
+        elif found.stuck and found.stuck != self._named:
+            self._named = found.stuck
+            self._observer(WorkerStuck(self._worker.name, found.pid, found.stuck))
+        self._suspected = found.stuck
+        self._observer(WorkerBeat(self._worker.name, found.pid, found.memory, found.cpu, found.names))
+        if self._asking is None and self._worker.state in (State.READY, State.IDLE, State.BUSY):
+            self._asking = asyncio.get_running_loop().create_task(self._ask())
+
+    async def _ask(self) -> None:
+        """How many names it has: it answers when its code lets it read, and is not asked again before."""
+        try:
+            self._names = (await self._worker.heartbeat()).namespace_size
+        except DurableError:
+            pass  # it is ending, and everybody hears of that
+        finally:
+            self._asking = None

@@ -32,6 +32,7 @@ class Calls:
         self._grants = grants
         self._house = house
         self._people: dict[int, asyncio.Future[CallResult]] = {}
+        self._reported: list[int] = []  # what the worker waits for, since it last got an answer
 
     async def answer(self, call: Call) -> CallResult:
         """Answer one call; raises NonDeterminism and StoreRefused, which stop the pass."""
@@ -84,6 +85,7 @@ class Calls:
         self._people[call.call] = future
         self.found.open_calls[call.call] = promise_id
         watching = asyncio.create_task(self._watch(call.call, promise_id))
+        self._wait()
         try:
             return await future
         finally:
@@ -115,7 +117,12 @@ class Calls:
 
     def waiting(self, calls: list[int]) -> None:
         """The worker says that it can do nothing until one of these is answered."""
-        if calls and all(call in self._people for call in calls):
+        self._reported = calls
+        self._wait()
+
+    def _wait(self) -> None:
+        """It is said once, maybe before the promise of the last call is made: a store elsewhere takes longer."""
+        if self._reported and all(call in self._people for call in self._reported):
             self.found.wait()
 
     async def deliver(self, calls: dict[int, str] | None = None) -> None:
@@ -127,6 +134,7 @@ class Calls:
             promise = answer.data["promise"]
             future = self._people.get(number)
             if promise["state"] != "pending" and future is not None and not future.done():
+                self._reported = []
                 self.found.go_on()
                 future.set_result(_answered(number, promise))
 

@@ -7,12 +7,15 @@ import os
 import resource
 import signal
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
 import durable
 from durable.core.events import Event, SessionRestored, WorkerEnded, WorkerStarted
+from durable.sessions.calls import Calls
+from durable.store.requests import Answer
 from tests.waiting import first_prompt, in_state, until
 
 
@@ -163,6 +166,28 @@ async def test_ten_questions_at_once_killed_half_answered_each_get_their_own_ans
             await engine.answer(prompt.id, f"answer to {prompt.question}")
         result = await (await engine.session("desk")).result("desk@1")
         assert result.value == [f"answer to q{i}" for i in range(10)]
+
+
+async def test_code_that_waits_before_its_question_is_made_waits(store: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    reported, waiting = asyncio.Event(), Calls.waiting
+
+    def report(self: Calls, calls: list[int]) -> None:
+        waiting(self, calls)
+        reported.set()
+
+    async with durable.open(store) as engine:
+        request = engine.store.request
+
+        async def slowly(kind: str, data: Mapping[str, object]) -> Answer:
+            answer = await request(kind, data)
+            if kind == "call.create":
+                await reported.wait()
+            return answer
+
+        monkeypatch.setattr(Calls, "waiting", report)
+        monkeypatch.setattr(engine.store, "request", slowly)
+        execution = await (await engine.session("desk")).submit("input('?')")
+        assert await in_state(engine, execution, "waiting")
 
 
 async def test_a_parked_worker_is_let_go_and_the_answer_brings_the_session_back(store: str) -> None:

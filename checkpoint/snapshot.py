@@ -36,13 +36,14 @@ VERSION = version("durable-exec")
 class Sealed:
     """A checkpoint ready to store: first the chunks, then, when they are durable, the manifest.
 
-    `chunks` are the new ones as (hex digest, bytes); `uses` names every chunk that the manifest needs. The `previous`
-    of the next one is (`read`, `table`).
+    `chunks` are the new ones as (hex digest, bytes); `uses` names every chunk that the manifest needs, `carried` those
+    of them that the previous one has. The `previous` of the next one is (`read`, `table`).
     """
 
     manifest: bytes
     chunks: list[tuple[str, memoryview]]
     uses: list[str]
+    carried: list[str]
     read: Manifest
     table: Table
 
@@ -105,6 +106,7 @@ def seal(
         manifest=sign(msgspec.msgpack.encode(manifest), key),
         chunks=[(digest.hex(), data) for digest, data in chunks.items()],
         uses=[digest.hex() for digest in table.digests],
+        carried=[digest.hex() for digest in table.digests if digest not in chunks],
         read=manifest,
         table=table,
     )

@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from durable.functions.operation import Operation
     from durable.prompts import OpenPrompt
     from durable.sessions.history import Change, CheckpointDetail, CheckpointInfo
+    from durable.sessions.keeping import Keep
     from durable.sessions.result import Lost, RestoreReport, Result
     from durable.sessions.session import OutputEvent, Rewound, Session
 
@@ -90,6 +91,7 @@ _HOME = {
     "durable.functions.operation": ("Operation",),
     "durable.prompts": ("OpenPrompt",),
     "durable.sessions.history": ("Change", "CheckpointDetail", "CheckpointInfo"),
+    "durable.sessions.keeping": ("Keep",),
     "durable.sessions.result": ("Lost", "RestoreReport", "Result"),
     "durable.sessions.session": ("OutputEvent", "Rewound", "Session"),
 }
@@ -118,6 +120,7 @@ __all__ = [
     "Function",
     "InvalidAnswer",
     "InvalidId",
+    "Keep",
     "Limits",
     "Lost",
     "NonDeterminism",

@@ -37,6 +37,7 @@ from durable.sessions.confined import check_machine, check_same, confinement_of,
 from durable.sessions.history import History
 from durable.sessions.host import SessionHost
 from durable.sessions.house import House
+from durable.sessions.keeping import Keep, Keeping, blobs_of
 from durable.sessions.live import LiveSession
 from durable.sessions.session import OutputEvent, Rewound, Session, follow
 from durable.store.face import StoreFace, is_url, open_store
@@ -61,6 +62,8 @@ class Engine:
         group: str = GROUP,
         create: bool = True,
         token: str | None = None,
+        blobs: str | None = None,
+        keep: Keep | None = None,
         observer: Observer = log_event,
     ) -> None:
         self.engine_id = uuid.uuid4().hex
@@ -70,6 +73,8 @@ class Engine:
         self._serve = serve
         self._capabilities = Capabilities(capabilities)
         self._parked = parked
+        self._blobs = blobs
+        self._keep = keep or Keep()
         clean = Zygote(
             preload=("bridge.confine.apply", *preload),
             observer=observer,
@@ -99,7 +104,14 @@ class Engine:
         self._store = store = await open_store(self._target, observer=self._observer, **self._options)
         self._threads = StepThreads()
         self._house = house = House(
-            store, self.engine_id, self._capabilities, self._threads, self._observer, self._parked, self._pool
+            store,
+            self.engine_id,
+            self._capabilities,
+            self._threads,
+            self._observer,
+            self._parked,
+            self._pool,
+            Keeping(blobs_of(store, self._blobs), self._keep),
         )
         self._host = SessionHost(house)
         self._passes = Passes(
@@ -385,6 +397,8 @@ def open(target: str | os.PathLike[str] = ".durable/state.db", **options: Any) -
     process. token: for a URL; DURABLE_TOKEN when None. capabilities: what sessions can be granted. parked: seconds a
     waiting worker stays in memory. preload: modules that workers find imported already, such as "numpy".
     pool: how many workers there may be, and how many are forked before they are asked for (`durable.Pool`).
+    blobs: where large data of checkpoints is kept, "s3://bucket/prefix" (DURABLE_BLOBS when None), else beside the
+    file. keep: which checkpoints stay beside the newest, a `durable.Keep`.
     """
     return Engine(target, **options)
 

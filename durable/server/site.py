@@ -8,7 +8,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager
 
-from checkpoint.blobs import Blobs, DirectoryBlobs
+from checkpoint.blobs import Blobs
 from durable.core.events import BackgroundFailed, Observer, log_event
 from durable.core.limits import LEASE_MS, POLL_AGAIN_S, POLL_S, RATE_WAIT_S, REQUESTS_BURST_MAX, REQUESTS_PER_S_MAX
 from durable.server.connections import Guard, connections_max
@@ -18,6 +18,7 @@ from durable.server.feeds import Feed
 from durable.server.leases import Leases
 from durable.server.rate import Rate
 from durable.server.seals import Seals
+from durable.sessions.keeping import blobs_of
 from durable.store.store import Store
 from durable.store.transit import transit_key
 
@@ -79,7 +80,7 @@ class Site:
         self.desk = Desk(store, Seals(store.key, transit_key(token)), self.leases, clock)
         self.rate = Rate(REQUESTS_PER_S_MAX, REQUESTS_BURST_MAX, RATE_WAIT_S)
         self.guard = Guard(connections_max())
-        self.blobs: Blobs = DirectoryBlobs(store.directory / "blobs")
+        self.blobs: Blobs = blobs_of(store)
         self.clock = clock
         self.body_bytes = 0
         """Of bodies that are being read or answered."""

@@ -132,7 +132,9 @@ class History:
     async def _read(self, which: str | int) -> tuple[CheckpointInfo, bytes, Manifest, Table]:
         options = await self._options()
         grants = tuple(options.get("grants") or ())
-        saved = Saved(self._house.store, self._session, 0, grants, options.get("profile", "open"), _ignore)
+        saved = Saved(
+            self._house.store, self._house.keeping, self._session, 0, grants, options.get("profile", "open"), _ignore
+        )
         info = _find(await self.listing(), which, self._session)
         payload, (manifest, table) = await saved.payload_of(info.id)
         return info, payload, manifest, table

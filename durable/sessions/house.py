@@ -10,6 +10,7 @@ from bridge.launcher import WorkerLauncher
 from capabilities.capability import Capabilities
 from durable.core.events import Observer
 from durable.functions.steps import StepThreads
+from durable.sessions.keeping import Keeping
 from durable.store.face import StoreFace
 
 
@@ -24,6 +25,7 @@ class House:
     observer: Observer
     parked_s: float
     launcher: WorkerLauncher
+    keeping: Keeping
     performing: dict[str, asyncio.Task[dict[str, Any]]] = field(default_factory=dict)
     """Calls being performed, by promise id."""
     epochs: dict[str, int] = field(default_factory=dict)

@@ -66,7 +66,8 @@ class LiveSession:
         self.current: Pass | None = None
         self._house = house
         self._confinement = confinement or Confinement()
-        self._saved = Saved(house.store, name, epoch, grants, self._confinement.profile, self._on_unsaved)
+        profile = self._confinement.profile
+        self._saved = Saved(house.store, house.keeping, name, epoch, grants, profile, self._on_unsaved)
         self._worker = SessionWorker(
             name,
             epoch,

@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any
 
 from bridge.confine.limits import Profile
-from checkpoint.blobs import INLINE_BYTES_MAX, Blobs, DirectoryBlobs
+from checkpoint.blobs import INLINE_BYTES_MAX
 from checkpoint.coding import Bytes, packed
 from checkpoint.format import Manifest
 from checkpoint.format import Position as SealedPosition
@@ -18,8 +18,8 @@ from checkpoint.snapshot import Sealed, fetch_table, open_sealed, read_manifest,
 from checkpoint.table import Table
 from durable.core.clock import now_ms
 from durable.core.errors import CheckpointError, DurableError, NotFound
+from durable.sessions.keeping import Keeping
 from durable.store.face import StoreFace
-from durable.store.store import Store
 
 IN_THREAD_BYTES = 256 * 2**10
 """Payloads above this are hashed in a thread: a megabyte takes the loop about half a millisecond."""
@@ -40,16 +40,6 @@ class Position:
     iteration: int = 0
 
 
-def blobs_of(store: StoreFace) -> Blobs:
-    """Where a store keeps large chunks: beside its file, or behind its URL."""
-    if isinstance(store, Store):
-        return DirectoryBlobs(store.directory / "blobs")
-    from durable.store.remote import RemoteStore
-
-    assert isinstance(store, RemoteStore)
-    return store.chunks
-
-
 def pack_all(chunks: Iterable[tuple[str, memoryview]]) -> list[tuple[str, Bytes]]:
     """Chunks as they are kept."""
     return [(digest, packed(data)) for digest, data in chunks]
@@ -61,6 +51,7 @@ class Saved:
     def __init__(
         self,
         store: StoreFace,
+        keeping: Keeping,
         session: str,
         epoch: int,
         grants: tuple[str, ...],
@@ -74,7 +65,8 @@ class Saved:
         self._epoch = epoch
         self._grants = grants
         self._profile = profile
-        self._blobs = blobs_of(store)
+        self._blobs = keeping.blobs
+        self._keep = keeping.keep
         self._manifest: Manifest | None = None
         self._envelope: bytes | None = None
         self._base: tuple[Manifest, Table] | None = None
@@ -223,6 +215,8 @@ class Saved:
             "manifest": sealed.manifest,
             "chunks": chunks,
             "uses": sealed.uses,
+            "carried": sealed.carried,
+            "keep": self._keep.to_json(),
         }
 
     def _published(self, future: asyncio.Future[Any]) -> None:

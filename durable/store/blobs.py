@@ -34,6 +34,9 @@ class Swept:
     unfinished: int = 0
     bytes: int = 0
 
+    def plus(self, other: Swept) -> Swept:
+        return Swept(self.blobs + other.blobs, self.unfinished + other.unfinished, self.bytes + other.bytes)
+
 
 def directory(store: Path) -> Path:
     """Where the blobs of a store lie."""

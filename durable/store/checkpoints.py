@@ -3,10 +3,21 @@
 from __future__ import annotations
 
 from durable.core.ids import PREFIX
-from durable.core.limits import CHECKPOINTS_KEPT
+from durable.core.limits import SWEEP_ROWS
 from durable.store.cascade import forget_checkpoints, note_progress
-from durable.store.records import Row
-from durable.store.requests import Answer, CheckpointGet, CheckpointPublish, ChunkGet, Record, Refused, Session
+from durable.store.records import Row, dump
+from durable.store.requests import (
+    Answer,
+    CheckpointGet,
+    CheckpointLabel,
+    CheckpointPublish,
+    ChunkGet,
+    Keep,
+    Record,
+    Refused,
+    Session,
+    SweepCheckpoints,
+)
 from durable.store.sessions import require_epoch
 from durable.store.transaction import Tx
 
@@ -30,6 +41,7 @@ def _record(row: Row) -> Record:
 def publish(tx: Tx, request: CheckpointPublish) -> Answer:
     """Make a checkpoint the newest, fenced by the epoch; `dropped` names chunks that nothing refers to any more."""
     require_epoch(tx, request.session, request.epoch)
+    _require_carried(tx, request.carried)
     tx.connection.executemany("INSERT INTO chunks (digest, data) VALUES (?,?) ON CONFLICT DO NOTHING", request.chunks)
     made = tx.execute(
         "INSERT INTO checkpoints (session, epoch, execution, n, statement, final, label, manifest, created_at)"
@@ -53,18 +65,62 @@ def publish(tx: Tx, request: CheckpointPublish) -> Answer:
     if request.execution is not None:
         note_progress(tx, PREFIX + request.execution.removeprefix(PREFIX))
     tx.effects.sessions.add(request.session)
-    return Answer(200, {"checkpoint": made, "dropped": _retire(tx, request.session)})
+    return Answer(200, {"checkpoint": made, "dropped": _retire(tx, request.session, request.keep)})
 
 
-def _retire(tx: Tx, session: str) -> list[str]:
-    """Drop all but the last unlabelled checkpoints, and the chunks that only they used."""
-    old = tx.rows(
-        "SELECT id FROM checkpoints WHERE session=? AND label IS NULL ORDER BY id DESC LIMIT -1 OFFSET ?",
-        (session, CHECKPOINTS_KEPT),
-    )
-    if not old:
+def _retire(tx: Tx, session: str, keep: Keep) -> list[str]:
+    """Drop what need not be kept, and the chunks that only that used."""
+    old = superfluous(tx, session, keep)
+    return forget_checkpoints(tx, old) if old else []
+
+
+def superfluous(tx: Tx, session: str, keep: Keep) -> list[int]:
+    """Checkpoints of a session that need not be kept: never its newest."""
+    newest = tx.row("SELECT id, label FROM checkpoints WHERE session=? ORDER BY id DESC LIMIT 1", (session,))
+    if newest is None:
         return []
-    return forget_checkpoints(tx, [row[0] for row in old])
+    counts = newest[1] is None or not keep.labelled
+    others = "SELECT id FROM checkpoints WHERE session=?1 AND id<?2 AND (label IS NULL OR NOT ?3)"
+    older = (session, newest[0], keep.labelled)
+    found = tx.rows(f"{others} ORDER BY id DESC LIMIT -1 OFFSET ?4", (*older, max(0, keep.last - counts)))
+    if keep.age_ms is not None:
+        found += tx.rows(f"{others} AND created_at<?4", (*older, tx.now - keep.age_ms))
+    return sorted({row[0] for row in found})
+
+
+def _require_carried(tx: Tx, carried: list[str]) -> None:
+    gone = tx.row(
+        "SELECT value FROM json_each(?) WHERE NOT EXISTS (SELECT 1 FROM checkpoint_uses WHERE digest=value) LIMIT 1",
+        (dump(carried),),
+    )
+    if gone is not None:
+        raise Refused(409, f"chunk {gone[0]} went with the last checkpoint that used it; begin from the newest")
+
+
+def relabel(tx: Tx, request: CheckpointLabel) -> Answer:
+    """Give a checkpoint another label, or none."""
+    row = tx.row("UPDATE checkpoints SET label=? WHERE id=? RETURNING session", (request.label, request.checkpoint))
+    if row is None:
+        raise Refused(404, f"checkpoint {request.checkpoint} does not exist")
+    return Answer(200, {"session": row[0]})
+
+
+def sweep(tx: Tx, request: SweepCheckpoints) -> Answer:
+    """Drop what need not be kept of the next sessions in order of name."""
+    sessions = tx.rows(
+        "SELECT DISTINCT session FROM checkpoints WHERE session > ? ORDER BY session LIMIT ?",
+        (request.after, SWEEP_ROWS),
+    )
+    count = 0
+    for number, (session,) in enumerate(sessions):
+        old = superfluous(tx, session, request.keep)
+        count += len(old)
+        if not request.dry_run:
+            forget_checkpoints(tx, old)
+        if count >= SWEEP_ROWS and number + 1 < len(sessions):
+            return Answer(200, {"next": session, "more": True, "checkpoints": count})
+    last = sessions[-1][0] if sessions else request.after
+    return Answer(200, {"next": last, "more": len(sessions) == SWEEP_ROWS, "checkpoints": count})
 
 
 def latest(tx: Tx, request: Session) -> Answer:

@@ -7,8 +7,9 @@ import shutil
 import sqlite3
 import stat
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from durable.core.clock import now_ms
@@ -31,8 +32,11 @@ class Finding:
     message: str
 
 
-def examine(path: Path) -> list[Finding]:
-    """Everything that is wrong, the worst first. Reads only. StoreError when there is no store at that path."""
+def examine(path: Path, elsewhere: Container[str] = ()) -> list[Finding]:
+    """Everything that is wrong, the worst first. Reads only. StoreError when there is no store at that path.
+
+    `elsewhere`: digests of the blobs that are kept in another place than beside the file.
+    """
     path = path.expanduser().absolute()
     if not path.exists():
         raise StoreError(f"there is no store at {str(path)!r}; `durable run` or `durable exec` makes one")
@@ -41,7 +45,7 @@ def examine(path: Path) -> list[Finding]:
     found += [Finding("disk", message) for message in _disk(path)]
     try:
         with reading(path) as connection:
-            for check, look in _IN_THE_FILE.items():
+            for check, look in (_IN_THE_FILE | {"chunks": partial(_missing, elsewhere=elsewhere)}).items():
                 messages = list(look(connection, path))
                 found += [Finding(check, message) for message in messages]
                 if messages and check in _DECISIVE:
@@ -122,7 +126,7 @@ def _engines(connection: sqlite3.Connection, path: Path) -> Iterator[str]:
             yield f"{task} is held by {holder}, whose lease ended {late} s ago; `durable resume` frees it"
 
 
-def _missing(connection: sqlite3.Connection, path: Path) -> Iterator[str]:
+def _missing(connection: sqlite3.Connection, path: Path, elsewhere: Container[str] = ()) -> Iterator[str]:
     files = {each.name for each in blobs(path)}
     rows = connection.execute(
         "SELECT u.checkpoint, c.session, u.digest FROM checkpoint_uses u JOIN checkpoints c ON c.id=u.checkpoint"
@@ -130,10 +134,11 @@ def _missing(connection: sqlite3.Connection, path: Path) -> Iterator[str]:
     )
     lacking: dict[tuple[int, str], int] = {}
     for checkpoint, session, digest in rows:
-        if digest not in files:
+        if digest not in files and digest not in elsewhere:
             lacking[checkpoint, session] = lacking.get((checkpoint, session), 0) + 1
     for (checkpoint, session), count in lacking.items():
-        yield f"checkpoint {checkpoint} of session {session!r} lacks {count} chunks; put {directory(path)} back"
+        back = f"put {directory(path)} back, or set DURABLE_BLOBS"
+        yield f"checkpoint {checkpoint} of session {session!r} lacks {count} chunks; {back}"
 
 
 def _orphans(_connection: sqlite3.Connection, path: Path) -> Iterator[str]:

@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import AsyncGenerator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from durable.core.ids import ORIGIN, PREFIX
 from durable.core.limits import OUTBOX_KEEP_MS, SWEEP_ROWS
@@ -29,6 +29,7 @@ class Collected:
     executions: int = 0
     promises: int = 0
     messages: int = 0
+    checkpoints: int = 0
     entries: int = 0
     """Of the audit."""
 
@@ -55,6 +56,16 @@ async def collect(store: Store, *, before: int, keep: int = 0, dry_run: bool = F
     while more:
         answer = (await store.request("sweep.audit", {"before": before, "dry_run": dry_run})).data
         done, more = done.plus(answer), answer["more"]
+        yield done
+
+
+async def thin(store: Store, keep: dict[str, Any], *, dry_run: bool = False) -> AsyncGenerator[Collected]:
+    """Drop the checkpoints of every session that need not be kept; yields the totals after each batch."""
+    done, cursor, more = Collected(), "", True
+    while more:
+        request = {"after": cursor, "keep": keep, "dry_run": dry_run}
+        answer = (await store.request("sweep.checkpoints", request)).data
+        done, cursor, more = done.plus(answer), answer["next"], answer["more"]
         yield done
 
 

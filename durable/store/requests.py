@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 import msgspec
 
-from durable.core.limits import ID_CHARS_MAX
+from durable.core.limits import CHECKPOINTS_KEPT, ID_CHARS_MAX
 
 type Record = dict[str, Any]
 """A JSON-like document: what the protocol calls Promise, Task, Schedule, or an answer's data."""
@@ -309,6 +309,14 @@ class OutputTruncate(Ours, frozen=True, kw_only=True):
     offset: Natural
 
 
+class Keep(Ours, frozen=True, kw_only=True):
+    """Which checkpoints of a session stay beside its newest (specs/checkpoint.md, Keeping)."""
+
+    last: Natural = CHECKPOINTS_KEPT
+    age_ms: Natural | None = None
+    labelled: bool = True
+
+
 class CheckpointPublish(Ours, frozen=True, kw_only=True):
     session: Id
     epoch: int
@@ -320,6 +328,14 @@ class CheckpointPublish(Ours, frozen=True, kw_only=True):
     manifest: bytes
     chunks: list[tuple[str, bytes]] = []
     uses: list[str] = []
+    carried: list[str] = []
+    """Those of `uses` that an earlier checkpoint brought: refused when the last that used one has gone meanwhile."""
+    keep: Keep = Keep()
+
+
+class CheckpointLabel(Ours, frozen=True, kw_only=True):
+    checkpoint: Natural
+    label: str | None
 
 
 class CheckpointGet(Ours, frozen=True, kw_only=True):
@@ -335,6 +351,14 @@ class SweepExecutions(Ours, frozen=True, kw_only=True):
 
     after: str = ""
     before: Natural
+    dry_run: bool = False
+
+
+class SweepCheckpoints(Ours, frozen=True, kw_only=True):
+    """`after` is the last session of the batch before."""
+
+    after: str = ""
+    keep: Keep
     dry_run: bool = False
 
 

@@ -228,6 +228,8 @@ def _sessions() -> list[Step]:
         acquire("exec:desk@2"),
         Request("session.give", {"session": "desk", "epoch": 1}),
         Request("session.take", {"session": "desk", "engine": "e1"}),
+        Request("checkpoint.label", {"checkpoint": 2, "label": "kept"}),
+        Request("sweep.checkpoints", {"keep": {"last": 1}}),
         Request("checkpoint.drop", {"checkpoint": 2}),
         Request("session.take", {"session": "haunted", "engine": "e1"}),
         Request("session.get", {"session": "haunted"}),

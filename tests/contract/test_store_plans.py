@@ -91,6 +91,8 @@ async def test_no_statement_walks_through_a_table(tmp_path: Path) -> None:
             await store.request(kind, {})
         await store.request("sweep.executions", {"before": clock.now})
         await store.request("sweep.messages", {})
+        await store.request("sweep.checkpoints", {"keep": {"last": 1, "age_ms": 5}})
+        await store.request("checkpoint.label", {"checkpoint": 4, "label": "l"})
         await inbox.connection.stop()
         await store.request("engine.leave", {"engine": "e1"})
         store._connection.set_trace_callback(None)

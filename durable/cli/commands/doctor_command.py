@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from pathlib import Path
 
 import click
 
@@ -26,13 +27,27 @@ def command(machine: bool) -> int:
         return _machine(out)
     from durable.store.doctor import examine
 
-    found = examine(path_of(chosen))
+    path = path_of(chosen)
+    found = examine(path, _elsewhere(path))
     if out.json:
         out.document(found)
     else:
         for each in found:
             out.data(f"{each.check}: {line(each.message)}")
     return exits.FAILED if found else exits.DONE
+
+
+def _elsewhere(path: Path) -> set[str]:
+    """What an object store keeps."""
+    import os
+
+    from durable.sessions.keeping import VARIABLE, objects_of
+    from durable.store.file import load_key
+
+    if not os.environ.get(VARIABLE) or not path.exists():
+        return set()
+    objects = objects_of(path, load_key(path, create=False))
+    return set() if objects is None else {each.digest for each in objects.list()}
 
 
 def _machine(out: Out) -> int:

@@ -2,37 +2,53 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from durable.cli import exits
 from durable.cli.app import Command, Settings, in_loop, settings
 from durable.cli.local import Duration, path_of, size
 
+if TYPE_CHECKING:
+    from durable.sessions.keeping import Keep
+
 
 @click.command("gc", cls=Command, short_help="Forget what ended long ago.")
 @click.option("--older-than", type=Duration(), default="30d", show_default=True, metavar="AGE", help="30d, 12h, 90m.")
 @click.option("--keep", type=click.IntRange(min=0), default=0, metavar="N", help="Keep the newest N, however old.")
 @click.option("--dry-run", is_flag=True, help="Delete nothing, say what would be.")
-def command(older_than: float, keep: int, dry_run: bool) -> int:
+@click.option("--checkpoints", type=click.IntRange(min=1), metavar="N", help="Keep N of each session, beside labelled.")
+@click.option("--checkpoint-age", type=Duration(), metavar="AGE", help="Of those, only younger ones.")
+@click.option("--labelled", is_flag=True, help="Count the labelled ones too.")
+def command(
+    older_than: float, keep: int, dry_run: bool, checkpoints: int | None, checkpoint_age: float | None, labelled: bool
+) -> int:
     """Forget executions that ended longer ago than AGE, with their steps, calls and output.
 
     Also blobs that no checkpoint uses, messages that nobody came for, and old entries of the audit. Sessions keep
-    their variables. Engines go on meanwhile; Ctrl-C ends it after any batch. Space is used again, the file does not
-    shrink.
+    their variables, and with --checkpoints or --checkpoint-age fewer states to go back to. Engines go on meanwhile;
+    Ctrl-C ends it after any batch. Space is used again, the file does not shrink.
     """
     chosen = settings()
     path_of(chosen)
-    return in_loop(lambda: _gc(chosen, older_than, keep, dry_run))
+    fewer = None
+    if checkpoints is not None or checkpoint_age is not None or labelled:
+        from durable.sessions.keeping import Keep
+
+        fewer = Keep(last=checkpoints or 2**31, age=checkpoint_age, labelled=not labelled)
+    return in_loop(lambda: _gc(chosen, older_than, keep, fewer, dry_run))
 
 
-async def _gc(chosen: Settings, older_than: float, keep: int, dry_run: bool) -> int:
+async def _gc(chosen: Settings, older_than: float, keep: int, fewer: Keep | None, dry_run: bool) -> int:
     import asyncio
     import time
-    from dataclasses import asdict
+    from dataclasses import asdict, replace
 
     from durable.core.clock import now_ms
+    from durable.sessions.keeping import sweep_objects
     from durable.store.blobs import sweep_blobs
-    from durable.store.gc import Collected, collect
+    from durable.store.gc import Collected, collect, thin
     from durable.store.store import Store
 
     out = chosen.out()
@@ -42,7 +58,13 @@ async def _gc(chosen: Settings, older_than: float, keep: int, dry_run: bool) -> 
     try:
         async for found in collect(store, before=before, keep=keep, dry_run=dry_run):
             done = found
+        if fewer is not None:
+            async for found in thin(store, fewer.to_json(), dry_run=dry_run):
+                done = replace(done, checkpoints=found.checkpoints)
         swept = await asyncio.to_thread(sweep_blobs, store.path, now_s=time.time(), dry_run=dry_run)
+        swept = swept.plus(
+            await asyncio.to_thread(sweep_objects, store.path, store.key, now_s=time.time(), dry_run=dry_run)
+        )
     except BaseException:
         if not dry_run:
             out.say(f"ended early: {done.executions} executions are forgotten; run it again to go on")
@@ -56,6 +78,7 @@ async def _gc(chosen: Settings, older_than: float, keep: int, dry_run: bool) -> 
     verb = "would forget" if dry_run else "forgot"
     out.data(
         f"{verb} {done.executions} executions ({done.promises} promises), {done.messages} messages,"
-        f" {done.entries} audit entries, {swept.blobs + swept.unfinished} blobs ({size(swept.bytes)})"
+        f" {done.checkpoints} checkpoints, {done.entries} audit entries,"
+        f" {swept.blobs + swept.unfinished} blobs ({size(swept.bytes)})"
     )
     return exits.DONE

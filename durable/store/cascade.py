@@ -21,13 +21,23 @@ def settle(
     tx: Tx, promise_id: str, state: Settled, value: Value = EMPTY, *, at: int | None = None, outcome: str | None = None
 ) -> Record:
     """Settle a pending promise and all that follows from it. `at` is the time of settlement, where it is not now."""
+    record = settle_pending(tx, promise_id, state, value, at=at, outcome=outcome)
+    assert record is not None, f"a terminal state never changes: {promise_id}"
+    return record
+
+
+def settle_pending(
+    tx: Tx, promise_id: str, state: Settled, value: Value = EMPTY, *, at: int | None = None, outcome: str | None = None
+) -> Record | None:
+    """The same; None, and nothing happens, when no such promise is pending."""
     headers = None if value.headers is None else dump(value.headers)
     row = tx.row(
         "UPDATE promises SET state=?, value_headers=?, value_data=?, settled_at=?, outcome=?"
         f" WHERE id=? AND state='pending' RETURNING {PROMISE}, external",
         (state, headers, value.data, tx.now if at is None else at, outcome, promise_id),
     )
-    assert row is not None, f"a terminal state never changes: {promise_id}"
+    if row is None:
+        return None
     record = promise_record(row)
     if row[10]:
         tx.effects.settled[promise_id] = record
@@ -38,17 +48,16 @@ def settle(
 
 
 def _follow(tx: Tx, promise_id: str, record: Record) -> None:
-    task = tx.row("SELECT state, session, n, function FROM tasks WHERE id=?", (promise_id,))
+    task = tx.row(
+        "UPDATE tasks SET state='fulfilled', pid=NULL, ttl=NULL, lease_at=NULL, due=NULL, resumes=0, note=NULL"
+        " WHERE id=? RETURNING session, n, function",
+        (promise_id,),
+    )
     if task is not None:
-        tx.execute(
-            "UPDATE tasks SET state='fulfilled', pid=NULL, ttl=NULL, lease_at=NULL, due=NULL, resumes=0, note=NULL"
-            " WHERE id=?",
-            (promise_id,),
-        )
         tx.execute("DELETE FROM callbacks WHERE awaiter=?", (promise_id,))
-        if task[1] is not None:
-            _close_cell(tx, task[1], task[2])
-        if task[3]:
+        if task[0] is not None:
+            _close_cell(tx, task[0], task[1])
+        if task[2]:
             _close_open(tx, promise_id)
     awaiters = tx.rows("DELETE FROM callbacks WHERE awaited=? RETURNING awaiter", (promise_id,))
     for (awaiter,) in sorted(awaiters):

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
+from typing import NamedTuple
 
 from durable.core.clock import TIME_MAX_MS
 from durable.core.limits import TAGS_BYTES_MAX, VALUE_BYTES_MAX
-from durable.store.cascade import announce, is_head, settle
+from durable.store.cascade import announce, is_head, settle_pending
 from durable.store.records import PROMISE, dump, promise_record
 from durable.store.requests import (
     EMPTY,
@@ -73,11 +74,9 @@ def _check_text(text: str) -> None:
 def check_create(request: PromiseCreate, tags: dict[str, str]) -> None:
     """The rules of ids and tags: an id equals or extends its declared origin, branch and parent."""
     check_value(request.param)
-    length = 0
-    for name, text in tags.items():
-        _check_text(name + text)
-        length += len(name) + len(text)
-    if length > TAGS_BYTES_MAX:
+    text = "".join([*tags, *tags.values()])
+    _check_text(text)
+    if len(text) > TAGS_BYTES_MAX:
         raise Refused(400, f"tags are over the limit of {TAGS_BYTES_MAX} characters (TAGS_BYTES_MAX)")
     if not origin_of(request.id):
         raise Refused(400, f"the id {request.id!r} has no origin before its first colon")
@@ -108,8 +107,18 @@ def _delay(tags: dict[str, str]) -> int:
     return int(text)
 
 
-def create_promise(tx: Tx, request: PromiseCreate) -> tuple[Record, bool]:
-    """Create it with its task, or find it as it is: the record, and whether it is new. `check_create` goes before."""
+class Lease(NamedTuple):
+    """Whose a task is from its creation on. `ttl` in milliseconds."""
+
+    pid: str
+    ttl: int
+
+
+def create_promise(tx: Tx, request: PromiseCreate, lease: Lease | None = None) -> tuple[Record, bool]:
+    """Create it with its task, or find it as it is: the record, and whether it is new. `check_create` goes before.
+
+    With a `lease` the new task is acquired at once; no unsettled cell of its session may then be before it.
+    """
     tags = request.tags or {}
     text = dump(tags)
     param = request.param or EMPTY
@@ -134,14 +143,14 @@ def create_promise(tx: Tx, request: PromiseCreate) -> tuple[Record, bool]:
     if not expired and tags.get("durable:capability") == "input":
         tx.effects.prompts.add(request.id)
     if "resonate:target" in tags:
-        _create_task(tx, request.id, tags, fulfilled=expired)
+        _create_task(tx, request.id, tags, fulfilled=expired, lease=lease)
     record = promise_record(row)
     if expired and external:
         tx.effects.settled[request.id] = record
     return record, True
 
 
-def _create_task(tx: Tx, task_id: str, tags: dict[str, str], *, fulfilled: bool) -> None:
+def _create_task(tx: Tx, task_id: str, tags: dict[str, str], *, fulfilled: bool, lease: Lease | None) -> None:
     address = _ADDRESS.match(tags["resonate:target"])
     timer = tags.get("resonate:timer") == "true"
     not_before = _delay(tags)
@@ -154,15 +163,21 @@ def _create_task(tx: Tx, task_id: str, tags: dict[str, str], *, fulfilled: bool)
             "INSERT INTO cells (session, n, promise, settled) VALUES (?,?,?,?)", (session, n, task_id, fulfilled)
         )
         tx.effects.sessions.add(session)
-    if not fulfilled and not timer and (session is None or is_head(tx, session, n or 0)):
+    state, version, pid, ttl, lease_at = "fulfilled" if fulfilled else "pending", 0, None, None, None
+    if lease is not None and not fulfilled:
+        state, version, pid, ttl, lease_at = "acquired", 1, lease.pid, lease.ttl, lease_until(tx, lease.ttl)
+    elif not fulfilled and not timer and (session is None or is_head(tx, session, n or 0)):
         due = max(tx.now, not_before)
     tx.execute(
-        "INSERT INTO tasks"
-        " (id, state, version, due, not_before, grp, preferred, exclusive, function, session, n, timer, created_at)"
-        " VALUES (?,?,0,?,?,?,?,?,?,?,?,?,?)",
+        "INSERT INTO tasks (id, state, version, pid, ttl, lease_at, due, not_before, grp, preferred, exclusive,"
+        " function, session, n, timer, created_at) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
         (
             task_id,
-            "fulfilled" if fulfilled else "pending",
+            state,
+            version,
+            pid,
+            ttl,
+            lease_at,
             due,
             not_before,
             address and address["group"],
@@ -176,6 +191,13 @@ def _create_task(tx: Tx, task_id: str, tags: dict[str, str], *, fulfilled: bool)
         ),
     )
     announce(tx, task_id, due)
+
+
+def lease_until(tx: Tx, ttl: int) -> int:
+    """When a lease that is given now ends, and the deadlines have to be looked at."""
+    lease_at = min(tx.now + ttl, 2**63 - 1)
+    tx.wake_at(lease_at)
+    return lease_at
 
 
 def next_n(tx: Tx, session: str) -> int:
@@ -200,10 +222,8 @@ def find(tx: Tx, promise_id: str) -> Record:
 def settle_promise(tx: Tx, request: PromiseSettle) -> tuple[Record, bool]:
     """Settle it, or echo how it was settled: the record, and whether this request did it."""
     check_value(request.value)
-    record = find(tx, request.id)
-    if record["state"] != "pending":
-        return record, False
-    return settle(tx, request.id, request.state, request.value or EMPTY), True
+    record = settle_pending(tx, request.id, request.state, request.value or EMPTY)
+    return (find(tx, request.id), False) if record is None else (record, True)
 
 
 def get(tx: Tx, request: ById) -> Answer:

@@ -20,6 +20,7 @@ from durable.store.faults import Fault, watched
 from durable.store.glance import Glance
 from durable.store.kinds import KINDS
 from durable.store.liveness import Liveness
+from durable.store.log import LogRoom
 from durable.store.network import SqliteConnection
 from durable.store.notify import Peers
 from durable.store.reads import PromiseRow, Reads, promise_row
@@ -109,6 +110,7 @@ class Store:
             deliver=self._deliver,
             liveness=self._liveness,
             peers=self._peers,
+            room=LogRoom(located),
             awaited=lambda: list(self._waiters),
             debug=debug,
         )

@@ -6,11 +6,13 @@ from resonate_base import PROTOCOL_VERSION
 
 from durable.store.cascade import end_attempt, is_head, make_pending, note_progress, settle
 from durable.store.promises import (
+    Lease,
     add_callback,
     check_create,
     check_value,
     create_promise,
     find,
+    lease_until,
     origin_of,
     settle_promise,
 )
@@ -39,7 +41,7 @@ _SEARCH_DEFAULT = 100
 
 
 def _find(tx: Tx, task_id: str) -> Row:
-    row = tx.row(f"SELECT {TASK}, session, n FROM tasks WHERE id=?", (task_id,))
+    row = tx.row(f"SELECT {TASK}, session, n, progress FROM tasks WHERE id=?", (task_id,))
     if row is None:
         raise Refused(404, f"task {task_id!r} does not exist")
     return row
@@ -57,7 +59,10 @@ def preload(tx: Tx, task_id: str) -> list[Record]:
     """The other promises of the task's branch, so that a replay need not ask for each."""
     row = tx.row("SELECT tags FROM promises WHERE id=?", (task_id,))
     assert row is not None
-    branch = load_tags(row[0]).get("resonate:branch")
+    return _branch(tx, task_id, load_tags(row[0]).get("resonate:branch"))
+
+
+def _branch(tx: Tx, task_id: str, branch: str | None) -> list[Record]:
     if branch is None:
         return []
     rows = tx.rows(f"SELECT {PROMISE} FROM promises WHERE branch=? AND id<>? ORDER BY id", (branch, task_id))
@@ -70,14 +75,12 @@ def preload(tx: Tx, task_id: str) -> list[Record]:
 
 def acquired(tx: Tx, task_id: str, pid: str, ttl: int) -> Answer:
     """Give the lease: a new version, which is the fence of everything that this attempt writes."""
-    lease_at = min(tx.now + ttl, 2**63 - 1)
     task = tx.row(
         "UPDATE tasks SET state='acquired', version=version+1, pid=?, ttl=?, lease_at=?, due=NULL, resumes=0,"
         f" progress=0 WHERE id=? RETURNING {TASK}",
-        (pid, ttl, lease_at, task_id),
+        (pid, ttl, lease_until(tx, ttl), task_id),
     )
     assert task is not None
-    tx.wake_at(lease_at)
     return Answer(200, {"task": task_record(task), "promise": find(tx, task_id), "preload": preload(tx, task_id)})
 
 
@@ -99,26 +102,28 @@ def create(tx: Tx, request: TaskCreate) -> Answer:
     if "resonate:delay" in tags:
         raise Refused(400, "task.create cannot be delayed")
     check_create(action, tags)
-    existing = tx.row("SELECT 1 FROM promises WHERE id=?", (action.id,))
-    if existing is None:
-        _require_free_session(tx, tags.get("durable:session"))
-        record, _ = create_promise(tx, action)
-        if record["state"] == "pending":
-            tx.effects.ready = [each for each in tx.effects.ready if each != action.id]
-            return acquired(tx, action.id, request.pid, request.ttl)
-    task = tx.row(f"SELECT {TASK}, session, n FROM tasks WHERE id=?", (action.id,))
-    if task is None:
+    session = tags.get("durable:session")
+    if session is not None and tx.row("SELECT 1 FROM promises WHERE id=?", (action.id,)) is None:
+        _require_free_session(tx, session)
+    record, created = create_promise(tx, action, Lease(request.pid, request.ttl))
+    if created and record["state"] == "pending":
+        task = {"id": action.id, "state": "acquired", "version": 1, "resumes": 0}
+        task |= {"ttl": request.ttl, "pid": request.pid}
+        others = _branch(tx, action.id, tags.get("resonate:branch"))
+        return Answer(200, {"task": task, "promise": record, "preload": others})
+    row = tx.row(f"SELECT {TASK}, session, n FROM tasks WHERE id=?", (action.id,))
+    if row is None:
         raise Refused(422, f"promise {action.id!r} exists and has no task")
-    if task[1] == "pending":
-        _require_head(tx, task)
+    if row[1] == "pending":
+        _require_head(tx, row)
         return acquired(tx, action.id, request.pid, request.ttl)
-    if task[1] != "fulfilled":
-        raise Refused(409, f"task {action.id!r} is {task[1]}")
-    return Answer(200, {"task": task_record(task), "promise": find(tx, action.id), "preload": preload(tx, action.id)})
+    if row[1] != "fulfilled":
+        raise Refused(409, f"task {action.id!r} is {row[1]}")
+    return Answer(200, {"task": task_record(row), "promise": find(tx, action.id), "preload": preload(tx, action.id)})
 
 
-def _require_free_session(tx: Tx, session: str | None) -> None:
-    if session is not None and not is_head(tx, session, 2**63 - 1):
+def _require_free_session(tx: Tx, session: str) -> None:
+    if not is_head(tx, session, 2**63 - 1):
         raise Refused(409, f"session {session!r} has unfinished executions")
 
 
@@ -205,15 +210,15 @@ def fence(tx: Tx, request: TaskFence) -> Answer:
         raise Refused(400, "a fenced action is about another promise than the task's own")
     if isinstance(action, FencedCreate):
         check_create(action.data, action.data.tags or {})
-        _held(tx, request.id, request.version)
+        task = _held(tx, request.id, request.version)
         record, changed = create_promise(tx, action.data)
         kind = "promise.create"
     else:
         check_value(action.data.value)
-        _held(tx, request.id, request.version)
+        task = _held(tx, request.id, request.version)
         record, changed = settle_promise(tx, action.data)
         kind = "promise.settle"
-    if changed:
+    if changed and not task[8]:
         note_progress(tx, request.id)
     # Whole, as an answer of its own: the TypeScript SDK checks it like one.
     corr_id = "" if action.head is None else action.head.corr_id or ""

@@ -22,6 +22,7 @@ from durable.store.deadlines import next_deadline, sweep
 from durable.store.engines import bury
 from durable.store.kinds import Operation
 from durable.store.liveness import Liveness
+from durable.store.log import LogRoom
 from durable.store.notify import Peers
 from durable.store.records import PROMISE, dump, promise_record
 from durable.store.requests import Answer, Refused
@@ -70,6 +71,7 @@ class Writer(threading.Thread):
         deliver: Deliver,
         liveness: Liveness,
         peers: Peers,
+        room: LogRoom,
         awaited: Callable[[], list[str]],
         debug: bool,
     ) -> None:
@@ -81,6 +83,7 @@ class Writer(threading.Thread):
         self._deliver = deliver
         self._liveness = liveness
         self._peers = peers
+        self._room = room
         self._awaited = awaited
         self._debug = debug
         self._queue: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
@@ -132,8 +135,11 @@ class Writer(threading.Thread):
     def _turn(self, jobs: list[Job]) -> None:
         try:
             if jobs or self._clock() >= self._next_deadline:
-                self._commit(jobs)
-            self._look()
+                self._commit(jobs)  # which notices others itself
+            else:
+                self._notice_others()
+            if self._foreign:
+                self._look()
             if time.monotonic() >= self._next_liveness:
                 self._find_dead()
         except Exception:
@@ -198,6 +204,8 @@ class Writer(threading.Thread):
             self._connection.execute(f"PRAGMA synchronous={wanted}")
             self._synchronous = wanted
         self._retried(lambda: self._connection.execute("BEGIN IMMEDIATE"))
+        if wanted == "FULL":
+            self._room.make()
 
     def _retried(self, action: Callable[[], object]) -> None:
         """Try again, soon and jittered, while another process holds the write lock; SQLite's own handler stalls."""
@@ -214,21 +222,16 @@ class Writer(threading.Thread):
             else:
                 return
 
-    def _notice_others(self) -> bool:
-        """Whether another connection committed since the last look; its deadlines are ours to keep too."""
+    def _notice_others(self) -> None:
+        """See whether another connection committed since the last look; its deadlines are ours to keep too."""
         version = self._connection.execute("PRAGMA data_version").fetchone()[0]
-        if version == self._seen:
-            return False
-        self._seen = version
-        self._foreign = True
-        self._next_deadline = min(self._next_deadline, next_deadline(self._connection, self._now))
-        return True
+        if version != self._seen:
+            self._seen = version
+            self._foreign = True
+            self._next_deadline = min(self._next_deadline, next_deadline(self._connection, self._now))
 
     def _look(self) -> None:
         """After another process's commit: wake who waits for what it settled, take what it left for ours."""
-        self._notice_others()
-        if not self._foreign:
-            return
         self._foreign = False
         effects = Effects()
         awaited = self._awaited()

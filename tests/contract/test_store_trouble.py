@@ -178,7 +178,7 @@ def crashed(tmp_path: Path) -> Path:
 
 
 def test_a_log_that_was_cut_ends_at_a_commit(crashed: Path, tmp_path: Path) -> None:
-    log = Path(f"{crashed}-wal").read_bytes()
+    log = Path(f"{crashed}-wal").read_bytes().rstrip(b"\0")  # without the room for what would have come
     sizes = []
     for cut in (len(log), len(log) - 1, len(log) - 5000, len(log) // 2, 40_000, 100, 31, 1, 0):
         place = tmp_path / f"cut-{cut}"

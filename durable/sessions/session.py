@@ -178,11 +178,8 @@ class Session:
 
         Executions that have not ended are cancelled.
         """
-        for row in await self._engine.store.reads.list_executions(session=self.name):
-            if row.settled_at is None:
-                await self._engine.cancel(row.id, f"session {self.name!r} was closed")
-        await self._engine.host.let_go(self.name)
         await self._engine.store.request("session.close", {"session": self.name})
+        await self._engine.host.forget(self.name)
         await asyncio.to_thread(forget_directory, self._engine.store, self.name)
 
     def __repr__(self) -> str:

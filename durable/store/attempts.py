@@ -50,5 +50,9 @@ def lost_value(promise_id: str, attempts: int, last_error: str) -> str:
         "attempts": attempts,
         "last_error": last_error,
     }
-    message = msgspec.json.encode(document).decode()
+    return rejection(msgspec.json.encode(document).decode())
+
+
+def rejection(message: str) -> str:
+    """An error as the codec of the SDK writes it: base64 of JSON. Fields other than the message would be lost."""
     return base64.b64encode(msgspec.json.encode({"__type": "error", "message": message})).decode()

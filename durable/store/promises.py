@@ -201,10 +201,11 @@ def lease_until(tx: Tx, ttl: int) -> int:
 
 
 def next_n(tx: Tx, session: str) -> int:
-    """Take the session's next number; a session that nobody opened yet comes into being without an owner."""
+    """Take the session's next number; one that nobody opened yet, or that was closed, comes into being, unowned."""
     row = tx.row(
         "INSERT INTO sessions (name, epoch, options, next_n, created_at) VALUES (?,0,'',2,?)"
-        " ON CONFLICT (name) DO UPDATE SET next_n=next_n+1 RETURNING next_n-1",
+        " ON CONFLICT (name) DO UPDATE SET next_n=next_n+1, options=iif(closed, '', options), closed=0"
+        " RETURNING next_n-1",
         (session, tx.now),
     )
     assert row is not None

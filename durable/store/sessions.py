@@ -5,7 +5,8 @@ from __future__ import annotations
 import msgspec
 
 from durable.store import keyed, policies
-from durable.store.cascade import forget_checkpoints, is_head, note_progress
+from durable.store.attempts import rejection
+from durable.store.cascade import forget_checkpoints, is_head, note_progress, settle
 from durable.store.promises import add_callback, check_create, create_promise, next_n, settle_request
 from durable.store.records import PROMISE, Row, dump, promise_record
 from durable.store.requests import (
@@ -21,6 +22,7 @@ from durable.store.requests import (
     SessionOpen,
     SessionTake,
     SessionWorker,
+    Value,
 )
 from durable.store.tasks import acquired
 from durable.store.transaction import Tx
@@ -120,8 +122,9 @@ def give(tx: Tx, request: SessionAt) -> Answer:
 
 
 def close(tx: Tx, request: Session) -> Answer:
-    """End it and forget its variables. Its number stays, so that a later session of that name never reuses an id."""
+    """End it, cancel what has not ended in it, forget its variables. Its number stays, so that no id is used again."""
     _find(tx, request.session)
+    _cancel_cells(tx, request.session)
     forget_checkpoints(
         tx, [row[0] for row in tx.rows("SELECT id FROM checkpoints WHERE session=?", (request.session,))]
     )
@@ -133,6 +136,15 @@ def close(tx: Tx, request: Session) -> Answer:
     )
     tx.effects.sessions.add(request.session)
     return Answer(200, {})
+
+
+def _cancel_cells(tx: Tx, session: str) -> None:
+    """The last one first: none is made due by the end of the one before it."""
+    open_cells = tx.rows("SELECT promise FROM cells WHERE session=? AND settled=0 ORDER BY n DESC", (session,))
+    value = Value(data=rejection(f"session {session!r} was closed"))
+    for (promise_id,) in open_cells:
+        if tx.row("SELECT 1 FROM promises WHERE id=? AND state='pending'", (promise_id,)) is not None:
+            settle(tx, promise_id, "rejected_canceled", value)  # else it went with one of the others, which made it
 
 
 def get(tx: Tx, request: Session) -> Answer:

@@ -157,6 +157,34 @@ async def test_a_new_call_is_progress_and_an_execution_that_is_over_asks_nothing
         assert await status(store, "call.create", late) == 409
 
 
+async def test_closing_cancels_the_running_and_the_queued_in_one_and_none_of_them_ever_begins(tmp_path: Path) -> None:
+    async with opened(tmp_path / "s.db") as store:
+        inbox = await host(store)
+        await store.request("session.open", {"session": "desk", "engine": "e1", "options": {}})
+        cells = [await cell(store) for _ in range(4)]
+        assert await inbox.next() == cells[0]
+        await acquire(store, "desk@1")
+        await store.request("task.halt", {"id": cells[2]})
+        caller = promise("exec:f", target="poll://any@h")
+        await store.request("promise.create", caller)
+        child = promise("exec:f.1", target="poll://any@g", durable_session="desk", durable_function=CELL)
+        await store.request("promise.create", child)
+        changes: list[Change] = []
+        store.watch(changes.append)
+        await store.request("session.close", {"session": "desk"})
+        assert [change.settled for change in changes if change.settled] == [frozenset((*cells, "exec:f.1"))]
+        for each in cells:
+            row = await store.reads.get_promise(each)
+            assert row is not None
+            assert (row.state, row.value["message"]) == ("rejected_canceled", "session 'desk' was closed")
+        late = {"id": cells[0], "version": 1, "action": {"kind": "promise.settle", "data": settle(cells[0])}}
+        assert await status(store, "task.fulfill", late) == 409
+        assert await inbox.quiet()
+        await store.request("promise.create", promise("exec:f.2", target="poll://any@g", durable_session="desk"))
+        again: Any = (await store.request("session.get", {"session": "desk"})).data
+        assert (again["closed"], again["next_n"], again["owner"]) == (False, 7, None)
+
+
 async def test_calls_of_a_similar_name_are_not_listed(tmp_path: Path) -> None:
     async with opened(tmp_path / "s.db") as store:
         for name in ("exec:a", "exec:a.1", "exec:a.1:input:1", "exec:a:input:1", "exec:ab", "exec:a-b", "exec:a@1"):

@@ -11,6 +11,17 @@ import numpy as np
 array = np.random.default_rng(0).random(25_000_000)
 globals().update({f"small{n}": [n] * 10 for n in range(20)})
 """,
+    "frame": """
+import numpy as np
+import pandas as pd
+frame = pd.DataFrame({
+    "number": np.arange(1_000_000.0),
+    "name": np.array([f"name {n * 7919 % 1_000_003}" for n in range(1_000_000)], object),
+    "town": np.array([("north", "south", "east", "west")[n % 4] for n in range(1_000_000)], object),
+    "mixed": np.array([n if n % 3 else f"row {n}" for n in range(1_000_000)], object),
+})
+globals().update({f"small{n}": [n] * 10 for n in range(20)})
+""",
     "small": """
 globals().update({f"small{n}": [n, {"key": n}] for n in range(1_000)})
 """,
@@ -33,3 +44,5 @@ def change_all(module: types.ModuleType) -> None:
     """Everything large is written."""
     if "array" in vars(module):
         exec("array += 1", vars(module))
+    if "frame" in vars(module):
+        exec("frame['number'] += 1", vars(module))

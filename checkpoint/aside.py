@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ctypes
 import gc
+import mmap
 import os
 import platform
 import signal
@@ -86,6 +87,12 @@ def run_aside(work: Work) -> Aside:
     finally:
         os.close(writer)
     return Aside(reader, learned)
+
+
+def resident_bytes() -> int:
+    """Memory that this process has in use."""
+    with open("/proc/self/statm", "rb", buffering=0) as statm:
+        return int(statm.read(200).split()[1]) * mmap.PAGESIZE
 
 
 _quiet: set[int] = set()

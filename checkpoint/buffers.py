@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from checkpoint.format import CHUNK_BYTES
@@ -68,8 +68,11 @@ class Buffers:
             self._memory = -1
         self._regions.clear()
 
-    def look(self, places: Iterable[Place]) -> dict[Place, Digests]:
-        """The digests that still hold, for the buffers at these places; from now on writes count for the next look."""
+    def look(self, places: Iterable[Place], always: Collection[Place] = ()) -> dict[Place, Digests]:
+        """The digests that still hold, for the buffers at these places; from now on writes count for the next look.
+
+        Those in `always` are tracked even when half of them was written.
+        """
         wanted = {place for place in places if place[1] >= TRACKED_BYTES_MIN}
         if self._pages is None:
             return {}
@@ -87,7 +90,7 @@ class Buffers:
                 written += found
         self._hot = {place: looks - 1 for place, looks in self._hot.items() if looks > 1 and place in wanted}
         for place, region in list(self._regions.items()):
-            if 2 * sum(digest is None for digest in region.digests) > len(region.digests) > 1:
+            if place not in always and 2 * sum(digest is None for digest in region.digests) > len(region.digests) > 1:
                 self._hot[place] = LOOKS_LEFT_ALONE
                 self._pages.release(region.first, region.last)
                 del self._regions[place]

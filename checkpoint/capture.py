@@ -8,7 +8,7 @@ import types
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from checkpoint.aside import Aside, run_aside
+from checkpoint.aside import Aside, resident_bytes, run_aside
 from checkpoint.buffers import TRACKED_BYTES_MIN, Buffers, Digests, Place, place_of
 from checkpoint.format import (
     CHUNK_BYTES,
@@ -29,9 +29,9 @@ from checkpoint.format import (
 )
 from checkpoint.interpreter import State, read_sources, read_state
 from checkpoint.lost import LOST, LostNames
-from checkpoint.pagemap import PAGE
 from checkpoint.pickling.dumps import Dump, Grouping
 from checkpoint.pickling.importable import importable
+from checkpoint.pickling.objects import Column, Known
 from checkpoint.pickling.pickler import Scope
 from checkpoint.survey import INTERNAL, Survey, survey_namespace
 from checkpoint.table import make_pages, read_table
@@ -44,6 +44,9 @@ ASIDE_PICKLING_NS = 3_000_000
 
 ASIDE_GROWTH_BYTES = 8 * 2**20
 """When the process grew by this since the last capture, there may be much to pickle."""
+
+_UNWRITTEN = b""
+"""Stands for the digest of pointers: they are not hashed, since only what they point to is saved."""
 
 FAILURES_MAX = 3
 """Captures aside that failed before no more are tried: something in this process does not survive a fork."""
@@ -72,6 +75,8 @@ class _Memory:
     groups: list[dict[str, int]] = field(default_factory=list)
     pages: int = 0
     buffers: dict[Place, Digests] = field(default_factory=dict)
+    columns: dict[Place, Known | None] = field(default_factory=dict)
+    """Arrays of immutable objects: what they were pickled to, where their pointers were watched from before on."""
     pickling_ns: int = 0
     cost_ns: int = 0
 
@@ -88,6 +93,8 @@ class _Draft:
     fresh: dict[bytes, memoryview]
     known: dict[Place, Digests]
     lost_before: list[Lost]
+    tracked: bool = False
+    """Whether `known` is from before the pickling, which nothing disturbs: a forked child's."""
     dumps: list[Dump] | None = None
 
 
@@ -95,7 +102,9 @@ class Capturer:
     """Captures one namespace, again and again, in one worker.
 
     `internals` are the engine's own names (history), `externals` objects that the worker puts into every session
-    by name: they are saved as references. Keep one Capturer per session: it knows which chunks the engine has.
+    by name: they are saved as references. `began_bytes`: the memory that the process had when the session began, if
+    that is not now: what it grew since may be much to pickle. Keep one Capturer per session: it knows which chunks the
+    engine has.
     """
 
     def __init__(
@@ -105,6 +114,7 @@ class Capturer:
         *,
         externals: Mapping[str, object] | None = None,
         lost: LostNames = LOST,
+        began_bytes: int | None = None,
     ) -> None:
         self._namespace = namespace
         self._internals = internals
@@ -115,9 +125,11 @@ class Capturer:
         self._buffers: Buffers | None = None
         self._state: tuple[State, Group, dict[bytes, memoryview]] | None = None
         self._sources: tuple[frozenset[str], Group, dict[bytes, memoryview]] | None = None
-        self._grown = _resident_bytes()
+        self._grown = resident_bytes() if began_bytes is None else began_bytes
         self._failures = 0
         self._fails_now = False
+        self._kept: set[bytes] = set()
+        """Chunks of the capture under way that need not be made again."""
 
     def capture(self, execution: str = "") -> Capture:
         """Save the namespace as it is now. `execution` is named as the maker of what is newly unsaveable.
@@ -137,11 +149,13 @@ class Capturer:
             self._fails_now = False
             return self.capture(execution)
         draft = self._draft(execution)
-        grown = _resident_bytes()
+        grown = resident_bytes()
         heavy = self._memory.pickling_ns > ASIDE_PICKLING_NS or grown - self._grown > ASIDE_GROWTH_BYTES
         self._grown = grown
         if heavy:
-            draft.known = self._look(self._memory.buffers)
+            if not self._memory.columns:  # else it was done
+                draft.known = self._look(self._memory.buffers)
+            draft.tracked = True
         else:
             self._pickle(draft)
             if _unhashed(draft) <= ASIDE_BYTES_MIN:
@@ -193,7 +207,17 @@ class Capturer:
         fresh: dict[bytes, memoryview] = {}
         state = self._state_group(survey, fresh)  # not in a child: `random` is seeded anew at a fork
         still = self._lost.still(self._namespace)
-        return _Draft(execution, started, survey, scope, state, fresh, {}, still)
+        known = self._look(self._memory.buffers) if self._memory.columns else {}
+        scope.columns = self._known_columns(known)
+        return _Draft(execution, started, survey, scope, state, fresh, known, still)
+
+    def _known_columns(self, known: Mapping[Place, Digests]) -> dict[Place, Known]:
+        sent = self._memory.sent
+        return {
+            place: column
+            for place, column in self._memory.columns.items()
+            if column is not None and None not in known.get(place, [None]) and sent.issuperset(column[0].digests)
+        }
 
     def _pickle(self, draft: _Draft) -> None:
         began = time.perf_counter_ns()
@@ -224,7 +248,7 @@ class Capturer:
     def _payload(self, draft: _Draft) -> tuple[Payload, bool]:
         assert draft.dumps is not None
         survey, fresh, memory = draft.survey, draft.fresh, self._memory
-        memory.buffers = {}
+        memory.buffers, memory.columns, self._kept = {}, {}, set()
         groups = [draft.state, self._sources_group(draft.scope, fresh)]
         groups += [Group("atoms", names, (), (_part(data, fresh),)) for names, data in survey.pickled]
         groups += [self._values_group(dump, draft) for dump in draft.dumps]
@@ -243,7 +267,7 @@ class Capturer:
         new = tuple(data for digest, data in chunks.items() if digest not in memory.sent)
         table = chunk_digest(b"".join(payload_buffers(Payload(format=FORMAT, contents=contents, chunks=()))))
         changed = bool(new) or table != memory.table
-        memory.sent, memory.table = set(chunks), table
+        memory.sent, memory.table = self._kept | chunks.keys(), table
         return Payload(format=FORMAT, contents=contents, chunks=new), changed
 
     # Large buffers
@@ -255,7 +279,20 @@ class Capturer:
 
     def _look(self, places: Iterable[Place]) -> dict[Place, Digests]:
         large = [place for place in places if place[1] >= TRACKED_BYTES_MIN]
-        return self._the_buffers().look(large) if large or self._buffers is not None else {}
+        return self._the_buffers().look(large, self._memory.columns) if large or self._buffers is not None else {}
+
+    def _column_part(self, column: Column, draft: _Draft) -> Part | bytes:
+        place, known = column.place, draft.known.get(column.place)
+        part = column.data
+        if isinstance(part, Part):
+            self._kept.update(part.digests)
+        else:
+            part = _part(part, draft.fresh)
+            known = [_UNWRITTEN] * len(known) if known is not None and draft.tracked else None
+        if place[1] >= TRACKED_BYTES_MIN:
+            self._memory.columns[place] = (part, column.ends) if known is not None and isinstance(part, Part) else None
+            self._memory.buffers[place] = [None] if known is None else known
+        return part
 
     def _buffer_part(self, view: memoryview, draft: _Draft) -> Part | bytes:
         place = place_of(view)
@@ -274,7 +311,10 @@ class Capturer:
     # The groups
 
     def _values_group(self, dump: Dump, draft: _Draft) -> Group:
-        buffers = [self._buffer_part(buffer.raw(), draft) for buffer in dump.buffers]
+        buffers = [
+            self._column_part(buffer, draft) if isinstance(buffer, Column) else self._buffer_part(buffer.raw(), draft)
+            for buffer in dump.buffers
+        ]
         defines = isinstance(draft.survey.values[dump.names[0]], type | types.FunctionType)
         parts = (_part(dump.stream, draft.fresh), *buffers)
         return Group("definitions" if defines else "values", dump.names, tuple(sorted(dump.needs)), parts)
@@ -329,12 +369,10 @@ def _unhashed(draft: _Draft) -> int:
     for dump in draft.dumps:
         total += len(dump.stream)
         for buffer in dump.buffers:
+            if isinstance(buffer, Column):
+                total += len(buffer.data) if isinstance(buffer.data, bytes) else 0
+                continue
             known = draft.known.get(place_of(buffer.raw()))
             size = buffer.raw().nbytes
             total += size if known is None else min(size, known.count(None) * CHUNK_BYTES)
     return total
-
-
-def _resident_bytes() -> int:
-    with open("/proc/self/statm", "rb", buffering=0) as statm:
-        return int(statm.read(200).split()[1]) * PAGE

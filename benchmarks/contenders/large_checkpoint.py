@@ -11,7 +11,7 @@ from pathlib import Path
 
 from benchmarks import namespaces
 from benchmarks.turns import Ready, Turn, serve
-from checkpoint.aside import HEADER_BYTES, Aside
+from checkpoint.aside import HEADER_BYTES, Aside, resident_bytes
 from checkpoint.buffers import LOOKS_LEFT_ALONE
 from checkpoint.capture import Capturer
 
@@ -22,8 +22,9 @@ class Captures:
     """One namespace, captured again and again."""
 
     def __init__(self, case: str) -> None:
+        began_bytes = resident_bytes()
         self._module = namespaces.fresh(case)
-        self._capturer = Capturer(self._module.__dict__)
+        self._capturer = Capturer(self._module.__dict__, began_bytes=began_bytes)
 
     def take(self) -> tuple[float, float]:
         """Seconds until the code could go on, and until the last byte had come."""

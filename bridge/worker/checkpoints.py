@@ -9,7 +9,7 @@ from bridge.worker.channel import Channel, Waiter, Wire
 from bridge.worker.functions import granted
 from bridge.worker.gate import Gate
 from bridge.worker.namespace import ENGINE_INTERNALS, Namespace
-from checkpoint.aside import Aside
+from checkpoint.aside import Aside, resident_bytes
 
 if TYPE_CHECKING:
     from checkpoint.capture import Capturer
@@ -38,6 +38,7 @@ class Checkpoints:
         self.fresh = True
         """Nothing ran here yet: a restore brings the engine's own names back too."""
         self._cost_ns = COST_NS_FIRST
+        self._began_bytes = resident_bytes()
         self._captured_at = perf_counter_ns()
         self._aside: tuple[Aside, Waiter] | None = None
 
@@ -122,7 +123,9 @@ class Checkpoints:
         if self._capturer is None:
             from checkpoint.capture import Capturer  # only journaled sessions pay for its import
 
-            self._capturer = Capturer(self._namespace, ENGINE_INTERNALS, externals=granted())
+            self._capturer = Capturer(
+                self._namespace, ENGINE_INTERNALS, externals=granted(), began_bytes=self._began_bytes
+            )
         return self._capturer
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import pickle
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from checkpoint.pickling.objects import Columns, reduce_objects
 from checkpoint.pickling.rebuild import Pieces
 
 if TYPE_CHECKING:
@@ -17,15 +18,13 @@ OUT_OF_BAND_BYTES_MIN = 16 * 2**10
 """Smaller buffers stay in the pickle: a part of its own costs more than copying them."""
 
 
-def reduce_array(array: Array) -> Reduced | None:
-    """How to save an exact ndarray; None leaves it to numpy (objects inside, or no contiguous owner)."""
+def reduce_array(array: Array, columns: Columns) -> Reduced | None:
+    """How to save an exact ndarray; None leaves it to numpy (objects of any kind inside, or no contiguous owner)."""
     import numpy
 
-    if array.dtype.hasobject:
-        return None
     base = array.base
     if base is None:
-        return _reduce_owner(array)
+        return reduce_objects(array, columns) if array.dtype.hasobject else _reduce_owner(array)
     while isinstance(base, numpy.ndarray) and base.base is not None:
         base = base.base
     if isinstance(base, memoryview):
@@ -80,7 +79,9 @@ def _reduce_view(array: Array, owner: object) -> Reduced | None:
     import numpy
 
     if type(owner) is numpy.ndarray:
-        if owner.dtype.hasobject or not (owner.flags.c_contiguous or owner.flags.f_contiguous):
+        if owner.dtype.hasobject and not (owner.dtype == object == array.dtype):
+            return None
+        if not (owner.flags.c_contiguous or owner.flags.f_contiguous):
             return None
     elif type(owner) not in (bytes, bytearray):
         return None
@@ -99,7 +100,10 @@ def rebuild_view(
     """A view into the memory of `owner`, which is an array, bytes or a bytearray."""
     import numpy
 
-    buffer = _flat(owner, "C" if owner.flags.c_contiguous else "F") if isinstance(owner, numpy.ndarray) else owner
+    buffer: object = owner
+    if isinstance(owner, numpy.ndarray):
+        order: Any = "C" if owner.flags.c_contiguous else "F"
+        buffer = owner.reshape(owner.size, order=order) if owner.dtype.hasobject else _flat(owner, order)
     array: Array = numpy.ndarray(shape, dtype, buffer, offset, strides)  # type: ignore[arg-type]
     array.flags.writeable = writeable and array.flags.writeable
     return array

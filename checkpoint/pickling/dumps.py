@@ -13,6 +13,7 @@ from typing import Any
 from checkpoint.buffers import Place, place_of
 from checkpoint.format import TEXT_CHARS_MAX, Rebuilt
 from checkpoint.pickling.groups import Sharing, load_order, united
+from checkpoint.pickling.objects import Column
 from checkpoint.pickling.pickler import GroupPickler, Scope
 from checkpoint.pickling.unsaveable import explain, type_name
 from checkpoint.survey import Survey, buckets
@@ -27,7 +28,7 @@ class Dump:
 
     names: tuple[str, ...]
     stream: bytes
-    buffers: list[pickle.PickleBuffer]
+    buffers: list[pickle.PickleBuffer | Column]
     memo: Mapping[int, tuple[int, object]]
     needs: set[str]
     by_value: set[int]
@@ -35,7 +36,7 @@ class Dump:
 
     def places(self) -> list[Place]:
         """Where its buffers are."""
-        return [place_of(buffer.raw()) for buffer in self.buffers]
+        return [buffer.place if isinstance(buffer, Column) else place_of(buffer.raw()) for buffer in self.buffers]
 
 
 class _Unpickled(Exception):

@@ -20,8 +20,10 @@ from typing import Any
 
 import cloudpickle
 
+from checkpoint.buffers import Place
 from checkpoint.pickling import rebuild
 from checkpoint.pickling.importable import importable
+from checkpoint.pickling.objects import Column, Columns, Known
 from checkpoint.pickling.recipes import RECIPES, Recipe, Reduced
 from checkpoint.pickling.unsaveable import Unsaveable, reason_key, type_key
 
@@ -43,6 +45,7 @@ class Scope:
             id(stream): name for name in ("stdin", "stdout", "stderr") if (stream := getattr(sys, name, None))
         }
         self.filenames: set[str] = set()
+        self.columns: Mapping[Place, Known] = {}
         self.dispatch_table = {**cloudpickle.Pickler.dispatch_table, **copyreg.dispatch_table}
         self.special = {type(value) for value in (*externals.values(), sys.stdin, sys.stdout, sys.stderr)}
         self.plain: set[type] = set()
@@ -114,13 +117,15 @@ class GroupPickler(cloudpickle.Pickler):  # type: ignore[misc]
         self.file.write(rebuild.PREAMBLE)
         self.memo = self._memo
         self.own = own
-        self.buffers: list[pickle.PickleBuffer] = []
+        self.columns = Columns(self.scope.columns)
+        self.buffers: list[pickle.PickleBuffer | Column] = []
         self.needs: set[str] = set()
         self.by_value: set[int] = set()
         self.notes: dict[str, None] = {}
 
     def _take_buffer(self, buffer: pickle.PickleBuffer) -> bool:
-        self.buffers.append(buffer)
+        met = self.columns.met.get(id(buffer.raw().obj))
+        self.buffers.append(buffer if met is None else met[1])
         return False
 
     def note(self, how: str) -> None:

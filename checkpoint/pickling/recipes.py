@@ -19,13 +19,16 @@ from checkpoint.pickling import rebuild
 from checkpoint.pickling.arrays import reduce_array
 from checkpoint.pickling.files import file_recipe, reopen
 from checkpoint.pickling.importable import importable
+from checkpoint.pickling.objects import Columns
 from checkpoint.pickling.unsaveable import Unsaveable
 
 type Reduced = tuple[Any, ...] | str | None
 
 
 class Notes(Protocol):
-    """Where a recipe says what will be made anew."""
+    """What a recipe knows of the pickler, and where it says what will be made anew."""
+
+    columns: Columns
 
     def note(self, how: str) -> None:
         """One short sentence."""
@@ -160,8 +163,8 @@ def _iterator(iterator: Any, _notes: Notes) -> Reduced:
     return reduced
 
 
-def _array(array: Any, _notes: Notes) -> Reduced:
-    return reduce_array(array)
+def _array(array: Any, notes: Notes) -> Reduced:
+    return reduce_array(array, notes.columns)
 
 
 RECIPES: dict[str, Recipe] = {

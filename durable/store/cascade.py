@@ -161,10 +161,11 @@ def forget_checkpoints(tx: Tx, checkpoints: list[int]) -> list[str]:
         "DELETE FROM checkpoint_uses WHERE checkpoint IN (SELECT value FROM json_each(?)) RETURNING digest", (ids,)
     )
     tx.execute("DELETE FROM checkpoints WHERE id IN (SELECT value FROM json_each(?))", (ids,))
-    dropped = [
-        digest
-        for digest in sorted({row[0] for row in released})
-        if tx.row("SELECT 1 FROM checkpoint_uses WHERE digest=? LIMIT 1", (digest,)) is None
-    ]
-    tx.connection.executemany("DELETE FROM chunks WHERE digest=?", [(digest,) for digest in dropped])
+    unused = (
+        "SELECT value FROM json_each(?)"
+        " WHERE NOT EXISTS (SELECT 1 FROM checkpoint_uses WHERE digest=json_each.value) ORDER BY value"
+    )
+    dropped = [row[0] for row in tx.rows(unused, (dump(sorted({row[0] for row in released})),))]
+    if dropped:
+        tx.execute("DELETE FROM chunks WHERE digest IN (SELECT value FROM json_each(?))", (dump(dropped),))
     return dropped

@@ -100,6 +100,12 @@ CHECKPOINTS_KEPT = 2
 SWEEP_ROWS = 100
 """Promises that `gc` looks at, or deletes, in one transaction: some milliseconds in which nothing else is written."""
 
+SEARCH_ROWS = 1_000
+"""Rows that the writer looks at for one search: about a millisecond in which nothing else is written."""
+
+SEARCH_ROWS_READ = 10_000
+"""The same at a time on the reading connection: some 20 ms in which nobody else reads."""
+
 BLOB_GRACE_S = 3_600
 """A blob that nothing refers to stays so long after it was put: its checkpoint may be on its way."""
 

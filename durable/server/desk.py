@@ -94,7 +94,7 @@ class Desk:
     async def _submitted(self, item: _Item) -> Awaitable[Outcome] | None:
         """The answer to a cell that is there already: of all requests only this one does more when it is repeated.
 
-        A search for its nonce reads every promise, which is affordable once in the life of a broken connection.
+        A search for its nonce looks at every promise, which is affordable once in the life of a broken connection.
         """
         if item.kind != "cell.submit":
             return None

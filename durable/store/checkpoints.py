@@ -5,7 +5,7 @@ from __future__ import annotations
 from durable.core.ids import PREFIX
 from durable.core.limits import SWEEP_ROWS
 from durable.store.cascade import forget_checkpoints, note_progress
-from durable.store.records import Row, dump, dump
+from durable.store.records import Row, dump
 from durable.store.requests import (
     Answer,
     CheckpointGet,

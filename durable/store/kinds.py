@@ -10,9 +10,10 @@ import msgspec
 
 from durable.store import checkpoints, debug, engines, gc, keyed, output, policies, promises, schedules, sessions, tasks
 from durable.store import requests as r
+from durable.store.searches import Unfinished
 from durable.store.transaction import Tx
 
-type Operation = Callable[[Tx, Any], r.Answer]
+type Operation = Callable[[Tx, Any], r.Answer | Unfinished]
 """Takes a transaction and the kind's own request struct, which the table pairs it with."""
 
 

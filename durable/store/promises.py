@@ -22,10 +22,10 @@ from durable.store.requests import (
     RegisterListener,
     Value,
 )
+from durable.store.searches import SEARCH_DEFAULT, Search, Unfinished, begin, tagged
 from durable.store.transaction import Tx
 
 _ADDRESS = re.compile(r"poll://(?:(?P<any>any)@|uni@(?=[^/]+/))(?P<group>[^/@\s]+)(?:/(?P<pid>[^\s]+))?\Z")
-_SEARCH_DEFAULT = 100
 
 
 def origin_of(promise_id: str) -> str:
@@ -287,19 +287,11 @@ def register_listener(tx: Tx, request: RegisterListener) -> Answer:
     return Answer(200, {"promise": record})
 
 
-def search(tx: Tx, request: PromiseSearch) -> Answer:
-    """A page in order of id; `cursor` is there iff there is more."""
-    limit = request.limit or _SEARCH_DEFAULT
-    where, parameters = ["id > ?"], [request.cursor[1:] if request.cursor else ""]
+def search(tx: Tx, request: PromiseSearch) -> Answer | Unfinished:
+    """A page in order of id."""
+    where, parameters = tagged("promises.tags", request.tags)
     if request.state is not None:
-        where.append("state = ?")
-        parameters.append(request.state)
-    for key, value in (request.tags or {}).items():
-        where.append("EXISTS (SELECT 1 FROM json_each(promises.tags) tag WHERE tag.key = ? AND tag.value = ?)")
-        parameters += [key, value]
-    sql = f"SELECT {PROMISE} FROM promises WHERE {' AND '.join(where)} ORDER BY id LIMIT {limit + 1}"
-    rows = tx.rows(sql, tuple(parameters))
-    data: Record = {"promises": [promise_record(row) for row in rows[:limit]]}
-    if len(rows) > limit:
-        data["cursor"] = f">{rows[limit - 1][0]}"
-    return Answer(200, data)
+        where, parameters = ("state = ?", *where), (request.state, *parameters)
+    limit = request.limit or SEARCH_DEFAULT
+    asked = Search("promises", "promises", PROMISE, promise_record, limit, where, parameters)
+    return begin(tx, asked, request.cursor)

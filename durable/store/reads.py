@@ -16,9 +16,11 @@ from typing import Any, Literal
 import aiosqlite
 import msgspec
 
+from durable.store import searches
 from durable.store.file import SQLITE_ERRORS, explain
 from durable.store.records import PROMISE, Row, promise_record
-from durable.store.requests import PromiseState, Record
+from durable.store.requests import Answer, PromiseState, Record
+from durable.store.searches import Unfinished
 
 type State = Literal[
     "pending", "running", "waiting", "interrupted", "completed", "failed", "lost", "cancelled", "timed_out"
@@ -313,6 +315,10 @@ class Reads:
             "SELECT engine, grp, pid, functions, joined_at FROM engines ORDER BY joined_at, engine", []
         )
         return [EngineRow(row[0], row[1], row[2], tuple(msgspec.json.decode(row[3])), row[4]) for row in rows]
+
+    async def go_on(self, search: Unfinished) -> Answer:
+        """The rest of a search that the writer began."""
+        return await searches.go_on(self._rows, search)
 
     async def _rows(self, sql: str, parameters: Sequence[object]) -> list[Row]:
         try:

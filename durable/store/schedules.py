@@ -18,9 +18,9 @@ from durable.store.requests import (
     ScheduleCreate,
     ScheduleSearch,
 )
+from durable.store.searches import SEARCH_DEFAULT, Search, Unfinished, begin, tagged
 from durable.store.transaction import Tx
 
-_SEARCH_DEFAULT = 100
 MISSED = "durable:missed"
 """Tag of a schedule's promises: what becomes of ticks that passed while nothing ran. `once` (the default) makes up for
 the newest, `all` for each, up to a thousand, `skip` for none."""
@@ -76,19 +76,12 @@ def delete(tx: Tx, request: ById) -> Answer:
     return Answer(200, {})
 
 
-def search(tx: Tx, request: ScheduleSearch) -> Answer:
-    """A page in order of id; `cursor` is there iff there is more. `tags` are those of the schedule's promises."""
-    limit = request.limit or _SEARCH_DEFAULT
-    where, parameters = ["id > ?"], [request.cursor[1:] if request.cursor else ""]
-    for key, value in (request.tags or {}).items():
-        where.append("EXISTS (SELECT 1 FROM json_each(promise_tags) tag WHERE tag.key = ? AND tag.value = ?)")
-        parameters += [key, value]
-    sql = f"SELECT {SCHEDULE} FROM schedules WHERE {' AND '.join(where)} ORDER BY id LIMIT {limit + 1}"
-    rows = tx.rows(sql, tuple(parameters))
-    data: Record = {"schedules": [schedule_record(row) for row in rows[:limit]]}
-    if len(rows) > limit:
-        data["cursor"] = f">{rows[limit - 1][0]}"
-    return Answer(200, data)
+def search(tx: Tx, request: ScheduleSearch) -> Answer | Unfinished:
+    """A page in order of id. `tags` are those of the schedule's promises."""
+    where, parameters = tagged("promise_tags", request.tags)
+    limit = request.limit or SEARCH_DEFAULT
+    asked = Search("schedules", "schedules", SCHEDULE, schedule_record, limit, where, parameters)
+    return begin(tx, asked, request.cursor)
 
 
 def fire(tx: Tx) -> None:

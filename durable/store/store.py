@@ -12,7 +12,7 @@ from pathlib import Path
 import msgspec
 
 from durable.core.clock import Clock, now_ms
-from durable.core.errors import EngineClosed, StoreError, StoreRefused
+from durable.core.errors import DurableError, EngineClosed, StoreError, StoreRefused
 from durable.core.events import BackgroundFailed, Observer, PeerDead, log_event
 from durable.store import file
 from durable.store.dispatch import collect_mail
@@ -25,6 +25,7 @@ from durable.store.network import SqliteConnection
 from durable.store.notify import Peers
 from durable.store.reads import PromiseRow, Reads, promise_row
 from durable.store.requests import Answer, Nothing, Record, Refused
+from durable.store.searches import Unfinished
 from durable.store.transaction import Effects, End, Tx
 from durable.store.writer import Durability, Job, Writer
 
@@ -71,6 +72,7 @@ class Store:
         self._futures: dict[Job, asyncio.Future[Answer]] = {}
         self._waiters: dict[str, set[asyncio.Future[PromiseRow]]] = {}
         self._watchers: list[Callable[[Change], None]] = []
+        self._searches: set[asyncio.Task[None]] = set()
 
     @classmethod
     async def open(
@@ -213,6 +215,10 @@ class Store:
         self._writer.stop()
         await asyncio.to_thread(self._writer.join)
         await asyncio.sleep(0)  # the last answers were scheduled on this loop before the thread ended
+        for task in self._searches:
+            task.cancel()
+        if self._searches:
+            await asyncio.wait(self._searches)
         await self.reads.close()
         self._liveness.release_all()
         self._peers.close()
@@ -263,6 +269,10 @@ class Store:
         match job.outcome:
             case Answer() as answer:
                 future.set_result(answer)
+            case Unfinished() as search:
+                task = asyncio.ensure_future(self._go_on(future, search))
+                self._searches.add(task)
+                task.add_done_callback(self._searches.discard)
             case Refused() as refused:
                 future.set_exception(StoreRefused(job.kind, refused.status, refused.message))
             case sqlite3.Error() | UnicodeDecodeError() as error:
@@ -271,6 +281,20 @@ class Store:
                 failure = StoreError(f"{job.kind} failed inside the store: {error!r}")
                 failure.__cause__ = error
                 future.set_exception(failure)
+
+    async def _go_on(self, future: asyncio.Future[Answer], search: Unfinished) -> None:
+        try:
+            answer = await self.reads.go_on(search)
+        except DurableError as error:
+            if not future.done():
+                future.set_exception(error)
+        except BaseException:
+            if not future.done():
+                future.set_exception(EngineClosed(f"store {str(self.path)!r} is closed"))
+            raise
+        else:
+            if not future.done():
+                future.set_result(answer)
 
     def _contained[T](self, what: str, callback: Callable[[T], None], argument: T) -> None:
         try:

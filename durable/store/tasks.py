@@ -35,9 +35,8 @@ from durable.store.requests import (
     TaskSearch,
     TaskSuspend,
 )
+from durable.store.searches import SEARCH_DEFAULT, Search, Unfinished, begin
 from durable.store.transaction import Tx
-
-_SEARCH_DEFAULT = 100
 
 
 def _find(tx: Tx, task_id: str) -> Row:
@@ -267,14 +266,8 @@ def resume(tx: Tx, request: ById) -> Answer:
     return Answer(200, {})
 
 
-def search(tx: Tx, request: TaskSearch) -> Answer:
-    """A page in order of id; `cursor` is there iff there is more."""
-    limit = request.limit or _SEARCH_DEFAULT
-    rows = tx.rows(
-        f"SELECT {TASK} FROM tasks WHERE id > ? AND (?2 IS NULL OR state = ?2) ORDER BY id LIMIT ?3",
-        (request.cursor[1:] if request.cursor else "", request.state, limit + 1),
-    )
-    data: Record = {"tasks": [task_record(row) for row in rows[:limit]]}
-    if len(rows) > limit:
-        data["cursor"] = f">{rows[limit - 1][0]}"
-    return Answer(200, data)
+def search(tx: Tx, request: TaskSearch) -> Answer | Unfinished:
+    """A page in order of id."""
+    where, parameters = (("state = ?",), (request.state,)) if request.state is not None else ((), ())
+    limit = request.limit or SEARCH_DEFAULT
+    return begin(tx, Search("tasks", "tasks", TASK, task_record, limit, where, parameters), request.cursor)

@@ -26,6 +26,7 @@ from durable.store.log import LogRoom
 from durable.store.notify import Peers
 from durable.store.records import PROMISE, dump, promise_record
 from durable.store.requests import Answer, Refused
+from durable.store.searches import Unfinished
 from durable.store.transaction import Effects, End, Served, Tx
 
 type Durability = Literal["power", "process"]
@@ -42,7 +43,7 @@ class Job:
     request: Any
     internal: bool
     kind: str
-    outcome: Answer | Refused | Exception | None = None
+    outcome: Answer | Unfinished | Refused | Exception | None = None
 
     def run(self, tx: Tx) -> None:
         """Do it inside the transaction. A refusal writes nothing, so it does not disturb the others of the batch."""

@@ -1,0 +1,80 @@
+"""Searches that look at more rows than the writer does for one (specs/store.md, Reads)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from durable.core.errors import EngineClosed
+from durable.store import searches
+from durable.store.store import Store
+
+from .opened import opened, promise, settle, status
+
+COUNT = 100
+
+
+@pytest.fixture
+async def full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Store]:
+    """Promises p000 to p099, tasks every second one, some settled, few with a tag; the writer looks at 7 rows."""
+    monkeypatch.setattr(searches, "SEARCH_ROWS", 7)
+    monkeypatch.setattr(searches, "SEARCH_ROWS_READ", 13)
+    async with opened(tmp_path / "s.db") as store:
+        for n in range(COUNT):
+            target = "poll://any@g" if n % 2 == 0 else None
+            tags = {"rare": "yes"} if n in (3, 50, 99) else {}
+            store.post("promise.create", promise(f"p{n:03}", target=target, **tags))
+        for n in (1, 40, 98):
+            await store.request("promise.settle", settle(f"p{n:03}"))
+        yield store
+
+
+async def pages(store: Store, kind: str, name: str, **query: object) -> list[list[int]]:
+    found, cursor = [], dict[str, object]()
+    while True:
+        data: Any = (await store.request(kind, {**query, **cursor})).data
+        found.append([int(record["id"][1:]) for record in data[name]])
+        if "cursor" not in data:
+            return found
+        cursor = {"cursor": data["cursor"]}
+
+
+async def test_pages_are_whole_and_their_cursors_true_however_far_apart_the_matches_are(full: Store) -> None:
+    every = list(range(COUNT))
+    assert await pages(full, "promise.search", "promises") == [every]
+    assert await pages(full, "promise.search", "promises", tags={"rare": "yes"}) == [[3, 50, 99]]
+    assert await pages(full, "promise.search", "promises", tags={"rare": "yes"}, limit=1) == [[3], [50], [99]]
+    assert await pages(full, "promise.search", "promises", tags={"rare": "yes"}, limit=2) == [[3, 50], [99]]
+    assert await pages(full, "promise.search", "promises", tags={"rare": "no"}) == [[]]
+    assert await pages(full, "promise.search", "promises", tags={"rare": "yes"}, state="resolved") == [[]]
+    assert await pages(full, "promise.search", "promises", state="resolved") == [[1, 40, 98]]
+    pending = [n for n in every if n not in (1, 40, 98)]
+    assert await pages(full, "promise.search", "promises", state="pending", limit=97) == [pending]
+    assert await pages(full, "promise.search", "promises", state="pending", limit=96) == [pending[:96], pending[96:]]
+    assert await pages(full, "task.search", "tasks", state="fulfilled") == [[40, 98]]
+    assert await pages(full, "task.search", "tasks", state="fulfilled", limit=1) == [[40], [98]]
+    assert await pages(full, "task.search", "tasks", limit=30) == [every[0:60:2], every[60::2]]
+
+
+async def test_the_writer_serves_others_while_a_search_goes_on_and_looks_at_few_rows(full: Store) -> None:
+    seen: list[str] = []
+    full._connection.set_trace_callback(seen.append)
+    search = full.post("promise.search", {"tags": {"rare": "no"}})
+    assert await status(full, "promise.get", {"id": "p000"}) == 200
+    assert not search.done()
+    assert (await search).data == {"promises": []}
+    full._connection.set_trace_callback(None)
+    looked = [sql for sql in seen if "json_each" in sql]
+    assert len(looked) == 1
+    assert "id <= 'p006'" in looked[0]
+
+
+async def test_a_search_that_goes_on_when_the_store_closes_is_told_so(full: Store) -> None:
+    search = full.post("promise.search", {"tags": {"rare": "no"}})
+    await asyncio.gather(full.close(), return_exceptions=True)
+    with pytest.raises(EngineClosed):
+        await search

@@ -26,7 +26,7 @@ async def full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator
     async with opened(tmp_path / "s.db") as store:
         for n in range(COUNT):
             target = "poll://any@g" if n % 2 == 0 else None
-            tags = {"rare": "yes"} if n in (3, 50, 99) else {}
+            tags: dict[str, Any] = {"rare": "yes"} if n in (3, 50, 99) else {}
             store.post("promise.create", promise(f"p{n:03}", target=target, **tags))
         for n in (1, 40, 98):
             await store.request("promise.settle", settle(f"p{n:03}"))

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import durable
+from tests.e2e import loop_campaign
 
 JOURNALS = """
 import durable, os
@@ -166,3 +167,8 @@ async def test_by_the_cost_rule_a_killed_loop_loses_little(store: Path) -> None:
         result = await session.result(execution.id)
         assert result.value == list(range(60))
         assert result.stdout.split() == [str(n) for n in range(60)]
+
+
+async def test_a_loop_under_sigkill_in_short(tmp_path: Path) -> None:
+    found = await loop_campaign.campaign(tmp_path, kills=2, seed=3, iterations=40)
+    assert found["engine"] + found["worker"] == 2

@@ -74,7 +74,7 @@ RULES: dict[str, str] = {
         SELECT execution FROM (
             SELECT execution, start, length, length(text) AS long,
                 lag(start + length, 1, 0) OVER (PARTITION BY execution ORDER BY start) AS before FROM output
-        ) WHERE start<>before OR length<>long""",
+        ) WHERE start<>before OR length<1 OR long>length""",
     "a checkpoint that uses a chunk exists": """
         SELECT u.digest FROM checkpoint_uses u LEFT JOIN checkpoints c ON c.id=u.checkpoint WHERE c.id IS NULL""",
     "a chunk is used (S11)": """

@@ -92,7 +92,7 @@ _PRINTED = """
     WITH cut AS (
         SELECT coalesce(max(n), 0) AS n, min(CASE WHEN n > ?3 THEN start END) AS start FROM rewinds WHERE execution = ?1
     )
-    SELECT cut.n, cut.start, o.start, o.stream, o.text FROM cut LEFT JOIN output o
+    SELECT cut.n, cut.start, o.start, o.length, o.stream, o.text FROM cut LEFT JOIN output o
         ON o.execution = ?1 AND o.start >= coalesce(
             (SELECT start FROM output WHERE execution = ?1 AND start <= min(?2, coalesce(cut.start, ?2))
              ORDER BY start DESC LIMIT 1), 0)
@@ -114,11 +114,25 @@ class PromptRow:
 
 @dataclass(frozen=True, slots=True)
 class OutputRow:
-    """A stretch of one stream; `offset` counts characters of both streams of its execution."""
+    """A stretch of one stream, of `chars` characters; `offset` counts characters of both streams of its execution.
+
+    `text` is all of it, the newest state of a line that was repainted, or nothing: then it was not kept.
+    """
 
     offset: int
     stream: Literal["stdout", "stderr"]
     text: str
+    chars: int
+
+    @property
+    def end(self) -> int:
+        """The offset at which to read on."""
+        return self.offset + self.chars
+
+    @property
+    def dropped(self) -> int:
+        """Characters that are gone, where nothing was kept."""
+        return 0 if self.text else self.chars
 
 
 @dataclass(frozen=True, slots=True)
@@ -280,10 +294,12 @@ class Reads:
         count, cut = rows[0][0], rows[0][1]
         begin = from_offset if cut is None else min(from_offset, cut)
         found = []
-        for _, _, start, stream, text in rows:
+        for _, _, start, length, stream, text in rows:
             skip = 0 if start is None else max(0, begin - start)
-            if start is not None and skip < len(text):
-                found.append(OutputRow(start + skip, stream, text[skip:]))
+            if start is not None and skip < length:
+                # A chunk that was collapsed is one line: its newest state, wherever a reader was in it.
+                shown = text[skip:] if len(text) == length else text
+                found.append(OutputRow(start + skip, stream, shown, length - skip))
         return Printed(count, cut if begin < from_offset else None, found)
 
     async def sessions(self) -> list[SessionRow]:

@@ -297,11 +297,20 @@ class CallList(Ours, frozen=True, kw_only=True):
     limit: Annotated[int, msgspec.Meta(ge=1, le=100_000)] = 10_000
 
 
+class OutputChunk(msgspec.Struct, frozen=True, array_like=True):
+    """`length` characters from `start`, of which `text` is kept; without a length it is kept whole."""
+
+    start: Natural
+    stream: Literal["stdout", "stderr"]
+    text: str
+    length: Natural | None = None
+
+
 class OutputAppend(Ours, frozen=True, kw_only=True):
     execution: Id
     session: str | None = None
     epoch: int | None = None
-    chunks: list[tuple[Natural, Literal["stdout", "stderr"], str]]
+    chunks: list[OutputChunk]
 
 
 class OutputTruncate(Ours, frozen=True, kw_only=True):

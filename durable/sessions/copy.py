@@ -1,0 +1,155 @@
+"""What of an execution's output is stored (specs/worker-protocol.md, The stored copy, K1-K5). No I/O.
+
+A machine: it takes what was printed, in order, and gives back the rows to append; a row that begins where the last one
+began takes that one's place.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+type Stream = Literal["stdout", "stderr"]
+
+GAP_CHARS = 2**20
+"""A gap that grows is told of each time it has grown by this, so that readers elsewhere see that something happens."""
+
+PROGRESS_CHARS_MAX = 4_096
+"""A line that is repainted and longer than this is kept as it is: no person looks at such a bar."""
+
+COLLAPSED_MAX = 64
+"""Repainted lines of one message that become rows of their own (K5)."""
+
+
+class Row(NamedTuple):
+    """`length` characters from `start`, of which `text` is kept."""
+
+    start: int
+    stream: Stream
+    text: str
+    length: int
+
+
+@dataclass(slots=True)
+class StoredCopy:
+    """`offset`: characters printed so far. `kept`: those stored. `limit`: the most that are."""
+
+    limit: int
+    offset: int = 0
+    kept: int = 0
+    full: bool = False
+    _line: Row | None = None
+    """The last row, when it is a line that may still be repainted."""
+    _gap: Row | None = None
+    _gap_told: int = 0
+
+    def add(self, stream: Stream, text: str, dropped: int = 0) -> list[Row]:
+        """Take output: `dropped` characters, then `text`."""
+        rows: list[Row] = []
+        if dropped:
+            self._skip(stream, dropped)
+        if text:
+            if self.full:
+                self._skip(stream, len(text))
+            else:
+                rows += self._tell_gap()
+                self._gap = None
+                self._keep(stream, text, rows)
+        if self._gap is not None and self._gap.length - self._gap_told >= GAP_CHARS:
+            rows += self._tell_gap()
+        return rows
+
+    def seal(self) -> list[Row]:
+        """A checkpoint counts what was printed until here, or the end came: no line is rewritten past it (K3)."""
+        self._line = None
+        return self._tell_gap()
+
+    def _keep(self, stream: Stream, text: str, rows: list[Row]) -> None:
+        rest = self._repainted(stream, text, rows)
+        self._line = None if rest else self._line
+        collapsed = 0
+        plain: list[str] = []
+        lines = rest.split("\n") if "\r" in rest and not self.full else [rest]
+        for number, part in enumerate(lines):
+            line = part if number == len(lines) - 1 else part + "\n"
+            shown = collapse(line) if collapsed < COLLAPSED_MAX else line
+            last = number == len(lines) - 1 and "\r" in line and len(shown) <= PROGRESS_CHARS_MAX
+            if shown == line and not last:
+                plain.append(line)
+                continue
+            self._append(stream, "".join(plain), rows)
+            plain = []
+            collapsed += 1
+            row = self._append(stream, line, rows, shown)
+            self._line = row if last else None
+        self._append(stream, "".join(plain), rows)
+
+    def _repainted(self, stream: Stream, text: str, rows: list[Row]) -> str:
+        """Join what continues the line that may be repainted to it; the rest of the text."""
+        line = self._line
+        if line is None or line.stream != stream:
+            return text
+        end = text.find("\n") + 1 or len(text)
+        shown = collapse(line.text + text[:end])
+        more = len(shown) - len(line.text)
+        if len(shown) > PROGRESS_CHARS_MAX or self.kept + more > self.limit:
+            return text
+        self.kept += more
+        self.offset += end
+        row = Row(line.start, stream, shown, line.length + end)
+        rows.append(row)
+        self._line = None if text[end - 1] == "\n" else row
+        return text[end:]
+
+    def _append(self, stream: Stream, text: str, rows: list[Row], shown: str | None = None) -> Row | None:
+        """A row of `text`, shown otherwise or as it is, as far as there is room; the rest is a gap from then on."""
+        if not text:
+            return None
+        room = self.limit - self.kept
+        if self.full or (shown is not None and len(shown) > room):
+            self.full = True
+            self._skip(stream, len(text))
+            return None
+        if shown is None:
+            taken, over = text[:room], len(text) - room
+            row = Row(self.offset, stream, taken, len(taken))
+        else:
+            over = 0
+            row = Row(self.offset, stream, shown, len(text))
+        if row.length:
+            rows.append(row)
+            self.kept += len(row.text)
+            self.offset += row.length
+        if over > 0:
+            self.full = True
+            self._skip(stream, over)
+        return row
+
+    def _skip(self, stream: Stream, chars: int) -> None:
+        self._line = None
+        gap = self._gap
+        if gap is None:
+            self._gap, self._gap_told = Row(self.offset, stream, "", chars), 0
+        else:
+            self._gap = gap._replace(length=gap.length + chars)
+        self.offset += chars
+
+    def _tell_gap(self) -> list[Row]:
+        if self._gap is None or self._gap.length == self._gap_told:
+            return []
+        self._gap_told = self._gap.length
+        return [self._gap]
+
+
+def collapse(line: str) -> str:
+    """A line as it looks after its carriage returns: what follows the last one that something follows, and that one."""
+    painted = line.rstrip("\r\n")
+    at = painted.rfind("\r")
+    return line if at < 0 else line[at:]
+
+
+def place(rows: list[Row], row: Row) -> None:
+    """Append a row, or let it take the place of the last one."""
+    if rows and rows[-1].start == row.start:
+        rows.pop()
+    rows.append(row)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from bridge.confine.limits import Limits
+    from bridge.output_rules import OutputRules
     from bridge.pool import Pool, PoolMetrics
     from capabilities.capability import Capability, call_id, capability
     from capabilities.prompt import Prompt
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
         NonDeterminism,
         NotEncodable,
         NotFound,
+        OutputDrainTimeout,
+        OutputOverflow,
         PoolExhausted,
         ProtocolError,
         ResourceExceeded,
@@ -47,11 +50,13 @@ if TYPE_CHECKING:
     from durable.prompts import OpenPrompt
     from durable.sessions.history import Change, CheckpointDetail, CheckpointInfo
     from durable.sessions.keeping import Keep
+    from durable.sessions.recent import OutputEvent, Rewound
     from durable.sessions.result import Lost, RestoreReport, Result
-    from durable.sessions.session import OutputEvent, Rewound, Session
+    from durable.sessions.session import Session
 
 _HOME = {
     "bridge.confine.limits": ("Limits",),
+    "bridge.output_rules": ("OutputRules",),
     "bridge.pool": ("Pool", "PoolMetrics"),
     "capabilities.capability": ("Capability", "call_id", "capability"),
     "capabilities.prompt": ("Prompt",),
@@ -74,6 +79,8 @@ _HOME = {
         "NonDeterminism",
         "NotEncodable",
         "NotFound",
+        "OutputDrainTimeout",
+        "OutputOverflow",
         "PoolExhausted",
         "ProtocolError",
         "ResourceExceeded",
@@ -93,7 +100,8 @@ _HOME = {
     "durable.sessions.history": ("Change", "CheckpointDetail", "CheckpointInfo"),
     "durable.sessions.keeping": ("Keep",),
     "durable.sessions.result": ("Lost", "RestoreReport", "Result"),
-    "durable.sessions.session": ("OutputEvent", "Rewound", "Session"),
+    "durable.sessions.recent": ("OutputEvent", "Rewound"),
+    "durable.sessions.session": ("Session",),
 }
 _WHERE = {name: module for module, names in _HOME.items() for name in names}
 
@@ -128,7 +136,10 @@ __all__ = [
     "NotFound",
     "OpenPrompt",
     "Operation",
+    "OutputDrainTimeout",
     "OutputEvent",
+    "OutputOverflow",
+    "OutputRules",
     "Pool",
     "PoolExhausted",
     "PoolMetrics",

@@ -14,6 +14,7 @@ from typing import Any, Literal, Self
 
 from bridge.confine.confinement import kept_environment
 from bridge.confine.limits import Limits, Profile
+from bridge.output_rules import OutputPolicy, OutputRules
 from bridge.pool import Pool, PoolMetrics, WorkerPool
 from bridge.zygote import Zygote
 from capabilities.capability import Capabilities, Capability
@@ -34,12 +35,14 @@ from durable.functions.steps import StepThreads
 from durable.prompts import Prompts
 from durable.sessions.cell import FUNCTION, FUNCTION_ID, Cell
 from durable.sessions.confined import check_machine, check_same, confinement_of, options_of
+from durable.sessions.following import follow
 from durable.sessions.history import History
 from durable.sessions.host import SessionHost
 from durable.sessions.house import House
 from durable.sessions.keeping import Keep, Keeping, blobs_of
 from durable.sessions.live import LiveSession
-from durable.sessions.session import OutputEvent, Rewound, Session, follow
+from durable.sessions.recent import OutputEvent, Rewound
+from durable.sessions.session import Session
 from durable.store.face import StoreFace, is_url, open_store
 from durable.store.store import Change
 
@@ -262,20 +265,23 @@ class Engine:
         grants: Iterable[str] = (),
         profile: Profile | None = None,
         limits: Limits | None = None,
+        output: OutputPolicy | OutputRules | None = None,
     ) -> Session:
         """A session by name, made when it does not exist.
 
         grants: capabilities beside `input`. profile: "open", or "isolated" for code that may reach nothing but its own
-        directory. limits: what it may use. What it was made with counts: Conflict when something else is asked for,
-        Unenforceable when this machine cannot enforce it.
+        directory. limits: what it may use. output: what code that prints meets when nobody takes it ("block",
+        "drop_new", "drop_oldest", "error"), or all OutputRules. What it was made with counts: Conflict when something
+        else is asked for, Unenforceable when this machine cannot enforce it.
         """
         ids.check_session_name(name)
         granted = self._capabilities.check(grants)
-        options = {"grants": list(granted), **options_of(profile, limits)}
+        rules = OutputRules(policy=output) if isinstance(output, str) else output
+        options = {"grants": list(granted), **options_of(profile, limits, rules)}
         if self._resonate is not None:
             await check_machine(confinement_of(self.store, name, options))
         row = (await self.store.request("session.open", {"session": name, "engine": None, "options": options})).data
-        check_same(name, row.get("options") or {}, profile, limits)
+        check_same(name, row.get("options") or {}, profile, limits, rules)
         recorded = tuple((row.get("options") or {}).get("grants") or granted)
         missing = [grant for grant in granted if grant not in recorded]
         if missing:

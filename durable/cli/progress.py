@@ -6,7 +6,8 @@ import sys
 from typing import TYPE_CHECKING
 
 from durable.cli.out import Out
-from durable.store.printed import OutputReader
+from durable.sessions.following import LiveReader
+from durable.sessions.recent import Rewound
 from durable.store.reads import PromiseRow
 from durable.views import StepView, step_view
 
@@ -52,23 +53,25 @@ class Printed:
 
     def __init__(self, out: Out) -> None:
         self._out = out
-        self._reader: OutputReader | None = None
+        self._reader: LiveReader | None = None
         self._ends_line = True
 
     async def look(self, engine: Engine, execution_id: str, *, last: bool) -> None:
         """Pass on what is new, and say when some of what was passed on counts no more."""
         if self._reader is None:
-            self._reader = OutputReader(execution_id)
-        async for page in self._reader.look(engine.store.reads):
-            if page.rewound is not None:
-                self._out.say(rewound(execution_id, page.rewound))
-            for chunk in page.chunks:
-                if chunk.stream == "stdout":
-                    self._out.data(chunk.text, end="")
-                    self._ends_line = chunk.text.endswith("\n")
-                else:
-                    sys.stderr.write(chunk.text)
-                    sys.stderr.flush()
+            self._reader = LiveReader(engine, execution_id)
+        self._reader.engine = engine
+        async for event in self._reader.look():
+            if isinstance(event, Rewound):
+                self._out.say(rewound(execution_id, event.offset))
+            elif event.dropped:
+                self._out.note(gap(event.dropped))
+            elif event.stream == "stdout":
+                self._out.data(event.data, end="")
+                self._ends_line = event.data.endswith("\n")
+            else:
+                sys.stderr.write(event.data)
+                sys.stderr.flush()
         if last and not self._ends_line:
             self._out.data("")  # as the Python prompt does, so that the value has a line of its own
             self._ends_line = True
@@ -80,3 +83,8 @@ def rewound(execution_id: str, offset: int) -> str:
         f"{execution_id} went on from a checkpoint: what it had printed from character {offset} on counts no more, "
         "what follows takes its place"
     )
+
+
+def gap(chars: int) -> str:
+    """How a gap in the output is told of, beside it."""
+    return f"[{chars:,} characters were not kept]"

@@ -243,6 +243,18 @@ class ResourceExceeded(ExecutionError):
         return found
 
 
+class OutputOverflow(ExecutionError):
+    """More was printed than is taken, in a session whose output policy is "error"."""
+
+    code = "OUTPUT_OVERFLOW"
+
+
+class OutputDrainTimeout(ExecutionError):
+    """What an execution printed last was not taken in time (`OutputRules.drain_ms`); its namespace is as it left it."""
+
+    code = "OUTPUT_DRAIN_TIMEOUT"
+
+
 class Unenforceable(DurableError):
     """This machine cannot enforce a limit or profile that was asked for; nothing ran. `missing` says what lacks."""
 

@@ -24,6 +24,9 @@ from durable.core.errors import (
 )
 from durable.core.limits import ERROR_CHARS_MAX
 
+WORKER_ERRORS = frozenset({"OutputDrainTimeout", "OutputOverflow"})
+"""Errors of ours that a worker tells by their plain name (requirement P36)."""
+
 
 class Rejection(Exception):
     """Carries an error document through the SDK. Refuses to be pickled, so the SDK stores the message alone."""
@@ -164,7 +167,7 @@ def _number(found: Any) -> float:
 @lru_cache(maxsize=256)
 def _class_of(kind: str) -> type[ExecutionError]:
     """ExecutionError, mixed with the builtin exception or the error of ours that `kind` names."""
-    own = kind.startswith("durable.")
+    own = kind.startswith("durable.") or kind in WORKER_ERRORS
     found = getattr(errors, kind.removeprefix("durable."), None) if own else getattr(builtins, kind, None)
     if own and isinstance(found, type) and issubclass(found, ExecutionError):
         return found

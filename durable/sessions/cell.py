@@ -15,6 +15,9 @@ import msgspec
 
 from durable.core.errors import DurableError
 from durable.functions.journal import Journal
+from durable.sessions.copy import Row, StoredCopy, place
+from durable.sessions.recent import Recent
+from durable.sessions.result import Texts
 
 FUNCTION = "durable_execute"
 FUNCTION_ID = "durable_execute@1"
@@ -88,11 +91,11 @@ class Pass:
     promise_id: str
     cell: Cell
     journal: Journal
-    offset: int = 0
+    copy: StoredCopy
     open_calls: dict[int, str] = field(default_factory=dict)
-    kept: int = 0
-    stdout: list[str] = field(default_factory=list)
-    stderr: list[str] = field(default_factory=list)
+    kept_max: int = KEPT_CHARS_MAX
+    rows: list[Row] = field(default_factory=list)
+    recent: Recent = field(default_factory=Recent)
     whole: bool = True
     waiting: bool = False
     outcome: Outcome | None = None
@@ -103,15 +106,18 @@ class Pass:
     def execution_id(self) -> str:
         return self.promise_id.removeprefix("exec:")
 
-    def keep(self, stream: str, text: str) -> None:
-        """Keep what is printed for a result that is read here; much output is read from the store instead."""
-        self.kept += len(text)
-        if self.kept > KEPT_CHARS_MAX:
-            self.whole = False
-            self.stdout.clear()
-            self.stderr.clear()
-        else:
-            (self.stdout if stream == "stdout" else self.stderr).append(text)
+    def keep(self, rows: list[Row]) -> None:
+        """Keep what is stored of the output for a result that is read here; much is read from the store instead."""
+        if self.whole:
+            for row in rows:
+                place(self.rows, row)
+            if self.copy.kept > self.kept_max:
+                self.whole = False
+                self.rows.clear()
+
+    def printed(self) -> Texts:
+        """What is stored of the output, when `whole`."""
+        return Texts.of(self.rows)
 
     @property
     def lives(self) -> bool:

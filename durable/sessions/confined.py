@@ -14,6 +14,7 @@ from bridge.confine.confinement import Confinement, kept_environment
 from bridge.confine.limits import Limits, Profile, ran_out
 from bridge.confine.probe import can_hold
 from bridge.launcher import ColdLauncher, WorkerLauncher
+from bridge.output_rules import OutputRules
 from bridge.pool import WorkerPool
 from durable.core import ids
 from durable.core.errors import Conflict, ResourceExceeded, Unenforceable
@@ -48,14 +49,26 @@ def launcher_of(confinement: Confinement, warm: WorkerLauncher) -> WorkerLaunche
     return ColdLauncher(environment=kept_environment(os.environ))
 
 
-def options_of(profile: Profile | None, limits: Limits | None) -> dict[str, Any]:
+def options_of(profile: Profile | None, limits: Limits | None, output: OutputRules | None) -> dict[str, Any]:
     """What a new session's record says of it. Raises BadArguments, Unenforceable for what no machine can."""
     asked = Confinement(profile or "open", limits or Limits())
-    return {"profile": asked.profile, "limits": asked.limits.to_json()} if asked else {}
+    held = {"profile": asked.profile, "limits": asked.limits.to_json()} if asked else {}
+    return {**held, "output": output.to_json()} if output is not None and output.to_json() else held
 
 
-def check_same(session: str, recorded: Mapping[str, Any], profile: Profile | None, limits: Limits | None) -> None:
+def check_same(
+    session: str,
+    recorded: Mapping[str, Any],
+    profile: Profile | None,
+    limits: Limits | None,
+    output: OutputRules | None,
+) -> None:
     """An existing session keeps what it was made with. Raises Conflict where something else is asked for."""
+    if output is not None and output.to_json() != (recorded.get("output") or {}):
+        raise Conflict(
+            f"session {session!r} exists with the output rules {recorded.get('output') or 'that are the default'}, not "
+            f"{output.to_json() or 'those'}; close it to make it anew"
+        )
     held = recorded.get("profile") or "open"
     if profile is not None and profile != held:
         raise Conflict(f"session {session!r} exists with the profile {held!r}; close it to make it anew as {profile!r}")

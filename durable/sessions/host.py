@@ -8,14 +8,17 @@ from typing import Any
 
 import msgspec
 
+from bridge.output_rules import OutputRules
 from durable.core.errors import BadArguments, DurableError, EngineClosed, PoolExhausted, StoreRefused
 from durable.functions import sdk
 from durable.functions.failure import Rejection
 from durable.functions.sdk import PlatformError, SdkContext
-from durable.sessions.cell import Cell, Died, Done, Failed, Gone, Stopped, Waits
+from durable.sessions.cell import Cell, Died, Done, Failed, Gone, Pass, Stopped, Waits
 from durable.sessions.confined import confinement_of
 from durable.sessions.house import House
 from durable.sessions.live import LiveSession
+from durable.sessions.recent import Recent
+from durable.sessions.result import Texts
 from durable.sessions.takeover import end_worker
 
 
@@ -100,15 +103,22 @@ class SessionHost:
         left = taken.get("previous_worker")
         if left is not None:
             await end_worker(int(left["pid"]), int(left["start"]))
-        return LiveSession(name, int(taken["epoch"]), grants, self._house, confinement)
+        rules = OutputRules.read(options.get("output") or {})
+        return LiveSession(name, int(taken["epoch"]), grants, self._house, confinement, rules)
 
-    def printed(self, execution_id: str) -> tuple[str, str] | None:
-        """What an execution printed, when the whole of it ran here just now."""
-        for session in self._live.values():
-            found = session.current
-            if found is not None and found.execution_id == execution_id and found.whole:
-                return "".join(found.stdout), "".join(found.stderr)
-        return None
+    def printed(self, execution_id: str) -> Texts | None:
+        """What is stored of an execution's output, when the whole of it ran here just now."""
+        found = self._pass_of(execution_id)
+        return found.printed() if found is not None and found.whole else None
+
+    def recent(self, execution_id: str) -> Recent | None:
+        """What an execution that runs here printed last."""
+        found = self._pass_of(execution_id)
+        return found.recent if found is not None and found.outcome is None and not found.ended else None
+
+    def _pass_of(self, execution_id: str) -> Pass | None:
+        passes = (session.current for session in self._live.values())
+        return next((one for one in passes if one is not None and one.execution_id == execution_id), None)
 
     async def forget(self, name: str) -> None:
         """Drop what this engine remembers of a session: what is in the store counts again."""

@@ -18,8 +18,9 @@ from typing import Any
 
 from bridge.confine.confinement import Confinement
 from bridge.confine.watch import execute_within
-from bridge.messages import Call, CallResult, Checkpoint, Error, Execute, Output, Waiting
+from bridge.messages import Call, CallResult, Checkpoint, Error, Execute, Message, Output, Waiting
 from bridge.messages import Result as ResultMessage
+from bridge.output_rules import OutputRules
 from durable.core.errors import (
     CheckpointError,
     DurableError,
@@ -39,8 +40,10 @@ from durable.sessions.background import beside
 from durable.sessions.calls import Calls, refused
 from durable.sessions.cell import Cell, Died, Done, Failed, Gone, Pass, Stopped, Turn, Waits, outcome_of
 from durable.sessions.confined import exceeded_by, named
+from durable.sessions.copy import Row, StoredCopy
 from durable.sessions.house import House
 from durable.sessions.interrupting import stop_code
+from durable.sessions.recent import Recent
 from durable.sessions.resting import Resting
 from durable.sessions.result import RestoreReport
 from durable.sessions.saved import Position, Saved
@@ -58,7 +61,13 @@ class LiveSession:
     """One owned session. `run` is called by the leaf of each of its executions, `execute` for unjournaled code."""
 
     def __init__(
-        self, name: str, epoch: int, grants: tuple[str, ...], house: House, confinement: Confinement | None = None
+        self,
+        name: str,
+        epoch: int,
+        grants: tuple[str, ...],
+        house: House,
+        confinement: Confinement | None = None,
+        rules: OutputRules | None = None,
     ) -> None:
         self.name = name
         self.epoch = epoch
@@ -66,6 +75,7 @@ class LiveSession:
         self.current: Pass | None = None
         self._house = house
         self._confinement = confinement or Confinement()
+        self._rules = rules or OutputRules()
         profile = self._confinement.profile
         self._saved = Saved(house.store, house.keeping, name, epoch, grants, profile, self._on_unsaved)
         self._worker = SessionWorker(
@@ -73,6 +83,7 @@ class LiveSession:
             epoch,
             house,
             self._confinement,
+            self._rules,
             self._saved,
             on_call=self._on_call,
             on_checkpoint=self._on_checkpoint,
@@ -125,7 +136,7 @@ class LiveSession:
             raise EngineClosed(f"session {self.name!r} was closed")
         fresh = first and self._begun != promise_id
         self._begun = promise_id
-        found = Pass(promise_id, cell, Journal(promise_id), whole=fresh)
+        found = Pass(promise_id, cell, Journal(promise_id), StoredCopy(self._rules.stored), whole=fresh)
         self.current = found
         self._house.epochs[promise_id] = self.epoch
         self._calls = Calls(found, self.name, self.epoch, self.grants, self._house)
@@ -163,6 +174,7 @@ class LiveSession:
                     found.finish(outcome)
         except WorkerDied as error:
             self._worker.lost()
+            self._store_output(found, found.copy.seal())
             if not found.ended:
                 found.finish(Died(error))
         except NotEncodable as error:
@@ -178,8 +190,9 @@ class LiveSession:
         begin = latest if latest is not None and mine else Position()
         if not fresh:
             found.whole = False
-            found.offset = begin.output_offset
-            self._house.store.post("output.truncate", {"execution": found.execution_id, "offset": found.offset})
+            at = begin.output_offset
+            cut = await self._house.store.request("output.truncate", {"execution": found.execution_id, "offset": at})
+            found.copy, found.recent = StoredCopy(self._rules.stored, at, cut.data["kept"]), Recent(at)
             found.journal = Journal(found.promise_id)
             for promise in await recorded(self._house.store, found.promise_id):
                 found.journal.load(promise["id"], promise.get("tags") or {})
@@ -201,11 +214,13 @@ class LiveSession:
             output_offset=begin.output_offset,
         )
         watch = asyncio.get_running_loop().call_later(CANCEL_WATCH_S, self._watch_settled, found)
+        worker.add_interceptor(self._seal_output)
         try:
             reply = await execute_within(worker, request, self._confinement.limits, lambda: found.waiting)
             await self._saved.posted()
         finally:
             watch.cancel()
+            worker.remove_interceptor(self._seal_output)
         if isinstance(reply, ResourceExceeded) and reply.resource == "memory":
             await self._worker.end()  # what is left of one that ran out of memory cannot be relied on
         return None if found.ended else _outcome(reply, found.execution_id)
@@ -269,13 +284,20 @@ class LiveSession:
         found = self._quick or self.current
         if found is None or message.execution_id != found.execution_id:
             return  # of an execution that is over: it has no place in the record any more
-        found.keep(message.stream, message.data)
-        chunk = (found.offset, message.stream, message.data)
-        found.offset += len(message.data)
-        if found is self._quick:
-            return
-        fields = {"execution": found.execution_id, "session": self.name, "epoch": self.epoch, "chunks": [chunk]}
-        self._unstored.add(len(message.data), self._house.store.post("output.append", fields), self._worker.current)
+        self._store_output(found, found.copy.add(message.stream, message.data, message.dropped))
+        found.recent.add(message.stream, message.data, message.dropped)
+
+    def _seal_output(self, message: Message) -> None:
+        """An interceptor: a checkpoint counts the output until here."""
+        if isinstance(message, Checkpoint) and self.current is not None and self._quick is None:
+            self._store_output(self.current, self.current.copy.seal())
+
+    def _store_output(self, found: Pass, rows: list[Row]) -> None:
+        found.keep(rows)
+        if rows and found is not self._quick:
+            fields = {"execution": found.execution_id, "session": self.name, "epoch": self.epoch, "chunks": rows}
+            stored = self._house.store.post("output.append", fields)
+            self._unstored.add(sum(len(row.text) for row in rows), stored, self._worker.current)
 
     async def _on_checkpoint(self, message: Checkpoint) -> None:
         found = self.current
@@ -370,7 +392,9 @@ class LiveSession:
         """Run code without a promise: no checkpoint, no calls, not resumable. Waits for its turn."""
         async with self._busy:
             worker = await self._worker.ready()
-            found = Pass("exec:quick", Cell(code=code, session=self.name), Journal("exec:quick"))
+            stored = self._rules.stored
+            cell = Cell(code=code, session=self.name)
+            found = Pass("exec:quick", cell, Journal("exec:quick"), StoredCopy(stored), kept_max=stored)
             self._quick = found
             self._unsaved = True
             try:
@@ -381,6 +405,7 @@ class LiveSession:
                 self._worker.lost()
                 raise
             finally:
+                found.keep(found.copy.seal())
                 self._quick = None
             return found, outcome
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from durable.core.errors import ExecutionError
+from durable.sessions.copy import Row
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,12 +46,32 @@ def _listed(report: dict[str, Any], key: str) -> list[Any]:
 
 
 @dataclass(frozen=True, slots=True)
+class Texts:
+    """What is stored of an execution's output; `dropped` counts the characters of its gaps."""
+
+    stdout: str = ""
+    stderr: str = ""
+    dropped: int = 0
+
+    @classmethod
+    def of(cls, chunks: Iterable[Row]) -> Texts:
+        """From what the store keeps."""
+        texts: dict[str, list[str]] = {"stdout": [], "stderr": []}
+        dropped = 0
+        for chunk in chunks:
+            texts[chunk.stream].append(chunk.text)
+            dropped += 0 if chunk.text else chunk.length
+        return cls("".join(texts["stdout"]), "".join(texts["stderr"]), dropped)
+
+
+@dataclass(frozen=True, slots=True)
 class Result:
     """The outcome of one cell.
 
     `value` is the last expression's value where it is JSON, else None; `repr` is its text ("" for statements).
     `error` is set when the code raised. `execution_time` is in seconds and leaves out waiting.
     `stdout` and `stderr` are what it printed; inside durable functions they stay in the store (`durable logs`).
+    `dropped` counts the characters that are in neither: dropped by the session's output policy, or over what it stores.
     """
 
     id: str
@@ -59,6 +81,7 @@ class Result:
     stderr: str = ""
     error: ExecutionError | None = None
     execution_time: float = 0.0
+    dropped: int = 0
 
     def unwrap(self) -> Any:
         """The value; raises the error if there is one."""
@@ -67,19 +90,20 @@ class Result:
         return self.value
 
     @classmethod
-    def from_record(cls, record: Any, *, stdout: str = "", stderr: str = "") -> Result:
+    def from_record(cls, record: Any, printed: Texts = Texts()) -> Result:  # frozen
         """From the decoded value of a resolved cell."""
         found = record if isinstance(record, dict) else {"value": record}
         return cls(
             id=str(found.get("id", "")),
             value=found.get("value"),
             repr=str(found.get("repr", "")),
-            stdout=stdout,
-            stderr=stderr,
+            stdout=printed.stdout,
+            stderr=printed.stderr,
+            dropped=printed.dropped,
             execution_time=float(found.get("execution_time", 0.0)),
         )
 
     @classmethod
-    def failed(cls, execution_id: str, error: ExecutionError, *, stdout: str = "", stderr: str = "") -> Result:
+    def failed(cls, execution_id: str, error: ExecutionError, printed: Texts = Texts()) -> Result:
         """From the rebuilt error of a rejected cell."""
-        return cls(id=execution_id, error=error, stdout=stdout, stderr=stderr)
+        return cls(execution_id, stdout=printed.stdout, stderr=printed.stderr, dropped=printed.dropped, error=error)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -17,29 +16,13 @@ from durable.functions.function import seconds
 from durable.functions.values import digest, pack, to_json
 from durable.sessions.cell import FUNCTION, Cell, Failed
 from durable.sessions.confined import forget_directory
+from durable.sessions.copy import Row
 from durable.sessions.history import Change, CheckpointInfo
-from durable.sessions.result import RestoreReport, Result
-from durable.store.printed import OutputReader
+from durable.sessions.recent import OutputEvent, Rewound
+from durable.sessions.result import RestoreReport, Result, Texts
 
 if TYPE_CHECKING:
     from durable.engine import Engine
-
-
-@dataclass(frozen=True, slots=True)
-class OutputEvent:
-    """Something printed: `offset` counts characters of this execution's output before it."""
-
-    stream: str
-    data: str
-    offset: int
-
-
-@dataclass(frozen=True, slots=True)
-class Rewound:
-    """The execution went on from a checkpoint, after a crash or an interrupt: what it had printed from this character
-    on is taken back, and what is printed in its place follows."""
-
-    offset: int
 
 
 class Session:
@@ -105,35 +88,30 @@ class Session:
     async def _quick(self, code: str, inputs: dict[str, Any]) -> Result:
         live = await self._engine.live(self.name)
         found, outcome = await live.execute(code, inputs)
-        stdout, stderr = "".join(found.stdout), "".join(found.stderr)
         if isinstance(outcome, Failed):
-            error = _error(outcome.document, "rejected", self.name)
-            return Result.failed("", error, stdout=stdout, stderr=stderr)
-        record = {**outcome.value, "id": ""}
-        return Result.from_record(record, stdout=stdout, stderr=stderr)
+            return Result.failed("", _error(outcome.document, "rejected", self.name), found.printed())
+        return Result.from_record({**outcome.value, "id": ""}, found.printed())
 
     async def result(self, execution_id: str) -> Result:
         """The Result of one of this session's executions, waiting for it."""
         row = await self._engine.store.settled(ids.execution_promise(execution_id))
-        stdout, stderr = await self._printed(execution_id)
-        value = row.value
+        printed = await self._printed(execution_id)
         if row.state == "resolved":
-            return Result.from_record(value, stdout=stdout, stderr=stderr)
-        error = rebuild(row.state, value, execution_id)
-        return Result.failed(execution_id, error, stdout=stdout, stderr=stderr)
+            return Result.from_record(row.value, printed)
+        return Result.failed(execution_id, rebuild(row.state, row.value, execution_id), printed)
 
-    async def _printed(self, execution_id: str) -> tuple[str, str]:
+    async def _printed(self, execution_id: str) -> Texts:
         local = self._engine.host.printed(execution_id)
         if local is not None:
             return local
-        chunks = await self._engine.store.reads.output(execution_id, 0)
-        texts = {"stdout": "", "stderr": ""}
-        for stream in texts:
-            texts[stream] = "".join(chunk.text for chunk in chunks if chunk.stream == stream)
-        return texts["stdout"], texts["stderr"]
+        chunks = await self._engine.store.reads.output(execution_id, 0, limit=2**31)
+        return Texts.of(Row(chunk.offset, chunk.stream, chunk.text, chunk.chars) for chunk in chunks)
 
     async def stream(self, code: str, **options: Any) -> AsyncIterator[OutputEvent | Rewound | Result]:
-        """Run code; yields OutputEvents as they come (and Rewound, where some count no more), then the Result."""
+        """Run code; yields OutputEvents as they come (and Rewound, where some count no more), then the Result.
+
+        A reader that keeps up gets all that is printed, not only what is stored.
+        """
         execution = await self.submit(code, **options)
         async for event in self._engine.follow(execution.id):
             yield event
@@ -190,23 +168,3 @@ def _error(document: dict[str, Any], state: str, execution_id: str) -> Execution
     import json
 
     return rebuild(state, {"message": json.dumps(document)}, execution_id)
-
-
-async def follow(engine: Engine, execution_id: str, offset: int = 0) -> AsyncIterator[OutputEvent | Rewound]:
-    """Output of an execution from an offset until it is settled, from whatever process runs it."""
-    settled = asyncio.ensure_future(engine.store.settled(ids.execution_promise(execution_id)))
-    reader = OutputReader(execution_id, offset)
-    try:
-        while True:
-            change, done = engine.changed(), settled.done()
-            async for page in reader.look(engine.store.reads):
-                if page.rewound is not None:
-                    yield Rewound(page.rewound)
-                for chunk in page.chunks:
-                    yield OutputEvent(chunk.stream, chunk.text, chunk.offset)
-            if done:
-                return
-            both: set[asyncio.Future[Any]] = {settled, change}
-            await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        settled.cancel()

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 
 from bridge.confine.confinement import Confinement
 from bridge.messages import Call, CallResult, Checkpoint, Output, Waiting
+from bridge.output_rules import OutputRules
 from bridge.pulse import Pulse
 from bridge.session import WorkerSession
 from durable.core.errors import EngineClosed
@@ -26,6 +27,7 @@ class SessionWorker:
         epoch: int,
         house: House,
         confinement: Confinement,
+        rules: OutputRules,
         saved: Saved,
         *,
         on_call: Callable[[Call], Awaitable[CallResult | None]],
@@ -43,6 +45,7 @@ class SessionWorker:
         self._epoch = epoch
         self._house = house
         self._confinement = confinement
+        self._rules = rules
         self._saved = saved
         self._on_call = on_call
         self._on_checkpoint = on_checkpoint
@@ -63,6 +66,7 @@ class SessionWorker:
             on_waiting=self._on_waiting,
             observer=self._house.observer,
             confinement=self._confinement,
+            output=self._rules,
             launcher=launcher_of(self._confinement, self._house.launcher),
         )
         await worker.start()

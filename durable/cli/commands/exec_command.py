@@ -135,6 +135,7 @@ async def _as_json(chosen: Settings, row: ExecutionRow, value: dict[str, Any]) -
         "repr": str(value.get("repr") or ""),
         "stdout": "".join(chunk.text for chunk in chunks if chunk.stream == "stdout"),
         "stderr": "".join(chunk.text for chunk in chunks if chunk.stream == "stderr"),
+        "dropped": sum(chunk.dropped for chunk in chunks),
         "error": error,
         "execution_time": float(value.get("execution_time") or 0.0),
     }

@@ -55,7 +55,7 @@ async def _cells(store: StoreFace, execution_id: str) -> list[str]:
 
 async def _print(out: Out, reads: ReadsFace, execution_id: str, reader: OutputReader) -> None:
     from durable.cli.out import to_text
-    from durable.cli.progress import rewound
+    from durable.cli.progress import gap, rewound
 
     async for page in reader.look(reads):
         if page.rewound is not None:
@@ -63,7 +63,9 @@ async def _print(out: Out, reads: ReadsFace, execution_id: str, reader: OutputRe
         for chunk in page.chunks:
             if out.json:
                 fields = {"execution": execution_id, "offset": chunk.offset, "stream": chunk.stream}
-                out.data(to_text({**fields, "text": chunk.text}))
+                out.data(to_text({**fields, "text": chunk.text, "chars": chunk.chars}))
+            elif chunk.dropped:
+                out.note(gap(chunk.dropped))
             elif chunk.stream == "stdout":
                 out.data(chunk.text, end="")
             else:

@@ -29,15 +29,14 @@ class LiveReader:
         reads = self.engine.store.reads
         await self._stored.begin(reads)
         while True:
-            running = self.engine.host.recent(self._execution_id)
-            begun = running is not None and running is not self._recent
-            self._recent = running or self._recent
-            found = None if self._recent is None else self._recent.since(self._stored.offset)
-            rewound = begun and running is not None and self._stored.offset > running.origin
-            if found is None or rewound or (not found and running is None):
+            recent, runs = self.engine.host.recent(self._execution_id)
+            begun, self._recent = recent is not self._recent, recent
+            found = None if recent is None else recent.since(self._stored.offset)
+            rewound = begun and recent is not None and self._stored.offset > recent.origin
+            if rewound or not (found or runs) or found is None:
                 async for event in self._look_stored():
                     yield event
-                found = None if self._recent is None else self._recent.since(self._stored.offset)
+                found = None if recent is None else recent.since(self._stored.offset)
             for event in found or ():
                 yield event
                 self._stored.offset = event.end

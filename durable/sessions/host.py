@@ -111,10 +111,12 @@ class SessionHost:
         found = self._pass_of(execution_id)
         return found.printed() if found is not None and found.whole else None
 
-    def recent(self, execution_id: str) -> Recent | None:
-        """What an execution that runs here printed last."""
+    def recent(self, execution_id: str) -> tuple[Recent | None, bool]:
+        """What an execution that runs here, or came to its end here just now, printed last; and whether it runs."""
         found = self._pass_of(execution_id)
-        return found.recent if found is not None and found.outcome is None and not found.ended else None
+        if found is None or not found.lives:
+            return None, False
+        return found.recent, found.outcome is None
 
     def _pass_of(self, execution_id: str) -> Pass | None:
         passes = (session.current for session in self._live.values())

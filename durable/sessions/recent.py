@@ -1,4 +1,4 @@
-"""What readers of output get, and the newest output of a session, as it was printed (specs/worker-protocol.md, K1-K5)."""
+"""What readers of output get, and the newest output of a pass as it was printed (specs/worker-protocol.md)."""
 
 from __future__ import annotations
 

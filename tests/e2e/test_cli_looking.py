@@ -93,6 +93,7 @@ def test_logs_show_the_cells_of_a_function(terminal: Terminal) -> None:
         "offset": 0,
         "stream": "stdout",
         "text": "from the cell\n",
+        "chars": 14,
     }
 
 

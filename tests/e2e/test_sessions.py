@@ -410,7 +410,7 @@ async def test_a_cell_that_kills_its_engine_counts_its_attempts_and_blocks_nobod
 
 async def test_code_that_prints_faster_than_the_store_takes_it_waits(tmp_path: Path) -> None:
     async with durable.open(tmp_path / "work.db") as engine:
-        session = await engine.session("desk")
+        session = await engine.session("desk", output=durable.OutputRules(stored=2**30))
         await session.execute("x = 'y' * 99_999")
         execution = await session.submit("for _ in range(300): print(x)")  # fills the store's caches
         await in_state(engine, execution, "completed")  # not its result, which would read all of it back

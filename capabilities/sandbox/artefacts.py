@@ -1,0 +1,83 @@
+"""Compiled code on disk. wasmtime runs what it loads as native code, a flipped bit included: so each artefact is
+authenticated, with a key of this cache, before wasmtime sees a byte of it. What fails that is compiled anew.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import os
+import secrets
+import tempfile
+from pathlib import Path
+
+KEY_BYTES = 32
+_MAC_BYTES = 32
+
+
+class Artefacts:
+    """A directory of artefacts, by what they were compiled from and how. Safe beside other processes."""
+
+    def __init__(self, directory: Path) -> None:
+        """The directory is made when missing, for its owner only; so is the key in it."""
+        self._directory = directory
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._key = _key(directory / "key")
+        self.hits = 0
+        self.misses = 0
+        self.refused = 0
+        """Artefacts that were not as they were written."""
+
+    def load(self, name: str) -> bytes | None:
+        """The artefact of this name, or None."""
+        try:
+            data = (self._directory / name).read_bytes()
+        except OSError:
+            self.misses += 1
+            return None
+        mac, artefact = data[:_MAC_BYTES], data[_MAC_BYTES:]
+        if not hmac.compare_digest(mac, self._mac(name, artefact)):
+            self.refused += 1
+            return None
+        self.hits += 1
+        return artefact
+
+    def keep(self, name: str, artefact: bytes) -> None:
+        """Write it, whole or not at all. A disk that refuses costs the next start its time, nothing else."""
+        try:
+            handle, temporary = tempfile.mkstemp(dir=self._directory)
+        except OSError:
+            return
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(self._mac(name, artefact))
+                file.write(artefact)
+            os.replace(temporary, self._directory / name)
+        except OSError:
+            Path(temporary).unlink(missing_ok=True)
+
+    def _mac(self, name: str, artefact: bytes) -> bytes:
+        found = hmac.new(self._key, name.encode() + b"\0", hashlib.sha256)
+        found.update(artefact)
+        return found.digest()
+
+
+def _key(path: Path) -> bytes:
+    """This cache's own key: made once, by whoever links it into place first."""
+    while True:
+        try:
+            found = path.read_bytes()
+            if len(found) == KEY_BYTES:
+                return found
+            path.unlink(missing_ok=True)
+        except FileNotFoundError:
+            pass
+        handle, temporary = tempfile.mkstemp(dir=path.parent)
+        with os.fdopen(handle, "wb") as file:
+            file.write(secrets.token_bytes(KEY_BYTES))
+        try:
+            os.link(temporary, path)
+        except FileExistsError:
+            pass
+        finally:
+            Path(temporary).unlink()

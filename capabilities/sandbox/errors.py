@@ -1,0 +1,195 @@
+"""How a call of foreign code fails: each cause its own class, never mixed up (A22, D6, specs/sandbox.md)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from durable.core.errors import DurableError
+
+
+@dataclass(frozen=True, slots=True)
+class Used:
+    """What a call used, as far as it is known: None is not known, never zero."""
+
+    elapsed_ms: float = 0.0
+    fuel: int | None = None
+    memory: int | None = None
+    stdout: str = ""
+    stderr: str = ""
+
+
+class SandboxError(DurableError):
+    """Root of all that happens to foreign code. `used` says what the call had used by then."""
+
+    code = "SANDBOX"
+    used: Used = Used()
+
+
+class SandboxUnavailable(SandboxError):
+    """This installation has not what the asked-for kind of code needs; the message says how to get it."""
+
+    code = "SANDBOX_UNAVAILABLE"
+
+
+class EngineInitialization(SandboxError):
+    """The WebAssembly engine could not be made with this configuration."""
+
+    code = "SANDBOX_ENGINE"
+
+
+class InvalidConfiguration(SandboxError, ValueError):
+    """A limit, a manifest or an argument of the sandbox itself is wrong."""
+
+    code = "SANDBOX_CONFIGURATION"
+
+
+class ComponentNotFound(SandboxError, LookupError):
+    """No component of that id is known here."""
+
+    code = "COMPONENT_NOT_FOUND"
+
+
+class ComponentLoadFailed(SandboxError):
+    """Bytes that are no component or module."""
+
+    code = "COMPONENT_LOAD"
+
+    def __init__(self, component: str, reason: str) -> None:
+        super().__init__(f"component {component!r} cannot be loaded: {reason}")
+        self.component = component
+        self.reason = reason
+
+
+class ComponentValidationFailed(ComponentLoadFailed):
+    """Bytes that do not begin as WebAssembly does, or ask for what no sandbox here gives."""
+
+    code = "COMPONENT_VALIDATION"
+
+
+class ComponentParseFailed(ComponentLoadFailed):
+    """Bytes that begin as WebAssembly does and are not valid."""
+
+    code = "COMPONENT_PARSE"
+
+
+class ExecutionFailed(SandboxError):
+    """The call could not be made: no such export, arguments that do not fit it."""
+
+    code = "SANDBOX_EXECUTION"
+
+    def __init__(self, function: str, reason: str) -> None:
+        super().__init__(f"{function}: {reason}")
+        self.function = function
+        self.reason = reason
+
+
+class ComponentTrapped(SandboxError):
+    """The code ended in a trap of its own: unreachable, a division by zero, an access out of bounds."""
+
+    code = "COMPONENT_TRAPPED"
+
+    def __init__(self, reason: str, fuel_consumed: int | None = None) -> None:
+        super().__init__(f"the code trapped: {reason}")
+        self.reason = reason
+        self.fuel_consumed = fuel_consumed
+
+
+class ComponentExited(SandboxError):
+    """The code ended its process: `status` is what it said."""
+
+    code = "COMPONENT_EXITED"
+
+    def __init__(self, status: int) -> None:
+        super().__init__(f"the code exited with status {status}")
+        self.status = status
+
+
+class CpuLimitExceeded(SandboxError):
+    """A guard over CPU stopped the code. `tripped` is "fuel" or "timeout"; both limits are told (A14)."""
+
+    code = "CPU_LIMIT"
+    tripped = ""
+    says = ""
+
+    def __init__(
+        self, fuel_limit: int | None, fuel_used: int | None, timeout_ms: int, elapsed_ms: float, component: str = ""
+    ) -> None:
+        super().__init__(
+            self.says.format(who=component or "the code", fuel=fuel_limit, limit=timeout_ms, elapsed=elapsed_ms)
+        )
+        self.component = component
+        self.fuel_limit = fuel_limit
+        self.fuel_used = fuel_used
+        self.timeout_ms = timeout_ms
+        self.elapsed_ms = elapsed_ms
+
+
+class FuelExhausted(CpuLimitExceeded):
+    """The code used up its fuel, before its time."""
+
+    code = "FUEL_EXHAUSTED"
+    tripped = "fuel"
+    says = "{who} used up its fuel of {fuel}; give it more, or let it do less"
+
+
+class ExecutionTimeout(CpuLimitExceeded):
+    """The call was not over in time."""
+
+    code = "SANDBOX_TIMEOUT"
+    tripped = "timeout"
+    says = "{who} was stopped after {elapsed:.0f} ms; its timeout is {limit} ms"
+
+
+class ResourceLimitExceeded(SandboxError):
+    """More of a resource was asked for than the limit: "table", "stack", "memory", "output", …"""
+
+    code = "SANDBOX_RESOURCE"
+
+    def __init__(self, resource: str, limit: float, attempted: float | None, message: str = "") -> None:
+        asked = "more" if attempted is None else f"{attempted:.10g}"
+        super().__init__(message or f"{resource}: {asked} was asked for, {limit:.10g} is allowed")
+        self.resource = resource
+        self.limit = limit
+        self.attempted = attempted
+
+
+class OutOfMemory(ResourceLimitExceeded):
+    """The code needed more linear memory than its limit (bytes)."""
+
+    code = "SANDBOX_OUT_OF_MEMORY"
+
+    def __init__(self, limit: int, requested: int | None) -> None:
+        super().__init__("memory", limit, requested)
+        self.requested = requested
+
+
+class CapabilityDenied(SandboxError, PermissionError):
+    """The code asked for what it was not granted."""
+
+    code = "CAPABILITY_DENIED"
+
+    def __init__(self, component: str, action: str, resource: str, reason: str) -> None:
+        super().__init__(f"{component} may not {action} {resource}: {reason}")
+        self.component = component
+        self.action = action
+        self.resource = resource
+        self.reason = reason
+
+
+class HostError(SandboxError):
+    """A host function failed. The cause is chained; no other call ever sees it."""
+
+    code = "SANDBOX_HOST"
+
+    def __init__(self, function: str, error: BaseException) -> None:
+        super().__init__(f"host function {function} failed: {type(error).__name__}: {error}")
+        self.function = function
+
+
+class Cancelled(SandboxError):
+    """The caller stopped the code."""
+
+    code = "SANDBOX_CANCELLED"
+
+    def __init__(self) -> None:
+        super().__init__("the code was cancelled by its caller")

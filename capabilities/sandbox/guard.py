@@ -1,0 +1,102 @@
+"""The guard of one call: its deadline and its cancellation, seen by running code at the engine's next epoch.
+
+wasmtime asks it through a callback when the store's deadline in epochs has come; what is compared is time, so the
+number of epochs only says when to ask (D5). A cancel moves the epoch itself: code stops within a millisecond.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import itertools
+import math
+import time
+from collections.abc import Callable
+from typing import Any
+
+from wasmtime import Store
+from wasmtime import _ffi as ffi
+
+from capabilities.sandbox.errors import SandboxError
+from capabilities.sandbox.limits import TICK_MS
+
+ASK_TICKS_MAX = 16
+"""Epochs between two questions at most; a cancel moves the epoch by as many."""
+
+_guards: dict[int, Guard] = {}
+_numbers = itertools.count(1)
+
+
+class Guard:
+    """Armed on one store, for one call at a time."""
+
+    def __init__(self, store: Store, clock: Callable[[], float] = time.monotonic) -> None:
+        self.cancelled = False
+        self.interrupted = False
+        self.host: SandboxError | None = None
+        """What a host function of this call raised first."""
+        self._store = store
+        self._clock = clock
+        self._started = 0.0
+        self._ends = math.inf
+        self._number = next(_numbers)
+        _guards[self._number] = self
+        ffi.wasmtime_store_epoch_deadline_callback(store.ptr(), _ask, self._number, _forget)
+
+    def begin(self, timeout_ms: int) -> None:
+        """The call begins now."""
+        self.interrupted, self.host = False, None
+        self._started = self._clock()
+        self._ends = self._started + timeout_ms / 1000
+        self._store.set_epoch_deadline(self._ticks())
+
+    @property
+    def elapsed_ms(self) -> float:
+        """Since the call began."""
+        return (self._clock() - self._started) * 1000
+
+    @property
+    def over(self) -> bool:
+        """The call should end: host functions look before they begin and after they waited."""
+        return self.cancelled or self._clock() >= self._ends
+
+    @property
+    def left_s(self) -> float:
+        """Until its deadline."""
+        return max(0.0, self._ends - self._clock())
+
+    def trip(self) -> None:
+        """What ended the code was this guard."""
+        if not self.cancelled:
+            self.interrupted = True
+
+    def _ticks(self) -> int:
+        return min(ASK_TICKS_MAX, max(1, math.ceil(self.left_s * 500 / TICK_MS)))  # half of it: a late ticker is met
+
+    def asked(self, delta: Any) -> bool:
+        """Whether the code goes on, and for how many epochs."""
+        if self.over:
+            self.trip()
+            return False
+        delta[0] = self._ticks()
+        return True
+
+
+@ctypes.CFUNCTYPE(  # type: ignore[untyped-decorator]
+    ctypes.c_size_t,
+    ctypes.POINTER(ffi.wasmtime_context_t),
+    ctypes.c_void_p,
+    ctypes.POINTER(ctypes.c_uint64),
+    ctypes.POINTER(ffi.wasmtime_update_deadline_kind_t),
+)
+def _ask(_context: Any, number: int | None, delta: Any, kind: Any) -> int:
+    guard = _guards.get(number or 0)
+    if guard is not None and guard.asked(delta):
+        kind[0] = 0  # continue
+        return 0
+    error = ffi.wasmtime_error_new(b"interrupted by the guard")
+    return ctypes.cast(error, ctypes.c_void_p).value or 0
+
+
+@ctypes.CFUNCTYPE(None, ctypes.c_void_p)  # type: ignore[untyped-decorator]
+def _forget(number: int | None) -> None:
+    _guards.pop(number or 0, None)

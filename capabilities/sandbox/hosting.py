@@ -1,0 +1,99 @@
+"""Host functions of core modules. wasmtime's own ones carry errors in a global of the process, where another thread's
+call may find them; here an error stays with the guard of its call.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import itertools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from wasmtime import Caller, FuncType, Linker, Trap, Val, ValType, WasmtimeError
+from wasmtime import _ffi as ffi
+
+from capabilities.sandbox.errors import HostError, SandboxError
+from capabilities.sandbox.guard import Guard
+
+type HostFunction = Callable[..., Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Import:
+    """A host function as a module imports it. With `caller` its first argument gives it the caller's memory."""
+
+    module: str
+    name: str
+    params: Sequence[ValType]
+    results: Sequence[ValType]
+    call: HostFunction
+    caller: bool = False
+
+
+_bound: dict[int, tuple[Import, Callable[[], Guard | None]]] = {}
+_numbers = itertools.count(1)
+
+
+def define(linker: Linker, function: Import, guard: Callable[[], Guard | None]) -> None:
+    """Give `function` to all that `linker` links. `guard` finds the guard of the call that is being made."""
+    number = next(_numbers)
+    _bound[number] = (function, guard)
+    module, name = function.module.encode(), function.name.encode()
+    kind = FuncType(list(function.params), list(function.results))
+    error = ffi.wasmtime_linker_define_func(
+        linker.ptr(),
+        ctypes.create_string_buffer(module),
+        len(module),
+        ctypes.create_string_buffer(name),
+        len(name),
+        kind.ptr(),
+        _call,
+        number,
+        _forget,
+    )
+    if error:
+        raise WasmtimeError._from_ptr(error)
+
+
+@ffi.wasmtime_func_callback_t  # type: ignore[untyped-decorator]
+def _call(number: int | None, caller_ptr: Any, args: Any, nargs: int, results: Any, nresults: int) -> int:
+    """Nothing is raised out of here: whatever happens is kept by the guard, and the code traps."""
+    function, find = _bound[number or 0]
+    guard = find()
+    caller = Caller(caller_ptr)
+    try:
+        if guard is not None and guard.over:
+            guard.trip()
+            return _trap("interrupted by the guard")
+        given = [Val._from_raw(caller, args[i], owned=False).value for i in range(nargs)]
+        value = function.call(caller, *given) if function.caller else function.call(*given)
+        if nresults:
+            values = [value] if nresults == 1 else list(value)
+            for i, (kind, each) in enumerate(zip(function.results, values, strict=True)):
+                results[i] = Val._convert_to_raw(caller, kind, each)
+        if guard is not None and guard.over:
+            guard.trip()
+            return _trap("interrupted by the guard")
+        return 0
+    except BaseException as error:
+        if guard is not None and guard.host is None:
+            guard.host = error if isinstance(error, SandboxError) else _host_error(function.name, error)
+        return _trap("a host function failed")
+    finally:
+        caller._invalidate()
+
+
+def _host_error(name: str, error: BaseException) -> HostError:
+    found = HostError(name, error)
+    found.__cause__ = error
+    return found
+
+
+def _trap(text: str) -> int:
+    return ctypes.cast(Trap(text)._consume(), ctypes.c_void_p).value or 0
+
+
+@ctypes.CFUNCTYPE(None, ctypes.c_void_p)  # type: ignore[untyped-decorator]
+def _forget(number: int | None) -> None:
+    _bound.pop(number or 0, None)

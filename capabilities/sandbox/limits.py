@@ -1,0 +1,66 @@
+"""What one call of foreign code may use. Named profiles, never averaged (D6)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, Self
+
+from capabilities.sandbox.errors import InvalidConfiguration
+
+KIB = 1024
+MIB = 1024 * KIB
+
+TICK_MS = 10
+"""Between two epochs: how late a deadline may be noticed by code that runs."""
+
+STACK_BYTES = 1 * MIB
+"""What wasm code may use of a thread's stack. Above wasmtime's own 2 MiB the process would abort."""
+
+THREAD_STACK_BYTES = 16 * MIB
+"""The stack of a thread that calls wasm: its code, and the host functions on top of it."""
+
+_BOUNDS: dict[str, tuple[int, int]] = {
+    "fuel": (1, 1 << 62),
+    "timeout_ms": (1, 24 * 3600 * 1000),
+    "memory": (64 * KIB, 4 * 1024 * MIB),
+    "table_elements": (0, 10_000_000),
+    "output": (0, 64 * MIB),
+    "host_call_ms": (1, 24 * 3600 * 1000),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class SandboxLimits:
+    """Limits of one call. fuel: instructions, about; None for not metered by fuel. timeout_ms: of the whole call,
+    host calls included. memory: bytes of linear memory. output: bytes of each of stdout and stderr that are kept.
+    host_call_ms: of one host call.
+    """
+
+    fuel: int | None = 1_000_000
+    timeout_ms: int = 100
+    memory: int = 4 * MIB
+    table_elements: int = 100_000
+    output: int = 64 * KIB
+    host_call_ms: int = 30_000
+
+    def __post_init__(self) -> None:
+        for name, (least, most) in _BOUNDS.items():
+            value: Any = getattr(self, name)
+            if value is None and name == "fuel":
+                continue
+            if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
+                raise InvalidConfiguration(f"limit {name} is {value!r}; it is a whole number from {least} to {most}")
+
+    def but(self, **changes: Any) -> Self:
+        """These limits with some of them changed; InvalidConfiguration."""
+        unknown = sorted(set(changes) - set(_BOUNDS))
+        if unknown:
+            raise InvalidConfiguration(f"there is no limit {unknown[0]!r}; there are {', '.join(_BOUNDS)}")
+        return replace(self, **changes)
+
+
+COMPONENT = SandboxLimits()
+"""A19: what a component may use when it brings no manifest."""
+
+JAVASCRIPT = SandboxLimits(fuel=None, timeout_ms=60_000, memory=128 * MIB)
+"""G1, W4: what a script may use."""

@@ -1,0 +1,86 @@
+"""Why a call ended, from what was seen of it. Pure: the whole decision is this table (specs/sandbox.md, S1-S6)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from capabilities.sandbox.errors import (
+    Cancelled,
+    ComponentExited,
+    ComponentTrapped,
+    ExecutionTimeout,
+    FuelExhausted,
+    OutOfMemory,
+    ResourceLimitExceeded,
+    SandboxError,
+    Used,
+)
+from capabilities.sandbox.limits import STACK_BYTES, SandboxLimits
+
+PAGE = 65_536
+
+OUT_OF_FUEL = "all fuel consumed by WebAssembly"
+STACK = "call stack exhausted"
+MEMORY_AT_START = "exceeds memory limits"
+TABLE_AT_START = "exceeds table limits"
+"""What wasmtime says, for errors that carry no trap code."""
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """What was seen when a call ended without a result.
+
+    host: what a host function of this call raised. exit_status: of a process that ended itself. interrupted: the
+    epoch's callback stopped it.
+    """
+
+    text: str
+    used: Used
+    host: SandboxError | None = None
+    exit_status: int | None = None
+    cancelled: bool = False
+    interrupted: bool = False
+    memory_limit_met: bool = False
+
+
+def verdict(end: End, limits: SandboxLimits, component: str = "") -> SandboxError:
+    """The one error of this end, with what was used."""
+    error = _of(end, limits, component)
+    error.used = end.used
+    return error
+
+
+def _of(end: End, limits: SandboxLimits, component: str) -> SandboxError:
+    used = end.used
+    cpu = (limits.fuel, used.fuel, limits.timeout_ms, used.elapsed_ms, component)
+    if end.cancelled:
+        return Cancelled()
+    if end.host is not None:
+        return end.host
+    if end.exit_status is not None:
+        return ComponentExited(end.exit_status)
+    dry = OUT_OF_FUEL in end.text
+    if end.interrupted or (dry and used.elapsed_ms >= limits.timeout_ms):
+        return ExecutionTimeout(*cpu)
+    if dry:
+        return FuelExhausted(limits.fuel, limits.fuel, limits.timeout_ms, used.elapsed_ms, component)
+    if STACK in end.text:
+        return ResourceLimitExceeded("stack", STACK_BYTES, None)
+    if TABLE_AT_START in end.text:
+        return ResourceLimitExceeded("table", limits.table_elements, None)
+    if MEMORY_AT_START in end.text or end.memory_limit_met or _near(used.memory, limits.memory):
+        return OutOfMemory(limits.memory, None)
+    return ComponentTrapped(_reason(end.text), used.fuel)
+
+
+def _near(memory: int | None, limit: int) -> bool:
+    """A refused growth is no trap: the code asks for more than is left and gives up. So: by size near the limit."""
+    return memory is not None and memory + max(PAGE, limit // 10) > limit
+
+
+def _reason(text: str) -> str:
+    """The cause without the backtrace."""
+    for line in reversed(text.strip().splitlines()):
+        if "wasm trap:" in line:
+            return line.split("wasm trap:", 1)[1].strip()
+    return text.strip().splitlines()[0][:500] if text.strip() else "unknown"

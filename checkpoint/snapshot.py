@@ -19,7 +19,7 @@ from checkpoint.format import (
     decode_payload,
     encode_payload,
 )
-from checkpoint.sign import sign, verified
+from checkpoint.sign import sign, unsigned, verified
 from checkpoint.table import Table, read_table
 from durable.core.errors import CheckpointError
 from durable.core.limits import VALUE_BYTES_MAX
@@ -112,9 +112,12 @@ def seal(
     )
 
 
-def read_manifest(envelope: bytes, key: bytes) -> Manifest:
-    """Verify and parse a stored manifest. CheckpointTampered, or CheckpointError for a newer format."""
-    body = verified(envelope, key)
+def read_manifest(envelope: bytes, key: bytes | None) -> Manifest:
+    """Verify and parse a stored manifest. CheckpointTampered, or CheckpointError for a newer format.
+
+    `key` None: whoever signed it, it is trusted.
+    """
+    body = unsigned(envelope) if key is None else verified(envelope, key)
     try:
         head = _head_decoder.decode(body)
         check_format(msgspec.msgpack.decode(head["format"], type=str))
@@ -136,7 +139,7 @@ def fetch_table(manifest: Manifest, fetch: Fetch) -> Table:
 def open_sealed(
     envelope: bytes,
     fetch: Fetch,
-    key: bytes,
+    key: bytes | None,
     *,
     profile: str,
     grants: Iterable[str] | None = None,

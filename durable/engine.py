@@ -33,6 +33,7 @@ from durable.functions.run import contain_tasks
 from durable.functions.served import Passes
 from durable.functions.steps import StepThreads
 from durable.prompts import Prompts
+from durable.sessions import archiving
 from durable.sessions.cell import FUNCTION, FUNCTION_ID, Cell
 from durable.sessions.confined import check_machine, check_same, confinement_of, options_of
 from durable.sessions.following import follow
@@ -302,6 +303,18 @@ class Engine:
             raise Conflict("this engine was opened with serve=False, it has no session of its own")
         await self.checkpoints_of(session).fork(self._host, name, checkpoint)
         return await self.session(name)
+
+    async def import_checkpoint(
+        self, path: str | os.PathLike[str], name: str | None = None, *, trust: bool = False
+    ) -> Session:
+        """A new session from a file that `Session.export` wrote, under the name that it had or another.
+
+        It has the profile and grants of the one that it comes from. trust: take a file of another store, whose
+        signature cannot be checked here. CheckpointTampered, CheckpointError, Conflict, BadArguments.
+        """
+        if self._resonate is None:
+            raise Conflict("this engine was opened with serve=False, it has no session of its own")
+        return await self.session(await archiving.import_(self._house, self._host, Path(path), name, trust=trust))
 
     def checkpoints_of(self, session: str) -> History:
         """The checkpoints of a session: listed, shown, compared."""

@@ -160,9 +160,13 @@ class PoolExhausted(DurableError, TimeoutError):
 
 
 class CheckpointError(DurableError):
-    """A checkpoint cannot be made, read or restored; nothing was changed."""
+    """A checkpoint cannot be made, read or restored; nothing was changed.
+
+    `older`: the number of an older one that is whole, where one was refused.
+    """
 
     code = "CHECKPOINT"
+    older: int | None = None
 
 
 class CheckpointTampered(CheckpointError):

@@ -5,18 +5,21 @@ from __future__ import annotations
 import asyncio
 import json
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bridge.messages import Call, CallResult, Checkpoint, Execute, Result
 from bridge.session import WorkerSession
-from checkpoint.format import Manifest, Part
+from checkpoint.format import Part
 from checkpoint.table import Table
-from durable.core.errors import CheckpointError, Conflict, DurableError, NotFound, StoreRefused
+from durable.core.errors import CheckpointError, Conflict, NotFound, StoreRefused
 from durable.core.ids import check_session_name
+from durable.sessions import archiving
+from durable.sessions.archiving import Exported
 from durable.sessions.calls import refused
 from durable.sessions.confined import confinement_of
 from durable.sessions.result import Lost
-from durable.sessions.saved import Saved
+from durable.sessions.stored import Opened, Stored
 
 if TYPE_CHECKING:
     from durable.sessions.host import SessionHost
@@ -75,14 +78,12 @@ class History:
 
     async def listing(self) -> list[CheckpointInfo]:
         """Oldest first. NotFound when there is no such session."""
-        await self._options()
-        rows = (await self._house.store.request("checkpoint.list", {"session": self._session})).data["checkpoints"]
-        return [_info(row) for row in rows]
+        return [_info(row) for row in await (await self._stored()).rows()]
 
     async def show(self, which: str | int) -> CheckpointDetail:
         """One checkpoint, by number or label; every byte of it is verified."""
-        info, _payload, manifest, table = await self._read(which)
-        contents = manifest.contents
+        info, opened = await self._read(which)
+        contents, table = opened.manifest.contents, opened.table
         return CheckpointDetail(
             info,
             tuple(sorted(name for name in _groups(table))),
@@ -93,12 +94,12 @@ class History:
 
     async def diff(self, before: str | int, after: str | int) -> list[Change]:
         """What changed between two checkpoints, by name. Both are loaded, each in a worker that is made for it."""
-        (_, old_payload, _, old), (_, new_payload, _, new) = await self._read(before), await self._read(after)
-        old_groups, new_groups = _groups(old), _groups(new)
+        (_, old), (_, new) = await self._read(before), await self._read(after)
+        old_groups, new_groups = _groups(old.table), _groups(new.table)
         names = sorted(name for name in {*old_groups, *new_groups} if old_groups.get(name) != new_groups.get(name))
         if not names:
             return []
-        shown = await asyncio.gather(self._reprs(old_payload, names), self._reprs(new_payload, names))
+        shown = await asyncio.gather(self._reprs(old.payload, names), self._reprs(new.payload, names))
         changes = [Change(name, shown[0].get(name), shown[1].get(name)) for name in names]
         # Small values are saved some together, so their group says little; but their repr is all there is of them.
         together = {name for name in names if old_groups.get(name, ("",))[0] == "atoms"}
@@ -111,13 +112,33 @@ class History:
         known = await self.listing()
         if which is None and known:
             which = known[-1].id
-        payload = None if which is None else (await self._read(which))[1]
+        payload = None if which is None else (await self._read(which))[1].payload
         store = self._house.store
         made = (await store.request("session.open", {"session": name, "engine": None, "options": options})).data
         if not made["created"]:
             raise Conflict(f"session {name!r} exists; fork into another name")
         if payload is not None:
             await (await host.live(name)).begin_from(payload)
+
+    async def export(self, which: str | int, path: Path) -> Exported:
+        """Write a checkpoint to a new file, from which any store can make a session."""
+        info, opened = await self._read(which)
+        return await archiving.export(self._house, await self._stored(), opened, info.label, path)
+
+    async def label(self, which: str | int, label: str | None) -> CheckpointInfo:
+        """Give a checkpoint another label, or none: one with a label is kept."""
+        row = await (await self._stored()).find(which)
+        await self._house.store.request("checkpoint.label", {"checkpoint": row["id"], "label": label})
+        return _info({**row, "label": label})
+
+    async def drop(self, which: str | int) -> CheckpointInfo:
+        """Forget a checkpoint. Conflict for the newest while a worker of the session lives on it."""
+        row = await (await self._stored()).find(which)
+        try:
+            await self._house.store.request("checkpoint.drop", {"checkpoint": row["id"]})
+        except StoreRefused as error:
+            raise Conflict(error.message) from None
+        return _info(row)
 
     async def _options(self) -> dict[str, Any]:
         try:
@@ -129,15 +150,15 @@ class History:
         options: dict[str, Any] = row.get("options") or {}
         return options
 
-    async def _read(self, which: str | int) -> tuple[CheckpointInfo, bytes, Manifest, Table]:
+    async def _stored(self) -> Stored:
         options = await self._options()
-        grants = tuple(options.get("grants") or ())
-        saved = Saved(
-            self._house.store, self._house.keeping, self._session, 0, grants, options.get("profile", "open"), _ignore
-        )
-        info = _find(await self.listing(), which, self._session)
-        payload, (manifest, table) = await saved.payload_of(info.id)
-        return info, payload, manifest, table
+        grants, profile = tuple(options.get("grants") or ()), options.get("profile", "open")
+        return Stored(self._house.store, self._house.keeping.blobs, self._session, grants, profile)
+
+    async def _read(self, which: str | int) -> tuple[CheckpointInfo, Opened]:
+        stored = await self._stored()
+        row = await stored.find(which)
+        return _info(row), await stored.open(row["id"])
 
     async def _reprs(self, payload: bytes, names: list[str]) -> dict[str, str]:
         worker = WorkerSession(
@@ -173,15 +194,6 @@ def _info(row: dict[str, Any]) -> CheckpointInfo:
     )
 
 
-def _find(known: list[CheckpointInfo], which: str | int, session: str) -> CheckpointInfo:
-    """By number or label; of several with one label the newest. A number may come as text."""
-    wanted = int(which) if isinstance(which, str) and which.isdecimal() else which
-    found = [info for info in known if info.label == which] or [info for info in known if info.id == wanted]
-    if not found:
-        raise NotFound("checkpoint", str(which), f"session {session!r} has {len(known)} others")
-    return found[-1]
-
-
 def _groups(table: Table) -> dict[str, tuple[str, tuple[Part | bytes, ...]]]:
     """Of each variable the kind and data of its group."""
     return {
@@ -190,10 +202,6 @@ def _groups(table: Table) -> dict[str, tuple[str, tuple[Part | bytes, ...]]]:
         for name in group.names
         if not name.startswith(HISTORY)
     }
-
-
-def _ignore(_error: DurableError) -> None:
-    """Nothing is published here."""
 
 
 async def _no_checkpoint(_message: Checkpoint) -> None:

@@ -424,18 +424,19 @@ class LiveSession:
         assert self._saved.latest_id is not None
         return self._saved.latest_id
 
-    async def begin_from(self, payload: bytes) -> None:
+    async def begin_from(self, payload: bytes, label: str | None = None) -> None:
         """Make a checkpoint of another session the first of this one."""
         async with self._busy:
-            await self._saved.publish(payload, Position(), wait=True)
+            await self._saved.publish(payload, Position(), wait=True, label=label)
 
     async def restore(self, which: str | int, *, clear_existing: bool) -> RestoreReport:
         """Merge a checkpoint, by label or number, into the live namespace; then save what that made."""
         async with self._busy:
             worker = await self._worker.ready()
-            payload, manifest = await self._saved.payload_of(which)
-            report = await worker.restore(payload, clear_existing=clear_existing)
-            self._saved.build_on(manifest)
+            stored = self._saved.stored
+            opened = await stored.open((await stored.find(which))["id"])
+            report = await worker.restore(opened.payload, clear_existing=clear_existing)
+            self._saved.build_on((opened.manifest, opened.table))
             await self._capture(None)
             return RestoreReport.read(report.report)
 

@@ -14,11 +14,12 @@ from checkpoint.blobs import INLINE_BYTES_MAX
 from checkpoint.coding import Bytes, packed
 from checkpoint.format import Manifest
 from checkpoint.format import Position as SealedPosition
-from checkpoint.snapshot import Sealed, fetch_table, open_sealed, read_manifest, seal
+from checkpoint.snapshot import Sealed, seal
 from checkpoint.table import Table
 from durable.core.clock import now_ms
-from durable.core.errors import CheckpointError, DurableError, NotFound
+from durable.core.errors import DurableError
 from durable.sessions.keeping import Keeping
+from durable.sessions.stored import Stored
 from durable.store.face import StoreFace
 
 IN_THREAD_BYTES = 256 * 2**10
@@ -66,6 +67,7 @@ class Saved:
         self._grants = grants
         self._profile = profile
         self._blobs = keeping.blobs
+        self.stored = Stored(store, keeping.blobs, session, grants, profile)
         self._keep = keeping.keep
         self._manifest: Manifest | None = None
         self._envelope: bytes | None = None
@@ -82,8 +84,7 @@ class Saved:
             if row is not None:
                 self._envelope = row["manifest"]
                 self.latest_id = row["id"]
-                envelope: bytes = row["manifest"]
-                self._manifest = self._named(lambda: read_manifest(envelope, self._store.key))
+                self._manifest = await self.stored.manifest(row["id"], row["manifest"])
             self._loaded = True
         if self._manifest is None:
             return None
@@ -106,42 +107,15 @@ class Saved:
     async def payload(self) -> bytes | None:
         """What a fresh worker restores from; every byte is verified."""
         await self.latest()
-        if self._envelope is None or self._manifest is None:
+        if self._envelope is None or self.latest_id is None:
             return None
-        payload, table = await self._open(self._envelope, self._manifest)
-        self._base = self._manifest, table
-        return payload
-
-    async def payload_of(self, which: str | int) -> tuple[bytes, tuple[Manifest, Table]]:
-        """What restores the checkpoint of that number or (the newest of that) label, and what to build on; NotFound."""
-        rows = (await self._store.request("checkpoint.list", {"session": self._session})).data["checkpoints"]
-        found = [row["id"] for row in rows if which in (row["id"], row["label"])]
-        if not found:
-            raise NotFound("checkpoint", str(which), f"session {self._session!r} has {len(rows)} others")
-        row = (await self._store.request("checkpoint.get", {"checkpoint": found[-1]})).data["checkpoint"]
-        envelope: bytes = row["manifest"]
-        manifest = self._named(lambda: read_manifest(envelope, self._store.key))
-        payload, table = await self._open(envelope, manifest)
-        return payload, (manifest, table)
+        opened = await self.stored.opened(self.latest_id, self._envelope)
+        self._base = opened.manifest, opened.table
+        return opened.payload
 
     def build_on(self, base: tuple[Manifest, Table]) -> None:
         """The worker was restored from this: its next capture leaves out what this has."""
         self._base = base
-
-    async def _open(self, envelope: bytes, manifest: Manifest) -> tuple[bytes, Table]:
-        pages = await self._fetch([page.digest.hex() for page in manifest.contents.pages])
-        table = self._named(lambda: fetch_table(manifest, lambda _: pages))
-        found = pages | await self._fetch([digest.hex() for digest in table.digests if digest.hex() not in pages])
-        opened = partial(
-            open_sealed, envelope, lambda _: found, self._store.key, profile=self._profile, grants=self._grants
-        )
-        return await asyncio.to_thread(self._named, opened), table
-
-    async def _fetch(self, wanted: list[str]) -> dict[str, bytes]:
-        answer = await self._store.request("chunk.get", {"digests": wanted})
-        found: dict[str, bytes] = dict(answer.data["chunks"])
-        large = [digest for digest in wanted if digest not in found]
-        return found | await asyncio.to_thread(self._blobs.get_many, large) if large else found
 
     async def publish(
         self, payload: bytes | bytearray, position: Position, *, wait: bool, label: str | None = None
@@ -230,15 +204,3 @@ class Saved:
         """Return when every capture so far is in the store's queue: what is posted now commits after them."""
         while self._publishing:
             await asyncio.wait(set(self._publishing))
-
-    def _named[T](self, read: Callable[[], T]) -> T:
-        """What `read` returns; a refusal says which session's checkpoint it is and what can be done."""
-        try:
-            return read()
-        except CheckpointError as error:
-            text = (
-                f"checkpoint {self.latest_id} of session {self._session!r} is refused: {error}. Nothing was loaded or "
-                f"changed. Put the file back from a backup, or go on from the checkpoint before it with "
-                f"`durable resume --skip-checkpoint {self.latest_id}`"
-            )
-            raise type(error)(text) from None

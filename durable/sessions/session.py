@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator
 from datetime import timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from durable.core import ids
@@ -14,6 +16,7 @@ from durable.execution import Execution
 from durable.functions.failure import rebuild
 from durable.functions.function import seconds
 from durable.functions.values import digest, pack, to_json
+from durable.sessions.archiving import Exported
 from durable.sessions.cell import FUNCTION, Cell, Failed
 from durable.sessions.confined import forget_directory
 from durable.sessions.copy import Row
@@ -146,6 +149,18 @@ class Session:
     async def diff(self, before: str | int, after: str | int) -> list[Change]:
         """The names that differ between two checkpoints, by number or label, with short reprs of both sides."""
         return await self._engine.checkpoints_of(self.name).diff(before, after)
+
+    async def export(self, which: str | int, path: str | os.PathLike[str]) -> Exported:
+        """Write a checkpoint, by number or label, to one new file: `engine.import_checkpoint` makes a session of it."""
+        return await self._engine.checkpoints_of(self.name).export(which, Path(path))
+
+    async def label(self, which: str | int, label: str | None) -> None:
+        """Give a checkpoint a label, by which it is found and kept, or take it away."""
+        await self._engine.checkpoints_of(self.name).label(which, label)
+
+    async def drop(self, which: str | int) -> None:
+        """Forget a checkpoint. Conflict for the newest while the session's worker lives."""
+        await self._engine.checkpoints_of(self.name).drop(which)
 
     async def fork(self, name: str, *, checkpoint: str | int | None = None) -> Session:
         """`engine.fork` of this session."""

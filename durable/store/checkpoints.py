@@ -138,12 +138,16 @@ def get(tx: Tx, request: CheckpointGet) -> Answer:
 
 
 def drop(tx: Tx, request: CheckpointGet) -> Answer:
-    """Forget one checkpoint, so that the one before it is the newest; 409 while a worker of the session lives on it."""
-    row = tx.row("SELECT session FROM checkpoints WHERE id=?", (request.checkpoint,))
+    """Forget one checkpoint. The newest, so that the one before it is: 409 while a worker lives on it."""
+    row = tx.row(
+        "SELECT session, id=(SELECT max(id) FROM checkpoints n WHERE n.session=c.session)"
+        " FROM checkpoints c WHERE id=?",
+        (request.checkpoint,),
+    )
     if row is None:
         raise Refused(404, f"checkpoint {request.checkpoint} does not exist")
     found = tx.row("SELECT owner FROM sessions WHERE name=? AND worker_pid IS NOT NULL", (row[0],))
-    if found is not None and found[0] is not None and tx.liveness.alive(found[0]):
+    if row[1] and found is not None and found[0] is not None and tx.liveness.alive(found[0]):
         raise Refused(409, f"session {row[0]!r} has a worker; close its engine first")
     forget_checkpoints(tx, [request.checkpoint])
     tx.effects.sessions.add(row[0])

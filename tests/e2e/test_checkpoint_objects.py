@@ -18,6 +18,7 @@ from durable.sessions.keeping import objects_of, sweep_objects
 from durable.store.file import load_key
 from tests.e2e.cli_process import Terminal
 from tests.s3 import s3_server
+from tests.waiting import in_state
 
 MAKE = "import random\nbig = random.Random(1).randbytes(3_000_000)\nlines = ['a line'] * 100_000\nn = 1"
 
@@ -96,8 +97,7 @@ async def test_a_bucket_that_cannot_be_reached_stops_the_cell_and_it_goes_on_lat
         async with durable.open(store, blobs=bucket.replace("durable-", "missing-")) as engine:
             session = await engine.session("desk")
             execution = await session.submit(MAKE)
-            while (await execution.info()).state != "interrupted":
-                await engine.changed()
+            await in_state(engine, execution, "interrupted")
             assert "chunks cannot be written to s3://missing-" in ((await execution.info()).note or "")
         async with durable.open(store, blobs=bucket) as engine:
             await engine.resume(execution.id)

@@ -1,17 +1,23 @@
-"""`durable checkpoint list|show|diff|restore`"""
+"""`durable checkpoint list|show|diff|restore|label|drop|export|import`"""
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from dataclasses import asdict
 from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from durable.cli import exits
 from durable.cli.app import Command, Settings, in_loop, settings
 
+if TYPE_CHECKING:
+    from durable.sessions.history import CheckpointInfo, History
 
-@click.group("checkpoint", short_help="What a session has saved: list, show, diff, restore.")
+
+@click.group("checkpoint", short_help="What a session has saved: list, show, diff, restore, export.")
 def command() -> None:
     """Checkpoints: saved states of a session. WHICH is a number or a label."""
 
@@ -51,6 +57,45 @@ def restore(session: str, which: str, clear: bool) -> int:
     """Bring a checkpoint's variables back; others stay."""
     chosen = settings()
     return in_loop(lambda: _restore(chosen, session, which, clear=clear))
+
+
+@command.command("label", cls=Command)
+@click.argument("session", metavar="SESSION")
+@click.argument("which", metavar="WHICH")
+@click.argument("label", metavar="[LABEL]", required=False)
+def label_(session: str, which: str, label: str | None) -> int:
+    """Give a checkpoint a label, by which it is found and kept; without LABEL take it away."""
+    chosen = settings()
+    return in_loop(lambda: _mark(chosen, session, lambda known: known.label(which, label)))
+
+
+@command.command("drop", cls=Command)
+@click.argument("session", metavar="SESSION")
+@click.argument("which", metavar="WHICH")
+def drop(session: str, which: str) -> int:
+    """Forget a checkpoint."""
+    chosen = settings()
+    return in_loop(lambda: _mark(chosen, session, lambda known: known.drop(which)))
+
+
+@command.command("export", cls=Command)
+@click.argument("session", metavar="SESSION")
+@click.argument("which", metavar="WHICH")
+@click.argument("file", metavar="FILE", type=click.Path(path_type=Path))
+def export(session: str, which: str, file: Path) -> int:
+    """Write a checkpoint to one new file."""
+    chosen = settings()
+    return in_loop(lambda: _export(chosen, session, which, file))
+
+
+@command.command("import", cls=Command)
+@click.argument("file", metavar="FILE", type=click.Path(path_type=Path))
+@click.argument("session", metavar="[SESSION]", required=False)
+@click.option("--trust", is_flag=True, help="Take it from another store: what it holds runs code when it is restored.")
+def import_(file: Path, session: str | None, trust: bool) -> int:
+    """Make a session from a file that `export` wrote, under the name that it had or SESSION."""
+    chosen = settings()
+    return in_loop(lambda: _import(chosen, file, session, trust=trust))
 
 
 async def _list(chosen: Settings, session: str) -> int:
@@ -116,6 +161,41 @@ async def _restore(chosen: Settings, session: str, which: str, *, clear: bool) -
     out.say(f"restored {len(report.restored)} variables from checkpoint {info.id}")
     for entry in report.lost:
         out.say(f"lost {line(entry.name)}: {line(entry.reason)}")
+    return exits.DONE
+
+
+async def _mark(chosen: Settings, session: str, mark: Callable[[History], Awaitable[CheckpointInfo]]) -> int:
+    from durable.cli.driving import open_engine
+
+    out = chosen.out()
+    async with open_engine(chosen, out, serve=False, create=False) as engine:
+        info = await mark(engine.checkpoints_of(session))
+    if out.json:
+        out.document(asdict(info))
+    return exits.DONE
+
+
+async def _export(chosen: Settings, session: str, which: str, file: Path) -> int:
+    from durable.cli.driving import open_engine
+
+    out = chosen.out()
+    async with open_engine(chosen, out, serve=False, create=False) as engine:
+        written = await engine.checkpoints_of(session).export(which, file)
+    if out.json:
+        out.document({"path": str(written.path), "bytes": written.size, "key": written.key})
+    out.say(f"wrote {written.path}, {written.size:,} bytes, signed with the key {written.key}")
+    return exits.DONE
+
+
+async def _import(chosen: Settings, file: Path, session: str | None, *, trust: bool) -> int:
+    from durable.cli.driving import open_engine
+
+    out = chosen.out()
+    async with open_engine(chosen, out, serve=True) as engine:
+        made = await engine.import_checkpoint(file, session, trust=trust)
+    if out.json:
+        out.document({"session": made.name, "grants": list(made.grants)})
+    out.say(f"session {made.name} begins with what {file} holds")
     return exits.DONE
 
 

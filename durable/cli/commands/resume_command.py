@@ -18,8 +18,10 @@ if TYPE_CHECKING:
 
 @click.command("resume", cls=Command, short_help="Go on with what was interrupted or left.")
 @click.argument("execution_id", metavar="[ID]", required=False)
-@click.option("--skip-checkpoint", type=click.IntRange(min=1), metavar="N", help="Forget checkpoint N first.")
-def command(execution_id: str | None, skip_checkpoint: int | None) -> int:
+@click.option(
+    "--skip-checkpoint", type=click.IntRange(min=1), multiple=True, metavar="N", help="Forget checkpoint N first."
+)
+def command(execution_id: str | None, skip_checkpoint: tuple[int, ...]) -> int:
     """Go on with ID, or with everything that has not ended, until it ends or waits.
 
     --skip-checkpoint N forgets a checkpoint that was refused; the session goes on from the one before it.
@@ -31,7 +33,7 @@ def command(execution_id: str | None, skip_checkpoint: int | None) -> int:
     return in_loop(lambda: _resume_all(chosen, skip_checkpoint))
 
 
-async def _resume(chosen: Settings, execution_id: str, skip: int | None) -> int:
+async def _resume(chosen: Settings, execution_id: str, skip: tuple[int, ...]) -> int:
     from durable.cli.following import follow
     from durable.cli.outcome import report
 
@@ -44,19 +46,20 @@ async def _resume(chosen: Settings, execution_id: str, skip: int | None) -> int:
     return report(chosen, out, execution_id, await follow(chosen, out, execution_id, first=first))
 
 
-async def _skip(chosen: Settings, out: Out, checkpoint: int | None) -> None:
+async def _skip(chosen: Settings, out: Out, checkpoints: tuple[int, ...]) -> None:
     from durable.cli.driving import opened
 
-    if checkpoint is None:
+    if not checkpoints:
         return
     async with opened(chosen, create=False) as store:
-        try:
-            await store.request("checkpoint.drop", {"checkpoint": checkpoint})
-        except StoreRefused as error:
-            if error.status != 404:
-                raise Conflict(error.message) from None
-            raise NotFound("checkpoint", str(checkpoint), "the number is in the note of `durable ps`") from None
-    out.say(f"checkpoint {checkpoint} is forgotten")
+        for checkpoint in checkpoints:
+            try:
+                await store.request("checkpoint.drop", {"checkpoint": checkpoint})
+            except StoreRefused as error:
+                if error.status != 404:
+                    raise Conflict(error.message) from None
+                raise NotFound("checkpoint", str(checkpoint), "the number is in the note of `durable ps`") from None
+            out.say(f"checkpoint {checkpoint} is forgotten")
 
 
 async def _continue(engine: Engine, execution_id: str) -> bool:
@@ -67,7 +70,7 @@ async def _continue(engine: Engine, execution_id: str) -> bool:
     return isinstance(standing, Halted) and await engine.resume(standing.row.id)
 
 
-async def _resume_all(chosen: Settings, skip: int | None) -> int:
+async def _resume_all(chosen: Settings, skip: tuple[int, ...]) -> int:
     from durable.cli.driving import open_engine, opened
     from durable.cli.loading import load_ids
     from durable.cli.standing import unsettled

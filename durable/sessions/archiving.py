@@ -62,7 +62,7 @@ async def import_(house: House, host: SessionHost, path: Path, name: str | None,
         open_sealed, head.manifest, lambda _: chunks, key, profile=profile, grants=manifest.grants
     )
     session = check_session_name(name or manifest.session)
-    options = {"grants": list(grants), **options_of(profile, None)}
+    options = {"grants": list(grants), **options_of(profile, None, None)}
     await check_machine(confinement_of(house.store, session, options))
     made = (await house.store.request("session.open", {"session": session, "engine": None, "options": options})).data
     if not made["created"]:

@@ -17,7 +17,7 @@ from durable.engine import Engine
 from durable.store.file import load_key
 from tests.waiting import in_state
 
-MAKE = "import random\nsmall = [{}]; big = random.Random({}).randbytes(200_000)"
+MAKE = "small, big = [{}], __import__('random').Random({}).randbytes(200_000)"
 
 
 def change(store: Path, sql: str, *values: object) -> None:

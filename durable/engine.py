@@ -45,7 +45,8 @@ from durable.sessions.live import LiveSession
 from durable.sessions.recent import OutputEvent, Rewound
 from durable.sessions.session import Session
 from durable.store.face import StoreFace, is_url, open_store
-from durable.store.store import Change
+from durable.store.store import Change, Store
+from durable.store.sweeping import keep_swept
 
 GROUP = "default"
 
@@ -89,6 +90,7 @@ class Engine:
         self._store: StoreFace | None = None
         self._resonate: Any = None
         self._connection: Any = None
+        self._sweeping: asyncio.Task[None] | None = None
         self._closing = False
         self._undo: list[Callable[[], None]] = []
         self._changed: asyncio.Future[None] | None = None
@@ -149,6 +151,8 @@ class Engine:
         self._undo.append(on_new(self._learn))
         self._undo.append(contain_tasks(asyncio.get_running_loop()))
         self._resonate.start()
+        if isinstance(store, Store):
+            self._sweeping = asyncio.create_task(keep_swept(store, self._observer))
         await store.request(
             "engine.join",
             {
@@ -175,6 +179,9 @@ class Engine:
         self._closing = True
         for undo in reversed(self._undo):
             undo()
+        if self._sweeping is not None:
+            self._sweeping.cancel()
+            await asyncio.wait([self._sweeping])
         await self._host.close()
         await self._pool.close()
         if self._resonate is not None:

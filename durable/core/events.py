@@ -117,6 +117,14 @@ class PeerDead(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class BlobsSwept(Event):
+    """Files of large chunks that no checkpoint uses were deleted."""
+
+    blobs: int
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
 class BackgroundFailed(Event):
     """A background activity of the engine raised; it was contained."""
 
@@ -139,7 +147,7 @@ def log_event(event: Event) -> None:
     """The default observer: one debug line per event, a warning for what went wrong."""
     level = (
         logging.DEBUG
-        if isinstance(event, WorkerBeat | WorkerStarted | WorkerEnded | SessionRestored)
+        if isinstance(event, WorkerBeat | WorkerStarted | WorkerEnded | SessionRestored | BlobsSwept)
         else logging.WARNING
     )
     logger.log(level, "%s", event)

@@ -107,7 +107,11 @@ SEARCH_ROWS_READ = 10_000
 """The same at a time on the reading connection: some 20 ms in which nobody else reads."""
 
 BLOB_GRACE_S = 3_600
-"""A blob that nothing refers to stays so long after it was put: its checkpoint may be on its way."""
+"""A blob that nothing refers to stays so long after it was put: its checkpoint may be on its way.
+Engines sweep as often."""
+
+UPKEEP_WAIT_S = 30.0
+"""How long `gc` and `backup` wait for another upkeep of the same store: an engine's own sweep takes seconds at most."""
 
 DISK_FREE_BYTES_MIN = 256 * 2**20
 """`doctor` warns below: a checkpoint of a large namespace and the log of a busy hour."""

@@ -16,6 +16,7 @@ from durable.core.limits import HTTP_HEAD_BYTES_MAX, IDLE_S, SHUTDOWN_S
 from durable.server.app import create_app
 from durable.server.connections import Connection
 from durable.server.site import Site
+from durable.store.sweeping import keep_swept
 
 BACKLOG = 2_048
 
@@ -66,12 +67,14 @@ async def serving(site: Site, sock: socket.socket) -> AsyncIterator[str]:
     url = url_of(sock)
     running = asyncio.create_task(server.serve(sockets=[sock]))
     keeping = asyncio.create_task(site.keep())
+    sweeping = asyncio.create_task(keep_swept(site.store, site.observe))
     try:
         yield url
     finally:
         keeping.cancel()
+        sweeping.cancel()
         server.should_exit = True
         site.end_streams()
-        await asyncio.wait([running, keeping])
+        await asyncio.wait([running, keeping, sweeping])
         if not running.cancelled() and running.exception() is not None:
             raise StoreError(f"the server failed: {running.exception()!r}")

@@ -11,6 +11,8 @@ import itertools
 import os
 import re
 import sqlite3
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,11 +21,12 @@ from pathlib import Path
 import msgspec
 
 from durable.core.errors import StoreError
-from durable.core.limits import BLOB_GRACE_S, SWEEP_ROWS
+from durable.core.limits import BLOB_GRACE_S, SWEEP_ROWS, UPKEEP_WAIT_S
 from durable.store.file import reading
 
 _DIGEST = re.compile(r"[0-9a-f]{64}\Z")
 _ASIDE = ".swept."
+_LOOK_S = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,22 +59,33 @@ def used(connection: sqlite3.Connection, digests: list[str]) -> set[str]:
     return {row[0] for row in connection.execute(sql, (msgspec.json.encode(digests).decode(),))}
 
 
+class UpkeepBusy(StoreError):
+    """Another gc, backup or sweep of the same store is at work."""
+
+
 @contextmanager
-def alone(store: Path) -> Iterator[None]:
-    """One upkeep at a time deletes or copies blobs. StoreError when another one is at it."""
+def alone(store: Path, *, patience_s: float = UPKEEP_WAIT_S) -> Iterator[None]:
+    """One upkeep at a time deletes or copies blobs. UpkeepBusy when another one is at it for longer than `patience_s`:
+    an engine's own sweep is over soon."""
     path = Path(f"{store}.d") / "upkeep.lock"
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    deadline = time.monotonic() + patience_s
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(descriptor)
-        raise StoreError(
-            f"another `gc` or `backup` of {str(store)!r} is at work; try again when it has ended"
-        ) from None
-    try:
+        while not _locked(descriptor):
+            if time.monotonic() >= deadline:
+                raise UpkeepBusy(f"another `gc` or `backup` of {str(store)!r} is at work; try again when it has ended")
+            time.sleep(_LOOK_S)
         yield
     finally:
         os.close(descriptor)
+
+
+def _locked(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def orphans(store: Path, now_s: float) -> Iterator[tuple[Path, os.stat_result]]:
@@ -86,11 +100,14 @@ def orphans(store: Path, now_s: float) -> Iterator[tuple[Path, os.stat_result]]:
                     continue
 
 
-def sweep_blobs(store: Path, *, now_s: float, dry_run: bool = False) -> Swept:
-    """Delete orphans and what interrupted writes and sweeps left. May be interrupted anywhere."""
+def sweep_blobs(store: Path, *, now_s: float, dry_run: bool = False, stop: threading.Event | None = None) -> Swept:
+    """Delete orphans and what interrupted writes and sweeps left. May be interrupted anywhere.
+
+    `stop` is given by who sweeps in the background and does not wait for others: set, it ends the sweep early.
+    """
     if not directory(store).is_dir():
         return Swept()
-    with alone(store):
+    with alone(store, patience_s=UPKEEP_WAIT_S if stop is None else 0):
         if not dry_run:
             _put_back(store)
         count = unfinished = size = 0
@@ -100,6 +117,8 @@ def sweep_blobs(store: Path, *, now_s: float, dry_run: bool = False) -> Swept:
                 if not dry_run:
                     path.unlink(missing_ok=True)
         for path, found in orphans(store, now_s):
+            if stop is not None and stop.is_set():
+                break
             if dry_run or _remove(path, now_s):
                 count, size = count + 1, size + found.st_size
         return Swept(count, unfinished, size)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -11,12 +12,16 @@ from typing import Any
 
 import pytest
 
+import durable
 from checkpoint.blobs import DirectoryBlobs
 from checkpoint.format import chunk_digest
 from durable.core.clock import TIME_MAX_MS
 from durable.core.errors import StoreError
+from durable.core.events import BackgroundFailed, BlobsSwept, Event
 from durable.core.limits import BLOB_GRACE_S, CHECKPOINTS_KEPT, OUTBOX_KEEP_MS
-from durable.store import blobs, gc
+from durable.server.serving import listen, serving
+from durable.server.site import Site
+from durable.store import blobs, gc, sweeping
 from durable.store.blobs import Swept, sweep_blobs
 from durable.store.gc import Collected, collect, root_of
 from durable.store.store import Store
@@ -254,9 +259,54 @@ def test_a_blob_that_is_put_while_it_is_swept_stays(tmp_path: Path) -> None:
     assert found.get(digest) == b"data"
 
 
-async def test_one_upkeep_at_a_time(tmp_path: Path) -> None:
+async def test_one_upkeep_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with opened(tmp_path / "s.db") as store:
         put(DirectoryBlobs(store.directory / "blobs"), b"data")
-        with blobs.alone(store.path), pytest.raises(StoreError, match="another"):
-            sweep_blobs(store.path, now_s=time.time())
+        begun = threading.Event()
+
+        def patient() -> bool:
+            begun.set()
+            with blobs.alone(store.path, patience_s=20):
+                return True
+
+        with blobs.alone(store.path):
+            waiting = asyncio.get_running_loop().run_in_executor(None, patient)
+            assert begun.wait(10)
+            monkeypatch.setattr(blobs, "UPKEEP_WAIT_S", 0)
+            with pytest.raises(StoreError, match="another"):
+                sweep_blobs(store.path, now_s=time.time())
+            with pytest.raises(blobs.UpkeepBusy):  # in the background nobody waits
+                sweep_blobs(store.path, now_s=time.time(), stop=threading.Event())
+            assert not waiting.done()
+        assert await waiting
         assert asdict(sweep_blobs(store.path, now_s=time.time())) == {"blobs": 0, "unfinished": 0, "bytes": 0}
+
+
+async def test_an_engine_and_a_server_sweep_by_themselves_and_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    swept: asyncio.Queue[Event] = asyncio.Queue()
+    beside = DirectoryBlobs(tmp_path / "s.db.d" / "blobs")
+
+    def observe(event: Event) -> None:
+        if isinstance(event, BlobsSwept | BackgroundFailed):
+            swept.put_nowait(event)
+
+    async with opened(tmp_path / "s.db") as store:
+        await store.request("session.open", {"session": "desk", "engine": None, "options": {}})
+        used = put(beside, b"used", 2 * BLOB_GRACE_S)
+        data = {"session": "desk", "epoch": 0, "statement": 1, "final": False, "manifest": b"m"}
+        await store.request("checkpoint.publish", {**data, "uses": [used]})
+    put(beside, b"orphan", 2 * BLOB_GRACE_S)
+    async with durable.open(tmp_path / "s.db", observer=observe):
+        assert await asyncio.wait_for(swept.get(), 10) == BlobsSwept(1, 6)
+    put(beside, b"another", 2 * BLOB_GRACE_S)
+    monkeypatch.setattr(sweeping, "BLOB_GRACE_S", 0.01)
+    async with opened(tmp_path / "s.db") as store:
+        with listen("127.0.0.1", 0) as sock:
+            async with serving(Site(store, "token", observer=observe), sock):
+                assert await asyncio.wait_for(swept.get(), 10) == BlobsSwept(1, 7)
+                put(beside, b"one more", 2 * BLOB_GRACE_S)
+                assert await asyncio.wait_for(swept.get(), 10) == BlobsSwept(1, 8)
+    assert beside.get(used) == b"used"
+    assert swept.empty()

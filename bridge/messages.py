@@ -220,11 +220,15 @@ class CheckpointAck(Message):
 
 
 class Restore(Message):
-    """Bring back what `data` holds, by merging; `clear_existing` removes the user's names first."""
+    """Bring back what `data` holds, by merging; `clear_existing` removes the user's names first.
+
+    `override_environment`: also where Python or packages are others than it was made with.
+    """
 
     type: Literal["restore"] = "restore"
     data: bytes
     clear_existing: bool = False
+    override_environment: bool = False
 
 
 class Restored(Message):

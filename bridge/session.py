@@ -270,9 +270,13 @@ class WorkerSession:
             raise CheckpointError(f"session {self.name!r} could not be captured: {reply.problem}")
         return reply
 
-    async def restore(self, payload: bytes, *, clear_existing: bool = False) -> Restored:
+    async def restore(
+        self, payload: bytes, *, clear_existing: bool = False, override_environment: bool = False
+    ) -> Restored:
         """Bring a namespace back. Raises CheckpointError when the worker changed nothing, Busy, WorkerDied."""
-        reply = await self._ask(Restore(data=payload, clear_existing=clear_existing))
+        reply = await self._ask(
+            Restore(data=payload, clear_existing=clear_existing, override_environment=override_environment)
+        )
         assert isinstance(reply, Restored)
         if reply.problem:
             raise CheckpointError(f"session {self.name!r} could not be restored: {reply.problem}")

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from checkpoint.aside import Aside, resident_bytes, run_aside
 from checkpoint.buffers import TRACKED_BYTES_MIN, Buffers, Digests, Place, place_of
+from checkpoint.environment import packages
 from checkpoint.format import (
     CHUNK_BYTES,
     FORMAT,
@@ -255,6 +256,7 @@ class Capturer:
         pages, memory.pages = make_pages(groups, memory.pages)
         contents = Contents(
             python=PYTHON,
+            packages=packages(draft.scope.namespace),
             pages=tuple(page for page, _data in pages),
             modules=tuple(survey.modules),
             lost=tuple(self._losses(draft)),

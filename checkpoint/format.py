@@ -16,8 +16,11 @@ import msgspec
 
 from durable.core.errors import CheckpointError
 
-FORMAT = "2"
-"""Version of the payload and the manifest. A reader refuses any other."""
+FORMAT = "3"
+"""Version of the payload and the manifest."""
+
+FORMATS = ("2", FORMAT)
+"""What a reader takes; it refuses any other. "2" had no packages."""
 
 CHUNK_BYTES = 2**20
 """A part is cut into chunks of this size: one changed element of a large array costs one chunk."""
@@ -102,6 +105,7 @@ class Contents(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     lost: tuple[Lost, ...] = ()
     rebuilt: tuple[Rebuilt, ...] = ()
     internals: dict[Name, Text] = {}
+    packages: dict[Name, Text] = {}
 
 
 class Payload(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -194,7 +198,8 @@ def payload_buffers(payload: Payload) -> list[bytes | memoryview]:
 
 def check_format(found: str) -> None:
     """Refuse a format that this version does not know."""
-    if found != FORMAT:
+    if found not in FORMATS:
         raise CheckpointError(
-            f"the checkpoint has format {found[:20]!r}, this version reads {FORMAT!r}; use the version that wrote it"
+            f"the checkpoint has format {found[:20]!r}, this version reads {', '.join(FORMATS)}; "
+            "use the version that wrote it"
         )

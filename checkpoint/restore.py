@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from checkpoint import environment
 from checkpoint.format import PYTHON, Group, Lost, Part, chunk_digest, decode_payload
 from checkpoint.interpreter import Rollback, State, apply_sources, finish, prepare
 from checkpoint.lost import LOST, LostNames, explain_name_error
@@ -41,6 +42,7 @@ def restore_into(
     clear_existing: bool = False,
     internals: frozenset[str] = frozenset(),
     fresh: bool = False,
+    override_environment: bool = False,
     externals: Mapping[str, object] | None = None,
     lost: LostNames = LOST,
 ) -> Report:
@@ -48,13 +50,14 @@ def restore_into(
 
     `clear_existing` first removes what is not internal. `fresh` says that the worker is new: then the engine's own
     names come back too, the existing history containers being filled in place; in a live session they are not touched.
+    `override_environment`: also where Python or packages are others; code of another Python is lost then.
     A value whose loading raises (a module that is gone, a user's __setstate__) is lost and named. CheckpointError,
     with the namespace and the interpreter's state as they were, when the payload itself cannot be read.
     """
     parsed = decode_payload(payload)
     contents = parsed.contents
-    if contents.python != PYTHON:
-        raise CheckpointError(f"the checkpoint is of Python {contents.python}, this worker runs {PYTHON}")
+    if not override_environment:
+        environment.check(contents)
     pages = dict(zip((page.digest for page in contents.pages), parsed.chunks, strict=False))
     if len(pages) != len(contents.pages):
         raise CheckpointError("the checkpoint data is not whole: pages are missing")
@@ -63,7 +66,7 @@ def restore_into(
     if len(chunks) != len(table.digests):
         raise CheckpointError("the checkpoint data is not whole: chunks are missing")
     before, rollback = dict(namespace), Rollback()
-    state = Loading(namespace, externals if externals is not None else {})
+    state = Loading(namespace, externals if externals is not None else {}, foreign_code=contents.python != PYTHON)
     restoration = _Restoration(table, chunks, state, internals)
     try:
         with loading(state), warnings.catch_warnings():

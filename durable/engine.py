@@ -69,6 +69,7 @@ class Engine:
         token: str | None = None,
         blobs: str | None = None,
         keep: Keep | None = None,
+        override_environment: bool = False,
         observer: Observer = log_event,
     ) -> None:
         self.engine_id = uuid.uuid4().hex
@@ -80,6 +81,7 @@ class Engine:
         self._parked = parked
         self._blobs = blobs
         self._keep = keep or Keep()
+        self._override_environment = override_environment or os.environ.get("DURABLE_OVERRIDE_ENVIRONMENT") == "1"
         clean = Zygote(
             preload=("bridge.confine.apply", *preload),
             observer=observer,
@@ -117,7 +119,7 @@ class Engine:
             self._observer,
             self._parked,
             self._pool,
-            Keeping(blobs_of(store, self._blobs), self._keep),
+            Keeping(blobs_of(store, self._blobs), self._keep, self._override_environment),
         )
         self._host = SessionHost(house)
         self._passes = Passes(
@@ -424,7 +426,8 @@ def open(target: str | os.PathLike[str] = ".durable/state.db", **options: Any) -
     waiting worker stays in memory. preload: modules that workers find imported already, such as "numpy".
     pool: how many workers there may be, and how many are forked before they are asked for (`durable.Pool`).
     blobs: where large data of checkpoints is kept, "s3://bucket/prefix" (DURABLE_BLOBS when None), else beside the
-    file. keep: which checkpoints stay beside the newest, a `durable.Keep`.
+    file. keep: which checkpoints stay beside the newest, a `durable.Keep`. override_environment: restore sessions also
+    where Python or a package is another one than before; what cannot be loaded is lost, and named.
     """
     return Engine(target, **options)
 

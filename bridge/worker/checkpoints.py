@@ -94,6 +94,7 @@ class Checkpoints:
                 clear_existing=message["clear_existing"],
                 internals=ENGINE_INTERNALS,
                 fresh=self.fresh,
+                override_environment=message["override_environment"],
                 externals=granted(),
             )
             self.fresh = False

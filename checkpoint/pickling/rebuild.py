@@ -35,6 +35,8 @@ class Loading:
 
     namespace: dict[str, object]
     externals: Mapping[str, object]
+    foreign_code: bool = False
+    """Code in it is of another version of Python: running that would crash."""
     loaded: dict[str, object] = field(default_factory=dict)
 
 
@@ -110,6 +112,8 @@ def main_module() -> types.ModuleType:
 
 def make_code(data: bytes) -> types.CodeType:
     """Code of the same minor version of Python (the payload names it)."""
+    if _loading is not None and _loading.foreign_code:
+        raise CheckpointError("its code was compiled by another version of Python")
     code = marshal.loads(data)
     assert isinstance(code, types.CodeType)
     return code

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bridge.confine.limits import Profile
-from checkpoint import archive
+from checkpoint import archive, environment
 from checkpoint.format import Manifest
 from checkpoint.sign import key_id
 from checkpoint.snapshot import open_sealed, read_manifest
@@ -56,6 +56,8 @@ async def import_(house: House, host: SessionHost, path: Path, name: str | None,
         )
     key = house.store.key if head.key == own else None
     manifest: Manifest = read_manifest(head.manifest, key)
+    if not house.keeping.override_environment:
+        environment.check(manifest.contents, f"what {str(path)!r} holds")
     grants = house.capabilities.check(manifest.grants)
     profile: Profile = "isolated" if manifest.profile == "isolated" else "open"
     payload = await asyncio.to_thread(

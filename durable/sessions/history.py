@@ -172,7 +172,7 @@ class History:
         code = f"__import__('bridge.worker.showing', fromlist=['*']).short_reprs(globals(), {json.dumps(names)})"
         await worker.start()
         try:
-            await worker.restore(payload)
+            await worker.restore(payload, override_environment=True)
             async with asyncio.timeout(COMPARE_S):
                 reply = await worker.execute(Execute(id="diff", code=code, checkpoint="none", capabilities=[]))
         except TimeoutError:

@@ -59,6 +59,8 @@ class Keeping:
 
     blobs: Blobs
     keep: Keep = Keep()
+    override_environment: bool = False
+    """Restore also what was made with other packages, or another Python."""
 
 
 def blobs_of(store: StoreFace, url: str | None = None) -> Blobs:

@@ -429,13 +429,16 @@ class LiveSession:
         async with self._busy:
             await self._saved.publish(payload, Position(), wait=True, label=label)
 
-    async def restore(self, which: str | int, *, clear_existing: bool) -> RestoreReport:
+    async def restore(
+        self, which: str | int, *, clear_existing: bool, override_environment: bool = False
+    ) -> RestoreReport:
         """Merge a checkpoint, by label or number, into the live namespace; then save what that made."""
         async with self._busy:
             worker = await self._worker.ready()
             stored = self._saved.stored
             opened = await stored.open((await stored.find(which))["id"])
-            report = await worker.restore(opened.payload, clear_existing=clear_existing)
+            override = override_environment or self._house.keeping.override_environment
+            report = await worker.restore(opened.payload, clear_existing=clear_existing, override_environment=override)
             self._saved.build_on((opened.manifest, opened.table))
             await self._capture(None)
             return RestoreReport.read(report.report)

@@ -134,13 +134,18 @@ class Session:
         """
         return await (await self._engine.live(self.name)).checkpoint(label)
 
-    async def restore(self, which: str | int, *, clear_existing: bool = False) -> RestoreReport:
+    async def restore(
+        self, which: str | int, *, clear_existing: bool = False, override_environment: bool = False
+    ) -> RestoreReport:
         """Merge a checkpoint, by label or number, into the namespace; names that it does not have stay.
 
-        clear_existing removes the user's names first. A refused checkpoint changes nothing: CheckpointError,
-        CheckpointTampered, NotFound.
+        clear_existing removes the user's names first. override_environment: also where Python or a package is another
+        one than it was made with; what cannot be loaded is then lost, and named. A refused checkpoint changes nothing:
+        CheckpointError, CheckpointTampered, NotFound.
         """
-        return await (await self._engine.live(self.name)).restore(which, clear_existing=clear_existing)
+        return await (await self._engine.live(self.name)).restore(
+            which, clear_existing=clear_existing, override_environment=override_environment
+        )
 
     async def checkpoints(self) -> list[CheckpointInfo]:
         """The checkpoints that are kept, oldest first: the labelled ones and the newest of the others."""

@@ -87,7 +87,8 @@ class SessionWorker:
         payload = await self._saved.payload()
         if payload is None:
             return
-        report = RestoreReport.read((await worker.restore(payload)).report)
+        override = self._house.keeping.override_environment
+        report = RestoreReport.read((await worker.restore(payload, override_environment=override)).report)
         lost = tuple(item.name for item in report.lost)
         checkpoint = str(self._saved.latest_id)
         self._house.observer(SessionRestored(self._name, checkpoint, len(report.restored), lost))

@@ -113,6 +113,38 @@ async def test_it_is_refused_and_an_older_one_is_offered(tmp_path: Path, damage:
         assert (await session.execute("small", journal=False)).value == [int(older == second - 1)]
 
 
+async def test_another_environment_is_refused_by_its_differences_unless_it_is_overridden(tmp_path: Path) -> None:
+    store = tmp_path / "work.db"
+    async with durable.open(store) as engine:
+        session = await engine.session("desk")
+        await session.execute("import numpy as np; a = np.arange(3); n = 1\ndef f(): return n")
+        number = await session.checkpoint("then")
+    envelope = value(store, "SELECT manifest FROM checkpoints WHERE id=?", number)
+    contents = msgspec.msgpack.decode(unsigned(envelope))["contents"]
+    assert contents["packages"].keys() == {"numpy"}
+    other = {"numpy": "0.9.1", "not_there": "3.2"}
+    resigned(store, number, contents={**contents, "python": "3.1", "packages": other})
+    async with durable.open(store) as engine:
+        session = await engine.session("desk")
+        execution = await session.submit("int(a.sum())")
+        await in_state(engine, execution, "interrupted")
+        note = (await execution.info()).note or ""
+        for part in (
+            "Python 3.1, here 3.",
+            "numpy 0.9.1, here",
+            "not_there 3.2, not installed",
+            "override_environment",
+        ):
+            assert part in note
+    async with durable.open(store, override_environment=True) as engine:
+        await engine.resume(execution.id)
+        session = await engine.session("desk")
+        assert (await session.result(execution.id)).value == 3
+        lost = await session.execute("f()")
+        assert "'f' was lost" in str(lost.error)
+        assert "compiled by another version of Python" in str(lost.error)
+
+
 async def test_any_changed_byte_of_a_small_one(tmp_path: Path) -> None:
     store = tmp_path / "work.db"
     async with durable.open(store) as engine:

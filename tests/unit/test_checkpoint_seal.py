@@ -128,8 +128,8 @@ class TestTampering:
             sign(b"", b"short")
 
     def test_a_newer_format_is_named(self) -> None:
-        body = msgspec.msgpack.encode({"format": "3", "something": "new"})
-        with pytest.raises(CheckpointError, match="format '3', this version reads '2'"):
+        body = msgspec.msgpack.encode({"format": "9", "something": "new"})
+        with pytest.raises(CheckpointError, match="format '9', this version reads 2, 3"):
             read_manifest(sign(body, KEY), KEY)
 
     def test_a_signed_body_that_is_no_manifest(self) -> None:

@@ -53,10 +53,11 @@ def diff(session: str, before: str, after: str) -> int:
 @click.argument("session", metavar="SESSION")
 @click.argument("which", metavar="WHICH")
 @click.option("--clear", is_flag=True, help="First remove the variables that are there.")
-def restore(session: str, which: str, clear: bool) -> int:
+@click.option("--override-environment", is_flag=True, help="Also where Python or a package is another one than then.")
+def restore(session: str, which: str, clear: bool, override_environment: bool) -> int:
     """Bring a checkpoint's variables back; others stay."""
     chosen = settings()
-    return in_loop(lambda: _restore(chosen, session, which, clear=clear))
+    return in_loop(lambda: _restore(chosen, session, which, clear=clear, override=override_environment))
 
 
 @command.command("label", cls=Command)
@@ -147,12 +148,12 @@ async def _diff(chosen: Settings, session: str, before: str, after: str) -> int:
     return exits.DONE
 
 
-async def _restore(chosen: Settings, session: str, which: str, *, clear: bool) -> int:
+async def _restore(chosen: Settings, session: str, which: str, *, clear: bool, override: bool) -> int:
     from durable.cli.driving import open_engine
     from durable.cli.out import line
 
     out = chosen.out()
-    async with open_engine(chosen, out, serve=True, create=False) as engine:
+    async with open_engine(chosen, out, serve=True, create=False, override_environment=override) as engine:
         info = (await engine.checkpoints_of(session).show(which)).info
         report = await (await engine.session(session)).restore(info.id, clear_existing=clear)
     if out.json:

@@ -20,10 +20,7 @@ from benchmarks.step_latency import RESTATE
 BENCHMARKS = {
     module.BENCHMARK.name: module.BENCHMARK
     for module in (step_latency, executions, cell, session_start, small_checkpoint, notice)
-} | {
-    benchmark.name: benchmark
-    for benchmark in (checkpoints.ARRAY, checkpoints.SMALL, session_start.FIFTY, session_start.MEMORY)
-}
+} | {benchmark.name: benchmark for benchmark in (*checkpoints.LARGE, session_start.FIFTY, session_start.MEMORY)}
 ROUNDS, ROUNDS_QUICK = 7, 3
 
 

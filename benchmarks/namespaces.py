@@ -35,14 +35,17 @@ def fresh(case: str) -> types.ModuleType:
     return module
 
 
+CHANGE = "small7.append(1)"
+
+ALL_CHANGED = {"array": "array += 1", "frame": "frame['number'] += 1", "small": CHANGE}
+"""Code after which everything large is to be written again."""
+
+
 def change(module: types.ModuleType) -> None:
     """One small change."""
-    module.__dict__["small7"].append(1)
+    exec(CHANGE, module.__dict__)
 
 
-def change_all(module: types.ModuleType) -> None:
+def change_all(module: types.ModuleType, case: str) -> None:
     """Everything large is written."""
-    if "array" in vars(module):
-        exec("array += 1", vars(module))
-    if "frame" in vars(module):
-        exec("frame['number'] += 1", vars(module))
+    exec(ALL_CHANGED[case], module.__dict__)

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
 from pathlib import Path
+from statistics import quantiles
 
 from benchmarks import namespaces
 from benchmarks.turns import Ready, Turn, serve
@@ -22,9 +23,12 @@ class Captures:
     """One namespace, captured again and again."""
 
     def __init__(self, case: str) -> None:
+        self._case = case
         began_bytes = resident_bytes()
         self._module = namespaces.fresh(case)
         self._capturer = Capturer(self._module.__dict__, began_bytes=began_bytes)
+        self.brought = 0
+        """Bytes of the last capture."""
 
     def take(self) -> tuple[float, float]:
         """Seconds until the code could go on, and until the last byte had come."""
@@ -32,19 +36,20 @@ class Captures:
         made = self._capturer.capture_aside("desk@1")
         paused = time.perf_counter() - started
         if isinstance(made, Aside):
-            left = int.from_bytes(os.read(made.reader, HEADER_BYTES), "big")
+            left = self.brought = int.from_bytes(os.read(made.reader, HEADER_BYTES), "big")
             while left:
                 left -= len(os.read(made.reader, READ_BYTES))
             taken = time.perf_counter() - started
             self._capturer.settle(made, stored=True)
             return paused, taken
+        self.brought = len(made.payload)
         return paused, time.perf_counter() - started
 
     def whole(self, size: int, which: int) -> list[float]:
         """Captures that bring everything: of pauses (0) or to the end (1)."""
         samples = []
         for _ in range(size):
-            namespaces.change_all(self._module)
+            namespaces.change_all(self._module, self._case)
             self._capturer.forget()
             samples.append(self.take()[which])
         return samples
@@ -74,15 +79,31 @@ def turns(case: str) -> dict[str, Turn]:
     async def whole(size: int) -> list[float]:
         return captures().whole(size, 1)
 
+    async def worst(size: int) -> list[float]:
+        return [quantiles(captures().whole(max(size, 4), 0), n=100, method="inclusive")[-1]]
+
     async def change(size: int) -> list[float]:
         return captures().changes(size)
 
-    return {f"{case} pause": pause, f"{case} whole": whole, f"{case} change": change}
+    async def change_bytes(size: int) -> list[float]:
+        captures().changes(size)
+        return [captures().brought]
+
+    return {
+        f"{case} pause": pause,
+        f"{case} pause p99": worst,
+        f"{case} whole": whole,
+        f"{case} change": change,
+        f"{case} bytes": change_bytes,
+    }
 
 
 @asynccontextmanager
 async def setup(_directory: Path) -> AsyncIterator[Ready]:
-    yield Ready(f"durable-exec {version('durable-exec')}", {**turns("array"), **turns("small")})
+    yield Ready(
+        f"durable-exec {version('durable-exec')}",
+        {name: turn for case in namespaces.SOURCES for name, turn in turns(case).items()},
+    )
 
 
 if __name__ == "__main__":

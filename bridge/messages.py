@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, TypeAdapter, ValidationError
 
+from bridge.modes import Mode
 from durable.core.clock import now_ms
 from durable.core.errors import NotEncodable, ProtocolError
 from durable.core.limits import FRAME_BYTES_MAX
@@ -20,6 +21,7 @@ PROTOCOL_VERSION = 1
 type ExecutionId = Annotated[str, Field(max_length=400)]
 type Stream = Literal["stdout", "stderr"]
 type Count = Annotated[int, Field(ge=0)]
+type Transaction = Literal["commit_always", "rollback_on_failure", "rollback_always"]
 
 _ids = itertools.count(1)
 
@@ -68,7 +70,7 @@ class Execute(Message):
 
     `start_statement`, `start_iteration` (of its resumable loop) and `counters` (calls made so far, per capability) are
     the position to continue at; `inputs` are assigned before statement 0 and not on continuation. `capabilities`
-    replaces the granted names when given.
+    replaces the granted names when given. `transaction` is as specs/namespace.md says.
     `output_offset` is where this run's output continues, in characters.
     """
 
@@ -82,17 +84,19 @@ class Execute(Message):
     filename: str = ""
     capabilities: list[str] | None = None
     output_offset: Count = 0
+    transaction: Transaction = "commit_always"
 
 
 class Output(Message):
     """Text written by code of `execution_id`, after `dropped` characters that nobody gets.
 
-    `offset` (characters before both) is counted by the host.
+    `offset` (characters before both) is counted by the host. Of stream `display` the text is one bundle as JSON
+    (specs/namespace.md, D1).
     """
 
     type: Literal["output"] = "output"
     execution_id: ExecutionId
-    stream: Stream
+    stream: Stream | Literal["display"]
     data: str
     dropped: Count = 0
     offset: Count = 0
@@ -149,10 +153,20 @@ class Waiting(Message):
     calls: list[Count]
 
 
+class RolledBack(BaseModel):
+    """What a transaction put back: names whose contents were loaded, and names that could not be, each with why."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    restored: list[str]
+    kept: list[list[str]]
+
+
 class Result(Message):
     """The execution ended; `value` is null when it is not plain JSON. `execution_time` in seconds, without waiting.
 
     `undrained` counts the characters that were not taken in time and given up.
+    `mode` and `warnings` say what the code is, `rollback` what its transaction put back (specs/namespace.md).
     """
 
     type: Literal["result"] = "result"
@@ -162,6 +176,9 @@ class Result(Message):
     execution_time: float
     statement: Count = 0
     undrained: Count = 0
+    mode: Mode = "simple_sync"
+    warnings: list[str] = Field(default_factory=list)
+    rollback: RolledBack | None = None
 
 
 class Error(Message):
@@ -175,6 +192,9 @@ class Error(Message):
     execution_time: float = 0.0
     statement: Count = 0
     undrained: Count = 0
+    mode: Mode = "simple_sync"
+    warnings: list[str] = Field(default_factory=list)
+    rollback: RolledBack | None = None
 
 
 class Lost(BaseModel):
@@ -240,6 +260,34 @@ class Restored(Message):
     problem: str = ""
 
 
+class Namespace(Message):
+    """Read or change the namespace between executions: `names` of `values`, the rest of `update`.
+
+    `limits`: the largest `name` (characters), `value` and `namespace` (bytes) where they are limited.
+    """
+
+    type: Literal["namespace"] = "namespace"
+    action: Literal["values", "update", "clear", "variables", "sources"]
+    names: list[str] = []
+    updates: dict[str, JsonValue] = {}
+    source: str = "user"
+    strategy: Literal["overwrite", "preserve", "smart"] = "overwrite"
+    limits: dict[str, int] = {}
+
+
+class NamespaceReply(Message):
+    """The answer to `request`; with a `problem` nothing was changed.
+
+    `exceeded`: a limit, what it allows, what it was.
+    """
+
+    type: Literal["namespace_reply"] = "namespace_reply"
+    request: str
+    value: JsonValue = None
+    problem: str = ""
+    exceeded: list[str | float] | None = None
+
+
 class Heartbeat(Message):
     """Asked for by the engine with zeros; memory in bytes, CPU time in seconds, names in the namespace."""
 
@@ -257,11 +305,22 @@ class Shutdown(Message):
 
 
 type FromWorker = Annotated[
-    Hello | Ready | Output | Piped | Call | Waiting | Result | Error | Checkpoint | Restored | Heartbeat,
+    Hello
+    | Ready
+    | Output
+    | Piped
+    | Call
+    | Waiting
+    | Result
+    | Error
+    | Checkpoint
+    | Restored
+    | NamespaceReply
+    | Heartbeat,
     Field(discriminator="type"),
 ]
 type ToWorker = Annotated[
-    Hello | Execute | CallResult | Checkpoint | CheckpointAck | Restore | Heartbeat | Shutdown,
+    Hello | Execute | CallResult | Checkpoint | CheckpointAck | Restore | Namespace | Heartbeat | Shutdown,
     Field(discriminator="type"),
 ]
 

@@ -22,6 +22,8 @@ from bridge.messages import (
     Heartbeat,
     Hello,
     Message,
+    Namespace,
+    NamespaceReply,
     Output,
     Piped,
     Ready,
@@ -282,6 +284,12 @@ class WorkerSession:
             raise CheckpointError(f"session {self.name!r} could not be restored: {reply.problem}")
         return reply
 
+    async def namespace(self, request: Namespace) -> NamespaceReply:
+        """Read or change the namespace; idle workers only. What was wrong is in the reply. Raises Busy, WorkerDied."""
+        reply = await self._ask(request)
+        assert isinstance(reply, NamespaceReply)
+        return reply
+
     async def heartbeat(self) -> Heartbeat:
         """Vital signs, from the worker itself; a worker that computes answers when it reads again."""
         reply = await self._ask(Heartbeat(), idle=False)
@@ -352,6 +360,8 @@ class WorkerSession:
                 self._checkpoint(message)
             case Restored():
                 self._reply(message.restore, message)
+            case NamespaceReply():
+                self._reply(message.request, message)
             case Heartbeat():
                 self._reply(message.id, message)
             case Hello():

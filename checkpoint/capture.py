@@ -105,7 +105,8 @@ class Capturer:
     `internals` are the engine's own names (history), `externals` objects that the worker puts into every session
     by name: they are saved as references. `began_bytes`: the memory that the process had when the session began, if
     that is not now: what it grew since may be much to pickle. Keep one Capturer per session: it knows which chunks the
-    engine has.
+    engine has, and the kernel tracks writes for one. One that stands `alone` (a savepoint) tracks nothing and leaves
+    the history out.
     """
 
     def __init__(
@@ -116,7 +117,9 @@ class Capturer:
         externals: Mapping[str, object] | None = None,
         lost: LostNames = LOST,
         began_bytes: int | None = None,
+        alone: bool = False,
     ) -> None:
+        self._alone = alone
         self._namespace = namespace
         self._internals = internals
         self._externals = externals if externals is not None else {}
@@ -200,7 +203,7 @@ class Capturer:
 
     def _draft(self, execution: str) -> _Draft:
         started = time.perf_counter_ns()
-        survey = survey_namespace(self._namespace, self._internals, self._externals)
+        survey = survey_namespace(self._namespace, self._internals, self._externals, alone=self._alone)
         scope = Scope(self._namespace, self._externals)
         for name, value in survey.values.items():
             if isinstance(value, type | types.FunctionType) and not importable(value):
@@ -280,6 +283,8 @@ class Capturer:
         return self._buffers
 
     def _look(self, places: Iterable[Place]) -> dict[Place, Digests]:
+        if self._alone:
+            return {}
         large = [place for place in places if place[1] >= TRACKED_BYTES_MIN]
         return self._the_buffers().look(large, self._memory.columns) if large or self._buffers is not None else {}
 

@@ -67,7 +67,7 @@ def restore_into(
         raise CheckpointError("the checkpoint data is not whole: chunks are missing")
     before, rollback = dict(namespace), Rollback()
     state = Loading(namespace, externals if externals is not None else {}, foreign_code=contents.python != PYTHON)
-    restoration = _Restoration(table, chunks, state, internals)
+    restoration = Restoration(table, chunks, state, internals)
     try:
         with loading(state), warnings.catch_warnings():
             # Unpickling itertools is deprecated; until it is gone it is sound, and the user did not ask for it here.
@@ -91,7 +91,7 @@ def restore_into(
     return report
 
 
-class _Restoration:
+class Restoration:
     """One restore. Names are put into the namespace as they load, since hooks of user classes may need them."""
 
     def __init__(
@@ -113,7 +113,7 @@ class _Restoration:
                 self._publish(module.name, importlib.import_module(module.module))
             except Exception as error:
                 self._lose(module.name, "module", error)
-        self._load_groups(_in_load_order([group for group in self._groups if group.names]))
+        self.load_groups(in_load_order([group for group in self._groups if group.names]))
         failed_state += finish(state)
         loaded = self._loading.loaded
         return {
@@ -133,7 +133,7 @@ class _Restoration:
                 return dict(_load_plain(self._joined(group.parts[0])))
         return {}
 
-    def _load_groups(self, groups: list[Group]) -> None:
+    def load_groups(self, groups: list[Group]) -> None:
         """In order; what raises is tried again after the others: a user's hook may use globals of any group."""
         while groups:
             failed: list[_Failed] = []
@@ -210,7 +210,7 @@ class _Restoration:
                 yield ast.literal_eval(saved[len(prefix) : -1]), value
 
 
-def _in_load_order(groups: list[Group]) -> list[Group]:
+def in_load_order(groups: list[Group]) -> list[Group]:
     groups.sort(key=lambda group: (group.kind != "definitions", group.names))
     place = {name: index for index, group in enumerate(groups) for name in group.names}
     needs = {index: [place[name] for name in group.needs if name in place] for index, group in enumerate(groups)}

@@ -47,6 +47,8 @@ class Survey:
     packages: set[str] = field(default_factory=set)
     internals: dict[str, str] = field(default_factory=dict)
     lost: dict[str, tuple[str, str]] = field(default_factory=dict)
+    apart: bool = False
+    """No container is an atom."""
 
     def take_out(self, names: Iterable[str]) -> None:
         """These are no atoms: they hold what others refer to as well, or what is not plain any more."""
@@ -55,10 +57,17 @@ class Survey:
 
 
 def survey_namespace(
-    namespace: Mapping[str, object], internals: frozenset[str], externals: Mapping[str, object]
+    namespace: Mapping[str, object],
+    internals: frozenset[str],
+    externals: Mapping[str, object],
+    *,
+    alone: bool = False,
 ) -> Survey:
-    """Sort every variable; a name that cannot be written is lost. `externals` are skipped under their own names."""
-    survey = Survey()
+    """Sort every variable; a name that cannot be written is lost. `externals` are skipped under their own names.
+
+    For a savepoint, which stands `alone`, internals are left out, and atoms are what cannot change.
+    """
+    survey = Survey(apart=alone)
     for name, value in list(namespace.items()):
         if name in MODULE_NAMES or name in internals or externals.get(name, survey) is value:
             continue
@@ -69,7 +78,8 @@ def survey_namespace(
             continue
         else:
             _sort(survey, name, value)
-    _survey_internals(survey, {name: namespace[name] for name in sorted(internals & namespace.keys())})
+    if not alone:
+        _survey_internals(survey, {name: namespace[name] for name in sorted(internals & namespace.keys())})
     survey.take_out(sorted(survey.shared))
     return survey
 
@@ -115,7 +125,7 @@ def _sort(survey: Survey, name: str, value: object) -> None:
     if (
         cls in _ATOMS
         or (cls in _TEXTS and len(value) <= _ATOM_CHARS_MAX)  # type: ignore[arg-type]
-        or (cls in _CONTAINERS and _small(survey, name, value))
+        or (cls in _CONTAINERS and not survey.apart and _small(survey, name, value))
     ):
         survey.atoms[name] = value
     else:

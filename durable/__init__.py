@@ -48,10 +48,13 @@ if TYPE_CHECKING:
     from durable.functions.function import Function, Retry, function
     from durable.functions.operation import Operation
     from durable.prompts import OpenPrompt
+    from durable.sessions.displays import Display
     from durable.sessions.history import Change, CheckpointDetail, CheckpointInfo
     from durable.sessions.keeping import Keep
-    from durable.sessions.recent import OutputEvent, Rewound
-    from durable.sessions.result import Lost, RestoreReport, Result
+    from durable.sessions.migration import MigrationAdapter
+    from durable.sessions.namespace import NamespaceLimits, Sources, Variable
+    from durable.sessions.recent import DisplayEvent, OutputEvent, Rewound
+    from durable.sessions.result import Lost, RestoreReport, Result, RolledBack
     from durable.sessions.session import Session
 
 _HOME = {
@@ -98,9 +101,12 @@ _HOME = {
     "durable.functions.operation": ("Operation",),
     "durable.prompts": ("OpenPrompt",),
     "durable.sessions.history": ("Change", "CheckpointDetail", "CheckpointInfo"),
+    "durable.sessions.displays": ("Display",),
     "durable.sessions.keeping": ("Keep",),
-    "durable.sessions.result": ("Lost", "RestoreReport", "Result"),
-    "durable.sessions.recent": ("OutputEvent", "Rewound"),
+    "durable.sessions.migration": ("MigrationAdapter",),
+    "durable.sessions.namespace": ("NamespaceLimits", "Sources", "Variable"),
+    "durable.sessions.recent": ("DisplayEvent", "OutputEvent", "Rewound"),
+    "durable.sessions.result": ("Lost", "RestoreReport", "Result", "RolledBack"),
     "durable.sessions.session": ("Session",),
 }
 _WHERE = {name: module for module, names in _HOME.items() for name in names}
@@ -117,6 +123,8 @@ __all__ = [
     "Conflict",
     "Context",
     "Denied",
+    "Display",
+    "DisplayEvent",
     "DurableError",
     "Engine",
     "EngineClosed",
@@ -131,6 +139,8 @@ __all__ = [
     "Keep",
     "Limits",
     "Lost",
+    "MigrationAdapter",
+    "NamespaceLimits",
     "NonDeterminism",
     "NotEncodable",
     "NotFound",
@@ -150,11 +160,14 @@ __all__ = [
     "Result",
     "Retry",
     "Rewound",
+    "RolledBack",
     "Session",
+    "Sources",
     "StoreError",
     "StoreNewer",
     "StoreRefused",
     "Unenforceable",
+    "Variable",
     "Waiting",
     "WorkerDied",
     "call_id",

@@ -42,7 +42,7 @@ from durable.sessions.host import SessionHost
 from durable.sessions.house import House
 from durable.sessions.keeping import Keep, Keeping, blobs_of
 from durable.sessions.live import LiveSession
-from durable.sessions.recent import OutputEvent, Rewound
+from durable.sessions.recent import Event
 from durable.sessions.session import Session
 from durable.store.face import StoreFace, is_url, open_store
 from durable.store.store import Change, Store
@@ -398,7 +398,7 @@ class Engine:
         """The epoch under which a cell was run here: its outcome counts only in that."""
         return self._host.epochs.pop(id, None)
 
-    def follow(self, id: str, offset: int = 0) -> AsyncIterator[OutputEvent | Rewound]:
+    def follow(self, id: str, offset: int = 0) -> AsyncIterator[Event]:
         """What an execution prints, from an offset in characters until it is settled, and where it was taken back."""
         return follow(self, id, offset)
 

@@ -26,11 +26,13 @@ _RAISES: dict[str, type[Exception]] = {"eof": EOFError, "timeout": TimeoutError,
 
 
 class Execution:
-    """What the calls of one execution count: per capability, since a statement began, and open ones."""
+    """What the calls of one execution count: per capability, since a statement began, and open ones; its mode."""
 
     def __init__(self, id: str, counters: dict[str, int]) -> None:
         self.id = id
         self.counters = counters
+        self.mode = "simple_sync"
+        self.warnings: list[str] = []
         self.called = False
         self.waited_s = 0.0
         self.open: set[int] = set()

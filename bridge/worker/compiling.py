@@ -6,12 +6,14 @@ import __future__
 import ast
 import inspect
 import linecache
+import os
 import warnings
-from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from types import CodeType
 from typing import NamedTuple
+
+from bridge.worker.code_cache import CodeCache, cache_size, digest_of
 
 FUTURE_FLAGS = 0
 for _name in __future__.all_feature_names:
@@ -23,11 +25,7 @@ SOURCES_MAX = 1_000
 SHORT_CHARS = 200
 """Cells up to this are first tried as one expression: half the time of parsing and compiling apart."""
 
-COMPILED_MAX = 100
-"""Compiled cells kept for when the same text comes again (requirement P49)."""
-
 _sources: dict[str, None] = {}
-_compiled: OrderedDict[tuple[str, int], Cell] = OrderedDict()
 
 
 class Statement(NamedTuple):
@@ -41,10 +39,19 @@ class Statement(NamedTuple):
 
 
 class Cell(NamedTuple):
-    """A compiled cell and the `from __future__` flags that hold after it."""
+    """A compiled cell, the `from __future__` flags that hold after it, and the digest of its text and flags."""
 
     statements: list[Statement]
     future_flags: int
+    key: bytes = b""
+
+    @property
+    def awaits(self) -> bool:
+        """One of its statements does."""
+        return any(statement.awaits for statement in self.statements)
+
+
+_compiled: CodeCache[Cell] = CodeCache(cache_size(os.environ))
 
 
 def future_flags_of(namespace: Mapping[str, object]) -> int:
@@ -67,23 +74,29 @@ def remember_source(code: str, filename: str) -> None:
         linecache.cache.pop(oldest, None)
 
 
+def filename_of(code: str, execution_id: str) -> str:
+    """A cell's file name: of its execution; with a digest where another text has that, as unjournaled ones do."""
+    filename = f"<cell {execution_id}>"
+    known = linecache.cache.get(filename)
+    if known is None or len(known) != 4 or "".join(known[2]) == code:
+        return filename
+    return f"<cell {execution_id} {digest_of(code).hex()[:8]}>"
+
+
 def compile_cell(code: str, filename: str, future_flags: int) -> Cell:
     """Compile, or raise what `compile` raises (SyntaxError, ValueError, RecursionError…); nothing has run then."""
-    key = (code, future_flags)
+    key = digest_of(code, future_flags)
     known = _compiled.get(key)
     if known is not None:
-        _compiled.move_to_end(key)
-        return Cell([_renamed(statement, filename) for statement in known.statements], known.future_flags)
-    cell = _compile_cell(code, filename, future_flags)
-    _compiled[key] = cell
-    if len(_compiled) > COMPILED_MAX:
-        _compiled.popitem(last=False)
+        return Cell([_renamed(statement, filename) for statement in known.statements], known.future_flags, key)
+    cell = _compile_cell(code, filename, future_flags)._replace(key=key)
+    _compiled.put(key, cell)
     return cell
 
 
 def _renamed(statement: Statement, filename: str) -> Statement:
     """The same code under the file name of the cell that runs now."""
-    return Statement(_named(statement.code, filename), statement.awaits, statement.has_value)
+    return statement._replace(code=_named(statement.code, filename))
 
 
 def _named(code: CodeType, filename: str) -> CodeType:

@@ -10,17 +10,21 @@ from functools import partial
 from time import perf_counter
 from typing import Any
 
+from bridge.modes import Detection
 from bridge.worker.backlog import OutputDrainTimeout
 from bridge.worker.calls import EXECUTION, Calls, Execution
 from bridge.worker.channel import Channel, Wire
 from bridge.worker.checkpoints import Checkpoints, explain
-from bridge.worker.compiling import Cell, Statement, compile_cell, future_flags_of, remember_source
+from bridge.worker.classifying import Classifier
+from bridge.worker.code_cache import cache_size
+from bridge.worker.compiling import Cell, Statement, compile_cell, filename_of, future_flags_of, remember_source
 from bridge.worker.gate import Gate
 from bridge.worker.loop import WorkerLoop, mark_running
 from bridge.worker.loops import Loops
 from bridge.worker.namespace import ENGINE_INTERNALS, History, Namespace
 from bridge.worker.streams import OutputPort
 from bridge.worker.tracebacks import format_error, message_of, type_name
+from bridge.worker.transactions import Transaction
 from bridge.worker.values import NotJson, bounded_repr, to_json
 
 
@@ -49,6 +53,8 @@ class Executor:
         self._future_flags = 0
         self._pid = os.getpid()
         self._loops = Loops()
+        self.detection = Detection(os.environ)
+        self._classifier = Classifier(namespace, self.detection, cache_size(os.environ))
 
     def restored(self) -> None:
         """A checkpoint was merged into the namespace."""
@@ -64,10 +70,12 @@ class Executor:
         self._output.begin()
         self._gate.begin()
         try:
-            outcome = self._outcome(request, execution)
+            transaction = Transaction(request["transaction"], self._namespace, self._gate)
+            outcome = self._outcome(request, execution, transaction)
             outcome["execution_id"] = execution.id
             outcome["execution_time"] = max(0.0, perf_counter() - started - execution.waited_s)
             outcome = self._drained(outcome)
+            outcome |= self._about(execution, transaction, failed=outcome["type"] == "error")
             if request["checkpoint"] != "none":
                 position = self._position(execution, outcome["statement"])
                 self._checkpoints.send({**position, "final": True, "outcome": outcome}, wait=False)
@@ -76,18 +84,29 @@ class Executor:
             self._calls.current = None
         self._channel.send(dict(outcome))
 
-    def _outcome(self, request: Wire, execution: Execution) -> Wire:
+    def _about(self, execution: Execution, transaction: Transaction, *, failed: bool) -> Wire:
+        """What else is told of an execution, where there is something to tell."""
+        about: Wire = {} if execution.mode == "simple_sync" else {"mode": execution.mode}
+        if execution.warnings:
+            about["warnings"] = execution.warnings
+        rolled_back = transaction.end(failed=failed)
+        if rolled_back is not None:
+            about["rollback"] = rolled_back
+        return about
+
+    def _outcome(self, request: Wire, execution: Execution, transaction: Transaction) -> Wire:
         at = request["start_statement"]
+        mode = "none" if transaction.active else request["checkpoint"]
         try:
-            cell = self._prepare(request)
+            cell = self._prepare(request, execution, transaction)
             value: object = None
             for at in range(at, len(cell.statements)):  # noqa: B020  # `at` is where a failure happened
                 iterations = 0
                 if at > request["start_statement"]:
-                    self._boundary(request["checkpoint"], execution, at)
+                    self._boundary(mode, execution, at)
                 else:
                     iterations = request["start_iteration"]
-                self._loops.boundary = partial(self._boundary, request["checkpoint"], execution, at)
+                self._loops.boundary = partial(self._boundary, mode, execution, at)
                 self._loops.enter(cell.statements[at], iterations)
                 value = self._run_statement(cell.statements[at])
                 self._output.check()
@@ -123,12 +142,16 @@ class Executor:
         kept: Wire = {key: value for key, value in outcome.items() if key not in ("value", "repr")}
         return {**kept, **failed, "traceback": ""}
 
-    def _prepare(self, request: Wire) -> Cell:
+    def _prepare(self, request: Wire, execution: Execution, transaction: Transaction) -> Cell:
         code = request["code"]
-        filename = request["filename"] or f"<cell {request['id']}>"
+        filename = request["filename"] or filename_of(code, request["id"])
         remember_source(code, filename)
+        execution.mode = "unknown"
         cell = compile_cell(code, filename, self._future_flags)
         self._future_flags = cell.future_flags
+        found = self._classifier.classify(code, cell.key, awaits=cell.awaits)
+        execution.mode, execution.warnings = found.mode, self.detection.met(found)
+        transaction.begin()
         if request["start_statement"] == 0:
             refused = ENGINE_INTERNALS & request["inputs"].keys()
             if refused:

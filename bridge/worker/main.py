@@ -15,12 +15,15 @@ import socket
 import sys
 import threading
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
 import checkpoint  # pins the package before the user's directory is on sys.path
+from bridge.worker import source_lines
 from bridge.worker.calls import Calls, tag_threads
 from bridge.worker.channel import Channel, Wire
 from bridge.worker.checkpoints import Checkpoints
 from bridge.worker.death import die_with
+from bridge.worker.displaying import Displays, plain_text
 from bridge.worker.executor import Executor
 from bridge.worker.functions import grant, granted_function
 from bridge.worker.gate import Gate
@@ -30,6 +33,9 @@ from bridge.worker.namespace import Namespace, make_main
 from bridge.worker.stdio import install
 from bridge.worker.streams import OutputPort, Pipe
 from durable.core.limits import FRAME_BYTES_MAX
+
+if TYPE_CHECKING:
+    from bridge.worker.live_namespace import LiveNamespace
 
 assert checkpoint
 
@@ -64,6 +70,7 @@ class Worker:
         self.channel.on_inbox = self._stop_idling
         self.channel.answer_now = self._answer_now
         self._idling = False
+        self._live_namespace: LiveNamespace | None = None
         self.inherited: list[int] = []
         """Descriptors that this process got from the one that started it and does not need."""
 
@@ -73,6 +80,8 @@ class Worker:
         os.register_at_fork(after_in_child=self._in_forked_child)
         hide_running(self.loop)
         tag_threads(self.calls)
+        source_lines.install()
+        Displays(self._display, self.calls.tag, self._print).install()
         self.channel.send({"type": "hello", "version": PROTOCOL_VERSION, "frame_bytes_max": FRAME_BYTES_MAX})
         hello = self._next()
         if hello["type"] != "hello" or hello["version"] != PROTOCOL_VERSION:
@@ -98,6 +107,8 @@ class Worker:
             elif kind == "restore":
                 self.channel.send(self.checkpoints.restore(message))
                 self.executor.restored()
+            elif kind == "namespace":
+                self.channel.send(self._answer_namespace(message))
             elif kind == "shutdown":
                 return
 
@@ -151,6 +162,24 @@ class Worker:
             self.channel.send({"type": "error", "execution_id": message["id"], **what})
             return True
         return False
+
+    def _answer_namespace(self, message: Wire) -> Wire:
+        from bridge.worker.live_namespace import LiveNamespace  # most sessions are never asked
+        from bridge.worker.namespace_calls import answer
+
+        if self._live_namespace is None:
+            self._live_namespace = LiveNamespace(self.namespace)
+        return answer(self._live_namespace, message)
+
+    def _display(self, bundle: str) -> None:
+        if self.calls.forked:  # it has no engine: its parent's descriptors take text only
+            self._print(plain_text(bundle) + "\n")
+            return
+        message = {"type": "output", "execution_id": self.calls.tag(), "stream": "display", "data": bundle}
+        self.channel.send(message)
+
+    def _print(self, text: str) -> None:
+        self.output.write("stdout", text)
 
     def _in_forked_child(self) -> None:
         self.calls.forked = True

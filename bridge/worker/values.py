@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from math import isfinite
 
-from durable.core.limits import REPR_CHARS_MAX, VALUE_BYTES_MAX
+from bridge.worker.shortened import CONTAINERS, is_plain_dataclass, raised, shortened
+from bridge.worker.timed import OutOfTime, within
+from durable.core.limits import REPR_CHARS_MAX, REPR_S, VALUE_BYTES_MAX
 
 DEPTH_MAX = 64
 """Nesting of a JSON value; deeper ones overrun readers' stacks."""
@@ -79,13 +81,33 @@ def cut(text: str, chars_max: int = REPR_CHARS_MAX) -> str:
     return text.encode("utf-8", "backslashreplace").decode()
 
 
-def bounded_repr(value: object) -> str:
-    """`repr(value)`, cut; a repr that raises says so. KeyboardInterrupt passes: a repr may take forever."""
+def bounded_repr(value: object, chars_max: int = REPR_CHARS_MAX, seconds: float = REPR_S) -> str:
+    """`repr(value)`, bounded in size and time (R1, R2); a repr that raises says so. KeyboardInterrupt passes."""
     if value is None:
         return ""
+    kind = type(value)
+    if kind in _QUICK or (kind is str and len(value) <= chars_max):  # type: ignore[arg-type]
+        return cut(_plain(value), chars_max)
     try:
-        return cut(repr(value))
+        if kind in CONTAINERS or kind in (str, bytes) or is_plain_dataclass(kind):
+            text = shortened(value, chars_max - 40, seconds)
+        else:
+            with within(seconds):
+                text = repr(value)
+        return cut(text, chars_max)
     except KeyboardInterrupt:
         raise
+    except OutOfTime:
+        return f"<{kind.__qualname__} object whose repr took longer than {seconds:g} s>"
     except BaseException as error:
-        return f"<{type(value).__qualname__} object whose repr raised {type(error).__qualname__}>"
+        return raised(value, error)
+
+
+_QUICK = frozenset({int, float, bool, complex})
+
+
+def _plain(value: object) -> str:
+    try:
+        return repr(value)
+    except ValueError as error:  # an integer of thousands of digits
+        return raised(value, error)

@@ -17,8 +17,9 @@ import warnings
 from contextlib import suppress
 
 import checkpoint
-import checkpoint.capture  # a cold worker imports these when it first needs them
+import checkpoint.capture
 import checkpoint.restore
+import checkpoint.savepoint
 from bridge.forking import (
     DESCRIPTORS_FORK,
     Fork,

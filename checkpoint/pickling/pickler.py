@@ -21,6 +21,7 @@ from typing import Any
 import cloudpickle
 
 from checkpoint.buffers import Place
+from checkpoint.cells import cell_of
 from checkpoint.pickling import rebuild
 from checkpoint.pickling.importable import importable
 from checkpoint.pickling.objects import Column, Columns, Known
@@ -165,6 +166,9 @@ class GroupPickler(cloudpickle.Pickler):  # type: ignore[misc]
         if reduced is NotImplemented or len(reduced) < 6:
             return reduced
         self.by_value.add(id(cls))
+        cell = cell_of(cls)
+        if cell is not None:
+            self.scope.filenames.add(cell)
         make, arguments, state, *rest = reduced
         state[0].pop("__slotnames__", None)  # copyreg's cache, which pickling an instance leaves in its class
         if not issubclass(cls, Enum):

@@ -6,6 +6,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from durable.cli.out import Out
+from durable.sessions.displays import shown
 from durable.sessions.following import LiveReader
 from durable.sessions.recent import Rewound
 from durable.store.reads import PromiseRow
@@ -66,9 +67,10 @@ class Printed:
                 self._out.say(rewound(execution_id, event.offset))
             elif event.dropped:
                 self._out.note(gap(event.dropped))
-            elif event.stream == "stdout":
-                self._out.data(event.data, end="")
-                self._ends_line = event.data.endswith("\n")
+            elif event.stream != "stderr":
+                text = shown(event.stream, event.data)
+                self._out.data(text, end="")
+                self._ends_line = text.endswith("\n")
             else:
                 sys.stderr.write(event.data)
                 sys.stderr.flush()

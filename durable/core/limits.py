@@ -60,6 +60,15 @@ OUTPUT_STORED_CHARS_MAX = 16 * 2**20
 REPR_CHARS_MAX = 10_000
 """A result's repr, cut in the middle when longer."""
 
+REPR_S = 2.0
+"""What a repr that runs code of the user's own may take: people wait for it after each cell."""
+
+DISPLAY_CHARS_MAX = 2**20
+"""One displayed bundle as JSON, a figure's picture as base64 in it: a page of a notebook, not a data set."""
+
+DISPLAYS_MAX = 1_000
+"""Bundles of one execution; more are recorded as their plain text only."""
+
 ERROR_CHARS_MAX = 64 * 2**10
 """A recorded failure's message, and its traceback: cut in the middle when longer, so that it can be recorded."""
 

@@ -7,7 +7,6 @@ back; `ended` means that the worker was let go while waiting, so the next pass r
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -27,6 +26,9 @@ KEPT_CHARS_MAX = 2**20
 """Output of a running cell that is also kept in memory; more is in the store only."""
 
 
+type Transaction = Literal["commit_always", "rollback_on_failure", "rollback_always"]
+
+
 class Cell(msgspec.Struct, frozen=True, kw_only=True):
     """The param of a cell's promise: what to run, in which session, under which rules."""
 
@@ -34,6 +36,7 @@ class Cell(msgspec.Struct, frozen=True, kw_only=True):
     session: str
     inputs: dict[str, Any] = msgspec.field(default_factory=dict)
     checkpoint: Literal["auto", "statement"] = "auto"
+    transaction: Transaction = "commit_always"
 
     def to_json(self) -> dict[str, Any]:
         found: dict[str, Any] = msgspec.to_builtins(self)
@@ -164,10 +167,3 @@ class Pass:
         if self.ended:
             return None
         return Waits(tuple(self.open_calls.values()))
-
-
-def outcome_of(found: Mapping[str, Any], execution_id: str) -> Done | Failed:
-    """The outcome that a final checkpoint carries."""
-    if found.get("type") == "error":
-        return Failed({**found, "execution_id": execution_id})
-    return Done({**found, "id": execution_id})

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-type Stream = Literal["stdout", "stderr"]
+type Stream = Literal["stdout", "stderr", "display"]
 
 GAP_CHARS = 2**20
 """A gap that grows is told of each time it has grown by this, so that readers elsewhere see that something happens."""

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any
 
 from durable.core import ids
-from durable.sessions.recent import OutputEvent, Recent, Rewound
+from durable.sessions.recent import Event, OutputEvent, Recent, Rewound, shown_event
 from durable.store.printed import OutputReader
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ class LiveReader:
         return {self.engine.changed()} if self._recent is None else {self.engine.changed(), self._recent.changed()}
 
 
-async def follow(engine: Engine, execution_id: str, offset: int = 0) -> AsyncIterator[OutputEvent | Rewound]:
+async def follow(engine: Engine, execution_id: str, offset: int = 0) -> AsyncIterator[Event]:
     """Output of an execution from an offset until it is settled, from whatever process runs it."""
     settled = asyncio.ensure_future(engine.store.settled(ids.execution_promise(execution_id)))
     reader = LiveReader(engine, execution_id, offset)
@@ -63,7 +63,9 @@ async def follow(engine: Engine, execution_id: str, offset: int = 0) -> AsyncIte
         while True:
             news, done = reader.news(), settled.done()
             async for event in reader.look():
-                yield event
+                found = shown_event(event)
+                if found is not None:
+                    yield found
             if done:
                 return
             await asyncio.wait({settled, *news}, return_when=asyncio.FIRST_COMPLETED)

@@ -18,8 +18,7 @@ from typing import Any
 
 from bridge.confine.confinement import Confinement
 from bridge.confine.watch import execute_within
-from bridge.messages import Call, CallResult, Checkpoint, Error, Execute, Message, Output, Waiting
-from bridge.messages import Result as ResultMessage
+from bridge.messages import Call, CallResult, Checkpoint, Execute, Message, Namespace, NamespaceReply, Output, Waiting
 from bridge.output_rules import OutputRules
 from durable.core.errors import (
     CheckpointError,
@@ -33,16 +32,17 @@ from durable.core.errors import (
 )
 from durable.core.events import BackgroundFailed
 from durable.core.limits import IDLE_S
-from durable.functions.failure import cut, document
+from durable.functions.failure import document
 from durable.functions.journal import Journal
 from durable.functions.recorded import recorded
 from durable.sessions.background import beside
 from durable.sessions.calls import Calls, refused
-from durable.sessions.cell import Cell, Died, Done, Failed, Gone, Pass, Stopped, Turn, Waits, outcome_of
+from durable.sessions.cell import Cell, Died, Done, Failed, Gone, Pass, Stopped, Transaction, Turn, Waits
 from durable.sessions.confined import exceeded_by, named
 from durable.sessions.copy import Row, StoredCopy
 from durable.sessions.house import House
 from durable.sessions.interrupting import stop_code
+from durable.sessions.outcome import outcome_from, outcome_of
 from durable.sessions.recent import Recent
 from durable.sessions.resting import Resting
 from durable.sessions.result import RestoreReport
@@ -212,6 +212,7 @@ class LiveSession:
             checkpoint=found.cell.checkpoint,
             capabilities=list(self.grants),
             output_offset=begin.output_offset,
+            transaction=found.cell.transaction,
         )
         watch = asyncio.get_running_loop().call_later(CANCEL_WATCH_S, self._watch_settled, found)
         worker.add_interceptor(self._seal_output)
@@ -223,7 +224,7 @@ class LiveSession:
             worker.remove_interceptor(self._seal_output)
         if isinstance(reply, ResourceExceeded) and reply.resource == "memory":
             await self._worker.end()  # what is left of one that ran out of memory cannot be relied on
-        return None if found.ended else _outcome(reply, found.execution_id)
+        return None if found.ended else outcome_from(reply, found.execution_id)
 
     # -- interrupting ---------------------------------------------------------------------------------------------
 
@@ -388,7 +389,7 @@ class LiveSession:
 
     # -- unjournaled code -----------------------------------------------------------------------------------------
 
-    async def execute(self, code: str, inputs: dict[str, Any]) -> tuple[Pass, Done | Failed]:
+    async def execute(self, code: str, inputs: dict[str, Any], transaction: Transaction) -> tuple[Pass, Done | Failed]:
         """Run code without a promise: no checkpoint, no calls, not resumable. Waits for its turn."""
         async with self._busy:
             worker = await self._worker.ready()
@@ -398,9 +399,16 @@ class LiveSession:
             self._quick = found
             self._unsaved = True
             try:
-                request = Execute(id=found.execution_id, code=code, inputs=inputs, checkpoint="none", capabilities=[])
+                request = Execute(
+                    id=found.execution_id,
+                    code=code,
+                    inputs=inputs,
+                    checkpoint="none",
+                    capabilities=[],
+                    transaction=transaction,
+                )
                 reply = await execute_within(worker, request, self._confinement.limits, lambda: False)
-                outcome = _outcome(reply, found.execution_id)
+                outcome = outcome_from(reply, found.execution_id)
             except WorkerDied:
                 self._worker.lost()
                 raise
@@ -408,6 +416,17 @@ class LiveSession:
                 found.keep(found.copy.seal())
                 self._quick = None
             return found, outcome
+
+    # -- the namespace from outside -----------------------------------------------------------------------------------
+
+    async def namespace(self, request: Namespace) -> NamespaceReply:
+        """Between executions; what was changed is saved before this returns."""
+        async with self._busy:
+            worker = await self._worker.ready()
+            reply = await worker.namespace(request)
+            if request.action in ("update", "clear") and not reply.problem:
+                await self._capture(None)
+            return reply
 
     # -- checkpoints on demand --------------------------------------------------------------------------------------
 
@@ -442,19 +461,3 @@ class LiveSession:
             self._saved.build_on((opened.manifest, opened.table))
             await self._capture(None)
             return RestoreReport.read(report.report)
-
-
-def _outcome(reply: ResultMessage | Error | ResourceExceeded, execution_id: str) -> Done | Failed:
-    if isinstance(reply, ResourceExceeded):
-        return Failed(document(reply, execution_id))
-    if isinstance(reply, Error):
-        return Failed(
-            {
-                "type": "error",
-                "exception_type": cut(reply.exception_type),
-                "exception_message": cut(reply.exception_message),
-                "traceback": cut(reply.traceback),
-                "execution_id": execution_id,
-            }
-        )
-    return Done({"id": execution_id, "value": reply.value, "repr": reply.repr, "execution_time": reply.execution_time})

@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from dataclasses import dataclass, field
+from typing import Any
+
+from durable.sessions.displays import DISPLAY, Display
 
 RECENT_CHARS_MAX = 2**20
 """Of what a session printed last, kept for readers in this process; who is further behind reads the stored copy."""
@@ -31,11 +34,31 @@ class OutputEvent:
 
 
 @dataclass(frozen=True, slots=True)
+class DisplayEvent:
+    """Something shown with `display(obj)`: a MIME bundle, at this place in the output."""
+
+    data: dict[str, Any]
+    metadata: dict[str, Any]
+    offset: int
+
+
+@dataclass(frozen=True, slots=True)
 class Rewound:
     """The execution went on from a checkpoint, after a crash or an interrupt: what it had printed from this character
     on is taken back, and what is printed in its place follows."""
 
     offset: int
+
+
+type Event = OutputEvent | DisplayEvent | Rewound
+
+
+def shown_event(event: OutputEvent | Rewound) -> Event | None:
+    """As users get it; None for a display that is not whole."""
+    if not isinstance(event, OutputEvent) or event.stream != DISPLAY or event.dropped:
+        return event
+    display = Display.read(event.data)
+    return None if display is None else DisplayEvent(display.data, display.metadata, event.offset)
 
 
 class Recent:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 from durable.core.errors import ExecutionError
 from durable.sessions.copy import Row
+from durable.sessions.displays import DISPLAY, Display
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +42,21 @@ class RestoreReport:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class RolledBack:
+    """What a transaction put back: `restored` had been changed, `kept` could not be put back, each with why."""
+
+    restored: tuple[str, ...]
+    kept: tuple[tuple[str, str], ...]
+
+    @classmethod
+    def read(cls, report: dict[str, Any]) -> RolledBack:
+        """From a worker's report, which is untrusted: what does not fit is left out."""
+        kept = [item for item in _listed(report, "kept") if isinstance(item, list) and len(item) == 2]
+        names = tuple(str(name) for name in _listed(report, "restored"))
+        return cls(names, tuple((str(name), str(why)) for name, why in kept))
+
+
 def _listed(report: dict[str, Any], key: str) -> list[Any]:
     found = report.get(key)
     return found if isinstance(found, list) else []
@@ -52,16 +69,19 @@ class Texts:
     stdout: str = ""
     stderr: str = ""
     dropped: int = 0
+    displays: tuple[Display, ...] = ()
 
     @classmethod
     def of(cls, chunks: Iterable[Row]) -> Texts:
         """From what the store keeps."""
-        texts: dict[str, list[str]] = {"stdout": [], "stderr": []}
+        texts: dict[str, list[str]] = {"stdout": [], "stderr": [], DISPLAY: []}
         dropped = 0
         for chunk in chunks:
             texts[chunk.stream].append(chunk.text)
             dropped += 0 if chunk.text else chunk.length
-        return cls("".join(texts["stdout"]), "".join(texts["stderr"]), dropped)
+        displays = (Display.read(piece) for piece in texts[DISPLAY])
+        whole = tuple(display for display in displays if display is not None)
+        return cls("".join(texts["stdout"]), "".join(texts["stderr"]), dropped, whole)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +92,8 @@ class Result:
     `error` is set when the code raised. `execution_time` is in seconds and leaves out waiting.
     `stdout` and `stderr` are what it printed; inside durable functions they stay in the store (`durable logs`).
     `dropped` counts the characters that are in neither: dropped by the session's output policy, or over what it stores.
+    `displays` is what it showed with `display(obj)`. `mode` is what kind of code it is, `warnings` names calls in it
+    that hold up background tasks (specs/namespace.md). `rollback` is set when its transaction was rolled back.
     """
 
     id: str
@@ -82,6 +104,10 @@ class Result:
     error: ExecutionError | None = None
     execution_time: float = 0.0
     dropped: int = 0
+    displays: tuple[Display, ...] = ()
+    mode: str = "simple_sync"
+    warnings: tuple[str, ...] = ()
+    rollback: RolledBack | None = None
 
     def unwrap(self) -> Any:
         """The value; raises the error if there is one."""
@@ -100,10 +126,31 @@ class Result:
             stdout=printed.stdout,
             stderr=printed.stderr,
             dropped=printed.dropped,
+            displays=printed.displays,
             execution_time=float(found.get("execution_time", 0.0)),
+            **_about(found),
         )
 
     @classmethod
-    def failed(cls, execution_id: str, error: ExecutionError, printed: Texts = Texts()) -> Result:
-        """From the rebuilt error of a rejected cell."""
-        return cls(execution_id, stdout=printed.stdout, stderr=printed.stderr, dropped=printed.dropped, error=error)
+    def failed(
+        cls,
+        execution_id: str,
+        error: ExecutionError,
+        printed: Texts = Texts(),  # frozen
+        document: Mapping[str, Any] = MappingProxyType({}),
+    ) -> Result:
+        """From the rebuilt error of a rejected cell, and the document that it was rebuilt from."""
+        texts: dict[str, Any] = {"stdout": printed.stdout, "stderr": printed.stderr, "dropped": printed.dropped}
+        return cls(execution_id, **texts, error=error, displays=printed.displays, **_about(document))
+
+
+def _about(record: Mapping[str, Any]) -> dict[str, Any]:
+    """What else a record says, read from what a worker wrote: what does not fit is left out."""
+    found: dict[str, Any] = {}
+    if isinstance(record.get("mode"), str):
+        found["mode"] = record["mode"]
+    if isinstance(record.get("warnings"), list):
+        found["warnings"] = tuple(map(str, record["warnings"]))
+    if isinstance(record.get("rollback"), dict):
+        found["rollback"] = RolledBack.read(record["rollback"])
+    return found

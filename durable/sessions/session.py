@@ -4,24 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from durable.core import ids
 from durable.core.clock import TIME_MAX_MS, now_ms
-from durable.core.errors import ExecutionError
+from durable.core.errors import BadArguments, ExecutionError
 from durable.execution import Execution
-from durable.functions.failure import rebuild
+from durable.functions.failure import read_document, rebuild
 from durable.functions.function import seconds
 from durable.functions.values import digest, pack, to_json
+from durable.sessions import namespace
 from durable.sessions.archiving import Exported
-from durable.sessions.cell import FUNCTION, Cell, Failed
+from durable.sessions.cell import FUNCTION, Cell, Failed, Transaction
 from durable.sessions.confined import forget_directory
 from durable.sessions.copy import Row
 from durable.sessions.history import Change, CheckpointInfo
-from durable.sessions.recent import OutputEvent, Rewound
+from durable.sessions.namespace import NamespaceLimits, Sources, Strategy, Variable
+from durable.sessions.recent import Event
 from durable.sessions.result import RestoreReport, Result, Texts
 
 if TYPE_CHECKING:
@@ -43,12 +45,16 @@ class Session:
         inputs: dict[str, Any] | None = None,
         timeout: float | timedelta | None = None,
         checkpoint: Literal["auto", "statement"] = "auto",
+        transaction: Transaction = "commit_always",
     ) -> Execution[Any]:
         """Record a cell as the session's next execution and return at once; cells run one at a time, in order."""
+        _check_transaction(transaction, checkpoint)
         given = {key: to_json(value, f"input {key!r}") for key, value in (inputs or {}).items()}
         to_json(code, "the code")
         limit = seconds(timeout)
-        cell = Cell(code=code, session=self.name, inputs=given, checkpoint=checkpoint).to_json()
+        cell = Cell(
+            code=code, session=self.name, inputs=given, checkpoint=checkpoint, transaction=transaction
+        ).to_json()
         answer = await self._engine.submit(
             self.name,
             {
@@ -75,24 +81,30 @@ class Session:
         timeout: float | timedelta | None = None,
         checkpoint: Literal["auto", "statement"] = "auto",
         journal: bool = True,
+        transaction: Transaction = "commit_always",
     ) -> Result:
         """Run code and return its Result; `.error` is set when the code raised.
 
         inputs: variables set first, JSON values. timeout: a deadline in seconds, none by default. checkpoint: "auto",
         or "statement" for after every statement. journal=False: no promise, no checkpoint, not resumable, and
-        faster; it waits while a cell of the session runs or waits in its worker.
+        faster; it waits while a cell of the session runs or waits in its worker. transaction: "rollback_on_failure"
+        or "rollback_always" put the namespace back as it was, see Result.rollback; without checkpoints inside.
         Waits as long as the code waits for people.
         """
         if not journal:
-            return await self._quick(code, inputs or {})
-        execution = await self.submit(code, inputs=inputs, timeout=timeout, checkpoint=checkpoint)
+            return await self._quick(code, inputs or {}, transaction)
+        execution = await self.submit(
+            code, inputs=inputs, timeout=timeout, checkpoint=checkpoint, transaction=transaction
+        )
         return await self.result(execution.id)
 
-    async def _quick(self, code: str, inputs: dict[str, Any]) -> Result:
+    async def _quick(self, code: str, inputs: dict[str, Any], transaction: Transaction) -> Result:
+        _check_transaction(transaction, "auto")
         live = await self._engine.live(self.name)
-        found, outcome = await live.execute(code, inputs)
+        found, outcome = await live.execute(code, inputs, transaction)
         if isinstance(outcome, Failed):
-            return Result.failed("", _error(outcome.document, "rejected", self.name), found.printed())
+            error = _error(outcome.document, "rejected", self.name)
+            return Result.failed("", error, found.printed(), outcome.document)
         return Result.from_record({**outcome.value, "id": ""}, found.printed())
 
     async def result(self, execution_id: str) -> Result:
@@ -101,7 +113,8 @@ class Session:
         printed = await self._printed(execution_id)
         if row.state == "resolved":
             return Result.from_record(row.value, printed)
-        return Result.failed(execution_id, rebuild(row.state, row.value, execution_id), printed)
+        error = rebuild(row.state, row.value, execution_id)
+        return Result.failed(execution_id, error, printed, read_document(row.value))
 
     async def _printed(self, execution_id: str) -> Texts:
         local = self._engine.host.printed(execution_id)
@@ -110,10 +123,10 @@ class Session:
         chunks = await self._engine.store.reads.output(execution_id, 0, limit=2**31)
         return Texts.of(Row(chunk.offset, chunk.stream, chunk.text, chunk.chars) for chunk in chunks)
 
-    async def stream(self, code: str, **options: Any) -> AsyncIterator[OutputEvent | Rewound | Result]:
-        """Run code; yields OutputEvents as they come (and Rewound, where some count no more), then the Result.
+    async def stream(self, code: str, **options: Any) -> AsyncIterator[Event | Result]:
+        """Run code; yields OutputEvents and DisplayEvents as they come (and Rewound, where some count no more).
 
-        A reader that keeps up gets all that is printed, not only what is stored.
+        The Result is last. A reader that keeps up gets all that is printed, not only what is stored.
         """
         execution = await self.submit(code, **options)
         async for event in self._engine.follow(execution.id):
@@ -126,6 +139,41 @@ class Session:
             if row.state in ("running", "waiting"):
                 return await self._engine.interrupt(row.id, raises=raises)
         return False
+
+    async def namespace(self, *names: str) -> dict[str, Any]:
+        """The values of these variables; of all that are plain JSON when none are named. Waits for its turn.
+
+        BadArguments for a name that is not there or whose value is not plain JSON.
+        """
+        return await namespace.values(await self._engine.live(self.name), names)
+
+    async def update_namespace(
+        self,
+        updates: Mapping[str, Any],
+        *,
+        source: str = "user",
+        strategy: Strategy = "overwrite",
+        limits: NamespaceLimits | None = None,
+    ) -> dict[str, Any]:
+        """Set variables, JSON values, and save that; the names whose value really changed, with the new one.
+
+        strategy: "overwrite"; "preserve" sets only new names; "smart" keeps a value from None and from what is empty.
+        limits: none by default. All or nothing: BadArguments for the engine's names (`_`, `In`…), which only
+        source="engine" may set, ResourceExceeded for what is over a limit. Waits for its turn.
+        """
+        return await namespace.update(await self._engine.live(self.name), updates, source, strategy, limits)
+
+    async def clear_namespace(self) -> tuple[str, ...]:
+        """Remove the user's variables and save that; their names. The history stays. Waits for its turn."""
+        return await namespace.clear(await self._engine.live(self.name))
+
+    async def variables(self) -> list[Variable]:
+        """The user's variables by name, with type, short repr and size. Waits for its turn."""
+        return await namespace.variables(await self._engine.live(self.name))
+
+    async def sources(self) -> Sources:
+        """The text of functions and classes that cells defined, and what was imported. Waits for its turn."""
+        return await namespace.sources(await self._engine.live(self.name))
 
     async def checkpoint(self, label: str | None = None) -> int:
         """Save the namespace now; returns the checkpoint's number. A labelled one is kept until the session is closed.
@@ -188,3 +236,12 @@ def _error(document: dict[str, Any], state: str, execution_id: str) -> Execution
     import json
 
     return rebuild(state, {"message": json.dumps(document)}, execution_id)
+
+
+def _check_transaction(transaction: str, checkpoint: str) -> None:
+    if transaction not in ("commit_always", "rollback_on_failure", "rollback_always"):
+        raise BadArguments(
+            f"no transaction {transaction!r}; there are commit_always, rollback_on_failure, rollback_always"
+        )
+    if transaction != "commit_always" and checkpoint != "auto":
+        raise BadArguments("a transaction has no checkpoints inside: leave checkpoint out, or use commit_always")

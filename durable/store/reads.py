@@ -114,13 +114,13 @@ class PromptRow:
 
 @dataclass(frozen=True, slots=True)
 class OutputRow:
-    """A stretch of one stream, of `chars` characters; `offset` counts characters of both streams of its execution.
+    """A stretch of one stream, of `chars` characters; `offset` counts characters of all streams of its execution.
 
     `text` is all of it, the newest state of a line that was repainted, or nothing: then it was not kept.
     """
 
     offset: int
-    stream: Literal["stdout", "stderr"]
+    stream: Literal["stdout", "stderr", "display"]
     text: str
     chars: int
 

@@ -301,7 +301,7 @@ class OutputChunk(msgspec.Struct, frozen=True, array_like=True):
     """`length` characters from `start`, of which `text` is kept; without a length it is kept whole."""
 
     start: Natural
-    stream: Literal["stdout", "stderr"]
+    stream: Literal["stdout", "stderr", "display"]
     text: str
     length: Natural | None = None
 

@@ -97,7 +97,7 @@ def in_worker() -> None:
     for name in ("prepare", "apply_sources", "finish"):
         wrap(restore, name)
     for name in ("_load", "_publish", "fill_internals"):
-        wrap(restore._Restoration, name)
+        wrap(restore.Restoration, name)
     wrap(os, "write")
 
 

@@ -87,7 +87,7 @@ async def test_readers_are_told_where_a_killed_execution_went_on(store: str, tmp
         durable.open(store, serve=False) as elsewhere,
     ):
         execution = await (await engine.session("desk")).submit(code, checkpoint="statement")
-        story: list[str | durable.Rewound] = []
+        story: list[object] = []
         async for event in elsewhere.follow(execution.id):
             story.append(event.data if isinstance(event, durable.OutputEvent) else event)
             if event == durable.OutputEvent("stdout", "lost\n", 5):

@@ -6,7 +6,8 @@ import linecache
 
 import pytest
 
-from bridge.worker.compiling import COMPILED_MAX, SOURCES_MAX, _compiled, compile_cell, remember_source
+from bridge.worker.code_cache import SIZE
+from bridge.worker.compiling import SOURCES_MAX, _compiled, compile_cell, remember_source
 
 CELLS = [
     "x = 1\ny = x + 1",
@@ -92,6 +93,6 @@ def test_the_same_text_under_other_future_flags_is_compiled_anew() -> None:
 
 
 def test_compiled_cells_are_bounded() -> None:
-    for i in range(COMPILED_MAX + 5):
+    for i in range(SIZE + 5):
         compile_cell(f"x{i}", "<cell t>", 0)
-    assert len(_compiled) == COMPILED_MAX
+    assert len(_compiled) == SIZE

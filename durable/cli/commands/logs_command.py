@@ -56,6 +56,7 @@ async def _cells(store: StoreFace, execution_id: str) -> list[str]:
 async def _print(out: Out, reads: ReadsFace, execution_id: str, reader: OutputReader) -> None:
     from durable.cli.out import to_text
     from durable.cli.progress import gap, rewound
+    from durable.sessions.displays import shown
 
     async for page in reader.look(reads):
         if page.rewound is not None:
@@ -66,8 +67,8 @@ async def _print(out: Out, reads: ReadsFace, execution_id: str, reader: OutputRe
                 out.data(to_text({**fields, "text": chunk.text, "chars": chunk.chars}))
             elif chunk.dropped:
                 out.note(gap(chunk.dropped))
-            elif chunk.stream == "stdout":
-                out.data(chunk.text, end="")
+            elif chunk.stream != "stderr":
+                out.data(shown(chunk.stream, chunk.text), end="")
             else:
                 sys.stderr.write(chunk.text)
                 sys.stderr.flush()

@@ -1,0 +1,60 @@
+"""The mode of a cell in its namespace, remembered with its text (specs/namespace.md, M1-M4)."""
+
+from __future__ import annotations
+
+import types
+from typing import NamedTuple
+
+from bridge.modes import SIMPLE, Classification, Detection, classify
+from bridge.worker.code_cache import CodeCache
+from bridge.worker.namespace import Namespace
+
+_AWAITS = Classification("top_level_await")
+
+
+class _Known(NamedTuple):
+    """A classification, and what the names meant that it depended on."""
+
+    found: Classification
+    names: dict[str, str | None]
+
+
+class Classifier:
+    """Classifies the cells of one namespace."""
+
+    def __init__(self, namespace: Namespace, detection: Detection, cache_size: int) -> None:
+        self.detection = detection
+        self._namespace = namespace
+        self._known: CodeCache[_Known] = CodeCache(cache_size)
+
+    def classify(self, code: str, key: bytes, *, awaits: bool) -> Classification:
+        """Of a text that compiles, and awaits at its top level or not. A text without calls is not looked at."""
+        if "(" not in code and "async" not in code:
+            return _AWAITS if awaits else SIMPLE
+        known = self._known.get(key)
+        if known is not None and all(self._resolve(name) == path for name, path in known.names.items()):
+            return known.found
+        names: dict[str, str | None] = {}
+
+        def resolve(name: str) -> str | None:
+            names[name] = path = self._resolve(name)
+            return path
+
+        found = classify(code, table=self.detection.table, resolve=resolve)
+        self._known.put(key, _Known(found, names))
+        return found
+
+    def _resolve(self, name: str) -> str | None:
+        if name not in self._namespace:
+            return None
+        value = self._namespace[name]
+        if isinstance(value, types.ModuleType):
+            return str(value.__name__)
+        if isinstance(value, type | types.FunctionType | types.BuiltinFunctionType):
+            return _path(value.__module__, value.__qualname__)
+        path = _path(type(value).__module__, type(value).__qualname__)
+        return None if path is None else f"{path}()"
+
+
+def _path(module: object, name: str) -> str | None:
+    return f"{module}.{name}" if isinstance(module, str) and module not in ("__main__", "builtins") else None

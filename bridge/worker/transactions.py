@@ -1,0 +1,54 @@
+"""A cell as a transaction on the namespace (specs/namespace.md, T1-T5)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from bridge.worker.channel import Wire
+from bridge.worker.functions import granted
+from bridge.worker.gate import Gate
+from bridge.worker.namespace import ENGINE_INTERNALS, Namespace
+
+if TYPE_CHECKING:
+    from checkpoint.savepoint import Savepoint
+
+KEPT_MAX = 100
+"""Names that one report lists; what is left out is counted in the last."""
+
+
+class Transaction:
+    """Around one cell: `begin` before it, `end` after it, which says what was rolled back, or None."""
+
+    def __init__(self, policy: str, namespace: Namespace, gate: Gate) -> None:
+        self._policy = policy
+        self._namespace = namespace
+        self._gate = gate
+        self._savepoint: Savepoint | None = None
+
+    @property
+    def active(self) -> bool:
+        """The namespace may be put back: nothing in between is to be saved."""
+        return self._policy != "commit_always"
+
+    def begin(self) -> None:
+        """Save the namespace, if it may be put back. SIGINT is kept meanwhile."""
+        if not self.active:
+            return
+        from checkpoint.savepoint import Savepoint  # only transactions pay for its import
+
+        with self._gate.masked():
+            self._savepoint = Savepoint(self._namespace, ENGINE_INTERNALS, granted())
+
+    def end(self, *, failed: bool) -> Wire | None:
+        """Put the namespace back where the policy says so."""
+        savepoint, self._savepoint = self._savepoint, None
+        if savepoint is None or not (failed or self._policy == "rollback_always"):
+            return None
+        with self._gate.masked():
+            done = savepoint.roll_back()
+        kept = [[name, why[:500]] for name, why in done.kept]
+        return {"restored": list(done.restored), "kept": kept[:KEPT_MAX] + _more(kept)}
+
+
+def _more(kept: list[list[str]]) -> list[list[str]]:
+    return [["…", f"and {len(kept) - KEPT_MAX} more"]] if len(kept) > KEPT_MAX else []

@@ -1,0 +1,121 @@
+"""A session's namespace as the host sees and changes it (specs/namespace.md, N1-N5)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from bridge.messages import Namespace, NamespaceReply
+from durable.core.errors import BadArguments, ResourceExceeded
+from durable.functions.values import to_json
+
+if TYPE_CHECKING:
+    from durable.sessions.live import LiveSession
+
+type Strategy = Literal["overwrite", "preserve", "smart"]
+
+
+@dataclass(frozen=True, slots=True)
+class Variable:
+    """A variable of a session: `repr` is short and on one line, `size` an estimate in bytes."""
+
+    name: str
+    type: str
+    repr: str
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """Text of what cells defined, by name, and import statements of what is imported."""
+
+    functions: dict[str, str]
+    classes: dict[str, str]
+    imports: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class NamespaceLimits:
+    """What one update may bring: characters of a name, bytes of a value as JSON, bytes of all values after it.
+
+    None is no limit. A careful host takes 255, 10 MiB and 100 MiB.
+    """
+
+    name_chars_max: int | None = None
+    value_bytes_max: int | None = None
+    namespace_bytes_max: int | None = None
+
+    def to_json(self) -> dict[str, int]:
+        """Those that limit, by the name that ResourceExceeded gives."""
+        found = {"name": self.name_chars_max, "value": self.value_bytes_max, "namespace": self.namespace_bytes_max}
+        return {name: limit for name, limit in found.items() if limit is not None}
+
+
+async def values(live: LiveSession, names: tuple[str, ...]) -> dict[str, Any]:
+    """See Session.namespace."""
+    return _mapping(_checked(await live.namespace(Namespace(action="values", names=list(names)))))
+
+
+async def update(
+    live: LiveSession, updates: Mapping[str, Any], source: str, strategy: Strategy, limits: NamespaceLimits | None
+) -> dict[str, Any]:
+    """See Session.update_namespace."""
+    if strategy not in ("overwrite", "preserve", "smart"):
+        raise BadArguments(f"no merge strategy {strategy!r}; there are overwrite, preserve, smart")
+    given: dict[str, Any] = {}
+    for name, value in updates.items():
+        if not isinstance(name, str):
+            raise BadArguments(f"a variable's name is text, not {name!r}")
+        given[to_json(name, "a name")] = to_json(value, f"the value of {name!r}")
+    request = Namespace(
+        action="update",
+        updates=given,
+        source=source,
+        strategy=strategy,
+        limits={} if limits is None else limits.to_json(),
+    )
+    return _mapping(_checked(await live.namespace(request)))
+
+
+async def clear(live: LiveSession) -> tuple[str, ...]:
+    """See Session.clear_namespace."""
+    return tuple(map(str, _listed(_checked(await live.namespace(Namespace(action="clear"))))))
+
+
+async def variables(live: LiveSession) -> list[Variable]:
+    """See Session.variables."""
+    rows = _listed(_checked(await live.namespace(Namespace(action="variables"))))
+    found = (row for row in rows if isinstance(row, list) and len(row) == 4 and isinstance(row[3], int))
+    return [Variable(str(name), str(kind), str(text), size) for name, kind, text, size in found]
+
+
+async def sources(live: LiveSession) -> Sources:
+    """See Session.sources."""
+    found = _mapping(_checked(await live.namespace(Namespace(action="sources"))))
+    functions, classes = _mapping(found.get("functions")), _mapping(found.get("classes"))
+    return Sources(
+        {name: str(text) for name, text in functions.items()},
+        {name: str(text) for name, text in classes.items()},
+        tuple(map(str, _listed(found.get("imports")))),
+    )
+
+
+def _checked(reply: NamespaceReply) -> Any:
+    if not reply.problem:
+        return reply.value
+    if reply.exceeded is None or len(reply.exceeded) != 3:
+        raise BadArguments(f"{reply.problem}. Nothing was changed")
+    resource, limit, used = reply.exceeded
+    text = f"{reply.problem}. Nothing was changed; give less, or more in durable.NamespaceLimits"
+    error = ResourceExceeded(text, exception_type="durable.ResourceExceeded")
+    error.resource, error.limit, error.used = str(resource), float(limit), float(used)
+    raise error
+
+
+def _mapping(found: Any) -> dict[str, Any]:
+    return found if isinstance(found, dict) else {}
+
+
+def _listed(found: Any) -> list[Any]:
+    return found if isinstance(found, list) else []

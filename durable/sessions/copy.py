@@ -106,7 +106,8 @@ class StoredCopy:
         if not text:
             return None
         room = self.limit - self.kept
-        if self.full or (shown is not None and len(shown) > room):
+        whole = shown if shown is not None else text if stream == "display" else ""  # is kept as it is or not at all
+        if self.full or len(whole) > room:
             self.full = True
             self._skip(stream, len(text))
             return None

@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 from rich.console import Console
 
-from benchmarks import cell, checkpoints, executions, notice, session_start, small_checkpoint, step_latency
+from benchmarks import cell, checkpoints, executions, interrupts, notice, session_start, small_checkpoint, step_latency
 from benchmarks.peers import Peers, obtain
 from benchmarks.report import document, machine, show
 from benchmarks.rounds import Report, measure
@@ -20,7 +20,17 @@ from benchmarks.step_latency import RESTATE
 BENCHMARKS = {
     module.BENCHMARK.name: module.BENCHMARK
     for module in (step_latency, executions, cell, session_start, small_checkpoint, notice)
-} | {benchmark.name: benchmark for benchmark in (*checkpoints.LARGE, session_start.FIFTY, session_start.MEMORY)}
+} | {
+    benchmark.name: benchmark
+    for benchmark in (
+        *checkpoints.LARGE,
+        session_start.FIFTY,
+        session_start.MEMORY,
+        *interrupts.INTERRUPTS,
+        interrupts.KILLED,
+        interrupts.HELD,
+    )
+}
 ROUNDS, ROUNDS_QUICK = 7, 3
 
 

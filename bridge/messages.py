@@ -297,6 +297,21 @@ class Heartbeat(Message):
     namespace_size: Count = 0
 
 
+class Complete(Message):
+    """What could stand for the dotted name `text`, at most; asked of an idle worker."""
+
+    type: Literal["complete"] = "complete"
+    text: Annotated[str, Field(max_length=1_000)]
+
+
+class Completions(Message):
+    """The answer to `complete`: whole dotted names, at most `COMPLETIONS_MAX`."""
+
+    type: Literal["completions"] = "completions"
+    complete: str
+    names: list[str]
+
+
 class Shutdown(Message):
     """End the worker."""
 
@@ -316,11 +331,12 @@ type FromWorker = Annotated[
     | Checkpoint
     | Restored
     | NamespaceReply
+    | Completions
     | Heartbeat,
     Field(discriminator="type"),
 ]
 type ToWorker = Annotated[
-    Hello | Execute | CallResult | Checkpoint | CheckpointAck | Restore | Namespace | Heartbeat | Shutdown,
+    Hello | Execute | CallResult | Checkpoint | CheckpointAck | Restore | Namespace | Complete | Heartbeat | Shutdown,
     Field(discriminator="type"),
 ]
 

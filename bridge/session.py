@@ -16,6 +16,8 @@ from bridge.messages import (
     Call,
     CallResult,
     Checkpoint,
+    Complete,
+    Completions,
     Error,
     Execute,
     FromWorker,
@@ -290,6 +292,12 @@ class WorkerSession:
         assert isinstance(reply, NamespaceReply)
         return reply
 
+    async def complete(self, text: str) -> list[str]:
+        """What could stand for a dotted name. Idle workers only: raises Busy, or WorkerDied."""
+        reply = await self._ask(Complete(text=text))
+        assert isinstance(reply, Completions)
+        return reply.names
+
     async def heartbeat(self) -> Heartbeat:
         """Vital signs, from the worker itself; a worker that computes answers when it reads again."""
         reply = await self._ask(Heartbeat(), idle=False)
@@ -362,6 +370,8 @@ class WorkerSession:
                 self._reply(message.restore, message)
             case NamespaceReply():
                 self._reply(message.request, message)
+            case Completions():
+                self._reply(message.complete, message)
             case Heartbeat():
                 self._reply(message.id, message)
             case Hello():

@@ -44,6 +44,28 @@ class Kernel:
         self._client.get_shell_msg(timeout=CELL_S)
         return value
 
+    def interrupted(self, source: str, settled_s: float) -> float:
+        """Seconds from interrupting the cell, `settled_s` after it first printed, to its idle status."""
+        asked = self._client.execute(source)
+        started, error = 0.0, ""
+        while True:
+            message = self._client.get_iopub_msg(timeout=CELL_S)
+            if message["parent_header"].get("msg_id") != asked:
+                continue
+            kind, content = message["header"]["msg_type"], message["content"]
+            if kind == "stream" and not started:
+                time.sleep(settled_s)
+                started = time.perf_counter()
+                self._manager.interrupt_kernel()
+            elif kind == "error":
+                error = content["ename"]
+            elif kind == "status" and content["execution_state"] == "idle":
+                break
+        ended = time.perf_counter()
+        assert error in ("KeyboardInterrupt", "CancelledError"), error
+        self._client.get_shell_msg(timeout=CELL_S)
+        return ended - started
+
     def close(self) -> None:
         self._client.stop_channels()
         self._manager.shutdown_kernel(now=True)

@@ -22,6 +22,7 @@ from bridge.worker import source_lines
 from bridge.worker.calls import Calls, tag_threads
 from bridge.worker.channel import Channel, Wire
 from bridge.worker.checkpoints import Checkpoints
+from bridge.worker.completing import completions
 from bridge.worker.death import die_with
 from bridge.worker.displaying import Displays, plain_text
 from bridge.worker.executor import Executor
@@ -109,6 +110,9 @@ class Worker:
                 self.executor.restored()
             elif kind == "namespace":
                 self.channel.send(self._answer_namespace(message))
+            elif kind == "complete":
+                names = completions(message["text"], self.namespace, self.gate)
+                self.channel.send({"type": "completions", "complete": message["id"], "names": names})
             elif kind == "shutdown":
                 return
 

@@ -22,6 +22,7 @@ STORE_VARIABLE = "DURABLE_STORE"
 COMMANDS = {
     "run": "Run a durable function and wait for it.",
     "exec": "Run code in a session.",
+    "repl": "Talk to a session.",
     "ps": "What runs, waits or is stuck.",
     "list": "Executions, newest first.",
     "show": "Everything about one execution.",
@@ -33,7 +34,7 @@ COMMANDS = {
     "resume": "Go on with what was interrupted or left.",
     "interrupt": "Stop an execution so that it can go on later.",
     "cancel": "End an execution for good.",
-    "session": "Sessions.",
+    "session": "Sessions: list, show, vars, restart, close.",
     "schedule": "Executions that the clock starts.",
     "promise": "Promises, as they are.",
     "serve": "Offer the store over HTTP.",

@@ -100,12 +100,12 @@ async def drive(settings: Settings, out: Out, job: Job) -> Standing:
         async with open_engine(settings, out, serve=serving, create=job.create) as engine:
             if job.id is None:
                 job.id = await job.begin(engine)
-            standing = await _follow(engine, job, job.id, serving=serving)
+            standing = await follow_here(engine, job, job.id, serving=serving)
         if standing is not None:
             return standing
 
 
-async def _follow(engine: Engine, job: Job, execution_id: str, *, serving: bool) -> Standing | None:
+async def follow_here(engine: Engine, job: Job, execution_id: str, *, serving: bool) -> Standing | None:
     """To the end or a wait; None when this is a client and its engine is gone."""
     store = engine.store
     settled = asyncio.ensure_future(store.settled(ids.execution_promise(execution_id)))

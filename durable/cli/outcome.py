@@ -51,6 +51,20 @@ def report_settled(out: Out, row: ExecutionRow) -> int:
     return exits.OF_STATE.get(row.state, exits.FAILED)
 
 
+def report_cell(out: Out, row: ExecutionRow) -> int:
+    """A cell's value as Python's prompt shows it, or the user's traceback, which says it all."""
+    if row.state == "completed":
+        shown = row.value.get("repr") if isinstance(row.value, dict) else None
+        if shown:
+            out.data(str(shown))
+        return exits.DONE
+    if row.state == "failed" and error_of(row).traceback:
+        out.note(error_of(row).traceback.rstrip("\n"))
+    else:
+        report_failed(out, row)
+    return exits.OF_STATE.get(row.state, exits.FAILED)
+
+
 def report_failed(out: Out, row: ExecutionRow) -> None:
     """Why it did not complete."""
     error = error_of(row)

@@ -57,6 +57,10 @@ LOOK_S = 0.01
 """Between a commit of another process and the look whether it interrupted what runs here."""
 
 
+COMPLETE_S = 1.0
+"""For the user's own `__dir__` and `__getattr__`; then SIGINT."""
+
+
 class LiveSession:
     """One owned session. `run` is called by the leaf of each of its executions, `execute` for unjournaled code."""
 
@@ -427,6 +431,18 @@ class LiveSession:
             if request.action in ("update", "clear") and not reply.problem:
                 await self._capture(None)
             return reply
+
+    async def complete(self, text: str) -> list[str]:
+        """What could stand for a dotted name in the live namespace; nothing while code runs or waits there."""
+        if self._busy.locked():
+            return []
+        async with self._busy:
+            worker = await self._worker.ready()
+            late = asyncio.get_running_loop().call_later(COMPLETE_S, worker.interrupt)
+            try:
+                return await worker.complete(text)
+            finally:
+                late.cancel()
 
     # -- checkpoints on demand --------------------------------------------------------------------------------------
 

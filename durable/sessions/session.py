@@ -175,6 +175,10 @@ class Session:
         """The text of functions and classes that cells defined, and what was imported. Waits for its turn."""
         return await namespace.sources(await self._engine.live(self.name))
 
+    async def complete(self, text: str) -> list[str]:
+        """Dotted names that could stand for `text`, from the live namespace; none while code runs or waits there."""
+        return await (await self._engine.live(self.name)).complete(text)
+
     async def checkpoint(self, label: str | None = None) -> int:
         """Save the namespace now; returns the checkpoint's number. A labelled one is kept until the session is closed.
 

@@ -10,10 +10,12 @@ import click
 from durable.cli import exits
 from durable.cli.app import Command, Settings, in_loop, settings
 from durable.cli.exits import Unusable
+from durable.cli.making import Making, making_sessions
 from durable.cli.out import Out
 from durable.core import ids
 
 if TYPE_CHECKING:
+    from bridge.confine.limits import Profile
     from durable.engine import Engine
     from durable.store.reads import ExecutionRow
 
@@ -29,8 +31,16 @@ if TYPE_CHECKING:
     default="auto",
     help="Save at good moments, or after every statement.",
 )
+@making_sessions
 def command(
-    session: str, code: str | None, path: str | None, timeout: float | None, checkpoint: Literal["auto", "statement"]
+    session: str,
+    code: str | None,
+    path: str | None,
+    timeout: float | None,
+    checkpoint: Literal["auto", "statement"],
+    profile: Profile | None,
+    limits: tuple[tuple[str, float], ...],
+    grants: tuple[str, ...],
 ) -> int:
     """Run CODE in SESSION, which keeps its variables whatever happens to its processes.
 
@@ -38,8 +48,8 @@ def command(
     """
     ids.check_session_name(session)
     text = _code(code, path)
-    chosen = settings()
-    return in_loop(lambda: _exec(chosen, session, text, timeout, checkpoint))
+    chosen, made_with = settings(), Making(profile, limits, grants)
+    return in_loop(lambda: _exec(chosen, session, text, timeout, checkpoint, made_with))
 
 
 def _code(code: str | None, path: str | None) -> str:
@@ -55,7 +65,12 @@ def _code(code: str | None, path: str | None) -> str:
 
 
 async def _exec(
-    chosen: Settings, session: str, code: str, timeout: float | None, checkpoint: Literal["auto", "statement"]
+    chosen: Settings,
+    session: str,
+    code: str,
+    timeout: float | None,
+    checkpoint: Literal["auto", "statement"],
+    made_with: Making,
 ) -> int:
     from durable.cli.asking import asker, show_waiting
     from durable.cli.driving import Job, drive
@@ -69,7 +84,7 @@ async def _exec(
     made: list[str] = []
 
     async def begin(engine: Engine) -> str:
-        found = await engine.session(session)
+        found = await made_with.session(engine, session)
         before = await first_unsettled(engine.store.reads, session)
         execution = await found.submit(code, timeout=timeout, checkpoint=checkpoint)
         made.append(execution.id)
@@ -95,22 +110,13 @@ async def _exec(
 
 
 async def _ended(chosen: Settings, out: Out, row: ExecutionRow) -> int:
-    from durable.cli.outcome import error_of, report_failed
+    from durable.cli.outcome import report_cell
 
-    status = exits.DONE if row.state == "completed" else exits.OF_STATE.get(row.state, exits.FAILED)
+    if not out.json:
+        return report_cell(out, row)
     value = row.value if row.state == "completed" and isinstance(row.value, dict) else {}
-    if out.json:
-        out.document(await _as_json(chosen, row, value))
-        return status
-    if row.state == "completed":
-        if value.get("repr"):
-            out.data(str(value["repr"]))
-        return status
-    if row.state == "failed" and error_of(row).traceback:
-        out.note(error_of(row).traceback.rstrip("\n"))
-        return status
-    report_failed(out, row)
-    return status
+    out.document(await _as_json(chosen, row, value))
+    return exits.DONE if row.state == "completed" else exits.OF_STATE.get(row.state, exits.FAILED)
 
 
 async def _as_json(chosen: Settings, row: ExecutionRow, value: dict[str, Any]) -> dict[str, Any]:

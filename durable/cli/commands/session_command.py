@@ -1,14 +1,20 @@
-"""`durable session list`"""
+"""`durable session list|show|vars|restart|close`"""
 
 from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from durable.cli import exits
 from durable.cli.app import Command, Settings, in_loop, settings
 
+if TYPE_CHECKING:
+    from durable.store.face import StoreFace
 
-@click.group("session", short_help="Sessions.")
+
+@click.group("session", short_help="Sessions: list, show, vars, restart, close.")
 def command() -> None:
     """Sessions: named interpreters that keep their variables."""
 
@@ -18,6 +24,43 @@ def list_() -> int:
     """All sessions: how many executions each has had, and who holds it."""
     chosen = settings()
     return in_loop(lambda: _list(chosen))
+
+
+@command.command("show", cls=Command)
+@click.argument("session", metavar="SESSION")
+def show(session: str) -> int:
+    """One session: what it was made with, who holds it, how its worker is."""
+    chosen = settings()
+    return in_loop(lambda: _show(chosen, session))
+
+
+@command.command("vars", cls=Command)
+@click.argument("session", metavar="SESSION")
+def vars_(session: str) -> int:
+    """The variables, as of the newest checkpoint: the one after the last execution, where that could be saved."""
+    chosen = settings()
+    return in_loop(lambda: _vars(chosen, session))
+
+
+@command.command("restart", cls=Command)
+@click.argument("session", metavar="SESSION")
+@click.option("--clear", is_flag=True, help="Forget the variables and checkpoints too, and cancel what has not ended.")
+def restart(session: str, clear: bool) -> int:
+    """End the worker; the next execution gets another, with the variables restored.
+
+    One that runs goes on in the new worker, from its newest checkpoint. With --clear nothing is restored: the session
+    is made anew with the profile, limits and grants that it had.
+    """
+    chosen = settings()
+    return in_loop(lambda: _restart(chosen, session, clear=clear))
+
+
+@command.command("close", cls=Command)
+@click.argument("session", metavar="SESSION")
+def close(session: str) -> int:
+    """Forget the session: its worker, variables, checkpoints and files. What has not ended is cancelled."""
+    chosen = settings()
+    return in_loop(lambda: _close(chosen, session))
 
 
 async def _list(chosen: Settings) -> int:
@@ -38,3 +81,136 @@ async def _list(chosen: Settings) -> int:
     ]
     out.table(("session", "state", "executions", "unfinished", "engine", "worker"), rows, "no sessions")
     return exits.DONE
+
+
+async def _found(store: StoreFace, session: str) -> dict[str, Any]:
+    """The session's view and what it was made with. Raises NotFound, for a closed one too."""
+    from durable.cli.standing import served
+    from durable.core.errors import NotFound
+    from durable.views import session_view
+
+    row = next((row for row in await store.reads.sessions() if row.name == session and not row.closed), None)
+    if row is None:
+        raise NotFound("session", session, "`durable session list` has them all")
+    options = row.options
+    return {
+        **asdict(session_view(row, await served(store))),
+        "profile": options.get("profile") or "open",
+        "limits": options.get("limits") or {},
+        "grants": options.get("grants") or [],
+    }
+
+
+async def _show(chosen: Settings, session: str) -> int:
+    from durable.cli.driving import opened
+    from durable.cli.out import to_text
+    from durable.store.store import Store
+
+    async with opened(chosen, create=False) as store:
+        found = await _found(store, session)
+        rows = (await store.request("checkpoint.list", {"session": session})).data["checkpoints"]
+        here = isinstance(store, Store)
+    found["checkpoints"] = len(rows)
+    found |= _vitals(found["worker_pid"] if here else None)
+    out = chosen.out()
+    if out.json:
+        out.document(found)
+        return exits.DONE
+    shown = {key.replace("_", " "): value for key, value in found.items() if value not in (None, "", [], {})}
+    out.table(("", ""), [(key, value if isinstance(value, str) else to_text(value)) for key, value in shown.items()])
+    return exits.DONE
+
+
+def _vitals(pid: int | None) -> dict[str, Any]:
+    """How its worker is, where it is on this machine."""
+    from bridge.vitals import cpu_seconds, memory_now, why_stuck
+
+    if pid is None or memory_now(pid) is None:
+        return {"worker_memory": None, "worker_cpu_time": None, "worker_stuck": None}
+    return {
+        "worker_memory": memory_now(pid),
+        "worker_cpu_time": cpu_seconds(pid),
+        "worker_stuck": why_stuck(pid) or None,
+    }
+
+
+async def _vars(chosen: Settings, session: str) -> int:
+    from durable.cli.driving import open_engine
+    from durable.cli.out import line
+
+    out = chosen.out()
+    async with open_engine(chosen, out, serve=False, create=False) as engine:
+        await _found(engine.store, session)
+        history = engine.checkpoints_of(session)
+        listed = await history.listing()
+        found = await history.show(listed[-1].id) if listed else None
+    names = list(found.names) if found is not None else []
+    modules = [list(module) for module in found.modules] if found is not None else []
+    lost = [{"name": each.name, "kind": each.kind, "reason": each.reason} for each in found.lost] if found else []
+    if out.json:
+        where = None if found is None else found.info.id
+        out.document({"session": session, "checkpoint": where, "names": names, "modules": modules, "lost": lost})
+        return exits.DONE
+    for name in names:
+        out.data(name)
+    for name, module, _version in modules:
+        out.data(f"{name}: module {line(module)}")
+    for each in lost:
+        out.say(f"{each['name']} ({each['kind']}) is in no checkpoint: {line(each['reason'])}")
+    if not names and not modules and not lost:
+        out.say(f"{session} has no variables")
+    return exits.DONE
+
+
+async def _restart(chosen: Settings, session: str, *, clear: bool) -> int:
+    from durable.cli.driving import open_engine
+
+    out = chosen.out()
+    async with open_engine(chosen, out, serve=False, create=False) as engine:
+        found = await _found(engine.store, session)
+        record = (await engine.store.request("session.get", {"session": session})).data
+        if clear:
+            await _forget(engine, session)
+            again = {"session": session, "engine": None, "options": record["options"]}
+            await engine.store.request("session.open", again)
+        ended = await _end_worker(engine.store, record)
+    if not ended and not clear:
+        out.say(f"{session} has no worker; the next execution starts one")
+    else:
+        out.say(f"{session} begins {'empty' if clear else 'in a new worker'}")
+    if out.json:
+        out.document({"session": session, "worker_pid": found["worker_pid"], "ended": ended, "cleared": clear})
+    return exits.DONE
+
+
+async def _close(chosen: Settings, session: str) -> int:
+    from durable.cli.driving import open_engine
+
+    out = chosen.out()
+    async with open_engine(chosen, out, serve=False, create=False) as engine:
+        await _found(engine.store, session)
+        record = (await engine.store.request("session.get", {"session": session})).data
+        await _forget(engine, session)
+        await _end_worker(engine.store, record)
+    out.say(f"{session} is closed")
+    if out.json:
+        out.document({"session": session, "state": "closed"})
+    return exits.DONE
+
+
+async def _forget(engine: Any, session: str) -> None:
+    from durable.sessions.session import Session
+
+    await Session(engine, session, ()).close()
+
+
+async def _end_worker(store: StoreFace, record: dict[str, Any]) -> bool:
+    """Kill the worker that is on record, where it is on this machine; its engine notices."""
+    from durable.sessions.takeover import end_worker, start_time
+    from durable.store.store import Store
+
+    worker = record.get("worker")
+    if worker is None or not isinstance(store, Store) or start_time(int(worker["pid"])) != int(worker["start"]):
+        return False
+    await end_worker(int(worker["pid"]), int(worker["start"]))
+    return True

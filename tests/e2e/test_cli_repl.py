@@ -99,7 +99,7 @@ def test_a_conversation(terminal: Terminal) -> None:
         person.types("1/0\r")
         person.sees("ZeroDivisionError: division by zero\r")
         person.types("input('Na' + 'me? ')\r")
-        person.sees(r"Name\?\s+\r\n> ")
+        person.sees(r"Name\?\s*\r\n> ")
         person.types("Ada\r")
         person.sees("'Ada'\r")
         person.types(RUNS)

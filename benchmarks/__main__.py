@@ -11,7 +11,17 @@ from pathlib import Path
 import click
 from rich.console import Console
 
-from benchmarks import cell, checkpoints, executions, interrupts, notice, session_start, small_checkpoint, step_latency
+from benchmarks import (
+    cell,
+    checkpoints,
+    executions,
+    interrupts,
+    notice,
+    remote,
+    session_start,
+    small_checkpoint,
+    step_latency,
+)
 from benchmarks.peers import Peers, obtain
 from benchmarks.report import document, machine, show
 from benchmarks.rounds import Report, measure
@@ -19,7 +29,7 @@ from benchmarks.step_latency import RESTATE
 
 BENCHMARKS = {
     module.BENCHMARK.name: module.BENCHMARK
-    for module in (step_latency, executions, cell, session_start, small_checkpoint, notice)
+    for module in (step_latency, executions, cell, session_start, small_checkpoint, notice, remote)
 } | {
     benchmark.name: benchmark
     for benchmark in (

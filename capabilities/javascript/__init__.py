@@ -1,0 +1,1 @@
+"""JavaScript in a QuickJS that is itself WebAssembly (specs/javascript.md)."""

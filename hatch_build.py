@@ -1,0 +1,30 @@
+"""Brings JavaScript's engine into the package while it is built. Without npm the package is built without it."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+from typing import Any
+
+from hatchling.builders.hooks.plugin.interface import BuildHookInterface
+
+
+class EngineHook(BuildHookInterface[Any]):
+    """`capabilities/javascript/engine/quickjs.wasm`: in the tree for an editable install, in the wheel else."""
+
+    def initialize(self, version: str, build_data: dict[str, Any]) -> None:
+        """Called by hatchling before it collects files."""
+        source = Path(self.root) / "capabilities" / "javascript" / "quickjs.py"
+        spec = importlib.util.spec_from_file_location("durable_build_quickjs", source)
+        assert spec is not None
+        assert spec.loader is not None
+        quickjs = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(quickjs)
+        try:
+            if not quickjs.present():
+                quickjs.install()
+        except quickjs.EngineMissing as error:
+            print(f"built without JavaScript: {error}", file=sys.stderr)
+            return
+        build_data["artifacts"].append("capabilities/javascript/engine/quickjs.wasm")

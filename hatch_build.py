@@ -13,7 +13,7 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 class EngineHook(BuildHookInterface[Any]):
     """`capabilities/javascript/engine/quickjs.wasm`: in the tree for an editable install, in the wheel else."""
 
-    def initialize(self, version: str, build_data: dict[str, Any]) -> None:
+    def initialize(self, version: str, build_data: dict[str, Any]) -> None:  # noqa: ARG002 - the name is hatchling's
         """Called by hatchling before it collects files."""
         source = Path(self.root) / "capabilities" / "javascript" / "quickjs.py"
         spec = importlib.util.spec_from_file_location("durable_build_quickjs", source)

@@ -84,6 +84,6 @@ def _check(data: bytes, where: str) -> None:
     found = hashlib.sha256(data).hexdigest()
     if found != DIGEST:
         raise EngineMissing(
-            f"the JavaScript engine in {where} is not the pinned one (its SHA-256 is {found[:12]}…, not {DIGEST[:12]}…); "
-            "`durable sandbox install` brings the right one"
+            f"the JavaScript engine in {where} is not the pinned one "
+            f"(its SHA-256 is {found[:12]}…, not {DIGEST[:12]}…); `durable sandbox install` brings the right one"
         )

@@ -42,9 +42,12 @@ class FrameDecoder:
         return len(self._buffer) + self._parts_bytes
 
     def feed(self, data: bytes) -> list[bytes]:
-        """The payloads of the messages that `data` completes, in order. Raises ProtocolError (F1)."""
-        if self._failed is not None:
-            raise ProtocolError(self._failed)
+        """The payloads of the messages that `data` completes, in order. Raises ProtocolError (F1).
+
+        Where messages precede what is wrong in `data`, they are returned, and `check` raises: what a session sees does
+        not depend on the portions that the kernel hands over.
+        """
+        self.check()
         if not self._buffer and not self._parts and len(data) >= HEADER_BYTES:
             size = int.from_bytes(data[:HEADER_BYTES], "big")
             if size == len(data) - HEADER_BYTES and size <= self._frame_bytes_max:
@@ -56,7 +59,12 @@ class FrameDecoder:
         while available - at >= HEADER_BYTES:
             word = int.from_bytes(self._buffer[at : at + HEADER_BYTES], "big")
             size = word & ~GOES_ON
-            self._check(size, goes_on=word >= GOES_ON)
+            try:
+                self._check(size, goes_on=word >= GOES_ON)
+            except ProtocolError:
+                if messages:
+                    return messages
+                raise
             end = at + HEADER_BYTES + size
             if available < end:
                 break
@@ -74,6 +82,11 @@ class FrameDecoder:
         if at:
             del self._buffer[:at]
         return messages
+
+    def check(self) -> None:
+        """Raises ProtocolError when something was wrong."""
+        if self._failed is not None:
+            raise ProtocolError(self._failed)
 
     def end(self) -> None:
         """The stream ended. Raises ProtocolError if that was inside a message (F2)."""

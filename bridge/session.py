@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections.abc import Callable, Coroutine, Sequence
+from typing import Any
 
 from bridge.confine.confinement import Confinement
 from bridge.framing import FrameDecoder, encode
@@ -117,7 +118,7 @@ class WorkerSession:
         self._offset = 0
         self._pipes_dropped: dict[Stream, int] | None = None
         self._outcome: asyncio.Future[Result | Error] | None = None
-        self._replies: dict[str, asyncio.Future[FromWorker]] = {}
+        self._replies: dict[tuple[type[Message], str], asyncio.Future[Any]] = {}
         self._calls = OpenCalls(
             self._on_call, write=self._write, track=self._track, unknown=self._unknown, observer=self._observer
         )
@@ -268,8 +269,7 @@ class WorkerSession:
 
     async def checkpoint(self) -> Checkpoint:
         """The namespace now. Idle workers only: raises Busy, or WorkerDied."""
-        reply = await self._ask(Checkpoint())
-        assert isinstance(reply, Checkpoint)
+        reply = await self._ask(Checkpoint(), Checkpoint)
         if reply.problem:
             raise CheckpointError(f"session {self.name!r} could not be captured: {reply.problem}")
         return reply
@@ -278,10 +278,8 @@ class WorkerSession:
         self, payload: bytes, *, clear_existing: bool = False, override_environment: bool = False
     ) -> Restored:
         """Bring a namespace back. Raises CheckpointError when the worker changed nothing, Busy, WorkerDied."""
-        reply = await self._ask(
-            Restore(data=payload, clear_existing=clear_existing, override_environment=override_environment)
-        )
-        assert isinstance(reply, Restored)
+        asked = Restore(data=payload, clear_existing=clear_existing, override_environment=override_environment)
+        reply = await self._ask(asked, Restored)
         if reply.problem:
             raise CheckpointError(f"session {self.name!r} could not be restored: {reply.problem}")
         return reply
@@ -300,9 +298,7 @@ class WorkerSession:
 
     async def heartbeat(self) -> Heartbeat:
         """Vital signs, from the worker itself; a worker that computes answers when it reads again."""
-        reply = await self._ask(Heartbeat(), idle=False)
-        assert isinstance(reply, Heartbeat)
-        return reply
+        return await self._ask(Heartbeat(), Heartbeat, idle=False, guard_s=None)
 
     def answer(self, call: int, result: CallResult) -> None:
         """Answer a call that `on_call` left open; a second answer is ignored and counted.
@@ -319,22 +315,24 @@ class WorkerSession:
         """Stop showing it messages; nothing when it was not added."""
         self._interceptors.remove(interceptor)
 
-    async def _ask(self, message: Message, *, idle: bool = True) -> FromWorker:
+    async def _ask[R: Message](
+        self, message: Message, reply: type[R], *, idle: bool = True, guard_s: float | None = HANDSHAKE_S
+    ) -> R:
         if idle and self.state is State.BUSY:
             raise Busy(f"session {self.name!r} runs {self._last_execution!r}")
         if self.state not in (State.READY, State.IDLE, State.BUSY):
             raise WorkerDied(self._death())
-        future: asyncio.Future[FromWorker] = asyncio.get_running_loop().create_future()
-        self._replies[message.id] = future
+        future: asyncio.Future[R] = asyncio.get_running_loop().create_future()
+        self._replies[reply, message.id] = future
         self._send(message)
         try:
-            async with asyncio.timeout(HANDSHAKE_S if idle else None):
+            async with asyncio.timeout(guard_s):
                 return await future
         except TimeoutError:
-            self._break(f"no reply within {HANDSHAKE_S:g} s")
+            self._break(f"no reply within {guard_s:g} s")
             raise WorkerDied(self._death()) from None
         finally:
-            self._replies.pop(message.id, None)
+            self._replies.pop((reply, message.id), None)
 
     # --- the receive loop ------------------------------------------------------------------------------------
 
@@ -350,6 +348,7 @@ class WorkerSession:
                     continue
                 self._interceptors.show(message)
                 self._route(message)
+            self._decoder.check()
         except ProtocolError as error:
             self._break(str(error))
 
@@ -430,7 +429,7 @@ class WorkerSession:
             self._outcome.set_result(message)
 
     def _checkpoint(self, message: Checkpoint) -> None:
-        if message.id in self._replies:
+        if (Checkpoint, message.id) in self._replies:
             self._reply(message.id, message)
             return
         current = self._execution
@@ -441,9 +440,7 @@ class WorkerSession:
         self._keeping.keep(message, self.pid)
 
     async def _captured_again(self) -> Checkpoint:
-        again = await self._ask(Checkpoint(), idle=False)
-        assert isinstance(again, Checkpoint)
-        return again
+        return await self._ask(Checkpoint(), Checkpoint, idle=False)
 
     def _checkpoint_lost(self, message: Checkpoint, error: Exception) -> None:
         """Where the code waits for an ack that will not come, its caller hears why and kills the worker."""
@@ -452,7 +449,7 @@ class WorkerSession:
             self._outcome.set_exception(error)
 
     def _reply(self, key: str, message: FromWorker) -> None:
-        future = self._replies.get(key)
+        future = self._replies.get((type(message), key))
         if future is None or future.done():
             self._unknown(key)
         else:

@@ -9,8 +9,9 @@ from contextvars import ContextVar
 from time import monotonic
 
 from bridge.worker.blocked import sleeps_on_a_lock
-from bridge.worker.channel import Channel, LoopWaiter, ThreadWaiter, Waiter, Wire
+from bridge.worker.channel import Channel, LoopWaiter, ThreadWaiter, Waiter
 from bridge.worker.gate import Gate
+from bridge.worker.inbound import Wire
 from bridge.worker.values import NotJson, to_json
 
 EXECUTION: ContextVar[str] = ContextVar("durable_execution", default="")

@@ -16,19 +16,17 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from time import time_ns
-from typing import Any
 
 import msgspec
 
 from bridge.framing import FrameDecoder
-from bridge.worker.death import ENGINE_GONE
+from bridge.worker.death import ENGINE_BROKEN, ENGINE_GONE
 from bridge.worker.gate import Gate
+from bridge.worker.inbound import Wire, parse
 from bridge.worker.outgoing import Outgoing
+from durable.core.errors import ProtocolError
 
 READ_BYTES = 2**16
-
-type Wire = dict[str, Any]
-"""A message as a map; its fields are those of bridge/messages.py."""
 
 
 class Waiter:
@@ -88,7 +86,6 @@ class Channel:
         self._sock = sock
         self._gate = gate
         self._decoder = FrameDecoder()
-        self._decode = msgspec.msgpack.Decoder().decode
         self._encode = msgspec.msgpack.Encoder().encode
         self._ids = 0
         self.outgoing = Outgoing(sock, gate)
@@ -109,6 +106,8 @@ class Channel:
         """Stops the loop that idles on the main thread; set by the loop."""
         self.answer_now: Callable[[Wire], bool] = lambda _message: False
         """Handles a message at once, on whatever thread read it; True when it did."""
+        self.on_broken: Callable[[str], None] = _end
+        """The engine broke the protocol; set by tests."""
         self.main_loop: asyncio.AbstractEventLoop | None = None
         self.on_foreign_loop: Callable[[asyncio.AbstractEventLoop], None] = lambda _loop: None
         """A loop that user code started has its first open call; set by the worker."""
@@ -161,8 +160,12 @@ class Channel:
                     os._exit(ENGINE_GONE)
                 if not data:
                     os._exit(ENGINE_GONE)
-                for payload in self._decoder.feed(data):
-                    self._dispatch(self._decode(payload))
+                try:
+                    for payload in self._decoder.feed(data):
+                        self._dispatch(parse(payload))
+                    self._decoder.check()
+                except ProtocolError as error:
+                    self.on_broken(str(error))
         finally:
             if mine:
                 self._gate.unmask()
@@ -280,3 +283,9 @@ class Channel:
     def disown(self) -> None:
         """In a forked child of user code: the engine's end is not ours to use."""
         self._sock.close()
+
+
+def _end(why: str) -> None:
+    """Nothing that such an engine says can be relied on. Told on the descriptor: sys.stderr is a message to it."""
+    os.write(2, f"the engine broke the protocol: {why}\n".encode("utf-8", "replace"))
+    os._exit(ENGINE_BROKEN)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from time import perf_counter_ns
 from typing import TYPE_CHECKING
 
-from bridge.worker.channel import Channel, Waiter, Wire
+from bridge.worker.channel import Channel, Waiter
 from bridge.worker.functions import granted
 from bridge.worker.gate import Gate
+from bridge.worker.inbound import Wire
 from bridge.worker.namespace import ENGINE_INTERNALS, Namespace
 from checkpoint.aside import Aside, resident_bytes
 

@@ -9,6 +9,9 @@ import signal
 ENGINE_GONE = 86
 """Exit code of a worker whose engine went away."""
 
+ENGINE_BROKEN = 76
+"""Exit code of a worker whose engine sent what the protocol does not allow (EX_PROTOCOL)."""
+
 PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None)
 

@@ -13,12 +13,13 @@ from typing import Any
 from bridge.modes import Detection
 from bridge.worker.backlog import OutputDrainTimeout
 from bridge.worker.calls import EXECUTION, Calls, Execution
-from bridge.worker.channel import Channel, Wire
+from bridge.worker.channel import Channel
 from bridge.worker.checkpoints import Checkpoints, explain
 from bridge.worker.classifying import Classifier
 from bridge.worker.code_cache import cache_size
 from bridge.worker.compiling import Cell, Statement, compile_cell, filename_of, future_flags_of, remember_source
 from bridge.worker.gate import Gate
+from bridge.worker.inbound import Wire
 from bridge.worker.loop import WorkerLoop, mark_running
 from bridge.worker.loops import Loops
 from bridge.worker.namespace import ENGINE_INTERNALS, History, Namespace

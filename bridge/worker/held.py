@@ -6,8 +6,9 @@ import os
 import sys
 
 import checkpoint
-from bridge.worker.channel import Channel, Wire
+from bridge.worker.channel import Channel
 from bridge.worker.death import die_with
+from bridge.worker.inbound import Wire
 
 EXIT_NOT_HELD = 78
 """Exit code of a worker that could not be confined (EX_CONFIG)."""

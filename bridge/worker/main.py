@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 import checkpoint  # pins the package before the user's directory is on sys.path
 from bridge.worker import source_lines
 from bridge.worker.calls import Calls, tag_threads
-from bridge.worker.channel import Channel, Wire
+from bridge.worker.channel import Channel
 from bridge.worker.checkpoints import Checkpoints
 from bridge.worker.completing import completions
 from bridge.worker.death import die_with
@@ -29,6 +29,7 @@ from bridge.worker.executor import Executor
 from bridge.worker.functions import grant, granted_function
 from bridge.worker.gate import Gate
 from bridge.worker.held import hold, inherited_descriptors
+from bridge.worker.inbound import Wire
 from bridge.worker.loop import WorkerLoop, hide_running, report_to_stderr, report_when_idle
 from bridge.worker.namespace import Namespace, make_main
 from bridge.worker.stdio import install

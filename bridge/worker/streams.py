@@ -16,8 +16,9 @@ from bridge.worker.backlog import Backlog, OutputOverflow, Printed
 from durable.core.limits import OUTPUT_CHUNK_BYTES_MAX, OUTPUT_DRAIN_MS, OUTPUT_QUEUE_MAX
 
 if TYPE_CHECKING:
-    from bridge.worker.channel import Channel, Wire
+    from bridge.worker.channel import Channel
     from bridge.worker.gate import Gate
+    from bridge.worker.inbound import Wire
 
 OUTPUT_COALESCE_MS = 2
 """How long written text may wait for more of it."""

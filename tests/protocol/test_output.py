@@ -53,6 +53,19 @@ async def test_floods_lose_nothing(desk: Desk, code: str, size: int) -> None:
     assert max(len(one.data.encode()) for one in desk.outputs) <= 2**20
 
 
+async def test_a_line_of_a_hundred_megabytes(desk: Desk) -> None:
+    assert isinstance(await desk.run("print('y' * 100_000_000)"), Result)
+    assert sum(len(one.data) for one in desk.outputs) == 100_000_001
+    assert max(len(one.data) for one in desk.outputs) <= 2**16
+
+
+async def test_c_code_that_holds_the_gil_fills_no_pipe_for_ever(desk: Desk) -> None:
+    code = "import ctypes\nb = b'c' * 3_000_000\nlibc = ctypes.PyDLL(None)\nprint('before')\nn = 0\n"
+    code += "while n < len(b): n += libc.write(1, b[n:], len(b) - n)\nprint('after')\nn"
+    assert await desk.value(code) == 3_000_000
+    assert desk.text() == f"before\n{'c' * 3_000_000}after\n"
+
+
 async def test_surrogates_and_invalid_utf8(desk: Desk) -> None:
     await desk.run(
         "import os, sys\nprint('a\\ud800b')\nn = os.write(1, b'\\xffc\\n')\nn = sys.stdout.buffer.write(b'\\xc3')"

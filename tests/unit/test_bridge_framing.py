@@ -37,6 +37,17 @@ def test_byte_by_byte(payloads: list[bytes]) -> None:
     assert [m for i in range(len(data)) for m in decoder.feed(data[i : i + 1])] == payloads
 
 
+def test_what_precedes_the_error_counts_however_it_comes() -> None:
+    good, bad = stream([b"first", b"second"], 1000), b"\xff\xff\xff\xff"
+    for size in (1, 7, 1000):
+        decoder, got = FrameDecoder(), list[bytes]()
+        for at in range(0, len(good), size):
+            got += decoder.feed((good + bad)[at : at + size])
+        with pytest.raises(ProtocolError):
+            decoder.feed(bad)
+        assert got == [b"first", b"second"]
+
+
 def test_an_unfinished_message_is_kept_and_its_end_completes_it() -> None:
     decoder = FrameDecoder()
     first, second = stream([b"first"], 1000), stream([b"second"], 1000)

@@ -286,9 +286,7 @@ class WorkerSession:
 
     async def namespace(self, request: Namespace) -> NamespaceReply:
         """Read or change the namespace; idle workers only. What was wrong is in the reply. Raises Busy, WorkerDied."""
-        reply = await self._ask(request)
-        assert isinstance(reply, NamespaceReply)
-        return reply
+        return await self._ask(request, NamespaceReply)
 
     async def complete(self, text: str) -> list[str]:
         """What could stand for a dotted name. Idle workers only: raises Busy, or WorkerDied."""

@@ -42,6 +42,7 @@ class Execute(_Message, tag="execute"):
     filename: str
     capabilities: list[str] | None
     output_offset: Count
+    transaction: Literal["commit_always", "rollback_on_failure", "rollback_always"]
 
 
 class CallError(Struct, forbid_unknown_fields=True):
@@ -82,6 +83,15 @@ class Restore(_Message, tag="restore"):
     override_environment: bool
 
 
+class Namespace(_Message, tag="namespace"):
+    action: Literal["values", "update", "clear", "variables", "sources"]
+    names: list[str]
+    updates: dict[str, Raw]
+    source: str
+    strategy: Literal["overwrite", "preserve", "smart"]
+    limits: dict[str, int]
+
+
 class Heartbeat(_Message, tag="heartbeat"):
     memory_usage: Count
     cpu_time: float
@@ -92,7 +102,7 @@ class Shutdown(_Message, tag="shutdown"):
     reason: str
 
 
-_form = Decoder(Hello | Execute | CallResult | Checkpoint | CheckpointAck | Restore | Heartbeat | Shutdown)
+_form = Decoder(Hello | Execute | CallResult | Checkpoint | CheckpointAck | Restore | Namespace | Heartbeat | Shutdown)
 _decode = Decoder().decode
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 
-from bridge.worker.channel import Wire
+from bridge.worker.inbound import Wire
 from bridge.worker.live_namespace import LiveNamespace, Refused
 from bridge.worker.values import NotJson, to_json
 

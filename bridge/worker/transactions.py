@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from bridge.worker.channel import Wire
 from bridge.worker.functions import granted
 from bridge.worker.gate import Gate
+from bridge.worker.inbound import Wire
 from bridge.worker.namespace import ENGINE_INTERNALS, Namespace
 
 if TYPE_CHECKING:

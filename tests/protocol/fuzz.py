@@ -220,6 +220,10 @@ async def engine_end(frames: int, seed: int) -> Tally:
     return tally
 
 
+KINDS = ("hello", "execute", "checkpoint", "restore", "namespace", "heartbeat", "shutdown")
+"""What the worker's own loop handles."""
+
+
 class Broken(Exception):
     """Instead of the worker's end."""
 
@@ -247,7 +251,7 @@ def worker_end(frames: int, seed: int) -> Tally:
                 channel.read_available()
                 while channel.inbox:
                     message = channel.inbox.popleft()
-                    assert message["type"] in ("hello", "execute", "checkpoint", "restore", "heartbeat", "shutdown")
+                    assert message["type"] in KINDS
                     tally.ended += message["type"] == "execute"
                 if channel._decoder.pending_bytes > UNFINISHED_BYTES_MAX:
                     break

@@ -140,6 +140,7 @@ FROM_WORKER: tuple[Callable[[random.Random], Fields], ...] = (
     )
     * 2,
     lambda d: {"type": "restored", "restore": "e1", "report": {"restored": ["x"]}},
+    lambda d: {"type": "namespace_reply", "request": "e1", "value": {"a": 1}},
     lambda d: {"type": "heartbeat", "memory_usage": 1, "cpu_time": 0.5, "namespace_size": 2},
 )
 """Good messages of a worker that says what it likes."""
@@ -156,6 +157,16 @@ TO_WORKER: tuple[Callable[[random.Random], Fields], ...] = (
         "filename": "",
         "capabilities": d.choice((None, [], ["fetch"])),
         "output_offset": _count(d),
+        "transaction": d.choice(("commit_always", "rollback_always")),
+    },
+    lambda d: {
+        "type": "namespace",
+        "action": d.choice(("values", "update", "clear", "variables", "sources")),
+        "names": d.choice(([], ["a"])),
+        "updates": d.choice(({}, {"a": [1]})),
+        "source": "user",
+        "strategy": "overwrite",
+        "limits": {},
     },
     lambda d: {"type": "call_result", "call": d.randrange(20), "value": {"a": [1]}, "error": None},
     lambda d: {

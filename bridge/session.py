@@ -290,9 +290,7 @@ class WorkerSession:
 
     async def complete(self, text: str) -> list[str]:
         """What could stand for a dotted name. Idle workers only: raises Busy, or WorkerDied."""
-        reply = await self._ask(Complete(text=text))
-        assert isinstance(reply, Completions)
-        return reply.names
+        return (await self._ask(Complete(text=text), Completions)).names
 
     async def heartbeat(self) -> Heartbeat:
         """Vital signs, from the worker itself; a worker that computes answers when it reads again."""

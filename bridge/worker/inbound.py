@@ -92,6 +92,10 @@ class Namespace(_Message, tag="namespace"):
     limits: dict[str, int]
 
 
+class Complete(_Message, tag="complete"):
+    text: str
+
+
 class Heartbeat(_Message, tag="heartbeat"):
     memory_usage: Count
     cpu_time: float
@@ -102,7 +106,9 @@ class Shutdown(_Message, tag="shutdown"):
     reason: str
 
 
-_form = Decoder(Hello | Execute | CallResult | Checkpoint | CheckpointAck | Restore | Namespace | Heartbeat | Shutdown)
+_form = Decoder(
+    Hello | Execute | CallResult | Checkpoint | CheckpointAck | Restore | Namespace | Complete | Heartbeat | Shutdown
+)
 _decode = Decoder().decode
 
 

@@ -220,7 +220,7 @@ async def engine_end(frames: int, seed: int) -> Tally:
     return tally
 
 
-KINDS = ("hello", "execute", "checkpoint", "restore", "namespace", "heartbeat", "shutdown")
+KINDS = ("hello", "execute", "checkpoint", "restore", "namespace", "complete", "heartbeat", "shutdown")
 """What the worker's own loop handles."""
 
 

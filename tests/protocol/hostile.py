@@ -141,6 +141,7 @@ FROM_WORKER: tuple[Callable[[random.Random], Fields], ...] = (
     * 2,
     lambda d: {"type": "restored", "restore": "e1", "report": {"restored": ["x"]}},
     lambda d: {"type": "namespace_reply", "request": "e1", "value": {"a": 1}},
+    lambda d: {"type": "completions", "complete": "e1", "names": ["a"]},
     lambda d: {"type": "heartbeat", "memory_usage": 1, "cpu_time": 0.5, "namespace_size": 2},
 )
 """Good messages of a worker that says what it likes."""
@@ -182,6 +183,7 @@ TO_WORKER: tuple[Callable[[random.Random], Fields], ...] = (
         "clear_existing": d.random() < 0.5,
         "override_environment": False,
     },
+    lambda d: {"type": "complete", "text": "a.b"},
     lambda d: {"type": "heartbeat", "memory_usage": 0, "cpu_time": 0.0, "namespace_size": 0},
 )
 """Good messages of an engine that says what it likes."""

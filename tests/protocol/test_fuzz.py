@@ -86,7 +86,7 @@ def test_the_workers_forms_are_the_models() -> None:
 
 
 def _example(name: str) -> object:
-    return {"code": "1", "call": 1, "action": "values", "checkpoint": "w1", "data": b"x"}[name]
+    return {"code": "1", "call": 1, "action": "values", "text": "a", "checkpoint": "w1", "data": b"x"}[name]
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,10 @@ from durable.sessions.cell import Done, Failed
 from durable.store.face import StoreFace
 from durable.store.store import Store
 
+ISOLATED_LIMITS = Limits(memory=2 * 2**30, files=1_024, processes=128)
+"""Of an isolated session for which none are given: no code takes the machine down. Disk is not among them, since a
+limited directory ends with its worker."""
+
 
 def directory_of(store: StoreFace, session: str) -> Path:
     """Where an isolated session's files are: beside the store's file, or for a store elsewhere in the user's state."""
@@ -51,7 +55,9 @@ def launcher_of(confinement: Confinement, warm: WorkerLauncher) -> WorkerLaunche
 
 def options_of(profile: Profile | None, limits: Limits | None, output: OutputRules | None) -> dict[str, Any]:
     """What a new session's record says of it. Raises BadArguments, Unenforceable for what no machine can."""
-    asked = Confinement(profile or "open", limits or Limits())
+    if limits is None:
+        limits = ISOLATED_LIMITS if profile == "isolated" else Limits()
+    asked = Confinement(profile or "open", limits)
     held = {"profile": asked.profile, "limits": asked.limits.to_json()} if asked else {}
     return {**held, "output": output.to_json()} if output is not None and output.to_json() else held
 

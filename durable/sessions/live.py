@@ -432,6 +432,11 @@ class LiveSession:
                 await self._capture(None)
             return reply
 
+    @property
+    def busy(self) -> bool:
+        """Code runs or waits in its worker, or that is used otherwise."""
+        return self._busy.locked()
+
     async def complete(self, text: str) -> list[str]:
         """What could stand for a dotted name in the live namespace; nothing while code runs or waits there."""
         if self._busy.locked():

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from durable.core import ids
 from durable.core.clock import TIME_MAX_MS, now_ms
-from durable.core.errors import BadArguments, ExecutionError
+from durable.core.errors import BadArguments, Busy, ExecutionError, StoreRefused
 from durable.execution import Execution
 from durable.functions.failure import read_document, rebuild
 from durable.functions.function import seconds
@@ -30,6 +30,13 @@ if TYPE_CHECKING:
     from durable.engine import Engine
 
 
+type OnBusy = Literal["queue", "error"]
+"""What a cell meets when another of its session has not ended."""
+
+STATUS_BUSY = 423
+"""How the store says that."""
+
+
 class Session:
     """A named interpreter state. It outlives this object, its worker and this process."""
 
@@ -46,8 +53,12 @@ class Session:
         timeout: float | timedelta | None = None,
         checkpoint: Literal["auto", "statement"] = "auto",
         transaction: Transaction = "commit_always",
+        on_busy: OnBusy = "queue",
     ) -> Execution[Any]:
-        """Record a cell as the session's next execution and return at once; cells run one at a time, in order."""
+        """Record a cell as the session's next execution and return at once; cells run one at a time, in order.
+
+        on_busy="error": Busy when one has not ended, and nothing is recorded.
+        """
         _check_transaction(transaction, checkpoint)
         given = {key: to_json(value, f"input {key!r}") for key, value in (inputs or {}).items()}
         to_json(code, "the code")
@@ -55,22 +66,27 @@ class Session:
         cell = Cell(
             code=code, session=self.name, inputs=given, checkpoint=checkpoint, transaction=transaction
         ).to_json()
-        answer = await self._engine.submit(
-            self.name,
-            {
-                "promise": {
-                    "timeoutAt": TIME_MAX_MS if limit is None else now_ms() + int(limit * 1000),
-                    "param": {"data": pack({"func": FUNCTION, "args": [cell], "kwargs": {}, "version": 1})},
-                    "tags": {
-                        "resonate:scope": "global",
-                        "resonate:target": self._engine.cell_target(),
-                        "resonate:origin": ids.ORIGIN,
-                        "durable:arguments": digest(cell),
-                        **self._engine.cell_tags(self.name),
-                    },
+        request: dict[str, Any] = {
+            "promise": {
+                "timeoutAt": TIME_MAX_MS if limit is None else now_ms() + int(limit * 1000),
+                "param": {"data": pack({"func": FUNCTION, "args": [cell], "kwargs": {}, "version": 1})},
+                "tags": {
+                    "resonate:scope": "global",
+                    "resonate:target": self._engine.cell_target(),
+                    "resonate:origin": ids.ORIGIN,
+                    "durable:arguments": digest(cell),
+                    **self._engine.cell_tags(self.name),
                 },
             },
-        )
+        }
+        if on_busy == "error":
+            request["alone"] = True
+        try:
+            answer = await self._engine.submit(self.name, request)
+        except StoreRefused as error:
+            if error.status != STATUS_BUSY:
+                raise
+            raise Busy(f"{error.message}; wait for it, interrupt it, or submit with on_busy='queue'") from None
         return Execution(self._engine, ids.execution_of(answer["id"]))
 
     async def execute(
@@ -82,6 +98,7 @@ class Session:
         checkpoint: Literal["auto", "statement"] = "auto",
         journal: bool = True,
         transaction: Transaction = "commit_always",
+        on_busy: OnBusy = "queue",
     ) -> Result:
         """Run code and return its Result; `.error` is set when the code raised.
 
@@ -89,18 +106,20 @@ class Session:
         or "statement" for after every statement. journal=False: no promise, no checkpoint, not resumable, and
         faster; it waits while a cell of the session runs or waits in its worker. transaction: "rollback_on_failure"
         or "rollback_always" put the namespace back as it was, see Result.rollback; without checkpoints inside.
-        Waits as long as the code waits for people.
+        on_busy: "queue" behind what has not ended, or "error": Busy. Waits as long as the code waits for people.
         """
         if not journal:
-            return await self._quick(code, inputs or {}, transaction)
+            return await self._quick(code, inputs or {}, transaction, on_busy)
         execution = await self.submit(
-            code, inputs=inputs, timeout=timeout, checkpoint=checkpoint, transaction=transaction
+            code, inputs=inputs, timeout=timeout, checkpoint=checkpoint, transaction=transaction, on_busy=on_busy
         )
         return await self.result(execution.id)
 
-    async def _quick(self, code: str, inputs: dict[str, Any], transaction: Transaction) -> Result:
+    async def _quick(self, code: str, inputs: dict[str, Any], transaction: Transaction, on_busy: OnBusy) -> Result:
         _check_transaction(transaction, "auto")
         live = await self._engine.live(self.name)
+        if on_busy == "error" and live.busy:
+            raise Busy(f"session {self.name!r} has an execution that has not ended")
         found, outcome = await live.execute(code, inputs, transaction)
         if isinstance(outcome, Failed):
             error = _error(outcome.document, "rejected", self.name)

@@ -269,12 +269,16 @@ class CellPromise(Request, frozen=True, kw_only=True):
 
 
 class CellSubmit(Ours, frozen=True, kw_only=True):
-    """`engine` and `ttl`: acquire the task at once when that engine owns the session and nothing is before it."""
+    """`engine` and `ttl`: acquire the task at once when that engine owns the session and nothing is before it.
+
+    `alone`: refused with 423 when an unsettled cell is before it.
+    """
 
     session: Id
     promise: CellPromise
     engine: Id | None = None
     ttl: Positive = 1
+    alone: bool = False
 
 
 class CallCreate(Ours, frozen=True, kw_only=True):

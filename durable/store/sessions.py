@@ -162,6 +162,8 @@ def submit(tx: Tx, request: CellSubmit) -> Answer:
     n: int = 1 if row is None else row[1]
     while tx.row("SELECT 1 FROM promises WHERE id=?", (f"exec:{request.session}@{n}",)) is not None:
         n = next_n(tx, request.session) + 1  # somebody made a promise of that id by hand
+    if request.alone and not is_head(tx, request.session, n):
+        raise Refused(423, f"session {request.session!r} has an execution that has not ended")
     promise_id = f"exec:{request.session}@{n}"
     own = {
         "resonate:origin": "exec",

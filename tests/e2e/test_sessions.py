@@ -420,3 +420,19 @@ async def test_code_that_prints_faster_than_the_store_takes_it_waits(tmp_path: P
         assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 70 * 1024  # KiB, of 100 MB
         chunks = await engine.store.reads.output(execution.id, 0, limit=100_000)
         assert sum(len(chunk.text) for chunk in chunks) == 1000 * 100_000
+
+
+async def test_a_busy_session_queues_or_refuses(tmp_path: Path) -> None:
+    async with durable.open(tmp_path / "work.db") as engine:
+        desk = await engine.session("desk")
+        first = await desk.submit("input('go on?')")
+        prompt = await first_prompt(engine)
+        for journal in (True, False):
+            with pytest.raises(durable.Busy, match="has not ended"):
+                await desk.execute("1", on_busy="error", journal=journal)
+        behind = await desk.submit("'behind'")
+        with pytest.raises(durable.Busy):
+            await desk.submit("2", on_busy="error")
+        await engine.answer(prompt.id, "yes")
+        assert [(await desk.result(one.id)).value for one in (first, behind)] == ["yes", "behind"]
+        assert (await desk.execute("3", on_busy="error")).id == "desk@3", "what was refused took no number"

@@ -17,7 +17,7 @@ import pytest
 
 from durable.core.errors import StoreRefused
 
-from .opened import engine, opened, promise, root, task
+from .opened import T0, Clock, engine, opened, promise, root, task
 
 PROGRAM = """
 import asyncio, json, sys
@@ -63,11 +63,28 @@ async def write_on(store, inbox):
 asyncio.run(main())
 """
 
+TICKER = """
+import asyncio, sys
+from tests.contract.opened import *
+
+async def main():
+    clock, fired = Clock(int(sys.argv[2])), []
+    async with opened(Path(sys.argv[1]), clock=clock) as store:
+        store._connection.set_trace_callback(lambda sql: sql.startswith("UPDATE schedules") and fired.append(sql))
+        print("ready", flush=True)
+        for line in iter(sys.stdin.readline, ""):
+            clock.now = int(line)
+            await store.request("schedule.get", {"id": "tick"})
+            print(len(fired), flush=True)
+
+asyncio.run(main())
+"""
+
 
 @asynccontextmanager
-async def other(path: Path, name: str = "far") -> AsyncIterator[Process]:
+async def other(path: Path, name: str = "far", program: str = PROGRAM) -> AsyncIterator[Process]:
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", PROGRAM, str(path), name, stdin=PIPE, stdout=PIPE, cwd=Path(__file__).parents[2]
+        sys.executable, "-c", program, str(path), name, stdin=PIPE, stdout=PIPE, cwd=Path(__file__).parents[2]
     )
     try:
         assert await heard(process) == "ready"
@@ -177,3 +194,28 @@ async def test_an_engine_id_is_held_by_one_process(tmp_path: Path) -> None:
             await engine(store, "far")
         listed: Any = (await store.request("engine.list", {})).data["engines"]
         assert [(each["engine"], each["alive"]) for each in listed] == [("far", True)]
+
+
+async def test_a_tick_fires_once_whichever_process_sees_it_and_whenever_one_of_them_is_killed(tmp_path: Path) -> None:
+    path, minute, ticks = tmp_path / "s.db", 60_000, 20
+    start = T0 - T0 % minute
+    tags = {"resonate:target": "poll://any@g", "durable:missed": "all"}
+    made = {"id": "tick", "cron": "* * * * *", "promiseId": "{{.timestamp}}", "promiseTimeout": 10**9}
+    clock = Clock(start)
+    async with opened(path, clock=clock) as store:
+        await store.request("schedule.create", {**made, "promiseTags": tags})
+    async with other(path, str(start), TICKER) as one:
+        async with other(path, str(start), TICKER) as two:
+            counts = [0, 0]
+            for n in range(1, ticks + 1):
+                for process in (one, two):
+                    tell(process, str(start + n * minute))
+                counts = [int(await heard(process)) for process in (one, two)]
+            assert sum(counts) == ticks
+            tell(two, str(start + (ticks + 1) * minute))
+            two.send_signal(signal.SIGKILL)
+        tell(one, str(start + (ticks + 3) * minute))
+        await heard(one)
+    async with opened(path, clock=clock) as store:
+        promises: Any = (await store.request("promise.search", {"limit": 1000})).data["promises"]
+        assert [int(each["id"]) for each in promises] == [start + n * minute for n in range(1, ticks + 4)]

@@ -13,17 +13,21 @@ import itertools
 import os
 import shutil
 import signal
+import sqlite3
 import sys
 import tempfile
 import threading
 import time
 from collections.abc import Callable
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 
+from durable.core.clock import TIME_MAX_MS
 from durable.core.errors import StoreRefused
 from durable.core.events import Event, PeerDead
 from durable.store.faults import Fault
+from durable.store.file import APPLICATION_ID, migrations
 from durable.store.store import Store
 
 from .crash_script import MAKE_DOOMED, Advance, Connect, Request, Step, before_the_day, the_day
@@ -203,16 +207,52 @@ async def _open_again(path: Path) -> None:
     await store.close()
 
 
-def creation(folder: Path) -> int:
-    """Kill at each point of making a store; whatever is left opens. Returns the number of points."""
-    for point in itertools.count():
+def creation(folder: Path, every: int) -> int:
+    """Kill at every n-th point of making a store; whatever is left opens. Returns the number of kills."""
+    for point in itertools.count(step=every):
         place = folder / f"made-{point}"
         place.mkdir()
         if not killed(partial(_make, place / "s.db", kill_at(point))):
-            return point
+            return point // every
         asyncio.run(_open_again(place / "s.db"))
         check(place / "s.db")
     raise AssertionError
+
+
+def upgrade(folder: Path, every: int) -> int:
+    """Kill at every n-th point of bringing a file of version 1 up to date: it is whole in one version or the other."""
+    old, newest = folder / "old.db", len(migrations())
+    _make_old(old)
+    for point in itertools.count(step=every):
+        place = folder / f"upgraded-{point}"
+        place.mkdir()
+        path = place / "s.db"
+        shutil.copy(old, path)
+        was_killed = killed(partial(_make, path, kill_at(point)))
+        with closing(sqlite3.connect(path)) as file:
+            version = file.execute("PRAGMA user_version").fetchone()[0]
+            tables = {name for (name,) in file.execute("SELECT name FROM sqlite_master WHERE type='table'")}
+        assert (version, "rewinds" in tables, "audit" in tables) in ((1, False, False), (newest, True, True))
+        if not was_killed:
+            assert version == newest
+            return point // every
+        asyncio.run(_open_again(path))
+        check(path)
+        assert contents(path)["promises"] == contents(old, tables=("promises",))["promises"]
+    raise AssertionError
+
+
+def _make_old(path: Path) -> None:
+    """A file as the first version made it, with a promise."""
+    with closing(sqlite3.connect(path)) as file:
+        file.executescript(migrations()[0])
+        file.execute(f"PRAGMA application_id={APPLICATION_ID}")
+        file.execute("PRAGMA user_version=1")
+        file.execute(
+            "INSERT INTO promises (id, tags, timeout_at, created_at, external) VALUES ('old', '{}', ?, 1, 1)",
+            (TIME_MAX_MS,),
+        )
+        file.commit()
 
 
 def _make(path: Path, fault: Fault) -> None:
@@ -229,7 +269,8 @@ def main() -> None:
     given = parser.parse_args()
     began = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
-        print(f"creation: killed at {creation(Path(folder))} points", flush=True)
+        print(f"creation: killed at {creation(Path(folder), given.every)} points", flush=True)
+        print(f"upgrade: killed at {upgrade(Path(folder), given.every)} points", flush=True)
         for burst in (1, BURST):
             campaign = Campaign(Path(folder) / f"{burst}", burst=burst)
             points = range(given.first, len(campaign.passed), given.every)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Sequence
 from pathlib import Path
 
 from durable.store.invariants import broken
@@ -24,10 +25,10 @@ def check(path: Path) -> None:
         connection.close()
 
 
-def contents(path: Path) -> dict[str, list[tuple[object, ...]]]:
+def contents(path: Path, tables: Sequence[str] = TABLES) -> dict[str, list[tuple[object, ...]]]:
     """Every row of every table, sorted: what one state of the store is."""
     connection = sqlite3.connect(path)
     try:
-        return {table: sorted(connection.execute(f"SELECT * FROM {table}"), key=repr) for table in TABLES}
+        return {table: sorted(connection.execute(f"SELECT * FROM {table}"), key=repr) for table in tables}
     finally:
         connection.close()

@@ -30,4 +30,4 @@ async def test_killed_at_any_write_nothing_acknowledged_is_lost_and_nothing_is_h
     )
     said, _ = await process.communicate()
     assert process.returncode == 0, said.decode()
-    assert said.count(b"killed at") == 3
+    assert said.count(b"killed at") == 4

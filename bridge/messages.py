@@ -50,7 +50,7 @@ class Hello(Message):
     version: int = PROTOCOL_VERSION
     frame_bytes_max: int = FRAME_BYTES_MAX
     session: str = ""
-    capabilities: list[str] = []
+    capabilities: list[str | dict[str, JsonValue]] = []
     confinement: dict[str, JsonValue] = {}
     output: dict[str, JsonValue] = {}
 
@@ -70,7 +70,8 @@ class Execute(Message):
 
     `start_statement`, `start_iteration` (of its resumable loop) and `counters` (calls made so far, per capability) are
     the position to continue at; `inputs` are assigned before statement 0 and not on continuation. `capabilities`
-    replaces the granted names when given. `transaction` is as specs/namespace.md says.
+    replaces the granted ones when given: names, or what `help` shows of each (`capabilities.Capability.described`).
+    `transaction` is as specs/namespace.md says.
     `output_offset` is where this run's output continues, in characters.
     """
 
@@ -82,7 +83,7 @@ class Execute(Message):
     inputs: dict[str, JsonValue] = Field(default_factory=dict)
     checkpoint: Literal["auto", "statement", "none"] = "auto"
     filename: str = ""
-    capabilities: list[str] | None = None
+    capabilities: list[str | dict[str, JsonValue]] | None = None
     output_offset: Count = 0
     transaction: Transaction = "commit_always"
 

@@ -100,7 +100,8 @@ class WorkerSession:
         self._on_checkpoint = on_checkpoint
         self._on_output = on_output
         self._on_waiting = on_waiting
-        self._capabilities = list(capabilities)
+        self.capabilities: list[str | dict[str, Any]] = list(capabilities)
+        """What the worker is told at its start that its code may call."""
         self._observer = observer
         self._launcher = launcher or ColdLauncher()
         self._confinement = confinement or Confinement()
@@ -166,7 +167,7 @@ class WorkerSession:
         )
         self._observer(WorkerStarted(self.name, process.pid))
         held, rules = self._confinement.to_json(), self._rules.to_json()
-        self._send(Hello(session=self.name, capabilities=self._capabilities, confinement=held, output=rules))
+        self._send(Hello(session=self.name, capabilities=self.capabilities, confinement=held, output=rules))
         try:
             async with asyncio.timeout(HANDSHAKE_S):
                 await self._hello

@@ -1,63 +1,156 @@
 """What code in a session may ask the host for. Deny by default: a session has `input` and what it was granted.
 
-The host performs a call and records the answer as the promise `exec:<id>:<capability>:<n>`; a replay gets the recorded
-answer. A call whose engine dies after the effect and before the record is performed again, with the same promise
-id as idempotency key (`durable.call_id()` inside the function): effects are at least once, records exactly once.
+The host checks the arguments, decides, performs and records the answer as the promise `exec:<id>:<capability>:<n>`
+(specs/capability.md). A replay gets the recorded answer. A call whose engine dies after the effect and before the
+record is performed again, with the same promise id as idempotency key (`durable.call_id()` inside the function):
+effects are at least once, records exactly once.
 """
 
 from __future__ import annotations
 
 import contextvars
 import inspect
-import random as _random
-import time
-import uuid as _uuid
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from typing import Any, Literal
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any, Literal, overload
 
+from capabilities.call import Call
+from capabilities.permissions.levels import Resource
+from capabilities.permissions.policy import Decision, Policy
+from capabilities.signature import Method
+from capabilities.standard import STANDARD, load
 from durable.core.errors import BadArguments
 from durable.core.ids import check_capability
 
 type Kind = Literal["send_only", "request_response", "human_in_the_loop", "scheduled", "streaming"]
+type RunSync = Callable[[Callable[[], Any]], Awaitable[Any]]
 
 _call_id: contextvars.ContextVar[str] = contextvars.ContextVar("durable_call_id")
 
 
 def call_id() -> str:
-    """The promise id of the call being performed: an idempotency key to pass on. LookupError outside of one."""
+    """The promise id of the call being performed: an idempotency key to pass on.
+
+    LookupError outside of a call, and for code that runs without a journal.
+    """
     return _call_id.get()
 
 
-@dataclass(frozen=True, slots=True)
 class Capability:
-    """One thing that code may ask for: a plain function on the host's side, or a person (`perform` None)."""
+    """One kind of thing that code may ask for. A subclass gives `name` and `call`, a method `call(self, call, ...)`
+    whose further parameters and docstring are what code sees; more ways to call it are named in `also`.
 
-    name: str
-    kind: Kind
-    perform: Callable[..., Any] | None
-    doc: str = ""
+    kind: send_only (its answer is None), request_response, human_in_the_loop (a person answers), scheduled (a timer
+    does), streaming (it answers with a handle that later calls take). pure: performing changes nothing outside, so the
+    call is recorded with its answer in one commit. waits: ways to call it that answer with the id of a promise, whose
+    value the code gets when it is settled.
+    """
 
-    def bind(self, args: list[Any], kwargs: dict[str, Any]) -> None:
-        """Check the arguments against the function's signature; raises BadArguments."""
-        if self.perform is None:
-            return
+    name: str = ""
+    kind: Kind = "request_response"
+    pure: bool = False
+    also: tuple[str, ...] = ()
+    waits: frozenset[str] = frozenset()
+    performs: bool = True
+    """False where nobody here performs it: a person or a timer settles its promise."""
+
+    def __init__(self) -> None:
+        self.methods = self._find_methods()
+
+    def _find_methods(self) -> dict[str, Method]:
+        found = {}
+        plain = getattr(self, "call", None)
+        if plain is not None:
+            found[""] = Method(self.name, plain, skip=1)
+        for name in self.also:
+            found[name] = Method(f"{self.name}.{name}", getattr(self, f"call_{name}"), skip=1)
+        return found
+
+    @property
+    def doc(self) -> str:
+        """What the capability is for, as `help` shows it."""
+        return inspect.getdoc(type(self)) or ""
+
+    def bind(self, method: str, args: list[Any], kwargs: dict[str, Any]) -> dict[str, Any]:
+        """Arguments checked against the signature; BadArguments."""
+        found = self.methods.get(method)
+        if found is None:
+            raise BadArguments(f"{self.name} has no {method!r}; it has {', '.join(filter(None, self.methods))}")
+        return found.bind(args, kwargs)
+
+    def touches(self, call: Call) -> tuple[Resource, ...]:  # noqa: ARG002  # for subclasses
+        """What the call would touch, from its arguments alone. BadArguments for what nobody may touch."""
+        return ()
+
+    def allow(self, call: Call, policy: Policy) -> Decision:
+        """Whether it may be performed. Pure."""
+        return policy.decide(self.name, self.touches(call), call.now_ms())
+
+    async def perform(self, call: Call, run_sync: RunSync) -> Any:
+        """Do it, and return what the code gets. `run_sync` runs a synchronous function in a thread."""
+        method = self.methods[call.method]
+        token = _call_id.set(call.key) if call.key else None
         try:
-            inspect.signature(self.perform).bind(*args, **kwargs)
-        except TypeError as error:
-            raise BadArguments(f"{self.name}: {error}") from None
-
-    async def answer(self, promise_id: str, args: list[Any], kwargs: dict[str, Any], run_sync: Any) -> Any:
-        """Perform the call. `run_sync` runs a synchronous function in a thread."""
-        assert self.perform is not None, "a person answers this call"
-        perform = self.perform
-        token = _call_id.set(promise_id)
-        try:
-            if inspect.iscoroutinefunction(perform):
-                return await perform(*args, **kwargs)
-            return await run_sync(lambda: perform(*args, **kwargs))
+            if method.is_async:
+                return await self._run(method, call)
+            return await run_sync(lambda: self._run(method, call))
         finally:
-            _call_id.reset(token)
+            if token is not None:
+                _call_id.reset(token)
+
+    def _run(self, method: Method, call: Call) -> Any:
+        return method.call(call.arguments, call)
+
+    async def forget(self, state: dict[str, Any]) -> None:
+        """A session's worker is gone, or the engine closes: end what was kept for it in `call.state`."""
+
+    def described(self) -> dict[str, Any]:
+        """What the worker makes its function of."""
+        methods = {name: method.described() for name, method in self.methods.items()}
+        return {"name": self.name, "doc": self.doc, "methods": methods}
+
+
+class FunctionCapability(Capability):
+    """A function of the user's as a capability."""
+
+    def __init__(self, name: str, kind: Kind, fn: Callable[..., Any]) -> None:
+        self.name = check_capability(name)
+        self.kind = kind
+        self.fn = fn
+        super().__init__()
+
+    def _find_methods(self) -> dict[str, Method]:
+        return {"": Method(self.name, self.fn)}
+
+    @property
+    def doc(self) -> str:
+        return inspect.getdoc(self.fn) or ""
+
+    def _run(self, method: Method, call: Call) -> Any:
+        return method.call(call.arguments)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """The function itself, for the host's own code and tests."""
+        return self.fn(*args, **kwargs)
+
+
+class Input(Capability):
+    """Ask a person; returns the answer as text."""
+
+    name = "input"
+    kind: Kind = "human_in_the_loop"
+    performs = False
+
+
+@overload
+def capability(
+    fn: Callable[..., Any], /, *, name: str | None = None, kind: Kind = "request_response"
+) -> FunctionCapability: ...
+
+
+@overload
+def capability(
+    *, name: str | None = None, kind: Kind = "request_response"
+) -> Callable[[Callable[..., Any]], FunctionCapability]: ...
 
 
 def capability(
@@ -65,59 +158,48 @@ def capability(
 ) -> Any:
     """Make a function, sync or async, a capability: register it with `durable.open(capabilities=[...])`.
 
-    Its arguments and result are JSON. Sessions that are granted its name can call it.
+    Its arguments and result are JSON, checked against its annotations. Sessions that are granted its name can call it.
     """
     if fn is None:
         return lambda f: capability(f, name=name, kind=kind)
-    return Capability(check_capability(name or fn.__name__), kind, fn, inspect.getdoc(fn) or "")
-
-
-INPUT = Capability("input", "human_in_the_loop", None, "Ask a person; returns the answer as text.")
-
-
-def _now() -> float:
-    """Seconds since the Unix epoch, as recorded the first time."""
-    return time.time()
-
-
-def _random_number() -> float:
-    """A random float in [0, 1), as recorded the first time."""
-    return _random.SystemRandom().random()
-
-
-def _uuid4() -> str:
-    """A random UUID, as recorded the first time."""
-    return str(_uuid.uuid4())
-
-
-STANDARD: tuple[Capability, ...] = (
-    INPUT,
-    Capability("now", "request_response", _now, _now.__doc__ or ""),
-    Capability("random", "request_response", _random_number, _random_number.__doc__ or ""),
-    Capability("uuid", "request_response", _uuid4, _uuid4.__doc__ or ""),
-)
+    return FunctionCapability(name or fn.__name__, kind, fn)
 
 
 class Capabilities:
     """The capabilities that one engine knows, by name."""
 
     def __init__(self, more: Iterable[Capability] = ()) -> None:
-        self._known = {c.name: c for c in STANDARD}
+        self._known: dict[str, Capability | None] = dict.fromkeys(STANDARD)  # None until it is used
         for item in more:
             if not isinstance(item, Capability):
                 raise BadArguments(f"{item!r} is not a capability; decorate it with @durable.capability")
-            if item.name in self._known:
+            if item.name in self._known and STANDARD.get(item.name, ("", ""))[1] != type(item).__name__:
                 raise BadArguments(f"there is a capability {item.name!r} already; give yours another name=")
-            self._known[item.name] = item
+            self._known[check_capability(item.name)] = item
 
     def get(self, name: str) -> Capability | None:
-        return self._known.get(name)
+        """The capability of that name, or None."""
+        found = self._known.get(name)
+        if found is None and name in self._known:
+            found = self._known[name] = load(name)
+        return found
+
+    def names(self) -> list[str]:
+        """All of them."""
+        return list(self._known)
+
+    def used(self) -> list[Capability]:
+        """Those that were used so far, and the engine's own."""
+        return [found for found in self._known.values() if found is not None]
 
     def check(self, grants: Iterable[str]) -> tuple[str, ...]:
         """The grants, `input` included; BadArguments names one that the engine does not know."""
-        names = tuple(dict.fromkeys(("input", *grants)))
-        unknown = [name for name in names if name not in self._known]
+        given = tuple(dict.fromkeys(("input", *grants)))
+        unknown = [name for name in (text.partition(":")[0] for text in given) if not self._knows(name)]
         if unknown:
             known = ", ".join(sorted(self._known))
             raise BadArguments(f"no capability {', '.join(unknown)}; this engine knows {known}")
-        return names
+        return given
+
+    def _knows(self, name: str) -> bool:
+        return name in self._known or name in ("*", "level")

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from bridge.output_rules import OutputRules
     from bridge.pool import Pool, PoolMetrics
     from capabilities.capability import Capability, call_id, capability
+    from capabilities.permissions.manifest import Manifest
     from capabilities.prompt import Prompt
     from checkpoint.resumable import resumable
     from durable.core.errors import (
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
     from durable.functions.function import Function, Retry, function
     from durable.functions.operation import Operation
     from durable.prompts import OpenPrompt
+    from durable.sessions.audit import AuditEntry
     from durable.sessions.displays import Display
     from durable.sessions.history import Change, CheckpointDetail, CheckpointInfo
     from durable.sessions.keeping import Keep
@@ -62,6 +64,7 @@ _HOME = {
     "bridge.output_rules": ("OutputRules",),
     "bridge.pool": ("Pool", "PoolMetrics"),
     "capabilities.capability": ("Capability", "call_id", "capability"),
+    "capabilities.permissions.manifest": ("Manifest",),
     "capabilities.prompt": ("Prompt",),
     "checkpoint.resumable": ("resumable",),
     "durable.core.errors": (
@@ -100,6 +103,7 @@ _HOME = {
     "durable.functions.function": ("Function", "Retry", "function"),
     "durable.functions.operation": ("Operation",),
     "durable.prompts": ("OpenPrompt",),
+    "durable.sessions.audit": ("AuditEntry",),
     "durable.sessions.history": ("Change", "CheckpointDetail", "CheckpointInfo"),
     "durable.sessions.displays": ("Display",),
     "durable.sessions.keeping": ("Keep",),
@@ -112,6 +116,7 @@ _HOME = {
 _WHERE = {name: module for module, names in _HOME.items() for name in names}
 
 __all__ = [
+    "AuditEntry",
     "BadArguments",
     "Busy",
     "Capability",
@@ -139,6 +144,7 @@ __all__ = [
     "Keep",
     "Limits",
     "Lost",
+    "Manifest",
     "MigrationAdapter",
     "NamespaceLimits",
     "NonDeterminism",

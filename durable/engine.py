@@ -18,7 +18,8 @@ from bridge.output_rules import OutputPolicy, OutputRules
 from bridge.pool import Pool, PoolMetrics, WorkerPool
 from bridge.zygote import Zygote
 from capabilities.capability import Capabilities, Capability
-from durable.core import ids
+from capabilities.permissions.manifest import Level
+from durable.core import events, ids
 from durable.core.clock import now_ms
 from durable.core.errors import BadArguments, Conflict, DurableError, EngineClosed, NotFound, StoreRefused
 from durable.core.events import AttemptFailed, Observer, log_event
@@ -34,6 +35,7 @@ from durable.functions.served import Passes
 from durable.functions.steps import StepThreads
 from durable.prompts import Prompts
 from durable.sessions import archiving
+from durable.sessions.audit import Audit, AuditEntry, read_audit
 from durable.sessions.cell import FUNCTION, FUNCTION_ID, Cell
 from durable.sessions.confined import check_machine, check_same, confinement_of, options_of
 from durable.sessions.following import follow
@@ -41,7 +43,9 @@ from durable.sessions.history import History
 from durable.sessions.host import SessionHost
 from durable.sessions.house import House
 from durable.sessions.keeping import Keep, Keeping, blobs_of
+from durable.sessions.lent import Lent
 from durable.sessions.live import LiveSession
+from durable.sessions.permissions import PermissionChanges, Permissions, asked_options, check_permissions
 from durable.sessions.recent import Event
 from durable.sessions.session import Session
 from durable.store.face import StoreFace, is_url, open_store
@@ -111,6 +115,7 @@ class Engine:
         """Open the store and begin to serve. StoreError and StoreNewer say why a file cannot be opened."""
         self._store = store = await open_store(self._target, observer=self._observer, **self._options)
         self._threads = StepThreads()
+        self._audit = audit = Audit(store)
         self._house = house = House(
             store,
             self.engine_id,
@@ -120,7 +125,9 @@ class Engine:
             self._parked,
             self._pool,
             Keeping(blobs_of(store, self._blobs), self._keep, self._override_environment),
+            audit,
         )
+        house.lent = Lent(self)
         self._host = SessionHost(house)
         self._passes = Passes(
             load=self._recorded,
@@ -226,10 +233,16 @@ class Engine:
         if not isinstance(fn, Function):
             raise BadArguments(f"{getattr(fn, '__name__', fn)!r} is not durable; decorate it with @durable.function")
         execution_id = ids.mint_execution_id() if id is None else ids.check_given_id(id)
-        packed, named, arguments = fn.pack(args, dict(kwargs))
-        data = {"func": fn.key, "args": packed, "kwargs": named, "version": fn.version}
-        await self._executions.start(execution_id, fn.id, data, arguments, seconds(timeout))
+        await self.start_as(execution_id, fn, args, dict(kwargs), seconds(timeout))
         return Execution(self, execution_id, fn.returns)
+
+    async def start_as(
+        self, id: str, fn: Function[..., Any], args: Sequence[Any], kwargs: dict[str, Any], timeout: float | None = None
+    ) -> None:
+        """Start an execution under an id that was minted for it, or attach to it. Conflict, BadArguments."""
+        packed, named, arguments = fn.pack(tuple(args), kwargs)
+        data = {"func": fn.key, "args": packed, "kwargs": named, "version": fn.version}
+        await self._executions.start(id, fn.id, data, arguments, timeout)
 
     async def get(self, id: str) -> Execution[Any]:
         """A handle on an existing execution; NotFound."""
@@ -273,35 +286,34 @@ class Engine:
         name: str,
         *,
         grants: Iterable[str] = (),
+        level: Level | None = None,
+        permissions: Permissions | None = None,
         profile: Profile | None = None,
         limits: Limits | None = None,
         output: OutputPolicy | OutputRules | None = None,
     ) -> Session:
         """A session by name, made when it does not exist.
 
-        grants: capabilities beside `input`. profile: "open", or "isolated" for code that may reach nothing but its own
-        directory. limits: what it may use. output: what code that prints meets when nobody takes it ("block",
-        "drop_new", "drop_oldest", "error"), or all OutputRules. What it was made with counts: Conflict when something
-        else is asked for, Unenforceable when this machine cannot enforce it.
+        grants: capabilities beside `input`, as `name` or `name:resource`. level, permissions: a level, or a manifest
+        (an object, or a TOML file's path); then `input` has to be granted too (specs/permission.md). profile: "open",
+        or "isolated" for code that may reach nothing but its own directory. limits: what it may use. output: what code
+        that prints meets when nobody takes it ("block", "drop_new", "drop_oldest", "error"), or all OutputRules. What
+        it was made with counts: Conflict when something else is asked for, Unenforceable when this machine cannot
+        enforce it.
         """
         ids.check_session_name(name)
-        granted = self._capabilities.check(grants)
+        asked = asked_options(self._capabilities, grants, level, permissions)
         rules = OutputRules(policy=output) if isinstance(output, str) else output
-        options = {"grants": list(granted), **options_of(profile, limits, rules)}
+        options = {**asked, **options_of(profile, limits, rules)}
         if self._resonate is not None:
             await check_machine(confinement_of(self.store, name, options))
         row = (await self.store.request("session.open", {"session": name, "engine": None, "options": options})).data
         check_same(name, row.get("options") or {}, profile, limits, rules)
-        recorded = tuple((row.get("options") or {}).get("grants") or granted)
-        missing = [grant for grant in granted if grant not in recorded]
-        if missing:
-            raise Conflict(
-                f"session {name!r} exists with the grants {', '.join(recorded)}, without {', '.join(missing)}; "
-                "the first ones count: close the session to make it anew"
-            )
+        recorded = row.get("options") or {}
+        check_permissions(name, recorded, asked)
         if self._resonate is not None:
             self._pool.start()  # its warm-up overlaps with what comes before the first cell
-        return Session(self, name, recorded)
+        return Session(self, name, tuple(recorded.get("grants") or ()))
 
     async def fork(self, session: str, name: str, *, checkpoint: str | int | None = None) -> Session:
         """A new session `name` that begins with what a checkpoint of another holds (by number or label; the newest).
@@ -328,6 +340,21 @@ class Engine:
     def checkpoints_of(self, session: str) -> History:
         """The checkpoints of a session: listed, shown, compared."""
         return History(self._house, session)
+
+    async def audit(
+        self, session: str | None = None, *, limit: int = 100, before: int | None = None
+    ) -> list[AuditEntry]:
+        """What code asked for and what was decided, newest first. before: the id of the last one of the page before."""
+        self._audit.flush()
+        return await read_audit(self.store, session, limit, before)
+
+    def permissions(self) -> PermissionChanges:
+        """Granting and revoking while sessions live; `durable.session` objects have it for themselves."""
+        return PermissionChanges(self.store, self._capabilities, self._audit)
+
+    def observe(self, event: events.Event) -> None:
+        """Tell the engine's observer."""
+        self._observer(event)
 
     async def prompts(self) -> list[Any]:
         """The questions that wait for a person, oldest first."""

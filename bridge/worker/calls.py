@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import builtins
 import threading
 from collections.abc import Callable
 from contextvars import ContextVar
@@ -22,6 +23,14 @@ SETTLE_MS = 10
 
 LOOK_MS_MAX = 1_000
 """Between two looks whether the main thread is asleep while other threads' calls are open."""
+
+_OURS: dict[str, type[Exception]] = {
+    "durable.BadArguments": TypeError,
+    "durable.NotEncodable": TypeError,
+    "durable.Denied": PermissionError,
+    "durable.NotFound": LookupError,
+}
+"""What errors of the host are in the code that called it."""
 
 _RAISES: dict[str, type[Exception]] = {"eof": EOFError, "timeout": TimeoutError, "denied": PermissionError}
 
@@ -67,23 +76,25 @@ class Calls:
 
     # --- asking ----------------------------------------------------------------------------------------------
 
-    def ask(self, capability: str, args: tuple[object, ...], kwargs: dict[str, object]) -> object:
+    def ask(self, capability: str, args: tuple[object, ...], kwargs: dict[str, object], method: str = "") -> object:
         """Ask and block this thread until the answer."""
         if threading.get_ident() == threading.main_thread().ident:
             waiter = Waiter()
-            number = self._send(capability, args, kwargs, waiter, ordered=_outside_tasks())
+            number = self._send(capability, method, args, kwargs, waiter, ordered=_outside_tasks())
             return self._finish(number, self._wait_on_main, waiter)
         thread_waiter = ThreadWaiter()
-        number = self._send(capability, args, kwargs, thread_waiter, ordered=False)
+        number = self._send(capability, method, args, kwargs, thread_waiter, ordered=False)
         return self._finish(number, self._channel.wait_in_thread, thread_waiter)
 
-    async def ask_in_loop(self, capability: str, args: tuple[object, ...], kwargs: dict[str, object]) -> object:
+    async def ask_in_loop(
+        self, capability: str, args: tuple[object, ...], kwargs: dict[str, object], method: str = ""
+    ) -> object:
         """Ask and let the running loop go on until the answer."""
         loop = asyncio.get_running_loop()
         waiter = LoopWaiter(loop)
         self._channel.watch_in_loop(loop)
         try:
-            number = self._send(capability, args, kwargs, waiter, ordered=False)
+            number = self._send(capability, method, args, kwargs, waiter, ordered=False)
         except BaseException:
             self._channel.release_loop(loop)
             raise
@@ -95,7 +106,14 @@ class Calls:
             self._close(number)
 
     def _send(
-        self, capability: str, args: tuple[object, ...], kwargs: dict[str, object], waiter: Waiter, *, ordered: bool
+        self,
+        capability: str,
+        method: str,
+        args: tuple[object, ...],
+        kwargs: dict[str, object],
+        waiter: Waiter,
+        *,
+        ordered: bool,
     ) -> int:
         if self.forked:
             raise RuntimeError(
@@ -103,6 +121,8 @@ class Calls:
             )
         try:
             arguments = {"args": to_json(list(args)), "kwargs": to_json(kwargs)}
+            if method:
+                arguments["method"] = method
         except NotJson as error:
             raise TypeError(f"the arguments of {capability} must be plain JSON values; got {error}") from None
         execution_id = self.tag()
@@ -219,7 +239,19 @@ def _value_of(reply: Wire) -> object:
     if raises is not None:
         raise raises(message)
     kind = error["exception_type"]
-    raise RuntimeError(message if kind in ("RuntimeError", "") else f"{kind}: {message}")
+    raise _error_of(kind, message)
+
+
+def _error_of(kind: str, message: str) -> Exception:
+    """An error of the class that it had, where that is one of Python's; else a RuntimeError that names the class."""
+    found = _OURS.get(kind) or getattr(builtins, kind, None)
+    steers = (StopIteration, StopAsyncIteration, ExceptionGroup)  # generators, coroutines and `except*`
+    if isinstance(found, type) and issubclass(found, Exception) and not issubclass(found, steers):
+        try:
+            return found(message)
+        except TypeError:  # one that takes more than a text
+            pass
+    return RuntimeError(message if kind == "" else f"{kind}: {message}")
 
 
 def tag_threads(calls: Calls) -> None:

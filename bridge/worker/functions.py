@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import getpass
+import inspect
 import opcode
 import sys
 from collections.abc import Callable, Iterable, Mapping
@@ -18,31 +19,66 @@ _GET_AWAITABLE = opcode.opmap["GET_AWAITABLE"]
 _CACHE = opcode.opmap["CACHE"]
 _INSTRUCTION_BYTES = 2
 
+type Described = Mapping[str, Any]
+"""What the host tells of a capability: name, doc, and methods, each with doc, parameters, returns."""
+
 
 class CapabilityFunction:
     """A capability as user code sees it: `f(...)`, `await f(...)`, `f.aio(...)`. Pickled by its name."""
 
-    def __init__(self, calls: Calls, name: str) -> None:
+    def __init__(self, calls: Calls, name: str, described: Described | None = None, method: str = "") -> None:
         self._calls = calls
         self._capability = name
-        self.__name__ = self.__qualname__ = name
+        self._method = method
+        self.__name__ = method or name
+        self.__qualname__ = f"{name}.{method}" if method else name
         self.__module__ = "builtins"
-        self.__doc__ = f"Ask the host: {name}. Await it, or use {name}.aio(...) to pass the awaitable on."
+        self.__doc__ = f"Ask the host: {self.__qualname__}."
+        self._takes: inspect.Signature | None = None
+        self._callable = True
+        if described is not None:
+            self.describe(described)
+
+    def describe(self, described: Described) -> None:
+        """Take signature, docstring and methods from what the host says."""
+        methods = described["methods"]
+        self._callable = self._method in methods
+        doc = described["doc"]
+        if self._callable:
+            found = methods[self._method]
+            self._takes = self.__signature__ = _signature(found)
+            doc = f"{self.__qualname__}{self._takes}\n\n{found['doc'] or doc}"
+        self.__doc__ = f"{doc}\n\nAwait it, or use .aio(...) to pass the awaitable on."
+        if not self._method:
+            for name in methods.keys() - {"", *self.__dict__}:
+                setattr(self, name, type(self)(self._calls, self._capability, described, name))
+
+    def _check(self, args: tuple[object, ...], kwargs: dict[str, object]) -> None:
+        if not self._callable:
+            raise TypeError(f"{self._capability} is not called itself: see help({self._capability})")
+        if self._takes is None:
+            return
+        try:
+            self._takes.bind(*args, **kwargs)
+        except TypeError as error:
+            raise TypeError(f"{self.__qualname__}() {error}; it is {self.__qualname__}{self._takes}") from None
 
     def __call__(self, *args: object, **kwargs: object) -> object:
+        self._check(args, kwargs)
         if _awaited_at_once(sys._getframe(1)):
             return self.aio(*args, **kwargs)
-        return self._calls.ask(self._capability, args, kwargs)
+        return self._calls.ask(self._capability, args, kwargs, self._method)
 
     async def aio(self, *args: object, **kwargs: object) -> object:
         """The awaitable form."""
-        return await self._calls.ask_in_loop(self._capability, args, kwargs)
+        self._check(args, kwargs)
+        return await self._calls.ask_in_loop(self._capability, args, kwargs, self._method)
 
     def __repr__(self) -> str:
-        return f"<capability {self._capability}>"
+        return f"<capability {self.__qualname__}>"
 
-    def __reduce__(self) -> tuple[Callable[[str], Any], tuple[str]]:
-        return granted_function, (self._capability,)
+    def __reduce__(self) -> tuple[Callable[[str, str], Any], tuple[str, str]]:
+        return granted_function, (self._capability, self._method)
 
 
 class InputFunction(CapabilityFunction):
@@ -67,6 +103,29 @@ class InputFunction(CapabilityFunction):
         return (text,)
 
 
+class _Shown(str):
+    """An annotation's text, which `help` shows without quotes."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return str(self)
+
+
+def _signature(method: Mapping[str, Any]) -> inspect.Signature:
+    empty = inspect.Parameter.empty
+    parameters = [
+        inspect.Parameter(
+            each["name"],
+            inspect._ParameterKind(each["kind"]),
+            default=each.get("default", empty),
+            annotation=_Shown(each["annotation"]) if "annotation" in each else empty,
+        )
+        for each in method["parameters"]
+    ]
+    return inspect.Signature(parameters, return_annotation=_Shown(method["returns"]) if method["returns"] else empty)
+
+
 def _text(value: object) -> str:
     return value if isinstance(value, str) else msgspec.json.encode(value).decode()
 
@@ -83,12 +142,13 @@ def _awaited_at_once(frame: FrameType) -> bool:
 _granted: dict[str, CapabilityFunction] = {}
 
 
-def granted_function(name: str) -> CapabilityFunction:
+def granted_function(name: str, method: str = "") -> CapabilityFunction:
     """The function of a granted capability (how a pickled reference to one comes back)."""
     try:
-        return _granted[name]
+        found = _granted[name]
     except KeyError:
         raise PermissionError(f"the capability {name!r} is not granted to this session") from None
+    return getattr(found, method) if method else found
 
 
 def granted() -> Mapping[str, CapabilityFunction]:
@@ -96,17 +156,25 @@ def granted() -> Mapping[str, CapabilityFunction]:
     return _granted
 
 
-def grant(calls: Calls, names: Iterable[str]) -> None:
+def grant(calls: Calls, given: Iterable[str | Described]) -> None:
     """Make exactly these capabilities functions of user code. `input` always is one; the host may refuse."""
-    wanted = dict.fromkeys(("input", *names))
+    wanted: dict[str, Described | None] = {"input": None}
+    for each in given:
+        if isinstance(each, str):
+            wanted[each] = None
+        else:
+            wanted[each["name"]] = each
     for name in set(_granted) - set(wanted):
         if getattr(builtins, name, None) is _granted.pop(name):
             delattr(builtins, name)
-    for name in wanted:
+    for name, described in wanted.items():
         if name not in _granted:
-            kind = InputFunction if name == "input" else CapabilityFunction
-            _granted[name] = kind(calls, name)
+            _granted[name] = (
+                InputFunction(calls, name) if name == "input" else CapabilityFunction(calls, name, described)
+            )
             setattr(builtins, name, _granted[name])
+        elif described is not None and name != "input":
+            _granted[name].describe(described)
     getpass.getpass = _ask_secret  # it would read the terminal past a replaced `input`
 
 

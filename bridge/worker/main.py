@@ -26,7 +26,7 @@ from bridge.worker.completing import completions
 from bridge.worker.death import die_with
 from bridge.worker.displaying import Displays, plain_text
 from bridge.worker.executor import Executor
-from bridge.worker.functions import grant, granted_function
+from bridge.worker.functions import grant, granted, granted_function
 from bridge.worker.gate import Gate
 from bridge.worker.held import hold, inherited_descriptors
 from bridge.worker.inbound import Wire
@@ -93,7 +93,7 @@ class Worker:
         grant(self.calls, hello["capabilities"])
         self.output.obey(hello["output"])
         install(self.output, lambda: str(granted_function("input")("")))
-        ready = {"type": "ready", "session_id": hello["session"], "capabilities": hello["capabilities"]}
+        ready = {"type": "ready", "session_id": hello["session"], "capabilities": list(granted())}
         self.channel.send({**ready, "pid": os.getpid(), "python": platform.python_version()})
         while True:
             message = self._next()

@@ -1,4 +1,4 @@
-"""The options of commands that make a session when there is none: `--profile`, `--limit`, `--grant`."""
+"""The options of commands that make a session: its profile, its limits, its permissions."""
 
 from __future__ import annotations
 
@@ -13,11 +13,13 @@ from durable.cli.local import Duration
 
 if TYPE_CHECKING:
     from bridge.confine.limits import Limits, Profile
+    from capabilities.permissions.manifest import Level
     from durable.engine import Engine
     from durable.sessions.session import Session
 
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*(?:(k|m|g|t)(i?)b?|b)?\Z", re.IGNORECASE)
 _POWERS = {"k": 1, "m": 2, "g": 3, "t": 4}
+LEVELS = ("sandbox", "restricted", "standard", "trusted", "unrestricted")
 BYTES = ("memory", "output", "disk")
 SECONDS = ("cpu", "wall")
 COUNTS = ("files", "processes")
@@ -30,6 +32,8 @@ class Making:
     profile: Profile | None = None
     limits: tuple[tuple[str, float], ...] = ()
     grants: tuple[str, ...] = ()
+    level: Level | None = None
+    permissions: str | None = None
 
     def as_limits(self) -> Limits | None:
         """None where none was given. Raises BadArguments for what cannot be."""
@@ -39,7 +43,14 @@ class Making:
 
     async def session(self, engine: Engine, name: str) -> Session:
         """The session, made if need be."""
-        return await engine.session(name, profile=self.profile, limits=self.as_limits(), grants=self.grants)
+        return await engine.session(
+            name,
+            profile=self.profile,
+            limits=self.as_limits(),
+            grants=self.grants,
+            level=self.level,
+            permissions=self.permissions,
+        )
 
 
 class Limit(click.ParamType[tuple[str, float]]):
@@ -62,9 +73,11 @@ class Limit(click.ParamType[tuple[str, float]]):
 
 
 def making_sessions[F: Callable[..., int]](command: F) -> F:
-    """Add the three options."""
+    """Add the options."""
     for option in (
-        click.option("--grant", "grants", multiple=True, metavar="NAME", help="A capability its code may call."),
+        click.option("--grant", "grants", multiple=True, metavar="NAME[:WHAT]", help="A capability its code may call."),
+        click.option("--level", type=click.Choice(LEVELS), help="The level of its permissions."),
+        click.option("--permissions", metavar="FILE", help="The manifest of its permissions, TOML."),
         click.option("--limit", "limits", multiple=True, type=Limit(), metavar="NAME=N", help="What it may use."),
         click.option("--profile", type=click.Choice(["open", "isolated"]), help="How a new session is held."),
     ):

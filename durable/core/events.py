@@ -140,6 +140,24 @@ class StoreUnreachable(Event):
     problem: str
 
 
+@dataclass(frozen=True, slots=True)
+class PermissionsBypassed(Event):
+    """A session runs in development mode: nothing that its code asks for is checked."""
+
+    session: str
+
+
+@dataclass(frozen=True, slots=True)
+class Notified(Event):
+    """Code told people something (capability notify); `call` is its promise id, the same if it is told again."""
+
+    session: str
+    execution: str
+    message: str
+    title: str
+    call: str
+
+
 type Observer = Callable[[Event], None]
 
 
@@ -150,4 +168,6 @@ def log_event(event: Event) -> None:
         if isinstance(event, WorkerBeat | WorkerStarted | WorkerEnded | SessionRestored | BlobsSwept)
         else logging.WARNING
     )
+    if isinstance(event, Notified):
+        level = logging.INFO
     logger.log(level, "%s", event)

@@ -19,6 +19,12 @@ from typing import NamedTuple
 
 from durable.core.errors import NonDeterminism
 
+ASKS = "permission"
+"""The scope of questions that the host asks itself."""
+
+ASKS_FROM = 1_000_000
+"""They are numbered from here, so that the numbers of the code's own questions do not depend on them."""
+
 
 class Made(NamedTuple):
     """What an operation is: its kind (step, sleep, execute, input, call), its name, the digest of its arguments.
@@ -99,11 +105,16 @@ class Journal:
         self.execution = execution
         self._sequences: dict[str, Sequence] = {}
         self._entered: set[str] = set()
+        self._asks = Sequence(f"{execution}:input:", highest=ASKS_FROM, concurrent=True)
 
     def children(self, context: str) -> Sequence:
         """The children of the context whose promise is `context`, which is run in this pass."""
         self._entered.add(f"{context}.")
         return self._sequence(f"{context}.")
+
+    def asks(self) -> Sequence:
+        """Questions of the host itself, whether code may do something. Found by what they are about alone (J3)."""
+        return self._asks
 
     def calls(self, capability: str) -> Sequence:
         """The calls of one capability, whoever in this execution makes them."""
@@ -124,7 +135,8 @@ class Journal:
         if "durable:concurrent" in tags:
             self._sequence(prefix + separator).concurrent = True
         made = Made(tags.get("durable:kind", ""), tags.get("durable:name", ""), digest, tags.get("durable:scope", ""))
-        self._sequence(prefix + separator).add(int(last), made)
+        asks = made.scope == ASKS
+        (self._asks if asks else self._sequence(prefix + separator)).add(int(last), made)
 
     def taken(self) -> dict[str, int]:
         """Calls made so far, per capability: what a checkpoint's position counts."""

@@ -1,142 +1,264 @@
-"""The calls of one pass: matched with the record, decided, performed or put to a person, recorded, answered."""
+"""The calls of one pass: matched with the record, decided, performed or put to a person, recorded, answered.
+
+Invariants (specs/capability.md): the promise exists before an effect begins, the answer is recorded before the code
+gets it, a recorded call keeps the decision that it was recorded with, and a new one is made under the policy that
+allowed it or not at all.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import json
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any
 
-from bridge.messages import Call, CallError, CallResult
+from bridge.messages import Call, CallResult
+from capabilities.call import Call as Asked
+from capabilities.call import denied
 from capabilities.capability import Capability
-from capabilities.prompt import Settlement, prompt_for
+from capabilities.permissions.policy import Decision, Policy
+from capabilities.prompt import prompt_for
 from durable.core import ids
-from durable.core.clock import TIME_MAX_MS
+from durable.core.clock import TIME_MAX_MS, now_ms
 from durable.core.errors import BadArguments, DurableError, EngineClosed, StoreRefused
 from durable.core.limits import PROMPT_CHARS_MAX
-from durable.functions.failure import document, read_document
+from durable.functions.failure import document
 from durable.functions.journal import Made
-from durable.functions.values import digest, pack, to_json, unpack
+from durable.functions.values import digest, pack, to_json
+from durable.sessions.answers import answered, error, outcome, refused
+from durable.sessions.asking import ask_for
 from durable.sessions.cell import Pass
+from durable.sessions.permits import Permits
 
-if TYPE_CHECKING:
-    from durable.sessions.house import House
+POLICY_TRIES = 20
+"""How often a call is decided anew because the permissions changed in between."""
 
 
 class Calls:
     """Answers the calls of the code that `found` runs."""
 
-    def __init__(self, found: Pass, session: str, epoch: int, grants: tuple[str, ...], house: House) -> None:
+    def __init__(self, found: Pass, epoch: int, permits: Permits) -> None:
         self.found = found
-        self._session = session
+        self.permits = permits
+        self.house = permits.house
+        self._session = permits.session
         self._epoch = epoch
-        self._grants = grants
-        self._house = house
-        self._people: dict[int, asyncio.Future[CallResult]] = {}
-        self._reported: list[int] = []  # what the worker waits for, since it last got an answer
+        self._waits: dict[int, asyncio.Future[dict[str, Any]]] = {}
+        self._reported: frozenset[int] = frozenset()
 
     async def answer(self, call: Call) -> CallResult:
         """Answer one call; raises NonDeterminism and StoreRefused, which stop the pass."""
         found = self.found
-        capability = self._house.capabilities.get(call.capability)
-        if call.execution_id != found.execution_id or call.capability not in self._grants or capability is None:
-            return refused(call, self._session)
+        capability = self.house.capabilities.get(call.capability)
+        if call.execution_id != found.execution_id or capability is None:
+            return self._refused(call)
         try:
-            param = _param(capability, call)
-        except DurableError as error:
-            return _error(call.call, document(error, found.execution_id))
+            arguments, param = _param(capability, call)
+            policy = await self.permits.current()
+            # Also a recorded call names only what may be named: what it would touch must be sound.
+            capability.touches(self._asked(call, arguments, policy, ""))
+        except DurableError as unfit:
+            self.permits.unfit(call, unfit)
+            return error(call.call, document(unfit, found.execution_id))
         sequence = found.journal.calls(capability.name)
         sequence.concurrent = sequence.concurrent or not call.ordered
+        known = sequence.highest
         n = sequence.take(Made("call", capability.name, digest(capability.name, param)))
         promise_id = ids.call_promise(found.execution_id, capability.name, n)
-        created = await self._house.store.request(
-            "call.create",
-            {
-                "session": self._session,
-                "epoch": self._epoch,
-                "awaiter": found.promise_id,
-                "promise": {
-                    "id": promise_id,
-                    "timeoutAt": TIME_MAX_MS,
-                    "param": {"data": pack(param)},
-                    "tags": _tags(promise_id, found.promise_id, capability, digest(capability.name, param)),
-                },
-            },
-        )
-        promise = created.data["promise"]
+        promise = await self._recorded(call, capability, arguments, param, promise_id, new=n > known)
         if promise["state"] != "pending":
-            return _answered(call.call, promise)
-        if capability.perform is None:
-            return await self._ask(call, promise_id)
-        promise = await asyncio.shield(self._performing(call, capability, promise_id))
-        return _answered(call.call, promise)
+            return await self._told(call, capability, promise)
+        if not capability.performs:
+            return answered(call.call, await self.settled(call.call, promise_id))
+        promise = await asyncio.shield(self._performing(call, capability, arguments, promise_id))
+        return await self._told(call, capability, promise)
 
-    def _performing(self, call: Call, capability: Capability, promise_id: str) -> asyncio.Task[dict[str, Any]]:
+    def _asked(self, call: Call, arguments: dict[str, Any], policy: Policy, key: str) -> Asked:
+        return self.permits.call(call, _method(call), arguments, policy, key)
+
+    def _refused(self, call: Call) -> CallResult:
+        """It is of another execution, or of a capability that nobody knows."""
+        reason = "it is of another execution" if call.execution_id != self.found.execution_id else "there is none"
+        who = (self._session, self.found.execution_id, call.capability, "")
+        self.house.audit.note(*who, "denied", reason)
+        return refused(call, self._session)
+
+    # -- deciding and recording ---------------------------------------------------------------------------------
+
+    async def _recorded(
+        self,
+        call: Call,
+        capability: Capability,
+        arguments: dict[str, Any],
+        param: dict[str, Any],
+        promise_id: str,
+        *,
+        new: bool,
+    ) -> dict[str, Any]:
+        """The call's promise: the recorded one, or a new one under the decision that it is made with."""
+        if not new:
+            return await self._create(capability, param, promise_id)
+        allowed_by: Decision | None = None
+        for attempt in range(POLICY_TRIES):
+            policy = await self.permits.current(again=attempt > 0)
+            asked = self._asked(call, arguments, policy, promise_id)
+            decision = allowed_by or capability.allow(asked, policy)
+            if decision.verdict == "ask":
+                allowed_by = decision = await ask_for(self, call, capability, asked, decision)
+                policy = await self.permits.current(again=True)
+            settle = await self._settlement(asked, capability, decision)
+            promise = await self._create(capability, param, promise_id, decision, policy, settle)
+            if promise:
+                self.house.audit.decided(asked, decision)
+                return promise
+        raise DurableError(f"the permissions of {self._session!r} change faster than a call can be decided")
+
+    async def _settlement(self, asked: Asked, capability: Capability, decision: Decision) -> dict[str, Any] | None:
+        """How a new call is settled as it is recorded: a refusal, or what can be had without any effect."""
+        if decision.verdict == "denied":
+            return _failure(denied(self._session, capability.name, decision), self.found.execution_id)
+        return await self._made(capability, asked) if capability.pure else None
+
+    async def _create(
+        self,
+        capability: Capability,
+        param: dict[str, Any],
+        promise_id: str,
+        decision: Decision | None = None,
+        policy: Policy | None = None,
+        settle: dict[str, Any] | None = None,
+    ) -> dict[str, Any]:
+        tags = call_tags(promise_id, self.found.promise_id, capability.name, digest(capability.name, param))
+        if decision is not None:
+            tags["durable:decision"] = f"{decision.verdict}: {decision.reason}"[:500]
+        timeout_at = TIME_MAX_MS
+        if capability.kind == "scheduled":
+            tags["resonate:timer"] = "true"
+            timeout_at = now_ms() + int(float(param["seconds"]) * 1000)
+        record = {"id": promise_id, "timeoutAt": timeout_at, "param": {"data": pack(param)}, "tags": tags}
+        return await self.create(record, policy, settle)
+
+    async def create(
+        self, record: dict[str, Any], policy: Policy | None = None, settle: dict[str, Any] | None = None
+    ) -> dict[str, Any]:
+        """Record a promise of this execution, whose settlement wakes it; {} when the policy is another one by now."""
+        request = {
+            "session": self._session,
+            "epoch": self._epoch,
+            "awaiter": self.found.promise_id,
+            "promise": record,
+            "policy": None if policy is None else policy.version,
+            "settle": None if settle is None else {"id": record["id"], **settle},
+        }
+        found: dict[str, Any] = (await self.house.store.request("call.create", request)).data["promise"] or {}
+        return found
+
+    # -- performing ---------------------------------------------------------------------------------------------
+
+    def _performing(
+        self, call: Call, capability: Capability, arguments: dict[str, Any], promise_id: str
+    ) -> asyncio.Task[dict[str, Any]]:
         """The call being performed: a replay joins the one that its dead worker began, it does not begin another."""
-        under_way = self._house.performing
+        under_way = self.house.performing
         task = under_way.get(promise_id)
         if task is None:
-            task = under_way[promise_id] = asyncio.create_task(self._perform(call, capability, promise_id))
+            perform = self._perform(call, capability, arguments, promise_id)
+            task = under_way[promise_id] = asyncio.create_task(perform)
             task.add_done_callback(lambda done: _over(under_way, promise_id, done))
         return task
 
-    async def _ask(self, call: Call, promise_id: str) -> CallResult:
-        """Wait for a person. While the code can go on meanwhile it gets the answer at once, else with the next leaf."""
-        future: asyncio.Future[CallResult] = asyncio.get_running_loop().create_future()
-        self._people[call.call] = future
-        self.found.open_calls[call.call] = promise_id
-        watching = asyncio.create_task(self._watch(call.call, promise_id))
-        self._wait()
+    async def _perform(
+        self, call: Call, capability: Capability, arguments: dict[str, Any], promise_id: str
+    ) -> dict[str, Any]:
+        asked = self._asked(call, arguments, await self.permits.current(), promise_id)
+        settle = {"id": promise_id, **await self._made(capability, asked)}
+        promise: dict[str, Any] = (await self.house.store.request("promise.settle", settle)).data["promise"]
+        return promise
+
+    async def _made(self, capability: Capability, asked: Asked) -> dict[str, Any]:
+        """Perform it; how its promise is settled."""
+        try:
+            value = to_json(await capability.perform(asked, self.house.threads.run), f"the result of {capability.name}")
+        except Exception as raised:
+            return _failure(raised, self.found.execution_id)
+        return {"state": "resolved", "value": {"data": pack(None if capability.kind == "send_only" else value)}}
+
+    async def _told(self, call: Call, capability: Capability, promise: dict[str, Any]) -> CallResult:
+        """What the code gets; for a call that answers with a promise, what that one is settled with."""
+        found = answered(call.call, promise)
+        if _method(call) not in capability.waits or found.error is not None:
+            return found
+        awaited = (await self.house.store.request("promise.get", {"id": found.value})).data["promise"]
+        if awaited["state"] == "pending":
+            awaited = await self.settled(call.call, awaited["id"])
+        return outcome(call.call, awaited)
+
+    # -- waiting ------------------------------------------------------------------------------------------------
+
+    async def settled(self, number: int, promise_id: str) -> dict[str, Any]:
+        """Wait for a promise on behalf of a call. While the code can go on meanwhile it gets the answer at once, else
+        with the next leaf.
+        """
+        future: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
+        self._waits[number] = future
+        self.found.open_calls[number] = promise_id
+        watching = asyncio.create_task(self._watch(number, promise_id))
+        self._wait_if_all()
         try:
             return await future
         finally:
             watching.cancel()
-            self._people.pop(call.call, None)
-            self.found.open_calls.pop(call.call, None)
+            self._waits.pop(number, None)
+            self.found.open_calls.pop(number, None)
 
     async def _watch(self, call: int, promise_id: str) -> None:
         try:
-            await self._house.store.settled(promise_id)
+            await self.house.store.settled(promise_id)
         except (StoreRefused, EngineClosed):
             return  # whoever closes tells the waiter
         if not self.found.waiting:  # else the lease is given back, and the settlement brings the next leaf
             await self.deliver({call: promise_id})
 
-    async def _perform(self, call: Call, capability: Capability, promise_id: str) -> dict[str, Any]:
-        state, value = "resolved", None
-        try:
-            made = await capability.answer(promise_id, *_arguments(call), self._house.threads.run)
-            value = to_json(made, f"the result of {capability.name}")
-        except Exception as error:
-            found = document(error, self.found.execution_id)
-            state, value = "rejected", {"__type": "error", "message": json.dumps(found)}
-        settled = await self._house.store.request(
-            "promise.settle", {"id": promise_id, "state": state, "value": {"data": pack(value)}}
-        )
-        promise: dict[str, Any] = settled.data["promise"]
-        return promise
-
     def waiting(self, calls: list[int]) -> None:
         """The worker says that it can do nothing until one of these is answered."""
-        self._reported = calls
-        self._wait()
+        self._reported = frozenset(calls)
+        self._wait_if_all()
 
-    def _wait(self) -> None:
-        """It is said once, maybe before the promise of the last call is made: a store elsewhere takes longer."""
-        if self._reported and all(call in self._people for call in self._reported):
+    def _wait_if_all(self) -> None:
+        """A report may come before its calls are recorded: it counts when the last of them is."""
+        if self._reported and all(call in self._waits for call in self._reported):
             self.found.wait()
 
     async def deliver(self, calls: dict[int, str] | None = None) -> None:
         """Give the code the answers that have come: to these calls, or to all that are open."""
-        store = self._house.store
+        store = self.house.store
         asked = list((self.found.open_calls if calls is None else calls).items())
         answers = await asyncio.gather(*(store.request("promise.get", {"id": promise}) for _, promise in asked))
         for (number, _), answer in zip(asked, answers, strict=True):
             promise = answer.data["promise"]
-            future = self._people.get(number)
+            future = self._waits.get(number)
             if promise["state"] != "pending" and future is not None and not future.done():
-                self._reported = []
+                self._reported = frozenset()
                 self.found.go_on()
-                future.set_result(_answered(number, promise))
+                future.set_result(promise)
+
+
+async def answer_unrecorded(permits: Permits, call: Call) -> CallResult:
+    """A call of code without a journal: decided and performed, never recorded. People and timers need a record."""
+    capability = permits.house.capabilities.get(call.capability)
+    if capability is None or not capability.performs or capability.waits:
+        return refused(call, permits.session)
+    try:
+        policy = await permits.current()
+        asked = permits.call(call, _method(call), _param(capability, call)[0], policy, "")
+        decision = capability.allow(asked, policy)
+        if decision.verdict != "allowed":
+            raise denied(permits.session, capability.name, decision)
+        permits.house.audit.decided(asked, decision)
+        value = to_json(await capability.perform(asked, permits.house.threads.run), f"the result of {capability.name}")
+    except Exception as raised:
+        permits.unfit(call, raised)
+        return error(call.call, document(raised, call.execution_id))
+    return CallResult(call=call.call, value=None if capability.kind == "send_only" else value)
 
 
 def _over(under_way: dict[str, asyncio.Task[dict[str, Any]]], promise_id: str, done: asyncio.Task[Any]) -> None:
@@ -145,17 +267,35 @@ def _over(under_way: dict[str, asyncio.Task[dict[str, Any]]], promise_id: str, d
         done.exception()  # whoever waits for the call has it
 
 
-def refused(call: Call, session: str) -> CallResult:
-    """The answer to a call that was not granted, that names another execution, or that cannot be recorded."""
-    text = f"{call.capability}() was not granted to session {session!r}, or cannot be called here"
-    return _failed(call.call, "denied", "PermissionError", text)
+def _failure(raised: Exception, execution_id: str) -> dict[str, Any]:
+    text = json.dumps(document(raised, execution_id))
+    return {"state": "rejected", "value": {"data": pack({"__type": "error", "message": text})}}
 
 
-def _param(capability: Capability, call: Call) -> dict[str, Any]:
-    args, kwargs = _arguments(call)
-    if capability.perform is not None:
-        capability.bind(args, kwargs)
-        return {"args": args, "kwargs": kwargs}
+def _method(call: Call) -> str:
+    found = call.arguments.get("method", "")
+    return found if isinstance(found, str) else "?"
+
+
+def _param(capability: Capability, call: Call) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Arguments by parameter, and what the call's promise records of them. BadArguments."""
+    args, kwargs = call.arguments.get("args", []), call.arguments.get("kwargs", {})
+    if not isinstance(args, list) or not isinstance(kwargs, dict):
+        raise BadArguments("a call's arguments are a list and a map")
+    if capability.name == "input":
+        return {}, _question(args, kwargs)
+    method = _method(call)
+    arguments = capability.bind(method, args, kwargs)
+    param: dict[str, Any] = {"args": args, "kwargs": kwargs}
+    if method:
+        param["method"] = method
+    if capability.kind == "scheduled":
+        param["seconds"] = arguments["seconds"]
+    to_json(param, f"what {capability.name} is given")
+    return arguments, param
+
+
+def _question(args: list[Any], kwargs: dict[str, Any]) -> dict[str, Any]:
     if kwargs or len(args) > 1:
         raise BadArguments("input() takes one argument: the question")
     text = str(args[0]) if args else ""
@@ -165,55 +305,17 @@ def _param(capability: Capability, call: Call) -> dict[str, Any]:
     return prompt_for(question[:PROMPT_CHARS_MAX], context=context).record()
 
 
-def _arguments(call: Call) -> tuple[list[Any], dict[str, Any]]:
-    """The arguments as a worker sent them: lists and maps, or nothing that can be performed."""
-    args, kwargs = call.arguments.get("args", []), call.arguments.get("kwargs", {})
-    if not isinstance(args, list) or not isinstance(kwargs, dict):
-        raise BadArguments("a call's arguments are a list and a map")
-    return args, kwargs
-
-
-def _tags(promise_id: str, execution: str, capability: Capability, arguments: str) -> dict[str, str]:
+def call_tags(promise_id: str, execution: str, capability: str, arguments: str) -> dict[str, str]:
+    """The tags of a call's promise."""
     return {
         "resonate:scope": "global",
         "resonate:external": "true",
         "resonate:origin": ids.ORIGIN,
         "resonate:parent": ids.ORIGIN,
         "resonate:branch": promise_id,
-        "durable:capability": capability.name,
+        "durable:capability": capability,
         "durable:execution": execution,
         "durable:kind": "call",
-        "durable:name": capability.name,
+        "durable:name": capability,
         "durable:digest": arguments,
     }
-
-
-def _answered(call: int, promise: dict[str, Any]) -> CallResult:
-    """What the code gets for a settled promise."""
-    value = unpack((promise.get("value") or {}).get("data"))
-    state = promise["state"]
-    if state == "resolved":
-        if (promise.get("tags") or {}).get("durable:capability") == "input":
-            settlement = Settlement.from_record(value)
-            if settlement.declined:
-                by = f" by {settlement.by}" if settlement.by else ""
-                return _failed(call, "denied", "PermissionError", f"the question was declined{by}")
-            answer = settlement.value
-            value = answer if isinstance(answer, str) else json.dumps(answer)
-        return CallResult(call=call, value=value)
-    if state == "rejected_timedout":
-        text = "nobody answered before the deadline"
-        return _failed(call, "timeout", "TimeoutError", text)
-    if state == "rejected_canceled":
-        return _failed(call, "eof", "EOFError", "the question was cancelled")
-    return _error(call, read_document(value))
-
-
-def _error(call: int, found: dict[str, Any]) -> CallResult:
-    kind = str(found.get("exception_type") or "RuntimeError")
-    return _failed(call, "error", kind, str(found.get("exception_message") or ""))
-
-
-def _failed(call: int, kind: Literal["eof", "timeout", "denied", "error"], name: str, text: str) -> CallResult:
-    error = CallError(kind=kind, exception_type=name, exception_message=text)
-    return CallResult(call=call, error=error)

@@ -166,4 +166,4 @@ class Pass:
             return self.outcome
         if self.ended:
             return None
-        return Waits(tuple(self.open_calls.values()))
+        return Waits(tuple(dict.fromkeys(self.open_calls.values())))

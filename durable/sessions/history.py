@@ -15,8 +15,8 @@ from checkpoint.table import Table
 from durable.core.errors import CheckpointError, Conflict, NotFound, StoreRefused
 from durable.core.ids import check_session_name
 from durable.sessions import archiving
+from durable.sessions.answers import refused
 from durable.sessions.archiving import Exported
-from durable.sessions.calls import refused
 from durable.sessions.confined import confinement_of
 from durable.sessions.result import Lost
 from durable.sessions.stored import Opened, Stored

@@ -97,14 +97,16 @@ class SessionHost:
         store, engine = self._house.store, self._house.engine_id
         row = (await store.request("session.get", {"session": name})).data
         options = row.get("options") or {}
-        grants = self._house.capabilities.check(options.get("grants") or ())
+        granted = self._house.capabilities.check(options.get("grants") or ())
+        if "permissions" not in options:
+            options = {**options, "grants": list(granted)}  # `input` among them, also where only its name is recorded
         confinement = confinement_of(store, name, options)
         taken = (await store.request("session.take", {"session": name, "engine": engine})).data
         left = taken.get("previous_worker")
         if left is not None:
             await end_worker(int(left["pid"]), int(left["start"]))
         rules = OutputRules.read(options.get("output") or {})
-        return LiveSession(name, int(taken["epoch"]), grants, self._house, confinement, rules)
+        return LiveSession(name, int(taken["epoch"]), options, self._house, confinement, rules)
 
     def printed(self, execution_id: str) -> Texts | None:
         """What is stored of an execution's output, when the whole of it ran here just now."""
@@ -164,3 +166,4 @@ class SessionHost:
             task.cancel()
         if performing:
             await asyncio.wait(performing)
+        self._house.audit.flush()

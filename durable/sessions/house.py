@@ -7,14 +7,16 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from bridge.launcher import WorkerLauncher
+from capabilities.call import Host
 from capabilities.capability import Capabilities
 from durable.core.events import Observer
 from durable.functions.steps import StepThreads
+from durable.sessions.audit import Audit
 from durable.sessions.keeping import Keeping
 from durable.store.face import StoreFace
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class House:
     """The engine's parts that its sessions use, and what they do for each other."""
 
@@ -26,7 +28,10 @@ class House:
     parked_s: float
     launcher: WorkerLauncher
     keeping: Keeping
+    audit: Audit
     performing: dict[str, asyncio.Task[dict[str, Any]]] = field(default_factory=dict)
     """Calls being performed, by promise id."""
     epochs: dict[str, int] = field(default_factory=dict)
     """The epoch under which each cell that runs here is run, by promise id."""
+    lent: Host | None = None
+    """What capabilities may use of the engine; set once, as it opens."""

@@ -35,14 +35,17 @@ from durable.core.limits import IDLE_S
 from durable.functions.failure import document
 from durable.functions.journal import Journal
 from durable.functions.recorded import recorded
+from durable.sessions.answers import failed, refused
 from durable.sessions.background import beside
-from durable.sessions.calls import Calls, refused
+from durable.sessions.calls import Calls, answer_unrecorded
 from durable.sessions.cell import Cell, Died, Done, Failed, Gone, Pass, Stopped, Transaction, Turn, Waits
 from durable.sessions.confined import exceeded_by, named
 from durable.sessions.copy import Row, StoredCopy
 from durable.sessions.house import House
 from durable.sessions.interrupting import stop_code
 from durable.sessions.outcome import outcome_from, outcome_of
+from durable.sessions.permits import Permits
+from durable.sessions.reading import Reading
 from durable.sessions.recent import Recent
 from durable.sessions.resting import Resting
 from durable.sessions.result import RestoreReport
@@ -68,19 +71,19 @@ class LiveSession:
         self,
         name: str,
         epoch: int,
-        grants: tuple[str, ...],
+        options: dict[str, Any],
         house: House,
-        confinement: Confinement | None = None,
-        rules: OutputRules | None = None,
+        confinement: Confinement,
+        rules: OutputRules,
     ) -> None:
         self.name = name
         self.epoch = epoch
-        self.grants = grants
         self.current: Pass | None = None
         self._house = house
-        self._confinement = confinement or Confinement()
-        self._rules = rules or OutputRules()
-        profile = self._confinement.profile
+        self._confinement = confinement
+        self._rules = rules
+        self._permits = Permits(house, name, options)
+        grants, profile = tuple(options.get("grants") or ()), confinement.profile
         self._saved = Saved(house.store, house.keeping, name, epoch, grants, profile, self._on_unsaved)
         self._worker = SessionWorker(
             name,
@@ -93,6 +96,7 @@ class LiveSession:
             on_checkpoint=self._on_checkpoint,
             on_output=self._on_output,
             on_waiting=self._on_waiting,
+            functions=self._functions,
         )
         self._busy = asyncio.Lock()
         self._driving: asyncio.Task[None] | None = None
@@ -101,11 +105,13 @@ class LiveSession:
         self._calls: Calls | None = None
         self._unsaveable = False  # the namespace holds what no checkpoint can: it ends with its worker, so that is kept
         self._looking: asyncio.TimerHandle | None = None
-        self._unstored = Unstored()
+        self._reading = Reading()
+        self._unstored = Unstored(self._reading)
         self._unsaved = False  # unjournaled code ran since the last checkpoint
         self.stale = False
         """Another engine, or a close, has taken the session: nothing that is done here counts any more."""
         self._quick: Pass | None = None  # unjournaled code that runs now
+        self._given: list[str] = []  # the functions that the worker has
 
     async def current_epoch(self) -> bool:
         """Whether the store still has this session in the epoch that this engine took."""
@@ -143,7 +149,7 @@ class LiveSession:
         found = Pass(promise_id, cell, Journal(promise_id), StoredCopy(self._rules.stored), whole=fresh)
         self.current = found
         self._house.epochs[promise_id] = self.epoch
-        self._calls = Calls(found, self.name, self.epoch, self.grants, self._house)
+        self._calls = Calls(found, self.epoch, self._permits)
         self._driving = asyncio.create_task(self._drive(found, fresh=fresh))
         return found
 
@@ -214,7 +220,7 @@ class LiveSession:
             counters=begin.counters,
             inputs=found.cell.inputs if begin.statement == 0 else {},
             checkpoint=found.cell.checkpoint,
-            capabilities=list(self.grants),
+            capabilities=await self._new_functions(),
             output_offset=begin.output_offset,
             transaction=found.cell.transaction,
         )
@@ -229,6 +235,16 @@ class LiveSession:
         if isinstance(reply, ResourceExceeded) and reply.resource == "memory":
             await self._worker.end()  # what is left of one that ran out of memory cannot be relied on
         return None if found.ended else outcome_from(reply, found.execution_id)
+
+    async def _functions(self) -> list[str | dict[str, Any]]:
+        """The capabilities that become functions of the code, as a new worker is told them."""
+        self._given = await self._permits.names()
+        known = (self._house.capabilities.get(name) for name in self._given)
+        return [capability.described() for capability in known if capability is not None]
+
+    async def _new_functions(self) -> list[str | dict[str, Any]] | None:
+        """The same, when they are others than the worker has; else None."""
+        return None if self._given == await self._permits.names() else await self._functions()
 
     # -- interrupting ---------------------------------------------------------------------------------------------
 
@@ -271,9 +287,16 @@ class LiveSession:
     # -- what the worker says -------------------------------------------------------------------------------------
 
     async def _on_call(self, call: Call) -> CallResult:
-        calls = self._calls
-        if calls is None or self._quick is not None or calls.found.gone:
-            return refused(call, self.name)  # unjournaled or stopped code, or none: nobody could record the call
+        calls, quick = self._calls, self._quick
+        limited = await self._permits.delay(call, self._worker.current, self._reading)
+        if limited is not None:
+            return failed(call.call, "denied", "PermissionError", limited.reason)
+        if quick is not None:
+            if call.execution_id != quick.execution_id:
+                return refused(call, self.name)
+            return await answer_unrecorded(self._permits, call)
+        if calls is None or calls.found.gone or calls.found.outcome is not None:
+            return refused(call, self.name)  # stopped or ended code, or none: nobody could record the call
         try:
             return await calls.answer(call)
         except (NonDeterminism, StoreRefused) as error:
@@ -390,11 +413,12 @@ class LiveSession:
         if self._driving is not None:
             await asyncio.wait([self._driving])
             await self._worker.end()  # one that was being started meanwhile
+        await self._permits.close()
 
     # -- unjournaled code -----------------------------------------------------------------------------------------
 
     async def execute(self, code: str, inputs: dict[str, Any], transaction: Transaction) -> tuple[Pass, Done | Failed]:
-        """Run code without a promise: no checkpoint, no calls, not resumable. Waits for its turn."""
+        """Run code without a promise: no checkpoint, calls are not recorded, not resumable. Waits for its turn."""
         async with self._busy:
             worker = await self._worker.ready()
             stored = self._rules.stored
@@ -408,7 +432,7 @@ class LiveSession:
                     code=code,
                     inputs=inputs,
                     checkpoint="none",
-                    capabilities=[],
+                    capabilities=await self._new_functions(),
                     transaction=transaction,
                 )
                 reply = await execute_within(worker, request, self._confinement.limits, lambda: False)

@@ -9,6 +9,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from capabilities.permissions.manifest import Level
 from durable.core import ids
 from durable.core.clock import TIME_MAX_MS, now_ms
 from durable.core.errors import BadArguments, Busy, ExecutionError, StoreRefused
@@ -23,6 +24,7 @@ from durable.sessions.confined import forget_directory
 from durable.sessions.copy import Row
 from durable.sessions.history import Change, CheckpointInfo
 from durable.sessions.namespace import NamespaceLimits, Sources, Strategy, Variable
+from durable.sessions.permissions import Permissions, load_permissions
 from durable.sessions.recent import Event
 from durable.sessions.result import RestoreReport, Result, Texts
 
@@ -241,6 +243,27 @@ class Session:
     async def fork(self, name: str, *, checkpoint: str | int | None = None) -> Session:
         """`engine.fork` of this session."""
         return await self._engine.fork(self.name, name, checkpoint=checkpoint)
+
+    async def grant(self, grant: str, *, seconds: float | None = None, by: str | None = None) -> None:
+        """Allow more from the next call on: `name` or `name:resource`, for so many seconds or until it is revoked.
+
+        A capability that the code did not have becomes a function of it with the next cell. BadArguments.
+        """
+        await self._engine.permissions().grant(self.name, grant, seconds=seconds, by=by)
+
+    async def revoke(self, grant: str, *, by: str | None = None) -> None:
+        """Allow it no more, whatever else says so: no call that is recorded after this returns was allowed by it."""
+        await self._engine.permissions().revoke(self.name, grant, by=by)
+
+    async def elevate(self, level: Level, *, seconds: float = 60.0, by: str | None = None) -> None:
+        """Let a higher level hold for a while."""
+        await self._engine.permissions().grant(self.name, f"level:{level}", seconds=seconds, by=by)
+
+    async def reload(self, permissions: Permissions, *, by: str | None = None) -> None:
+        """Let another manifest hold from the next call on. BadArguments says what is wrong with it."""
+        manifest = load_permissions(permissions, None)
+        assert manifest is not None
+        await self._engine.permissions().reload(self.name, manifest, by=by)
 
     async def close(self) -> None:
         """End the worker and forget the session: its name can be made anew, its numbers are never reused.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 from bridge.confine.confinement import Confinement
 from bridge.messages import Call, CallResult, Checkpoint, Output, Waiting
@@ -34,6 +35,7 @@ class SessionWorker:
         on_checkpoint: Callable[[Checkpoint], Awaitable[None]],
         on_output: Callable[[Output], None],
         on_waiting: Callable[[Waiting], None],
+        functions: Callable[[], Awaitable[list[str | dict[str, Any]]]],
     ) -> None:
         self.current: WorkerSession | None = None
         """The one that runs, or ran last and was not lost or ended."""
@@ -51,6 +53,7 @@ class SessionWorker:
         self._on_checkpoint = on_checkpoint
         self._on_output = on_output
         self._on_waiting = on_waiting
+        self._functions = functions
 
     async def ready(self) -> WorkerSession:
         """The worker, started and restored when there is none. EngineClosed, WorkerDied, CheckpointError."""
@@ -69,6 +72,7 @@ class SessionWorker:
             output=self._rules,
             launcher=launcher_of(self._confinement, self._house.launcher),
         )
+        worker.capabilities = await self._functions()
         await worker.start()
         try:
             await self._restored(worker)

@@ -111,7 +111,10 @@ async def test_a_new_call_of_a_thread_is_a_new_set(desk: Desk) -> None:
         (CallError(kind="eof", exception_message="gone"), "EOFError", "gone"),
         (CallError(kind="timeout", exception_message="late"), "TimeoutError", "late"),
         (CallError(kind="denied", exception_message="no"), "PermissionError", "no"),
-        (CallError(exception_type="KeyError", exception_message="k"), "RuntimeError", "KeyError: k"),
+        (CallError(exception_type="KeyError", exception_message="k"), "KeyError", "'k'"),
+        (CallError(exception_type="durable.Denied", exception_message="no"), "PermissionError", "no"),
+        (CallError(exception_type="my.Error", exception_message="m"), "RuntimeError", "my.Error: m"),
+        (CallError(exception_type="StopIteration", exception_message="s"), "RuntimeError", "StopIteration: s"),
         (CallError(exception_message="plain"), "RuntimeError", "plain"),
     ],
 )
@@ -128,7 +131,8 @@ async def test_a_host_that_raises_or_cannot_encode_answers_with_an_error(desk: D
         raise LookupError("host trouble")
 
     desk.answers["fetch"] = broken
-    assert "LookupError: host trouble" in (await desk.error("fetch()")).exception_message
+    failed = await desk.error("fetch()")
+    assert (failed.exception_type, failed.exception_message) == ("LookupError", "host trouble")
     desk.answers["fetch"] = lambda call: 2**70
     assert "cannot be sent" in (await desk.error("fetch()")).exception_message
 

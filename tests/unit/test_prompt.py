@@ -69,14 +69,11 @@ async def test_capabilities_are_named_bound_and_told_their_call() -> None:
     found = known.get("lookup")
     assert isinstance(found, Capability)
     assert found.doc == "Find an item."
-    with pytest.raises(BadArguments, match="lookup: missing a required argument"):
-        found.bind([], {})
-
-    async def run(call: object) -> object:
-        assert callable(call)
-        return call()
-
-    assert await found.answer("exec:x:lookup:1", ["a"], {"deep": True}, run) == "a True exec:x:lookup:1"
+    with pytest.raises(BadArguments, match=r"lookup\(\): missing a required argument"):
+        found.bind("", [], {})
+    with pytest.raises(BadArguments, match=r"lookup\(\): deep: Input should be a valid boolean"):
+        found.bind("", ["a"], {"deep": []})
+    assert found.bind("", ["a"], {"deep": True}) == {"sku": "a", "deep": True}
     with pytest.raises(LookupError):
         call_id()
     with pytest.raises(BadArguments):

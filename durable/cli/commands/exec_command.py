@@ -16,6 +16,7 @@ from durable.core import ids
 
 if TYPE_CHECKING:
     from bridge.confine.limits import Profile
+    from capabilities.permissions.manifest import Level
     from durable.engine import Engine
     from durable.store.reads import ExecutionRow
 
@@ -41,6 +42,8 @@ def command(
     profile: Profile | None,
     limits: tuple[tuple[str, float], ...],
     grants: tuple[str, ...],
+    level: Level | None,
+    permissions: str | None,
 ) -> int:
     """Run CODE in SESSION, which keeps its variables whatever happens to its processes.
 
@@ -48,7 +51,7 @@ def command(
     """
     ids.check_session_name(session)
     text = _code(code, path)
-    chosen, made_with = settings(), Making(profile, limits, grants)
+    chosen, made_with = settings(), Making(profile, limits, grants, level, permissions)
     return in_loop(lambda: _exec(chosen, session, text, timeout, checkpoint, made_with))
 
 

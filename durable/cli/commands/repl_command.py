@@ -14,13 +14,19 @@ from durable.core import ids
 
 if TYPE_CHECKING:
     from bridge.confine.limits import Profile
+    from capabilities.permissions.manifest import Level
 
 
 @click.command("repl", cls=Command, short_help="Talk to a session.")
 @click.argument("session")
 @making_sessions
 def command(
-    session: str, profile: Profile | None, limits: tuple[tuple[str, float], ...], grants: tuple[str, ...]
+    session: str,
+    profile: Profile | None,
+    limits: tuple[tuple[str, float], ...],
+    grants: tuple[str, ...],
+    level: Level | None,
+    permissions: str | None,
 ) -> int:
     """A prompt in SESSION: every input is an execution, recorded and resumable like any other.
 
@@ -30,7 +36,7 @@ def command(
     ids.check_session_name(session)
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise Unusable(f"a prompt needs a terminal; without one: durable exec {session} -")
-    chosen, made_with = settings(), Making(profile, limits, grants)
+    chosen, made_with = settings(), Making(profile, limits, grants, level, permissions)
 
     async def talk() -> int:
         from durable.cli.repl import talk

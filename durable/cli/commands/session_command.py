@@ -1,4 +1,4 @@
-"""`durable session list|show|vars|restart|close`"""
+"""`durable session list|show|vars|restart|close|grant|revoke`"""
 
 from __future__ import annotations
 
@@ -214,3 +214,47 @@ async def _end_worker(store: StoreFace, record: dict[str, Any]) -> bool:
         return False
     await end_worker(int(worker["pid"]), int(worker["start"]))
     return True
+
+
+@command.command("grant", cls=Command)
+@click.argument("session")
+@click.argument("grant")
+@click.option("--seconds", type=click.FloatRange(min=0, min_open=True), metavar="S", help="For so long only.")
+@click.option("--by", metavar="WHO", help="Who says so, for the audit.")
+def grant_(session: str, grant: str, seconds: float | None, by: str | None) -> int:
+    """Allow SESSION more from its next call on: `fetch`, `fetch:api.example.com`, `level:trusted`."""
+    chosen = settings()
+    return in_loop(lambda: _permit(chosen, session, grant, seconds, by, revoke=False))
+
+
+@command.command("revoke", cls=Command)
+@click.argument("session")
+@click.argument("grant")
+@click.option("--by", metavar="WHO", help="Who says so, for the audit.")
+def revoke_(session: str, grant: str, by: str | None) -> int:
+    """Allow SESSION this no more, from its next call on."""
+    chosen = settings()
+    return in_loop(lambda: _permit(chosen, session, grant, None, by, revoke=True))
+
+
+async def _permit(
+    chosen: Settings, session: str, grant: str, seconds: float | None, by: str | None, *, revoke: bool
+) -> int:
+    from capabilities.capability import Capabilities
+    from durable.cli.driving import opened
+    from durable.core.errors import NotFound
+    from durable.sessions.audit import Audit
+    from durable.sessions.permissions import PermissionChanges
+
+    async with opened(chosen, create=False) as store:
+        if all(row.name != session or row.closed for row in await store.reads.sessions()):
+            raise NotFound("session", session)
+        audit = Audit(store)
+        changes = PermissionChanges(store, Capabilities(), audit, any_name=True)
+        if revoke:
+            await changes.revoke(session, grant, by=by)
+        else:
+            await changes.grant(session, grant, seconds=seconds, by=by)
+        audit.flush()
+    chosen.out().say(f"{'revoked' if revoke else 'granted'} {grant}: it counts from the next call on")
+    return exits.DONE

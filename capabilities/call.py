@@ -1,0 +1,79 @@
+"""One call as its capability sees it, and what the host lends to whoever performs it."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from capabilities.permissions.levels import Resource
+from capabilities.permissions.policy import Decision, Policy
+from durable.core.errors import Denied
+
+
+class Host(Protocol):
+    """What capabilities need of the engine."""
+
+    async def request(self, kind: str, data: Mapping[str, Any]) -> Any:
+        """A request to the store; its answer's data."""
+
+    async def start_function(self, name: str, args: list[Any], kwargs: dict[str, Any], id: str) -> str:
+        """Start a durable function, or find it started under that id; its promise's id."""
+
+    def function_id(self, name: str) -> str:
+        """The whole `where::name@version` of a function that is known here; NotFound."""
+
+    async def spawn(self, parent: str, name: str, grants: list[str] | None) -> None:
+        """Make a session with at most what its parent may do, or find the one that it made."""
+
+    async def submit(self, parent: str, name: str, code: str, inputs: dict[str, Any], nonce: str) -> str:
+        """Run code in a session that this one spawned; the cell's promise id, the same for the same nonce."""
+
+    def notified(self, call: Call, message: str, title: str | None) -> None:
+        """Tell people who listen to this engine."""
+
+
+@dataclass(slots=True)
+class Call:
+    """What is asked for, by whom, under which policy. `key` is the promise's id, an idempotency key to pass on.
+
+    `key` is "" for code that is not journaled. `directory` is where the session's own files are.
+    """
+
+    capability: str
+    method: str
+    arguments: dict[str, Any]
+    session: str
+    execution: str
+    key: str
+    policy: Policy
+    directory: Path
+    host: Host
+    now_ms: Callable[[], int]
+    decided: Callable[[Call, Decision], None]
+    """Puts a decision into the audit."""
+    pace: Callable[[int], Awaitable[None]]
+    """Waits until so many bytes of network may have been used."""
+    state: dict[str, Any] = field(default_factory=dict)
+    """Of the session, for as long as this engine has it: what a capability keeps between calls."""
+
+    def check(self, *resources: Resource) -> None:
+        """Decide about something that came up while performing (a redirect); raises Denied, and it is audited."""
+        decision = self.policy.decide(self.capability, resources, self.now_ms())
+        if decision.verdict != "allowed":
+            raise self.refuse(decision)
+
+    def refuse(self, decision: Decision) -> Denied:
+        """The error of a refused call, noted in the audit."""
+        self.decided(self, decision._replace(verdict="denied"))
+        return denied(self.session, self.capability, decision)
+
+
+def denied(who: str, capability: str, decision: Decision) -> Denied:
+    """Who, what, on which resource, and why (A72)."""
+    on = f" {decision.resource.action} {decision.resource.name!r}" if decision.resource is not None else ""
+    return Denied(
+        f"{who!r} may not {capability}{on}: {decision.reason}. It can be granted with "
+        f"grants=[…], a manifest, or `durable session grant`"
+    )

@@ -1,0 +1,32 @@
+"""Telling people something without waiting for an answer."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from capabilities.call import Call
+from capabilities.capability import Capability, Kind
+from capabilities.permissions.levels import Resource
+from durable.core.limits import PROMPT_CHARS_MAX
+
+
+class Notify(Capability):
+    """Tell people something: whoever watches this engine's events gets it."""
+
+    name = "notify"
+    kind: Kind = "send_only"
+
+    def touches(self, call: Call) -> tuple[Resource, ...]:
+        return (Resource("message", "send", call.arguments["title"] or ""),)
+
+    async def call(
+        self,
+        call: Call,
+        message: Annotated[str, Field(min_length=1, max_length=PROMPT_CHARS_MAX)],
+        *,
+        title: str | None = None,
+    ) -> None:
+        """Send a message of at most 1,000 characters; nobody answers it."""
+        call.host.notified(call, message, title)

@@ -1,0 +1,53 @@
+"""The levels (P73): which capabilities each one has, and the kind of resource that each capability touches."""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+from capabilities.permissions.manifest import Level
+
+type Domain = Literal[
+    "filesystem", "network", "storage", "environment", "process", "database", "function", "session", "message"
+]
+
+
+class Resource(NamedTuple):
+    """Something that a call touches: `action` on `name` (a path, `host:port`, a namespace, a program)."""
+
+    domain: Domain
+    action: str
+    name: str
+
+    def shown(self) -> str:
+        return f"{self.action} {self.name or 'its own'}"
+
+
+_RESTRICTED = {"input", "read_file", "list_files", "now", "sleep", "random", "uuid", "env"}
+_STANDARD = _RESTRICTED | {"write_file", "fetch", "query", "notify"}
+_TRUSTED = _STANDARD | {"websocket", "kv", "approve", "review", "ask", "choose", "run_function", "spawn_session"}
+
+LEVELS: dict[Level, frozenset[str]] = {
+    "sandbox": frozenset(),
+    "restricted": frozenset(_RESTRICTED),
+    "standard": frozenset(_STANDARD),
+    "trusted": frozenset(_TRUSTED),
+    "unrestricted": frozenset({"*"}),
+}
+"""`print` and `display` are the worker's own; nothing has to be granted for them."""
+
+READ_METHODS = ("GET", "HEAD")
+"""What fetch may do up to level standard, when a manifest does not say (P75)."""
+
+TOUCHES: dict[str, tuple[Domain, str]] = {
+    "read_file": ("filesystem", "read"),
+    "list_files": ("filesystem", "list"),
+    "write_file": ("filesystem", "write"),
+    "fetch": ("network", ""),
+    "websocket": ("network", "connect"),
+    "env": ("environment", "read"),
+    "kv": ("storage", ""),
+    "process": ("process", "run"),
+    "query": ("database", "read"),
+    "run_function": ("function", "start"),
+}
+"""What a grant `name:resource` is about; an empty action is any of its domain."""

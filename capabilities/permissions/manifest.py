@@ -1,0 +1,167 @@
+"""The manifest: what a session or component may do, as TOML or as these objects. Unknown keys are refused (A71)."""
+
+from __future__ import annotations
+
+import tomllib
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from capabilities.permissions.globs import check_glob
+from capabilities.permissions.hosts import check_host, check_network
+from durable.core.errors import BadArguments
+
+type Level = Literal["sandbox", "restricted", "standard", "trusted", "unrestricted"]
+type Trust = Literal["strict", "unknown", "trusted", "development"]
+
+type Glob = Annotated[str, AfterValidator(check_glob)]
+type Host = Annotated[str, AfterValidator(check_host)]
+type Cidr = Annotated[str, AfterValidator(check_network)]
+type Port = Annotated[int, Field(ge=1, le=65_535)]
+type Name = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f]+$")]
+type Namespace = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,128}$")]
+type Method = Annotated[str, Field(pattern=r"^[A-Z]{1,20}$")]
+
+STORAGE_MB = 100
+"""A74, where a manifest says nothing of storage."""
+
+
+class Part(BaseModel):
+    """What all tables of a manifest have in common."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Filesystem(Part):
+    """Patterns below `root`, the session's own directory when None."""
+
+    root: str | None = None
+    read: tuple[Glob, ...] = ()
+    write: tuple[Glob, ...] = ()
+    delete: tuple[Glob, ...] = ()
+    list: tuple[Glob, ...] = ()
+
+
+def _endpoint(given: Any) -> Any:
+    if not isinstance(given, str):
+        return given
+    host, _, port = given.rpartition(":")
+    if host and port.isdigit():
+        return {"host": host, "port": int(port)}
+    if host and port == "*":
+        return {"host": host, "port": None}
+    return {"host": given}
+
+
+class Endpoint(Part):
+    """A host pattern and its port; None is any port. As text: `host`, `host:port`, `host:*`."""
+
+    host: Host
+    port: Port | None = 443
+
+
+class Network(Part):
+    """Whom code may reach. `methods` None: GET and HEAD up to level standard, all above. `private`: networks whose
+    addresses may be reached although they are not public."""
+
+    outbound: tuple[Annotated[Endpoint, BeforeValidator(_endpoint)], ...] = ()
+    inbound: tuple[Port, ...] = ()
+    methods: tuple[Method, ...] | None = None
+    private: tuple[Cidr, ...] = ()
+    bytes_max: Annotated[int, Field(ge=0)] = 10 * 2**20
+    seconds_max: Annotated[float, Field(gt=0)] = 30.0
+
+
+class Storage(Part):
+    """Shared namespaces beside the own one, and what each may hold in MiB."""
+
+    namespaces: tuple[Namespace, ...] = ()
+    max_size_mb: Annotated[int, Field(ge=0)] = 0
+
+
+class Environment(Part):
+    """Variables of the engine's environment; `*` and `?` as in file names."""
+
+    read: tuple[Name, ...] = ()
+
+
+class Process(Part):
+    """Programs by name (looked up in the system's directories) or absolute path, and what one run may take."""
+
+    programs: tuple[Name, ...] = ()
+    seconds_max: Annotated[float, Field(gt=0)] = 30.0
+    output_bytes_max: Annotated[int, Field(ge=0)] = 2**20
+
+
+class Query(Part):
+    """SQLite files by the name that code uses for them: a path or a `sqlite:///` URL."""
+
+    databases: dict[Name, str] = {}
+    seconds_max: Annotated[float, Field(gt=0)] = 10.0
+    rows_max: Annotated[int, Field(ge=1)] = 10_000
+
+
+class Functions(Part):
+    """Durable functions that code may start: patterns of `name` or of the whole `where::name@version`."""
+
+    start: tuple[Name, ...] = ()
+
+
+class Quotas(Part):
+    """A74; per second, as a bucket that holds one second's worth."""
+
+    calls_per_s: Annotated[float, Field(gt=0)] = 1_000.0
+    network_bytes_per_s: Annotated[float, Field(gt=0)] = 10_000_000.0
+
+
+class Manifest(Part):
+    """What one session or component may do. An empty one allows nothing but to print.
+
+    level: the base set of capabilities. grant: more of them, `name` or `name:resource`. block: never, whatever else
+    says so. trust: what happens to an ask that nothing allows: denied (strict), put to a person (unknown), allowed
+    (trusted), or nothing is checked at all (development).
+    """
+
+    level: Level = "sandbox"
+    trust: Trust = "strict"
+    grant: tuple[Name, ...] = ()
+    block: tuple[Name, ...] = ()
+    filesystem: Filesystem | None = None
+    network: Network = Network()
+    storage: Storage | None = None
+    environment: Environment = Environment()
+    process: Process = Process()
+    query: Query = Query()
+    functions: Functions = Functions()
+    quotas: Quotas = Quotas()
+    rates: dict[Name, Annotated[float, Field(gt=0)]] = {}
+    """Calls per second by capability, below that of all together."""
+
+    @property
+    def storage_bytes_max(self) -> int:
+        """What one namespace may hold."""
+        return (STORAGE_MB if self.storage is None else self.storage.max_size_mb) * 2**20
+
+    def to_json(self) -> dict[str, Any]:
+        """As the session's record keeps it: without what is default."""
+        return self.model_dump(mode="json", exclude_defaults=True)
+
+
+def read_manifest(found: Any, where: str = "the manifest") -> Manifest:
+    """A manifest from JSON-like data; BadArguments names each field that does not fit."""
+    if isinstance(found, Manifest):
+        return found
+    try:
+        return Manifest.model_validate(found)
+    except ValidationError as error:
+        lines = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'manifest'}: {e['msg']}" for e in error.errors())
+        raise BadArguments(f"{where} is not valid: {lines}") from None
+
+
+def parse_manifest(text: str, where: str = "the manifest") -> Manifest:
+    """A manifest from TOML: one table `permissions`, or its content alone. BadArguments says what is wrong."""
+    try:
+        found = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise BadArguments(f"{where} is not TOML: {error}") from None
+    return read_manifest(found["permissions"] if set(found) == {"permissions"} else found, where)

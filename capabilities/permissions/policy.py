@@ -1,0 +1,205 @@
+"""Decisions: a manifest, what was granted beside it and what was changed since, compiled into one answer per ask.
+
+Invariants (specs/permission.md):
+A1  Nothing is allowed that no rule allows; an empty list denies everything.
+A2  Precedence: blocked, development, level unrestricted, the level, grants, then whatever `trust` says of the rest.
+A3  A decision depends on the ask, the policy and the time only: no I/O, the same in every process.
+A4  A cached decision never outlives the policy, nor a grant that ends.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterable
+from typing import Any, Literal, NamedTuple
+
+from capabilities.permissions.globs import matches
+from capabilities.permissions.grants import (
+    Grant,
+    endpoint_matches,
+    granted_resource,
+    level_of,
+    name_matches,
+    read_grant,
+    read_grants,
+)
+from capabilities.permissions.levels import LEVELS, READ_METHODS, Resource
+from capabilities.permissions.manifest import Level, Manifest, read_manifest
+from durable.core.clock import TIME_MAX_MS
+
+CACHE_MAX = 1_000
+"""Decisions that are remembered (A72)."""
+
+type Verdict = Literal["allowed", "denied", "ask"]
+
+_ORDER: tuple[Level, ...] = ("sandbox", "restricted", "standard", "trusted", "unrestricted")
+
+
+class Decision(NamedTuple):
+    """What was decided about one ask, and why. `resource` is the one that decided, None for the capability itself."""
+
+    verdict: Verdict
+    reason: str
+    resource: Resource | None = None
+
+
+class Change(NamedTuple):
+    """What was changed while sessions live: the documents of `policy.get`, as they are stored."""
+
+    version: int = 0
+    own: dict[str, Any] = {}  # noqa: RUF012  # never changed
+    everywhere: dict[str, Any] = {}  # noqa: RUF012
+
+
+NO_CHANGE = Change()
+
+
+class Policy:
+    """What one session or component may do now. Made anew when anything changes; decisions are cached in it."""
+
+    def __init__(self, manifest: Manifest, grants: Iterable[str] = (), change: Change = NO_CHANGE) -> None:
+        replaced = change.own.get("manifest")
+        self.manifest = manifest if replaced is None else read_manifest(replaced)
+        self.version = change.version
+        self._fixed = (*map(read_grant, grants), *map(read_grant, self.manifest.grant))
+        self._live = (*read_grants(change.own.get("grants")), *read_grants(change.everywhere.get("grants")))
+        revoked = (*read_grants(change.own.get("revoked")), *read_grants(change.everywhere.get("revoked")))
+        self._blocked = (*map(read_grant, self.manifest.block), *revoked)
+        self._valid_until = 0
+        self._grants: tuple[Grant, ...] = ()
+        self._level: Level = "sandbox"
+        self._names: frozenset[str] = frozenset()
+        self._cache: OrderedDict[tuple[str, tuple[Resource, ...]], Decision] = OrderedDict()
+
+    # -- what holds at a time -----------------------------------------------------------------------------------
+
+    def _at(self, now_ms: int) -> None:
+        """Drop what has ended; the cache with it (A4)."""
+        if now_ms < self._valid_until:
+            return
+        self._cache.clear()
+        live = [grant for grant in self._live if grant.holds(now_ms)]
+        self._valid_until = min((g.until_ms for g in live if g.until_ms is not None), default=TIME_MAX_MS)
+        self._grants = (*self._fixed, *live)
+        levels = [self.manifest.level, *(level_of(grant) for grant in self._grants if grant.name == "level")]
+        self._level = max(levels, key=_ORDER.index)
+        names = {grant.name for grant in self._grants if grant.name != "level"}
+        self._names = frozenset(names | LEVELS[self._level])
+
+    def level(self, now_ms: int) -> Level:
+        """The level that holds now, elevations included."""
+        self._at(now_ms)
+        return self._level
+
+    def may_have(self, name: str, now_ms: int) -> bool:
+        """Whether a capability becomes a function of the code: it is granted, or may be asked for."""
+        self._at(now_ms)
+        return self._named(name).verdict != "denied"
+
+    def methods(self, now_ms: int) -> tuple[str, ...] | None:
+        """HTTP methods that are allowed; None is all."""
+        self._at(now_ms)
+        if self.manifest.trust == "development":
+            return None
+        if self.manifest.network.methods is not None:
+            return self.manifest.network.methods
+        return READ_METHODS if _ORDER.index(self._level) <= _ORDER.index("standard") else None
+
+    @property
+    def development(self) -> bool:
+        """Nothing is checked."""
+        return self.manifest.trust == "development"
+
+    # -- deciding -----------------------------------------------------------------------------------------------
+
+    def decide(self, name: str, resources: tuple[Resource, ...], now_ms: int) -> Decision:
+        """Whether a call of this capability that touches these may be performed."""
+        self._at(now_ms)
+        key = (name, resources)
+        found = self._cache.get(key)
+        if found is not None:
+            self._cache.move_to_end(key)
+            return found
+        found = self._decide(name, resources)
+        self._cache[key] = found
+        if len(self._cache) > CACHE_MAX:
+            self._cache.popitem(last=False)
+        return found
+
+    def _decide(self, name: str, resources: tuple[Resource, ...]) -> Decision:
+        named = self._named(name)
+        if named.verdict == "denied":
+            return named
+        for resource in resources:
+            if any(_same(block, name) and _covers(block, resource) for block in self._blocked):
+                return Decision("denied", f"{name} of {resource.name!r} is blocked", resource)
+        if named.verdict != "allowed" or self.development:
+            return named._replace(resource=resources[0]) if resources and named.verdict == "ask" else named
+        reason = named.reason
+        for resource in resources:
+            because = self._because(name, resource)
+            if because is None:
+                return self._unresolved(f"no rule allows to {resource.shown()}", resource)
+            reason = because
+        return Decision("allowed", reason, resources[-1] if resources else None)
+
+    def _named(self, name: str) -> Decision:
+        """About the capability, whatever it is to touch."""
+        if any(block.name in (name, "*") and not block.resource for block in self._blocked):
+            return Decision("denied", f"{name} is blocked")
+        if self.development:
+            return Decision("allowed", "development mode: nothing is checked")
+        if "*" in self._names:
+            return Decision("allowed", f"level {self._level}" if self._level == "unrestricted" else "granted")
+        if name in self._names:
+            return Decision("allowed", f"level {self._level}" if name in LEVELS[self._level] else "granted")
+        return self._unresolved(f"{name} is not granted", None)
+
+    def _unresolved(self, why: str, resource: Resource | None) -> Decision:
+        match self.manifest.trust:
+            case "unknown":
+                return Decision("ask", why, resource)
+            case "trusted":
+                return Decision("allowed", f"trusted, though {why}", resource)
+            case _:
+                return Decision("denied", why, resource)
+
+    def _because(self, name: str, resource: Resource) -> str | None:
+        """Which rule allows this resource; None when none does."""
+        if any(_same(grant, name) and granted_resource(grant._replace(name=name), resource) for grant in self._grants):
+            return "granted"
+        if self._level == "unrestricted":
+            return "level unrestricted"
+        return "the manifest" if self._in_manifest(resource) else None
+
+    def _in_manifest(self, resource: Resource) -> bool:
+        manifest = self.manifest
+        match resource.domain:
+            case "filesystem":
+                if manifest.filesystem is None:  # its own directory, which nobody else has
+                    return True
+                allowed: tuple[str, ...] = getattr(manifest.filesystem, resource.action, ())
+                return any(matches(glob, resource.name) for glob in allowed)
+            case "network":
+                return any(endpoint_matches(each, resource.name) for each in manifest.network.outbound)
+            case "storage":
+                shared = manifest.storage.namespaces if manifest.storage is not None else ()
+                return resource.name == "" or resource.name in shared
+            case "environment":
+                return any(name_matches(each, resource.name) for each in manifest.environment.read)
+            case "process":
+                return resource.name in manifest.process.programs
+            case "database":
+                return resource.name in manifest.query.databases
+            case "function":
+                return any(name_matches(each, resource.name) for each in manifest.functions.start)
+            case "session" | "message":
+                return True
+
+
+def _same(grant: Grant, name: str) -> bool:
+    return grant.name == name
+
+
+def _covers(block: Grant, resource: Resource) -> bool:
+    return bool(block.resource) and granted_resource(block, resource)

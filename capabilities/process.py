@@ -1,0 +1,118 @@
+"""`process`: a granted program, without a shell, in the session's directory, with limits on time and output."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from capabilities.call import Call
+from capabilities.capability import Capability
+from capabilities.permissions.levels import Resource
+
+PROGRAM_DIRECTORIES = ("/usr/local/bin", "/usr/bin", "/bin")
+ARGUMENTS_MAX = 1_000
+
+type Argument = Annotated[str, Field(max_length=100_000, pattern=r"^[^\x00]*$")]
+
+
+def find_program(name: str) -> str:
+    """The program's file: looked up in the system's directories, never in the session's own. FileNotFoundError."""
+    if name.startswith("/"):
+        found = [Path(name)]
+    else:
+        found = [Path(directory) / name for directory in PROGRAM_DIRECTORIES] if "/" not in name else []
+    for path in found:
+        if path.is_file() and os.access(path, os.X_OK):
+            return str(path)
+    raise FileNotFoundError(f"there is no program {name!r} in {', '.join(PROGRAM_DIRECTORIES)}")
+
+
+class Process(Capability):
+    """Run granted programs. What they may do is what the engine's user may: grant few."""
+
+    name = "process"
+
+    def touches(self, call: Call) -> tuple[Resource, ...]:
+        return (Resource("process", "run", call.arguments["program"]),)
+
+    async def call(
+        self,
+        call: Call,
+        program: str,
+        args: Annotated[list[Argument], Field(max_length=ARGUMENTS_MAX)] | None = None,
+        *,
+        input: str = "",
+        timeout: Annotated[float, Field(gt=0)] | None = None,
+    ) -> dict[str, Any]:
+        """Run a program without a shell: a dict of `exit_code`, `stdout`, `stderr` and `truncated`.
+
+        Its directory is the session's, its environment is empty but for PATH, HOME and LANG. It is killed with all it
+        started when it takes longer than granted (TimeoutError), or when it prints more (`truncated`).
+        """
+        limits = call.policy.manifest.process
+        seconds = min(timeout or limits.seconds_max, limits.seconds_max)
+        path = find_program(program)
+        call.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        environment = {"PATH": ":".join(PROGRAM_DIRECTORIES), "HOME": str(call.directory), "LANG": "C.UTF-8"}
+        process = await asyncio.create_subprocess_exec(
+            path,
+            *(args or []),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            cwd=call.directory,
+            env=environment | ({"DURABLE_CALL_ID": call.key} if call.key else {}),
+            start_new_session=True,
+        )
+        try:
+            async with asyncio.timeout(seconds):
+                return await _talk(process, input.encode(), limits.output_bytes_max)
+        except TimeoutError:
+            raise TimeoutError(f"{program} ran longer than {seconds:g} s and was ended") from None
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            await process.wait()
+
+
+async def _talk(process: asyncio.subprocess.Process, given: bytes, limit: int) -> dict[str, Any]:
+    left = [limit]
+    over = asyncio.Event()
+
+    async def read(stream: asyncio.StreamReader) -> bytes:
+        parts = []
+        while chunk := await stream.read(2**16):
+            parts.append(chunk[: max(0, left[0])])
+            left[0] -= len(chunk)
+            if left[0] < 0:
+                over.set()
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
+        return b"".join(parts)
+
+    async def feed(stream: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            stream.write(given)
+            await stream.drain()
+        stream.close()
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            await stream.wait_closed()
+
+    assert process.stdin is not None
+    assert process.stdout is not None
+    assert process.stderr is not None
+    async with asyncio.TaskGroup() as group:
+        group.create_task(feed(process.stdin))
+        out, err = group.create_task(read(process.stdout)), group.create_task(read(process.stderr))
+    return {
+        "exit_code": await process.wait(),
+        "stdout": out.result().decode("utf-8", "replace"),
+        "stderr": err.result().decode("utf-8", "replace"),
+        "truncated": over.is_set(),
+    }

@@ -1,0 +1,47 @@
+"""`durable audit [SESSION]`: what code asked for, and what was decided."""
+
+from __future__ import annotations
+
+import click
+
+from durable.cli import exits
+from durable.cli.app import Command, Settings, in_loop, settings
+
+
+@click.command("audit", cls=Command, short_help="What code asked for, and what was decided.")
+@click.argument("session", required=False)
+@click.option(
+    "--limit", type=click.IntRange(min=1, max=10_000), default=100, show_default=True, help="At most so many."
+)
+@click.option("--before", type=int, metavar="N", help="Those older than this entry: the next page.")
+def command(session: str | None, limit: int, before: int | None) -> int:
+    """Decisions about calls and changes of permissions, newest first; of one SESSION, or of all."""
+    chosen = settings()
+    return in_loop(lambda: _audit(chosen, session, limit, before))
+
+
+async def _audit(chosen: Settings, session: str | None, limit: int, before: int | None) -> int:
+    from datetime import UTC, datetime
+
+    from durable.cli.driving import opened
+    from durable.sessions.audit import read_audit
+
+    async with opened(chosen, create=False) as store:
+        entries = await read_audit(store, session, limit, before)
+    out = chosen.out()
+    if out.json:
+        out.document(entries)
+        return exits.DONE
+    rows = [
+        (
+            entry.id,
+            datetime.fromtimestamp(entry.at / 1000, UTC).isoformat(" ", "seconds"),
+            entry.execution or entry.who,
+            entry.verdict + (f" ×{entry.times}" if entry.times > 1 else ""),
+            f"{entry.what} {entry.resource}".strip(),
+            entry.reason,
+        )
+        for entry in entries
+    ]
+    out.table(("n", "when", "who", "verdict", "what", "why"), rows, "nothing was asked for")
+    return exits.DONE

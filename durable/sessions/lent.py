@@ -1,0 +1,107 @@
+"""What capabilities borrow of the engine: its store, functions that can be started, sessions that can be made."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from capabilities.call import Call
+from capabilities.permissions.grants import read_grant
+from capabilities.permissions.policy import Change, Policy
+from durable.core import ids
+from durable.core.clock import TIME_MAX_MS, now_ms
+from durable.core.errors import BadArguments, Conflict, Denied, NotFound
+from durable.core.events import Notified
+from durable.functions.function import KNOWN, Function
+from durable.functions.values import digest, pack, to_json
+from durable.sessions.cell import FUNCTION, Cell
+from durable.sessions.permissions import manifest_of
+
+if TYPE_CHECKING:
+    from durable.engine import Engine
+
+
+class Lent:
+    """One engine's, for all its sessions."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    async def request(self, kind: str, data: Mapping[str, Any]) -> Any:
+        """A request to the store; its answer's data."""
+        return (await self._engine.store.request(kind, data)).data
+
+    def function_id(self, name: str) -> str:
+        """The whole id of a function that this engine knows, by it, its key or its bare name."""
+        return _function(name).id
+
+    async def start_function(self, name: str, args: list[Any], kwargs: dict[str, Any], id: str) -> str:
+        """Start it under that id, or find it started."""
+        await self._engine.start_as(id, _function(name), args, kwargs)
+        return ids.execution_promise(id)
+
+    async def spawn(self, parent: str, name: str, grants: list[str] | None) -> None:
+        """A session with at most the rights of its parent, which is recorded as such."""
+        options = await self._options(parent)
+        held: list[str] = options.get("grants") or []
+        document = (await self.request("policy.get", {"name": parent}))["own"]["document"]
+        # What was granted for a while is not handed on; what was revoked is.
+        lasting = {key: value for key, value in document.items() if key != "grants"}
+        policy = Policy(manifest_of(options), held, Change(0, lasting))
+        wanted = [text for text in held if _has(policy, text)] if grants is None else [*dict.fromkeys(grants)]
+        for text in wanted:
+            if not _has(policy, text) or (read_grant(text).resource and text not in held):
+                raise Denied(f"{parent!r} may not grant {text!r}, which it has not itself")
+        made = {**options, "grants": wanted, "permissions": policy.manifest.to_json(), "parent": parent}
+        row = await self.request("session.open", {"session": name, "engine": None, "options": made})
+        if (row.get("options") or {}).get("parent") != parent:
+            raise Conflict(f"session {name!r} exists, and was not made by {parent!r}")
+        if row["created"] and lasting.get("revoked"):
+            own = (await self.request("policy.get", {"name": name}))["own"]
+            change = {"name": name, "before": own["version"], "document": {"revoked": lasting["revoked"]}}
+            await self.request("policy.set", change)
+
+    async def submit(self, parent: str, name: str, code: str, inputs: dict[str, Any], nonce: str) -> str:
+        """Its cell's promise: made once for a nonce, whoever tries again."""
+        if (await self._options(name)).get("parent") != parent:
+            raise Denied(f"{parent!r} may run code only in sessions that it spawned, not in {name!r}")
+        for row in await self._engine.store.reads.list_executions(session=name, limit=1_000):
+            if row.tags.get("durable:nonce") == nonce:
+                return ids.execution_promise(row.id)
+        cell = Cell(code=code, session=name, inputs=to_json(inputs, "the inputs")).to_json()
+        tags = {**self._engine.cell_tags(name), "durable:nonce": nonce}
+        promise = {
+            "timeoutAt": TIME_MAX_MS,
+            "param": {"data": pack({"func": FUNCTION, "args": [cell], "kwargs": {}, "version": 1})},
+            "tags": {
+                "resonate:scope": "global",
+                "resonate:target": self._engine.cell_target(),
+                "resonate:origin": ids.ORIGIN,
+                "durable:arguments": digest(cell),
+                **tags,
+            },
+        }
+        found: str = (await self._engine.submit(name, {"promise": promise}))["id"]
+        return found
+
+    def notified(self, call: Call, message: str, title: str | None) -> None:
+        """Tell the engine's observers."""
+        self._engine.observe(Notified(call.session, call.execution, message, title or "", call.key))
+
+    async def _options(self, session: str) -> dict[str, Any]:
+        found: dict[str, Any] = (await self.request("session.get", {"session": session})).get("options") or {}
+        return found
+
+
+def _has(policy: Policy, text: str) -> bool:
+    return policy.decide(read_grant(text).name, (), now_ms()).verdict == "allowed"
+
+
+def _function(name: str) -> Function[..., Any]:
+    found = {id: known for id, known in KNOWN.items() if name in (id, known.key, known.name)}
+    if not found:
+        raise NotFound("durable function", name, "the engine that runs the session must know it")
+    newest = max(found.values(), key=lambda known: known.version)
+    if len({known.key for known in found.values()}) > 1:
+        raise BadArguments(f"{name!r} names {', '.join(sorted(found))}; say which one")
+    return newest

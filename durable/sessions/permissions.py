@@ -1,0 +1,179 @@
+"""What a session may do, as it is recorded, and changing that while it lives (specs/permission.md)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from capabilities.capability import Capabilities
+from capabilities.permissions.grants import Grant, read_grant
+from capabilities.permissions.manifest import Level, Manifest, parse_manifest, read_manifest
+from durable.core.clock import now_ms
+from durable.core.errors import BadArguments, Conflict, StoreRefused
+from durable.sessions.audit import Audit
+from durable.store.face import StoreFace
+
+EVERYWHERE = "*"
+"""The name under which permissions of all sessions are kept."""
+
+SEEN_MAX = 1_000
+"""Answers to asks that are remembered as applied."""
+_TRIES = 20
+
+type Permissions = Manifest | dict[str, Any] | str | Path
+
+
+def load_permissions(given: Permissions | None, level: Level | None) -> Manifest | None:
+    """A manifest from an object, a TOML file's path or a dict, its paths made absolute. BadArguments."""
+    if given is None and level is None:
+        return None
+    base = Path.cwd()
+    if isinstance(given, str | Path):
+        path = Path(given)
+        base = path.absolute().parent
+        try:
+            manifest = parse_manifest(path.read_text("utf-8"), str(given))
+        except (OSError, UnicodeDecodeError) as error:
+            raise BadArguments(f"the manifest {str(given)!r} cannot be read: {error}") from None
+    else:
+        manifest = read_manifest(given or {})
+    if level is not None:
+        manifest = read_manifest({**manifest.to_json(), "level": level}, "the level")
+    return _absolute(manifest, base)
+
+
+def _absolute(manifest: Manifest, base: Path) -> Manifest:
+    """Paths are what they are where the manifest is, whichever process reads them later."""
+    update: dict[str, Any] = {}
+    if manifest.filesystem is not None and manifest.filesystem.root is not None:
+        root = str((base / Path(manifest.filesystem.root).expanduser()).resolve())
+        update["filesystem"] = manifest.filesystem.model_copy(update={"root": root})
+    files = {
+        name: target if "://" in target else str((base / Path(target).expanduser()).resolve())
+        for name, target in manifest.query.databases.items()
+    }
+    if files:
+        update["query"] = manifest.query.model_copy(update={"databases": files})
+    return manifest.model_copy(update=update)
+
+
+def asked_options(
+    capabilities: Capabilities, grants: Iterable[str], level: Level | None, permissions: Permissions | None
+) -> dict[str, Any]:
+    """What a new session's record says of permissions. `input` is granted unless a level or manifest is given."""
+    manifest = load_permissions(permissions, level)
+    granted = capabilities.check(grants)
+    if manifest is None:
+        return {"grants": list(granted)}
+    listed = set(grants)
+    names = [text for text in granted if text != "input" or text in listed]
+    for text in (*manifest.grant, *manifest.block):
+        read_grant(text)
+        capabilities.check([text])
+    return {"grants": names, "permissions": manifest.to_json()}
+
+
+def check_permissions(session: str, recorded: dict[str, Any], asked: dict[str, Any]) -> None:
+    """An existing session keeps what it was made with; Conflict when more, or another manifest, is asked for."""
+    held = recorded.get("grants") or []
+    missing = [grant for grant in asked["grants"] if grant not in held and not (grant == "input" and not held)]
+    if missing and not ("permissions" in recorded and missing == ["input"]):
+        raise Conflict(
+            f"session {session!r} exists with the grants {', '.join(held)}, without {', '.join(missing)}; "
+            "the first ones count: grant them with `session.grant`, or close the session to make it anew"
+        )
+    if "permissions" in asked and asked["permissions"] != recorded.get("permissions"):
+        raise Conflict(
+            f"session {session!r} exists with another manifest; let this one hold with `session.reload`, "
+            "or close the session to make it anew"
+        )
+
+
+def manifest_of(options: dict[str, Any]) -> Manifest:
+    """The manifest that a session was made with."""
+    return read_manifest(options.get("permissions") or {}, "the session's manifest")
+
+
+class PermissionChanges:
+    """Granting and revoking while sessions live; each change is one new version, and is in the audit."""
+
+    def __init__(self, store: StoreFace, capabilities: Capabilities, audit: Audit, *, any_name: bool = False) -> None:
+        self._store = store
+        self._capabilities = capabilities
+        self._audit = audit
+        self._any_name = any_name  # a client does not know the capabilities of the engines that it talks past
+
+    def _check(self, text: str) -> Grant:
+        if not self._any_name:
+            self._capabilities.check([text])
+        return read_grant(text)
+
+    async def grant(
+        self, session: str, text: str, *, seconds: float | None = None, by: str | None = None, ask: str | None = None
+    ) -> None:
+        """Allow more, for so many seconds or until it is revoked. `ask`: the prompt whose answer this applies, once."""
+        self._check(text)
+        until = None if seconds is None else now_ms() + int(seconds * 1000)
+        entry = {"grant": text} | ({"until_ms": until} if until is not None else {}) | ({"by": by} if by else {})
+
+        def change(document: dict[str, Any]) -> bool:
+            if ask is not None:
+                if ask in document.get("seen", []):
+                    return False
+                document["seen"] = [*document.get("seen", []), ask][-SEEN_MAX:]
+            document["grants"] = [*_without(document.get("grants"), text), entry]
+            document["revoked"] = _without(document.get("revoked"), text)
+            return True
+
+        if await self._change(session, change):
+            self._audit.note(session, "", text, "", "granted", _by(by) + (f" for {seconds:g} s" if seconds else ""))
+
+    async def revoke(self, session: str, text: str, *, by: str | None = None) -> None:
+        """Allow it no more, from the next call on, whatever else says so."""
+        grant = self._check(text)
+
+        def change(document: dict[str, Any]) -> bool:
+            kept = _without(document.get("grants"), text)
+            if not grant.resource:
+                kept = [entry for entry in kept if read_grant(entry["grant"]).name != grant.name]
+            document["grants"] = kept
+            if grant.name != "level":  # an elevation just ends
+                document["revoked"] = [*_without(document.get("revoked"), text), {"grant": text}]
+            return True
+
+        await self._change(session, change)
+        self._audit.note(session, "", text, "", "revoked", _by(by))
+
+    async def reload(self, session: str, manifest: Manifest, *, by: str | None = None) -> None:
+        """Let another manifest hold from the next call on."""
+
+        def change(document: dict[str, Any]) -> bool:
+            document["manifest"] = manifest.to_json()
+            return True
+
+        await self._change(session, change)
+        self._audit.note(session, "", "manifest", "", "reloaded", _by(by))
+
+    async def _change(self, name: str, change: Callable[[dict[str, Any]], bool]) -> bool:
+        for _ in range(_TRIES):
+            own = (await self._store.request("policy.get", {"name": name})).data["own"]
+            document = dict(own["document"])
+            if not change(document):
+                return False
+            try:
+                await self._store.request("policy.set", {"name": name, "before": own["version"], "document": document})
+            except StoreRefused as refused:
+                if refused.status != 409:
+                    raise
+                continue  # somebody else changed them: apply it to what they made of it
+            return True
+        raise Conflict(f"the permissions of {name!r} change all the time; try again")
+
+
+def _without(entries: Any, text: str) -> list[dict[str, Any]]:
+    return [entry for entry in entries or [] if entry.get("grant") != text]
+
+
+def _by(by: str | None) -> str:
+    return f"by {by}" if by else "by the host"

@@ -1,0 +1,135 @@
+"""A live session's permissions: the policy that holds now, rates, and what capabilities keep for it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Any
+
+from bridge.messages import Call as Asked
+from bridge.session import WorkerSession
+from capabilities.call import Call
+from capabilities.permissions.policy import Change, Decision, Policy
+from capabilities.permissions.rate import Bucket
+from durable.core.clock import now_ms
+from durable.core.errors import Denied
+from durable.core.events import PermissionsBypassed
+from durable.sessions.confined import directory_of
+from durable.sessions.house import House
+from durable.sessions.permissions import EVERYWHERE, manifest_of
+from durable.sessions.reading import Reading
+from durable.store.store import Change as StoreChange
+
+WAIT_S_MAX = 60.0
+"""A call that its rate would delay longer than this is refused."""
+
+
+class Permits:
+    """What one session may do. `policy` is read anew when somebody may have changed it."""
+
+    def __init__(self, house: House, session: str, options: dict[str, Any]) -> None:
+        self.session = session
+        self.house = house
+        self.state: dict[str, Any] = {}
+        self._options = options
+        self._policy = self._made(Change())
+        self._stale = True
+        self._directory = directory_of(house.store, session)
+        self._calls = Bucket(self._policy.manifest.quotas.calls_per_s, time.monotonic())
+        self._network = Bucket(self._policy.manifest.quotas.network_bytes_per_s, time.monotonic())
+        self._rates: dict[str, Bucket] = {}
+        self._delayed = 0
+        self._unwatch: Callable[[], None] = house.store.watch(self._on_change)
+        if self._policy.development:
+            house.observer(PermissionsBypassed(session))
+
+    def _made(self, change: Change) -> Policy:
+        return Policy(manifest_of(self._options), self._options.get("grants") or (), change)
+
+    def _on_change(self, change: StoreChange) -> None:
+        if change.foreign or self.session in change.sessions or EVERYWHERE in change.sessions:
+            self._stale = True
+
+    async def current(self, *, again: bool = False) -> Policy:
+        """The policy as the store has it now; the one at hand when nothing can have changed it."""
+        if self._stale or again:
+            self._stale = False
+            found = (await self.house.store.request("policy.get", {"name": self.session})).data
+            if found["version"] != self._policy.version:
+                own, everywhere = found["own"]["document"], found["everywhere"]["document"]
+                self._policy = self._made(Change(found["version"], own, everywhere))
+                quotas = self._policy.manifest.quotas
+                self._calls.per_s, self._network.per_s = quotas.calls_per_s, quotas.network_bytes_per_s
+                self._rates.clear()
+        return self._policy
+
+    async def names(self) -> list[str]:
+        """The capabilities that become functions of the code."""
+        policy = await self.current()
+        now = now_ms()
+        return [name for name in self.house.capabilities.names() if policy.may_have(name, now)]
+
+    async def delay(self, call: Asked, worker: WorkerSession | None, reading: Reading) -> Decision | None:
+        """Wait until the rate allows it; meanwhile the worker is not read. A refusal when that is too long."""
+        now = time.monotonic()
+        wait = self._calls.take(1, now)
+        rate = self._policy.manifest.rates.get(call.capability)
+        if rate is not None:
+            bucket = self._rates.get(call.capability)
+            if bucket is None:
+                bucket = self._rates[call.capability] = Bucket(rate, now)
+            wait = max(wait, bucket.take(1, now))
+        if wait <= 0:
+            return None
+        if wait > WAIT_S_MAX:
+            return Decision("denied", f"more calls than its rate allows for {WAIT_S_MAX:g} s")
+        reason = "more calls than its rate allows: delayed"
+        self.house.audit.note(
+            self.session, call.execution_id, call.capability, "", "limited", reason, self._policy.version
+        )
+        self._delayed += 1
+        reading.pause(worker, "rate")
+        try:
+            await asyncio.sleep(wait)
+        finally:
+            self._delayed -= 1
+            if not self._delayed:
+                reading.resume(worker, "rate")
+        return None
+
+    def call(self, asked: Asked, method: str, arguments: dict[str, Any], policy: Policy, key: str) -> Call:
+        """The call as its capability sees it."""
+        assert self.house.lent is not None
+        return Call(
+            capability=asked.capability,
+            method=method,
+            arguments=arguments,
+            session=self.session,
+            execution=asked.execution_id,
+            key=key,
+            policy=policy,
+            directory=self._directory,
+            host=self.house.lent,
+            now_ms=now_ms,
+            decided=self.house.audit.decided,
+            pace=self._pace,
+            state=self.state,
+        )
+
+    def unfit(self, call: Asked, error: Exception) -> None:
+        """Note a call that leads where nobody may go, or was denied."""
+        if isinstance(error, Denied):
+            who = (self.session, call.execution_id, call.capability, "")
+            self.house.audit.note(*who, "denied", str(error), self._policy.version)
+
+    async def _pace(self, size: int) -> None:
+        wait = self._network.take(size, time.monotonic())
+        if wait > 0:
+            await asyncio.sleep(wait)
+
+    async def close(self) -> None:
+        """The session is not run here any more: end what capabilities keep for it."""
+        self._unwatch()
+        for capability in self.house.capabilities.used():
+            await capability.forget(self.state)

@@ -17,6 +17,7 @@ from benchmarks import (
     executions,
     interrupts,
     notice,
+    printing,
     remote,
     session_start,
     small_checkpoint,
@@ -29,7 +30,7 @@ from benchmarks.step_latency import RESTATE
 
 BENCHMARKS = {
     module.BENCHMARK.name: module.BENCHMARK
-    for module in (step_latency, executions, cell, session_start, small_checkpoint, notice, remote)
+    for module in (step_latency, executions, cell, session_start, small_checkpoint, notice, printing, remote)
 } | {
     benchmark.name: benchmark
     for benchmark in (

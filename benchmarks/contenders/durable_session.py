@@ -27,6 +27,11 @@ async def timed(times: int, one: Callable[[], Awaitable[durable.Result]]) -> lis
     return samples
 
 
+def flood(megabytes: int) -> str:
+    """Code that prints so much in lines of 100 characters, as in ipykernel_session."""
+    return f"for _ in range({megabytes} * 10_000): print('x' * 99)\n'end'"
+
+
 def unshared(pid: int) -> float:
     """Bytes in memory that no other process has mapped."""
     lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
@@ -83,8 +88,31 @@ async def setup(directory: Path) -> AsyncIterator[Ready]:
                 await one.close()
             return samples
 
+        async def printed(size: int) -> list[float]:
+            begun = time.perf_counter()
+            result = await kept.execute(flood(size), journal=False)
+            samples = [time.perf_counter() - begun]
+            assert (len(result.stdout), result.value) == (size * 1_000_000, "end"), result
+            return samples
+
+        async def streamed(size: int) -> list[float]:
+            # A reader beside the engine gets all that is printed; of it the default is stored.
+            received, dropped, value = 0, 0, None
+            begun = time.perf_counter()
+            async for event in session.stream(flood(size)):
+                match event:
+                    case durable.OutputEvent():
+                        received, dropped = received + len(event.data), dropped + event.dropped
+                    case durable.Result():
+                        value = event.value
+            samples = [time.perf_counter() - begun]
+            assert (received, dropped, value) == (size * 1_000_000, 0, "end"), (received, dropped, value)
+            return samples
+
+        kept = await engine.session("kept", output=durable.OutputRules(stored=2**30))
         about = f"durable-exec {version('durable-exec')}"
-        yield Ready(about, {"quick": quick, "journaled": journaled, "start": started, "fifty": fifty, "memory": memory})
+        turns = {"quick": quick, "journaled": journaled, "start": started, "fifty": fifty, "memory": memory}
+        yield Ready(about, {**turns, "printed": printed, "streamed": streamed})
 
 
 if __name__ == "__main__":

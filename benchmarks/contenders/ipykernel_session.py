@@ -66,6 +66,22 @@ class Kernel:
         self._client.get_shell_msg(timeout=CELL_S)
         return ended - started
 
+    def printed(self, source: str) -> int:
+        """How many characters the cell printed, all received when it is idle."""
+        asked = self._client.execute(source)
+        received = 0
+        while True:
+            message = self._client.get_iopub_msg(timeout=CELL_S)
+            if message["parent_header"].get("msg_id") != asked:
+                continue
+            kind, content = message["header"]["msg_type"], message["content"]
+            if kind == "stream":
+                received += len(content["text"])
+            elif kind == "status" and content["execution_state"] == "idle":
+                break
+        self._client.get_shell_msg(timeout=CELL_S)
+        return received
+
     def close(self) -> None:
         self._client.stop_channels()
         self._manager.shutdown_kernel(now=True)
@@ -78,6 +94,14 @@ def quick(kernel: Kernel, size: int) -> list[float]:
         value = kernel.execute("1+1")
         samples.append(time.perf_counter() - started)
         assert value == "2"
+    return samples
+
+
+def printed(kernel: Kernel, size: int) -> list[float]:
+    begun = time.perf_counter()
+    received = kernel.printed(f"for _ in range({size} * 10_000): print('x' * 99)\n'end'")
+    samples = [time.perf_counter() - begun]
+    assert received == size * 1_000_000, received
     return samples
 
 
@@ -103,6 +127,7 @@ async def setup(directory: Path) -> AsyncIterator[Ready]:
             f"ipykernel {version('ipykernel')}, jupyter_client {version('jupyter-client')}",
             {
                 "quick": lambda size: asyncio.to_thread(quick, kernel, size),
+                "printed": lambda size: asyncio.to_thread(printed, kernel, size),
                 "start": lambda size: asyncio.to_thread(start, size),
             },
         )

@@ -20,7 +20,6 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
-from bridge.launcher import process_start_time
 from bridge.messages import (
     Call,
     CallResult,
@@ -92,10 +91,11 @@ class Memory:
 class Sink:
     """In the place of a Transport: a process that exists, and a worker that reads nothing."""
 
+    start_time = 0
+
     def __init__(self, pid: int, session: WorkerSession) -> None:
         self.process = self
         self.pid = pid
-        self.start_time = process_start_time(pid) or 0
         self.killed = False
         self._session = session
 
@@ -242,7 +242,7 @@ def worker_end(frames: int, seed: int) -> Tally:
         channel = Channel(theirs, Gate())
         channel.on_broken = _broken
         tally.sessions += 1
-        for key in (*range(20), *(f"w{n}" for n in range(20))):
+        for key in (0, 7, "w0", "w7"):
             channel.expect(key, Waiter())
         try:
             while tally.frames < frames:

@@ -12,10 +12,11 @@ from typing import Any
 
 from checkpoint.buffers import Place, place_of
 from checkpoint.format import TEXT_CHARS_MAX, Rebuilt
+from checkpoint.pickling.deep import Unrolled, objects_in
 from checkpoint.pickling.groups import Sharing, load_order, united
 from checkpoint.pickling.objects import Column
 from checkpoint.pickling.pickler import GroupPickler, Scope
-from checkpoint.pickling.unsaveable import explain, type_name
+from checkpoint.pickling.unsaveable import explain, is_too_deep, type_name
 from checkpoint.survey import Survey, buckets
 
 _TRIES = 3
@@ -144,27 +145,36 @@ class Grouping:
             return dump
         raise _Unpickled(names, dump)
 
-    def _try(self, scope: Scope, names: Iterable[str], values: dict[str, object]) -> Dump | BaseException:
+    def _try(
+        self, scope: Scope, names: Iterable[str], values: dict[str, object], *, unroll: bool = False
+    ) -> Dump | BaseException:
+        names = tuple(sorted(names))
         for attempt in range(_TRIES):
             try:
-                return self._dump(scope, names, values)
+                return self._dump(scope, names, values, unroll=unroll)
             except KeyboardInterrupt:
                 raise
             except BaseException as error:  # user code runs in here: __reduce__, __getstate__
+                if is_too_deep(error) and not unroll:
+                    return self._try(scope, names, values, unroll=True)
                 if not isinstance(error, RuntimeError) or "changed" not in str(error) or attempt == _TRIES - 1:
                     return error
         raise AssertionError("unreachable")
 
-    def _dump(self, scope: Scope, names: Iterable[str], values: dict[str, object]) -> Dump:
-        ordered = tuple(sorted(names))
+    def _dump(self, scope: Scope, ordered: tuple[str, ...], values: dict[str, object], *, unroll: bool) -> Dump:
         pickler, self._pickler = self._pickler, None  # not after it raised
         if pickler is None or pickler.scope is not scope:
             pickler = GroupPickler(scope)
         pickler.begin(frozenset(ordered))
         rebuilt: list[Rebuilt] = []
-        for name in ordered:
+        given = {name: values[name] for name in ordered}
+        if unroll:
+            objects = objects_in(given.values(), lambda cls: scope.reducer(cls) is not None)
+            pickler.hollow = {id(value) for value in objects}
+            given[ordered[0]] = Unrolled(given[ordered[0]], objects)
+        for name, value in given.items():
             pickler.notes = {}
-            pickler.dump(values[name])
+            pickler.dump(value)
             if pickler.notes:
                 rebuilt.append(Rebuilt(name, "; ".join(pickler.notes)[:TEXT_CHARS_MAX]))
         self._pickler = pickler

@@ -23,6 +23,7 @@ import cloudpickle
 from checkpoint.buffers import Place
 from checkpoint.cells import cell_of
 from checkpoint.pickling import rebuild
+from checkpoint.pickling.deep import empty
 from checkpoint.pickling.importable import importable
 from checkpoint.pickling.objects import Column, Columns, Known
 from checkpoint.pickling.recipes import RECIPES, Recipe, Reduced
@@ -123,6 +124,8 @@ class GroupPickler(cloudpickle.Pickler):  # type: ignore[misc]
         self.needs: set[str] = set()
         self.by_value: set[int] = set()
         self.notes: dict[str, None] = {}
+        self.hollow: set[int] = set()
+        """Objects that are saved without what they hold."""
 
     def _take_buffer(self, buffer: pickle.PickleBuffer) -> bool:
         met = self.columns.met.get(id(buffer.raw().obj))
@@ -136,6 +139,8 @@ class GroupPickler(cloudpickle.Pickler):  # type: ignore[misc]
     def reducer_override(self, value: Any) -> Any:
         """Called for every object that is not a plain built-in value."""
         cls = type(value)
+        if self.hollow and id(value) in self.hollow:
+            return empty(value)
         if cls in self._plain:
             return NotImplemented
         scope = self.scope

@@ -248,6 +248,11 @@ def fill_attributes(value: object, state: dict[str, object]) -> None:
     value.__dict__.update(state)
 
 
+def last(_objects: list[object], _fillings: list[None], value: object) -> object:
+    """What was wanted, after all that had to be there first."""
+    return value
+
+
 MATCHERS: tuple[str, ...] = ("search", "match", "fullmatch")
 
 

@@ -107,9 +107,14 @@ def explain(value: object, error: BaseException) -> tuple[str, str]:
         if isinstance(value, error.of):
             return kind, str(error)
         return kind, f"it holds {error.what}, which cannot be saved: {error.why}"
-    if isinstance(error, RecursionError) or isinstance(error.__cause__, RecursionError):
+    if is_too_deep(error):
         return kind, "it is nested too deeply to be pickled"
     return kind, f"it cannot be pickled: {type(error).__name__}: {safe_text(error)}"
+
+
+def is_too_deep(error: BaseException) -> bool:
+    """Whether pickling gave up for its depth."""
+    return isinstance(error, RecursionError) or isinstance(error.__cause__, RecursionError)
 
 
 def safe_text(error: BaseException) -> str:

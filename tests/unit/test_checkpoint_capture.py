@@ -263,19 +263,32 @@ a = [Once(), shared]; b = [shared]; c = [a]; d = {'k': 1}
             assert second.value("d") == {"k": 1}
             assert set(second.value("[n for n in 'abcd' if n in globals()]")) == set("abcd") - lost.keys()
 
-    def test_a_long_chain_is_lost_not_a_crash(self) -> None:
+    def test_a_long_chain_comes_back(self) -> None:
+        """In both directions, and shared; a chain of bare lists is too deep, and said to be."""
         code = """
 class Node:
-    def __init__(self, rest): self.rest = rest
-short = long = None
-for _ in range(1_000): short = Node(short)
-for _ in range(100_000): long = Node(long)
+    def __init__(self, rest):
+        self.rest, self.back = [rest], None
+        if rest is not None: rest.back = self
+def length(node):
+    count = 0
+    while node is not None:
+        assert node.rest[0] is None or node.rest[0].back is node
+        count, node = count + 1, node.rest[0]
+    return count
+long, lists = None, []
+for _ in range(15_000): long = Node(long)
+middle = long.rest[0].rest[0]
+for _ in range(100_000): lists = [lists]
 """
-        with Process() as process:
+        with Process() as process, Process() as other:
             process.run(code)
-            lost = process.capture()[2]
-            assert lost.keys() == {"long"}
-            assert lost["long"][1] == "it is nested too deeply to be pickled"
+            payload, _changed, lost, _rebuilt = process.capture()
+            assert lost.keys() == {"lists"}
+            assert lost["lists"][1] == "it is nested too deeply to be pickled"
+            assert process.capture()[1] is False
+            other.restore(payload)
+            assert other.value("(length(long), long.rest[0].rest[0] is middle)") == (15_000, True)
 
     def test_a_module_that_is_gone(self, tmp_path: object) -> None:
         with Process() as first, Process() as second:

@@ -1,0 +1,65 @@
+"""What is synced before it is acknowledged (specs/store.md, W4)."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from durable.store.store import Store
+from durable.store.writer import Durability
+
+from .opened import acquire, opened, promise, root, settle
+
+
+class Commits:
+    """How SQLite was told to treat each commit: FULL is synced to the disk before it returns, NORMAL is not."""
+
+    def __init__(self, store: Store) -> None:
+        self.kinds: list[str] = []
+        (self._now,) = (
+            {0: "OFF", 1: "NORMAL", 2: "FULL"}[store._connection.execute("PRAGMA synchronous").fetchone()[0]],
+        )
+        store._connection.set_trace_callback(self._trace)
+
+    def _trace(self, sql: str) -> None:
+        if sql.startswith("PRAGMA synchronous="):
+            self._now = sql.removeprefix("PRAGMA synchronous=")
+        elif sql == "COMMIT":
+            self.kinds.append(self._now)
+
+    def taken(self) -> set[str]:
+        kinds, self.kinds = set(self.kinds), []
+        return kinds
+
+
+def fenced(kind: str, data: dict[str, Any]) -> dict[str, Any]:
+    return {"id": "exec:a", "version": 1, "action": {"kind": kind, "data": data}}
+
+
+@pytest.mark.parametrize(("durability", "synced"), [("power", "FULL"), ("process", "NORMAL")])
+async def test_only_what_nobody_could_miss_goes_without_a_sync(
+    tmp_path: Path, durability: Durability, synced: str
+) -> None:
+    async with opened(tmp_path / "s.db", durability=durability) as store:
+        await store.request("promise.create", root("a"))
+        commits = Commits(store)
+        await acquire(store, "a")
+        assert commits.taken() == {synced}
+        step, open_call = promise("exec:a.1"), promise("exec:a.2", resonate_external="true")
+        await store.request("task.fence", fenced("promise.create", step))
+        assert commits.taken() == {"NORMAL"}  # an attempt that runs again makes it again
+        await store.request("task.fence", fenced("promise.create", open_call))
+        assert commits.taken() == {synced}
+        await store.request("task.fence", fenced("promise.settle", settle("exec:a.1")))
+        assert commits.taken() == {synced}  # the step's effect has happened
+        await store.request("promise.get", {"id": "exec:a"})
+        assert commits.taken() <= {"NORMAL"}
+        together = (
+            store.post("task.fence", fenced("promise.create", promise("exec:a.3"))),
+            store.post("promise.create", promise("p", resonate_external="true")),
+        )
+        await asyncio.gather(*together)
+        assert synced in commits.taken()

@@ -21,6 +21,15 @@ from durable.core.events import Event, WorkerEnded, log_event
 SETTLED_S = 0.01
 """From its word that it has begun to the statement that is interrupted."""
 
+HELD = """
+import ctypes
+libc, mutex = ctypes.PyDLL(None), ctypes.create_string_buffer(64)
+print('begun', flush=True)
+libc.pthread_mutex_lock(mutex)
+libc.pthread_mutex_lock(mutex)
+"""
+"""C code that waits for itself and keeps the GIL: no signal ends that."""
+
 
 class Watch:
     """When the engine noticed the end of a worker."""
@@ -79,8 +88,7 @@ async def setup(directory: Path) -> AsyncIterator[Ready]:
             for _ in range(size):
                 session = await engine.session(f"held-{next(numbers)}")
                 await session.execute("kept = 41")
-                code = "import ctypes\nprint('begun', flush=True)\nctypes.PyDLL(None).sleep(1000)"
-                execution = await _begun(engine, session, code)
+                execution = await _begun(engine, session, HELD)
                 started = time.perf_counter()
                 assert await engine.interrupt(execution.id)
                 await engine.cancel(execution.id)

@@ -26,6 +26,7 @@ from pathlib import Path
 
 import durable
 from bridge.vitals import memory_now
+from durable.core.events import Event
 
 FLOOD_CHARS = 300_000
 ACTIONS_A_ROUND = 4
@@ -140,7 +141,7 @@ async def mixed_load(directory: Path, *, seconds: float, sessions: int, seed: in
     seen: list[Seen] = []
     before = _descriptors()
     until = time.monotonic() + seconds
-    async with durable.open(directory / "state.db", durability="process") as engine:
+    async with durable.open(directory / "state.db", durability="process", observer=_unheard) as engine:
         desks = [Desk(engine, f"desk{n}", random.Random(f"{seed} {n}"), happened) for n in range(sessions)]
         await asyncio.gather(*(desk.begin() for desk in desks))
         while time.monotonic() < until or len(seen) < 4:
@@ -184,6 +185,10 @@ def check(seen: list[Seen], seed: int) -> None:
     then, now = (statistics.median(one.memory for one in some) for some in (first, last))
     limit = then + max(GROWTH_MAX * then, GROWTH_BYTES_MIN)
     assert now <= limit, f"memory: {then / 2**20:.1f} MiB, at the end {now / 2**20:.1f} (seed {seed})"
+
+
+def _unheard(_event: Event) -> None:
+    """Workers die by plan here."""
 
 
 def _descriptors() -> int:

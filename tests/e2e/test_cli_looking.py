@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.cli_process import Terminal
+from tests.e2e.cli_process import Terminal, read_until
 
 JOB = """
 import durable
@@ -144,3 +144,13 @@ def test_looking_imports_no_engine(terminal: Terminal) -> None:
         [sys.executable, "-c", code], cwd=terminal.directory, capture_output=True, text=True, check=True
     )
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_a_worker_that_cannot_go_on_is_shown_as_stuck(terminal: Terminal) -> None:
+    code = "print('begun', flush=True)\nimport threading\nlock = threading.Lock(); lock.acquire(); lock.acquire()"
+    with terminal.running("exec", "stuck", code) as engine:
+        read_until(engine, "begun")
+        while not (found := terminal.durable("ps", "--json").data) or not found[0]["stuck"]:
+            assert engine.poll() is None
+        assert "all its threads wait for locks" in found[0]["worker_stuck"]
+        assert "`durable interrupt stuck@1` ends it" in terminal.durable("ps").out

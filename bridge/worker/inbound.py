@@ -27,7 +27,7 @@ class Hello(_Message, tag="hello"):
     version: int
     frame_bytes_max: int
     session: str
-    capabilities: list[str]
+    capabilities: list[str | dict[str, Any]]
     confinement: dict[str, Raw]
     output: dict[str, Raw]
 
@@ -40,7 +40,7 @@ class Execute(_Message, tag="execute"):
     inputs: dict[str, Raw]
     checkpoint: Literal["auto", "statement", "none"]
     filename: str
-    capabilities: list[str] | None
+    capabilities: list[str | dict[str, Any]] | None
     output_offset: Count
     transaction: Literal["commit_always", "rollback_on_failure", "rollback_always"]
 

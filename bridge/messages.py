@@ -72,7 +72,8 @@ class Execute(Message):
     the position to continue at; `inputs` are assigned before statement 0 and not on continuation. `capabilities`
     replaces the granted ones when given: names, or what `help` shows of each (`capabilities.Capability.described`).
     `transaction` is as specs/namespace.md says.
-    `output_offset` is where this run's output continues, in characters.
+    `checkpoint_every_s` replaces the rule of "auto", and before a statement that reaches one of `checkpoint_before`
+    there is one in any case. `output_offset` is where this run's output continues, in characters.
     """
 
     type: Literal["execute"] = "execute"
@@ -82,6 +83,8 @@ class Execute(Message):
     counters: dict[str, Count] = Field(default_factory=dict)  # a mutable default would be deep-copied each time
     inputs: dict[str, JsonValue] = Field(default_factory=dict)
     checkpoint: Literal["auto", "statement", "none"] = "auto"
+    checkpoint_every_s: Annotated[float, Field(gt=0)] | None = None
+    checkpoint_before: list[str] = []
     filename: str = ""
     capabilities: list[str | dict[str, JsonValue]] | None = None
     output_offset: Count = 0
@@ -214,7 +217,7 @@ class Checkpoint(Message):
 
     `data` is opaque to the bridge. `outcome` (of the final one) is the Result or Error that follows, as a map.
     `output_offset` is filled in by the host. `problem` says why there is no data. `stream` is a descriptor of the
-    worker: the read end of a pipe through which a forked child sends the data.
+    worker: the read end of a pipe through which a forked child sends the data. `label` is what code asked for.
     """
 
     type: Literal["checkpoint"] = "checkpoint"
@@ -230,6 +233,7 @@ class Checkpoint(Message):
     cost_ns: Count = 0
     problem: str = ""
     stream: Annotated[int, Field(ge=0, le=2**20)] | None = None
+    label: Annotated[str, Field(min_length=1, max_length=200)] | None = None
 
 
 class CheckpointAck(Message):

@@ -48,6 +48,8 @@ class Capability:
     name: str = ""
     kind: Kind = "request_response"
     pure: bool = False
+    checkpoint_before: bool = False
+    """A session is saved before each statement that names it, or a function that does."""
     also: tuple[str, ...] = ()
     waits: frozenset[str] = frozenset()
     performs: bool = True
@@ -112,8 +114,9 @@ class Capability:
 class FunctionCapability(Capability):
     """A function of the user's as a capability."""
 
-    def __init__(self, name: str, kind: Kind, fn: Callable[..., Any]) -> None:
+    def __init__(self, name: str, kind: Kind, fn: Callable[..., Any], *, checkpoint_before: bool = False) -> None:
         self.name = check_capability(name)
+        self.checkpoint_before = checkpoint_before
         self.kind = kind
         self.fn = fn
         super().__init__()
@@ -143,26 +146,37 @@ class Input(Capability):
 
 @overload
 def capability(
-    fn: Callable[..., Any], /, *, name: str | None = None, kind: Kind = "request_response"
+    fn: Callable[..., Any],
+    /,
+    *,
+    name: str | None = None,
+    kind: Kind = "request_response",
+    checkpoint_before: bool = False,
 ) -> FunctionCapability: ...
 
 
 @overload
 def capability(
-    *, name: str | None = None, kind: Kind = "request_response"
+    *, name: str | None = None, kind: Kind = "request_response", checkpoint_before: bool = False
 ) -> Callable[[Callable[..., Any]], FunctionCapability]: ...
 
 
 def capability(
-    fn: Callable[..., Any] | None = None, /, *, name: str | None = None, kind: Kind = "request_response"
+    fn: Callable[..., Any] | None = None,
+    /,
+    *,
+    name: str | None = None,
+    kind: Kind = "request_response",
+    checkpoint_before: bool = False,
 ) -> Any:
     """Make a function, sync or async, a capability: register it with `durable.open(capabilities=[...])`.
 
     Its arguments and result are JSON, checked against its annotations. Sessions that are granted its name can call it.
+    checkpoint_before: a session is saved before each statement that names it, or a function that does.
     """
     if fn is None:
-        return lambda f: capability(f, name=name, kind=kind)
-    return FunctionCapability(name or fn.__name__, kind, fn)
+        return lambda f: capability(f, name=name, kind=kind, checkpoint_before=checkpoint_before)
+    return FunctionCapability(name or fn.__name__, kind, fn, checkpoint_before=checkpoint_before)
 
 
 class Capabilities:
@@ -183,6 +197,10 @@ class Capabilities:
         if found is None and name in self._known:
             found = self._known[name] = load(name)
         return found
+
+    def saved_before(self) -> list[str]:
+        """Those before which a session is saved."""
+        return [found.name for found in self._known.values() if found is not None and found.checkpoint_before]
 
     def names(self) -> list[str]:
         """All of them."""

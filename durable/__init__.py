@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from capabilities.capability import Capability, call_id, capability
     from capabilities.permissions.manifest import Manifest
     from capabilities.prompt import Prompt
+    from checkpoint.asked import checkpoint
     from checkpoint.resumable import resumable
     from durable.core.errors import (
         BadArguments,
@@ -66,6 +67,7 @@ _HOME = {
     "capabilities.capability": ("Capability", "call_id", "capability"),
     "capabilities.permissions.manifest": ("Manifest",),
     "capabilities.prompt": ("Prompt",),
+    "checkpoint.asked": ("checkpoint",),
     "checkpoint.resumable": ("resumable",),
     "durable.core.errors": (
         "BadArguments",
@@ -178,6 +180,7 @@ __all__ = [
     "WorkerDied",
     "call_id",
     "capability",
+    "checkpoint",
     "function",
     "open",
     "resumable",

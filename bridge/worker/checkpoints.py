@@ -10,6 +10,7 @@ from bridge.worker.functions import granted
 from bridge.worker.gate import Gate
 from bridge.worker.inbound import Wire
 from bridge.worker.namespace import ENGINE_INTERNALS, Namespace
+from bridge.worker.rule import Rule
 from checkpoint.aside import Aside, resident_bytes
 
 if TYPE_CHECKING:
@@ -43,13 +44,14 @@ class Checkpoints:
         self._captured_at = perf_counter_ns()
         self._aside: tuple[Aside, Waiter] | None = None
 
-    def due(self, mode: str, *, called: bool) -> bool:
+    def due(self, rule: Rule, *, called: bool) -> bool:
         """The rule, for the boundary after a statement."""
-        if mode == "none":
+        if rule.held or rule.mode == "none":
             return False
-        if mode == "statement":
+        if rule.mode == "statement":
             return True
-        if not called and perf_counter_ns() - self._captured_at < min(COST_FACTOR * self._cost_ns, INTERVAL_NS_MAX):
+        every_ns = rule.every_ns or min(COST_FACTOR * self._cost_ns, INTERVAL_NS_MAX)
+        if not called and perf_counter_ns() - self._captured_at < every_ns:
             return False
         if self._aside is not None:
             self._channel.read_available()

@@ -23,10 +23,12 @@ from bridge.worker.inbound import Wire
 from bridge.worker.loop import WorkerLoop, mark_running
 from bridge.worker.loops import Loops
 from bridge.worker.namespace import ENGINE_INTERNALS, History, Namespace
+from bridge.worker.rule import Rule
 from bridge.worker.streams import OutputPort
 from bridge.worker.tracebacks import format_error, message_of, type_name
 from bridge.worker.transactions import Transaction
 from bridge.worker.values import NotJson, bounded_repr, to_json
+from checkpoint import asked
 
 
 class Executor:
@@ -70,17 +72,20 @@ class Executor:
         self._context.run(EXECUTION.set, execution.id)
         self._output.begin()
         self._gate.begin()
+        rule = Rule(request)
+        asked.listen(rule.ask)
         try:
             transaction = Transaction(request["transaction"], self._namespace, self._gate)
-            outcome = self._outcome(request, execution, transaction)
+            outcome = self._outcome(request, execution, transaction, rule)
             outcome["execution_id"] = execution.id
             outcome["execution_time"] = max(0.0, perf_counter() - started - execution.waited_s)
             outcome = self._drained(outcome)
             outcome |= self._about(execution, transaction, failed=outcome["type"] == "error")
             if request["checkpoint"] != "none":
                 position = self._position(execution, outcome["statement"])
-                self._checkpoints.send({**position, "final": True, "outcome": outcome}, wait=False)
+                self._checkpoints.send({**position, "final": True, "outcome": outcome, **rule.taken()}, wait=False)
         finally:
+            asked.listen(None)
             self._gate.end()
             self._calls.current = None
         self._channel.send(dict(outcome))
@@ -95,19 +100,19 @@ class Executor:
             about["rollback"] = rolled_back
         return about
 
-    def _outcome(self, request: Wire, execution: Execution, transaction: Transaction) -> Wire:
+    def _outcome(self, request: Wire, execution: Execution, transaction: Transaction, rule: Rule) -> Wire:
         at = request["start_statement"]
-        mode = "none" if transaction.active else request["checkpoint"]
+        rule.held = transaction.active
         try:
             cell = self._prepare(request, execution, transaction)
             value: object = None
             for at in range(at, len(cell.statements)):  # noqa: B020  # `at` is where a failure happened
                 iterations = 0
                 if at > request["start_statement"]:
-                    self._boundary(mode, execution, at)
+                    self._boundary(rule, execution, cell.statements[at], at)
                 else:
                     iterations = request["start_iteration"]
-                self._loops.boundary = partial(self._boundary, mode, execution, at)
+                self._loops.boundary = partial(self._boundary, rule, execution, cell.statements[at], at)
                 self._loops.enter(cell.statements[at], iterations)
                 value = self._run_statement(cell.statements[at])
                 self._output.check()
@@ -173,16 +178,18 @@ class Executor:
             text = bounded_repr(value)
         return {"type": "result", "value": plain, "repr": text, "statement": len(cell.statements)}
 
-    def _boundary(self, mode: str, execution: Execution, at: int, iterations: int = 0) -> None:
+    def _boundary(self, rule: Rule, execution: Execution, statement: Statement, at: int, iterations: int = 0) -> None:
         """Between two statements, or two iterations of a resumable loop. A forked child has no engine to tell."""
         if self._calls.forked:
             return
         self._output.flush()
-        if self._checkpoints.due(mode, called=execution.called):
+        needed = rule.needs(statement.code, self._namespace)
+        if needed or self._checkpoints.due(rule, called=execution.called):
             execution.called = False
             self._output.drain()
             position = self._position(execution, at)
-            self._checkpoints.send({**position, "iteration": iterations}, wait=mode == "statement")
+            fields = {**position, "iteration": iterations, **rule.taken()}
+            self._checkpoints.send(fields, wait=needed or rule.mode == "statement")
 
     def _position(self, execution: Execution, at: int) -> Wire:
         return {"execution_id": execution.id, "statement": at, "counters": dict(execution.counters)}

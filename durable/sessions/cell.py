@@ -37,9 +37,12 @@ class Cell(msgspec.Struct, frozen=True, kw_only=True):
     inputs: dict[str, Any] = msgspec.field(default_factory=dict)
     checkpoint: Literal["auto", "statement"] = "auto"
     transaction: Transaction = "commit_always"
+    every_s: float | None = None
 
     def to_json(self) -> dict[str, Any]:
         found: dict[str, Any] = msgspec.to_builtins(self)
+        if self.every_s is None:
+            del found["every_s"]  # a cell's arguments are compared: those of before it was there stay the same
         return found
 
 

@@ -220,6 +220,8 @@ class LiveSession:
             counters=begin.counters,
             inputs=found.cell.inputs if begin.statement == 0 else {},
             checkpoint=found.cell.checkpoint,
+            checkpoint_every_s=found.cell.every_s,
+            checkpoint_before=self._house.capabilities.saved_before(),
             capabilities=await self._new_functions(),
             output_offset=begin.output_offset,
             transaction=found.cell.transaction,
@@ -345,7 +347,8 @@ class LiveSession:
             if message.problem:
                 await self._not_captured(found, message)
                 return
-            await self._saved.publish(message.data, position, wait=found.cell.checkpoint == "statement")
+            waits = found.cell.checkpoint == "statement"
+            await self._saved.publish(message.data, position, wait=waits, label=message.label)
             self._unsaveable = self._saved.lost  # a message whose data was streamed does not name them
         except (StoreRefused, CheckpointError) as error:
             await self._stop(found, error)
@@ -483,6 +486,9 @@ class LiveSession:
     async def _capture(self, label: str | None) -> int:
         worker = await self._worker.ready()
         made = await worker.checkpoint()
+        kept = await self._saved.same(made.data, label)
+        if kept is not None:
+            return kept
         position = await self._saved.latest() or Position()
         await self._saved.publish(made.data, position, wait=True, label=label)
         assert self._saved.latest_id is not None

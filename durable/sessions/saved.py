@@ -12,7 +12,7 @@ from typing import Any
 from bridge.confine.limits import Profile
 from checkpoint.blobs import INLINE_BYTES_MAX
 from checkpoint.coding import Bytes, packed
-from checkpoint.format import Manifest
+from checkpoint.format import Manifest, decode_payload
 from checkpoint.format import Position as SealedPosition
 from checkpoint.snapshot import Sealed, seal
 from checkpoint.table import Table
@@ -73,6 +73,8 @@ class Saved:
         self._envelope: bytes | None = None
         self._base: tuple[Manifest, Table] | None = None
         self._loaded = False
+        self._last: asyncio.Future[Any] | None = None
+        self._label: str | None = None
         self._publishing: set[asyncio.Task[Any]] = set()
         self._order = asyncio.Lock()
 
@@ -83,7 +85,7 @@ class Saved:
             row = answer.data.get("checkpoint")
             if row is not None:
                 self._envelope = row["manifest"]
-                self.latest_id = row["id"]
+                self.latest_id, self._label = row["id"], row["label"]
                 self._manifest = await self.stored.manifest(row["id"], row["manifest"])
             self._loaded = True
         if self._manifest is None:
@@ -117,6 +119,20 @@ class Saved:
         """The worker was restored from this: its next capture leaves out what this has."""
         self._base = base
 
+    async def same(self, payload: bytes, label: str | None) -> int | None:
+        """The newest checkpoint's number when a capture has nothing that it has not; it gets the label then."""
+        if self._manifest is None or (label is not None and self._label not in (None, label)):
+            return None
+        found = decode_payload(payload)
+        if found.chunks or found.contents != self._manifest.contents:
+            return None
+        if self._last is not None:
+            await asyncio.shield(self._last)
+        if label is not None and self._label is None:
+            await self._store.request("checkpoint.label", {"checkpoint": self.latest_id, "label": label})
+            self._label = label
+        return self.latest_id
+
     async def publish(
         self, payload: bytes | bytearray, position: Position, *, wait: bool, label: str | None = None
     ) -> None:
@@ -134,6 +150,7 @@ class Saved:
                 self._manifest, self._envelope, self._loaded = sealed.read, sealed.manifest, True
                 self._base = sealed.read, sealed.table
                 future = self._store.post("checkpoint.publish", self._row(sealed, position, stored, label))
+                self._last, self._label = future, label
             future.add_done_callback(self._published)
             if wait:
                 await asyncio.shield(future)

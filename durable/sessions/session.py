@@ -53,7 +53,7 @@ class Session:
         *,
         inputs: dict[str, Any] | None = None,
         timeout: float | timedelta | None = None,
-        checkpoint: Literal["auto", "statement"] = "auto",
+        checkpoint: Literal["auto", "statement"] | float | timedelta = "auto",
         transaction: Transaction = "commit_always",
         on_busy: OnBusy = "queue",
     ) -> Execution[Any]:
@@ -65,8 +65,12 @@ class Session:
         given = {key: to_json(value, f"input {key!r}") for key, value in (inputs or {}).items()}
         to_json(code, "the code")
         limit = seconds(timeout)
+        every_s = None if isinstance(checkpoint, str) else seconds(checkpoint)
+        if every_s is not None and not every_s > 0:
+            raise BadArguments(f"checkpoint={checkpoint!r}: seconds between two checkpoints are more than 0")
+        mode: Literal["auto", "statement"] = checkpoint if isinstance(checkpoint, str) else "auto"
         cell = Cell(
-            code=code, session=self.name, inputs=given, checkpoint=checkpoint, transaction=transaction
+            code=code, session=self.name, inputs=given, checkpoint=mode, every_s=every_s, transaction=transaction
         ).to_json()
         request: dict[str, Any] = {
             "promise": {
@@ -97,7 +101,7 @@ class Session:
         *,
         inputs: dict[str, Any] | None = None,
         timeout: float | timedelta | None = None,
-        checkpoint: Literal["auto", "statement"] = "auto",
+        checkpoint: Literal["auto", "statement"] | float | timedelta = "auto",
         journal: bool = True,
         transaction: Transaction = "commit_always",
         on_busy: OnBusy = "queue",
@@ -105,10 +109,11 @@ class Session:
         """Run code and return its Result; `.error` is set when the code raised.
 
         inputs: variables set first, JSON values. timeout: a deadline in seconds, none by default. checkpoint: "auto",
-        or "statement" for after every statement. journal=False: no promise, no checkpoint, not resumable, and
-        faster; it waits while a cell of the session runs or waits in its worker. transaction: "rollback_on_failure"
-        or "rollback_always" put the namespace back as it was, see Result.rollback; without checkpoints inside.
-        on_busy: "queue" behind what has not ended, or "error": Busy. Waits as long as the code waits for people.
+        "statement" for after every statement, or seconds of work between two of them. journal=False: no promise, no
+        checkpoint, not resumable, and faster; it waits while a cell of the session runs or waits in its worker.
+        transaction: "rollback_on_failure" or "rollback_always" put the namespace back as it was, see Result.rollback;
+        without checkpoints inside. on_busy: "queue" behind what has not ended, or "error": Busy. Waits as long as the
+        code waits for people.
         """
         if not journal:
             return await self._quick(code, inputs or {}, transaction, on_busy)
@@ -284,7 +289,7 @@ def _error(document: dict[str, Any], state: str, execution_id: str) -> Execution
     return rebuild(state, {"message": json.dumps(document)}, execution_id)
 
 
-def _check_transaction(transaction: str, checkpoint: str) -> None:
+def _check_transaction(transaction: str, checkpoint: str | float | timedelta) -> None:
     if transaction not in ("commit_always", "rollback_on_failure", "rollback_always"):
         raise BadArguments(
             f"no transaction {transaction!r}; there are commit_always, rollback_on_failure, rollback_always"

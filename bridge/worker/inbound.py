@@ -39,6 +39,8 @@ class Execute(_Message, tag="execute"):
     counters: dict[str, Count]
     inputs: dict[str, Raw]
     checkpoint: Literal["auto", "statement", "none"]
+    checkpoint_every_s: float | None
+    checkpoint_before: list[str]
     filename: str
     capabilities: list[str | dict[str, Any]] | None
     output_offset: Count
@@ -70,6 +72,7 @@ class Checkpoint(_Message, tag="checkpoint"):
     cost_ns: Count
     problem: str
     stream: int | None
+    label: str | None
 
 
 class CheckpointAck(_Message, tag="checkpoint_ack"):

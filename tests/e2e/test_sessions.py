@@ -190,6 +190,25 @@ async def test_code_that_waits_before_its_question_is_made_waits(store: str, mon
         assert await in_state(engine, execution, "waiting")
 
 
+async def test_closing_from_elsewhere_ends_what_runs_and_what_is_queued(store: str) -> None:
+    async with (
+        durable.open(store, observer=(seen := Seen())) as engine,
+        durable.open(store, serve=False) as elsewhere,
+    ):
+        session = await engine.session("desk")
+        runs = await session.submit("print('begun', flush=True)\nwhile True: pass")
+        queued = await session.submit("1")
+        async for _ in engine.follow(runs.id):
+            break
+        await (await elsewhere.session("desk")).close()
+        assert [await each.state() for each in (runs, queued)] == ["cancelled", "cancelled"]
+        await asyncio.wait_for(seen.ended.wait(), 10)
+        with pytest.raises(durable.ExecutionCancelled, match="was closed"):
+            await runs.result()
+        again = await (await engine.session("desk")).execute("'begun' in dir()")
+        assert (again.id, again.value) == ("desk@3", False)
+
+
 async def test_a_parked_worker_is_let_go_and_the_answer_brings_the_session_back(store: str) -> None:
     async with durable.open(store, parked=0.05, observer=(seen := Seen())) as engine:
         session = await engine.session("desk")

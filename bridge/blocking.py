@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 
 type Resolve = Callable[[str], str | None]
 """What a name that the text does not bind is: a dotted path, `path()` for an instance of it, or None."""
@@ -35,7 +34,7 @@ BLOCKING: Mapping[str, str] = {
     "pathlib.Path().write*": "asyncio.to_thread(...)",
     "open": "asyncio.to_thread(...)",
 }
-"""Patterns of what blocks (`*` matches within one part of a path), and what to use instead in asynchronous code."""
+"""Patterns of what blocks (`*` at the end: any end of its last part), and what to use instead in asynchronous code."""
 
 _SAME = {
     "posix": "os",
@@ -64,21 +63,21 @@ class Table:
     """Patterns of blocking calls with their advice."""
 
     def __init__(self, patterns: Mapping[str, str] = BLOCKING) -> None:
-        self._exact = {name: instead for name, instead in patterns.items() if "*" not in name}
-        self._open = [(name, instead) for name, instead in patterns.items() if "*" in name]
+        self._exact = {name: instead for name, instead in patterns.items() if not name.endswith("*")}
+        self._open = {name[:-1]: instead for name, instead in patterns.items() if name.endswith("*")}
 
     def with_names(self, names: Iterable[str]) -> Table:
         """These too."""
         more = {name: "asyncio.to_thread(...)" for name in names if name}
-        return Table({**self._exact, **dict(self._open), **more})
+        return Table({**self._exact, **{f"{start}*": instead for start, instead in self._open.items()}, **more})
 
     def advice(self, path: str) -> str | None:
         """What to use instead of what is called; None when it does not block."""
         found = self._exact.get(path)
         if found is not None:
             return found
-        for pattern, instead in self._open:
-            if fnmatchcase(path, pattern) and path.count(".") == pattern.count("."):
+        for start, instead in self._open.items():
+            if path.startswith(start) and "." not in path[len(start) :]:
                 return instead
         return None
 

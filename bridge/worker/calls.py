@@ -81,10 +81,10 @@ class Calls:
         if threading.get_ident() == threading.main_thread().ident:
             waiter = Waiter()
             number = self._send(capability, method, args, kwargs, waiter, ordered=_outside_tasks())
-            return self._finish(number, self._wait_on_main, waiter)
+            return self._finish(number, capability, self._wait_on_main, waiter)
         thread_waiter = ThreadWaiter()
         number = self._send(capability, method, args, kwargs, thread_waiter, ordered=False)
-        return self._finish(number, self._channel.wait_in_thread, thread_waiter)
+        return self._finish(number, capability, self._channel.wait_in_thread, thread_waiter)
 
     async def ask_in_loop(
         self, capability: str, args: tuple[object, ...], kwargs: dict[str, object], method: str = ""
@@ -100,6 +100,9 @@ class Calls:
             raise
         try:
             return _value_of(await waiter.future)
+        except TimeoutError as error:
+            self._note(error, number, capability)
+            raise
         finally:
             if waiter.reply is None:
                 self._channel.release_loop(loop)
@@ -158,11 +161,20 @@ class Calls:
         else:
             self._channel.wake_leader()
 
-    def _finish[W: Waiter](self, number: int, wait: Callable[[W], Wire], waiter: W) -> object:
+    def _finish[W: Waiter](self, number: int, capability: str, wait: Callable[[W], Wire], waiter: W) -> object:
         try:
             return _value_of(wait(waiter))
+        except TimeoutError as error:
+            self._note(error, number, capability)
+            raise
         finally:
             self._close(number)
+
+    def _note(self, error: TimeoutError, number: int, capability: str) -> None:
+        """Say which call it was that timed out (requirement P53)."""
+        current = self.current
+        where = "" if current is None else f" in execution {current.id} ({current.mode})"
+        error.add_note(f"call {number} of {capability}{where} was not answered in time")
 
     def _close(self, number: int) -> None:
         with self._gate.masked(), self._lock:

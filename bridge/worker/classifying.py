@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import ast
 import types
 from typing import NamedTuple
 
-from bridge.modes import SIMPLE, Classification, Detection, classify
+from bridge.modes import SIMPLE, Classification, Detection, classify_tree
 from bridge.worker.code_cache import CodeCache
 from bridge.worker.namespace import Namespace
 
+_FLAGS = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT | ast.PyCF_ONLY_AST
 _AWAITS = Classification("top_level_await")
 
 
@@ -40,7 +42,8 @@ class Classifier:
             names[name] = path = self._resolve(name)
             return path
 
-        found = classify(code, table=self.detection.table, resolve=resolve)
+        tree = compile(code, "<mode>", "exec", _FLAGS, dont_inherit=True)
+        found = classify_tree(tree, awaits=awaits, table=self.detection.table, resolve=resolve)
         self._known.put(key, _Known(found, names))
         return found
 

@@ -18,6 +18,7 @@ from bridge.worker.checkpoints import Checkpoints, explain
 from bridge.worker.classifying import Classifier
 from bridge.worker.code_cache import cache_size
 from bridge.worker.compiling import Cell, Statement, compile_cell, filename_of, future_flags_of, remember_source
+from bridge.worker.coroutines import Coroutines
 from bridge.worker.gate import Gate
 from bridge.worker.inbound import Wire
 from bridge.worker.loop import WorkerLoop, mark_running
@@ -56,6 +57,8 @@ class Executor:
         self._future_flags = 0
         self._pid = os.getpid()
         self._loops = Loops()
+        self._coroutines = Coroutines()
+        self._cancellation = loop.cancellation
         self.detection = Detection(os.environ)
         self._classifier = Classifier(namespace, self.detection, cache_size(os.environ))
 
@@ -71,6 +74,7 @@ class Executor:
         self._calls.last_id = execution.id
         self._context.run(EXECUTION.set, execution.id)
         self._output.begin()
+        self._cancellation.begin(execution.id, request["code"])
         self._gate.begin()
         rule = Rule(request)
         asked.listen(rule.ask)
@@ -87,6 +91,7 @@ class Executor:
         finally:
             asked.listen(None)
             self._gate.end()
+            self._cancellation.end()
             self._calls.current = None
         self._channel.send(dict(outcome))
 
@@ -122,6 +127,7 @@ class Executor:
             self._end_forked_child(error)
             failure = error  # the name ends with the clause
         explain(failure)
+        self._cancellation.explain(failure)
         try:
             text = self._user_code(lambda: (message_of(failure), format_error(failure)))
         except BaseException:
@@ -157,6 +163,7 @@ class Executor:
         self._future_flags = cell.future_flags
         found = self._classifier.classify(code, cell.key, awaits=cell.awaits)
         execution.mode, execution.warnings = found.mode, self.detection.met(found)
+        self._cancellation.is_of(found.mode)
         transaction.begin()
         if request["start_statement"] == 0:
             refused = ENGINE_INTERNALS & request["inputs"].keys()
@@ -197,7 +204,8 @@ class Executor:
     def _run_statement(self, statement: Statement) -> object:
         if not statement.awaits:
             return self._user_code(lambda: self._context.run(eval, statement.code, self._namespace))
-        coroutine: Any = eval(statement.code, self._namespace)  # noqa: S307  # makes the coroutine, runs nothing
+        made: Any = eval(statement.code, self._namespace)  # noqa: S307  # makes the coroutine, runs nothing
+        coroutine = self._coroutines.track(made)
         gate = self._gate
         error: BaseException | None
         try:
@@ -208,7 +216,7 @@ class Executor:
                 gate.leave()
             value, error = done.value, done.error
         finally:
-            coroutine.close()
+            self._coroutines.close()
         if error is not None:
             raise error
         return value

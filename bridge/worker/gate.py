@@ -22,7 +22,7 @@ class Gate:
         self.open = False
         self.pending = False
         self.in_step = False
-        self.deliver: Callable[[], None] | None = None
+        self.deliver: Callable[[], object] | None = None
         """Interrupts the foreground coroutine; set while the loop runs it."""
         self._masked = 0
         self._asked = False

@@ -12,6 +12,7 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 from contextvars import Context
 from typing import Any
 
+from bridge.worker.cancellation import INTERRUPT, Cancellation
 from bridge.worker.foreground import Foreground
 from bridge.worker.gate import Gate
 
@@ -76,6 +77,7 @@ class WorkerLoop(asyncio.SelectorEventLoop):
         super().__init__(self.selector)
         self._gate = gate
         self._report = report
+        self.cancellation = Cancellation()
         self._own_descriptors = 1
         self._threads: ThreadPoolExecutor | None = None
 
@@ -110,21 +112,23 @@ class WorkerLoop(asyncio.SelectorEventLoop):
         task = self.create_task(foreground, name="cell", context=context)
         task.add_done_callback(lambda _task: self.stop())
 
-        def interrupt() -> None:
-            foreground.interrupted = True
+        def cancel(reason: str) -> None:
+            foreground.interrupted = foreground.interrupted or reason == INTERRUPT
             self.call_soon_threadsafe(task.cancel)
 
-        self._gate.deliver = interrupt
+        self._gate.deliver = lambda: self.cancellation.cancel_current(INTERRUPT)
+        self.cancellation.register(cancel)
         try:
             while not task.done():
                 try:
                     self.run_forever()
                 except KeyboardInterrupt:
-                    interrupt()
+                    self.cancellation.cancel_current(INTERRUPT)
                 except BaseException as error:
                     self._report(error)
         finally:
             self._gate.deliver = None
+            self.cancellation.unregister()
         return foreground
 
     def run_idle(self) -> None:

@@ -65,6 +65,12 @@ class Table:
     def __init__(self, patterns: Mapping[str, str] = BLOCKING) -> None:
         self._exact = {name: instead for name, instead in patterns.items() if not name.endswith("*")}
         self._open = {name[:-1]: instead for name, instead in patterns.items() if name.endswith("*")}
+        self._words = frozenset(name.rpartition(".")[2] for name in self._exact)
+        self._starts = tuple(start.rpartition(".")[2] for start in self._open)
+
+    def mentions(self, name: str) -> bool:
+        """Whether a call of the table can end with this name."""
+        return name in self._words or name.startswith(self._starts)
 
     def with_names(self, names: Iterable[str]) -> Table:
         """These too."""

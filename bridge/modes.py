@@ -75,6 +75,8 @@ class Detection:
     def met(self, found: Classification) -> list[str]:
         """Count one execution's classification; its warnings."""
         self.modes[found.mode] += 1
+        if not found.blocking:
+            return []
         self.calls.update(call.name for call in found.blocking)
         return [warning(call) for call in found.blocking] if self.warn else []
 

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from bridge.modes import SIMPLE, Classification, Detection, classify_tree
 from bridge.worker.code_cache import CodeCache
+from bridge.worker.compiling import Cell
 from bridge.worker.namespace import Namespace
 
 _FLAGS = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT | ast.PyCF_ONLY_AST
@@ -29,9 +30,10 @@ class Classifier:
         self._namespace = namespace
         self._known: CodeCache[_Known] = CodeCache(cache_size)
 
-    def classify(self, code: str, key: bytes, *, awaits: bool) -> Classification:
-        """Of a text that compiles, and awaits at its top level or not. A text without calls is not looked at."""
-        if "(" not in code and "async" not in code:
+    def classify(self, code: str, cell: Cell) -> Classification:
+        """Of a text and what it is compiled to. A text that mentions nothing of the table is not looked at."""
+        key, awaits = cell.key, cell.awaits
+        if "async" not in code and ("(" not in code or not self._mentions(cell)):
             return _AWAITS if awaits else SIMPLE
         known = self._known.get(key)
         if known is not None and all(self._resolve(name) == path for name, path in known.names.items()):
@@ -46,6 +48,20 @@ class Classifier:
         found = classify_tree(tree, awaits=awaits, table=self.detection.table, resolve=resolve)
         self._known.put(key, _Known(found, names))
         return found
+
+    def _mentions(self, cell: Cell) -> bool:
+        """Some name in the compiled code may be that of a blocking call, or is an alias of one in the namespace."""
+        table, namespace = self.detection.table, self._namespace
+        left = [statement.code for statement in cell.statements]
+        while left:
+            code = left.pop()
+            for name in code.co_names:
+                if table.mentions(name):
+                    return True
+                if name in namespace and (path := self._resolve(name)) and table.mentions(path.rpartition(".")[2]):
+                    return True
+            left += [one for one in code.co_consts if isinstance(one, types.CodeType)]
+        return False
 
     def _resolve(self, name: str) -> str | None:
         if name not in self._namespace:

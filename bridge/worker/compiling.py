@@ -96,7 +96,8 @@ def compile_cell(code: str, filename: str, future_flags: int) -> Cell:
 
 def _renamed(statement: Statement, filename: str) -> Statement:
     """The same code under the file name of the cell that runs now."""
-    return statement._replace(code=_named(statement.code, filename))
+    code, awaits, has_value, loops = statement
+    return Statement(_named(code, filename), awaits, has_value, loops)
 
 
 def _named(code: CodeType, filename: str) -> CodeType:

@@ -161,7 +161,7 @@ class Executor:
         execution.mode = "unknown"
         cell = compile_cell(code, filename, self._future_flags)
         self._future_flags = cell.future_flags
-        found = self._classifier.classify(code, cell.key, awaits=cell.awaits)
+        found = self._classifier.classify(code, cell)
         execution.mode, execution.warnings = found.mode, self.detection.met(found)
         self._cancellation.is_of(found.mode)
         transaction.begin()

@@ -182,6 +182,9 @@ async def test_modes_and_warnings_are_on_the_outcome(desk: Desk) -> None:
     assert len(warnings) == 1
     assert "await asyncio.sleep" in warnings[0]
     assert (await mode("await asyncio.sleep(0)\ntime.sleep(0)"))[0] == "top_level_await"
+    assert (await mode("z = time.sleep"))[0] == "simple_sync"
+    assert (await mode("z(0)"))[0] == "blocking_sync"
+    assert (await mode("(lambda: z(0))"))[0] == "blocking_sync"
     assert (await mode("async def f(): pass"))[0] == "async_def"
     assert (await mode("x ="))[0] == "unknown"
     assert (await mode("time = None\n1 / 0"))[0] == "simple_sync"

@@ -112,6 +112,11 @@ class Journal:
         self._entered.add(f"{context}.")
         return self._sequence(f"{context}.")
 
+    def called(self) -> set[str]:
+        """Capabilities of which calls are recorded that no replay has met yet."""
+        start = f"{self.execution}:"
+        return {p[len(start) : -1] for p, found in self._sequences.items() if p.startswith(start) and found.recorded}
+
     def asks(self) -> Sequence:
         """Questions of the host itself, whether code may do something. Found by what they are about alone (J3)."""
         return self._asks

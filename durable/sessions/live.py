@@ -13,7 +13,7 @@ O7  Nothing from a worker is unpickled or trusted here.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Collection
 from typing import Any
 
 from bridge.confine.confinement import Confinement
@@ -222,7 +222,7 @@ class LiveSession:
             checkpoint=found.cell.checkpoint,
             checkpoint_every_s=found.cell.every_s,
             checkpoint_before=self._house.capabilities.saved_before(),
-            capabilities=await self._new_functions(),
+            capabilities=await self._new_functions(found.journal.called()),
             output_offset=begin.output_offset,
             transaction=found.cell.transaction,
         )
@@ -238,15 +238,17 @@ class LiveSession:
             await self._worker.end()  # what is left of one that ran out of memory cannot be relied on
         return None if found.ended else outcome_from(reply, found.execution_id)
 
-    async def _functions(self) -> list[str | dict[str, Any]]:
-        """The capabilities that become functions of the code, as a new worker is told them."""
-        self._given = await self._permits.names()
+    async def _functions(self, called: Collection[str] = ()) -> list[str | dict[str, Any]]:
+        """The capabilities that become functions of the code, as a new worker is told them: what is granted, and what
+        was `called` before, since a replay has to come by its recorded calls.
+        """
+        self._given = [*await self._permits.names(called)]
         known = (self._house.capabilities.get(name) for name in self._given)
         return [capability.described() for capability in known if capability is not None]
 
-    async def _new_functions(self) -> list[str | dict[str, Any]] | None:
+    async def _new_functions(self, called: Collection[str] = ()) -> list[str | dict[str, Any]] | None:
         """The same, when they are others than the worker has; else None."""
-        return None if self._given == await self._permits.names() else await self._functions()
+        return None if self._given == await self._permits.names(called) else await self._functions(called)
 
     # -- interrupting ---------------------------------------------------------------------------------------------
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 from bridge.messages import Call as Asked
@@ -64,11 +64,11 @@ class Permits:
                 self._rates.clear()
         return self._policy
 
-    async def names(self) -> list[str]:
-        """The capabilities that become functions of the code."""
+    async def names(self, called: Collection[str] = ()) -> list[str]:
+        """The capabilities that become functions of the code: what may be had now, and what it called before."""
         policy = await self.current()
         now = now_ms()
-        return [name for name in self.house.capabilities.names() if policy.may_have(name, now)]
+        return [name for name in self.house.capabilities.names() if name in called or policy.may_have(name, now)]
 
     async def delay(self, call: Asked, worker: WorkerSession | None, reading: Reading) -> Decision | None:
         """Wait until the rate allows it; meanwhile the worker is not read. A refusal when that is too long."""

@@ -12,6 +12,7 @@ import click
 from rich.console import Console
 
 from benchmarks import (
+    capabilities,
     cell,
     checkpoints,
     executions,
@@ -30,7 +31,17 @@ from benchmarks.step_latency import RESTATE
 
 BENCHMARKS = {
     module.BENCHMARK.name: module.BENCHMARK
-    for module in (step_latency, executions, cell, session_start, small_checkpoint, notice, printing, remote)
+    for module in (
+        step_latency,
+        executions,
+        cell,
+        session_start,
+        small_checkpoint,
+        notice,
+        capabilities,
+        printing,
+        remote,
+    )
 } | {
     benchmark.name: benchmark
     for benchmark in (

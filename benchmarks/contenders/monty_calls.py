@@ -1,0 +1,40 @@
+"""Monty: an external function of the host, called from a session of its interpreter (a subset of Python)."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+from pathlib import Path
+
+from pydantic_monty import Monty
+
+from benchmarks.turns import Ready, serve
+
+CALLS = 100
+CODE = f"for _ in range({CALLS}): nothing()"
+
+
+def nothing() -> None:
+    """Nothing at all."""
+
+
+@asynccontextmanager
+async def setup(directory: Path) -> AsyncIterator[Ready]:  # noqa: ARG001  # it stores nothing
+    with Monty() as monty, monty.checkout() as session:
+
+        async def calls(size: int) -> list[float]:
+            session.feed_run("nothing()", external_lookup={"nothing": nothing})
+            samples = []
+            for _ in range(size):
+                started = time.perf_counter()
+                session.feed_run(CODE, external_lookup={"nothing": nothing})
+                samples.append((time.perf_counter() - started) / CALLS)
+            return samples
+
+        yield Ready(f"pydantic-monty {version('pydantic-monty')}", {"calls": calls})
+
+
+if __name__ == "__main__":
+    serve(setup)

@@ -151,3 +151,29 @@ async def test_an_engine_that_stands_still(
             assert isinstance(result.error, error)
         assert result.dropped > 0
         assert (await session.execute("1 + 1")).value == 2
+
+
+async def test_a_reader_beside_the_engine_is_told_what_was_taken_back(tmp_path: Path) -> None:
+    """It reads ahead of what is stored; what a killed worker printed past its checkpoint is taken back all the same."""
+    seen: list[Event] = []
+    go = tmp_path / "go"
+    code = (
+        "import os\nprint('kept')\n"
+        f"if os.path.exists({str(go)!r}): print('instead')\n"
+        "else:\n    print('x' * 999)\n    print('lost', flush=True)\n    while True: pass"
+    )
+    async with durable.open(tmp_path / "w.db", observer=seen.append) as engine:
+        session = await engine.session("desk", output=durable.OutputRules(stored=100))
+        story = ""
+        async for event in session.stream(code, checkpoint="statement"):
+            if isinstance(event, durable.OutputEvent):
+                story += event.data
+            elif isinstance(event, durable.Rewound):
+                story += f"<{event.offset}>"
+            else:
+                assert isinstance(event, durable.Result)
+                assert (event.stdout, event.dropped) == ("kept\ninstead\n", 0)
+            if story.endswith("lost\n"):
+                go.touch()
+                os.kill([one.pid for one in seen if isinstance(one, WorkerStarted)][-1], signal.SIGKILL)
+        assert story == f"kept\n{'x' * 999}\nlost\n<5>instead\n"

@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from bridge import messages
 from bridge.framing import GOES_ON, encode
 
 type Fields = dict[str, Any]
@@ -146,44 +147,43 @@ FROM_WORKER: tuple[Callable[[random.Random], Fields], ...] = (
 )
 """Good messages of a worker that says what it likes."""
 
+
+def _like(model: messages.Message, odd: Callable[[random.Random], Fields]) -> Callable[[random.Random], Fields]:
+    """The model's own fields, some of them drawn: whatever fields it gets, what is made from it is allowed."""
+    fields = model.model_dump(exclude={"id", "timestamp"})
+    return lambda draw: {**fields, **odd(draw)}
+
+
 TO_WORKER: tuple[Callable[[random.Random], Fields], ...] = (
-    lambda d: {
-        "type": "execute",
-        "code": d.choice(("1", "print('x')", "while")),
-        "start_statement": d.choice((0, 0, 1)),
-        "start_iteration": 0,
-        "counters": {"fetch": d.choice((0, 3))},
-        "inputs": {"a": d.choice((1, None, [1]))},
-        "checkpoint": d.choice(("auto", "none")),
-        "filename": "",
-        "capabilities": d.choice((None, [], ["fetch"])),
-        "output_offset": _count(d),
-        "transaction": d.choice(("commit_always", "rollback_always")),
-    },
-    lambda d: {
-        "type": "namespace",
-        "action": d.choice(("values", "update", "clear", "variables", "sources")),
-        "names": d.choice(([], ["a"])),
-        "updates": d.choice(({}, {"a": [1]})),
-        "source": "user",
-        "strategy": "overwrite",
-        "limits": {},
-    },
-    lambda d: {"type": "call_result", "call": d.randrange(20), "value": {"a": [1]}, "error": None},
-    lambda d: {
-        "type": "call_result",
-        "call": d.randrange(20),
-        "value": None,
-        "error": {"kind": "eof", "exception_type": "", "exception_message": ""},
-    },
-    lambda d: {"type": "checkpoint_ack", "checkpoint": f"w{d.randrange(20)}", "problem": ""},
-    lambda d: {
-        "type": "restore",
-        "data": d.randbytes(20),
-        "clear_existing": d.random() < 0.5,
-        "override_environment": False,
-    },
-    lambda d: {"type": "complete", "text": "a.b"},
-    lambda d: {"type": "heartbeat", "memory_usage": 0, "cpu_time": 0.0, "namespace_size": 0},
+    _like(
+        messages.Execute(code="1"),
+        lambda d: {
+            "code": d.choice(("1", "print('x')", "while")),
+            "start_statement": d.choice((0, 0, 1)),
+            "counters": {"fetch": d.choice((0, 3))},
+            "inputs": {"a": d.choice((1, None, [1]))},
+            "checkpoint": d.choice(("auto", "none")),
+            "capabilities": d.choice((None, [])),
+            "output_offset": _count(d),
+            "transaction": d.choice(("commit_always", "rollback_always")),
+        },
+    ),
+    _like(
+        messages.Namespace(action="values"),
+        lambda d: {
+            "action": d.choice(("values", "update", "clear", "variables", "sources")),
+            "names": d.choice(([], ["a"])),
+            "updates": d.choice(({}, {"a": [1]})),
+        },
+    ),
+    _like(messages.CallResult(call=1), lambda d: {"call": d.randrange(20), "value": {"a": [1]}}),
+    _like(
+        messages.CallResult(call=1, error=messages.CallError(kind="eof")),
+        lambda d: {"call": d.randrange(20)},
+    ),
+    _like(messages.CheckpointAck(checkpoint="w1"), lambda d: {"checkpoint": f"w{d.randrange(20)}"}),
+    _like(messages.Restore(data=b""), lambda d: {"data": d.randbytes(20), "clear_existing": d.random() < 0.5}),
+    _like(messages.Complete(text="a"), lambda d: {"text": d.choice(("a.b", ""))}),
+    _like(messages.Heartbeat(), lambda _: {}),
 )
 """Good messages of an engine that says what it likes."""

@@ -92,8 +92,9 @@ def figure(rounds: Rounds) -> float:
 
 
 def ratios(ours: Rounds, beside: Rounds) -> list[float]:
-    """Ours / beside, round by round."""
-    return [median(one) / median(other) for one, other in zip(ours, beside, strict=True)]
+    """Ours / beside, round by round; no ratio to nothing."""
+    found = [(median(one), median(other)) for one, other in zip(ours, beside, strict=True)]
+    return [one / other for one, other in found if other]
 
 
 def compare(benchmark: Benchmark, measured: Mapping[str, Rounds]) -> list[Line]:

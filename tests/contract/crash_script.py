@@ -206,6 +206,7 @@ def _sessions() -> list[Step]:
         Request(
             "output.append", {"execution": "desk@1", "session": "desk", "epoch": 1, "chunks": [(8, "stdout", "x")]}
         ),
+        Request("output.append", {"execution": "desk@1", "chunks": [(8, "stdout", "xy")]}),
         Request("output.append", {"execution": "desk@1", "chunks": [(1, "stdout", "overlap")]}, 409),
         Request("output.truncate", {"execution": "desk@1", "offset": 6}),
         Request("call.create", asked),

@@ -16,9 +16,13 @@ from benchmarks import (
     cell,
     checkpoints,
     executions,
+    flat,
+    hop,
     interrupts,
     notice,
+    pending,
     printing,
+    recovery,
     remote,
     session_start,
     small_checkpoint,
@@ -27,13 +31,15 @@ from benchmarks import (
 from benchmarks.peers import Peers, obtain
 from benchmarks.report import document, machine, show
 from benchmarks.rounds import Report, measure
-from benchmarks.step_latency import RESTATE
 
 BENCHMARKS = {
     module.BENCHMARK.name: module.BENCHMARK
     for module in (
         step_latency,
         executions,
+        flat,
+        recovery,
+        pending,
         cell,
         session_start,
         small_checkpoint,
@@ -45,6 +51,8 @@ BENCHMARKS = {
 } | {
     benchmark.name: benchmark
     for benchmark in (
+        hop.PROMISE,
+        hop.HOP,
         *checkpoints.LARGE,
         session_start.FIFTY,
         session_start.MEMORY,
@@ -86,7 +94,7 @@ def main(
     """Measure durable-exec beside its peers, in one run, as ratios. Installs the peers on first use."""
     notes = Console(stderr=True)
     chosen = names or tuple(BENCHMARKS)
-    restate = any(entrant.contender == RESTATE for name in chosen for entrant in BENCHMARKS[name].entrants)
+    restate = any("{restate_server}" in entrant.contender for name in chosen for entrant in BENCHMARKS[name].entrants)
     peers = obtain(home or peers_home(), notes.print, restate=restate)
     counted = rounds or (ROUNDS_QUICK if quick else ROUNDS)
     with tempfile.TemporaryDirectory(prefix="durable-benchmarks-", dir=stores) as temporary:

@@ -32,7 +32,7 @@ def shown(value: float | None, unit: Unit) -> str:
     if value is None:
         return "-"
     if unit == "B":
-        return f"{value / 2**20:.3g} MiB"
+        return f"{value / 2**20:.3g} MiB" if value >= 2**17 else f"{value / 2**10:.3g} KiB"
     if unit == "1/s":
         return f"{value:,.0f}/s"
     for factor, name in ((1.0, "s"), (1e3, "ms"), (1e6, "µs")):

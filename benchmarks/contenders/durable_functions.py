@@ -1,4 +1,7 @@
-"""Ours: durable functions in the embedded engine on a SQLite file. `--durability=process` for the weaker promise."""
+"""Ours: durable functions in the embedded engine on a SQLite file.
+
+`--durability=process` for the weaker promise, `--settled=N` for a store that holds so many settled promises already.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import durable
+from benchmarks.contenders.settled import fill
 from benchmarks.turns import Ready, at_concurrency, serve
 
 CONCURRENCY = 64
@@ -38,6 +42,9 @@ async def one_step(ctx: durable.Context, number: int) -> int:
 @asynccontextmanager
 async def setup(directory: Path) -> AsyncIterator[Ready]:
     durability = "process" if "--durability=process" in sys.argv else "power"
+    settled = next((int(each.removeprefix("--settled=")) for each in sys.argv if each.startswith("--settled=")), 0)
+    if settled:
+        await fill(directory / "state.db", settled)
     async with durable.open(directory / "state.db", durability=durability) as engine:
 
         async def steps(size: int) -> list[float]:

@@ -48,6 +48,20 @@ def process(command: list[str]) -> Iterator[None]:
             child.wait()
 
 
+def commands(server: str, directory: Path, ports: list[int]) -> tuple[list[str], list[str]]:
+    """How the server and the service are started; ports for ingress, admin, fabric and the service."""
+    ingress, admin, fabric, service = ports
+    config = directory / "restate.toml"
+    config.write_text(
+        f'listen-mode = "tcp"\nbind-ip = "127.0.0.1"\nbind-port = {fabric}\nadvertised-host = "127.0.0.1"\n'
+        f'disable-telemetry = true\nlog-filter = "warn"\nbase-dir = "{directory / "data"}"\n'
+        f"[ingress]\nbind-port = {ingress}\n[admin]\nbind-port = {admin}\n"
+    )
+    app = "benchmarks.contenders.restate_service:app"
+    hypercorn = [sys.executable, "-m", "hypercorn", app, "--bind", f"127.0.0.1:{service}", "--log-level", "ERROR"]
+    return [server, "--no-logo", "--config-file", str(config)], hypercorn
+
+
 async def until_ok(http: aiohttp.ClientSession, method: str, url: str, body: object = None) -> None:
     """Ask until the answer is good, for at most START_S seconds."""
     async with asyncio.timeout(START_S):
@@ -64,26 +78,21 @@ async def until_ok(http: aiohttp.ClientSession, method: str, url: str, body: obj
 @asynccontextmanager
 async def setup(directory: Path) -> AsyncIterator[Ready]:
     server = sys.argv[sys.argv.index("--server") + 1]
-    ingress, admin, fabric, service = free_ports(4)
-    config = directory / "restate.toml"
-    config.write_text(
-        f'listen-mode = "tcp"\nbind-ip = "127.0.0.1"\nbind-port = {fabric}\nadvertised-host = "127.0.0.1"\n'
-        f'disable-telemetry = true\nlog-filter = "warn"\nbase-dir = "{directory / "data"}"\n'
-        f"[ingress]\nbind-port = {ingress}\n[admin]\nbind-port = {admin}\n"
-    )
-    app = "benchmarks.contenders.restate_service:app"
-    hypercorn = [sys.executable, "-m", "hypercorn", app, "--bind", f"127.0.0.1:{service}", "--log-level", "ERROR"]
-    with process([server, "--no-logo", "--config-file", str(config)]), process(hypercorn):
+    ports = free_ports(4)
+    ingress, admin, _, service = ports
+    runs_server, runs_service = commands(server, directory, ports)
+    with process(runs_server), process(runs_service):
         async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=CONCURRENCY)) as http:
             await until_ok(http, "GET", f"http://127.0.0.1:{admin}/health")
             await until_ok(
                 http, "POST", f"http://127.0.0.1:{admin}/deployments", {"uri": f"http://127.0.0.1:{service}"}
             )
-            about = f"Restate {_version(server)}, SDK {version('restate-sdk')}, default settings"
+            about = f"Restate {server_version(server)}, SDK {version('restate-sdk')}, default settings"
             yield _turns(http, f"http://127.0.0.1:{ingress}/steps", about)
 
 
-def _version(server: str) -> str:
+def server_version(server: str) -> str:
+    """What the server's program says of itself."""
     return subprocess.run([server, "--version"], capture_output=True, text=True, check=True).stdout.split()[-1]
 
 

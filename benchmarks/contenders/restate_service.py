@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import time
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
 
 import restate
 
@@ -27,6 +30,24 @@ async def timed(ctx: restate.Context, count: int) -> list[float]:
 async def one(ctx: restate.Context, number: int) -> int:
     value: int = await ctx.run_typed("step", step, number=number)
     return value
+
+
+@steps.handler()
+async def waits(ctx: restate.Context, asked: dict[str, Any]) -> int:
+    """A step, a sleep, a step; says in a file when it waits and when it is done (restate_recovery.py)."""
+    value: int = await ctx.run_typed("step", step, number=asked["number"])
+    marks = Path(asked["marks"])
+    await ctx.run_typed("mark", mark, path=str(marks / "waiting"), number=asked["number"])
+    await ctx.sleep(timedelta(seconds=asked["seconds"]))
+    value = await ctx.run_typed("step", step, number=value)
+    mark(str(marks / "done"), asked["number"])
+    return value
+
+
+def mark(path: str, number: int) -> None:
+    """Append a line, whole, whoever else appends."""
+    with Path(path).open("a") as file:
+        file.write(f"{number}\n")
 
 
 app = restate.app([steps])

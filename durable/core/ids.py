@@ -6,10 +6,12 @@ The execution's promise is literally `exec:<execution id>`; a call of it is `exe
 
 from __future__ import annotations
 
+import os
 import re
 import uuid
 from typing import NamedTuple
 
+from durable.core.clock import now_ms
 from durable.core.errors import InvalidId
 
 ORIGIN = "exec"
@@ -32,8 +34,14 @@ class CallId(NamedTuple):
 
 
 def mint_execution_id() -> str:
-    """A random execution id (UUID4, with dashes)."""
-    return str(uuid.uuid4())
+    """A random execution id: a UUID of version 7, with dashes.
+
+    It begins with the time, so that what is new lies together in the file: with wholly random ids every commit would
+    touch pages all over a large store.
+    """
+    random = int.from_bytes(os.urandom(10))
+    value = (now_ms() & (2**48 - 1)) << 80 | 7 << 76 | (random >> 68 & 0xFFF) << 64 | 0b10 << 62 | random & (2**62 - 1)
+    return str(uuid.UUID(int=value))
 
 
 def check_given_id(text: str) -> str:

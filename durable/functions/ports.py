@@ -73,7 +73,9 @@ class StorePorts:
         return await answered(self._store.enqueue(kind, request))
 
     async def task_acquire(self, id: str, version: int, pid: str, ttl: int) -> TaskAcquireResult:
-        _, data = await self._send("task.acquire", TaskAcquire(id=id, version=version, pid=pid, ttl=ttl))
+        request = TaskAcquire(id=id, version=version, pid=pid, ttl=ttl)
+        # Internal: a power cut that loses this lease ends the engine that has it, too.
+        _, data = await answered(self._store.enqueue("task.acquire", request, internal=True))
         return TaskAcquireResult(
             task=msgspec.convert(data["task"], TaskRecord),
             promise=record_of(data["promise"]),

@@ -25,6 +25,7 @@ from typing import Any
 from tests.e2e import loop_job
 
 PAUSE_S = 0.005
+PROGRESS_S = 120.0
 KILL_DELAY_S = 0.02
 """A kill comes up to so long after the iteration that was drawn for it: two or three later, or in a capture."""
 
@@ -63,7 +64,8 @@ class Loop:
             if number is not None and len(self.numbers) >= number:
                 return True
             self._news.clear()
-            await self._news.wait()
+            async with asyncio.timeout(PROGRESS_S):  # a campaign that hangs has found something, too
+                await self._news.wait()
 
     async def kill_engine(self) -> None:
         assert self._reading is not None

@@ -153,3 +153,15 @@ def test_random_draws_go_on_as_if_nothing_had_been() -> None:
         second.restore(payload)
         assert second.value("random.random()") == first.value("drawn")
         assert decode_payload(payload).chunks
+
+
+def test_where_no_child_can_be_made_the_code_waits_and_everything_is_captured_here() -> None:
+    none = (
+        "import checkpoint.aside as aside\ndef none(*_): raise BlockingIOError\naside._quiet_fork = aside._fork = none"
+    )
+    with Process() as first, Process() as second:
+        first.run(BIG + "\n" + none)
+        where, payload = first.aside()
+        assert where == "here"
+        second.restore(payload)
+        assert second.value("float(big[-1])") == 1_999_999.0

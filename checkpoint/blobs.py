@@ -9,9 +9,7 @@ import ctypes
 import os
 import re
 import secrets
-from collections import deque
-from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -23,9 +21,8 @@ INLINE_BYTES_MAX = 64 * 2**10
 
 DIGEST = re.compile(r"[0-9a-f]{64}\Z")
 
-SYNCS_MAX = 16
-OPEN_MAX = 64
-"""Files of one `put_many` that are being synced, and those that also wait for it: descriptors stay few."""
+TOGETHER_MIN = 8
+"""So many are synced by two syncs of the whole file system, which wait for what others wrote, too."""
 
 _WRITE = 2  # SYNC_FILE_RANGE_WRITE: begin to write out what is dirty, wait for nothing
 
@@ -74,29 +71,22 @@ class DirectoryBlobs:
         self._root = root
 
     def put_many(self, blobs: Iterable[tuple[str, Bytes]]) -> None:
-        """Write all. Their syncs run side by side, so that the file system makes them durable together."""
-        changed: set[Path] = set()
-        pool = ThreadPoolExecutor(SYNCS_MAX, "blobs")
-        syncing: deque[Future[None]] = deque()
+        """Write all. Some are synced one by one, many by one sync of the file system (Linux reports its errors)."""
         try:
-            for digest, data in blobs:
-                path = self._path(digest)
-                if _touched(path):
-                    continue
-                if not path.parent.exists():
-                    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-                    changed |= {self._root, self._root.parent}
-                changed.add(path.parent)
-                syncing.append(pool.submit(_finish, *_write(path, data)))
-                if len(syncing) > OPEN_MAX:
-                    syncing.popleft().result()
-            while syncing:
-                syncing.popleft().result()
-            list(pool.map(_sync_directory, changed))
+            absent = {path: data for digest, data in blobs if not _touched(path := self._path(digest))}
+            if not absent:
+                return
+            changed = {path.parent for path in absent}
+            if any(not parent.exists() for parent in changed):
+                for parent in changed:
+                    parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+                changed |= {self._root, self._root.parent}
+            if len(absent) < TOGETHER_MIN or _syncfs is None:
+                _put_each(absent, changed)
+            else:
+                _put_together(self._root, absent)
         except OSError as error:
             raise CheckpointError(f"blobs cannot be written to {str(self._root)!r}: {error}") from error
-        finally:
-            pool.shutdown()
 
     def get(self, digest: str) -> bytes | None:
         """Read one blob."""
@@ -173,32 +163,64 @@ def check_digest(digest: str) -> str:
     return digest
 
 
-def _write(path: Path, data: Bytes) -> tuple[int, Path, Path]:
-    """Write one beside its place, and let the disk begin."""
+def _put_each(blobs: Mapping[Path, Bytes], changed: Iterable[Path]) -> None:
+    for path, data in blobs.items():
+        temporary = _write(path, data, sync=True)
+        _renamed(temporary, path)
+    for directory in changed:
+        _sync_directory(directory)
+
+
+def _put_together(root: Path, blobs: Mapping[Path, Bytes]) -> None:
+    """Two syncs for all: of what was written, then of the names. An error since `root` was opened is raised by them."""
+    descriptor = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    drafts: dict[Path, Path] = {}
+    try:
+        for path, data in blobs.items():
+            drafts[path] = _write(path, data, sync=False)
+        _sync_file_system(descriptor)
+        for path in blobs:
+            _renamed(drafts.pop(path), path)
+        _sync_file_system(descriptor)
+    finally:
+        os.close(descriptor)
+        for temporary in drafts.values():
+            temporary.unlink(missing_ok=True)
+
+
+def _write(path: Path, data: Bytes, *, sync: bool) -> Path:
+    """Write one beside its place; else the disk begins to."""
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
         rest = memoryview(data)
         while rest:
             rest = rest[os.write(descriptor, rest) :]
-    except BaseException:
-        os.close(descriptor)
-        temporary.unlink(missing_ok=True)
-        raise
-    _begin_writing_out(descriptor)
-    return descriptor, temporary, path
-
-
-def _finish(descriptor: int, temporary: Path, path: Path) -> None:
-    """Sync one and put it into its place."""
-    try:
-        os.fsync(descriptor)
-        temporary.rename(path)
+        if sync:
+            os.fsync(descriptor)
+        elif _sync_file_range is not None:
+            _sync_file_range(descriptor, 0, 0, _WRITE)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
     finally:
         os.close(descriptor)
+    return temporary
+
+
+def _renamed(temporary: Path, path: Path) -> None:
+    try:
+        temporary.rename(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def _sync_file_system(descriptor: int) -> None:
+    assert _syncfs is not None
+    if _syncfs(descriptor):
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
 
 
 def _touched(path: Path) -> bool:
@@ -213,12 +235,6 @@ def _touched(path: Path) -> bool:
     return path.exists()
 
 
-def _begin_writing_out(descriptor: int) -> None:
-    """A hint, where the system takes it: what follows costs no less without."""
-    if _sync_file_range is not None:
-        _sync_file_range(descriptor, 0, 0, _WRITE)
-
-
 def _sync_directory(path: Path) -> None:
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
@@ -227,6 +243,8 @@ def _sync_directory(path: Path) -> None:
         os.close(descriptor)
 
 
-_sync_file_range = getattr(ctypes.CDLL(None), "sync_file_range", None)
+_libc = ctypes.CDLL(None, use_errno=True)
+_syncfs = getattr(_libc, "syncfs", None)
+_sync_file_range = getattr(_libc, "sync_file_range", None)
 if _sync_file_range is not None:
     _sync_file_range.argtypes = (ctypes.c_int, ctypes.c_int64, ctypes.c_int64, ctypes.c_uint)

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from checkpoint import coding
-from checkpoint.blobs import SYNCS_MAX, Blobs, DirectoryBlobs, Moved
+from checkpoint.blobs import TOGETHER_MIN, Blobs, DirectoryBlobs, Moved
 from checkpoint.coding import FRAME, check_kept, packed, unpacked
 from checkpoint.objects import ObjectBlobs
 from durable.core.errors import CheckpointError, CheckpointTampered, StoreError
@@ -44,7 +44,7 @@ def blobs(request: pytest.FixtureRequest, tmp_path: Path) -> Blobs:
 
 
 def test_what_is_put_is_there_until_it_is_deleted(blobs: Blobs) -> None:
-    many = {address(data): data for data in (os.urandom(1000 + n) for n in range(2 * SYNCS_MAX + 5))}
+    many = {address(data): data for data in (os.urandom(1000 + n) for n in range(4 * TOGETHER_MIN + 5))}
     first, second, *_ = many
     assert not blobs.exists(first)
     assert blobs.get(first) is None

@@ -132,6 +132,13 @@ async def test_waiting_has_an_end_and_costs_no_place() -> None:
         holder = await pool.launch("holder")
         with pytest.raises(durable.PoolExhausted, match="all 1 are other sessions'"):
             await pool.launch("late")
+        assert (pool.metrics().timed_out, pool.metrics().live) == (1, 1)
+        await end(holder)
+
+
+async def test_a_place_that_comes_with_the_cancellation_goes_to_the_next() -> None:
+    async with opened(Pool(max=1)) as pool:
+        holder = await pool.launch("holder")
         waiting = asyncio.create_task(pool.launch("cancelled"))
         await until(lambda: pool.metrics().waiting == 1)
         waiter = pool._waiters[0]
@@ -140,7 +147,6 @@ async def test_waiting_has_an_end_and_costs_no_place() -> None:
         with pytest.raises(asyncio.CancelledError):
             await waiting
         await end(await pool.launch("next"))
-        assert pool.metrics().timed_out == 1
 
 
 async def test_what_cannot_be_started_is_not_tried_for_ever(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ O7  Nothing from a worker is unpickled or trusted here.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Collection
+from collections.abc import Awaitable
 from typing import Any
 
 from bridge.confine.confinement import Confinement
@@ -96,7 +96,7 @@ class LiveSession:
             on_checkpoint=self._on_checkpoint,
             on_output=self._on_output,
             on_waiting=self._on_waiting,
-            functions=self._functions,
+            functions=self._permits.functions,
         )
         self._busy = asyncio.Lock()
         self._driving: asyncio.Task[None] | None = None
@@ -111,7 +111,6 @@ class LiveSession:
         self.stale = False
         """Another engine, or a close, has taken the session: nothing that is done here counts any more."""
         self._quick: Pass | None = None  # unjournaled code that runs now
-        self._given: list[str] = []  # the functions that the worker has
 
     async def current_epoch(self) -> bool:
         """Whether the store still has this session in the epoch that this engine took."""
@@ -222,7 +221,7 @@ class LiveSession:
             checkpoint=found.cell.checkpoint,
             checkpoint_every_s=found.cell.every_s,
             checkpoint_before=self._house.capabilities.saved_before(),
-            capabilities=await self._new_functions(found.journal.called()),
+            capabilities=await self._permits.new_functions(found.journal.called()),
             output_offset=begin.output_offset,
             transaction=found.cell.transaction,
         )
@@ -237,18 +236,6 @@ class LiveSession:
         if isinstance(reply, ResourceExceeded) and reply.resource == "memory":
             await self._worker.end()  # what is left of one that ran out of memory cannot be relied on
         return None if found.ended else outcome_from(reply, found.execution_id)
-
-    async def _functions(self, called: Collection[str] = ()) -> list[str | dict[str, Any]]:
-        """The capabilities that become functions of the code, as a new worker is told them: what is granted, and what
-        was `called` before, since a replay has to come by its recorded calls.
-        """
-        self._given = [*await self._permits.names(called)]
-        known = (self._house.capabilities.get(name) for name in self._given)
-        return [capability.described() for capability in known if capability is not None]
-
-    async def _new_functions(self, called: Collection[str] = ()) -> list[str | dict[str, Any]] | None:
-        """The same, when they are others than the worker has; else None."""
-        return None if self._given == await self._permits.names(called) else await self._functions(called)
 
     # -- interrupting ---------------------------------------------------------------------------------------------
 
@@ -295,11 +282,9 @@ class LiveSession:
         limited = await self._permits.delay(call, self._worker.current, self._reading)
         if limited is not None:
             return failed(call.call, "denied", "PermissionError", limited.reason)
-        if quick is not None:
-            if call.execution_id != quick.execution_id:
-                return refused(call, self.name)
+        if quick is not None and call.execution_id == quick.execution_id:
             return await answer_unrecorded(self._permits, call)
-        if calls is None or calls.found.gone or calls.found.outcome is not None:
+        if quick is not None or calls is None or calls.found.outcome is not None:
             return refused(call, self.name)  # stopped or ended code, or none: nobody could record the call
         try:
             return await calls.answer(call)
@@ -354,7 +339,6 @@ class LiveSession:
             self._unsaveable = self._saved.lost  # a message whose data was streamed does not name them
         except (StoreRefused, CheckpointError) as error:
             await self._stop(found, error)
-            return
 
     async def _not_captured(self, found: Pass, message: Checkpoint) -> None:
         """No room to capture within the session's limits: its end as a resource. Anything else stops the pass."""
@@ -437,7 +421,7 @@ class LiveSession:
                     code=code,
                     inputs=inputs,
                     checkpoint="none",
-                    capabilities=await self._new_functions(),
+                    capabilities=await self._permits.new_functions(),
                     transaction=transaction,
                 )
                 reply = await execute_within(worker, request, self._confinement.limits, lambda: False)

@@ -40,6 +40,7 @@ class Permits:
         self._network = Bucket(self._policy.manifest.quotas.network_bytes_per_s, time.monotonic())
         self._rates: dict[str, Bucket] = {}
         self._delayed = 0
+        self._given: list[str] = []  # the functions that the worker has
         self._unwatch: Callable[[], None] = house.store.watch(self._on_change)
         if self._policy.development:
             house.observer(PermissionsBypassed(session))
@@ -69,6 +70,16 @@ class Permits:
         policy = await self.current()
         now = now_ms()
         return [name for name in self.house.capabilities.names() if name in called or policy.may_have(name, now)]
+
+    async def functions(self, called: Collection[str] = ()) -> list[str | dict[str, Any]]:
+        """What `names` become, as a new worker is told it; a replay has to come by the calls that are recorded."""
+        self._given = await self.names(called)
+        known = (self.house.capabilities.get(name) for name in self._given)
+        return [capability.described() for capability in known if capability is not None]
+
+    async def new_functions(self, called: Collection[str] = ()) -> list[str | dict[str, Any]] | None:
+        """The same, when they are others than the worker has; else None."""
+        return None if self._given == await self.names(called) else await self.functions(called)
 
     async def delay(self, call: Asked, worker: WorkerSession | None, reading: Reading) -> Decision | None:
         """Wait until the rate allows it; meanwhile the worker is not read. A refusal when that is too long."""

@@ -93,6 +93,10 @@ NOTICE_POLL_S = 0.025
 LIVENESS_CHECK_S = 1.0
 """How often the locks of other engines are tried while there are any."""
 
+LOG_PAGES_GOAL = 4_000
+LOG_BYTES_GOAL = LOG_PAGES_GOAL * (4_096 + 24)
+"""SQLite's log is written back into the file when it holds so many pages, and begun anew when no reader needs it."""
+
 LOG_ROOM_BYTES_MIN = 64 * 2**10
 LOG_ROOM_BYTES_MAX = 2**20
 """How far the log is lengthened at once: by as much as it has, so that a small store stays small. 1 MiB takes 1 ms."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 import sqlite3
@@ -12,6 +13,7 @@ from importlib import resources
 from pathlib import Path
 
 from durable.core.errors import StoreError, StoreNewer
+from durable.core.limits import LOG_PAGES_GOAL
 
 APPLICATION_ID = 0x44555241  # "DURA": tells our files from other SQLite databases
 _KEY_BYTES = 32
@@ -60,11 +62,24 @@ def locate(path: str | Path, *, create: bool) -> Path:
         if not create and not found.exists():
             raise StoreError(f"there is no store at {str(found)!r}; `durable run` or `durable exec` makes one")
         found.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        os.close(os.open(found, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        _touch(found)
         Path(f"{found}.d").mkdir(mode=0o700, exist_ok=True)
     except OSError as error:
         raise StoreError(f"store {str(found)!r} cannot be opened for writing: {error.strerror}") from error
     return found
+
+
+def _touch(path: Path) -> None:
+    """Make the file, private, if there is none. Raises OSError when it may not be written.
+
+    Without opening it: SQLite's locks are the process's, and closing any descriptor of the file drops them all (F1).
+    """
+    try:
+        os.mknod(path, 0o600)
+    except FileExistsError:
+        if not os.access(path, os.R_OK | os.W_OK):
+            code = errno.EROFS if os.statvfs(path).f_flag & os.ST_RDONLY else errno.EACCES
+            raise OSError(code, os.strerror(code)) from None
 
 
 def load_key(path: Path, *, create: bool = True) -> bytes:
@@ -103,7 +118,7 @@ def connect(path: Path, factory: type[sqlite3.Connection] = sqlite3.Connection) 
             "foreign_keys=OFF",
             "cache_size=-65536",
             "temp_store=MEMORY",
-            "wal_autocheckpoint=4000",
+            f"wal_autocheckpoint={LOG_PAGES_GOAL}",
         ):
             connection.execute(f"PRAGMA {pragma}")
         _migrate(connection, path)

@@ -6,6 +6,8 @@ import asyncio
 import os
 import sqlite3
 import stat
+import sys
+from asyncio.subprocess import PIPE
 from collections.abc import Callable
 from pathlib import Path
 
@@ -173,3 +175,35 @@ async def test_an_unexpected_failure_hits_only_its_own_request(tmp_path: Path) -
         with pytest.raises(StoreError, match="damaged"):
             await bad
         assert [(await each).status for each in good] == [200] * 6
+
+
+SOMEBODY = (
+    "import sqlite3, sys; c = sqlite3.connect(sys.argv[1]); print(c.execute(sys.argv[2]).fetchone()[0]); c.close()"
+)
+
+
+async def asked(path: Path, sql: str) -> int:
+    """What another process finds in the file; it comes, reads, and goes."""
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", SOMEBODY, str(path), sql, stdout=PIPE)
+    said, _ = await process.communicate()
+    return int(said)
+
+
+async def test_opening_a_store_again_in_its_process_leaves_it_its_locks(tmp_path: Path) -> None:
+    path = tmp_path / "s.db"
+    async with opened(path) as store:
+        await store.request("promise.create", promise("before"))
+        async with opened(path) as again:
+            await again.request("promise.create", promise("again"))
+        assert await asked(path, "SELECT count(*) FROM promises") == 2  # it closes: were it the last, the log would go
+        await store.request("promise.create", promise("after"))
+        assert await asked(path, "SELECT count(*) FROM promises") == 3
+
+
+async def test_stores_that_take_turns_share_the_room_in_the_log(tmp_path: Path) -> None:
+    path = tmp_path / "s.db"
+    async with opened(path, durability="power") as one, opened(path, durability="power") as other:
+        for n in range(30):
+            await one.request("promise.create", promise(f"one{n}"))
+            await other.request("promise.create", promise(f"other{n}"))
+        assert Path(f"{path}-wal").stat().st_size < 3 * 2**20

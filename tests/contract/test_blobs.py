@@ -192,7 +192,7 @@ def test_a_store_that_is_not_there_is_named(s3: str) -> None:
         (FRAME + os.urandom(10_000), None),
         (packed(bytes(10_000)), None),
     ],
-    ids=str,
+    ids=["empty", "short", "zeros", "text", "random", "half", "frame", "frame-and-more", "packed"],
 )
 def test_a_chunk_comes_back_however_it_is_kept(data: bytes, smaller: bool | None) -> None:
     kept = packed(data)

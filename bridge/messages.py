@@ -71,7 +71,8 @@ class Execute(Message):
     `start_statement`, `start_iteration` (of its resumable loop) and `counters` (calls made so far, per capability) are
     the position to continue at; `inputs` are assigned before statement 0 and not on continuation. `capabilities`
     replaces the granted ones when given: names, or what `help` shows of each (`capabilities.Capability.described`).
-    `transaction` is as specs/namespace.md says.
+    `transaction` is as specs/namespace.md says; with `recompute`, which is a `rollback_always`, what the code makes of
+    these names stays if they were not there, and the history does not know of it.
     `checkpoint_every_s` replaces the rule of "auto", and before a statement that reaches one of `checkpoint_before`
     there is one in any case. `output_offset` is where this run's output continues, in characters.
     """
@@ -89,6 +90,7 @@ class Execute(Message):
     capabilities: list[str | dict[str, JsonValue]] | None = None
     output_offset: Count = 0
     transaction: Transaction = "commit_always"
+    recompute: list[str] = []
 
 
 class Output(Message):
@@ -158,12 +160,16 @@ class Waiting(Message):
 
 
 class RolledBack(BaseModel):
-    """What a transaction put back: names whose contents were loaded, and names that could not be, each with why."""
+    """What a transaction put back: names whose contents were loaded, and names that could not be, each with why.
+
+    `recomputed`: of the names to be made again those that are there now.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     restored: list[str]
     kept: list[list[str]]
+    recomputed: list[str] = []
 
 
 class Result(Message):

@@ -135,6 +135,11 @@ class Capturer:
         self._kept: set[bytes] = set()
         """Chunks of the capture under way that need not be made again."""
 
+    def made_by(self, names: Iterable[str], execution: str) -> None:
+        """Name the maker of values that are there, should they be unsaveable."""
+        made = {name: (id(self._namespace[name]), execution) for name in names if name in self._namespace}
+        self._memory.made = {**self._memory.made, **made}
+
     def capture(self, execution: str = "") -> Capture:
         """Save the namespace as it is now. `execution` is named as the maker of what is newly unsaveable.
 

@@ -78,7 +78,8 @@ def check(contents: Contents, what: str = "the checkpoint") -> None:
     if found := differences(contents):
         raise CheckpointError(
             f"{what} was made with {'; '.join(found)}. Install what it was made with, or restore it as it is with "
-            "override_environment=True (DURABLE_OVERRIDE_ENVIRONMENT=1): what cannot be loaded is then lost, and named"
+            "override_environment=True (`durable resume --override-environment`, DURABLE_OVERRIDE_ENVIRONMENT=1): what "
+            "cannot be loaded is then lost, and named"
         )
 
 

@@ -34,7 +34,8 @@ class LostNames:
             return None
         made = f" (made by execution {entry.execution})" if entry.execution else ""
         return (
-            f"{name!r} was lost when the session was restored from a checkpoint{made}: {entry.reason}. Make it again."
+            f"{name!r} was lost when the session was restored from a checkpoint{made}: {entry.reason}. Make it again,"
+            " or restore with recompute=True (`durable checkpoint restore SESSION WHICH --recompute`)."
         )
 
 

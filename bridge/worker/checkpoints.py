@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from time import perf_counter_ns
 from typing import TYPE_CHECKING
 
@@ -83,6 +84,10 @@ class Checkpoints:
         self._the_capturer().settle(aside, stored=not waiter.reply["problem"])
         self._cost_ns = max(self._cost_ns, self._the_capturer().cost_ns)
         return True
+
+    def made_by(self, names: Iterable[str], execution: str) -> None:
+        """Those names come from that execution, whoever asks for the next capture."""
+        self._the_capturer().made_by(names, execution)
 
     def restore(self, message: Wire) -> Wire:
         """Bring a namespace back; the reply to send."""

@@ -79,7 +79,7 @@ class Executor:
         rule = Rule(request)
         asked.listen(rule.ask)
         try:
-            transaction = Transaction(request["transaction"], self._namespace, self._gate)
+            transaction = Transaction(request["transaction"], self._namespace, self._gate, request["recompute"])
             outcome = self._outcome(request, execution, transaction, rule)
             outcome["execution_id"] = execution.id
             outcome["execution_time"] = max(0.0, perf_counter() - started - execution.waited_s)
@@ -122,7 +122,7 @@ class Executor:
                 value = self._run_statement(cell.statements[at])
                 self._output.check()
             self._end_forked_child(None)
-            return self._user_code(lambda: self._result(cell, value))
+            return self._user_code(lambda: self._result(cell, value, recorded=not request["recompute"]))
         except BaseException as error:
             self._end_forked_child(error)
             failure = error  # the name ends with the clause
@@ -170,14 +170,16 @@ class Executor:
             if refused:
                 raise ValueError(f"inputs cannot set the engine's names: {', '.join(sorted(refused))}")
             self._namespace.update(request["inputs"])
-            self._history.record_source(code)
+            if not request["recompute"]:
+                self._history.record_source(code)
         return cell
 
-    def _result(self, cell: Cell, value: object) -> Wire:
+    def _result(self, cell: Cell, value: object, *, recorded: bool) -> Wire:
         text = ""
         plain: object = None
         if cell.statements and cell.statements[-1].has_value and value is not None:
-            self._history.record_value(value)
+            if recorded:
+                self._history.record_value(value)
             try:
                 plain = to_json(value)
             except (NotJson, RecursionError):

@@ -45,6 +45,7 @@ class Execute(_Message, tag="execute"):
     capabilities: list[str | dict[str, Any]] | None
     output_offset: Count
     transaction: Literal["commit_always", "rollback_on_failure", "rollback_always"]
+    recompute: list[str]
 
 
 class CallError(Struct, forbid_unknown_fields=True):

@@ -103,6 +103,8 @@ class Worker:
                     grant(self.calls, message["capabilities"])
                 self.checkpoints.fresh = False
                 self.executor.run(message)
+                if message["recompute"]:
+                    self.checkpoints.made_by(message["recompute"], message["id"])
             elif kind == "checkpoint":
                 self.output.drain()
                 self.checkpoints.send({"id": message["id"]}, wait=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from bridge.worker.functions import granted
@@ -17,10 +18,14 @@ KEPT_MAX = 100
 
 
 class Transaction:
-    """Around one cell: `begin` before it, `end` after it, which says what was rolled back, or None."""
+    """Around one cell: `begin` before it, `end` after it, which says what was rolled back, or None.
 
-    def __init__(self, policy: str, namespace: Namespace, gate: Gate) -> None:
+    What the cell makes of the names in `recompute` stays, of those that are not there before it.
+    """
+
+    def __init__(self, policy: str, namespace: Namespace, gate: Gate, recompute: Iterable[str] = ()) -> None:
         self._policy = policy
+        self._recompute = [name for name in recompute if name not in namespace and name not in ENGINE_INTERNALS]
         self._namespace = namespace
         self._gate = gate
         self._savepoint: Savepoint | None = None
@@ -45,9 +50,12 @@ class Transaction:
         if savepoint is None or not (failed or self._policy == "rollback_always"):
             return None
         with self._gate.masked():
+            made = {name: self._namespace[name] for name in self._recompute if name in self._namespace}
             done = savepoint.roll_back()
+            self._namespace.update(made)
         kept = [[name, why[:500]] for name, why in done.kept]
-        return {"restored": list(done.restored), "kept": kept[:KEPT_MAX] + _more(kept)}
+        told: Wire = {"restored": list(done.restored), "kept": kept[:KEPT_MAX] + _more(kept)}
+        return {**told, "recomputed": list(made)} if self._recompute else told
 
 
 def _more(kept: list[list[str]]) -> list[list[str]]:

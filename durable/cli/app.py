@@ -55,6 +55,7 @@ class Settings:
 
     store: str | None = None
     json: bool = False
+    override_environment: bool = False
 
     @property
     def path(self) -> str:

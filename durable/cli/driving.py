@@ -64,6 +64,7 @@ async def opened(settings: Settings, *, create: bool) -> AsyncIterator[StoreFace
 
 def open_engine(settings: Settings, out: Out, *, serve: bool, create: bool = True, **options: Any) -> Engine:
     """An engine on the command's store that says what goes wrong on stderr."""
+    options.setdefault("override_environment", settings.override_environment)
     found: Engine = imports.engine().open(settings.path, serve=serve, create=create, observer=_observer(out), **options)
     return found
 
@@ -97,6 +98,8 @@ async def drive(settings: Settings, out: Out, job: Job) -> Standing:
         serving = not needs <= living.functions
         if serving:
             _load(needs)
+        elif settings.override_environment:
+            out.say("an engine that is alive goes on with it, by its own rule for environments: set it there")
         async with open_engine(settings, out, serve=serving, create=job.create) as engine:
             if job.id is None:
                 job.id = await job.begin(engine)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from bridge.messages import Call, CallResult
@@ -28,6 +29,9 @@ from durable.sessions.answers import answered, error, outcome, refused
 from durable.sessions.asking import ask_for
 from durable.sessions.cell import Pass
 from durable.sessions.permits import Permits
+
+type Answers = Callable[[Call], Awaitable[CallResult]]
+"""Answers the calls of code that runs."""
 
 POLICY_TRIES = 20
 """How often a call is decided anew because the permissions changed in between."""

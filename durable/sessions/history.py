@@ -109,6 +109,7 @@ class History:
         """Make a session of that name, with the grants and profile of this one, from a checkpoint (the newest)."""
         check_session_name(name)
         options = await self._options()
+        options = {**options, "forked_from": [self._session, *options.get("forked_from", ())]}
         known = await self.listing()
         if which is None and known:
             which = known[-1].id

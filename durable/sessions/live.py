@@ -13,7 +13,8 @@ O7  Nothing from a worker is unpickled or trusted here.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
+from functools import partial
 from typing import Any
 
 from bridge.confine.confinement import Confinement
@@ -37,16 +38,17 @@ from durable.functions.journal import Journal
 from durable.functions.recorded import recorded
 from durable.sessions.answers import failed, refused
 from durable.sessions.background import beside
-from durable.sessions.calls import Calls, answer_unrecorded
+from durable.sessions.calls import Answers, Calls, answer_unrecorded
 from durable.sessions.cell import Cell, Died, Done, Failed, Gone, Pass, Stopped, Transaction, Turn, Waits
 from durable.sessions.confined import exceeded_by, named
 from durable.sessions.copy import Row, StoredCopy
 from durable.sessions.house import House
-from durable.sessions.interrupting import stop_code
+from durable.sessions.interrupting import Looking, stop_code
 from durable.sessions.outcome import outcome_from, outcome_of
 from durable.sessions.permits import Permits
 from durable.sessions.reading import Reading
 from durable.sessions.recent import Recent
+from durable.sessions.recomputing import Recomputation
 from durable.sessions.resting import Resting
 from durable.sessions.result import RestoreReport
 from durable.sessions.saved import Position, Saved
@@ -55,10 +57,6 @@ from durable.sessions.worker import SessionWorker
 
 CANCEL_WATCH_S = 0.2
 """A pass that runs longer than this also watches its own promise, to stop when somebody settles it."""
-
-LOOK_S = 0.01
-"""Between a commit of another process and the look whether it interrupted what runs here."""
-
 
 COMPLETE_S = 1.0
 """For the user's own `__dir__` and `__getattr__`; then SIGINT."""
@@ -83,6 +81,7 @@ class LiveSession:
         self._confinement = confinement
         self._rules = rules
         self._permits = Permits(house, name, options)
+        self._lineage = (name, *(options.get("forked_from") or ()))
         grants, profile = tuple(options.get("grants") or ()), confinement.profile
         self._saved = Saved(house.store, house.keeping, name, epoch, grants, profile, self._on_unsaved)
         self._worker = SessionWorker(
@@ -104,13 +103,14 @@ class LiveSession:
         self._begun: str | None = None
         self._calls: Calls | None = None
         self._unsaveable = False  # the namespace holds what no checkpoint can: it ends with its worker, so that is kept
-        self._looking: asyncio.TimerHandle | None = None
+        self._looking = Looking(house.store, lambda: self.current, self.interrupt)
         self._reading = Reading()
         self._unstored = Unstored(self._reading)
         self._unsaved = False  # unjournaled code ran since the last checkpoint
         self.stale = False
         """Another engine, or a close, has taken the session: nothing that is done here counts any more."""
-        self._quick: Pass | None = None  # unjournaled code that runs now
+        self._quick: Pass | None = None  # code that runs now without being an execution of its own
+        self._quick_answers: Answers = partial(answer_unrecorded, self._permits)
 
     async def current_epoch(self) -> bool:
         """Whether the store still has this session in the epoch that this engine took."""
@@ -250,19 +250,8 @@ class LiveSession:
             await stop_code(worker, driving)
 
     def look(self) -> None:
-        """Whether the code that runs was interrupted elsewhere: soon, and once for all changes until then."""
-        if self._looking is None and self.current is not None and self.current.runs:
-            self._looking = asyncio.get_running_loop().call_later(LOOK_S, self._look)
-
-    def _look(self) -> None:
-        async def look(found: Pass) -> None:
-            row = await self._house.store.reads.get_execution(found.execution_id)
-            if row is not None and row.state == "interrupted" and found is self.current:
-                await self.interrupt(found.promise_id)
-
-        self._looking = None
-        if self.current is not None and self.current.runs and not self._worker.closed:
-            beside(look(self.current))
+        """Something changed elsewhere: was the code that runs interrupted?"""
+        self._looking.soon()
 
     def _watch_settled(self, found: Pass) -> None:
         async def watch() -> None:
@@ -283,7 +272,7 @@ class LiveSession:
         if limited is not None:
             return failed(call.call, "denied", "PermissionError", limited.reason)
         if quick is not None and call.execution_id == quick.execution_id:
-            return await answer_unrecorded(self._permits, call)
+            return await self._quick_answers(call)
         if quick is not None or calls is None or calls.found.outcome is not None:
             return refused(call, self.name)  # stopped or ended code, or none: nobody could record the call
         try:
@@ -393,8 +382,7 @@ class LiveSession:
     async def close(self) -> None:
         """End the worker as a crash would: what it has checkpointed and recorded is what there is."""
         self._worker.closed = True
-        if self._looking is not None:
-            self._looking.cancel()
+        self._looking.close()
         self._resting.cancel()
         if self.current is not None:
             self.current.finish(Gone())
@@ -409,30 +397,33 @@ class LiveSession:
     async def execute(self, code: str, inputs: dict[str, Any], transaction: Transaction) -> tuple[Pass, Done | Failed]:
         """Run code without a promise: no checkpoint, calls are not recorded, not resumable. Waits for its turn."""
         async with self._busy:
-            worker = await self._worker.ready()
             stored = self._rules.stored
-            cell = Cell(code=code, session=self.name)
+            cell = Cell(code=code, session=self.name, inputs=inputs, transaction=transaction)
             found = Pass("exec:quick", cell, Journal("exec:quick"), StoredCopy(stored), kept_max=stored)
-            self._quick = found
             self._unsaved = True
-            try:
-                request = Execute(
-                    id=found.execution_id,
-                    code=code,
-                    inputs=inputs,
-                    checkpoint="none",
-                    capabilities=await self._permits.new_functions(),
-                    transaction=transaction,
-                )
-                reply = await execute_within(worker, request, self._confinement.limits, lambda: False)
-                outcome = outcome_from(reply, found.execution_id)
-            except WorkerDied:
-                self._worker.lost()
-                raise
-            finally:
-                found.keep(found.copy.seal())
-                self._quick = None
-            return found, outcome
+            return found, await self._run_quick(found, partial(answer_unrecorded, self._permits))
+
+    async def _run_quick(self, found: Pass, answers: Answers, recompute: Sequence[str] = ()) -> Done | Failed:
+        worker = await self._worker.ready()
+        self._quick, self._quick_answers = found, answers
+        request = Execute(
+            id=found.execution_id,
+            code=found.cell.code,
+            inputs=found.cell.inputs,
+            checkpoint="none",
+            capabilities=await self._permits.new_functions(found.journal.called()),
+            transaction=found.cell.transaction,
+            recompute=list(recompute),
+        )
+        try:
+            reply = await execute_within(worker, request, self._confinement.limits, lambda: False)
+            return outcome_from(reply, found.execution_id)
+        except WorkerDied:
+            self._worker.lost()
+            raise
+        finally:
+            found.keep(found.copy.seal())
+            self._quick = None
 
     # -- the namespace from outside -----------------------------------------------------------------------------------
 
@@ -477,6 +468,7 @@ class LiveSession:
             return kept
         position = await self._saved.latest() or Position()
         await self._saved.publish(made.data, position, wait=True, label=label)
+        self._unsaveable = self._saved.lost
         assert self._saved.latest_id is not None
         return self._saved.latest_id
 
@@ -486,7 +478,7 @@ class LiveSession:
             await self._saved.publish(payload, Position(), wait=True, label=label)
 
     async def restore(
-        self, which: str | int, *, clear_existing: bool, override_environment: bool = False
+        self, which: str | int, *, clear_existing: bool, override_environment: bool = False, recompute: bool = False
     ) -> RestoreReport:
         """Merge a checkpoint, by label or number, into the live namespace; then save what that made."""
         async with self._busy:
@@ -494,7 +486,11 @@ class LiveSession:
             stored = self._saved.stored
             opened = await stored.open((await stored.find(which))["id"])
             override = override_environment or self._house.keeping.override_environment
-            report = await worker.restore(opened.payload, clear_existing=clear_existing, override_environment=override)
+            asked = await worker.restore(opened.payload, clear_existing=clear_existing, override_environment=override)
             self._saved.build_on((opened.manifest, opened.table))
+            report = RestoreReport.read(asked.report)
+            if recompute:
+                again = Recomputation(self._permits, self.epoch, self._lineage, worker, self._run_quick)
+                report = await again.of(report)
             await self._capture(None)
-            return RestoreReport.read(report.report)
+            return report

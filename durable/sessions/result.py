@@ -24,11 +24,15 @@ class Lost:
 
 @dataclass(frozen=True, slots=True)
 class RestoreReport:
-    """What a restore brought back: names as they were, names made anew (and how), names that are lost (and why)."""
+    """What a restore brought back: names as they were, names made anew (and how), names that are lost (and why).
+
+    recomputed: names that were lost and are there again, each with the execution that was run again for it.
+    """
 
     restored: tuple[str, ...]
     rebuilt: tuple[tuple[str, str], ...]
     lost: tuple[Lost, ...]
+    recomputed: tuple[tuple[str, str], ...] = ()
 
     @classmethod
     def read(cls, report: dict[str, Any]) -> RestoreReport:

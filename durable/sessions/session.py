@@ -213,16 +213,23 @@ class Session:
         return await (await self._engine.live(self.name)).checkpoint(label)
 
     async def restore(
-        self, which: str | int, *, clear_existing: bool = False, override_environment: bool = False
+        self,
+        which: str | int,
+        *,
+        clear_existing: bool = False,
+        override_environment: bool = False,
+        recompute: bool = False,
     ) -> RestoreReport:
         """Merge a checkpoint, by label or number, into the namespace; names that it does not have stay.
 
         clear_existing removes the user's names first. override_environment: also where Python or a package is another
-        one than it was made with; what cannot be loaded is then lost, and named. A refused checkpoint changes nothing:
-        CheckpointError, CheckpointTampered, NotFound.
+        one than it was made with; what cannot be loaded is then lost, and named. recompute: run again what made lost
+        names, with the recorded answers to its calls; only the lost names stay of that, and the report says why
+        others are not there. A refused checkpoint changes nothing: CheckpointError, CheckpointTampered,
+        NotFound; nor does a recomputation that ends the worker: WorkerDied, CheckpointError.
         """
         return await (await self._engine.live(self.name)).restore(
-            which, clear_existing=clear_existing, override_environment=override_environment
+            which, clear_existing=clear_existing, override_environment=override_environment, recompute=recompute
         )
 
     async def checkpoints(self) -> list[CheckpointInfo]:

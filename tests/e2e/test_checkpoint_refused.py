@@ -15,6 +15,7 @@ from checkpoint.sign import sign, unsigned
 from durable.core.errors import CheckpointError
 from durable.engine import Engine
 from durable.store.file import load_key
+from tests.e2e.test_checkpoint_travel import cli
 from tests.waiting import in_state
 
 MAKE = "small, big = [{}], __import__('random').Random({}).randbytes(200_000)"
@@ -136,10 +137,12 @@ async def test_another_environment_is_refused_by_its_differences_unless_it_is_ov
             "override_environment",
         ):
             assert part in note
+    assert cli(store, "resume", execution.id).returncode == 1
+    overridden = cli(store, "resume", execution.id, "--override-environment")
+    assert (overridden.returncode, overridden.stdout) == (0, "3\n"), overridden.stderr
+    resigned(store, number, contents={**contents, "python": "3.1", "packages": other})
     async with durable.open(store, override_environment=True) as engine:
-        await engine.resume(execution.id)
         session = await engine.session("desk")
-        assert (await session.result(execution.id)).value == 3
         lost = await session.execute("f()")
         assert "'f' was lost" in str(lost.error)
         assert "compiled by another version of Python" in str(lost.error)

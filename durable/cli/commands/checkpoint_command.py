@@ -54,10 +54,15 @@ def diff(session: str, before: str, after: str) -> int:
 @click.argument("which", metavar="WHICH")
 @click.option("--clear", is_flag=True, help="First remove the variables that are there.")
 @click.option("--override-environment", is_flag=True, help="Also where Python or a package is another one than then.")
-def restore(session: str, which: str, clear: bool, override_environment: bool) -> int:
-    """Bring a checkpoint's variables back; others stay."""
+@click.option("--recompute", is_flag=True, help="Run again what made the variables that could not be saved.")
+def restore(session: str, which: str, clear: bool, override_environment: bool, recompute: bool) -> int:
+    """Bring a checkpoint's variables back; others stay.
+
+    --recompute runs the executions that made lost variables again; their calls get their recorded answers.
+    """
     chosen = settings()
-    return in_loop(lambda: _restore(chosen, session, which, clear=clear, override=override_environment))
+    override = override_environment
+    return in_loop(lambda: _restore(chosen, session, which, clear=clear, override=override, recompute=recompute))
 
 
 @command.command("label", cls=Command)
@@ -148,18 +153,21 @@ async def _diff(chosen: Settings, session: str, before: str, after: str) -> int:
     return exits.DONE
 
 
-async def _restore(chosen: Settings, session: str, which: str, *, clear: bool, override: bool) -> int:
+async def _restore(chosen: Settings, session: str, which: str, *, clear: bool, override: bool, recompute: bool) -> int:
     from durable.cli.driving import open_engine
     from durable.cli.out import line
 
     out = chosen.out()
     async with open_engine(chosen, out, serve=True, create=False, override_environment=override) as engine:
         info = (await engine.checkpoints_of(session).show(which)).info
-        report = await (await engine.session(session)).restore(info.id, clear_existing=clear)
+        desk = await engine.session(session)
+        report = await desk.restore(info.id, clear_existing=clear, recompute=recompute)
     if out.json:
         out.document(asdict(report))
         return exits.DONE
     out.say(f"restored {len(report.restored)} variables from checkpoint {info.id}")
+    for name, execution in report.recomputed:
+        out.say(f"made {line(name)} by running {line(execution)} again")
     for entry in report.lost:
         out.say(f"lost {line(entry.name)}: {line(entry.reason)}")
     return exits.DONE

@@ -1,8 +1,9 @@
-"""`durable resume [ID] [--skip-checkpoint N]`"""
+"""`durable resume [ID] [--skip-checkpoint N] [--override-environment]`"""
 
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import click
@@ -21,12 +22,14 @@ if TYPE_CHECKING:
 @click.option(
     "--skip-checkpoint", type=click.IntRange(min=1), multiple=True, metavar="N", help="Forget checkpoint N first."
 )
-def command(execution_id: str | None, skip_checkpoint: tuple[int, ...]) -> int:
+@click.option("--override-environment", is_flag=True, help="Also where Python or a package is another one than then.")
+def command(execution_id: str | None, skip_checkpoint: tuple[int, ...], override_environment: bool) -> int:
     """Go on with ID, or with everything that has not ended, until it ends or waits.
 
     --skip-checkpoint N forgets a checkpoint that was refused; the session goes on from the one before it.
+    --override-environment goes on from one that was made elsewhere: what cannot be loaded here is lost, and named.
     """
-    chosen = settings()
+    chosen = replace(settings(), override_environment=override_environment)
     if execution_id is not None:
         wanted = execution_id.removeprefix("exec:")
         return in_loop(lambda: _resume(chosen, wanted, skip_checkpoint))

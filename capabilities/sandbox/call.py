@@ -9,13 +9,16 @@ from typing import Any
 
 from wasmtime import ExitTrap, Func, Instance, Linker, Memory, Module, Store, Trap, WasiConfig, WasmtimeError
 
-from capabilities.sandbox.errors import ExecutionFailed, SandboxError, Used
+from capabilities.sandbox.errors import ExecutionFailed, Used
 from capabilities.sandbox.guard import Guard
+from capabilities.sandbox.hostcalls import CoreHost, Port
 from capabilities.sandbox.hosting import Import, define
 from capabilities.sandbox.limits import SandboxLimits
 from capabilities.sandbox.runtime import Runtime
 from capabilities.sandbox.verdict import End, verdict
+from durable.core.errors import DurableError
 
+FUEL_UNLIMITED = (1 << 63) - 1
 INSTANCES_MAX, TABLES_MAX, MEMORIES_MAX = 64, 64, 16
 """Of one store: a component is made of several core instances."""
 
@@ -63,7 +66,8 @@ class Captured:
 class CoreCall:
     """A fresh instance of a core module, and calls into it. Not for two threads at once; after an error it is dead.
 
-    imports: host functions beside WASI. wasi: give WASI preview 1, with these arguments, environment and directories.
+    imports: host functions beside WASI. port: whom it may ask (`durable.call`); without, nobody. wasi: give WASI
+    preview 1, with these arguments, environment and directories.
     """
 
     def __init__(
@@ -73,6 +77,7 @@ class CoreCall:
         limits: SandboxLimits,
         *,
         imports: Iterable[Import] = (),
+        port: Port | None = None,
         wasi: bool = True,
         argv: Sequence[str] = (),
         env: Mapping[str, str] | None = None,
@@ -82,6 +87,7 @@ class CoreCall:
         self._runtime = runtime
         self._limits = limits
         self._component = component
+        self._fuel = FUEL_UNLIMITED if limits.fuel is None else limits.fuel
         self._module = module
         self.output = Captured(limits.output)
         self.store = Store(runtime.engine)
@@ -91,7 +97,10 @@ class CoreCall:
         if wasi:
             self._linker.define_wasi()
             self.store.set_wasi(_wasi(self.output, argv, env or {}, preopened))
-        for each in imports:
+        host = None if port is None else CoreHost(port, limits)
+        if host is not None:
+            host.attach(self.guard, self.fuel_used)
+        for each in (*imports, *(host.imports() if host is not None else ())):
             define(self._linker, each, lambda: self.guard)
         self._instance: Instance | None = None
 
@@ -111,7 +120,7 @@ class CoreCall:
 
     def cancel(self) -> None:
         """Stop it, from any thread."""
-        self.guard.cancelled = True
+        self.guard.cancel()
         self._runtime.nudge()
 
     @property
@@ -129,7 +138,7 @@ class CoreCall:
     def _guarded(self, work: Callable[[], Any]) -> Outcome:
         limits = self._limits
         if self._runtime.metered:
-            self.store.set_fuel(limits.fuel if limits.fuel is not None else (1 << 63) - 1)
+            self.store.set_fuel(self._fuel)
         with self._runtime.running():
             self.guard.begin(limits.timeout_ms)
             try:
@@ -142,16 +151,20 @@ class CoreCall:
                 raise ended from ended.__cause__
         return Outcome(value, self._used())
 
-    def _verdict(self, error: Trap | WasmtimeError) -> SandboxError:
+    def _verdict(self, error: Trap | WasmtimeError) -> DurableError:
         guard = self.guard
         status = error.code if isinstance(error, ExitTrap) else None
         end = End(str(error), self._used(), guard.host, status, guard.cancelled, guard.interrupted)
         return verdict(end, self._limits, self._component)
 
+    def fuel_used(self) -> int | None:
+        """By the call that runs, or the last one; None where it is not known."""
+        if not self._runtime.metered or self.guard.interrupted:
+            return None  # after an interrupt it reads as none left
+        return self._fuel - int(self.store.get_fuel())
+
     def _used(self) -> Used:
-        fuel = None
-        if self._runtime.metered and self._limits.fuel is not None and not self.guard.interrupted:
-            fuel = self._limits.fuel - int(self.store.get_fuel())  # after an interrupt it reads as none left
+        fuel = self.fuel_used()
         return Used(self.guard.elapsed_ms, fuel, self._memory(), self.output.text("stdout"), self.output.text("stderr"))
 
     def _memory(self) -> int | None:

@@ -43,6 +43,24 @@ class InvalidConfiguration(SandboxError, ValueError):
     code = "SANDBOX_CONFIGURATION"
 
 
+class MissingMemoryConfig(InvalidConfiguration):
+    """A component's manifest says nothing of its memory."""
+
+    code = "MISSING_MEMORY_CONFIG"
+
+    def __init__(self, where: str, missing: str) -> None:
+        super().__init__(f"{where} has no {missing}: a component says how much memory it needs, there is no default")
+
+
+class MissingCpuConfig(InvalidConfiguration):
+    """A component's manifest says nothing of its fuel or its time."""
+
+    code = "MISSING_CPU_CONFIG"
+
+    def __init__(self, where: str, missing: str) -> None:
+        super().__init__(f"{where} has no {missing}: a component says how much CPU it needs, there is no default")
+
+
 class ComponentNotFound(SandboxError, LookupError):
     """No component of that id is known here."""
 
@@ -176,6 +194,12 @@ class CapabilityDenied(SandboxError, PermissionError):
         self.reason = reason
 
 
+class SerializationError(SandboxError):
+    """What code gave cannot be read as what it should be."""
+
+    code = "SANDBOX_SERIALIZATION"
+
+
 class HostError(SandboxError):
     """A host function failed. The cause is chained; no other call ever sees it."""
 
@@ -184,6 +208,16 @@ class HostError(SandboxError):
     def __init__(self, function: str, error: BaseException) -> None:
         super().__init__(f"host function {function} failed: {type(error).__name__}: {error}")
         self.function = function
+
+
+class HostTimeout(HostError):
+    """A host function took longer than one may (`host_call_ms`), while the call had time left."""
+
+    code = "SANDBOX_HOST_TIMEOUT"
+
+    def __init__(self, function: str, limit_ms: int) -> None:
+        super().__init__(function, TimeoutError(f"it took longer than {limit_ms} ms"))
+        self.limit_ms = limit_ms
 
 
 class Cancelled(SandboxError):

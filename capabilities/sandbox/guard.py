@@ -9,15 +9,18 @@ from __future__ import annotations
 import ctypes
 import itertools
 import math
+import queue
 import time
 from collections.abc import Callable
+from concurrent.futures import Future
 from typing import Any
 
 from wasmtime import Store
 from wasmtime import _ffi as ffi
 
-from capabilities.sandbox.errors import SandboxError
+from capabilities.sandbox.errors import HostTimeout
 from capabilities.sandbox.limits import TICK_MS
+from durable.core.errors import DurableError
 
 ASK_TICKS_MAX = 16
 """Epochs between two questions at most; a cancel moves the epoch by as many."""
@@ -32,12 +35,13 @@ class Guard:
     def __init__(self, store: Store, clock: Callable[[], float] = time.monotonic) -> None:
         self.cancelled = False
         self.interrupted = False
-        self.host: SandboxError | None = None
+        self.host: DurableError | None = None
         """What a host function of this call raised first."""
         self._store = store
         self._clock = clock
         self._started = 0.0
         self._ends = math.inf
+        self._wake: queue.SimpleQueue[object] | None = None
         self._number = next(_numbers)
         _guards[self._number] = self
         ffi.wasmtime_store_epoch_deadline_callback(store.ptr(), _ask, self._number, _forget)
@@ -63,6 +67,32 @@ class Guard:
     def left_s(self) -> float:
         """Until its deadline."""
         return max(0.0, self._ends - self._clock())
+
+    def cancel(self) -> None:
+        """Stop the call, from any thread; code that runs is stopped at the engine's next epoch."""
+        self.cancelled = True
+        wake = self._wake
+        if wake is not None:
+            wake.put(None)
+
+    def wait[T](self, work: Future[T], function: str, limit_ms: int) -> T:
+        """The result of what a host function waits for: no longer than a host call may take, than the call's own
+        deadline, or than nobody cancels it. What is waited for is cancelled then. HostTimeout; what the work raised.
+        """
+        wake: queue.SimpleQueue[object] = queue.SimpleQueue()
+        self._wake = wake
+        work.add_done_callback(wake.put)
+        try:
+            if not self.cancelled:
+                wake.get(timeout=min(limit_ms / 1000, self.left_s))
+        except queue.Empty:
+            pass
+        finally:
+            self._wake = None
+        if work.done() and not self.cancelled:
+            return work.result()
+        work.cancel()
+        raise HostTimeout(function, limit_ms)  # which nobody sees when it was the call's own end
 
     def trip(self) -> None:
         """What ended the code was this guard."""

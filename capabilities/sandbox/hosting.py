@@ -15,6 +15,7 @@ from wasmtime import _ffi as ffi
 
 from capabilities.sandbox.errors import HostError, SandboxError
 from capabilities.sandbox.guard import Guard
+from durable.core.errors import NonDeterminism
 
 type HostFunction = Callable[..., Any]
 
@@ -77,11 +78,21 @@ def _call(number: int | None, caller_ptr: Any, args: Any, nargs: int, results: A
             return _trap("interrupted by the guard")
         return 0
     except BaseException as error:
-        if guard is not None and guard.host is None:
-            guard.host = error if isinstance(error, SandboxError) else _host_error(function.name, error)
-        return _trap("a host function failed")
+        return _trap(failed(guard, function.name, error))
     finally:
         caller._invalidate()
+
+
+def failed(guard: Guard | None, name: str, error: BaseException) -> str:
+    """A host function raised: kept for its call, unless the call was over by then. What wasmtime is told."""
+    if guard is None:
+        return "a host function failed"
+    if guard.over:
+        guard.trip()
+        return "interrupted by the guard"
+    if guard.host is None:
+        guard.host = error if isinstance(error, SandboxError | NonDeterminism) else _host_error(name, error)
+    return "a host function failed"
 
 
 def _host_error(name: str, error: BaseException) -> HostError:

@@ -75,7 +75,7 @@ class Runtime:
         if data[4:8] != layer:
             kind, other = ("core module", "component") if layer == _CORE else ("component", "core module")
             raise ComponentValidationFailed(name, f"it is no {kind}; perhaps a {other}")
-        key = self._key(data)
+        key = self.key(data)
         with self._lock:
             found = self._compiled.get(key)
             if found is not None:
@@ -103,8 +103,11 @@ class Runtime:
             self._artefacts.keep(key, bytes(made.serialize()))
         return made
 
-    def _key(self, data: bytes) -> str:
-        """Content, wasmtime's version and our configuration: a change of any is another artefact."""
+    def key(self, data: bytes) -> str:
+        """What compiled code is known by, and fuel counted by: content, wasmtime's version and our configuration.
+
+        A change of any is another artefact.
+        """
         how = f"{version('wasmtime')}:{_CONFIGURATION}:{self.metered}".encode()
         return hashlib.sha256(hashlib.sha256(how).digest() + data).hexdigest()
 
@@ -164,4 +167,4 @@ def wat(text: str) -> bytes:
         raise ComponentParseFailed("text", str(error)) from None
 
 
-__all__ = ["Runtime", "wasmtime", "wat"]
+__all__ = ["Component", "Module", "Runtime", "wasmtime", "wat"]

@@ -16,6 +16,7 @@ from capabilities.sandbox.errors import (
     Used,
 )
 from capabilities.sandbox.limits import STACK_BYTES, SandboxLimits
+from durable.core.errors import DurableError
 
 PAGE = 65_536
 
@@ -30,27 +31,28 @@ TABLE_AT_START = "exceeds table limits"
 class End:
     """What was seen when a call ended without a result.
 
-    host: what a host function of this call raised. exit_status: of a process that ended itself. interrupted: the
-    epoch's callback stopped it.
+    host: what a host function of this call raised, NonDeterminism among it. exit_status: of a process that ended
+    itself. interrupted: the epoch's callback stopped it.
     """
 
     text: str
     used: Used
-    host: SandboxError | None = None
+    host: DurableError | None = None
     exit_status: int | None = None
     cancelled: bool = False
     interrupted: bool = False
     memory_limit_met: bool = False
 
 
-def verdict(end: End, limits: SandboxLimits, component: str = "") -> SandboxError:
+def verdict(end: End, limits: SandboxLimits, component: str = "") -> DurableError:
     """The one error of this end, with what was used."""
     error = _of(end, limits, component)
-    error.used = end.used
+    if isinstance(error, SandboxError):
+        error.used = end.used
     return error
 
 
-def _of(end: End, limits: SandboxLimits, component: str) -> SandboxError:
+def _of(end: End, limits: SandboxLimits, component: str) -> DurableError:
     used = end.used
     cpu = (limits.fuel, used.fuel, limits.timeout_ms, used.elapsed_ms, component)
     if end.cancelled:

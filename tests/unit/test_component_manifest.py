@@ -1,0 +1,118 @@
+"""Component.toml: each fault its own error, and what its tables allow (A17, A18, A71, A72)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from capabilities.permissions.levels import Resource
+from capabilities.sandbox.errors import InvalidConfiguration, MissingCpuConfig, MissingMemoryConfig, SandboxError
+from capabilities.sandbox.manifest import parse_component
+
+WHOLE = """
+[component]
+id = "counter"
+version = "1.2"
+[resources.memory]
+max_bytes = 1048576
+[resources.cpu]
+max_fuel = 10000
+timeout_seconds = 5
+"""
+
+
+def test_limits_are_those_that_it_says() -> None:
+    found = parse_component(WHOLE)
+    assert (found.id, found.version) == ("counter", "1.2")
+    assert (found.limits.memory, found.limits.fuel, found.limits.timeout_ms) == (1_048_576, 10_000, 5_000)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "error", "says"),
+    [
+        ("[resources.memory]\nmax_bytes = 1048576", "", MissingMemoryConfig, r"no \[resources.memory\]"),
+        ("max_bytes = 1048576", "", MissingMemoryConfig, "no max_bytes"),
+        ("[resources.cpu]\nmax_fuel = 10000\ntimeout_seconds = 5", "", MissingCpuConfig, r"no \[resources.cpu\]"),
+        ("max_fuel = 10000", "", MissingCpuConfig, "no max_fuel"),
+        ("timeout_seconds = 5", "", MissingCpuConfig, "no timeout_seconds"),
+        ("1048576", "524287", InvalidConfiguration, "max_bytes is 524287; it is at least 524288"),
+        ("1048576", "4194305", InvalidConfiguration, "max_bytes is 4194305; it is at most 4194304"),
+        ("10000", "999", InvalidConfiguration, "max_fuel is 999; it is at least 1000"),
+        ("10000", "100000001", InvalidConfiguration, "it is at most 100000000"),
+        ("= 5", "= 0", InvalidConfiguration, "timeout_seconds is 0; it is at least 1 s"),
+        ("= 5", "= 301", InvalidConfiguration, "timeout_seconds is 301; it is at most 300 s"),
+        ("= 5", "= 2.5", InvalidConfiguration, "timeout_seconds is 2.5; it is a whole number"),
+        ("= 5", "= true", InvalidConfiguration, "timeout_seconds is True"),
+        ('id = "counter"', "", InvalidConfiguration, "no component.id"),
+        ('"counter"', '"a/b"', InvalidConfiguration, "component.id"),
+        ("version", "verzion", InvalidConfiguration, "component.verzion is unknown"),
+        (
+            "max_bytes = 1048576",
+            "max_bytes = 1048576\nmin = 1",
+            InvalidConfiguration,
+            "resources.memory.min is unknown",
+        ),
+        ("[component]", "[extra]\n[component]", InvalidConfiguration, "extra is unknown"),
+        ("[component]", "[component", InvalidConfiguration, "is not TOML"),
+        ("", "", None, ""),
+    ],
+)
+def test_each_fault_is_its_own_error(before: str, after: str, error: type[SandboxError] | None, says: str) -> None:
+    text = WHOLE.replace(before, after)
+    if error is None:
+        parse_component(text)
+        return
+    with pytest.raises(error, match=says) as caught:
+        parse_component(text)
+    assert type(caught.value) is error
+
+
+@pytest.mark.parametrize(
+    ("table", "says"),
+    [
+        ("[permissions.filesystem]\nread = ['/etc/*']", "must be relative"),
+        ("[permissions.filesystem]\nread = ['a/../b']", "without '..'"),
+        ("[permissions.filesystem]\nreed = ['a']", "filesystem.reed"),
+        ("[permissions.network]\noutbound = ['not a host']", "no host"),
+        ("[permissions.storage]\nmax_size_mb = -1", "max_size_mb"),
+        ("[permissions.disk]", "disk"),
+    ],
+)
+def test_permissions_that_mean_nothing_are_refused_when_loaded(table: str, says: str) -> None:
+    with pytest.raises(InvalidConfiguration, match=says):
+        parse_component(WHOLE + table)
+
+
+FILES = "[permissions.filesystem]\nread = ['data/*', 'logs/**']\nlist = ['data']\n"
+HOSTS = "[permissions.network]\noutbound = ['*.example.com', {host = '10.0.0.7', port = 8080}]\n"
+STORAGE = "[permissions.storage]\nnamespaces = ['shared']\nmax_size_mb = 1\n"
+
+
+@pytest.mark.parametrize(
+    ("table", "capability", "resource", "allowed"),
+    [
+        ("", "read_file", ("filesystem", "read", "data/a"), False),
+        ("", "kv", ("storage", "read", ""), False),
+        ("", "now", None, False),
+        ("[permissions]\ngrant = ['now']", "now", None, True),
+        (FILES, "read_file", ("filesystem", "read", "data/a"), True),
+        (FILES, "read_file", ("filesystem", "read", "data/a/b"), False),
+        (FILES, "read_file", ("filesystem", "read", "logs/a/b"), True),
+        (FILES, "write_file", ("filesystem", "write", "data/a"), False),
+        (FILES, "list_files", ("filesystem", "list", "data"), True),
+        (HOSTS, "fetch", ("network", "GET", "api.example.com:443"), True),
+        (HOSTS, "fetch", ("network", "GET", "example.com:443"), False),
+        (HOSTS, "fetch", ("network", "GET", "evilexample.com:443"), False),
+        (HOSTS, "fetch", ("network", "GET", "api.example.com:8443"), False),
+        (HOSTS, "fetch", ("network", "GET", "10.0.0.7:8080"), True),
+        (STORAGE, "kv", ("storage", "write", ""), True),
+        (STORAGE, "kv", ("storage", "write", "shared"), True),
+        (STORAGE, "kv", ("storage", "write", "other"), False),
+        ("[permissions.storage]\nnamespaces = ['shared']", "kv", ("storage", "read", "shared"), False),
+    ],
+)
+def test_its_tables_are_what_it_may(table: str, capability: str, resource: Any, allowed: bool) -> None:
+    policy = parse_component(WHOLE + table).policy()
+    touched = () if resource is None else (Resource(*resource),)
+    assert (policy.decide(capability, touched, 0).verdict == "allowed") is allowed

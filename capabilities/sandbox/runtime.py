@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
+import time
 from collections import OrderedDict
 from importlib.metadata import version
 from pathlib import Path
@@ -21,6 +22,8 @@ from capabilities.sandbox.threads import SandboxThreads
 
 MAGIC = b"\0asm"
 _CORE, _COMPONENT = b"\x01\0\0\0", b"\x0d\0\x01\0"
+IDLE_TICKS_MAX = 20
+"""That the ticker goes on for without a call."""
 MODULES_MAX = 100
 """Compiled modules kept in memory (A19)."""
 
@@ -68,6 +71,16 @@ class Runtime:
     def close(self) -> None:
         """Let the threads end. Calls that run go on to their own end. Idempotent."""
         self.threads.close()
+        self._ticker.close()
+
+    def artefact(self, name: str) -> bytes | None:
+        """What was kept under this name, as it was written, or None."""
+        return None if self._artefacts is None else self._artefacts.load(name)
+
+    def keep(self, name: str, artefact: bytes) -> None:
+        """Keep it in this runtime's cache, if there is one."""
+        if self._artefacts is not None:
+            self._artefacts.keep(name, artefact)
 
     def _load(self, data: bytes, name: str, layer: bytes) -> Module | Component:
         if data[:4] != MAGIC:
@@ -113,31 +126,43 @@ class Runtime:
 
 
 class _Ticker:
-    """Moves the epoch while calls run, from a thread that ends with the last of them."""
+    """Moves the epoch while calls run. Its thread outlives the last of them a little: a call of microseconds cannot
+    begin one of its own.
+    """
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._lock = threading.Lock()
         self._calls = 0
+        self._ticking = False
         self._stop = threading.Event()
 
     def __enter__(self) -> Self:
         with self._lock:
             self._calls += 1
-            if self._calls == 1:
-                self._stop = threading.Event()
-                threading.Thread(target=self._tick, args=(self._stop,), name="durable-epochs", daemon=True).start()
+            if not self._ticking:
+                self._ticking = True
+                threading.Thread(target=self._tick, name="durable-epochs", daemon=True).start()
         return self
 
     def __exit__(self, *_: object) -> None:
         with self._lock:
             self._calls -= 1
-            if self._calls == 0:
-                self._stop.set()
 
-    def _tick(self, stop: threading.Event) -> None:
-        while not stop.wait(TICK_MS / 1000):
+    def close(self) -> None:
+        """No thread outlives its last call from now on."""
+        self._stop.set()
+
+    def _tick(self) -> None:
+        idle = 0
+        while True:
+            time.sleep(TICK_MS / 1000)
             self._engine.increment_epoch()
+            with self._lock:
+                idle = 0 if self._calls else idle + 1
+                if idle > IDLE_TICKS_MAX or (idle and self._stop.is_set()):
+                    self._ticking = False
+                    return
 
 
 _CONFIGURATION = "1"

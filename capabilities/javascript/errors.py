@@ -1,0 +1,46 @@
+"""How a script fails by itself. What stops it from outside is in `capabilities.sandbox.errors`."""
+
+from __future__ import annotations
+
+from capabilities.sandbox.errors import CapabilityDenied, SandboxError, SandboxUnavailable
+
+
+class ScriptError(SandboxError):
+    """The script threw, and nothing caught it. `name`, `message` and `stack` are the script's own words."""
+
+    code = "SCRIPT_ERROR"
+    kind = "runtime"
+
+    def __init__(self, name: str, message: str, stack: str = "") -> None:
+        super().__init__(f"{name}: {message}" if name else message)
+        self.name = name
+        self.message = message
+        self.stack = stack
+
+
+class ScriptSyntaxError(ScriptError):
+    """The script is no JavaScript: nothing of it ran."""
+
+    code = "SCRIPT_SYNTAX"
+    kind = "syntax"
+
+
+class StateLost(SandboxError):
+    """The instance was ended by force, its state with it: `reset` it, or restore a snapshot."""
+
+    code = "SCRIPT_STATE_LOST"
+
+
+class Busy(SandboxError):
+    """An instance runs one script at a time."""
+
+    code = "SCRIPT_BUSY"
+
+
+def kind(error: SandboxError) -> str:
+    """W9's word for it: "syntax", "runtime", "permission", "resource" or "unknown"."""
+    if isinstance(error, ScriptError):
+        return error.kind
+    if isinstance(error, CapabilityDenied):
+        return "permission"
+    return "unknown" if isinstance(error, SandboxUnavailable) else "resource"

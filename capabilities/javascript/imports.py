@@ -1,0 +1,290 @@
+"""What an instance may ask of its host: the functions that it was given, its modules, its output, and no more."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import json
+import os
+import posixpath
+import struct
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from wasmtime import Trap, WasmtimeError
+
+from capabilities.javascript import values
+from capabilities.sandbox.errors import CapabilityDenied, HostError, ResourceLimitExceeded, SandboxError
+from capabilities.signature import Method
+
+if TYPE_CHECKING:
+    from capabilities.javascript.vm import VM, HostCall
+
+OUTSTANDING_MAX = 1_000
+"""Host calls that one script waits for at once."""
+CALLS_MAX = 100_000
+"""Host calls of one execution."""
+REJECTIONS_MAX = 100
+ERRORS_MAX = 1_000
+"""The last errors of host functions are remembered, to be raised as they were if the script does not catch them."""
+
+_BAD_FILE, _NO_FUNCTION = 8, 52  # WASI's error numbers
+
+
+class Imports:
+    """The imports of one instance. Whatever a host function raises is an error of this instance and no other."""
+
+    def __init__(
+        self,
+        vm: VM,
+        functions: Mapping[str, Callable[..., Any]],
+        modules: Mapping[str, str],
+        clock: Callable[[], float] | None,
+        entropy: bool,
+    ) -> None:
+        self._vm = vm
+        self._functions = {name: Method(name, function) for name, function in functions.items()}
+        self._modules = modules
+        self._clock = clock
+        self._entropy = entropy
+        self.failed: SandboxError | None = None
+        """What ended the call from within an import."""
+        self._errors: dict[str, SandboxError] = {}
+        self._table: dict[str, Callable[..., int]] = {
+            "host_interrupt": self._interrupt,
+            "host_call": self._call,
+            "host_promise_rejection": self._rejection,
+            "host_module_normalize": self._normalize,
+            "host_module_load": self._load,
+            "host_get_timezone_offset": lambda *_: 0,  # UTC, wherever it runs
+            "clock_time_get": self._time,
+            "random_get": self._random,
+            "fd_write": self._write,
+            "fd_close": lambda *_: _BAD_FILE,
+            "fd_seek": lambda *_: _BAD_FILE,
+            "fd_fdstat_get": lambda *_: _BAD_FILE,
+        }
+
+    def fresh(self) -> None:
+        """The instance is a new one."""
+        self._drawn = 0
+        self._rejected: dict[int, int] = {}
+        self._last = 0
+        self.started()
+
+    def started(self) -> None:
+        """An execution begins."""
+        self.failed = None
+        self._new: list[HostCall] = []
+        self.outstanding: dict[str, str] = {}
+        self._calls = 0
+        self._failures = 0
+        self._errors.clear()
+
+    def prepare(self) -> None:
+        """Give the instance its functions: under the guards of its first execution."""
+        vm = self._vm
+        for name, method in self._functions.items():
+            handles = [vm.string(name), vm.truth(method.is_async)]
+            vm.free(vm.checked(vm.function("define", *handles)), *handles)
+        if self._entropy:
+            vm.free(vm.checked(vm.function("entropy")))
+
+    def imported(self, name: str, args: Sequence[int]) -> int:
+        """Called by the instance."""
+        return self._table[name](*args)
+
+    def raised(self, error: BaseException) -> None:
+        """An import itself failed: the call ends with this."""
+        if isinstance(error, Trap | WasmtimeError):
+            return  # the instance itself was ended, while an import of its used it: its guard knows
+        self.failed = error if isinstance(error, SandboxError) else HostError("import", error)
+
+    def taken(self) -> list[HostCall]:
+        """Host calls that began since this was asked last."""
+        new, self._new = self._new, []
+        return new
+
+    def failure(self, function: str, error: BaseException) -> str:
+        """An error as the script sees it, remembered for when it is not caught."""
+        known = error if isinstance(error, SandboxError) else HostError(function, error)
+        if known is not error:
+            known.__cause__ = error
+        self._failures += 1
+        number = str(self._failures)
+        self._errors[number] = known
+        self._errors.pop(str(self._failures - ERRORS_MAX), None)
+        name = "PermissionError" if isinstance(error, PermissionError) else type(error).__name__
+        return json.dumps({"name": name, "message": str(error)[:10_000], "id": number})
+
+    def raised_as(self, number: str) -> SandboxError | None:
+        """The error that a host function raised, by the number that its script has."""
+        return self._errors.get(number)
+
+    def handled(self, promise: int) -> None:
+        """Somebody looks at this promise: it is not reported."""
+        reason = self._rejected.pop(promise, 0)
+        self._vm.free(reason)
+
+    def report(self) -> None:
+        """Tell of the promises that were rejected and that nobody looked at."""
+        for reason in list(self._rejected.values()):
+            self._print("stderr", f"Uncaught (in promise) {self._vm.error(reason)}\n")
+        self._rejected.clear()
+
+    def settled(self, call: str) -> str:
+        """A host call is over; its function."""
+        return self.outstanding.pop(call)
+
+    def _interrupt(self) -> int:
+        return 1 if self._vm.over else 0
+
+    def _call(self, _name: int, _length: int, _this: int, count: int, address: int) -> int:
+        texts: list[str] = []
+        if self._vm.over:
+            return self._stopped()
+        try:
+            texts = self._texts(count, address)
+            return self._asked(*texts)
+        except (Trap, WasmtimeError):
+            raise
+        except Exception as error:
+            return self._thrown(texts[1] if len(texts) > 1 else "host", error)
+
+    def _texts(self, count: int, address: int) -> list[str]:
+        vm = self._vm
+        if not 1 <= count <= 3:
+            raise TypeError("the host takes one to three texts")
+        handles = struct.unpack(f"<{count}I", vm.entry.read(address, 4 * count))
+        if not all(vm.entry.call("qjs_is_string", handle) for handle in handles):
+            raise TypeError("the host takes texts")
+        return [vm.read(handle) for handle in handles]
+
+    def _asked(self, op: str, *texts: str) -> int:
+        """A handle of the answer."""
+        vm = self._vm
+        match op, texts:
+            case "print", ("stdout" | "stderr" as stream, text):
+                self._print(stream, text)
+                return vm.entry.call("qjs_dup_value", vm.warm.functions["undefined"])
+            case "call", (function, args):
+                return vm.string(values.encode(self._result(function, args)))
+            case "start", (function, args):
+                return vm.string(self._start(function, args))
+            case "random", () if self._entropy:
+                return vm.entry.new_number(int.from_bytes(os.urandom(7), "little") % (1 << 53) / (1 << 53))
+        raise TypeError("the host does not know that")
+
+    def _stopped(self) -> int:
+        """Throw what a script cannot catch: the engine asks too seldom in a script that does little but host calls."""
+        entry = self._vm.entry
+        error = entry.call("qjs_new_error")
+        low, high = struct.unpack("<II", entry.read(error, 8))
+        entry.call_wide("JS_SetUncatchableError", entry.call("qjs_get_context_ptr"), low, high)
+        self._vm.free(entry.call("qjs_throw", error), error)
+        return 0
+
+    def _thrown(self, function: str, error: BaseException) -> int:
+        """Throw it in the script. 0 says that an exception is pending."""
+        vm = self._vm
+        text = vm.string(self.failure(function, error))
+        vm.free(vm.function("fail", text), text)
+        return 0
+
+    def _method(self, function: str) -> Method:
+        self._calls += 1
+        if self._calls > CALLS_MAX:
+            raise ResourceLimitExceeded("host calls", CALLS_MAX, self._calls)
+        found = self._functions.get(function)
+        if found is None:
+            raise CapabilityDenied("the script", "call", function, "it was not given that function")
+        return found
+
+    def _result(self, function: str, text: str) -> Any:
+        method = self._method(function)
+        if method.is_async:
+            raise CapabilityDenied("the script", "call", function, "it gives a promise")
+        return method.call(method.bind(values.decode(text), {}))
+
+    def _start(self, function: str, text: str) -> str:
+        from capabilities.javascript.vm import HostCall
+
+        self._method(function)
+        if len(self.outstanding) >= OUTSTANDING_MAX:
+            raise ResourceLimitExceeded("host calls at once", OUTSTANDING_MAX, len(self.outstanding) + 1)
+        self._last += 1
+        call = HostCall(str(self._last), function, values.decode(text))
+        self.outstanding[call.id] = function
+        self._new.append(call)
+        return call.id
+
+    async def perform(self, call: HostCall) -> Any:
+        """Do what the script asked for. Whatever it raises is for the script."""
+        method = self._functions[call.function]
+        made = method.call(method.bind(call.args, {}))
+        return await made if inspect.isawaitable(made) else made
+
+    def _print(self, stream: str, text: str) -> None:
+        vm = self._vm
+        vm.output.writer(stream)(text.encode("utf-8", "replace"))
+        if vm.on_output is not None:
+            vm.on_output(stream, text)
+
+    def _rejection(self, promise: int, reason: int, handled: int) -> int:
+        vm = self._vm
+        key = vm.entry.call("qjs_get_value_ptr", promise)
+        vm.free(promise)
+        if handled or len(self._rejected) >= REJECTIONS_MAX:
+            vm.free(self._rejected.pop(key, 0) if handled else 0, reason)
+        else:
+            self._rejected[key] = reason
+        return 0
+
+    def _normalize(self, base: int, name: int) -> int:
+        entry = self._vm.entry
+        wanted = entry.c_string(name).decode("utf-8", "replace")
+        if wanted.startswith("."):
+            wanted = posixpath.normpath(posixpath.join(posixpath.dirname(_decoded(entry.c_string(base))), wanted))
+        return self._vm.text(wanted.encode())
+
+    def _load(self, name: int, length: int) -> int:
+        vm = self._vm
+        wanted = _decoded(vm.entry.c_string(name))
+        source = self._modules.get(wanted)
+        if source is None:
+            given = ", ".join(sorted(self._modules)) or "none"
+            return self._thrown("import", CapabilityDenied("the script", "import", wanted, f"its modules are {given}"))
+        raw = source.encode("utf-8", "surrogatepass")
+        vm.entry.write(length, len(raw).to_bytes(4, "little"))
+        return vm.text(raw)
+
+    def _time(self, _clock: int, _low: int, *rest: int) -> int:
+        now = 0 if self._clock is None else int(self._clock() * 1e9)
+        self._vm.entry.write(rest[-1], now.to_bytes(8, "little"))
+        return 0
+
+    def _random(self, address: int, count: int) -> int:
+        """From the system when it was granted; else the same for every instance."""
+        if self._entropy:
+            data = os.urandom(count)
+        else:
+            self._drawn += 1
+            data = hashlib.shake_128(b"durable-exec %d" % self._drawn).digest(count)
+        self._vm.entry.write(address, data)
+        return 0
+
+    def _write(self, file: int, pieces: int, count: int, written: int) -> int:
+        entry = self._vm.entry
+        if file not in (1, 2):
+            return _BAD_FILE
+        total = 0
+        for at in range(min(count, 16)):
+            address, length = struct.unpack("<II", entry.read(pieces + 8 * at, 8))
+            self._print("stderr", entry.read(address, min(length, 65_536)).decode(errors="replace"))
+            total += length
+        entry.write(written, total.to_bytes(4, "little"))
+        return 0
+
+
+def _decoded(raw: bytes) -> str:
+    return raw.decode("utf-8", "replace")

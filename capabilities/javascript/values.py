@@ -1,0 +1,114 @@
+"""Values between Python and JavaScript, as JSON text with marks for what JSON has not (specs/javascript.md)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from capabilities.sandbox.errors import InvalidConfiguration, ResourceLimitExceeded
+
+TEXT_BYTES_MAX = 10 * 1024 * 1024
+"""Of one value that crosses: Python's form of it is ten times as large."""
+DEPTH_MAX = 128
+
+_EXACT = 1 << 53
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Foreign:
+    """What has no form in Python. kind: "function", "symbol", "promise", "error", "regexp" or "cycle"."""
+
+    kind: str
+    text: str = ""
+
+
+def encode(value: Any) -> str:
+    """JSON for the sandbox. InvalidConfiguration for what JavaScript has no form of."""
+    text = json.dumps(_plain(value, 0), ensure_ascii=True, separators=(",", ":"))
+    if len(text) > TEXT_BYTES_MAX:
+        raise ResourceLimitExceeded("value", TEXT_BYTES_MAX, len(text))
+    return text
+
+
+def decode(text: str) -> Any:
+    """A value that the sandbox gave. It is data of a stranger: whatever it is, nothing of it is run."""
+    try:
+        return json.loads(text, object_hook=_revived)
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
+        raise ResourceLimitExceeded("value", DEPTH_MAX, None, f"the script's value cannot be read: {error}") from None
+
+
+def _plain(value: Any, depth: int) -> Any:
+    if value is None or isinstance(value, str | bool):
+        return value
+    if isinstance(value, int):
+        return value if -_EXACT <= value <= _EXACT else {"$": "i", "v": str(value)}
+    if isinstance(value, float):
+        return _number(value)
+    if depth >= DEPTH_MAX:
+        raise InvalidConfiguration(f"a value for JavaScript is nested deeper than {DEPTH_MAX}")
+    if isinstance(value, Mapping):
+        return _object(value, depth + 1)
+    if isinstance(value, list | tuple):
+        return [_plain(each, depth + 1) for each in value]
+    if isinstance(value, set | frozenset):
+        return {"$": "t", "v": [_plain(each, depth + 1) for each in value]}
+    if isinstance(value, bytes | bytearray):
+        return {"$": "b", "v": bytes(value).decode("latin-1")}
+    if isinstance(value, datetime):
+        return {"$": "d", "v": (value.astimezone(UTC) - _EPOCH) / timedelta(milliseconds=1)}
+    raise InvalidConfiguration(
+        f"{type(value).__name__} cannot be given to JavaScript; "
+        "give numbers, text, bytes, datetimes, lists, dicts or sets"
+    )
+
+
+def _number(value: float) -> Any:
+    if value != value:
+        return {"$": "n", "v": "NaN"}
+    if value in (float("inf"), float("-inf")):
+        return {"$": "n", "v": "Infinity" if value > 0 else "-Infinity"}
+    if value == 0 and str(value) == "-0.0":
+        return {"$": "n", "v": "-0"}
+    return value
+
+
+def _object(value: Mapping[Any, Any], depth: int) -> Any:
+    if not all(isinstance(key, str) for key in value):
+        return {"$": "m", "v": [[_plain(key, depth), _plain(each, depth)] for key, each in value.items()]}
+    if "$" in value or "__proto__" in value:
+        return {"$": "o", "v": [[key, _plain(each, depth)] for key, each in value.items()]}
+    return {key: _plain(each, depth) for key, each in value.items()}
+
+
+def _revived(found: dict[str, Any]) -> Any:
+    mark = found.get("$")
+    if mark is None:
+        return found
+    value = found["v"]
+    match mark:
+        case "n":
+            return float(str(value).replace("Infinity", "inf"))
+        case "i":
+            return int(value)
+        case "x":
+            return Foreign(str(value), str(found["t"]))
+        case "d":
+            return None if value is None else _EPOCH + timedelta(milliseconds=value)
+        case "b":
+            return value.encode("latin-1")
+        case "t":
+            return list(value)
+        case "m":
+            return {_key(key): each for key, each in value}
+        case "o":
+            return {str(key): each for key, each in value}
+    raise ValueError(f"mark {mark!r}")
+
+
+def _key(key: Any) -> Any:
+    return key if isinstance(key, str | int | float | bool | Foreign | bytes | datetime | None) else repr(key)

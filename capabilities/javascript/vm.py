@@ -286,7 +286,9 @@ class VM:
             found = self._timeout()
             found.used = self.used()
         else:
-            found = verdict(End(str(error), self.used()), self.limits, "the script")
+            ended = verdict(End(str(error), self.used()), self.limits, "the script")
+            assert isinstance(ended, SandboxError)  # only a host's own error may be another, and those were kept above
+            found = ended
         self.lost = str(found)
         return found
 

@@ -46,6 +46,8 @@ class Capability:
     """
 
     name: str = ""
+    place: str = ""
+    """What its calls are recorded as, where it is not the name: every question to a person is `input`."""
     kind: Kind = "request_response"
     pure: bool = False
     checkpoint_before: bool = False
@@ -56,6 +58,7 @@ class Capability:
     """False where nobody here performs it: a person or a timer settles its promise."""
 
     def __init__(self) -> None:
+        self.place = self.place or self.name
         self.methods = self._find_methods()
 
     def _find_methods(self) -> dict[str, Method]:
@@ -105,8 +108,8 @@ class Capability:
     async def forget(self, state: dict[str, Any]) -> None:
         """A session's worker is gone, or the engine closes: end what was kept for it in `call.state`."""
 
-    def described(self) -> dict[str, Any]:
-        """What the worker makes its function of."""
+    def described(self) -> str | dict[str, Any]:
+        """What the worker makes its function of: the name alone where it knows the rest."""
         methods = {name: method.described() for name, method in self.methods.items()}
         return {"name": self.name, "doc": self.doc, "methods": methods}
 

@@ -6,18 +6,35 @@ the answer against the record's JSON Schema before the promise is settled (specs
 
 from __future__ import annotations
 
-from typing import Any
+import json
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter
 
 from durable.core.errors import BadArguments, InvalidAnswer
-from durable.core.limits import PROMPT_CHARS_MAX
+from durable.core.limits import APPROVERS_MAX, CHOICES_MAX, PROMPT_CHARS_MAX
+
+type Form = Literal["input", "ask", "choose", "approve", "review"]
+type AtDeadline = Literal["default", "deny", "fail"]
+type Quorum = int | Literal["any", "all"]
+
+TEAM = "team:"
+"""What the name of a team begins with in `to`."""
+
+_LATER = ("form", "many", "on_timeout", "initial", "to", "quorum", "remind_s", "escalate_s", "escalate_to", "secret")
+"""Fields that are left out of the record where they say nothing: records of before they were there stay the same."""
+
+_YES, _NO = frozenset({"yes", "y", "approve", "ok"}), frozenset({"no", "n", "deny"})
 
 
 class Prompt(BaseModel):
-    """One question. `schema_` is a JSON Schema; None takes any text. `default` is what a deadline answers.
+    """One question. `json_schema` is a JSON Schema; None takes any text. `default` is what a deadline answers.
 
-    `reason` says why the question is asked again.
+    form: which function asked. choices: what may be answered, `many` of them or one. initial: what a form begins with.
+    context: Markdown. reason: why the question is asked again. secret: do not show what is typed. to: who may answer,
+    persons and `team:` names; empty is anybody. quorum: how many persons have to approve. on_timeout: what the
+    deadline does. remind_s: tell the channels again every so many seconds. escalate_s, escalate_to: after so many
+    seconds these may answer too, and are told.
     """
 
     model_config = ConfigDict(extra="ignore", frozen=True)
@@ -30,16 +47,43 @@ class Prompt(BaseModel):
     title: str | None = None
     context: str | None = None
     reason: str | None = None
+    form: Form = "ask"
+    many: bool = False
+    on_timeout: AtDeadline | None = None
+    initial: Any = None
+    to: tuple[str, ...] = ()
+    quorum: Quorum = 1
+    remind_s: float | None = None
+    escalate_s: float | None = None
+    escalate_to: tuple[str, ...] = ()
+    secret: bool = False
 
     def record(self) -> dict[str, Any]:
         """The prompt as the promise's param."""
-        return self.model_dump(mode="json", exclude_none=True)
+        found = self.model_dump(mode="json", exclude_none=True)
+        for name in _LATER:
+            if name in found and getattr(self, name) == type(self).model_fields[name].default:
+                del found[name]
+        return found
+
+    def may_answer(self, since_ms: int, now_ms: int) -> tuple[str, ...]:
+        """Who is asked, as of a time; empty is anybody."""
+        late = self.escalate_s is not None and now_ms >= since_ms + self.escalate_s * 1000
+        return (*self.to, *self.escalate_to) if self.to and late else self.to
+
+    def needed(self) -> int:
+        """How many persons have to approve."""
+        if self.quorum == "all":
+            return len(self.to)
+        return 1 if self.quorum == "any" else self.quorum
+
+    # -- answers ----------------------------------------------------------------------------------------------------
 
     def check(self, prompt_id: str, value: Any) -> Any:
-        """The answer, or InvalidAnswer with field errors; the prompt stays open then."""
-        if self.choices is not None and value not in self.choices:
-            shown = ", ".join(str(choice) for choice in self.choices)
-            raise InvalidAnswer(prompt_id, [{"loc": [], "msg": f"choose one of: {shown}"}])
+        """The answer in the form that it is recorded in, or InvalidAnswer with field errors; the prompt stays open."""
+        value = self._whole(value)
+        if self.choices is not None:
+            self._check_choice(prompt_id, value)
         if self.json_schema is None:
             if self.choices is None and not isinstance(value, str):
                 raise InvalidAnswer(prompt_id, [{"loc": [], "msg": "an answer in words was asked for"}])
@@ -54,19 +98,69 @@ class Prompt(BaseModel):
             )
         return value
 
+    def _whole(self, value: Any) -> Any:
+        """Short ways to say the common answers: true, "yes", and what a review may be without more."""
+        if self.form == "approve":
+            if isinstance(value, str) and value.strip().lower() in _YES | _NO:
+                value = value.strip().lower() in _YES
+            return {"approve": value} if isinstance(value, bool) else value
+        if self.form == "review" and value in ("accept", "decline"):
+            return {"action": value}
+        return value
+
+    def _check_choice(self, prompt_id: str, value: Any) -> None:
+        assert self.choices is not None
+        shown = ", ".join(str(choice) for choice in self.choices)
+        if not self.many:
+            if not any(_same(value, choice) for choice in self.choices):
+                raise InvalidAnswer(prompt_id, [{"loc": [], "msg": f"choose one of: {shown}"}])
+            return
+        if not isinstance(value, list):
+            raise InvalidAnswer(prompt_id, [{"loc": [], "msg": f"choose any of: {shown}"}])
+        for n, each in enumerate(value):
+            if not any(_same(each, choice) for choice in self.choices):
+                raise InvalidAnswer(prompt_id, [{"loc": [n], "msg": f"choose any of: {shown}"}])
+            if any(_same(each, other) for other in value[:n]):
+                raise InvalidAnswer(prompt_id, [{"loc": [n], "msg": f"{each!r} is chosen twice"}])
+
     def read(self, text: str) -> Any:
         """An answer typed as text: JSON where a schema or choices want something else than text."""
-        import json
-
-        wants_text = self.json_schema is None or self.json_schema.get("type") == "string"
-        if self.choices is not None:
+        if self.choices is not None and not self.many:
             return next((choice for choice in self.choices if str(choice) == text), text)
-        if wants_text:
+        if self.choices is not None:
+            found = _json(text)
+            if isinstance(found, list):
+                return found
+            words = [word.strip() for word in text.split(",") if word.strip()]
+            return [next((c for c in self.choices if str(c) == word), word) for word in words]
+        if self.json_schema is None or self.json_schema.get("type") == "string":
             return text
-        try:
-            return json.loads(text)
-        except ValueError:
-            return text
+        return _json(text)
+
+    def chosen(self, prompt_id: str, numbers: list[int]) -> Any:
+        """The answer that numbers from 1 mean, as a form shows the choices."""
+        if self.choices is None:
+            raise InvalidAnswer(prompt_id, [{"loc": [], "msg": "it has no choices to number"}])
+        if any(not 1 <= n <= len(self.choices) for n in numbers):
+            raise InvalidAnswer(prompt_id, [{"loc": [], "msg": f"choose by a number from 1 to {len(self.choices)}"}])
+        found = [self.choices[n - 1] for n in numbers]
+        if self.many:
+            return found
+        if len(found) != 1:
+            raise InvalidAnswer(prompt_id, [{"loc": [], "msg": "choose one"}])
+        return found[0]
+
+
+def _same(one: Any, other: Any) -> bool:
+    """Equal as JSON: true is not 1."""
+    return isinstance(one, bool) == isinstance(other, bool) and bool(one == other)
+
+
+def _json(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
 
 
 def _short(text: str) -> str:
@@ -74,7 +168,10 @@ def _short(text: str) -> str:
 
 
 class Settlement(BaseModel):
-    """What an answer settles its promise with: the value, who answered, and a nonce that tells whose answer won."""
+    """What an answer settles its promise with: the value, who answered, and a nonce that tells whose answer won.
+
+    `answers` are those of all who were asked, where it were several.
+    """
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
@@ -82,6 +179,10 @@ class Settlement(BaseModel):
     by: str | None = None
     nonce: str | None = None
     declined: bool = False
+    why: str = ""
+    via: str = ""
+    at: int = 0
+    answers: tuple[dict[str, Any], ...] = ()
 
     @classmethod
     def from_record(cls, record: Any) -> Settlement:
@@ -93,17 +194,35 @@ class Settlement(BaseModel):
         return cls(value=record)
 
 
-def prompt_for(
-    question: str,
-    *,
-    schema: Any = None,
-    adapter: TypeAdapter[Any] | None = None,
-    choices: list[Any] | None = None,
-    default: Any = None,
-    has_default: bool = False,
-    title: str | None = None,
-    context: str | None = None,
-) -> Prompt:
+def read_prompt(param: Any) -> Prompt:
+    """The prompt of a promise's param; a bare text, asked past us, is the question."""
+    return Prompt.model_validate(param if isinstance(param, dict) else {"question": str(param)})
+
+
+# -- making one -----------------------------------------------------------------------------------------------------
+
+
+def schema_of(schema: Any, adapter: TypeAdapter[Any] | None = None) -> dict[str, Any] | None:
+    """A type's JSON Schema, or the one given; BadArguments for what is neither."""
+    if schema is None or isinstance(schema, dict):
+        if schema is not None:
+            _check_schema(schema)
+        return schema
+    if adapter is None:
+        raise BadArguments(f"schema={schema!r} is neither a JSON Schema nor a type that pydantic knows")
+    return adapter.json_schema()
+
+
+def _check_schema(schema: dict[str, Any]) -> None:
+    from jsonschema import Draft202012Validator, SchemaError
+
+    try:
+        Draft202012Validator.check_schema(schema)
+    except SchemaError as error:
+        raise BadArguments(f"schema= is no JSON Schema: {_short(error.message)}") from None
+
+
+def prompt_for(question: str, *, schema: Any = None, adapter: TypeAdapter[Any] | None = None, **fields: Any) -> Prompt:
     """A prompt whose schema is a type's; BadArguments for an empty or overlong question or an unusable schema."""
     if not question.strip():
         raise BadArguments("a question cannot be empty")
@@ -112,20 +231,32 @@ def prompt_for(
             f"a question has at most {PROMPT_CHARS_MAX} characters, this has {len(question)}; "
             "put the rest into context="
         )
-    if schema is None:
-        json_schema = None
-    elif isinstance(schema, dict):
-        json_schema = schema
-    elif adapter is not None:
-        json_schema = adapter.json_schema()
-    else:
-        raise BadArguments(f"schema={schema!r} is neither a JSON Schema nor a type that pydantic knows")
-    return Prompt(
-        question=question,
-        json_schema=json_schema,
-        choices=choices,
-        default=default,
-        has_default=has_default,
-        title=title,
-        context=context,
-    )
+    try:
+        prompt = Prompt(question=question, json_schema=schema_of(schema, adapter), **fields)
+    except ValueError as error:
+        raise BadArguments(f"the question {question[:80]!r} cannot be asked so: {error}") from None
+    _check(prompt)
+    return prompt
+
+
+def _check(prompt: Prompt) -> None:
+    if prompt.choices is not None and not 1 <= len(prompt.choices) <= CHOICES_MAX:
+        raise BadArguments(f"there are 1 to {CHOICES_MAX} choices, not {len(prompt.choices)}")
+    if prompt.on_timeout == "default" and not prompt.has_default:
+        raise BadArguments('on_timeout="default" needs a default=')
+    if prompt.escalate_to and (prompt.escalate_s is None or not prompt.to):
+        raise BadArguments("escalate_to= needs escalate= (when) and to= (who is asked before)")
+    if len(prompt.to) + len(prompt.escalate_to) > APPROVERS_MAX or len(set(prompt.to)) < len(prompt.to):
+        raise BadArguments(f"to= names at most {APPROVERS_MAX} persons and teams, each once")
+    for seconds in (prompt.remind_s, prompt.escalate_s):
+        if seconds is not None and not seconds > 0:
+            raise BadArguments(f"remind= and escalate= are more than 0 seconds, not {seconds:g}")
+    if isinstance(prompt.quorum, int) and not 1 <= prompt.quorum <= APPROVERS_MAX:
+        raise BadArguments(f"a quorum is 1 to {APPROVERS_MAX} persons, not {prompt.quorum}")
+    if prompt.quorum not in (1, "any") and prompt.form != "approve":
+        raise BadArguments("only approve() can ask several persons; ask each one to ask several")
+    persons = prompt.to and not any(name.startswith(TEAM) for name in prompt.to)
+    if prompt.quorum == "all" and not persons:
+        raise BadArguments('quorum="all" needs to=, and persons in it: who all members of a team are is not recorded')
+    if persons and prompt.needed() > len(prompt.to) + len(prompt.escalate_to):
+        raise BadArguments(f"{prompt.needed()} are to approve, {len(prompt.to)} are asked")

@@ -10,6 +10,10 @@ if TYPE_CHECKING:
 
 STANDARD = {
     "input": ("capability", "Input"),
+    "ask": ("people", "Ask"),
+    "choose": ("people", "Choose"),
+    "approve": ("people", "Approve"),
+    "review": ("people", "Review"),
     "now": ("recorded", "Now"),
     "sleep": ("recorded", "Sleep"),
     "random": ("recorded", "Random"),

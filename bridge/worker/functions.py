@@ -19,6 +19,8 @@ _GET_AWAITABLE = opcode.opmap["GET_AWAITABLE"]
 _CACHE = opcode.opmap["CACHE"]
 _INSTRUCTION_BYTES = 2
 
+QUESTIONS = frozenset({"ask", "choose", "approve", "review"})
+
 type Described = Mapping[str, Any]
 """What the host tells of a capability: name, doc, and methods, each with doc, parameters, returns."""
 
@@ -65,7 +67,7 @@ class CapabilityFunction:
 
     def __call__(self, *args: object, **kwargs: object) -> object:
         self._check(args, kwargs)
-        if _awaited_at_once(sys._getframe(1)):
+        if awaited_at_once(sys._getframe(1)):
             return self.aio(*args, **kwargs)
         return self._calls.ask(self._capability, args, kwargs, self._method)
 
@@ -85,7 +87,7 @@ class InputFunction(CapabilityFunction):
     """`input`: prints its prompt, gives back text."""
 
     def __call__(self, *args: object, **kwargs: object) -> object:
-        if _awaited_at_once(sys._getframe(1)):
+        if awaited_at_once(sys._getframe(1)):
             return self.aio(*args, **kwargs)
         return _text(self._calls.ask("input", self._show(args), kwargs))
 
@@ -130,7 +132,7 @@ def _text(value: object) -> str:
     return value if isinstance(value, str) else msgspec.json.encode(value).decode()
 
 
-def _awaited_at_once(frame: FrameType) -> bool:
+def awaited_at_once(frame: FrameType) -> bool:
     """The caller's next instruction awaits what the call returns, as in `await input(...)`."""
     code = frame.f_code.co_code
     at = frame.f_lasti + _INSTRUCTION_BYTES
@@ -169,13 +171,22 @@ def grant(calls: Calls, given: Iterable[str | Described]) -> None:
             delattr(builtins, name)
     for name, described in wanted.items():
         if name not in _granted:
-            _granted[name] = (
-                InputFunction(calls, name) if name == "input" else CapabilityFunction(calls, name, described)
-            )
+            _granted[name] = _function(calls, name, described)
             setattr(builtins, name, _granted[name])
         elif described is not None and name != "input":
             _granted[name].describe(described)
     getpass.getpass = _ask_secret  # it would read the terminal past a replaced `input`
+
+
+def _function(calls: Calls, name: str, described: Described | None) -> CapabilityFunction:
+    """The function of a capability; questions to people, which are told by name alone, have their own."""
+    if name == "input":
+        return InputFunction(calls, name)
+    if described is not None or name not in QUESTIONS:
+        return CapabilityFunction(calls, name, described)
+    from bridge.worker.people import QuestionFunction  # it is made of this module's functions
+
+    return QuestionFunction(calls, name)
 
 
 def _ask_secret(prompt: str = "Password: ", stream: object = None) -> str:  # noqa: ARG001  # getpass's signature

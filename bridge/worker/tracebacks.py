@@ -17,8 +17,10 @@ PACKAGE_DIRECTORY = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) 
 
 
 def type_name(error: BaseException) -> str:
-    """The qualified name, without a module where that is plain."""
+    """The qualified name, without a module where that is plain; our errors as users import them."""
     kind = type(error)
+    if kind.__module__ == "durable.core.errors":
+        return f"durable.{kind.__qualname__}"
     if kind.__module__ in ("builtins", "__main__"):
         return kind.__qualname__
     return f"{kind.__module__}.{kind.__qualname__}"

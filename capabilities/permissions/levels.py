@@ -22,9 +22,12 @@ class Resource(NamedTuple):
         return f"{self.action} {self.name or 'its own'}"
 
 
-_RESTRICTED = {"input", "read_file", "list_files", "now", "sleep", "random", "uuid", "env"}
+QUESTIONS = frozenset({"ask", "choose", "approve", "review"})
+"""Forms of `input`: a grant of it is one of all of them, a level names them one by one (P73)."""
+
+_RESTRICTED = {"input", "ask", "choose", "read_file", "list_files", "now", "sleep", "random", "uuid", "env"}
 _STANDARD = _RESTRICTED | {"write_file", "fetch", "query", "notify"}
-_TRUSTED = _STANDARD | {"websocket", "kv", "approve", "review", "ask", "choose", "run_function", "spawn_session"}
+_TRUSTED = _STANDARD | {"websocket", "kv", "approve", "review", "run_function", "spawn_session"}
 
 LEVELS: dict[Level, frozenset[str]] = {
     "sandbox": frozenset(),

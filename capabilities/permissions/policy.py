@@ -23,7 +23,7 @@ from capabilities.permissions.grants import (
     read_grant,
     read_grants,
 )
-from capabilities.permissions.levels import LEVELS, READ_METHODS, Resource
+from capabilities.permissions.levels import LEVELS, QUESTIONS, READ_METHODS, Resource
 from capabilities.permissions.manifest import Level, Manifest, read_manifest
 from durable.core.clock import TIME_MAX_MS
 
@@ -84,6 +84,8 @@ class Policy:
         levels = [self.manifest.level, *(level_of(grant) for grant in self._grants if grant.name == "level")]
         self._level = max(levels, key=_ORDER.index)
         names = {grant.name for grant in self._grants if grant.name != "level"}
+        if "input" in names:
+            names |= QUESTIONS
         self._names = frozenset(names | LEVELS[self._level])
 
     def level(self, now_ms: int) -> Level:

@@ -6,6 +6,7 @@ they derive from BaseException and live beside the code that raises them.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, ClassVar, Self
 
 
@@ -121,6 +122,24 @@ class InvalidAnswer(DurableError, ValueError):
         super().__init__(f"the answer does not fit {prompt}: {lines}")
         self.prompt = prompt
         self.errors = errors
+
+
+class NotAsked(DurableError, PermissionError):
+    """Somebody answered who is not asked; the question stays as it is."""
+
+    code = "NOT_ASKED"
+
+    def __init__(self, prompt: str, by: str, asked: Sequence[str]) -> None:
+        super().__init__(f"{by} is not asked by {prompt}; it asks {', '.join(asked)}")
+        self.prompt = prompt
+        self.by = by
+        self.asked = tuple(asked)
+
+
+class AnswerLate(Conflict):
+    """The deadline of the question passed before the answer came; what it does then is done."""
+
+    code = "ANSWER_LATE"
 
 
 class Denied(DurableError, PermissionError):

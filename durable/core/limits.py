@@ -75,6 +75,12 @@ ERROR_CHARS_MAX = 64 * 2**10
 PROMPT_CHARS_MAX = 1_000
 """A prompt's question (requirement P75); longer text belongs into its context."""
 
+CHOICES_MAX = 1_000
+"""What one question offers: more is a search, not a choice."""
+
+APPROVERS_MAX = 100
+"""Persons and teams that one question names: each answer is a record that the next one reads."""
+
 STEP_THREADS_MAX = 64
 """Threads that run synchronous steps; more wait for a free one."""
 

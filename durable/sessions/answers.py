@@ -6,7 +6,8 @@ import json
 from typing import Any, Literal
 
 from bridge.messages import Call, CallError, CallResult
-from capabilities.prompt import Settlement
+from capabilities.answering import told
+from capabilities.prompt import read_prompt
 from durable.functions.failure import read_document
 from durable.functions.values import unpack
 
@@ -17,25 +18,41 @@ def refused(call: Call, session: str) -> CallResult:
     return failed(call.call, "denied", "PermissionError", text)
 
 
-def answered(call: int, promise: dict[str, Any]) -> CallResult:
+def answered(call: Call, promise: dict[str, Any]) -> CallResult:
     """What the code gets for a settled call."""
     value = unpack((promise.get("value") or {}).get("data"))
     state = promise["state"]
-    tags = promise.get("tags") or {}
+    is_question = (promise.get("tags") or {}).get("durable:capability") == "input"
+    if state == "rejected":
+        return error(call.call, read_document(value))
+    if is_question:
+        return _answer(call, promise, value)
     if state == "resolved":
-        if tags.get("durable:capability") == "input":
-            settlement = Settlement.from_record(value)
-            if settlement.declined:
-                by = f" by {settlement.by}" if settlement.by else ""
-                return failed(call, "denied", "PermissionError", f"the question was declined{by}")
-            answer = settlement.value
-            value = answer if isinstance(answer, str) else json.dumps(answer)
-        return CallResult(call=call, value=value)
+        return CallResult(call=call.call, value=value)
     if state == "rejected_timedout":
-        return failed(call, "timeout", "TimeoutError", "nobody answered before the deadline")
-    if state == "rejected_canceled":
-        return failed(call, "eof", "EOFError", "the question was cancelled")
-    return error(call, read_document(value))
+        return failed(call.call, "timeout", "TimeoutError", "it did not end before the deadline")
+    return failed(call.call, "eof", "EOFError", "the call was cancelled")
+
+
+def _answer(call: Call, promise: dict[str, Any], value: Any) -> CallResult:
+    """What a person said: text for `input`, else `{value}`, or `{again}` with why it has to be asked once more."""
+    prompt = read_prompt(unpack((promise.get("param") or {}).get("data")))
+    plain = not call.arguments.get("method")
+    found = told(prompt.model_copy(update={"form": "input"}) if plain else prompt, promise["state"], value)
+    match found.error:
+        case None:
+            if plain:
+                text = found.value if isinstance(found.value, str) else json.dumps(found.value)
+                return CallResult(call=call.call, value=text)
+            return CallResult(call=call.call, value={"value": found.value})
+        case "again":
+            return CallResult(call=call.call, value={"again": found.text})
+        case "denied":
+            return failed(call.call, "denied", "PermissionError", found.text)
+        case "timeout":
+            return failed(call.call, "timeout", "TimeoutError", found.text)
+        case _:
+            return failed(call.call, "eof", "EOFError", found.text)
 
 
 def outcome(call: int, promise: dict[str, Any]) -> CallResult:

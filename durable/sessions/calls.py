@@ -10,14 +10,15 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 from bridge.messages import Call, CallResult
 from capabilities.call import Call as Asked
 from capabilities.call import denied
-from capabilities.capability import Capability
+from capabilities.capability import Capabilities, Capability
+from capabilities.people import Question, question
+from capabilities.permissions.levels import QUESTIONS
 from capabilities.permissions.policy import Decision, Policy
-from capabilities.prompt import prompt_for
 from durable.core import ids
 from durable.core.clock import TIME_MAX_MS, now_ms
 from durable.core.errors import BadArguments, DurableError, EngineClosed, StoreRefused
@@ -52,28 +53,28 @@ class Calls:
     async def answer(self, call: Call) -> CallResult:
         """Answer one call; raises NonDeterminism and StoreRefused, which stop the pass."""
         found = self.found
-        capability = self.house.capabilities.get(call.capability)
+        capability = _called(self.house.capabilities, call)
         if call.execution_id != found.execution_id or capability is None:
             return self._refused(call)
         try:
-            arguments, param = _param(capability, call)
+            said = _said(capability, call)
             policy = await self.permits.current()
             # Also a recorded call names only what may be named: what it would touch must be sound.
-            capability.touches(self._asked(call, arguments, policy, ""))
+            capability.touches(self._asked(call, said.arguments, policy, ""))
         except DurableError as unfit:
             self.permits.unfit(call, unfit)
             return error(call.call, document(unfit, found.execution_id))
-        sequence = found.journal.calls(capability.name)
+        sequence = found.journal.calls(capability.place)
         sequence.concurrent = sequence.concurrent or not call.ordered
         known = sequence.highest
-        n = sequence.take(Made("call", capability.name, digest(capability.name, param)))
-        promise_id = ids.call_promise(found.execution_id, capability.name, n)
-        promise = await self._recorded(call, capability, arguments, param, promise_id, new=n > known)
+        n = sequence.take(Made("call", capability.place, digest(capability.place, said.param)))
+        promise_id = ids.call_promise(found.execution_id, capability.place, n)
+        promise = await self._recorded(call, capability, said, promise_id, new=n > known)
         if promise["state"] != "pending":
             return await self._told(call, capability, promise)
         if not capability.performs:
-            return answered(call.call, await self.settled(call.call, promise_id))
-        promise = await asyncio.shield(self._performing(call, capability, arguments, promise_id))
+            return answered(call, await self.settled(call.call, promise_id))
+        promise = await asyncio.shield(self._performing(call, capability, said.arguments, promise_id))
         return await self._told(call, capability, promise)
 
     def _asked(self, call: Call, arguments: dict[str, Any], policy: Policy, key: str) -> Asked:
@@ -92,25 +93,24 @@ class Calls:
         self,
         call: Call,
         capability: Capability,
-        arguments: dict[str, Any],
-        param: dict[str, Any],
+        said: _Said,
         promise_id: str,
         *,
         new: bool,
     ) -> dict[str, Any]:
         """The call's promise: the recorded one, or a new one under the decision that it is made with."""
         if not new:
-            return await self._create(capability, param, promise_id)
+            return await self._create(capability, said, promise_id)
         allowed_by: Decision | None = None
         for attempt in range(POLICY_TRIES):
             policy = await self.permits.current(again=attempt > 0)
-            asked = self._asked(call, arguments, policy, promise_id)
+            asked = self._asked(call, said.arguments, policy, promise_id)
             decision = allowed_by or capability.allow(asked, policy)
             if decision.verdict == "ask":
                 allowed_by = decision = await ask_for(self, call, capability, asked, decision)
                 policy = await self.permits.current(again=True)
             settle = await self._settlement(asked, capability, decision)
-            promise = await self._create(capability, param, promise_id, decision, policy, settle)
+            promise = await self._create(capability, said, promise_id, decision, policy, settle)
             if promise:
                 self.house.audit.decided(asked, decision)
                 return promise
@@ -125,20 +125,20 @@ class Calls:
     async def _create(
         self,
         capability: Capability,
-        param: dict[str, Any],
+        said: _Said,
         promise_id: str,
         decision: Decision | None = None,
         policy: Policy | None = None,
         settle: dict[str, Any] | None = None,
     ) -> dict[str, Any]:
-        tags = call_tags(promise_id, self.found.promise_id, capability.name, digest(capability.name, param))
+        place = capability.place
+        tags = call_tags(promise_id, self.found.promise_id, place, digest(place, said.param))
         if decision is not None:
             tags["durable:decision"] = f"{decision.verdict}: {decision.reason}"[:500]
-        timeout_at = TIME_MAX_MS
         if capability.kind == "scheduled":
             tags["resonate:timer"] = "true"
-            timeout_at = now_ms() + int(float(param["seconds"]) * 1000)
-        record = {"id": promise_id, "timeoutAt": timeout_at, "param": {"data": pack(param)}, "tags": tags}
+        timeout_at = TIME_MAX_MS if said.limit_s is None else min(TIME_MAX_MS, now_ms() + int(said.limit_s * 1000))
+        record = {"id": promise_id, "timeoutAt": timeout_at, "param": {"data": pack(said.param)}, "tags": tags}
         return await self.create(record, policy, settle)
 
     async def create(
@@ -188,7 +188,7 @@ class Calls:
 
     async def _told(self, call: Call, capability: Capability, promise: dict[str, Any]) -> CallResult:
         """What the code gets; for a call that answers with a promise, what that one is settled with."""
-        found = answered(call.call, promise)
+        found = answered(call, promise)
         if _method(call) not in capability.waits or found.error is not None:
             return found
         awaited = (await self.house.store.request("promise.get", {"id": found.value})).data["promise"]
@@ -248,12 +248,12 @@ class Calls:
 
 async def answer_unrecorded(permits: Permits, call: Call) -> CallResult:
     """A call of code without a journal: decided and performed, never recorded. People and timers need a record."""
-    capability = permits.house.capabilities.get(call.capability)
+    capability = _called(permits.house.capabilities, call)
     if capability is None or not capability.performs or capability.waits:
         return refused(call, permits.session)
     try:
         policy = await permits.current()
-        asked = permits.call(call, _method(call), _param(capability, call)[0], policy, "")
+        asked = permits.call(call, _method(call), _said(capability, call).arguments, policy, "")
         decision = capability.allow(asked, policy)
         if decision.verdict != "allowed":
             raise denied(permits.session, capability.name, decision)
@@ -281,32 +281,51 @@ def _method(call: Call) -> str:
     return found if isinstance(found, str) else "?"
 
 
-def _param(capability: Capability, call: Call) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Arguments by parameter, and what the call's promise records of them. BadArguments."""
+class _Said(NamedTuple):
+    """Arguments by parameter, what the call's promise records of them, its deadline in seconds."""
+
+    arguments: dict[str, Any]
+    param: dict[str, Any]
+    limit_s: float | None = None
+
+
+def _called(known: Capabilities, call: Call) -> Capability | None:
+    """What is called. Questions to people come as calls of `input`, with their form as method."""
+    form = _method(call)
+    return known.get(form if call.capability == "input" and form in QUESTIONS else call.capability)
+
+
+def _said(capability: Capability, call: Call) -> _Said:
+    """What is asked for. BadArguments."""
     args, kwargs = call.arguments.get("args", []), call.arguments.get("kwargs", {})
     if not isinstance(args, list) or not isinstance(kwargs, dict):
         raise BadArguments("a call's arguments are a list and a map")
     if capability.name == "input":
-        return {}, _question(args, kwargs)
+        return _Said({}, _question(args, kwargs))
+    if isinstance(capability, Question):
+        prompt, limit = capability.asked(capability.bind("", args, kwargs), kwargs)
+        return _Said({}, to_json(prompt.record(), "the question"), limit)
     method = _method(call)
     arguments = capability.bind(method, args, kwargs)
     param: dict[str, Any] = {"args": args, "kwargs": kwargs}
     if method:
         param["method"] = method
+    limit_s = None
     if capability.kind == "scheduled":
-        param["seconds"] = arguments["seconds"]
+        param["seconds"] = limit_s = float(arguments["seconds"])
     to_json(param, f"what {capability.name} is given")
-    return arguments, param
+    return _Said(arguments, param, limit_s)
 
 
 def _question(args: list[Any], kwargs: dict[str, Any]) -> dict[str, Any]:
-    if kwargs or len(args) > 1:
+    if len(args) > 1 or not kwargs.keys() <= {"secret"}:
         raise BadArguments("input() takes one argument: the question")
     text = str(args[0]) if args else ""
     # input() is asked with any text, or none; what is too long for a question goes into its context.
-    question = text.strip() or "input"
-    context = text if len(question) > PROMPT_CHARS_MAX else None
-    return prompt_for(question[:PROMPT_CHARS_MAX], context=context).record()
+    asked = {"question": (text.strip() or "input")[:PROMPT_CHARS_MAX], "secret": kwargs.get("secret") is True}
+    if len(text.strip()) > PROMPT_CHARS_MAX:
+        asked["context"] = text
+    return question("input", asked)[0].record()
 
 
 def call_tags(promise_id: str, execution: str, capability: str, arguments: str) -> dict[str, str]:

@@ -49,7 +49,7 @@ def decide(prompt: Prompt, given: Sequence[Given]) -> Settlement | None:
     asked = (*prompt.to, *prompt.escalate_to)
     named = bool(asked) and not any(name.startswith(TEAM) for name in asked)
     spare = len(asked) - prompt.needed() if named else prompt.needed() - 1
-    if prompt.quorum == "all" or no > spare:
+    if no > spare:
         return _settled(prompt, next(each for each in reversed(given) if not says_yes(each)), given)
     return None
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from checkpoint.asked import checkpoint
     from checkpoint.resumable import resumable
     from durable.core.errors import (
+        AnswerLate,
         BadArguments,
         Busy,
         CheckpointError,
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
         InvalidAnswer,
         InvalidId,
         NonDeterminism,
+        NotAsked,
         NotEncodable,
         NotFound,
         OutputDrainTimeout,
@@ -44,6 +46,7 @@ if TYPE_CHECKING:
         Waiting,
         WorkerDied,
     )
+    from durable.core.people import Decision, Given, Review
     from durable.engine import Engine, open
     from durable.execution import Execution
     from durable.functions.context import Context
@@ -70,6 +73,7 @@ _HOME = {
     "checkpoint.asked": ("checkpoint",),
     "checkpoint.resumable": ("resumable",),
     "durable.core.errors": (
+        "AnswerLate",
         "BadArguments",
         "Busy",
         "CheckpointError",
@@ -85,6 +89,7 @@ _HOME = {
         "InvalidAnswer",
         "InvalidId",
         "NonDeterminism",
+        "NotAsked",
         "NotEncodable",
         "NotFound",
         "OutputDrainTimeout",
@@ -99,6 +104,7 @@ _HOME = {
         "Waiting",
         "WorkerDied",
     ),
+    "durable.core.people": ("Decision", "Given", "Review"),
     "durable.engine": ("Engine", "open"),
     "durable.execution": ("Execution",),
     "durable.functions.context": ("Context",),
@@ -118,6 +124,7 @@ _HOME = {
 _WHERE = {name: module for module, names in _HOME.items() for name in names}
 
 __all__ = [
+    "AnswerLate",
     "AuditEntry",
     "BadArguments",
     "Busy",
@@ -129,6 +136,7 @@ __all__ = [
     "CheckpointTampered",
     "Conflict",
     "Context",
+    "Decision",
     "Denied",
     "Display",
     "DisplayEvent",
@@ -141,6 +149,7 @@ __all__ = [
     "ExecutionLost",
     "ExecutionTimedOut",
     "Function",
+    "Given",
     "InvalidAnswer",
     "InvalidId",
     "Keep",
@@ -150,6 +159,7 @@ __all__ = [
     "MigrationAdapter",
     "NamespaceLimits",
     "NonDeterminism",
+    "NotAsked",
     "NotEncodable",
     "NotFound",
     "OpenPrompt",
@@ -167,6 +177,7 @@ __all__ = [
     "RestoreReport",
     "Result",
     "Retry",
+    "Review",
     "Rewound",
     "RolledBack",
     "Session",

@@ -24,6 +24,7 @@ from durable.core.clock import now_ms
 from durable.core.errors import BadArguments, Conflict, DurableError, EngineClosed, NotFound, StoreRefused
 from durable.core.events import AttemptFailed, Observer, log_event
 from durable.core.limits import PARKED_S
+from durable.core.people import Given
 from durable.execution import Execution
 from durable.executions import Executions
 from durable.functions import sdk
@@ -33,7 +34,7 @@ from durable.functions.recorded import recorded
 from durable.functions.run import contain_tasks
 from durable.functions.served import Passes
 from durable.functions.steps import StepThreads
-from durable.prompts import Prompts
+from durable.prompts import OpenPrompt, Prompts
 from durable.sessions import archiving
 from durable.sessions.audit import Audit, AuditEntry, read_audit
 from durable.sessions.cell import FUNCTION, FUNCTION_ID, Cell
@@ -356,13 +357,32 @@ class Engine:
         """Tell the engine's observer."""
         self._observer(event)
 
-    async def prompts(self) -> list[Any]:
+    async def prompts(self) -> list[OpenPrompt]:
         """The questions that wait for a person, oldest first."""
         return await self._prompts.open()
 
-    async def answer(self, prompt: str, value: Any, *, by: str | None = None, decline: bool = False) -> None:
-        """Answer a prompt. InvalidAnswer leaves it open; Conflict names who answered first; NotFound."""
-        await self._prompts.answer(prompt, value, by=by, decline=decline)
+    async def answer(
+        self,
+        prompt: str,
+        value: Any = None,
+        *,
+        by: str | None = None,
+        decline: bool = False,
+        why: str = "",
+        teams: Sequence[str] = (),
+        via: str = "api",
+    ) -> bool:
+        """Answer a prompt; False when it still waits for other persons.
+
+        by, teams: who answers, and of which teams, for questions that name who may; whoever calls this is believed.
+        InvalidAnswer (with field errors) and NotAsked leave it open; Conflict names who answered first; AnswerLate
+        after its deadline; NotFound.
+        """
+        return await self._prompts.answer(prompt, value, by=by, decline=decline, why=why, teams=teams, via=via)
+
+    async def answers(self, prompt: str) -> list[Given]:
+        """Who answered a prompt, what, when and through which channel, in order. NotFound."""
+        return await self._prompts.answers(prompt)
 
     async def blocking_prompts(self, id: str) -> list[str] | None:
         """The prompts that an execution waits for, its children's included; None when it does not wait for people."""

@@ -1,16 +1,24 @@
-"""The inbox: open questions, and answering one exactly once, from any process."""
+"""The inbox: open questions, and answering one exactly once, from any process (specs/prompt.md)."""
 
 from __future__ import annotations
 
+import hashlib
 import uuid
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from capabilities.prompt import Prompt, Settlement
+from capabilities.answering import check_who, decide
+from capabilities.prompt import Prompt, Settlement, read_prompt
 from durable.core import ids
-from durable.core.errors import Conflict, NotFound, StoreRefused
-from durable.functions.values import pack, unpack
+from durable.core.clock import TIME_MAX_MS, now_ms
+from durable.core.errors import AnswerLate, Conflict, NotFound, StoreRefused
+from durable.core.people import Given
+from durable.functions.values import pack, to_json, unpack
 from durable.store.face import StoreFace
+
+_TRIES = 1_000
+"""How often an answer is looked at anew because others came in between: each time at least one of them was recorded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,14 +39,15 @@ class OpenPrompt:
 class Prompts:
     """Questions in one store."""
 
-    def __init__(self, store: StoreFace) -> None:
+    def __init__(self, store: StoreFace, clock: Callable[[], int] = now_ms) -> None:
         self._store = store
+        self._clock = clock
 
     async def open(self) -> list[OpenPrompt]:
         """All open questions, oldest first."""
         rows = await self._store.reads.prompts()
         return [
-            OpenPrompt(row.id, ids.execution_of(row.id), _prompt(row.param), row.created_at, row.timeout_at)
+            OpenPrompt(row.id, ids.execution_of(row.id), read_prompt(row.param), row.created_at, row.timeout_at)
             for row in rows
         ]
 
@@ -57,22 +66,82 @@ class Prompts:
             raise NotFound("prompt", prompt_id, "this is a call that the host answers")
         return promise
 
-    async def answer(self, prompt_id: str, value: Any, *, by: str | None, decline: bool) -> None:
-        """Check the answer and settle the promise; first valid answer wins."""
+    # -- answering --------------------------------------------------------------------------------------------------
+
+    async def answer(
+        self,
+        prompt_id: str,
+        value: Any,
+        *,
+        by: str | None,
+        decline: bool,
+        why: str = "",
+        via: str = "api",
+        teams: Sequence[str] = (),
+    ) -> bool:
+        """Check the answer and record it: the first valid one settles the question, or those of as many as it needs.
+
+        False when the question still waits for others. InvalidAnswer, NotAsked and BadArguments leave it as it was;
+        Conflict names who answered first; AnswerLate.
+        """
         promise = await self.get(prompt_id)
         if promise["state"] != "pending":
             raise _already(prompt_id, promise)
-        if not decline:
-            _prompt(unpack((promise.get("param") or {}).get("data"))).check(prompt_id, value)
-        nonce = uuid.uuid4().hex
-        settlement = Settlement(value=None if decline else value, by=by, nonce=nonce, declined=decline)
-        answer = await self._store.request(
-            "promise.settle",
-            {"id": prompt_id, "state": "resolved", "value": {"data": pack(settlement.model_dump(mode="json"))}},
-        )
+        prompt, now = _prompt(promise), self._clock()
+        check_who(prompt_id, prompt, by, teams, since_ms=promise["createdAt"], now_ms=now)
+        value = None if decline else prompt.check(prompt_id, to_json(value, "the answer"))
+        given = Given(by, value, decline, why, via, now)
+        if prompt.needed() > 1:
+            return await self._one_of_several(prompt_id, prompt, given)
+        settlement = decide(prompt, [given])
+        assert settlement is not None, "one answer decides"
+        found, nonce = _settle(prompt_id, settlement)
+        answer = await self._store.request("promise.settle", found)
         settled = answer.data["promise"]
-        if Settlement.from_record(unpack((settled.get("value") or {}).get("data"))).nonce != nonce:
+        if Settlement.from_record(_value(settled)).nonce != nonce:
             raise _already(prompt_id, settled)
+        return True
+
+    async def _one_of_several(self, prompt_id: str, prompt: Prompt, given: Given) -> bool:
+        assert given.by is not None
+        answer_id = f"{prompt_id}.{hashlib.sha256(given.by.encode()).hexdigest()[:32]}"
+        nonce = uuid.uuid4().hex
+        request: dict[str, Any] = {
+            "prompt": prompt_id,
+            "answer": {"id": answer_id, "timeoutAt": TIME_MAX_MS, "tags": _tags(answer_id, given.by)},
+        }
+        for _ in range(_TRIES):
+            others = await self.answers(prompt_id)
+            settlement = decide(prompt, [*others, given])
+            settle = None if settlement is None else _settle(prompt_id, settlement)[0]
+            request |= {"others": len(others), "settle": settle}
+            request["value"] = {"data": pack({**_fields(given), "n": len(others), "nonce": nonce})}
+            try:
+                found = (await self._store.request("prompt.answer", request)).data
+            except StoreRefused as refused:
+                if refused.status != 409:
+                    raise
+                continue
+            mine = found["answer"] is not None and unpack(found["answer"]).get("nonce") == nonce
+            if mine:  # also when the request was sent twice
+                return bool(found["promise"]["state"] != "pending")
+            if found["promise"]["state"] != "pending":
+                raise _already(prompt_id, found["promise"])
+            raise Conflict(f"{given.by} answered {prompt_id} already; it waits for others")
+        raise Conflict(f"the answers to {prompt_id} change all the time; try again")
+
+    async def answers(self, prompt_id: str) -> list[Given]:
+        """Who said what, when and through which channel, in order; also those of a question that is settled."""
+        found = (await self._store.request("call.list", {"execution": prompt_id})).data["promises"]
+        several = sorted((_value(each) for each in found if each["state"] == "resolved"), key=lambda each: each["n"])
+        given = [_given(each) for each in several]
+        if not given:
+            promise = await self.get(prompt_id)
+            if promise["state"] == "resolved":
+                settled = Settlement.from_record(_value(promise))
+                at = settled.at or promise.get("settledAt") or 0
+                given = [Given(settled.by, settled.value, settled.declined, settled.why, settled.via, at)]
+        return given
 
     async def blocking(self, execution_id: str) -> list[str] | None:
         """Prompts that keep an execution waiting; None while it, or a child of it, can still go on by itself."""
@@ -85,16 +154,45 @@ class Prompts:
         return prompts or None
 
 
-def _prompt(param: Any) -> Prompt:
-    found = param if isinstance(param, dict) else {"question": str(param)}
-    return Prompt.model_validate(found)
+def _prompt(promise: dict[str, Any]) -> Prompt:
+    return read_prompt(unpack((promise.get("param") or {}).get("data")))
+
+
+def _value(promise: dict[str, Any]) -> Any:
+    return unpack((promise.get("value") or {}).get("data"))
+
+
+def _settle(prompt_id: str, settlement: Settlement) -> tuple[dict[str, Any], str]:
+    """The request that settles a question, and the nonce by which its echo is known as ours."""
+    nonce = uuid.uuid4().hex
+    record = settlement.model_copy(update={"nonce": nonce}).model_dump(mode="json")
+    return {"id": prompt_id, "state": "resolved", "value": {"data": pack(record)}}, nonce
+
+
+def _tags(answer_id: str, by: str) -> dict[str, str]:
+    return {
+        "resonate:scope": "local",
+        "resonate:origin": ids.ORIGIN,
+        "resonate:parent": ids.ORIGIN,
+        "resonate:branch": answer_id,
+        "durable:kind": "answer",
+        "durable:name": by[:200],
+    }
+
+
+def _fields(given: Given) -> dict[str, Any]:
+    return {name: getattr(given, name) for name in Given.__slots__}
+
+
+def _given(found: Any) -> Given:
+    return Given(**{name: found[name] for name in Given.__slots__ if name in found})
 
 
 def _already(prompt_id: str, promise: dict[str, Any]) -> Conflict:
     if promise["state"] == "rejected_timedout":
-        return Conflict(f"{prompt_id} passed its deadline; it cannot be answered any more")
+        return AnswerLate(f"{prompt_id} passed its deadline; it cannot be answered any more")
     if promise["state"] != "resolved":
         return Conflict(f"{prompt_id} was cancelled; it cannot be answered any more")
-    settlement = Settlement.from_record(unpack((promise.get("value") or {}).get("data")))
+    settlement = Settlement.from_record(_value(promise))
     how = "declined" if settlement.declined else f"answered with {settlement.value!r}"
     return Conflict(f"{prompt_id} was already {how}" + (f" by {settlement.by}" if settlement.by else ""))

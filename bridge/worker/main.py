@@ -17,6 +17,7 @@ import threading
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+import bridge.worker.people  # noqa: F401  # here once, for every worker that is forked
 import checkpoint  # pins the package before the user's directory is on sys.path
 from bridge.worker import source_lines
 from bridge.worker.calls import Calls, tag_threads

@@ -5,29 +5,39 @@ from __future__ import annotations
 import asyncio
 import copy
 import inspect
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, Protocol, overload
+from typing import Any, Protocol, TypedDict, overload
 
-from capabilities.prompt import Prompt, Settlement, prompt_for
+from capabilities.prompt import AtDeadline, Quorum
 from durable.core import ids
-from durable.core.errors import BadArguments, Denied, ExecutionError, ExecutionTimedOut, NonDeterminism
+from durable.core.errors import BadArguments, ExecutionError, ExecutionTimedOut, NonDeterminism
+from durable.core.people import Decision, Review
 from durable.functions import leaf, sdk
 from durable.functions.failure import rejection
 from durable.functions.function import NEVER, Function, Retry, seconds
-from durable.functions.journal import Made, Sequence
+from durable.functions.journal import Made
+from durable.functions.journal import Sequence as Recorded
 from durable.functions.operation import Operation
+from durable.functions.questions import ABSENT, Asked, asked
 from durable.functions.run import Run
 from durable.functions.sdk import PlatformError, SdkContext, Suspended
 from durable.functions.steps import Step, StepThreads, step_of
-from durable.functions.values import adapter_of, digest, from_json, to_json
+from durable.functions.values import digest, from_json, to_json
 from durable.sessions.result import Result
-
-_ABSENT: Any = object()
 
 _BODY = inspect.Signature([inspect.Parameter("ctx", inspect.Parameter.POSITIONAL_ONLY)])
 """Every step's body has this signature: stated, it spares the SDK reading it anew for each step."""
+
+
+class _Times(TypedDict):
+    """What a question says of time."""
+
+    timeout: float | timedelta | None
+    remind: float | timedelta | None
+    escalate: float | timedelta | None
+    on_timeout: AtDeadline | None
 
 
 class Cells(Protocol):
@@ -197,54 +207,112 @@ class Context:
         *,
         schema: Any = None,
         choices: list[Any] | None = None,
-        default: Any = _ABSENT,
+        default: Any = ABSENT,
         timeout: float | timedelta | None = None,
+        on_timeout: AtDeadline | None = None,
+        initial: Any = None,
         title: str | None = None,
         context: str | None = None,
+        to: Sequence[str] = (),
+        remind: float | timedelta | None = None,
+        escalate: float | timedelta | None = None,
+        escalate_to: Sequence[str] = (),
     ) -> Operation[Any]:
         """Ask a person. Waits for days, holds nothing; the answer is shaped to `schema`.
 
-        schema: a type, dataclass or pydantic model; None takes any text. choices: what may be answered.
-        timeout: seconds or timedelta after which `default` is the answer; without one, ExecutionTimedOut is raised.
-        Raises Denied when the person declines.
+        schema: a type, dataclass, pydantic model or JSON Schema; None takes any text. choices: what may be answered.
+        timeout: seconds or timedelta after which `default` is the answer; without one, ExecutionTimedOut is raised;
+        on_timeout="deny" raises Denied, "fail" lets a default be. initial: what a form begins with. context: Markdown.
+        to: who may answer, names and "team:" names; anybody when empty. remind: how often the channels are told again;
+        escalate: after how long `escalate_to` may answer too. Raises Denied when the person declines.
         """
-        has_default = default is not _ABSENT
-        prompt = prompt_for(
-            question,
-            schema=schema,
-            adapter=None if schema is None or isinstance(schema, dict) else adapter_of(schema),
-            choices=choices,
-            default=to_json(default, "the default answer") if has_default else None,
-            has_default=has_default,
-            title=title,
-            context=context,
-        )
-        return self._ask(prompt, schema, seconds(timeout), has_default, default)
+        fields = {"question": question, "choices": choices, "initial": initial, "title": title, "context": context}
+        fields |= {"to": list(to), "escalate_to": list(escalate_to)}
+        times: _Times = {"timeout": timeout, "remind": remind, "escalate": escalate, "on_timeout": on_timeout}
+        return self._ask(asked("ask", fields, schema=schema, default=default, **times))
 
-    def _ask(
-        self, prompt: Prompt, schema: Any, timeout: float | None, has_default: bool, default: Any
+    def choose[T](
+        self,
+        question: str,
+        options: Sequence[T],
+        many: bool = False,
+        *,
+        default: Any = ABSENT,
+        timeout: float | timedelta | None = None,
+        on_timeout: AtDeadline | None = None,
+        title: str | None = None,
+        context: str | None = None,
+        to: Sequence[str] = (),
+        remind: float | timedelta | None = None,
+        escalate: float | timedelta | None = None,
+        escalate_to: Sequence[str] = (),
     ) -> Operation[Any]:
-        record = prompt.record()
+        """Let a person choose one of the options; many=True: a list of them, each once. The rest as in `ask`."""
+        fields = {"question": question, "options": list(options), "many": many, "title": title, "context": context}
+        fields |= {"to": list(to), "escalate_to": list(escalate_to)}
+        times: _Times = {"timeout": timeout, "remind": remind, "escalate": escalate, "on_timeout": on_timeout}
+        return self._ask(asked("choose", fields, default=default, **times))
+
+    def approve(
+        self,
+        action: str,
+        details: Any = None,
+        quorum: Quorum = 1,
+        *,
+        default: Any = ABSENT,
+        timeout: float | timedelta | None = None,
+        on_timeout: AtDeadline | None = None,
+        title: str | None = None,
+        to: Sequence[str] = (),
+        remind: float | timedelta | None = None,
+        escalate: float | timedelta | None = None,
+        escalate_to: Sequence[str] = (),
+    ) -> Operation[Decision]:
+        """Let people approve an action: the Decision says who did and why. A denial raises Denied.
+
+        quorum: how many have to approve, "any" or "all" of `to`. The rest as in `ask`.
+        """
+        fields = {"action": action, "details": details, "quorum": quorum, "title": title}
+        fields |= {"to": list(to), "escalate_to": list(escalate_to)}
+        times: _Times = {"timeout": timeout, "remind": remind, "escalate": escalate, "on_timeout": on_timeout}
+        return self._ask(asked("approve", fields, default=default, **times))
+
+    def review(
+        self,
+        document: Any,
+        schema: Any = None,
+        *,
+        question: str | None = None,
+        default: Any = ABSENT,
+        timeout: float | timedelta | None = None,
+        on_timeout: AtDeadline | None = None,
+        title: str | None = None,
+        context: str | None = None,
+        to: Sequence[str] = (),
+        remind: float | timedelta | None = None,
+        escalate: float | timedelta | None = None,
+        escalate_to: Sequence[str] = (),
+    ) -> Operation[Review]:
+        """Let a person review a document: accept it, edit it to what fits `schema`, respond with a comment, decline.
+
+        The rest as in `ask`.
+        """
+        fields = {"document": document, "question": question, "title": title, "context": context}
+        fields |= {"to": list(to), "escalate_to": list(escalate_to)}
+        times: _Times = {"timeout": timeout, "remind": remind, "escalate": escalate, "on_timeout": on_timeout}
+        return self._ask(asked("review", fields, schema=schema, default=default, **times))
+
+    def _ask(self, question: Asked) -> Operation[Any]:
+        record = question.prompt.record()
         made = Made("input", "input", digest(record), scope=self.id)
         calls = self._run.journal.calls("input")
 
         def begin(promise_id: str) -> asyncio.Task[Any]:
-            limit = None if timeout is None else timedelta(seconds=timeout)
+            limit = None if question.timeout is None else timedelta(seconds=question.timeout)
             return sdk.task_of(sdk.chosen_promise(self._inner, promise_id, timeout=limit, data=record), promise_id)
 
-        def decode(value: Any) -> Any:
-            settlement = Settlement.from_record(value)
-            if settlement.declined:
-                raise Denied(f"{prompt.question!r} was declined" + (f" by {settlement.by}" if settlement.by else ""))
-            shape = Any if schema is None or isinstance(schema, dict) else schema
-            return from_json(settlement.value, shape, f"the answer to {prompt.question!r}")
-
-        def again(error: BadArguments) -> Operation[Any]:
-            return self._ask(prompt.model_copy(update={"reason": str(error)}), schema, timeout, has_default, default)
-
         extra = {"durable:capability": "input", "durable:execution": self._run.promise_id}
-        operation = _until_valid(self._begin(made, calls, begin, decode, extra), again)
-        return _or_default(operation, default) if has_default else operation
+        return _until_valid(self._begin(made, calls, begin, question.value, extra), question, self._ask)
 
     # -- the common part --------------------------------------------------------------------------------------
 
@@ -254,7 +322,7 @@ class Context:
     def _begin[T](
         self,
         made: Made,
-        sequence: Sequence,
+        sequence: Recorded,
         begin: Callable[[str], asyncio.Task[Any]],
         decode: Callable[[Any], T],
         extra: dict[str, str] | None = None,
@@ -322,24 +390,16 @@ def _unchecked(operation: Operation[Result]) -> Operation[Result]:
     return _Derived(operation, look)
 
 
-def _until_valid(operation: Operation[Any], again: Callable[[BadArguments], Operation[Any]]) -> Operation[Any]:
+def _until_valid(operation: Operation[Any], question: Asked, ask: Callable[[Asked], Operation[Any]]) -> Operation[Any]:
     """An answer that only the function's own types refuse, or one settled past the inbox: ask again, saying why."""
 
     async def look(inner: Operation[Any]) -> Any:
         try:
             return await inner
         except BadArguments as error:
-            return await again(error)
-
-    return _Derived(operation, look)
-
-
-def _or_default(operation: Operation[Any], default: Any) -> Operation[Any]:
-    async def look(inner: Operation[Any]) -> Any:
-        try:
-            return await inner
-        except ExecutionTimedOut:
-            return default
+            return await ask(question.again(error))
+        except ExecutionTimedOut as error:
+            return question.late(error)
 
     return _Derived(operation, look)
 

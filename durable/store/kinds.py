@@ -8,7 +8,20 @@ from typing import Any
 
 import msgspec
 
-from durable.store import checkpoints, debug, engines, gc, keyed, output, policies, promises, schedules, sessions, tasks
+from durable.store import (
+    answers,
+    checkpoints,
+    debug,
+    engines,
+    gc,
+    keyed,
+    output,
+    policies,
+    promises,
+    schedules,
+    sessions,
+    tasks,
+)
 from durable.store import requests as r
 from durable.store.searches import Unfinished
 from durable.store.transaction import Tx
@@ -93,6 +106,7 @@ KINDS: dict[str, Kind] = {
     "session.get": _ours(r.Session, sessions.get, _yes),
     "cell.submit": _ours(r.CellSubmit, sessions.submit),
     "call.create": _ours(r.CallCreate, sessions.create_call),
+    "prompt.answer": _ours(r.PromptAnswer, answers.record),
     "call.list": _ours(r.CallList, sessions.list_calls, _yes),
     "output.append": _ours(r.OutputAppend, output.append, _yes),
     "output.truncate": _ours(r.OutputTruncate, output.truncate, _yes),

@@ -293,6 +293,17 @@ class CallCreate(Ours, frozen=True, kw_only=True):
     settle: PromiseSettle | None = None
 
 
+class PromptAnswer(Ours, frozen=True, kw_only=True):
+    """One of several persons' answers: a promise `<prompt>.<digest of who>`, made and settled at once. `others`: how
+    many answers were there when it was seen what they decide. `settle`: how they settle the question, if they do."""
+
+    prompt: Id
+    answer: PromiseCreate
+    value: Value
+    others: Natural
+    settle: PromiseSettle | None = None
+
+
 class CallList(Ours, frozen=True, kw_only=True):
     """`after`: the last id of the page before."""
 

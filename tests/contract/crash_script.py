@@ -214,6 +214,7 @@ def _sessions() -> list[Step]:
         Request("call.create", {**asked, "epoch": 7}, 409),
         Request("call.create", {**asked, "policy": 0}),
         *_permissions(),
+        *_people(),
         publish("desk", 1, 1, execution="desk@1", n=1),
         publish("desk", 1, 2, label="kept"),
         *(publish("desk", 1, statement) for statement in range(3, 4 + CHECKPOINTS_KEPT)),
@@ -261,6 +262,23 @@ def _permissions() -> list[Step]:
         Request("kv.list", {"namespace": "session/desk"}),
         Request("kv.usage", {"namespace": "session/desk"}),
         Request("kv.delete", {"namespace": "shared", "key": "b"}),
+    ]
+
+
+def _people() -> list[Step]:
+    question = "exec:desk@1:input:2"
+    call = promise(question, resonate_external="true", durable_capability="input")
+    answers = [
+        {"prompt": question, "answer": promise(f"{question}.{who}"), "value": {"data": "e30="}, "others": others}
+        for others, who in enumerate(("ana", "ben"))
+    ]
+    return [
+        Request("call.create", {"session": "desk", "epoch": 1, "awaiter": "exec:desk@1", "promise": call}),
+        Request("prompt.answer", {**answers[0], "others": 3}, 409),
+        Request("prompt.answer", answers[0]),
+        Request("prompt.answer", answers[0]),
+        Request("prompt.answer", {**answers[1], "settle": settle(question)}),
+        Request("prompt.answer", {**answers[1], "prompt": "exec:desk@1:input:1"}, 400),
     ]
 
 

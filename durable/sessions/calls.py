@@ -93,7 +93,7 @@ class Calls:
         self,
         call: Call,
         capability: Capability,
-        said: _Said,
+        said: Said,
         promise_id: str,
         *,
         new: bool,
@@ -125,7 +125,7 @@ class Calls:
     async def _create(
         self,
         capability: Capability,
-        said: _Said,
+        said: Said,
         promise_id: str,
         decision: Decision | None = None,
         policy: Policy | None = None,
@@ -281,7 +281,7 @@ def _method(call: Call) -> str:
     return found if isinstance(found, str) else "?"
 
 
-class _Said(NamedTuple):
+class Said(NamedTuple):
     """Arguments by parameter, what the call's promise records of them, its deadline in seconds."""
 
     arguments: dict[str, Any]
@@ -295,16 +295,16 @@ def _called(known: Capabilities, call: Call) -> Capability | None:
     return known.get(form if call.capability == "input" and form in QUESTIONS else call.capability)
 
 
-def _said(capability: Capability, call: Call) -> _Said:
+def _said(capability: Capability, call: Call) -> Said:
     """What is asked for. BadArguments."""
     args, kwargs = call.arguments.get("args", []), call.arguments.get("kwargs", {})
     if not isinstance(args, list) or not isinstance(kwargs, dict):
         raise BadArguments("a call's arguments are a list and a map")
     if capability.name == "input":
-        return _Said({}, _question(args, kwargs))
+        return Said({}, _question(args, kwargs))
     if isinstance(capability, Question):
         prompt, limit = capability.asked(capability.bind("", args, kwargs), kwargs)
-        return _Said({}, to_json(prompt.record(), "the question"), limit)
+        return Said({}, to_json(prompt.record(), "the question"), limit)
     method = _method(call)
     arguments = capability.bind(method, args, kwargs)
     param: dict[str, Any] = {"args": args, "kwargs": kwargs}
@@ -314,7 +314,7 @@ def _said(capability: Capability, call: Call) -> _Said:
     if capability.kind == "scheduled":
         param["seconds"] = limit_s = float(arguments["seconds"])
     to_json(param, f"what {capability.name} is given")
-    return _Said(arguments, param, limit_s)
+    return Said(arguments, param, limit_s)
 
 
 def _question(args: list[Any], kwargs: dict[str, Any]) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from durable.core.ids import execution_promise
 from durable.functions.journal import Journal
 from durable.functions.recorded import recorded
 from durable.sessions.answers import failed
-from durable.sessions.calls import Answers, Calls
+from durable.sessions.calls import Answers, Calls, Said
 from durable.sessions.cell import FUNCTION_ID, Cell, Done, Failed, Pass
 from durable.sessions.copy import StoredCopy
 from durable.sessions.permits import Permits
@@ -42,8 +42,7 @@ class RecordedCalls(Calls):
         self,
         call: Call,
         capability: Capability,
-        arguments: dict[str, Any],
-        param: dict[str, Any],
+        said: Said,
         promise_id: str,
         *,
         new: bool,

@@ -9,7 +9,9 @@ import ctypes
 import os
 import re
 import secrets
-from collections.abc import Iterable, Iterator, Mapping
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -23,6 +25,9 @@ DIGEST = re.compile(r"[0-9a-f]{64}\Z")
 
 TOGETHER_MIN = 8
 """So many are synced by two syncs of the whole file system, which wait for what others wrote, too."""
+
+BEGUN_MAX = 32
+"""Files that are open at once: a process may have 1,024, and others need some."""
 
 _WRITE = 2  # SYNC_FILE_RANGE_WRITE: begin to write out what is dirty, wait for nothing
 
@@ -47,7 +52,7 @@ class Blobs(Protocol):
     def put_many(self, blobs: Iterable[tuple[str, Bytes]]) -> None:
         """Durable, all of them, when it returns; some of them when it is killed. One that is there counts as put now.
 
-        CheckpointError when they cannot be kept.
+        Each is taken when it can be written: others may be made meanwhile. CheckpointError when they cannot be kept.
         """
 
     def exists(self, digest: str) -> bool:
@@ -71,22 +76,34 @@ class DirectoryBlobs:
         self._root = root
 
     def put_many(self, blobs: Iterable[tuple[str, Bytes]]) -> None:
-        """Write all. Some are synced one by one, many by one sync of the file system (Linux reports its errors)."""
+        """Write each as it comes, then sync: some one by one, many by one sync of the file system."""
+        drafts: dict[Path, Path] = {}
+        made: set[Path] = set()
+        descriptor = -1
         try:
-            absent = {path: data for digest, data in blobs if not _touched(path := self._path(digest))}
-            if not absent:
-                return
-            changed = {path.parent for path in absent}
-            if any(not parent.exists() for parent in changed):
-                for parent in changed:
-                    parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-                changed |= {self._root, self._root.parent}
-            if len(absent) < TOGETHER_MIN or _syncfs is None:
-                _put_each(absent, changed)
+            with _Beginning() as beginning:
+                for digest, data in blobs:
+                    path = self._path(digest)
+                    if path in drafts or _touched(path):
+                        continue
+                    if not path.parent.exists():
+                        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+                        made |= {self._root, self._root.parent}
+                    if descriptor < 0:  # before anything is written: the sync tells of errors since it was opened
+                        descriptor = os.open(self._root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+                    drafts[path] = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+                    beginning.file(_written(drafts[path], data))
+            if len(drafts) < TOGETHER_MIN or _syncfs is None:
+                _publish_each(drafts, made)
             else:
-                _put_together(self._root, absent)
+                _publish_together(descriptor, drafts)
         except OSError as error:
             raise CheckpointError(f"blobs cannot be written to {str(self._root)!r}: {error}") from error
+        finally:
+            if descriptor >= 0:
+                os.close(descriptor)
+            for draft in drafts.values():
+                draft.unlink(missing_ok=True)
 
     def get(self, digest: str) -> bytes | None:
         """Read one blob."""
@@ -163,57 +180,75 @@ def check_digest(digest: str) -> str:
     return digest
 
 
-def _put_each(blobs: Mapping[Path, Bytes], changed: Iterable[Path]) -> None:
-    for path, data in blobs.items():
-        temporary = _write(path, data, sync=True)
-        _renamed(temporary, path)
+def _publish_each(drafts: dict[Path, Path], made: set[Path]) -> None:
+    """Sync and rename one after the other, then sync the directories, those too in which one was made."""
+    changed = {path.parent for path in drafts} | made
+    for path in list(drafts):
+        descriptor = os.open(drafts[path], os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        drafts[path].rename(path)
+        del drafts[path]
     for directory in changed:
         _sync_directory(directory)
 
 
-def _put_together(root: Path, blobs: Mapping[Path, Bytes]) -> None:
-    """Two syncs for all: of what was written, then of the names. An error since `root` was opened is raised by them."""
-    descriptor = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    drafts: dict[Path, Path] = {}
-    try:
-        for path, data in blobs.items():
-            drafts[path] = _write(path, data, sync=False)
-        _sync_file_system(descriptor)
-        for path in blobs:
-            _renamed(drafts.pop(path), path)
-        _sync_file_system(descriptor)
-    finally:
-        os.close(descriptor)
-        for temporary in drafts.values():
-            temporary.unlink(missing_ok=True)
+def _publish_together(descriptor: int, drafts: dict[Path, Path]) -> None:
+    """Two syncs for all: of what was written, then of the names."""
+    _sync_file_system(descriptor)
+    for path in list(drafts):
+        drafts[path].rename(path)
+        del drafts[path]
+    _sync_file_system(descriptor)
 
 
-def _write(path: Path, data: Bytes, *, sync: bool) -> Path:
-    """Write one beside its place; else the disk begins to."""
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+def _written(path: Path, data: Bytes) -> int:
+    """Write a new file; its descriptor."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
         rest = memoryview(data)
         while rest:
             rest = rest[os.write(descriptor, rest) :]
-        if sync:
-            os.fsync(descriptor)
-        elif _sync_file_range is not None:
-            _sync_file_range(descriptor, 0, 0, _WRITE)
     except BaseException:
-        temporary.unlink(missing_ok=True)
+        os.close(descriptor)
         raise
+    return descriptor
+
+
+class _Beginning:
+    """Lets the disk begin with what was written, in a thread: where it is busy, even that takes as long as writing."""
+
+    def __init__(self) -> None:
+        self._pool: ThreadPoolExecutor | None = None
+        self._begun: deque[Future[None]] = deque()
+
+    def file(self, descriptor: int) -> None:
+        """The file of this descriptor, which is closed then."""
+        if _sync_file_range is None:
+            os.close(descriptor)
+            return
+        if self._pool is None:
+            self._pool = ThreadPoolExecutor(1, "blobs")
+        self._begun.append(self._pool.submit(_begin, descriptor))
+        if len(self._begun) > BEGUN_MAX:
+            self._begun.popleft().result()
+
+    def __enter__(self) -> _Beginning:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._pool is not None:
+            self._pool.shutdown()
+
+
+def _begin(descriptor: int) -> None:
+    try:
+        assert _sync_file_range is not None
+        _sync_file_range(descriptor, 0, 0, _WRITE)  # an error is told of by the sync that follows
     finally:
         os.close(descriptor)
-    return temporary
-
-
-def _renamed(temporary: Path, path: Path) -> None:
-    try:
-        temporary.rename(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
 
 
 def _sync_file_system(descriptor: int) -> None:

@@ -48,8 +48,22 @@ class Sealed:
     table: Table
 
 
+@dataclass(frozen=True, slots=True)
+class Hashed:
+    """A worker's payload with the addresses of its chunks, which are computed here."""
+
+    payload: Payload
+    chunks: dict[bytes, memoryview]
+
+    @classmethod
+    def of(cls, data: bytes | bytearray | memoryview) -> Hashed:
+        """One after the other. CheckpointError for what is no payload."""
+        payload = decode_payload(data)
+        return cls(payload, {chunk_digest(chunk): chunk for chunk in payload.chunks})
+
+
 def seal(
-    payload: bytes | bytearray | memoryview,
+    payload: Hashed | bytes | bytearray | memoryview,
     *,
     session: str,
     position: Position,
@@ -66,11 +80,11 @@ def seal(
     A chunk that the payload does not bring must be in `previous`, the last sealed manifest of the same session,
     else CheckpointError: ask the worker for a whole capture (`Capturer.forget`). `outcome` is JSON text.
     """
-    parsed = decode_payload(payload)
+    hashed = payload if isinstance(payload, Hashed) else Hashed.of(payload)
+    parsed, chunks = hashed.payload, hashed.chunks
     check_profile(profile)
     if outcome is not None and len(outcome) > VALUE_BYTES_MAX:
         raise CheckpointError(f"the outcome has {len(outcome)} bytes, at most {VALUE_BYTES_MAX} can be kept")
-    chunks = {chunk_digest(data): data for data in parsed.chunks}
     known = previous[1] if previous is not None and previous[0].session == session else None
 
     def page(digest: bytes) -> memoryview:

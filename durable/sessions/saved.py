@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
 
 from bridge.confine.limits import Profile
 from checkpoint.blobs import INLINE_BYTES_MAX
-from checkpoint.coding import Bytes, packed
+from checkpoint.coding import packed
 from checkpoint.format import Manifest, decode_payload
 from checkpoint.format import Position as SealedPosition
-from checkpoint.snapshot import Sealed, seal
+from checkpoint.passage import bring
+from checkpoint.snapshot import Hashed, Sealed, seal
 from checkpoint.table import Table
 from durable.core.clock import now_ms
 from durable.core.errors import DurableError
@@ -39,11 +39,6 @@ class Position:
     output_offset: int = 0
     outcome: dict[str, Any] | None = None
     iteration: int = 0
-
-
-def pack_all(chunks: Iterable[tuple[str, memoryview]]) -> list[tuple[str, Bytes]]:
-    """Chunks as they are kept."""
-    return [(digest, packed(data)) for digest, data in chunks]
 
 
 class Saved:
@@ -145,8 +140,7 @@ class Saved:
         self._publishing.add(task)
         try:
             async with self._order:
-                sealed = await self._sealed(payload, position)
-                stored = await self._store_chunks(sealed)
+                sealed, stored = await self._kept(payload, position)
                 self._manifest, self._envelope, self._loaded = sealed.read, sealed.manifest, True
                 self._base = sealed.read, sealed.table
                 future = self._store.post("checkpoint.publish", self._row(sealed, position, stored, label))
@@ -157,9 +151,20 @@ class Saved:
         finally:
             self._publishing.discard(task)
 
-    async def _sealed(self, payload: bytes | bytearray, position: Position) -> Sealed:
-        make = partial(
-            seal,
+    async def _kept(self, payload: bytes | bytearray, position: Position) -> tuple[Sealed, list[tuple[str, bytes]]]:
+        """Sealed, with its large chunks durable before the row that needs them; and the small ones."""
+        if len(payload) > IN_THREAD_BYTES:
+            hashed, small = await asyncio.to_thread(bring, payload, self._blobs)
+            return self._sealed(hashed, position), small
+        sealed = self._sealed(payload, position)
+        kept = [(digest, packed(data)) for digest, data in sealed.chunks]
+        large = [(digest, data) for digest, data in kept if len(data) > INLINE_BYTES_MAX]
+        if large:
+            await asyncio.to_thread(self._blobs.put_many, large)
+        return sealed, [(digest, bytes(data)) for digest, data in kept if len(data) <= INLINE_BYTES_MAX]
+
+    def _sealed(self, payload: Hashed | bytes | bytearray, position: Position) -> Sealed:
+        return seal(
             payload,
             session=self._session,
             position=SealedPosition(
@@ -179,18 +184,6 @@ class Saved:
             previous=self._base,
             previous_id=None if self.latest_id is None else str(self.latest_id),
         )
-        return await asyncio.to_thread(make) if len(payload) > IN_THREAD_BYTES else make()
-
-    async def _store_chunks(self, sealed: Sealed) -> list[tuple[str, bytes]]:
-        """Large chunks into blobs, durable before the row that needs them; returns the small ones."""
-        if sum(len(data) for _digest, data in sealed.chunks) <= IN_THREAD_BYTES:
-            kept = pack_all(sealed.chunks)
-        else:
-            kept = await asyncio.to_thread(pack_all, sealed.chunks)
-        large = [(digest, data) for digest, data in kept if len(data) > INLINE_BYTES_MAX]
-        if large:
-            await asyncio.to_thread(self._blobs.put_many, large)
-        return [(digest, bytes(data)) for digest, data in kept if len(data) <= INLINE_BYTES_MAX]
 
     def _row(
         self, sealed: Sealed, position: Position, chunks: list[tuple[str, bytes]], label: str | None

@@ -1,0 +1,91 @@
+"""A store of one call: limits, fuel, guard, captured output, and the one error that ends it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from wasmtime import ExitTrap, Store, Trap, WasmtimeError
+
+from capabilities.sandbox.errors import ExecutionFailed, SandboxError, Used
+from capabilities.sandbox.guard import Guard
+from capabilities.sandbox.limits import SandboxLimits
+from capabilities.sandbox.runtime import Runtime
+from capabilities.sandbox.verdict import End, verdict
+from capabilities.sandbox.wasi import Captured
+from durable.core.errors import DurableError
+
+FUEL_UNLIMITED = (1 << 63) - 1
+INSTANCES_MAX, TABLES_MAX, MEMORIES_MAX = 64, 64, 16
+"""Of one store: a component is made of several core instances."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a call gave, and what it used."""
+
+    value: Any
+    used: Used
+
+
+class Metered:
+    """What calls of modules and of components have in common. Not for two threads at once; dead after an error."""
+
+    def __init__(self, runtime: Runtime, limits: SandboxLimits, component: str) -> None:
+        self.runtime = runtime
+        self.limits = limits
+        self.component = component
+        self.output = Captured(limits.output)
+        self.store = Store(runtime.engine)
+        self.guard = Guard(self.store)
+        self.store.set_limits(limits.memory, limits.table_elements, INSTANCES_MAX, TABLES_MAX, MEMORIES_MAX)
+        self._fuel = FUEL_UNLIMITED if limits.fuel is None else limits.fuel
+        self._dead = False
+
+    def cancel(self) -> None:
+        """Stop it, from any thread."""
+        self.guard.cancel()
+        self.runtime.nudge()
+
+    def fuel_used(self) -> int | None:
+        """By the call that runs, or the last one; None where it is not known."""
+        if not self.runtime.metered or self.guard.interrupted or self.guard.cancelled:
+            return None  # after an interrupt it reads as none left
+        return self._fuel - int(self.store.get_fuel())
+
+    def memory_used(self) -> int | None:
+        """Bytes of memory that can be seen from outside; None when there is none."""
+        return None
+
+    def guarded(self, function: str, work: Callable[[], Any]) -> Outcome:
+        """Do it under the limits of this call. ExecutionFailed, or the one error of what stopped it."""
+        if self._dead:
+            raise ExecutionFailed(function, "an earlier call ended in an error: take a fresh instance")
+        if self.runtime.metered:
+            self.store.set_fuel(self._fuel)
+        with self.runtime.running():
+            self.guard.begin(self.limits.timeout_ms)
+            try:
+                value = work()
+            except ExecutionFailed as error:
+                error.used = self._used()
+                raise
+            except (Trap, WasmtimeError) as error:
+                self._dead = True
+                ended = self._verdict(error)
+                raise ended from ended.__cause__
+            except SandboxError as error:  # what the code itself answered with
+                error.used = self._used()
+                raise
+        return Outcome(value, self._used())
+
+    def _verdict(self, error: Trap | WasmtimeError) -> DurableError:
+        guard = self.guard
+        status = error.code if isinstance(error, ExitTrap) else None
+        end = End(str(error), self._used(), guard.host, status, guard.cancelled, guard.interrupted)
+        return verdict(end, self.limits, self.component)
+
+    def _used(self) -> Used:
+        out, err = self.output.text("stdout"), self.output.text("stderr")
+        return Used(self.guard.elapsed_ms, self.fuel_used(), self.memory_used(), out, err)

@@ -1,0 +1,1 @@
+"""Sources of real components, built by tests that need them."""

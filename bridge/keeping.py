@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 from bridge.messages import Checkpoint, CheckpointAck, Message
-from bridge.stream import CaptureStream
+from bridge.stream import CaptureStream, OnChunks
 from durable.core.errors import CheckpointError
 from durable.core.events import BackgroundFailed, Observer
 
@@ -20,6 +20,7 @@ class Keeping:
         self,
         name: str,
         on_checkpoint: OnCheckpoint,
+        on_chunks: OnChunks,
         *,
         send: Callable[[Message], None],
         again: Callable[[], Awaitable[Checkpoint]],
@@ -30,6 +31,7 @@ class Keeping:
         """again: what the worker captures itself. lost: a checkpoint that the code may be waiting for was not kept."""
         self._name = name
         self._on_checkpoint = on_checkpoint
+        self._on_chunks = on_chunks
         self._send = send
         self._again = again
         self._lost = lost
@@ -79,12 +81,27 @@ class Keeping:
 
     async def _streamed(self, message: Checkpoint, stream: CaptureStream) -> Checkpoint | None:
         """With its data. Where the child failed: None, or for the last one what the worker captures itself."""
+        whole = await self._whole(message, stream)
+        if whole is not None or not message.final:
+            return whole
+        again = await self._again()
+        return message.model_copy(update={"data": again.data, "problem": again.problem})
+
+    async def asked(self, message: Checkpoint, stream: CaptureStream) -> Checkpoint:
+        """With its data, what the engine asked for; where the child failed, what the worker captures itself."""
         try:
-            return message.model_copy(update={"data": await asyncio.to_thread(stream.read)})
+            whole = await self._whole(message, stream)
+        finally:
+            stream.close()
+        if whole is None:
+            return await self._again()
+        self._send(CheckpointAck(checkpoint=message.id))
+        return whole
+
+    async def _whole(self, message: Checkpoint, stream: CaptureStream) -> Checkpoint | None:
+        try:
+            return message.model_copy(update={"data": await asyncio.to_thread(stream.read, self._on_chunks)})
         except CheckpointError as error:
             self._observer(BackgroundFailed(f"capture of session {self._name}", str(error)))
             self._send(CheckpointAck(checkpoint=message.id, problem=str(error)))
-        if not message.final:
-            return None
-        again = await self._again()
-        return message.model_copy(update={"data": again.data, "problem": again.problem})
+        return None

@@ -17,6 +17,7 @@ from bridge.messages import (
     Call,
     CallResult,
     Checkpoint,
+    CheckpointAck,
     Complete,
     Completions,
     Error,
@@ -42,6 +43,7 @@ from bridge.messages import (
 from bridge.open_calls import OnCall, OpenCalls
 from bridge.output_rules import OutputRules
 from bridge.states import State, Step, step
+from bridge.stream import CaptureStream, OnChunks, no_chunks
 from bridge.transport import Transport
 from durable.core.errors import Busy, CheckpointError, EngineClosed, ProtocolError, Unenforceable, WorkerDied
 from durable.core.events import (
@@ -70,6 +72,7 @@ class WorkerSession:
 
     `on_call` answers a call, or returns None to leave that to `answer`. `on_checkpoint` returns when the checkpoint is
     durable; checkpoints are handled one at a time, in order, and `execute` returns after the last of its execution.
+    `on_chunks` keeps, in a thread, the large chunks of a checkpoint that come before it; without it they come with it.
     `on_output` and `on_waiting` run on the receive loop and must not block.
     """
 
@@ -79,6 +82,7 @@ class WorkerSession:
         *,
         on_call: OnCall,
         on_checkpoint: OnCheckpoint,
+        on_chunks: OnChunks = no_chunks,
         on_output: Callable[[Output], None] = _ignore,
         on_waiting: Callable[[Waiting], None] = _ignore,
         capabilities: Sequence[str] = (),
@@ -98,6 +102,7 @@ class WorkerSession:
         self.end_reason = ""
         self._on_call = on_call
         self._on_checkpoint = on_checkpoint
+        self._on_chunks = on_chunks
         self._on_output = on_output
         self._on_waiting = on_waiting
         self.capabilities: list[str | dict[str, Any]] = list(capabilities)
@@ -111,6 +116,8 @@ class WorkerSession:
 
     def _reset(self) -> None:
         self._transport: Transport | None = None
+        self._asked: CaptureStream | None = None
+        """What a checkpoint that the engine asked for comes through."""
         self._decoder = FrameDecoder()
         self._tasks: set[asyncio.Task[None]] = set()
         self._hello: asyncio.Future[Ready] | None = None
@@ -126,6 +133,7 @@ class WorkerSession:
         self._keeping = Keeping(
             self.name,
             self._on_checkpoint,
+            self._on_chunks,
             send=self._send,
             again=self._captured_again,
             lost=self._checkpoint_lost,
@@ -270,10 +278,16 @@ class WorkerSession:
 
     async def checkpoint(self) -> Checkpoint:
         """The namespace now. Idle workers only: raises Busy, or WorkerDied."""
-        reply = await self._ask(Checkpoint(), Checkpoint)
+        reply, stream = await self._captured(idle=True)
+        if stream is not None:
+            reply = await self._keeping.asked(reply, stream)
         if reply.problem:
             raise CheckpointError(f"session {self.name!r} could not be captured: {reply.problem}")
         return reply
+
+    def not_kept(self, captured: Checkpoint, error: BaseException) -> None:
+        """What `checkpoint` gave could not be kept: the worker's next capture must not build on it."""
+        self._send(CheckpointAck(checkpoint=captured.id, problem=str(error) or type(error).__name__))
 
     async def restore(
         self, payload: bytes, *, clear_existing: bool = False, override_environment: bool = False
@@ -427,6 +441,8 @@ class WorkerSession:
 
     def _checkpoint(self, message: Checkpoint) -> None:
         if (Checkpoint, message.id) in self._replies:
+            if message.stream is not None and self._asked is None:
+                self._asked = CaptureStream(self.pid, message.stream)
             self._reply(message.id, message)
             return
         current = self._execution
@@ -437,7 +453,23 @@ class WorkerSession:
         self._keeping.keep(message, self.pid)
 
     async def _captured_again(self) -> Checkpoint:
-        return await self._ask(Checkpoint(), Checkpoint, idle=False)
+        reply, stream = await self._captured(idle=False)
+        if stream is not None:
+            stream.close()
+            raise CheckpointError(f"session {self.name!r} was to capture by itself what its child could not")
+        return reply
+
+    async def _captured(self, *, idle: bool) -> tuple[Checkpoint, CaptureStream | None]:
+        try:
+            reply = await self._ask(Checkpoint(), Checkpoint, idle=idle)
+        except BaseException:
+            if self._asked is not None:
+                self._asked.close()
+            raise
+        else:
+            return reply, self._asked
+        finally:
+            self._asked = None
 
     def _checkpoint_lost(self, message: Checkpoint, error: Exception) -> None:
         """Where the code waits for an ack that will not come, its caller hears why and kills the worker."""

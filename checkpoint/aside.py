@@ -4,6 +4,9 @@ User code that waits for its own children never meets the copy: it is a child th
 without a signal, which `wait` passes over), or, where other threads run, a grandchild. It sends its payload through a
 pipe of its own, whose read end the engine opens, and is killed by its alarm when it makes no progress: a lock that a
 thread held at the fork is never released in it.
+
+Chunks go through the pipe as they are hashed, so that the engine hashes and writes beside it: blocks of 4 bytes of
+length and so many bytes, until an empty one; then 8 bytes of length and the payload with what did not come before.
 """
 
 from __future__ import annotations
@@ -37,8 +40,14 @@ _CLONE = {"x86_64": 56, "aarch64": 220}.get(platform.machine())
 _CLONED = 0x80000000 - 2**32
 """__WCLONE: wait for a child that sends no signal."""
 
-type Work = Callable[[], tuple[Sequence[bytes | memoryview], bytes]]
-"""Gives the payload in pieces, and what the parent is to learn."""
+BLOCK_BYTES = 4
+"""The length of a block, big-endian."""
+
+type Send = Callable[[memoryview], None]
+"""One chunk, at once."""
+
+type Work = Callable[[Send], tuple[Sequence[bytes | memoryview], bytes]]
+"""Sends large chunks, and gives the rest of the payload in pieces, and what the parent is to learn."""
 
 
 class Aside:
@@ -163,9 +172,15 @@ def _be_child(work: Work, writer: int, learned: int) -> None:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGALRM})
         signal.alarm(PROGRESS_S)
         _close_streams({writer, learned})
-        buffers, lesson = work()
+
+        def send(chunk: memoryview) -> None:
+            _write(writer, len(chunk).to_bytes(BLOCK_BYTES, "big"))
+            _write(writer, chunk)
+
+        buffers, lesson = work(send)
         os.write(learned, len(lesson).to_bytes(HEADER_BYTES, "big"))
         _write(learned, lesson)
+        _write(writer, bytes(BLOCK_BYTES))
         _write(writer, sum(map(len, buffers)).to_bytes(HEADER_BYTES, "big"))
         for buffer in buffers:
             _write(writer, buffer)

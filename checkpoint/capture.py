@@ -8,7 +8,7 @@ import types
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from checkpoint.aside import Aside, resident_bytes, run_aside
+from checkpoint.aside import Aside, Send, resident_bytes, run_aside
 from checkpoint.buffers import TRACKED_BYTES_MIN, Buffers, Digests, Place, place_of
 from checkpoint.environment import packages
 from checkpoint.format import (
@@ -49,6 +49,9 @@ ASIDE_GROWTH_BYTES = 8 * 2**20
 _UNWRITTEN = b""
 """Stands for the digest of pointers: they are not hashed, since only what they point to is saved."""
 
+STREAMED_BYTES_MIN = 64 * 2**10
+"""Chunks of a child from this size on go to the engine as they are hashed, before the payload."""
+
 FAILURES_MAX = 3
 """Captures aside that failed before no more are tried: something in this process does not survive a fork."""
 
@@ -82,6 +85,27 @@ class _Memory:
     cost_ns: int = 0
 
 
+class _Fresh(dict[bytes, memoryview]):
+    """The chunks of a capture by digest. In a child, large ones that the engine has not go to it at once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.streamed: set[bytes] = set()
+        self._send: Send | None = None
+        self._sent: set[bytes] = set()
+
+    def stream(self, send: Send, sent: set[bytes]) -> None:
+        """From now on, those that are not in `sent`."""
+        self._send, self._sent = send, sent
+
+    def __setitem__(self, digest: bytes, chunk: memoryview) -> None:
+        new = digest not in self._sent and digest not in self.streamed
+        if self._send is not None and len(chunk) >= STREAMED_BYTES_MIN and new:
+            self._send(chunk)
+            self.streamed.add(digest)
+        super().__setitem__(digest, chunk)
+
+
 @dataclass(slots=True)
 class _Draft:
     """A capture under way: the namespace sorted, then pickled. What a fork would disturb is read first."""
@@ -91,7 +115,7 @@ class _Draft:
     survey: Survey
     scope: Scope
     state: Group
-    fresh: dict[bytes, memoryview]
+    fresh: _Fresh
     known: dict[Place, Digests]
     lost_before: list[Lost]
     tracked: bool = False
@@ -170,7 +194,7 @@ class Capturer:
             if _unhashed(draft) <= ASIDE_BYTES_MIN:
                 return self._here(draft)
         try:
-            return run_aside(lambda: self._in_child(draft))
+            return run_aside(lambda send: self._in_child(draft, send))
         except OSError:  # no process or descriptor to be had, as at the end of a session's limits: the code waits, then
             if draft.dumps is None:
                 self._pickle(draft)
@@ -213,7 +237,7 @@ class Capturer:
         for name, value in survey.values.items():
             if isinstance(value, type | types.FunctionType) and not importable(value):
                 scope.definitions.setdefault(id(value), name)
-        fresh: dict[bytes, memoryview] = {}
+        fresh = _Fresh()
         state = self._state_group(survey, fresh)  # not in a child: `random` is seeded anew at a fork
         still = self._lost.still(self._namespace)
         known = self._look(self._memory.buffers) if self._memory.columns else {}
@@ -244,12 +268,13 @@ class Capturer:
         self._memory.cost_ns = time.perf_counter_ns() - draft.started
         return Capture(data, changed, list(contents.lost), list(contents.rebuilt), self._memory.cost_ns)
 
-    def _in_child(self, draft: _Draft) -> tuple[list[bytes | memoryview], bytes]:
+    def _in_child(self, draft: _Draft, send: Send) -> tuple[list[bytes | memoryview], bytes]:
         if draft.dumps is None:
             began = time.perf_counter_ns()
             draft.dumps = self._grouping.dumps(draft.scope, draft.survey)
             self._memory.groups = self._grouping.last
             self._memory.pickling_ns = time.perf_counter_ns() - began
+        draft.fresh.stream(send, self._memory.sent)
         payload, _changed = self._payload(draft)
         self._memory.cost_ns = time.perf_counter_ns() - draft.started
         return payload_buffers(payload), pickle.dumps(self._memory, 5)
@@ -274,7 +299,8 @@ class Capturer:
             internals=survey.internals,
         )
         chunks = {page.digest: memoryview(data) for page, data in pages} | fresh
-        new = tuple(data for digest, data in chunks.items() if digest not in memory.sent)
+        there = memory.sent | fresh.streamed
+        new = tuple(data for digest, data in chunks.items() if digest not in there)
         table = chunk_digest(b"".join(payload_buffers(Payload(format=FORMAT, contents=contents, chunks=()))))
         changed = bool(new) or table != memory.table
         memory.sent, memory.table = self._kept | chunks.keys(), table

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
+from types import MappingProxyType
 
 import msgspec
 
@@ -74,10 +75,12 @@ def seal(
     outcome: bytes | None = None,
     previous: tuple[Manifest, Table] | None = None,
     previous_id: str | None = None,
+    arrived: Mapping[bytes, int] = MappingProxyType({}),
 ) -> Sealed:
     """Check a worker's payload and sign it. The payload is untrusted input.
 
-    A chunk that the payload does not bring must be in `previous`, the last sealed manifest of the same session,
+    `arrived` are chunks that came before the payload, by digest with their size: they are kept already, or not used.
+    A chunk that did not come must be in `previous`, the last sealed manifest of the same session,
     else CheckpointError: ask the worker for a whole capture (`Capturer.forget`). `outcome` is JSON text.
     """
     hashed = payload if isinstance(payload, Hashed) else Hashed.of(payload)
@@ -96,11 +99,14 @@ def seal(
 
     table = read_table(parsed.contents, page, None if known is None else known.pages)
     carried = {} if known is None else known.digests
-    for digest, data in chunks.items():
-        if table.digests.get(digest) != len(data):
+    came = {digest: size for digest, size in arrived.items() if table.digests.get(digest) == size} | {
+        digest: len(data) for digest, data in chunks.items()
+    }
+    for digest, size in came.items():
+        if table.digests.get(digest) != size:
             raise CheckpointError("the worker sent a chunk that its table does not have")
     for digest, size in table.digests.items():
-        if digest not in chunks and carried.get(digest) != size:
+        if digest not in came and carried.get(digest) != size:
             raise CheckpointError(
                 f"the worker left out chunk {digest.hex()}, which its last checkpoint did not have either"
             )
@@ -120,7 +126,7 @@ def seal(
         manifest=sign(msgspec.msgpack.encode(manifest), key),
         chunks=[(digest.hex(), data) for digest, data in chunks.items()],
         uses=[digest.hex() for digest in table.digests],
-        carried=[digest.hex() for digest in table.digests if digest not in chunks],
+        carried=[digest.hex() for digest in table.digests if digest not in came],
         read=manifest,
         table=table,
     )

@@ -12,7 +12,7 @@ from statistics import quantiles
 
 from benchmarks import namespaces
 from benchmarks.turns import Ready, Turn, serve
-from checkpoint.aside import HEADER_BYTES, Aside, resident_bytes
+from checkpoint.aside import BLOCK_BYTES, HEADER_BYTES, Aside, resident_bytes
 from checkpoint.buffers import LOOKS_LEFT_ALONE
 from checkpoint.capture import Capturer
 
@@ -36,9 +36,7 @@ class Captures:
         made = self._capturer.capture_aside("desk@1")
         paused = time.perf_counter() - started
         if isinstance(made, Aside):
-            left = self.brought = int.from_bytes(os.read(made.reader, HEADER_BYTES), "big")
-            while left:
-                left -= len(os.read(made.reader, READ_BYTES))
+            self.brought = _drained(made.reader)
             taken = time.perf_counter() - started
             self._capturer.settle(made, stored=True)
             return paused, taken
@@ -63,6 +61,15 @@ class Captures:
             namespaces.change(self._module)
             samples.append(self.take()[1])
         return samples
+
+
+def _drained(reader: int) -> int:
+    """How many bytes of chunks and payload came."""
+    with os.fdopen(os.dup(reader), "rb", buffering=READ_BYTES) as stream:
+        total = 0
+        while size := int.from_bytes(stream.read(BLOCK_BYTES), "big"):
+            total += len(stream.read(size))
+        return total + len(stream.read(int.from_bytes(stream.read(HEADER_BYTES), "big")))
 
 
 def turns(case: str) -> dict[str, Turn]:

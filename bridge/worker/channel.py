@@ -184,18 +184,19 @@ class Channel:
         kind = message["type"]
         if kind == "call_result":
             self._deliver(message["call"], message)
-        elif kind == "checkpoint_ack":
-            self._deliver(message["checkpoint"], message)
+        elif kind == "checkpoint_ack" and (self._deliver(message["checkpoint"], message) or not message["problem"]):
+            return
         elif not self.answer_now(message):
             self.inbox.append(message)
             self.wake_main()
             self.on_inbox()
 
-    def _deliver(self, key: int | str, message: Wire) -> None:
+    def _deliver(self, key: int | str, message: Wire) -> bool:
         with self._state:
             waiter = self._waiters.pop(key, None)
             if waiter is not None:
                 waiter.deliver(self, message)
+        return waiter is not None
 
     # --- waiting ---------------------------------------------------------------------------------------------
 

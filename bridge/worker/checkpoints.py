@@ -64,7 +64,7 @@ class Checkpoints:
         with self._gate.masked():
             self._settled(wait=True)
             waiter = Waiter()
-            message.update(self._capture(message, waiter, aside="execution_id" in message and not wait))
+            message.update(self._capture(message, waiter, aside=not wait))
             if wait or "stream" in message:
                 self._channel.expect(message["id"], waiter)
             self._channel.send(message)
@@ -88,6 +88,11 @@ class Checkpoints:
     def made_by(self, names: Iterable[str], execution: str) -> None:
         """Those names come from that execution, whoever asks for the next capture."""
         self._the_capturer().made_by(names, execution)
+
+    def forget(self) -> None:
+        """The engine could not keep what it asked for: the next capture is whole."""
+        if self._capturer is not None:
+            self._capturer.forget()
 
     def restore(self, message: Wire) -> Wire:
         """Bring a namespace back; the reply to send."""

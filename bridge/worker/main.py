@@ -109,6 +109,8 @@ class Worker:
             elif kind == "checkpoint":
                 self.output.drain()
                 self.checkpoints.send({"id": message["id"]}, wait=False)
+            elif kind == "checkpoint_ack":
+                self.checkpoints.forget()
             elif kind == "restore":
                 self.channel.send(self.checkpoints.restore(message))
                 self.executor.restored()

@@ -463,14 +463,13 @@ class LiveSession:
     async def _capture(self, label: str | None) -> int:
         worker = await self._worker.ready()
         made = await worker.checkpoint()
-        kept = await self._saved.same(made.data, label)
-        if kept is not None:
-            return kept
-        position = await self._saved.latest() or Position()
-        await self._saved.publish(made.data, position, wait=True, label=label)
+        try:
+            kept = await self._saved.keep(made.data, label)
+        except BaseException as error:
+            worker.not_kept(made, error)
+            raise
         self._unsaveable = self._saved.lost
-        assert self._saved.latest_id is not None
-        return self._saved.latest_id
+        return kept
 
     async def begin_from(self, payload: bytes, label: str | None = None) -> None:
         """Make a checkpoint of another session the first of this one."""

@@ -18,6 +18,7 @@ from checkpoint.snapshot import Hashed, Sealed, seal
 from checkpoint.table import Table
 from durable.core.clock import now_ms
 from durable.core.errors import DurableError
+from durable.sessions.arrivals import Arrivals
 from durable.sessions.keeping import Keeping
 from durable.sessions.stored import Stored
 from durable.store.face import StoreFace
@@ -62,6 +63,8 @@ class Saved:
         self._grants = grants
         self._profile = profile
         self._blobs = keeping.blobs
+        self.arrivals = Arrivals(keeping.blobs)
+        """What comes before the capture that names it."""
         self.stored = Stored(store, keeping.blobs, session, grants, profile)
         self._keep = keeping.keep
         self._manifest: Manifest | None = None
@@ -114,7 +117,16 @@ class Saved:
         """The worker was restored from this: its next capture leaves out what this has."""
         self._base = base
 
-    async def same(self, payload: bytes, label: str | None) -> int | None:
+    async def keep(self, payload: bytes, label: str | None) -> int:
+        """Store what was captured on demand, unless nothing changed; the number of the checkpoint that has it."""
+        kept = await self._same(payload, label)
+        if kept is not None:
+            return kept
+        await self.publish(payload, await self.latest() or Position(), wait=True, label=label)
+        assert self.latest_id is not None
+        return self.latest_id
+
+    async def _same(self, payload: bytes, label: str | None) -> int | None:
         """The newest checkpoint's number when a capture has nothing that it has not; it gets the label then."""
         if self._manifest is None or (label is not None and self._label not in (None, label)):
             return None
@@ -153,17 +165,27 @@ class Saved:
 
     async def _kept(self, payload: bytes | bytearray, position: Position) -> tuple[Sealed, list[tuple[str, bytes]]]:
         """Sealed, with its large chunks durable before the row that needs them; and the small ones."""
+        arrived, self.arrivals.chunks = self.arrivals.chunks, {}
+        sizes = {digest: each.size for digest, each in arrived.items()}
         if len(payload) > IN_THREAD_BYTES:
             hashed, small = await asyncio.to_thread(bring, payload, self._blobs)
-            return self._sealed(hashed, position), small
-        sealed = self._sealed(payload, position)
+            sealed = self._sealed(hashed, position, sizes)
+        else:
+            sealed = self._sealed(payload, position, sizes)
+            small = await self._brought(sealed)
+        rows = {digest: row for digest, (_size, row) in arrived.items() if row is not None}
+        return sealed, small + [
+            (digest.hex(), bytes(row)) for digest, row in rows.items() if digest in sealed.table.digests
+        ]
+
+    async def _brought(self, sealed: Sealed) -> list[tuple[str, bytes]]:
         kept = [(digest, packed(data)) for digest, data in sealed.chunks]
         large = [(digest, data) for digest, data in kept if len(data) > INLINE_BYTES_MAX]
         if large:
             await asyncio.to_thread(self._blobs.put_many, large)
-        return sealed, [(digest, bytes(data)) for digest, data in kept if len(data) <= INLINE_BYTES_MAX]
+        return [(digest, bytes(data)) for digest, data in kept if len(data) <= INLINE_BYTES_MAX]
 
-    def _sealed(self, payload: Hashed | bytes | bytearray, position: Position) -> Sealed:
+    def _sealed(self, payload: Hashed | bytes | bytearray, position: Position, arrived: dict[bytes, int]) -> Sealed:
         return seal(
             payload,
             session=self._session,
@@ -182,6 +204,7 @@ class Saved:
             grants=self._grants,
             outcome=None if position.outcome is None else json.dumps(position.outcome).encode(),
             previous=self._base,
+            arrived=arrived,
             previous_id=None if self.latest_id is None else str(self.latest_id),
         )
 

@@ -65,6 +65,7 @@ class SessionWorker:
             self._name,
             on_call=self._on_call,
             on_checkpoint=self._on_checkpoint,
+            on_chunks=self._saved.arrivals.take,
             on_output=self._on_output,
             on_waiting=self._on_waiting,
             observer=self._house.observer,

@@ -57,3 +57,49 @@ async def test_killed_while_a_child_captures_it_goes_on_from_a_whole_checkpoint(
         os.kill(pid, signal.SIGKILL)
         assert (await execution.result())["value"] == 2.0
         assert (await session.execute("[small['k'], float(big[1])]")).value == [[1, 2], 3.0]
+
+
+async def test_a_large_namespace_is_saved_on_demand_while_its_child_still_hashes(store: Path) -> None:
+    async with durable.open(store) as engine:
+        session = await engine.session("desk")
+        await session.execute(BIG, journal=False)
+        first = await session.checkpoint()
+        assert await session.checkpoint() == first, "nothing changed"
+        await session.execute("big[:] = 7; small['k'].append(2)", journal=False)
+        assert await session.checkpoint("sevens") > first
+        await session.execute("big[:] = 0; small.clear()", journal=False)
+        await session.restore("sevens")
+        assert (await session.execute("[float(big.min()), float(big.max()), small]")).value == [7.0, 7.0, {"k": [1, 2]}]
+
+
+async def test_a_save_on_demand_whose_child_is_killed_is_made_by_the_worker(store: Path) -> None:
+    seen: list[Event] = []
+    async with durable.open(store, observer=seen.append) as engine:
+        session = await engine.session("desk")
+        await session.execute(
+            "import os, checkpoint.capture as capture\nworker, digest = os.getpid(), capture.chunk_digest\n"
+            "def dies(data):\n    if os.getpid() != worker and len(data) > 2**19: os.kill(os.getpid(), 9)\n"
+            "    return digest(data)\ncapture.chunk_digest = dies\n" + BIG,
+            journal=False,
+        )
+        await session.checkpoint("all")
+        assert [event for event in seen if isinstance(event, BackgroundFailed) and "ended before" in event.error]
+        await session.execute("del big", journal=False)
+        await session.restore("all")
+        assert (await session.execute("float(big[3])")).value == 3.0
+
+
+async def test_chunks_that_cannot_be_kept_are_a_save_that_is_refused_and_nothing_is_lost(store: Path) -> None:
+    async with durable.open(store) as engine:
+        session = await engine.session("desk")
+        await session.execute("import numpy as np; big = np.random.default_rng(0).random(500_000)", journal=False)
+        blobs = Path(f"{store}.d") / "blobs"
+        blobs.parent.mkdir(exist_ok=True)
+        blobs.write_text("in the way")
+        with pytest.raises(durable.CheckpointError, match="blobs cannot be written"):
+            await session.checkpoint("early")
+        blobs.unlink()
+        await session.checkpoint("late")
+        await session.execute("kept, big = big.copy(), None", journal=False)
+        await session.restore("late")
+        assert (await session.execute("bool((kept == big).all())")).value is True

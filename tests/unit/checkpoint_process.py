@@ -102,13 +102,19 @@ def _read(stream: IO[bytes]) -> Any:
 
 
 def _drained(reader: int) -> bytes:
-    """What came through the pipe; nothing when it was cut."""
-    data = b""
-    while more := os.read(reader, 2**20):
-        data += more
-        if len(data) - 8 == int.from_bytes(data[:8], "big"):
-            return data[8:]
-    return b""
+    """What came through the pipe, as one payload; nothing when it was cut."""
+    from checkpoint.format import Payload, decode_payload, encode_payload
+
+    with os.fdopen(os.dup(reader), "rb") as stream:
+        blocks = []
+        while size := int.from_bytes(stream.read(4), "big"):
+            blocks.append(memoryview(stream.read(size)))
+        size = int.from_bytes(stream.read(8), "big")
+        data = stream.read(size)
+        if not size or len(data) != size:
+            return b""
+    rest = decode_payload(data)
+    return encode_payload(Payload(format=rest.format, contents=rest.contents, chunks=(*blocks, *rest.chunks)))
 
 
 def _serve() -> None:

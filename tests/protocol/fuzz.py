@@ -220,7 +220,9 @@ async def engine_end(frames: int, seed: int) -> Tally:
     return tally
 
 
-KINDS = ("hello", "execute", "checkpoint", "restore", "namespace", "complete", "heartbeat", "shutdown")
+KINDS = (
+    "hello", "execute", "checkpoint", "checkpoint_ack", "restore", "namespace", "complete", "heartbeat", "shutdown",
+)  # fmt: skip
 """What the worker's own loop handles."""
 
 

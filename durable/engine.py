@@ -35,6 +35,7 @@ from durable.functions.run import contain_tasks
 from durable.functions.served import Passes
 from durable.functions.steps import StepThreads
 from durable.prompts import OpenPrompt, Prompts
+from durable.sandbox.sandbox import Sandbox
 from durable.sessions import archiving
 from durable.sessions.audit import Audit, AuditEntry, read_audit
 from durable.sessions.cell import FUNCTION, FUNCTION_ID, Cell
@@ -101,6 +102,7 @@ class Engine:
         self._closing = False
         self._undo: list[Callable[[], None]] = []
         self._changed: asyncio.Future[None] | None = None
+        self._sandbox: Sandbox | None = None
 
     # -- opening and closing ------------------------------------------------------------------------------------
 
@@ -200,6 +202,8 @@ class Engine:
             await self._resonate.stop()
             await store.request("engine.leave", {"engine": self.engine_id})
         self._threads.close()
+        if self._sandbox is not None:
+            self._sandbox.close()
         if self._changed is not None and not self._changed.done():
             self._changed.set_result(None)
         await store.close()
@@ -215,6 +219,15 @@ class Engine:
     def workers(self) -> PoolMetrics:
         """How many workers this engine has, and how launching them went."""
         return self._pool.metrics()
+
+    @property
+    def sandbox(self) -> Sandbox:
+        """Foreign code, run once, with nothing but what it is given: JavaScript, Python, WebAssembly."""
+        if self._sandbox is None:
+            if self._store is None:
+                raise EngineClosed("the engine is not open; use `async with durable.open(...) as engine`")
+            self._sandbox = Sandbox(self)
+        return self._sandbox
 
     # -- executions ---------------------------------------------------------------------------------------------
 

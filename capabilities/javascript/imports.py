@@ -15,6 +15,7 @@ from wasmtime import Trap, WasmtimeError
 
 from capabilities.javascript import values
 from capabilities.sandbox.errors import CapabilityDenied, HostError, ResourceLimitExceeded, SandboxError
+from capabilities.sandbox.hostcalls import CallFailed
 from capabilities.signature import Method
 
 if TYPE_CHECKING:
@@ -115,7 +116,10 @@ class Imports:
         self._errors[number] = known
         self._errors.pop(str(self._failures - ERRORS_MAX), None)
         name = "PermissionError" if isinstance(error, PermissionError) else type(error).__name__
-        return json.dumps({"name": name, "message": str(error)[:10_000], "id": number})
+        message = str(error)
+        if isinstance(error, CallFailed):
+            name, message = error.kind, error.message
+        return json.dumps({"name": name, "message": message[:10_000], "id": number})
 
     def raised_as(self, number: str) -> SandboxError | None:
         """The error that a host function raised, by the number that its script has."""

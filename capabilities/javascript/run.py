@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from capabilities.javascript.vm import VM, Done, HostCall, Step
+from durable.core.errors import NonDeterminism
 
 
 async def run(
@@ -17,12 +18,15 @@ async def run(
     module: bool = False,
     name: str = "",
     timeout_ms: int | None = None,
+    ordered: bool = False,
 ) -> Any:
     """The value of a script, whatever host functions it waits for. Cancelling this stops the script.
 
+    ordered: give it the answers in the order of its calls, not as they come: then the same answers give the same run.
+
     ScriptError for what it throws, and the one SandboxError of what stopped it.
     """
-    return await _driven(vm, lambda: vm.begin(code, inputs, module=module, name=name, timeout_ms=timeout_ms))
+    return await _driven(vm, lambda: vm.begin(code, inputs, module=module, name=name, timeout_ms=timeout_ms), ordered)
 
 
 async def run_function(vm: VM, function: str, args: Iterable[Any] = (), *, timeout_ms: int | None = None) -> Any:
@@ -30,7 +34,7 @@ async def run_function(vm: VM, function: str, args: Iterable[Any] = (), *, timeo
     return await _driven(vm, lambda: vm.begin_function(function, args, timeout_ms=timeout_ms))
 
 
-async def _driven(vm: VM, begin: Callable[[], Step]) -> Any:
+async def _driven(vm: VM, begin: Callable[[], Step], ordered: bool = False) -> Any:
     vm.claim()
     waiting: dict[asyncio.Task[Any], HostCall] = {}
     try:
@@ -38,7 +42,8 @@ async def _driven(vm: VM, begin: Callable[[], Step]) -> Any:
         while not isinstance(step, Done):
             for call in step.calls:
                 waiting[asyncio.ensure_future(_performed(vm, call))] = call
-            done, _ = await asyncio.wait(waiting, timeout=vm.left_s, return_when=asyncio.FIRST_COMPLETED)
+            first = [next(iter(waiting))] if ordered else waiting
+            done, _ = await asyncio.wait(first, timeout=vm.left_s, return_when=asyncio.FIRST_COMPLETED)
             if not done:
                 raise vm.abandoned()
             step = await _settled(vm, next(iter(done)), waiting)
@@ -53,6 +58,9 @@ async def _driven(vm: VM, begin: Callable[[], Step]) -> Any:
 async def _settled(vm: VM, task: asyncio.Task[Any], waiting: dict[asyncio.Task[Any], HostCall]) -> Step:
     call = waiting.pop(task)
     error = task.exception()
+    if isinstance(error, NonDeterminism):  # nothing for the script to handle: it is not the same run
+        vm.abandoned()
+        raise error
     value = None if error else task.result()
     return await _in_thread(vm, lambda: vm.settle(call.id, value=value, error=error))
 

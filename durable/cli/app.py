@@ -36,6 +36,7 @@ COMMANDS = {
     "cancel": "End an execution for good.",
     "audit": "What code asked for, and what was decided.",
     "session": "Sessions: list, show, vars, restart, close, grant, revoke.",
+    "sandbox": "Foreign code: run, health, install.",
     "schedule": "Executions that the clock starts.",
     "promise": "Promises, as they are.",
     "serve": "Offer the store over HTTP.",

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import copy
 import inspect
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass
 from datetime import timedelta
 from typing import Any, Protocol, TypedDict, overload
 
 from capabilities.prompt import AtDeadline, Quorum
+from capabilities.sandbox.front import Ran
+from capabilities.sandbox.limits import SandboxLimits
 from durable.core import ids
 from durable.core.errors import BadArguments, ExecutionError, ExecutionTimedOut, NonDeterminism
 from durable.core.people import Decision, Review
@@ -46,6 +48,8 @@ class Cells(Protocol):
     def cell(self, code: str, session: str, inputs: dict[str, Any]) -> dict[str, Any]: ...
     def cell_tags(self, session: str) -> dict[str, str]: ...
     def cell_target(self) -> str: ...
+    @property
+    def sandbox(self) -> Any: ...
 
 
 @dataclass(slots=True)
@@ -198,6 +202,44 @@ class Context:
 
         operation = self._begin(made, self._children, begin, decode, extra)
         return operation if check else _unchecked(operation)
+
+    # -- foreign code -------------------------------------------------------------------------------------------------
+
+    def sandbox(
+        self,
+        code: str,
+        *,
+        language: str = "auto",
+        inputs: dict[str, Any] | None = None,
+        limits: SandboxLimits | None = None,
+        grants: Iterable[str] = (),
+    ) -> Operation[Ran]:
+        """Run foreign code as `engine.sandbox.run` does, once: what it gave is recorded.
+
+        What it asks for is recorded call by call; killed, it runs again and gets the recorded answers. Its value has
+        to be JSON. Raises ExecutionError for whatever it came to instead.
+        """
+        given = {key: to_json(value, f"input {key!r}") for key, value in (inputs or {}).items()}
+        asked = sorted(grants)
+        made = Made("sandbox", language, digest(code, language, given, asked))
+
+        def begin(promise_id: str) -> asyncio.Task[Any]:
+            execution = promise_id.removeprefix(ids.PREFIX)
+
+            async def body() -> Any:
+                try:
+                    ran = await self._cells.sandbox.run(
+                        code, language=language, inputs=given, limits=limits, grants=asked, execution=execution
+                    )
+                    return to_json(asdict(ran), "what the sandbox gave")
+                except BaseException as error:
+                    if isinstance(error, asyncio.CancelledError) and self._run.closing():
+                        raise
+                    raise rejection(error, execution) from None
+
+            return leaf.begin(self._run, self._inner, promise_id, body, NEVER)
+
+        return self._begin(made, self._children, begin, lambda value: Ran(**value))
 
     # -- people -------------------------------------------------------------------------------------------------
 

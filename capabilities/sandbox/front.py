@@ -1,0 +1,154 @@
+"""One front over all sandboxes: code in, a value and what it printed out, whichever backend runs it."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from capabilities.sandbox.errors import SandboxUnavailable
+from capabilities.sandbox.limits import SandboxLimits
+from capabilities.sandbox.routing import Choice, Name, checked, choice_of, route
+from durable.core.errors import DurableError
+
+DECISIONS_KEPT = 100
+
+type Perform = Callable[[str, str, dict[str, Any]], Awaitable[Any]]
+"""A call of a granted capability: its name, its method, its arguments."""
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """Code to be run. inputs: its globals (for a module its arguments, in order). limits: None for the backend's own.
+
+    execution: the id under which its host calls are recorded, a new one when empty.
+    """
+
+    code: str | bytes
+    inputs: Mapping[str, Any] = field(default_factory=dict)
+    limits: SandboxLimits | None = None
+    grants: tuple[str, ...] = ()
+    execution: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """What came of it. fuel, memory: None where the backend does not know."""
+
+    backend: Name
+    value: Any
+    stdout: str = ""
+    stderr: str = ""
+    elapsed_ms: float = 0.0
+    fuel: int | None = None
+    memory: int | None = None
+
+
+class Backend(Protocol):
+    """One way to run code."""
+
+    async def missing(self) -> str:
+        """Why it cannot be used here and what to do about it; "" when it can."""
+        ...
+
+    async def run(self, task: Task) -> Ran:
+        """Run it. A DurableError for whatever it came to instead of a value."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """Where one piece of code went, why, and how it ended: "" or the error's code."""
+
+    backend: Name
+    reason: str
+    length: int
+    has_async: bool
+    at_s: float
+    ended: str
+
+
+@dataclass(slots=True)
+class Statistics:
+    """Of one backend, errors included."""
+
+    count: int = 0
+    succeeded: int = 0
+    total_ms: float = 0.0
+
+    @property
+    def success_rate(self) -> float:
+        """From 0 to 1; 1 before the first run."""
+        return self.succeeded / self.count if self.count else 1.0
+
+    @property
+    def average_ms(self) -> float:
+        """0 before the first run."""
+        return self.total_ms / self.count if self.count else 0.0
+
+    @property
+    def healthy(self) -> bool:
+        """W8: more than half succeeded, or none ran."""
+        return self.success_rate > 0.5
+
+
+class Front:
+    """Runs code by the backend that was asked for, that it is set to, or that the code looks like.
+
+    choice: "auto", or the backend for all code that names none; None for what DURABLE_SANDBOX says.
+    """
+
+    def __init__(self, backends: Mapping[Name, Backend], choice: str | None = None) -> None:
+        self._backends = backends
+        self._choice: Choice = choice_of(os.environ) if choice is None else checked(choice)
+        self.statistics: dict[Name, Statistics] = {name: Statistics() for name in backends}
+        self._decisions: deque[Decision] = deque(maxlen=DECISIONS_KEPT)
+
+    @property
+    def choice(self) -> Choice:
+        """What it is set to."""
+        return self._choice
+
+    def switch(self, choice: str) -> None:
+        """Set it to another backend, or to "auto": from the next run on. InvalidConfiguration."""
+        self._choice = checked(choice)
+
+    @property
+    def decisions(self) -> tuple[Decision, ...]:
+        """The last hundred, oldest first."""
+        return tuple(self._decisions)
+
+    async def run(self, task: Task, language: str = "auto") -> Ran:
+        """Run code. SandboxUnavailable, InvalidConfiguration, or what the code came to."""
+        way = route(task.code, checked(language, "language"), self._choice)
+        began, at = time.perf_counter(), time.time()
+        ended = "INTERNAL"
+        try:
+            backend = self._backends[way.backend]
+            missing = await backend.missing()
+            if missing:
+                raise SandboxUnavailable(f"{way.backend} cannot be run here: {missing}")
+            ran = await backend.run(task)
+            ended = ""
+        except DurableError as error:
+            ended = error.code
+            raise
+        finally:
+            spent = (time.perf_counter() - began) * 1000
+            found = self.statistics[way.backend]
+            found.count += 1
+            found.succeeded += not ended
+            found.total_ms += spent
+            self._decisions.append(Decision(way.backend, way.reason, len(task.code), _is_async(task.code), at, ended))
+        return ran
+
+    async def health(self) -> dict[Name, str]:
+        """Each backend: "" when it can be used, else why not."""
+        return {name: await backend.missing() for name, backend in self._backends.items()}
+
+
+def _is_async(code: str | bytes) -> bool:
+    return isinstance(code, str) and "await" in code

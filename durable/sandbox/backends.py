@@ -1,0 +1,240 @@
+"""The backends of an engine's sandbox: JavaScript and WebAssembly in this process, Python in a confined worker."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import itertools
+import os
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bridge.confine.confinement import Confinement
+from bridge.confine.limits import Limits
+from bridge.confine.probe import can_hold
+from capabilities.permissions.manifest import Manifest
+from capabilities.sandbox.errors import ComponentLoadFailed, ExecutionFailed, ExecutionTimeout, InvalidConfiguration
+from capabilities.sandbox.front import Backend, Ran, Task
+from capabilities.sandbox.limits import COMPONENT, JAVASCRIPT, SandboxLimits
+from capabilities.sandbox.routing import WASM_TEXT, Name
+from capabilities.signature import Method
+from durable.core import ids
+from durable.core.errors import BadArguments, ExecutionTimedOut
+from durable.sessions.house import House
+
+if TYPE_CHECKING:
+    from capabilities.sandbox.runtime import Runtime
+    from durable.engine import Engine
+    from durable.sandbox.permits import ComponentPermits
+    from durable.sandbox.recorded import RecordedCalls
+
+HELD = Limits(memory=JAVASCRIPT.memory, files=64, processes=16)
+"""Of Python in a worker of its own, beside its time."""
+WHO = "sandbox"
+"""Whom decisions and the audit name."""
+ENTRIES = ("run", "main", "_start")
+"""The exports that a module begins with, the first that is there."""
+NO_WASMTIME = "wasmtime is not installed; `pip install durable-exec[sandbox]` brings it"
+
+
+class Shared:
+    """What the backends of one engine have in common, made when it is first needed."""
+
+    def __init__(self, house: House) -> None:
+        self.house = house
+        self._runtimes: dict[bool, Runtime] = {}
+
+    def runtime(self, *, metered: bool) -> Runtime:
+        """An engine of WebAssembly that counts fuel, or one that does not and is faster."""
+        found = self._runtimes.get(metered)
+        if found is None:
+            from capabilities.sandbox.runtime import Runtime
+
+            found = self._runtimes[metered] = Runtime(_cache(), metered=metered)
+        return found
+
+    def calls(self, task: Task) -> tuple[RecordedCalls, ComponentPermits]:
+        """The host calls of one task, decided by its grants, recorded under its execution."""
+        from capabilities.sandbox.manifest import ComponentManifest
+        from durable.sandbox.permits import ComponentPermits
+        from durable.sandbox.recorded import RecordedCalls
+
+        for grant in task.grants:
+            if self.house.capabilities.get(grant.partition(":")[0]) is None:
+                raise BadArguments(f"there is no capability {grant.partition(':')[0]!r} to grant")
+        manifest = ComponentManifest(WHO, task.limits or JAVASCRIPT, Manifest(grant=tuple(task.grants)))
+        permits = ComponentPermits(self.house, manifest)
+        return RecordedCalls(permits, task.execution or ids.mint_execution_id()), permits
+
+    def close(self) -> None:
+        """End the runtimes' threads."""
+        for runtime in self._runtimes.values():
+            runtime.close()
+
+
+def _cache() -> Path:
+    """Compiled code of this user, whatever the store: what is compiled is the same for all of them (S8)."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "durable" / "compiled"
+
+
+class JavaScript:
+    """QuickJS in WebAssembly; a granted capability is an asynchronous function of its name."""
+
+    def __init__(self, shared: Shared) -> None:
+        self._shared = shared
+
+    async def missing(self) -> str:
+        """wasmtime, or the engine's file."""
+        if find_spec("wasmtime") is None:
+            return NO_WASMTIME
+        from capabilities.javascript import quickjs
+
+        try:
+            await asyncio.to_thread(quickjs.read)
+        except quickjs.EngineMissing as error:
+            return str(error)
+        return ""
+
+    async def run(self, task: Task) -> Ran:
+        """A fresh instance for each."""
+        from capabilities.javascript.run import run
+        from capabilities.javascript.vm import VM
+        from capabilities.javascript.warm import warm
+
+        limits = task.limits or JAVASCRIPT
+        runtime = self._shared.runtime(metered=limits.fuel is not None)
+        image = await asyncio.to_thread(warm, runtime)
+        calls, permits = self._shared.calls(task)
+        try:
+            vm = VM(image, limits, functions=dict(self._functions(task.grants, calls)))
+            value = await run(vm, _text(task), task.inputs, ordered=True)
+        finally:
+            await permits.close()
+        used = vm.used()
+        return Ran("javascript", value, used.stdout, used.stderr, used.elapsed_ms, used.fuel, used.memory)
+
+    def _functions(self, grants: Iterable[str], calls: RecordedCalls) -> Iterable[tuple[str, Callable[..., Any]]]:
+        for grant in grants:
+            capability = self._shared.house.capabilities.get(grant.partition(":")[0])
+            assert capability is not None
+            for method in capability.methods.values():
+                yield method.name, _asked(capability.name, method, calls)
+
+
+def _asked(capability: str, method: Method, calls: RecordedCalls) -> Callable[..., Any]:
+    """The capability as a script calls it: arguments in order, recorded by name."""
+    from capabilities.sandbox.hostcalls import HostCall
+
+    names = list(method.signature.parameters)
+    how = method.name.partition(".")[2]
+
+    async def call(*args: Any) -> Any:
+        if len(args) > len(names):
+            raise BadArguments(f"{method.name} takes {len(names)} arguments, {len(args)} were given")
+        return await calls.answer(HostCall(capability, how, dict(zip(names, args, strict=False))))
+
+    return call
+
+
+class Wasm:
+    """A core module, metered; it asks by `durable.call`."""
+
+    def __init__(self, shared: Shared) -> None:
+        self._shared = shared
+
+    async def missing(self) -> str:
+        """wasmtime."""
+        return "" if find_spec("wasmtime") is not None else NO_WASMTIME
+
+    async def run(self, task: Task) -> Ran:
+        """A fresh instance for each; its inputs are the arguments, in order."""
+        from capabilities.sandbox.call import CoreCall
+
+        data = _module(task)
+        limits = task.limits or COMPONENT
+        runtime = self._shared.runtime(metered=True)
+        module = await asyncio.to_thread(runtime.module, data)
+        exported = {each.name for each in module.exports}
+        entry = next((name for name in ENTRIES if name in exported), None)
+        if entry is None:
+            raise ExecutionFailed("main", f"no main: the module exports none of {', '.join(ENTRIES)}")
+        calls, permits = self._shared.calls(task)
+        call = CoreCall(runtime, module, limits, port=calls.port if task.grants else None, component=WHO)
+        args = tuple(task.inputs.values())
+        try:
+            outcome = await runtime.threads.run(lambda: call.call(entry, *args))
+        except asyncio.CancelledError:
+            call.cancel()
+            raise
+        finally:
+            await permits.close()
+        used = outcome.used
+        return Ran("wasm", outcome.value, used.stdout, used.stderr, used.elapsed_ms, used.fuel, used.memory)
+
+
+class Python:
+    """A worker of its own, isolated, that ends with the code. A granted capability is there as in a session."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._slots: set[int] = set()  # names are used again: the store keeps a row for each that ever was
+
+    async def missing(self) -> str:
+        """What this machine lacks to isolate a process."""
+        found = await asyncio.to_thread(can_hold, Confinement("isolated", HELD, ""))
+        return "" if found.can else f"this machine cannot isolate a process, it lacks {found.lacks}"
+
+    async def run(self, task: Task) -> Ran:
+        """ExecutionError for what it raised, ResourceExceeded for what it ran out of."""
+        limits = task.limits or JAVASCRIPT
+        held = replace(HELD, memory=limits.memory)
+        slot = next(n for n in itertools.count(1) if n not in self._slots)
+        self._slots.add(slot)
+        try:
+            return await self._run(task, limits, held, f"sandbox-{self._engine.engine_id[:12]}-{slot}")
+        finally:
+            self._slots.discard(slot)
+
+    async def _run(self, task: Task, limits: SandboxLimits, held: Limits, name: str) -> Ran:
+        session = await self._engine.session(name, grants=task.grants, profile="isolated", limits=held)
+        try:
+            async with asyncio.timeout(limits.timeout_ms / 1000):
+                result = await session.execute(_text(task), inputs=dict(task.inputs), journal=False)
+        except (TimeoutError, ExecutionTimedOut):
+            raise _late(limits) from None
+        finally:
+            await session.close()
+        if result.error is not None:
+            raise result.error
+        value = result.value if result.value is not None or result.repr in ("", "None") else result.repr
+        return Ran("python", value, result.stdout, result.stderr, result.execution_time * 1000)
+
+
+def _late(limits: SandboxLimits) -> ExecutionTimeout:
+    return ExecutionTimeout(None, None, limits.timeout_ms, limits.timeout_ms, "the code")
+
+
+def _text(task: Task) -> str:
+    if isinstance(task.code, bytes):
+        raise InvalidConfiguration("a module's bytes are given to a backend that runs text; ask for `wasm`")
+    return task.code
+
+
+def _module(task: Task) -> bytes:
+    if isinstance(task.code, bytes):
+        return task.code
+    if not task.code.startswith(WASM_TEXT):
+        raise ComponentLoadFailed(WHO, f"it is text; a module is bytes, or text that begins with {WASM_TEXT!r}")
+    try:
+        return base64.b64decode(task.code.removeprefix(WASM_TEXT), validate=True)
+    except binascii.Error as error:
+        raise ComponentLoadFailed(WHO, f"bad base64: {error}") from None
+
+
+def backends(engine: Engine, shared: Shared) -> dict[Name, Backend]:
+    """All that an engine has."""
+    return {"python": Python(engine), "javascript": JavaScript(shared), "wasm": Wasm(shared)}

@@ -1,0 +1,116 @@
+"""Foreign code through the engine's front: three backends, durable calls, the command line."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+import durable
+from capabilities.javascript.errors import ScriptError
+from capabilities.sandbox import errors
+from capabilities.sandbox.limits import COMPONENT, JAVASCRIPT, MIB
+from capabilities.sandbox.runtime import wat
+from durable.core.errors import ExecutionError
+from tests.e2e import scripted
+from tests.e2e.isolated import need
+from tests.e2e.sandboxed import LEDGER, charging
+
+ROOT = Path(__file__).parents[2]
+MODULE = wat('(module (func (export "run") (param i32) (result i32) (i32.mul (local.get 0) (i32.const 2))))')
+
+
+@pytest.fixture(autouse=True)
+def cache(sandbox_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(sandbox_cache))
+    monkeypatch.delenv("DURABLE_SANDBOX", raising=False)
+
+
+@pytest.fixture
+async def engine(tmp_path: Path) -> AsyncIterator[durable.Engine]:
+    async with durable.open(tmp_path / "work.db", capabilities=[charging(tmp_path, 0)]) as made:
+        yield made
+
+
+async def test_javascript_and_wasm_by_what_they_look_like(engine: durable.Engine) -> None:
+    ran = await engine.sandbox.run("console.log('hi'); const y = x * 2; y", inputs={"x": 21})
+    assert (ran.backend, ran.value, ran.stdout) == ("javascript", 42, "hi\n")
+    ran = await engine.sandbox.run(MODULE, inputs={"n": 21})
+    assert (ran.backend, ran.value) == ("wasm", 42)
+    assert ran.fuel is not None
+    with pytest.raises(ScriptError, match="ReferenceError: x is not defined"):
+        await engine.sandbox.run("const y = x; y")
+    with pytest.raises(errors.ExecutionFailed, match="no main: the module exports none of run, main, _start"):
+        await engine.sandbox.run(wat("(module)"))
+    spin = wat('(module (func (export "main") (loop br 0)))')
+    with pytest.raises(errors.FuelExhausted):
+        await engine.sandbox.run(spin, limits=COMPONENT.but(fuel=1000, timeout_ms=30_000))
+    assert [each.ended for each in engine.sandbox.decisions][:2] == ["", ""]
+    assert engine.sandbox.statistics["wasm"].count == 3
+
+
+async def test_python_in_a_worker_of_its_own(engine: durable.Engine) -> None:
+    need("profile isolated")
+    code = "import os\nprint(x)\nsorted(os.environ) and {'x': x * 2}"
+    ran = await engine.sandbox.run(code, inputs={"x": 21})
+    assert (ran.backend, ran.value, ran.stdout) == ("python", {"x": 42}, "21\n")
+    with pytest.raises(ExecutionError, match="ZeroDivisionError"):
+        await engine.sandbox.run("1 / 0", language="python")
+    with pytest.raises(errors.ExecutionTimeout):
+        await engine.sandbox.run("while True: pass", limits=JAVASCRIPT.but(timeout_ms=300, memory=256 * MIB))
+    assert [row.closed for row in await engine.store.reads.sessions()] == [True]
+
+
+async def test_what_is_granted_is_recorded_and_what_is_not_is_not_there(engine: durable.Engine, tmp_path: Path) -> None:
+    code = "await charge(5)"
+    ran = await engine.sandbox.run(code, language="javascript", grants=["charge"], execution="granted")
+    assert ran.value == "charged 5"
+    assert await engine.sandbox.run(code, language="javascript", grants=["charge"], execution="granted") is not ran
+    assert (tmp_path / LEDGER).read_text() == "exec:granted:charge:1 5\n"
+    with pytest.raises(ScriptError, match="charge is not defined"):
+        await engine.sandbox.run(code, language="javascript")
+    with pytest.raises(durable.NonDeterminism):
+        await engine.sandbox.run(
+            "try { await charge(6) } catch { 1 }", language="javascript", grants=["charge"], execution="granted"
+        )
+    with pytest.raises(durable.BadArguments, match="no capability 'nope'"):
+        await engine.sandbox.run(code, language="javascript", grants=["nope"])
+
+
+@pytest.mark.parametrize("die_at", [2, 3])
+async def test_a_script_that_is_killed_goes_on_where_it_was(tmp_path: Path, die_at: int) -> None:
+    code = (
+        f"import asyncio, pathlib; from tests.e2e.scripted import main; asyncio.run(main(pathlib.Path('.'), {die_at}))"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    run = await asyncio.create_subprocess_exec(sys.executable, "-c", code, cwd=tmp_path, env=environment)
+    assert await run.wait() == -signal.SIGKILL
+    async with durable.open(tmp_path / "work.db", capabilities=[charging(tmp_path, 0)]) as engine:
+        execution = await engine.start(scripted.scripted, id=scripted.EXECUTION)
+        found = await asyncio.wait_for(execution.result(), 60)
+    assert found["stdout"] == "half way\n"
+    assert found["value"]["same"]
+    assert found["value"]["charged"] == ["charged 1", "charged 2", "charged 3"]
+    done = [line.split()[1] for line in (tmp_path / LEDGER).read_text().splitlines()]
+    # The one whose record the kill forestalled is performed again, with the same key; the others once.
+    assert sorted(done) == sorted(["1", "2", "3", str(die_at)])
+
+
+def test_the_command_line(tmp_path: Path) -> None:
+    (tmp_path / "sum.js").write_text("console.log('adding'); [1, 2].reduce((a, b) => a + b) + n")
+
+    def durable_sandbox(*args: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "durable.cli", "sandbox", *args]
+        return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
+
+    done = durable_sandbox("run", str(tmp_path / "sum.js"), "--input", "n=4")
+    assert (done.returncode, done.stdout) == (0, "adding\n7\n")
+    health = json.loads(durable_sandbox("health", "--json").stdout)
+    assert [each["name"] for each in health if each["can"]][-2:] == ["javascript", "wasm"]

@@ -21,6 +21,7 @@ from resonate.core import Core
 from resonate.error import ApplicationError, PlatformError, ResonateError, StoppedError, Suspended
 from resonate.observability import Event as SdkEvent
 from resonate.resonate import Resonate
+from resonate.transport import ExecuteMsg, Message
 from resonate.types import (
     PromiseCreateReq,
     PromiseRecord,
@@ -114,7 +115,31 @@ def build(
     if isinstance(ports, SenderPorts):
         ports.sender = resonate._sender
     core.sender = core.fencing = ports
+    _queue_once(resonate)
     return resonate
+
+
+def _queue_once(resonate: Resonate) -> None:
+    """An offer that waits here for a slot does not wait twice: the store repeats it until the task is acquired."""
+    core: Core = resonate._core
+    others = resonate._on_message
+    waiting: set[tuple[str, int]] = set()
+
+    def on_message(message: Message) -> None:
+        if not isinstance(message, ExecuteMsg):
+            others(message)
+        elif not resonate._runtime.stopping:
+            offer = (message.task_id, message.version)
+            if offer not in waiting:
+                waiting.add(offer)
+                resonate._spawn(begin(*offer))
+
+    async def begin(task_id: str, version: int) -> None:
+        async with resonate._runtime.execute_sema:
+            waiting.discard((task_id, version))
+            await core.on_message(task_id, version)
+
+    resonate._on_message = on_message  # type: ignore[method-assign, assignment]
 
 
 def register(resonate: Resonate, name: str, version: int, fn: Callable[..., Any], retry: Retry) -> None:

@@ -186,8 +186,9 @@ class Writer(threading.Thread):
             if also is not None:
                 also(tx)
             if due or tx.effects.rescan:
-                dispatch.offer_all(tx)
-            dispatch.offer(tx, tx.effects.ready)
+                dispatch.offer_all(tx)  # with them what this transaction made due
+            else:
+                dispatch.offer(tx, tx.effects.ready)
             dispatch.tell_listeners(tx)
             upcoming = next_deadline(self._connection, tx.now) if due else min(self._next_deadline, tx.next_deadline)
             self._retried(lambda: self._connection.execute("COMMIT"))

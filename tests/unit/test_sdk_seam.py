@@ -73,7 +73,11 @@ def test_the_runtime_has_slots_tasks_and_a_registry_by_key() -> None:
     source = inspect.getsource(_Runtime.__init__)
     assert "self.execute_sema" in source
     assert "self.bg_tasks" in source
+    assert "self.stopping" in source
     assert parameters(Resonate._bounded_execute) == ["self", "coro"]
+    assert parameters(Resonate._on_message) == ["self", "msg"]
+    assert "recv(self._on_message)" in inspect.getsource(Resonate.start)
+    assert parameters(Core.on_message) == ["self", "task_id", "version"]
     assert "self._by_key" in inspect.getsource(Registry.__init__)
 
 

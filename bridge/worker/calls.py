@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import _thread
 import asyncio
 import builtins
+import functools
 import threading
 from collections.abc import Callable
 from contextvars import ContextVar
 from time import monotonic
+from typing import Any
 
 from bridge.worker.blocked import sleeps_on_a_lock
 from bridge.worker.channel import Channel, LoopWaiter, ThreadWaiter, Waiter
@@ -266,12 +269,22 @@ def _error_of(kind: str, message: str) -> Exception:
     return RuntimeError(message if kind == "" else f"{kind}: {message}")
 
 
-def tag_threads(calls: Calls) -> None:
-    """Let a thread know the execution that started it: contextvars do not reach threads."""
-    start = threading.Thread.start
+def tag_threads(calls: Calls, before: Callable[[], None], before_bare: Callable[[], None]) -> None:
+    """Let a thread know the execution that started it: contextvars do not reach threads.
+
+    `before` is called before any starts, `before_bare` before one that `threading` knows nothing of.
+    """
+    start, start_bare = threading.Thread.start, _thread.start_new_thread
 
     def tagged(self: threading.Thread) -> None:
         self.durable_execution = calls.tag()  # type: ignore[attr-defined]
+        before()
         start(self)
 
+    @functools.wraps(start_bare)
+    def bare(*args: Any) -> int:
+        before_bare()
+        return start_bare(*args)
+
     threading.Thread.start = tagged  # type: ignore[method-assign]
+    _thread.start_new_thread = _thread.start_new = bare

@@ -205,7 +205,11 @@ class Executor:
 
     def _run_statement(self, statement: Statement) -> object:
         if not statement.awaits:
-            return self._user_code(lambda: self._context.run(eval, statement.code, self._namespace))
+            self._output.synchronous(on=True)
+            try:
+                return self._user_code(lambda: self._context.run(eval, statement.code, self._namespace))
+            finally:
+                self._output.synchronous(on=False)
         made: Any = eval(statement.code, self._namespace)  # noqa: S307  # makes the coroutine, runs nothing
         coroutine = self._coroutines.track(made)
         gate = self._gate

@@ -6,7 +6,7 @@ import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from threading import get_ident, main_thread
-from types import FrameType
+from types import CodeType, FrameType
 
 
 class Gate:
@@ -24,6 +24,8 @@ class Gate:
         self.in_step = False
         self.deliver: Callable[[], object] | None = None
         """Interrupts the foreground coroutine; set while the loop runs it."""
+        self.storing: CodeType | None = None
+        """Of a function whose argument would be lost if it was interrupted as it begins; it calls `check` later."""
         self._masked = 0
         self._asked = False
         self._main = main_thread().ident
@@ -33,11 +35,11 @@ class Gate:
         """Take SIGINT over."""
         signal.signal(signal.SIGINT, self.on_signal)
 
-    def on_signal(self, _signum: int, _frame: FrameType | None) -> None:
+    def on_signal(self, _signum: int, frame: FrameType | None) -> None:
         """The handler of SIGINT."""
         if not self.executing:
             return
-        if self._masked or not self.open:
+        if self._masked or not self.open or self._enters_storing(frame):
             self.pending = True
             return
         if self.deliver is not None and not self.in_step and not self._asked:
@@ -45,6 +47,9 @@ class Gate:
             self.deliver()
             return
         raise KeyboardInterrupt
+
+    def _enters_storing(self, frame: FrameType | None) -> bool:
+        return frame is not None and frame.f_code is self.storing and frame.f_lineno == frame.f_code.co_firstlineno
 
     def begin(self) -> None:
         """An execution starts."""

@@ -10,7 +10,7 @@ from asyncio import events
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextvars import Context
-from typing import Any
+from typing import Any, Protocol
 
 from bridge.worker.cancellation import INTERRUPT, Cancellation
 from bridge.worker.foreground import Foreground
@@ -164,7 +164,13 @@ class WorkerLoop(asyncio.SelectorEventLoop):
         """The loop ends with the process."""
 
 
-def hide_running(loop: WorkerLoop) -> None:
+class Synchronous(Protocol):
+    """Says whether only synchronous code runs; returns what was said before (OutputPort.synchronous)."""
+
+    def __call__(self, *, on: bool) -> bool: ...
+
+
+def hide_running(loop: WorkerLoop, synchronous: Synchronous) -> None:
     """Let code start loops of its own in a synchronous statement: the session's loop is only marked as running then."""
 
     def hiding[**P, R](function: Callable[P, R]) -> Callable[P, R]:
@@ -173,9 +179,11 @@ def hide_running(loop: WorkerLoop) -> None:
             if events._get_running_loop() is not loop or loop.is_running():
                 return function(*args, **kwargs)
             events._set_running_loop(None)
+            before = synchronous(on=False)
             try:
                 return function(*args, **kwargs)
             finally:
+                synchronous(on=before)
                 events.set_event_loop(loop)
                 events._set_running_loop(loop)
 

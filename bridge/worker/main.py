@@ -81,8 +81,8 @@ class Worker:
         """Handshake, then one message after the other; returns at `shutdown`."""
         self.gate.install()
         os.register_at_fork(after_in_child=self._in_forked_child)
-        hide_running(self.loop)
-        tag_threads(self.calls)
+        hide_running(self.loop, self.output.synchronous)
+        tag_threads(self.calls, self.output.unbatch, self.output.never_batch)
         source_lines.install()
         Displays(self._display, self.calls.tag, self._print).install()
         self.channel.send({"type": "hello", "version": PROTOCOL_VERSION, "frame_bytes_max": FRAME_BYTES_MAX})
@@ -189,7 +189,7 @@ class Worker:
         self.channel.send(message)
 
     def _print(self, text: str) -> None:
-        self.output.write("stdout", text)
+        self.output.write("stdout", text.encode(errors="replace"))
 
     def _in_forked_child(self) -> None:
         self.calls.forked = True

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import _thread
 import fcntl
 import os
 import signal
 import sys
 import threading
+from _thread import start_new_thread  # as it was before calls.tag_threads
 from collections.abc import Callable, Iterable, Iterator
 from time import monotonic, sleep
-from typing import TYPE_CHECKING
+from types import CodeType
+from typing import TYPE_CHECKING, Protocol
 
 from bridge.worker.backlog import Backlog, OutputOverflow, Printed
 from durable.core.limits import OUTPUT_CHUNK_BYTES_MAX, OUTPUT_DRAIN_MS, OUTPUT_QUEUE_MAX
@@ -23,9 +24,6 @@ if TYPE_CHECKING:
 OUTPUT_COALESCE_MS = 2
 """How long written text may wait for more of it."""
 
-CHUNK_CHARS = OUTPUT_CHUNK_BYTES_MAX // 4
-"""UTF-8 needs at most 4 bytes a character, so a chunk is never over the limit."""
-
 PIPE_READ_BYTES = 2**16
 """What a pipe holds by default."""
 
@@ -33,6 +31,7 @@ LOOK_S = 0.05
 """How long a wait for the engine to read lasts before its reason is looked at again."""
 
 FIONREAD = 0x541B
+NEWLINE = 0x0A
 _ZERO = b"\0\0\0\0"
 
 
@@ -58,8 +57,25 @@ class Pipe:
             yield data
 
 
+class Batched(Protocol):
+    """The stream that can keep what is written to it, in C, until there is a chunk of it (stdio.OutputStream)."""
+
+    storing: CodeType
+    """Of the function that is called with a full chunk, for `Gate.storing`."""
+
+    def batch(self, *, on: bool) -> None: ...
+
+    def take(self) -> list[bytes]: ...
+
+
 class OutputPort:
-    """Coalesces what Python code writes; keeps the order of writes across streams and threads."""
+    """Coalesces what Python code writes; keeps the order of writes across streams and threads.
+
+    Text that comes faster than it may be sent is kept in batches by the stream itself (specs/worker-protocol.md, T1).
+    Their order is safe: only one thread writes then, and it hands a chunk over before it writes more. The flusher
+    takes what is not a whole chunk with the lock held and with C code only, so it is always later than a chunk that
+    the writer has in hand, and that chunk the writer stores before it asks for the lock.
+    """
 
     def __init__(
         self, channel: Channel, gate: Gate, pipes: Iterable[Pipe], tag: Callable[[], str], last: Callable[[], str]
@@ -79,17 +95,31 @@ class OutputPort:
         """What is not taken at an execution's end is a warning, not an error."""
         self.overflow: OutputOverflow | None = None
         """More was printed than is taken, under the policy "error", since `begin`."""
-        self._parts: list[str] = []
-        self._chars = 0
+        self._parts: list[bytes] = []
+        self._size = 0
         self._key = ("stdout", "")
         self._sent_at = 0.0
         self._hurried = False
         """Text came faster than it may be sent: it waits for the flusher or a full chunk."""
+        self._stdout: Batched | None = None
+        self._synchronous = False
+        """Only code of one execution, and no task, can run on the main thread."""
+        self._bare_threads = False
+        self._batching = False
+        self._batch_key = self._key
+        self._batch_came = False
+        """A whole chunk was sent since the flusher looked."""
+        self._main = threading.get_ident()
         self._flusher_ended: threading.Lock | None = None
         self._wanted = threading.Event()
         self._forked = False
         os.register_at_fork(before=self._before_fork, after_in_parent=self._after_fork, after_in_child=self._in_child)
         channel.before_send = self.flush_all
+
+    def attach(self, stdout: Batched) -> None:
+        """Let this stream batch."""
+        self._stdout = stdout
+        self._gate.storing = stdout.storing
 
     def obey(self, rules: Wire) -> None:
         """Take the session's rules (bridge/output_rules.py as JSON: what is not given is the default)."""
@@ -108,19 +138,23 @@ class OutputPort:
         if self.overflow is not None:
             raise OutputOverflow(*self.overflow.args)
 
-    def write(self, stream: str, text: str) -> None:
-        """Take text of the execution whose code calls. Raises OutputOverflow under the policy "error"."""
+    def write(self, stream: str, data: bytes) -> None:
+        """Take text, as UTF-8, of the execution whose code calls. Raises OutputOverflow under the policy "error"."""
         if self._forked:
-            os.write(1 if stream == "stdout" else 2, text.encode("utf-8", "replace"))
+            os.write(1 if stream == "stdout" else 2, data)
+            return
+        if not data:
             return
         key = (stream, self._tag())
         with self._lock:
+            if self._batching:
+                self._collect()
             if key != self._key:
                 self._send()
                 self._key = key
-            self._parts.append(text)
-            self._chars += len(text)
-            if self._chars >= CHUNK_CHARS or (text[-1] == "\n" and not self._hurried):
+            self._parts.append(data)
+            self._size += len(data)
+            if self._size >= OUTPUT_CHUNK_BYTES_MAX or (data[-1] == NEWLINE and not self._hurried):
                 self._whole_line()
             elif not self._wanted.is_set():
                 self._ask_flusher()
@@ -129,16 +163,87 @@ class OutputPort:
 
     def _whole_line(self) -> None:
         now = monotonic()
-        if self._chars >= CHUNK_CHARS or (now - self._sent_at) * 1000 >= OUTPUT_COALESCE_MS:
+        if self._size < OUTPUT_CHUNK_BYTES_MAX and (now - self._sent_at) * 1000 >= OUTPUT_COALESCE_MS:
+            self._send()
+            self._sent_at = now
+            return
+        if self._size >= OUTPUT_CHUNK_BYTES_MAX:
             self._send()
             self._sent_at = now
         else:
             self._hurried = True
             self._ask_flusher()
+        self._may_batch()
+
+    # --- batches ---------------------------------------------------------------------------------------------
+
+    def synchronous(self, *, on: bool) -> bool:
+        """From now on only code of the execution in flight, and no task, can run on the main thread; or no longer so.
+
+        Returns what was said before.
+        """
+        before, self._synchronous = self._synchronous, on
+        if not on and self._batching:
+            self.unbatch()
+        return before
+
+    def unbatch(self) -> None:
+        """What is written from now on is looked at one by one again: whose it is, and whether it can be sent."""
+        with self._lock:
+            self._end_batches()
+
+    def never_batch(self) -> None:
+        """A thread starts of which `threading.active_count` will not tell."""
+        self._bare_threads = True
+        self.unbatch()
+
+    def send_batch(self) -> None:
+        """The stream has stored a whole chunk."""
+        with self._lock:
+            self._batch_came = True
+            self._collect()
+            self._send()
+            self._sent_at = monotonic()
+        if self._gate.interrupted:
+            self._gate.check()
+
+    def _may_batch(self) -> None:
+        if not self._synchronous or self._bare_threads or threading.get_ident() != self._main:
+            return
+        alone = threading.active_count() == 1
+        if alone and self._stdout is not None and self._key == ("stdout", self._last()) and self.overflow is None:
+            self._batch_key, self._batching = self._key, True
+            self._stdout.batch(on=True)
+            self._ask_flusher()
+
+    def _end_batches(self) -> None:
+        if self._batching and self._stdout is not None:
+            self._batching = False
+            self._stdout.batch(on=False)
+            self._collect()
+
+    def _collect(self) -> bool:
+        """Take what the stream keeps; whether there was anything."""
+        if self._stdout is None:
+            return False
+        mine = self._gate.mask()
+        try:
+            found = self._stdout.take()
+            if found and self._batch_key != self._key:
+                self._send_parts()
+                self._key = self._batch_key
+            self._parts += found
+            self._size += sum(map(len, found))
+            return bool(found)
+        finally:
+            if mine:
+                self._gate.unmask()
+
+    # --- sending ---------------------------------------------------------------------------------------------
 
     def flush(self) -> None:
         """Send what was written; it waits here where code does not."""
-        if self._parts:
+        if self._parts or self._batching:
             with self._lock:
                 self._send()
 
@@ -159,7 +264,7 @@ class OutputPort:
         """As `drain`, but within the time that an execution's end has: how many characters were given up (B5)."""
         deadline = monotonic() + self._drain_s
         if not self._lock.acquire(timeout=self._drain_s):
-            return max(1, self._chars)  # a thread that prints waits for the engine
+            return max(1, len(b"".join(self._parts).decode()))  # a thread that prints waits for the engine
         waits, self._waits = self._waits, False
         try:
             self._send()
@@ -186,26 +291,32 @@ class OutputPort:
                 self._pass_on(Printed(self._last(), pipe.stream, 0, data))
 
     def _send(self) -> None:
-        if not self._parts:
-            return
+        if self._batching:
+            self._collect()
+        if self._parts:
+            self._send_parts()
+        if self.overflow is not None:
+            self._end_batches()  # it is raised where the text that is written can be counted as dropped
+
+    def _send_parts(self) -> None:
         mine = self._gate.mask()
         try:
             self._take_pipes()
             self._hurried = False
-            parts, self._parts, self._chars = self._parts, [], 0
-            self._emit(*self._key, "".join(parts))
+            parts, self._parts, self._size = self._parts, [], 0
+            self._emit(*self._key, b"".join(parts))
         finally:
             if mine:
                 self._gate.unmask()
 
-    def _emit(self, stream: str, execution_id: str, text: str) -> None:
-        for start in range(0, len(text), CHUNK_CHARS):
-            data = text[start : start + CHUNK_CHARS]
-            try:
-                data.encode()
-            except UnicodeEncodeError:
-                data = data.encode("utf-8", "replace").decode()
-            self._pass_on(Printed(execution_id, stream, 0, data))
+    def _emit(self, stream: str, execution_id: str, data: bytes) -> None:
+        at = 0
+        while at < len(data):
+            end = min(at + OUTPUT_CHUNK_BYTES_MAX, len(data))
+            while end < len(data) and data[end] & 0xC0 == 0x80:  # inside a character
+                end -= 1
+            self._pass_on(Printed(execution_id, stream, 0, data[at:end].decode()))
+            at = end
 
     def _pass_on(self, piece: Printed) -> None:
         """Send a piece when code waits for that, else let it wait."""
@@ -245,7 +356,7 @@ class OutputPort:
         if self._flusher_ended is None:
             self._flusher_ended = ended = threading.Lock()
             ended.acquire()
-            _thread.start_new_thread(self._flush_later, (ended,))  # not a Thread: user code does not see it listed
+            start_new_thread(self._flush_later, (ended,))  # not a Thread: user code does not see it listed
         self._wanted.set()
 
     def _flush_later(self, ended: threading.Lock) -> None:
@@ -254,7 +365,7 @@ class OutputPort:
             self._wanted.wait()
             sleep(OUTPUT_COALESCE_MS / 1000)
             self._wanted.clear()
-            self.flush()
+            self._flush_waiting()
             outgoing = self._channel.outgoing
             while (self._backlog or outgoing.pending) and self._flusher_ended is ended:
                 outgoing.wait_writable(LOOK_S)
@@ -263,12 +374,23 @@ class OutputPort:
                 outgoing.go_on(0.0)
         ended.release()
 
+    def _flush_waiting(self) -> None:
+        """Batches go on while text comes; else what is written next is sent at once."""
+        with self._lock:
+            came, self._batch_came = self._batch_came, False
+            if self._batching and not (self._collect() or came):
+                self._end_batches()
+            self._send()
+            if self._batching:
+                self._wanted.set()
+
     def _before_fork(self) -> None:
         ended, self._flusher_ended = self._flusher_ended, None
         if ended is not None:
             self._wanted.set()
             ended.acquire(timeout=1)
         self._lock.acquire()
+        self._end_batches()
         self._send()
 
     def _after_fork(self) -> None:

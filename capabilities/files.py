@@ -133,6 +133,21 @@ def write(root: Path, path: str, data: bytes) -> None:
             raise
 
 
+def delete(root: Path, path: str) -> bool:
+    """Remove a file, whether there is one or not. IsADirectoryError; a link is removed itself."""
+    *levels, name = path.split("/")
+    if not name:
+        raise IsADirectoryError(f"{path or '.'!r} is a directory")
+    try:
+        with below(root, levels) as directory:
+            if stat.S_ISDIR(os.lstat(name, dir_fd=directory).st_mode):
+                raise IsADirectoryError(f"{path!r} is a directory")
+            os.unlink(name, dir_fd=directory)
+    except FileNotFoundError:
+        return False
+    return True
+
+
 def listed(root: Path, path: str, *, recursive: bool) -> list[str]:
     """What a directory holds, sorted; directories end with '/'. Links are shown, and not followed."""
     with below(root, path.split("/") if path else []) as directory:
@@ -187,6 +202,19 @@ class WriteFile(Capability):
             raise ValueError(f"the content is not base64: {error}") from None
         write(root_of(call), clean(path), data)
         return len(data)
+
+
+class DeleteFile(Capability):
+    """Remove files of the session's directory."""
+
+    name = "delete_file"
+
+    def touches(self, call: Call) -> tuple[Resource, ...]:
+        return (Resource("filesystem", "delete", clean(call.arguments["path"])),)
+
+    def call(self, call: Call, path: str) -> bool:
+        """Remove a file; whether there was one."""
+        return delete(root_of(call), clean(path))
 
 
 class ListFiles(Capability):

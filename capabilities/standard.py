@@ -20,6 +20,7 @@ STANDARD = {
     "uuid": ("recorded", "Uuid"),
     "read_file": ("files", "ReadFile"),
     "write_file": ("files", "WriteFile"),
+    "delete_file": ("files", "DeleteFile"),
     "list_files": ("files", "ListFiles"),
     "env": ("environment", "Environment"),
     "fetch": ("fetch", "Fetch"),

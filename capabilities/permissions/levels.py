@@ -26,7 +26,7 @@ QUESTIONS = frozenset({"ask", "choose", "approve", "review"})
 """Forms of `input`: a grant of it is one of all of them, a level names them one by one (P73)."""
 
 _RESTRICTED = {"input", "ask", "choose", "read_file", "list_files", "now", "sleep", "random", "uuid", "env"}
-_STANDARD = _RESTRICTED | {"write_file", "fetch", "query", "notify"}
+_STANDARD = _RESTRICTED | {"write_file", "delete_file", "fetch", "query", "notify"}
 _TRUSTED = _STANDARD | {"websocket", "kv", "approve", "review", "run_function", "spawn_session"}
 
 LEVELS: dict[Level, frozenset[str]] = {
@@ -45,6 +45,7 @@ TOUCHES: dict[str, tuple[Domain, str]] = {
     "read_file": ("filesystem", "read"),
     "list_files": ("filesystem", "list"),
     "write_file": ("filesystem", "write"),
+    "delete_file": ("filesystem", "delete"),
     "fetch": ("network", ""),
     "websocket": ("network", "connect"),
     "env": ("environment", "read"),

@@ -12,6 +12,8 @@ from wasmtime.component import Component, Func, Instance, Linker, ResourceAny, R
 
 from capabilities.sandbox.codecs import Signature
 from capabilities.sandbox.errors import ExecutionFailed
+from capabilities.sandbox.hostcalls import Port
+from capabilities.sandbox.hosted import HostInterfaces, Locals
 from capabilities.sandbox.interfaces import Interface, link
 from capabilities.sandbox.limits import SandboxLimits
 from capabilities.sandbox.metered import Metered, Outcome
@@ -54,9 +56,10 @@ class Handle:
 class ComponentCall(Metered):
     """A fresh instance of a component, and calls into it. Not for two threads at once; after an error it is dead.
 
-    interfaces: host functions by interface (`durable:host/log@0.1.0`) and name. wasi: what it is given of WASI
-    preview 2; None for no WASI at all. Values are as specs/sandbox.md says; an error that the component answers with
-    is raised as Err.
+    interfaces: host functions by interface (`test:host/notes@0.1.0`) and name. port: whom it may ask, through the
+    interfaces of `durable:host` (`wit/host.wit`); without, nobody. locals: what of them is answered beside. wasi: what
+    it is given of WASI preview 2; None for no WASI at all. Values are as specs/sandbox.md says; an error that the
+    component answers with is raised as Err.
     """
 
     def __init__(
@@ -66,6 +69,8 @@ class ComponentCall(Metered):
         limits: SandboxLimits,
         *,
         interfaces: Mapping[str, Interface] | None = None,
+        port: Port | None = None,
+        locals: Locals | None = None,
         wasi: Wasi | None = _BARE,
         name: str = "",
     ) -> None:
@@ -77,6 +82,10 @@ class ComponentCall(Metered):
         self._linker = Linker(runtime.engine)
         self._linker.allow_shadowing = True
         given = dict(interfaces or {})
+        if port is not None:
+            answered = {"log": self._log, **(locals or {})}
+            hosted = HostInterfaces(port, self.guard, limits, self.fuel_used, name, answered)
+            given = {**hosted.made(), **given}
         if wasi is not None:
             self._linker.add_wasip2()
             self.store.set_wasi(wasi.config(self.output))
@@ -101,6 +110,9 @@ class ComponentCall(Metered):
             else:
                 found[name] = list(exports(self.runtime.engine))
         return found
+
+    def _log(self, level: str, message: str) -> None:
+        self.output.writer("stderr")(f"{level}: {message}\n".encode(errors="replace"))
 
     def _call(self, function: str, args: tuple[Any, ...]) -> Any:
         func, signature = self._found(function)

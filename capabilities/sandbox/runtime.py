@@ -28,6 +28,11 @@ MODULES_MAX = 100
 """Compiled modules kept in memory (A19)."""
 
 
+def is_component(data: bytes) -> bool:
+    """Whether these bytes begin as a component does, not as a core module."""
+    return data[:8] == MAGIC + _COMPONENT
+
+
 class Runtime:
     """One engine and what is compiled for it, shared by all calls; a store belongs to one call.
 
@@ -192,4 +197,4 @@ def wat(text: str) -> bytes:
         raise ComponentParseFailed("text", str(error)) from None
 
 
-__all__ = ["Component", "Module", "Runtime", "wasmtime", "wat"]
+__all__ = ["Component", "Module", "Runtime", "is_component", "wasmtime", "wat"]

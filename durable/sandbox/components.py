@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from capabilities.sandbox.call import CoreCall, Outcome
+from capabilities.sandbox.component import ComponentCall
 from capabilities.sandbox.errors import ComponentNotFound
+from capabilities.sandbox.interfaces import Interface
 from capabilities.sandbox.manifest import ComponentManifest
-from capabilities.sandbox.runtime import Module, Runtime
+from capabilities.sandbox.runtime import Component, Module, Runtime, is_component
 from durable.sandbox.permits import ComponentPermits
 from durable.sandbox.recorded import RecordedCalls
 from durable.sessions.confined import directory_of
 from durable.sessions.house import House
+
+
+def _id(manifest: ComponentManifest) -> dict[str, str]:
+    return {"namespace": "", "name": manifest.id, "version": manifest.version}
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,18 +29,21 @@ class Known:
     """A component as this engine has it: compiled, with its permits."""
 
     manifest: ComponentManifest
-    code: Module
+    code: Module | Component
     permits: ComponentPermits
     meter: str
     """What its fuel is counted by, for comparing a replay with its record."""
+    interfaces: Mapping[str, Interface]
 
 
 class Components:
     """By id. The runtime is made with the first, its compiled code kept beside the store."""
 
-    def __init__(self, house: House) -> None:
+    def __init__(self, house: House, runtime: Runtime | None = None) -> None:
+        """runtime: another's, which then closes it; its own by default."""
         self._house = house
-        self._runtime: Runtime | None = None
+        self._runtime = runtime
+        self._lent = runtime is not None
         self._known: dict[str, Known] = {}
 
     @property
@@ -43,13 +53,19 @@ class Components:
             self._runtime = Runtime(directory_of(self._house.store, "any").parents[1] / "compiled")
         return self._runtime
 
-    async def add(self, manifest: ComponentManifest, data: bytes) -> Known:
-        """Compile it and know it by its manifest's id; one of the same id is replaced. ComponentLoadFailed."""
-        code = await asyncio.to_thread(self.runtime.module, data, manifest.id)
+    async def add(
+        self, manifest: ComponentManifest, data: bytes, interfaces: Mapping[str, Interface] | None = None
+    ) -> Known:
+        """Compile it and know it by its manifest's id; one of the same id is replaced. ComponentLoadFailed.
+
+        interfaces: more host functions for a component (`capabilities.sandbox.interfaces`). They are not recorded:
+        they have to give the same for the same arguments.
+        """
+        code = await asyncio.to_thread(self._compiled, data, manifest.id)
         meter = hashlib.sha256(self.runtime.key(data).encode()).hexdigest()[:16]
         permits = ComponentPermits(self._house, manifest)
         replaced = self._known.get(manifest.id)
-        self._known[manifest.id] = found = Known(manifest, code, permits, meter)
+        self._known[manifest.id] = found = Known(manifest, code, permits, meter, interfaces or {})
         if replaced is not None:
             await replaced.permits.close()
         return found
@@ -69,17 +85,46 @@ class Components:
         """
         known = self.get(component)
         calls = RecordedCalls(known.permits, execution_id, known.meter)
-        limits = known.manifest.limits
-        call = CoreCall(self.runtime, known.code, limits, port=calls.port, component=component)
+        call = self._call(known, calls)
         try:
             return await self.runtime.threads.run(lambda: call.call(function, *args))
         except asyncio.CancelledError:
             call.cancel()
             raise
 
+    def _call(self, known: Known, calls: RecordedCalls) -> CoreCall | ComponentCall:
+        name, limits = known.manifest.id, known.manifest.limits
+        if isinstance(known.code, Module):
+            return CoreCall(self.runtime, known.code, limits, port=calls.port, component=name)
+        return ComponentCall(
+            self.runtime,
+            known.code,
+            limits,
+            interfaces=known.interfaces,
+            port=calls.port,
+            locals=self._locals(),
+            name=name,
+        )
+
+    def _compiled(self, data: bytes, name: str) -> Module | Component:
+        return self.runtime.component(data, name) if is_component(data) else self.runtime.module(data, name)
+
+    def _locals(self) -> dict[str, Callable[..., Any]]:
+        """What `durable:host` is answered with by this engine itself."""
+        known = dict(self._known)
+
+        def listed() -> list[dict[str, str]]:
+            return [_id(each.manifest) for _, each in sorted(known.items())]
+
+        def about(name: str) -> dict[str, Any] | None:
+            found = known.get(name)
+            return None if found is None else {"id": _id(found.manifest), "description": ""}
+
+        return {"list-components": listed, "get-component-metadata": about}
+
     async def close(self) -> None:
         """End what capabilities keep for components, and the runtime's threads."""
         for known in self._known.values():
             await known.permits.close()
-        if self._runtime is not None:
+        if self._runtime is not None and not self._lent:
             self._runtime.close()

@@ -17,6 +17,7 @@ from capabilities.sandbox.call import CoreCall, Outcome
 from capabilities.sandbox.errors import CapabilityDenied, ComponentNotFound, ComponentTrapped, HostError
 from capabilities.sandbox.hostcalls import CallFailed, HostCall
 from capabilities.sandbox.manifest import parse_component
+from capabilities.sandbox.runtime import Module
 from durable.core.errors import NonDeterminism
 from durable.sandbox.components import Components
 from durable.sandbox.recorded import RecordedCalls
@@ -80,6 +81,7 @@ async def run(components: Components, execution: str, ends_at: int) -> tuple[Out
             raise Ended
         return calls.port(call)
 
+    assert isinstance(known.code, Module)
     call = CoreCall(components.runtime, known.code, known.manifest.limits, port=port)
     return await components.runtime.threads.run(lambda: call.call("run")), calls
 

@@ -2,50 +2,32 @@
 
 from __future__ import annotations
 
-import hashlib
-import subprocess
-import sys
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import Future
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import durable
+from capabilities.permissions.manifest import read_manifest
 from capabilities.sandbox import errors
 from capabilities.sandbox.component import ComponentCall, Handle
+from capabilities.sandbox.hostcalls import HostCall
 from capabilities.sandbox.limits import MIB, SandboxLimits
+from capabilities.sandbox.manifest import ComponentManifest
 from capabilities.sandbox.runtime import Component, Runtime
 from capabilities.sandbox.values import Err, Ok, Some, Variant
+from durable.sandbox.components import Components
+from tests.components.building import built
 
-SOURCE = Path(__file__).parents[1] / "components" / "everything"
 pytestmark = pytest.mark.timeout(600)  # the first time the component is built and compiled
 LIMITS = SandboxLimits(fuel=None, timeout_ms=30_000, memory=64 * MIB)
 ECHO = "test:everything/echo@0.1.0"
 HOST = "test:everything/host@0.1.0"
 HOME = {"x": 1.5, "y": -2.0}
 ADA = {"first_name": "Ada", "age": 36, "tags": ["a", "ü\0"], "home": HOME}
-
-
-@pytest.fixture(scope="module")
-def built(pytestconfig: pytest.Config) -> bytes:
-    """The component's bytes, built once for its sources and kept with the tests' cache."""
-    try:
-        tool = version("componentize-py")
-    except PackageNotFoundError:
-        pytest.skip("componentize-py is not there: it is in the group dev, for x86_64")
-    sources = sorted(path for path in SOURCE.iterdir() if path.suffix in (".py", ".wit"))
-    name = hashlib.sha256(tool.encode() + b"".join(path.read_bytes() for path in sources)).hexdigest()[:16]
-    assert pytestconfig.cache is not None
-    directory = pytestconfig.cache.mkdir("components")
-    kept = Path(directory) / f"{name}.wasm"
-    if not kept.exists():
-        made = kept.with_suffix(".partial")
-        command = [str(Path(sys.executable).with_name("componentize-py")), "-d", "world.wit", "-w", "everything"]
-        subprocess.run([*command, "componentize", "app", "-o", made], cwd=SOURCE, check=True, capture_output=True)
-        made.replace(kept)
-    return kept.read_bytes()
 
 
 @pytest.fixture(scope="module")
@@ -57,8 +39,8 @@ def runtime(pytestconfig: pytest.Config) -> Iterator[Runtime]:
 
 
 @pytest.fixture(scope="module")
-def code(runtime: Runtime, built: bytes) -> Component:
-    return runtime.component(built)
+def code(runtime: Runtime, pytestconfig: pytest.Config) -> Component:
+    return runtime.component(built(pytestconfig))
 
 
 @dataclass
@@ -81,8 +63,13 @@ def host(asked: list[str]) -> dict[str, Any]:
     return {HOST: {"note": Note, "[method]note.text": lambda note: note.name, "open": open, "ask": ask}}
 
 
+def nobody(call: HostCall) -> Future[Any]:
+    raise errors.CapabilityDenied("everything", call.capability, "", "nothing is granted")
+
+
 def made(runtime: Runtime, code: Component, limits: SandboxLimits = LIMITS, asked: list[str] | None = None) -> Any:
-    return ComponentCall(runtime, code, limits, interfaces=host([] if asked is None else asked), name="everything")
+    interfaces = host([] if asked is None else asked)
+    return ComponentCall(runtime, code, limits, interfaces=interfaces, port=nobody, name="everything")
 
 
 def test_every_type_comes_back_as_it_went(runtime: Runtime, code: Component) -> None:
@@ -183,3 +170,39 @@ def test_limits_hold_for_it(runtime: Runtime, code: Component) -> None:
         made(runtime, code, LIMITS.but(fuel=1_000_000)).call("spin")
     with pytest.raises(errors.OutOfMemory):
         made(runtime, code, LIMITS.but(memory=1 * MIB)).call("spin")
+
+
+ALLOWED = {
+    "grant": ["now", "random"],
+    "filesystem": {"read": ["**"], "write": ["notes/*"], "list": ["**"], "delete": ["notes/*"]},
+    "storage": {"max_size_mb": 1},
+}
+
+
+@pytest.fixture
+async def components(tmp_path: Path, runtime: Runtime, pytestconfig: pytest.Config) -> AsyncIterator[Components]:
+    async with durable.open(tmp_path / "work.db") as engine:
+        known = Components(engine._house, runtime)
+        await known.add(ComponentManifest("every", LIMITS, read_manifest(ALLOWED)), built(pytestconfig), host([]))
+        yield known
+        await known.close()
+
+
+async def test_it_asks_its_host_and_is_answered_again_from_the_record(components: Components, tmp_path: Path) -> None:
+    first = await components.call("every", "remembers", "grüß", execution_id="one")
+    now, number, keys, content, used = first.value
+    assert now > 1_700_000_000_000
+    assert 0 <= number < 1
+    assert (keys, content, used) == (["k", "a.bin", "grüß"], bytes(range(256)), 9)
+    assert first.used.stderr == "info: begins\n"
+    (tmp_path / "work.db.d" / "components" / "every" / "notes" / "a.bin").unlink()
+    again = await components.call("every", "remembers", "grüß", execution_id="one")
+    assert (again.value, again.used.fuel) == (first.value, first.used.fuel)
+    other = await components.call("every", "fails", execution_id="two")
+    assert other.value == "FileNotFoundError: [Errno 2] No such file or directory: 'absent'"
+
+
+async def test_what_it_was_not_granted_ends_it(components: Components) -> None:
+    with pytest.raises(errors.CapabilityDenied, match=r"every may not kv\.set of-others: no rule allows") as denied:
+        await components.call("every", "denied", execution_id="three")
+    assert denied.value.resource == "of-others"

@@ -7,7 +7,8 @@ from os import urandom
 import wit_world
 from componentize_py_types import Err
 from wit_world import exports
-from wit_world.imports import host
+from wit_world.imports import chance, filesystem, host, log, storage
+from wit_world.imports import time as host_time
 
 
 class Echo(exports.Echo):
@@ -49,6 +50,25 @@ class WitWorld(wit_world.WitWorld):
 
     def moment(self):
         return time.time_ns(), urandom(8)
+
+    def remembers(self, text):
+        log.log(log.Level.INFO, "begins")
+        storage.set("k", text, None)
+        now = host_time.current_time_millis()
+        number = chance.random()
+        filesystem.write("notes/a.bin", bytes(range(256)))
+        content = filesystem.read("notes/a.bin")
+        keys = storage.list_keys("", None) + filesystem.list_files("notes", False) + [storage.get("k", None)]
+        return now, number, keys, content, storage.usage(None).used
+
+    def fails(self):
+        try:
+            filesystem.read("absent")
+        except Err as failed:
+            return f"{failed.value.kind}: {failed.value.message}"
+
+    def denied(self):
+        storage.set("k", "v", "of-others")
 
     def speak(self, text):
         print(text)

@@ -88,16 +88,34 @@ def _locked(descriptor: int) -> bool:
     return True
 
 
-def orphans(store: Path, now_s: float) -> Iterator[tuple[Path, os.stat_result]]:
-    """Blobs that no checkpoint uses and nobody has put within BLOB_GRACE_S, in which a checkpoint gets its row."""
+def orphans(store: Path, now_s: float, *, for_good: bool = False) -> Iterator[tuple[Path, os.stat_result]]:
+    """Blobs that no checkpoint uses and nobody has put within BLOB_GRACE_S, in which a checkpoint gets its row.
+
+    `for_good`: nor will any after a power cut.
+    """
     with reading(store) as connection:
         for some in itertools.batched(blobs(store), SWEEP_ROWS):
             old = {path.name: path for path in some if _age(path, now_s) > BLOB_GRACE_S}
-            for digest in old.keys() - used(connection, list(old)):
+            unused = old.keys() - used(connection, list(old))
+            if unused and for_good:
+                _sync_log(store)
+            for digest in unused:
                 try:
                     yield old[digest], old[digest].stat()
                 except FileNotFoundError:
                     continue
+
+
+def _sync_log(store: Path) -> None:
+    """What the file says now survives a power cut: a row that is gone must not come back without its blob (W4)."""
+    try:
+        descriptor = os.open(f"{store}-wal", os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return  # written back into the file, and synced with that
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def sweep_blobs(store: Path, *, now_s: float, dry_run: bool = False, stop: threading.Event | None = None) -> Swept:
@@ -116,7 +134,7 @@ def sweep_blobs(store: Path, *, now_s: float, dry_run: bool = False, stop: threa
                 unfinished, size = unfinished + 1, size + path.stat().st_size
                 if not dry_run:
                     path.unlink(missing_ok=True)
-        for path, found in orphans(store, now_s):
+        for path, found in orphans(store, now_s, for_good=not dry_run):
             if stop is not None and stop.is_set():
                 break
             if dry_run or _remove(path, now_s):

@@ -33,6 +33,10 @@ type Durability = Literal["power", "process"]
 
 _RETRY_FIRST_S = 0.0002
 _RETRY_MAX_S = 0.005
+_LOOK_S = 0.001
+_LOOK_REST = 4
+"""A look that took longer than that many seconds is followed by a rest of so many times its length: it costs about a
+microsecond for each promise that is waited for here, and another process may commit a thousand times a second."""
 
 
 @dataclass(slots=True, eq=False)
@@ -96,6 +100,7 @@ class Writer(threading.Thread):
         self._synchronous = ""
         self._stopping = False
         self._foreign = False
+        self._next_look = 0.0
 
     def submit(self, job: Job) -> None:
         """Enqueue; jobs are committed in the order of these calls."""
@@ -139,7 +144,7 @@ class Writer(threading.Thread):
                 self._commit(jobs)  # which notices others itself
             else:
                 self._notice_others()
-            if self._foreign:
+            if self._foreign and time.monotonic() >= self._next_look:
                 self._look()
             if time.monotonic() >= self._next_liveness:
                 self._find_dead()
@@ -235,6 +240,7 @@ class Writer(threading.Thread):
     def _look(self) -> None:
         """After another process's commit: wake who waits for what it settled, take what it left for ours."""
         self._foreign = False
+        began = time.thread_time()  # what others on the machine take is no reason to rest
         effects = Effects()
         awaited = self._awaited()
         if awaited:
@@ -243,6 +249,8 @@ class Writer(threading.Thread):
                 (dump(awaited),),
             ).fetchall()
             effects.settled = {row[0]: promise_record(row) for row in rows}
+        took = time.thread_time() - began
+        self._next_look = time.monotonic() + _LOOK_REST * took if took > _LOOK_S else 0.0
         self._deliver([], effects, True)
         if dispatch.anything(self._connection, self._clock(), self.ends):
             self._commit([], self._take_in)

@@ -16,8 +16,9 @@ from typing import Any
 import pytest
 
 from durable.core.errors import StoreRefused
+from durable.store import writer
 
-from .opened import T0, Clock, engine, opened, promise, root, task
+from .opened import T0, Clock, engine, opened, promise, root, settle, task
 
 PROGRAM = """
 import asyncio, json, sys
@@ -219,3 +220,17 @@ async def test_a_tick_fires_once_whichever_process_sees_it_and_whenever_one_of_t
     async with opened(path, clock=clock) as store:
         promises: Any = (await store.request("promise.search", {"limit": 1000})).data["promises"]
         assert [int(each["id"]) for each in promises] == [start + n * minute for n in range(1, ticks + 4)]
+
+
+async def test_a_look_that_rests_misses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(writer, "_LOOK_S", -1.0)  # every look counts as long
+    monkeypatch.setattr(writer, "_LOOK_REST", 500)
+    async with opened(tmp_path / "s.db") as one, opened(tmp_path / "s.db") as other:
+        names = [f"p{n}" for n in range(5)]
+        for name in names:
+            await one.request("promise.create", promise(name, resonate_external="true"))
+        waiting = [asyncio.create_task(other.settled(name)) for name in names]
+        await asyncio.sleep(0)
+        for name in names:
+            await one.request("promise.settle", settle(name))
+        assert [row.value for row in await asyncio.wait_for(asyncio.gather(*waiting), 20)] == [2] * 5

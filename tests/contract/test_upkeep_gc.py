@@ -222,6 +222,25 @@ def put(directory: DirectoryBlobs, data: bytes, age_s: float = 0) -> str:
     return digest
 
 
+async def test_a_power_cut_brings_back_no_row_whose_blob_is_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with opened(tmp_path / "s.db") as store:
+        found = DirectoryBlobs(store.directory / "blobs")
+        orphan = put(found, b"orphan", BLOB_GRACE_S + 10)
+        await store.request("promise.create", promise("p"))
+        synced = []
+
+        def fsync(descriptor: int) -> None:
+            synced.append((os.readlink(f"/proc/self/fd/{descriptor}"), found.get(orphan) is not None))
+
+        monkeypatch.setattr(os, "fsync", fsync)
+        assert sweep_blobs(store.path, now_s=time.time(), dry_run=True).blobs == 1
+        assert synced == []
+        assert sweep_blobs(store.path, now_s=time.time()).blobs == 1
+        assert synced == [(f"{store.path}-wal", True)]
+
+
 async def test_blobs_that_nothing_uses_go_and_others_stay(tmp_path: Path) -> None:
     async with opened(tmp_path / "s.db") as store:
         old = BLOB_GRACE_S + 10

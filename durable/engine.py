@@ -45,6 +45,7 @@ from durable.sessions.history import History
 from durable.sessions.host import SessionHost
 from durable.sessions.house import House
 from durable.sessions.keeping import Keep, Keeping, blobs_of
+from durable.sessions.language import Language, check_language, language_option
 from durable.sessions.lent import Lent
 from durable.sessions.live import LiveSession
 from durable.sessions.permissions import PermissionChanges, Permissions, asked_options, check_permissions
@@ -305,23 +306,25 @@ class Engine:
         profile: Profile | None = None,
         limits: Limits | None = None,
         output: OutputPolicy | OutputRules | None = None,
+        language: Language | None = None,
     ) -> Session:
         """A session by name, made when it does not exist.
 
         grants: capabilities beside `input`, as `name` or `name:resource`. level, permissions: a level, or a manifest
         (an object, or a TOML file's path); then `input` has to be granted too (specs/permission.md). profile: "open",
         or "isolated" for code that may reach nothing but its own directory. limits: what it may use. output: what code
-        that prints meets when nobody takes it ("block", "drop_new", "drop_oldest", "error"), or all OutputRules. What
-        it was made with counts: Conflict when something else is asked for, Unenforceable when this machine cannot
-        enforce it.
+        that prints meets when nobody takes it ("block", "drop_new", "drop_oldest", "error"), or all OutputRules.
+        language: "python", or "javascript" for cells that are scripts (specs/javascript.md). What it was made with
+        counts: Conflict when something else is asked for, Unenforceable when this machine cannot enforce it.
         """
         ids.check_session_name(name)
         asked = asked_options(self._capabilities, grants, level, permissions)
         rules = OutputRules(policy=output) if isinstance(output, str) else output
-        options = {**asked, **options_of(profile, limits, rules)}
+        options = {**asked, **options_of(profile, limits, rules), **language_option(language)}
         if self._resonate is not None:
             await check_machine(confinement_of(self.store, name, options))
         row = (await self.store.request("session.open", {"session": name, "engine": None, "options": options})).data
+        check_language(name, row.get("options") or {}, language)
         check_same(name, row.get("options") or {}, profile, limits, rules)
         recorded = row.get("options") or {}
         check_permissions(name, recorded, asked)

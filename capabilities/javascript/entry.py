@@ -173,9 +173,9 @@ class Entry:
             raise ComponentTrapped("the engine gave an address outside of its memory")
         return ctypes.string_at(_data(self._ctx, self._memory) + address, length)
 
-    def write(self, address: int, data: bytes) -> None:
-        """Into its memory, all of it or ComponentTrapped."""
-        if address + len(data) > self.size or address <= 0:
+    def write(self, address: int, data: bytes, *, whole: bool = False) -> None:
+        """Into its memory, all of it or ComponentTrapped. whole: also at address 0, which no pointer has."""
+        if address + len(data) > self.size or address < (0 if whole else 1):
             raise ComponentTrapped("the engine gave an address outside of its memory")
         ctypes.memmove(_data(self._ctx, self._memory) + address, data, len(data))
 

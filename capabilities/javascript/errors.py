@@ -31,6 +31,12 @@ class StateLost(SandboxError):
     code = "SCRIPT_STATE_LOST"
 
 
+class InvalidSnapshot(SandboxError):
+    """Bytes that are no snapshot, of another version, or not as they were written."""
+
+    code = "SCRIPT_SNAPSHOT"
+
+
 class Busy(SandboxError):
     """An instance runs one script at a time."""
 

@@ -48,6 +48,8 @@ class Imports:
         self._modules = modules
         self._clock = clock
         self._entropy = entropy
+        self.calling = False
+        """A host function runs in this thread."""
         self.failed: SandboxError | None = None
         """What ended the call from within an import."""
         self._errors: dict[str, SandboxError] = {}
@@ -65,6 +67,11 @@ class Imports:
             "fd_seek": lambda *_: _BAD_FILE,
             "fd_fdstat_get": lambda *_: _BAD_FILE,
         }
+
+    @property
+    def names(self) -> set[str]:
+        """Of its functions."""
+        return set(self._functions)
 
     def fresh(self) -> None:
         """The instance is a new one."""
@@ -92,8 +99,13 @@ class Imports:
             vm.free(vm.checked(vm.function("entropy")))
 
     def imported(self, name: str, args: Sequence[int]) -> int:
-        """Called by the instance."""
-        return self._table[name](*args)
+        """Called by the instance. Ctrl-C comes while Python code runs, which is here: it asks the script to stop."""
+        try:
+            return self._table[name](*args)
+        except KeyboardInterrupt:
+            self._vm.stop()
+            self._vm.over  # noqa: B018 - it takes note of it
+            return self._stopped() if name == "host_call" else int(name == "host_interrupt")
 
     def raised(self, error: BaseException) -> None:
         """An import itself failed: the call ends with this."""
@@ -208,7 +220,12 @@ class Imports:
         method = self._method(function)
         if method.is_async:
             raise CapabilityDenied("the script", "call", function, "it gives a promise")
-        return method.call(method.bind(values.decode(text), {}))
+        arguments = method.bind(values.decode(text), {})
+        self.calling = True
+        try:
+            return method.call(arguments)
+        finally:
+            self.calling = False
 
     def _start(self, function: str, text: str) -> str:
         from capabilities.javascript.vm import HostCall

@@ -131,7 +131,7 @@ class VM:
         self._allowed = limits.memory - STATIC_BYTES - RESERVE_BYTES
         self.entry.call("qjs_set_memory_limit", self._allowed)
         self.imports.fresh()
-        self._prepared = False
+        self.prepared = False
 
     def begin(
         self,
@@ -189,9 +189,13 @@ class VM:
 
     def cancel(self) -> None:
         """Stop what runs, from any thread: Cancelled in the caller."""
-        self._stop = True
+        self.stop()
         self._hard_ends = min(self._hard_ends, self._clock() + GRACE_MS / 1000)
         threading.Timer(GRACE_MS / 1000, self._force).start()
+
+    def stop(self) -> None:
+        """Ask it to stop, as `cancel` does, without force."""
+        self._stop = True
 
     @property
     def over(self) -> bool:
@@ -206,6 +210,17 @@ class VM:
     def left_s(self) -> float:
         """Until the deadline of the execution."""
         return max(0.0, self._ends - self._clock())
+
+    def still(self) -> None:
+        """That nothing runs in it and its state is there. Busy, StateLost."""
+        if self._running.locked() or self._claimed:
+            raise Busy("the instance runs a script; take a snapshot between two of them")
+        if self.lost:
+            raise StateLost(f"the instance was ended by force ({self.lost})")
+
+    def went_on(self, *, prepared: bool) -> None:
+        """Its memory was replaced by that of another one. prepared: which had these host functions."""
+        self.prepared = prepared
 
     def claim(self) -> None:
         """This instance runs a script that may wait, until `release`. Busy."""
@@ -309,8 +324,8 @@ class VM:
             self.warm.runtime.nudge()
 
     def _begin(self, code: str, inputs: str, module: bool, name: str) -> Step:
-        if not self._prepared:
-            self._prepared = True
+        if not self.prepared:
+            self.prepared = True
             self.imports.prepare()
         if inputs:
             self._globals(inputs)
@@ -354,8 +369,8 @@ class VM:
         return not failed
 
     def _begin_function(self, function: str, args: str) -> Step:
-        if not self._prepared:
-            self._prepared = True
+        if not self.prepared:
+            self.prepared = True
             self.imports.prepare()
         found = self._eval(function, False, "")
         given = self.string(args)

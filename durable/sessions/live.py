@@ -44,6 +44,7 @@ from durable.sessions.confined import exceeded_by, named
 from durable.sessions.copy import Row, StoredCopy
 from durable.sessions.house import House
 from durable.sessions.interrupting import Looking, stop_code
+from durable.sessions.language import language_of, spoken
 from durable.sessions.outcome import outcome_from, outcome_of
 from durable.sessions.permits import Permits
 from durable.sessions.reading import Reading
@@ -81,6 +82,7 @@ class LiveSession:
         self._confinement = confinement
         self._rules = rules
         self._permits = Permits(house, name, options)
+        self._language = language_of(options)
         self._lineage = (name, *(options.get("forked_from") or ()))
         grants, profile = tuple(options.get("grants") or ()), confinement.profile
         self._saved = Saved(house.store, house.keeping, name, epoch, grants, profile, self._on_unsaved)
@@ -213,7 +215,7 @@ class LiveSession:
         worker = await self._worker.ready()
         request = Execute(
             id=found.execution_id,
-            code=found.cell.code,
+            code=spoken(found.cell, self._language),
             start_statement=begin.statement,
             start_iteration=begin.iteration,
             counters=begin.counters,
@@ -408,7 +410,7 @@ class LiveSession:
         self._quick, self._quick_answers = found, answers
         request = Execute(
             id=found.execution_id,
-            code=found.cell.code,
+            code=spoken(found.cell, self._language),
             inputs=found.cell.inputs,
             checkpoint="none",
             capabilities=await self._permits.new_functions(found.journal.called()),

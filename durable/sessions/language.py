@@ -1,0 +1,49 @@
+"""The language of a session's cells: recorded with the session, put into the worker's words as a cell is sent."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib.util import find_spec
+from typing import Any, Literal
+
+from capabilities.sandbox.errors import SandboxUnavailable
+from durable.core.errors import BadArguments, Conflict
+from durable.sessions.cell import Cell
+
+type Language = Literal["python", "javascript"]
+
+
+def language_option(language: Language | None) -> dict[str, Any]:
+    """What a new session's record says of it. BadArguments, SandboxUnavailable."""
+    if language not in (None, "python", "javascript"):
+        raise BadArguments(f"there are sessions in python and javascript, not in {language!r}")
+    if language != "javascript":
+        return {}
+    if find_spec("wasmtime") is None:
+        raise SandboxUnavailable("wasmtime is not installed; `pip install durable-exec[sandbox]` brings it")
+    from capabilities.javascript import quickjs
+
+    if not quickjs.present():
+        raise SandboxUnavailable("JavaScript's engine is not installed; `durable sandbox install` brings it")
+    return {"language": language}
+
+
+def language_of(options: Mapping[str, Any]) -> Language:
+    """Of a session's record."""
+    return "javascript" if options.get("language") == "javascript" else "python"
+
+
+def check_language(session: str, recorded: Mapping[str, Any], language: Language | None) -> None:
+    """An existing session keeps its language. Conflict where another one is asked for."""
+    held = language_of(recorded)
+    if language is not None and language != held:
+        raise Conflict(f"session {session!r} exists in {held}; close it to make it anew in {language}")
+
+
+def spoken(cell: Cell, language: Language) -> str:
+    """The cell's code as its worker runs it."""
+    if language == "python":
+        return cell.code
+    from capabilities.javascript.cell import text
+
+    return text(cell.code, cell.inputs)

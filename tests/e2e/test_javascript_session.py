@@ -1,0 +1,69 @@
+"""A JavaScript session is a session: executions, questions, output, interrupts, checkpoints (specs/javascript.md)."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import durable
+
+
+@pytest.fixture(autouse=True)
+def cache(sandbox_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(sandbox_cache))
+
+
+async def question(engine: durable.Engine) -> Any:
+    while True:
+        changed = engine.changed()
+        found = await engine.prompts()
+        if found:
+            return found[0]
+        await changed
+
+
+async def test_state_calls_and_questions(tmp_path: Path) -> None:
+    async with durable.open(tmp_path / "work.db") as engine:
+        session = await engine.session("js", language="javascript", grants=["kv"])
+        first = await session.execute("let n = x; console.log('hi', n); n + 1", inputs={"x": 41})
+        assert (first.id, first.value, first.stdout) == ("js@1", 42, "hi 41\n")
+        failed = await session.execute("function f() { throw new TypeError('deep') }\nf()")
+        assert failed.error is not None
+        assert "TypeError: deep" in str(failed.error)
+        assert "at f (script.js:1:" in "".join(failed.error.__notes__)
+        assert (await session.execute("kv.set('a', [n]); kv.get('a')")).value == [41]
+        asking = await session.submit("const name = input('who? '); name + '!'")
+        prompt = await question(engine)
+        assert (prompt.id, prompt.question) == ("exec:js@4:input:1", "who?")
+        await engine.answer(prompt.id, "ana")
+        assert (await asking.result())["value"] == "ana!"
+        with pytest.raises(durable.Conflict, match="exists in javascript"):
+            await engine.session("js", language="python")
+
+
+async def test_its_state_survives_engine_and_worker(tmp_path: Path) -> None:
+    async with durable.open(tmp_path / "work.db") as engine:
+        session = await engine.session("js", language="javascript")
+        await session.execute("let n = 1; function* g() { yield 1; yield 2 }; const half = g(); half.next()")
+    async with durable.open(tmp_path / "work.db") as engine:
+        session = await engine.session("js")
+        assert (await session.execute("n++; [n, half.next().value]")).value == [2, 2]
+        fork = await engine.fork("js", "other")
+        assert (await fork.execute("n += 10; n")).value == 12
+        assert (await session.execute("n")).value == 2
+
+
+async def test_an_interrupted_script_stops_at_once_and_keeps_its_state(tmp_path: Path) -> None:
+    async with durable.open(tmp_path / "work.db") as engine:
+        session = await engine.session("js", language="javascript")
+        await session.execute("let n = 1")
+        running = await session.submit("console.log('begun'); n = 2; while (true) {}")
+        async for _ in engine.follow(running.id):
+            break
+        assert await engine.interrupt(running.id, raises=True)
+        with pytest.raises(durable.ExecutionError, match="KeyboardInterrupt"):
+            await asyncio.wait_for(running.result(), 30)
+        assert (await session.execute("n")).value == 2

@@ -11,8 +11,8 @@ from wasmtime import Func, Instance, Linker, Memory, Module, WasmtimeError
 from capabilities.sandbox.errors import ExecutionFailed
 from capabilities.sandbox.hostcalls import CoreHost, Port
 from capabilities.sandbox.hosting import Import, define
-from capabilities.sandbox.limits import SandboxLimits
-from capabilities.sandbox.metered import INSTANCES_MAX, MEMORIES_MAX, TABLES_MAX, Metered, Outcome
+from capabilities.sandbox.limits import INSTANCES_MAX, MEMORIES_MAX, TABLES_MAX, SandboxLimits
+from capabilities.sandbox.metered import Metered, Outcome
 from capabilities.sandbox.runtime import Runtime
 from capabilities.sandbox.wasi import Ambient, Captured, Preopened, Wasi
 

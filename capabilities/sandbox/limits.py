@@ -19,6 +19,9 @@ STACK_BYTES = 1 * MIB
 THREAD_STACK_BYTES = 16 * MIB
 """The stack of a thread that calls wasm: its code, and the host functions on top of it."""
 
+INSTANCES_MAX, TABLES_MAX, MEMORIES_MAX = 64, 64, 16
+"""Of one store: a component is made of several core instances."""
+
 _BOUNDS: dict[str, tuple[int, int]] = {
     "fuel": (1, 1 << 62),
     "timeout_ms": (1, 24 * 3600 * 1000),

@@ -10,15 +10,13 @@ from wasmtime import ExitTrap, Store, Trap, WasmtimeError
 
 from capabilities.sandbox.errors import ExecutionFailed, SandboxError, Used
 from capabilities.sandbox.guard import Guard
-from capabilities.sandbox.limits import SandboxLimits
+from capabilities.sandbox.limits import INSTANCES_MAX, MEMORIES_MAX, TABLES_MAX, SandboxLimits
 from capabilities.sandbox.runtime import Runtime
 from capabilities.sandbox.verdict import End, verdict
 from capabilities.sandbox.wasi import Captured
 from durable.core.errors import DurableError
 
 FUEL_UNLIMITED = (1 << 63) - 1
-INSTANCES_MAX, TABLES_MAX, MEMORIES_MAX = 64, 64, 16
-"""Of one store: a component is made of several core instances."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from capabilities.sandbox.errors import (
     SandboxError,
     Used,
 )
-from capabilities.sandbox.limits import MIB, STACK_BYTES, SandboxLimits
+from capabilities.sandbox.limits import INSTANCES_MAX, MIB, STACK_BYTES, SandboxLimits
 from durable.core.errors import DurableError
 
 PAGE = 65_536
@@ -26,6 +26,7 @@ OUT_OF_FUEL = "all fuel consumed by WebAssembly"
 STACK = "call stack exhausted"
 MEMORY_AT_START = "exceeds memory limits"
 TABLE_AT_START = "exceeds table limits"
+INSTANCES = "resource limit exceeded: "
 COPY = "too much data is being copied between the host and the guest"
 """What wasmtime says, for errors that carry no trap code."""
 
@@ -73,6 +74,8 @@ def _of(end: End, limits: SandboxLimits, component: str) -> DurableError:
         return ResourceLimitExceeded("stack", STACK_BYTES, None)
     if TABLE_AT_START in end.text:
         return ResourceLimitExceeded("table", limits.table_elements, None)
+    if INSTANCES in end.text:
+        return ResourceLimitExceeded("instances, memories or tables", INSTANCES_MAX, None)
     if COPY in end.text:
         return ResourceLimitExceeded("values copied", COPY_BYTES, None)
     if MEMORY_AT_START in end.text or end.memory_limit_met or _near(used.memory, limits.memory):

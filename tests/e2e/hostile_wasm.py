@@ -1,0 +1,193 @@
+"""Hostile modules and components: named ones with the error that each ends with, and mutations of good ones.
+
+`python -m tests.e2e.hostile_wasm --mutations 1000 --seed 7` tries that many; the process must live, and nothing but the
+sandbox's own errors may come out. test_sandbox_hostile.py runs a few in a child.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import resource
+import sys
+import time
+from collections import Counter
+from typing import Any
+
+from wasmtime import ValType
+
+from capabilities.sandbox import errors
+from capabilities.sandbox.call import CoreCall
+from capabilities.sandbox.component import ComponentCall
+from capabilities.sandbox.hosting import Import
+from capabilities.sandbox.limits import COMPONENT, MIB
+from capabilities.sandbox.runtime import Runtime, is_component, wat
+from tests.unit.test_sandbox_calls import MODULE
+from tests.unit.test_sandbox_components import COMPONENT_CODE
+
+LIMITS = COMPONENT.but(memory=1 * MIB, table_elements=1_000, fuel=1_000_000, timeout_ms=2_000)
+
+_LOCALS = " ".join(["i64"] * 5_000)
+_DEEP_BLOCKS = "(block " * 20_000 + ")" * 20_000
+NAMED: dict[str, tuple[str, type[errors.SandboxError]]] = {
+    "a memory that is too large at once": ('(module (memory 65536) (func (export "f")))', errors.OutOfMemory),
+    "a memory that grows in the start function": (
+        "(module (memory 1) (func $s (if (i32.eq (memory.grow (i32.const 60000)) (i32.const -1)) (then unreachable)))"
+        ' (start $s) (func (export "f")))',
+        errors.ComponentTrapped,
+    ),
+    "a memory that grows page by page": (
+        '(module (memory (export "memory") 1) (func (export "f")'
+        " (loop (if (i32.eq (memory.grow (i32.const 1)) (i32.const -1)) (then unreachable)) (br 0))))",
+        errors.OutOfMemory,
+    ),
+    "a table that is too large at once": (
+        '(module (table 10000000 funcref) (func (export "f")))',
+        errors.ResourceLimitExceeded,
+    ),
+    "a table that grows without end": (
+        '(module (table 1 funcref) (func (export "f")'
+        " (loop (drop (table.grow (ref.null func) (i32.const 1000))) (br 0))))",
+        errors.FuelExhausted,
+    ),
+    "a start function without end": (
+        '(module (func $s (loop br 0)) (start $s) (func (export "f")))',
+        errors.FuelExhausted,
+    ),
+    "recursion": ('(module (func $f (export "f") (call $f)))', errors.ResourceLimitExceeded),
+    "recursion with large frames": (
+        f'(module (func $f (export "f") (local {_LOCALS}) (call $f) (local.set 4999 (i64.const 1)) (call $f)))',
+        errors.ResourceLimitExceeded,
+    ),
+    "recursion through a table": (
+        '(module (type $t (func)) (table funcref (elem $f)) (func $f (export "f")'
+        " (call_indirect (type $t) (i32.const 0))))",
+        errors.ResourceLimitExceeded,
+    ),
+    "a host function at the end of the stack": (
+        '(module (import "host" "f" (func $h (param i32) (result i32)))'
+        ' (func $f (export "f") (drop (call $h (i32.const 1))) (call $f)))',
+        errors.ResourceLimitExceeded,
+    ),
+    "data outside of its memory": (
+        '(module (memory 1) (data (i32.const 70000) "x") (func (export "f")))',
+        errors.ComponentTrapped,
+    ),
+    "blocks within blocks": (f'(module (func (export "f") {_DEEP_BLOCKS} (loop br 0)))', errors.FuelExhausted),
+    "an exit": (
+        '(module (import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32))) (memory (export "memory") 1)'
+        ' (func (export "f") (call $exit (i32.const 3))))',
+        errors.ComponentExited,
+    ),
+    "a sleep of a thousand years": (
+        '(module (import "wasi_snapshot_preview1" "poll_oneoff" (func $poll (param i32 i32 i32 i32) (result i32)))'
+        ' (memory (export "memory") 1) (func (export "f") (i64.store (i32.const 24) (i64.const 0x7000000000000000))'
+        " (if (call $poll (i32.const 0) (i32.const 100) (i32.const 1) (i32.const 200)) (then unreachable))"
+        " (loop br 0)))",
+        errors.FuelExhausted,
+    ),
+    "more random bytes than there is memory": (
+        '(module (import "wasi_snapshot_preview1" "random_get" (func $r (param i32 i32) (result i32)))'
+        ' (memory (export "memory") 1) (func (export "f") (drop (call $r (i32.const 0) (i32.const -1)))))',
+        errors.CapabilityDenied,
+    ),
+    "a socket": (
+        '(module (import "wasi_snapshot_preview1" "sock_accept" (func $a (param i32 i32 i32) (result i32)))'
+        ' (memory (export "memory") 1) (func (export "f")'
+        " (if (call $a (i32.const 3) (i32.const 0) (i32.const 0)) (then unreachable))))",
+        errors.ComponentTrapped,
+    ),
+    "a directory that was not opened for it": (
+        '(module (import "wasi_snapshot_preview1" "fd_prestat_get" (func $p (param i32 i32) (result i32)))'
+        ' (memory (export "memory") 1) (func (export "f")'
+        " (if (call $p (i32.const 3) (i32.const 0)) (then unreachable))))",
+        errors.ComponentTrapped,
+    ),
+    "a memory of a component that is too large": (
+        "(component (core module $m (memory 60000)) (core instance $i (instantiate $m))"
+        ' (core module $n (func (export "f"))) (core instance $j (instantiate $n))'
+        ' (func (export "f") (canon lift (core func $j "f"))))',
+        errors.OutOfMemory,
+    ),
+    "a component of many instances": (
+        "(component (core module $m (memory 1))"
+        + "".join(f"(core instance $i{n} (instantiate $m))" for n in range(100))
+        + ' (core module $n (func (export "f"))) (core instance $j (instantiate $n))'
+        ' (func (export "f") (canon lift (core func $j "f"))))',
+        errors.ResourceLimitExceeded,
+    ),
+}
+
+
+def attempt(runtime: Runtime, data: bytes, function: str = "f", *args: Any) -> str:
+    """Load and call it; the class of the error that it ended with, "" for none."""
+    try:
+        call: CoreCall | ComponentCall
+        if is_component(data):
+            interfaces: Any = {"": {"f": lambda n: n}}
+            call = ComponentCall(runtime, runtime.component(data), LIMITS, interfaces=interfaces)
+        else:
+            host = Import("host", "f", [ValType.i32()], [ValType.i32()], lambda n: n)
+            call = CoreCall(runtime, runtime.module(data), LIMITS, imports=[host])
+        call.call(function, *args)
+    except errors.SandboxError as error:
+        return type(error).__name__
+    return ""
+
+
+def named(runtime: Runtime) -> dict[str, str]:
+    """What each of the named ones ended with."""
+    return {name: attempt(runtime, wat(text)) for name, (text, _) in NAMED.items()}
+
+
+def mutated(data: bytes, chance: random.Random) -> bytes:
+    """A few bytes changed, cut out, or doubled; the header stays, or nothing would be read at all."""
+    found = bytearray(data)
+    for _ in range(chance.choice((1, 1, 1, 1, 2, 10))):
+        at = chance.randrange(8, len(found))
+        match chance.randrange(12):
+            case 0:
+                del found[at : at + chance.randrange(1, 8)]
+            case 1:
+                found[at:at] = found[at : at + chance.randrange(1, 16)]
+            case _:
+                found[at] = chance.choice((0, 1, 0x7F, 0x80, 0xFF, found[at] ^ 1, chance.randrange(256)))
+        if len(found) < 10:
+            break
+    return bytes(found)
+
+
+def mutations(runtime: Runtime, count: int, seed: int) -> Counter[str]:
+    """How often each outcome came, over modules and components in turn."""
+    outcomes: Counter[str] = Counter()
+    chance = random.Random(seed)
+    cases = [
+        (MODULE, ["answer", "print", "grow", "deep", "spin", "ask", "flood"]),
+        (COMPONENT_CODE, ["answer", "same", "ask", "grow", "deep", "bad", "bomb"]),
+    ]
+    takes = {"ask": (1,), "same": (1,), "bomb": (3,)}
+    for n in range(count):
+        data, functions = cases[n % 2]
+        function = chance.choice(functions)
+        outcomes[attempt(runtime, mutated(data, chance), function, *takes.get(function, ()))] += 1
+    return outcomes
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--mutations", type=int, default=1_000)
+    parser.add_argument("--seed", type=int, default=7)
+    given = parser.parse_args()
+    runtime, began = Runtime(), time.monotonic()
+    report: dict[str, Any] = {"named": named(runtime), "mutations": mutations(runtime, given.mutations, given.seed)}
+    report["lives"] = attempt(runtime, MODULE, "answer") == ""
+    runtime.close()
+    report["seconds"] = round(time.monotonic() - began, 1)
+    report["mib"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+    print(json.dumps(report, indent=1))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

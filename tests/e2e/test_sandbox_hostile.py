@@ -1,0 +1,34 @@
+"""Hostile modules and components, in a child: each its own error, and the process lives (specs/sandbox.md)."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.e2e.hostile_wasm import NAMED
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def report() -> dict[str, Any]:
+    command = [sys.executable, "-m", "tests.e2e.hostile_wasm", "--mutations", "100", "--seed", "1"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2_000:]
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+@pytest.mark.parametrize("name", NAMED)
+def test_each_ends_with_its_error(report: dict[str, Any], name: str) -> None:
+    assert report["named"][name] == NAMED[name][1].__name__
+
+
+def test_mutations_end_with_errors_of_the_sandbox_and_the_process_lives(report: dict[str, Any]) -> None:
+    assert sum(report["mutations"].values()) == 100
+    assert report["lives"]

@@ -253,22 +253,31 @@ class CheckpointAck(Message):
 class Restore(Message):
     """Bring back what `data` holds, by merging; `clear_existing` removes the user's names first.
 
+    `memory`: that many bytes come in a memory file instead; once the worker is `ready` for its descriptor the message
+    comes again with the descriptor `attached`.
+
     `override_environment`: also where Python or packages are others than it was made with.
     """
 
     type: Literal["restore"] = "restore"
-    data: bytes
+    data: bytes = b""
+    memory: Count = 0
+    attached: bool = False
     clear_existing: bool = False
     override_environment: bool = False
 
 
 class Restored(Message):
-    """The report of a restore (`restored`, `rebuilt`, `lost`), or `problem` when nothing was changed."""
+    """The report of a restore (`restored`, `rebuilt`, `lost`), or `problem` when nothing was changed.
+
+    `ready`: nothing was done yet, the descriptor of the data is awaited.
+    """
 
     type: Literal["restored"] = "restored"
     restore: str
     report: dict[str, JsonValue] = {}
     problem: str = ""
+    ready: bool = False
 
 
 class Namespace(Message):

@@ -45,6 +45,7 @@ from bridge.output_rules import OutputRules
 from bridge.states import State, Step, step
 from bridge.stream import CaptureStream, OnChunks, no_chunks
 from bridge.transport import Transport
+from checkpoint.memory_file import MemoryFile
 from durable.core.errors import Busy, CheckpointError, EngineClosed, ProtocolError, Unenforceable, WorkerDied
 from durable.core.events import (
     BackgroundFailed,
@@ -290,11 +291,19 @@ class WorkerSession:
         self._send(CheckpointAck(checkpoint=captured.id, problem=str(error) or type(error).__name__))
 
     async def restore(
-        self, payload: bytes, *, clear_existing: bool = False, override_environment: bool = False
+        self, payload: bytes | MemoryFile, *, clear_existing: bool = False, override_environment: bool = False
     ) -> Restored:
         """Bring a namespace back. Raises CheckpointError when the worker changed nothing, Busy, WorkerDied."""
-        asked = Restore(data=payload, clear_existing=clear_existing, override_environment=override_environment)
+        asked = Restore(clear_existing=clear_existing, override_environment=override_environment)
+        if isinstance(payload, MemoryFile):
+            asked = asked.model_copy(update={"memory": payload.size})
+        else:
+            asked = asked.model_copy(update={"data": payload})
         reply = await self._ask(asked, Restored)
+        if reply.ready and isinstance(payload, MemoryFile):
+            reply = await self._ask(asked.model_copy(update={"attached": True}), Restored, attached=payload)
+        if reply.ready:
+            raise CheckpointError(f"session {self.name!r} waits for a descriptor that it was not to get")
         if reply.problem:
             raise CheckpointError(f"session {self.name!r} could not be restored: {reply.problem}")
         return reply
@@ -327,7 +336,13 @@ class WorkerSession:
         self._interceptors.remove(interceptor)
 
     async def _ask[R: Message](
-        self, message: Message, reply: type[R], *, idle: bool = True, guard_s: float | None = HANDSHAKE_S
+        self,
+        message: Message,
+        reply: type[R],
+        *,
+        idle: bool = True,
+        guard_s: float | None = HANDSHAKE_S,
+        attached: MemoryFile | None = None,
     ) -> R:
         if idle and self.state is State.BUSY:
             raise Busy(f"session {self.name!r} runs {self._last_execution!r}")
@@ -335,7 +350,7 @@ class WorkerSession:
             raise WorkerDied(self._death())
         future: asyncio.Future[R] = asyncio.get_running_loop().create_future()
         self._replies[reply, message.id] = future
-        self._send(message)
+        self._send(message, attached)
         try:
             async with asyncio.timeout(guard_s):
                 return await future
@@ -524,12 +539,12 @@ class WorkerSession:
     def _go(self, event: Step) -> None:
         self.state = step(self.state, event)
 
-    def _send(self, message: Message) -> None:
-        self._write(encode(encode_message(message)))
+    def _send(self, message: Message, attached: MemoryFile | None = None) -> None:
+        self._write(encode(encode_message(message)), attached)
 
-    def _write(self, frames: list[bytes | memoryview]) -> None:
+    def _write(self, frames: list[bytes | memoryview], attached: MemoryFile | None = None) -> None:
         if self._transport is not None:
-            self._transport.send(frames)
+            self._transport.send(frames, attached)
 
     def _guarded(self, what: str, call: Callable[[], None]) -> None:
         try:

@@ -6,12 +6,14 @@ import asyncio
 import codecs
 import os
 import signal
+import socket
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 from bridge.launcher import WorkerProcess
 from bridge.messages import Stream
+from checkpoint.memory_file import MemoryFile
 
 READ_BYTES = 2**16
 PIPE_READ_BYTES = 2**16
@@ -36,6 +38,8 @@ class Transport:
         self._on_pipe = on_pipe
         self._on_ended = on_ended
         self._outgoing: deque[memoryview] = deque()
+        self._attached: tuple[memoryview, MemoryFile] | None = None
+        """The file whose descriptor goes with the first byte of that buffer; kept open until it went."""
         self._open = True
         self._writing = False
         self._paused = False
@@ -49,12 +53,18 @@ class Transport:
 
     # --- out -------------------------------------------------------------------------------------------------
 
-    def send(self, buffers: Sequence[bytes | memoryview]) -> None:
-        """Write now what the socket takes, the rest when it can. Ignored after the end."""
+    def send(self, buffers: Sequence[bytes | memoryview], attached: MemoryFile | None = None) -> None:
+        """Write now what the socket takes, the rest when it can. Ignored after the end.
+
+        `attached`: its descriptor goes with them, for a worker that awaits it; one at a time.
+        """
         if not self._open:
             return
         waiting = bool(self._outgoing)
-        self._outgoing.extend(map(memoryview, buffers))
+        views = [memoryview(buffer) for buffer in buffers]
+        self._outgoing.extend(views)
+        if attached is not None:
+            self._attached = views[0], attached
         if not waiting:
             self._write()
 
@@ -63,7 +73,11 @@ class Transport:
         while self._outgoing:
             view = self._outgoing[0]
             try:
-                sent = sock.send(view)
+                if self._attached is not None and self._attached[0] is view:
+                    sent = socket.send_fds(sock, [view], [self._attached[1].descriptor])
+                    self._attached = None
+                else:
+                    sent = sock.send(view)
             except (BlockingIOError, InterruptedError):
                 if not self._writing:
                     self._writing = True

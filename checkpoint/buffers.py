@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import os
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from checkpoint.format import CHUNK_BYTES
@@ -99,6 +99,18 @@ class Buffers:
         for first, last in written:  # after all scans: a page may belong to two buffers
             self._protect(first, last)
         return {place: list(region.digests) for place, region in self._regions.items()}
+
+    def adopt(self, place: Place, digests: Sequence[bytes]) -> bool:
+        """Track a buffer whose chunks have these digests now; whether that can be done."""
+        if self._pages is None:
+            return False
+        self._regions.pop(place, None)  # of a buffer that was there before
+        self._track(place)
+        region = self._regions.get(place)
+        if region is None or len(region.digests) != len(digests):
+            return False
+        region.digests = [*digests]
+        return True
 
     def learn(self, digests: Mapping[Place, Digests]) -> None:
         """What the last look's unknown chunks are."""

@@ -217,11 +217,16 @@ class Capturer:
         """What the last capture took, in this process or in a child."""
         return self._memory.cost_ns
 
-    def prime(self, payload: bytes) -> None:
+    def prime(self, payload: bytes | memoryview) -> None:
         """After a restore from this payload: the engine has these chunks, so they need not be sent again."""
         parsed = decode_payload(payload)
         pages = dict(zip((page.digest for page in parsed.contents.pages), parsed.chunks, strict=False))
         self._memory.sent = set(read_table(parsed.contents, pages.__getitem__).digests)
+
+    def placed(self, place: Place, digests: tuple[bytes, ...]) -> None:
+        """A restore just put these chunks there: they need not be hashed while nobody writes to them."""
+        if place[1] >= TRACKED_BYTES_MIN and self._the_buffers().adopt(place, digests):
+            self._memory.buffers[place] = list(digests)
 
     def forget(self) -> None:
         """The engine lost track: the next capture brings everything."""

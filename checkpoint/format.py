@@ -170,6 +170,8 @@ def chunk_sizes(part: Part) -> Iterable[tuple[bytes, int]]:
 
 _payload_decoder = msgspec.msgpack.Decoder(Payload)
 _encoder = msgspec.msgpack.Encoder()
+_CHUNK = b"\xc6"
+"""Of msgpack: bytes follow, after 4 bytes of length."""
 
 
 def decode_payload(data: bytes | bytearray | memoryview) -> Payload:
@@ -192,8 +194,25 @@ def payload_buffers(payload: Payload) -> list[bytes | memoryview]:
     head = b"\x83" + b"".join(map(_encoder.encode, ("format", payload.format, "contents", payload.contents, "chunks")))
     buffers: list[bytes | memoryview] = [head + b"\xdd" + len(payload.chunks).to_bytes(4, "big")]
     for chunk in payload.chunks:
-        buffers += (b"\xc6" + len(chunk).to_bytes(4, "big"), chunk)
+        buffers += (_CHUNK + len(chunk).to_bytes(4, "big"), chunk)
     return buffers
+
+
+def payload_layout(contents: Contents, sizes: Iterable[int]) -> tuple[list[tuple[int, bytes]], list[int], int]:
+    """Where in a payload with chunks of these sizes everything is, before there are any.
+
+    What stands between the chunks (offset, bytes), the chunks' offsets, the whole size.
+    """
+    lengths = list(sizes)
+    head = payload_buffers(Payload(format=FORMAT, contents=contents, chunks=()))[0]
+    at = len(head)
+    between = [(0, bytes(head[:-4]) + len(lengths).to_bytes(4, "big"))]
+    offsets = []
+    for size in lengths:
+        between.append((at, _CHUNK + size.to_bytes(4, "big")))
+        offsets.append(at + 5)
+        at += 5 + size
+    return between, offsets, at
 
 
 def check_format(found: str) -> None:

@@ -7,11 +7,12 @@ import importlib
 import io
 import pickle
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from checkpoint import environment
+from checkpoint.buffers import Place, place_of
 from checkpoint.format import PYTHON, Group, Lost, Part, chunk_digest, decode_payload
 from checkpoint.interpreter import Rollback, State, apply_sources, finish, prepare
 from checkpoint.lost import LOST, LostNames, explain_name_error
@@ -23,6 +24,8 @@ from checkpoint.table import Table, read_table
 from durable.core.errors import CheckpointError
 
 __all__ = ["Report", "explain_name_error", "restore_into"]
+
+type Placed = Callable[[Place, tuple[bytes, ...]], None]
 
 type Report = dict[str, list[Any]]
 """restored: names; rebuilt: [name, how]; lost: [name, type, reason, execution]; state: what of the interpreter's
@@ -37,7 +40,7 @@ class _Failed:
 
 def restore_into(
     namespace: dict[str, object],
-    payload: bytes,
+    payload: bytes | memoryview,
     *,
     clear_existing: bool = False,
     internals: frozenset[str] = frozenset(),
@@ -45,12 +48,14 @@ def restore_into(
     override_environment: bool = False,
     externals: Mapping[str, object] | None = None,
     lost: LostNames = LOST,
+    placed: Placed | None = None,
 ) -> Report:
     """Merge a checkpoint into `namespace`, which is never replaced; names that it does not have stay.
 
     `clear_existing` first removes what is not internal. `fresh` says that the worker is new: then the engine's own
     names come back too, the existing history containers being filled in place; in a live session they are not touched.
     `override_environment`: also where Python or packages are others; code of another Python is lost then.
+    `placed` is told where the chunks of a large buffer are now, before any code could change them.
     A value whose loading raises (a module that is gone, a user's __setstate__) is lost and named. CheckpointError,
     with the namespace and the interpreter's state as they were, when the payload itself cannot be read.
     """
@@ -67,7 +72,7 @@ def restore_into(
         raise CheckpointError("the checkpoint data is not whole: chunks are missing")
     before, rollback = dict(namespace), Rollback()
     state = Loading(namespace, externals if externals is not None else {}, foreign_code=contents.python != PYTHON)
-    restoration = Restoration(table, chunks, state, internals)
+    restoration = Restoration(table, chunks, state, internals, placed)
     try:
         with loading(state), warnings.catch_warnings():
             # Unpickling itertools is deprecated; until it is gone it is sound, and the user did not ask for it here.
@@ -95,13 +100,19 @@ class Restoration:
     """One restore. Names are put into the namespace as they load, since hooks of user classes may need them."""
 
     def __init__(
-        self, table: Table, chunks: dict[bytes, memoryview], state: Loading, internals: frozenset[str]
+        self,
+        table: Table,
+        chunks: dict[bytes, memoryview],
+        state: Loading,
+        internals: frozenset[str],
+        placed: Placed | None = None,
     ) -> None:
         self._groups = table.groups
         self._contents = table.contents
         self._chunks = chunks
         self._loading = state
         self._internals = internals
+        self._placed = placed
         self._lost: list[Lost] = []
 
     def run(self) -> Report:
@@ -165,7 +176,7 @@ class Restoration:
         stream = self._joined(group.parts[0])
         if group.kind == "atoms":
             return list(_load_plain(stream))
-        buffers = (Pieces(self._pieces(part)) for part in group.parts[1:])
+        buffers = (Pieces(self._pieces(part), self._where(part)) for part in group.parts[1:])
         unpickler = _GroupUnpickler(io.BytesIO(stream), buffers, self._loading)
         try:
             unpickler.load()
@@ -175,6 +186,12 @@ class Restoration:
 
     def _pieces(self, part: Part | bytes) -> list[memoryview]:
         return [memoryview(part)] if isinstance(part, bytes) else [self._chunks[digest] for digest in part.digests]
+
+    def _where(self, part: Part | bytes) -> Callable[[memoryview], None] | None:
+        placed = self._placed
+        if placed is None or isinstance(part, bytes):
+            return None
+        return lambda view: placed(place_of(view), part.digests)
 
     def _joined(self, part: Part | bytes) -> bytes | memoryview:
         pieces = self._pieces(part)

@@ -99,6 +99,10 @@ class Channel:
         self._main_poll = select.poll()
         for fd in (sock.fileno(), self._main_wake):
             self._main_poll.register(fd, select.POLLIN)
+        self.awaits_descriptor = False
+        """The engine was told that it can send one; else the kernel drops it."""
+        self.descriptor = -1
+        """What came, for whoever awaited it to close."""
         self.inbox: deque[Wire] = deque()
         self.before_send: Callable[[], None] = lambda: None
         """Sends buffered output first; set by the streams."""
@@ -153,7 +157,7 @@ class Channel:
         try:
             with self._read_lock:
                 try:
-                    data = self._sock.recv(READ_BYTES, socket.MSG_DONTWAIT)
+                    data = self._received()
                 except (BlockingIOError, InterruptedError):
                     return
                 except OSError:
@@ -169,6 +173,16 @@ class Channel:
         finally:
             if mine:
                 self._gate.unmask()
+
+    def _received(self) -> bytes:
+        if not self.awaits_descriptor:  # the usual call: the other one takes twice as long
+            return self._sock.recv(READ_BYTES, socket.MSG_DONTWAIT)
+        flags = socket.MSG_DONTWAIT | socket.MSG_CMSG_CLOEXEC
+        data, descriptors, _flags, _address = socket.recv_fds(self._sock, READ_BYTES, 1, flags)
+        if descriptors:
+            self.awaits_descriptor = False
+            self.descriptor = descriptors[0]
+        return data
 
     def pump(self, timeout_ms: int | None) -> list[int]:
         """Main thread: wait for the socket or a wake-up, read; the descriptors that were ready."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from time import perf_counter_ns
 from typing import TYPE_CHECKING
@@ -13,6 +14,7 @@ from bridge.worker.inbound import Wire
 from bridge.worker.namespace import ENGINE_INTERNALS, Namespace
 from bridge.worker.rule import Rule
 from checkpoint.aside import Aside, resident_bytes
+from checkpoint.memory_file import mapped
 
 if TYPE_CHECKING:
     from checkpoint.capture import Capturer
@@ -97,24 +99,39 @@ class Checkpoints:
     def restore(self, message: Wire) -> Wire:
         """Bring a namespace back; the reply to send."""
         reply: Wire = {"type": "restored", "restore": message["id"], "report": {}, "problem": ""}
+        if message["memory"] and not message["attached"]:
+            self._channel.awaits_descriptor = True
+            return {**reply, "ready": True}
         self._settled(wait=True)
         try:
             from checkpoint.restore import restore_into
 
+            data = self._in_memory(message["memory"]) if message["memory"] else message["data"]
             reply["report"] = restore_into(
                 self._namespace,
-                message["data"],
+                data,
                 clear_existing=message["clear_existing"],
                 internals=ENGINE_INTERNALS,
                 fresh=self.fresh,
                 override_environment=message["override_environment"],
                 externals=granted(),
+                placed=self._the_capturer().placed,
             )
             self.fresh = False
-            self._the_capturer().prime(message["data"])
+            self._the_capturer().prime(data)
         except Exception as error:
             reply["problem"] = f"{type(error).__qualname__}: {error}"
         return reply
+
+    def _in_memory(self, size: int) -> memoryview:
+        channel = self._channel
+        descriptor, channel.descriptor, channel.awaits_descriptor = channel.descriptor, -1, False
+        if descriptor < 0:
+            raise OSError("no descriptor came: the session may have as many open as it is allowed")
+        try:
+            return mapped(descriptor, size)
+        finally:
+            os.close(descriptor)
 
     def _capture(self, message: Wire, waiter: Waiter, *, aside: bool) -> Wire:
         started = perf_counter_ns()

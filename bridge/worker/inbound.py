@@ -83,6 +83,8 @@ class CheckpointAck(_Message, tag="checkpoint_ack"):
 
 class Restore(_Message, tag="restore"):
     data: Raw
+    memory: Count
+    attached: bool
     clear_existing: bool
     override_environment: bool
 

@@ -64,6 +64,8 @@ def rebuild_array(
     for chunk in data.chunks if isinstance(data, Pieces) else [data]:
         flat[start : start + len(chunk)] = numpy.frombuffer(chunk, numpy.uint8)
         start += len(chunk)
+    if isinstance(data, Pieces):
+        data.placed(memoryview(flat))
     array.flags.writeable = writeable
     return array
 

@@ -40,11 +40,17 @@ class Loading:
     loaded: dict[str, object] = field(default_factory=dict)
 
 
+def _nothing(_view: memoryview) -> None:
+    return
+
+
 class Pieces:
     """An out-of-band buffer, still in its chunks: arrays copy them straight into their memory."""
 
-    def __init__(self, chunks: list[memoryview]) -> None:
+    def __init__(self, chunks: list[memoryview], placed: Callable[[memoryview], None] | None = None) -> None:
         self.chunks = chunks
+        self.placed: Callable[[memoryview], None] = placed or _nothing
+        """To be called with the memory that they were copied to, at once."""
         self._joined: bytearray | None = None
 
     def __buffer__(self, _flags: int) -> memoryview:

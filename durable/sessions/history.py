@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from bridge.messages import Call, CallResult, Checkpoint, Execute, Result
 from bridge.session import WorkerSession
 from checkpoint.format import Part
+from checkpoint.memory_file import MemoryFile
 from checkpoint.table import Table
 from durable.core.errors import CheckpointError, Conflict, NotFound, StoreRefused
 from durable.core.ids import check_session_name
@@ -119,7 +120,7 @@ class History:
         if not made["created"]:
             raise Conflict(f"session {name!r} exists; fork into another name")
         if payload is not None:
-            await (await host.live(name)).begin_from(payload)
+            await (await host.live(name)).begin_from(payload if isinstance(payload, bytes) else payload.view())
 
     async def export(self, which: str | int, path: Path) -> Exported:
         """Write a checkpoint to a new file, from which any store can make a session."""
@@ -161,7 +162,7 @@ class History:
         row = await stored.find(which)
         return _info(row), await stored.open(row["id"])
 
-    async def _reprs(self, payload: bytes, names: list[str]) -> dict[str, str]:
+    async def _reprs(self, payload: bytes | MemoryFile, names: list[str]) -> dict[str, str]:
         worker = WorkerSession(
             self._session,
             on_call=self._on_call,

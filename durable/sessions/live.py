@@ -473,7 +473,7 @@ class LiveSession:
         self._unsaveable = self._saved.lost
         return kept
 
-    async def begin_from(self, payload: bytes, label: str | None = None) -> None:
+    async def begin_from(self, payload: bytes | memoryview, label: str | None = None) -> None:
         """Make a checkpoint of another session the first of this one."""
         async with self._busy:
             await self._saved.publish(payload, Position(), wait=True, label=label)

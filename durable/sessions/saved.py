@@ -13,6 +13,7 @@ from checkpoint.blobs import INLINE_BYTES_MAX
 from checkpoint.coding import packed
 from checkpoint.format import Manifest, decode_payload
 from checkpoint.format import Position as SealedPosition
+from checkpoint.memory_file import MemoryFile
 from checkpoint.passage import bring
 from checkpoint.snapshot import Hashed, Sealed, seal
 from checkpoint.table import Table
@@ -25,6 +26,9 @@ from durable.store.face import StoreFace
 
 IN_THREAD_BYTES = 256 * 2**10
 """Payloads above this are hashed in a thread: a megabyte takes the loop about half a millisecond."""
+
+
+type Data = bytes | bytearray | memoryview
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +108,7 @@ class Saved:
         """Whether the newest checkpoint had to leave something out."""
         return self._manifest is not None and bool(self._manifest.contents.lost)
 
-    async def payload(self) -> bytes | None:
+    async def payload(self) -> bytes | MemoryFile | None:
         """What a fresh worker restores from; every byte is verified."""
         await self.latest()
         if self._envelope is None or self.latest_id is None:
@@ -140,9 +144,7 @@ class Saved:
             self._label = label
         return self.latest_id
 
-    async def publish(
-        self, payload: bytes | bytearray, position: Position, *, wait: bool, label: str | None = None
-    ) -> None:
+    async def publish(self, payload: Data, position: Position, *, wait: bool, label: str | None = None) -> None:
         """Seal and store a capture. Returns when it is on its way, or with `wait` when it is durable.
 
         A capture that could not be stored spoils those after it, which build on it: `on_failed` is told, once.
@@ -163,7 +165,7 @@ class Saved:
         finally:
             self._publishing.discard(task)
 
-    async def _kept(self, payload: bytes | bytearray, position: Position) -> tuple[Sealed, list[tuple[str, bytes]]]:
+    async def _kept(self, payload: Data, position: Position) -> tuple[Sealed, list[tuple[str, bytes]]]:
         """Sealed, with its large chunks durable before the row that needs them; and the small ones."""
         arrived, self.arrivals.chunks = self.arrivals.chunks, {}
         sizes = {digest: each.size for digest, each in arrived.items()}
@@ -185,7 +187,7 @@ class Saved:
             await asyncio.to_thread(self._blobs.put_many, large)
         return [(digest, bytes(data)) for digest, data in kept if len(data) <= INLINE_BYTES_MAX]
 
-    def _sealed(self, payload: Hashed | bytes | bytearray, position: Position, arrived: dict[bytes, int]) -> Sealed:
+    def _sealed(self, payload: Hashed | Data, position: Position, arrived: dict[bytes, int]) -> Sealed:
         return seal(
             payload,
             session=self._session,

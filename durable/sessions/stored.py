@@ -12,13 +12,17 @@ from typing import TYPE_CHECKING, Any
 from bridge.confine.limits import Profile
 from checkpoint.blobs import Blobs
 from checkpoint.format import Manifest
-from checkpoint.snapshot import fetch_table, open_sealed, read_manifest
+from checkpoint.memory_file import MemoryFile
+from checkpoint.snapshot import fetch_table, open_into_memory, open_sealed, read_manifest
 from checkpoint.table import Table
 from durable.core.errors import CheckpointError, NotFound, StoreRefused
 from durable.store.face import StoreFace
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+
+IN_FRAMES_BYTES_MAX = 2**20
+"""A payload with more is handed to the worker as a descriptor: that costs a round trip, but no copies."""
 
 TRIED_MAX = 5
 """Older checkpoints that are read whole to find one to go back to."""
@@ -32,7 +36,7 @@ class Opened:
     envelope: bytes
     manifest: Manifest
     table: Table
-    payload: bytes
+    payload: bytes | MemoryFile
 
 
 class Stored:
@@ -80,11 +84,23 @@ class Stored:
         manifest = read_manifest(envelope, self._store.key)
         pages = await self.fetch([page.digest.hex() for page in manifest.contents.pages])
         table = fetch_table(manifest, lambda _: pages)
+        if sum(table.digests.values()) > IN_FRAMES_BYTES_MAX:
+            return Opened(checkpoint, envelope, manifest, table, await self._in_memory(manifest, table))
         found = pages | await self.fetch([digest.hex() for digest in table.digests if digest.hex() not in pages])
         opened = partial(
             open_sealed, envelope, lambda _: found, self._store.key, profile=self._profile, grants=self._grants
         )
         return Opened(checkpoint, envelope, manifest, table, await asyncio.to_thread(opened))
+
+    async def _in_memory(self, manifest: Manifest, table: Table) -> MemoryFile:
+        rows = (await self._store.request("chunk.get", {"digests": [digest.hex() for digest in table.digests]})).data
+
+        def fetch(wanted: list[str]) -> dict[str, bytes]:
+            found = {digest: rows["chunks"][digest] for digest in wanted if digest in rows["chunks"]}
+            return found | self._blobs.get_many(digest for digest in wanted if digest not in found)
+
+        opened = partial(open_into_memory, manifest, table, fetch, profile=self._profile, grants=self._grants)
+        return await asyncio.to_thread(opened)
 
     async def fetch(self, wanted: list[str]) -> dict[str, bytes]:
         """Chunks as they are kept, by digest; one that is missing is absent."""

@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import signal
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
 import durable
 from durable.core.events import BackgroundFailed, Event
+from tests.e2e.isolated import need
 
 BIG = "import numpy as np\nbig = np.arange(2_000_000.0)\nsmall = {'k': [1]}"
 
@@ -103,3 +105,30 @@ async def test_chunks_that_cannot_be_kept_are_a_save_that_is_refused_and_nothing
         await session.execute("kept, big = big.copy(), None", journal=False)
         await session.restore("late")
         assert (await session.execute("bool((kept == big).all())")).value is True
+
+
+@pytest.mark.parametrize("profile", ["open", "isolated"])
+async def test_a_large_namespace_comes_back_in_a_new_worker_and_is_not_hashed_again(
+    store: Path, profile: Literal["open", "isolated"]
+) -> None:
+    if profile == "isolated":
+        need("profile isolated")
+    async with durable.open(store) as engine:
+        session = await engine.session("desk", profile=profile)
+        await session.execute(BIG)
+    async with durable.open(store) as engine:
+        session = await engine.session("desk")
+        result = await session.execute("[float(big[3]), float(big.sum()), small]", journal=False)
+        assert result.value == [3.0, 1_999_999_000_000.0, {"k": [1]}]
+        code = """
+import checkpoint.capture as capture
+digest, hashed = capture.chunk_digest, []
+def counted(data):
+    hashed.append(len(data))
+    return digest(data)
+capture.chunk_digest = counted
+"""
+        await session.execute(code, journal=False)
+        await session.checkpoint("again")
+        tracks = "__import__('checkpoint.buffers', fromlist=['*']).Buffers().tracks"
+        assert (await session.execute(f"not {tracks} or max(hashed, default=0) < 2**18", journal=False)).value is True

@@ -99,7 +99,7 @@ class Sink:
         self.killed = False
         self._session = session
 
-    def send(self, buffers: list[bytes | memoryview]) -> None:
+    def send(self, buffers: list[bytes | memoryview], _attached: object = None) -> None:
         assert all(len(buffer) for buffer in buffers)
 
     def decode(self, stream: Any, data: bytes) -> None:

@@ -7,8 +7,9 @@ import asyncio
 import pytest
 from msgspec import structs
 
-from bridge.messages import Checkpoint, Error, Result
+from bridge.messages import Checkpoint, Error, Restore, Restored, Result
 from checkpoint.format import chunk_digest, decode_payload, encode_payload
+from checkpoint.memory_file import MemoryFile
 from checkpoint.table import read_table
 from durable.core.errors import CheckpointError, WorkerDied
 from tests.protocol.desk import Desk
@@ -174,7 +175,7 @@ async def test_checkpoint_on_request_and_history_in_a_fresh_worker(desk: Desk) -
 async def test_what_is_lost_is_named_and_explained_when_used(desk: Desk) -> None:
     await desk.run("g = (i for i in range(3))\nok = 1", checkpoint="auto")
     saved = await desk.session.checkpoint()
-    assert [one.name for one in saved.lost] == ["g"]
+    assert [one.name for one in decode_payload(saved.data).contents.lost] == ["g"]
     await desk.session.restore(full([*desk.checkpoints, saved]), clear_existing=True)
     error = await desk.error("g")
     assert error.exception_type == "NameError"
@@ -213,3 +214,71 @@ async def test_an_interrupt_during_a_capture_is_kept_for_the_code(desk: Desk) ->
     result = await asyncio.wait_for(task, 20)
     assert isinstance(result, Error)
     assert result.exception_type == "KeyboardInterrupt"
+
+
+async def large(desk: Desk) -> MemoryFile:
+    """What a worker of `x = 1` gives, in memory."""
+    await desk.run("x = 1")
+    data = (await desk.session.checkpoint()).data
+    file = MemoryFile(len(data))
+    file.write(data, 0)
+    file.seal()
+    return file
+
+
+OPEN = "import os; len(os.listdir('/proc/self/fd'))"
+
+
+async def test_a_descriptor_is_passed_when_the_worker_is_ready_and_none_is_left_open(desk: Desk) -> None:
+    file = await large(desk)
+    await desk.run("x = 2")
+    before = await desk.value(OPEN)
+    for _ in range(3):
+        report = await desk.session.restore(file)
+        assert report.report["restored"] == ["x"]
+    assert await desk.value("x") == 1
+    assert await desk.value(OPEN) == before
+    assert (await desk.session.heartbeat()).namespace_size > 0, "messages come as before"
+
+
+async def test_a_descriptor_that_does_not_come_or_is_not_what_was_said_changes_nothing(desk: Desk) -> None:
+    file = await large(desk)
+    reply = await desk.session._ask(Restore(memory=file.size, attached=True), Restored)
+    assert "no descriptor came" in reply.problem
+    other = MemoryFile(file.size)
+    other.seal()
+    with pytest.raises(CheckpointError, match="not what"):
+        await desk.session.restore(other)
+    file.size += 1
+    with pytest.raises(CheckpointError, match="could not be restored"):
+        await desk.session.restore(file)
+    assert await desk.value("x") == 1
+
+
+async def test_a_session_that_may_open_nothing_more_says_so(desk: Desk) -> None:
+    file = await large(desk)
+    await desk.run(
+        "import os, resource\nheld = []\nhard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]\n"
+        "import checkpoint.restore\n"
+        "resource.setrlimit(resource.RLIMIT_NOFILE, (max(map(int, os.listdir('/proc/self/fd'))) + 1, hard))\n"
+        "try:\n    while True: held.append(os.dup(0))\nexcept OSError: pass"
+    )
+    with pytest.raises(CheckpointError, match=r"no descriptor came|Too many open files"):
+        await desk.session.restore(file)
+    await desk.run("for each in held: os.close(each)")
+    assert (await desk.session.restore(file)).report["restored"] == ["x"]
+
+
+async def test_killed_between_ready_and_the_descriptor(desk: Desk) -> None:
+    file = await large(desk)
+    await desk.run(
+        "import os, threading\nfrom bridge.worker.channel import Channel\n"
+        "Channel._received = lambda self: os.kill(os.getpid(), 9) if self.awaits_descriptor else "
+        "self._sock.recv(2**16, 64)"
+    )
+    with pytest.raises(WorkerDied):
+        await desk.session.restore(file)
+    await desk.session.wait_ended()
+    await desk.session.restart()
+    await desk.session.restore(file)
+    assert await desk.value("x") == 1

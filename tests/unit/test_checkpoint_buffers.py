@@ -106,3 +106,14 @@ def test_a_buffer_that_is_written_all_over_is_left_alone_for_a_while(buffers: Bu
     while place_of(view) not in look(buffers, view):
         looks += 1
     assert looks == 8
+
+
+def test_what_a_restore_placed_is_known_until_it_is_written(buffers: Buffers) -> None:
+    array = np.arange(SIZE, dtype=np.uint8)
+    view = memoryview(array)
+    digests = [chunk_digest(chunk) for chunk in cut(view)]
+    assert not buffers.adopt(place_of(view), digests[:-1]), "not the digests of this buffer"
+    assert buffers.adopt(place_of(view), digests)
+    assert look(buffers, view)[place_of(view)] == digests
+    array[CHUNK_BYTES * 3 // 2] += 1
+    assert look(buffers, view)[place_of(view)] == [digests[0], None, *digests[2:]]

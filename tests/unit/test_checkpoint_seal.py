@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import mmap
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -25,7 +27,7 @@ from checkpoint.format import (
 from checkpoint.lost import LostNames
 from checkpoint.restore import restore_into
 from checkpoint.sign import MAGIC, sign
-from checkpoint.snapshot import Sealed, open_sealed, read_manifest, seal
+from checkpoint.snapshot import Sealed, open_into_memory, open_sealed, read_manifest, seal
 from checkpoint.table import PAGE_BYTES, Table
 from durable.core.errors import CheckpointError, CheckpointTampered
 
@@ -73,6 +75,29 @@ def test_what_was_sealed_opens_and_restores() -> None:
         again, open_sealed(second.manifest, lambda digests: {d: bytes(store[d]) for d in digests}, KEY, profile="open")
     )
     assert (again["a"], again["b"], again["c"]) == ([2], namespace["b"], 7)
+
+
+def test_in_memory_it_is_the_same_and_nobody_can_change_it() -> None:
+    one = sealed(capturer()[1].capture().payload)
+    store = {digest: bytes(data) for digest, data in one.chunks}
+    whole = open_sealed(one.manifest, lambda digests: {d: store[d] for d in digests}, KEY, profile="open")
+    file = open_into_memory(one.read, one.table, lambda digests: {d: store[d] for d in digests}, profile="open")
+    assert file.size == len(whole)
+    assert bytes(file.view()) == whole
+    with pytest.raises(OSError, match="not permitted"):
+        file.write(b"x", 0)
+    for change in (lambda: os.ftruncate(file.descriptor, 1), lambda: mmap.mmap(file.descriptor, file.size)):
+        with pytest.raises(OSError, match="not permitted"):
+            change()
+    for digest, data in store.items():
+        wrong = {**store, digest: data[:-1] + bytes([data[-1] ^ 1])}
+        less = {key: value for key, value in store.items() if key != digest}
+        with pytest.raises(CheckpointTampered, match=digest):
+            open_into_memory(one.read, one.table, lambda ds, of=wrong: {d: of[d] for d in ds}, profile="open")  # type: ignore[misc]
+        with pytest.raises(CheckpointError, match=f"{digest} of the checkpoint is missing"):
+            open_into_memory(one.read, one.table, lambda ds, of=less: {d: of[d] for d in ds if d in of}, profile="open")  # type: ignore[misc]
+    with pytest.raises(CheckpointError, match="grants"):
+        open_into_memory(one.read, one.table, lambda _ds: store, profile="open", grants=("more",))
 
 
 def test_a_namespace_of_nothing() -> None:

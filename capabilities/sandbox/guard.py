@@ -25,6 +25,9 @@ from durable.core.errors import DurableError
 ASK_TICKS_MAX = 16
 """Epochs between two questions at most; a cancel moves the epoch by as many."""
 
+HOST_CALL_MS = 30_000
+"""What a host call may take where nobody says otherwise."""
+
 _guards: dict[int, Guard] = {}
 _numbers = itertools.count(1)
 
@@ -37,6 +40,7 @@ class Guard:
         self.interrupted = False
         self.host: DurableError | None = None
         """What a host function of this call raised first."""
+        self.host_call_ms = HOST_CALL_MS
         self._store = store
         self._clock = clock
         self._started = 0.0

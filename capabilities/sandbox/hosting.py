@@ -6,7 +6,9 @@ from __future__ import annotations
 
 import ctypes
 import itertools
+import threading
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,7 +24,11 @@ type HostFunction = Callable[..., Any]
 
 @dataclass(frozen=True, slots=True)
 class Import:
-    """A host function as a module imports it. With `caller` its first argument gives it the caller's memory."""
+    """A host function as a module imports it. With `caller` its first argument gives it the caller's memory.
+
+    waits: it may take long, and runs in a thread of its own, which is left to itself when a host call's time, the
+    call's, or the caller's patience is over. Others run in the code's thread, and nothing can end them.
+    """
 
     module: str
     name: str
@@ -30,6 +36,7 @@ class Import:
     results: Sequence[ValType]
     call: HostFunction
     caller: bool = False
+    waits: bool = False
 
 
 _bound: dict[int, tuple[Import, Callable[[], Guard | None]]] = {}
@@ -68,7 +75,7 @@ def _call(number: int | None, caller_ptr: Any, args: Any, nargs: int, results: A
             guard.trip()
             return _trap("interrupted by the guard")
         given = [Val._from_raw(caller, args[i], owned=False).value for i in range(nargs)]
-        value = function.call(caller, *given) if function.caller else function.call(*given)
+        value = _value(function, caller, given, guard)
         if nresults:
             values = [value] if nresults == 1 else list(value)
             for i, (kind, each) in enumerate(zip(function.results, values, strict=True)):
@@ -81,6 +88,24 @@ def _call(number: int | None, caller_ptr: Any, args: Any, nargs: int, results: A
         return _trap(failed(guard, function.name, error))
     finally:
         caller._invalidate()
+
+
+def _value(function: Import, caller: Caller, given: list[Any], guard: Guard | None) -> Any:
+    if function.caller:
+        return function.call(caller, *given)
+    if not function.waits or guard is None:
+        return function.call(*given)
+    future: Future[Any] = Future()
+
+    def run() -> None:
+        future.set_running_or_notify_cancel()
+        try:
+            future.set_result(function.call(*given))
+        except BaseException as error:
+            future.set_exception(error)
+
+    threading.Thread(target=run, name=f"durable-host-{function.name}", daemon=True).start()
+    return guard.wait(future, function.name, guard.host_call_ms)
 
 
 def failed(guard: Guard | None, name: str, error: BaseException) -> str:

@@ -37,6 +37,7 @@ class Metered:
         self.output = Captured(limits.output)
         self.store = Store(runtime.engine)
         self.guard = Guard(self.store)
+        self.guard.host_call_ms = limits.host_call_ms
         self.store.set_limits(limits.memory, limits.table_elements, INSTANCES_MAX, TABLES_MAX, MEMORIES_MAX)
         self._fuel = FUEL_UNLIMITED if limits.fuel is None else limits.fuel
         self._dead = False

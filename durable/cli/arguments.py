@@ -11,6 +11,11 @@ from typing import Any
 from durable.cli.exits import Unusable
 
 
+def which_one(text: str) -> str | int:
+    """A checkpoint as typed: its number where that reads as one, else its label."""
+    return int(text) if text.isascii() and text.isdecimal() else text
+
+
 @dataclass(frozen=True, slots=True)
 class Word:
     """One value as typed, and as JSON where it parses."""

@@ -116,6 +116,9 @@ OUTBOX_KEEP_MS = 3_600_000
 CHECKPOINTS_KEPT = 2
 """Unlabelled checkpoints kept for each session: the newest, and one to go back to if it is damaged."""
 
+CODE_LABELS_MAX = 100
+"""Checkpoints of a session that stay because its code gave them a label: a loop may give one with every iteration."""
+
 SWEEP_ROWS = 100
 """Promises that `gc` looks at, or deletes, in one transaction: some milliseconds in which nothing else is written."""
 

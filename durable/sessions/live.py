@@ -326,7 +326,7 @@ class LiveSession:
                 await self._not_captured(found, message)
                 return
             waits = found.cell.checkpoint == "statement"
-            await self._saved.publish(message.data, position, wait=waits, label=message.label)
+            await self._saved.publish(message.data, position, wait=waits, label=message.label, by_code=True)
             self._unsaveable = self._saved.lost  # a message whose data was streamed does not name them
         except (StoreRefused, CheckpointError) as error:
             await self._stop(found, error)

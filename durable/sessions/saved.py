@@ -144,8 +144,18 @@ class Saved:
             self._label = label
         return self.latest_id
 
-    async def publish(self, payload: Data, position: Position, *, wait: bool, label: str | None = None) -> None:
+    async def publish(
+        self,
+        payload: Data,
+        position: Position,
+        *,
+        wait: bool,
+        label: str | None = None,
+        by_code: bool = False,
+    ) -> None:
         """Seal and store a capture. Returns when it is on its way, or with `wait` when it is durable.
+
+        `by_code`: the session's code gave the label.
 
         A capture that could not be stored spoils those after it, which build on it: `on_failed` is told, once.
         """
@@ -157,7 +167,8 @@ class Saved:
                 sealed, stored = await self._kept(payload, position)
                 self._manifest, self._envelope, self._loaded = sealed.read, sealed.manifest, True
                 self._base = sealed.read, sealed.table
-                future = self._store.post("checkpoint.publish", self._row(sealed, position, stored, label))
+                row = {**self._row(sealed, position, stored), "label": label, "by_code": by_code and label is not None}
+                future = self._store.post("checkpoint.publish", row)
                 self._last, self._label = future, label
             future.add_done_callback(self._published)
             if wait:
@@ -210,9 +221,7 @@ class Saved:
             previous_id=None if self.latest_id is None else str(self.latest_id),
         )
 
-    def _row(
-        self, sealed: Sealed, position: Position, chunks: list[tuple[str, bytes]], label: str | None
-    ) -> dict[str, Any]:
+    def _row(self, sealed: Sealed, position: Position, chunks: list[tuple[str, bytes]]) -> dict[str, Any]:
         return {
             "session": self._session,
             "epoch": self._epoch,
@@ -220,7 +229,6 @@ class Saved:
             "n": None,
             "statement": position.statement,
             "final": position.outcome is not None,
-            "label": label,
             "manifest": sealed.manifest,
             "chunks": chunks,
             "uses": sealed.uses,

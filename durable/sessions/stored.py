@@ -57,10 +57,11 @@ class Stored:
         return found
 
     async def find(self, which: str | int) -> dict[str, Any]:
-        """By number or label; of several with one label the newest. A number may come as text. NotFound."""
+        """A text is a label before it is a number, an int the other way. The newest of one label. NotFound."""
         known = await self.rows()
-        wanted = int(which) if isinstance(which, str) and which.isdecimal() else which
-        found = [row for row in known if row["label"] == which] or [row for row in known if row["id"] == wanted]
+        numbered = [row for row in known if str(row["id"]) == str(which)]
+        labelled = [row for row in known if row["label"] == str(which)]
+        found = (numbered or labelled) if isinstance(which, int) else (labelled or numbered)
         if not found:
             raise NotFound("checkpoint", str(which), f"session {self._session!r} has {len(known)} others")
         return found[-1]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from durable.core.ids import PREFIX
-from durable.core.limits import SWEEP_ROWS
+from durable.core.limits import CODE_LABELS_MAX, SWEEP_ROWS
 from durable.store.cascade import forget_checkpoints, note_progress
 from durable.store.records import Row, dump
 from durable.store.requests import (
@@ -44,8 +44,8 @@ def publish(tx: Tx, request: CheckpointPublish) -> Answer:
     _require_carried(tx, request.carried)
     tx.connection.executemany("INSERT INTO chunks (digest, data) VALUES (?,?) ON CONFLICT DO NOTHING", request.chunks)
     made = tx.execute(
-        "INSERT INTO checkpoints (session, epoch, execution, n, statement, final, label, manifest, created_at)"
-        " VALUES (?,?,?,?,?,?,?,?,?)",
+        "INSERT INTO checkpoints (session, epoch, execution, n, statement, final, label, by_code, manifest, created_at)"
+        " VALUES (?,?,?,?,?,?,?,?,?,?)",
         (
             request.session,
             request.epoch,
@@ -54,6 +54,7 @@ def publish(tx: Tx, request: CheckpointPublish) -> Answer:
             request.statement,
             request.final,
             request.label,
+            request.by_code,
             request.manifest,
             tx.now,
         ),
@@ -64,17 +65,17 @@ def publish(tx: Tx, request: CheckpointPublish) -> Answer:
     if request.execution is not None:
         note_progress(tx, PREFIX + request.execution.removeprefix(PREFIX))
     tx.effects.sessions.add(request.session)
-    return Answer(200, {"checkpoint": made, "dropped": _retire(tx, request.session, request.keep)})
+    return Answer(200, {"checkpoint": made, "dropped": _retire(tx, request)})
 
 
-def _retire(tx: Tx, session: str, keep: Keep) -> list[str]:
+def _retire(tx: Tx, made: CheckpointPublish) -> list[str]:
     """Drop what need not be kept, and the chunks that only that used."""
-    old = superfluous(tx, session, keep)
+    old = superfluous(tx, made.session, made.keep, code_labels=made.by_code)
     return forget_checkpoints(tx, old) if old else []
 
 
-def superfluous(tx: Tx, session: str, keep: Keep) -> list[int]:
-    """Checkpoints of a session that need not be kept: never its newest."""
+def superfluous(tx: Tx, session: str, keep: Keep, *, code_labels: bool = True) -> list[int]:
+    """Checkpoints of a session that need not be kept: never its newest. `code_labels`: code may have given too many."""
     newest = tx.row("SELECT id, label FROM checkpoints WHERE session=? ORDER BY id DESC LIMIT 1", (session,))
     if newest is None:
         return []
@@ -84,6 +85,9 @@ def superfluous(tx: Tx, session: str, keep: Keep) -> list[int]:
     found = tx.rows(f"{others} ORDER BY id DESC LIMIT -1 OFFSET ?4", (*older, max(0, keep.last - counts)))
     if keep.age_ms is not None:
         found += tx.rows(f"{others} AND created_at<?4", (*older, tx.now - keep.age_ms))
+    if code_labels:
+        labelled = "SELECT id FROM checkpoints WHERE session=? AND by_code AND label IS NOT NULL"
+        found += tx.rows(f"{labelled} ORDER BY id DESC LIMIT -1 OFFSET ?", (session, CODE_LABELS_MAX))
     return sorted({row[0] for row in found})
 
 
@@ -97,8 +101,10 @@ def _require_carried(tx: Tx, carried: list[str]) -> None:
 
 
 def relabel(tx: Tx, request: CheckpointLabel) -> Answer:
-    """Give a checkpoint another label, or none."""
-    row = tx.row("UPDATE checkpoints SET label=? WHERE id=? RETURNING session", (request.label, request.checkpoint))
+    """Give a checkpoint another label, or none. It is not by its code any more."""
+    row = tx.row(
+        "UPDATE checkpoints SET label=?, by_code=0 WHERE id=? RETURNING session", (request.label, request.checkpoint)
+    )
     if row is None:
         raise Refused(404, f"checkpoint {request.checkpoint} does not exist")
     return Answer(200, {"session": row[0]})

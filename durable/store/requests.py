@@ -349,6 +349,8 @@ class CheckpointPublish(Ours, frozen=True, kw_only=True):
     statement: Natural
     final: bool
     label: str | None = None
+    by_code: bool = False
+    """The session's code gave the label: of such the newest CODE_LABELS_MAX stay."""
     manifest: bytes
     chunks: list[tuple[str, bytes]] = []
     uses: list[str] = []

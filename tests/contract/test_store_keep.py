@@ -103,6 +103,21 @@ async def test_who_builds_on_what_has_gone_is_refused(tmp_path: Path) -> None:
         assert await kept(store) == [fourth]
 
 
+async def test_code_labels_some_and_people_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("durable.store.checkpoints.CODE_LABELS_MAX", 3)
+    clock = Clock()
+    async with opened(tmp_path / "s.db", clock=clock) as store:
+        await sessions(store, "desk")
+        for n in range(1, 7):
+            await publish(store, clock, "person" if n == 2 else "code", by_code=n != 2, keep={"last": 1})
+        assert await kept(store) == [2, 4, 5, 6]
+        await store.request("checkpoint.label", {"checkpoint": 4, "label": "taken over"})
+        await publish(store, clock, "code", by_code=True, keep={"last": 1})
+        await publish(store, clock, "code", by_code=True, keep={"last": 1})
+        assert await kept(store) == [2, 4, 6, 7, 8]
+        assert await _swept(store, {"last": 1}) == 0
+
+
 async def test_a_label_is_given_and_taken(tmp_path: Path) -> None:
     clock = Clock()
     async with opened(tmp_path / "s.db", clock=clock) as store:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
 import durable
 from durable import Keep
+from tests.e2e.test_checkpoint_travel import cli
 
 
 @pytest.fixture
@@ -44,6 +46,10 @@ async def test_each_iteration_of_a_resumable_loop_can_ask(store: Path) -> None:
         assert labels == ["0", "1", "2"]
         await session.restore("1")
         assert (await session.execute("x")).value == 1
+        first = (await session.checkpoints())[0]
+        await session.label(first.id, str(first.id + 1))
+    shown = json.loads(cli(store, "--json", "checkpoint", "show", "desk", str(first.id + 1)).stdout)
+    assert shown["info"]["id"] == first.id + 1, "what reads as a number is one, whatever labels code gives"
 
 
 async def test_a_session_is_saved_before_a_call_that_says_so(store: Path) -> None:

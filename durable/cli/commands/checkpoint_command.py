@@ -12,6 +12,7 @@ import click
 
 from durable.cli import exits
 from durable.cli.app import Command, Settings, in_loop, settings
+from durable.cli.arguments import which_one
 
 if TYPE_CHECKING:
     from durable.sessions.history import CheckpointInfo, History
@@ -32,8 +33,8 @@ def list_(session: str) -> int:
 
 @command.command("show", cls=Command)
 @click.argument("session", metavar="SESSION")
-@click.argument("which", metavar="WHICH")
-def show(session: str, which: str) -> int:
+@click.argument("which", metavar="WHICH", type=which_one)
+def show(session: str, which: str | int) -> int:
     """What a checkpoint holds, and what it had to leave out."""
     chosen = settings()
     return in_loop(lambda: _show(chosen, session, which))
@@ -41,9 +42,9 @@ def show(session: str, which: str) -> int:
 
 @command.command("diff", cls=Command)
 @click.argument("session", metavar="SESSION")
-@click.argument("before", metavar="WHICH")
-@click.argument("after", metavar="WHICH")
-def diff(session: str, before: str, after: str) -> int:
+@click.argument("before", metavar="WHICH", type=which_one)
+@click.argument("after", metavar="WHICH", type=which_one)
+def diff(session: str, before: str | int, after: str | int) -> int:
     """Names that were added, removed or changed from one checkpoint to another."""
     chosen = settings()
     return in_loop(lambda: _diff(chosen, session, before, after))
@@ -51,11 +52,11 @@ def diff(session: str, before: str, after: str) -> int:
 
 @command.command("restore", cls=Command)
 @click.argument("session", metavar="SESSION")
-@click.argument("which", metavar="WHICH")
+@click.argument("which", metavar="WHICH", type=which_one)
 @click.option("--clear", is_flag=True, help="First remove the variables that are there.")
 @click.option("--override-environment", is_flag=True, help="Also where Python or a package is another one than then.")
 @click.option("--recompute", is_flag=True, help="Run again what made the variables that could not be saved.")
-def restore(session: str, which: str, clear: bool, override_environment: bool, recompute: bool) -> int:
+def restore(session: str, which: str | int, clear: bool, override_environment: bool, recompute: bool) -> int:
     """Bring a checkpoint's variables back; others stay.
 
     --recompute runs the executions that made lost variables again; their calls get their recorded answers.
@@ -67,9 +68,9 @@ def restore(session: str, which: str, clear: bool, override_environment: bool, r
 
 @command.command("label", cls=Command)
 @click.argument("session", metavar="SESSION")
-@click.argument("which", metavar="WHICH")
+@click.argument("which", metavar="WHICH", type=which_one)
 @click.argument("label", metavar="[LABEL]", required=False)
-def label_(session: str, which: str, label: str | None) -> int:
+def label_(session: str, which: str | int, label: str | None) -> int:
     """Give a checkpoint a label, by which it is found and kept; without LABEL take it away."""
     chosen = settings()
     return in_loop(lambda: _mark(chosen, session, lambda known: known.label(which, label)))
@@ -77,8 +78,8 @@ def label_(session: str, which: str, label: str | None) -> int:
 
 @command.command("drop", cls=Command)
 @click.argument("session", metavar="SESSION")
-@click.argument("which", metavar="WHICH")
-def drop(session: str, which: str) -> int:
+@click.argument("which", metavar="WHICH", type=which_one)
+def drop(session: str, which: str | int) -> int:
     """Forget a checkpoint."""
     chosen = settings()
     return in_loop(lambda: _mark(chosen, session, lambda known: known.drop(which)))
@@ -86,9 +87,9 @@ def drop(session: str, which: str) -> int:
 
 @command.command("export", cls=Command)
 @click.argument("session", metavar="SESSION")
-@click.argument("which", metavar="WHICH")
+@click.argument("which", metavar="WHICH", type=which_one)
 @click.argument("file", metavar="FILE", type=click.Path(path_type=Path))
-def export(session: str, which: str, file: Path) -> int:
+def export(session: str, which: str | int, file: Path) -> int:
     """Write a checkpoint to one new file."""
     chosen = settings()
     return in_loop(lambda: _export(chosen, session, which, file))
@@ -121,7 +122,7 @@ async def _list(chosen: Settings, session: str) -> int:
     return exits.DONE
 
 
-async def _show(chosen: Settings, session: str, which: str) -> int:
+async def _show(chosen: Settings, session: str, which: str | int) -> int:
     from durable.cli.driving import open_engine
     from durable.cli.out import line
 
@@ -139,7 +140,7 @@ async def _show(chosen: Settings, session: str, which: str) -> int:
     return exits.DONE
 
 
-async def _diff(chosen: Settings, session: str, before: str, after: str) -> int:
+async def _diff(chosen: Settings, session: str, before: str | int, after: str | int) -> int:
     from durable.cli.driving import open_engine
 
     out = chosen.out()
@@ -153,7 +154,9 @@ async def _diff(chosen: Settings, session: str, before: str, after: str) -> int:
     return exits.DONE
 
 
-async def _restore(chosen: Settings, session: str, which: str, *, clear: bool, override: bool, recompute: bool) -> int:
+async def _restore(
+    chosen: Settings, session: str, which: str | int, *, clear: bool, override: bool, recompute: bool
+) -> int:
     from durable.cli.driving import open_engine
     from durable.cli.out import line
 
@@ -184,7 +187,7 @@ async def _mark(chosen: Settings, session: str, mark: Callable[[History], Awaita
     return exits.DONE
 
 
-async def _export(chosen: Settings, session: str, which: str, file: Path) -> int:
+async def _export(chosen: Settings, session: str, which: str | int, file: Path) -> int:
     from durable.cli.driving import open_engine
 
     out = chosen.out()

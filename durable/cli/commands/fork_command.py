@@ -6,25 +6,28 @@ import click
 
 from durable.cli import exits
 from durable.cli.app import Command, Settings, in_loop, settings
+from durable.cli.arguments import which_one
 
 
 @click.command("fork", cls=Command, short_help="Begin a session from a checkpoint of another.")
 @click.argument("session", metavar="SESSION")
 @click.argument("name", metavar="NAME")
-@click.option("--checkpoint", metavar="WHICH", help="Its number or label; the newest by default.")
-def command(session: str, name: str, checkpoint: str | None) -> int:
+@click.option("--checkpoint", metavar="WHICH", type=which_one, help="Its number or label; the newest by default.")
+def command(session: str, name: str, checkpoint: str | int | None) -> int:
     """Make a session NAME that begins with what a checkpoint of SESSION holds, with the same grants and profile."""
     chosen = settings()
     return in_loop(lambda: _fork(chosen, session, name, checkpoint))
 
 
-async def _fork(chosen: Settings, session: str, name: str, checkpoint: str | None) -> int:
+async def _fork(chosen: Settings, session: str, name: str, checkpoint: str | int | None) -> int:
     from durable.cli.driving import open_engine
 
     out = chosen.out()
     async with open_engine(chosen, out, serve=True, create=False) as engine:
         made = await engine.fork(session, name, checkpoint=checkpoint)
     if out.json:
-        out.document({"session": made.name, "from": session, "checkpoint": checkpoint})
+        out.document(
+            {"session": made.name, "from": session, "checkpoint": None if checkpoint is None else str(checkpoint)}
+        )
     out.say(f"session {made.name} begins where {session} was")
     return exits.DONE

@@ -74,7 +74,9 @@ def test_a_second_terminal_is_a_client_of_the_first_and_its_heir(terminal: Termi
         assert terminal.durable("exec", "second", "6 * 7").out == "42\n"
         sessions = {each["name"]: each for each in terminal.durable("session", "list", "--json").data}
         assert sessions["second"]["owner_pid"] == sessions["first"]["owner_pid"] == engine.pid
-        code = "print('begun', flush=True)\nimport os, time\nwhile not os.path.exists('go'): time.sleep(0.01)\n'done'"
+        # One statement prints and waits: between two a slow machine may save, and go on there.
+        waits = "if not print('begun', flush=True):\n while not os.path.exists('go'): time.sleep(0.01)"
+        code = f"import os, time\n{waits}\n'done'"
         with terminal.running("exec", "third", code) as client:
             read_until(client, "begun")
             os.killpg(engine.pid, signal.SIGKILL)

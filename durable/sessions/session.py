@@ -225,8 +225,9 @@ class Session:
         clear_existing removes the user's names first. override_environment: also where Python or a package is another
         one than it was made with; what cannot be loaded is then lost, and named. recompute: run again what made lost
         names, with the recorded answers to its calls; only the lost names stay of that, and the report says why
-        others are not there. A refused checkpoint changes nothing: CheckpointError, CheckpointTampered,
-        NotFound; nor does a recomputation that ends the worker: WorkerDied, CheckpointError.
+        others are not there. What the code does to files and others by itself it does again. A refused checkpoint
+        changes nothing: CheckpointError, CheckpointTampered, NotFound; nor does a recomputation that ends the worker:
+        WorkerDied, CheckpointError.
         """
         return await (await self._engine.live(self.name)).restore(
             which, clear_existing=clear_existing, override_environment=override_environment, recompute=recompute

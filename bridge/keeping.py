@@ -7,14 +7,23 @@ from collections.abc import Awaitable, Callable
 
 from bridge.messages import Checkpoint, CheckpointAck, Message
 from bridge.stream import CaptureStream, OnChunks
-from durable.core.errors import CheckpointError
+from durable.core.errors import CheckpointError, ProtocolError
 from durable.core.events import BackgroundFailed, Observer
+
+WAITING_MAX = 64
+"""Checkpoints that wait to be kept. An honest worker makes one in ten times what its capture took."""
+
+WAITING_BYTES_MAX = 64 * 2**20
+"""Of their messages together. One alone may be larger."""
 
 type OnCheckpoint = Callable[[Checkpoint], Awaitable[None]]
 
 
 class Keeping:
-    """The last checkpoint that is being kept, which the one after it and the end of the execution wait for."""
+    """The last checkpoint that is being kept, which the one after it and the end of the execution wait for.
+
+    While too much waits the worker is not read, so that no worker can pile up more (specs/worker-protocol.md, W6c).
+    """
 
     def __init__(
         self,
@@ -26,9 +35,13 @@ class Keeping:
         again: Callable[[], Awaitable[Checkpoint]],
         lost: Callable[[Checkpoint, Exception], None],
         let_go: Callable[[asyncio.Task[None]], None],
+        crowded: Callable[[], None],
         observer: Observer,
     ) -> None:
-        """again: what the worker captures itself. lost: a checkpoint that the code may be waiting for was not kept."""
+        """again: what the worker captures itself. lost: a checkpoint that the code may be waiting for was not kept.
+
+        crowded: called when `full` changes.
+        """
         self._name = name
         self._on_checkpoint = on_checkpoint
         self._on_chunks = on_chunks
@@ -36,20 +49,48 @@ class Keeping:
         self._again = again
         self._lost = lost
         self._let_go = let_go
+        self._crowded = crowded
         self._observer = observer
         self._last: asyncio.Task[None] | None = None
+        self._waiting = self._waiting_bytes = 0
+        self.full = False
+        """More waits than may."""
+        self._streamed_id: str | None = None
 
     def begin(self) -> None:
         """An execution begins: a failure belongs to the execution whose checkpoint it was."""
         if self._last is not None and self._last.done():
             self._last = None
 
-    def keep(self, message: Checkpoint, pid: int) -> None:
-        """Keep this one after those before. It is not cancelled when the worker ends: what was captured is kept."""
-        stream = None if message.stream is None else CaptureStream(pid, message.stream)
+    def keep(self, message: Checkpoint, size: int, pid: int) -> None:
+        """Keep this one, of `size` bytes, after those before. It is not cancelled when the worker ends.
+
+        Raises ProtocolError for one with a stream while another stream is not acknowledged.
+        """
+        stream = None
+        if message.stream is not None:
+            if self._streamed_id is not None:
+                raise ProtocolError("a second checkpoint with a stream before the first one was acknowledged")
+            stream = CaptureStream(pid, message.stream)
+            self._streamed_id = message.id
         work = self._keep(message, stream, self._last)
         self._last = asyncio.get_running_loop().create_task(work, name=f"{self._name}: checkpoint")
+        self._last.add_done_callback(lambda _: self._count(-1, -size))
         self._last.add_done_callback(self._let_go)
+        self._count(1, size)
+
+    def _count(self, more: int, more_bytes: int) -> None:
+        self._waiting += more
+        self._waiting_bytes += more_bytes
+        full = self._waiting > WAITING_MAX or (self._waiting > 1 and self._waiting_bytes > WAITING_BYTES_MAX)
+        if full != self.full:
+            self.full = full
+            self._crowded()
+
+    def _acknowledge(self, message: Checkpoint, problem: str = "") -> None:
+        if self._streamed_id == message.id:
+            self._streamed_id = None
+        self._send(CheckpointAck(checkpoint=message.id, problem=problem))
 
     async def kept(self) -> None:
         """Return when the last one is durable. Raises what `on_checkpoint` raised."""
@@ -72,12 +113,14 @@ class Keeping:
                 message = whole
             await self._on_checkpoint(message)
         except Exception as error:
+            if self._streamed_id == message.id:
+                self._streamed_id = None
             self._lost(message, error)
             raise
         finally:
             if stream is not None:
                 stream.close()
-        self._send(CheckpointAck(checkpoint=message.id))
+        self._acknowledge(message)
 
     async def _streamed(self, message: Checkpoint, stream: CaptureStream) -> Checkpoint | None:
         """With its data. Where the child failed: None, or for the last one what the worker captures itself."""
@@ -103,5 +146,5 @@ class Keeping:
             return message.model_copy(update={"data": await asyncio.to_thread(stream.read, self._on_chunks)})
         except CheckpointError as error:
             self._observer(BackgroundFailed(f"capture of session {self._name}", str(error)))
-            self._send(CheckpointAck(checkpoint=message.id, problem=str(error)))
+            self._acknowledge(message, str(error))
         return None

@@ -139,8 +139,11 @@ class WorkerSession:
             again=self._captured_again,
             lost=self._checkpoint_lost,
             let_go=self._let_go,
+            crowded=self._checkpoints_crowd,
             observer=self._observer,
         )
+        self._paused = False
+        self._message_bytes = 0
         self._broken = ""
 
     # --- life ------------------------------------------------------------------------------------------------
@@ -205,6 +208,10 @@ class WorkerSession:
 
     def pause_reading(self) -> None:
         """Take nothing from the worker until `resume_reading`: what it prints then waits in it, and so does it."""
+        self._paused = True
+        self._pause()
+
+    def _pause(self) -> None:
         if self._transport is not None:
             drops = self._rules.policy in ("drop_new", "drop_oldest")
             if drops and self._pipes_dropped is None:
@@ -213,9 +220,21 @@ class WorkerSession:
 
     def resume_reading(self) -> None:
         """Go on after `pause_reading`; nothing when it was not paused."""
+        self._paused = False
+        self._resume()
+
+    def _resume(self) -> None:
+        if self._paused or self._keeping.full:
+            return
         self._tell_pipes_dropped()
         if self._transport is not None:
             self._transport.resume()
+
+    def _checkpoints_crowd(self) -> None:
+        if self._keeping.full:
+            self._pause()
+        else:
+            self._resume()
 
     def kill(self) -> None:
         """SIGKILL to the worker and the processes it started."""
@@ -368,6 +387,7 @@ class WorkerSession:
         try:
             for payload in self._decoder.feed(data):
                 message = parse_from_worker(payload)
+                self._message_bytes = len(payload)
                 if isinstance(message, Piped):
                     assert self._transport is not None
                     self._transport.decode(message.stream, message.data)
@@ -465,7 +485,7 @@ class WorkerSession:
             self._unknown(f"checkpoint of {message.execution_id}")
             return
         message = message.model_copy(update={"output_offset": self._offset})
-        self._keeping.keep(message, self.pid)
+        self._keeping.keep(message, self._message_bytes, self.pid)
 
     async def _captured_again(self) -> Checkpoint:
         reply, stream = await self._captured(idle=False)

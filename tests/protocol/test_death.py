@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from bridge.launcher import process_start_time
-from bridge.messages import Error, Execute, Result
+from bridge.messages import Checkpoint, Error, Execute, Result
 from bridge.session import WorkerSession
 from bridge.states import State
 from durable.core.errors import Busy, EngineClosed, ProtocolError, WorkerDied
@@ -193,6 +193,48 @@ async def test_garbage_ends_the_session_with_a_clear_error_and_not_the_engine(de
         await desk.run(code)
     await desk.session.restart()
     assert await desk.value("1 + 1") == 2
+
+
+async def test_a_second_stream_before_the_first_is_acknowledged_ends_the_session(desk: Desk) -> None:
+    code = (
+        f"{PROTOCOL_SOCKET}import msgspec\n"
+        "def frame(m):\n    p = msgspec.msgpack.encode(m)\n    return len(p).to_bytes(4, 'big') + p\n"
+        "c = dict(type='checkpoint', timestamp=1, execution_id='desk@1', stream=1)\n"
+        "s.sendall(frame(c | dict(id='a')) + frame(c | dict(id='b')))\nfetch()"
+    )
+    with pytest.raises(WorkerDied, match="a second checkpoint with a stream"):
+        await desk.run(code)
+
+
+@pytest.mark.parametrize(("size", "count", "most"), [(2_000_000, 60, 40), (0, 3_000, 1_000)])
+async def test_checkpoints_without_end_do_not_pile_up(desk: Desk, size: int, count: int, most: int) -> None:
+    """Over 64 MiB, or 64 of them and what one read of the socket holds, the worker is not read until they are kept."""
+    go = asyncio.Event()
+    seen, kept = [], []
+
+    async def keep(message: Checkpoint) -> None:
+        await go.wait()
+        kept.append(message.id)
+
+    desk.keep = keep
+    desk.session.add_interceptor(lambda message: seen.append(message.id) if message.type == "checkpoint" else None)
+    task = desk.start(
+        f"{PROTOCOL_SOCKET}import msgspec\ndef pile():\n    for i in range({count}):\n"
+        "        c = dict(type='checkpoint', id=str(i), timestamp=1, execution_id='desk@1')\n"
+        f"        p = msgspec.msgpack.encode(c | dict(data=b'x' * {size}))\n"
+        "        for n in range(0, len(p), 2**20):\n            part = p[n:n + 2**20]\n"
+        "            more = 2**31 if n + 2**20 < len(p) else 0\n"
+        "            s.sendall((len(part) | more).to_bytes(4, 'big') + part)\npile()\n'end'"
+    )
+    async with asyncio.timeout(20):
+        while not desk.session._keeping.full:  # noqa: ASYNC110  # nothing tells but the reading itself
+            await asyncio.sleep(0)
+    await asyncio.sleep(0.05)  # more would come
+    assert len(seen) <= most
+    assert not task.done()
+    go.set()
+    assert isinstance(await task, Result)
+    assert kept == [str(i) for i in range(count)]
 
 
 async def test_doubled_and_foreign_replies_are_counted_not_obeyed(desk: Desk) -> None:

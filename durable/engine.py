@@ -204,7 +204,7 @@ class Engine:
             await store.request("engine.leave", {"engine": self.engine_id})
         self._threads.close()
         if self._sandbox is not None:
-            self._sandbox.close()
+            await self._sandbox.close()
         if self._changed is not None and not self._changed.done():
             self._changed.set_result(None)
         await store.close()

@@ -232,6 +232,8 @@ class Context:
                         code, language=language, inputs=given, limits=limits, grants=asked, execution=execution
                     )
                     return to_json(asdict(ran), "what the sandbox gave")
+                except NonDeterminism as error:
+                    raise self._run.halt(error) from None
                 except BaseException as error:
                     if isinstance(error, asyncio.CancelledError) and self._run.closing():
                         raise
@@ -240,6 +242,32 @@ class Context:
             return leaf.begin(self._run, self._inner, promise_id, body, NEVER)
 
         return self._begin(made, self._children, begin, lambda value: Ran(**value))
+
+    def component(self, component: str, function: str, *args: Any) -> Operation[Any]:
+        """Call an export of a component that this engine knows (`engine.sandbox.add`), once: its value is recorded.
+
+        What it asks for is recorded call by call; killed, it runs again and gets the recorded answers. Arguments and
+        value have to be JSON. Raises ExecutionError for whatever it came to instead.
+        """
+        made = Made("component", f"{component}.{function}", digest(component, function, args))
+
+        def begin(promise_id: str) -> asyncio.Task[Any]:
+            execution = promise_id.removeprefix(ids.PREFIX)
+
+            async def body() -> Any:
+                try:
+                    found = await self._cells.sandbox.call(component, function, *args, execution=execution)
+                    return to_json(found.value, f"the value of {component}.{function}")
+                except NonDeterminism as error:
+                    raise self._run.halt(error) from None
+                except BaseException as error:
+                    if isinstance(error, asyncio.CancelledError) and self._run.closing():
+                        raise
+                    raise rejection(error, execution) from None
+
+            return leaf.begin(self._run, self._inner, promise_id, body, NEVER)
+
+        return self._begin(made, self._children, begin, lambda value: value)
 
     # -- people -------------------------------------------------------------------------------------------------
 

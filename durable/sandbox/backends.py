@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
+import hashlib
 import itertools
 import os
 from collections.abc import Callable, Iterable
@@ -27,6 +28,8 @@ from durable.core.errors import BadArguments, ExecutionTimedOut
 from durable.sessions.house import House
 
 if TYPE_CHECKING:
+    from capabilities.sandbox.call import CoreCall
+    from capabilities.sandbox.component import ComponentCall
     from capabilities.sandbox.runtime import Runtime
     from durable.engine import Engine
     from durable.sandbox.permits import ComponentPermits
@@ -57,8 +60,8 @@ class Shared:
             found = self._runtimes[metered] = Runtime(_cache(), metered=metered)
         return found
 
-    def calls(self, task: Task) -> tuple[RecordedCalls, ComponentPermits]:
-        """The host calls of one task, decided by its grants, recorded under its execution."""
+    def calls(self, task: Task, meter: str = "") -> tuple[RecordedCalls, ComponentPermits]:
+        """The host calls of one task, decided by its grants, recorded under its execution. meter: as there."""
         from capabilities.sandbox.manifest import ComponentManifest
         from durable.sandbox.permits import ComponentPermits
         from durable.sandbox.recorded import RecordedCalls
@@ -68,7 +71,7 @@ class Shared:
                 raise BadArguments(f"there is no capability {grant.partition(':')[0]!r} to grant")
         manifest = ComponentManifest(WHO, task.limits or JAVASCRIPT, Manifest(grant=tuple(task.grants)))
         permits = ComponentPermits(self.house, manifest)
-        return RecordedCalls(permits, task.execution or ids.mint_execution_id()), permits
+        return RecordedCalls(permits, task.execution or ids.mint_execution_id(), meter), permits
 
     def close(self) -> None:
         """End the runtimes' threads."""
@@ -141,7 +144,7 @@ def _asked(capability: str, method: Method, calls: RecordedCalls) -> Callable[..
 
 
 class Wasm:
-    """A core module, metered; it asks by `durable.call`."""
+    """A core module or a component, metered; a module asks by `durable.call`, a component by `durable:host`."""
 
     def __init__(self, shared: Shared) -> None:
         self._shared = shared
@@ -152,28 +155,44 @@ class Wasm:
 
     async def run(self, task: Task) -> Ran:
         """A fresh instance for each; its inputs are the arguments, in order."""
-        from capabilities.sandbox.call import CoreCall
-
         data = _module(task)
-        limits = task.limits or COMPONENT
         runtime = self._shared.runtime(metered=True)
-        module = await asyncio.to_thread(runtime.module, data)
-        exported = {each.name for each in module.exports}
-        entry = next((name for name in ENTRIES if name in exported), None)
-        if entry is None:
-            raise ExecutionFailed("main", f"no main: the module exports none of {', '.join(ENTRIES)}")
-        calls, permits = self._shared.calls(task)
-        call = CoreCall(runtime, module, limits, port=calls.port if task.grants else None, component=WHO)
-        args = tuple(task.inputs.values())
+        calls, permits = self._shared.calls(task, hashlib.sha256(runtime.key(data).encode()).hexdigest()[:16])
         try:
-            outcome = await runtime.threads.run(lambda: call.call(entry, *args))
-        except asyncio.CancelledError:
-            call.cancel()
-            raise
+            call, entry = await asyncio.to_thread(self._made, runtime, data, task, calls)
+            args = tuple(task.inputs.values())
+            try:
+                outcome = await runtime.threads.run(lambda: call.call(entry, *args))
+            except asyncio.CancelledError:
+                call.cancel()
+                raise
         finally:
             await permits.close()
         used = outcome.used
         return Ran("wasm", outcome.value, used.stdout, used.stderr, used.elapsed_ms, used.fuel, used.memory)
+
+    def _made(
+        self, runtime: Runtime, data: bytes, task: Task, calls: RecordedCalls
+    ) -> tuple[CoreCall | ComponentCall, str]:
+        from capabilities.sandbox.call import CoreCall
+        from capabilities.sandbox.component import ComponentCall
+        from capabilities.sandbox.runtime import is_component
+
+        limits, port = task.limits or COMPONENT, calls.port if task.grants else None
+        if is_component(data):
+            made = ComponentCall(runtime, runtime.component(data, WHO), limits, port=port, name=WHO)
+            return made, _entry(made.exports()[""], "component")
+        module = runtime.module(data, WHO)
+        entry = _entry((each.name for each in module.exports), "module")
+        return CoreCall(runtime, module, limits, port=port, component=WHO), entry
+
+
+def _entry(exported: Iterable[str], what: str) -> str:
+    there = set(exported)
+    entry = next((name for name in ENTRIES if name in there), None)
+    if entry is None:
+        raise ExecutionFailed("main", f"no main: the {what} exports none of {', '.join(ENTRIES)}")
+    return entry
 
 
 class Python:

@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from capabilities.sandbox.front import Decision, Front, Ran, Statistics, Task
 from capabilities.sandbox.limits import SandboxLimits
 from capabilities.sandbox.routing import Name
+from durable.core import ids
 from durable.sandbox.backends import Shared, backends
 
 if TYPE_CHECKING:
+    from capabilities.sandbox.manifest import ComponentManifest
+    from capabilities.sandbox.metered import Outcome
     from durable.engine import Engine
+    from durable.sandbox.components import Components
 
 
 class Sandbox:
     """Runs foreign code: JavaScript, Python, WebAssembly. Deny by default."""
 
     def __init__(self, engine: Engine) -> None:
+        self._house = engine._house
+        self._components: Components | None = None
         self._shared = Shared(engine._house)
         self._front = Front(backends(engine, self._shared))
 
@@ -64,6 +72,42 @@ class Sandbox:
         """Each backend: "" when it can be used here, else why not."""
         return await self._front.health()
 
-    def close(self) -> None:
-        """End its threads."""
+    # -- components ---------------------------------------------------------------------------------------------
+
+    async def add(self, manifest: str | Path | ComponentManifest, code: bytes) -> str:
+        """Know a component (or core module) under its manifest's id, which is returned; it replaces one of that id.
+
+        manifest: a `Component.toml`, its path or its text. Limits and permissions of all calls are those that it says.
+        InvalidConfiguration, MissingMemoryConfig, MissingCpuConfig, ComponentLoadFailed.
+        """
+        from capabilities.sandbox.manifest import ComponentManifest, parse_component
+
+        if isinstance(manifest, Path):
+            text = await asyncio.to_thread(manifest.read_text)
+            manifest = parse_component(text, str(manifest))
+        elif not isinstance(manifest, ComponentManifest):
+            manifest = parse_component(manifest)
+        return (await self._known().add(manifest, code)).manifest.id
+
+    async def call(self, component: str, function: str, *args: Any, execution: str = "") -> Outcome:
+        """Call a component's export in a fresh instance: its value, and what was used.
+
+        function: `name`, or `interface#name`. execution: an id under which host calls are recorded; the same id again
+        replays them. ComponentNotFound, ExecutionFailed, Err for the component's own error, NonDeterminism, or the one
+        SandboxError of what stopped it.
+        """
+        made = execution or ids.mint_execution_id()
+        return await self._known().call(component, function, *args, execution_id=made)
+
+    def _known(self) -> Components:
+        if self._components is None:
+            from durable.sandbox.components import Components
+
+            self._components = Components(self._house, self._shared.runtime(metered=True))
+        return self._components
+
+    async def close(self) -> None:
+        """End what is kept for components, and the threads."""
+        if self._components is not None:
+            await self._components.close()
         self._shared.close()

@@ -19,6 +19,7 @@ from bridge.pool import Pool, PoolMetrics, WorkerPool
 from bridge.zygote import Zygote
 from capabilities.capability import Capabilities, Capability
 from capabilities.permissions.manifest import Level
+from durable.channels import Channel, Told
 from durable.core import events, ids
 from durable.core.clock import now_ms
 from durable.core.errors import BadArguments, Conflict, DurableError, EngineClosed, NotFound, StoreRefused
@@ -399,6 +400,15 @@ class Engine:
     async def answers(self, prompt: str) -> list[Given]:
         """Who answered a prompt, what, when and through which channel, in order. NotFound."""
         return await self._prompts.answers(prompt)
+
+    def on_prompt(self, callback: Told) -> Callable[[], None]:
+        """Call back for each open question, those of other processes too: now, and as they come. Returns what ends it.
+
+        callback: takes an OpenPrompt; sync or async. It is told of each question once while this engine is open.
+        """
+        channel = Channel(self._prompts, self.changed, callback, self._observer)
+        self._undo.append(channel.close)
+        return channel.close
 
     async def blocking_prompts(self, id: str) -> list[str] | None:
         """The prompts that an execution waits for, its children's included; None when it does not wait for people."""

@@ -94,6 +94,13 @@ class PromptView:
     created_at: str
     timeout_at: str | None
     command: str
+    form: str = "ask"
+    many: bool = False
+    initial: Any = None
+    to: list[str] = field(default_factory=list)
+    quorum: int | str = 1
+    reason: str | None = None
+    secret: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,6 +279,13 @@ def prompt_view(row: PromptRow, store: str | None = None) -> PromptView:
         created_at=_moment(row.created_at),
         timeout_at=iso(row.timeout_at),
         command=answer_command(row.id, store),
+        form=str(param.get("form", "ask")),
+        many=param.get("many") is True,
+        initial=param.get("initial"),
+        to=list(map(str, param.get("to") or ())),
+        quorum=param.get("quorum", 1),
+        reason=_text(param.get("reason")),
+        secret=param.get("secret") is True,
     )
 
 

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import getpass
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from durable.cli.app import Settings
+from durable.cli.form import Left, fields_of, fill
 from durable.cli.out import Out, plain, to_text
 from durable.cli.standing import Waits
-from durable.core.errors import Conflict, InvalidAnswer
+from durable.core.errors import Conflict, InvalidAnswer, NotAsked
 from durable.store.reads import PromptRow
 from durable.views import PromptView, prompt_view
 
 if TYPE_CHECKING:
+    from capabilities.prompt import Prompt
     from durable.engine import Engine
 
 
@@ -70,41 +73,67 @@ async def ask_one(engine: Engine, out: Out, row: PromptRow, view: PromptView, by
     """Ask until an answer is taken, here or by somebody else; False when the person leaves it open (Ctrl-D)."""
     out.note(describe(view))
     elsewhere = asyncio.ensure_future(engine.store.settled(row.id))
+
+    async def line(label: str) -> str | None:
+        out.note(label, end="")
+        return await read_line(elsewhere, hidden=view.secret)
+
     try:
         while True:
-            out.note("> ", end="")
-            text = await read_line(elsewhere)
-            if text is None:
+            try:
+                answer = await _form(view, line)
+            except Left:
                 out.note("")
                 if elsewhere.done():
                     out.say(f"{row.id} was answered by somebody else")
                     return True
                 return False
             try:
-                await engine.answer(row.id, read_value(view, text), by=by or user_name())
+                decided = await engine.answer(row.id, answer, by=by or user_name(), via="cli")
             except InvalidAnswer as error:
                 out.say(str(error))
                 continue
+            except NotAsked as error:
+                out.say(f"{error}; say who you are with --by")
+                return False
             except Conflict as error:
                 out.say(str(error))
+                return True
+            if not decided:
+                out.say(f"{row.id} has your answer, and waits for others")
             return True
     finally:
         elsewhere.cancel()
 
 
+async def _form(view: PromptView, line: Callable[[str], Awaitable[str | None]]) -> Any:
+    """What the person answers; raises Left."""
+    if view.choices is None and fields_of(view) is not None and not view.has_default:
+        return await fill(view, line)
+    text = await line("> ")
+    if text is None:
+        raise Left
+    return read_value(view, text)
+
+
 def describe(view: PromptView) -> str:
     """The question with its context, choices and default, for a terminal."""
-    lines = [f"{view.execution} asks: {view.question}"]
-    if view.title:
-        lines.insert(0, view.title)
-    if view.context:
-        lines.insert(len(lines) - 1, view.context)
+    lines = [view.title] if view.title else []
+    lines += [view.context] if view.context else []
+    lines += [f"{view.execution} asks{' ' + ', '.join(view.to) if view.to else ''}: {view.question}"]
+    if view.reason:
+        lines.append(f"  again, because {view.reason}")
+    if view.form == "review":
+        lines.append(f"  {to_text(view.initial)}")
     if view.choices:
-        lines.append("  one of: " + ", ".join(str(choice) for choice in view.choices))
-    elif view.schema:
+        several = "any of, by name or number, with commas" if view.many else "one of"
+        lines.append(f"  {several}: " + ", ".join(str(choice) for choice in view.choices))
+    elif view.schema and (fields_of(view) is None or view.has_default):
         lines.append("  as JSON: " + _shape(view.schema))
     if view.has_default:
         lines.append(f"  default: {to_text(view.default)}")
+    if view.quorum not in (1, "any"):
+        lines.append(f"  {view.quorum} have to approve")
     return plain("\n".join(lines))
 
 
@@ -119,17 +148,50 @@ def _shape(schema: dict[str, Any]) -> str:
     return "{" + ", ".join(fields) + "}"
 
 
-def read_value(view: PromptView, text: str) -> Any:
-    """What was typed as an answer: nothing is the default, where there is one."""
+def prompt_of(view: PromptView) -> Prompt:
+    """The part of the question that reads answers."""
     from capabilities.prompt import Prompt
 
+    shape: dict[str, Any] = {"json_schema": view.schema, "choices": view.choices, "many": view.many, "form": view.form}
+    return Prompt(question="?", **shape)
+
+
+def read_value(view: PromptView, text: str) -> Any:
+    """What was typed as an answer: nothing is the default, where there is one; numbers are choices, where none is."""
     if not text and view.has_default:
         return view.default
-    return Prompt(question="?", json_schema=view.schema, choices=view.choices).read(text)
+    prompt = prompt_of(view)
+    words = [word.strip() for word in text.split(",")]
+    names = {str(choice) for choice in view.choices or ()}
+    if view.choices is not None and all(word.isdecimal() and word not in names for word in words):
+        try:
+            return prompt.chosen("it", [int(word) for word in words])
+        except InvalidAnswer:
+            return prompt.read(text)
+    return prompt.read(text)
 
 
-async def read_line(elsewhere: asyncio.Future[Any]) -> str | None:
-    """A line from the terminal; None at its end, or when the prompt is settled meanwhile."""
+async def read_line(elsewhere: asyncio.Future[Any], *, hidden: bool = False) -> str | None:
+    """A line from the terminal; None at its end, or when the prompt is settled meanwhile. hidden: it is not shown."""
+    with _unseen() if hidden else contextlib.nullcontext():
+        return await _read_line(elsewhere)
+
+
+@contextlib.contextmanager
+def _unseen() -> Iterator[None]:
+    import termios
+
+    before = termios.tcgetattr(sys.stdin)
+    changed = [*before]
+    changed[3] &= ~termios.ECHO
+    termios.tcsetattr(sys.stdin, termios.TCSADRAIN, changed)
+    try:
+        yield
+    finally:
+        termios.tcsetattr(sys.stdin, termios.TCSADRAIN, before)
+
+
+async def _read_line(elsewhere: asyncio.Future[Any]) -> str | None:
     loop = asyncio.get_running_loop()
     typed: asyncio.Future[str] = loop.create_future()
 

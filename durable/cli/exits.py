@@ -9,6 +9,7 @@ from durable.core.errors import (
     ExecutionTimedOut,
     InvalidAnswer,
     InvalidId,
+    NotAsked,
     NotFound,
     StoreRefused,
     Waiting,
@@ -36,6 +37,7 @@ _OF_ERROR: tuple[tuple[type[DurableError], int], ...] = (
     (Waiting, WAITING),
     (ExecutionTimedOut, TIMED_OUT),
     (Conflict, CONFLICT),
+    (NotAsked, CONFLICT),
 )
 _OF_STATUS = {404: NOT_FOUND, 409: CONFLICT}
 

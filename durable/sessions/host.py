@@ -13,6 +13,7 @@ from durable.core.errors import BadArguments, DurableError, EngineClosed, PoolEx
 from durable.functions import sdk
 from durable.functions.failure import Rejection
 from durable.functions.sdk import PlatformError, SdkContext
+from durable.sessions.background import beside
 from durable.sessions.cell import Cell, Died, Done, Failed, Gone, Pass, Stopped, Waits
 from durable.sessions.confined import confinement_of
 from durable.sessions.house import House
@@ -27,6 +28,7 @@ class SessionHost:
 
     def __init__(self, house: House) -> None:
         self._house = house
+        house.forget = self._part
         self._live: dict[str, LiveSession] = {}
         self._opening: dict[str, asyncio.Lock] = {}
         self.fresh: set[str] = set()
@@ -48,7 +50,13 @@ class SessionHost:
             elif not await session.current_epoch():
                 await self.forget(request.session)
                 session = await self.live(request.session)
-            turn = await session.run(promise_id, request, first=sdk.first_attempt(ctx))
+            try:
+                turn = await session.run(promise_id, request, first=sdk.first_attempt(ctx))
+            except EngineClosed:
+                if not session.parted:
+                    raise
+                session = await self.live(request.session)  # the answer came as it was being forgotten
+                turn = await session.run(promise_id, request, first=sdk.first_attempt(ctx))
         except (BadArguments, EngineClosed, StoreRefused) as refused:
             # Not this engine's to run: a grant that it does not know, an owner that is alive, the end of the engine.
             raise PlatformError([sdk.HandedBack(str(refused))]) from None
@@ -129,6 +137,12 @@ class SessionHost:
         found = self._live.pop(name, None)
         if found is not None:
             await found.close()
+
+    def _part(self, name: str) -> None:
+        """Its code waits, its worker is gone: hold nothing of it. It stays this engine's."""
+        found = self._live.pop(name, None)
+        if found is not None:
+            beside(found.close())
 
     async def let_go(self, name: str) -> None:
         """End the session's worker and give up its ownership."""

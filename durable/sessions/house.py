@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -33,5 +34,7 @@ class House:
     """Calls being performed, by promise id."""
     epochs: dict[str, int] = field(default_factory=dict)
     """The epoch under which each cell that runs here is run, by promise id."""
+    forget: Callable[[str], None] = lambda _name: None
+    """Drops what the engine has in memory of a session."""
     lent: Host | None = None
     """What capabilities may use of the engine; set once, as it opens."""

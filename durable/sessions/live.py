@@ -111,6 +111,8 @@ class LiveSession:
         self._unsaved = False  # unjournaled code ran since the last checkpoint
         self.stale = False
         """Another engine, or a close, has taken the session: nothing that is done here counts any more."""
+        self.parted = False
+        """It was forgotten while its code waited; whoever still has it takes the session up anew."""
         self._quick: Pass | None = None  # code that runs now without being an execution of its own
         self._quick_answers: Answers = partial(answer_unrecorded, self._permits)
 
@@ -368,9 +370,16 @@ class LiveSession:
 
         def over() -> Awaitable[None] | None:
             waits = self.current is found and found.waiting and found.outcome is None
-            return self._let_go(found) if waits and not self._unsaveable else None
+            return self._part(found) if waits and not self._unsaveable else None
 
         self._resting.after(self._house.parked_s, over)
+
+    async def _part(self, found: Pass) -> None:
+        """End the worker of code that waits, and be forgotten: the answer takes the session up anew."""
+        await self._let_go(found)
+        if self.current is found and not self._busy.locked() and not self._permits.state:
+            self.parted = True
+            self._house.forget(self.name)
 
     def _rest(self) -> None:
         """End the worker after a while without work. Not after unjournaled code: what that did is nowhere else."""

@@ -273,3 +273,24 @@ async def test_a_hidden_question_and_help(engine: durable.Engine) -> None:
     shown = (await session.execute("help(approve)")).stdout
     assert "approve(action: " in shown
     assert "quorum" in shown
+
+
+async def test_a_callback_is_told_of_each_question_once(engine: durable.Engine, tmp_path: Path) -> None:
+    execution = await engine.start(asks_each, 2)
+    await first_prompt(engine, "q0")
+    told: list[str] = []
+    async with durable.open(tmp_path / "work.db", durability="process", serve=False) as other:
+
+        async def answers(prompt: durable.OpenPrompt) -> None:
+            told.append(prompt.question)
+            await other.answer(prompt.id, prompt.question.upper(), by="bot")
+
+        stop = other.on_prompt(answers)
+        assert await execution.result(timeout=30) == ["Q0", "Q1"]
+        stop()
+    assert told == ["q0", "q1"]
+
+
+@durable.function
+async def asks_each(ctx: durable.Context, count: int) -> list[str]:
+    return [await ctx.ask(f"q{n}") for n in range(count)]

@@ -1,8 +1,9 @@
-"""`durable answer PROMPT VALUE|--json J|--decline`"""
+"""`durable answer PROMPT VALUE|--json J|--field NAME=VALUE|--choose N|--decline`"""
 
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -23,43 +24,73 @@ if TYPE_CHECKING:
 @click.command("answer", cls=Command, own_json=True, short_help="Answer a question.")
 @click.argument("prompt")
 @click.argument("value", required=False)
-@click.option("--json", "as_json", metavar="J", help="The answer as JSON.")
+@click.option("--json", "as_json", metavar="J", help="The answer as JSON; - reads it from stdin.")
+@click.option("--field", "fields", multiple=True, metavar="NAME=VALUE", help="A field of the answer; may be repeated.")
+@click.option("--choose", "chosen", multiple=True, type=int, metavar="N", help="The N-th choice; may be repeated.")
 @click.option("--decline", is_flag=True, help="Refuse to answer: the code gets a Denied error.")
+@click.option("--why", default="", metavar="TEXT", help="Why; the code can read it.")
 @click.option("--by", metavar="NAME", help="Who answers [the user's name].")
-def command(prompt: str, value: str | None, as_json: str | None, decline: bool, by: str | None) -> int:
+@click.option("--team", "teams", multiple=True, metavar="TEAM", help="Of which team, for questions to one.")
+def command(prompt: str, value: str | None, by: str | None, **options: Any) -> int:
     """Answer PROMPT, an id of `durable inbox`; an execution's id will do while it asks one thing only.
 
-    An answer that does not fit leaves the question open. When no engine is alive to go on with what was woken, this
-    command is the engine until it ends or waits again, and prints its result.
+    An answer that does not fit leaves the question open. Without one it is asked for here, field by field. When no
+    engine is alive to go on with what was woken, this command is the engine until it ends or waits again, and prints
+    its result.
     """
-    if sum((value is not None, as_json is not None, decline)) > 1:
-        raise Unusable("give one answer: VALUE, --json J or --decline")
-    chosen = settings()
-    return in_loop(lambda: _answer(chosen, prompt, value, as_json, decline, by))
+    given = Given(value=value, by=by, **options)
+    if given.count() > 1:
+        raise Unusable("give one answer: VALUE, --json J, --field NAME=VALUE, --choose N or --decline")
+    settled = settings()
+    return in_loop(lambda: _answer(settled, prompt, given))
 
 
-async def _answer(
-    chosen: Settings, given: str, value: str | None, as_json: str | None, decline: bool, by: str | None
-) -> int:
+@dataclass(frozen=True, slots=True)
+class Given:
+    """What the command line says."""
+
+    value: str | None
+    as_json: str | None
+    fields: tuple[str, ...]
+    chosen: tuple[int, ...]
+    decline: bool
+    why: str
+    by: str | None
+    teams: tuple[str, ...]
+
+    def count(self) -> int:
+        """How many answers that are."""
+        said = (self.value is not None, self.as_json is not None, self.fields, self.chosen, self.decline)
+        return sum(map(bool, said))
+
+
+async def _answer(chosen: Settings, prompt: str, given: Given) -> int:
     from durable.cli.asking import on_terminal, user_name
     from durable.cli.driving import open_engine, opened
     from durable.cli.standing import needs_of, root_of, served
 
     out = chosen.out()
     async with opened(chosen, create=False) as store:
-        row = await _prompt(store, given)
-    if value is None and as_json is None and not decline and not on_terminal():
-        raise Unusable("give the answer: VALUE, --json J or --decline")
+        row = await _prompt(store, prompt)
+    if not given.count() and not on_terminal():
+        raise Unusable("give the answer: VALUE, --json J, --field NAME=VALUE, --choose N or --decline")
     async with open_engine(chosen, out, serve=False, create=False) as engine:
-        if value is None and as_json is None and not decline:
-            if not await _ask(engine, chosen, out, row, by):
+        if not given.count():
+            if not await _ask(engine, chosen, out, row, given.by):
                 return exits.WAITING
+            decided = True
         else:
-            answer = None if decline else _value(row, value, as_json)
-            await engine.answer(row.id, answer, by=by or user_name(), decline=decline)
+            answer = None if given.decline else _value(row, given)
+            decided = await engine.answer(
+                row.id, answer, by=given.by or user_name(), decline=given.decline, why=given.why, teams=given.teams,
+                via="cli",
+            )  # fmt: skip
         root = root_of(row.execution)
         alive = await needs_of(engine.store.reads, root) <= (await served(engine.store)).functions
-    out.say(f"{row.id} is {'declined' if decline else 'answered'}")
+    if not decided:
+        out.say(f"{row.id} has your answer, and waits for others")
+        return exits.DONE
+    out.say(f"{row.id} is {'declined' if given.decline else 'answered'}")
     if alive:
         out.say(f"its engine goes on with {root}; follow it with: durable wait {root}")
         return exits.DONE
@@ -111,13 +142,25 @@ async def _settled(store: StoreFace, prompt_id: str) -> DurableError:
     return NotFound("open prompt", prompt_id)
 
 
-def _value(row: PromptRow, text: str | None, as_json: str | None) -> Any:
-    from durable.cli.asking import read_value
+def _value(row: PromptRow, given: Given) -> Any:
+    import sys
+
+    from durable.cli.asking import prompt_of, read_value
+    from durable.cli.form import read_pairs
     from durable.views import prompt_view
 
-    if as_json is None:
-        return read_value(prompt_view(row), text or "")
+    view = prompt_view(row)
+    if given.chosen:
+        return prompt_of(view).chosen(row.id, list(given.chosen))
+    if given.fields:
+        try:
+            return read_pairs(view, given.fields)
+        except ValueError as error:
+            raise Unusable(str(error)) from None
+    if given.as_json is None:
+        return read_value(view, given.value or "")
+    text = sys.stdin.read() if given.as_json == "-" else given.as_json
     try:
-        return json.loads(as_json)
+        return json.loads(text)
     except ValueError as error:
-        raise Unusable(f"--json {as_json!r} is not JSON: {error}") from None
+        raise Unusable(f"--json {text[:200]!r} is not JSON: {error}") from None

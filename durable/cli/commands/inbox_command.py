@@ -9,10 +9,11 @@ from durable.cli.app import Command, Settings, in_loop, settings
 
 
 @click.command("inbox", cls=Command, short_help="Questions that wait for a person.")
-def command() -> int:
+@click.option("--watch", is_flag=True, help="Go on: print each new question as it comes, until Ctrl-C.")
+def command(watch: bool) -> int:
     """Questions that wait for a person, oldest first."""
     chosen = settings()
-    return in_loop(lambda: _inbox(chosen))
+    return in_loop(lambda: _watch(chosen) if watch else _inbox(chosen))
 
 
 async def _inbox(chosen: Settings) -> int:
@@ -31,3 +32,25 @@ async def _inbox(chosen: Settings) -> int:
     if views:
         out.say(f"answer one with: {views[0].command}")
     return exits.DONE
+
+
+async def _watch(chosen: Settings) -> int:
+    """One line each, or one JSON document a line; those that are open already first."""
+    import asyncio
+    from dataclasses import asdict
+
+    from durable.cli.driving import open_engine
+    from durable.cli.out import line, to_text
+    from durable.views import prompt_view
+
+    out, shown = chosen.out(), set[str]()
+    async with open_engine(chosen, out, serve=False, create=False) as engine:
+        while True:
+            change = engine.changed()
+            rows = await engine.store.reads.prompts()
+            for row in rows:
+                if row.id not in shown:
+                    view = prompt_view(row, chosen.named)
+                    out.data(to_text(asdict(view)) if out.json else f"{view.id}\t{line(view.question)}")
+            shown = {row.id for row in rows}
+            await asyncio.wait([change])

@@ -19,6 +19,7 @@ from benchmarks import (
     flat,
     hop,
     interrupts,
+    javascript,
     notice,
     pending,
     printing,
@@ -59,6 +60,7 @@ BENCHMARKS = {
         *interrupts.INTERRUPTS,
         interrupts.KILLED,
         interrupts.HELD,
+        *javascript.JAVASCRIPT,
     )
 }
 ROUNDS, ROUNDS_QUICK = 7, 3

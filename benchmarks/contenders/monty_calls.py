@@ -34,7 +34,18 @@ async def setup(directory: Path) -> AsyncIterator[Ready]:  # noqa: ARG001  # it 
                     samples.append((time.perf_counter() - started) / CALLS)
             return samples
 
-        yield Ready(f"pydantic-monty {version('pydantic-monty')}", {"calls": calls})
+        async def evaluation(size: int) -> list[float]:
+            samples: list[float] = []
+            while len(samples) < size:
+                with monty.checkout() as session:
+                    session.feed_run("1+1")
+                    for _ in range(min(500, size - len(samples))):
+                        started = time.perf_counter()
+                        session.feed_run("1+1")
+                        samples.append(time.perf_counter() - started)
+            return samples
+
+        yield Ready(f"pydantic-monty {version('pydantic-monty')}", {"calls": calls, "evaluation": evaluation})
 
 
 if __name__ == "__main__":

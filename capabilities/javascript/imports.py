@@ -29,7 +29,7 @@ REJECTIONS_MAX = 100
 ERRORS_MAX = 1_000
 """The last errors of host functions are remembered, to be raised as they were if the script does not catch them."""
 
-_BAD_FILE, _NO_FUNCTION = 8, 52  # WASI's error numbers
+_BAD_FILE = 8  # of WASI
 
 
 class Imports:
@@ -53,20 +53,6 @@ class Imports:
         self.failed: SandboxError | None = None
         """What ended the call from within an import."""
         self._errors: dict[str, SandboxError] = {}
-        self._table: dict[str, Callable[..., int]] = {
-            "host_interrupt": self._interrupt,
-            "host_call": self._call,
-            "host_promise_rejection": self._rejection,
-            "host_module_normalize": self._normalize,
-            "host_module_load": self._load,
-            "host_get_timezone_offset": lambda *_: 0,  # UTC, wherever it runs
-            "clock_time_get": self._time,
-            "random_get": self._random,
-            "fd_write": self._write,
-            "fd_close": lambda *_: _BAD_FILE,
-            "fd_seek": lambda *_: _BAD_FILE,
-            "fd_fdstat_get": lambda *_: _BAD_FILE,
-        }
 
     @property
     def names(self) -> set[str]:
@@ -101,7 +87,7 @@ class Imports:
     def imported(self, name: str, args: Sequence[int]) -> int:
         """Called by the instance. Ctrl-C comes while Python code runs, which is here: it asks the script to stop."""
         try:
-            return self._table[name](*args)
+            return int(_TABLE[name](self, *args))
         except KeyboardInterrupt:
             self._vm.stop()
             self._vm.over  # noqa: B018 - it takes note of it
@@ -309,3 +295,28 @@ class Imports:
 
 def _decoded(raw: bytes) -> str:
     return raw.decode("utf-8", "replace")
+
+
+def _no_file(_imports: Imports, *_args: int) -> int:
+    return _BAD_FILE
+
+
+def _utc(_imports: Imports, *_args: int) -> int:
+    return 0
+
+
+_TABLE: dict[str, Callable[..., int]] = {
+    "host_interrupt": Imports._interrupt,
+    "host_call": Imports._call,
+    "host_promise_rejection": Imports._rejection,
+    "host_module_normalize": Imports._normalize,
+    "host_module_load": Imports._load,
+    "host_get_timezone_offset": _utc,
+    "clock_time_get": Imports._time,
+    "random_get": Imports._random,
+    "fd_write": Imports._write,
+    "fd_close": _no_file,
+    "fd_seek": _no_file,
+    "fd_fdstat_get": _no_file,
+}
+"""By the import's name, whatever its module."""

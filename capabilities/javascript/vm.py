@@ -129,7 +129,7 @@ class VM:
         store.set_epoch_deadline(1 << 40)
         self.entry = Entry(store, self.warm.pre, self.imports, next(_numbers))
         self._allowed = limits.memory - STATIC_BYTES - RESERVE_BYTES
-        self.entry.call("qjs_set_memory_limit", self._allowed)
+        self._bounded = False  # with its first script: an instance that is idle has written nothing
         self.imports.fresh()
         self.prepared = False
 
@@ -221,6 +221,7 @@ class VM:
     def went_on(self, *, prepared: bool) -> None:
         """Its memory was replaced by that of another one. prepared: which had these host functions."""
         self.prepared = prepared
+        self._bounded = False
 
     def claim(self) -> None:
         """This instance runs a script that may wait, until `release`. Busy."""
@@ -278,6 +279,9 @@ class VM:
             with self.warm.runtime.running():
                 self._guard.begin(max(1, math.ceil((self._hard_ends - self._clock()) * 1000)))
                 try:
+                    if not self._bounded:
+                        self._bounded = True
+                        self.entry.call("qjs_set_memory_limit", self._allowed)
                     return work()
                 except (Trap, WasmtimeError, ComponentTrapped) as error:
                     raise self._killed(error) from None

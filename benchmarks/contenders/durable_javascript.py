@@ -1,0 +1,60 @@
+"""Ours: scripts in QuickJS as WebAssembly, metered by time, or with `fuel` by instructions as well."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+
+from benchmarks.contenders import scripts
+from benchmarks.turns import Ready, Turn, serve
+from capabilities.javascript import snapshot
+from capabilities.javascript.run import run
+from capabilities.javascript.vm import VM
+from capabilities.javascript.warm import warm
+from capabilities.sandbox.limits import JAVASCRIPT
+from capabilities.sandbox.runtime import Runtime
+
+FUEL = 10**12
+
+
+@asynccontextmanager
+async def setup(directory: Path) -> AsyncIterator[Ready]:
+    metered = "fuel" in sys.argv
+    runtime = Runtime(directory / "compiled", metered=metered)
+    image = warm(runtime)
+    limits = JAVASCRIPT.but(fuel=FUEL) if metered else JAVASCRIPT
+    make = partial(VM, image, limits, functions={"nothing": lambda: None})
+    ready = make()
+    full = make()
+    full.execute(scripts.OBJECTS)
+    state = snapshot.take(full)
+
+    async def hundred(size: int) -> list[float]:
+        samples = []
+        for _ in range(size):
+            started = time.perf_counter()
+            await asyncio.gather(*(run(make(), "1 + 1") for _ in range(100)))
+            samples.append(time.perf_counter() - started)
+        return samples
+
+    turns: dict[str, Turn] = {name: scripts.timed(partial(ready.execute, code)) for name, code in scripts.CPU.items()}
+    turns |= {
+        "instance": scripts.timed(make),
+        "evaluation": scripts.timed(partial(ready.execute, "1+1")),
+        "calls": scripts.timed(partial(ready.execute, scripts.CALLING), scripts.CALLS),
+        "snapshot": scripts.timed(partial(snapshot.take, full)),
+        "restore": scripts.timed(partial(snapshot.restore, make(), state)),
+        "hundred": hundred,
+    }
+    yield Ready(f"durable-exec {version('durable-exec')}, wasmtime {version('wasmtime')}", turns)
+    runtime.close()
+
+
+if __name__ == "__main__":
+    serve(setup)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from bridge.confine.limits import Limits, Profile
     from capabilities.permissions.manifest import Level
     from durable.engine import Engine
+    from durable.sessions.language import Language
     from durable.sessions.session import Session
 
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*(?:(k|m|g|t)(i?)b?|b)?\Z", re.IGNORECASE)
@@ -34,6 +35,7 @@ class Making:
     grants: tuple[str, ...] = ()
     level: Level | None = None
     permissions: str | None = None
+    language: Language | None = None
 
     def as_limits(self) -> Limits | None:
         """None where none was given. Raises BadArguments for what cannot be."""
@@ -50,6 +52,7 @@ class Making:
             grants=self.grants,
             level=self.level,
             permissions=self.permissions,
+            language=self.language,
         )
 
 
@@ -79,6 +82,7 @@ def making_sessions[F: Callable[..., int]](command: F) -> F:
         click.option("--level", type=click.Choice(LEVELS), help="The level of its permissions."),
         click.option("--permissions", metavar="FILE", help="The manifest of its permissions, TOML."),
         click.option("--limit", "limits", multiple=True, type=Limit(), metavar="NAME=N", help="What it may use."),
+        click.option("--language", type=click.Choice(["python", "javascript"]), help="Of a new session's cells."),
         click.option("--profile", type=click.Choice(["open", "isolated"]), help="How a new session is held."),
     ):
         command = option(command)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from bridge.confine.limits import Profile
     from capabilities.permissions.manifest import Level
     from durable.engine import Engine
+    from durable.sessions.language import Language
     from durable.store.reads import ExecutionRow
 
 
@@ -44,6 +45,7 @@ def command(
     grants: tuple[str, ...],
     level: Level | None,
     permissions: str | None,
+    language: Language | None,
 ) -> int:
     """Run CODE in SESSION, which keeps its variables whatever happens to its processes.
 
@@ -51,7 +53,7 @@ def command(
     """
     ids.check_session_name(session)
     text = _code(code, path)
-    chosen, made_with = settings(), Making(profile, limits, grants, level, permissions)
+    chosen, made_with = settings(), Making(profile, limits, grants, level, permissions, language)
     return in_loop(lambda: _exec(chosen, session, text, timeout, checkpoint, made_with))
 
 

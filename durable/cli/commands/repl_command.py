@@ -15,6 +15,7 @@ from durable.core import ids
 if TYPE_CHECKING:
     from bridge.confine.limits import Profile
     from capabilities.permissions.manifest import Level
+    from durable.sessions.language import Language
 
 
 @click.command("repl", cls=Command, short_help="Talk to a session.")
@@ -27,6 +28,7 @@ def command(
     grants: tuple[str, ...],
     level: Level | None,
     permissions: str | None,
+    language: Language | None,
 ) -> int:
     """A prompt in SESSION: every input is an execution, recorded and resumable like any other.
 
@@ -36,7 +38,7 @@ def command(
     ids.check_session_name(session)
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise Unusable(f"a prompt needs a terminal; without one: durable exec {session} -")
-    chosen, made_with = settings(), Making(profile, limits, grants, level, permissions)
+    chosen, made_with = settings(), Making(profile, limits, grants, level, permissions, language)
 
     async def talk() -> int:
         from durable.cli.repl import talk

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from durable.store.face import StoreFace
 
 
-@click.group("session", short_help="Sessions: list, show, vars, restart, close.")
+@click.group("session", short_help="Sessions: list, show, vars, restart, close, grant, revoke.")
 def command() -> None:
     """Sessions: named interpreters that keep their variables."""
 

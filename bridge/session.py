@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections.abc import Callable, Coroutine, Sequence
+from functools import partial
 from typing import Any
 
+from bridge.captures import Captures
 from bridge.confine.confinement import Confinement
 from bridge.framing import FrameDecoder, encode
 from bridge.interceptors import Interceptor, Interceptors
@@ -35,15 +37,16 @@ from bridge.messages import (
     Restored,
     Result,
     Shutdown,
-    Stream,
     Waiting,
     encode_message,
     parse_from_worker,
 )
 from bridge.open_calls import OnCall, OpenCalls
 from bridge.output_rules import OutputRules
+from bridge.printed import Printed
+from bridge.replies import Replies
 from bridge.states import State, Step, step
-from bridge.stream import CaptureStream, OnChunks, no_chunks
+from bridge.stream import OnChunks, no_chunks
 from bridge.transport import Transport
 from checkpoint.memory_file import MemoryFile
 from durable.core.errors import Busy, CheckpointError, EngineClosed, ProtocolError, Unenforceable, WorkerDied
@@ -117,17 +120,15 @@ class WorkerSession:
 
     def _reset(self) -> None:
         self._transport: Transport | None = None
-        self._asked: CaptureStream | None = None
+        self._captures = Captures(self.name, lambda idle: self._ask(Checkpoint(), Checkpoint, idle=idle))
         """What a checkpoint that the engine asked for comes through."""
         self._decoder = FrameDecoder()
         self._tasks: set[asyncio.Task[None]] = set()
         self._hello: asyncio.Future[Ready] | None = None
         self._execution: Execute | None = None
-        self._last_execution = ""
-        self._offset = 0
-        self._pipes_dropped: dict[Stream, int] | None = None
+        self._printed = Printed(self._show_output, drops=self._rules.policy in ("drop_new", "drop_oldest"))
         self._outcome: asyncio.Future[Result | Error] | None = None
-        self._replies: dict[tuple[type[Message], str], asyncio.Future[Any]] = {}
+        self._replies = Replies(self._unknown)
         self._calls = OpenCalls(
             self._on_call, write=self._write, track=self._track, unknown=self._unknown, observer=self._observer
         )
@@ -136,7 +137,7 @@ class WorkerSession:
             self._on_checkpoint,
             self._on_chunks,
             send=self._send,
-            again=self._captured_again,
+            again=self._captures.again,
             lost=self._checkpoint_lost,
             let_go=self._let_go,
             crowded=self._checkpoints_crowd,
@@ -145,6 +146,7 @@ class WorkerSession:
         self._paused = False
         self._message_bytes = 0
         self._broken = ""
+        self._writes = self._executed_at = 0
 
     # --- life ------------------------------------------------------------------------------------------------
 
@@ -175,7 +177,10 @@ class WorkerSession:
             raise
         self._hello = loop.create_future()
         self._transport = Transport(
-            process, on_bytes=self._receive, on_pipe=self._pipe_output, on_ended=self._process_ended
+            process,
+            on_bytes=self._receive,
+            on_pipe=self._printed.piped,
+            on_ended=self._process_ended,
         )
         self._observer(WorkerStarted(self.name, process.pid))
         held, rules = self._confinement.to_json(), self._rules.to_json()
@@ -213,10 +218,7 @@ class WorkerSession:
 
     def _pause(self) -> None:
         if self._transport is not None:
-            drops = self._rules.policy in ("drop_new", "drop_oldest")
-            if drops and self._pipes_dropped is None:
-                self._pipes_dropped = {}
-            self._transport.pause(pipes=not drops)
+            self._transport.pause(pipes=not self._printed.paused())
 
     def resume_reading(self) -> None:
         """Go on after `pause_reading`; nothing when it was not paused."""
@@ -226,7 +228,7 @@ class WorkerSession:
     def _resume(self) -> None:
         if self._paused or self._keeping.full:
             return
-        self._tell_pipes_dropped()
+        self._printed.tell_dropped()
         if self._transport is not None:
             self._transport.resume()
 
@@ -250,8 +252,7 @@ class WorkerSession:
         """Ask the worker to end, then make it. Waiters get EngineClosed; nothing is settled. Idempotent."""
         if self.state is State.TERMINATED:
             return
-        if self._execution is not None:
-            grace_s = min(grace_s, BUSY_GRACE_S)  # code that computes does not read
+        grace_s = grace_s if self._execution is None else min(grace_s, BUSY_GRACE_S)  # code that computes does not read
         self._go(Step.CLOSE)
         self._fail_waiters(EngineClosed(f"session {self.name!r} was closed"))
         if self._transport is None:
@@ -276,18 +277,18 @@ class WorkerSession:
         execution running: interrupt or kill it.
         """
         if self.state is State.BUSY:
-            raise Busy(f"session {self.name!r} runs {self._last_execution!r}")
+            raise Busy(f"session {self.name!r} runs {self._printed.execution!r}")
         if self.state not in (State.READY, State.IDLE):
-            raise WorkerDied(self._death())
+            raise WorkerDied(self._death(), begun=False)
         frames = encode(encode_message(request))
         self._go(Step.EXECUTE)
         self._keeping.begin()
         outcome: asyncio.Future[Result | Error] = asyncio.get_running_loop().create_future()
         self._outcome = outcome
         self._execution = request
-        self._last_execution = request.id
-        self._offset = request.output_offset
+        self._printed.begin(request.id, request.output_offset)
         self._write(frames)
+        self._executed_at = self._writes
         try:
             reply = await outcome
         except Exception:
@@ -298,7 +299,7 @@ class WorkerSession:
 
     async def checkpoint(self) -> Checkpoint:
         """The namespace now. Idle workers only: raises Busy, or WorkerDied."""
-        reply, stream = await self._captured(idle=True)
+        reply, stream = await self._captures.ask(idle=True)
         if stream is not None:
             reply = await self._keeping.asked(reply, stream)
         if reply.problem:
@@ -364,20 +365,14 @@ class WorkerSession:
         attached: MemoryFile | None = None,
     ) -> R:
         if idle and self.state is State.BUSY:
-            raise Busy(f"session {self.name!r} runs {self._last_execution!r}")
+            raise Busy(f"session {self.name!r} runs {self._printed.execution!r}")
         if self.state not in (State.READY, State.IDLE, State.BUSY):
             raise WorkerDied(self._death())
-        future: asyncio.Future[R] = asyncio.get_running_loop().create_future()
-        self._replies[reply, message.id] = future
-        self._send(message, attached)
         try:
-            async with asyncio.timeout(guard_s):
-                return await future
+            return await self._replies.wait(reply, message.id, lambda: self._send(message, attached), guard_s)
         except TimeoutError:
             self._break(f"no reply within {guard_s:g} s")
             raise WorkerDied(self._death()) from None
-        finally:
-            self._replies.pop((reply, message.id), None)
 
     # --- the receive loop ------------------------------------------------------------------------------------
 
@@ -412,18 +407,16 @@ class WorkerSession:
             case Checkpoint():
                 self._checkpoint(message)
             case Restored():
-                self._reply(message.restore, message)
+                self._replies.came(message.restore, message)
             case NamespaceReply():
-                self._reply(message.request, message)
+                self._replies.came(message.request, message)
             case Completions():
-                self._reply(message.complete, message)
+                self._replies.came(message.complete, message)
             case Heartbeat():
-                self._reply(message.id, message)
+                self._replies.came(message.id, message)
             case Hello():
                 if message.version != PROTOCOL_VERSION:
-                    raise ProtocolError(
-                        f"a worker of protocol {message.version}; this engine speaks {PROTOCOL_VERSION}"
-                    )
+                    raise ProtocolError(f"a worker of protocol {message.version}; ours is {PROTOCOL_VERSION}")
             case Ready():
                 self._ready(message)
 
@@ -435,26 +428,10 @@ class WorkerSession:
             self._hello.set_result(message)
 
     def _output(self, message: Output) -> None:
-        """`offset` counts the characters of the execution in flight, or of the last one."""
-        if message.execution_id == self._last_execution:
-            message = message.model_copy(update={"offset": self._offset})
-            self._offset += message.chars
-        self._guarded("on_output", lambda: self._on_output(message))
+        self._guarded("on_output", partial(self._on_output, self._printed.placed(message)))
 
-    def _pipe_output(self, stream: Stream, text: str) -> None:
-        if self._pipes_dropped is None:
-            self._show_output(stream, text, 0)
-        else:
-            self._pipes_dropped[stream] = self._pipes_dropped.get(stream, 0) + len(text)
-
-    def _tell_pipes_dropped(self) -> None:
-        """Mark what came through the pipes while nothing was taken (B2)."""
-        dropped, self._pipes_dropped = self._pipes_dropped, None
-        for stream, chars in (dropped or {}).items():
-            self._show_output(stream, "", chars)
-
-    def _show_output(self, stream: Stream, text: str, dropped: int) -> None:
-        message = Output(execution_id=self._last_execution, stream=stream, data=text, dropped=dropped)
+    def _show_output(self, message: Output) -> None:
+        """What came through a pipe."""
         self._interceptors.show(message)
         self._output(message)
 
@@ -476,48 +453,21 @@ class WorkerSession:
 
     def _checkpoint(self, message: Checkpoint) -> None:
         if (Checkpoint, message.id) in self._replies:
-            if message.stream is not None and self._asked is None:
-                self._asked = CaptureStream(self.pid, message.stream)
-            self._reply(message.id, message)
+            self._captures.came(message, self.pid)
+            self._replies.came(message.id, message)
             return
         current = self._execution
         if current is None or message.execution_id != current.id:
             self._unknown(f"checkpoint of {message.execution_id}")
             return
-        message = message.model_copy(update={"output_offset": self._offset})
+        message = message.model_copy(update={"output_offset": self._printed.offset})
         self._keeping.keep(message, self._message_bytes, self.pid)
-
-    async def _captured_again(self) -> Checkpoint:
-        reply, stream = await self._captured(idle=False)
-        if stream is not None:
-            stream.close()
-            raise CheckpointError(f"session {self.name!r} was to capture by itself what its child could not")
-        return reply
-
-    async def _captured(self, *, idle: bool) -> tuple[Checkpoint, CaptureStream | None]:
-        try:
-            reply = await self._ask(Checkpoint(), Checkpoint, idle=idle)
-        except BaseException:
-            if self._asked is not None:
-                self._asked.close()
-            raise
-        else:
-            return reply, self._asked
-        finally:
-            self._asked = None
 
     def _checkpoint_lost(self, message: Checkpoint, error: Exception) -> None:
         """Where the code waits for an ack that will not come, its caller hears why and kills the worker."""
         waits = self._execution is not None and self._execution.checkpoint == "statement" and not message.final
         if waits and self._outcome is not None and not self._outcome.done():
             self._outcome.set_exception(error)
-
-    def _reply(self, key: str, message: FromWorker) -> None:
-        future = self._replies.get((type(message), key))
-        if future is None or future.done():
-            self._unknown(key)
-        else:
-            future.set_result(message)
 
     def _unknown(self, key: str) -> None:
         self.unknown_replies += 1
@@ -533,11 +483,12 @@ class WorkerSession:
             self.kill()
 
     def _process_ended(self, reason: str) -> None:
-        self._tell_pipes_dropped()
+        self._printed.tell_dropped()
         self.end_reason = f"broke the protocol: {self._broken}" if self._broken else reason
         self._go(Step.ENDED)
         self._observer(WorkerEnded(self.name, self.pid, self.end_reason))
-        self._fail_waiters(WorkerDied(self._death()))
+        unread = self._transport is not None and self._transport.untaken and self._executed_at == self._writes  # S6
+        self._fail_waiters(WorkerDied(self._death(), begun=not unread))
         self.ended.set()
 
     def _death(self) -> str:
@@ -545,7 +496,7 @@ class WorkerSession:
         return f"the worker of session {self.name!r} {how}"
 
     def _fail_waiters(self, error: Exception) -> None:
-        for future in (self._hello, self._outcome, *self._replies.values()):
+        for future in (self._hello, self._outcome, *self._replies.open()):
             if future is not None and not future.done():
                 future.set_exception(error)
                 future.exception()  # a waiter that nobody awaits any more is no warning
@@ -564,6 +515,7 @@ class WorkerSession:
 
     def _write(self, frames: list[bytes | memoryview], attached: MemoryFile | None = None) -> None:
         if self._transport is not None:
+            self._writes += 1
             self._transport.send(frames, attached)
 
     def _guarded(self, what: str, call: Callable[[], None]) -> None:

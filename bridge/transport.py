@@ -33,6 +33,8 @@ class Transport:
         on_ended: Callable[[str], None],
     ) -> None:
         self.process = process
+        self.untaken = False
+        """The worker ended before it had read all that was sent: the last of it."""
         self._loop = asyncio.get_running_loop()
         self._on_bytes = on_bytes
         self._on_pipe = on_pipe
@@ -54,11 +56,12 @@ class Transport:
     # --- out -------------------------------------------------------------------------------------------------
 
     def send(self, buffers: Sequence[bytes | memoryview], attached: MemoryFile | None = None) -> None:
-        """Write now what the socket takes, the rest when it can. Ignored after the end.
+        """Write now what the socket takes, the rest when it can. After the end it is `untaken` and no more.
 
         `attached`: its descriptor goes with them, for a worker that awaits it; one at a time.
         """
         if not self._open:
+            self.untaken = True
             return
         waiting = bool(self._outgoing)
         views = [memoryview(buffer) for buffer in buffers]
@@ -84,6 +87,7 @@ class Transport:
                     self._loop.add_writer(sock.fileno(), self._write)
                 return
             except OSError:  # it is ending: pidfd says so
+                self.untaken = True
                 self._outgoing.clear()
                 break
             if sent == len(view):
@@ -125,7 +129,10 @@ class Transport:
             data = self.process.socket.recv(READ_BYTES)
         except (BlockingIOError, InterruptedError):
             return False
-        except OSError:
+        except (
+            OSError
+        ):  # ECONNRESET: so the kernel says that the other end was closed with bytes in it that nobody read
+            self.untaken = True
             data = b""
         if not data:
             self._loop.remove_reader(self.process.socket.fileno())
@@ -184,6 +191,7 @@ class Transport:
             while taken < DRAIN_BYTES_MAX and (more := self._take_pipe(stream)):
                 taken += more
         self._open = False
+        self.untaken = self.untaken or bool(self._outgoing)
         self._outgoing.clear()
         process = self.process
         self._loop.remove_writer(process.socket.fileno())

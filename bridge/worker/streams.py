@@ -145,6 +145,8 @@ class OutputPort:
             return
         if not data:
             return
+        if self.overflow is not None:
+            self.check()  # what is refused is not taken: it would come later, behind the gap
         key = (stream, self._tag())
         with self._lock:
             if self._batching:

@@ -161,9 +161,16 @@ class ProtocolError(DurableError):
 
 
 class WorkerDied(DurableError):
-    """The worker process ended while something was asked of it."""
+    """The worker process ended while something was asked of it.
+
+    `begun` is False where it is certain that the worker never read the code that it was to run.
+    """
 
     code = "WORKER_DIED"
+
+    def __init__(self, message: str, *, begun: bool = True) -> None:
+        super().__init__(message)
+        self.begun = begun
 
 
 class PoolExhausted(DurableError, TimeoutError):

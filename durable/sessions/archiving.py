@@ -69,5 +69,5 @@ async def import_(house: House, host: SessionHost, path: Path, name: str | None,
     made = (await house.store.request("session.open", {"session": session, "engine": None, "options": options})).data
     if not made["created"]:
         raise Conflict(f"session {session!r} exists; import it under another name")
-    await (await host.live(session)).begin_from(payload, head.label)
+    await (await host.live(session)).between.begin_from(payload, head.label)
     return session

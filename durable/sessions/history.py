@@ -120,7 +120,7 @@ class History:
         if not made["created"]:
             raise Conflict(f"session {name!r} exists; fork into another name")
         if payload is not None:
-            await (await host.live(name)).begin_from(payload if isinstance(payload, bytes) else payload.view())
+            await (await host.live(name)).between.begin_from(payload if isinstance(payload, bytes) else payload.view())
 
     async def export(self, which: str | int, path: Path) -> Exported:
         """Write a checkpoint to a new file, from which any store can make a session."""

@@ -19,7 +19,7 @@ from typing import Any
 
 from bridge.confine.confinement import Confinement
 from bridge.confine.watch import execute_within
-from bridge.messages import Call, CallResult, Checkpoint, Execute, Message, Namespace, NamespaceReply, Output, Waiting
+from bridge.messages import Call, CallResult, Checkpoint, Execute, Message, Output, Waiting
 from bridge.output_rules import OutputRules
 from durable.core.errors import (
     CheckpointError,
@@ -38,6 +38,7 @@ from durable.functions.journal import Journal
 from durable.functions.recorded import recorded
 from durable.sessions.answers import failed, refused
 from durable.sessions.background import beside
+from durable.sessions.between import Between
 from durable.sessions.calls import Answers, Calls, answer_unrecorded
 from durable.sessions.cell import Cell, Died, Done, Failed, Gone, Pass, Stopped, Transaction, Turn, Waits
 from durable.sessions.confined import exceeded_by, named
@@ -51,7 +52,6 @@ from durable.sessions.reading import Reading
 from durable.sessions.recent import Recent
 from durable.sessions.recomputing import Recomputation
 from durable.sessions.resting import Resting
-from durable.sessions.result import RestoreReport
 from durable.sessions.saved import Position, Saved
 from durable.sessions.unstored import Unstored
 from durable.sessions.worker import SessionWorker
@@ -59,8 +59,8 @@ from durable.sessions.worker import SessionWorker
 CANCEL_WATCH_S = 0.2
 """A pass that runs longer than this also watches its own promise, to stop when somebody settles it."""
 
-COMPLETE_S = 1.0
-"""For the user's own `__dir__` and `__getattr__`; then SIGINT."""
+SENT_MAX = 3
+"""Workers that unjournaled code is sent to, each of which ended before it had read it (O10)."""
 
 
 class LiveSession:
@@ -104,17 +104,18 @@ class LiveSession:
         self._resting = Resting()
         self._begun: str | None = None
         self._calls: Calls | None = None
-        self._unsaveable = False  # the namespace holds what no checkpoint can: it ends with its worker, so that is kept
         self._looking = Looking(house.store, lambda: self.current, self.interrupt)
         self._reading = Reading()
         self._unstored = Unstored(self._reading)
-        self._unsaved = False  # unjournaled code ran since the last checkpoint
         self.stale = False
         """Another engine, or a close, has taken the session: nothing that is done here counts any more."""
         self.parted = False
         """It was forgotten while its code waited; whoever still has it takes the session up anew."""
         self._quick: Pass | None = None  # code that runs now without being an execution of its own
         self._quick_answers: Answers = partial(answer_unrecorded, self._permits)
+        recomputation = Recomputation(self._permits, epoch, self._lineage, self._run_quick)
+        self.between = Between(self._busy, self._worker, self._saved, house.keeping, recomputation)
+        """What is done with it between executions."""
 
     async def current_epoch(self) -> bool:
         """Whether the store still has this session in the epoch that this engine took."""
@@ -313,7 +314,7 @@ class LiveSession:
         found = self.current
         if found is None or message.execution_id != found.execution_id or found.gone:
             return
-        self._unsaved = False
+        self.between.unsaved = False
         taken = found.journal.taken()
         position = Position(
             execution=found.execution_id,
@@ -329,7 +330,7 @@ class LiveSession:
                 return
             waits = found.cell.checkpoint == "statement"
             await self._saved.publish(message.data, position, wait=waits, label=message.label, by_code=True)
-            self._unsaveable = self._saved.lost  # a message whose data was streamed does not name them
+            self.between.unsaveable = self._saved.lost  # a message whose data was streamed does not name them
         except (StoreRefused, CheckpointError) as error:
             await self._stop(found, error)
 
@@ -370,7 +371,7 @@ class LiveSession:
 
         def over() -> Awaitable[None] | None:
             waits = self.current is found and found.waiting and found.outcome is None
-            return self._part(found) if waits and not self._unsaveable else None
+            return self._part(found) if waits and not self.between.unsaveable else None
 
         self._resting.after(self._house.parked_s, over)
 
@@ -385,7 +386,7 @@ class LiveSession:
         """End the worker after a while without work. Not after unjournaled code: what that did is nowhere else."""
 
         def over() -> Awaitable[None] | None:
-            kept = self._busy.locked() or self._unsaved or self._unsaveable
+            kept = self._busy.locked() or self.between.unsaved or self.between.unsaveable
             return None if kept else self._worker.end()
 
         self._resting.after(IDLE_S, over)
@@ -403,6 +404,11 @@ class LiveSession:
             await self._worker.end()  # one that was being started meanwhile
         await self._permits.close()
 
+    @property
+    def busy(self) -> bool:
+        """Code runs or waits in its worker, or that is used otherwise."""
+        return self._busy.locked()
+
     # -- unjournaled code -----------------------------------------------------------------------------------------
 
     async def execute(self, code: str, inputs: dict[str, Any], transaction: Transaction) -> tuple[Pass, Done | Failed]:
@@ -411,12 +417,13 @@ class LiveSession:
             stored = self._rules.stored
             cell = Cell(code=code, session=self.name, inputs=inputs, transaction=transaction)
             found = Pass("exec:quick", cell, Journal("exec:quick"), StoredCopy(stored), kept_max=stored)
-            self._unsaved = True
+            self.between.unsaved = True
             return found, await self._run_quick(found, partial(answer_unrecorded, self._permits))
 
-    async def _run_quick(self, found: Pass, answers: Answers, recompute: Sequence[str] = ()) -> Done | Failed:
+    async def _run_quick(
+        self, found: Pass, answers: Answers, recompute: Sequence[str] = (), *, sent: int = 1
+    ) -> Done | Failed:
         worker = await self._worker.ready()
-        self._quick, self._quick_answers = found, answers
         request = Execute(
             id=found.execution_id,
             code=spoken(found.cell, self._language),
@@ -426,81 +433,15 @@ class LiveSession:
             transaction=found.cell.transaction,
             recompute=list(recompute),
         )
+        self._quick, self._quick_answers = found, answers
         try:
             reply = await execute_within(worker, request, self._confinement.limits, lambda: False)
             return outcome_from(reply, found.execution_id)
-        except WorkerDied:
+        except WorkerDied as error:
             self._worker.lost()
-            raise
+            if error.begun or recompute or sent == SENT_MAX:
+                raise
         finally:
             found.keep(found.copy.seal())
             self._quick = None
-
-    # -- the namespace from outside -----------------------------------------------------------------------------------
-
-    async def namespace(self, request: Namespace) -> NamespaceReply:
-        """Between executions; what was changed is saved before this returns."""
-        async with self._busy:
-            worker = await self._worker.ready()
-            reply = await worker.namespace(request)
-            if request.action in ("update", "clear") and not reply.problem:
-                await self._capture(None)
-            return reply
-
-    @property
-    def busy(self) -> bool:
-        """Code runs or waits in its worker, or that is used otherwise."""
-        return self._busy.locked()
-
-    async def complete(self, text: str) -> list[str]:
-        """What could stand for a dotted name in the live namespace; nothing while code runs or waits there."""
-        if self._busy.locked():
-            return []
-        async with self._busy:
-            worker = await self._worker.ready()
-            late = asyncio.get_running_loop().call_later(COMPLETE_S, worker.interrupt)
-            try:
-                return await worker.complete(text)
-            finally:
-                late.cancel()
-
-    # -- checkpoints on demand --------------------------------------------------------------------------------------
-
-    async def checkpoint(self, label: str | None) -> int:
-        """Save the namespace now, between executions; the checkpoint's number."""
-        async with self._busy:
-            return await self._capture(label)
-
-    async def _capture(self, label: str | None) -> int:
-        worker = await self._worker.ready()
-        made = await worker.checkpoint()
-        try:
-            kept = await self._saved.keep(made.data, label)
-        except BaseException as error:
-            worker.not_kept(made, error)
-            raise
-        self._unsaveable = self._saved.lost
-        return kept
-
-    async def begin_from(self, payload: bytes | memoryview, label: str | None = None) -> None:
-        """Make a checkpoint of another session the first of this one."""
-        async with self._busy:
-            await self._saved.publish(payload, Position(), wait=True, label=label)
-
-    async def restore(
-        self, which: str | int, *, clear_existing: bool, override_environment: bool = False, recompute: bool = False
-    ) -> RestoreReport:
-        """Merge a checkpoint, by label or number, into the live namespace; then save what that made."""
-        async with self._busy:
-            worker = await self._worker.ready()
-            stored = self._saved.stored
-            opened = await stored.open((await stored.find(which))["id"])
-            override = override_environment or self._house.keeping.override_environment
-            asked = await worker.restore(opened.payload, clear_existing=clear_existing, override_environment=override)
-            self._saved.build_on((opened.manifest, opened.table))
-            report = RestoreReport.read(asked.report)
-            if recompute:
-                again = Recomputation(self._permits, self.epoch, self._lineage, worker, self._run_quick)
-                report = await again.of(report)
-            await self._capture(None)
-            return report
+        return await self._run_quick(found, answers, sent=sent + 1)

@@ -54,7 +54,7 @@ class NamespaceLimits:
 
 async def values(live: LiveSession, names: tuple[str, ...]) -> dict[str, Any]:
     """See Session.namespace."""
-    return _mapping(_checked(await live.namespace(Namespace(action="values", names=list(names)))))
+    return _mapping(_checked(await live.between.namespace(Namespace(action="values", names=list(names)))))
 
 
 async def update(
@@ -75,24 +75,24 @@ async def update(
         strategy=strategy,
         limits={} if limits is None else limits.to_json(),
     )
-    return _mapping(_checked(await live.namespace(request)))
+    return _mapping(_checked(await live.between.namespace(request)))
 
 
 async def clear(live: LiveSession) -> tuple[str, ...]:
     """See Session.clear_namespace."""
-    return tuple(map(str, _listed(_checked(await live.namespace(Namespace(action="clear"))))))
+    return tuple(map(str, _listed(_checked(await live.between.namespace(Namespace(action="clear"))))))
 
 
 async def variables(live: LiveSession) -> list[Variable]:
     """See Session.variables."""
-    rows = _listed(_checked(await live.namespace(Namespace(action="variables"))))
+    rows = _listed(_checked(await live.between.namespace(Namespace(action="variables"))))
     found = (row for row in rows if isinstance(row, list) and len(row) == 4 and isinstance(row[3], int))
     return [Variable(str(name), str(kind), str(text), size) for name, kind, text, size in found]
 
 
 async def sources(live: LiveSession) -> Sources:
     """See Session.sources."""
-    found = _mapping(_checked(await live.namespace(Namespace(action="sources"))))
+    found = _mapping(_checked(await live.between.namespace(Namespace(action="sources"))))
     functions, classes = _mapping(found.get("functions")), _mapping(found.get("classes"))
     return Sources(
         {name: str(text) for name, text in functions.items()},

@@ -64,35 +64,32 @@ type Run = Callable[[Pass, Answers, list[str]], Awaitable[Done | Failed]]
 
 
 class Recomputation:
-    """The names that one restore lost, made again by the executions that made them.
+    """The names that a restore lost, made again by the executions that made them.
 
     `sessions`: whose executions may be run, this one's and those that it was forked from: a worker names the makers,
     and an execution's recorded answers are its session's.
     """
 
-    def __init__(
-        self, permits: Permits, epoch: int, sessions: tuple[str, ...], worker: WorkerSession, run: Run
-    ) -> None:
+    def __init__(self, permits: Permits, epoch: int, sessions: tuple[str, ...], run: Run) -> None:
         self._permits = permits
         self._store = permits.house.store
         self._epoch = epoch
         self._sessions = sessions
-        self._worker = worker
         self._run = run
 
-    async def of(self, report: RestoreReport) -> RestoreReport:
+    async def of(self, report: RestoreReport, worker: WorkerSession) -> RestoreReport:
         """The report with what was made again, and why the rest was not.
 
         All or nothing: what ends the worker, or fails here, ends it, and the newest checkpoint is as it was.
         """
         try:
-            return await self._of(report)
+            return await self._of(report, worker)
         except BaseException:
-            self._worker.kill()
-            await self._worker.wait_ended()
+            worker.kill()
+            await worker.wait_ended()
             raise
 
-    async def _of(self, report: RestoreReport) -> RestoreReport:
+    async def _of(self, report: RestoreReport, worker: WorkerSession) -> RestoreReport:
         rows: list[ExecutionRow] = []
         why: dict[str, str] = {}
         for execution in {entry.execution: None for entry in report.lost if entry.execution}:
@@ -108,7 +105,7 @@ class Recomputation:
             execution, found = row.id, await self._pass(row)
             wanted = [entry.name for entry in report.lost if entry.execution == execution]
             outcome = await self._run(found, RecordedCalls(found, self._epoch, self._permits).answer, wanted)
-            if self._worker.ended.is_set():
+            if worker.ended.is_set():
                 raise CheckpointError(f"running {execution} again ended the worker; nothing was restored")
             made |= dict.fromkeys(_recomputed(outcome), execution)
             why[execution] = f"run again, {execution} {_why(outcome)}"

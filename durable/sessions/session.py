@@ -203,14 +203,14 @@ class Session:
 
     async def complete(self, text: str) -> list[str]:
         """Dotted names that could stand for `text`, from the live namespace; none while code runs or waits there."""
-        return await (await self._engine.live(self.name)).complete(text)
+        return await (await self._engine.live(self.name)).between.complete(text)
 
     async def checkpoint(self, label: str | None = None) -> int:
         """Save the namespace now; returns the checkpoint's number. A labelled one is kept until the session is closed.
 
         Waits for the execution that runs. Raises Conflict when another engine has the session.
         """
-        return await (await self._engine.live(self.name)).checkpoint(label)
+        return await (await self._engine.live(self.name)).between.checkpoint(label)
 
     async def restore(
         self,
@@ -229,7 +229,7 @@ class Session:
         changes nothing: CheckpointError, CheckpointTampered, NotFound; nor does a recomputation that ends the worker:
         WorkerDied, CheckpointError.
         """
-        return await (await self._engine.live(self.name)).restore(
+        return await (await self._engine.live(self.name)).between.restore(
             which, clear_existing=clear_existing, override_environment=override_environment, recompute=recompute
         )
 

@@ -56,13 +56,17 @@ def test_errors_are_the_users_own(terminal: Terminal) -> None:
     assert "executor" not in done.err
 
 
+SHOWS = "print('again')\nclass B:\n    def _repr_html_(self): return '<b>7</b>'\ndisplay(B())\n6 * 7"
+
+
 def test_code_from_a_file_and_from_stdin_and_json(terminal: Terminal) -> None:
     terminal.write("cell.py", "import sys\nprint('out')\nprint('err', file=sys.stderr)\n{'a': 1}")
     done = terminal.durable("exec", "s", "-f", "cell.py")
     assert (done.out, "err\n" in done.err) == ("out\n{'a': 1}\n", True)
-    found = terminal.durable("exec", "s", "-", "--json", stdin="print('again'); 6 * 7").data
+    found = terminal.durable("exec", "s", "-", "--json", stdin=SHOWS).data
     assert (found["id"], found["state"], found["value"], found["repr"]) == ("s@2", "completed", 42, "42")
     assert found["stdout"] == "again\n"
+    assert [one["data"]["text/html"] for one in found["displays"]] == ["<b>7</b>"]
     failed = terminal.durable("--json", "exec", "s", "1 / 0")
     assert failed.code == 1
     assert failed.data["error"]["exception_type"] == "ZeroDivisionError"

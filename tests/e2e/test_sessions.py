@@ -65,6 +65,27 @@ async def test_a_cell_has_value_output_and_error(store: str) -> None:
         assert (await session.execute("x + 22", inputs={"x": 20})).value == 42
 
 
+@pytest.mark.parametrize("stopped", [True, False])
+async def test_unjournaled_code_that_its_worker_never_read_runs_in_the_next(store: str, *, stopped: bool) -> None:
+    async with durable.open(store) as engine:
+        session = await engine.session("desk")
+        pid = (await session.execute("import os\nx = 41\nos.getpid()")).value
+        assert isinstance(pid, int)
+        if stopped:  # so it is sent for certain, and not read; else as it happens
+            os.kill(pid, signal.SIGSTOP)
+        quick = asyncio.ensure_future(session.execute("[x + 1, os.getpid()]", journal=False))
+        if stopped:
+            for _ in range(20):
+                await asyncio.sleep(0)
+        os.kill(pid, signal.SIGKILL)
+        value = (await quick).value
+        assert isinstance(value, list)
+        assert value[0] == 42
+        assert value[1] != pid
+        with pytest.raises(durable.WorkerDied):
+            await session.execute("os.kill(os.getpid(), 9)", journal=False)
+
+
 async def test_a_stream_yields_output_in_order_and_then_the_result(store: str) -> None:
     async with durable.open(store) as engine:
         session = await engine.session("desk")

@@ -92,6 +92,7 @@ class Sink:
     """In the place of a Transport: a process that exists, and a worker that reads nothing."""
 
     start_time = 0
+    untaken = False
 
     def __init__(self, pid: int, session: WorkerSession) -> None:
         self.process = self
@@ -104,7 +105,7 @@ class Sink:
 
     def decode(self, stream: Any, data: bytes) -> None:
         if data:
-            self._session._pipe_output(stream, data.decode("utf-8", "replace"))
+            self._session._printed.piped(stream, data.decode("utf-8", "replace"))
 
     def kill(self) -> None:
         self.killed = True

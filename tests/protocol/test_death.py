@@ -51,6 +51,30 @@ async def test_restart_after_a_crash(desk: Desk) -> None:
     assert sum(isinstance(one, WorkerStarted) for one in desk.events) == 2
 
 
+async def test_it_is_known_whether_the_last_execution_was_ever_read(desk: Desk) -> None:
+    os.kill(desk.session.pid, signal.SIGSTOP)
+    unread = desk.start("1")
+    await asyncio.sleep(0)  # it is written in the task's first step
+    desk.session.kill()
+    with pytest.raises(WorkerDied) as died:
+        await unread
+    assert not died.value.begun
+    with pytest.raises(WorkerDied) as died:
+        await desk.run("1")
+    assert not died.value.begun
+    await desk.session.restart()
+    read = desk.start("print('begun', flush=True)\nwhile True: pass")
+    await desk.until(lambda: "begun" in desk.text())
+    beat = asyncio.ensure_future(desk.session.heartbeat())  # unread too, but not the execution
+    await asyncio.sleep(0)
+    desk.session.kill()
+    with pytest.raises(WorkerDied) as died:
+        await read
+    assert died.value.begun
+    with pytest.raises(WorkerDied):
+        await beat
+
+
 async def test_death_is_noticed_at_once(desk: Desk) -> None:
     task = desk.start("while True: pass")
     await asyncio.sleep(0.1)

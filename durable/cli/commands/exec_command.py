@@ -127,9 +127,12 @@ async def _ended(chosen: Settings, out: Out, row: ExecutionRow) -> int:
 async def _as_json(chosen: Settings, row: ExecutionRow, value: dict[str, Any]) -> dict[str, Any]:
     from durable.cli.driving import opened
     from durable.cli.outcome import error_of
+    from durable.sessions.copy import Row
+    from durable.sessions.result import Texts
 
     async with opened(chosen, create=False) as store:
         chunks = await store.reads.output(row.id, limit=2**31)
+    printed = Texts.of(Row(chunk.offset, chunk.stream, chunk.text, chunk.chars) for chunk in chunks)
     error = None
     if row.state != "completed":
         found = error_of(row)
@@ -144,8 +147,9 @@ async def _as_json(chosen: Settings, row: ExecutionRow, value: dict[str, Any]) -
         "state": row.state,
         "value": value.get("value"),
         "repr": str(value.get("repr") or ""),
-        "stdout": "".join(chunk.text for chunk in chunks if chunk.stream == "stdout"),
-        "stderr": "".join(chunk.text for chunk in chunks if chunk.stream == "stderr"),
+        "stdout": printed.stdout,
+        "stderr": printed.stderr,
+        "displays": [{"data": one.data, "metadata": one.metadata} for one in printed.displays],
         "dropped": sum(chunk.dropped for chunk in chunks),
         "error": error,
         "execution_time": float(value.get("execution_time") or 0.0),

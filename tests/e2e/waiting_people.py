@@ -25,6 +25,9 @@ import durable
 from durable.sessions import live
 
 MEMORY_BYTES_MAX = 4096
+MEASURED_MIN = 500
+"""With fewer, what a page holds says nothing of each."""
+
 WAVE = 16
 """Sessions that are begun at once: each has a worker until it waits."""
 
@@ -222,7 +225,8 @@ def main() -> None:
         found = asyncio.run(campaign(Path(folder), given.sessions, given.functions, given.seed))
     print(json.dumps(asdict(found), indent=2))
     found.check()
-    found.check_memory()
+    if given.sessions + given.functions >= MEASURED_MIN:
+        found.check_memory()
 
 
 if __name__ == "__main__":

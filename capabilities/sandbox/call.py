@@ -50,8 +50,7 @@ class CoreCall(Metered):
             host = CoreHost(port, limits)
             host.attach(self.guard, self.fuel_used)
             defined += host.imports()
-        for each in defined:
-            define(self._linker, each, lambda: self.guard)
+        self._defined = [define(self._linker, each, lambda: self.guard) for each in defined]
         self._instance: Instance | None = None
 
     def call(self, function: str, *args: Any) -> Outcome:

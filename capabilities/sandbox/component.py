@@ -90,7 +90,9 @@ class ComponentCall(Metered):
             self._linker.add_wasip2()
             self.store.set_wasi(wasi.config(self.output))
             given = {**shadows(Ambient(wasi.started_ns, wasi.seed), name), **given}
-        link(self._linker, given, self.guard, self._resources, self._resources.kind, self._resources.dropped)
+        self._linked = link(
+            self._linker, given, self.guard, self._resources, self._resources.kind, self._resources.dropped
+        )
 
     def call(self, function: str, *args: Any) -> Outcome:
         """Call an export in this thread: `name`, or `interface#name` of an exported interface.

@@ -11,6 +11,7 @@ import itertools
 import math
 import queue
 import time
+import weakref
 from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any
@@ -25,10 +26,14 @@ from durable.core.errors import DurableError
 ASK_TICKS_MAX = 16
 """Epochs between two questions at most; a cancel moves the epoch by as many."""
 
+NO_FINALIZER = ctypes.cast(0, ctypes.CFUNCTYPE(None, ctypes.c_void_p))
+"""wasmtime tells nobody when it is done with a callback: at the end of the process there would be nobody to tell."""
+
 HOST_CALL_MS = 30_000
 """What a host call may take where nobody says otherwise."""
 
-_guards: dict[int, Guard] = {}
+_guards: weakref.WeakValueDictionary[int, Guard] = weakref.WeakValueDictionary()
+"""Weakly: a guard has its store, whose end would else be waited for by itself."""
 _numbers = itertools.count(1)
 
 
@@ -48,7 +53,7 @@ class Guard:
         self._wake: queue.SimpleQueue[object] | None = None
         self._number = next(_numbers)
         _guards[self._number] = self
-        ffi.wasmtime_store_epoch_deadline_callback(store.ptr(), _ask, self._number, _forget)
+        ffi.wasmtime_store_epoch_deadline_callback(store.ptr(), _ask, self._number, NO_FINALIZER)
 
     def begin(self, timeout_ms: int) -> None:
         """The call begins now."""
@@ -129,8 +134,3 @@ def _ask(_context: Any, number: int | None, delta: Any, kind: Any) -> int:
         return 0
     error = ffi.wasmtime_error_new(b"interrupted by the guard")
     return ctypes.cast(error, ctypes.c_void_p).value or 0
-
-
-@ctypes.CFUNCTYPE(None, ctypes.c_void_p)  # type: ignore[untyped-decorator]
-def _forget(number: int | None) -> None:
-    _guards.pop(number or 0, None)

@@ -7,6 +7,7 @@ from __future__ import annotations
 import ctypes
 import itertools
 import threading
+import weakref
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from wasmtime import Caller, FuncType, Linker, Trap, Val, ValType, WasmtimeError
 from wasmtime import _ffi as ffi
 
 from capabilities.sandbox.errors import HostError, SandboxError
-from capabilities.sandbox.guard import Guard
+from capabilities.sandbox.guard import NO_FINALIZER, Guard
 from durable.core.errors import NonDeterminism
 
 type HostFunction = Callable[..., Any]
@@ -39,14 +40,24 @@ class Import:
     waits: bool = False
 
 
-_bound: dict[int, tuple[Import, Callable[[], Guard | None]]] = {}
+class Defined:
+    """An import as it is given to one call, which keeps it; nothing else does."""
+
+    def __init__(self, function: Import, guard: Callable[[], Guard | None]) -> None:
+        self.function = function
+        self.guard = guard
+
+
+_bound: weakref.WeakValueDictionary[int, Defined] = weakref.WeakValueDictionary()
 _numbers = itertools.count(1)
 
 
-def define(linker: Linker, function: Import, guard: Callable[[], Guard | None]) -> None:
-    """Give `function` to all that `linker` links. `guard` finds the guard of the call that is being made."""
+def define(linker: Linker, function: Import, guard: Callable[[], Guard | None]) -> Defined:
+    """Give `function` to all that `linker` links, for as long as what is returned is kept. `guard` finds the guard of
+    the call that is being made.
+    """
     number = next(_numbers)
-    _bound[number] = (function, guard)
+    _bound[number] = defined = Defined(function, guard)
     module, name = function.module.encode(), function.name.encode()
     kind = FuncType(list(function.params), list(function.results))
     error = ffi.wasmtime_linker_define_func(
@@ -58,17 +69,20 @@ def define(linker: Linker, function: Import, guard: Callable[[], Guard | None]) 
         kind.ptr(),
         _call,
         number,
-        _forget,
+        NO_FINALIZER,
     )
     if error:
         raise WasmtimeError._from_ptr(error)
+    return defined
 
 
 @ffi.wasmtime_func_callback_t  # type: ignore[untyped-decorator]
 def _call(number: int | None, caller_ptr: Any, args: Any, nargs: int, results: Any, nresults: int) -> int:
     """Nothing is raised out of here: whatever happens is kept by the guard, and the code traps."""
-    function, find = _bound[number or 0]
-    guard = find()
+    defined = _bound.get(number or 0)
+    if defined is None:
+        return _trap("the call that this belongs to is over")
+    function, guard = defined.function, defined.guard()
     caller = Caller(caller_ptr)
     try:
         if guard is not None and guard.over:
@@ -128,8 +142,3 @@ def _host_error(name: str, error: BaseException) -> HostError:
 
 def _trap(text: str) -> int:
     return ctypes.cast(Trap(text)._consume(), ctypes.c_void_p).value or 0
-
-
-@ctypes.CFUNCTYPE(None, ctypes.c_void_p)  # type: ignore[untyped-decorator]
-def _forget(number: int | None) -> None:
-    _bound.pop(number or 0, None)

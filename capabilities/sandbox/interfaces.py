@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ctypes
 import itertools
+import weakref
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -16,7 +17,7 @@ from wasmtime.component import Linker, ResourceType
 from wasmtime.component import _types as wit
 
 from capabilities.sandbox.codecs import Resources, Signature
-from capabilities.sandbox.guard import Guard
+from capabilities.sandbox.guard import NO_FINALIZER, Guard
 from capabilities.sandbox.hosting import failed
 from capabilities.sandbox.values import Err, Misfit, Ok
 
@@ -25,15 +26,16 @@ type Interface = Mapping[str, HostFunction | type]
 """By the name that WIT has for it: functions, and classes for resources, whose `[constructor]` and `[method]` are
 functions of their own."""
 
-_bound: dict[int, _Bound] = {}
-_dropping: dict[int, Callable[[int], None]] = {}
+_bound: weakref.WeakValueDictionary[int, _Bound] = weakref.WeakValueDictionary()
+_dropping: weakref.WeakValueDictionary[int, _Dropping] = weakref.WeakValueDictionary()
+"""Weakly: their call keeps them, and nothing else."""
 _numbers = itertools.count(1)
 
 
 class _Bound:
     """One function for one call."""
 
-    __slots__ = ("call", "guard", "name", "resources", "signature")
+    __slots__ = ("__weakref__", "call", "guard", "name", "resources", "signature")
 
     def __init__(self, name: str, call: HostFunction, guard: Guard, resources: Resources) -> None:
         self.name = name
@@ -43,6 +45,13 @@ class _Bound:
         self.signature: Signature | None = None
 
 
+class _Dropping:
+    """Who is told what the component of one call is done with."""
+
+    def __init__(self, drop: Callable[[int], None]) -> None:
+        self.drop = drop
+
+
 def link(
     linker: Linker,
     interfaces: Mapping[str, Interface],
@@ -50,17 +59,21 @@ def link(
     resources: Resources,
     kind: Callable[[type], int],
     drop: Callable[[int], None],
-) -> None:
-    """Give interfaces to a component; "" is what it imports without one. `kind` numbers a class of resources, `drop`
-    is told which object the component is done with.
+) -> list[object]:
+    """Give interfaces to a component, for as long as what is returned is kept.
+
+    "" is what it imports without one. `kind` numbers a class of resources, `drop` is told which object the component
+    is done with.
     """
+    kept: list[object] = []
     with linker.root() as root:
         for interface, functions in interfaces.items():
             if not interface:
-                _define(root, interface, functions, guard, resources, kind, drop)
+                kept += _define(root, interface, functions, guard, resources, kind, drop)
                 continue
             with root.add_instance(interface) as instance:
-                _define(instance, interface, functions, guard, resources, kind, drop)
+                kept += _define(instance, interface, functions, guard, resources, kind, drop)
+    return kept
 
 
 def _define(
@@ -71,29 +84,36 @@ def _define(
     resources: Resources,
     kind: Callable[[type], int],
     drop: Callable[[int], None],
-) -> None:
+) -> list[object]:
+    kept: list[object] = []
     for name, given in functions.items():
         number, encoded = next(_numbers), name.encode()
         buffer = ctypes.create_string_buffer(encoded)
         if isinstance(given, type):
-            _dropping[number] = drop
+            _dropping[number] = dropping = _Dropping(drop)
+            kept.append(dropping)
             made = ResourceType.host(kind(given))
             error = ffi.wasmtime_component_linker_instance_add_resource(
-                place.ptr(), buffer, len(encoded), made.ptr(), _drop, number, _forget_drop
+                place.ptr(), buffer, len(encoded), made.ptr(), _drop, number, NO_FINALIZER
             )
         else:
-            _bound[number] = _Bound(f"{interface}#{name}" if interface else name, given, guard, resources)
+            bound = _Bound(f"{interface}#{name}" if interface else name, given, guard, resources)
+            _bound[number] = bound
+            kept.append(bound)
             error = ffi.wasmtime_component_linker_instance_add_func(
-                place.ptr(), buffer, len(encoded), _call, number, _forget
+                place.ptr(), buffer, len(encoded), _call, number, NO_FINALIZER
             )
         if error:
             raise WasmtimeError._from_ptr(error)
+    return kept
 
 
 @ffi.wasmtime_component_func_callback_t  # type: ignore[untyped-decorator]
 def _call(number: int | None, context: Any, ty: Any, args: Any, _nargs: int, results: Any, nresults: int) -> int:
     """Nothing is raised out of here: whatever happens is kept by the guard, and the code traps."""
-    bound = _bound[number or 0]
+    bound = _bound.get(number or 0)
+    if bound is None:
+        return _error("the call that this belongs to is over")
     guard = bound.guard
     store = StoreContext(context)
     try:
@@ -138,19 +158,9 @@ def _error(text: str) -> int:
     return ctypes.cast(ffi.wasmtime_error_new(text.encode()), ctypes.c_void_p).value or 0
 
 
-@ctypes.CFUNCTYPE(None, ctypes.c_void_p)  # type: ignore[untyped-decorator]
-def _forget(number: int | None) -> None:
-    _bound.pop(number or 0, None)
-
-
 @ffi.wasmtime_component_resource_destructor_t  # type: ignore[untyped-decorator]
 def _drop(number: int | None, _context: Any, rep: int) -> int:
-    drop = _dropping.get(number or 0)
-    if drop is not None:
-        drop(rep)
+    dropping = _dropping.get(number or 0)
+    if dropping is not None:
+        dropping.drop(rep)
     return 0
-
-
-@ctypes.CFUNCTYPE(None, ctypes.c_void_p)  # type: ignore[untyped-decorator]
-def _forget_drop(number: int | None) -> None:
-    _dropping.pop(number or 0, None)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
-from capabilities.sandbox import errors
+from capabilities.sandbox import errors, guard, hosting, interfaces
 from capabilities.sandbox.component import ComponentCall
 from capabilities.sandbox.limits import COMPONENT, SandboxLimits
 from capabilities.sandbox.runtime import Runtime, wat
@@ -207,3 +208,14 @@ def test_the_versions_that_are_shadowed_are_those_that_wasmtime_has() -> None:
 
     (library,) = (Path(wasmtime.__file__).parent).glob("*/_libwasmtime.*")
     assert f"wasi:random/random@{VERSIONS[0]}".encode() in library.read_bytes()
+
+
+def test_a_call_that_is_over_leaves_nothing(make: Call) -> None:
+    gc.collect()  # what other tests left to be collected
+    before = len(guard._guards), len(interfaces._bound), len(hosting._bound)
+    for n in range(20):
+        make().call("ask", n)
+        with pytest.raises(errors.ComponentTrapped):
+            make().call("trap")
+    gc.collect()
+    assert (len(guard._guards), len(interfaces._bound), len(hosting._bound)) == before

@@ -10,9 +10,9 @@ from benchmarks.turns import Turn
 
 FIB = "function fib(n) { return n < 2 ? n : fib(n - 1) + fib(n - 2) }; fib(25)"
 JSON = """
-let found;
+(() => { let found;
 for (let i = 0; i < 2000; i++) found = JSON.parse(JSON.stringify({ a: [1, 2, { b: 'text' }], c: i, d: null }));
-found.c
+return found.c })()
 """
 SHA256 = """
 (() => {

@@ -41,7 +41,7 @@ COMMANDS = {
     "promise": "Promises, as they are.",
     "serve": "Offer the store over HTTP.",
     "gc": "Forget what ended long ago.",
-    "checkpoint": "What a session has saved: list, show, diff, restore.",
+    "checkpoint": "What a session has saved: list, show, diff, restore, export.",
     "fork": "Begin a session from a checkpoint of another.",
     "doctor": "Say what is wrong with the store, what this machine can enforce.",
     "backup": "Copy the store while engines run.",

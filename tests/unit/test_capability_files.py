@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import shutil
 import threading
 from pathlib import Path
 
@@ -78,9 +80,13 @@ def test_a_directory_that_becomes_a_link_between_check_and_use_leads_nowhere(roo
     def swap() -> None:
         while not ended.is_set():
             os.rename(root / "d", root / "aside")
-            os.symlink(root.parent / "outside", root / "d")
-            os.unlink(root / "d")
-            os.rename(root / "aside", root / "d")
+            with contextlib.suppress(FileExistsError):  # a write has made the directory that it missed
+                os.symlink(root.parent / "outside", root / "d")
+                os.unlink(root / "d")
+            while (root / "aside").exists():
+                shutil.rmtree(root / "d", ignore_errors=True)
+                with contextlib.suppress(OSError):  # it has made it again
+                    os.rename(root / "aside", root / "d")
 
     swapping = threading.Thread(target=swap)
     swapping.start()

@@ -62,6 +62,7 @@ if TYPE_CHECKING:
     from durable.sessions.recent import DisplayEvent, OutputEvent, Rewound
     from durable.sessions.result import Lost, RestoreReport, Result, RolledBack
     from durable.sessions.session import Session
+    from durable.webhooks import Webhook
 
 _HOME = {
     "bridge.confine.limits": ("Limits",),
@@ -120,6 +121,7 @@ _HOME = {
     "durable.sessions.recent": ("DisplayEvent", "OutputEvent", "Rewound"),
     "durable.sessions.result": ("Lost", "RestoreReport", "Result", "RolledBack"),
     "durable.sessions.session": ("Session",),
+    "durable.webhooks": ("Webhook",),
 }
 _WHERE = {name: module for module, names in _HOME.items() for name in names}
 
@@ -188,6 +190,7 @@ __all__ = [
     "Unenforceable",
     "Variable",
     "Waiting",
+    "Webhook",
     "WorkerDied",
     "call_id",
     "capability",

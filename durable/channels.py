@@ -1,4 +1,4 @@
-"""Telling of questions in this process: callbacks, told of each open question once (specs/prompt.md, Channels)."""
+"""Telling of questions in this process: callbacks, told of each notice once (specs/prompt.md, Channels)."""
 
 from __future__ import annotations
 
@@ -6,39 +6,58 @@ import asyncio
 import inspect
 from collections.abc import Awaitable, Callable
 
+from durable.core.clock import Clock, now_ms
 from durable.core.events import BackgroundFailed, Observer
+from durable.core.limits import NOTICE_WAIT_S
+from durable.notices import due, next_ms, notice_id
 from durable.prompts import OpenPrompt, Prompts
 
 type Told = Callable[[OpenPrompt], Awaitable[None] | None]
 
 
 class Channel:
-    """Calls back for each question, those that are open already first. What a callback raises is observed, no more."""
+    """Calls back for each question, those that are open already first, and at the times of its reminders and
+    escalation. What a callback raises is observed, no more."""
 
     def __init__(
-        self, prompts: Prompts, changed: Callable[[], asyncio.Future[None]], callback: Told, observer: Observer
+        self,
+        prompts: Prompts,
+        changed: Callable[[], asyncio.Future[None]],
+        callback: Told,
+        observer: Observer,
+        clock: Clock = now_ms,
     ) -> None:
         self._prompts = prompts
         self._changed = changed
         self._callback = callback
         self._observe = observer
+        self._clock = clock
+        self._told: set[str] = set()
         self._task = asyncio.get_running_loop().create_task(self._run())
 
     async def _run(self) -> None:
-        told: set[str] = set()
         while True:
             change = self._changed()
+            wait_s: float = NOTICE_WAIT_S
             try:
                 found = await self._prompts.open()
-            except Exception as error:  # the store closes, or cannot be reached: the next change tells
+            except Exception as error:  # the store closes, or cannot be reached: looked at again
                 self._observe(BackgroundFailed("prompts", repr(error)))
-                found = []
-            for prompt in found:
-                if prompt.id not in told:
-                    told.add(prompt.id)
-                    await self._tell(prompt)
-            told &= {prompt.id for prompt in found}
-            await asyncio.wait([change])
+            else:
+                await self._tell_due(found)
+                now = self._clock()
+                next_at = min((next_ms(prompt, now) for prompt in found), default=float("inf"))
+                wait_s = min(wait_s, max(0.001, (next_at - now) / 1000))
+            await asyncio.wait([change], timeout=wait_s)
+
+    async def _tell_due(self, found: list[OpenPrompt]) -> None:
+        now = self._clock()
+        notices = {notice_id(notice): notice for prompt in found for notice in due(prompt, now)}
+        self._told &= notices.keys()
+        for id, notice in notices.items():
+            if id not in self._told:
+                self._told.add(id)
+                await self._tell(notice)
 
     async def _tell(self, prompt: OpenPrompt) -> None:
         try:

@@ -55,6 +55,7 @@ from durable.sessions.session import Session
 from durable.store.face import StoreFace, is_url, open_store
 from durable.store.store import Change, Store
 from durable.store.sweeping import keep_swept
+from durable.webhooks import Sender, Webhook
 
 GROUP = "default"
 
@@ -78,6 +79,7 @@ class Engine:
         blobs: str | None = None,
         keep: Keep | None = None,
         override_environment: bool = False,
+        webhooks: Sequence[Webhook] = (),
         observer: Observer = log_event,
     ) -> None:
         self.engine_id = uuid.uuid4().hex
@@ -105,6 +107,8 @@ class Engine:
         self._undo: list[Callable[[], None]] = []
         self._changed: asyncio.Future[None] | None = None
         self._sandbox: Sandbox | None = None
+        self._webhooks = tuple(webhooks)
+        self._senders: list[Sender] = []
 
     # -- opening and closing ------------------------------------------------------------------------------------
 
@@ -145,6 +149,9 @@ class Engine:
         )
         self._prompts = Prompts(store)
         self._undo.append(store.watch(self._on_change))
+        self._senders = [
+            Sender(webhook, self._prompts, store.key, self.changed, self._observer) for webhook in self._webhooks
+        ]
         if self._serve:
             await self.serve()
         return self
@@ -193,6 +200,8 @@ class Engine:
         self._closing = True
         for undo in reversed(self._undo):
             undo()
+        for sender in self._senders:
+            await sender.close()
         if self._sweeping is not None:
             self._sweeping.cancel()
             await asyncio.wait([self._sweeping])
@@ -404,7 +413,8 @@ class Engine:
     def on_prompt(self, callback: Told) -> Callable[[], None]:
         """Call back for each open question, those of other processes too: now, and as they come. Returns what ends it.
 
-        callback: takes an OpenPrompt; sync or async. It is told of each question once while this engine is open.
+        callback: takes an OpenPrompt; sync or async. It is told of each question once while this engine is open, and
+        again at the times of its reminders and its escalation (`OpenPrompt.notice`).
         """
         channel = Channel(self._prompts, self.changed, callback, self._observer)
         self._undo.append(channel.close)
@@ -500,7 +510,8 @@ def open(target: str | os.PathLike[str] = ".durable/state.db", **options: Any) -
     pool: how many workers there may be, and how many are forked before they are asked for (`durable.Pool`).
     blobs: where large data of checkpoints is kept, "s3://bucket/prefix" (DURABLE_BLOBS when None), else beside the
     file. keep: which checkpoints stay beside the newest, a `durable.Keep`. override_environment: restore sessions also
-    where Python or a package is another one than before; what cannot be loaded is lost, and named.
+    where Python or a package is another one than before; what cannot be loaded is lost, and named. webhooks: where
+    questions are told of, each a `durable.Webhook(url, secret)`; signed, and sent until they are taken.
     """
     return Engine(target, **options)
 

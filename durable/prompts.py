@@ -6,7 +6,7 @@ import hashlib
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from capabilities.answering import check_who, decide
 from capabilities.prompt import Prompt, Settlement, read_prompt
@@ -21,15 +21,23 @@ _TRIES = 1_000
 """How often an answer is looked at anew because others came in between: each time at least one of them was recorded."""
 
 
+type Notice = Literal["asked", "reminder", "escalated"]
+
+
 @dataclass(frozen=True, slots=True)
 class OpenPrompt:
-    """A question that waits: its promise id, which execution asks, what, since when (ms), until when (ms)."""
+    """A question that waits: its promise id, which execution asks, what, since when (ms), until when (ms).
+
+    For who is told of it (`Engine.on_prompt`), notice says why: it is asked, reminded of (the nth time), escalated.
+    """
 
     id: str
     execution: str
     prompt: Prompt
     created_at: int
     timeout_at: int
+    notice: Notice = "asked"
+    nth: int = 0
 
     @property
     def question(self) -> str:

@@ -192,3 +192,18 @@ AWAITED_MAX = 100_000
 
 SHUTDOWN_S = 5.0
 """How long a server that was asked to end waits for requests under way."""
+
+REMIND_S_MIN = 0.1
+"""Between two reminders of a question, however often one was asked for."""
+
+NOTICE_WAIT_S = 60.0
+"""How long channels rely on being told of changes before they look again: clocks are set, stores cannot be reached."""
+
+WEBHOOK_S = 10.0
+"""How long a webhook's receiver may take to answer."""
+
+WEBHOOK_RETRY_S_MAX = 300.0
+"""The longest wait before a webhook that was not taken is sent again."""
+
+WEBHOOK_SENDS_MAX = 8
+"""Requests to one webhook at once."""

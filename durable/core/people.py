@@ -10,7 +10,7 @@ type ReviewOutcome = Literal["accepted", "edited", "responded", "declined"]
 
 @dataclass(frozen=True, slots=True)
 class Given:
-    """One person's answer. `at` in milliseconds since the epoch, `via` the channel (api, cli, link, webhook)."""
+    """One person's answer. `at` in milliseconds since the epoch, `via` the channel (api, cli, http, link)."""
 
     by: str | None
     value: Any

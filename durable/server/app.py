@@ -59,6 +59,7 @@ def create_app(site: Site) -> Starlette:
             Route("/", _answering(site, routes.envelope), methods=["POST"]),
             Route("/batch", _answering(site, routes.batch), methods=["POST"]),
             Route("/chunk/{digest}", _answering(site, routes.chunk), methods=["GET", "HEAD", "PUT"]),
+            Route("/prompts/{id}/answer", routes.answer, methods=["POST"]),
             Route("/poll/{group}/{pid}", Streamed(site, routes.poll), methods=["GET"]),
             Route("/changes/{client}", Streamed(site, routes.changes), methods=["GET"]),
             Route("/health", _health, methods=["GET"]),
@@ -177,6 +178,24 @@ class Routes:
             return Response(found, media_type="application/octet-stream")
         except CheckpointError as error:
             return refusal(400, str(error))
+
+    async def answer(self, request: Request) -> Response:
+        """`POST /prompts/{id}/answer`, with the token or with a link to this prompt."""
+        site, prompt, header = self._site, request.path_params["id"], request.headers.get("authorization")
+        try:
+            await paced(site, request)
+            link = None
+            if not site.admits(header):
+                link = site.answers.link(request.query_params.get("link") or (header or "").partition(" ")[2], prompt)
+                if link is None:
+                    raise Turned(401, "send the server's token, or the link that a webhook gave for this prompt")
+            async with _Body(site, request, BODY_BYTES_MAX) as body:
+                status, said = await site.answers.answer(prompt, body, link)
+        except Turned as turned:
+            return refusal(turned.status, str(turned))
+        except ClientDisconnect:
+            return refusal(400, "the body ended early")
+        return JSONResponse(said, status)
 
     async def poll(self, request: Request, receive: Receive, send: Send) -> None:
         """`GET /poll/{group}/{pid}`"""

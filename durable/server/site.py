@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager, contextmanager
 from checkpoint.blobs import Blobs
 from durable.core.events import BackgroundFailed, Observer, log_event
 from durable.core.limits import LEASE_MS, POLL_AGAIN_S, POLL_S, RATE_WAIT_S, REQUESTS_BURST_MAX, REQUESTS_PER_S_MAX
+from durable.server.answers import Answers
 from durable.server.connections import Guard, connections_max
 from durable.server.desk import Desk
 from durable.server.events import Messages
@@ -78,6 +79,7 @@ class Site:
         self.store = store
         self.leases = Leases(lease_s)
         self.desk = Desk(store, Seals(store.key, transit_key(token)), self.leases, clock)
+        self.answers = Answers(store, token)
         self.rate = Rate(REQUESTS_PER_S_MAX, REQUESTS_BURST_MAX, RATE_WAIT_S)
         self.guard = Guard(connections_max())
         self.blobs: Blobs = blobs_of(store)

@@ -1,0 +1,94 @@
+"""`POST /prompts/{id}/answer`: who may, what is answered, and each error's status (specs/http.md)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from capabilities.prompt import read_prompt
+from durable.core.clock import Clock, now_ms
+from durable.core.errors import (
+    AnswerLate,
+    BadArguments,
+    Conflict,
+    DurableError,
+    InvalidAnswer,
+    NotAsked,
+    NotFound,
+    StoreRefused,
+)
+from durable.functions.values import unpack
+from durable.links import Link, read_link
+from durable.prompts import Prompts
+from durable.store.store import Store
+from durable.store.transit import transit_key
+
+_STATUS: tuple[tuple[type[DurableError], int], ...] = (
+    (NotFound, 404),
+    (AnswerLate, 410),
+    (Conflict, 409),
+    (NotAsked, 403),
+    (InvalidAnswer, 422),
+    (BadArguments, 400),
+)
+
+
+class Said(msgspec.Struct, forbid_unknown_fields=True):
+    """A body. `by` and `teams` are believed from whoever has the server's token."""
+
+    value: Any = None
+    by: str | None = None
+    teams: list[str] = []
+    decline: bool = False
+    why: str = ""
+
+
+class Answers:
+    """Answers that come in over HTTP."""
+
+    def __init__(self, store: Store, token: str, clock: Clock = now_ms) -> None:
+        self._prompts = Prompts(store)
+        self._clock = clock
+        self._keys = (store.key, transit_key(token))
+
+    def link(self, text: str | None, prompt_id: str) -> Link | None:
+        """The link that a request shows, when it is one to this question."""
+        found = None if text is None else read_link(text, self._keys)
+        return found if found is not None and found.prompt == prompt_id else None
+
+    async def answer(self, prompt_id: str, body: bytes, link: Link | None) -> tuple[int, dict[str, Any]]:
+        """The status and answer. link: by what it was let in, None for the server's token."""
+        try:
+            try:
+                said = msgspec.json.decode(body, type=Said)
+            except (msgspec.DecodeError, UnicodeDecodeError) as error:
+                raise BadArguments(f"the body is {{value, by, teams, decline, why}} as JSON: {error}") from None
+            by, teams, via = said.by, tuple(said.teams), "http"
+            if link is not None:
+                by, teams = await self._by_link(link, said)
+                via = "link"
+            settled = await self._prompts.answer(
+                prompt_id, said.value, by=by, decline=said.decline, why=said.why, via=via, teams=teams
+            )
+        except DurableError as error:
+            return _refused(error)
+        return 200, {"settled": settled}
+
+    async def _by_link(self, link: Link, said: Said) -> tuple[str | None, tuple[str, ...]]:
+        promise = await self._prompts.get(link.prompt)
+        if promise["createdAt"] != link.asked_at:
+            raise Conflict(f"the link is to an earlier question that was {link.prompt}")
+        if promise["state"] == "pending":
+            link.check_time(self._clock())
+        return link.answerer(said.by, read_prompt(unpack((promise.get("param") or {}).get("data"))))
+
+
+def _refused(error: DurableError) -> tuple[int, dict[str, Any]]:
+    status = next((status for kind, status in _STATUS if isinstance(error, kind)), 503)
+    if isinstance(error, StoreRefused):
+        status = error.status
+    said: dict[str, Any] = {"code": error.code, "message": str(error)}
+    if isinstance(error, InvalidAnswer):
+        said["errors"] = error.errors
+    return status, {"error": said}

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import time
 from collections.abc import Awaitable, Callable
 
 from durable.core.clock import Clock, now_ms
 from durable.core.events import BackgroundFailed, Observer
-from durable.core.limits import NOTICE_WAIT_S
+from durable.core.limits import NOTICE_PAUSE, NOTICE_PAUSE_S_MAX, NOTICE_WAIT_S
 from durable.notices import due, next_ms, notice_id
 from durable.prompts import OpenPrompt, Prompts
 
@@ -39,19 +40,24 @@ class Channel:
         while True:
             change = self._changed()
             wait_s: float = NOTICE_WAIT_S
+            began = time.monotonic()
             try:
                 found = await self._prompts.open()
             except Exception as error:  # the store closes, or cannot be reached: looked at again
                 self._observe(BackgroundFailed("prompts", repr(error)))
+                looked_s = 0.0
             else:
-                await self._tell_due(found)
+                looked_s = time.monotonic() - began
                 now = self._clock()
+                await self._tell_due(found, now)
                 next_at = min((next_ms(prompt, now) for prompt in found), default=float("inf"))
-                wait_s = min(wait_s, max(0.001, (next_at - now) / 1000))
-            await asyncio.wait([change], timeout=wait_s)
+                wait_s = min(wait_s, max(0.001, (next_at - self._clock()) / 1000))
+            # Where much is open and much changes, looking must not be all that this process does.
+            pause_s = min(NOTICE_PAUSE_S_MAX, NOTICE_PAUSE * looked_s)
+            await asyncio.sleep(pause_s)
+            await asyncio.wait([change], timeout=max(0.0, wait_s - pause_s))
 
-    async def _tell_due(self, found: list[OpenPrompt]) -> None:
-        now = self._clock()
+    async def _tell_due(self, found: list[OpenPrompt], now: int) -> None:
         notices = {notice_id(notice): notice for prompt in found for notice in due(prompt, now)}
         self._told &= notices.keys()
         for id, notice in notices.items():

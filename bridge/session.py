@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
+from bridge.beside import Beside
 from bridge.captures import Captures
 from bridge.confine.confinement import Confinement
 from bridge.framing import FrameDecoder, encode
@@ -44,6 +45,7 @@ from bridge.messages import (
 from bridge.open_calls import OnCall, OpenCalls
 from bridge.output_rules import OutputRules
 from bridge.printed import Printed
+from bridge.reading import Reading
 from bridge.replies import Replies
 from bridge.states import State, Step, step
 from bridge.stream import OnChunks, no_chunks
@@ -51,7 +53,6 @@ from bridge.transport import Transport
 from checkpoint.memory_file import MemoryFile
 from durable.core.errors import Busy, CheckpointError, EngineClosed, ProtocolError, Unenforceable, WorkerDied
 from durable.core.events import (
-    BackgroundFailed,
     Observer,
     OutputUndrained,
     ReplyUnknown,
@@ -115,7 +116,8 @@ class WorkerSession:
         self._launcher = launcher or ColdLauncher()
         self._confinement = confinement or Confinement()
         self._rules = output or OutputRules()
-        self._interceptors = Interceptors(name, observer, self._track)
+        self._beside = Beside(name, observer)
+        self._interceptors = Interceptors(name, observer, self._beside.track)
         self._reset()
 
     def _reset(self) -> None:
@@ -123,15 +125,15 @@ class WorkerSession:
         self._captures = Captures(self.name, lambda idle: self._ask(Checkpoint(), Checkpoint, idle=idle))
         """What a checkpoint that the engine asked for comes through."""
         self._decoder = FrameDecoder()
-        self._tasks: set[asyncio.Task[None]] = set()
         self._hello: asyncio.Future[Ready] | None = None
         self._execution: Execute | None = None
         self._printed = Printed(self._show_output, drops=self._rules.policy in ("drop_new", "drop_oldest"))
         self._outcome: asyncio.Future[Result | Error] | None = None
         self._replies = Replies(self._unknown)
         self._calls = OpenCalls(
-            self._on_call, write=self._write, track=self._track, unknown=self._unknown, observer=self._observer
+            self._on_call, write=self._write, track=self._beside.track, unknown=self._unknown, observer=self._observer
         )
+        self._reading = Reading(self._printed, lambda: self._transport, lambda: self._keeping.full)
         self._keeping = Keeping(
             self.name,
             self._on_checkpoint,
@@ -139,11 +141,10 @@ class WorkerSession:
             send=self._send,
             again=self._captures.again,
             lost=self._checkpoint_lost,
-            let_go=self._let_go,
-            crowded=self._checkpoints_crowd,
+            let_go=self._beside.let_go,
+            crowded=self._reading.crowd,
             observer=self._observer,
         )
-        self._paused = False
         self._message_bytes = 0
         self._broken = ""
         self._writes = self._executed_at = 0
@@ -177,10 +178,7 @@ class WorkerSession:
             raise
         self._hello = loop.create_future()
         self._transport = Transport(
-            process,
-            on_bytes=self._receive,
-            on_pipe=self._printed.piped,
-            on_ended=self._process_ended,
+            process, on_bytes=self._receive, on_pipe=self._printed.piped, on_ended=self._process_ended
         )
         self._observer(WorkerStarted(self.name, process.pid))
         held, rules = self._confinement.to_json(), self._rules.to_json()
@@ -213,30 +211,11 @@ class WorkerSession:
 
     def pause_reading(self) -> None:
         """Take nothing from the worker until `resume_reading`: what it prints then waits in it, and so does it."""
-        self._paused = True
-        self._pause()
-
-    def _pause(self) -> None:
-        if self._transport is not None:
-            self._transport.pause(pipes=not self._printed.paused())
+        self._reading.pause()
 
     def resume_reading(self) -> None:
         """Go on after `pause_reading`; nothing when it was not paused."""
-        self._paused = False
-        self._resume()
-
-    def _resume(self) -> None:
-        if self._paused or self._keeping.full:
-            return
-        self._printed.tell_dropped()
-        if self._transport is not None:
-            self._transport.resume()
-
-    def _checkpoints_crowd(self) -> None:
-        if self._keeping.full:
-            self._pause()
-        else:
-            self._resume()
+        self._reading.resume()
 
     def kill(self) -> None:
         """SIGKILL to the worker and the processes it started."""
@@ -428,7 +407,7 @@ class WorkerSession:
             self._hello.set_result(message)
 
     def _output(self, message: Output) -> None:
-        self._guarded("on_output", partial(self._on_output, self._printed.placed(message)))
+        self._beside.guarded("on_output", partial(self._on_output, self._printed.placed(message)))
 
     def _show_output(self, message: Output) -> None:
         """What came through a pipe."""
@@ -502,8 +481,7 @@ class WorkerSession:
                 future.exception()  # a waiter that nobody awaits any more is no warning
         self._execution = None
         self._calls.clear()
-        for task in self._tasks:
-            task.cancel()
+        self._beside.cancel()
 
     # --- small parts -----------------------------------------------------------------------------------------
 
@@ -517,19 +495,3 @@ class WorkerSession:
         if self._transport is not None:
             self._writes += 1
             self._transport.send(frames, attached)
-
-    def _guarded(self, what: str, call: Callable[[], None]) -> None:
-        try:
-            call()
-        except Exception as error:
-            self._observer(BackgroundFailed(f"{what} of session {self.name}", repr(error)))
-
-    def _track(self, coroutine: Coroutine[object, object, None], what: str) -> None:
-        task = asyncio.get_running_loop().create_task(coroutine, name=f"{self.name}: {what}")
-        self._tasks.add(task)
-        task.add_done_callback(self._let_go)
-
-    def _let_go(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            self._observer(BackgroundFailed(task.get_name(), repr(error)))

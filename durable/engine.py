@@ -8,6 +8,7 @@ import os
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
@@ -19,6 +20,7 @@ from bridge.pool import Pool, PoolMetrics, WorkerPool
 from bridge.zygote import Zygote
 from capabilities.capability import Capabilities, Capability
 from capabilities.permissions.manifest import Level
+from durable.changes import Changes
 from durable.channels import Channel, Told
 from durable.core import events, ids
 from durable.core.clock import now_ms
@@ -105,7 +107,7 @@ class Engine:
         self._sweeping: asyncio.Task[None] | None = None
         self._closing = False
         self._undo: list[Callable[[], None]] = []
-        self._changed: asyncio.Future[None] | None = None
+        self._changes = Changes()
         self._sandbox: Sandbox | None = None
         self._webhooks = tuple(webhooks)
         self._senders: list[Sender] = []
@@ -139,10 +141,7 @@ class Engine:
         house.lent = Lent(self)
         self._host = SessionHost(house)
         self._passes = Passes(
-            load=self._recorded,
-            closing=lambda: self._closing,
-            threads=self._threads,
-            cells=self,
+            load=partial(recorded, store), closing=lambda: self._closing, threads=self._threads, cells=self
         )
         self._executions = Executions(
             store, self._host, engine_id=self.engine_id, group=self.group, remote=is_url(str(self._target))
@@ -215,8 +214,7 @@ class Engine:
         self._threads.close()
         if self._sandbox is not None:
             await self._sandbox.close()
-        if self._changed is not None and not self._changed.done():
-            self._changed.set_result(None)
+        self._changes.tell()
         await store.close()
 
     @property
@@ -474,9 +472,6 @@ class Engine:
         self._passes.resumed.discard(id)
         self._host.let_pass(id)
 
-    async def _recorded(self, promise_id: str) -> list[dict[str, Any]]:
-        return await recorded(self.store, promise_id)
-
     def epoch_of(self, id: str) -> int | None:
         """The epoch under which a cell was run here: its outcome counts only in that."""
         return self._host.epochs.pop(id, None)
@@ -487,17 +482,14 @@ class Engine:
 
     def changed(self) -> asyncio.Future[None]:
         """Done at the next change of the store, by anyone."""
-        if self._changed is None or self._changed.done():
-            self._changed = asyncio.get_running_loop().create_future()
-        return self._changed
+        return self._changes.next()
 
     def _on_change(self, change: Change) -> None:
         if change.lapsed:
             self._host.end_workers()
         if change.foreign or change.stopped:
             self._host.look()
-        if self._changed is not None and not self._changed.done():
-            self._changed.set_result(None)
+        self._changes.tell()
 
 
 def open(target: str | os.PathLike[str] = ".durable/state.db", **options: Any) -> Engine:

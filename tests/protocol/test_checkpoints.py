@@ -260,7 +260,7 @@ async def test_a_session_that_may_open_nothing_more_says_so(desk: Desk) -> None:
     await desk.run(
         "import os, resource\nheld = []\nhard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]\n"
         "import checkpoint.restore\n"
-        "resource.setrlimit(resource.RLIMIT_NOFILE, (max(map(int, os.listdir('/proc/self/fd'))) + 1, hard))\n"
+        "resource.setrlimit(resource.RLIMIT_NOFILE, (max(map(int, os.listdir('/proc/self/fd'))) + 9, hard))\n"
         "try:\n    while True: held.append(os.dup(0))\nexcept OSError: pass"
     )
     with pytest.raises(CheckpointError, match=r"no descriptor came|Too many open files"):

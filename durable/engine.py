@@ -24,8 +24,8 @@ from durable.changes import Changes
 from durable.channels import Channel, Told
 from durable.core import events, ids
 from durable.core.clock import now_ms
-from durable.core.errors import BadArguments, Conflict, DurableError, EngineClosed, NotFound, StoreRefused
-from durable.core.events import AttemptFailed, Observer, log_event
+from durable.core.errors import BadArguments, Conflict, EngineClosed, NotFound, StoreRefused
+from durable.core.events import Observer, log_event
 from durable.core.limits import PARKED_S
 from durable.core.people import Given
 from durable.execution import Execution
@@ -112,8 +112,6 @@ class Engine:
         self._webhooks = tuple(webhooks)
         self._senders: list[Sender] = []
 
-    # -- opening and closing ------------------------------------------------------------------------------------
-
     async def __aenter__(self) -> Self:
         return await self.open()
 
@@ -144,7 +142,12 @@ class Engine:
             load=partial(recorded, store), closing=lambda: self._closing, threads=self._threads, cells=self
         )
         self._executions = Executions(
-            store, self._host, engine_id=self.engine_id, group=self.group, remote=is_url(str(self._target))
+            store,
+            self._host,
+            engine_id=self.engine_id,
+            group=self.group,
+            remote=is_url(str(self._target)),
+            observer=self._observer,
         )
         self._prompts = Prompts(store)
         self._undo.append(store.watch(self._on_change))
@@ -445,28 +448,14 @@ class Engine:
         """The session with its worker, which only the engine that owns it has; Conflict says who that is."""
         if self._resonate is None:
             raise Conflict(f"this engine was opened with serve=False, it has no worker for session {session!r}")
-        try:
-            return await self._host.live(session)
-        except StoreRefused as error:
-            if error.status != 409:
-                raise
-            raise Conflict(f"session {session!r} belongs to another engine that is alive: {error.message}") from None
+        return await self._host.owned(session)
 
     async def release(self, id: str, version: int, error: BaseException | None) -> None:
         """An attempt ended without an outcome: halt its task, or count the attempt (the SDK's release)."""
         self._host.let_pass(id)
         if self._closing:
             return  # engine.leave releases all at once
-        try:
-            if isinstance(error, sdk.Halted):
-                await self.store.request("task.halt", {"id": id, "version": version, "note": str(error.error)})
-                return
-            text = str(error) if error is not None else "released"
-            cause = "returned" if isinstance(error, sdk.HandedBack) else "failed"
-            await self.store.request("task.fail", {"id": id, "version": version, "error": text, "cause": cause})
-            self._observer(AttemptFailed(id.removeprefix(ids.PREFIX), text))
-        except (StoreRefused, DurableError):
-            pass  # the lease was lost: whoever has it decides
+        await self._executions.gave_up(id, version, error)
 
     def suspended(self, id: str) -> None:
         self._passes.resumed.discard(id)

@@ -7,7 +7,8 @@ from typing import Any
 
 from durable.core import ids
 from durable.core.clock import TIME_MAX_MS, now_ms
-from durable.core.errors import Conflict, NotFound, StoreRefused
+from durable.core.errors import Conflict, DurableError, NotFound, StoreRefused
+from durable.core.events import AttemptFailed, Observer
 from durable.core.limits import LEASE_MS, TASKS_MAX
 from durable.functions import sdk
 from durable.functions.values import pack, unpack
@@ -20,7 +21,9 @@ from durable.store.reads import ExecutionRow
 class Executions:
     """What `durable.Engine` does with executions and cells, by their ids."""
 
-    def __init__(self, store: StoreFace, host: SessionHost, *, engine_id: str, group: str, remote: bool) -> None:
+    def __init__(
+        self, store: StoreFace, host: SessionHost, *, engine_id: str, group: str, remote: bool, observer: Observer
+    ) -> None:
         self.resonate: Any = None
         """The SDK's engine once this process serves: it may begin here what it has just recorded."""
         self._store = store
@@ -28,6 +31,7 @@ class Executions:
         self._engine_id = engine_id
         self._group = group
         self._remote = remote
+        self._observer = observer
 
     async def start(
         self, execution_id: str, function: str, data: dict[str, Any], arguments: str, timeout: float | None
@@ -86,6 +90,19 @@ class Executions:
             self._host.fresh.add(task["id"])
             sdk.execute_acquired(self.resonate, task["id"], task["version"], found["promise"], [])
         return found
+
+    async def gave_up(self, id: str, version: int, error: BaseException | None) -> None:
+        """An attempt at a task ended without an outcome: halt it, or count the attempt."""
+        try:
+            if isinstance(error, sdk.Halted):
+                await self._store.request("task.halt", {"id": id, "version": version, "note": str(error.error)})
+                return
+            text = str(error) if error is not None else "released"
+            cause = "returned" if isinstance(error, sdk.HandedBack) else "failed"
+            await self._store.request("task.fail", {"id": id, "version": version, "error": text, "cause": cause})
+            self._observer(AttemptFailed(id.removeprefix(ids.PREFIX), text))
+        except (StoreRefused, DurableError):
+            pass  # the lease was lost: whoever has it decides
 
     async def cancel(self, id: str, reason: str = "") -> bool:
         """Cancel an execution; False when it was settled before."""

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from bridge.output_rules import OutputRules
-from durable.core.errors import BadArguments, DurableError, EngineClosed, PoolExhausted, StoreRefused
+from durable.core.errors import BadArguments, Conflict, DurableError, EngineClosed, PoolExhausted, StoreRefused
 from durable.functions import sdk
 from durable.functions.failure import Rejection
 from durable.functions.sdk import PlatformError, SdkContext
@@ -100,6 +100,15 @@ class SessionHost:
                 found = self._live[name] = await self._take(name)
         self._opening.pop(name, None)
         return found
+
+    async def owned(self, name: str) -> LiveSession:
+        """`live` for callers outside; Conflict says that another engine has it."""
+        try:
+            return await self.live(name)
+        except StoreRefused as error:
+            if error.status != 409:
+                raise
+            raise Conflict(f"session {name!r} belongs to another engine that is alive: {error.message}") from None
 
     async def _take(self, name: str) -> LiveSession:
         store, engine = self._house.store, self._house.engine_id

@@ -69,7 +69,10 @@ class Tally:
 
 
 class Memory:
-    """Resident memory against what it was when a tenth of the frames was through."""
+    """Resident memory against what it was when a tenth of the frames was through.
+
+    Each look also gives the run HANG_S until the next one: `over` ends that, or the process would be ended later.
+    """
 
     def __init__(self, frames: int) -> None:
         self._frames = frames
@@ -86,6 +89,10 @@ class Memory:
         self._base = self._base or now
         self.growth = now - self._base
         assert self.growth < GROWTH_BYTES_MAX, f"{self.growth:,} bytes more after {done:,} frames"
+
+    def over(self) -> None:
+        """The run has ended, however it did."""
+        faulthandler.cancel_dump_traceback_later()
 
 
 class Sink:
@@ -215,6 +222,7 @@ async def engine_end(frames: int, seed: int) -> Tally:
                 memory.look(looked)
         memory.look(tally.frames)
     finally:
+        memory.over()
         process.kill()
         process.wait()
     tally.growth_bytes, tally.seconds = memory.growth, monotonic() - began
@@ -237,7 +245,15 @@ def _broken(why: str) -> None:
 
 def worker_end(frames: int, seed: int) -> Tally:
     """The worker's decoder, forms and routing, fed by a hostile engine."""
-    tally, memory, began = Tally(), Memory(frames), monotonic()
+    memory = Memory(frames)
+    try:
+        return _fed_by_an_engine(frames, seed, memory)
+    finally:
+        memory.over()
+
+
+def _fed_by_an_engine(frames: int, seed: int, memory: Memory) -> Tally:
+    tally, began = Tally(), monotonic()
     hostile = Hostile(seed, TO_WORKER)
     ours, theirs = socket.socketpair()
     looked = 0

@@ -75,7 +75,11 @@ class Loop:
         await self._reading
         self.workers = []
 
-    def kill_worker(self) -> None:
+    async def kill_worker(self) -> None:
+        while not self.workers:  # the journal may be read before what the engine said of its worker
+            self._news.clear()
+            async with asyncio.timeout(PROGRESS_S):
+                await self._news.wait()
         with suppress(ProcessLookupError):
             os.kill(self.workers[-1], signal.SIGKILL)
 
@@ -90,6 +94,7 @@ class Loop:
             said: dict[str, Any] = json.loads(line) if line.endswith(b"\n") else {}
             if "worker" in said:
                 self.workers.append(said["worker"])
+                self._news.set()
             if "result" in said:
                 self.result = said
         await self.process.wait()
@@ -129,7 +134,7 @@ async def campaign(folder: Path, *, kills: int, seed: int, iterations: int, paus
             what = random_.choice(["engine", "worker"])
             killed[what] += 1
             if what == "worker":
-                loop.kill_worker()
+                await loop.kill_worker()
             else:
                 await loop.kill_engine()
                 await loop.start()

@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, Any
 from wasmtime import Trap, WasmtimeError
 
 from capabilities.javascript import values
+from capabilities.javascript.steps import HostCall
 from capabilities.sandbox.errors import CapabilityDenied, HostError, ResourceLimitExceeded, SandboxError
 from capabilities.sandbox.hostcalls import CallFailed
 from capabilities.signature import Method
 
 if TYPE_CHECKING:
-    from capabilities.javascript.vm import VM, HostCall
+    from capabilities.javascript.vm import VM
 
 OUTSTANDING_MAX = 1_000
 """Host calls that one script waits for at once."""
@@ -79,10 +80,10 @@ class Imports:
         """Give the instance its functions: under the guards of its first execution."""
         vm = self._vm
         for name, method in self._functions.items():
-            handles = [vm.string(name), vm.truth(method.is_async)]
-            vm.free(vm.checked(vm.function("define", *handles)), *handles)
+            handles = [vm.handles.string(name), vm.handles.truth(method.is_async)]
+            vm.handles.free(vm.handles.checked(vm.handles.function("define", *handles)), *handles)
         if self._entropy:
-            vm.free(vm.checked(vm.function("entropy")))
+            vm.handles.free(vm.handles.checked(vm.handles.function("entropy")))
 
     def imported(self, name: str, args: Sequence[int]) -> int:
         """Called by the instance. Ctrl-C comes while Python code runs, which is here: it asks the script to stop."""
@@ -90,7 +91,7 @@ class Imports:
             return int(_TABLE[name](self, *args))
         except KeyboardInterrupt:
             self._vm.stop()
-            self._vm.over  # noqa: B018 - it takes note of it
+            self._vm.watch.over  # noqa: B018 - it takes note of it
             return self._stopped() if name == "host_call" else int(name == "host_interrupt")
 
     def raised(self, error: BaseException) -> None:
@@ -126,12 +127,12 @@ class Imports:
     def handled(self, promise: int) -> None:
         """Somebody looks at this promise: it is not reported."""
         reason = self._rejected.pop(promise, 0)
-        self._vm.free(reason)
+        self._vm.handles.free(reason)
 
     def report(self) -> None:
         """Tell of the promises that were rejected and that nobody looked at."""
         for reason in list(self._rejected.values()):
-            self._print("stderr", f"Uncaught (in promise) {self._vm.error(reason)}\n")
+            self._print("stderr", f"Uncaught (in promise) {self._vm.handles.error(reason)}\n")
         self._rejected.clear()
 
     def settled(self, call: str) -> str:
@@ -139,11 +140,11 @@ class Imports:
         return self.outstanding.pop(call)
 
     def _interrupt(self) -> int:
-        return 1 if self._vm.over else 0
+        return 1 if self._vm.watch.over else 0
 
     def _call(self, _name: int, _length: int, _this: int, count: int, address: int) -> int:
         texts: list[str] = []
-        if self._vm.over:
+        if self._vm.watch.over:
             return self._stopped()
         try:
             texts = self._texts(count, address)
@@ -160,7 +161,7 @@ class Imports:
         handles = struct.unpack(f"<{count}I", vm.entry.read(address, 4 * count))
         if not all(vm.entry.call("qjs_is_string", handle) for handle in handles):
             raise TypeError("the host takes texts")
-        return [vm.read(handle) for handle in handles]
+        return [vm.handles.read(handle) for handle in handles]
 
     def _asked(self, op: str, *texts: str) -> int:
         """A handle of the answer."""
@@ -170,9 +171,9 @@ class Imports:
                 self._print(stream, text)
                 return vm.entry.call("qjs_dup_value", vm.warm.functions["undefined"])
             case "call", (function, args):
-                return vm.string(values.encode(self._result(function, args)))
+                return vm.handles.string(values.encode(self._result(function, args)))
             case "start", (function, args):
-                return vm.string(self._start(function, args))
+                return vm.handles.string(self._start(function, args))
             case "random", () if self._entropy:
                 return vm.entry.new_number(int.from_bytes(os.urandom(7), "little") % (1 << 53) / (1 << 53))
         raise TypeError("the host does not know that")
@@ -183,14 +184,14 @@ class Imports:
         error = entry.call("qjs_new_error")
         low, high = struct.unpack("<II", entry.read(error, 8))
         entry.call_wide("JS_SetUncatchableError", entry.call("qjs_get_context_ptr"), low, high)
-        self._vm.free(entry.call("qjs_throw", error), error)
+        self._vm.handles.free(entry.call("qjs_throw", error), error)
         return 0
 
     def _thrown(self, function: str, error: BaseException) -> int:
         """Throw it in the script. 0 says that an exception is pending."""
         vm = self._vm
-        text = vm.string(self.failure(function, error))
-        vm.free(vm.function("fail", text), text)
+        text = vm.handles.string(self.failure(function, error))
+        vm.handles.free(vm.handles.function("fail", text), text)
         return 0
 
     def _method(self, function: str) -> Method:
@@ -214,8 +215,6 @@ class Imports:
             self.calling = False
 
     def _start(self, function: str, text: str) -> str:
-        from capabilities.javascript.vm import HostCall
-
         self._method(function)
         if len(self.outstanding) >= OUTSTANDING_MAX:
             raise ResourceLimitExceeded("host calls at once", OUTSTANDING_MAX, len(self.outstanding) + 1)
@@ -240,9 +239,9 @@ class Imports:
     def _rejection(self, promise: int, reason: int, handled: int) -> int:
         vm = self._vm
         key = vm.entry.call("qjs_get_value_ptr", promise)
-        vm.free(promise)
+        vm.handles.free(promise)
         if handled or len(self._rejected) >= REJECTIONS_MAX:
-            vm.free(self._rejected.pop(key, 0) if handled else 0, reason)
+            vm.handles.free(self._rejected.pop(key, 0) if handled else 0, reason)
         else:
             self._rejected[key] = reason
         return 0
@@ -252,7 +251,7 @@ class Imports:
         wanted = entry.c_string(name).decode("utf-8", "replace")
         if wanted.startswith("."):
             wanted = posixpath.normpath(posixpath.join(posixpath.dirname(_decoded(entry.c_string(base))), wanted))
-        return self._vm.text(wanted.encode())
+        return self._vm.handles.text(wanted.encode())
 
     def _load(self, name: int, length: int) -> int:
         vm = self._vm
@@ -263,7 +262,7 @@ class Imports:
             return self._thrown("import", CapabilityDenied("the script", "import", wanted, f"its modules are {given}"))
         raw = source.encode("utf-8", "surrogatepass")
         vm.entry.write(length, len(raw).to_bytes(4, "little"))
-        return vm.text(raw)
+        return vm.handles.text(raw)
 
     def _time(self, _clock: int, _low: int, *rest: int) -> int:
         now = 0 if self._clock is None else int(self._clock() * 1e9)

@@ -6,7 +6,8 @@ import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from capabilities.javascript.vm import VM, Done, HostCall, Step
+from capabilities.javascript.steps import Done, HostCall, Step
+from capabilities.javascript.vm import VM
 from durable.core.errors import NonDeterminism
 
 
@@ -43,7 +44,7 @@ async def _driven(vm: VM, begin: Callable[[], Step], ordered: bool = False) -> A
             for call in step.calls:
                 waiting[asyncio.ensure_future(_performed(vm, call))] = call
             first = [next(iter(waiting))] if ordered else waiting
-            done, _ = await asyncio.wait(first, timeout=vm.left_s, return_when=asyncio.FIRST_COMPLETED)
+            done, _ = await asyncio.wait(first, timeout=vm.watch.left_s, return_when=asyncio.FIRST_COMPLETED)
             if not done:
                 raise vm.abandoned()
             step = await _settled(vm, next(iter(done)), waiting)

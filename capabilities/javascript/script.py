@@ -1,0 +1,153 @@
+"""The script that one instance runs: begun, its jobs run until it ends or waits, its value."""
+
+from __future__ import annotations
+
+from capabilities.javascript.errors import ScriptError, ScriptSyntaxError
+from capabilities.javascript.handles import EXCEPTION, Handles
+from capabilities.javascript.imports import Imports
+from capabilities.javascript.steps import Done, Step, Waits
+from capabilities.javascript.warm import SCRATCH_BYTES
+from capabilities.javascript.watch import Watch
+
+_MODULE, _ASYNC, _COMPILE_ONLY = 1, 1 << 7, 1 << 5
+
+
+class Script:
+    """Of one instance: one script at a time. prepared: the instance has its host functions."""
+
+    def __init__(self, handles: Handles, imports: Imports, watch: Watch) -> None:
+        self._handles = handles
+        self._imports = imports
+        self.prepared = False
+        self._watch = watch
+        self._main = 0  # a handle of what the script came to
+        self._wrapped = False
+
+    def begin(self, code: str, inputs: str, module: bool, name: str) -> Step:
+        """Run code; inputs are its globals as JSON text, or ""."""
+        self._prepare()
+        if inputs:
+            self.globals(inputs)
+        self._main = self._eval(code, module, name)
+        return self._drained()
+
+    def settle(self, call: str, done: bool, text: str) -> Step:
+        """Give the script what a host call came to (JSON text of a value or an error) and go on."""
+        handles = self._handles
+        given = [handles.string(call), handles.truth(done), handles.string(text)]
+        handles.free(handles.checked(handles.function("settle", *given)), *given)
+        return self._drained()
+
+    def forget(self) -> None:
+        """What it came to is not asked for any more."""
+        self._main = 0
+
+    def _prepare(self) -> None:
+        if not self.prepared:
+            self.prepared = True
+            self._imports.prepare()
+
+    def _eval(self, code: str, module: bool, name: str, flags: int = 0) -> int:
+        """A handle of what the code gives."""
+        raw = code.encode("utf-8", "surrogatepass")
+        self._wrapped = not module and "await" in code  # then it gives a promise of {value}
+        flags |= _MODULE if module else _ASYNC if self._wrapped else 0
+        entry = self._handles.entry
+        if len(raw) < SCRATCH_BYTES // 2:
+            address = self._handles.warm.scratch + SCRATCH_BYTES // 2
+            entry.write(address, raw + b"\0")
+        else:
+            address = self._handles.text(raw)
+        title = self._handles.text(name.encode("utf-8", "replace")) if name else self._handles.warm.name
+        handle = entry.call("qjs_eval", address, len(raw), title, flags)
+        try:
+            return self._handles.checked(handle)
+        except ScriptError as error:
+            if error.name == "SyntaxError" and not self._compiles(address, raw, title, flags):
+                raise ScriptSyntaxError(error.name, error.message, error.stack) from None
+            raise
+        finally:
+            if len(raw) >= SCRATCH_BYTES // 2:
+                entry.call("wasm_free", address)
+            if name:
+                entry.call("wasm_free", title)
+
+    def _compiles(self, address: int, raw: bytes, title: int, flags: int) -> bool:
+        """Whether it is JavaScript: asked only after a SyntaxError, which JSON.parse throws as well."""
+        if len(raw) < SCRATCH_BYTES // 2:
+            self._handles.entry.write(address, raw + b"\0")
+        handle = self._handles.entry.call("qjs_eval", address, len(raw), title, flags | _COMPILE_ONLY)
+        failed = self._handles.tag(handle) == EXCEPTION
+        if failed:
+            self._handles.free(self._handles.entry.call("qjs_get_exception"))
+        self._handles.free(handle)
+        return not failed
+
+    def begin_function(self, function: str, args: str) -> Step:
+        """Call a function of the script's; args as JSON text."""
+        self._prepare()
+        found = self._eval(function, False, "")
+        given = self._handles.string(args)
+        if not self._handles.entry.call("qjs_is_function", found):
+            self._handles.free(found, given)
+            raise ScriptError("TypeError", f"{function} is not a function")
+        self._main = self._handles.checked(self._handles.function("apply", found, given))
+        self._handles.free(found, given)
+        return self._drained()
+
+    def globals(self, text: str) -> None:
+        """Make these globals, given as JSON text."""
+        given = self._handles.string(text)
+        self._handles.free(self._handles.checked(self._handles.function("globals", given)), given)
+
+    def _drained(self) -> Step:
+        """Run all jobs, then look at what the script came to."""
+        call = self._handles.entry.call
+        while call("qjs_is_job_pending"):
+            if call("qjs_execute_pending_job") >> 31:
+                self._handles.free(call("qjs_get_exception"))
+            if self._watch.stopped is not None:
+                break
+        if self._watch.stopped is not None:
+            raise self._watch.stopped
+        new = self._imports.taken()
+        while True:
+            main = self._main
+            if self._handles.tag(main) >= 0 or not call("qjs_is_promise", main):
+                return Waits(new) if self._imports.outstanding else self._done(main)
+            if not self._awaited(main):
+                return Waits(new)
+
+    def _awaited(self, main: int) -> bool:
+        """Whether the promise that the script came to is settled; then its value is what it came to."""
+        call = self._handles.entry.call
+        state = call("qjs_promise_state", main)
+        if state == 0:
+            if not self._imports.outstanding:
+                self._dropped()
+                raise ScriptError("Error", "the script waits for a promise that nothing will settle")
+            return False
+        call("qjs_promise_mark_as_handled", main)
+        self._imports.handled(call("qjs_get_value_ptr", main))
+        result = call("qjs_promise_result", main)
+        self._dropped()
+        if state != 1:
+            raise self._handles.error(result)
+        if self._wrapped:
+            self._wrapped = False
+            self._main = call("qjs_get_prop_string", result, self._handles.warm.value)
+            self._handles.free(result)
+        else:
+            self._main = result
+        return True
+
+    def _done(self, handle: int) -> Step:
+        value = self._handles.value(handle)
+        self._dropped()
+        self._imports.report()
+        return Done(value)
+
+    def _dropped(self) -> None:
+        if self._main:
+            self._handles.free(self._main)
+            self._main = 0

@@ -1,0 +1,33 @@
+"""What a script comes to each time it runs: an end, or host calls that it waits for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class HostCall:
+    """A call of an asynchronous host function that the script waits for."""
+
+    id: str
+    function: str
+    args: list[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """The script ended with this value."""
+
+    value: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Waits:
+    """The script waits for host calls; these are new."""
+
+    calls: Sequence[HostCall]
+
+
+type Step = Done | Waits

@@ -1,0 +1,67 @@
+"""When an execution has to stop: its deadline, and whether its caller asked."""
+
+from __future__ import annotations
+
+import math
+import time
+
+from capabilities.sandbox.errors import Cancelled, ExecutionTimeout, SandboxError
+from capabilities.sandbox.limits import SandboxLimits
+
+GRACE_MS = 100
+"""A script is asked to stop at its deadline, which its state survives; one that never looks is ended so much later."""
+
+
+class Watch:
+    """Of one instance, begun again with each execution."""
+
+    def __init__(self, limits: SandboxLimits) -> None:
+        self._limits = limits
+        self._timeout_ms = limits.timeout_ms
+        self._clock = time.monotonic
+        self._begun, self._ends, self._hard_ends = 0.0, math.inf, math.inf
+        self.asked = False
+        """The caller wants it to stop."""
+        self.stopped: SandboxError | None = None
+        """What the script was told to stop for."""
+
+    def begin(self, timeout_ms: int | None) -> None:
+        """An execution begins."""
+        self._begun = self._clock()
+        self._timeout_ms = timeout_ms or self._limits.timeout_ms
+        self._ends = self._begun + self._timeout_ms / 1000
+        self._hard_ends = self._ends + GRACE_MS / 1000
+        self.asked = False
+        self.stopped = None
+
+    def hasten(self) -> None:
+        """It is ended by force within the grace."""
+        self._hard_ends = min(self._hard_ends, self._clock() + GRACE_MS / 1000)
+
+    @property
+    def over(self) -> bool:
+        """The script should stop: asked every few thousand steps of it."""
+        if self.asked:
+            self.stopped = Cancelled()
+        elif self._clock() >= self._ends and self.stopped is None:
+            self.stopped = self.timeout()
+        return self.stopped is not None
+
+    @property
+    def left_s(self) -> float:
+        """Until the deadline of the execution."""
+        return max(0.0, self._ends - self._clock())
+
+    @property
+    def hard_ms(self) -> int:
+        """Until it is ended by force."""
+        return max(1, math.ceil((self._hard_ends - self._clock()) * 1000))
+
+    @property
+    def elapsed_ms(self) -> float:
+        """Since the execution began."""
+        return (self._clock() - self._begun) * 1000
+
+    def timeout(self) -> SandboxError:
+        """The error of a deadline that is over."""
+        return ExecutionTimeout(self._limits.fuel, None, self._timeout_ms, self.elapsed_ms, "the script")

@@ -55,6 +55,8 @@ class Call:
     """Puts a decision into the audit."""
     pace: Callable[[int], Awaitable[None]]
     """Waits until so many bytes of network may have been used."""
+    refused: bool = False
+    """Its refusal is in the audit already."""
     state: dict[str, Any] = field(default_factory=dict)
     """Of the session, for as long as this engine has it: what a capability keeps between calls."""
 
@@ -67,6 +69,7 @@ class Call:
     def refuse(self, decision: Decision) -> Denied:
         """The error of a refused call, noted in the audit."""
         self.decided(self, decision._replace(verdict="denied"))
+        self.refused = True
         return denied(self.session, self.capability, decision)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import aiohttp
 from yarl import URL
 
-from capabilities.permissions.hosts import address_allowed, normal_host
+from capabilities.permissions.hosts import address_allowed, is_plain, normal_host
 from capabilities.permissions.levels import Resource
 from durable.core.errors import BadArguments, Denied
 
@@ -34,16 +34,15 @@ def parse_url(text: str, schemes: tuple[str, ...]) -> URL:
         raise BadArguments(f"{text[:200]!r} is no URL: {error}") from None
     if url.scheme not in schemes or not host or port is None:
         raise Denied(f"{text[:200]!r}: only {' and '.join(f'{scheme}://' for scheme in schemes)} can be reached")
+    if not is_plain(host if ":" in host else url.raw_host or ""):
+        raise Denied(f"{text[:200]!r}: {host[:100]!r} is no host name, nor an address as it is usually written")
     return url
 
 
 def endpoint_of(url: URL) -> str:
     """`host:port` as rules name it."""
-    assert url.host is not None
-    try:
-        return f"{normal_host(url.host)}:{url.port}"
-    except (ValueError, UnicodeError) as error:
-        raise BadArguments(f"{url.host!r} is no host: {error}") from None
+    assert url.raw_host is not None
+    return f"{normal_host(url.raw_host)}:{url.port}"
 
 
 def resource_of(url: URL, action: str) -> Resource:

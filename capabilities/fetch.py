@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import codecs
+import re
 from typing import Annotated, Any
 
 import aiohttp
@@ -27,11 +29,24 @@ from durable.core.errors import BadArguments, ResourceExceeded
 
 REDIRECTS_MAX = 10
 SCHEMES = ("http", "https")
-_FORBIDDEN = {"host", "connection", "content-length", "transfer-encoding", "upgrade", "proxy-authorization", "te"}
+HEADERS_MAX = 100
+_FORBIDDEN = {
+    "host", "connection", "content-length", "transfer-encoding", "upgrade", "proxy-authorization", "te", "expect",
+}  # fmt: skip
+_METHODS_NEVER = {"CONNECT", "TRACE"}
 _OF_ORIGIN = {"authorization", "cookie"}
 _TEXT = ("text/", "application/json", "application/xml", "application/javascript", "+json", "+xml")
+_CHARSET = re.compile(
+    r"ascii|utf-8(-sig)?|utf-(16|32)(-[bl]e)?|iso8859-\d+|cp125\d|cp932|cp949|koi8-[ru]|shift_jis|euc_(jp|kr)|gb\w+|big5"
+)
+"""Codecs that take time in proportion to the body: the server names one, and punycode would take hours."""
 
-type Headers = dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}$")], str]
+type Headers = Annotated[
+    dict[
+        Annotated[str, Field(pattern=r"^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}$")], Annotated[str, Field(max_length=8_000)]
+    ],
+    Field(max_length=HEADERS_MAX),
+]
 type Verb = Annotated[str, Field(pattern=r"^[A-Za-z]{1,20}$")]
 
 
@@ -63,6 +78,8 @@ class Fetch(Capability):
         timeout in seconds, at most what is granted (30). PermissionError for a host, method or address that is not
         granted, at any redirect; TimeoutError; ConnectionError.
         """
+        if method.upper() in _METHODS_NEVER:
+            raise BadArguments(f"fetch(): {method.upper()} is no request for a resource")
         network = call.policy.manifest.network
         seconds = min(timeout or network.seconds_max, network.seconds_max)
         sent = _headers(headers)
@@ -78,7 +95,6 @@ class Fetch(Capability):
         except (aiohttp.ClientError, OSError) as error:
             refusal = refusal_in(error)
             if refusal is not None:
-                call.decided(call, Decision("denied", str(refusal), resource_of(parse_url(url, SCHEMES), method)))
                 raise refusal from None
             raise ConnectionError(f"{url[:200]!r}: {error}") from None
 
@@ -151,12 +167,22 @@ async def _answer(call: Call, response: aiohttp.ClientResponse) -> dict[str, Any
     found: dict[str, Any] = {
         "status": response.status,
         "url": str(response.url),
-        "headers": {name.lower(): value for name, value in response.headers.items()},
+        "headers": {name.lower(): _recordable(value) for name, value in response.headers.items()},
     }
     kind = response.content_type
     if any(part in kind for part in _TEXT) or not body:
-        try:
-            return {**found, "text": body.decode(response.charset or "utf-8", "replace")}
-        except LookupError:
-            return {**found, "text": body.decode("utf-8", "replace")}
+        return {**found, "text": body.decode(_charset(response), "replace")}
     return {**found, "base64": base64.b64encode(body).decode()}
+
+
+def _charset(response: aiohttp.ClientResponse) -> str:
+    """The codec that the server names, where it is one of texts."""
+    try:
+        name = codecs.lookup((response.charset or "utf-8")[:40]).name
+    except (LookupError, ValueError):
+        return "utf-8"
+    return name if _CHARSET.fullmatch(name) else "utf-8"
+
+
+def _recordable(value: str) -> str:
+    return value.encode("utf-8", "surrogateescape").decode("utf-8", "replace")

@@ -162,14 +162,19 @@ def _list(directory: int, prefix: str, found: list[str], *, recursive: bool, dep
             if len(found) >= LISTED_MAX:
                 raise ResourceExceeded.of("files listed", LISTED_MAX, LISTED_MAX + 1)
             is_directory = entry.is_dir(follow_symlinks=False)
-            found.append(f"{prefix}{entry.name}" + ("/" if is_directory else ""))
+            found.append(f"{prefix}{_shown(entry.name)}" + ("/" if is_directory else ""))
             if is_directory and recursive and depth < LEVELS_MAX:
                 try:
                     deeper = os.open(entry.name, _LEVEL, dir_fd=directory)
                 except OSError:
                     continue  # it was replaced meanwhile
                 with _opened(deeper):
-                    _list(deeper, f"{prefix}{entry.name}/", found, recursive=True, depth=depth + 1)
+                    _list(deeper, f"{prefix}{_shown(entry.name)}/", found, recursive=True, depth=depth + 1)
+
+
+def _shown(name: str) -> str:
+    """A name as text that can be recorded: what is no UTF-8 in it becomes U+FFFD."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
 class ReadFile(Capability):

@@ -11,6 +11,8 @@ from capabilities.capability import Capability, Kind
 from capabilities.permissions.levels import Resource
 from durable.core.limits import PROMPT_CHARS_MAX
 
+TITLE_CHARS_MAX = 200
+
 
 class Notify(Capability):
     """Tell people something: whoever watches this engine's events gets it."""
@@ -26,7 +28,7 @@ class Notify(Capability):
         call: Call,
         message: Annotated[str, Field(min_length=1, max_length=PROMPT_CHARS_MAX)],
         *,
-        title: str | None = None,
+        title: Annotated[str, Field(max_length=TITLE_CHARS_MAX)] | None = None,
     ) -> None:
         """Send a message of at most 1,000 characters; nobody answers it."""
         call.host.notified(call, message, title)

@@ -1,25 +1,26 @@
-"""`query`: SQL that only reads, on a granted SQLite file. SQLite itself refuses what is not allowed."""
+"""`query`: SQL that only reads, on a granted SQLite file, in a process of its own (reading_sql.py)."""
 
 from __future__ import annotations
 
-import base64
-import sqlite3
-import time
-from contextlib import closing
+import asyncio
+import contextlib
+import json
+import sys
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import unquote, urlsplit
 
+from capabilities import reading_sql
 from capabilities.call import Call
 from capabilities.capability import Capability
 from capabilities.permissions.levels import Resource
 from durable.core.errors import BadArguments, ResourceExceeded
 
 RESULT_BYTES_MAX = 10 * 2**20
-"""Text and blobs of one result."""
-_STEPS = 10_000
-_ALLOWED = {sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_RECURSIVE}
-_FORBIDDEN_FUNCTIONS = {"load_extension", "readfile", "writefile", "edit", "fts3_tokenizer"}
+"""Text and blobs of one result, with the names of its columns in each row."""
+
+ANSWER_BYTES_MAX = 8 * RESULT_BYTES_MAX
+"""As JSON: a control character takes six bytes there."""
 
 
 def database_path(target: str) -> Path:
@@ -32,14 +33,6 @@ def database_path(target: str) -> Path:
     return Path(unquote(parts.path[1:])).expanduser()
 
 
-def _authorize(action: int, _first: str | None, second: str | None, _database: str | None, _view: str | None) -> int:
-    if action in _ALLOWED:
-        return sqlite3.SQLITE_OK
-    if action == sqlite3.SQLITE_FUNCTION and second not in _FORBIDDEN_FUNCTIONS:
-        return sqlite3.SQLITE_OK
-    return sqlite3.SQLITE_DENY
-
-
 class Query(Capability):
     """SELECTs on granted SQLite files."""
 
@@ -48,7 +41,7 @@ class Query(Capability):
     def touches(self, call: Call) -> tuple[Resource, ...]:
         return (Resource("database", "read", call.arguments["database"]),)
 
-    def call(
+    async def call(
         self, call: Call, database: str, sql: str, parameters: list[Any] | dict[str, Any] | None = None
     ) -> list[dict[str, Any]]:
         """The rows of a SELECT, each a dict by column; blobs as base64. `database` is a name from the manifest.
@@ -62,39 +55,71 @@ class Query(Capability):
         path = database_path(target).absolute()
         if not path.is_file():
             raise FileNotFoundError(f"the database {database!r} does not exist")
-        uri = f"file:{quote(str(path))}?mode=ro"
-        deadline = time.monotonic() + limits.seconds_max
-        with closing(sqlite3.connect(uri, uri=True, isolation_level=None, timeout=limits.seconds_max)) as connection:
-            connection.execute("PRAGMA query_only=ON")
-            connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, RESULT_BYTES_MAX)
-            connection.setlimit(sqlite3.SQLITE_LIMIT_ATTACHED, 0)
-            connection.set_authorizer(_authorize)
-            connection.set_progress_handler(lambda: int(time.monotonic() > deadline), _STEPS)
-            try:
-                return _rows(connection.execute(sql, parameters or ()), limits.rows_max)
-            except sqlite3.DatabaseError as error:
-                if error.sqlite_errorcode == sqlite3.SQLITE_AUTH or "not authorized" in str(error):
-                    raise PermissionError(f"only reading is allowed here: {error}") from None
-                if error.sqlite_errorcode == sqlite3.SQLITE_INTERRUPT:
-                    raise TimeoutError(f"the query took longer than {limits.seconds_max:g} s") from None
-                raise ValueError(f"SQLite: {error}") from None
-            except (sqlite3.Error, sqlite3.Warning) as error:
-                raise ValueError(f"SQLite: {error}") from None
+        asked = {
+            "path": str(path),
+            "sql": sql,
+            "parameters": parameters,
+            "seconds": limits.seconds_max,
+            "rows_max": limits.rows_max,
+            "bytes_max": RESULT_BYTES_MAX,
+        }
+        return _rows(await _run(asked, limits.seconds_max), limits.rows_max)
 
 
-def _rows(cursor: sqlite3.Cursor, rows_max: int) -> list[dict[str, Any]]:
-    names = [column[0] for column in cursor.description or ()]
-    found: list[dict[str, Any]] = []
-    size = 0
-    for row in cursor:
-        if len(found) >= rows_max:
-            raise ResourceExceeded.of("rows", rows_max, rows_max + 1)
-        size += sum(len(value) for value in row if isinstance(value, str | bytes))
-        if size > RESULT_BYTES_MAX:
-            raise ResourceExceeded.of("result", RESULT_BYTES_MAX, size)
-        found.append(dict(zip(names, map(_plain, row), strict=True)))
+async def _run(asked: dict[str, Any], seconds: float) -> dict[str, Any]:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-I",
+        "-S",
+        reading_sql.__file__,
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.DEVNULL,
+        env={},
+        start_new_session=True,
+    )
+    try:
+        async with asyncio.timeout(seconds):
+            answer = await _talk(process, json.dumps(asked).encode())
+    except TimeoutError:
+        raise TimeoutError(f"the query took longer than {seconds:g} s") from None
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
+        await process.wait()
+    if not answer:
+        raise ResourceExceeded.of("memory", reading_sql.MEMORY_BYTES_MAX, reading_sql.MEMORY_BYTES_MAX)
+    found: dict[str, Any] = json.loads(answer)
     return found
 
 
-def _plain(value: Any) -> Any:
-    return base64.b64encode(value).decode() if isinstance(value, bytes) else value
+async def _talk(process: asyncio.subprocess.Process, asked: bytes) -> bytes:
+    """Its whole answer; nothing of one that is longer than an answer can be, or of a process that died."""
+    assert process.stdin is not None
+    assert process.stdout is not None
+    with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+        process.stdin.write(asked)
+        await process.stdin.drain()
+        process.stdin.close()
+    parts, size = [], 0
+    while chunk := await process.stdout.read(2**20):
+        parts.append(chunk)
+        size += len(chunk)
+        if size > ANSWER_BYTES_MAX:
+            return b""
+    return b"".join(parts) if await process.wait() == 0 else b""
+
+
+def _rows(answer: dict[str, Any], rows_max: int) -> list[dict[str, Any]]:
+    text = answer.get("text", "")
+    match answer.get("error"):
+        case None:
+            rows: list[dict[str, Any]] = answer["rows"]
+            return rows
+        case "denied":
+            raise PermissionError(f"only reading is allowed here: {text}")
+        case "exceeded":
+            limits = {"rows": rows_max, "result": RESULT_BYTES_MAX, "memory": reading_sql.MEMORY_BYTES_MAX}
+            raise ResourceExceeded.of(answer["resource"], limits[answer["resource"]], answer["used"])
+        case _:
+            raise ValueError(f"SQLite: {text}")

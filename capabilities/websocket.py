@@ -13,7 +13,6 @@ from capabilities.call import Call
 from capabilities.capability import Capability, Kind
 from capabilities.connecting import Lookup, PinnedResolver, client, parse_url, refusal_in, resource_of, system_lookup
 from capabilities.permissions.levels import Resource
-from capabilities.permissions.policy import Decision
 from durable.core.errors import BadArguments
 
 OPEN_MAX = 16
@@ -75,7 +74,6 @@ class WebSocket(Capability):
             await session.close()
             refusal = refusal_in(error)
             if refusal is not None:
-                call.decided(call, Decision("denied", str(refusal), resource_of(target, "connect")))
                 raise refusal from None
             if isinstance(error, aiohttp.ClientError | OSError) and not isinstance(error, TimeoutError):
                 raise ConnectionError(f"{url[:200]!r}: {error}") from None

@@ -12,6 +12,8 @@ _HOST = re.compile(rf"(?:\*\.)?{_LABEL}(?:\.{_LABEL})*\Z")
 type Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 type Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
+_NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")
+
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 _COMPATIBLE = ipaddress.IPv6Network("::/96")
 
@@ -26,8 +28,24 @@ def normal_host(host: str) -> str:
     except ValueError:
         pass
     if not found.isascii():
-        found = found.encode("idna").decode("ascii")
+        from yarl import URL  # whoever connects makes it ASCII so: ß is no ss there
+
+        found = URL.build(scheme="http", host=found).raw_host or ""
     return found
+
+
+def is_plain(host: str) -> bool:
+    """Whether a URL's host (ASCII) is a name, or an address as it is usually written.
+
+    The rest (2130706433, 127.1, 0x7f.1, fe80::1%eth0) is one thing to who checks and another to who connects.
+    """
+    try:
+        return ipaddress.ip_address(host) is not None and "%" not in host
+    except ValueError:
+        name = host.lower().removesuffix(".")
+    if not _HOST.match(name) or name.startswith("*") or len(name) > 253:
+        return False
+    return not _NUMBER.fullmatch(name.rpartition(".")[2])
 
 
 def check_host(pattern: str) -> str:
@@ -59,7 +77,13 @@ def host_matches(pattern: str, host: str) -> bool:
 def is_private(address: str) -> bool:
     """Whether an address is anything but a public one, whatever it is wrapped in."""
     found = ipaddress.ip_address(address.partition("%")[0])
-    return not all(each.is_global and not each.is_multicast and not each.is_reserved for each in _inside(found))
+    return not all(map(_is_public, _inside(found)))
+
+
+def _is_public(address: Address) -> bool:
+    if address.is_multicast or address.is_reserved or not address.is_global:
+        return False
+    return isinstance(address, ipaddress.IPv4Address) or not address.is_site_local
 
 
 def _inside(address: Address) -> list[Address]:

@@ -183,6 +183,7 @@ class Calls:
         try:
             value = to_json(await capability.perform(asked, self.house.threads.run), f"the result of {capability.name}")
         except Exception as raised:
+            self.permits.failed(asked, raised)
             return _failure(raised, self.found.execution_id)
         return {"state": "resolved", "value": {"data": pack(None if capability.kind == "send_only" else value)}}
 
@@ -251,16 +252,20 @@ async def answer_unrecorded(permits: Permits, call: Call) -> CallResult:
     capability = _called(permits.house.capabilities, call)
     if capability is None or not capability.performs or capability.waits:
         return refused(call, permits.session)
+    asked: Asked | None = None
     try:
         policy = await permits.current()
         asked = permits.call(call, _method(call), _said(capability, call).arguments, policy, "")
         decision = capability.allow(asked, policy)
         if decision.verdict != "allowed":
-            raise denied(permits.session, capability.name, decision)
+            raise asked.refuse(decision)
         permits.house.audit.decided(asked, decision)
         value = to_json(await capability.perform(asked, permits.house.threads.run), f"the result of {capability.name}")
     except Exception as raised:
-        permits.unfit(call, raised)
+        if asked is None:
+            permits.unfit(call, raised)
+        else:
+            permits.failed(asked, raised)
         return error(call.call, document(raised, call.execution_id))
     return CallResult(call=call.call, value=None if capability.kind == "send_only" else value)
 

@@ -134,6 +134,11 @@ class Permits:
             who = (self.session, call.execution_id, call.capability, "")
             self.house.audit.note(*who, "denied", str(error), self._policy.version)
 
+    def failed(self, asked: Call, error: Exception) -> None:
+        """Note a call that was refused while it was performed: at a link, a redirect, by the database."""
+        if isinstance(error, PermissionError) and not asked.refused:
+            self.house.audit.decided(asked, Decision("denied", str(error)))
+
     async def _pace(self, size: int) -> None:
         wait = self._network.take(size, time.monotonic())
         if wait > 0:

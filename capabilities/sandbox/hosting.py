@@ -18,7 +18,7 @@ from wasmtime import _ffi as ffi
 
 from capabilities.sandbox.errors import HostError, SandboxError
 from capabilities.sandbox.guard import NO_FINALIZER, Guard
-from durable.core.errors import NonDeterminism
+from durable.core.errors import Conflict, NonDeterminism
 
 type HostFunction = Callable[..., Any]
 
@@ -130,7 +130,7 @@ def failed(guard: Guard | None, name: str, error: BaseException) -> str:
         guard.trip()
         return "interrupted by the guard"
     if guard.host is None:
-        guard.host = error if isinstance(error, SandboxError | NonDeterminism) else _host_error(name, error)
+        guard.host = error if isinstance(error, SandboxError | NonDeterminism | Conflict) else _host_error(name, error)
     return "a host function failed"
 
 

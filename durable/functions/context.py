@@ -16,7 +16,7 @@ from capabilities.sandbox.limits import SandboxLimits
 from durable.core import ids
 from durable.core.errors import BadArguments, ExecutionError, ExecutionTimedOut, NonDeterminism
 from durable.core.people import Decision, Review
-from durable.functions import leaf, sdk
+from durable.functions import foreign, leaf, sdk
 from durable.functions.failure import rejection
 from durable.functions.function import NEVER, Function, Retry, seconds
 from durable.functions.journal import Made
@@ -71,6 +71,7 @@ class Context:
         self._promise_id = inner.info.id
         self._children = run.journal.children(self._promise_id)
         self._open = _Open()  # shared by its options() copies
+        self._instances = foreign.Instances(run)
         self._timeout: float | None = None
         self._retry: Retry | None = None
         self._name: str | None = None
@@ -223,51 +224,53 @@ class Context:
         asked = sorted(grants)
         made = Made("sandbox", language, digest(code, language, given, asked))
 
+        async def perform(execution: str) -> Any:
+            ran = await self._cells.sandbox.run(
+                code, language=language, inputs=given, limits=limits, grants=asked, execution=execution
+            )
+            return to_json(asdict(ran), "what the sandbox gave")
+
         def begin(promise_id: str) -> asyncio.Task[Any]:
-            execution = promise_id.removeprefix(ids.PREFIX)
-
-            async def body() -> Any:
-                try:
-                    ran = await self._cells.sandbox.run(
-                        code, language=language, inputs=given, limits=limits, grants=asked, execution=execution
-                    )
-                    return to_json(asdict(ran), "what the sandbox gave")
-                except NonDeterminism as error:
-                    raise self._run.halt(error) from None
-                except BaseException as error:
-                    if isinstance(error, asyncio.CancelledError) and self._run.closing():
-                        raise
-                    raise rejection(error, execution) from None
-
-            return leaf.begin(self._run, self._inner, promise_id, body, NEVER)
+            return foreign.begin(self._run, self._inner, promise_id, perform)
 
         return self._begin(made, self._children, begin, lambda value: Ran(**value))
 
-    def component(self, component: str, function: str, *args: Any) -> Operation[Any]:
+    def component(self, component: str, function: str, *args: Any, instance: str = "") -> Operation[Any]:
         """Call an export of a component that this engine knows (`engine.sandbox.add`), once: its value is recorded.
 
         What it asks for is recorded call by call; killed, it runs again and gets the recorded answers. Arguments and
-        value have to be JSON. Raises ExecutionError for whatever it came to instead.
+        value have to be JSON. instance: a core module's state lives on from call to call under this name, within this
+        durable function; one task makes its calls, one runs at a time. Raises ExecutionError for whatever it came to.
         """
-        made = Made("component", f"{component}.{function}", digest(component, function, args))
+        called = f"{component}.{function}"
+        if not instance:
+            made = Made("component", called, digest(component, function, args))
 
-        def begin(promise_id: str) -> asyncio.Task[Any]:
-            execution = promise_id.removeprefix(ids.PREFIX)
+            async def perform(execution: str) -> Any:
+                found = await self._cells.sandbox.call(component, function, *args, execution=execution)
+                return to_json(found.value, f"the value of {called}")
 
-            async def body() -> Any:
-                try:
-                    found = await self._cells.sandbox.call(component, function, *args, execution=execution)
-                    return to_json(found.value, f"the value of {component}.{function}")
-                except NonDeterminism as error:
-                    raise self._run.halt(error) from None
-                except BaseException as error:
-                    if isinstance(error, asyncio.CancelledError) and self._run.closing():
-                        raise
-                    raise rejection(error, execution) from None
+            return self._begin(
+                made,
+                self._children,
+                lambda promise_id: foreign.begin(self._run, self._inner, promise_id, perform),
+                lambda value: value,
+            )
+        self._instances.check(component, instance)
+        made = Made("component", called, digest(component, function, args, instance))
 
-            return leaf.begin(self._run, self._inner, promise_id, body, NEVER)
+        async def stateful(execution: str, kept: foreign.Kept | None) -> Any:
+            found, state = await self._cells.sandbox.call_instance(
+                component, function, *args, execution=execution, instance=instance, kept=kept
+            )
+            return to_json(foreign.with_state(found.value, state), f"the value and the state of {called}")
 
-        return self._begin(made, self._children, begin, lambda value: value)
+        return self._begin(
+            made,
+            self._children,
+            lambda promise_id: self._instances.begin(self._inner, promise_id, component, instance, stateful),
+            lambda value: value["value"],
+        )
 
     # -- people -------------------------------------------------------------------------------------------------
 

@@ -71,7 +71,9 @@ class Shared:
                 raise BadArguments(f"there is no capability {grant.partition(':')[0]!r} to grant")
         manifest = ComponentManifest(WHO, task.limits or JAVASCRIPT, Manifest(grant=tuple(task.grants)))
         permits = ComponentPermits(self.house, manifest)
-        return RecordedCalls(permits, task.execution or ids.mint_execution_id(), meter), permits
+        code = task.code if isinstance(task.code, bytes) else task.code.encode(errors="surrogatepass")
+        made = hashlib.sha256(code).hexdigest()[:16]
+        return RecordedCalls(permits, task.execution or ids.mint_execution_id(), meter, made), permits
 
     def close(self) -> None:
         """End the runtimes' threads."""

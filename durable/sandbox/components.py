@@ -34,6 +34,8 @@ class Known:
     meter: str
     """What its fuel is counted by, for comparing a replay with its record."""
     interfaces: Mapping[str, Interface]
+    data: bytes
+    """As it was added."""
 
 
 class Components:
@@ -65,7 +67,7 @@ class Components:
         meter = hashlib.sha256(self.runtime.key(data).encode()).hexdigest()[:16]
         permits = ComponentPermits(self._house, manifest)
         replaced = self._known.get(manifest.id)
-        self._known[manifest.id] = found = Known(manifest, code, permits, meter, interfaces or {})
+        self._known[manifest.id] = found = Known(manifest, code, permits, meter, interfaces or {}, data)
         if replaced is not None:
             await replaced.permits.close()
         return found

@@ -19,13 +19,14 @@ from capabilities.sandbox.errors import CapabilityDenied
 from capabilities.sandbox.hostcalls import CallFailed, HostCall
 from durable.core import ids
 from durable.core.clock import TIME_MAX_MS
-from durable.core.errors import BadArguments, Denied, NonDeterminism, NotEncodable
+from durable.core.errors import BadArguments, Conflict, Denied, NonDeterminism, NotEncodable
 from durable.functions.failure import document, read_document
 from durable.functions.values import digest, pack, to_json, unpack
 from durable.sandbox.permits import ComponentPermits
 from durable.sessions.calls import call_tags
 
 FUEL_TAG = "durable:fuel"
+CODE_TAG = "durable:code"
 
 
 class RecordedCalls:
@@ -33,12 +34,14 @@ class RecordedCalls:
 
     meter: what fuel is counted by (the code's hash, wasmtime's version, our configuration). Fuel is compared only
     with what the same meter counted: another wasmtime counts otherwise, and the arguments still have to fit.
+    code: what the execution id belongs to (R7); "" where another version may go on.
     """
 
-    def __init__(self, permits: ComponentPermits, execution_id: str, meter: str = "") -> None:
+    def __init__(self, permits: ComponentPermits, execution_id: str, meter: str = "", code: str = "") -> None:
         self._permits = permits
         self._execution = execution_id
         self._meter = meter
+        self._code = code
         self._counts: Counter[str] = Counter()
         self._loop = asyncio.get_running_loop()
         self.replayed = 0
@@ -49,7 +52,7 @@ class RecordedCalls:
         return asyncio.run_coroutine_threadsafe(self.answer(call), self._loop)
 
     async def answer(self, call: HostCall) -> Any:
-        """The answer, recorded before it is given. CapabilityDenied, NonDeterminism, CallFailed."""
+        """The answer, recorded before it is given. CapabilityDenied, NonDeterminism, Conflict, CallFailed."""
         capability = self._capability(call)
         try:
             arguments = capability.bind(call.method, [], call.arguments)
@@ -98,6 +101,8 @@ class RecordedCalls:
         tags = call_tags(promise_id, ids.execution_promise(self._execution), call.capability, made)
         tags["durable:decision"] = f"{decision.verdict}: {decision.reason}"[:500]
         tags["durable:component"] = self._permits.component
+        if self._code:
+            tags[CODE_TAG] = self._code
         if call.fuel is not None and self._meter:
             tags[FUEL_TAG] = f"{self._meter}:{call.fuel}"
         record = {"id": promise_id, "timeoutAt": TIME_MAX_MS, "param": {"data": pack(param)}, "tags": tags}
@@ -112,6 +117,10 @@ class RecordedCalls:
 
     def _compare(self, promise_id: str, recorded: dict[str, str], made: dict[str, str]) -> None:
         """It is the call that is recorded in this place, by what is asked and by what it took to come here."""
+        if self._code and recorded.get(CODE_TAG, self._code) != self._code:
+            raise Conflict(
+                f"execution {self._execution!r} has calls of other code recorded; give this code an id of its own"
+            )
         if recorded.get("durable:digest") != made["durable:digest"]:
             raise NonDeterminism(promise_id, "the same call with other arguments", f"{made['durable:name']} with these")
         before, now = recorded.get(FUEL_TAG, ""), made.get(FUEL_TAG, "")

@@ -99,6 +99,23 @@ class Sandbox:
         made = execution or ids.mint_execution_id()
         return await self._known().call(component, function, *args, execution_id=made)
 
+    async def call_instance(
+        self,
+        component: str,
+        function: str,
+        *args: Any,
+        execution: str,
+        instance: str,
+        kept: tuple[str, bytes] | None,
+    ) -> tuple[Outcome, bytes]:
+        """For `ctx.component(..., instance=)`, which keeps the state (specs/sandbox.md, I1-I5)."""
+        from durable.sandbox.instances import call_instance
+
+        known = self._known()
+        return await call_instance(
+            known, component, function, *args, execution_id=execution, instance=instance, kept=kept
+        )
+
     def _known(self) -> Components:
         if self._components is None:
             from durable.sandbox.components import Components

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -76,12 +77,50 @@ async def test_what_is_granted_is_recorded_and_what_is_not_is_not_there(engine: 
     assert (tmp_path / LEDGER).read_text() == "exec:granted:charge:1 5\n"
     with pytest.raises(ScriptError, match="charge is not defined"):
         await engine.sandbox.run(code, language="javascript")
-    with pytest.raises(durable.NonDeterminism):
-        await engine.sandbox.run(
-            "try { await charge(6) } catch { 1 }", language="javascript", grants=["charge"], execution="granted"
-        )
     with pytest.raises(durable.BadArguments, match="no capability 'nope'"):
         await engine.sandbox.run(code, language="javascript", grants=["nope"])
+
+
+SLOWLY = wat("""
+(module
+  (import "durable" "call" (func $call (param i32 i32 i32 i32) (result i32)))
+  (memory (export "memory") 1)
+  (data (i32.const 0) "charge{\\"amount\\":1}")
+  (func (export "run") (param $n i32) (result i32)
+    (loop $again
+      (local.set $n (i32.sub (local.get $n) (i32.const 1)))
+      (br_if $again (i32.gt_s (local.get $n) (i32.const 0))))
+    (call $call (i32.const 0) (i32.const 6) (i32.const 6) (i32.const 12))))
+""")
+"""It comes by the same call after as many steps as its input says."""
+
+
+async def test_another_run_under_the_same_id_is_no_replay(
+    engine: durable.Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def script(code: str, **inputs: Any) -> Any:
+        ran = await engine.sandbox.run(code, language="javascript", inputs=inputs, grants=["charge"], execution="s")
+        return ran.value
+
+    caught = "try { await charge(n) } catch { 'handled' }"
+    assert await script(caught, n=5) == "charged 5"
+    with pytest.raises(durable.NonDeterminism, match="the same call with other arguments"):
+        await script(caught, n=6)
+    with pytest.raises(durable.Conflict, match="'s' has calls of other code recorded"):
+        await script("try { await charge(5) } catch { 'handled' }")
+
+    async def module(by: durable.Engine, n: int, code: bytes = SLOWLY) -> Any:
+        return (await by.sandbox.run(code, inputs={"n": n}, grants=["charge"], execution="m")).value
+
+    first = await module(engine, 10)
+    with pytest.raises(durable.NonDeterminism, match=r"this call after \d+ units of fuel"):
+        await module(engine, 11)
+    with pytest.raises(durable.Conflict, match="'m' has calls of other code recorded"):
+        await module(engine, 10, SLOWLY + b"\0\x02\x01x")
+    monkeypatch.setattr("capabilities.sandbox.runtime._CONFIGURATION", "of another version")
+    async with durable.open(tmp_path / "work.db", capabilities=[charging(tmp_path, 0)]) as other:
+        assert await module(other, 11) == first, "what another meter counted is not compared"
+    assert (tmp_path / LEDGER).read_text() == "exec:s:charge:1 5\nexec:m:charge:1 1\n"
 
 
 @pytest.mark.parametrize("die_at", [2, 3])

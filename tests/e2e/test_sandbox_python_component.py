@@ -19,7 +19,9 @@ from capabilities.sandbox.limits import MIB, SandboxLimits
 from capabilities.sandbox.manifest import ComponentManifest
 from capabilities.sandbox.runtime import Component, Runtime
 from capabilities.sandbox.values import Err, Ok, Some, Variant
+from durable.core.errors import NonDeterminism
 from durable.sandbox.components import Components
+from durable.sandbox.recorded import RecordedCalls
 from tests.components.building import built
 
 pytestmark = pytest.mark.timeout(600)  # the first time the component is built and compiled
@@ -200,6 +202,14 @@ async def test_it_asks_its_host_and_is_answered_again_from_the_record(components
     assert (again.value, again.used.fuel) == (first.value, first.used.fuel)
     other = await components.call("every", "fails", execution_id="two")
     assert other.value == "FileNotFoundError: [Errno 2] No such file or directory: 'absent'"
+
+
+async def test_another_way_to_the_same_call_is_no_replay(components: Components) -> None:
+    await components.call("every", "remembers", "grüß", execution_id="way")
+    known = components.get("every")
+    calls = RecordedCalls(known.permits, "way", known.meter)
+    with pytest.raises(NonDeterminism, match=r"this call after \d+ units of fuel, the code now does it after 5"):
+        await calls.answer(HostCall("now", "", {}, fuel=5))
 
 
 async def test_what_it_was_not_granted_ends_it(components: Components) -> None:

@@ -24,6 +24,7 @@ def command() -> None:
 @click.option("--language", type=click.Choice(CHOICES), default="auto", help="auto: what the code looks like.")
 @click.option("--input", "inputs", multiple=True, metavar="NAME=VALUE", help="A global; JSON where it parses as JSON.")
 @click.option("--grant", "grants", multiple=True, metavar="CAPABILITY", help="What it may ask for.")
+@click.option("--execution", default="", metavar="ID", help="Record its host calls in the store; again, it goes on.")
 @click.option("--timeout", type=click.FloatRange(min=0, min_open=True), metavar="S", help="Deadline in seconds.")
 @click.option("--memory", type=click.IntRange(min=1), metavar="MIB", help="Memory in MiB.")
 def run(
@@ -31,6 +32,7 @@ def run(
     language: str,
     inputs: tuple[str, ...],
     grants: tuple[str, ...],
+    execution: str,
     timeout: float | None,
     memory: int | None,
 ) -> int:
@@ -38,7 +40,7 @@ def run(
     chosen = settings()
     code = _code(file)
     given = dict(_input(each) for each in inputs)
-    return in_loop(lambda: _run(chosen, code, language, given, grants, timeout, memory))
+    return in_loop(lambda: _run(chosen, code, language, given, grants, execution, timeout, memory))
 
 
 @command.command("health", cls=Command)
@@ -93,6 +95,7 @@ async def _run(
     language: str,
     inputs: dict[str, Any],
     grants: tuple[str, ...],
+    execution: str,
     timeout: float | None,
     memory: int | None,
 ) -> int:
@@ -106,9 +109,13 @@ async def _run(
     if memory is not None:
         changes["memory"] = memory * MIB
     limits = JAVASCRIPT.but(**changes) if changes else None
+    if execution and not chosen.store:
+        raise Unusable("--execution names what is recorded in a store; say which one with --store")
     out = chosen.out()
     async with durable.open(chosen.store or ":memory:") as engine:
-        ran = await engine.sandbox.run(code, language=language, inputs=inputs, limits=limits, grants=grants)
+        ran = await engine.sandbox.run(
+            code, language=language, inputs=inputs, limits=limits, grants=grants, execution=execution
+        )
     if out.json:
         value = to_json(ran.value, "the value")
         fields = {"backend": ran.backend, "value": value, "stdout": ran.stdout, "stderr": ran.stderr}

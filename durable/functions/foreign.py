@@ -1,0 +1,99 @@
+"""Foreign code as a step: run by the engine's sandbox, its value recorded (specs/sandbox.md, F4 and I1-I5)."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from durable.core import ids
+from durable.core.errors import BadArguments, NonDeterminism
+from durable.functions import leaf, sdk
+from durable.functions.failure import rejection
+from durable.functions.function import NEVER
+from durable.functions.run import Run
+from durable.functions.sdk import SdkContext
+
+type Perform = Callable[[str], Awaitable[Any]]
+"""Runs the code under this execution id, and gives what is recorded."""
+
+type Kept = tuple[str, bytes]
+"""The execution id of a call, which signs for it, and the state after it."""
+type Stateful = Callable[[str, Kept | None], Awaitable[Any]]
+"""The same from a state that was kept; what is recorded has the state after it, `state`."""
+type Begun = asyncio.Task[Any]
+
+
+def begin(run: Run, inner: SdkContext, promise_id: str, perform: Perform) -> Begun:
+    """Begin it as a leaf. It is tried once: what it asks for is recorded by itself."""
+    execution = promise_id.removeprefix(ids.PREFIX)
+
+    async def body() -> Any:
+        try:
+            return await perform(execution)
+        except NonDeterminism as error:
+            raise run.halt(error) from None
+        except sdk.PlatformError:
+            raise
+        except BaseException as error:
+            if isinstance(error, asyncio.CancelledError) and run.closing():
+                raise
+            raise rejection(error, execution) from None
+
+    return leaf.begin(run, inner, promise_id, body, NEVER)
+
+
+def with_state(value: Any, state: bytes) -> dict[str, Any]:
+    """What is recorded of an instance's call: both in one promise, so there never is one without the other."""
+    return {"value": value, "state": base64.b64encode(state).decode("ascii")}
+
+
+@dataclass(slots=True)
+class _Call:
+    promise_id: str
+    task: asyncio.Task[Any]
+    before: _Call | None
+
+
+@dataclass(slots=True)
+class Instances:
+    """The instances of one context: by component and name, the last call that was begun, and the task that owns it."""
+
+    run: Run
+    _last: dict[tuple[str, str], _Call] = field(default_factory=dict)
+    _owners: dict[tuple[str, str], asyncio.Task[Any] | None] = field(default_factory=dict)
+
+    def begin(self, inner: SdkContext, promise_id: str, component: str, name: str, perform: Stateful) -> Begun:
+        """Begin a call, which runs once the one before it has ended."""
+        before = self._last.get((component, name))
+
+        async def performed(execution: str) -> Any:
+            return await perform(execution, await self._state(before))
+
+        task = begin(self.run, inner, promise_id, performed)
+        self._last[component, name] = _Call(promise_id, task, before)
+        return task
+
+    def check(self, component: str, name: str) -> None:
+        """Its calls have one order, that of one task: which of two tasks comes first is not the same in a replay."""
+        task = asyncio.current_task()
+        owner = self._owners.setdefault((component, name), task)
+        if owner is not task:
+            raise BadArguments(f"instance {name!r} of {component!r} is called by another task; one task calls it")
+
+    async def _state(self, call: _Call | None) -> Kept | None:
+        """After the last call that succeeded: one that failed leaves the state as it was (I3)."""
+        while call is not None:
+            try:
+                found = await asyncio.shield(call.task)
+            except sdk.ResonateError:
+                record = self.run.records.get(call.promise_id)
+                if record is None or record.state == "pending":
+                    raise
+                call = call.before
+                continue
+            call.before = None
+            return call.promise_id.removeprefix(ids.PREFIX), base64.b64decode(found["state"])
+        return None

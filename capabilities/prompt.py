@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter
 
+from capabilities.schemas import check_parts, check_schema, faults
 from durable.core.errors import BadArguments, InvalidAnswer
 from durable.core.limits import APPROVERS_MAX, CHOICES_MAX, PROMPT_CHARS_MAX
 
@@ -88,14 +89,9 @@ class Prompt(BaseModel):
             if self.choices is None and not isinstance(value, str):
                 raise InvalidAnswer(prompt_id, [{"loc": [], "msg": "an answer in words was asked for"}])
             return value
-        # Imported here: only whoever answers needs it, and it takes a while.
-        from jsonschema import Draft202012Validator
-
-        faults = sorted(Draft202012Validator(self.json_schema).iter_errors(value), key=lambda e: list(map(str, e.path)))
-        if faults:
-            raise InvalidAnswer(
-                prompt_id, [{"loc": list(e.absolute_path), "msg": _short(e.message)} for e in faults[:10]]
-            )
+        found = faults(self.json_schema, value)
+        if found:
+            raise InvalidAnswer(prompt_id, found)
         return value
 
     def _whole(self, value: Any) -> Any:
@@ -163,10 +159,6 @@ def _json(text: str) -> Any:
         return text
 
 
-def _short(text: str) -> str:
-    return text if len(text) <= 300 else f"{text[:200]} … {text[-80:]}"
-
-
 class Settlement(BaseModel):
     """What an answer settles its promise with: the value, who answered, and a nonce that tells whose answer won.
 
@@ -206,20 +198,13 @@ def schema_of(schema: Any, adapter: TypeAdapter[Any] | None = None) -> dict[str,
     """A type's JSON Schema, or the one given; BadArguments for what is neither."""
     if schema is None or isinstance(schema, dict):
         if schema is not None:
-            _check_schema(schema)
+            check_schema(schema)
         return schema
     if adapter is None:
         raise BadArguments(f"schema={schema!r} is neither a JSON Schema nor a type that pydantic knows")
-    return adapter.json_schema()
-
-
-def _check_schema(schema: dict[str, Any]) -> None:
-    from jsonschema import Draft202012Validator, SchemaError
-
-    try:
-        Draft202012Validator.check_schema(schema)
-    except SchemaError as error:
-        raise BadArguments(f"schema= is no JSON Schema: {_short(error.message)}") from None
+    found = adapter.json_schema()
+    check_parts(found)
+    return found
 
 
 def prompt_for(question: str, *, schema: Any = None, adapter: TypeAdapter[Any] | None = None, **fields: Any) -> Prompt:

@@ -8,6 +8,7 @@ effects are at least once, records exactly once.
 
 from __future__ import annotations
 
+import asyncio
 import contextvars
 import inspect
 from collections.abc import Awaitable, Callable, Iterable
@@ -22,6 +23,8 @@ from durable.core.errors import BadArguments
 from durable.core.ids import check_capability
 
 type Kind = Literal["send_only", "request_response", "human_in_the_loop", "scheduled", "streaming"]
+_OF_FUNCTIONS: tuple[Kind, ...] = ("request_response", "send_only", "streaming")
+
 type RunSync = Callable[[Callable[[], Any]], Awaitable[Any]]
 
 _call_id: contextvars.ContextVar[str] = contextvars.ContextVar("durable_call_id")
@@ -91,16 +94,26 @@ class Capability:
         return policy.decide(self.name, self.touches(call), call.now_ms())
 
     async def perform(self, call: Call, run_sync: RunSync) -> Any:
-        """Do it, and return what the code gets. `run_sync` runs a synchronous function in a thread."""
+        """Do it, and return what the code gets, shaped to the annotation. `run_sync` runs a function in a thread.
+
+        What ends a process or a task (SystemExit, KeyboardInterrupt, CancelledError) ends the call alone.
+        """
         method = self.methods[call.method]
         token = _call_id.set(call.key) if call.key else None
         try:
             if method.is_async:
-                return await self._run(method, call)
-            return await run_sync(lambda: self._run(method, call))
+                value = await self._run(method, call)
+            else:
+                value = await run_sync(lambda: self._run(method, call))
+        except (SystemExit, KeyboardInterrupt, asyncio.CancelledError) as raised:
+            task = asyncio.current_task()
+            if isinstance(raised, asyncio.CancelledError) and (task is None or task.cancelling()):
+                raise  # it is this call that is cancelled
+            raise RuntimeError(f"{self.name} raised {raised!r}") from None
         finally:
             if token is not None:
                 _call_id.reset(token)
+        return value if call.method in self.waits else method.returned(value)
 
     def _run(self, method: Method, call: Call) -> Any:
         return method.call(call.arguments, call)
@@ -119,6 +132,11 @@ class FunctionCapability(Capability):
 
     def __init__(self, name: str, kind: Kind, fn: Callable[..., Any], *, checkpoint_before: bool = False) -> None:
         self.name = check_capability(name)
+        if kind not in _OF_FUNCTIONS:
+            raise BadArguments(
+                f"{name}: a function is {', '.join(_OF_FUNCTIONS)}, not {kind!r}; people are asked with `ask` and "
+                "its like, timers are `sleep`"
+            )
         self.checkpoint_before = checkpoint_before
         self.kind = kind
         self.fn = fn

@@ -81,6 +81,22 @@ class Method:
             )
             raise BadArguments(f"{self.name}(): {lines}") from None
 
+    @cached_property
+    def _result(self) -> TypeAdapter[Any] | None:
+        return _adapter(self._hints.get("return"))
+
+    def returned(self, value: Any) -> Any:
+        """A result shaped to the annotation. TypeError for one that does not fit: the function's fault."""
+        if self._result is None:
+            return value
+        try:
+            return self._result.validate_python(value)
+        except ValidationError as error:
+            lines = "; ".join(
+                f"{'.'.join(map(str, ('result', *e['loc'])))}: {e['msg']}" for e in error.errors(include_url=False)
+            )
+            raise TypeError(f"{self.name}() returned what its annotation does not allow: {lines}") from None
+
     def call(self, arguments: dict[str, Any], *before: Any) -> Any:
         """Call the function with bound arguments, after the host's own."""
         positional, named = list(before), dict[str, Any]()

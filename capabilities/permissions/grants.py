@@ -7,10 +7,12 @@ from fnmatch import translate
 from functools import lru_cache
 from typing import Any, NamedTuple, cast, get_args
 
+from pydantic import ValidationError
+
 from capabilities.permissions.globs import BadGlob, check_glob, matches
 from capabilities.permissions.hosts import check_host, host_matches
 from capabilities.permissions.levels import LEVELS, TOUCHES, Resource
-from capabilities.permissions.manifest import Endpoint, Level, _endpoint
+from capabilities.permissions.manifest import Endpoint, Level, _endpoint, said
 from durable.core.errors import BadArguments, InvalidId
 from durable.core.ids import check_capability
 
@@ -44,6 +46,8 @@ def read_grant(text: str, until_ms: int | None = None) -> Grant:
         check_capability(name)
         if resource:
             _check(name, resource)
+    except ValidationError as error:
+        raise BadArguments(f"{text!r} is no grant: {'; '.join(said(e['msg']) for e in error.errors())}") from None
     except (InvalidId, BadGlob, ValueError) as error:
         raise BadArguments(f"{text!r} is no grant: {error}") from None
     return Grant(name, resource, until_ms)

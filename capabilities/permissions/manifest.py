@@ -20,7 +20,17 @@ type Cidr = Annotated[str, AfterValidator(check_network)]
 type Port = Annotated[int, Field(ge=1, le=65_535)]
 type Name = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f]+$")]
 type Namespace = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,128}$")]
+type Database = Annotated[str, AfterValidator(check_database)]
 type Method = Annotated[str, Field(pattern=r"^[A-Z]{1,20}$")]
+
+
+def check_database(target: str) -> str:
+    """Return a path or a `sqlite:///` URL. ValueError: no other databases can be queried."""
+    scheme, url, rest = target.partition("://")
+    if url and (scheme != "sqlite" or not rest.startswith("/")):
+        raise ValueError(f"{target!r}: only SQLite files can be queried; write a path or sqlite:///path")
+    return target
+
 
 STORAGE_MB = 100
 """A74, where a manifest says nothing of storage."""
@@ -96,7 +106,7 @@ class Process(Part):
 class Query(Part):
     """SQLite files by the name that code uses for them: a path or a `sqlite:///` URL."""
 
-    databases: dict[Name, str] = {}
+    databases: dict[Name, Database] = {}
     seconds_max: Annotated[float, Field(gt=0)] = 10.0
     rows_max: Annotated[int, Field(ge=1)] = 10_000
 
@@ -154,8 +164,13 @@ def read_manifest(found: Any, where: str = "the manifest") -> Manifest:
     try:
         return Manifest.model_validate(found)
     except ValidationError as error:
-        lines = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'manifest'}: {e['msg']}" for e in error.errors())
-        raise BadArguments(f"{where} is not valid: {lines}") from None
+        lines = (f"{'.'.join(map(str, e['loc'])) or 'manifest'}: {said(e['msg'])}" for e in error.errors())
+        raise BadArguments(f"{where} is not valid: {'; '.join(lines)}") from None
+
+
+def said(message: str) -> str:
+    """What a check of ours said, without pydantic's word for it."""
+    return message.removeprefix("Value error, ")
 
 
 def parse_manifest(text: str, where: str = "the manifest") -> Manifest:

@@ -147,7 +147,9 @@ class Policy:
 
     def _named(self, name: str) -> Decision:
         """About the capability, whatever it is to touch."""
-        if any(block.name in (name, "*") and not block.resource for block in self._blocked):
+        # A grant of `input` is one of all forms of a question, and so is taking it away.
+        names = (name, "*", "input") if name in QUESTIONS else (name, "*")
+        if any(block.name in names and not block.resource for block in self._blocked):
             return Decision("denied", f"{name} is blocked")
         if self.development:
             return Decision("allowed", "development mode: nothing is checked")

@@ -62,16 +62,25 @@ def asked_options(
     capabilities: Capabilities, grants: Iterable[str], level: Level | None, permissions: Permissions | None
 ) -> dict[str, Any]:
     """What a new session's record says of permissions. `input` is granted unless a level or manifest is given."""
+    if isinstance(grants, str):
+        raise BadArguments(f"grants= is a list of texts: write grants=[{grants!r}]")
     manifest = load_permissions(permissions, level)
-    granted = capabilities.check(grants)
+    listed = [*grants]
+    granted = capabilities.check(listed)
+    for text in listed:
+        read_grant(text)
     if manifest is None:
         return {"grants": list(granted)}
-    listed = set(grants)
+    check_manifest(capabilities, manifest)
     names = [text for text in granted if text != "input" or text in listed]
+    return {"grants": names, "permissions": manifest.to_json()}
+
+
+def check_manifest(capabilities: Capabilities, manifest: Manifest) -> None:
+    """BadArguments when it names a capability that this engine does not know, or a grant that cannot be."""
     for text in (*manifest.grant, *manifest.block):
         read_grant(text)
-        capabilities.check([text])
-    return {"grants": names, "permissions": manifest.to_json()}
+    capabilities.check([*manifest.grant, *manifest.block, *manifest.rates])
 
 
 def check_permissions(session: str, recorded: dict[str, Any], asked: dict[str, Any]) -> None:
@@ -114,6 +123,8 @@ class PermissionChanges:
     ) -> None:
         """Allow more, for so many seconds or until it is revoked. `ask`: the prompt whose answer this applies, once."""
         self._check(text)
+        if seconds is not None and not seconds > 0:
+            raise BadArguments(f"seconds= is more than 0, not {seconds:g}; `revoke` ends a grant")
         until = None if seconds is None else now_ms() + int(seconds * 1000)
         entry = {"grant": text} | ({"until_ms": until} if until is not None else {}) | ({"by": by} if by else {})
 
@@ -146,7 +157,9 @@ class PermissionChanges:
         self._audit.note(session, "", text, "", "revoked", _by(by))
 
     async def reload(self, session: str, manifest: Manifest, *, by: str | None = None) -> None:
-        """Let another manifest hold from the next call on."""
+        """Let another manifest hold from the next call on. BadArguments."""
+        if not self._any_name:
+            check_manifest(self._capabilities, manifest)
 
         def change(document: dict[str, Any]) -> bool:
             document["manifest"] = manifest.to_json()

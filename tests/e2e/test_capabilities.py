@@ -34,6 +34,21 @@ async def tell(text: str) -> str:
     return text
 
 
+@durable.capability
+def stock(answer: str) -> int:
+    return answer  # type: ignore[return-value]
+
+
+@durable.capability
+def leave() -> None:
+    raise SystemExit(3)
+
+
+@durable.capability
+async def stop(how: str) -> None:
+    raise {"exit": SystemExit, "interrupt": KeyboardInterrupt, "cancel": asyncio.CancelledError}[how]
+
+
 @durable.function
 async def double(ctx: durable.Context, n: int) -> int:
     if n < 0:
@@ -52,7 +67,10 @@ GRANTS = [
 @pytest.fixture
 async def engine(tmp_path: Path) -> AsyncIterator[durable.Engine]:
     async with durable.open(
-        tmp_path / "work.db", durability="process", capabilities=[lookup, tell], observer=EVENTS.append
+        tmp_path / "work.db",
+        durability="process",
+        capabilities=[lookup, tell, stock, leave, stop],
+        observer=EVENTS.append,
     ) as engine:
         yield engine
 
@@ -90,6 +108,55 @@ async def test_functions_of_the_host_look_and_fail_as_python_functions_do(engine
     assert await value(session, keep) == "k"
     await engine.host.forget("desk")
     assert await value(session, "keep[0]('a')['sku'], keep[1]('nothing', 7)") == ["a", 7]
+
+
+async def test_results_are_checked_too(engine: durable.Engine) -> None:
+    session = await engine.session("desk", grants=["stock"])
+    assert await value(session, "stock('7')") == 7
+    for journal in (True, False):
+        said = await failure(session, "stock('many')", journal=journal)
+        assert said.startswith("TypeError: stock() returned what its annotation does not allow: result: "), said
+
+
+async def test_a_capability_that_would_end_the_process_ends_its_call_alone(engine: durable.Engine) -> None:
+    session = await engine.session("desk", grants=["leave", "stop", "stock"])
+    for call, raised in (
+        ("leave()", "leave raised SystemExit(3)"),
+        ("stop('exit')", "stop raised SystemExit()"),
+        ("stop('interrupt')", "stop raised KeyboardInterrupt()"),
+        ("stop('cancel')", "stop raised CancelledError()"),
+    ):
+        for journal in (True, False):
+            assert await failure(session, call, journal=journal) == f"RuntimeError: {raised}"
+    assert await value(session, "stock('1')") == 1
+
+
+async def test_what_cannot_be_granted_is_refused_before_there_is_a_session(engine: durable.Engine) -> None:
+    for options, reason in (
+        ({"grants": "lookup"}, r"write grants=\['lookup'\]"),
+        ({"grants": ["nothing"]}, "no capability nothing"),
+        ({"grants": ["fetch:http://a.com"]}, r"is no grant: 'http://a.com' is no host: a name, an address, "),
+        ({"permissions": {"rates": {"fetsch": 1}}}, "no capability fetsch"),
+        ({"permissions": {"query": {"databases": {"a": "postgres://b/c"}}}}, "only SQLite files"),
+    ):
+        with pytest.raises(durable.BadArguments, match=reason):
+            await engine.session("desk", **options)
+    session = await engine.session("desk")
+    for change in (
+        session.grant("lookup", seconds=0),
+        session.elevate("trusted", seconds=-1),
+        session.reload({"grant": ["nothing"]}),
+        session.reload({"rates": {"fetsch": 1}}),
+    ):
+        with pytest.raises(durable.BadArguments):
+            await change
+    assert not await engine.audit()
+
+
+def test_a_function_is_no_person_and_no_timer() -> None:
+    for kind in ("scheduled", "human_in_the_loop", "anything"):
+        with pytest.raises(durable.BadArguments, match="a function is request_response"):
+            durable.capability(name="clerk", kind=kind)(lambda: None)  # type: ignore[call-overload]
 
 
 async def test_what_is_recorded_is_the_same_again_and_sleeping_holds_nothing(engine: durable.Engine) -> None:

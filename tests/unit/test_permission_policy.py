@@ -217,6 +217,18 @@ def test_revoked_beats_granted_and_a_reloaded_manifest_holds() -> None:
     assert verdict(Policy(Manifest(level="trusted"), (), reloaded), "fetch") == "denied"
 
 
+def test_a_block_of_input_is_one_of_all_questions_as_its_grant_is() -> None:
+    revoked = Change(1, {"revoked": [{"grant": "input"}]})
+    for policy in (
+        Policy(Manifest(), ["input"], revoked),
+        Policy(read_manifest({"level": "trusted", "grant": ["ask"], "block": ["input"]})),
+    ):
+        for name in ("input", "ask", "choose", "approve", "review"):
+            assert (verdict(policy, name), policy.may_have(name, 0)) == ("denied", False), name
+    alone = Policy(read_manifest({"level": "trusted", "block": ["ask"]}))
+    assert [verdict(alone, name) for name in ("ask", "input", "approve")] == ["denied", "allowed", "allowed"]
+
+
 def test_the_cache_is_bounded_and_changes_nothing() -> None:
     manifest = read_manifest({"level": "standard", "network": {"outbound": ["*.a.com"]}})
     policy, draw = Policy(manifest), random.Random(3)

@@ -6,6 +6,7 @@ import os
 import traceback
 
 from bridge.worker.values import cut
+from durable.core.errors import DurableError
 
 TRACEBACK_CHARS_MAX = 100_000
 """A traceback's text, cut in the middle when longer."""
@@ -15,11 +16,17 @@ MESSAGE_CHARS_MAX = 10_000
 
 PACKAGE_DIRECTORY = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 
+SCRIPT = "<script "
+"""How the file names of cells begin whose text is ours: they run a script in another language."""
+
+_ROOT = os.path.dirname(os.path.dirname(PACKAGE_DIRECTORY))
+OURS = (PACKAGE_DIRECTORY, os.path.join(_ROOT, "capabilities") + os.sep, SCRIPT)
+
 
 def type_name(error: BaseException) -> str:
     """The qualified name, without a module where that is plain; our errors as users import them."""
     kind = type(error)
-    if kind.__module__ == "durable.core.errors":
+    if isinstance(error, DurableError) and kind.__module__.startswith(("durable.", "capabilities.")):
         return f"durable.{kind.__qualname__}"
     if kind.__module__ in ("builtins", "__main__"):
         return kind.__qualname__
@@ -35,8 +42,12 @@ def message_of(error: BaseException) -> str:
 
 
 def format_error(error: BaseException) -> str:
-    """The traceback of `error`, of its causes and of its group's members, without frames of this package."""
+    """The traceback of `error`, of its causes and of its group's members, without our frames; of another language,
+    its own.
+    """
     try:
+        if isinstance(error, DurableError) and error.foreign_traceback:
+            return cut(error.foreign_traceback, TRACEBACK_CHARS_MAX)
         summary = traceback.TracebackException.from_exception(error)
         _drop_ours(summary)
         if not summary.stack and summary.__cause__ is None and summary.__context__ is None and not summary.exceptions:
@@ -52,8 +63,6 @@ def _drop_ours(summary: traceback.TracebackException) -> None:
     left = [summary]
     while left:
         one = left.pop()
-        one.stack = traceback.StackSummary.from_list(
-            [f for f in one.stack if not f.filename.startswith(PACKAGE_DIRECTORY)]
-        )
+        one.stack = traceback.StackSummary.from_list([f for f in one.stack if not f.filename.startswith(OURS)])
         left += [other for other in (one.__cause__, one.__context__) if other is not None]
         left += one.exceptions or []

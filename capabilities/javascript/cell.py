@@ -67,7 +67,7 @@ def text(code: str, inputs: Mapping[str, Any]) -> str:
 
 
 def run(code: str, namespace: dict[str, Any], names: list[str]) -> Any:
-    """Run a script in the session's instance. What it throws is raised, with its own stack as a note."""
+    """Run a script in the session's instance. What it throws is raised, with its own stack."""
     state = namespace.get(VARIABLE)
     if not isinstance(state, State):
         state = namespace[VARIABLE] = State()
@@ -80,7 +80,6 @@ def run(code: str, namespace: dict[str, Any], names: list[str]) -> Any:
     except Cancelled:
         raise KeyboardInterrupt from None
     except ScriptError as error:
-        error.add_note(error.stack.rstrip())
         raise error.with_traceback(None) from None
     finally:
         if vm.lost:

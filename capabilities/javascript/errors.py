@@ -9,13 +9,17 @@ class ScriptError(SandboxError):
     """The script threw, and nothing caught it. `name`, `message` and `stack` are the script's own words."""
 
     code = "SCRIPT_ERROR"
+    about = ("name", "message", "stack")
     kind = "runtime"
 
     def __init__(self, name: str, message: str, stack: str = "") -> None:
         super().__init__(f"{name}: {message}" if name else message)
         self.name = name
         self.message = message
-        self.stack = stack
+        self.stack = stack.rstrip()
+        self.foreign_traceback = f"{self}\n{self.stack}".rstrip() + "\n"
+        if self.stack:
+            self.add_note(self.stack)
 
 
 class ScriptSyntaxError(ScriptError):

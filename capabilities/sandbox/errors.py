@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any, ClassVar, Self
 
 from durable.core.errors import DurableError
 
@@ -17,11 +18,32 @@ class Used:
     stdout: str = ""
     stderr: str = ""
 
+    def to_json(self) -> dict[str, Any]:
+        """As it is recorded, without what was printed."""
+        return {"elapsed_ms": self.elapsed_ms, "fuel": self.fuel, "memory": self.memory}
+
+    @classmethod
+    def of(cls, found: Any, printed: tuple[str, str]) -> Self:
+        """What a record says, whoever wrote it: what does not fit is not known."""
+        given = found if isinstance(found, dict) else {}
+        elapsed_ms = _number(given.get("elapsed_ms")) or 0.0
+        return cls(elapsed_ms, _whole(given.get("fuel")), _whole(given.get("memory")), *printed)
+
+
+def _number(found: Any) -> float | None:
+    return found if isinstance(found, int | float) else None
+
+
+def _whole(found: Any) -> int | None:
+    return found if isinstance(found, int) else None
+
 
 class SandboxError(DurableError):
     """Root of all that happens to foreign code. `used` says what the call had used by then."""
 
     code = "SANDBOX"
+    about: ClassVar[tuple[str, ...]] = ()
+    """Its attributes, numbers and text, that are recorded where it ends a step (`ctx.sandbox`)."""
     used: Used = Used()
 
 
@@ -71,6 +93,7 @@ class ComponentLoadFailed(SandboxError):
     """Bytes that are no component or module."""
 
     code = "COMPONENT_LOAD"
+    about = ("component", "reason")
 
     def __init__(self, component: str, reason: str) -> None:
         super().__init__(f"component {component!r} cannot be loaded: {reason}")
@@ -94,6 +117,7 @@ class ExecutionFailed(SandboxError):
     """The call could not be made: no such export, arguments that do not fit it."""
 
     code = "SANDBOX_EXECUTION"
+    about = ("function", "reason")
 
     def __init__(self, function: str, reason: str) -> None:
         super().__init__(f"{function}: {reason}")
@@ -105,6 +129,7 @@ class ComponentTrapped(SandboxError):
     """The code ended in a trap of its own: unreachable, a division by zero, an access out of bounds."""
 
     code = "COMPONENT_TRAPPED"
+    about = ("reason", "fuel_consumed")
 
     def __init__(self, reason: str, fuel_consumed: int | None = None) -> None:
         super().__init__(f"the code trapped: {reason}")
@@ -116,6 +141,7 @@ class ComponentExited(SandboxError):
     """The code ended its process: `status` is what it said."""
 
     code = "COMPONENT_EXITED"
+    about = ("status",)
 
     def __init__(self, status: int) -> None:
         super().__init__(f"the code exited with status {status}")
@@ -126,6 +152,7 @@ class CpuLimitExceeded(SandboxError):
     """A guard over CPU stopped the code. `tripped` is "fuel" or "timeout"; both limits are told (A14)."""
 
     code = "CPU_LIMIT"
+    about = ("component", "fuel_limit", "fuel_used", "timeout_ms", "elapsed_ms")
     tripped = ""
     says = ""
 
@@ -162,6 +189,7 @@ class ResourceLimitExceeded(SandboxError):
     """More of a resource was asked for than the limit: "table", "stack", "memory", "output", …"""
 
     code = "SANDBOX_RESOURCE"
+    about: ClassVar[tuple[str, ...]] = ("resource", "limit", "attempted")
 
     def __init__(self, resource: str, limit: float, attempted: float | None, message: str = "") -> None:
         asked = "more" if attempted is None else f"{attempted:.10g}"
@@ -175,6 +203,7 @@ class OutOfMemory(ResourceLimitExceeded):
     """The code needed more linear memory than its limit (bytes)."""
 
     code = "SANDBOX_OUT_OF_MEMORY"
+    about = ("resource", "limit", "attempted", "requested")
 
     def __init__(self, limit: int, requested: int | None) -> None:
         super().__init__("memory", limit, requested)
@@ -185,9 +214,10 @@ class CapabilityDenied(SandboxError, PermissionError):
     """The code asked for what it was not granted."""
 
     code = "CAPABILITY_DENIED"
+    about = ("component", "action", "resource", "reason")
 
     def __init__(self, component: str, action: str, resource: str, reason: str) -> None:
-        super().__init__(f"{component} may not {action} {resource}: {reason}")
+        super().__init__(f"{component} may not {action}{resource and f' {resource}'}: {reason}")
         self.component = component
         self.action = action
         self.resource = resource
@@ -204,6 +234,7 @@ class HostError(SandboxError):
     """A host function failed. The cause is chained; no other call ever sees it."""
 
     code = "SANDBOX_HOST"
+    about: ClassVar[tuple[str, ...]] = ("function",)
 
     def __init__(self, function: str, error: BaseException) -> None:
         super().__init__(f"host function {function} failed: {type(error).__name__}: {error}")
@@ -214,6 +245,7 @@ class HostTimeout(HostError):
     """A host function took longer than one may (`host_call_ms`), while the call had time left."""
 
     code = "SANDBOX_HOST_TIMEOUT"
+    about = ("function", "limit_ms")
 
     def __init__(self, function: str, limit_ms: int) -> None:
         super().__init__(function, TimeoutError(f"it took longer than {limit_ms} ms"))

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from capabilities.sandbox.errors import SandboxUnavailable
+from capabilities.sandbox.errors import SandboxError, SandboxUnavailable
 from capabilities.sandbox.limits import SandboxLimits
 from capabilities.sandbox.routing import Choice, Name, checked, choice_of, route
 from durable.core.errors import DurableError
@@ -122,7 +122,7 @@ class Front:
         return tuple(self._decisions)
 
     async def run(self, task: Task, language: str = "auto") -> Ran:
-        """Run code. SandboxUnavailable, InvalidConfiguration, or what the code came to."""
+        """Run code. SandboxUnavailable, InvalidConfiguration, or what the code came to, with what it had printed."""
         way = route(task.code, checked(language, "language"), self._choice)
         began, at = time.perf_counter(), time.time()
         ended = "INTERNAL"
@@ -135,6 +135,8 @@ class Front:
             ended = ""
         except DurableError as error:
             ended = error.code
+            if isinstance(error, SandboxError):
+                error.printed = (error.used.stdout, error.used.stderr)
             raise
         finally:
             spent = (time.perf_counter() - began) * 1000

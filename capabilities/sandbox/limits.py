@@ -36,7 +36,7 @@ _BOUNDS: dict[str, tuple[int, int]] = {
 class SandboxLimits:
     """Limits of one call. fuel: instructions, about; None for not metered by fuel. timeout_ms: of the whole call,
     host calls included. memory: bytes of linear memory. output: bytes of each of stdout and stderr that are kept.
-    host_call_ms: of one host call.
+    host_call_ms: of one host call. The defaults are a component's (A19); `javascript()` has a script's.
     """
 
     fuel: int | None = 1_000_000
@@ -60,6 +60,11 @@ class SandboxLimits:
         if unknown:
             raise InvalidConfiguration(f"there is no limit {unknown[0]!r}; there are {', '.join(_BOUNDS)}")
         return replace(self, **changes)
+
+    @classmethod
+    def javascript(cls, **changes: Any) -> SandboxLimits:
+        """What a script, or Python, may use (G1, W4), with some of it changed; InvalidConfiguration."""
+        return JAVASCRIPT.but(**changes)
 
 
 COMPONENT = SandboxLimits()

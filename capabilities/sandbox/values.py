@@ -47,6 +47,7 @@ class Err(SandboxError):
     """The bad case of a result: returned inside values, raised where it is what a function gives."""
 
     code = "COMPONENT_ERR"
+    about = ("value",)
 
     def __init__(self, value: Any = None) -> None:
         super().__init__(f"the component answered with an error: {value!r}")

@@ -14,6 +14,10 @@ class DurableError(Exception):
     """Root of every error that durable-exec raises. `code` is stable and machine-readable."""
 
     code: ClassVar[str] = "DURABLE"
+    foreign_traceback: str = ""
+    """Where code of another language raised it: stands in place of Python's traceback, which would show only ours."""
+    printed: tuple[str, str] = ("", "")
+    """What foreign code had printed when it ended so: stdout and stderr (`engine.sandbox.run`, `ctx.sandbox`)."""
 
 
 class InvalidId(DurableError, ValueError):

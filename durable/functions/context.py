@@ -208,7 +208,7 @@ class Context:
 
     def sandbox(
         self,
-        code: str,
+        code: str | bytes,
         *,
         language: str = "auto",
         inputs: dict[str, Any] | None = None,
@@ -218,7 +218,7 @@ class Context:
         """Run foreign code as `engine.sandbox.run` does, once: what it gave is recorded.
 
         What it asks for is recorded call by call; killed, it runs again and gets the recorded answers. Its value has
-        to be JSON. Raises ExecutionError for whatever it came to instead.
+        to be JSON. Raises ExecutionError for whatever it came to instead, which also is the SandboxError that it was.
         """
         given = {key: to_json(value, f"input {key!r}") for key, value in (inputs or {}).items()}
         asked = sorted(grants)
@@ -240,7 +240,8 @@ class Context:
 
         What it asks for is recorded call by call; killed, it runs again and gets the recorded answers. Arguments and
         value have to be JSON. instance: a core module's state lives on from call to call under this name, within this
-        durable function; one task makes its calls, one runs at a time. Raises ExecutionError for whatever it came to.
+        durable function; one task makes its calls, one runs at a time. Raises ExecutionError for whatever it came to
+        instead, as `sandbox` does.
         """
         called = f"{component}.{function}"
         if not instance:

@@ -9,10 +9,16 @@ from __future__ import annotations
 
 import builtins
 import json
+import os
 import traceback
 from functools import lru_cache
+from pathlib import Path
 from typing import Any, NoReturn
 
+from capabilities.javascript import errors as script_errors
+from capabilities.sandbox import errors as sandbox_errors
+from capabilities.sandbox import values as component_values
+from capabilities.sandbox.errors import SandboxError, Used
 from durable.core import errors
 from durable.core.errors import (
     DurableError,
@@ -20,12 +26,25 @@ from durable.core.errors import (
     ExecutionError,
     ExecutionLost,
     ExecutionTimedOut,
+    NotEncodable,
     ResourceExceeded,
 )
 from durable.core.limits import ERROR_CHARS_MAX
+from durable.functions.values import to_json
 
 WORKER_ERRORS = frozenset({"OutputDrainTimeout", "OutputOverflow"})
 """Errors of ours that a worker tells by their plain name (requirement P36)."""
+
+OWN = (errors, sandbox_errors, script_errors, component_values)
+"""Where the errors are that records name `durable.…`, the first that has the name."""
+
+
+_ROOT = Path(__file__).parents[2]
+FOREIGN = tuple(
+    f"{_ROOT.joinpath(*part)}{os.sep}"
+    for part in (("capabilities", "sandbox"), ("capabilities", "javascript"), ("durable", "sandbox"))
+)
+"""What runs foreign code: its frames say nothing of that code."""
 
 
 class Rejection(Exception):
@@ -45,7 +64,7 @@ def document(error: BaseException, execution_id: str) -> dict[str, Any]:
             "exception_message": error.exception_message,
             "traceback": error.traceback,
             "execution_id": error.execution_id or execution_id,
-            **_excess(error),
+            **_about(error),
         }
     kind = type(error)
     module = "" if kind.__module__ == "builtins" else f"{kind.__module__}."
@@ -57,13 +76,30 @@ def document(error: BaseException, execution_id: str) -> dict[str, Any]:
         "exception_message": cut(_text(error)),
         "traceback": cut(user_traceback(error)),
         "execution_id": execution_id,
+        **_about(error),
     }
 
 
-def _excess(error: ExecutionError) -> dict[str, Any]:
-    if not isinstance(error, ResourceExceeded):
-        return {}
-    return {"resource": error.resource, "limit": error.limit, "used": error.used}
+def _about(error: BaseException) -> dict[str, Any]:
+    """What is recorded of an error beside its text."""
+    found: dict[str, Any] = {}
+    if isinstance(error, ResourceExceeded):
+        found = {"resource": error.resource, "limit": error.limit, "used": error.used}
+    elif isinstance(error, SandboxError):
+        about = {name: _recordable(getattr(error, name, None)) for name in error.about}
+        found = {"about": about, "used": error.used.to_json()}
+    if isinstance(error, DurableError) and any(error.printed):
+        found["printed"] = [cut(text) for text in error.printed]
+    return found
+
+
+def _recordable(value: Any) -> Any:
+    if isinstance(value, str):
+        return cut(value)
+    try:
+        return to_json(value, "it")
+    except NotEncodable:
+        return None
 
 
 def cut(text: str) -> str:
@@ -82,11 +118,14 @@ def _text(error: BaseException) -> str:
 
 
 def user_traceback(error: BaseException) -> str:
-    """The traceback without our frames and the event loop's."""
+    """The traceback without our frames and the event loop's; of another language, its own."""
+    if isinstance(error, DurableError) and error.foreign_traceback:
+        return error.foreign_traceback
     frames = traceback.TracebackException.from_exception(error, capture_locals=False)
     _trim(frames)
+    alone = not frames.stack and frames.__cause__ is None and frames.__context__ is None and not frames.exceptions
     try:
-        return "".join(frames.format())
+        return "".join(frames.format_exception_only() if alone else frames.format())
     except Exception:
         return f"{type(error).__qualname__}: {_text(error)}\n"
 
@@ -99,6 +138,8 @@ def _trim(frames: traceback.TracebackException) -> None:
 
 
 def _ours(frame: traceback.FrameSummary) -> bool:
+    if frame.filename.startswith(FOREIGN):
+        return True
     parts = frame.filename.replace("\\", "/").split("/")
     return any(f"{package}" in parts for package in ("resonate", "asyncio", "concurrent")) or (
         "durable" in parts and any(sub in parts for sub in ("functions", "sessions"))
@@ -151,13 +192,26 @@ def rebuild(state: str, value: Any, execution_id: str) -> ExecutionError:
         traceback=str(found.get("traceback") or ""),
         execution_id=where,
     )
-    if isinstance(error, ResourceExceeded):
-        error.resource = str(found.get("resource") or "")
-        error.limit, error.used = _number(found.get("limit")), _number(found.get("used"))
+    _tell(error, found)
     error.add_note(f"Execution ID: {where}")
     if error.traceback:
         error.add_note(f"Traceback where it was raised:\n{error.traceback.rstrip()}")
     return error
+
+
+def _tell(error: ExecutionError, found: dict[str, Any]) -> None:
+    """What `_about` recorded; what does not fit is not known."""
+    match found.get("printed"):
+        case [str(out), str(err)]:
+            error.printed = (out, err)
+    if isinstance(error, ResourceExceeded):
+        error.resource = str(found.get("resource") or "")
+        error.limit, error.used = _number(found.get("limit")), _number(found.get("used"))
+    elif isinstance(error, SandboxError):
+        about = found.get("about")
+        for name in error.about:
+            setattr(error, name, about.get(name) if isinstance(about, dict) else None)
+        error.used = Used.of(found.get("used"), error.printed)
 
 
 def _number(found: Any) -> float:
@@ -168,7 +222,9 @@ def _number(found: Any) -> float:
 def _class_of(kind: str) -> type[ExecutionError]:
     """ExecutionError, mixed with the builtin exception or the error of ours that `kind` names."""
     own = kind.startswith("durable.") or kind in WORKER_ERRORS
-    found = getattr(errors, kind.removeprefix("durable."), None) if own else getattr(builtins, kind, None)
+    name = kind.removeprefix("durable.")
+    homes = OWN if own else (builtins,)
+    found = next((getattr(home, name) for home in homes if hasattr(home, name)), None)
     if own and isinstance(found, type) and issubclass(found, ExecutionError):
         return found
     if not (isinstance(found, type) and issubclass(found, Exception)) or issubclass(
@@ -177,11 +233,22 @@ def _class_of(kind: str) -> type[ExecutionError]:
     ):
         return ExecutionError
     try:
-        mixed = type(found.__name__, (ExecutionError, found), {"__str__": _message_of, "__module__": __name__})
+        body: dict[str, Any] = {"__str__": _message_of, "__module__": __name__}
+        if issubclass(found, SandboxError):
+            body["__init__"] = _recorded
+        mixed = type(found.__name__, (ExecutionError, found), body)
         mixed("", exception_type=kind)
     except TypeError:  # layouts that do not mix
         return ExecutionError
     return mixed
+
+
+def _recorded(error: ExecutionError, message: str, **told: str) -> None:
+    """ExecutionError's, past the one of the class that is mixed in: its attributes come from the record."""
+    Exception.__init__(error, message)
+    error.exception_type = told.get("exception_type", "")
+    error.exception_message = told.get("exception_message", "") or message
+    error.traceback, error.execution_id = told.get("traceback", ""), told.get("execution_id", "")
 
 
 def _message_of(error: BaseException) -> str:

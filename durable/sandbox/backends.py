@@ -17,15 +17,25 @@ from typing import TYPE_CHECKING, Any
 from bridge.confine.confinement import Confinement
 from bridge.confine.limits import Limits
 from bridge.confine.probe import can_hold
+from bridge.output_rules import OutputRules
 from capabilities.permissions.manifest import Manifest
-from capabilities.sandbox.errors import ComponentLoadFailed, ExecutionFailed, ExecutionTimeout, InvalidConfiguration
+from capabilities.sandbox.errors import (
+    ComponentLoadFailed,
+    ExecutionFailed,
+    ExecutionTimeout,
+    InvalidConfiguration,
+    Used,
+)
 from capabilities.sandbox.front import Backend, Ran, Task
 from capabilities.sandbox.limits import COMPONENT, JAVASCRIPT, SandboxLimits
 from capabilities.sandbox.routing import WASM_TEXT, Name
 from capabilities.signature import Method
 from durable.core import ids
-from durable.core.errors import BadArguments, ExecutionTimedOut
+from durable.core.errors import BadArguments, WorkerDied
+from durable.functions.values import to_json
 from durable.sessions.house import House
+from durable.sessions.result import Result
+from durable.sessions.session import unrecorded_result
 
 if TYPE_CHECKING:
     from capabilities.sandbox.call import CoreCall
@@ -210,33 +220,50 @@ class Python:
         return "" if found.can else f"this machine cannot isolate a process, it lacks {found.lacks}"
 
     async def run(self, task: Task) -> Ran:
-        """ExecutionError for what it raised, ResourceExceeded for what it ran out of."""
+        """ExecutionError for what it raised, ResourceExceeded for what it ran out of. A value that is no JSON is its
+        repr.
+        """
         limits = task.limits or JAVASCRIPT
-        held = replace(HELD, memory=limits.memory)
         slot = next(n for n in itertools.count(1) if n not in self._slots)
         self._slots.add(slot)
         try:
-            return await self._run(task, limits, held, f"sandbox-{self._engine.engine_id[:12]}-{slot}")
+            return await self._run(task, limits, f"sandbox-{self._engine.engine_id[:12]}-{slot}")
         finally:
             self._slots.discard(slot)
 
-    async def _run(self, task: Task, limits: SandboxLimits, held: Limits, name: str) -> Ran:
-        session = await self._engine.session(name, grants=task.grants, profile="isolated", limits=held)
+    async def _run(self, task: Task, limits: SandboxLimits, name: str) -> Ran:
+        code, inputs = _text(task), {key: to_json(value, f"input {key!r}") for key, value in task.inputs.items()}
+        session = await self._engine.session(
+            name,
+            grants=task.grants,
+            profile="isolated",
+            limits=replace(HELD, memory=limits.memory),
+            output=OutputRules(stored=limits.output),
+        )
         try:
-            async with asyncio.timeout(limits.timeout_ms / 1000):
-                result = await session.execute(_text(task), inputs=dict(task.inputs), journal=False)
-        except (TimeoutError, ExecutionTimedOut):
-            raise _late(limits) from None
+            result = await self._result(name, code, inputs, limits)
         finally:
             await session.close()
         if result.error is not None:
+            result.error.printed = (result.stdout, result.stderr)
             raise result.error
         value = result.value if result.value is not None or result.repr in ("", "None") else result.repr
         return Ran("python", value, result.stdout, result.stderr, result.execution_time * 1000)
 
-
-def _late(limits: SandboxLimits) -> ExecutionTimeout:
-    return ExecutionTimeout(None, None, limits.timeout_ms, limits.timeout_ms, "the code")
+    async def _result(self, name: str, code: str, inputs: dict[str, Any], limits: SandboxLimits) -> Result:
+        live = await self._engine.live(name)
+        found = live.unrecorded(code, inputs, "commit_always")
+        try:
+            async with asyncio.timeout(limits.timeout_ms / 1000):
+                return unrecorded_result(found, await live.execute(found))
+        except TimeoutError:
+            late = ExecutionTimeout(None, None, limits.timeout_ms, limits.timeout_ms, "the code")
+            printed = found.printed()
+            late.used = Used(limits.timeout_ms, stdout=printed.stdout, stderr=printed.stderr)
+            raise late from None
+        except WorkerDied as died:
+            died.printed = (found.printed().stdout, found.printed().stderr)
+            raise
 
 
 def _text(task: Task) -> str:

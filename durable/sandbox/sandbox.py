@@ -11,6 +11,7 @@ from capabilities.sandbox.front import Decision, Front, Ran, Statistics, Task
 from capabilities.sandbox.limits import SandboxLimits
 from capabilities.sandbox.routing import Name
 from durable.core import ids
+from durable.core.errors import BadArguments
 from durable.sandbox.backends import Shared, backends
 
 if TYPE_CHECKING:
@@ -44,10 +45,10 @@ class Sandbox:
         language: "python", "javascript", "wasm" (a module's bytes, or text with `wasm_base64:`), or "auto" for what
         the sandbox is set to, else what the code looks like. inputs: its globals, JSON-like. limits: None for the
         backend's own. grants: capabilities of this engine. execution: an id under which host calls are recorded; the
-        same id again replays them. ScriptError and the SandboxErrors; for Python ExecutionError and ResourceExceeded.
+        same id again replays them. ScriptError and the SandboxErrors; for Python ExecutionError and ResourceExceeded;
+        each with what the code had `printed`. BadArguments, InvalidId.
         """
-        task = Task(code, dict(inputs or {}), limits, tuple(grants), execution)
-        return await self._front.run(task, language)
+        return await self._front.run(_task(code, inputs, limits, grants, execution), language)
 
     def switch(self, choice: str) -> None:
         """Another backend for code that names none, or "auto". InvalidConfiguration names the choices."""
@@ -96,7 +97,7 @@ class Sandbox:
         replays them. ComponentNotFound, ExecutionFailed, Err for the component's own error, NonDeterminism, or the one
         SandboxError of what stopped it.
         """
-        made = execution or ids.mint_execution_id()
+        made = _checked(execution) or ids.mint_execution_id()
         return await self._known().call(component, function, *args, execution_id=made)
 
     async def call_instance(
@@ -128,3 +129,28 @@ class Sandbox:
         if self._components is not None:
             await self._components.close()
         self._shared.close()
+
+
+def _task(
+    code: object,
+    inputs: Mapping[str, Any] | None,
+    limits: SandboxLimits | None,
+    grants: Iterable[str],
+    execution: str,
+) -> Task:
+    """What is to be run, checked: nothing of it runs when it is wrong."""
+    if isinstance(code, bytearray | memoryview):
+        code = bytes(code)
+    if not isinstance(code, str | bytes):
+        raise BadArguments(f"code is text or a module's bytes, not {type(code).__name__}")
+    if inputs is not None and not isinstance(inputs, Mapping):
+        raise BadArguments(f"inputs are names and values, not {type(inputs).__name__}")
+    if isinstance(grants, str):
+        raise BadArguments(f"grants is a list of names: grants=[{grants!r}]")
+    return Task(code, dict(inputs or {}), limits, tuple(grants), _checked(execution))
+
+
+def _checked(execution: str) -> str:
+    if execution:
+        ids.execution_promise(execution)
+    return execution

@@ -40,10 +40,10 @@ def check_language(session: str, recorded: Mapping[str, Any], language: Language
         raise Conflict(f"session {session!r} exists in {held}; close it to make it anew in {language}")
 
 
-def spoken(cell: Cell, language: Language) -> str:
-    """The cell's code as its worker runs it."""
+def spoken(cell: Cell, language: Language, execution_id: str) -> tuple[str, str]:
+    """The cell's code as its worker runs it, and its file name there; "" for the worker's own choice."""
     if language == "python":
-        return cell.code
+        return cell.code, ""
     from capabilities.javascript.cell import text
 
-    return text(cell.code, cell.inputs)
+    return text(cell.code, cell.inputs), f"<script {execution_id}>"

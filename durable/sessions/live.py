@@ -216,9 +216,11 @@ class LiveSession:
 
     async def _execute(self, found: Pass, begin: Position) -> Done | Failed | None:
         worker = await self._worker.ready()
+        code, filename = spoken(found.cell, self._language, found.execution_id)
         request = Execute(
             id=found.execution_id,
-            code=spoken(found.cell, self._language),
+            code=code,
+            filename=filename,
             start_statement=begin.statement,
             start_iteration=begin.iteration,
             counters=begin.counters,
@@ -411,22 +413,27 @@ class LiveSession:
 
     # -- unjournaled code -----------------------------------------------------------------------------------------
 
-    async def execute(self, code: str, inputs: dict[str, Any], transaction: Transaction) -> tuple[Pass, Done | Failed]:
+    def unrecorded(self, code: str, inputs: dict[str, Any], transaction: Transaction) -> Pass:
+        """A pass for `execute`; what its code prints is in it, however that ends."""
+        stored = self._rules.stored
+        cell = Cell(code=code, session=self.name, inputs=inputs, transaction=transaction)
+        return Pass("exec:quick", cell, Journal("exec:quick"), StoredCopy(stored), kept_max=stored)
+
+    async def execute(self, found: Pass) -> Done | Failed:
         """Run code without a promise: no checkpoint, calls are not recorded, not resumable. Waits for its turn."""
         async with self._busy:
-            stored = self._rules.stored
-            cell = Cell(code=code, session=self.name, inputs=inputs, transaction=transaction)
-            found = Pass("exec:quick", cell, Journal("exec:quick"), StoredCopy(stored), kept_max=stored)
             self.between.unsaved = True
-            return found, await self._run_quick(found, partial(answer_unrecorded, self._permits))
+            return await self._run_quick(found, partial(answer_unrecorded, self._permits))
 
     async def _run_quick(
         self, found: Pass, answers: Answers, recompute: Sequence[str] = (), *, sent: int = 1
     ) -> Done | Failed:
         worker = await self._worker.ready()
+        code, filename = spoken(found.cell, self._language, found.execution_id)
         request = Execute(
             id=found.execution_id,
-            code=spoken(found.cell, self._language),
+            code=code,
+            filename=filename,
             inputs=found.cell.inputs,
             checkpoint="none",
             capabilities=await self._permits.new_functions(found.journal.called()),

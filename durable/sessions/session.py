@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 from collections.abc import AsyncIterator, Mapping
 from datetime import timedelta
@@ -12,14 +13,14 @@ from typing import TYPE_CHECKING, Any, Literal
 from capabilities.permissions.manifest import Level
 from durable.core import ids
 from durable.core.clock import TIME_MAX_MS, now_ms
-from durable.core.errors import BadArguments, Busy, ExecutionError, StoreRefused
+from durable.core.errors import BadArguments, Busy, StoreRefused
 from durable.execution import Execution
 from durable.functions.failure import read_document, rebuild
 from durable.functions.function import seconds
 from durable.functions.values import digest, pack, to_json
 from durable.sessions import namespace
 from durable.sessions.archiving import Exported
-from durable.sessions.cell import FUNCTION, Cell, Failed, Transaction
+from durable.sessions.cell import FUNCTION, Cell, Done, Failed, Pass, Transaction
 from durable.sessions.confined import forget_directory
 from durable.sessions.copy import Row
 from durable.sessions.history import Change, CheckpointInfo
@@ -127,11 +128,9 @@ class Session:
         live = await self._engine.live(self.name)
         if on_busy == "error" and live.busy:
             raise Busy(f"session {self.name!r} has an execution that has not ended")
-        found, outcome = await live.execute(code, inputs, transaction)
-        if isinstance(outcome, Failed):
-            error = _error(outcome.document, "rejected", self.name)
-            return Result.failed("", error, found.printed(), outcome.document)
-        return Result.from_record({**outcome.value, "id": ""}, found.printed())
+        given = {key: to_json(value, f"input {key!r}") for key, value in inputs.items()}
+        found = live.unrecorded(code, given, transaction)
+        return unrecorded_result(found, await live.execute(found))
 
     async def result(self, execution_id: str) -> Result:
         """The Result of one of this session's executions, waiting for it."""
@@ -291,10 +290,12 @@ class Session:
         return f"<session {self.name}>"
 
 
-def _error(document: dict[str, Any], state: str, execution_id: str) -> ExecutionError:
-    import json
-
-    return rebuild(state, {"message": json.dumps(document)}, execution_id)
+def unrecorded_result(found: Pass, outcome: Done | Failed) -> Result:
+    """Of code that ran without a promise."""
+    if isinstance(outcome, Failed):
+        error = rebuild("rejected", {"message": json.dumps(outcome.document)}, found.cell.session)
+        return Result.failed("", error, found.printed(), outcome.document)
+    return Result.from_record({**outcome.value, "id": ""}, found.printed())
 
 
 def _check_transaction(transaction: str, checkpoint: str | float | timedelta) -> None:

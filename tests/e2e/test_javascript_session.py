@@ -33,7 +33,9 @@ async def test_state_calls_and_questions(tmp_path: Path) -> None:
         failed = await session.execute("function f() { throw new TypeError('deep') }\nf()")
         assert failed.error is not None
         assert "TypeError: deep" in str(failed.error)
-        assert "at f (script.js:1:" in "".join(failed.error.__notes__)
+        assert isinstance(failed.error, durable.ScriptError)
+        assert failed.error.traceback.split(" (")[0] == "TypeError: deep\n    at f"
+        assert "cell.py" not in failed.error.traceback  # the script's own stack, none of ours
         assert (await session.execute("kv.set('a', [n]); kv.get('a')")).value == [41]
         asking = await session.submit("const name = input('who? '); name + '!'")
         prompt = await question(engine)

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
         ResourceLimitExceeded,
         SandboxError,
         SandboxUnavailable,
+        SnapshotRefused,
         Used,
     )
     from capabilities.sandbox.front import Ran
@@ -122,6 +123,7 @@ _HOME = {
         "ResourceLimitExceeded",
         "SandboxError",
         "SandboxUnavailable",
+        "SnapshotRefused",
         "Used",
     ),
     "capabilities.sandbox.front": ("Ran",),
@@ -266,6 +268,7 @@ __all__ = [
     "ScriptError",
     "ScriptSyntaxError",
     "Session",
+    "SnapshotRefused",
     "Some",
     "Sources",
     "StoreError",

@@ -41,7 +41,7 @@ class InvalidSnapshot(SandboxError):
     code = "SCRIPT_SNAPSHOT"
 
 
-class Busy(SandboxError):
+class InstanceBusy(SandboxError):
     """An instance runs one script at a time."""
 
     code = "SCRIPT_BUSY"

@@ -24,7 +24,10 @@ _SUM_BYTES = 16
 
 
 def take(vm: VM) -> bytes:
-    """The state of an instance that runs nothing. Busy, StateLost. Reads its memory only: a forked child may."""
+    """The state of an instance that runs nothing. Reads its memory only: a forked child may.
+
+    InstanceBusy, StateLost.
+    """
     vm.still()
     memory, base = memoryview(vm.entry.whole()), memoryview(vm.warm.base)
     zero = bytes(BLOCK)

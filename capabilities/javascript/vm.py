@@ -12,7 +12,7 @@ from wasmtime import Store, Trap, WasmtimeError
 
 from capabilities.javascript import values
 from capabilities.javascript.entry import Entry
-from capabilities.javascript.errors import Busy, StateLost
+from capabilities.javascript.errors import InstanceBusy, StateLost
 from capabilities.javascript.handles import MEMORY_MIN, Handles
 from capabilities.javascript.imports import Imports
 from capabilities.javascript.script import Script
@@ -160,9 +160,9 @@ class VM:
         return self._script.prepared
 
     def still(self) -> None:
-        """That nothing runs in it and its state is there. Busy, StateLost."""
+        """That nothing runs in it and its state is there. InstanceBusy, StateLost."""
         if self._running.locked() or self._claimed:
-            raise Busy("the instance runs a script; take a snapshot between two of them")
+            raise InstanceBusy("the instance runs a script; take a snapshot between two of them")
         if self.lost:
             raise StateLost(f"the instance was ended by force ({self.lost})")
 
@@ -172,9 +172,9 @@ class VM:
         self._bounded = False
 
     def claim(self) -> None:
-        """This instance runs a script that may wait, until `release`. Busy."""
+        """This instance runs a script that may wait, until `release`. InstanceBusy."""
         if self._claimed:
-            raise Busy("the instance runs a script that waits for its host; an instance runs one at a time")
+            raise InstanceBusy("the instance runs a script that waits for its host; an instance runs one at a time")
         self._claimed = True
 
     def release(self) -> None:
@@ -209,7 +209,7 @@ class VM:
 
     def _taken(self) -> None:
         if not self._running.acquire(blocking=False):
-            raise Busy("the instance runs another script; an instance runs one at a time")
+            raise InstanceBusy("the instance runs another script; an instance runs one at a time")
 
     def _slice[T](self, work: Callable[[], T]) -> T:
         """Run guest code under the guards. Whatever ends it is the one error of it."""

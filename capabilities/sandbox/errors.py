@@ -252,6 +252,12 @@ class HostTimeout(HostError):
         self.limit_ms = limit_ms
 
 
+class SnapshotRefused(SandboxError):
+    """A snapshot that is not as it was made, or of another module."""
+
+    code = "SANDBOX_SNAPSHOT"
+
+
 class Cancelled(SandboxError):
     """The caller stopped the code."""
 

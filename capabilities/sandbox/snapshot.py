@@ -18,7 +18,7 @@ from wasmtime import Global, Memory
 
 from capabilities.sandbox.binary import State, with_state
 from capabilities.sandbox.call import CoreCall, Wasi
-from capabilities.sandbox.errors import ComponentValidationFailed, OutOfMemory, SandboxError
+from capabilities.sandbox.errors import ComponentValidationFailed, OutOfMemory, SnapshotRefused
 from capabilities.sandbox.hostcalls import Port
 from capabilities.sandbox.hosting import Import
 from capabilities.sandbox.limits import SandboxLimits
@@ -29,12 +29,6 @@ MAGIC = b"durable-wasm-1\n"
 _MAC_BYTES = 32
 _VALUE = struct.Struct("<B8s")
 _FORMS = {"i32": (0, "<i4x"), "i64": (1, "<q"), "f32": (2, "<f4x"), "f64": (3, "<d")}
-
-
-class SnapshotRefused(SandboxError):
-    """A snapshot that is not as it was made, or of another module."""
-
-    code = "SANDBOX_SNAPSHOT"
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 
 import durable
 from capabilities.sandbox.runtime import wat
+from durable.functions.failure import rebuild
 from tests.e2e.isolated import need
 
 SPIN = "console.log('half'); while (true) {}"
@@ -165,3 +167,17 @@ async def test_what_cannot_be_run_is_refused_before_anything_runs(engine: durabl
     assert engine.sandbox.statistics["javascript"].count == 0
     module = bytearray(wat('(module (func (export "run") (result i32) i32.const 7))'))
     assert (await run(module)).value == 7
+
+
+def _below(kind: type[durable.SandboxError]) -> list[type[durable.SandboxError]]:
+    return [kind, *(each for one in kind.__subclasses__() for each in _below(one))]
+
+
+async def test_a_record_of_any_of_them_is_read_as_its_class(engine: durable.Engine) -> None:
+    for kind in _below(durable.SandboxError):
+        if kind.__module__.startswith("durable.functions"):
+            continue  # made of a record already
+        record = {"message": json.dumps({"type": "error", "exception_type": f"durable.{kind.__name__}"})}
+        found: Any = rebuild("rejected", record, "x")
+        assert isinstance(found, kind), kind
+        assert all(hasattr(found, name) for name in (*kind.about, "used", "printed"))

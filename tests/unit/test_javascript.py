@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from capabilities.javascript.errors import Busy, ScriptError, ScriptSyntaxError, kind
+from capabilities.javascript.errors import InstanceBusy, ScriptError, ScriptSyntaxError, kind
 from capabilities.javascript.run import run, run_function
 from capabilities.javascript.values import Foreign
 from capabilities.javascript.vm import VM
@@ -266,7 +266,7 @@ async def test_an_instance_runs_one_script_at_a_time(image: Warm) -> None:
     vm = VM(image, LIMITS, functions=FUNCTIONS)
     waiting = asyncio.create_task(run(vm, "await hanging()"))
     await asyncio.sleep(0)
-    with pytest.raises(Busy):
+    with pytest.raises(InstanceBusy):
         await run(vm, "1")
     waiting.cancel()
     with pytest.raises(asyncio.CancelledError):

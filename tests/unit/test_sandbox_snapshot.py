@@ -10,10 +10,11 @@ from wasmtime import ValType
 from capabilities.javascript import quickjs
 from capabilities.sandbox import errors
 from capabilities.sandbox.binary import with_state
+from capabilities.sandbox.errors import SnapshotRefused
 from capabilities.sandbox.hosting import Import
 from capabilities.sandbox.limits import COMPONENT, MIB
 from capabilities.sandbox.runtime import Runtime, wat
-from capabilities.sandbox.snapshot import Snapshotable, SnapshotRefused, give, take
+from capabilities.sandbox.snapshot import Snapshotable, give, take
 
 KEY = b"k" * 32
 CODE = wat("""

@@ -28,13 +28,17 @@ APPROVAL = {
 
 def review_schema(document: dict[str, Any] | None) -> dict[str, Any]:
     """An answer to review() of a document with this schema."""
-    comment = {"type": "string"}
+    inner = {key: value for key, value in (document or {}).items() if key not in ("$defs", "$schema")}
+    defs = (
+        {"$defs": document["$defs"]} if document is not None and "$defs" in document else {}
+    )  # referred to from there
     return {
+        **defs,
         "type": "object",
         "properties": {
             "action": {"enum": ["accept", "edit", "respond", "decline"]},
-            "document": document if document is not None else {},
-            "comment": comment,
+            "document": inner,
+            "comment": {"type": "string"},
         },
         "required": ["action"],
         "additionalProperties": False,

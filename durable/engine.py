@@ -57,7 +57,7 @@ from durable.sessions.session import Session
 from durable.store.face import StoreFace, is_url, open_store
 from durable.store.store import Change, Store
 from durable.store.sweeping import keep_swept
-from durable.webhooks import Sender, Webhook
+from durable.webhooks import Hooks, Webhook
 
 GROUP = "default"
 
@@ -110,7 +110,6 @@ class Engine:
         self._changes = Changes()
         self._sandbox: Sandbox | None = None
         self._webhooks = tuple(webhooks)
-        self._senders: list[Sender] = []
 
     async def __aenter__(self) -> Self:
         return await self.open()
@@ -151,9 +150,7 @@ class Engine:
         )
         self._prompts = Prompts(store)
         self._undo.append(store.watch(self._on_change))
-        self._senders = [
-            Sender(webhook, self._prompts, store.key, self.changed, self._observer) for webhook in self._webhooks
-        ]
+        self._hooks = Hooks(self._webhooks, self._prompts, store.key, self.changed, self._observer)
         if self._serve:
             await self.serve()
         return self
@@ -202,8 +199,7 @@ class Engine:
         self._closing = True
         for undo in reversed(self._undo):
             undo()
-        for sender in self._senders:
-            await sender.close()
+        await self._hooks.close()
         if self._sweeping is not None:
             self._sweeping.cancel()
             await asyncio.wait([self._sweeping])
@@ -381,8 +377,10 @@ class Engine:
         return PermissionChanges(self.store, self._capabilities, self._audit)
 
     def observe(self, event: events.Event) -> None:
-        """Tell the engine's observer."""
+        """Tell the engine's observer, and its webhooks what code notifies of."""
         self._observer(event)
+        if isinstance(event, events.Notified):
+            self._hooks.notify(event)
 
     async def prompts(self) -> list[OpenPrompt]:
         """The questions that wait for a person, oldest first."""

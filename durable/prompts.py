@@ -94,7 +94,7 @@ class Prompts:
         """
         promise = await self.get(prompt_id)
         if promise["state"] != "pending":
-            raise _already(prompt_id, promise)
+            raise already(prompt_id, promise)
         prompt, now = _prompt(promise), self._clock()
         check_who(prompt_id, prompt, by, teams, since_ms=promise["createdAt"], now_ms=now)
         value = None if decline else prompt.check(prompt_id, to_json(value, "the answer"))
@@ -107,7 +107,7 @@ class Prompts:
         answer = await self._store.request("promise.settle", found)
         settled = answer.data["promise"]
         if Settlement.from_record(_value(settled)).nonce != nonce:
-            raise _already(prompt_id, settled)
+            raise already(prompt_id, settled)
         return True
 
     async def _one_of_several(self, prompt_id: str, prompt: Prompt, given: Given) -> bool:
@@ -134,7 +134,7 @@ class Prompts:
             if mine:  # also when the request was sent twice
                 return bool(found["promise"]["state"] != "pending")
             if found["promise"]["state"] != "pending":
-                raise _already(prompt_id, found["promise"])
+                raise already(prompt_id, found["promise"])
             raise Conflict(f"{given.by} answered {prompt_id} already; it waits for others")
         raise Conflict(f"the answers to {prompt_id} change all the time; try again")
 
@@ -196,11 +196,13 @@ def _given(found: Any) -> Given:
     return Given(**{name: found[name] for name in Given.__slots__ if name in found})
 
 
-def _already(prompt_id: str, promise: dict[str, Any]) -> Conflict:
+def already(prompt_id: str, promise: dict[str, Any]) -> Conflict:
+    """Why a question that is settled cannot be answered: who answered it, or AnswerLate."""
     if promise["state"] == "rejected_timedout":
         return AnswerLate(f"{prompt_id} passed its deadline; it cannot be answered any more")
     if promise["state"] != "resolved":
         return Conflict(f"{prompt_id} was cancelled; it cannot be answered any more")
     settlement = Settlement.from_record(_value(promise))
-    how = "declined" if settlement.declined else f"answered with {settlement.value!r}"
+    shown = "" if _prompt(promise).secret else f" with {settlement.value!r}"
+    how = "declined" if settlement.declined else f"answered{shown}"
     return Conflict(f"{prompt_id} was already {how}" + (f" by {settlement.by}" if settlement.by else ""))

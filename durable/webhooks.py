@@ -7,21 +7,27 @@ import base64
 import binascii
 import hashlib
 import hmac
-from collections.abc import Callable
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 from urllib.parse import quote, urlsplit
 
 import aiohttp
 import msgspec
 
+from durable.changes import Changes
 from durable.channels import Channel
 from durable.core.clock import TIME_MAX_MS, Clock, now_ms
 from durable.core.errors import BadArguments, NotFound
-from durable.core.events import BackgroundFailed, Observer
-from durable.core.limits import WEBHOOK_RETRY_S_MAX, WEBHOOK_S, WEBHOOK_SENDS_MAX
+from durable.core.events import BackgroundFailed, Notified, Observer
+from durable.core.limits import WEBHOOK_NOTIFIES_MAX, WEBHOOK_RETRY_S_MAX, WEBHOOK_S, WEBHOOK_SENDS_MAX
+from durable.core.retries import Retries
 from durable.links import links_for
 from durable.notices import notice_id
 from durable.prompts import OpenPrompt, Prompts
+from durable.store.face import StoreFace
 
 _BASE64 = "whsec_"
 
@@ -30,8 +36,8 @@ _BASE64 = "whsec_"
 class Webhook:
     """Where questions are told of: `url`, and the `secret` that signs what is sent (text; base64 after "whsec_").
 
-    answers_at: the URL of `durable serve` as those who answer reach it; links then are whole URLs. retry_s: seconds
-    before what was not taken is sent again, doubled each time. BadArguments.
+    answers_at: the URL of `durable serve` as those who answer reach it; links then are whole URLs. retry_s: the longest
+    wait before what was not taken is sent again, doubled each time. BadArguments.
     """
 
     url: str
@@ -63,9 +69,19 @@ class Webhook:
         return f"v1,{base64.b64encode(mac).decode()}"
 
 
+class _Message(NamedTuple):
+    """What is sent: for whom it may concern, its id, its body as of a time (ms), and whether it still is to be sent."""
+
+    what: str
+    id: str
+    body: Callable[[int], bytes]
+    wanted: Callable[[], Awaitable[bool]]
+
+
 class Sender:
-    """Sends one webhook's notices. Each is sent until it was taken, a newer reminder came or its question is settled;
-    what was not taken when this ends is derived again by the next engine."""
+    """Sends to one webhook. Each notice is sent until it was taken, a newer reminder came or its question is settled;
+    what was not taken when this ends is derived again by the next engine. What code notifies of is sent until it was
+    taken or this ends."""
 
     def __init__(
         self,
@@ -75,23 +91,49 @@ class Sender:
         changed: Callable[[], asyncio.Future[None]],
         observer: Observer,
         clock: Clock = now_ms,
+        retries: Retries | None = None,
     ) -> None:
         self._webhook = webhook
         self._prompts = prompts
         self._key = key
         self._observe = observer
         self._clock = clock
+        self._retries = retries or Retries(webhook.retry_s, WEBHOOK_RETRY_S_MAX)
         self._http = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=WEBHOOK_S))
         self._places = asyncio.Semaphore(WEBHOOK_SENDS_MAX)
         self._sending: dict[tuple[str, str], asyncio.Task[None]] = {}
-        self._channel = Channel(prompts, changed, self._begin, observer, clock)
+        self._notifies = 0
+        self._channel = Channel(prompts, changed, self._tell, observer, clock)
 
-    def _begin(self, notice: OpenPrompt) -> None:
-        place = (notice.id, notice.notice)
+    def _tell(self, notice: OpenPrompt) -> None:
+        async def wanted() -> bool:
+            try:
+                return bool((await self._prompts.get(notice.id))["state"] == "pending")
+            except NotFound:
+                return False
+
+        what = f"{notice.id} ({notice.notice})"
+        message = _Message(what, notice_id(notice), lambda now: self.body(notice, now), wanted)
+        self._begin((notice.id, notice.notice), message)
+
+    def notify(self, event: Notified) -> None:
+        """Send what code notifies of. Beyond WEBHOOK_NOTIFIES_MAX that wait, it is dropped, and observed."""
+        if self._notifies >= WEBHOOK_NOTIFIES_MAX:
+            self._observe(BackgroundFailed(f"webhook of {event.call or event.session}", "too many wait; dropped"))
+            return
+        id = notified_id(event)
+        self._notifies += 1
+        self._begin((id, "notify"), _Message(event.call, id, lambda now: notified_body(id, event, now), _always))
+        self._sending[id, "notify"].add_done_callback(self._notify_ended)
+
+    def _notify_ended(self, _: object) -> None:
+        self._notifies -= 1
+
+    def _begin(self, place: tuple[str, str], message: _Message) -> None:
         older = self._sending.get(place)
         if older is not None:
             older.cancel()
-        task = self._sending[place] = asyncio.get_running_loop().create_task(self._send(notice))
+        task = self._sending[place] = asyncio.get_running_loop().create_task(self._send(message))
 
         def ended(_: object) -> None:
             if self._sending.get(place) is task:
@@ -99,33 +141,31 @@ class Sender:
 
         task.add_done_callback(ended)
 
-    async def _send(self, notice: OpenPrompt) -> None:
-        wait_s = self._webhook.retry_s
+    async def _send(self, message: _Message) -> None:
+        attempt = 0
         while True:
             async with self._places:
                 try:
-                    if (await self._prompts.get(notice.id))["state"] != "pending":
+                    if not await message.wanted():
                         return
-                    trouble = await self._post(notice)
-                except NotFound:
-                    return
+                    trouble = await self._post(message)
                 except Exception as error:  # the store or the receiver cannot be reached
                     trouble = repr(error)
             if trouble is None:
                 return
-            self._observe(BackgroundFailed(f"webhook of {notice.id} ({notice.notice})", trouble))
-            await asyncio.sleep(wait_s)
-            wait_s = min(2 * wait_s, WEBHOOK_RETRY_S_MAX)
+            self._observe(BackgroundFailed(f"webhook of {message.what}", trouble))
+            await asyncio.sleep(self._retries.delay(attempt))
+            attempt += 1
 
-    async def _post(self, notice: OpenPrompt) -> str | None:
+    async def _post(self, message: _Message) -> str | None:
         """Send it once; what is wrong when it was not taken."""
-        now, id = self._clock(), notice_id(notice)
-        body = self.body(notice, now)
+        now = self._clock()
+        body = message.body(now)
         headers = {
             "content-type": "application/json",
-            "webhook-id": id,
+            "webhook-id": message.id,
             "webhook-timestamp": str(now // 1000),
-            "webhook-signature": self._webhook.signature(id, now // 1000, body),
+            "webhook-signature": self._webhook.signature(message.id, now // 1000, body),
         }
         async with self._http.post(self._webhook.url, data=body, headers=headers, allow_redirects=False) as answer:
             return None if 200 <= answer.status < 300 else f"the receiver answered {answer.status}"
@@ -154,3 +194,63 @@ class Sender:
         if tasks:
             await asyncio.wait(tasks)
         await self._http.close()
+
+
+async def _always() -> bool:
+    return True
+
+
+def notified_id(event: Notified) -> str:
+    """The same for the same call, however often it is performed; a new one for a call that is not recorded."""
+    said = event.call or uuid.uuid4().hex
+    return f"msg_{hashlib.sha256(f'notify {said}'.encode()).hexdigest()[:32]}"
+
+
+def notified_body(id: str, event: Notified, now: int) -> bytes:
+    """What code notifies of, as JSON."""
+    said: dict[str, Any] = {
+        "id": event.call or id,
+        "session": event.session,
+        "execution": event.execution,
+        "message": event.message,
+        "title": event.title or None,
+        "sent_at": now,
+    }
+    return msgspec.json.encode({"type": "notify", "n": 0, "notify": said, "links": []})
+
+
+class Hooks:
+    """All webhooks of one engine or server."""
+
+    def __init__(
+        self,
+        webhooks: Sequence[Webhook],
+        prompts: Prompts,
+        key: bytes,
+        changed: Callable[[], asyncio.Future[None]],
+        observer: Observer,
+    ) -> None:
+        self._senders = [Sender(webhook, prompts, key, changed, observer) for webhook in webhooks]
+
+    def notify(self, event: Notified) -> None:
+        """Send what code notifies of to each."""
+        for sender in self._senders:
+            sender.notify(event)
+
+    async def close(self) -> None:
+        """Send no more."""
+        for sender in self._senders:
+            await sender.close()
+
+
+@asynccontextmanager
+async def telling(store: StoreFace, webhooks: Sequence[Webhook], observer: Observer) -> AsyncIterator[None]:
+    """Tell of one store's questions until the block ends, without an engine."""
+    changes = Changes()
+    unwatch = store.watch(lambda _: changes.tell())
+    hooks = Hooks(webhooks, Prompts(store), store.key, changes.next, observer)
+    try:
+        yield
+    finally:
+        unwatch()
+        await hooks.close()

@@ -9,8 +9,9 @@ import sys
 from collections.abc import Awaitable, Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
+from capabilities.fields import fields_of
 from durable.cli.app import Settings
-from durable.cli.form import Left, fields_of, fill
+from durable.cli.form import Left, fill
 from durable.cli.out import Out, plain, to_text
 from durable.cli.standing import Waits
 from durable.core.errors import Conflict, InvalidAnswer, NotAsked
@@ -108,7 +109,7 @@ async def ask_one(engine: Engine, out: Out, row: PromptRow, view: PromptView, by
 
 async def _form(view: PromptView, line: Callable[[str], Awaitable[str | None]]) -> Any:
     """What the person answers; raises Left."""
-    if view.choices is None and fields_of(view) is not None and not view.has_default:
+    if view.choices is None and fields_of(view.schema) is not None and not view.has_default:
         return await fill(view, line)
     text = await line("> ")
     if text is None:
@@ -128,7 +129,7 @@ def describe(view: PromptView) -> str:
     if view.choices:
         several = "any of, by name or number, with commas" if view.many else "one of"
         lines.append(f"  {several}: " + ", ".join(str(choice) for choice in view.choices))
-    elif view.schema and (fields_of(view) is None or view.has_default):
+    elif view.schema and (fields_of(view.schema) is None or view.has_default):
         lines.append("  as JSON: " + _shape(view.schema))
     if view.has_default:
         lines.append(f"  default: {to_text(view.default)}")

@@ -5,39 +5,21 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from capabilities.fields import fields_of, read_field
 from durable.cli.out import plain, to_text
 from durable.views import PromptView
 
 type Ask = Callable[[str], Awaitable[str | None]]
 """Shows a label and reads a line; None when there is no more."""
 
-_YES, _NO = ("y", "yes", "true"), ("n", "no", "false")
-
 
 class Left(Exception):
     """The person left the form, or somebody else answered."""
 
 
-def fields_of(view: PromptView) -> dict[str, dict[str, Any]] | None:
-    """The fields of a form: those of an object's schema, where each can be typed on a line; else None."""
-    found = (view.schema or {}).get("properties")
-    if not isinstance(found, dict) or not found:
-        return None
-    return {name: _resolved(field, view.schema or {}) for name, field in found.items()}
-
-
-def _resolved(field: Any, schema: dict[str, Any]) -> dict[str, Any]:
-    """A field's own schema, references followed within the document."""
-    if not isinstance(field, dict):
-        return {}
-    name = str(field.get("$ref", "")).removeprefix("#/$defs/")
-    target = (schema.get("$defs") or {}).get(name)
-    return {**target, **field} if isinstance(target, dict) else field
-
-
 async def fill(view: PromptView, ask: Ask) -> Any:
     """The answer as the fields say it; raises Left. What is typed is read by the field's type, and checked later."""
-    fields = fields_of(view)
+    fields = fields_of(view.schema)
     assert fields is not None
     required = (view.schema or {}).get("required") or []
     initial = view.initial if isinstance(view.initial, dict) and view.form != "review" else {}
@@ -66,27 +48,9 @@ def _label(name: str, field: dict[str, Any], begin: Any, *, required: bool) -> s
     return plain(f"{field.get('title') or name} ({'y/n' if kind == 'boolean' else kind}){about}{starts}: ")
 
 
-def read_field(field: dict[str, Any], text: str) -> Any:
-    """What was typed, by the field's type: a text as it is, yes and no, else JSON where it parses."""
-    import json
-
-    kind = field.get("type")
-    if kind == "string":
-        return text
-    if kind == "boolean" and text.lower() in (*_YES, *_NO):
-        return text.lower() in _YES
-    for choice in field.get("enum") or ():
-        if str(choice) == text:
-            return choice
-    try:
-        return json.loads(text)
-    except ValueError:
-        return text
-
-
 def read_pairs(view: PromptView, pairs: tuple[str, ...]) -> dict[str, Any]:
     """`--field name=value` as an answer; ValueError names what is no pair."""
-    fields = fields_of(view) or {}
+    fields = fields_of(view.schema) or {}
     answer = {}
     for pair in pairs:
         name, equals, text = pair.partition("=")

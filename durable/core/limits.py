@@ -209,5 +209,8 @@ WEBHOOK_S = 10.0
 WEBHOOK_RETRY_S_MAX = 300.0
 """The longest wait before a webhook that was not taken is sent again."""
 
+WEBHOOK_NOTIFIES_MAX = 1_000
+"""What code notified of and a webhook has not taken yet; more is dropped. Questions are never dropped."""
+
 WEBHOOK_SENDS_MAX = 8
 """Requests to one webhook at once."""

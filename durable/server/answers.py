@@ -1,12 +1,13 @@
-"""`POST /prompts/{id}/answer`: who may, what is answered, and each error's status (specs/http.md)."""
+"""`/prompts/{id}/answer`: who may, what is answered, and each error's status (specs/http.md)."""
 
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import parse_qsl
 
 import msgspec
 
-from capabilities.prompt import read_prompt
+from capabilities.prompt import Prompt, read_prompt
 from durable.core.clock import Clock, now_ms
 from durable.core.errors import (
     AnswerLate,
@@ -18,9 +19,11 @@ from durable.core.errors import (
     NotFound,
     StoreRefused,
 )
+from durable.core.limits import CHOICES_MAX
 from durable.functions.values import unpack
 from durable.links import Link, read_link
-from durable.prompts import Prompts
+from durable.prompts import Prompts, already
+from durable.server.page import Pairs, form_page, read_form, said_page
 from durable.store.store import Store
 from durable.store.transit import transit_key
 
@@ -32,6 +35,17 @@ _STATUS: tuple[tuple[type[DurableError], int], ...] = (
     (InvalidAnswer, 422),
     (BadArguments, 400),
 )
+
+_FIELDS_MAX = CHOICES_MAX + 100
+"""Of one form: each choice can be one."""
+
+_TITLES = {
+    400: "That cannot be read",
+    403: "You are not asked",
+    404: "There is no such question",
+    409: "It is answered already",
+    410: "It is too late",
+}
 
 
 class Said(msgspec.Struct, forbid_unknown_fields=True):
@@ -75,13 +89,62 @@ class Answers:
             return _refused(error)
         return 200, {"settled": settled}
 
+    async def page(self, link: Link) -> tuple[int, str]:
+        """The question as a form, as a page."""
+        try:
+            return 200, form_page(await self._asked(link), link.who)
+        except DurableError as error:
+            return _refused_page(error)
+
+    async def form(self, body: bytes, link: Link) -> tuple[int, str]:
+        """What a form says, answered; what became of it, as a page."""
+        pairs: Pairs = ()
+        try:
+            prompt = await self._asked(link)
+            try:
+                pairs = _pairs(body)
+                said = msgspec.convert(read_form(link.prompt, prompt, pairs), Said)
+                by, teams = link.answerer(said.by, prompt)
+                settled = await self._prompts.answer(
+                    link.prompt, said.value, by=by, decline=said.decline, why=said.why, via="page", teams=teams
+                )
+            except (InvalidAnswer, BadArguments) as error:
+                return _refused(error)[0], form_page(prompt, link.who, _problems(error), pairs)
+        except DurableError as error:
+            return _refused_page(error)
+        return 200, said_page("Thank you", "Your answer is recorded." + ("" if settled else " Others are asked too."))
+
     async def _by_link(self, link: Link, said: Said) -> tuple[str | None, tuple[str, ...]]:
+        return link.answerer(said.by, await self._asked(link, settled=True))
+
+    async def _asked(self, link: Link, *, settled: bool = False) -> Prompt:
+        """The question that a link is to. settled: it may be; else that raises as answering it would."""
         promise = await self._prompts.get(link.prompt)
         if promise["createdAt"] != link.asked_at:
             raise Conflict(f"the link is to an earlier question that was {link.prompt}")
         if promise["state"] == "pending":
             link.check_time(self._clock())
-        return link.answerer(said.by, read_prompt(unpack((promise.get("param") or {}).get("data"))))
+        elif not settled:
+            raise already(link.prompt, promise)
+        return read_prompt(unpack((promise.get("param") or {}).get("data")))
+
+
+def _pairs(body: bytes) -> Pairs:
+    try:
+        return parse_qsl(body.decode(), keep_blank_values=True, max_num_fields=_FIELDS_MAX, errors="strict")
+    except ValueError:
+        raise BadArguments("the form is not UTF-8, or has too many fields") from None
+
+
+def _problems(error: InvalidAnswer | BadArguments) -> list[str]:
+    if isinstance(error, InvalidAnswer):
+        return [f"{'.'.join(map(str, each['loc'])) or 'The answer'}: {each['msg']}" for each in error.errors]
+    return [str(error)]
+
+
+def _refused_page(error: DurableError) -> tuple[int, str]:
+    status, said = _refused(error)
+    return status, said_page(_TITLES.get(status, "It could not be answered"), said["error"]["message"])
 
 
 def _refused(error: DurableError) -> tuple[int, dict[str, Any]]:

@@ -11,7 +11,7 @@ import msgspec
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
@@ -21,6 +21,7 @@ from durable.core.errors import CheckpointError, DurableError
 from durable.core.events import BackgroundFailed
 from durable.core.limits import BATCH_BYTES_MAX, BODIES_BYTES_MAX, BODY_BYTES_MAX
 from durable.server.events import stream
+from durable.server.page import HEADERS, said_page
 from durable.server.site import Site
 from durable.store.client import AGAIN
 from durable.store.network import reply
@@ -35,6 +36,9 @@ BATCH_KEEP_S = 60.0
 READY_S = 5.0
 
 type Handler = Callable[[Request], Awaitable[Response]]
+
+
+FORM = "application/x-www-form-urlencoded"
 
 
 class Turned(Exception):
@@ -59,7 +63,7 @@ def create_app(site: Site) -> Starlette:
             Route("/", _answering(site, routes.envelope), methods=["POST"]),
             Route("/batch", _answering(site, routes.batch), methods=["POST"]),
             Route("/chunk/{digest}", _answering(site, routes.chunk), methods=["GET", "HEAD", "PUT"]),
-            Route("/prompts/{id}/answer", routes.answer, methods=["POST"]),
+            Route("/prompts/{id}/answer", routes.answer, methods=["GET", "POST"]),
             Route("/poll/{group}/{pid}", Streamed(site, routes.poll), methods=["GET"]),
             Route("/changes/{client}", Streamed(site, routes.changes), methods=["GET"]),
             Route("/health", _health, methods=["GET"]),
@@ -180,7 +184,9 @@ class Routes:
             return refusal(400, str(error))
 
     async def answer(self, request: Request) -> Response:
-        """`POST /prompts/{id}/answer`, with the token or with a link to this prompt."""
+        """`POST /prompts/{id}/answer`, with the token or with a link to this prompt; by link also as a page."""
+        if request.method != "POST" or request.headers.get("content-type", "").startswith(FORM):
+            return await self._page(request)
         site, prompt, header = self._site, request.path_params["id"], request.headers.get("authorization")
         try:
             await paced(site, request)
@@ -196,6 +202,27 @@ class Routes:
         except ClientDisconnect:
             return refusal(400, "the body ended early")
         return JSONResponse(said, status)
+
+    async def _page(self, request: Request) -> Response:
+        """`GET /prompts/{id}/answer?link=…`, and `POST` of the form that it shows."""
+        site = self._site
+        try:
+            await paced(site, request)
+            link = site.answers.link(request.query_params.get("link"), request.path_params["id"])
+            if link is None:
+                raise Turned(401, "This is no link to a question, or not a whole one.")
+            if request.method != "POST":
+                status, text = await site.answers.page(link)
+            elif request.headers.get("sec-fetch-site", "same-origin") != "same-origin":
+                raise Turned(403, "The form was sent by another site.")
+            else:
+                async with _Body(site, request, BODY_BYTES_MAX) as body:
+                    status, text = await site.answers.form(body, link)
+        except Turned as turned:
+            status, text = turned.status, said_page("That did not work", str(turned))
+        except ClientDisconnect:
+            status, text = 400, said_page("That did not work", "The form ended early.")
+        return HTMLResponse(text, status, HEADERS)
 
     async def poll(self, request: Request, receive: Receive, send: Send) -> None:
         """`GET /poll/{group}/{pid}`"""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import io
-import random
 from collections.abc import AsyncIterator, Callable
 
 import aiohttp
@@ -12,6 +11,7 @@ import aiohttp
 from durable.core.errors import EngineClosed, StoreError
 from durable.core.events import Observer, StoreUnreachable
 from durable.core.limits import POLL_BEAT_S
+from durable.core.retries import Retries
 
 RETRY_FIRST_S = 0.05
 RETRY_MAX_S = 2.0
@@ -26,22 +26,13 @@ AGAIN = "durable-again"
 _BUSY = {429, 502, 503, 504}
 
 
-class Retries:
-    """The waits between tries, doubling with jitter. Also the SDK's `Backoff` port."""
-
-    def delay(self, attempt: int) -> float:
-        """Seconds before try `attempt` + 1."""
-        longest: float = min(RETRY_MAX_S, RETRY_FIRST_S * 2 ** min(attempt, 16))
-        return longest * random.uniform(0.5, 1.0)  # noqa: S311 - jitter
-
-
 class Client:
     """One server and its token. Bound to the running loop."""
 
     def __init__(self, url: str, token: str, observer: Observer) -> None:
         self.url = url
         self._observe = observer
-        self._retries = Retries()
+        self._retries = Retries(RETRY_FIRST_S, RETRY_MAX_S)
         self._closed = asyncio.Event()
         self._unreachable = False
         self._session = aiohttp.ClientSession(

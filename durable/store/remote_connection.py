@@ -8,7 +8,8 @@ from collections.abc import Callable, Coroutine
 from resonate.connections.http import HttpConnection
 from resonate.connections.sse import SSEConnection
 
-from durable.store.client import Retries
+from durable.core.retries import Retries
+from durable.store.client import RETRY_FIRST_S, RETRY_MAX_S
 
 
 class RemoteConnection:
@@ -20,8 +21,9 @@ class RemoteConnection:
     def __init__(
         self, url: str, token: str, engine_id: str, group: str, *, before: Callable[[], Coroutine[None, None, None]]
     ) -> None:
-        self._http = HttpConnection(url, auth=token, backoff=Retries())
-        self._events = SSEConnection(url, pid=engine_id, group=group, auth=token, backoff=Retries())
+        retries = Retries(RETRY_FIRST_S, RETRY_MAX_S)
+        self._http = HttpConnection(url, auth=token, backoff=retries)
+        self._events = SSEConnection(url, pid=engine_id, group=group, auth=token, backoff=retries)
         self._before = before
         self._started = False
         self._stopped = asyncio.Event()

@@ -3,78 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-import base64
-import hashlib
-import hmac
-import json
 import socket
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, cast
 from urllib.parse import quote
 
-import aiohttp
 import pytest
-from aiohttp import web
 
 import durable
 from durable.server.serving import listen, serving
 from durable.server.site import Site
 from durable.store.store import Store
 from tests.conftest import TOKEN, end_server, start_server
+from tests.e2e.cli_process import Terminal
+from tests.e2e.hooks import Receiver, post, receiving
 from tests.e2e.telling import SECRET
-from tests.waiting import until
-
-
-class Receiver:
-    """Takes notices whose signature fits, and answers with `status`."""
-
-    def __init__(self, status: int) -> None:
-        self.url = ""
-        self.status = status
-        self._came: asyncio.Queue[tuple[str, dict[str, Any]]] = asyncio.Queue()
-
-    async def handle(self, request: web.Request) -> web.Response:
-        body = await request.read()
-        id, at = request.headers["webhook-id"], request.headers["webhook-timestamp"]
-        mac = hmac.new(SECRET.encode(), f"{id}.{at}.".encode() + body, hashlib.sha256).digest()
-        assert request.headers["webhook-signature"] == f"v1,{base64.b64encode(mac).decode()}"
-        self._came.put_nowait((id, json.loads(body)))
-        return web.Response(status=self.status)
-
-    async def next(self) -> tuple[str, dict[str, Any]]:
-        async with asyncio.timeout(30):
-            return await self._came.get()
-
-    def forget(self) -> None:
-        """Of what came until now."""
-        while not self._came.empty():
-            self._came.get_nowait()
-
-
-@asynccontextmanager
-async def receiving(status: int = 204) -> AsyncIterator[Receiver]:
-    receiver = Receiver(status)
-    application = web.Application()
-    application.router.add_post("/hook", receiver.handle)
-    runner = web.AppRunner(application)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    receiver.url = f"http://127.0.0.1:{runner.addresses[0][1]}/hook"
-    try:
-        yield receiver
-    finally:
-        await runner.cleanup()
-
-
-async def post(url: str, body: Any, token: str | None = None) -> tuple[int, Any]:
-    headers = {} if token is None else {"authorization": f"Bearer {token}"}
-    data = body if isinstance(body, bytes) else json.dumps(body).encode()
-    async with aiohttp.ClientSession() as http, http.post(url, data=data, headers=headers) as answer:
-        return answer.status, await answer.json()
+from tests.waiting import first_prompt, until
 
 
 @pytest.fixture
@@ -267,3 +214,75 @@ async def test_links_of_an_engine_on_a_url_and_several_approvers(
             assert await execution.result(timeout=30) == ["ana", "ben"]
     finally:
         assert end_server(server) == 0
+
+
+@durable.function
+async def stays(ctx: durable.Context) -> Any:
+    return await ctx.ask("Kept?", to=["ana"])
+
+
+async def test_what_code_notifies_of_is_sent_until_it_is_taken(tmp_path: Path) -> None:
+    async with receiving(status=500) as receiver:
+        hook = durable.Webhook(receiver.url, SECRET, retry_s=0.02)
+        async with durable.open(tmp_path / "work.db", durability="process", webhooks=[hook]) as engine:
+            session = await engine.session("desk", grants=["notify"])
+            assert (await session.execute("notify('done', title='job')")).error is None
+            id, said = await receiver.next()
+            receiver.status = 204
+            assert (await receiver.next())[0] == id
+            assert (said["type"], said["links"]) == ("notify", [])
+            about = {key: said["notify"][key] for key in ("id", "session", "execution", "message", "title")}
+            call = {"id": "exec:desk@1:notify:1", "session": "desk", "execution": "desk@1"}
+            assert about == {**call, "message": "done", "title": "job"}
+            receiver.forget()
+            again, _ = await _notified(session, receiver, "notify('other')")
+            assert again != id
+            unrecorded = [(await _notified(session, receiver, "notify('x')", journal=False))[0] for _ in range(2)]
+            assert len({id, again, *unrecorded}) == 4
+
+
+async def _notified(session: durable.Session, receiver: Receiver, code: str, **options: Any) -> tuple[str, Any]:
+    assert (await session.execute(code, **options)).error is None
+    return await receiver.next()
+
+
+async def test_a_server_tells_and_answers_without_any_engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DURABLE_TOKEN", TOKEN)
+    store = tmp_path / "work.db"
+    async with durable.open(store, durability="process") as engine:
+        await engine.start(stays, id="kept")
+        await first_prompt(engine)
+    secret = tmp_path / "secret"
+    secret.write_text(f"{SECRET}\n")
+    async with receiving() as receiver:
+        options = ["--webhook", receiver.url, "--webhook-secret-file", str(secret)]
+        server, _ = start_server(store, *options)
+        try:
+            _, said = await receiver.next()
+            (link,) = said["links"]
+            assert await post(link["url"], {"value": "yes"}) == (200, {"settled": True})
+        finally:
+            killed(server)
+        monkeypatch.setenv("DURABLE_WEBHOOK_SECRET", SECRET)
+        server, _ = start_server(store, "--webhook", receiver.url, "--answers-at", "https://answers.test/x/")
+        try:
+            async with durable.open(store, durability="process") as engine:
+                assert await (await engine.get("kept")).result(timeout=30) == "yes"
+                await engine.start(stays, id="again")
+                _, said = await receiver.next()
+                assert said["links"][0]["url"].startswith(
+                    "https://answers.test/x/prompts/exec%3Aagain%3Ainput%3A1/answer?"
+                )
+        finally:
+            killed(server)
+
+
+def test_a_webhook_of_a_server_needs_a_secret_and_not_on_the_command_line(tmp_path: Path) -> None:
+    terminal = Terminal(tmp_path)
+    terminal.durable("serve", "--webhook", "http://a.test").failed(2, "DURABLE_WEBHOOK_SECRET")
+    secret = str(terminal.write("secret", "whsec_*"))
+    bad = ("serve", "--webhook-secret-file", secret, "--webhook")
+    terminal.durable(*bad, "http://a.test").failed(2, "is base64")
+    terminal.write("secret", "good")
+    terminal.durable(*bad, "file:///x").failed(2, "http:// or https://")
+    assert not (tmp_path / ".durable").exists()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
+import random
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ import pytest
 import durable
 from capabilities.prompt import Prompt, prompt_for
 from durable.core.clock import TIME_MAX_MS
+from durable.core.retries import Retries
 from durable.links import Link, links_for, read_link
 from durable.notices import due, next_ms, notice_id
 
@@ -113,3 +115,13 @@ def test_the_signature_is_that_of_standard_webhooks() -> None:
 def test_webhooks_that_cannot_be(url: str, secret: str, message: str) -> None:
     with pytest.raises(durable.BadArguments, match=message):
         durable.Webhook(url, secret)
+
+
+def test_waits_between_tries_double_and_spread() -> None:
+    assert [Retries(1.0, 300.0, lambda: 1.0).delay(n) for n in (0, 1, 2, 9, 99)] == [1, 2, 4, 300, 300]
+    assert [Retries(1.0, 300.0, lambda: 0.0).delay(n) for n in (0, 1, 99)] == [0.5, 1, 150]
+    drawn = random.Random(7)
+    waits = [Retries(1.0, 300.0, drawn.random).delay(3) for _ in range(100)]
+    assert min(waits) >= 4
+    assert max(waits) <= 8
+    assert len(set(waits)) == 100

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import os
+from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 import click
 
 from durable.cli import exits
 from durable.cli.app import Command, Settings, in_loop, settings
+from durable.cli.exits import Unusable
 from durable.cli.out import Out
 from durable.core import events
 from durable.core.limits import LEASE_MS
+
+SECRET_VARIABLE = "DURABLE_WEBHOOK_SECRET"  # noqa: S105  # its name, not a secret
 
 PORT = 8001
 """The port that Resonate's SDKs try by themselves."""
@@ -28,24 +34,66 @@ PORT = 8001
     metavar="SECONDS",
     help="How long an engine elsewhere may be silent before others get its work.",
 )
-def command(host: str, port: int, token_file: str | None, lease: float) -> int:
+@click.option("--webhook", "webhooks", multiple=True, metavar="URL", help="Tell of questions there; may be repeated.")
+@click.option(
+    "--webhook-secret-file",
+    type=click.Path(exists=True, dir_okay=False),
+    help="Holds the secret that signs what is sent [default: DURABLE_WEBHOOK_SECRET].",
+)
+@click.option("--answers-at", metavar="URL", help="This server as those who answer reach it [default: its own URL].")
+def command(
+    host: str,
+    port: int,
+    token_file: str | None,
+    lease: float,
+    webhooks: tuple[str, ...],
+    webhook_secret_file: str | None,
+    answers_at: str | None,
+) -> int:
     """Offer the store to other processes, machines and SDKs over HTTP, until Ctrl-C or SIGTERM.
 
     Prints the URL. Clients need the token: that of DURABLE_TOKEN, else of the token file, which is made when missing.
     """
     chosen = settings()
-    return in_loop(lambda: _serve(chosen, host, port, token_file, lease))
+    hooks = _Hooks(webhooks, _secret(webhook_secret_file) if webhooks else "", answers_at)
+    return in_loop(lambda: _serve(chosen, host, port, token_file, lease, hooks))
 
 
-async def _serve(chosen: Settings, host: str, port: int, token_file: str | None, lease: float) -> int:
+class _Hooks(NamedTuple):
+    urls: tuple[str, ...]
+    secret: str
+    answers_at: str | None
+
+
+def _secret(file: str | None) -> str:
+    """From the file or the environment: a command line is seen by everybody on the machine."""
+    if file is not None:
+        try:
+            found = Path(file).read_text("utf-8").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise Unusable(f"--webhook-secret-file {file!r} cannot be read: {error}") from None
+    else:
+        found = os.environ.get(SECRET_VARIABLE, "")
+    if not found:
+        raise Unusable(f"--webhook needs a secret: in {SECRET_VARIABLE}, or in a file that --webhook-secret-file names")
+    return found
+
+
+async def _serve(chosen: Settings, host: str, port: int, token_file: str | None, lease: float, hooks: _Hooks) -> int:
     import asyncio
 
+    from durable.core.errors import BadArguments
     from durable.server.serving import listen, serving
     from durable.server.site import Site
     from durable.server.tokens import VARIABLE, token_for
     from durable.store.store import Store
+    from durable.webhooks import Webhook, telling
 
     out = chosen.out()
+    try:  # before anything is opened
+        checked = [Webhook(url, hooks.secret, hooks.answers_at) for url in hooks.urls]
+    except BadArguments as error:
+        raise Unusable(str(error)) from None
     store = await Store.open(chosen.path, observer=_observer(out))
     try:
         file = Path(token_file) if token_file is not None else Path(f"{store.path}.token")
@@ -57,12 +105,16 @@ async def _serve(chosen: Settings, host: str, port: int, token_file: str | None,
                     out.say(f"token made, kept in {file}: {token}")
                 if host not in ("127.0.0.1", "::1", "localhost"):
                     out.say("the token travels unencrypted: put a proxy with TLS in front")
+                if checked and hooks.answers_at is None and host in ("0.0.0.0", "::"):  # noqa: S104
+                    out.say(f"links lead to {url}; say how others reach it: --answers-at")
                 if out.json:
                     out.document({"url": url, "token_file": str(file)})
                 else:
                     out.data(url)
+                told = [replace(each, answers_at=hooks.answers_at or url) for each in checked]
                 try:
-                    await asyncio.get_running_loop().create_future()
+                    async with telling(store, told, _observer(out)):
+                        await asyncio.get_running_loop().create_future()
                 except asyncio.CancelledError:
                     out.say("ending; nothing is lost by it")
     finally:

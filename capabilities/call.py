@@ -76,7 +76,5 @@ class Call:
 def denied(who: str, capability: str, decision: Decision) -> Denied:
     """Who, what, on which resource, and why (A72)."""
     on = f" {decision.resource.action} {decision.resource.name!r}" if decision.resource is not None else ""
-    return Denied(
-        f"{who!r} may not {capability}{on}: {decision.reason}. It can be granted with "
-        f"grants=[…], a manifest, or `durable session grant`"
-    )
+    remedy = "" if decision.blocked else ". It can be granted with grants=[…], a manifest, or `durable session grant`"
+    return Denied(f"{who!r} may not {capability}{on}: {decision.reason}{remedy}")

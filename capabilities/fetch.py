@@ -160,7 +160,7 @@ async def _answer(call: Call, response: aiohttp.ClientResponse) -> dict[str, Any
     async for chunk in response.content.iter_chunked(2**16):
         size += len(chunk)
         if size > limit:
-            raise ResourceExceeded.of("network", limit, size)
+            raise ResourceExceeded.of("network", limit, size, remedy="a manifest can allow more: network.bytes_max")
         await call.pace(len(chunk))
         parts.append(chunk)
     body = b"".join(parts)

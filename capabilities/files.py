@@ -26,6 +26,8 @@ LISTED_MAX = 10_000
 PATH_CHARS_MAX = 4_000
 LEVELS_MAX = 100
 
+_FIXED = "a call takes no more: let it take less"
+
 _LEVEL = os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_RDONLY
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
 _MAKE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -106,7 +108,7 @@ def read(root: Path, path: str) -> bytes:
         while chunk := os.read(fd, 2**20):
             size += len(chunk)
             if size > FILE_BYTES_MAX:
-                raise ResourceExceeded.of("file", FILE_BYTES_MAX, max(size, found.st_size))
+                raise ResourceExceeded.of("file", FILE_BYTES_MAX, max(size, found.st_size), remedy=_FIXED)
             chunks.append(chunk)
         return b"".join(chunks)
 
@@ -117,7 +119,7 @@ def write(root: Path, path: str, data: bytes) -> None:
     if not name:
         raise IsADirectoryError(f"{path or '.'!r} is a directory")
     if len(data) > FILE_BYTES_MAX:
-        raise ResourceExceeded.of("file", FILE_BYTES_MAX, len(data))
+        raise ResourceExceeded.of("file", FILE_BYTES_MAX, len(data), remedy=_FIXED)
     with below(root, levels, make=True) as directory:
         draft = f".{secrets.token_hex(8)}.partial"
         try:
@@ -160,7 +162,7 @@ def _list(directory: int, prefix: str, found: list[str], *, recursive: bool, dep
     with os.scandir(directory) as entries:
         for entry in entries:
             if len(found) >= LISTED_MAX:
-                raise ResourceExceeded.of("files listed", LISTED_MAX, LISTED_MAX + 1)
+                raise ResourceExceeded.of("files listed", LISTED_MAX, LISTED_MAX + 1, remedy=_FIXED)
             is_directory = entry.is_dir(follow_symlinks=False)
             found.append(f"{prefix}{_shown(entry.name)}" + ("/" if is_directory else ""))
             if is_directory and recursive and depth < LEVELS_MAX:

@@ -45,7 +45,7 @@ class SpawnSession(Capability):
         return (Resource("session", "spawn", call.arguments["name"]),)
 
     async def call(self, call: Call, name: SessionName, *, grants: list[str] | None = None) -> str:
-        """Make a session that may do at most what this one may (`grants` None: the same); returns its name."""
+        """Make a session that may do at most what this one may: the same, or these `grants` alone; returns its name."""
         await call.host.spawn(call.session, name, grants)
         return name
 

@@ -15,6 +15,8 @@ from durable.core.errors import NotEncodable, ResourceExceeded, StoreRefused
 type Key = Annotated[str, Field(min_length=1, max_length=1_000, pattern=r"^[^\x00]*$")]
 type Namespace = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{0,128}$")]
 
+_REMEDY = "a manifest can allow more: storage.max_size_mb"
+
 TOO_MUCH = 413
 """The store's answer to a value for which there is no room."""
 
@@ -51,7 +53,7 @@ class KeyValues(Capability):
             if refused.status != TOO_MUCH:
                 raise
             used = (await self.call_usage(call, namespace=namespace))["used"]
-            raise ResourceExceeded.of("storage", quota, used + len(text.encode())) from None
+            raise ResourceExceeded.of("storage", quota, used + len(text.encode()), remedy=_REMEDY) from None
 
     async def call_delete(self, call: Call, key: Key, *, namespace: Namespace = "") -> bool:
         """Remove a key; whether there was one."""

@@ -25,6 +25,12 @@ TEAM = "team:"
 _LATER = ("form", "many", "on_timeout", "initial", "to", "quorum", "remind_s", "escalate_s", "escalate_to", "secret")
 """Fields that are left out of the record where they say nothing: records of before they were there stay the same."""
 
+_WAYS = {
+    "approve": 'yes, no, or {"approve": true, "why": "…"}',
+    "review": 'accept, decline, {"action": "edit", "document": …} or {"action": "respond", "comment": "…"}',
+}
+"""How to answer the forms whose answers are objects."""
+
 _YES, _NO = frozenset({"yes", "y", "approve", "ok"}), frozenset({"no", "n", "deny"})
 
 
@@ -89,6 +95,8 @@ class Prompt(BaseModel):
             if self.choices is None and not isinstance(value, str):
                 raise InvalidAnswer(prompt_id, [{"loc": [], "msg": "an answer in words was asked for"}])
             return value
+        if self.form in _WAYS and not isinstance(value, dict):
+            raise InvalidAnswer(prompt_id, [{"loc": [], "msg": f"answer with {_WAYS[self.form]}"}])
         found = faults(self.json_schema, value)
         if found:
             raise InvalidAnswer(prompt_id, found)

@@ -19,6 +19,7 @@ from durable.core.errors import BadArguments, ResourceExceeded
 RESULT_BYTES_MAX = 10 * 2**20
 """Text and blobs of one result, with the names of its columns in each row."""
 
+_REMEDY = "let the query give less; a manifest can allow more rows: query.rows_max"
 ANSWER_BYTES_MAX = 8 * RESULT_BYTES_MAX
 """As JSON: a control character takes six bytes there."""
 
@@ -85,7 +86,8 @@ async def _run(asked: dict[str, Any], seconds: float) -> dict[str, Any]:
             process.kill()
         await process.wait()
     if not answer:
-        raise ResourceExceeded.of("memory", reading_sql.MEMORY_BYTES_MAX, reading_sql.MEMORY_BYTES_MAX)
+        held = reading_sql.MEMORY_BYTES_MAX
+        raise ResourceExceeded.of("memory", held, held, remedy=_REMEDY)
     found: dict[str, Any] = json.loads(answer)
     return found
 
@@ -117,6 +119,7 @@ def _rows(answer: dict[str, Any], rows_max: int) -> list[dict[str, Any]]:
             raise PermissionError(f"only reading is allowed here: {text}")
         case "exceeded":
             limits = {"rows": rows_max, "result": RESULT_BYTES_MAX, "memory": reading_sql.MEMORY_BYTES_MAX}
-            raise ResourceExceeded.of(answer["resource"], limits[answer["resource"]], answer["used"])
+            which = answer["resource"]
+            raise ResourceExceeded.of(which, limits[which], answer["used"], remedy=_REMEDY)
         case _:
             raise ValueError(f"SQLite: {text}")

@@ -142,7 +142,18 @@ def _read(asked: dict[str, Any], shape: Shape, told: Any) -> tuple[Any, dict[str
     try:
         return shape(told["value"]), asked
     except ValueError as error:  # pydantic's is one
-        return _AGAIN, {**asked, "reason": str(error)[:1000]}
+        return _AGAIN, {**asked, "reason": _reason(error)[:1000]}
+
+
+def _reason(error: ValueError) -> str:
+    """What is wrong with an answer, in the words of who checks it."""
+    faults = getattr(error, "errors", None)
+    if not callable(faults):
+        return str(error)
+    return "; ".join(
+        f"{'.'.join(map(str, each['loc'])) or 'value'}: {each['msg'].removeprefix('Value error, ')}"
+        for each in faults()
+    )
 
 
 def _same(value: Any) -> Any:

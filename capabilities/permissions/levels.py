@@ -19,7 +19,11 @@ class Resource(NamedTuple):
     name: str
 
     def shown(self) -> str:
-        return f"{self.action} {self.name or 'its own'}"
+        return f"{self.action} {self.name or _OWN.get(self.domain, 'its own')}"
+
+
+_OWN: dict[Domain, str] = {"filesystem": "its directory", "storage": "its own namespace", "message": "a message"}
+"""What a resource without a name is."""
 
 
 QUESTIONS = frozenset({"ask", "choose", "approve", "review"})

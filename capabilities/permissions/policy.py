@@ -30,6 +30,8 @@ from durable.core.clock import TIME_MAX_MS
 CACHE_MAX = 1_000
 """Decisions that are remembered (A72)."""
 
+_BLOCKED = "blocked by the manifest, or was revoked"
+
 type Verdict = Literal["allowed", "denied", "ask"]
 
 _ORDER: tuple[Level, ...] = ("sandbox", "restricted", "standard", "trusted", "unrestricted")
@@ -41,6 +43,8 @@ class Decision(NamedTuple):
     verdict: Verdict
     reason: str
     resource: Resource | None = None
+    blocked: bool = False
+    """No grant changes it."""
 
 
 class Change(NamedTuple):
@@ -93,6 +97,10 @@ class Policy:
         self._at(now_ms)
         return self._level
 
+    def reaches(self, level: Level, now_ms: int) -> bool:
+        """Whether the level that holds now is this one or one above."""
+        return _ORDER.index(level) <= _ORDER.index(self.level(now_ms))
+
     def may_have(self, name: str, now_ms: int) -> bool:
         """Whether a capability becomes a function of the code: it is granted, or may be asked for."""
         self._at(now_ms)
@@ -134,7 +142,7 @@ class Policy:
             return named
         for resource in resources:
             if any(_same(block, name) and _covers(block, resource) for block in self._blocked):
-                return Decision("denied", f"{name} of {resource.name!r} is blocked", resource)
+                return Decision("denied", f"{name} of {resource.name!r} is {_BLOCKED}", resource, blocked=True)
         if named.verdict != "allowed" or self.development:
             return named._replace(resource=resources[0]) if resources and named.verdict == "ask" else named
         reason = named.reason
@@ -150,7 +158,7 @@ class Policy:
         # A grant of `input` is one of all forms of a question, and so is taking it away.
         names = (name, "*", "input") if name in QUESTIONS else (name, "*")
         if any(block.name in names and not block.resource for block in self._blocked):
-            return Decision("denied", f"{name} is blocked")
+            return Decision("denied", f"{name} is {_BLOCKED}", blocked=True)
         if self.development:
             return Decision("allowed", "development mode: nothing is checked")
         if "*" in self._names:

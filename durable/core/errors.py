@@ -261,11 +261,20 @@ class ResourceExceeded(ExecutionError):
     used: float = 0
 
     @classmethod
-    def of(cls, resource: str, limit: float, used: float, *, traceback: str = "", execution_id: str = "") -> Self:
+    def of(
+        cls,
+        resource: str,
+        limit: float,
+        used: float,
+        *,
+        remedy: str = "make the session with more in durable.Limits, or let the code use less",
+        traceback: str = "",
+        execution_id: str = "",
+    ) -> Self:
         """The error with its message."""
         text = f"{resource}: {used:.10g} used, {limit:.10g} allowed"
         text += "" if used > limit else ", and more was asked for"
-        text += "; make the session with more in durable.Limits, or let the code use less"
+        text += f"; {remedy}"
         found = cls(
             text,
             exception_type=f"durable.{cls.__qualname__}",

@@ -104,8 +104,11 @@ def from_json(value: Any, annotation: Any, what: str) -> Any:
         # JSON mode: lists fit tuples and sets, strings fit dates and bytes, as in any JSON document.
         return adapter.validate_json(msgspec.json.encode(value))
     except ValidationError as error:
-        lines = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'value'}: {e['msg']}" for e in error.errors())
-        raise BadArguments(f"{what} does not fit {annotation!r}: {lines}") from None
+        lines = "; ".join(
+            f"{'.'.join(map(str, e['loc'])) or 'value'}: {e['msg'].removeprefix('Value error, ')}"
+            for e in error.errors()
+        )
+        raise BadArguments(f"{what} does not fit {inspect.formatannotation(annotation)}: {lines}") from None
 
 
 def hints_of(fn: Callable[..., object]) -> dict[str, Any]:

@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from capabilities.call import Call
-from capabilities.permissions.grants import read_grant
+from capabilities.permissions.grants import level_of, read_grant
+from capabilities.permissions.manifest import Manifest
 from capabilities.permissions.policy import Change, Policy
 from durable.core import ids
 from durable.core.clock import TIME_MAX_MS, now_ms
-from durable.core.errors import BadArguments, Conflict, Denied, NotFound
+from durable.core.errors import BadArguments, Conflict, Denied, NotFound, StoreRefused
 from durable.core.events import Notified
 from durable.functions.function import KNOWN, Function
 from durable.functions.values import digest, pack, to_json
@@ -50,9 +51,10 @@ class Lent:
         policy = Policy(manifest_of(options), held, Change(0, lasting))
         wanted = [text for text in held if _has(policy, text)] if grants is None else [*dict.fromkeys(grants)]
         for text in wanted:
-            if not _has(policy, text) or (read_grant(text).resource and text not in held):
+            if not _has(policy, text) or (read_grant(text).resource and not _named(policy, held, text)):
                 raise Denied(f"{parent!r} may not grant {text!r}, which it has not itself")
-        made = {**options, "grants": wanted, "permissions": policy.manifest.to_json(), "parent": parent}
+        manifest = policy.manifest if grants is None else _alone(policy.manifest)
+        made = {**options, "grants": wanted, "permissions": manifest.to_json(), "parent": parent}
         row = await self.request("session.open", {"session": name, "engine": None, "options": made})
         if (row.get("options") or {}).get("parent") != parent:
             raise Conflict(f"session {name!r} exists, and was not made by {parent!r}")
@@ -89,12 +91,32 @@ class Lent:
         self._engine.observe(Notified(call.session, call.execution, message, title or "", call.key))
 
     async def _options(self, session: str) -> dict[str, Any]:
-        found: dict[str, Any] = (await self.request("session.get", {"session": session})).get("options") or {}
-        return found
+        try:
+            found = await self.request("session.get", {"session": session})
+        except StoreRefused as refused:
+            if refused.status != 404:
+                raise
+            raise NotFound("session", session, "spawn_session(name) makes one") from None
+        options: dict[str, Any] = found.get("options") or {}
+        return options
 
 
 def _has(policy: Policy, text: str) -> bool:
-    return policy.decide(read_grant(text).name, (), now_ms()).verdict == "allowed"
+    grant = read_grant(text)
+    if grant.name == "level":
+        return policy.reaches(level_of(grant), now_ms())
+    return policy.decide(grant.name, (), now_ms()).verdict == "allowed"
+
+
+def _named(policy: Policy, held: list[str], text: str) -> bool:
+    """Whether what a grant names can be handed on: it is held so, or everything is allowed."""
+    return text in held or text in policy.manifest.grant or policy.reaches("unrestricted", now_ms())
+
+
+def _alone(manifest: Manifest) -> Manifest:
+    """What grants that are chosen stand beside: the tables, and nothing that would allow more than the grants do."""
+    trust = manifest.trust if manifest.trust in ("strict", "unknown") else "strict"
+    return manifest.model_copy(update={"level": "sandbox", "grant": (), "trust": trust})
 
 
 def _function(name: str) -> Function[..., Any]:

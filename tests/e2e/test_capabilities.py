@@ -242,6 +242,19 @@ async def test_functions_and_sessions_of_ones_own(engine: durable.Engine) -> Non
     assert "PermissionError" in await failure(session, "spawn_session.execute('foreign', '1')")
 
 
+async def test_a_spawned_session_may_do_what_was_chosen_and_no_more(engine: durable.Engine) -> None:
+    manifest = {"level": "trusted", "trust": "trusted", "grant": ["env:HO*"], "environment": {"read": ["LANG"]}}
+    session = await engine.session("desk", permissions=manifest)
+    await value(session, "spawn_session('same')\nspawn_session('few', grants=['now', 'env:HO*'])")
+    assert await value(session, "spawn_session.execute('same', 'uuid() and kv.get(\"a\")')") is None
+    assert await value(session, "spawn_session.execute('few', 'now() > 0 and bool(env(\"HOME\"))')") is True
+    for call in ("uuid()", "kv.get('a')", "ask('?')", "lookup('a')"):
+        assert "NameError" in await failure(session, f"spawn_session.execute('few', {call!r})"), call
+    assert "PermissionError" in await failure(session, "spawn_session.execute('few', 'env(\"PATH\")')")
+    assert "'level:unrestricted'" in await failure(session, "spawn_session('more', grants=['level:unrestricted'])")
+    assert "LookupError: no session 'none'" in await failure(session, "spawn_session.execute('none', '1')")
+
+
 async def test_code_without_a_journal_may_call_what_needs_no_record(engine: durable.Engine) -> None:
     session = await engine.session("desk", grants=GRANTS)
     assert await value(session, "[lookup('a')['sku'], kv.set('k', 1), kv.get('k')]", journal=False) == ["a", None, 1]

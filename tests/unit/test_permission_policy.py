@@ -7,6 +7,7 @@ import random
 
 import pytest
 
+from capabilities.call import denied
 from capabilities.permissions.globs import BadGlob, check_glob, matches
 from capabilities.permissions.grants import grant_text, read_grant
 from capabilities.permissions.hosts import address_allowed, check_host, host_matches, is_private, normal_host
@@ -156,6 +157,13 @@ def test_what_is_blocked_stays_blocked_whatever_else_says_so() -> None:
     policy = Policy(read_manifest({"level": "unrestricted", "block": ["fetch:*.evil.com"]}))
     assert verdict(policy, "fetch", net("a.evil.com:443")) == "denied"
     assert verdict(policy, "fetch", net("good.com:443")) == "allowed"
+
+
+def test_a_refusal_says_what_would_change_it() -> None:
+    policy = Policy(read_manifest({"block": ["kv", "fetch:a.com"], "grant": ["fetch"]}))
+    blocked = [policy.decide("kv", (), 0), policy.decide("fetch", net("a.com:443"), 0)]
+    assert ["can be granted" in str(denied("desk", "kv", decision)) for decision in blocked] == [False, False]
+    assert "can be granted" in str(denied("desk", "now", policy.decide("now", (), 0)))
 
 
 def test_trust_decides_only_what_nothing_allows() -> None:

@@ -6,6 +6,7 @@ import pytest
 from pydantic import BaseModel, TypeAdapter
 
 from capabilities.capability import Capabilities, Capability, call_id, capability
+from capabilities.people import question as question_of
 from capabilities.prompt import Prompt, Settlement, prompt_for
 from durable.core.errors import BadArguments, InvalidAnswer, InvalidId
 
@@ -39,6 +40,19 @@ def test_choices_and_words() -> None:
     number = prompt_for("How many?", schema=int, adapter=TypeAdapter(int))
     assert number.read("5") == 5
     assert number.read("five") == "five"
+
+
+def test_an_answer_that_is_no_form_is_told_the_forms() -> None:
+    approve, _ = question_of("approve", {"action": "Ship?"})
+    review, _ = question_of("review", {"document": "text"})
+    for prompt, answer, way in (
+        (approve, "maybe", "yes, no"),
+        (approve, 1, "yes, no"),
+        (review, "edit", "accept, dec"),
+    ):
+        with pytest.raises(InvalidAnswer, match=f"answer with {way}"):
+            prompt.check("p", answer)
+    assert approve.check("p", "no") == {"approve": False}
 
 
 @pytest.mark.parametrize("question", ["", "  ", "x" * 1001])

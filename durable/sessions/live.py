@@ -82,7 +82,7 @@ class LiveSession:
         self._confinement = confinement
         self._rules = rules
         self._permits = Permits(house, name, options)
-        self._language = language_of(options)
+        self.language = language_of(options)
         self._lineage = (name, *(options.get("forked_from") or ()))
         grants, profile = tuple(options.get("grants") or ()), confinement.profile
         self._saved = Saved(house.store, house.keeping, name, epoch, grants, profile, self._on_unsaved)
@@ -216,7 +216,7 @@ class LiveSession:
 
     async def _execute(self, found: Pass, begin: Position) -> Done | Failed | None:
         worker = await self._worker.ready()
-        code, filename = spoken(found.cell, self._language, found.execution_id)
+        code, filename = spoken(found.cell, self.language, found.execution_id)
         request = Execute(
             id=found.execution_id,
             code=code,
@@ -429,7 +429,7 @@ class LiveSession:
         self, found: Pass, answers: Answers, recompute: Sequence[str] = (), *, sent: int = 1
     ) -> Done | Failed:
         worker = await self._worker.ready()
-        code, filename = spoken(found.cell, self._language, found.execution_id)
+        code, filename = spoken(found.cell, self.language, found.execution_id)
         request = Execute(
             id=found.execution_id,
             code=code,

@@ -54,6 +54,7 @@ class NamespaceLimits:
 
 async def values(live: LiveSession, names: tuple[str, ...]) -> dict[str, Any]:
     """See Session.namespace."""
+    _check_python(live)
     return _mapping(_checked(await live.between.namespace(Namespace(action="values", names=list(names)))))
 
 
@@ -61,6 +62,7 @@ async def update(
     live: LiveSession, updates: Mapping[str, Any], source: str, strategy: Strategy, limits: NamespaceLimits | None
 ) -> dict[str, Any]:
     """See Session.update_namespace."""
+    _check_python(live)
     if strategy not in ("overwrite", "preserve", "smart"):
         raise BadArguments(f"no merge strategy {strategy!r}; there are overwrite, preserve, smart")
     given: dict[str, Any] = {}
@@ -92,6 +94,7 @@ async def variables(live: LiveSession) -> list[Variable]:
 
 async def sources(live: LiveSession) -> Sources:
     """See Session.sources."""
+    _check_python(live)
     found = _mapping(_checked(await live.between.namespace(Namespace(action="sources"))))
     functions, classes = _mapping(found.get("functions")), _mapping(found.get("classes"))
     return Sources(
@@ -99,6 +102,14 @@ async def sources(live: LiveSession) -> Sources:
         {name: str(text) for name, text in classes.items()},
         tuple(map(str, _listed(found.get("imports")))),
     )
+
+
+def _check_python(live: LiveSession) -> None:
+    if live.language != "python":
+        raise BadArguments(
+            f"session {live.name!r} speaks {live.language}, its globals are not Python's: "
+            "set them with execute(..., inputs={...}), read one by executing its name"
+        )
 
 
 def _checked(reply: NamespaceReply) -> Any:

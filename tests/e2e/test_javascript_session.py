@@ -69,3 +69,19 @@ async def test_an_interrupted_script_stops_at_once_and_keeps_its_state(tmp_path:
         with pytest.raises(durable.ExecutionError, match="KeyboardInterrupt"):
             await asyncio.wait_for(running.result(), 30)
         assert (await session.execute("n")).value == 2
+
+
+async def test_its_globals_are_no_names_of_python(tmp_path: Path) -> None:
+    async with durable.open(tmp_path / "work.db") as engine:
+        session = await engine.session("js", language="javascript")
+        await session.execute("let n = 1")
+        with pytest.raises(durable.BadArguments, match=r"speaks javascript.*inputs="):
+            await session.update_namespace({"n": 2})
+        with pytest.raises(durable.BadArguments, match="executing its name"):
+            await session.namespace("n")
+        with pytest.raises(durable.BadArguments):
+            await session.sources()
+        assert (await session.execute("n")).value == 1
+        assert (await session.execute("m", inputs={"m": 5})).value == 5
+        await session.clear_namespace()
+        assert (await session.execute("typeof n + typeof m")).value == "undefinedundefined"

@@ -8,7 +8,9 @@ import signal
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from bridge.messages import Error, Message, Result
 from bridge.session import WorkerSession
+from bridge.states import State
 from durable.core.limits import INTERRUPT_GRACE_S
 from durable.sessions.background import beside
 from durable.sessions.cell import Pass
@@ -28,6 +30,33 @@ async def stop_code(worker: WorkerSession, running: asyncio.Task[Any]) -> None:
             return
     worker.kill()
     await asyncio.wait([running])
+
+
+async def stop_abandoned(worker: WorkerSession, execution_id: str) -> None:
+    """Stop code whose caller has gone. Returns when its worker is free again, or has ended; cancelled: it is killed."""
+    if worker.state is not State.BUSY:
+        return
+    over = asyncio.Event()
+
+    def see(message: Message) -> None:
+        if isinstance(message, Result | Error) and message.execution_id == execution_id:
+            over.set()
+
+    async def ended() -> None:
+        await worker.ended.wait()
+        over.set()
+
+    worker.add_interceptor(see)
+    running, death = asyncio.create_task(over.wait()), asyncio.create_task(ended())
+    try:
+        await stop_code(worker, running)
+    except asyncio.CancelledError:
+        worker.kill()
+        raise
+    finally:
+        worker.remove_interceptor(see)
+        running.cancel()
+        death.cancel()
 
 
 class Looking:

@@ -44,7 +44,7 @@ from durable.sessions.cell import Cell, Died, Done, Failed, Gone, Pass, Stopped,
 from durable.sessions.confined import exceeded_by, named
 from durable.sessions.copy import Row, StoredCopy
 from durable.sessions.house import House
-from durable.sessions.interrupting import Looking, stop_code
+from durable.sessions.interrupting import Looking, stop_abandoned, stop_code
 from durable.sessions.language import language_of, spoken
 from durable.sessions.outcome import outcome_from, outcome_of
 from durable.sessions.permits import Permits
@@ -448,6 +448,9 @@ class LiveSession:
             self._worker.lost()
             if error.begun or recompute or sent == SENT_MAX:
                 raise
+        except asyncio.CancelledError:
+            await stop_abandoned(worker, found.execution_id)  # or it would hold up whatever comes next
+            raise
         finally:
             found.keep(found.copy.seal())
             self._quick = None

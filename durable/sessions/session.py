@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from capabilities.permissions.manifest import Level
 from durable.core import ids
 from durable.core.clock import TIME_MAX_MS, now_ms
-from durable.core.errors import BadArguments, Busy, StoreRefused
+from durable.core.errors import BadArguments, Busy, ExecutionTimedOut, StoreRefused
 from durable.execution import Execution
 from durable.functions.failure import read_document, rebuild
 from durable.functions.function import seconds
@@ -112,25 +112,37 @@ class Session:
         inputs: variables set first, JSON values. timeout: a deadline in seconds, none by default. checkpoint: "auto",
         "statement" for after every statement, or seconds of work between two of them. journal=False: no promise, no
         checkpoint, not resumable, and faster; it waits while a cell of the session runs or waits in its worker.
+        Cancelled, or past its deadline, its code is stopped as by an interrupt; what it did until then stays.
         transaction: "rollback_on_failure" or "rollback_always" put the namespace back as it was, see Result.rollback;
         without checkpoints inside. on_busy: "queue" behind what has not ended, or "error": Busy. Waits as long as the
         code waits for people.
         """
         if not journal:
-            return await self._quick(code, inputs or {}, transaction, on_busy)
+            return await self._quick(code, inputs or {}, transaction, on_busy, seconds(timeout))
         execution = await self.submit(
             code, inputs=inputs, timeout=timeout, checkpoint=checkpoint, transaction=transaction, on_busy=on_busy
         )
         return await self.result(execution.id)
 
-    async def _quick(self, code: str, inputs: dict[str, Any], transaction: Transaction, on_busy: OnBusy) -> Result:
+    async def _quick(
+        self, code: str, inputs: dict[str, Any], transaction: Transaction, on_busy: OnBusy, limit: float | None
+    ) -> Result:
         _check_transaction(transaction, "auto")
         live = await self._engine.live(self.name)
         if on_busy == "error" and live.busy:
             raise Busy(f"session {self.name!r} has an execution that has not ended")
         given = {key: to_json(value, f"input {key!r}") for key, value in inputs.items()}
         found = live.unrecorded(code, given, transaction)
-        return unrecorded_result(found, await live.execute(found))
+        if limit is None:
+            return unrecorded_result(found, await live.execute(found))
+        try:
+            async with asyncio.timeout(limit) as deadline:
+                return unrecorded_result(found, await live.execute(found))
+        except TimeoutError:
+            if not deadline.expired():
+                raise
+            error = ExecutionTimedOut(f"the code passed its deadline of {limit:g} s", execution_id=self.name)
+            return Result.failed("", error, found.printed())
 
     async def result(self, execution_id: str) -> Result:
         """The Result of one of this session's executions, waiting for it."""

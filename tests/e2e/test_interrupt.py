@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import subprocess
 import sys
 import time
@@ -136,3 +137,36 @@ async def test_what_cannot_be_interrupted_says_so(tmp_path: Path) -> None:
             return await execution.state() == "interrupted"
 
         assert await until(engine, halted)
+
+
+@pytest.mark.parametrize("swallows", [False, True])
+async def test_unjournaled_code_is_stopped_when_its_caller_goes(tmp_path: Path, swallows: bool) -> None:
+    async with durable.open(tmp_path / "work.db") as engine:
+        session = await engine.session("desk")
+        await session.execute("import signal, time; x = 1")
+        up = tmp_path / "up"
+        os.mkfifo(up)
+        code = f"import pathlib; y = 2; pathlib.Path({str(up)!r}).write_text('up')\nwhile True:\n    time.sleep(0.01)"
+        if swallows:
+            code = f"signal.signal(signal.SIGINT, signal.SIG_IGN)\n{code}"
+        caller = asyncio.create_task(session.execute(code, journal=False))
+        assert await asyncio.to_thread(up.read_text) == "up"
+        caller.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await caller
+        assert (await session.execute("x", journal=False)).value == 1
+        there = (await session.execute("'y' in globals()")).value
+        assert there == (not swallows), "what it did stays, where its worker did not have to be killed"
+
+
+async def test_unjournaled_code_has_its_deadline(tmp_path: Path) -> None:
+    async with durable.open(tmp_path / "work.db") as engine:
+        session = await engine.session("desk")
+        await session.execute("import time")
+        code = "print('half', flush=True)\nwhile True: time.sleep(0.01)"
+        result = await session.execute(code, journal=False, timeout=2)
+        assert isinstance(result.error, durable.ExecutionTimedOut)
+        assert result.stdout == "half\n"
+        raised = await session.execute("raise TimeoutError('its own')", journal=False, timeout=60)
+        assert "its own" in str(raised.error)
+        assert (await session.execute("1 + 1")).value == 2

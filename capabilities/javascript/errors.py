@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from capabilities.sandbox.errors import CapabilityDenied, SandboxError, SandboxUnavailable
+from capabilities.sandbox.errors import SandboxError
 
 
 class ScriptError(SandboxError):
@@ -10,7 +10,6 @@ class ScriptError(SandboxError):
 
     code = "SCRIPT_ERROR"
     about = ("name", "message", "stack")
-    kind = "runtime"
 
     def __init__(self, name: str, message: str, stack: str = "") -> None:
         super().__init__(f"{name}: {message}" if name else message)
@@ -26,7 +25,6 @@ class ScriptSyntaxError(ScriptError):
     """The script is no JavaScript: nothing of it ran."""
 
     code = "SCRIPT_SYNTAX"
-    kind = "syntax"
 
 
 class StateLost(SandboxError):
@@ -45,12 +43,3 @@ class InstanceBusy(SandboxError):
     """An instance runs one script at a time."""
 
     code = "SCRIPT_BUSY"
-
-
-def kind(error: SandboxError) -> str:
-    """W9's word for it: "syntax", "runtime", "permission", "resource" or "unknown"."""
-    if isinstance(error, ScriptError):
-        return error.kind
-    if isinstance(error, CapabilityDenied):
-        return "permission"
-    return "unknown" if isinstance(error, SandboxUnavailable) else "resource"

@@ -6,8 +6,9 @@ import struct
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from wasmtime import Func, Instance, Linker, Memory, Module, WasmtimeError
+from wasmtime import Func, FuncType, Instance, Linker, Memory, Module, WasmtimeError
 
+from capabilities.sandbox.entries import Inputs, in_order
 from capabilities.sandbox.errors import ExecutionFailed
 from capabilities.sandbox.hostcalls import CoreHost, Port
 from capabilities.sandbox.hosting import Import, define
@@ -66,6 +67,14 @@ class CoreCall(Metered):
             return _encoded(function, kind.results, func(self.store, *_decoded(function, kind.params, data)))
 
         return self.guarded(function, call)
+
+    def exports(self) -> dict[str, list[str]]:
+        """The functions, as a component's (`ComponentCall.exports`)."""
+        return {"": [each.name for each in self._module.exports if isinstance(each.type, FuncType)]}
+
+    def arguments(self, function: str, inputs: Inputs) -> tuple[Any, ...]:
+        """What an export is called with: parameters of modules have no names."""
+        return in_order(function, None, inputs)
 
     @property
     def instance(self) -> Instance:

@@ -5,6 +5,7 @@ What a codec writes is whole at each moment, so that whatever fails in between i
 
 from __future__ import annotations
 
+import base64
 import ctypes
 import struct
 from collections.abc import Callable, Mapping, Sequence
@@ -150,6 +151,8 @@ class _List:
         is_bytes = isinstance(element, _Number) and element.name == "u8"
         if is_bytes and isinstance(value, bytes | bytearray | memoryview):
             value = bytes(value)
+        elif is_bytes and isinstance(value, Mapping) and list(value) == ["base64"]:
+            value = _unpacked(value["base64"])
         elif isinstance(value, str | bytes | Mapping) or not isinstance(value, Sequence):
             raise Misfit(f"{_shown(value)} is no list")
         found = into.of.list
@@ -177,6 +180,13 @@ class _List:
 
 
 _BYTES = [struct.pack(f"<B{_AT - 1}xB{VAL_BYTES - _AT - 1}x", ffi.WASMTIME_COMPONENT_U8.value, n) for n in range(256)]
+
+
+def _unpacked(text: Any) -> bytes:
+    try:
+        return base64.b64decode(text, validate=True)
+    except (TypeError, ValueError):
+        raise Misfit(f"{_shown(text)} is no base64") from None
 
 
 def _packed_bytes(data: bytes) -> bytes:
@@ -290,6 +300,8 @@ class _Variant:
     def lower(self, value: Any, into: Any, resources: Resources) -> None:
         if isinstance(value, str):
             value = Variant(value)
+        elif isinstance(value, Mapping) and "tag" in value and set(value) <= {"tag", "value"}:
+            value = Variant(value["tag"], value.get("value"))
         if not isinstance(value, Variant):
             raise Misfit(f"{_shown(value)} is no Variant of {', '.join(self.cases)}")
         tag = _case(value.tag, tuple(self.cases))
@@ -311,6 +323,8 @@ class _Option:
 
     def lower(self, value: Any, into: Any, resources: Resources) -> None:
         nested = isinstance(self.inner, _Option)
+        if nested and isinstance(value, Mapping) and list(value) == ["some"]:
+            value = Some(value["some"])
         if nested and value is not None and not isinstance(value, Some):
             raise Misfit(f"{_shown(value)} is neither None nor Some(value), as an option of an option is")
         into.of.option = None
@@ -332,6 +346,8 @@ class _Result:
     err: Codec | None
 
     def lower(self, value: Any, into: Any, resources: Resources) -> None:
+        if isinstance(value, Mapping) and list(value) in (["ok"], ["err"]):
+            value = Ok(value["ok"]) if "ok" in value else Err(value["err"])
         if not isinstance(value, Ok | Err):
             raise Misfit(f"{_shown(value)} is neither Ok(value) nor Err(value)")
         good = isinstance(value, Ok)

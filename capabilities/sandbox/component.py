@@ -8,9 +8,20 @@ from typing import Any
 
 from wasmtime import WasmtimeError
 from wasmtime import _ffi as ffi
-from wasmtime.component import Component, Func, Instance, Linker, ResourceAny, ResourceHost, ResourceType
+from wasmtime.component import (
+    Component,
+    ComponentInstanceType,
+    Func,
+    FuncType,
+    Instance,
+    Linker,
+    ResourceAny,
+    ResourceHost,
+    ResourceType,
+)
 
 from capabilities.sandbox.codecs import Signature
+from capabilities.sandbox.entries import Inputs, in_order, shown
 from capabilities.sandbox.errors import ExecutionFailed
 from capabilities.sandbox.hostcalls import Port
 from capabilities.sandbox.hosted import HostInterfaces, Locals
@@ -104,14 +115,27 @@ class ComponentCall(Metered):
 
     def exports(self) -> dict[str, list[str]]:
         """The functions of each exported interface; "" is what is exported without one."""
+        engine = self.runtime.engine
         found: dict[str, list[str]] = {"": []}
-        for name, extern in self._compiled.type.exports(self.runtime.engine).items():
-            exports = getattr(extern.ty, "exports", None)
-            if exports is None:
+        for name, extern in self._compiled.type.exports(engine).items():
+            if isinstance(extern.ty, FuncType):
                 found[""].append(name)
-            else:
-                found[name] = list(exports(self.runtime.engine))
+            elif isinstance(extern.ty, ComponentInstanceType):
+                inner = extern.ty.exports(engine)
+                found[name] = [each for each, what in inner.items() if isinstance(what.ty, FuncType)]
         return found
+
+    def arguments(self, function: str, inputs: Inputs) -> tuple[Any, ...]:
+        """What an export of this name is called with; empty for one that is not there, which `call` says."""
+        interface, _, name = function.rpartition("#")
+        exported = self._compiled.type.exports(self.runtime.engine)
+        if interface:
+            inside = exported[interface].ty if interface in exported else None
+            exported = inside.exports(self.runtime.engine) if isinstance(inside, ComponentInstanceType) else {}
+        kind = exported[name].ty if name in exported else None
+        if not isinstance(kind, FuncType):
+            return ()
+        return in_order(function, [each for each, _ in kind.params], inputs)
 
     def _log(self, level: str, message: str) -> None:
         self.output.writer("stderr")(f"{level}: {message}\n".encode(errors="replace"))
@@ -162,8 +186,7 @@ class ComponentCall(Metered):
             index = instance.get_export_index(self.store, name)
         func = None if index is None else instance.get_func(self.store, index)
         if func is None:
-            there = [f"{place}#{one}" if place else one for place, ones in self.exports().items() for one in ones]
-            listed = ", ".join(sorted(there)) or "nothing"
+            listed = ", ".join(shown(self.exports())) or "nothing"
             raise ExecutionFailed(function, f"there is no function of this name; exported: {listed}")
         with func.type(self.store) as kind:
             self._signatures[function] = found = (func, Signature.of(kind))

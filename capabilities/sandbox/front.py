@@ -9,7 +9,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from capabilities.sandbox.errors import SandboxError, SandboxUnavailable
+from capabilities.sandbox.entries import Inputs
+from capabilities.sandbox.errors import InvalidConfiguration, SandboxError, SandboxUnavailable
 from capabilities.sandbox.limits import SandboxLimits
 from capabilities.sandbox.routing import Choice, Name, checked, choice_of, route
 from durable.core.errors import DurableError
@@ -22,16 +23,34 @@ type Perform = Callable[[str, str, dict[str, Any]], Awaitable[Any]]
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """Code to be run. inputs: its globals (for a module its arguments, in order). limits: None for the backend's own.
+    """Code to be run, or the id of a component that is known. inputs: its globals, or the arguments of `function`.
 
-    execution: the id under which its host calls are recorded, a new one when empty.
+    limits: None for the backend's own. execution: the id under which its host calls are recorded, a new one when empty.
+    identity: whose storage and files it has.
     """
 
-    code: str | bytes
-    inputs: Mapping[str, Any] = field(default_factory=dict)
+    code: str | bytes = b""
+    inputs: Inputs = field(default_factory=dict)
     limits: SandboxLimits | None = None
     grants: tuple[str, ...] = ()
     execution: str = ""
+    component: str = ""
+    function: str = ""
+    identity: str = ""
+
+    def text(self) -> str:
+        """The code of a script. InvalidConfiguration for a module's bytes."""
+        if isinstance(self.code, bytes):
+            raise InvalidConfiguration("a module's bytes are given to a backend that runs text; ask for `wasm`")
+        return self.code
+
+    def globals(self) -> dict[str, Any]:
+        """The inputs of code that has globals. InvalidConfiguration for what only WebAssembly has."""
+        if self.function:
+            raise InvalidConfiguration(f"function {self.function!r}: only exports of WebAssembly are called by name")
+        if not isinstance(self.inputs, Mapping):
+            raise InvalidConfiguration("inputs of a script are its globals, by name")
+        return dict(self.inputs)
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +142,7 @@ class Front:
 
     async def run(self, task: Task, language: str = "auto") -> Ran:
         """Run code. SandboxUnavailable, InvalidConfiguration, or what the code came to, with what it had printed."""
-        way = route(task.code, checked(language, "language"), self._choice)
+        way = route(task.code, checked(language, "language"), self._choice, task.component)
         began, at = time.perf_counter(), time.time()
         ended = "INTERNAL"
         try:

@@ -69,11 +69,18 @@ def checked(said: str, where: str = "backend") -> Choice:
     raise InvalidConfiguration(f"{where} is {said!r}; it is one of {', '.join(CHOICES)}")
 
 
-def route(code: str | bytes, asked: Choice, choice: Choice) -> Route:
-    """asked: what the caller named. choice: what the front is set to. Then what the code looks like."""
+def route(code: str | bytes, asked: Choice, choice: Choice, component: str = "") -> Route:
+    """asked: what the caller named. choice: what the front is set to. Then what the code looks like.
+
+    component: the id of a known one instead of code. InvalidConfiguration when it was to be run as something else.
+    """
+    if component:
+        if asked not in ("auto", "wasm"):
+            raise InvalidConfiguration(f"component {component!r} is WebAssembly; {asked} was asked for")
+        return Route("wasm", f"component {component}")
     if asked != "auto":
         return Route(asked, "asked for")
-    if isinstance(code, bytes) or code.startswith(WASM_TEXT):
+    if isinstance(code, bytes) or is_wasm(code):
         return Route("wasm", "it is a WebAssembly module")
     if choice != "auto":
         return Route(choice, "this is what the sandbox is set to")
@@ -84,6 +91,11 @@ def route(code: str | bytes, asked: Choice, choice: Choice) -> Route:
     if javascript > python:
         return Route("javascript", "it looks like JavaScript")
     return Route("javascript", "it looks like neither: the cheapest to begin")
+
+
+def is_wasm(code: str | bytes) -> bool:
+    """Bytes are a module or a component; text is one when it says so."""
+    return isinstance(code, bytes) or code.startswith(WASM_TEXT)
 
 
 def _score(text: str, signs: tuple[str, ...]) -> int:

@@ -11,10 +11,13 @@
 | option<T> | None or the value; Some(value) where T is an option itself |
 | result<T, E> | Ok(value) or Err(value) |
 | own, borrow | Handle, or the host's own object |
+
+As JSON (`plain`, and taken as well where a value is given): {"tag", "value"}, {"ok"}, {"err"}, {"some"}, {"base64"}.
 """
 
 from __future__ import annotations
 
+import base64
 from dataclasses import dataclass
 from typing import Any
 
@@ -58,6 +61,28 @@ class Err(SandboxError):
 
     def __hash__(self) -> int:
         return hash(Err)
+
+
+def plain(value: Any) -> Any:
+    """A component's value as JSON has it, which is taken back in the same place."""
+    match value:
+        case bytes():
+            return {"base64": base64.b64encode(value).decode()}
+        case frozenset():
+            return sorted(value)
+        case list() | tuple():
+            return [plain(each) for each in value]
+        case dict():
+            return {key: plain(each) for key, each in value.items()}
+        case Variant():
+            return {"tag": value.tag} if value.value is None else {"tag": value.tag, "value": plain(value.value)}
+        case Some():
+            return {"some": plain(value.value)}
+        case Ok():
+            return {"ok": plain(value.value)}
+        case Err():
+            return {"err": plain(value.value)}
+    return value
 
 
 class Misfit(Exception):

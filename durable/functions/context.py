@@ -6,13 +6,14 @@ import asyncio
 import copy
 import inspect
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import timedelta
 from typing import Any, Protocol, TypedDict, overload
 
 from capabilities.prompt import AtDeadline, Quorum
 from capabilities.sandbox.front import Ran
 from capabilities.sandbox.limits import SandboxLimits
+from capabilities.sandbox.values import plain
 from durable.core import ids
 from durable.core.errors import BadArguments, ExecutionError, ExecutionTimedOut, NonDeterminism
 from durable.core.people import Decision, Review
@@ -214,21 +215,33 @@ class Context:
         inputs: dict[str, Any] | None = None,
         limits: SandboxLimits | None = None,
         grants: Iterable[str] = (),
+        function: str = "",
+        identity: str = "",
     ) -> Operation[Ran]:
         """Run foreign code as `engine.sandbox.run` does, once: what it gave is recorded.
 
         What it asks for is recorded call by call; killed, it runs again and gets the recorded answers. Its value has
-        to be JSON. Raises ExecutionError for whatever it came to instead, which also is the SandboxError that it was.
+        to be JSON; a component's has the form that `capabilities.sandbox.values` says. identity: whose `kv` and files
+        it has; without one they are this run's alone. Raises ExecutionError for whatever it came to instead, which also
+        is the SandboxError that it was.
         """
         given = {key: to_json(value, f"input {key!r}") for key, value in (inputs or {}).items()}
-        asked = sorted(grants)
-        made = Made("sandbox", language, digest(code, language, given, asked))
+        asked, more = sorted(grants), [each for each in (function, identity) if each]
+        made = Made("sandbox", language, digest(code, language, given, asked, *more))
 
         async def perform(execution: str) -> Any:
             ran = await self._cells.sandbox.run(
-                code, language=language, inputs=given, limits=limits, grants=asked, execution=execution
+                code,
+                language=language,
+                function=function,
+                inputs=given,
+                limits=limits,
+                grants=asked,
+                execution=execution,
+                identity=identity,
             )
-            return to_json(asdict(ran), "what the sandbox gave")
+            value = plain(ran.value) if ran.backend == "wasm" else ran.value
+            return to_json(asdict(replace(ran, value=value)), "what the sandbox gave")
 
         def begin(promise_id: str) -> asyncio.Task[Any]:
             return foreign.begin(self._run, self._inner, promise_id, perform)
@@ -249,7 +262,7 @@ class Context:
 
             async def perform(execution: str) -> Any:
                 found = await self._cells.sandbox.call(component, function, *args, execution=execution)
-                return to_json(found.value, f"the value of {called}")
+                return to_json(plain(found.value), f"the value of {called}")
 
             return self._begin(
                 made,
@@ -264,7 +277,7 @@ class Context:
             found, state = await self._cells.sandbox.call_instance(
                 component, function, *args, execution=execution, instance=instance, kept=kept
             )
-            return to_json(foreign.with_state(found.value, state), f"the value and the state of {called}")
+            return to_json(foreign.with_state(plain(found.value), state), f"the value and the state of {called}")
 
         return self._begin(
             made,

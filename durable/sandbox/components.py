@@ -10,12 +10,14 @@ from typing import Any
 
 from capabilities.sandbox.call import CoreCall, Outcome
 from capabilities.sandbox.component import ComponentCall
+from capabilities.sandbox.entries import Inputs
 from capabilities.sandbox.errors import ComponentNotFound
 from capabilities.sandbox.interfaces import Interface
 from capabilities.sandbox.manifest import ComponentManifest
 from capabilities.sandbox.runtime import Component, Module, Runtime, is_component
 from durable.sandbox.permits import ComponentPermits
 from durable.sandbox.recorded import RecordedCalls
+from durable.sandbox.wasm import called
 from durable.sessions.confined import directory_of
 from durable.sessions.house import House
 
@@ -85,14 +87,13 @@ class Components:
 
         ComponentNotFound, ExecutionFailed, the one SandboxError of what stopped it, or NonDeterminism.
         """
+        return await self.run(component, function, args, execution_id)
+
+    async def run(self, component: str, function: str, inputs: Inputs, execution_id: str) -> Outcome:
+        """The same, by the names of the parameters or in their order; function "" is what the code begins with."""
         known = self.get(component)
-        calls = RecordedCalls(known.permits, execution_id, known.meter)
-        call = self._call(known, calls)
-        try:
-            return await self.runtime.threads.run(lambda: call.call(function, *args))
-        except asyncio.CancelledError:
-            call.cancel()
-            raise
+        call = self._call(known, RecordedCalls(known.permits, execution_id, known.meter))
+        return await called(self.runtime, call, function, inputs)
 
     def _call(self, known: Known, calls: RecordedCalls) -> CoreCall | ComponentCall:
         name, limits = known.manifest.id, known.manifest.limits

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import time
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 from capabilities.call import Call
 from capabilities.permissions.policy import Decision
@@ -19,16 +20,24 @@ WAIT_S_MAX = 60.0
 """A call that its rate would delay longer than this is refused."""
 
 
+class Owner(NamedTuple):
+    """Whose storage and files: a component's, by its manifest; a script's, by the identity given; or one run's."""
+
+    kind: Literal["component", "script", "execution"]
+    name: str
+
+
 class ComponentPermits:
     """Of one component, shared by all its executions in this engine: rates hold for all of them together (A74)."""
 
-    def __init__(self, house: House, manifest: ComponentManifest) -> None:
+    def __init__(self, house: House, manifest: ComponentManifest, owner: Owner | None = None) -> None:
+        owner = owner or Owner("component", manifest.id)
         self.house = house
         self.component = manifest.id
-        self.who = f"component/{manifest.id}"
+        self.who = f"{owner.kind}/{owner.name}"
         """Whom the audit names; no session has a name with a slash, so its storage is its own (A73)."""
         self.policy = manifest.policy()
-        self._directory = directory_of(house.store, manifest.id).parents[1] / "components" / manifest.id
+        self._directory = directory_of(house.store, "any").parents[1] / f"{owner.kind}s" / _file_name(owner.name)
         quotas, now = self.policy.manifest.quotas, time.monotonic()
         self._calls = Bucket(quotas.calls_per_s, now)
         self._network = Bucket(quotas.network_bytes_per_s, now)
@@ -77,3 +86,10 @@ class ComponentPermits:
         wait = self._network.take(size, time.monotonic())
         if wait > 0:
             await asyncio.sleep(wait)
+
+
+def _file_name(name: str) -> str:
+    """As it is, or for ids of runs, which may hold dots, a name that nobody can be given."""
+    if "." not in name and "@" not in name:
+        return name
+    return f"@{hashlib.sha256(name.encode()).hexdigest()[:32]}"

@@ -97,6 +97,8 @@ class RecordedCalls:
         decision = capability.allow(asked, self._permits.policy)
         if decision.verdict == "ask":  # nobody is asked while foreign code runs
             decision = decision._replace(verdict="denied")
+        if decision.resource is None and (touched := capability.touches(asked)):
+            decision = decision._replace(resource=touched[0])
         made = digest(call.capability, param)
         tags = call_tags(promise_id, ids.execution_promise(self._execution), call.capability, made)
         tags["durable:decision"] = f"{decision.verdict}: {decision.reason}"[:500]

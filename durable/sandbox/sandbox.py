@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from capabilities.sandbox.entries import Inputs
+from capabilities.sandbox.errors import InvalidConfiguration
 from capabilities.sandbox.front import Decision, Front, Ran, Statistics, Task
 from capabilities.sandbox.limits import SandboxLimits
 from capabilities.sandbox.routing import Name
 from durable.core import ids
 from durable.core.errors import BadArguments
-from durable.sandbox.backends import Shared, backends
+from durable.sandbox.backends import backends
+from durable.sandbox.shared import Shared
 
 if TYPE_CHECKING:
     from capabilities.sandbox.manifest import ComponentManifest
@@ -28,27 +32,39 @@ class Sandbox:
         self._house = engine._house
         self._components: Components | None = None
         self._shared = Shared(engine._house)
-        self._front = Front(backends(engine, self._shared))
+        self._front = Front(backends(engine, self._shared, self._known))
 
     async def run(
         self,
-        code: str | bytes,
+        code: str | bytes | None = None,
         *,
         language: str = "auto",
-        inputs: Mapping[str, Any] | None = None,
+        component: str = "",
+        function: str = "",
+        inputs: Inputs | None = None,
         limits: SandboxLimits | None = None,
         grants: Iterable[str] = (),
         execution: str = "",
+        identity: str = "",
     ) -> Ran:
-        """Run code and return its value and what it printed.
+        """Run code, or a component that is known (`add`), and return its value and what it printed.
 
-        language: "python", "javascript", "wasm" (a module's bytes, or text with `wasm_base64:`), or "auto" for what
-        the sandbox is set to, else what the code looks like. inputs: its globals, JSON-like. limits: None for the
-        backend's own. grants: capabilities of this engine. execution: an id under which host calls are recorded; the
-        same id again replays them. ScriptError and the SandboxErrors; for Python ExecutionError and ResourceExceeded;
-        each with what the code had `printed`. BadArguments, InvalidId.
+        language: "python", "javascript", "wasm" (bytes of a module or component, or text with `wasm_base64:`), or
+        "auto" for what the sandbox is set to, else what the code looks like. component: an id instead of code; its
+        limits and permissions are those of its manifest. function: an export of WebAssembly (`name`, or
+        `interface#name`), else the first of run, main, _start. inputs: globals of a script; arguments by name or, as a
+        list, in order. limits: None for the backend's own. grants: capabilities of this engine. execution: an id under
+        which host calls are recorded; the same id again replays them. identity: whose `kv` and files it has: none
+        without it but, for the time of its id, those of an execution.
+
+        ScriptError, Err and the SandboxErrors; for Python ExecutionError and ResourceExceeded; each with what the code
+        had `printed`. BadArguments, InvalidId.
         """
-        return await self._front.run(_task(code, inputs, limits, grants, execution), language)
+        if (code is None) != bool(component):
+            raise InvalidConfiguration("code to be run, or the id of a component: one of the two is given")
+        task = _task(b"" if code is None else code, inputs, limits, grants, execution)
+        task = replace(task, component=component, function=function, identity=identity)
+        return await self._front.run(task, language)
 
     def switch(self, choice: str) -> None:
         """Another backend for code that names none, or "auto". InvalidConfiguration names the choices."""
@@ -133,7 +149,7 @@ class Sandbox:
 
 def _task(
     code: object,
-    inputs: Mapping[str, Any] | None,
+    inputs: Inputs | None,
     limits: SandboxLimits | None,
     grants: Iterable[str],
     execution: str,
@@ -143,11 +159,12 @@ def _task(
         code = bytes(code)
     if not isinstance(code, str | bytes):
         raise BadArguments(f"code is text or a module's bytes, not {type(code).__name__}")
-    if inputs is not None and not isinstance(inputs, Mapping):
-        raise BadArguments(f"inputs are names and values, not {type(inputs).__name__}")
+    if isinstance(inputs, str | bytes) or not isinstance(inputs, Mapping | Sequence | None):
+        raise BadArguments(f"inputs are names and values, or a list of arguments, not {type(inputs).__name__}")
     if isinstance(grants, str):
         raise BadArguments(f"grants is a list of names: grants=[{grants!r}]")
-    return Task(code, dict(inputs or {}), limits, tuple(grants), _checked(execution))
+    given = list(inputs) if isinstance(inputs, Sequence) else dict(inputs or {})
+    return Task(code, given, limits, tuple(grants), _checked(execution))
 
 
 def _checked(execution: str) -> str:

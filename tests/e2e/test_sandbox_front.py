@@ -48,7 +48,7 @@ async def test_javascript_and_wasm_by_what_they_look_like(engine: durable.Engine
     assert ran.fuel is not None
     with pytest.raises(ScriptError, match="ReferenceError: x is not defined"):
         await engine.sandbox.run("const y = x; y")
-    with pytest.raises(errors.ExecutionFailed, match="no main: the module exports none of run, main, _start"):
+    with pytest.raises(errors.ExecutionFailed, match="no main: the code exports none of run, main, _start"):
         await engine.sandbox.run(wat("(module)"))
     spin = wat('(module (func (export "main") (loop br 0)))')
     with pytest.raises(errors.FuelExhausted):

@@ -11,12 +11,13 @@ from typing import Any
 
 import pytest
 
-from capabilities.javascript.errors import InstanceBusy, ScriptError, ScriptSyntaxError, kind
+from capabilities.javascript.errors import InstanceBusy, ScriptError, ScriptSyntaxError
 from capabilities.javascript.run import run, run_function
 from capabilities.javascript.values import Foreign
 from capabilities.javascript.vm import VM
 from capabilities.javascript.warm import Warm, forget, warm
 from capabilities.sandbox import errors
+from capabilities.sandbox.kinds import kind_of
 from capabilities.sandbox.limits import JAVASCRIPT, MIB
 from capabilities.sandbox.runtime import Runtime
 
@@ -126,7 +127,7 @@ def test_a_function_by_a_name_that_is_none(vm: VM) -> None:
 def test_a_runtime_error_has_the_scripts_own_stack(vm: VM) -> None:
     with pytest.raises(ScriptError) as caught:
         vm.execute("function f() {\n  throw new TypeError('deep')\n}\nf()", name="cell.js")
-    assert (caught.value.name, caught.value.message, kind(caught.value)) == ("TypeError", "deep", "runtime")
+    assert (caught.value.name, caught.value.message, kind_of(caught.value)) == ("TypeError", "deep", "runtime")
     assert caught.value.stack.split("\n")[0].strip() == "at f (cell.js:2:13)"
     assert vm.execute("1 + 1") == 2
 
@@ -134,14 +135,14 @@ def test_a_runtime_error_has_the_scripts_own_stack(vm: VM) -> None:
 def test_code_that_is_no_javascript_runs_nothing(vm: VM) -> None:
     with pytest.raises(ScriptSyntaxError) as caught:
         vm.execute("globalThis.ran = 1; {{{")
-    assert kind(caught.value) == "syntax"
+    assert kind_of(caught.value) == "syntax"
     assert vm.execute("typeof ran") == "undefined"
 
 
 def test_json_that_is_none_is_an_error_of_the_run(vm: VM) -> None:
     with pytest.raises(ScriptError) as caught:
         vm.execute("JSON.parse('{')")
-    assert (caught.value.name, kind(caught.value)) == ("SyntaxError", "runtime")
+    assert (caught.value.name, kind_of(caught.value)) == ("SyntaxError", "runtime")
 
 
 @pytest.mark.parametrize(("thrown", "message"), [("null", "null"), ("5", "5"), ("{get message() { throw 1 }}", "")])
@@ -246,7 +247,7 @@ def test_an_error_of_a_host_function_can_be_caught_by_the_script(served: VM) -> 
 def test_what_is_not_permitted_is_a_permission_error(served: VM) -> None:
     with pytest.raises(errors.CapabilityDenied) as caught:
         served.execute("denied()")
-    assert kind(caught.value) == "permission"
+    assert kind_of(caught.value) == "permission"
     assert served.execute("try { denied() } catch (e) { e.name }") == "PermissionError"
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -12,6 +12,10 @@ from capabilities.sandbox.routing import CHOICES
 from durable.cli import exits
 from durable.cli.app import Command, Settings, in_loop, settings
 from durable.cli.exits import Unusable
+from durable.cli.out import Out
+
+if TYPE_CHECKING:
+    import durable
 
 
 @click.group("sandbox", short_help="Foreign code: run, health, install.")
@@ -24,23 +28,27 @@ def command() -> None:
 @click.option("--language", type=click.Choice(CHOICES), default="auto", help="auto: what the code looks like.")
 @click.option("--input", "inputs", multiple=True, metavar="NAME=VALUE", help="A global; JSON where it parses as JSON.")
 @click.option("--grant", "grants", multiple=True, metavar="CAPABILITY", help="What it may ask for.")
+@click.option("--arg", "args", multiple=True, metavar="JSON", help="An argument, in order, instead of --input.")
+@click.option("--function", default="", metavar="NAME", help="An export of WebAssembly: NAME or INTERFACE#NAME.")
+@click.option("--manifest", type=click.Path(path_type=Path), metavar="TOML", help="A component's limits, permissions.")
+@click.option("--identity", default="", metavar="NAME", help="Whose kv and files it has.")
 @click.option("--execution", default="", metavar="ID", help="Record its host calls in the store; again, it goes on.")
-@click.option("--timeout", type=click.FloatRange(min=0, min_open=True), metavar="S", help="Deadline in seconds.")
+@click.option(
+    "--timeout",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="S",
+    help="Deadline in seconds; alone, no limit of fuel.",
+)
 @click.option("--memory", type=click.IntRange(min=1), metavar="MIB", help="Memory in MiB.")
-def run(
-    file: str,
-    language: str,
-    inputs: tuple[str, ...],
-    grants: tuple[str, ...],
-    execution: str,
-    timeout: float | None,
-    memory: int | None,
-) -> int:
-    """Run FILE, or stdin. Its output comes as it was printed, the value of its last expression last."""
-    chosen = settings()
-    code = _code(file)
-    given = dict(_input(each) for each in inputs)
-    return in_loop(lambda: _run(chosen, code, language, given, grants, execution, timeout, memory))
+@click.option("--fuel", type=click.IntRange(min=1), metavar="N", help="Instructions of WebAssembly.")
+@click.option("--output", type=click.IntRange(min=0), metavar="KIB", help="Of stdout and of stderr, in KiB.")
+def run(file: str, language: str, inputs: tuple[str, ...], args: tuple[str, ...], **given: Any) -> int:
+    """Run FILE, or stdin. Its output comes as it was printed, its value last."""
+    if inputs and args:
+        raise Unusable("--input and --arg: arguments are given by name or in order, not both")
+    chosen, code = settings(), _code(file)
+    ordered = [_value(each) for each in args] or dict(_input(each) for each in inputs)
+    return in_loop(lambda: _run(chosen, code, language, ordered, given))
 
 
 @command.command("health", cls=Command)
@@ -78,54 +86,103 @@ def _code(file: str) -> str | bytes:
 
 
 def _input(given: str) -> tuple[str, Any]:
+    name, equals, text = given.partition("=")
+    if not equals or not name.replace("-", "_").isidentifier():
+        raise Unusable(f"--input {given!r} is not NAME=VALUE")
+    return name, _value(text)
+
+
+def _value(text: str) -> Any:
     import json
 
-    name, equals, text = given.partition("=")
-    if not equals or not name.isidentifier():
-        raise Unusable(f"--input {given!r} is not NAME=VALUE")
     try:
-        return name, json.loads(text)
+        return json.loads(text)
     except ValueError:
-        return name, text
+        return text
 
 
-async def _run(
-    chosen: Settings,
-    code: str | bytes,
-    language: str,
-    inputs: dict[str, Any],
-    grants: tuple[str, ...],
-    execution: str,
-    timeout: float | None,
-    memory: int | None,
-) -> int:
+def _limits(given: dict[str, Any], code: str | bytes) -> Any:
+    """Those that were given, changed in what the backend would give; None when none was."""
+    from capabilities.sandbox.limits import COMPONENT, JAVASCRIPT, KIB, MIB
+    from capabilities.sandbox.routing import is_wasm
+
+    units = {"timeout": 1000, "memory": MIB, "fuel": 1, "output": KIB}
+    names = {"timeout": "timeout_ms"}
+    found = {names.get(name, name): max(1, round(given[name] * unit)) for name, unit in units.items() if given[name]}
+    if given["output"] == 0:
+        found["output"] = 0
+    usual = COMPONENT if is_wasm(code) else JAVASCRIPT
+    if "timeout_ms" in found and "fuel" not in found:
+        usual = usual.but(fuel=None)  # whoever gives a time means that one
+    return usual.but(**found) if found else None
+
+
+async def _run(chosen: Settings, code: str | bytes, language: str, inputs: Any, given: dict[str, Any]) -> int:
     import durable
-    from capabilities.sandbox.limits import JAVASCRIPT, MIB
+    from capabilities.sandbox.values import plain
     from durable.functions.values import to_json
 
-    changes: dict[str, int] = {}
-    if timeout is not None:
-        changes["timeout_ms"] = max(1, round(timeout * 1000))
-    if memory is not None:
-        changes["memory"] = memory * MIB
-    limits = JAVASCRIPT.but(**changes) if changes else None
-    if execution and not chosen.store:
+    limits, out, manifest = _limits(given, code), chosen.out(), given["manifest"]
+    if given["execution"] and not chosen.store:
         raise Unusable("--execution names what is recorded in a store; say which one with --store")
-    out = chosen.out()
-    async with durable.open(chosen.store or ":memory:") as engine:
-        ran = await engine.sandbox.run(
-            code, language=language, inputs=inputs, limits=limits, grants=grants, execution=execution
-        )
+    rights = {"limits": limits, "grants": given["grants"], "identity": given["identity"]}
+    names = {"function": given["function"], "execution": given["execution"]}
+    try:
+        async with durable.open(chosen.store or ":memory:") as engine:
+            if manifest is not None:
+                known = await engine.sandbox.add(_read(manifest), _bytes(code))
+                ran = await engine.sandbox.run(component=known, language=language, inputs=inputs, **rights, **names)
+            else:
+                ran = await engine.sandbox.run(code, language=language, inputs=inputs, **rights, **names)
+    except durable.DurableError as error:
+        return _failed(out, error)
+    value = to_json(plain(ran.value) if ran.backend == "wasm" else ran.value, "the value")
     if out.json:
-        value = to_json(ran.value, "the value")
         fields = {"backend": ran.backend, "value": value, "stdout": ran.stdout, "stderr": ran.stderr}
         out.document({**fields, "elapsed_ms": ran.elapsed_ms, "fuel": ran.fuel, "memory": ran.memory})
         return exits.DONE
-    sys.stdout.write(ran.stdout)
-    sys.stderr.write(ran.stderr)
+    _printed(ran.stdout, ran.stderr)
     if ran.value is not None:
         out.data(ran.value if isinstance(ran.value, str) else repr(ran.value))
     return exits.DONE
+
+
+def _failed(out: Out, error: durable.DurableError) -> int:
+    """What it printed before it failed is kept; the kind of failure is W9's word."""
+    from capabilities.sandbox.errors import Used
+    from capabilities.sandbox.kinds import kind_of
+
+    used = getattr(error, "used", None)
+    used = used if isinstance(used, Used) else Used()
+    if out.json:
+        found = {"code": error.code, "message": str(error), "kind": kind_of(error)}
+        out.document({"error": found, "stdout": error.printed[0], "stderr": error.printed[1], **used.to_json()})
+    else:
+        _printed(*error.printed)
+        out.note(error.foreign_traceback or getattr(error, "traceback", ""), end="")
+    out.say(str(error))
+    return exits.code_of(error)
+
+
+def _printed(stdout: str, stderr: str) -> None:
+    sys.stdout.write(stdout)
+    sys.stdout.flush()
+    sys.stderr.write(stderr)
+
+
+def _read(manifest: Path) -> Any:
+    from capabilities.sandbox.manifest import parse_component
+
+    try:
+        return parse_component(manifest.read_text(), str(manifest))
+    except (OSError, UnicodeDecodeError) as error:
+        raise Unusable(f"{str(manifest)!r} cannot be read: {getattr(error, 'strerror', None) or error}") from None
+
+
+def _bytes(code: str | bytes) -> bytes:
+    if isinstance(code, bytes):
+        return code
+    raise Unusable("--manifest is a component's: FILE is not WebAssembly")
 
 
 async def _health(chosen: Settings) -> int:

@@ -1,0 +1,75 @@
+"""The backend `javascript`: QuickJS in WebAssembly."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
+
+from capabilities.sandbox.front import Ran, Task
+from capabilities.sandbox.limits import JAVASCRIPT
+from capabilities.signature import Method
+from durable.core.errors import BadArguments
+from durable.sandbox.shared import Shared, no_wasmtime
+
+if TYPE_CHECKING:
+    from durable.sandbox.recorded import RecordedCalls
+
+
+class JavaScript:
+    """QuickJS in WebAssembly; a granted capability is an asynchronous function of its name."""
+
+    def __init__(self, shared: Shared) -> None:
+        self._shared = shared
+
+    async def missing(self) -> str:
+        """wasmtime, or the engine's file."""
+        if lacks := no_wasmtime():
+            return lacks
+        from capabilities.javascript import quickjs
+
+        try:
+            await asyncio.to_thread(quickjs.read)
+        except quickjs.EngineMissing as error:
+            return str(error)
+        return ""
+
+    async def run(self, task: Task) -> Ran:
+        """A fresh instance for each."""
+        from capabilities.javascript.run import run
+        from capabilities.javascript.vm import VM
+        from capabilities.javascript.warm import warm
+
+        code, inputs, limits = task.text(), task.globals(), task.limits or JAVASCRIPT
+        runtime = self._shared.runtime(metered=limits.fuel is not None)
+        image = await asyncio.to_thread(warm, runtime)
+        calls, permits = self._shared.calls(task)
+        try:
+            vm = VM(image, limits, functions=dict(self._functions(task.grants, calls)))
+            value = await run(vm, code, inputs, ordered=True)
+        finally:
+            await permits.close()
+        used = vm.used()
+        return Ran("javascript", value, used.stdout, used.stderr, used.elapsed_ms, used.fuel, used.memory)
+
+    def _functions(self, grants: Iterable[str], calls: RecordedCalls) -> Iterable[tuple[str, Callable[..., Any]]]:
+        for grant in grants:
+            capability = self._shared.house.capabilities.get(grant.partition(":")[0])
+            assert capability is not None
+            for method in capability.methods.values():
+                yield method.name, _asked(capability.name, method, calls)
+
+
+def _asked(capability: str, method: Method, calls: RecordedCalls) -> Callable[..., Any]:
+    """The capability as a script calls it: arguments in order, recorded by name."""
+    from capabilities.sandbox.hostcalls import HostCall
+
+    names = list(method.signature.parameters)
+    how = method.name.partition(".")[2]
+
+    async def call(*args: Any) -> Any:
+        if len(args) > len(names):
+            raise BadArguments(f"{method.name} takes {len(names)} arguments, {len(args)} were given")
+        return await calls.answer(HostCall(capability, how, dict(zip(names, args, strict=False))))
+
+    return call

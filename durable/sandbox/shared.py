@@ -1,0 +1,92 @@
+"""What the backends of one engine's sandbox have in common: runtimes, and the host calls of what has no manifest."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from capabilities.permissions.manifest import Manifest
+from capabilities.sandbox.errors import InvalidConfiguration
+from capabilities.sandbox.front import Task
+from capabilities.sandbox.limits import JAVASCRIPT
+from durable.core import ids
+from durable.core.errors import BadArguments
+from durable.sessions.house import House
+
+if TYPE_CHECKING:
+    from capabilities.sandbox.runtime import Runtime
+    from durable.sandbox.permits import ComponentPermits, Owner
+    from durable.sandbox.recorded import RecordedCalls
+
+KEEPING = ("kv", "read_file", "write_file", "delete_file", "list_files")
+"""Capabilities that are about something of one's own, which somebody else must not come by."""
+WHO = "the script"
+"""Whom decisions name where nobody said who runs."""
+NO_WASMTIME = "wasmtime is not installed; `pip install durable-exec[sandbox]` brings it"
+
+
+class Shared:
+    """Made when it is first needed."""
+
+    def __init__(self, house: House) -> None:
+        self.house = house
+        self._runtimes: dict[bool, Runtime] = {}
+
+    def runtime(self, *, metered: bool) -> Runtime:
+        """An engine of WebAssembly that counts fuel, or one that does not and is faster."""
+        found = self._runtimes.get(metered)
+        if found is None:
+            from capabilities.sandbox.runtime import Runtime
+
+            found = self._runtimes[metered] = Runtime(_cache(), metered=metered)
+        return found
+
+    def calls(self, task: Task, meter: str = "") -> tuple[RecordedCalls, ComponentPermits]:
+        """The host calls of one task, decided by its grants, recorded under its execution. meter: as there."""
+        from capabilities.sandbox.manifest import ComponentManifest
+        from durable.sandbox.permits import ComponentPermits
+        from durable.sandbox.recorded import RecordedCalls
+
+        owner = owner_of(task)
+        for grant in task.grants:
+            name = grant.partition(":")[0]
+            if self.house.capabilities.get(name) is None:
+                raise BadArguments(f"there is no capability {name!r} to grant")
+            if name in KEEPING and not task.identity and not task.execution:
+                raise InvalidConfiguration(
+                    f"{name} is about what somebody keeps: say who runs (identity=…), or give the run an execution id"
+                )
+        manifest = ComponentManifest(
+            task.identity or WHO, task.limits or JAVASCRIPT, Manifest(grant=tuple(task.grants))
+        )
+        permits = ComponentPermits(self.house, manifest, owner)
+        execution = task.execution or (owner.name if owner.kind == "execution" else ids.mint_execution_id())
+        code = task.code if isinstance(task.code, bytes) else task.code.encode(errors="surrogatepass")
+        return RecordedCalls(permits, execution, meter, hashlib.sha256(code).hexdigest()[:16]), permits
+
+    def close(self) -> None:
+        """End the runtimes' threads."""
+        for runtime in self._runtimes.values():
+            runtime.close()
+
+
+def owner_of(task: Task) -> Owner:
+    """Whose storage and files it has: the identity's, else that run's alone. InvalidId."""
+    from durable.sandbox.permits import Owner
+
+    if task.identity:
+        return Owner("script", ids.check_session_name(task.identity))
+    return Owner("execution", task.execution or ids.mint_execution_id())
+
+
+def no_wasmtime() -> str:
+    """What is lacking to run WebAssembly; "" when nothing is."""
+    return "" if find_spec("wasmtime") is not None else NO_WASMTIME
+
+
+def _cache() -> Path:
+    """Compiled code of this user, whatever the store: what is compiled is the same for all of them (S8)."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "durable" / "compiled"

@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from capabilities.sandbox.entries import Inputs
-from capabilities.sandbox.errors import InvalidConfiguration
 from capabilities.sandbox.front import Decision, Front, Ran, Statistics, Task
 from capabilities.sandbox.limits import SandboxLimits
-from capabilities.sandbox.routing import Name
+from capabilities.sandbox.routing import Name, is_wasm
 from durable.core import ids
 from durable.core.errors import BadArguments
 from durable.sandbox.backends import backends
@@ -61,7 +60,9 @@ class Sandbox:
         had `printed`. BadArguments, InvalidId.
         """
         if (code is None) != bool(component):
-            raise InvalidConfiguration("code to be run, or the id of a component: one of the two is given")
+            raise BadArguments(
+                f"one of two is given: code, which is text or a module's bytes, not {type(code).__name__}, or component"
+            )
         task = _task(b"" if code is None else code, inputs, limits, grants, execution)
         task = replace(task, component=component, function=function, identity=identity)
         return await self._front.run(task, language)
@@ -161,6 +162,8 @@ def _task(
         raise BadArguments(f"code is text or a module's bytes, not {type(code).__name__}")
     if isinstance(inputs, str | bytes) or not isinstance(inputs, Mapping | Sequence | None):
         raise BadArguments(f"inputs are names and values, or a list of arguments, not {type(inputs).__name__}")
+    if isinstance(code, str) and isinstance(inputs, Sequence) and not is_wasm(code):
+        raise BadArguments("inputs of a script are names and values, not list")
     if isinstance(grants, str):
         raise BadArguments(f"grants is a list of names: grants=[{grants!r}]")
     given = list(inputs) if isinstance(inputs, Sequence) else dict(inputs or {})

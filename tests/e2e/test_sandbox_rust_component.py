@@ -152,7 +152,9 @@ async def test_storage_is_of_each_component_and_each_identity(engine: durable.En
 
 async def test_more_than_its_quota_is_an_error_that_it_is_told(engine: durable.Engine) -> None:
     big = {"key": "big", "value": "x" * 2**20}
-    with pytest.raises(Err, match=r"ResourceExceeded: storage: 1048578 used, 1048576 allowed; a manifest can allow more"):
+    with pytest.raises(
+        Err, match=r"ResourceExceeded: storage: 1048578 used, 1048576 allowed; a manifest can allow more"
+    ):
         await engine.sandbox.run(component="rusty", function="remember", inputs=big)
     assert (await engine.sandbox.run(component="rusty", function="remember", inputs=["big", "small"])).value is None
 

@@ -12,7 +12,7 @@ from durable.cli import exits
 from durable.cli.app import Command, Settings, in_loop, settings
 from durable.cli.exits import NotServed, Unusable
 from durable.core import ids
-from durable.core.errors import DurableError, NotFound
+from durable.core.errors import NotFound
 
 if TYPE_CHECKING:
     from durable.cli.out import Out
@@ -117,6 +117,8 @@ async def _ask(engine: Engine, chosen: Settings, out: Out, row: PromptRow, by: s
 
 async def _prompt(store: StoreFace, given: str) -> PromptRow:
     """The open prompt of that id, or the only one of that execution. Says why one that was open no longer is."""
+    from durable.prompts import Prompts, already
+
     open_ = await store.reads.prompts()
     wanted = given if given.startswith(ids.PREFIX) else ids.PREFIX + given
     found = [row for row in open_ if row.id == wanted]
@@ -127,19 +129,12 @@ async def _prompt(store: StoreFace, given: str) -> PromptRow:
         raise Unusable(f"{given!r} asks {len(found)} questions; name one: {', '.join(row.id for row in found)}")
     if found:
         return found[0]
-    if await store.reads.get_promise(wanted) is not None and ids.parse_call(wanted) is not None:
-        raise await _settled(store, wanted)
-    raise NotFound("prompt", given, "`durable inbox` lists the open ones")
-
-
-async def _settled(store: StoreFace, prompt_id: str) -> DurableError:
-    from durable.prompts import Prompts
-
-    try:
-        await Prompts(store).answer(prompt_id, None, by=None, decline=True)
-    except DurableError as error:
-        return error
-    return NotFound("open prompt", prompt_id)
+    if ids.parse_call(wanted) is None or await store.reads.get_promise(wanted) is None:
+        raise NotFound("prompt", given, "`durable inbox` lists the open ones")
+    promise = await Prompts(store).get(wanted)
+    if promise["state"] != "pending":
+        raise already(wanted, promise)
+    raise NotFound("prompt", given, "it was asked just now; try again")
 
 
 def _value(row: PromptRow, given: Given) -> Any:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bridge.messages import Call, CallResult, Checkpoint, Execute, Result
+from bridge.messages import Call, CallResult, Checkpoint, Execute, Namespace, Result
 from bridge.session import WorkerSession
 from checkpoint.format import Part
 from checkpoint.memory_file import MemoryFile
@@ -19,6 +21,7 @@ from durable.sessions import archiving
 from durable.sessions.answers import refused
 from durable.sessions.archiving import Exported
 from durable.sessions.confined import confinement_of
+from durable.sessions.namespace import Variable, read_variables
 from durable.sessions.result import Lost
 from durable.sessions.stored import Opened, Stored
 
@@ -162,7 +165,17 @@ class History:
         row = await stored.find(which)
         return _info(row), await stored.open(row["id"])
 
-    async def _reprs(self, payload: bytes | MemoryFile, names: list[str]) -> dict[str, str]:
+    async def variables(self, which: str | int) -> list[Variable]:
+        """The variables of a checkpoint as `Session.variables` has them, loaded in a worker that is made for it."""
+        _, opened = await self._read(which)
+        async with self._loaded(opened.payload) as worker:
+            found = read_variables(await worker.namespace(Namespace(action="variables")))
+        names = _groups(opened.table)
+        return [each for each in found if each.name in names]
+
+    @asynccontextmanager
+    async def _loaded(self, payload: bytes | MemoryFile) -> AsyncIterator[WorkerSession]:
+        """A worker that holds a checkpoint, as the session's own would."""
         worker = WorkerSession(
             self._session,
             on_call=self._on_call,
@@ -171,17 +184,21 @@ class History:
             confinement=confinement_of(self._house.store, self._session, await self._options()),
             launcher=self._house.launcher,
         )
-        code = f"__import__('bridge.worker.showing', fromlist=['*']).short_reprs(globals(), {json.dumps(names)})"
         await worker.start()
         try:
-            await worker.restore(payload, override_environment=True)
             async with asyncio.timeout(COMPARE_S):
-                reply = await worker.execute(Execute(id="diff", code=code, checkpoint="none", capabilities=[]))
+                await worker.restore(payload, override_environment=True)
+                yield worker
         except TimeoutError:
             raise CheckpointError(f"the values could not be shown within {COMPARE_S:g} s") from None
         finally:
             worker.kill()
             await worker.wait_ended()
+
+    async def _reprs(self, payload: bytes | MemoryFile, names: list[str]) -> dict[str, str]:
+        code = f"__import__('bridge.worker.showing', fromlist=['*']).short_reprs(globals(), {json.dumps(names)})"
+        async with self._loaded(payload) as worker:
+            reply = await worker.execute(Execute(id="diff", code=code, checkpoint="none", capabilities=[]))
         if not isinstance(reply, Result) or not isinstance(reply.value, dict):
             raise CheckpointError(f"the values of session {self._session!r} could not be shown")
         return {str(name): str(text) for name, text in reply.value.items()}

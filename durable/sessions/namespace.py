@@ -87,7 +87,12 @@ async def clear(live: LiveSession) -> tuple[str, ...]:
 
 async def variables(live: LiveSession) -> list[Variable]:
     """See Session.variables."""
-    rows = _listed(_checked(await live.between.namespace(Namespace(action="variables"))))
+    return read_variables(await live.between.namespace(Namespace(action="variables")))
+
+
+def read_variables(reply: NamespaceReply) -> list[Variable]:
+    """The variables that a worker names; what is none is left out."""
+    rows = _listed(_checked(reply))
     found = (row for row in rows if isinstance(row, list) and len(row) == 4 and isinstance(row[3], int))
     return [Variable(str(name), str(kind), str(text), size) for name, kind, text, size in found]
 

@@ -150,6 +150,12 @@ def test_sessions_are_made_shown_restarted_and_closed(terminal: Terminal) -> Non
     found = terminal.durable("session", "vars", "desk", "--json").data
     assert "a" in found["names"]
     assert [name["name"] for name in found["lost"]] == ["g"]
+    (variable,) = found["variables"]
+    assert (variable["name"], variable["type"], variable["repr"]) == ("a", "int", "1")
+    assert variable["size"] > 0
+    rows = terminal.durable("session", "vars", "desk").out.splitlines()
+    assert rows[0].split("\t") == ["NAME", "TYPE", "BYTES", "VALUE"]
+    assert [row.split("\t")[:2] for row in rows[1:]] == [["a", "int"], ["math", "module"], ["g", "generator"]]
     assert "no worker" in terminal.durable("session", "restart", "desk").err
     assert terminal.durable("session", "restart", "desk", "--clear").code == 0
     assert "NameError" in terminal.durable("exec", "desk", "a").err

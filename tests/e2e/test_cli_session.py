@@ -191,3 +191,24 @@ def test_bad_usage_is_told(terminal: Terminal) -> None:
     terminal.durable("exec", "s").failed(2, "give the code")
     terminal.durable("exec", "s", "-f", "absent.py").failed(2, "absent.py", "No such file")
     terminal.durable("exec", "s", "1", "--frob").failed(2, "--frob", "--help")
+
+
+def test_variables_of_a_session_that_another_process_has(terminal: Terminal) -> None:
+    code = (
+        "class Odd:\n    def __repr__(self): raise SystemExit(1)\n"
+        "rows = list(range(10**5)); odd = Odd(); text = 'a\\nb' * 999\nname = input('Who?')"
+    )
+    assert terminal.durable("exec", "s", code, "--checkpoint", "statement").code == 4
+    with terminal.running("exec", "live", f"{code.partition('name =')[0]}\nprint('up', flush=True)\n"
+                          "while True: pass", "--checkpoint", "statement") as engine:  # fmt: skip
+        read_until(engine, "up")
+        for session in ("s", "live"):
+            found = terminal.durable("session", "vars", session, "--json").data
+            known = {each["name"]: each for each in found["variables"]}
+            assert (known["rows"]["type"], known["text"]["type"]) == ("list", "str")
+            assert known["rows"]["size"] > 10**5 * 8
+            assert known["rows"]["repr"].startswith("[0, 1, 2")
+            assert known["text"]["repr"].startswith("'a\\nba")
+            assert len(known["text"]["repr"]) <= 80
+            assert "SystemExit" in known["odd"]["repr"]
+        assert engine.poll() is None

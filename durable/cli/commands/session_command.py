@@ -11,6 +11,7 @@ from durable.cli import exits
 from durable.cli.app import Command, Settings, in_loop, settings
 
 if TYPE_CHECKING:
+    from durable.sessions.namespace import Variable
     from durable.store.face import StoreFace
 
 
@@ -37,7 +38,10 @@ def show(session: str) -> int:
 @command.command("vars", cls=Command)
 @click.argument("session", metavar="SESSION")
 def vars_(session: str) -> int:
-    """The variables, as of the newest checkpoint: the one after the last execution, where that could be saved."""
+    """The variables, as of the newest checkpoint: the one after the last execution, where that could be saved.
+
+    Types, sizes and values are looked at in a worker that is made for it: no engine that has the session is asked.
+    """
     chosen = settings()
     return in_loop(lambda: _vars(chosen, session))
 
@@ -137,28 +141,46 @@ def _vitals(pid: int | None) -> dict[str, Any]:
 async def _vars(chosen: Settings, session: str) -> int:
     from durable.cli.driving import open_engine
     from durable.cli.out import line
+    from durable.core.errors import DurableError
 
     out = chosen.out()
+    variables: list[Variable] = []
     async with open_engine(chosen, out, serve=False, create=False) as engine:
         await _found(engine.store, session)
         history = engine.checkpoints_of(session)
         listed = await history.listing()
         found = await history.show(listed[-1].id) if listed else None
+        if found is not None and found.names:
+            try:
+                variables = await history.variables(found.info.id)
+            except (DurableError, OSError) as error:
+                out.say(f"only names are known, the values cannot be loaded here: {line(str(error))}")
     names = list(found.names) if found is not None else []
     modules = [list(module) for module in found.modules] if found is not None else []
     lost = [{"name": each.name, "kind": each.kind, "reason": each.reason} for each in found.lost] if found else []
     if out.json:
-        where = None if found is None else found.info.id
-        out.document({"session": session, "checkpoint": where, "names": names, "modules": modules, "lost": lost})
+        out.document(
+            {
+                "session": session,
+                "checkpoint": None if found is None else found.info.id,
+                "names": names,
+                "modules": modules,
+                "lost": lost,
+                "variables": [asdict(each) for each in variables],
+            }
+        )
         return exits.DONE
+    known = {each.name: each for each in variables}
+    rows: list[tuple[Any, ...]] = []
     for name in names:
-        out.data(name)
-    for name, module, _version in modules:
-        out.data(f"{name}: module {line(module)}")
+        variable = known.get(name)
+        shown = ("", "", "") if variable is None else (variable.type, variable.size, variable.repr)
+        rows.append((name, *shown))
+    rows += [(name, "module", "", f"{module} {version}".strip()) for name, module, version in modules]
+    rows += [(each["name"], each["kind"], "", "") for each in lost]
+    out.table(("name", "type", "bytes", "value"), rows, f"{session} has no variables")
     for each in lost:
         out.say(f"{each['name']} ({each['kind']}) is in no checkpoint: {line(each['reason'])}")
-    if not names and not modules and not lost:
-        out.say(f"{session} has no variables")
     return exits.DONE
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import time
 from collections import deque
@@ -10,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from capabilities.sandbox.entries import Inputs
-from capabilities.sandbox.errors import InvalidConfiguration, SandboxError, SandboxUnavailable
+from capabilities.sandbox.errors import Cancelled, InvalidConfiguration, SandboxError, SandboxUnavailable
 from capabilities.sandbox.limits import SandboxLimits
 from capabilities.sandbox.routing import Choice, Name, checked, choice_of, route
 from durable.core.errors import DurableError
@@ -156,6 +157,9 @@ class Front:
             ended = error.code
             if isinstance(error, SandboxError):
                 error.printed = (error.used.stdout, error.used.stderr)
+            raise
+        except asyncio.CancelledError:
+            ended = Cancelled.code
             raise
         finally:
             spent = (time.perf_counter() - began) * 1000

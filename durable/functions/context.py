@@ -6,6 +6,7 @@ import asyncio
 import copy
 import inspect
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, replace
 from datetime import timedelta
 from typing import Any, Protocol, TypedDict, overload
@@ -72,7 +73,7 @@ class Context:
         self._promise_id = inner.info.id
         self._children = run.journal.children(self._promise_id)
         self._open = _Open()  # shared by its options() copies
-        self._instances = foreign.Instances(run)
+        self._instances = foreign.Instances(run, self._ends)
         self._timeout: float | None = None
         self._retry: Retry | None = None
         self._name: str | None = None
@@ -244,9 +245,13 @@ class Context:
             return to_json(asdict(replace(ran, value=value)), "what the sandbox gave")
 
         def begin(promise_id: str) -> asyncio.Task[Any]:
-            return foreign.begin(self._run, self._inner, promise_id, perform)
+            return foreign.begin(self._run, self._inner, promise_id, perform, self._ends)
 
         return self._begin(made, self._children, begin, lambda value: Ran(**value))
+
+    def _ends(self) -> AbstractContextManager[None]:
+        ends: AbstractContextManager[None] = self._cells.sandbox.ends_with(self._run.execution_id)
+        return ends
 
     def component(self, component: str, function: str, *args: Any, instance: str = "") -> Operation[Any]:
         """Call an export of a component that this engine knows (`engine.sandbox.add`), once: its value is recorded.
@@ -267,7 +272,7 @@ class Context:
             return self._begin(
                 made,
                 self._children,
-                lambda promise_id: foreign.begin(self._run, self._inner, promise_id, perform),
+                lambda promise_id: foreign.begin(self._run, self._inner, promise_id, perform, self._ends),
                 lambda value: value,
             )
         self._instances.check(component, instance)

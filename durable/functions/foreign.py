@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,15 +25,18 @@ type Kept = tuple[str, bytes]
 type Stateful = Callable[[str, Kept | None], Awaitable[Any]]
 """The same from a state that was kept; what is recorded has the state after it, `state`."""
 type Begun = asyncio.Task[Any]
+type Ends = Callable[[], AbstractContextManager[None]]
+"""What is done inside is cancelled when the function goes on no more."""
 
 
-def begin(run: Run, inner: SdkContext, promise_id: str, perform: Perform) -> Begun:
+def begin(run: Run, inner: SdkContext, promise_id: str, perform: Perform, ends: Ends) -> Begun:
     """Begin it as a leaf. It is tried once: what it asks for is recorded by itself."""
     execution = promise_id.removeprefix(ids.PREFIX)
 
     async def body() -> Any:
         try:
-            return await perform(execution)
+            with ends():
+                return await perform(execution)
         except NonDeterminism as error:
             raise run.halt(error) from None
         except sdk.PlatformError:
@@ -62,6 +66,7 @@ class Instances:
     """The instances of one context: by component and name, the last call that was begun, and the task that owns it."""
 
     run: Run
+    ends: Ends
     _last: dict[tuple[str, str], _Call] = field(default_factory=dict)
     _owners: dict[tuple[str, str], asyncio.Task[Any] | None] = field(default_factory=dict)
 
@@ -72,7 +77,7 @@ class Instances:
         async def performed(execution: str) -> Any:
             return await perform(execution, await self._state(before))
 
-        task = begin(self.run, inner, promise_id, performed)
+        task = begin(self.run, inner, promise_id, performed, self.ends)
         self._last[component, name] = _Call(promise_id, task, before)
         return task
 

@@ -20,7 +20,7 @@ from durable.functions.failure import Rejection
 from durable.functions.fence import Posted, fenced
 from durable.functions.function import Retry
 from durable.functions.run import Run
-from durable.functions.sdk import PromiseRecord, ResonateError, SdkContext
+from durable.functions.sdk import PlatformError, PromiseRecord, ResonateError, SdkContext
 from durable.store.requests import PromiseCreate, PromiseSettle, Value
 
 type Body = Callable[[], Awaitable[Any]]
@@ -33,6 +33,7 @@ def begin(run: Run, ctx: SdkContext, promise_id: str, body: Body, retry: Retry) 
     # Past the loop's task factory, which contains what a function's own tasks raise: a body's error is a Rejection.
     task: asyncio.Task[Any] = asyncio.Task(leaf.outcome(), loop=asyncio.get_running_loop())
     sdk.join_leaf(ctx, promise_id, task)
+    task.add_done_callback(_noticed)
     return task
 
 
@@ -113,6 +114,12 @@ class _Leaf:
         self.run.records[self.promise_id] = record
         sdk.settle_leaf(self.ctx, self.promise_id)
         return sdk.decode_settled(record)
+
+
+def _noticed(task: asyncio.Task[Any]) -> None:
+    """One that was broken off after its function had ended is nothing to warn of."""
+    if not task.cancelled() and isinstance(task._exception, PlatformError):
+        task.exception()
 
 
 def _give_up(posted: Posted) -> None:

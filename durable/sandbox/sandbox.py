@@ -15,6 +15,7 @@ from capabilities.sandbox.routing import Name, is_wasm
 from durable.core import ids
 from durable.core.errors import BadArguments
 from durable.sandbox.backends import backends
+from durable.sandbox.ending import Ending
 from durable.sandbox.shared import Shared
 
 if TYPE_CHECKING:
@@ -32,6 +33,8 @@ class Sandbox:
         self._components: Components | None = None
         self._shared = Shared(engine._house)
         self._front = Front(backends(engine, self._shared, self._known))
+        self.ends_with = Ending(engine.store, engine.changed).of
+        """For `ctx.sandbox`: what runs inside ends with this execution."""
 
     async def run(
         self,

@@ -34,7 +34,7 @@ async def main() -> None:
         execution = await engine.start(order, ["a1", "b2", "b2"])
         print("the order costs", await execution.result())
 
-        short = durable.SandboxLimits.javascript(timeout_ms=200)
+        short = durable.SandboxLimits.javascript(timeout_ms=1_000, memory=16 * 2**20)
         for code in ("while (true) {}", "lookup('a1')", "a = []; for (;;) a.push(new Array(1e5).fill(0))", "1 +"):
             try:
                 await engine.sandbox.run(code, language="javascript", limits=short)

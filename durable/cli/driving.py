@@ -83,6 +83,10 @@ def _observer(out: Out) -> events.Observer:
                 out.say(f"engine {engine[:8]} is gone; its executions are free to go on")
             case events.BackgroundFailed(what, error):
                 out.say(f"{what}: {error}")
+            case events.PermissionsBypassed(session):
+                out.say(f"session {session} is in development mode: nothing that its code asks for is checked")
+            case events.Notified(session, _, message, title):
+                out.say(f"{session} says: {f'{title}: ' if title else ''}{message}")
             case _:
                 events.log_event(event)
 

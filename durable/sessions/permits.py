@@ -43,7 +43,7 @@ class Permits:
         self._given: list[str] = []  # the functions that the worker has
         self._unwatch: Callable[[], None] = house.store.watch(self._on_change)
         if self._policy.development:
-            house.observer(PermissionsBypassed(session))
+            self.house.observer(PermissionsBypassed(session))
 
     def _made(self, change: Change) -> Policy:
         return Policy(manifest_of(self._options), self._options.get("grants") or (), change)
@@ -59,7 +59,9 @@ class Permits:
             found = (await self.house.store.request("policy.get", {"name": self.session})).data
             if found["version"] != self._policy.version:
                 own, everywhere = found["own"]["document"], found["everywhere"]["document"]
-                self._policy = self._made(Change(found["version"], own, everywhere))
+                known, self._policy = self._policy, self._made(Change(found["version"], own, everywhere))
+                if self._policy.development and not known.development:
+                    self.house.observer(PermissionsBypassed(self.session))
                 quotas = self._policy.manifest.quotas
                 self._calls.per_s, self._network.per_s = quotas.calls_per_s, quotas.network_bytes_per_s
                 self._rates.clear()

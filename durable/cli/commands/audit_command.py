@@ -21,16 +21,18 @@ def command(session: str | None, limit: int, before: int | None) -> int:
 
 
 async def _audit(chosen: Settings, session: str | None, limit: int, before: int | None) -> int:
+    from dataclasses import asdict
     from datetime import UTC, datetime
 
     from durable.cli.driving import opened
     from durable.sessions.audit import read_audit
+    from durable.views import iso
 
     async with opened(chosen, create=False) as store:
         entries = await read_audit(store, session, limit, before)
     out = chosen.out()
     if out.json:
-        out.document(entries)
+        out.document([{**asdict(entry), "at": iso(entry.at)} for entry in entries])
         return exits.DONE
     rows = [
         (

@@ -266,6 +266,7 @@ class Context:
             made = Made("component", called, digest(component, function, args))
 
             async def perform(execution: str) -> Any:
+                await self._cells.sandbox.added(component)
                 found = await self._cells.sandbox.call(component, function, *args, execution=execution)
                 return to_json(plain(found.value), f"the value of {called}")
 
@@ -279,6 +280,7 @@ class Context:
         made = Made("component", called, digest(component, function, args, instance))
 
         async def stateful(execution: str, kept: foreign.Kept | None) -> Any:
+            await self._cells.sandbox.added(component)
             found, state = await self._cells.sandbox.call_instance(
                 component, function, *args, execution=execution, instance=instance, kept=kept
             )

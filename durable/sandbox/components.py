@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -20,6 +21,9 @@ from durable.sandbox.recorded import RecordedCalls
 from durable.sandbox.wasm import called
 from durable.sessions.confined import directory_of
 from durable.sessions.house import House
+
+ADDED_S = 10.0
+"""From an engine's opening, and from the last component that was added, until none is waited for any more (R8)."""
 
 
 def _id(manifest: ComponentManifest) -> dict[str, str]:
@@ -49,6 +53,9 @@ class Components:
         self._runtime = runtime
         self._lent = runtime is not None
         self._known: dict[str, Known] = {}
+        self._adding = 0
+        self._changed_at = time.monotonic()
+        self._change = asyncio.Event()
 
     @property
     def runtime(self) -> Runtime:
@@ -65,14 +72,34 @@ class Components:
         interfaces: more host functions for a component (`capabilities.sandbox.interfaces`). They are not recorded:
         they have to give the same for the same arguments.
         """
+        self._adding += 1
+        try:
+            return await self._add(manifest, data, interfaces or {})
+        finally:
+            self._adding -= 1
+            self._changed_at = time.monotonic()
+            self._change.set()
+            self._change = asyncio.Event()
+
+    async def _add(self, manifest: ComponentManifest, data: bytes, interfaces: Mapping[str, Interface]) -> Known:
         code = await asyncio.to_thread(self._compiled, data, manifest.id)
         meter = hashlib.sha256(self.runtime.key(data).encode()).hexdigest()[:16]
         permits = ComponentPermits(self._house, manifest)
         replaced = self._known.get(manifest.id)
-        self._known[manifest.id] = found = Known(manifest, code, permits, meter, interfaces or {}, data)
+        self._known[manifest.id] = found = Known(manifest, code, permits, meter, interfaces, data)
         if replaced is not None:
             await replaced.permits.close()
         return found
+
+    async def added(self, component: str) -> None:
+        """Return when it is known, or nobody is about to add it (R8)."""
+        while component not in self._known:
+            left = None if self._adding else self._changed_at + ADDED_S - time.monotonic()
+            try:
+                async with asyncio.timeout(left):
+                    await self._change.wait()
+            except TimeoutError:
+                return
 
     def get(self, component: str) -> Known:
         """ComponentNotFound says which there are."""

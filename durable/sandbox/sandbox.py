@@ -110,6 +110,10 @@ class Sandbox:
             manifest = parse_component(manifest)
         return (await self._known().add(manifest, code)).manifest.id
 
+    async def added(self, component: str) -> None:
+        """For `ctx.component`: return when it is known, or nobody is about to add it (specs/sandbox.md, R8)."""
+        await self._known().added(component)
+
     async def call(self, component: str, function: str, *args: Any, execution: str = "") -> Outcome:
         """Call a component's export in a fresh instance: its value, and what was used.
 

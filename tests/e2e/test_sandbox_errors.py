@@ -13,6 +13,7 @@ import durable
 from capabilities.sandbox.runtime import wat
 from durable.functions.failure import rebuild
 from tests.e2e.isolated import need
+from tests.waiting import until
 
 SPIN = "console.log('half'); while (true) {}"
 
@@ -111,7 +112,8 @@ async def test_the_record_has_the_scripts_own_words(engine: durable.Engine) -> N
     assert "File" not in late.traceback  # no frame is the user's
 
 
-async def test_a_components_failure_is_typed_too(engine: durable.Engine) -> None:
+async def test_a_components_failure_is_typed_too(engine: durable.Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("durable.sandbox.components.ADDED_S", 0.1)
     manifest = """
     component = { id = "spins" }
     [resources]
@@ -181,3 +183,27 @@ async def test_a_record_of_any_of_them_is_read_as_its_class(engine: durable.Engi
         found: Any = rebuild("rejected", record, "x")
         assert isinstance(found, kind), kind
         assert all(hasattr(found, name) for name in (*kind.about, "used", "printed"))
+
+
+ADDS_ONE = """
+component = { id = "answers" }
+[resources]
+memory = { max_bytes = 1048576 }
+cpu = { max_fuel = 1000, timeout_seconds = 60 }
+"""
+
+
+async def test_a_function_waits_for_the_component_that_its_program_adds(tmp_path: Path) -> None:
+    answers = wat('(module (func (export "run") (result i32) i32.const 42))')
+    async with durable.open(tmp_path / "work.db", serve=False) as client:
+        execution = await client.start(component, "answers", "run", id="early")
+    async with durable.open(tmp_path / "work.db") as engine:  # goes on with it before the next line
+        execution = await engine.get("early")
+        await until(engine, lambda: in_progress(execution))
+        await engine.sandbox.add(ADDS_ONE.replace("answers", "another"), answers)
+        await engine.sandbox.add(ADDS_ONE, answers)
+        assert await execution.result() == 42
+
+
+async def in_progress(execution: durable.Execution[Any]) -> bool:
+    return await execution.state() == "running"

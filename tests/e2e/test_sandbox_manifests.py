@@ -41,7 +41,10 @@ async def test_a_manifest_is_a_file_or_its_text(engine: durable.Engine, tmp_path
         await engine.sandbox.call("seven", "run")
 
 
-async def test_a_durable_function_calls_it_once(engine: durable.Engine, tmp_path: Path) -> None:
+async def test_a_durable_function_calls_it_once(
+    engine: durable.Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("durable.sandbox.components.ADDED_S", 0.1)
     await engine.sandbox.add(MANIFEST, MODULE)
     execution = await engine.start(asks_six, "six", id="f")
     first, second = await execution.result()

@@ -218,6 +218,8 @@ class VM:
             if self.lost:
                 raise StateLost(f"the instance was ended by force ({self.lost}); reset it, or restore a snapshot")
             with self.warm.runtime.running():
+                self.watch.enter()
+                self._guard.cpu_ms = self.watch.cpu_left_ms
                 self._guard.begin(self.watch.hard_ms)
                 try:
                     if not self._bounded:
@@ -230,6 +232,8 @@ class VM:
                     self._after_stop()
                     error.used = self.used()
                     raise
+                finally:
+                    self.watch.leave()
         finally:
             self._running.release()
 
@@ -243,7 +247,7 @@ class VM:
             found = Cancelled()
             found.used = self.used()
         elif self._guard.interrupted:
-            found = self.watch.timeout()
+            found = self.watch.cpu_over() if self._guard.cpu_over else self.watch.timeout()
             found.used = self.used()
         else:
             ended = verdict(End(str(error), self.used()), self.limits, "the script")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 
-from capabilities.sandbox.errors import Cancelled, ExecutionTimeout, SandboxError
+from capabilities.sandbox.errors import Cancelled, CpuTimeExhausted, ExecutionTimeout, SandboxError
 from capabilities.sandbox.limits import SandboxLimits
 
 GRACE_MS = 100
@@ -20,6 +20,8 @@ class Watch:
         self._timeout_ms = limits.timeout_ms
         self._clock = time.monotonic
         self._begun, self._ends, self._hard_ends = 0.0, math.inf, math.inf
+        self._cpu_ms = 0.0
+        self._cpu_at: float | None = None
         self.asked = False
         """The caller wants it to stop."""
         self.stopped: SandboxError | None = None
@@ -31,8 +33,27 @@ class Watch:
         self._timeout_ms = timeout_ms or self._limits.timeout_ms
         self._ends = self._begun + self._timeout_ms / 1000
         self._hard_ends = self._ends + GRACE_MS / 1000
+        self._cpu_ms, self._cpu_at = 0.0, None
         self.asked = False
         self.stopped = None
+
+    def enter(self) -> None:
+        """The script goes on, in this thread."""
+        self._cpu_at = time.thread_time()
+
+    def leave(self) -> None:
+        """It is at rest, or over."""
+        self._cpu_ms, self._cpu_at = self.cpu_ms, None
+
+    @property
+    def cpu_ms(self) -> float:
+        """CPU time of the execution until now, in whatever threads; asked in the thread that runs it."""
+        return self._cpu_ms + (0.0 if self._cpu_at is None else (time.thread_time() - self._cpu_at) * 1000)
+
+    @property
+    def cpu_left_ms(self) -> float | None:
+        """Until it is ended by force for its CPU time; None without a limit."""
+        return None if self._limits.cpu_ms is None else self._limits.cpu_ms - self.cpu_ms + GRACE_MS
 
     def hasten(self) -> None:
         """It is ended by force within the grace."""
@@ -45,6 +66,8 @@ class Watch:
             self.stopped = Cancelled()
         elif self._clock() >= self._ends and self.stopped is None:
             self.stopped = self.timeout()
+        elif self._limits.cpu_ms is not None and self.stopped is None and self.cpu_ms >= self._limits.cpu_ms:
+            self.stopped = self.cpu_over()
         return self.stopped is not None
 
     @property
@@ -61,6 +84,11 @@ class Watch:
     def elapsed_ms(self) -> float:
         """Since the execution began."""
         return (self._clock() - self._begun) * 1000
+
+    def cpu_over(self) -> SandboxError:
+        """The error of CPU time that is used up."""
+        assert self._limits.cpu_ms is not None
+        return CpuTimeExhausted(self._limits.cpu_ms, self._timeout_ms, self.elapsed_ms, "the script")
 
     def timeout(self) -> SandboxError:
         """The error of a deadline that is over."""

@@ -152,7 +152,7 @@ class CpuLimitExceeded(SandboxError):
     """A guard over CPU stopped the code. `tripped` is "fuel" or "timeout"; both limits are told (A14)."""
 
     code = "CPU_LIMIT"
-    about = ("component", "fuel_limit", "fuel_used", "timeout_ms", "elapsed_ms")
+    about: ClassVar[tuple[str, ...]] = ("component", "fuel_limit", "fuel_used", "timeout_ms", "elapsed_ms")
     tripped = ""
     says = ""
 
@@ -175,6 +175,19 @@ class FuelExhausted(CpuLimitExceeded):
     code = "FUEL_EXHAUSTED"
     tripped = "fuel"
     says = "{who} used up its fuel of {fuel}; give it more, or let it do less"
+
+
+class CpuTimeExhausted(CpuLimitExceeded):
+    """The code used up its CPU time (`cpu_ms`), before its time."""
+
+    code = "SANDBOX_CPU_TIME"
+    about = (*CpuLimitExceeded.about, "cpu_ms")
+    tripped = "cpu"
+
+    def __init__(self, cpu_ms: int, timeout_ms: int, elapsed_ms: float, component: str = "") -> None:
+        super().__init__(None, None, timeout_ms, elapsed_ms, component)
+        self.cpu_ms = cpu_ms
+        self.args = (f"{component or 'the code'} used up its {cpu_ms} ms of CPU time; give it more, or let it do less",)
 
 
 class ExecutionTimeout(CpuLimitExceeded):

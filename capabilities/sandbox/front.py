@@ -12,8 +12,9 @@ from typing import Any, Protocol
 
 from capabilities.sandbox.entries import Inputs
 from capabilities.sandbox.errors import Cancelled, InvalidConfiguration, SandboxError, SandboxUnavailable
-from capabilities.sandbox.limits import SandboxLimits
-from capabilities.sandbox.routing import Choice, Name, checked, choice_of, route
+from capabilities.sandbox.limits import COMPONENT, SandboxLimits
+from capabilities.sandbox.routing import Choice, Name, Route, checked, choice_of, route
+from capabilities.sandbox.turns import Turns
 from durable.core.errors import DurableError
 
 DECISIONS_KEPT = 100
@@ -126,6 +127,7 @@ class Front:
         self._choice: Choice = choice_of(os.environ) if choice is None else checked(choice)
         self.statistics: dict[Name, Statistics] = {name: Statistics() for name in backends}
         self._decisions: deque[Decision] = deque(maxlen=DECISIONS_KEPT)
+        self._turns = Turns()
 
     @property
     def choice(self) -> Choice:
@@ -144,6 +146,13 @@ class Front:
     async def run(self, task: Task, language: str = "auto") -> Ran:
         """Run code. SandboxUnavailable, InvalidConfiguration, or what the code came to, with what it had printed."""
         way = route(task.code, checked(language, "language"), self._choice, task.component)
+        await self._turns.take(1, (task.limits or COMPONENT).at_once)
+        try:
+            return await self._run(task, way)
+        finally:
+            self._turns.give(1)
+
+    async def _run(self, task: Task, way: Route) -> Ran:
         began, at = time.perf_counter(), time.time()
         ended = "INTERNAL"
         try:

@@ -46,6 +46,13 @@ class Guard:
         self.host: DurableError | None = None
         """What a host function of this call raised first."""
         self.host_call_ms = HOST_CALL_MS
+        self.cpu_ms: float | None = None
+        """What the call may use of CPU time."""
+        self.cpu_over = False
+        """It was stopped for that."""
+        self.pace: Callable[[float], float] | None = None
+        """Told of the CPU seconds that were used, says how long to wait for them (`quotas`)."""
+        self._cpu_began = self._cpu_at = 0.0
         self._store = store
         self._clock = clock
         self._started = 0.0
@@ -57,10 +64,17 @@ class Guard:
 
     def begin(self, timeout_ms: int) -> None:
         """The call begins now."""
-        self.interrupted, self.host = False, None
+        self.interrupted, self.cpu_over, self.host = False, False, None
         self._started = self._clock()
         self._ends = self._started + timeout_ms / 1000
+        self._cpu_began = self._cpu_at = time.thread_time()
+        if self.pace is not None:
+            self._rest(self.pace(0.0))
         self._store.set_epoch_deadline(self._ticks())
+
+    def end(self) -> None:
+        """The call is over, in the thread where it began."""
+        self._charge()
 
     @property
     def elapsed_ms(self) -> float:
@@ -103,6 +117,25 @@ class Guard:
         work.cancel()
         raise HostTimeout(function, limit_ms)  # which nobody sees when it was the call's own end
 
+    def _charge(self) -> float:
+        """Tell of what this thread has used; the seconds to wait for it."""
+        before, self._cpu_at = self._cpu_at, time.thread_time()
+        return 0.0 if self.pace is None else self.pace(self._cpu_at - before)
+
+    def _rest(self, wait_s: float) -> None:
+        """Wait, as long as the call has time and is not cancelled."""
+        if wait_s <= 0 or self.cancelled:
+            return
+        wake: queue.SimpleQueue[object] = queue.SimpleQueue()
+        self._wake = wake
+        try:
+            if not self.cancelled:
+                wake.get(timeout=min(wait_s, self.left_s))
+        except queue.Empty:
+            pass
+        finally:
+            self._wake = None
+
     def trip(self) -> None:
         """What ended the code was this guard."""
         if not self.cancelled:
@@ -113,7 +146,10 @@ class Guard:
 
     def asked(self, delta: Any) -> bool:
         """Whether the code goes on, and for how many epochs."""
-        if self.over:
+        self._rest(self._charge())
+        used_ms = (self._cpu_at - self._cpu_began) * 1000
+        self.cpu_over = self.cpu_ms is not None and used_ms >= self.cpu_ms
+        if self.over or self.cpu_over:
             self.trip()
             return False
         delta[0] = self._ticks()

@@ -24,11 +24,13 @@ INSTANCES_MAX, TABLES_MAX, MEMORIES_MAX = 64, 64, 16
 
 _BOUNDS: dict[str, tuple[int, int]] = {
     "fuel": (1, 1 << 62),
+    "cpu_ms": (1, 24 * 3600 * 1000),
     "timeout_ms": (1, 24 * 3600 * 1000),
     "memory": (64 * KIB, 4 * 1024 * MIB),
     "table_elements": (0, 10_000_000),
     "output": (0, 64 * MIB),
     "host_call_ms": (1, 24 * 3600 * 1000),
+    "at_once": (1, 10_000),
 }
 
 
@@ -36,7 +38,9 @@ _BOUNDS: dict[str, tuple[int, int]] = {
 class SandboxLimits:
     """Limits of one call. fuel: instructions, about; None for not metered by fuel. timeout_ms: of the whole call,
     host calls included. memory: bytes of linear memory. output: bytes of each of stdout and stderr that are kept.
-    host_call_ms: of one host call. The defaults are a component's (A19); `javascript()` has a script's.
+    host_call_ms: of one host call. cpu_ms: CPU time; None for the timeout alone. at_once: it begins when fewer
+    executions of its engine's `sandbox.run` are under way. The defaults are a component's (A19); `javascript()` has a
+    script's.
     """
 
     fuel: int | None = 1_000_000
@@ -45,11 +49,13 @@ class SandboxLimits:
     table_elements: int = 100_000
     output: int = 64 * KIB
     host_call_ms: int = 30_000
+    cpu_ms: int | None = None
+    at_once: int = 20
 
     def __post_init__(self) -> None:
         for name, (least, most) in _BOUNDS.items():
             value: Any = getattr(self, name)
-            if value is None and name == "fuel":
+            if value is None and name in ("fuel", "cpu_ms"):
                 continue
             if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
                 raise InvalidConfiguration(f"limit {name} is {value!r}; it is a whole number from {least} to {most}")
@@ -70,5 +76,8 @@ class SandboxLimits:
 COMPONENT = SandboxLimits()
 """A19: what a component may use when it brings no manifest."""
 
-JAVASCRIPT = SandboxLimits(fuel=None, timeout_ms=60_000, memory=128 * MIB)
+JAVASCRIPT = SandboxLimits(fuel=None, timeout_ms=60_000, memory=128 * MIB, cpu_ms=30_000)
 """G1, W4: what a script may use."""
+
+RESTRICTIVE = SandboxLimits(fuel=None, timeout_ms=2_000, memory=64 * MIB, output=0, at_once=10)
+"""W7: a script that is trusted less, and has no console."""

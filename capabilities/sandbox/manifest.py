@@ -7,13 +7,14 @@ error. What it may ask for is a session's manifest (specs/permission.md); a tabl
 from __future__ import annotations
 
 import tomllib
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from capabilities.permissions.manifest import Manifest, read_manifest
 from capabilities.permissions.policy import Policy
 from capabilities.sandbox.errors import InvalidConfiguration, MissingCpuConfig, MissingMemoryConfig
 from capabilities.sandbox.limits import KIB, MIB, SandboxLimits
+from capabilities.sandbox.quotas import Quotas
 from durable.core.errors import BadArguments, InvalidId
 from durable.core.ids import check_given_id
 
@@ -21,6 +22,9 @@ MEMORY_BYTES = (512 * KIB, 4 * MIB)
 FUEL = (1_000, 100_000_000)
 TIMEOUT_S = (1, 300)
 """The least and the most that a manifest may ask for (A18)."""
+CPU_MS_PER_S = (1, 64_000)
+MEMORY_QUOTA_MAX = 16 * 1024 * MIB
+"""Of all executions together (A74)."""
 
 _TABLES = {"component", "resources", "permissions"}
 
@@ -33,6 +37,7 @@ class ComponentManifest:
     limits: SandboxLimits
     permissions: Manifest
     version: str = ""
+    quotas: Quotas = field(default_factory=Quotas)
 
     def policy(self) -> Policy:
         """What it may do. An empty manifest allows nothing."""
@@ -59,12 +64,14 @@ def read_component(found: dict[str, Any], where: str = "Component.toml") -> Comp
         name = check_given_id(str(about["id"]))
     except InvalidId as error:
         raise InvalidConfiguration(f"{where}: component.id: {error}") from None
-    limits = _limits(_table(found, "resources", where), where)
+    resources = _table(found, "resources", where)
+    limits = _limits(resources, where)
+    quotas = _quotas(resources, limits, where)
     try:
         permissions = read_manifest(found.get("permissions", {}), where)
     except BadArguments as error:
         raise InvalidConfiguration(str(error)) from None
-    return ComponentManifest(name, limits, permissions, str(about.get("version", "")))
+    return ComponentManifest(name, limits, permissions, str(about.get("version", "")), quotas)
 
 
 def _limits(found: dict[str, Any], where: str) -> SandboxLimits:
@@ -72,13 +79,13 @@ def _limits(found: dict[str, Any], where: str) -> SandboxLimits:
     if "memory" not in found:
         raise MissingMemoryConfig(where, "[resources.memory]")
     memory = _table(found, "memory", where)
-    _known(memory, {"max_bytes"}, where, "resources.memory.")
+    _known(memory, {"max_bytes", "quota_bytes"}, where, "resources.memory.")
     if "max_bytes" not in memory:
         raise MissingMemoryConfig(where, "max_bytes in [resources.memory]")
     if "cpu" not in found:
         raise MissingCpuConfig(where, "[resources.cpu]")
     cpu = _table(found, "cpu", where)
-    _known(cpu, {"max_fuel", "timeout_seconds"}, where, "resources.cpu.")
+    _known(cpu, {"max_fuel", "timeout_seconds", "quota_ms_per_s"}, where, "resources.cpu.")
     for name in ("max_fuel", "timeout_seconds"):
         if name not in cpu:
             raise MissingCpuConfig(where, f"{name} in [resources.cpu]")
@@ -88,6 +95,20 @@ def _limits(found: dict[str, Any], where: str) -> SandboxLimits:
         timeout_ms=seconds * 1_000,
         memory=_within(memory["max_bytes"], MEMORY_BYTES, where, "resources.memory.max_bytes", "bytes"),
     )
+
+
+def _quotas(found: dict[str, Any], limits: SandboxLimits, where: str) -> Quotas:
+    """Of all its executions together, where the manifest says them."""
+    memory, cpu = found["memory"], found["cpu"]
+    made = Quotas()
+    if "quota_ms_per_s" in cpu:
+        given = _within(cpu["quota_ms_per_s"], CPU_MS_PER_S, where, "resources.cpu.quota_ms_per_s", "ms")
+        made = replace(made, cpu_ms_per_s=float(given))
+    if "quota_bytes" in memory:
+        bounds = (limits.memory, MEMORY_QUOTA_MAX)
+        given = _within(memory["quota_bytes"], bounds, where, "resources.memory.quota_bytes", "bytes")
+        made = replace(made, memory=given)
+    return made
 
 
 def _within(value: Any, bounds: tuple[int, int], where: str, name: str, unit: str) -> int:

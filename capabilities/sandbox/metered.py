@@ -38,6 +38,7 @@ class Metered:
         self.store = Store(runtime.engine)
         self.guard = Guard(self.store)
         self.guard.host_call_ms = limits.host_call_ms
+        self.guard.cpu_ms = limits.cpu_ms
         self.store.set_limits(limits.memory, limits.table_elements, INSTANCES_MAX, TABLES_MAX, MEMORIES_MAX)
         self._fuel = FUEL_UNLIMITED if limits.fuel is None else limits.fuel
         self._dead = False
@@ -77,12 +78,16 @@ class Metered:
             except SandboxError as error:  # what the code itself answered with
                 error.used = self._used()
                 raise
+            finally:
+                self.guard.end()
         return Outcome(value, self._used())
 
     def _verdict(self, error: Trap | WasmtimeError) -> DurableError:
         guard = self.guard
         status = error.code if isinstance(error, ExitTrap) else None
-        end = End(str(error), self._used(), guard.host, status, guard.cancelled, guard.interrupted)
+        end = End(
+            str(error), self._used(), guard.host, status, guard.cancelled, guard.interrupted, cpu_over=guard.cpu_over
+        )
         return verdict(end, self.limits, self.component)
 
     def _used(self) -> Used:

@@ -8,6 +8,7 @@ from capabilities.sandbox.errors import (
     Cancelled,
     ComponentExited,
     ComponentTrapped,
+    CpuTimeExhausted,
     ExecutionTimeout,
     FuelExhausted,
     OutOfMemory,
@@ -46,6 +47,7 @@ class End:
     cancelled: bool = False
     interrupted: bool = False
     memory_limit_met: bool = False
+    cpu_over: bool = False
 
 
 def verdict(end: End, limits: SandboxLimits, component: str = "") -> DurableError:
@@ -65,6 +67,8 @@ def _of(end: End, limits: SandboxLimits, component: str) -> DurableError:
         return end.host
     if end.exit_status is not None:
         return ComponentExited(end.exit_status)
+    if end.cpu_over and limits.cpu_ms is not None:
+        return CpuTimeExhausted(limits.cpu_ms, limits.timeout_ms, used.elapsed_ms, component)
     dry = OUT_OF_FUEL in end.text
     if end.interrupted or (dry and used.elapsed_ms >= limits.timeout_ms):
         return ExecutionTimeout(*cpu)

@@ -120,7 +120,9 @@ class Components:
         """The same, by the names of the parameters or in their order; function "" is what the code begins with."""
         known = self.get(component)
         call = self._call(known, RecordedCalls(known.permits, execution_id, known.meter))
-        return await called(self.runtime, call, function, inputs)
+        call.guard.pace = known.permits.together.pace
+        async with known.permits.together.room(known.manifest.limits.memory):
+            return await called(self.runtime, call, function, inputs)
 
     def _call(self, known: Known, calls: RecordedCalls) -> CoreCall | ComponentCall:
         name, limits = known.manifest.id, known.manifest.limits

@@ -56,8 +56,10 @@ async def call_instance(
         outcome = made.call(function, *args)
         return outcome, take(source, made, key_of(secret, execution_id, component, instance))
 
-    try:
-        return await runtime.threads.run(work)
-    except asyncio.CancelledError:
-        made.cancel()
-        raise
+    made.guard.pace = known.permits.together.pace
+    async with known.permits.together.room(known.manifest.limits.memory):
+        try:
+            return await runtime.threads.run(work)
+        except asyncio.CancelledError:
+            made.cancel()
+            raise

@@ -12,6 +12,7 @@ from capabilities.permissions.policy import Decision
 from capabilities.permissions.rate import Bucket
 from capabilities.sandbox.errors import ResourceLimitExceeded
 from capabilities.sandbox.manifest import ComponentManifest
+from capabilities.sandbox.quotas import Together
 from durable.core.clock import now_ms
 from durable.sessions.confined import directory_of
 from durable.sessions.house import House
@@ -43,6 +44,7 @@ class ComponentPermits:
         self._network = Bucket(quotas.network_bytes_per_s, now)
         self._rates = {name: Bucket(rate, now) for name, rate in self.policy.manifest.rates.items()}
         self._state: dict[str, Any] = {}
+        self.together = Together(manifest.quotas)
 
     def call(self, capability: str, method: str, arguments: dict[str, Any], execution: str, key: str) -> Call:
         """The call as its capability sees it."""

@@ -58,7 +58,7 @@ class Python:
             name,
             grants=task.grants,
             profile="isolated",
-            limits=replace(HELD, memory=limits.memory),
+            limits=replace(HELD, memory=limits.memory, cpu=None if limits.cpu_ms is None else limits.cpu_ms / 1000),
             output=OutputRules(stored=limits.output),
         )
         try:

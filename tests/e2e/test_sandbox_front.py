@@ -66,6 +66,8 @@ async def test_python_in_a_worker_of_its_own(engine: durable.Engine) -> None:
         await engine.sandbox.run("1 / 0", language="python")
     with pytest.raises(errors.ExecutionTimeout):
         await engine.sandbox.run("while True: pass", limits=JAVASCRIPT.but(timeout_ms=300, memory=256 * MIB))
+    with pytest.raises(durable.ResourceExceeded, match="cpu"):
+        await engine.sandbox.run("while True: pass", limits=JAVASCRIPT.but(cpu_ms=300, memory=256 * MIB))
     assert [row.closed for row in await engine.store.reads.sessions()] == [True]
 
 

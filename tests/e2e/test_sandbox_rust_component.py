@@ -159,6 +159,20 @@ async def test_more_than_its_quota_is_an_error_that_it_is_told(engine: durable.E
     assert (await engine.sandbox.run(component="rusty", function="remember", inputs=["big", "small"])).value is None
 
 
+async def test_its_executions_share_a_quota_of_memory_and_cpu_time(engine: durable.Engine) -> None:
+    shared = (
+        manifest("shared")
+        .replace("4194304", "4194304, quota_bytes = 4194304")
+        .replace("= 20", "= 20, quota_ms_per_s = 1")
+    )
+    await engine.sandbox.add(shared, CODE)
+    ran = await asyncio.gather(*(engine.sandbox.run(component="shared") for _ in range(8)))
+    assert [each.value for each in ran] == [42] * 8, "one after the other"
+    known = engine.sandbox._known().get("shared").permits.together
+    assert (known.quotas.memory, known.quotas.cpu_ms_per_s, known._turns.used) == (4 * 2**20, 1.0, 0)
+    assert known._cpu._left < 1, "what they used is known"
+
+
 async def test_a_denial_names_all_and_is_audited(engine: durable.Engine) -> None:
     await engine.sandbox.add(manifest("poor", ""), CODE)
     with pytest.raises(errors.CapabilityDenied) as denied:

@@ -9,6 +9,7 @@ import pytest
 from capabilities.permissions.levels import Resource
 from capabilities.sandbox.errors import InvalidConfiguration, MissingCpuConfig, MissingMemoryConfig, SandboxError
 from capabilities.sandbox.manifest import parse_component
+from capabilities.sandbox.quotas import Quotas
 
 WHOLE = """
 [component]
@@ -26,6 +27,12 @@ def test_limits_are_those_that_it_says() -> None:
     found = parse_component(WHOLE)
     assert (found.id, found.version) == ("counter", "1.2")
     assert (found.limits.memory, found.limits.fuel, found.limits.timeout_ms) == (1_048_576, 10_000, 5_000)
+    assert (found.quotas.cpu_ms_per_s, found.quotas.memory) == (1_000, 256 * 2**20)
+    text = WHOLE.replace("= 5", "= 5\nquota_ms_per_s = 250").replace("1048576", "1048576\nquota_bytes = 1048576")
+    assert parse_component(text).quotas == Quotas(250.0, 1_048_576)
+    policy = parse_component(WHOLE).policy().manifest
+    assert (policy.storage_bytes_max, policy.quotas.calls_per_s) == (100 * 2**20, 1_000)
+    assert policy.quotas.network_bytes_per_s == 10_000_000
 
 
 @pytest.mark.parametrize(
@@ -53,6 +60,19 @@ def test_limits_are_those_that_it_says() -> None:
             InvalidConfiguration,
             "resources.memory.min is unknown",
         ),
+        ("= 5", "= 5\nquota_ms_per_s = 0", InvalidConfiguration, "quota_ms_per_s is 0; it is at least 1 ms"),
+        ("= 5", "= 5\nquota_ms_per_s = 64001", InvalidConfiguration, "quota_ms_per_s is 64001; it is at most 64000"),
+        ("= 5", "= 5\nquota = 1", InvalidConfiguration, "resources.cpu.quota is unknown"),
+        ("1048576", "1048576\nquota_bytes = 1048575", InvalidConfiguration, "quota_bytes is 1048575; it is at least"),
+        ("1048576", "1048576\nquota_bytes = 'x'", InvalidConfiguration, "quota_bytes is 'x'; it is a whole number"),
+        ("1048576", "'1 MB'", InvalidConfiguration, "max_bytes is '1 MB'; it is a whole number of bytes"),
+        ("10000", "1e4", InvalidConfiguration, "max_fuel is 10000.0; it is a whole number of units"),
+        ("10000", "-1", InvalidConfiguration, "max_fuel is -1; it is at least 1000"),
+        ("[resources.memory]\nmax_bytes = 1048576", "", MissingMemoryConfig, "there is no default"),
+        ("[resources.memory]", "[resources.disk]", InvalidConfiguration, "resources.disk is unknown"),
+        ("[resources.cpu]", "[resources.cpus]", InvalidConfiguration, "resources.cpus is unknown"),
+        ("[component]", "resources = 1\n[component]", InvalidConfiguration, "is not TOML"),
+        ('[component]\nid = "counter"\nversion = "1.2"', "component = 5", InvalidConfiguration, "it is a table"),
         ("[component]", "[extra]\n[component]", InvalidConfiguration, "extra is unknown"),
         ("[component]", "[component", InvalidConfiguration, "is not TOML"),
         ("", "", None, ""),

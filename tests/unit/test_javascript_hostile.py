@@ -82,6 +82,21 @@ WRONG = {
 }
 
 
+@pytest.mark.parametrize("code", ENDLESS.values(), ids=ENDLESS)
+def test_a_scripts_cpu_time_has_a_limit(image: Warm, code: str) -> None:
+    vm = VM(image, PATIENT.but(cpu_ms=40), functions={"f": lambda: 1})
+    with pytest.raises(errors.CpuTimeExhausted, match="the script used up its 40 ms of CPU time"):
+        vm.execute(code)
+
+
+def test_cpu_time_begins_anew_with_each_script_and_the_state_lives_on(image: Warm) -> None:
+    vm = VM(image, PATIENT.but(cpu_ms=40))
+    vm.execute("let kept = 1")
+    with pytest.raises(errors.CpuTimeExhausted):
+        vm.execute("while (true) {}")
+    assert vm.execute("kept") == 1
+
+
 @pytest.mark.parametrize("code", ENDLESS.values(), ids=list(ENDLESS))
 def test_what_never_ends_is_ended_in_time(image: Warm, code: str) -> None:
     vm = VM(image, LIMITS, functions={"f": lambda: 1})

@@ -39,6 +39,7 @@ def command() -> None:
     metavar="S",
     help="Deadline in seconds; alone, no limit of fuel.",
 )
+@click.option("--cpu", type=click.FloatRange(min=0, min_open=True), metavar="S", help="CPU time in seconds.")
 @click.option("--memory", type=click.IntRange(min=1), metavar="MIB", help="Memory in MiB.")
 @click.option("--fuel", type=click.IntRange(min=1), metavar="N", help="Instructions of WebAssembly.")
 @click.option("--output", type=click.IntRange(min=0), metavar="KIB", help="Of stdout and of stderr, in KiB.")
@@ -106,8 +107,8 @@ def _limits(given: dict[str, Any], code: str | bytes) -> Any:
     from capabilities.sandbox.limits import COMPONENT, JAVASCRIPT, KIB, MIB
     from capabilities.sandbox.routing import is_wasm
 
-    units = {"timeout": 1000, "memory": MIB, "fuel": 1, "output": KIB}
-    names = {"timeout": "timeout_ms"}
+    units = {"timeout": 1000, "cpu": 1000, "memory": MIB, "fuel": 1, "output": KIB}
+    names = {"timeout": "timeout_ms", "cpu": "cpu_ms"}
     found = {names.get(name, name): max(1, round(given[name] * unit)) for name, unit in units.items() if given[name]}
     if given["output"] == 0:
         found["output"] = 0

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import inspect
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from typing import Any, Literal, overload
 
 from capabilities.call import Call
@@ -19,11 +19,15 @@ from capabilities.permissions.levels import Resource
 from capabilities.permissions.policy import Decision, Policy
 from capabilities.signature import Method
 from capabilities.standard import STANDARD, load
-from durable.core.errors import BadArguments
+from durable.core.defined import where
+from durable.core.errors import BadArguments, DurableError
 from durable.core.ids import check_capability
 
 type Kind = Literal["send_only", "request_response", "human_in_the_loop", "scheduled", "streaming"]
 _OF_FUNCTIONS: tuple[Kind, ...] = ("request_response", "send_only", "streaming")
+
+type Find = Callable[[str, str], Capability]
+"""Gets a capability by its name from where it is defined; DurableError."""
 
 type RunSync = Callable[[Callable[[], Any]], Awaitable[Any]]
 
@@ -63,6 +67,11 @@ class Capability:
     def __init__(self) -> None:
         self.place = self.place or self.name
         self.methods = self._find_methods()
+
+    @property
+    def where(self) -> str:
+        """Where it is defined, so that the command line can load it: a module's name or a file."""
+        return where(type(self).__module__)
 
     def _find_methods(self) -> dict[str, Method]:
         found = {}
@@ -142,6 +151,10 @@ class FunctionCapability(Capability):
         self.fn = fn
         super().__init__()
 
+    @property
+    def where(self) -> str:
+        return where(self.fn.__module__)
+
     def _find_methods(self) -> dict[str, Method]:
         return {"": Method(self.name, self.fn)}
 
@@ -201,9 +214,10 @@ def capability(
 
 
 class Capabilities:
-    """The capabilities that one engine knows, by name."""
+    """The capabilities that one engine knows, by name; `find` gets those of sessions that come with others."""
 
-    def __init__(self, more: Iterable[Capability] = ()) -> None:
+    def __init__(self, more: Iterable[Capability] = (), find: Find | None = None) -> None:
+        self._find = find
         self._known: dict[str, Capability | None] = dict.fromkeys(STANDARD)  # None until it is used
         for item in more:
             if not isinstance(item, Capability):
@@ -218,6 +232,27 @@ class Capabilities:
         if found is None and name in self._known:
             found = self._known[name] = load(name)
         return found
+
+    def __iter__(self) -> Iterator[Capability]:
+        return iter(self.used())
+
+    @classmethod
+    def of(cls, given: Iterable[Capability]) -> Capabilities:
+        """These; the object itself when it is one."""
+        return given if isinstance(given, Capabilities) else cls(given)
+
+    def own(self) -> dict[str, str]:
+        """Where each that is no standard one is defined, by name."""
+        return {found.name: found.where for found in self.used() if found.name not in STANDARD}
+
+    def learn(self, defined: Mapping[str, str]) -> None:
+        """Get what a session may call and is not known here, by name and place. BadArguments when it cannot be had."""
+        for name, place in defined.items():
+            if self._find is not None and name not in self._known:
+                try:
+                    self._known[name] = self._find(name, place)
+                except DurableError as error:
+                    raise BadArguments(f"the capability {name!r} cannot be loaded: {error}") from None
 
     def saved_before(self) -> list[str]:
         """Those before which a session is saved."""

@@ -89,7 +89,7 @@ class Engine:
         self._target = str(target) if str(target) == ":memory:" or is_url(str(target)) else Path(target)
         self._options: dict[str, Any] = {"durability": durability, "create": create, "token": token}
         self._serve = serve
-        self._capabilities = Capabilities(capabilities)
+        self._capabilities = Capabilities.of(capabilities)
         self._parked = parked
         self._blobs = blobs
         self._keep = keep or Keep()

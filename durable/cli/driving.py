@@ -64,7 +64,11 @@ async def opened(settings: Settings, *, create: bool) -> AsyncIterator[StoreFace
 
 def open_engine(settings: Settings, out: Out, *, serve: bool, create: bool = True, **options: Any) -> Engine:
     """An engine on the command's store that says what goes wrong on stderr."""
+    from capabilities.capability import Capabilities
+    from durable.cli.loading import load_capability
+
     options.setdefault("override_environment", settings.override_environment)
+    options.setdefault("capabilities", Capabilities(find=load_capability))
     found: Engine = imports.engine().open(settings.path, serve=serve, create=create, observer=_observer(out), **options)
     return found
 
@@ -129,6 +133,7 @@ async def follow_here(engine: Engine, job: Job, execution_id: str, *, serving: b
             if isinstance(standing, GoesOn):
                 if serving:
                     await _require_served(store, execution_id, standing)
+                    _require_session(engine, execution_id, standing)
                 elif not standing.needs <= (await served(store)).functions:
                     return None
             if resting:
@@ -158,3 +163,13 @@ async def _require_served(store: StoreFace, execution_id: str, standing: GoesOn)
         f"{execution_id} cannot go on: no engine serves {', '.join(missing)}, and it cannot be loaded here: {reasons}. "
         f"Nothing is lost: put it back, then `durable resume {execution_id}`"
     )
+
+
+def _require_session(engine: Engine, execution_id: str, standing: GoesOn) -> None:
+    """Its session's capabilities are known here."""
+    reason = None if standing.session is None else engine.host.refused.get(standing.session)
+    if reason is not None:
+        raise NotServed(
+            f"{execution_id} cannot go on here, since session {standing.session!r} has more than this engine knows: "
+            f"{reason}. Nothing is lost: an engine that is opened with these capabilities goes on with it"
+        )

@@ -10,11 +10,15 @@ import sys
 import traceback
 from collections.abc import Iterable
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from durable.cli.exits import Unusable
+from durable.core.defined import FILE_MARK
 from durable.core.errors import DurableError
-from durable.functions.function import FILE_MARK, KNOWN, Function
+from durable.functions.function import KNOWN, Function
+
+if TYPE_CHECKING:
+    from capabilities.capability import Capability
 
 type AnyFunction = Function[..., Any]
 
@@ -138,3 +142,13 @@ def load_ids(functions: Iterable[str]) -> dict[str, str]:
         if function not in KNOWN:
             missing[function] = f"{where} does not define {name} any more"
     return missing
+
+
+def load_capability(name: str, where: str) -> Capability:
+    """The capability of that name from where a session's record says that it is defined. Unusable, LoadFailed."""
+    from capabilities.capability import Capability  # looking at a store needs none of this
+
+    for found in vars(load(where)).values():
+        if isinstance(found, Capability) and found.name == name:
+            return found
+    raise Unusable(f"{where} has no capability {name!r} that is a name of the module")

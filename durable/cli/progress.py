@@ -29,7 +29,8 @@ class Steps:
             return
         before = await self._settled(engine, execution_id)
         self._seen.update(row.id for row in before)
-        kept = f"; {len(before)} recorded steps are not run again" if before else ""
+        many = "step is" if len(before) == 1 else "steps are"
+        kept = f"; {len(before)} recorded {many} not run again" if before else ""
         self._out.say(f"{execution_id} exists and goes on{kept}")
 
     async def look(self, engine: Engine, execution_id: str, *, last: bool) -> None:  # noqa: ARG002 - a Watcher

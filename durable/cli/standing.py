@@ -26,9 +26,13 @@ class Settled:
 
 @dataclass(frozen=True, slots=True)
 class GoesOn:
-    """Something of it runs, is due, or is a timer. `needs` are the functions that must be served for it."""
+    """Something of it runs, is due, or is a timer. `needs` are the functions that must be served for it.
+
+    `session` is the one whose cell goes on, where it is one.
+    """
 
     needs: frozenset[str]
+    session: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +76,7 @@ async def _stand(reads: ReadsFace, row: ExecutionRow) -> Standing:
         before = await first_unsettled(reads, row.session)
         if before is not None and before.id != row.id:
             return await _stand(reads, before)
-    return GoesOn(frozenset((row.function,)))
+    return GoesOn(frozenset((row.function,)), row.session)
 
 
 async def _waiting(reads: ReadsFace, row: ExecutionRow) -> Standing:
@@ -88,7 +92,7 @@ async def _waiting(reads: ReadsFace, row: ExecutionRow) -> Standing:
             continue
         standing = await _stand(reads, child)
         if isinstance(standing, GoesOn):
-            return GoesOn(standing.needs | {row.function})
+            return GoesOn(standing.needs | {row.function}, standing.session)
         if isinstance(standing, Halted):
             halted = standing
     prompts = tuple(p for p in await reads.prompts() if p.id.startswith((f"{own}:", f"{own}.")))

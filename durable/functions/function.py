@@ -7,13 +7,12 @@ module that runs as a script or was loaded by `durable run FILE::FUNC`, so both 
 from __future__ import annotations
 
 import inspect
-import os
-import sys
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Concatenate, ParamSpec, TypeVar, cast, overload
 
+from durable.core.defined import where
 from durable.core.errors import BadArguments
 from durable.functions.values import bind_json, digest, hints_of, to_json
 
@@ -24,9 +23,6 @@ KNOWN: dict[str, Function[..., Any]] = {}
 """Every durable function of this process by its id; the newest definition of an id counts."""
 
 _learning: list[Callable[[Function[..., Any]], None]] = []
-
-FILE_MARK = "__durable_file__"
-"""Set in modules that the command line loads from a path: the path is their `where`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +71,7 @@ class Function[**P, T_co]:
         self.name = name or fn.__qualname__.replace(".<locals>.", ".")
         self.version = version
         self.retry = retry
-        self.where = _where(fn)
+        self.where = where(fn.__module__)
         self.__name__ = fn.__name__
         self.__doc__ = fn.__doc__
         self.__module__ = fn.__module__
@@ -116,17 +112,6 @@ def on_new(learn: Callable[[Function[..., Any]], None]) -> Callable[[], None]:
     """Call `learn` with every function defined from now on; returns what undoes it."""
     _learning.append(learn)
     return lambda: _learning.remove(learn)
-
-
-def _where(fn: Callable[..., object]) -> str:
-    module = sys.modules.get(fn.__module__)
-    marked = getattr(module, FILE_MARK, None)
-    if isinstance(marked, str):
-        return marked
-    if fn.__module__ == "__main__":
-        path = getattr(module, "__file__", None)
-        return os.path.realpath(path) if isinstance(path, str) else "__main__"
-    return fn.__module__
 
 
 @overload

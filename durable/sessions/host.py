@@ -31,6 +31,8 @@ class SessionHost:
         house.forget = self._part
         self._live: dict[str, LiveSession] = {}
         self._opening: dict[str, asyncio.Lock] = {}
+        self.refused: dict[str, str] = {}
+        """Sessions with grants of capabilities that this engine does not know, and which."""
         self.fresh: set[str] = set()
         """Cells whose tasks were acquired in the commit that saw this engine own their session."""
 
@@ -114,7 +116,13 @@ class SessionHost:
         store, engine = self._house.store, self._house.engine_id
         row = (await store.request("session.get", {"session": name})).data
         options = row.get("options") or {}
-        granted = self._house.capabilities.check(options.get("grants") or ())
+        try:
+            self._house.capabilities.learn(options.get("defined") or {})
+            granted = self._house.capabilities.check(options.get("grants") or ())
+        except BadArguments as unknown:
+            self.refused[name] = str(unknown)
+            raise
+        self.refused.pop(name, None)
         if "permissions" not in options:
             options = {**options, "grants": list(granted)}  # `input` among them, also where only its name is recorded
         confinement = confinement_of(store, name, options)

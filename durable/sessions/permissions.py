@@ -9,6 +9,7 @@ from typing import Any
 from capabilities.capability import Capabilities
 from capabilities.permissions.grants import Grant, read_grant
 from capabilities.permissions.manifest import Level, Manifest, parse_manifest, read_manifest
+from capabilities.permissions.policy import Policy
 from durable.core.clock import now_ms
 from durable.core.errors import BadArguments, Conflict, StoreRefused
 from durable.sessions.audit import Audit
@@ -70,10 +71,18 @@ def asked_options(
     for text in listed:
         read_grant(text)
     if manifest is None:
-        return {"grants": list(granted)}
+        return {"grants": list(granted), **_defined(capabilities, Policy(Manifest(), granted))}
     check_manifest(capabilities, manifest)
     names = [text for text in granted if text != "input" or text in listed]
-    return {"grants": names, "permissions": manifest.to_json()}
+    return {
+        "grants": names, "permissions": manifest.to_json(), **_defined(capabilities, Policy(manifest, names))
+    }  # fmt: skip
+
+
+def _defined(capabilities: Capabilities, policy: Policy) -> dict[str, Any]:
+    """Where the user's own among what it may call are defined: whoever runs the session can load them from there."""
+    found = {name: place for name, place in capabilities.own().items() if policy.may_have(name, now_ms())}
+    return {"defined": found} if found else {}
 
 
 def check_manifest(capabilities: Capabilities, manifest: Manifest) -> None:

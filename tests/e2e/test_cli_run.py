@@ -120,7 +120,7 @@ def test_killed_it_goes_on_with_the_same_command(terminal: Terminal) -> None:
     terminal.write("go", "")
     done = terminal.durable("run", "jobs.py::steps", "--id", "a")
     assert done.data == ["one", "two", "three"]
-    assert "1 recorded steps are not run again" in done.err
+    assert "1 recorded step is not run again" in done.err
     assert terminal.lines("ran") == ["one", "two", "two", "three"]
 
 

@@ -3,6 +3,8 @@
 import os
 import signal
 import sqlite3
+import subprocess
+import sys
 from contextlib import closing
 from pathlib import Path
 
@@ -212,3 +214,37 @@ def test_variables_of_a_session_that_another_process_has(terminal: Terminal) -> 
             assert len(known["text"]["repr"]) <= 80
             assert "SystemExit" in known["odd"]["repr"]
         assert engine.poll() is None
+
+
+DESK = """
+import asyncio
+import durable
+
+@durable.capability
+def lookup(sku: str) -> str:
+    return sku.upper()
+
+async def main():
+    async with durable.open(".durable/state.db", capabilities=[lookup]) as engine:
+        session = await engine.session("desk", grants=["lookup"])
+        await session.submit("sku = input('Which?')\\nlookup(sku)")
+        while not await engine.prompts():
+            await engine.changed()
+
+if __name__ == "__main__":
+    asyncio.run(main())
+"""
+
+
+def test_capabilities_of_ones_own_are_loaded_from_where_they_are_defined(terminal: Terminal) -> None:
+    terminal.write("desk.py", DESK)
+    (terminal.directory / ".durable").mkdir()
+    subprocess.run([sys.executable, "desk.py"], cwd=terminal.directory, env=terminal.environment, check=True)
+    answered = terminal.durable("answer", "exec:desk@1:input:1", "a1")
+    assert (answered.code, answered.out) == (0, "A1\n"), answered
+    elsewhere = (terminal.directory / "desk.py").rename(terminal.directory / "moved.py")
+    terminal.durable("exec", "desk", "lookup('b2')").failed(1, "desk@2 cannot go on here", "lookup", "desk.py")
+    assert terminal.durable("resume").code == 1
+    elsewhere.rename(terminal.directory / "desk.py")
+    gone_on = terminal.durable("resume", "desk@2")
+    assert (gone_on.code, gone_on.out) == (0, "B2\n"), gone_on

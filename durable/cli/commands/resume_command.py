@@ -113,7 +113,9 @@ async def _until_rest(out: Out, engine: Engine, wanted: list[str]) -> int:
         moving = [
             each
             for each, standing in standings.items()
-            if isinstance(standing, GoesOn) and any(name in functions for name in standing.needs)
+            if isinstance(standing, GoesOn)
+            and any(name in functions for name in standing.needs)
+            and standing.session not in engine.host.refused
         ]
         if moving:
             done, _ = await asyncio.wait({change}, timeout=patience)

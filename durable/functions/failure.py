@@ -30,7 +30,6 @@ from durable.core.errors import (
     ResourceExceeded,
 )
 from durable.core.limits import ERROR_CHARS_MAX
-from durable.functions.values import to_json
 
 WORKER_ERRORS = frozenset({"OutputDrainTimeout", "OutputOverflow"})
 """Errors of ours that a worker tells by their plain name (requirement P36)."""
@@ -94,6 +93,8 @@ def _about(error: BaseException) -> dict[str, Any]:
 
 
 def _recordable(value: Any) -> Any:
+    from durable.functions.values import to_json  # pydantic, which whoever only looks at a store does without
+
     if isinstance(value, str):
         return cut(value)
     try:

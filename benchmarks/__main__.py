@@ -12,6 +12,7 @@ import click
 from rich.console import Console
 
 from benchmarks import (
+    answers,
     capabilities,
     cell,
     checkpoints,
@@ -20,6 +21,7 @@ from benchmarks import (
     hop,
     interrupts,
     javascript,
+    modules,
     notice,
     pending,
     printing,
@@ -46,6 +48,7 @@ BENCHMARKS = {
         small_checkpoint,
         notice,
         capabilities,
+        answers,
         printing,
         remote,
     )
@@ -61,6 +64,7 @@ BENCHMARKS = {
         interrupts.KILLED,
         interrupts.HELD,
         *javascript.JAVASCRIPT,
+        *modules.MODULES,
     )
 }
 ROUNDS, ROUNDS_QUICK = 7, 3
@@ -96,8 +100,9 @@ def main(
     """Measure durable-exec beside its peers, in one run, as ratios. Installs the peers on first use."""
     notes = Console(stderr=True)
     chosen = names or tuple(BENCHMARKS)
-    restate = any("{restate_server}" in entrant.contender for name in chosen for entrant in BENCHMARKS[name].entrants)
-    peers = obtain(home or peers_home(), notes.print, restate=restate)
+    asked = {entrant.contender for name in chosen for entrant in BENCHMARKS[name].entrants}
+    restate, apart = (any(place in each for each in asked) for place in ("{restate_server}", "{apart}"))
+    peers = obtain(home or peers_home(), notes.print, restate=restate, apart=apart)
     counted = rounds or (ROUNDS_QUICK if quick else ROUNDS)
     with tempfile.TemporaryDirectory(prefix="durable-benchmarks-", dir=stores) as temporary:
         directory = Path(temporary)

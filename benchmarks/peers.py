@@ -1,7 +1,8 @@
 """Where the peers are installed: an environment of their own, made by the benchmark, outside the project.
 
-`python/` is a virtual environment with the `bench` dependency group of pyproject.toml, and nothing of ours; `npm/`
-holds Restate's server. What cannot be had is left out: its contender then says why it could not start.
+`python/` is a virtual environment with the `bench` dependency group of pyproject.toml, and nothing of ours; `apart/`
+what cannot be installed beside them; `npm/` holds Restate's server. What cannot be had is left out: its contender then
+says why it could not start.
 """
 
 from __future__ import annotations
@@ -16,6 +17,9 @@ from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parent.parent
 RESTATE_SERVER = "@restatedev/restate-server@1.7.12"
+QUICKJS_NG = "quickjs-ng==0.17.0.2"
+"""The engine that is ours as WebAssembly, in its version, as native code. Its module is called as that of `quickjs`;
+both are built here, by the same compiler with the same options."""
 INSTALL_S = 600
 
 type Say = Callable[[str], None]
@@ -23,11 +27,13 @@ type Say = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class Peers:
-    """The peers' Python and Restate's server. `missing` says what could not be had, and why."""
+    """The peers' Python, Restate's server, and a directory of what is imported from there only. `missing` says what
+    could not be had, and why."""
 
     python: Path
     restate_server: Path
     missing: dict[str, str]
+    apart: Path = Path()
 
 
 def requirements(pyproject: Path = PROJECT / "pyproject.toml") -> list[str]:
@@ -36,8 +42,9 @@ def requirements(pyproject: Path = PROJECT / "pyproject.toml") -> list[str]:
     return [line for line in groups.get("bench", []) if isinstance(line, str)]
 
 
-def obtain(directory: Path, say: Say, *, restate: bool) -> Peers:
-    """Install what is not yet there, Restate's large server only when asked. Never raises for what cannot be had."""
+def obtain(directory: Path, say: Say, *, restate: bool, apart: bool = False) -> Peers:
+    """Install what is not yet there, Restate's large server and what is kept apart only when asked. Never raises for
+    what cannot be had."""
     missing: dict[str, str] = {}
     python = directory / "python" / "bin" / "python"
     wanted = requirements()
@@ -48,7 +55,9 @@ def obtain(directory: Path, say: Say, *, restate: bool) -> Peers:
         if not missing:
             stamp.write_text("\n".join(wanted))
     server = _restate_server(directory / "npm", say, missing) if restate else directory / "restate-server"
-    return Peers(python, server, missing)
+    if apart:
+        _install_apart(python, directory / "apart", say, missing)
+    return Peers(python, server, missing, directory / "apart")
 
 
 def _install(python: Path, wanted: list[str], missing: dict[str, str]) -> None:
@@ -62,6 +71,17 @@ def _install(python: Path, wanted: list[str], missing: dict[str, str]) -> None:
         return
     for requirement in wanted:  # one that cannot be had must not take the others with it
         _run([*pip, requirement], requirement, missing)
+
+
+def _install_apart(python: Path, directory: Path, say: Say, missing: dict[str, str]) -> None:
+    stamp = directory / "installed.txt"
+    if stamp.exists() and stamp.read_text() == QUICKJS_NG:
+        return
+    say(f"building {QUICKJS_NG} in {directory}")
+    pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    options = ["--upgrade", "--target", str(directory), "--no-binary", QUICKJS_NG.partition("==")[0]]
+    if _run([*pip, *options, QUICKJS_NG], QUICKJS_NG, missing):
+        stamp.write_text(QUICKJS_NG)
 
 
 def _restate_server(directory: Path, say: Say, missing: dict[str, str]) -> Path:

@@ -43,7 +43,7 @@ def command(entrant: Entrant, peers: Peers) -> list[str]:
     """How the entrant's contender is started."""
     module, *options = entrant.contender.split()
     python = str(peers.python) if entrant.peer_env else sys.executable
-    options = [option.format(restate_server=peers.restate_server) for option in options]
+    options = [option.format(restate_server=peers.restate_server, apart=peers.apart) for option in options]
     return [python, "-m", f"benchmarks.contenders.{module}", *options]
 
 

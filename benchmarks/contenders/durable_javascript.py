@@ -1,4 +1,7 @@
-"""Ours: scripts in QuickJS as WebAssembly, metered by time, or with `fuel` by instructions as well."""
+"""Ours: scripts in QuickJS as WebAssembly, metered by time, or with `fuel` by instructions as well.
+
+`unguarded` is compiled without epochs, which no script of a user's ever is: to know what they cost.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,8 @@ from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
+from wasmtime import Engine
+
 from benchmarks.contenders import scripts
 from benchmarks.turns import Ready, Turn, serve
 from capabilities.javascript import snapshot
@@ -18,7 +23,7 @@ from capabilities.javascript.run import run
 from capabilities.javascript.vm import VM
 from capabilities.javascript.warm import warm
 from capabilities.sandbox.limits import JAVASCRIPT
-from capabilities.sandbox.runtime import Runtime
+from capabilities.sandbox.runtime import Runtime, _config
 
 FUEL = 10**12
 
@@ -27,6 +32,10 @@ FUEL = 10**12
 async def setup(directory: Path) -> AsyncIterator[Ready]:
     metered = "fuel" in sys.argv
     runtime = Runtime(directory / "compiled", metered=metered)
+    if "unguarded" in sys.argv:
+        config = _config(metered)
+        config.epoch_interruption = False
+        runtime.engine = Engine(config)
     image = warm(runtime)
     limits = JAVASCRIPT.but(fuel=FUEL) if metered else JAVASCRIPT
     make = partial(VM, image, limits, functions={"nothing": lambda: None})
@@ -43,13 +52,12 @@ async def setup(directory: Path) -> AsyncIterator[Ready]:
             samples.append(time.perf_counter() - started)
         return samples
 
-    turns: dict[str, Turn] = {name: scripts.timed(partial(ready.execute, code)) for name, code in scripts.CPU.items()}
-    turns |= {
+    turns: dict[str, Turn] = scripts.computing(ready.execute) | {
         "instance": scripts.timed(make),
         "evaluation": scripts.timed(partial(ready.execute, "1+1")),
         "calls": scripts.timed(partial(ready.execute, scripts.CALLING), scripts.CALLS),
         "snapshot": scripts.timed(partial(snapshot.take, full)),
-        "restore": scripts.timed(partial(snapshot.restore, make(), state)),
+        "restore": scripts.timed(lambda: snapshot.restore(make(), state)),
         "hundred": hundred,
     }
     yield Ready(f"durable-exec {version('durable-exec')}, wasmtime {version('wasmtime')}", turns)

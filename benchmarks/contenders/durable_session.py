@@ -6,12 +6,13 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from importlib.metadata import version
 from itertools import count
 from pathlib import Path
 
 import durable
-from benchmarks.turns import Ready, serve
+from benchmarks.turns import Ready, Turn, serve
 
 WARM_UP = 5
 
@@ -38,81 +39,102 @@ def unshared(pid: int) -> float:
     return 1024.0 * sum(int(line.split()[1]) for line in lines if line.startswith("Private_"))
 
 
+class Sessions:
+    """Fresh sessions of an engine, each with a name of its own."""
+
+    def __init__(self, engine: durable.Engine) -> None:
+        self._engine = engine
+        self._numbers = count()
+
+    async def fresh(self) -> durable.Session:
+        return await self._engine.session(f"fresh-{next(self._numbers)}")
+
+    async def journaled(self, size: int) -> list[float]:
+        # A session of its own: a checkpoint holds the history, so rounds in one session would not be alike.
+        session = await self.fresh()
+        await timed(WARM_UP, lambda: session.execute("1+1"))
+        samples = await timed(size, lambda: session.execute("1+1"))
+        await session.close()
+        return samples
+
+    async def started(self, size: int) -> list[float]:
+        samples = []
+        for _ in range(size):
+            begun = time.perf_counter()
+            session = await self.fresh()
+            result = await session.execute("1+1", journal=False)
+            samples.append(time.perf_counter() - begun)
+            assert result.value == 2, result
+            await session.close()
+        return samples
+
+    async def fifty(self, size: int) -> list[float]:
+        begun = time.perf_counter()
+        sessions = await self._opened(size)
+        samples = [time.perf_counter() - begun]
+        for one in sessions:
+            await one.close()
+        return samples
+
+    async def memory(self, size: int) -> list[float]:
+        sessions = await self._opened(size)
+        pids = [(await one.execute("import os; os.getpid()", journal=False)).value for one in sessions]
+        samples = [unshared(int(pid)) for pid in pids]
+        for one in sessions:
+            await one.close()
+        return samples
+
+    async def _opened(self, size: int) -> list[durable.Session]:
+        sessions = [await self.fresh() for _ in range(size)]
+        results = await asyncio.gather(*(one.execute("1+1", journal=False) for one in sessions))
+        assert all(result.value == 2 for result in results)
+        return sessions
+
+
+async def printed(kept: durable.Session, size: int) -> list[float]:
+    """Not journaled, all of it in the result."""
+    begun = time.perf_counter()
+    result = await kept.execute(flood(size), journal=False)
+    samples = [time.perf_counter() - begun]
+    assert (len(result.stdout), result.value) == (size * 1_000_000, "end"), result
+    return samples
+
+
+async def streamed(session: durable.Session, size: int) -> list[float]:
+    """A reader beside the engine gets all that is printed; of it the default is stored."""
+    received, dropped, value = 0, 0, None
+    begun = time.perf_counter()
+    async for event in session.stream(flood(size)):
+        match event:
+            case durable.OutputEvent():
+                received, dropped = received + len(event.data), dropped + event.dropped
+            case durable.Result():
+                value = event.value
+    samples = [time.perf_counter() - begun]
+    assert (received, dropped, value) == (size * 1_000_000, 0, "end"), (received, dropped, value)
+    return samples
+
+
 @asynccontextmanager
 async def setup(directory: Path) -> AsyncIterator[Ready]:
     async with durable.open(directory / "state.db") as engine:
         session = await engine.session("desk")
-        numbers = count()
+        kept = await engine.session("kept", output=durable.OutputRules(stored=2**30))
+        sessions = Sessions(engine)
 
         async def quick(size: int) -> list[float]:
             return await timed(size, lambda: session.execute("1+1", journal=False))
 
-        async def journaled(size: int) -> list[float]:
-            # A session of its own: a checkpoint holds the history, so rounds in one session would not be alike.
-            fresh = await engine.session(f"journaled-{next(numbers)}")
-            await timed(WARM_UP, lambda: fresh.execute("1+1"))
-            samples = await timed(size, lambda: fresh.execute("1+1"))
-            await fresh.close()
-            return samples
-
-        async def started(size: int) -> list[float]:
-            samples = []
-            for _ in range(size):
-                begun = time.perf_counter()
-                fresh = await engine.session(f"fresh-{next(numbers)}")
-                result = await fresh.execute("1+1", journal=False)
-                samples.append(time.perf_counter() - begun)
-                assert result.value == 2, result
-                await fresh.close()
-            return samples
-
-        async def opened(size: int) -> list[durable.Session]:
-            sessions = [await engine.session(f"many-{next(numbers)}") for _ in range(size)]
-            results = await asyncio.gather(*(one.execute("1+1", journal=False) for one in sessions))
-            assert all(result.value == 2 for result in results)
-            return sessions
-
-        async def fifty(size: int) -> list[float]:
-            begun = time.perf_counter()
-            sessions = await opened(size)
-            samples = [time.perf_counter() - begun]
-            for one in sessions:
-                await one.close()
-            return samples
-
-        async def memory(size: int) -> list[float]:
-            sessions = await opened(size)
-            pids = [(await one.execute("import os; os.getpid()", journal=False)).value for one in sessions]
-            samples = [unshared(int(pid)) for pid in pids]
-            for one in sessions:
-                await one.close()
-            return samples
-
-        async def printed(size: int) -> list[float]:
-            begun = time.perf_counter()
-            result = await kept.execute(flood(size), journal=False)
-            samples = [time.perf_counter() - begun]
-            assert (len(result.stdout), result.value) == (size * 1_000_000, "end"), result
-            return samples
-
-        async def streamed(size: int) -> list[float]:
-            # A reader beside the engine gets all that is printed; of it the default is stored.
-            received, dropped, value = 0, 0, None
-            begun = time.perf_counter()
-            async for event in session.stream(flood(size)):
-                match event:
-                    case durable.OutputEvent():
-                        received, dropped = received + len(event.data), dropped + event.dropped
-                    case durable.Result():
-                        value = event.value
-            samples = [time.perf_counter() - begun]
-            assert (received, dropped, value) == (size * 1_000_000, 0, "end"), (received, dropped, value)
-            return samples
-
-        kept = await engine.session("kept", output=durable.OutputRules(stored=2**30))
-        about = f"durable-exec {version('durable-exec')}"
-        turns = {"quick": quick, "journaled": journaled, "start": started, "fifty": fifty, "memory": memory}
-        yield Ready(about, {**turns, "printed": printed, "streamed": streamed})
+        turns: dict[str, Turn] = {
+            "quick": quick,
+            "journaled": sessions.journaled,
+            "start": sessions.started,
+            "fifty": sessions.fifty,
+            "memory": sessions.memory,
+            "printed": partial(printed, kept),
+            "streamed": partial(streamed, session),
+        }
+        yield Ready(f"durable-exec {version('durable-exec')}", turns)
 
 
 if __name__ == "__main__":

@@ -1,32 +1,40 @@
-"""Extism: an instance of an almost empty module from its bytes, and one call of it."""
+"""Extism, its cache on disk off: an almost empty module compiled anew, instantiated, called."""
 
 from __future__ import annotations
 
-import time
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
-from extism import Plugin
+os.environ["EXTISM_CACHE_CONFIG"] = ""
 
+from extism import Plugin
+from extism.extism import CompiledPlugin
+
+from benchmarks.contenders import modules
+from benchmarks.contenders.scripts import timed
 from benchmarks.turns import Ready, serve
 
-MODULE = bytes.fromhex("0061736d010000000105016000017f0302010007070103 72756e0000 0a06010400 41000b")
-"""(module (func (export "run") (result i32) i32.const 0))"""
+
+def manifest(module: bytes) -> dict[str, object]:
+    """A plugin of this module alone."""
+    return {"wasm": [{"data": module}]}
 
 
 @asynccontextmanager
 async def setup(directory: Path) -> AsyncIterator[Ready]:  # noqa: ARG001  # it stores nothing
-    async def instance(size: int) -> list[float]:
-        samples = []
-        for _ in range(size):
-            started = time.perf_counter()
-            Plugin({"wasm": [{"data": MODULE}]}).call("run", b"")
-            samples.append(time.perf_counter() - started)
-        return samples
-
-    yield Ready(f"extism {version('extism')}", {"instance": instance})
+    compiled = CompiledPlugin(manifest(modules.EMPTY))
+    ready = Plugin(compiled)
+    unseen = modules.unseen()
+    turns = {
+        "compile": timed(lambda: Plugin(manifest(next(unseen))).call("run", b"")),
+        "instance": timed(lambda: Plugin(compiled).call("run", b"")),
+        "call": timed(partial(ready.call, "run", b"")),
+    }
+    yield Ready(f"extism {version('extism')}", turns)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,7 @@
-"""Monty: an external function of the host, called from a session of its interpreter (a subset of Python)."""
+"""Monty (a subset of Python): external functions of the host, `1+1`, and the state of a session as bytes and back.
+
+Its sessions are in processes of its own: one is taken from a pool that has it started.
+"""
 
 from __future__ import annotations
 
@@ -10,10 +13,12 @@ from pathlib import Path
 
 from pydantic_monty import Monty
 
+from benchmarks.contenders.scripts import timed
 from benchmarks.turns import Ready, serve
 
 CALLS = 100
 CODE = f"for _ in range({CALLS}): nothing()"
+OBJECTS = "kept = [{'i': i, 'name': 'n' + str(i)} for i in range(1000)]\n0"
 
 
 def nothing() -> None:
@@ -45,7 +50,24 @@ async def setup(directory: Path) -> AsyncIterator[Ready]:  # noqa: ARG001  # it 
                         samples.append(time.perf_counter() - started)
             return samples
 
-        yield Ready(f"pydantic-monty {version('pydantic-monty')}", {"calls": calls, "evaluation": evaluation})
+        async def snapshot(size: int) -> list[float]:
+            with monty.checkout() as session:
+                session.feed_run(OBJECTS)
+                return await timed(session.dump)(size)
+
+        async def restore(size: int) -> list[float]:
+            with monty.checkout() as session:
+                session.feed_run(OBJECTS)
+                state = session.dump()
+
+            def restored() -> None:
+                with monty.checkout() as other:
+                    other.load_session(state)
+
+            return await timed(restored)(size)
+
+        turns = {"calls": calls, "evaluation": evaluation, "snapshot": snapshot, "restore": restore}
+        yield Ready(f"pydantic-monty {version('pydantic-monty')}", turns)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from benchmarks.turns import Turn
@@ -55,16 +56,21 @@ CALLING = f"for (let i = 0; i < {CALLS}; i++) nothing()"
 OBJECTS = "globalThis.kept = []; for (let i = 0; i < 1000; i++) kept.push({ i, name: 'n' + i }); 0"
 
 
-def timed(call: Callable[[], Any], per: int = 1) -> Turn:
+def timed(call: Callable[[], Any], per: int = 1, clock: Callable[[], float] = time.perf_counter) -> Turn:
     """A turn of calls, each a sample."""
 
     async def turn(size: int) -> list[float]:
         call()
         samples = []
         for _ in range(size):
-            started = time.perf_counter()
+            started = clock()
             call()
-            samples.append((time.perf_counter() - started) / per)
+            samples.append((clock() - started) / per)
         return samples
 
     return turn
+
+
+def computing(run: Callable[[str], Any]) -> dict[str, Turn]:
+    """The turns that compute: a sample is processor time of the whole process, its ticker's included."""
+    return {name: timed(partial(run, code), clock=time.process_time) for name, code in CPU.items()}

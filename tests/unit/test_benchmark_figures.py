@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from itertools import islice
 from pathlib import Path
 
 import pytest
@@ -10,10 +11,15 @@ from click.testing import CliRunner
 
 from benchmarks.__main__ import main
 from benchmarks.contender import Contender, ContenderFailed
+from benchmarks.contenders import modules
+from benchmarks.contenders.durable_guards import guarded, unguarded
 from benchmarks.figures import Benchmark, Comparison, Entrant, Target, compare, figure, ratios
 from benchmarks.peers import Peers, requirements
 from benchmarks.report import row, shown
 from benchmarks.rounds import command, measure, turned
+from capabilities.sandbox.call import CoreCall
+from capabilities.sandbox.limits import COMPONENT
+from capabilities.sandbox.runtime import Runtime
 
 OURS, PEER, FLOOR = (Entrant(label, "none", label) for label in ("ours", "peer", "floor"))
 
@@ -74,6 +80,8 @@ def test_a_contender_runs_in_its_environment_and_gets_what_was_installed() -> No
     expected = ["env/python", "-m", "benchmarks.contenders.some_module", "--server", "npm/server"]
     assert command(entrant, peers) == expected
     assert command(Entrant("ours", "some_module", "steps"), peers)[0] == sys.executable
+    apart = Peers(Path("env/python"), Path("npm/server"), {}, Path("apart"))
+    assert command(Entrant("peer", "some_module {apart}", "steps", peer_env=True), apart)[-1] == "apart"
 
 
 def test_the_peers_are_the_bench_group_of_a_pyproject(tmp_path: Path) -> None:
@@ -109,6 +117,22 @@ async def test_a_turn_that_fails_names_the_error_and_the_contender_lives_on(tmp_
         assert len(await contender.turn("quick", 3)) == 3
     finally:
         await contender.close()
+
+
+def test_what_guards_cost_is_what_is_told_about_them() -> None:
+    """The loops of the benchmark compute the same under every guard, and fuel is really counted."""
+    with_time, with_fuel, bare = guarded(metered=False), guarded(metered=True), unguarded()
+    found = with_fuel(1000)
+    assert found.used.fuel > 1000
+    assert with_time(1000).value == found.value == bare(1000)
+
+
+def test_a_module_that_is_to_be_compiled_anew_is_one_that_no_cache_knows() -> None:
+    runtime = Runtime(metered=False)
+    first, second = islice(modules.unseen(), 2)
+    assert runtime.module(first) is runtime.module(first)
+    assert runtime.module(second) is not runtime.module(first)
+    assert CoreCall(runtime, runtime.module(second), COMPONENT.but(fuel=None)).call("run").value == 0
 
 
 def test_the_command_names_its_benchmarks_when_asked_for_another() -> None:

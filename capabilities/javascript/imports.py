@@ -78,12 +78,22 @@ class Imports:
 
     def prepare(self) -> None:
         """Give the instance its functions: under the guards of its first execution."""
-        vm = self._vm
-        for name, method in self._functions.items():
-            handles = [vm.handles.string(name), vm.handles.truth(method.is_async)]
-            vm.handles.free(vm.handles.checked(vm.handles.function("define", *handles)), *handles)
+        handles = self._vm.handles
+        for name in self._functions:
+            self._prepare(name)
         if self._entropy:
-            vm.handles.free(vm.handles.checked(vm.handles.function("entropy")))
+            handles.free(handles.checked(handles.function("entropy")))
+
+    def define(self, name: str, function: Callable[..., Any], *, prepared: bool) -> None:
+        """One more function, or another of that name. prepared: the instance has the others already."""
+        self._functions[name] = Method(name, function)
+        if prepared:
+            self._prepare(name)
+
+    def _prepare(self, name: str) -> None:
+        handles = self._vm.handles
+        given = [handles.string(name), handles.truth(self._functions[name].is_async)]
+        handles.free(handles.checked(handles.function("define", *given)), *given)
 
     def imported(self, name: str, args: Sequence[int]) -> int:
         """Called by the instance. Ctrl-C comes while Python code runs, which is here: it asks the script to stop."""

@@ -138,6 +138,13 @@ class VM:
         text = values.encode(dict(given))
         self._slice(lambda: self._script.globals(text))
 
+    def define_function(self, name: str, function: Callable[..., Any]) -> None:
+        """Give it one more host function, which it keeps when it is reset."""
+        if not _PATH.match(name):
+            raise InvalidConfiguration(f"{name!r} is no name of a function")
+        self._started(None)
+        self._slice(lambda: self.imports.define(name, function, prepared=self.prepared))
+
     def get_global(self, name: str) -> Any:
         """The value of a global, of whatever kind of declaration."""
         if not _PATH.match(name):

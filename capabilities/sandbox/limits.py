@@ -39,8 +39,8 @@ class SandboxLimits:
     """Limits of one call. fuel: instructions, about; None for not metered by fuel. timeout_ms: of the whole call,
     host calls included. memory: bytes of linear memory. output: bytes of each of stdout and stderr that are kept.
     host_call_ms: of one host call. cpu_ms: CPU time; None for the timeout alone. at_once: it begins when fewer
-    executions of its engine's `sandbox.run` are under way. The defaults are a component's (A19); `javascript()` has a
-    script's.
+    executions of its engine's `sandbox.run` are under way. The defaults are a component's (A19); `javascript()` and
+    `restrictive()` have a script's.
     """
 
     fuel: int | None = 1_000_000
@@ -72,6 +72,11 @@ class SandboxLimits:
         """What a script, or Python, may use (G1, W4), with some of it changed; InvalidConfiguration."""
         return JAVASCRIPT.but(**changes)
 
+    @classmethod
+    def restrictive(cls, **changes: Any) -> SandboxLimits:
+        """Of a script that is trusted less: 2 s, 64 MiB, no console, ten at once (W7); InvalidConfiguration."""
+        return RESTRICTIVE.but(**changes)
+
 
 COMPONENT = SandboxLimits()
 """A19: what a component may use when it brings no manifest."""
@@ -80,4 +85,4 @@ JAVASCRIPT = SandboxLimits(fuel=None, timeout_ms=60_000, memory=128 * MIB, cpu_m
 """G1, W4: what a script may use."""
 
 RESTRICTIVE = SandboxLimits(fuel=None, timeout_ms=2_000, memory=64 * MIB, output=0, at_once=10)
-"""W7: a script that is trusted less, and has no console."""
+"""W7: what a script may use that is trusted less; its output is not kept."""

@@ -11,6 +11,7 @@ from capabilities.sandbox.limits import JAVASCRIPT
 from capabilities.signature import Method
 from durable.core.errors import BadArguments
 from durable.sandbox.shared import Shared, no_wasmtime
+from durable.sessions.house import House
 
 if TYPE_CHECKING:
     from durable.sandbox.recorded import RecordedCalls
@@ -45,19 +46,23 @@ class JavaScript:
         image = await asyncio.to_thread(warm, runtime)
         calls, permits = self._shared.calls(task)
         try:
-            vm = VM(image, limits, functions=dict(self._functions(task.grants, calls)))
+            vm = VM(image, limits, functions=granted(self._shared.house, task.grants, calls))
             value = await run(vm, code, inputs, ordered=True)
         finally:
             await permits.close()
         used = vm.used()
         return Ran("javascript", value, used.stdout, used.stderr, used.elapsed_ms, used.fuel, used.memory)
 
-    def _functions(self, grants: Iterable[str], calls: RecordedCalls) -> Iterable[tuple[str, Callable[..., Any]]]:
-        for grant in grants:
-            capability = self._shared.house.capabilities.get(grant.partition(":")[0])
-            assert capability is not None
-            for method in capability.methods.values():
-                yield method.name, _asked(capability.name, method, calls)
+
+def granted(house: House, grants: Iterable[str], calls: RecordedCalls) -> dict[str, Callable[..., Any]]:
+    """The functions of what was granted, as scripts call them."""
+    found: dict[str, Callable[..., Any]] = {}
+    for grant in grants:
+        capability = house.capabilities.get(grant.partition(":")[0])
+        assert capability is not None
+        for method in capability.methods.values():
+            found[method.name] = _asked(capability.name, method, calls)
+    return found
 
 
 def _asked(capability: str, method: Method, calls: RecordedCalls) -> Callable[..., Any]:

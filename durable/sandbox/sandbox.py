@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from capabilities.sandbox.metered import Outcome
     from durable.engine import Engine
     from durable.sandbox.components import Components
+    from durable.sandbox.living import JavaScriptInstance
 
 
 class Sandbox:
@@ -69,6 +70,27 @@ class Sandbox:
         task = _task(b"" if code is None else code, inputs, limits, grants, execution)
         task = replace(task, component=component, function=function, identity=identity)
         return await self._front.run(task, language)
+
+    def javascript(
+        self,
+        *,
+        functions: Mapping[str, Callable[..., Any]] | None = None,
+        modules: Mapping[str, str] | None = None,
+        limits: SandboxLimits | None = None,
+        grants: Iterable[str] = (),
+        execution: str = "",
+        identity: str = "",
+    ) -> JavaScriptInstance:
+        """An instance of JavaScript whose state lives on: `async with engine.sandbox.javascript() as js`.
+
+        functions: host functions by name, all that it may call beside what is granted; their arguments are checked by
+        their annotations. modules: sources of ES modules by name. The others as in `run`. The state ends with the
+        block; one that lives on after a crash is a session's (`engine.session(language="javascript")`).
+        """
+        from durable.sandbox.living import Given, JavaScriptInstance
+
+        task = replace(_task("", None, limits, grants, execution), identity=identity)
+        return JavaScriptInstance(self._shared, Given(task, dict(functions or {}), dict(modules or {})))
 
     def switch(self, choice: str) -> None:
         """Another backend for code that names none, or "auto". InvalidConfiguration names the choices."""

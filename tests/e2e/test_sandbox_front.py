@@ -43,6 +43,8 @@ async def engine(tmp_path: Path) -> AsyncIterator[durable.Engine]:
 async def test_javascript_and_wasm_by_what_they_look_like(engine: durable.Engine) -> None:
     ran = await engine.sandbox.run("console.log('hi'); const y = x * 2; y", inputs={"x": 21})
     assert (ran.backend, ran.value, ran.stdout) == ("javascript", 42, "hi\n")
+    ran = await engine.sandbox.run("console.log('hi'); 42;", limits=durable.SandboxLimits.restrictive())
+    assert (ran.value, ran.stdout) == (42, "")
     ran = await engine.sandbox.run(MODULE, inputs={"n": 21})
     assert (ran.backend, ran.value) == ("wasm", 42)
     assert ran.fuel is not None
@@ -66,6 +68,8 @@ async def test_python_in_a_worker_of_its_own(engine: durable.Engine) -> None:
         await engine.sandbox.run("1 / 0", language="python")
     with pytest.raises(errors.ExecutionTimeout):
         await engine.sandbox.run("while True: pass", limits=JAVASCRIPT.but(timeout_ms=300, memory=256 * MIB))
+    ran = await engine.sandbox.run("print('x'); 6 * 7", language="python", limits=durable.SandboxLimits.restrictive())
+    assert (ran.value, ran.stdout) == (42, "")
     with pytest.raises(durable.ResourceExceeded, match="cpu"):
         await engine.sandbox.run("while True: pass", limits=JAVASCRIPT.but(cpu_ms=300, memory=256 * MIB))
     assert [row.closed for row in await engine.store.reads.sessions()] == [True]

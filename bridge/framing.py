@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from durable.core.errors import ProtocolError
 from durable.core.limits import FRAME_BYTES_MAX, MESSAGE_BYTES_MAX
 
@@ -28,9 +30,16 @@ def encode(payload: bytes, frame_bytes_max: int = FRAME_BYTES_MAX) -> list[bytes
 class FrameDecoder:
     """Collects bytes into messages. After a ProtocolError it is empty and refuses everything."""
 
-    def __init__(self, frame_bytes_max: int = FRAME_BYTES_MAX, message_bytes_max: int = MESSAGE_BYTES_MAX) -> None:
+    def __init__(
+        self,
+        frame_bytes_max: int = FRAME_BYTES_MAX,
+        message_bytes_max: int = MESSAGE_BYTES_MAX,
+        limit_of: Callable[[bytes], int] | None = None,
+    ) -> None:
+        """limit_of: what a message may have in all, by the payload of its first frame; at most message_bytes_max."""
         self._frame_bytes_max = frame_bytes_max
         self._message_bytes_max = message_bytes_max
+        self._limit_of = limit_of
         self._buffer = bytearray()
         self._parts: list[bytes] = []
         self._parts_bytes = 0
@@ -96,8 +105,11 @@ class FrameDecoder:
     def _check(self, size: int, *, goes_on: bool) -> None:
         if size > self._frame_bytes_max:
             self._fail(f"a frame of {size} bytes; at most {self._frame_bytes_max} are allowed")
-        if self._parts_bytes + size > self._message_bytes_max:
-            self._fail(f"a message of more than {self._message_bytes_max} bytes")
+        limit = self._message_bytes_max
+        if self._parts and self._limit_of is not None:
+            limit = min(limit, self._limit_of(self._parts[0]))
+        if self._parts_bytes + size > limit:
+            self._fail(f"a message of more than {limit} bytes")
         if goes_on and size == 0:
             self._fail("an empty frame that goes on")
 

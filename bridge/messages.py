@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, TypeAdapter, Valid
 from bridge.modes import Mode
 from durable.core.clock import now_ms
 from durable.core.errors import NotEncodable, ProtocolError
-from durable.core.limits import FRAME_BYTES_MAX
+from durable.core.limits import FRAME_BYTES_MAX, MESSAGE_BYTES_MAX, PLAIN_BYTES_MAX
 
 PROTOCOL_VERSION = 1
 
@@ -385,9 +385,21 @@ def _parse(payload: bytes, adapter: TypeAdapter[Any]) -> Any:
         raise ProtocolError(f"a payload that is not a message: {error}") from None
 
 
+_LARGE = (b"\xa4type\xaacheckpoint", b"\xa4type\xafnamespace_reply")
+"""How the messages that hold namespaces begin, after the map's own byte: the worker says what they are first."""
+
+
+def limit_from_worker(first: bytes) -> int:
+    """What a message that begins so may have in all, in bytes."""
+    return MESSAGE_BYTES_MAX if first[1:].startswith(_LARGE) else PLAIN_BYTES_MAX
+
+
 def parse_from_worker(payload: bytes) -> FromWorker:
     """The message that a worker sent. Raises ProtocolError for anything else."""
-    return _parse(payload, _from_worker)  # type: ignore[no-any-return]
+    message: FromWorker = _parse(payload, _from_worker)
+    if len(payload) > PLAIN_BYTES_MAX and not isinstance(message, Checkpoint | NamespaceReply):
+        raise ProtocolError(f"a message of type {message.type} of {len(payload)} bytes")
+    return message
 
 
 def parse_to_worker(payload: bytes) -> ToWorker:

@@ -40,6 +40,7 @@ from bridge.messages import (
     Shutdown,
     Waiting,
     encode_message,
+    limit_from_worker,
     parse_from_worker,
 )
 from bridge.open_calls import OnCall, OpenCalls
@@ -124,7 +125,7 @@ class WorkerSession:
         self._transport: Transport | None = None
         self._captures = Captures(self.name, lambda idle: self._ask(Checkpoint(), Checkpoint, idle=idle))
         """What a checkpoint that the engine asked for comes through."""
-        self._decoder = FrameDecoder()
+        self._decoder = FrameDecoder(limit_of=limit_from_worker)
         self._hello: asyncio.Future[Ready] | None = None
         self._execution: Execute | None = None
         self._printed = Printed(self._show_output, drops=self._rules.policy in ("drop_new", "drop_oldest"))

@@ -11,6 +11,9 @@ FRAME_BYTES_MAX = 10 * 2**20
 MESSAGE_BYTES_MAX = 4 * 2**30
 """One message that spans frames: a checkpoint of a large namespace."""
 
+PLAIN_BYTES_MAX = 64 * 2**20
+"""Any other message of a worker: four times what a promise takes. Only namespaces are larger."""
+
 LEASE_MS = 30_000
 """How long a task stays with an engine that has stopped renewing it, where its lock cannot tell."""
 

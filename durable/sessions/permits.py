@@ -13,7 +13,7 @@ from capabilities.call import Call
 from capabilities.permissions.policy import Change, Decision, Policy
 from capabilities.permissions.rate import Bucket
 from durable.core.clock import now_ms
-from durable.core.errors import Denied
+from durable.core.errors import Denied, NotEncodable
 from durable.core.events import PermissionsBypassed
 from durable.sessions.confined import directory_of
 from durable.sessions.house import House
@@ -131,8 +131,8 @@ class Permits:
         )
 
     def unfit(self, call: Asked, error: Exception) -> None:
-        """Note a call that leads where nobody may go, or was denied."""
-        if isinstance(error, Denied):
+        """Note a call that leads where nobody may go, was denied, or cannot be recorded."""
+        if isinstance(error, Denied | NotEncodable):
             who = (self.session, call.execution_id, call.capability, "")
             self.house.audit.note(*who, "denied", str(error), self._policy.version)
 

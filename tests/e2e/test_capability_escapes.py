@@ -12,7 +12,7 @@ from aiohttp import web
 
 import durable
 from capabilities.fetch import Fetch
-from durable.core.events import Event, PermissionsBypassed
+from durable.core.events import Event, PermissionsBypassed, WorkerEnded
 from tests.waiting import first_prompt, until
 
 FORGE = "from bridge.worker.functions import granted_function\nchannel = granted_function('input')._calls._channel\n"
@@ -239,3 +239,30 @@ async def test_development_mode_checks_nothing_and_says_so(tmp_path: Path) -> No
         assert (await value(session, "process('printf', ['hi'])"))["stdout"] == "hi"
         assert [event.session for event in events if isinstance(event, PermissionsBypassed)] == ["desk"]
         assert [entry.reason for entry in await engine.audit()] == ["development mode: nothing is checked"]
+
+
+async def test_a_call_too_large_to_be_recorded_is_refused_and_one_too_large_to_be_read_ends_its_worker(
+    tmp_path: Path,
+) -> None:
+    def forged(n: int, mb: int) -> str:
+        return (
+            FORGE
+            + f"""
+channel.send({{"type": "call", "execution_id": "desk@{n}", "call": 10**7, "capability": "kv", "ordered": False,
+              "arguments": {{"method": "set", "args": ["a", "x" * ({mb} * 2**20)], "kwargs": {{}}}}}})
+granted_function('input')._calls._number = 2 * 10**7
+'sent'"""
+        )
+
+    events: list[Event] = []
+    async with durable.open(tmp_path / "work.db", durability="process", observer=events.append) as engine:
+        session = await engine.session("desk", grants=["kv"])
+        assert await value(session, forged(1, 20)) == "sent"
+        assert await value(session, "kv.get('a')") is None
+        assert await verdicts(engine, "kv") == {"denied"}
+        lost = await session.execute(forged(3, 70))
+        assert lost.error is not None
+        ended = [event.reason for event in events if isinstance(event, WorkerEnded)]
+        assert any("a message of more than" in reason for reason in ended), ended
+        assert await value(session, "kv.get('a')") is None
+        assert not [row for row in await engine.store.reads.children("desk@3") if ":kv:" in row.id]

@@ -100,3 +100,14 @@ def test_large_payloads_are_sliced_not_copied() -> None:
     buffers = encode(b"x" * 50, frame_bytes_max=20)
     assert [len(one) for one in buffers] == [4, 20, 4, 20, 4, 10]
     assert all(isinstance(one, memoryview) for one in buffers[1::2])
+
+
+def test_a_message_is_limited_by_how_it_begins() -> None:
+    for first, fits in ((b"a", False), (b"b", True)):
+        decoder = FrameDecoder(frame_bytes_max=16, limit_of=lambda first: 40 if first.startswith(b"b") else 20)
+        frames = b"".join(bytes(part) for part in encode(first + b"x" * 35, 16))
+        if fits:
+            assert decoder.feed(frames) == [first + b"x" * 35]
+        else:
+            with pytest.raises(ProtocolError, match="more than 20 bytes"):
+                decoder.feed(frames)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
-from durable.core.errors import DurableError
+from durable.core.errors import DurableError, LimitExceeded
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,11 +148,12 @@ class ComponentExited(SandboxError):
         self.status = status
 
 
-class CpuLimitExceeded(SandboxError):
+class CpuLimitExceeded(SandboxError, LimitExceeded):
     """A guard over CPU stopped the code. `tripped` is "fuel" or "timeout"; both limits are told (A14)."""
 
     code = "CPU_LIMIT"
-    about: ClassVar[tuple[str, ...]] = ("component", "fuel_limit", "fuel_used", "timeout_ms", "elapsed_ms")
+    about: ClassVar[tuple[str, ...]] = ("component", "fuel_limit", "fuel_used", "timeout_ms", "elapsed_ms", "limit")
+    resource = "cpu"
     tripped = ""
     says = ""
 
@@ -167,6 +168,7 @@ class CpuLimitExceeded(SandboxError):
         self.fuel_used = fuel_used
         self.timeout_ms = timeout_ms
         self.elapsed_ms = elapsed_ms
+        self.limit = fuel_limit or 0
 
 
 class FuelExhausted(CpuLimitExceeded):
@@ -186,7 +188,7 @@ class CpuTimeExhausted(CpuLimitExceeded):
 
     def __init__(self, cpu_ms: int, timeout_ms: int, elapsed_ms: float, component: str = "") -> None:
         super().__init__(None, None, timeout_ms, elapsed_ms, component)
-        self.cpu_ms = cpu_ms
+        self.cpu_ms = self.limit = cpu_ms
         self.args = (f"{component or 'the code'} used up its {cpu_ms} ms of CPU time; give it more, or let it do less",)
 
 
@@ -194,11 +196,18 @@ class ExecutionTimeout(CpuLimitExceeded):
     """The call was not over in time."""
 
     code = "SANDBOX_TIMEOUT"
+    resource = "execution"
     tripped = "timeout"
     says = "{who} was stopped after {elapsed:.0f} ms; its timeout is {limit} ms"
 
+    def __init__(
+        self, fuel_limit: int | None, fuel_used: int | None, timeout_ms: int, elapsed_ms: float, component: str = ""
+    ) -> None:
+        super().__init__(fuel_limit, fuel_used, timeout_ms, elapsed_ms, component)
+        self.limit = timeout_ms
 
-class ResourceLimitExceeded(SandboxError):
+
+class ResourceLimitExceeded(SandboxError, LimitExceeded):
     """More of a resource was asked for than the limit: "table", "stack", "memory", "output", …"""
 
     code = "SANDBOX_RESOURCE"

@@ -248,7 +248,18 @@ class ExecutionTimedOut(ExecutionError, TimeoutError):
     code = "TIMED_OUT"
 
 
-class ResourceExceeded(ExecutionError):
+class LimitExceeded(DurableError):
+    """Code used up what it may use, wherever it ran: `resource` ("memory", "cpu", "execution", …) and its `limit`.
+
+    ResourceExceeded in sessions and isolated Python, the sandbox's own errors in WebAssembly and JavaScript.
+    """
+
+    code = "LIMIT_EXCEEDED"
+    resource: str = ""
+    limit: float = 0
+
+
+class ResourceExceeded(ExecutionError, LimitExceeded):
     """Code used up what its session may use: `resource` (as in `durable.Limits`), its `limit`, what was `used`.
 
     Bytes, seconds or a count, as the limit. Nothing else was harmed: the session goes on, restored where its worker
@@ -256,8 +267,6 @@ class ResourceExceeded(ExecutionError):
     """
 
     code = "RESOURCE_EXCEEDED"
-    resource: str = ""
-    limit: float = 0
     used: float = 0
 
     @classmethod

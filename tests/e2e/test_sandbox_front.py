@@ -27,6 +27,8 @@ from tests.e2e.sandboxed import LEDGER, charging
 ROOT = Path(__file__).parents[2]
 MODULE = wat('(module (func (export "run") (param i32) (result i32) (i32.mul (local.get 0) (i32.const 2))))')
 
+SPIN = wat('(module (func (export "run") (loop br 0)))')
+
 
 @pytest.fixture(autouse=True)
 def cache(sandbox_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -70,8 +72,10 @@ async def test_python_in_a_worker_of_its_own(engine: durable.Engine) -> None:
         await engine.sandbox.run("while True: pass", limits=JAVASCRIPT.but(timeout_ms=300, memory=256 * MIB))
     ran = await engine.sandbox.run("print('x'); 6 * 7", language="python", limits=durable.SandboxLimits.restrictive())
     assert (ran.value, ran.stdout) == (42, "")
-    with pytest.raises(durable.ResourceExceeded, match="cpu"):
+    with pytest.raises(durable.LimitExceeded, match="cpu") as caught:
         await engine.sandbox.run("while True: pass", limits=JAVASCRIPT.but(cpu_ms=300, memory=256 * MIB))
+    assert isinstance(caught.value, durable.ResourceExceeded)
+    assert (caught.value.resource, caught.value.limit) == ("cpu", 0.3)
     assert [row.closed for row in await engine.store.reads.sessions()] == [True]
 
 
@@ -159,3 +163,22 @@ def test_the_command_line(tmp_path: Path) -> None:
     assert (done.returncode, done.stdout) == (0, "adding\n7\n")
     health = json.loads(durable_sandbox("health", "--json").stdout)
     assert [each["name"] for each in health if each["can"]][-2:] == ["javascript", "wasm"]
+
+
+@pytest.mark.parametrize(
+    ("code", "limits", "resource", "limit"),
+    [
+        ("let a = []; while (true) a.push({})", JAVASCRIPT.but(memory=16 * MIB), "memory", 16 * MIB),
+        ("while (true);", JAVASCRIPT.but(timeout_ms=200), "execution", 200),
+        ("while (true);", JAVASCRIPT.but(cpu_ms=100), "cpu", 100),
+        (SPIN, COMPONENT.but(fuel=1000, timeout_ms=30_000), "cpu", 1000),
+        (SPIN, COMPONENT.but(fuel=None, timeout_ms=20), "execution", 20),
+    ],
+)
+async def test_a_limit_is_one_kind_of_error_whatever_ran(
+    engine: durable.Engine, code: str | bytes, limits: durable.SandboxLimits, resource: str, limit: int
+) -> None:
+    with pytest.raises(durable.LimitExceeded) as caught:
+        await engine.sandbox.run(code, limits=limits)
+    assert (caught.value.resource, caught.value.limit) == (resource, limit)
+    assert (await engine.sandbox.run("1 + 1", language="javascript")).value == 2

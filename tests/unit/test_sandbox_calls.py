@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from capabilities.sandbox.call import CoreCall, Outcome
 from capabilities.sandbox.hosting import Import
 from capabilities.sandbox.limits import COMPONENT, SandboxLimits
 from capabilities.sandbox.runtime import Runtime, wat
+from tests.unit.own_errors import strangers
 
 MODULE = wat("""
 (module
@@ -44,13 +45,6 @@ MODULE = wat("""
 FREE = COMPONENT.but(fuel=None, timeout_ms=30_000)
 
 type Call = Callable[..., CoreCall]
-
-
-@pytest.fixture(scope="module")
-def runtime() -> Iterator[Runtime]:
-    made = Runtime()
-    yield made
-    made.close()
 
 
 @pytest.fixture
@@ -174,33 +168,7 @@ def test_a_denial_stays_one(make: Call) -> None:
 
 
 def test_eight_threads_each_get_their_own_error(make: Call) -> None:
-    wrong: list[object] = []
-
-    def work(thread: int) -> None:
-        def host(n: int) -> int:
-            raise ValueError(f"thread {thread} call {n}")
-
-        for n in range(20):
-            try:
-                make(FREE, host).call("ask", n)
-            except errors.HostError as error:
-                if str(error.__cause__) != f"thread {thread} call {n}":
-                    wrong.append(error)
-            except Exception as error:
-                wrong.append(error)
-            try:
-                make(FREE, host).call("unreachable")
-            except errors.ComponentTrapped:
-                pass
-            except Exception as error:
-                wrong.append(error)
-
-    threads = [threading.Thread(target=work, args=(n,)) for n in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert wrong == []
+    assert strangers(lambda host: make(FREE, host), "unreachable") == []
 
 
 def test_a_cancel_from_another_thread_stops_it(make: Call) -> None:

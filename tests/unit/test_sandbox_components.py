@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import gc
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -15,6 +14,7 @@ from capabilities.sandbox.limits import COMPONENT, SandboxLimits
 from capabilities.sandbox.runtime import Runtime, wat
 from capabilities.sandbox.values import Err
 from capabilities.sandbox.wasip2 import VERSIONS
+from tests.unit.own_errors import strangers
 
 COMPONENT_CODE = wat("""
 (component
@@ -57,13 +57,6 @@ COMPONENT_CODE = wat("""
 FREE = COMPONENT.but(fuel=None, timeout_ms=30_000)
 
 type Call = Callable[..., ComponentCall]
-
-
-@pytest.fixture(scope="module")
-def runtime() -> Iterator[Runtime]:
-    made = Runtime()
-    yield made
-    made.close()
 
 
 @pytest.fixture
@@ -136,33 +129,7 @@ def test_each_cause_is_its_own_error(make: Call, function: str, limits: SandboxL
 
 
 def test_eight_threads_each_get_their_own_error(make: Call) -> None:
-    wrong: list[object] = []
-
-    def work(thread: int) -> None:
-        def host(n: int) -> int:
-            raise ValueError(f"thread {thread} call {n}")
-
-        for n in range(20):
-            try:
-                make(FREE, host).call("ask", n)
-            except errors.HostError as error:
-                if str(error.__cause__) != f"thread {thread} call {n}":
-                    wrong.append(error)
-            except Exception as error:
-                wrong.append(error)
-            try:
-                make(FREE, host).call("trap")
-            except errors.ComponentTrapped:
-                pass
-            except Exception as error:
-                wrong.append(error)
-
-    threads = [threading.Thread(target=work, args=(n,)) for n in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert wrong == []
+    assert strangers(lambda host: make(FREE, host), "trap") == []
 
 
 def test_a_denial_is_a_denial(make: Call) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 from wasmtime import ValType
 
@@ -36,13 +34,6 @@ CODE = wat("""
       (call_indirect (result i32) (i32.const 0)))))
     (i64.add (i64.load (local.get $at)) (i64.trunc_sat_f64_s (f64.mul (global.get $ratio) (f64.const 1e9))))))
 """)
-
-
-@pytest.fixture
-def runtime() -> Iterator[Runtime]:
-    made = Runtime()
-    yield made
-    made.close()
 
 
 def host() -> list[Import]:

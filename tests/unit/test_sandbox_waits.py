@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 from concurrent.futures import Future
 from typing import Any
 
@@ -29,13 +28,6 @@ CALLS = wat("""
   (import "host" "f" (func $f (param i32) (result i32)))
   (func (export "f") (result i32) (call $f (i32.const 4))))
 """)
-
-
-@pytest.fixture(scope="module")
-def runtime() -> Iterator[Runtime]:
-    made = Runtime()
-    yield made
-    made.close()
 
 
 def asking(runtime: Runtime, limits: SandboxLimits, asked: list[Future[Any]]) -> CoreCall:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -37,13 +36,6 @@ def module() -> bytes:
         (i32.store (i32.const 8) (i32.const 100)) (i32.store (i32.const 12) (i32.const 10))
         (drop (call $read (i32.const 0) (i32.const 8) (i32.const 1) (i32.const 16))) (i32.load (i32.const 16))))
     """)
-
-
-@pytest.fixture(scope="module")
-def runtime() -> Iterator[Runtime]:
-    made = Runtime()
-    yield made
-    made.close()
 
 
 @pytest.fixture

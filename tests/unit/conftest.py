@@ -1,0 +1,21 @@
+"""What several tests of one distance share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from capabilities.sandbox.runtime import Runtime
+
+
+@pytest.fixture(scope="module")
+def runtime() -> Iterator[Runtime]:
+    """An engine of WebAssembly without a cache on disk."""
+    from capabilities.sandbox.runtime import Runtime
+
+    made = Runtime()
+    yield made
+    made.close()

@@ -18,7 +18,9 @@ import os
 import platform
 import signal
 import stat
+import sys
 import threading
+import time
 import warnings
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -35,6 +37,9 @@ WRITE_BYTES_MAX = 2**20
 
 THREADS_MAX = 64
 """Looking at more threads takes longer than the second fork that it saves."""
+
+SWITCH_S = 0.2
+"""Longer than a quiet fork takes; a thread that wakes before it and computes holds it up for so long."""
 
 _CLONE = {"x86_64": 56, "aarch64": 220}.get(platform.machine())
 _CLONED = 0x80000000 - 2**32
@@ -136,13 +141,22 @@ def _sleeps(thread: str) -> bool:
 
 
 def _quiet_fork() -> int:
-    python = ctypes.pythonapi
-    python.PyOS_BeforeFork()
-    pid: int = python.syscall(_CLONE, 0, 0, 0, 0, 0)
-    if pid == 0:
-        python.PyOS_AfterFork_Child()
-        return 0
-    python.PyOS_AfterFork_Parent()
+    """No thread asks for the interpreter meanwhile: one that has waited for the switch interval asks its holder to hand
+    it over, and a copy made in that state would do so at once and wait for ever for somebody to take it.
+    """
+    python, interval = ctypes.pythonapi, sys.getswitchinterval()
+    sys.setswitchinterval(SWITCH_S)
+    try:
+        for _ in range(threading.active_count() - 1):
+            time.sleep(0)  # one that waits already is woken, and takes it or waits for the new interval
+        python.PyOS_BeforeFork()
+        pid: int = python.syscall(_CLONE, 0, 0, 0, 0, 0)
+        if pid == 0:
+            python.PyOS_AfterFork_Child()
+            return 0
+        python.PyOS_AfterFork_Parent()
+    finally:
+        sys.setswitchinterval(interval)
     if pid < 0:
         raise OSError("no process could be made")
     return pid

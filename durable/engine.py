@@ -327,7 +327,7 @@ class Engine:
         ids.check_session_name(name)
         asked = asked_options(self._capabilities, grants, level, permissions)
         rules = OutputRules(policy=output) if isinstance(output, str) else output
-        options = {**asked, **options_of(profile, limits, rules), **language_option(language)}
+        options = {**asked, **options_of(profile, limits, rules), **language_option(language, limits)}
         if self._resonate is not None:
             await check_machine(confinement_of(self.store, name, options))
         row = (await self.store.request("session.open", {"session": name, "engine": None, "options": options})).data

@@ -22,7 +22,11 @@ SESSION = "/session"
 DEVICES = ("/dev/null", "/dev/zero", "/dev/random", "/dev/urandom")
 LIBRARIES = ("/lib", "/lib32", "/lib64", "/usr/lib", "/usr/lib32", "/usr/lib64", "/usr/local/lib")
 DATA = ("/etc/ld.so.cache", "/usr/share/zoneinfo")
-OWN_PACKAGES = ("bridge", "checkpoint", "durable/__init__.py", "durable/core")
+OWN_PACKAGES = (
+    *("bridge", "checkpoint", "durable/__init__.py", "durable/core"),
+    *("capabilities/__init__.py", "capabilities/javascript", "capabilities/sandbox", "capabilities/signature.py"),
+)
+OWN = Path(__file__).resolve().parents[2]
 SHARED_MEMORY = "/dev/shm"  # noqa: S108  # where semaphores of multiprocessing live
 SHARED_BYTES_MAX = 64 * 2**20
 STAGE = "/dev"
@@ -45,8 +49,7 @@ class Source:
 
 def shown(executable: str = sys.executable) -> list[str]:
     """Absolute paths to show read-only: the installation, its libraries, our own packages. No links among them."""
-    own = Path(__file__).resolve().parents[2]
-    wanted = [*_interpreter(executable), *LIBRARIES, *DATA, *(str(own / name) for name in OWN_PACKAGES)]
+    wanted = [*_interpreter(executable), *LIBRARIES, *DATA, *(str(OWN / name) for name in OWN_PACKAGES)]
     return sorted({os.path.realpath(path) for path in wanted if os.path.exists(path)})
 
 
@@ -93,8 +96,12 @@ class Tree:
 
     @property
     def read_only(self) -> list[str]:
-        """What is shown beside the session's own: everything in it can be read, run and listed, nothing written."""
-        return [path for path in self._paths if path not in DEVICES]
+        """What is shown beside the session's own: everything in it can be read, run and listed, nothing written.
+
+        The directory of our packages too, of which nothing else is there: an import of one lists it.
+        """
+        shown = [path for path in self._paths if path not in DEVICES]
+        return shown if str(OWN) in _SYSTEM else [*shown, str(OWN)]
 
     def give_to(self, uid: int) -> None:
         """Let another user own the session's directory."""

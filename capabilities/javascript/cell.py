@@ -7,6 +7,7 @@ from __future__ import annotations
 import builtins
 import json
 import os
+import resource
 import signal
 import sys
 import threading
@@ -15,6 +16,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import Any
+
+from wasmtime import WasmtimeError
 
 from capabilities.javascript import snapshot
 from capabilities.javascript.errors import ScriptError
@@ -29,6 +32,8 @@ VARIABLE = "javascript"
 LIMITS = JAVASCRIPT.but(timeout_ms=24 * 3600 * 1000, cpu_ms=None)
 """A cell has no deadline unless it is given one (D20), which the engine holds; a question is answered days later by
 another run of the cell."""
+NO_ROOM = "Cannot allocate memory"
+"""What the system says, by wasmtime, where a limit leaves no address space."""
 
 _images: list[Warm] = []
 
@@ -43,7 +48,12 @@ class State:
     def vm(self) -> VM:
         """The instance, as it was saved."""
         if self._vm is None:
-            made = VM(_image(), LIMITS, functions=_granted())
+            try:
+                made = VM(_image(), LIMITS, functions=_granted())
+            except WasmtimeError as error:
+                if NO_ROOM not in str(error):
+                    raise
+                raise MemoryError("JavaScript does not fit into what is left of the session's limit") from None
             if self._saved:
                 snapshot.restore(made, self._saved)
             self._vm, self._saved = made, b""
@@ -137,9 +147,10 @@ def _image() -> Warm:
 
 
 def _runtime() -> Runtime:
-    """With the user's cache where this worker may read and write it."""
+    """With the user's cache where this worker may use it. Sparing where its address space is limited (E5)."""
+    sparing = resource.getrlimit(resource.RLIMIT_AS)[0] != resource.RLIM_INFINITY
     try:
         cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "durable" / "compiled"
-        return Runtime(cache, metered=False)
+        return Runtime(cache, metered=False, sparing=sparing)
     except (OSError, RuntimeError):
-        return Runtime(metered=False)
+        return Runtime(metered=False, sparing=sparing)

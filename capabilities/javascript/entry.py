@@ -191,6 +191,11 @@ class Entry:
         """A copy of its memory."""
         return self.read(0, self.size)
 
+    def view(self) -> memoryview:
+        """Its memory in place, to be read while nothing runs in it."""
+        found = (ctypes.c_ubyte * self.size).from_address(_data(self._ctx, self._memory))
+        return memoryview(found).cast("B").toreadonly()
+
     def grow(self, pages: int) -> None:
         """By so many pages of 64 KiB. MemoryError when its limit refuses."""
         before = ctypes.c_uint64()

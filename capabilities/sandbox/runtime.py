@@ -22,6 +22,8 @@ from capabilities.sandbox.threads import SandboxThreads
 
 MAGIC = b"\0asm"
 _CORE, _COMPONENT = b"\x01\0\0\0", b"\x0d\0\x01\0"
+SPARING_BYTES, GUARD_BYTES = 16 * 1024 * 1024, 64 * 1024
+"""Of address space for a memory that is sparing with it, then again as it grows, and behind it."""
 IDLE_TICKS_MAX = 20
 """That the ticker goes on for without a call."""
 MODULES_MAX = 100
@@ -37,13 +39,15 @@ class Runtime:
     """One engine and what is compiled for it, shared by all calls; a store belongs to one call.
 
     cache: a directory of compiled code, or None to compile in each process. metered: calls have fuel, which costs
-    speed; without, time alone stops them.
+    speed; without, time alone stops them. sparing: with little address space for each memory, not
+    4 GiB, for a process that may not have as much.
     """
 
-    def __init__(self, cache: Path | None = None, *, metered: bool = True) -> None:
+    def __init__(self, cache: Path | None = None, *, metered: bool = True, sparing: bool = False) -> None:
         self.metered = metered
+        self._sparing = sparing
         try:
-            self.engine = Engine(_config(metered))
+            self.engine = Engine(_config(metered, sparing))
         except WasmtimeError as error:
             raise EngineInitialization(str(error)) from None
         self.threads = SandboxThreads()
@@ -126,7 +130,7 @@ class Runtime:
 
         A change of any is another artefact.
         """
-        how = f"{version('wasmtime')}:{_CONFIGURATION}:{self.metered}".encode()
+        how = f"{version('wasmtime')}:{_CONFIGURATION}:{self.metered}{':sparing' if self._sparing else ''}".encode()
         return hashlib.sha256(hashlib.sha256(how).digest() + data).hexdigest()
 
 
@@ -174,8 +178,12 @@ _CONFIGURATION = "1"
 """Raise it with each change of `_config`."""
 
 
-def _config(metered: bool) -> Config:
+def _config(metered: bool, sparing: bool = False) -> Config:
     config = Config()
+    if sparing:
+        config.memory_reservation = config.memory_reservation_for_growth = SPARING_BYTES
+        config.memory_guard_size = GUARD_BYTES
+        config.parallel_compilation = False  # its threads would each have their heap
     config.consume_fuel = metered
     config.epoch_interruption = True
     config.max_wasm_stack = STACK_BYTES

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from importlib.util import find_spec
 from typing import Any, Literal
 
+from bridge.confine.limits import Limits
 from capabilities.sandbox.errors import SandboxUnavailable
 from durable.core.errors import BadArguments, Conflict
 from durable.sessions.cell import Cell
@@ -13,12 +14,18 @@ from durable.sessions.cell import Cell
 type Language = Literal["python", "javascript"]
 
 
-def language_option(language: Language | None) -> dict[str, Any]:
+MEMORY_BYTES_MIN = 128 * 2**20
+"""In which QuickJS can be compiled and begin (specs/javascript.md, E5)."""
+
+
+def language_option(language: Language | None, limits: Limits | None) -> dict[str, Any]:
     """What a new session's record says of it. BadArguments, SandboxUnavailable."""
     if language not in (None, "python", "javascript"):
         raise BadArguments(f"there are sessions in python and javascript, not in {language!r}")
     if language != "javascript":
         return {}
+    if limits is not None and limits.memory is not None and limits.memory < MEMORY_BYTES_MIN:
+        raise BadArguments(f"JavaScript begins with {MEMORY_BYTES_MIN} bytes of memory; the limit is {limits.memory}")
     if find_spec("wasmtime") is None:
         raise SandboxUnavailable("wasmtime is not installed; `pip install durable-exec[sandbox]` brings it")
     from capabilities.javascript import quickjs

@@ -22,7 +22,7 @@ from capabilities.capability import Capability
 from capabilities.permissions.manifest import read_manifest
 from capabilities.sandbox.front import Front
 from capabilities.sandbox.hostcalls import HostCall
-from capabilities.sandbox.limits import COMPONENT, MIB, SandboxLimits
+from capabilities.sandbox.limits import MIB, SandboxLimits
 from capabilities.sandbox.manifest import ComponentManifest
 from capabilities.sandbox.runtime import wat
 from durable.sandbox import instances
@@ -91,7 +91,8 @@ def refund(amount: int) -> int:
 
 @durable.function
 async def sandboxes(ctx: durable.Context, code: str, language: str) -> Any:
-    ran = asdict(await ctx.sandbox(code, language=language, grants=GRANTS))
+    limits = SIX if language == "wasm" else None
+    ran = asdict(await ctx.sandbox(code, language=language, limits=limits, grants=GRANTS))
     return [ran["value"], ran["stdout"], ran["fuel"]]
 
 
@@ -106,7 +107,7 @@ async def counts(ctx: durable.Context) -> list[int]:
 
 
 async def run(engine: durable.Engine, code: str | bytes, language: str) -> Any:
-    limits = COMPONENT.but(timeout_ms=60_000) if isinstance(code, bytes) else None  # of a loaded machine
+    limits = SIX if language == "wasm" else None
     ran = await engine.sandbox.run(code, language=language, limits=limits, grants=GRANTS, execution=EXECUTION)
     return [ran.value, ran.stdout, ran.fuel]
 

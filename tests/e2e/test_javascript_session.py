@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 
 import durable
+from capabilities.sandbox.limits import MIB
+from tests.e2e.isolated import need
 
 
 @pytest.fixture(autouse=True)
@@ -85,3 +87,29 @@ async def test_its_globals_are_no_names_of_python(tmp_path: Path) -> None:
         assert (await session.execute("m", inputs={"m": 5})).value == 5
         await session.clear_namespace()
         assert (await session.execute("typeof n + typeof m")).value == "undefinedundefined"
+
+
+GREEDY = "let held = []; try { for (;;) held.push(new Array(1000).fill(7)) } catch (e) { held = String(e) } held"
+
+
+async def test_isolated_and_limited_it_gets_what_is_left_and_goes_on(tmp_path: Path) -> None:
+    need("profile isolated")
+    limits = durable.Limits(memory=256 * MIB, processes=8, files=32)
+    async with durable.open(tmp_path / "work.db") as engine:
+        session = await engine.session("js", language="javascript", profile="isolated", limits=limits, grants=["kv"])
+        assert (await session.execute("let n = 1; kv.set('a', n); n + kv.get('a')")).value == 2
+        greedy = await session.execute(GREEDY)
+        assert (greedy.error, greedy.value) == (None, "InternalError: out of memory")
+        assert (await session.execute("[typeof require, typeof process, n]")).value == ["undefined", "undefined", 1]
+        await session.checkpoint()
+    async with durable.open(tmp_path / "work.db") as engine:
+        assert (await (await engine.session("js")).execute("[n, held]")).value == [1, "InternalError: out of memory"]
+
+
+async def test_a_limit_that_javascript_does_not_fit_into_is_said(tmp_path: Path) -> None:
+    need("limits of memory, cpu and files")
+    async with durable.open(tmp_path / "work.db") as engine:
+        with pytest.raises(durable.BadArguments, match="JavaScript begins with 134217728 bytes of memory"):
+            await engine.session("js", language="javascript", limits=durable.Limits(memory=64 * MIB))
+        enough = await engine.session("js", language="javascript", limits=durable.Limits(memory=128 * MIB))
+        assert (await enough.execute("let n = 1; n + 1")).value == 2

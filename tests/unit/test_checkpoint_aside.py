@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 from checkpoint.format import CHUNK_BYTES, decode_payload
 from checkpoint.table import PAGE_BYTES
 from tests.unit.checkpoint_process import Process
@@ -165,3 +168,30 @@ def test_where_no_child_can_be_made_the_code_waits_and_everything_is_captured_he
         assert where == "here"
         second.restore(payload)
         assert second.value("float(big[-1])") == 1_999_999.0
+
+
+WAKING = """
+import os, threading, time
+from checkpoint import aside
+
+def wake():
+    while True:
+        time.sleep(0.0005)
+
+for _ in range(4):
+    threading.Thread(target=wake, daemon=True).start()
+big = bytearray(300 * 2**20)
+for at in range(0, len(big), 4096):
+    big[at] = 1
+for _ in range(12):
+    copy = aside.run_aside(lambda send: ([], b"came to its end"))
+    while os.read(copy.reader, 4096):
+        pass
+    assert copy.learned() == b"came to its end"
+os._exit(0)
+"""
+
+
+def test_a_child_runs_whatever_threads_wake_while_it_is_made() -> None:
+    done = subprocess.run([sys.executable, "-c", WAKING], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr

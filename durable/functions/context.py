@@ -5,26 +5,25 @@ from __future__ import annotations
 import asyncio
 import copy
 import inspect
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, replace
 from datetime import timedelta
-from typing import Any, Protocol, TypedDict, overload
+from typing import Any, Protocol, overload
 
-from capabilities.prompt import AtDeadline, Quorum
 from capabilities.sandbox.front import Ran
 from capabilities.sandbox.limits import SandboxLimits
 from capabilities.sandbox.values import plain
 from durable.core import ids
-from durable.core.errors import BadArguments, ExecutionError, ExecutionTimedOut, NonDeterminism
-from durable.core.people import Decision, Review
+from durable.core.errors import ExecutionError, NonDeterminism
 from durable.functions import foreign, leaf, sdk
+from durable.functions.asking import Asking, until_valid
 from durable.functions.failure import rejection
 from durable.functions.function import NEVER, Function, Retry, seconds
 from durable.functions.journal import Made
 from durable.functions.journal import Sequence as Recorded
-from durable.functions.operation import Operation
-from durable.functions.questions import ABSENT, Asked, asked
+from durable.functions.operation import Derived, Operation
+from durable.functions.questions import Asked
 from durable.functions.run import Run
 from durable.functions.sdk import PlatformError, SdkContext, Suspended
 from durable.functions.steps import Step, StepThreads, step_of
@@ -33,15 +32,6 @@ from durable.sessions.result import Result
 
 _BODY = inspect.Signature([inspect.Parameter("ctx", inspect.Parameter.POSITIONAL_ONLY)])
 """Every step's body has this signature: stated, it spares the SDK reading it anew for each step."""
-
-
-class _Times(TypedDict):
-    """What a question says of time."""
-
-    timeout: float | timedelta | None
-    remind: float | timedelta | None
-    escalate: float | timedelta | None
-    on_timeout: AtDeadline | None
 
 
 class Cells(Protocol):
@@ -62,7 +52,7 @@ class _Open:
     maker: asyncio.Task[Any] | None = None
 
 
-class Context:
+class Context(Asking):
     """The context of one durable function: begin operations with it, await what it returns."""
 
     def __init__(self, run: Run, inner: SdkContext, threads: StepThreads, cells: Cells) -> None:
@@ -295,107 +285,6 @@ class Context:
 
     # -- people -------------------------------------------------------------------------------------------------
 
-    def ask(
-        self,
-        question: str,
-        *,
-        schema: Any = None,
-        choices: list[Any] | None = None,
-        default: Any = ABSENT,
-        timeout: float | timedelta | None = None,
-        on_timeout: AtDeadline | None = None,
-        initial: Any = None,
-        title: str | None = None,
-        context: str | None = None,
-        to: Sequence[str] = (),
-        remind: float | timedelta | None = None,
-        escalate: float | timedelta | None = None,
-        escalate_to: Sequence[str] = (),
-    ) -> Operation[Any]:
-        """Ask a person. Waits for days, holds nothing; the answer is shaped to `schema`.
-
-        schema: a type, dataclass, pydantic model or JSON Schema; None takes any text. choices: what may be answered.
-        timeout: seconds or timedelta after which `default` is the answer; without one, ExecutionTimedOut is raised;
-        on_timeout="deny" raises Denied, "fail" lets a default be. initial: what a form begins with. context: Markdown.
-        to: who may answer, names and "team:" names; anybody when empty. remind: how often the channels are told again;
-        escalate: after how long `escalate_to` may answer too. Raises Denied when the person declines.
-        """
-        fields = {"question": question, "choices": choices, "initial": initial, "title": title, "context": context}
-        fields |= {"to": list(to), "escalate_to": list(escalate_to)}
-        times: _Times = {"timeout": timeout, "remind": remind, "escalate": escalate, "on_timeout": on_timeout}
-        return self._ask(asked("ask", fields, schema=schema, default=default, **times))
-
-    def choose[T](
-        self,
-        question: str,
-        options: Sequence[T],
-        many: bool = False,
-        *,
-        default: Any = ABSENT,
-        timeout: float | timedelta | None = None,
-        on_timeout: AtDeadline | None = None,
-        title: str | None = None,
-        context: str | None = None,
-        to: Sequence[str] = (),
-        remind: float | timedelta | None = None,
-        escalate: float | timedelta | None = None,
-        escalate_to: Sequence[str] = (),
-    ) -> Operation[Any]:
-        """Let a person choose one of the options; many=True: a list of them, each once. The rest as in `ask`."""
-        fields = {"question": question, "options": list(options), "many": many, "title": title, "context": context}
-        fields |= {"to": list(to), "escalate_to": list(escalate_to)}
-        times: _Times = {"timeout": timeout, "remind": remind, "escalate": escalate, "on_timeout": on_timeout}
-        return self._ask(asked("choose", fields, default=default, **times))
-
-    def approve(
-        self,
-        action: str,
-        details: Any = None,
-        quorum: Quorum = 1,
-        *,
-        default: Any = ABSENT,
-        timeout: float | timedelta | None = None,
-        on_timeout: AtDeadline | None = None,
-        title: str | None = None,
-        to: Sequence[str] = (),
-        remind: float | timedelta | None = None,
-        escalate: float | timedelta | None = None,
-        escalate_to: Sequence[str] = (),
-    ) -> Operation[Decision]:
-        """Let people approve an action: the Decision says who did and why. A denial raises Denied.
-
-        quorum: how many have to approve, "any" or "all" of `to`. The rest as in `ask`.
-        """
-        fields = {"action": action, "details": details, "quorum": quorum, "title": title}
-        fields |= {"to": list(to), "escalate_to": list(escalate_to)}
-        times: _Times = {"timeout": timeout, "remind": remind, "escalate": escalate, "on_timeout": on_timeout}
-        return self._ask(asked("approve", fields, default=default, **times))
-
-    def review(
-        self,
-        document: Any,
-        schema: Any = None,
-        *,
-        question: str | None = None,
-        default: Any = ABSENT,
-        timeout: float | timedelta | None = None,
-        on_timeout: AtDeadline | None = None,
-        title: str | None = None,
-        context: str | None = None,
-        to: Sequence[str] = (),
-        remind: float | timedelta | None = None,
-        escalate: float | timedelta | None = None,
-        escalate_to: Sequence[str] = (),
-    ) -> Operation[Review]:
-        """Let a person review a document: accept it, edit it to what fits `schema`, respond with a comment, decline.
-
-        The rest as in `ask`.
-        """
-        fields = {"document": document, "question": question, "title": title, "context": context}
-        fields |= {"to": list(to), "escalate_to": list(escalate_to)}
-        times: _Times = {"timeout": timeout, "remind": remind, "escalate": escalate, "on_timeout": on_timeout}
-        return self._ask(asked("review", fields, schema=schema, default=default, **times))
-
     def _ask(self, question: Asked) -> Operation[Any]:
         record = question.prompt.record()
         made = Made("input", "input", digest(record), scope=self.id)
@@ -406,7 +295,7 @@ class Context:
             return sdk.task_of(sdk.chosen_promise(self._inner, promise_id, timeout=limit, data=record), promise_id)
 
         extra = {"durable:capability": "input", "durable:execution": self._run.promise_id}
-        return _until_valid(self._begin(made, calls, begin, question.value, extra), question, self._ask)
+        return until_valid(self._begin(made, calls, begin, question.value, extra), question, self._ask)
 
     # -- the common part --------------------------------------------------------------------------------------
 
@@ -462,18 +351,6 @@ def _signed(body: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]
     return body
 
 
-class _Derived[T](Operation[T]):
-    """An operation whose outcome is looked at once more."""
-
-    def __init__(self, inner: Operation[T], look: Callable[[Operation[T]], Awaitable[T]]) -> None:
-        super().__init__(inner._run, inner.promise_id, inner._task, inner._decode)
-        self._inner = inner
-        self._look = look
-
-    async def _wait(self) -> T:
-        return await self._look(self._inner)
-
-
 def _unchecked(operation: Operation[Result]) -> Operation[Result]:
     async def look(inner: Operation[Result]) -> Result:
         try:
@@ -481,21 +358,7 @@ def _unchecked(operation: Operation[Result]) -> Operation[Result]:
         except ExecutionError as error:
             return Result.failed(inner.promise_id.removeprefix(ids.PREFIX), error)
 
-    return _Derived(operation, look)
-
-
-def _until_valid(operation: Operation[Any], question: Asked, ask: Callable[[Asked], Operation[Any]]) -> Operation[Any]:
-    """An answer that only the function's own types refuse, or one settled past the inbox: ask again, saying why."""
-
-    async def look(inner: Operation[Any]) -> Any:
-        try:
-            return await inner
-        except BadArguments as error:
-            return await ask(question.again(error))
-        except ExecutionTimedOut as error:
-            return question.late(error)
-
-    return _Derived(operation, look)
+    return Derived(operation, look)
 
 
 __all__ = ["NEVER", "Context"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Generator
+from collections.abc import Awaitable, Callable, Coroutine, Generator
 from typing import Any
 
 from durable.functions import sdk
@@ -60,3 +60,15 @@ class Operation[T](Coroutine[Any, Any, T]):
     def close(self) -> None:
         if self._waiting is not None:
             self._waiting.close()
+
+
+class Derived[T](Operation[T]):
+    """An operation whose outcome is looked at once more."""
+
+    def __init__(self, inner: Operation[T], look: Callable[[Operation[T]], Awaitable[T]]) -> None:
+        super().__init__(inner._run, inner.promise_id, inner._task, inner._decode)
+        self._inner = inner
+        self._look = look
+
+    async def _wait(self) -> T:
+        return await self._look(self._inner)

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from capabilities.prompt import TEAM, Prompt, Settlement
 from durable.core.errors import BadArguments, InvalidAnswer, NotAsked
+from durable.core.limits import ANSWERER_CHARS_MAX
 from durable.core.people import Given
 
 NOBODY = "nobody answered before the deadline"
@@ -24,6 +25,8 @@ def check_who(
         if asked or prompt.needed() > 1:
             raise BadArguments(f"{prompt_id} wants to know who answers; say by=")
         return
+    if not 0 < len(by) <= ANSWERER_CHARS_MAX or not by.isprintable():
+        raise BadArguments(f"by= is a name of 1 to {ANSWERER_CHARS_MAX} printable characters")
     if asked and by not in asked and not any(f"{TEAM}{team.removeprefix(TEAM)}" in asked for team in teams):
         raise NotAsked(prompt_id, by, asked)
 

@@ -37,5 +37,5 @@ def read_field(field: dict[str, Any], text: str) -> Any:
             return choice
     try:
         return json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return text

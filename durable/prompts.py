@@ -12,7 +12,16 @@ from capabilities.answering import check_who, decide
 from capabilities.prompt import Prompt, Settlement, read_prompt
 from durable.core import ids
 from durable.core.clock import TIME_MAX_MS, now_ms
-from durable.core.errors import AnswerLate, Conflict, NotFound, StoreRefused
+from durable.core.errors import (
+    AnswerLate,
+    BadArguments,
+    Conflict,
+    InvalidAnswer,
+    NotEncodable,
+    NotFound,
+    StoreRefused,
+)
+from durable.core.limits import WHY_CHARS_MAX
 from durable.core.people import Given
 from durable.functions.values import pack, to_json, unpack
 from durable.store.face import StoreFace
@@ -97,7 +106,9 @@ class Prompts:
             raise already(prompt_id, promise)
         prompt, now = _prompt(promise), self._clock()
         check_who(prompt_id, prompt, by, teams, since_ms=promise["createdAt"], now_ms=now)
-        value = None if decline else prompt.check(prompt_id, to_json(value, "the answer"))
+        if len(why) > WHY_CHARS_MAX:
+            raise BadArguments(f"why has at most {WHY_CHARS_MAX} characters, not {len(why)}")
+        value = None if decline else prompt.check(prompt_id, _plain(prompt_id, value))
         given = Given(by, value, decline, why, via, now)
         if prompt.needed() > 1:
             return await self._one_of_several(prompt_id, prompt, given)
@@ -162,6 +173,13 @@ class Prompts:
         return prompts or None
 
 
+def _plain(prompt_id: str, value: Any) -> Any:
+    try:
+        return to_json(value, "the answer")
+    except NotEncodable as error:
+        raise InvalidAnswer(prompt_id, [{"loc": [], "msg": str(error)}]) from None
+
+
 def _prompt(promise: dict[str, Any]) -> Prompt:
     return read_prompt(unpack((promise.get("param") or {}).get("data")))
 
@@ -203,6 +221,7 @@ def already(prompt_id: str, promise: dict[str, Any]) -> Conflict:
     if promise["state"] != "resolved":
         return Conflict(f"{prompt_id} was cancelled; it cannot be answered any more")
     settlement = Settlement.from_record(_value(promise))
-    shown = "" if _prompt(promise).secret else f" with {settlement.value!r}"
+    said = repr(settlement.value)
+    shown = "" if _prompt(promise).secret else f" with {said if len(said) <= 200 else f'{said[:200]}…'}"
     how = "declined" if settlement.declined else f"answered{shown}"
     return Conflict(f"{prompt_id} was already {how}" + (f" by {settlement.by}" if settlement.by else ""))

@@ -81,6 +81,10 @@ PROMPT_CHARS_MAX = 1_000
 CHOICES_MAX = 1_000
 """What one question offers: more is a search, not a choice."""
 
+ANSWERER_CHARS_MAX = 200
+WHY_CHARS_MAX = 10_000
+"""Who answered, and why: shown beside every answer, and in the message of whoever comes second."""
+
 APPROVERS_MAX = 100
 """Persons and teams that one question names: each answer is a record that the next one reads."""
 

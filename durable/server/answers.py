@@ -76,7 +76,7 @@ class Answers:
         try:
             try:
                 said = msgspec.json.decode(body, type=Said)
-            except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
                 raise BadArguments(f"the body is {{value, by, teams, decline, why}} as JSON: {error}") from None
             by, teams, via = said.by, tuple(said.teams), "http"
             if link is not None:

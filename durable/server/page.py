@@ -149,7 +149,7 @@ def _value(prompt_id: str, prompt: Prompt, given: dict[str, str], do: str, pairs
 def _read(text: str) -> Any:
     try:
         return json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return text
 
 

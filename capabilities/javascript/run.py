@@ -30,9 +30,11 @@ async def run(
     return await _driven(vm, lambda: vm.begin(code, inputs, module=module, name=name, timeout_ms=timeout_ms), ordered)
 
 
-async def run_function(vm: VM, function: str, args: Iterable[Any] = (), *, timeout_ms: int | None = None) -> Any:
+async def run_function(
+    vm: VM, function: str, args: Iterable[Any] = (), *, timeout_ms: int | None = None, ordered: bool = False
+) -> Any:
     """The value of a call of a function of the script's, by its name."""
-    return await _driven(vm, lambda: vm.begin_function(function, args, timeout_ms=timeout_ms))
+    return await _driven(vm, lambda: vm.begin_function(function, args, timeout_ms=timeout_ms), ordered)
 
 
 async def _driven(vm: VM, begin: Callable[[], Step], ordered: bool = False) -> Any:

@@ -28,7 +28,7 @@ class Task:
     """Code to be run, or the id of a component that is known. inputs: its globals, or the arguments of `function`.
 
     limits: None for the backend's own. execution: the id under which its host calls are recorded, a new one when empty.
-    identity: whose storage and files it has.
+    identity: whose storage and files it has. modules: sources of JavaScript modules that it may import, by name.
     """
 
     code: str | bytes = b""
@@ -39,6 +39,7 @@ class Task:
     component: str = ""
     function: str = ""
     identity: str = ""
+    modules: Mapping[str, str] = field(default_factory=dict)
 
     def text(self) -> str:
         """The code of a script. InvalidConfiguration for a module's bytes."""
@@ -49,10 +50,20 @@ class Task:
     def globals(self) -> dict[str, Any]:
         """The inputs of code that has globals. InvalidConfiguration for what only WebAssembly has."""
         if self.function:
-            raise InvalidConfiguration(f"function {self.function!r}: only exports of WebAssembly are called by name")
+            raise InvalidConfiguration(f"function {self.function!r}: only WebAssembly and JavaScript have such calls")
+        if self.modules:
+            raise InvalidConfiguration("modules are JavaScript's; this code is to run as something else")
         if not isinstance(self.inputs, Mapping):
             raise InvalidConfiguration("inputs of a script are its globals, by name")
         return dict(self.inputs)
+
+    def arguments(self) -> tuple[dict[str, Any], list[Any]]:
+        """The inputs of JavaScript: its globals, and the arguments of `function`. InvalidConfiguration."""
+        if isinstance(self.inputs, Mapping):
+            return dict(self.inputs), []
+        if not self.function:
+            raise InvalidConfiguration("inputs of a script are its globals, by name")
+        return {}, list(self.inputs)
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,6 +32,7 @@ _JAVASCRIPT = (
     r"^\s*(import|export)\s.*\bfrom\b\s*['\"]",
     r"\b(null|undefined|true|false)\b",
 )
+_MODULE = r"^\s*(import\s*[\w{*'\"]|export\s+(default|const|let|var|function|class|async)\b|export\s*[{*])"
 _PYTHON = (
     r"^\s*(async\s+)?def \w+\(",
     r"^\s*(import \w+|from [\w.]+ import\b)",
@@ -96,6 +97,11 @@ def route(code: str | bytes, asked: Choice, choice: Choice, component: str = "")
 def is_wasm(code: str | bytes) -> bool:
     """Bytes are a module or a component; text is one when it says so."""
     return isinstance(code, bytes) or code.startswith(WASM_TEXT)
+
+
+def is_module(code: str) -> bool:
+    """Whether JavaScript is an ES module: a statement of it imports or exports. Its value is its exports then."""
+    return re.search(_MODULE, code[:LOOKED_AT], re.MULTILINE) is not None
 
 
 def _score(text: str, signs: tuple[str, ...]) -> int:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import copy
 import inspect
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, replace
 from datetime import timedelta
 from typing import Any, Protocol, overload
 
+from capabilities.sandbox.entries import Inputs
 from capabilities.sandbox.front import Ran
 from capabilities.sandbox.limits import SandboxLimits
 from capabilities.sandbox.values import plain
@@ -203,11 +204,12 @@ class Context(Asking):
         code: str | bytes,
         *,
         language: str = "auto",
-        inputs: dict[str, Any] | None = None,
+        inputs: Inputs | None = None,
         limits: SandboxLimits | None = None,
         grants: Iterable[str] = (),
         function: str = "",
         identity: str = "",
+        modules: Mapping[str, str] | None = None,
     ) -> Operation[Ran]:
         """Run foreign code as `engine.sandbox.run` does, once: what it gave is recorded.
 
@@ -216,8 +218,8 @@ class Context(Asking):
         it has; without one they are this run's alone. Raises ExecutionError for whatever it came to instead, which also
         is the SandboxError that it was.
         """
-        given = {key: to_json(value, f"input {key!r}") for key, value in (inputs or {}).items()}
-        asked, more = sorted(grants), [each for each in (function, identity) if each]
+        given = to_json(inputs or {}, "the inputs")
+        asked, more = sorted(grants), [each for each in (function, identity, modules) if each]
         made = Made("sandbox", language, digest(code, language, given, asked, *more))
 
         async def perform(execution: str) -> Any:
@@ -230,6 +232,7 @@ class Context(Asking):
                 grants=asked,
                 execution=execution,
                 identity=identity,
+                modules=modules,
             )
             value = plain(ran.value) if ran.backend == "wasm" else ran.value
             return to_json(asdict(replace(ran, value=value)), "what the sandbox gave")

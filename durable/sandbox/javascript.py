@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from capabilities.sandbox.front import Ran, Task
 from capabilities.sandbox.limits import JAVASCRIPT
+from capabilities.sandbox.routing import is_module
 from capabilities.signature import Method
 from durable.core.errors import BadArguments
 from durable.sandbox.shared import Shared, no_wasmtime
@@ -36,18 +37,21 @@ class JavaScript:
         return ""
 
     async def run(self, task: Task) -> Ran:
-        """A fresh instance for each."""
-        from capabilities.javascript.run import run
+        """A fresh instance for each. With `function` that is called then, and its value is the run's."""
+        from capabilities.javascript.run import run, run_function
         from capabilities.javascript.vm import VM
         from capabilities.javascript.warm import warm
 
-        code, inputs, limits = task.text(), task.globals(), task.limits or JAVASCRIPT
+        code, limits = task.text(), task.limits or JAVASCRIPT
+        inputs, args = task.arguments()
         runtime = self._shared.runtime(metered=limits.fuel is not None)
         image = await asyncio.to_thread(warm, runtime)
         calls, permits = self._shared.calls(task)
         try:
-            vm = VM(image, limits, functions=granted(self._shared.house, task.grants, calls))
-            value = await run(vm, code, inputs, ordered=True)
+            vm = VM(image, limits, functions=granted(self._shared.house, task.grants, calls), modules=task.modules)
+            value = await run(vm, code, inputs, module=is_module(code), ordered=True)
+            if task.function:
+                value = await run_function(vm, task.function, args, ordered=True)
         finally:
             await permits.close()
         used = vm.used()

@@ -49,16 +49,19 @@ class Sandbox:
         grants: Iterable[str] = (),
         execution: str = "",
         identity: str = "",
+        modules: Mapping[str, str] | None = None,
     ) -> Ran:
         """Run code, or a component that is known (`add`), and return its value and what it printed.
 
         language: "python", "javascript", "wasm" (bytes of a module or component, or text with `wasm_base64:`), or
         "auto" for what the sandbox is set to, else what the code looks like. component: an id instead of code; its
         limits and permissions are those of its manifest. function: an export of WebAssembly (`name`, or
-        `interface#name`), else the first of run, main, _start. inputs: globals of a script; arguments by name or, as a
-        list, in order. limits: None for the backend's own. grants: capabilities of this engine. execution: an id under
-        which host calls are recorded; the same id again replays them. identity: whose `kv` and files it has: none
-        without it but, for the time of its id, those of an execution.
+        `interface#name`), else the first of run, main, _start; of JavaScript a function of the script's, called when
+        that has run. inputs: globals of a script; arguments of a function by name (WebAssembly only) or, as a list, in
+        order. modules: sources that JavaScript may import, by name; code that imports or exports is a module itself,
+        and its value its exports. limits: None for the backend's own. grants: capabilities of this engine. execution:
+        an id under which host calls are recorded; the same id again replays them. identity: whose `kv` and files it
+        has: none without it but, for the time of its id, those of an execution.
 
         ScriptError, Err and the SandboxErrors; for Python ExecutionError and ResourceExceeded; each with what the code
         had `printed`. BadArguments, InvalidId.
@@ -67,8 +70,8 @@ class Sandbox:
             raise BadArguments(
                 f"one of two is given: code, which is text or a module's bytes, not {type(code).__name__}, or component"
             )
-        task = _task(b"" if code is None else code, inputs, limits, grants, execution)
-        task = replace(task, component=component, function=function, identity=identity)
+        task = _task(b"" if code is None else code, inputs, limits, grants, execution, function)
+        task = replace(task, component=component, identity=identity, modules=dict(modules or {}))
         return await self._front.run(task, language)
 
     def javascript(
@@ -183,6 +186,7 @@ def _task(
     limits: SandboxLimits | None,
     grants: Iterable[str],
     execution: str,
+    function: str = "",
 ) -> Task:
     """What is to be run, checked: nothing of it runs when it is wrong."""
     if isinstance(code, bytearray | memoryview):
@@ -191,12 +195,12 @@ def _task(
         raise BadArguments(f"code is text or a module's bytes, not {type(code).__name__}")
     if isinstance(inputs, str | bytes) or not isinstance(inputs, Mapping | Sequence | None):
         raise BadArguments(f"inputs are names and values, or a list of arguments, not {type(inputs).__name__}")
-    if isinstance(code, str) and isinstance(inputs, Sequence) and not is_wasm(code):
+    if isinstance(code, str) and isinstance(inputs, Sequence) and not is_wasm(code) and not function:
         raise BadArguments("inputs of a script are names and values, not list")
     if isinstance(grants, str):
         raise BadArguments(f"grants is a list of names: grants=[{grants!r}]")
     given = list(inputs) if isinstance(inputs, Sequence) else dict(inputs or {})
-    return Task(code, given, limits, tuple(grants), _checked(execution))
+    return Task(code, given, limits, tuple(grants), _checked(execution), function=function)
 
 
 def _checked(execution: str) -> str:

@@ -65,6 +65,8 @@ class Shared:
         permits = ComponentPermits(self.house, manifest, owner)
         execution = task.execution or (owner.name if owner.kind == "execution" else ids.mint_execution_id())
         code = task.code if isinstance(task.code, bytes) else task.code.encode(errors="surrogatepass")
+        for name, source in sorted(task.modules.items()):
+            code += f"\0{name}\0{source}".encode(errors="surrogatepass")
         return RecordedCalls(permits, execution, meter, hashlib.sha256(code).hexdigest()[:16]), permits
 
     def close(self) -> None:

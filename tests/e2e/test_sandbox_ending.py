@@ -1,4 +1,4 @@
-"""Foreign code of a durable function ends with it (specs/sandbox.md, F10)."""
+"""Foreign code of a durable function ends with it (specs/sandbox.md, F12)."""
 
 from __future__ import annotations
 

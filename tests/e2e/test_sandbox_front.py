@@ -161,6 +161,11 @@ def test_the_command_line(tmp_path: Path) -> None:
 
     done = durable_sandbox("run", str(tmp_path / "sum.js"), "--input", "n=4")
     assert (done.returncode, done.stdout) == (0, "adding\n7\n")
+    (tmp_path / "plain.js").write_text("n = [1] + 1")  # either language
+    assert durable_sandbox("run", str(tmp_path / "plain.js")).stdout == "11\n"
+    (tmp_path / "add.mjs").write_text("export {}\nglobalThis.add = (a, b) => a + b")
+    added = durable_sandbox("run", str(tmp_path / "add.mjs"), "--function", "add", "--arg", "40", "--arg", "2")
+    assert added.stdout == "42\n"
     health = json.loads(durable_sandbox("health", "--json").stdout)
     assert [each["name"] for each in health if each["can"]][-2:] == ["javascript", "wasm"]
 
@@ -182,3 +187,32 @@ async def test_a_limit_is_one_kind_of_error_whatever_ran(
         await engine.sandbox.run(code, limits=limits)
     assert (caught.value.resource, caught.value.limit) == (resource, limit)
     assert (await engine.sandbox.run("1 + 1", language="javascript")).value == 2
+
+
+async def test_modules_and_functions_of_javascript(engine: durable.Engine) -> None:
+    run: Any = engine.sandbox.run
+    modules = {"lib": "export const twice = (x) => x * 2; export default 7"}
+    code = "import seven, { twice } from 'lib';\nexport const answer = twice(seven) * n;"
+    assert (await run(code, modules=modules, inputs={"n": 3})).value == {"answer": 42}
+    assert (await run("(await import('lib')).twice(4)", modules=modules, language="javascript")).value == 8
+    with pytest.raises(errors.CapabilityDenied, match="may not import other: its modules are lib"):
+        await run("import x from 'other'", modules=modules)
+    called = await run("const add = (a, b) => a + b;", function="add", inputs=[40, 2])
+    assert called.value == 42
+    waits = "async function f(a) { await charge(a); return a }"
+    assert (await run(waits, function="f", inputs=[2], grants=["charge"])).value == 2
+    with pytest.raises(ScriptError, match="nope"):
+        await run("1", function="nope", language="javascript")
+    with pytest.raises(errors.InvalidConfiguration, match="are JavaScript's"):
+        await run("1", modules=modules, language="python")
+
+
+@durable.function
+async def imports(ctx: durable.Context) -> Any:
+    ran = await ctx.sandbox("import n from 'lib'; export const f = (x) => x * n", modules={"lib": "export default 2"})
+    called = await ctx.sandbox("function f(x) { return x * 2 }", function="f", inputs=[21], language="javascript")
+    return [ran.value["f"]["kind"], called.value]
+
+
+async def test_they_are_there_in_durable_functions(engine: durable.Engine) -> None:
+    assert await (await engine.start(imports)).result() == ["function", 42]

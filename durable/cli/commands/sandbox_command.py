@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     import durable
 
 
+LANGUAGES = {".js": "javascript", ".mjs": "javascript", ".py": "python"}
+"""What a file's name says, before what its text looks like."""
+
+
 @click.group("sandbox", short_help="Foreign code: run, health, install.")
 def command() -> None:
     """Foreign code, run once, with nothing but what it is given."""
@@ -25,11 +29,11 @@ def command() -> None:
 
 @command.command("run", cls=Command)
 @click.argument("file", metavar="FILE|-")
-@click.option("--language", type=click.Choice(CHOICES), default="auto", help="auto: what the code looks like.")
+@click.option("--language", type=click.Choice(CHOICES), default="auto", help="auto: by its name, or its looks.")
 @click.option("--input", "inputs", multiple=True, metavar="NAME=VALUE", help="A global; JSON where it parses as JSON.")
 @click.option("--grant", "grants", multiple=True, metavar="CAPABILITY", help="What it may ask for.")
 @click.option("--arg", "args", multiple=True, metavar="JSON", help="An argument, in order, instead of --input.")
-@click.option("--function", default="", metavar="NAME", help="An export of WebAssembly: NAME or INTERFACE#NAME.")
+@click.option("--function", default="", metavar="NAME", help="An export of WebAssembly, a function of JavaScript.")
 @click.option("--manifest", type=click.Path(path_type=Path), metavar="TOML", help="A component's limits, permissions.")
 @click.option("--identity", default="", metavar="NAME", help="Whose kv and files it has.")
 @click.option("--execution", default="", metavar="ID", help="Record its host calls in the store; again, it goes on.")
@@ -48,6 +52,8 @@ def run(file: str, language: str, inputs: tuple[str, ...], args: tuple[str, ...]
     if inputs and args:
         raise Unusable("--input and --arg: arguments are given by name or in order, not both")
     chosen, code = settings(), _code(file)
+    if language == "auto" and isinstance(code, str):
+        language = LANGUAGES.get(Path(file).suffix, language)
     ordered = [_value(each) for each in args] or dict(_input(each) for each in inputs)
     return in_loop(lambda: _run(chosen, code, language, ordered, given))
 

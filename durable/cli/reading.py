@@ -16,6 +16,9 @@ from prompt_toolkit.document import Document
 from prompt_toolkit.history import FileHistory, History, InMemoryHistory
 from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
 
+from durable.cli import scripts
+from durable.sessions.language import Language
+
 INDENT = "    "
 _TYPED = re.compile(r"[\w.]*\Z")
 
@@ -35,11 +38,11 @@ def needs_more(text: str) -> bool:
         return False
 
 
-def indent_after(text: str) -> str:
+def indent_after(text: str, language: Language = "python") -> str:
     """The indentation of the line that follows."""
     last = text.rpartition("\n")[2]
     own = last[: len(last) - len(last.lstrip())]
-    return own + INDENT if last.rstrip().endswith(":") else own
+    return own + INDENT if last.rstrip().endswith(":" if language == "python" else ("{", "(", "[")) else own
 
 
 def history_path() -> Path:
@@ -51,7 +54,7 @@ def history_path() -> Path:
 class Reader:
     """One person's inputs, one after the other."""
 
-    def __init__(self, complete: Complete) -> None:
+    def __init__(self, complete: Complete, language: Language = "python") -> None:
         self._prompt: PromptSession[str] = PromptSession(
             ">>> ",
             multiline=True,
@@ -59,7 +62,7 @@ class Reader:
             completer=_Names(complete),
             complete_while_typing=False,
             history=_history(),
-            key_bindings=_keys(),
+            key_bindings=_keys(language),
         )
 
     async def read(self) -> str | None:
@@ -82,18 +85,19 @@ def _history() -> History:
     return InMemoryHistory()
 
 
-def _keys() -> KeyBindings:
+def _keys(language: Language) -> KeyBindings:
     keys = KeyBindings()
+    goes_on = needs_more if language == "python" else scripts.needs_more
 
     @keys.add("enter")
     @keys.add("c-j")  # typed ahead, while the terminal was not ours
     def _(event: KeyPressEvent) -> None:
         buffer = event.current_buffer
         text = buffer.text
-        if buffer.document.is_cursor_at_the_end and not needs_more(text):
+        if buffer.document.is_cursor_at_the_end and not goes_on(text):
             buffer.validate_and_handle()
         else:
-            buffer.insert_text("\n" + indent_after(buffer.document.text_before_cursor))
+            buffer.insert_text("\n" + indent_after(buffer.document.text_before_cursor, language))
 
     @keys.add("tab")
     def _(event: KeyPressEvent) -> None:

@@ -52,7 +52,7 @@ class Conversation:
 
     async def run(self) -> int:
         """Read and run until the end; the exit code."""
-        reader = Reader(self._complete)
+        reader = Reader(self._complete, self._session.language)
         before = await first_unsettled(self._engine.store.reads, self._session.name)
         if before is not None:
             self._out.say(f"{before.id} has not ended; it goes on first")
@@ -76,8 +76,8 @@ class Conversation:
                 return code
 
     async def _complete(self, text: str) -> list[str]:
-        """Nothing where another engine has the session: its worker answers that one only."""
-        if not self._serving:
+        """Nothing where another engine has the session, whose worker answers that one only, and in JavaScript."""
+        if not self._serving or self._session.language != "python":
             return []
         try:
             return await self._session.complete(text)

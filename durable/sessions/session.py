@@ -24,6 +24,7 @@ from durable.sessions.cell import FUNCTION, Cell, Done, Failed, Pass, Transactio
 from durable.sessions.confined import forget_directory
 from durable.sessions.copy import Row
 from durable.sessions.history import Change, CheckpointInfo
+from durable.sessions.language import Language
 from durable.sessions.namespace import NamespaceLimits, Sources, Strategy, Variable
 from durable.sessions.permissions import Permissions, load_permissions
 from durable.sessions.recent import Event
@@ -43,9 +44,10 @@ STATUS_BUSY = 423
 class Session:
     """A named interpreter state. It outlives this object, its worker and this process."""
 
-    def __init__(self, engine: Engine, name: str, grants: tuple[str, ...]) -> None:
+    def __init__(self, engine: Engine, name: str, grants: tuple[str, ...], language: Language = "python") -> None:
         self.name = name
         self.grants = grants
+        self.language = language
         self._engine = engine
 
     async def submit(

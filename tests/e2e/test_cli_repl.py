@@ -119,6 +119,20 @@ def test_a_conversation(terminal: Terminal) -> None:
     assert history.stat().st_mode & 0o077 == 0
 
 
+def test_a_script_goes_on_by_the_rules_of_its_language(terminal: Terminal) -> None:
+    with at_prompt(terminal, "--language", "javascript", "script") as person:
+        person.sees(">>>")
+        person.types("function twice(n) {\rreturn n * 2\r}\r")
+        person.sees(">>>")
+        person.types("console.log('is', [1, 2].map(\rtwice)); twice(21)\r")
+        person.sees(r"\nis \[ ?2, 4 ?\]\r")
+        person.sees(r"\n42\r")
+        person.sees(">>>")
+        person.types("\x04")
+        person.sees("script stays")
+        assert person.process.wait(timeout=30) == 0
+
+
 def test_code_that_ignores_ctrl_c_is_ended_and_the_variables_stay(terminal: Terminal) -> None:
     with at_prompt(terminal, "desk") as person:
         person.sees(">>>")

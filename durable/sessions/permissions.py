@@ -8,6 +8,7 @@ from typing import Any
 
 from capabilities.capability import Capabilities
 from capabilities.permissions.grants import Grant, read_grant
+from capabilities.permissions.levels import QUESTIONS
 from capabilities.permissions.manifest import Level, Manifest, parse_manifest, read_manifest
 from capabilities.permissions.policy import Policy
 from durable.core.clock import now_ms
@@ -131,7 +132,7 @@ class PermissionChanges:
         self, session: str, text: str, *, seconds: float | None = None, by: str | None = None, ask: str | None = None
     ) -> None:
         """Allow more, for so many seconds or until it is revoked. `ask`: the prompt whose answer this applies, once."""
-        self._check(text)
+        grant = self._check(text)
         if seconds is not None and not seconds > 0:
             raise BadArguments(f"seconds= is more than 0, not {seconds:g}; `revoke` ends a grant")
         until = None if seconds is None else now_ms() + int(seconds * 1000)
@@ -144,6 +145,11 @@ class PermissionChanges:
                 document["seen"] = [*document.get("seen", []), ask][-SEEN_MAX:]
             document["grants"] = [*_without(document.get("grants"), text), entry]
             document["revoked"] = _without(document.get("revoked"), text)
+            wider = _wider(document["revoked"], grant.name)
+            if wider is not None and ask is None:
+                raise Conflict(
+                    f"{text!r} would change nothing: {wider!r} was revoked, which comes first; grant that again"
+                )
             return True
 
         if await self._change(session, change):
@@ -195,6 +201,12 @@ class PermissionChanges:
 
 def _without(entries: Any, text: str) -> list[dict[str, Any]]:
     return [entry for entry in entries or [] if entry.get("grant") != text]
+
+
+def _wider(revoked: list[dict[str, Any]], name: str) -> str | None:
+    """A revocation that takes all of this capability away."""
+    names = {name, "*", *(("input",) if name in QUESTIONS else ())}
+    return next((entry["grant"] for entry in revoked if entry.get("grant") in names), None)
 
 
 def _by(by: str | None) -> str:

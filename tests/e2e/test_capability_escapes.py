@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
 from aiohttp import web
 
 import durable
@@ -131,6 +132,10 @@ async def test_after_a_revocation_nothing_more_is_allowed_and_what_is_recorded_s
         await there.revoke("now")
         assert (await failure(session, "f()")).startswith("PermissionError")
         assert (await failure(session, "f()", journal=False)).startswith("PermissionError")
+        await there.revoke("kv")
+        with pytest.raises(durable.Conflict, match="'kv' was revoked"):
+            await session.grant("kv:shared")
+        await there.grant("kv")
         await session.elevate("trusted", seconds=60)
         assert "run_function" in await value(session, "run_function.__name__")
         await session.reload({"level": "restricted", "block": ["kv"]})

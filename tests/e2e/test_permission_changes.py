@@ -72,6 +72,7 @@ async def test_grants_and_the_audit_on_the_command_line(engine: durable.Engine, 
     rows = (await durable_("audit", "desk")).out.splitlines()
     assert rows[0].split("\t") == ["N", "WHEN", "WHO", "VERDICT", "WHAT", "WHY"]
     assert len(rows) == 1 + len(entries)
+    assert "nowe is no standard capability" in (await durable_("session", "grant", "desk", "nowe")).err
 
 
 async def test_an_elevation_ends_by_itself(engine: durable.Engine, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -263,6 +263,7 @@ async def _permit(
     chosen: Settings, session: str, grant: str, seconds: float | None, by: str | None, *, revoke: bool
 ) -> int:
     from capabilities.capability import Capabilities
+    from capabilities.standard import STANDARD
     from durable.cli.driving import opened
     from durable.core.errors import NotFound
     from durable.sessions.audit import Audit
@@ -278,5 +279,8 @@ async def _permit(
         else:
             await changes.grant(session, grant, seconds=seconds, by=by)
         audit.flush()
+    name = grant.partition(":")[0]
+    if name not in (*STANDARD, "level", "*"):
+        chosen.out().say(f"{name} is no standard capability: it is one where an engine has its own of that name")
     chosen.out().say(f"{'revoked' if revoke else 'granted'} {grant}: it counts from the next call on")
     return exits.DONE

@@ -220,7 +220,7 @@ class WorkerPool:
                 raise PoolExhausted(session, self._places, self._settings.acquire_timeout or 0.0) from None
             raise
         finally:
-            with suppress(ValueError):
+            if waiter in self._waiters:
                 self._waiters.remove(waiter)
 
     async def _create(self, session: str, source: WorkerLauncher) -> WorkerProcess:

@@ -51,6 +51,7 @@ from bridge.replies import Replies
 from bridge.states import State, Step, step
 from bridge.stream import OnChunks, no_chunks
 from bridge.transport import Transport
+from bridge.weakly import weakly
 from checkpoint.memory_file import MemoryFile
 from durable.core.errors import Busy, CheckpointError, EngineClosed, ProtocolError, Unenforceable, WorkerDied
 from durable.core.events import (
@@ -123,25 +124,29 @@ class WorkerSession:
 
     def _reset(self) -> None:
         self._transport: Transport | None = None
-        self._captures = Captures(self.name, lambda idle: self._ask(Checkpoint(), Checkpoint, idle=idle))
+        self._captures = Captures(self.name, weakly(self._ask_checkpoint))
         """What a checkpoint that the engine asked for comes through."""
         self._decoder = FrameDecoder(limit_of=limit_from_worker)
         self._hello: asyncio.Future[Ready] | None = None
         self._execution: Execute | None = None
-        self._printed = Printed(self._show_output, drops=self._rules.policy in ("drop_new", "drop_oldest"))
+        self._printed = Printed(weakly(self._show_output), drops=self._rules.policy in ("drop_new", "drop_oldest"))
         self._outcome: asyncio.Future[Result | Error] | None = None
-        self._replies = Replies(self._unknown)
+        self._replies = Replies(weakly(self._unknown))
         self._calls = OpenCalls(
-            self._on_call, write=self._write, track=self._beside.track, unknown=self._unknown, observer=self._observer
+            self._on_call,
+            write=weakly(self._write),
+            track=self._beside.track,
+            unknown=weakly(self._unknown),
+            observer=self._observer,
         )
-        self._reading = Reading(self._printed, lambda: self._transport, lambda: self._keeping.full)
+        self._reading = Reading(self._printed, weakly(self._transported), weakly(self._crowded))
         self._keeping = Keeping(
             self.name,
             self._on_checkpoint,
             self._on_chunks,
-            send=self._send,
+            send=weakly(self._send),
             again=self._captures.again,
-            lost=self._checkpoint_lost,
+            lost=weakly(self._checkpoint_lost),
             let_go=self._beside.let_go,
             crowded=self._reading.crowd,
             observer=self._observer,
@@ -149,6 +154,15 @@ class WorkerSession:
         self._message_bytes = 0
         self._broken = ""
         self._writes = self._executed_at = 0
+
+    async def _ask_checkpoint(self, idle: bool) -> Checkpoint:
+        return await self._ask(Checkpoint(), Checkpoint, idle=idle)
+
+    def _transported(self) -> Transport | None:
+        return self._transport
+
+    def _crowded(self) -> bool:
+        return self._keeping.full
 
     # --- life ------------------------------------------------------------------------------------------------
 

@@ -205,3 +205,8 @@ class Transport:
         for fd in (process.pidfd, process.stdout, process.stderr):
             os.close(fd)
         self._on_ended(how)
+        self._on_bytes, self._on_pipe, self._on_ended = _unread, _unread, _unread  # whose they were ends without it
+
+
+def _unread(*_: object) -> None:
+    """The callbacks of a transport that has told its end."""

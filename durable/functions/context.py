@@ -141,7 +141,10 @@ class Context(Asking):
             try:
                 context = Context(run, child, self._threads, self._cells)
                 return to_json(await step.fn(context, *args, **kwargs), f"the result of {step.name}")
-            except (Suspended, PlatformError):
+            except Suspended:
+                sdk.forget_suspended(child)
+                raise
+            except PlatformError:
                 raise
             except BaseException as error:
                 raise await run.meaning_inside(error, child) from None

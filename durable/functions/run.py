@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import weakref
 from collections.abc import Callable, Coroutine, Generator
 from typing import Any
 
@@ -185,7 +186,14 @@ class RecordedEffects:
 
     def __init__(self, inner: sdk.EffectsPort, run: Run) -> None:
         self.inner = inner
-        self._run = run
+        self._run_of = weakref.ref(run)  # the context that the run has holds this
+
+    @property
+    def _run(self) -> Run:
+        run = self._run_of()
+        if run is None:
+            raise Suspended  # the pass is over (R1)
+        return run
 
     async def create_promise(self, req: PromiseCreateReq) -> PromiseRecord:
         run = self._run
@@ -199,9 +207,10 @@ class RecordedEffects:
         return record
 
     async def settle_promise(self, id: str, result: Any) -> PromiseRecord:
-        self._run.check_halted()
+        run = self._run
+        run.check_halted()
         record = await self.inner.settle_promise(id, result)
-        self._run.records[id] = record
+        run.records[id] = record
         return record
 
 
@@ -223,6 +232,14 @@ def _without_suspensions(error: BaseException) -> BaseException | None:
     if isinstance(error, BaseExceptionGroup):
         return error.split(Suspended)[1]
     return error
+
+
+def forget_frames(error: BaseException) -> None:
+    """A suspension is told to nobody: what its traceback holds of the pass, and holds that in turn, can go."""
+    error.__traceback__ = error.__context__ = None
+    if isinstance(error, BaseExceptionGroup):
+        for inner in error.exceptions:
+            forget_frames(inner)
 
 
 # -- tasks that a function starts ------------------------------------------------------------------------------

@@ -304,6 +304,22 @@ def abandon(ctx: SdkContext) -> list[str]:
     return waiting
 
 
+def forget_suspended(ctx: SdkContext) -> None:
+    """Let go of waits that are suspended, which the end of a pass joins otherwise: their tracebacks and the frames in
+    them hold each other and all that the pass had, until the garbage collector looks at everything."""
+    state = ctx._state
+    state.spawned_remote_tasks = [task for task in state.spawned_remote_tasks if not _is_suspended(task)]
+    state.spawned_locals = [local for local in state.spawned_locals if not _is_suspended(local.handle)]
+
+
+def _is_suspended(task: asyncio.Task[Any]) -> bool:
+    error = task.exception() if task.done() and not task.cancelled() else None
+    if isinstance(error, Suspended):
+        error.__traceback__ = None
+        return True
+    return False
+
+
 def task_of(future: ResonateFuture[Any], id: str) -> asyncio.Task[Any]:
     """The asyncio task behind a future of the SDK, which is to have this id."""
     assert future._id == id, "the SDK minted another id than the one that was recorded"

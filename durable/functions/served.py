@@ -8,7 +8,7 @@ from typing import Any
 from durable.functions import sdk
 from durable.functions.context import Cells, Context
 from durable.functions.function import Function
-from durable.functions.run import Run, current
+from durable.functions.run import Run, current, forget_frames
 from durable.functions.sdk import SdkContext
 from durable.functions.steps import StepThreads
 from durable.functions.values import bind_json, to_json
@@ -60,7 +60,12 @@ class Passes:
             meant = await run.meaning(error)
             if isinstance(meant, sdk.Suspended):
                 self.resumed.add(promise_id)
-            raise meant from None
+                forget_frames(error)
+                sdk.forget_suspended(ctx)
+            try:
+                raise meant from None
+            finally:
+                del meant  # its traceback holds this frame
         finally:
             current.reset(token)
         if not await run.finish():  # the function swallowed its suspension; the SDK suspends it all the same

@@ -149,5 +149,10 @@ class Permits:
     async def close(self) -> None:
         """The session is not run here any more: end what capabilities keep for it."""
         self._unwatch()
+        self._unwatch = _unwatched
         for capability in self.house.capabilities.used():
             await capability.forget(self.state)
+
+
+def _unwatched() -> None:
+    """A session that is closed twice."""

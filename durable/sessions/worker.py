@@ -100,7 +100,7 @@ class SessionWorker:
 
     def lost(self) -> None:
         """It died: the next one is another."""
-        self.current = None
+        self.current = self.pulse = None
 
     def kill(self) -> None:
         """End it as a crash would; whatever uses it hears of that."""
@@ -109,7 +109,7 @@ class SessionWorker:
 
     async def end(self) -> None:
         """Kill it, and return when its process has ended."""
-        worker, self.current = self.current, None
+        worker, self.current, self.pulse = self.current, None, None
         if worker is not None:
             worker.kill()
             await worker.wait_ended()

@@ -125,6 +125,13 @@ class BlobsSwept(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class MemoryGivenBack(Event):
+    """A store came to rest after so many requests: its copy of the file in memory and free heap were given back."""
+
+    requests: int
+
+
+@dataclass(frozen=True, slots=True)
 class BackgroundFailed(Event):
     """A background activity of the engine raised; it was contained."""
 
@@ -165,7 +172,7 @@ def log_event(event: Event) -> None:
     """The default observer: one debug line per event, a warning for what went wrong."""
     level = (
         logging.DEBUG
-        if isinstance(event, WorkerBeat | WorkerStarted | WorkerEnded | SessionRestored | BlobsSwept)
+        if isinstance(event, WorkerBeat | WorkerStarted | WorkerEnded | SessionRestored | BlobsSwept | MemoryGivenBack)
         else logging.WARNING
     )
     if isinstance(event, Notified):

@@ -6,6 +6,7 @@ import asyncio
 import shutil
 import sqlite3
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import msgspec
 
 from durable.core.clock import Clock, now_ms
 from durable.core.errors import DurableError, EngineClosed, StoreError, StoreRefused
-from durable.core.events import BackgroundFailed, Observer, PeerDead, log_event
+from durable.core.events import BackgroundFailed, MemoryGivenBack, Observer, PeerDead, log_event
 from durable.store import file
 from durable.store.dispatch import collect_mail
 from durable.store.faults import Fault, watched
@@ -25,6 +26,7 @@ from durable.store.network import SqliteConnection
 from durable.store.notify import Peers
 from durable.store.reads import PromiseRow, Reads, promise_row
 from durable.store.requests import Answer, Nothing, Record, Refused
+from durable.store.rest import Rest
 from durable.store.searches import Unfinished
 from durable.store.transaction import Effects, End, Tx
 from durable.store.writer import Durability, Job, Writer
@@ -113,6 +115,7 @@ class Store:
             liveness=self._liveness,
             peers=self._peers,
             room=LogRoom(located),
+            rest=Rest(self._rested),
             awaited=lambda: list(self._waiters),
             debug=debug,
         )
@@ -232,6 +235,11 @@ class Store:
     def _noticed(self) -> None:
         if self._peers.read():
             self._writer.wake()
+
+    def _rested(self, requests: int) -> None:
+        """From the writer's thread."""
+        with suppress(RuntimeError):  # the loop ended without closing the store
+            self._loop.call_soon_threadsafe(self._observe, MemoryGivenBack(requests))
 
     def _deliver(self, jobs: list[Job], effects: Effects, foreign: bool) -> None:
         """From the writer's thread to the loop: once for each commit."""

@@ -26,6 +26,7 @@ from durable.store.log import LogRoom
 from durable.store.notify import Peers
 from durable.store.records import PROMISE, dump, promise_record
 from durable.store.requests import Answer, Refused
+from durable.store.rest import Rest
 from durable.store.searches import Unfinished
 from durable.store.transaction import Effects, End, Served, Tx
 
@@ -77,6 +78,7 @@ class Writer(threading.Thread):
         liveness: Liveness,
         peers: Peers,
         room: LogRoom,
+        rest: Rest,
         awaited: Callable[[], list[str]],
         debug: bool,
     ) -> None:
@@ -89,6 +91,7 @@ class Writer(threading.Thread):
         self._liveness = liveness
         self._peers = peers
         self._room = room
+        self._rest = rest
         self._awaited = awaited
         self._debug = debug
         self._queue: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
@@ -142,8 +145,10 @@ class Writer(threading.Thread):
         try:
             if jobs or self._clock() >= self._next_deadline:
                 self._commit(jobs)  # which notices others itself
+                self._rest.worked(len(jobs))
             else:
                 self._notice_others()
+                self._rest.look(self._connection)
             if self._foreign and time.monotonic() >= self._next_look:
                 self._look()
             if time.monotonic() >= self._next_liveness:

@@ -1,0 +1,40 @@
+"""What a store at rest gives back (specs/store.md, At rest): pages of the file that SQLite has in memory, and heap that
+was freed but that the C library keeps. After much work only: the next request reads a few pages anew."""
+
+from __future__ import annotations
+
+import ctypes
+import sqlite3
+import time
+from collections.abc import Callable
+
+REST_S = 2.0
+"""Without a request for so long, a store is at rest."""
+
+WORK_REQUESTS_MIN = 1000
+"""Requests since it gave back last, before it does so again: fewer leave little, and each time costs some ms."""
+
+
+class Rest:
+    """Of one writer, on its thread. `tell` is called with the number of requests there were."""
+
+    def __init__(self, tell: Callable[[int], None]) -> None:
+        self._tell = tell
+        self._requests = 0
+        self._worked_at = 0.0
+
+    def worked(self, requests: int) -> None:
+        """So many were committed."""
+        self._requests += requests
+        self._worked_at = time.monotonic()
+
+    def look(self, connection: sqlite3.Connection) -> None:
+        """Nothing is to be done now: give back, if it has been so for long enough after much work."""
+        if self._requests < WORK_REQUESTS_MIN or time.monotonic() - self._worked_at < REST_S:
+            return
+        requests, self._requests = self._requests, 0
+        connection.execute("PRAGMA shrink_memory")
+        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc's alone keeps so much
+        if trim is not None:
+            trim(0)
+        self._tell(requests)

@@ -88,6 +88,7 @@ class Engine:
         self.group = group
         self._target = str(target) if str(target) == ":memory:" or is_url(str(target)) else Path(target)
         self._options: dict[str, Any] = {"durability": durability, "create": create, "token": token}
+        self._remote = is_url(str(target))
         self._serve = serve
         self._capabilities = Capabilities.of(capabilities)
         self._parked = parked
@@ -145,7 +146,7 @@ class Engine:
             self._host,
             engine_id=self.engine_id,
             group=self.group,
-            remote=is_url(str(self._target)),
+            remote=self._remote,
             observer=self._observer,
         )
         self._prompts = Prompts(store)
@@ -474,7 +475,7 @@ class Engine:
     def _on_change(self, change: Change) -> None:
         if change.lapsed:
             self._host.end_workers()
-        if change.foreign or change.stopped:
+        if change.foreign or change.stopped or (self._remote and change.sessions):
             self._host.look()
         self._changes.tell()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -16,8 +17,10 @@ from durable.functions.sdk import PlatformError, SdkContext
 from durable.sessions.background import beside
 from durable.sessions.cell import Cell, Died, Done, Failed, Gone, Pass, Stopped, Waits
 from durable.sessions.confined import confinement_of
+from durable.sessions.entrance import Entrance
 from durable.sessions.house import House
 from durable.sessions.live import LiveSession
+from durable.sessions.looking import Looking
 from durable.sessions.recent import Recent
 from durable.sessions.result import Texts
 from durable.sessions.takeover import end_worker
@@ -30,6 +33,8 @@ class SessionHost:
         self._house = house
         house.forget = self._part
         self._live: dict[str, LiveSession] = {}
+        self._looking = Looking(house.store, lambda: self._live, self._lost)
+        self._entrance = Entrance()
         self._opening: dict[str, asyncio.Lock] = {}
         self.refused: dict[str, str] = {}
         """Sessions with grants of capabilities that this engine does not know, and which."""
@@ -45,7 +50,10 @@ class SessionHost:
         """One leaf of a cell: run it until its outcome or a wait. Holds nothing while the code waits."""
         promise_id = ctx.info.id
         request = msgspec.convert(cell, Cell)
+        leave: Callable[[], None] = _nowhere
         try:
+            if request.session not in self._live:
+                leave = await self._entrance.enter()
             session = await self.live(request.session)
             if promise_id in self.fresh:
                 self.fresh.discard(promise_id)
@@ -53,17 +61,19 @@ class SessionHost:
                 await self.forget(request.session)
                 session = await self.live(request.session)
             try:
-                turn = await session.run(promise_id, request, first=sdk.first_attempt(ctx))
+                turn = await session.run(promise_id, request, first=sdk.first_attempt(ctx), begun=leave)
             except EngineClosed:
                 if not session.parted:
                     raise
                 session = await self.live(request.session)  # the answer came as it was being forgotten
-                turn = await session.run(promise_id, request, first=sdk.first_attempt(ctx))
+                turn = await session.run(promise_id, request, first=sdk.first_attempt(ctx), begun=leave)
         except (BadArguments, EngineClosed, StoreRefused) as refused:
             # Not this engine's to run: a grant that it does not know, an owner that is alive, the end of the engine.
             raise PlatformError([sdk.HandedBack(str(refused))]) from None
         except (DurableError, OSError) as failed:
             raise PlatformError([sdk.ResonateError(str(failed))]) from None
+        finally:
+            leave()
         match turn:
             case Done(value):
                 return value
@@ -155,6 +165,12 @@ class SessionHost:
         if found is not None:
             await found.close()
 
+    async def _lost(self, session: LiveSession) -> None:
+        """It was closed, or is another engine's: nothing that is done with it here counts."""
+        session.stale = True
+        if self._live.get(session.name) is session:
+            await self.forget(session.name)
+
     def _part(self, name: str) -> None:
         """Its code waits, its worker is gone: hold nothing of it. It stays this engine's."""
         found = self._live.pop(name, None)
@@ -179,9 +195,8 @@ class SessionHost:
             await found.interrupt(promise_id)
 
     def look(self) -> None:
-        """Tasks were halted, here or elsewhere: look whether they are those of cells that run here."""
-        for session in self._live.values():
-            session.look()
+        """Something changed elsewhere: look whether cells that run here were halted, or sessions taken or closed."""
+        self._looking.soon()
 
     def end_workers(self) -> None:
         """Kill every worker: others may own their sessions now. What is still ours is restored when it goes on."""
@@ -190,6 +205,8 @@ class SessionHost:
 
     async def close(self) -> None:
         """End every worker, as a crash would."""
+        self._looking.close()
+        self._entrance.close()
         sessions, self._live = list(self._live.values()), {}
         await asyncio.gather(*(session.close() for session in sessions))
         performing = list(self._house.performing.values())
@@ -198,3 +215,7 @@ class SessionHost:
         if performing:
             await asyncio.wait(performing)
         self._house.audit.flush()
+
+
+def _nowhere() -> None:
+    """A session that is here already did not enter."""

@@ -5,20 +5,13 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import Awaitable, Callable
 from typing import Any
 
 from bridge.messages import Error, Message, Result
 from bridge.session import WorkerSession
 from bridge.states import State
 from durable.core.limits import INTERRUPT_GRACE_S
-from durable.sessions.background import beside
-from durable.sessions.cell import Pass
 from durable.sessions.takeover import start_time
-from durable.store.face import StoreFace
-
-LOOK_S = 0.01
-"""Between a commit of another process and the look whether it interrupted what runs here."""
 
 
 async def stop_code(worker: WorkerSession, running: asyncio.Task[Any]) -> None:
@@ -57,42 +50,6 @@ async def stop_abandoned(worker: WorkerSession, execution_id: str) -> None:
         worker.remove_interceptor(see)
         running.cancel()
         death.cancel()
-
-
-class Looking:
-    """Looks whether the pass that runs was interrupted elsewhere: soon, and once for all changes until then."""
-
-    def __init__(
-        self, store: StoreFace, current: Callable[[], Pass | None], interrupt: Callable[[str], Awaitable[None]]
-    ) -> None:
-        self._store = store
-        self._current = current
-        self._interrupt = interrupt
-        self._timer: asyncio.TimerHandle | None = None
-        self._closed = False
-
-    def soon(self) -> None:
-        """Something changed."""
-        found = self._current()
-        if self._timer is None and not self._closed and found is not None and found.runs:
-            self._timer = asyncio.get_running_loop().call_later(LOOK_S, self._look)
-
-    def close(self) -> None:
-        """Look no more."""
-        self._closed = True
-        if self._timer is not None:
-            self._timer.cancel()
-
-    def _look(self) -> None:
-        self._timer = None
-        found = self._current()
-        if found is not None and found.runs and not self._closed:
-            beside(self._look_at(found))
-
-    async def _look_at(self, found: Pass) -> None:
-        row = await self._store.reads.get_execution(found.execution_id)
-        if row is not None and row.state == "interrupted" and found is self._current():
-            await self._interrupt(found.promise_id)
 
 
 def signal_worker(pid: int, started: int) -> bool:

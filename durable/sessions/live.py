@@ -13,7 +13,7 @@ O7  Nothing from a worker is unpickled or trusted here.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -21,6 +21,7 @@ from bridge.confine.confinement import Confinement
 from bridge.confine.watch import execute_within
 from bridge.messages import Call, CallResult, Checkpoint, Execute, Message, Output, Waiting
 from bridge.output_rules import OutputRules
+from bridge.weakly import weakly
 from durable.core.errors import (
     CheckpointError,
     DurableError,
@@ -44,7 +45,7 @@ from durable.sessions.cell import Cell, Died, Done, Failed, Gone, Pass, Stopped,
 from durable.sessions.confined import exceeded_by, named
 from durable.sessions.copy import Row, StoredCopy
 from durable.sessions.house import House
-from durable.sessions.interrupting import Looking, stop_abandoned, stop_code
+from durable.sessions.interrupting import stop_abandoned, stop_code
 from durable.sessions.language import language_of, spoken
 from durable.sessions.outcome import outcome_from, outcome_of
 from durable.sessions.permits import Permits
@@ -85,7 +86,7 @@ class LiveSession:
         self.language = language_of(options)
         self._lineage = (name, *(options.get("forked_from") or ()))
         grants, profile = tuple(options.get("grants") or ()), confinement.profile
-        self._saved = Saved(house.store, house.keeping, name, epoch, grants, profile, self._on_unsaved)
+        self._saved = Saved(house.store, house.keeping, name, epoch, grants, profile, weakly(self._on_unsaved))
         self._worker = SessionWorker(
             name,
             epoch,
@@ -93,10 +94,10 @@ class LiveSession:
             self._confinement,
             self._rules,
             self._saved,
-            on_call=self._on_call,
-            on_checkpoint=self._on_checkpoint,
-            on_output=self._on_output,
-            on_waiting=self._on_waiting,
+            on_call=weakly(self._on_call),
+            on_checkpoint=weakly(self._on_checkpoint),
+            on_output=weakly(self._on_output),
+            on_waiting=weakly(self._on_waiting),
             functions=self._permits.functions,
         )
         self._busy = asyncio.Lock()
@@ -104,16 +105,15 @@ class LiveSession:
         self._resting = Resting()
         self._begun: str | None = None
         self._calls: Calls | None = None
-        self._looking = Looking(house.store, lambda: self.current, self.interrupt)
         self._reading = Reading()
         self._unstored = Unstored(self._reading)
         self.stale = False
         """Another engine, or a close, has taken the session: nothing that is done here counts any more."""
         self.parted = False
-        """It was forgotten while its code waited; whoever still has it takes the session up anew."""
+        """It was forgotten, without a worker: whoever still has it takes the session up anew."""
         self._quick: Pass | None = None  # code that runs now without being an execution of its own
         self._quick_answers: Answers = partial(answer_unrecorded, self._permits)
-        recomputation = Recomputation(self._permits, epoch, self._lineage, self._run_quick)
+        recomputation = Recomputation(self._permits, epoch, self._lineage, weakly(self._run_quick))
         self.between = Between(self._busy, self._worker, self._saved, house.keeping, recomputation)
         """What is done with it between executions."""
 
@@ -124,8 +124,9 @@ class LiveSession:
 
     # -- the leaf -------------------------------------------------------------------------------------------------
 
-    async def run(self, promise_id: str, cell: Cell, *, first: bool) -> Turn:
-        """Run a cell until its outcome or a wait. `first`: nothing of this execution can be recorded yet."""
+    async def run(self, promise_id: str, cell: Cell, *, first: bool, begun: Callable[[], None]) -> Turn:
+        """Run a cell until its outcome or a wait. `first`: nothing of this execution can be recorded yet. `begun` is
+        called when it has a worker, and the namespace is there."""
         while True:
             found = self.current
             if found is not None and found.promise_id == promise_id and found.lives:
@@ -136,14 +137,14 @@ class LiveSession:
                 if found is not None and found.outcome is None and not found.ended:
                     found.finish(Gone())  # the store lets no cell past an unsettled one: it was settled past us
                     await self._let_go(found)
-                found = await self._begin(promise_id, cell, first=first)
+                found = await self._begin(promise_id, cell, first=first, begun=begun)
             turn = await found.turn()
             if isinstance(turn, Waits):
                 self._park(found)
             if turn is not None:
                 return turn
 
-    async def _begin(self, promise_id: str, cell: Cell, *, first: bool) -> Pass:
+    async def _begin(self, promise_id: str, cell: Cell, *, first: bool, begun: Callable[[], None]) -> Pass:
         await self._busy.acquire()
         if self._worker.closed:
             self._busy.release()
@@ -154,12 +155,12 @@ class LiveSession:
         self.current = found
         self._house.epochs[promise_id] = self.epoch
         self._calls = Calls(found, self.epoch, self._permits)
-        self._driving = asyncio.create_task(self._drive(found, fresh=fresh))
+        self._driving = asyncio.create_task(self._drive(found, begun, fresh=fresh))
         return found
 
-    async def _drive(self, found: Pass, *, fresh: bool) -> None:
+    async def _drive(self, found: Pass, begun: Callable[[], None], *, fresh: bool) -> None:
         try:
-            await self._attempt(found, fresh=fresh)
+            await self._attempt(found, begun, fresh=fresh)
         except asyncio.CancelledError:
             found.let_go()
             raise
@@ -175,9 +176,10 @@ class LiveSession:
             if not self._worker.closed:
                 self._rest()
 
-    async def _attempt(self, found: Pass, *, fresh: bool) -> None:
+    async def _attempt(self, found: Pass, begun: Callable[[], None], *, fresh: bool) -> None:
         try:
             begin = await self._prepare(found, fresh=fresh)
+            begun()
             if isinstance(begin, Done | Failed):
                 found.finish(begin)
             elif not found.ended and found.outcome is None:  # else it was let go while the worker was made ready
@@ -187,6 +189,7 @@ class LiveSession:
                 elif outcome is not None:
                     found.finish(outcome)
         except WorkerDied as error:
+            error.__traceback__ = None  # its frames hold what it was raised through: the future, and this
             self._worker.lost()
             self._store_output(found, found.copy.seal())
             if not found.ended:
@@ -256,9 +259,10 @@ class LiveSession:
         if worker is not None and driving is not None:
             await stop_code(worker, driving)
 
-    def look(self) -> None:
-        """Something changed elsewhere: was the code that runs interrupted?"""
-        self._looking.soon()
+    @property
+    def running(self) -> Pass | None:
+        """The pass whose code runs, or is about to."""
+        return self.current if self.current is not None and self.current.runs else None
 
     def _watch_settled(self, found: Pass) -> None:
         async def watch() -> None:
@@ -380,8 +384,20 @@ class LiveSession:
     async def _part(self, found: Pass) -> None:
         """End the worker of code that waits, and be forgotten: the answer takes the session up anew."""
         await self._let_go(found)
-        if self.current is found and not self._busy.locked() and not self._permits.state:
-            self.parted = True
+        if self.current is found:
+            self._forgotten()
+
+    async def _retire(self) -> None:
+        """End the worker of a session without work, and be forgotten: the next cell takes the session up anew."""
+        await self._worker.end()
+        if self._worker.current is None:
+            self._forgotten()
+
+    def _forgotten(self) -> None:
+        """Its worker is gone: what it is stands in the store. Not where somebody has its turn, or capabilities keep
+        something for it."""
+        if not self._busy.locked() and not self._permits.state:
+            self.parted = self._worker.closed = True  # whoever waits for a turn, or comes now, takes it up anew
             self._house.forget(self.name)
 
     def _rest(self) -> None:
@@ -389,14 +405,13 @@ class LiveSession:
 
         def over() -> Awaitable[None] | None:
             kept = self._busy.locked() or self.between.unsaved or self.between.unsaveable
-            return None if kept else self._worker.end()
+            return None if kept else self._retire()
 
         self._resting.after(IDLE_S, over)
 
     async def close(self) -> None:
         """End the worker as a crash would: what it has checkpointed and recorded is what there is."""
         self._worker.closed = True
-        self._looking.close()
         self._resting.cancel()
         if self.current is not None:
             self.current.finish(Gone())

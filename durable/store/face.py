@@ -17,6 +17,7 @@ from durable.store.reads import (
     PromptRow,
     SessionRow,
     State,
+    Stopped,
 )
 from durable.store.requests import Answer
 from durable.store.store import Change, Store
@@ -49,6 +50,8 @@ class ReadsFace(Protocol):
     async def printed(
         self, execution_id: str, from_offset: int = 0, *, rewinds: int | None = None, limit: int = 10_000
     ) -> Printed: ...
+
+    async def stopped(self, *, executions: list[str], sessions: dict[str, int]) -> Stopped: ...
 
     async def sessions(self) -> list[SessionRow]: ...
 

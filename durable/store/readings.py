@@ -50,6 +50,11 @@ class Printed(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     limit: _Limit = 10_000
 
 
+class Stopped(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    executions: list[Id] = []
+    sessions: dict[str, int] = {}
+
+
 class Nothing(msgspec.Struct, frozen=True, kw_only=True):
     pass
 
@@ -65,6 +70,7 @@ READINGS: dict[str, tuple[type[msgspec.Struct], Any]] = {
     "prompts": (Prompts, list[r.PromptRow]),
     "output": (Output, list[r.OutputRow]),
     "printed": (Printed, r.Printed),
+    "stopped": (Stopped, r.Stopped),
     "sessions": (Nothing, list[r.SessionRow]),
     "engines": (Nothing, list[r.EngineRow]),
 }

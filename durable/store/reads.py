@@ -18,7 +18,7 @@ import msgspec
 
 from durable.store import searches
 from durable.store.file import SQLITE_ERRORS, explain
-from durable.store.records import PROMISE, Row, promise_record
+from durable.store.records import PROMISE, Row, dump, promise_record
 from durable.store.requests import Answer, PromiseState, Record
 from durable.store.searches import Unfinished
 
@@ -98,6 +98,14 @@ _PRINTED = """
              ORDER BY start DESC LIMIT 1), 0)
     ORDER BY o.start LIMIT ?4"""
 """One row at least. The output from ?2 on, or from where it was cut after the ?3rd rewind, if that is before."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stopped:
+    """What others stopped or took: executions without `exec:`, names of sessions."""
+
+    executions: list[str]
+    sessions: list[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -301,6 +309,14 @@ class Reads:
                 shown = text[skip:] if len(text) == length else text
                 found.append(OutputRow(start + skip, stream, shown, length - skip))
         return Printed(count, cut if begin < from_offset else None, found)
+
+    async def stopped(self, *, executions: list[str], sessions: dict[str, int]) -> Stopped:
+        """Which of these executions are halted, and which of these sessions are not in the epoch given any more."""
+        halted = "SELECT id FROM tasks WHERE id IN (SELECT 'exec:' || value FROM json_each(?)) AND state = 'halted'"
+        moved = "SELECT j.key FROM json_each(?) j LEFT JOIN sessions s ON s.name = j.key WHERE s.epoch IS NOT j.value"
+        found = await self._rows(halted, [dump(executions)]) if executions else []
+        lost = await self._rows(moved, [dump(sessions)]) if sessions else []
+        return Stopped([row[0].removeprefix("exec:") for row in found], [row[0] for row in lost])
 
     async def sessions(self) -> list[SessionRow]:
         """All sessions, by name."""

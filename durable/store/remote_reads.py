@@ -10,7 +10,17 @@ import msgspec
 from durable.core.errors import StoreError, StoreRefused
 from durable.store import readings as q
 from durable.store.client import Client
-from durable.store.reads import EngineRow, ExecutionRow, OutputRow, Printed, PromiseRow, PromptRow, SessionRow, State
+from durable.store.reads import (
+    EngineRow,
+    ExecutionRow,
+    OutputRow,
+    Printed,
+    PromiseRow,
+    PromptRow,
+    SessionRow,
+    State,
+    Stopped,
+)
 
 
 class _Head(msgspec.Struct, frozen=True):
@@ -76,6 +86,12 @@ class RemoteReads:
         """The same for a reader that follows, with what was cut since its last look."""
         asked = q.Printed(execution_id=execution_id, from_offset=from_offset, rewinds=rewinds, limit=limit)
         found: Printed = await self._read("printed", asked)
+        return found
+
+    async def stopped(self, *, executions: list[str], sessions: dict[str, int]) -> Stopped:
+        """Which of these executions are halted, and which of these sessions are not in the epoch given any more."""
+        asked = q.Stopped(executions=executions, sessions=sessions)
+        found: Stopped = await self._read("stopped", asked)
         return found
 
     async def sessions(self) -> list[SessionRow]:

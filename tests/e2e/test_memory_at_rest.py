@@ -1,0 +1,127 @@
+"""What waits for people leaves nothing in the engine, and what a burst left is given back (specs/prompt.md, Memory)."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+import durable
+from bridge.session import WorkerSession
+from durable.core.errors import EngineClosed
+from durable.core.events import Event, MemoryGivenBack
+from durable.functions.run import Run
+from durable.sessions.entrance import Entrance
+from durable.sessions.live import LiveSession
+from durable.store import rest
+from durable.store.store import Store
+from tests.waiting import until
+
+KINDS = (LiveSession, WorkerSession, Run)
+
+
+@durable.function
+async def nested(ctx: durable.Context) -> str:
+    return await ctx.ask("nested?")
+
+
+@durable.function
+async def asks_two(ctx: durable.Context) -> list[str]:
+    async with asyncio.TaskGroup() as group:
+        first = group.create_task(ctx.ask("first?"))
+        second = group.create_task(ctx.run(nested))
+    return [first.result(), second.result()]
+
+
+@pytest.fixture
+def collector() -> Iterator[None]:
+    """Off, so that only what nobody refers to goes, and at once."""
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
+
+
+def kept() -> list[str]:
+    return sorted(type(found).__name__ for found in gc.get_objects() if isinstance(found, KINDS))
+
+
+@pytest.mark.usefixtures("collector")
+async def test_what_waits_leaves_no_object_and_no_garbage(tmp_path: Path) -> None:
+    assert kept() == []
+    async with durable.open(tmp_path / "work.db", durability="process", parked=0) as engine:
+        for n in range(2):
+            await engine.start(asks_two, id=f"f{n}")
+        for n in range(4):
+            session = await engine.session(f"s{n}")
+            await session.submit(f"print({n})\nx = ask('session {n}?')\nx")
+
+        async with asyncio.timeout(30):
+            while len(await engine.prompts()) < 8 or engine.workers.live or kept():
+                await asyncio.wait([engine.changed()], timeout=0.05)  # a worker's end is no change of the store
+        for prompt in await engine.prompts():
+            await engine.answer(prompt.id, "said")
+        function = await engine.get("f0")
+        assert await function.result(timeout=30) == ["said", "said"]
+        await until(engine, lambda: ended(engine, "s0@1"))
+
+
+async def ended(engine: durable.Engine, execution: str) -> bool:
+    return await (await engine.get(execution)).state() == "completed"
+
+
+async def test_a_store_at_rest_gives_back_what_a_burst_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rest, "REST_S", 0.05)
+    given: asyncio.Queue[int] = asyncio.Queue()
+
+    def seen(event: Event) -> None:
+        if isinstance(event, MemoryGivenBack):
+            given.put_nowait(event.requests)
+
+    store = await Store.open(tmp_path / "work.db", observer=seen, durability="process")
+    try:
+        for burst in range(2):
+            made = [
+                store.post("promise.create", {"id": f"p{burst}.{n}", "timeoutAt": 2**50, "tags": {}})
+                for n in range(rest.WORK_REQUESTS_MIN)
+            ]
+            await asyncio.gather(*made)
+            assert await given.get() >= rest.WORK_REQUESTS_MIN
+            await store.request("promise.get", {"id": f"p{burst}.1"})
+        assert given.empty()
+    finally:
+        await store.close()
+
+
+async def test_an_entrance_lets_in_so_many_in_order() -> None:
+    entrance, entered = Entrance(2), list[int]()
+
+    async def one(n: int) -> None:
+        leave = await entrance.enter()
+        entered.append(n)
+        leaves.append(leave)
+
+    leaves: list[Callable[[], None]] = []
+    tasks = [asyncio.create_task(one(n)) for n in range(5)]
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert entered == [0, 1]
+    tasks[2].cancel()
+    leaves[0]()
+    leaves[0]()
+    await tasks[3]
+    assert entered == [0, 1, 3]
+    leaves[1]()
+    tasks[4].cancel()  # its turn came in the same breath
+    await asyncio.wait([tasks[4]])
+    await one(6)
+    assert entered == [0, 1, 3, 6]
+    late = asyncio.create_task(one(7))
+    await asyncio.sleep(0)
+    entrance.close()
+    for refused in (late, asyncio.create_task(one(8))):
+        with pytest.raises(EngineClosed):
+            await refused

@@ -7,6 +7,7 @@ import signal
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
+from weakref import proxy
 
 from bridge.beside import Beside
 from bridge.captures import Captures
@@ -123,23 +124,21 @@ class WorkerSession:
         self._reset()
 
     def _reset(self) -> None:
+        me: WorkerSession = proxy(self)  # its parts do not keep it
+        unknown = weakly(self._unknown)
         self._transport: Transport | None = None
-        self._captures = Captures(self.name, weakly(self._ask_checkpoint))
+        self._captures = Captures(self.name, lambda idle: me._ask(Checkpoint(), Checkpoint, idle=idle))
         """What a checkpoint that the engine asked for comes through."""
         self._decoder = FrameDecoder(limit_of=limit_from_worker)
         self._hello: asyncio.Future[Ready] | None = None
         self._execution: Execute | None = None
         self._printed = Printed(weakly(self._show_output), drops=self._rules.policy in ("drop_new", "drop_oldest"))
         self._outcome: asyncio.Future[Result | Error] | None = None
-        self._replies = Replies(weakly(self._unknown))
+        self._replies = Replies(unknown)
         self._calls = OpenCalls(
-            self._on_call,
-            write=weakly(self._write),
-            track=self._beside.track,
-            unknown=weakly(self._unknown),
-            observer=self._observer,
+            self._on_call, write=weakly(self._write), track=self._beside.track, unknown=unknown, observer=self._observer
         )
-        self._reading = Reading(self._printed, weakly(self._transported), weakly(self._crowded))
+        self._reading = Reading(self._printed, lambda: me._transport, lambda: me._keeping.full)
         self._keeping = Keeping(
             self.name,
             self._on_checkpoint,
@@ -151,18 +150,8 @@ class WorkerSession:
             crowded=self._reading.crowd,
             observer=self._observer,
         )
-        self._message_bytes = 0
+        self._message_bytes = self._writes = self._executed_at = 0
         self._broken = ""
-        self._writes = self._executed_at = 0
-
-    async def _ask_checkpoint(self, idle: bool) -> Checkpoint:
-        return await self._ask(Checkpoint(), Checkpoint, idle=idle)
-
-    def _transported(self) -> Transport | None:
-        return self._transport
-
-    def _crowded(self) -> bool:
-        return self._keeping.full
 
     # --- life ------------------------------------------------------------------------------------------------
 
@@ -183,7 +172,6 @@ class WorkerSession:
         was started before.
         """
         self._go(Step.START)
-        loop = asyncio.get_running_loop()
         self.ended.clear()
         try:
             process = await self._launcher.launch(self.name)
@@ -191,7 +179,7 @@ class WorkerSession:
             self._go(Step.ENDED)
             self.ended.set()
             raise
-        self._hello = loop.create_future()
+        self._hello = asyncio.get_running_loop().create_future()
         self._transport = Transport(
             process, on_bytes=self._receive, on_pipe=self._printed.piped, on_ended=self._process_ended
         )

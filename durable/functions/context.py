@@ -6,7 +6,6 @@ import asyncio
 import copy
 import inspect
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, replace
 from datetime import timedelta
 from typing import Any, Protocol, overload
@@ -64,6 +63,8 @@ class Context(Asking):
         self._promise_id = inner.info.id
         self._children = run.journal.children(self._promise_id)
         self._open = _Open()  # shared by its options() copies
+        execution = run.execution_id
+        self._ends: foreign.Ends = lambda: cells.sandbox.ends_with(execution)  # holds neither this nor the run
         self._instances = foreign.Instances(run, self._ends)
         self._timeout: float | None = None
         self._retry: Retry | None = None
@@ -244,10 +245,6 @@ class Context(Asking):
             return foreign.begin(self._run, self._inner, promise_id, perform, self._ends)
 
         return self._begin(made, self._children, begin, lambda value: Ran(**value))
-
-    def _ends(self) -> AbstractContextManager[None]:
-        ends: AbstractContextManager[None] = self._cells.sandbox.ends_with(self._run.execution_id)
-        return ends
 
     def component(self, component: str, function: str, *args: Any, instance: str = "") -> Operation[Any]:
         """Call an export of a component that this engine knows (`engine.sandbox.add`), once: its value is recorded.

@@ -91,6 +91,7 @@ async def _found(store: StoreFace, session: str) -> dict[str, Any]:
     """The session's view and what it was made with. Raises NotFound, for a closed one too."""
     from durable.cli.standing import served
     from durable.core.errors import NotFound
+    from durable.sessions.language import language_of
     from durable.views import session_view
 
     row = next((row for row in await store.reads.sessions() if row.name == session and not row.closed), None)
@@ -99,6 +100,7 @@ async def _found(store: StoreFace, session: str) -> dict[str, Any]:
     options = row.options
     return {
         **asdict(session_view(row, await served(store))),
+        "language": language_of(options),
         "profile": options.get("profile") or "open",
         "limits": options.get("limits") or {},
         "grants": options.get("grants") or [],

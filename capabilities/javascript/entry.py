@@ -187,6 +187,10 @@ class Entry:
         """The bytes up to a NUL, at most so many."""
         return self.read(address, min(most, self.size - address)).split(b"\0", 1)[0]
 
+    def close(self) -> None:
+        """Free it: nothing of it may be used again."""
+        self.store.close()
+
     def whole(self) -> bytes:
         """A copy of its memory."""
         return self.read(0, self.size)

@@ -9,7 +9,7 @@ from capabilities.javascript import values
 from capabilities.javascript.entry import Entry
 from capabilities.javascript.errors import ScriptError
 from capabilities.javascript.warm import STACK_BYTES, Warm
-from capabilities.sandbox.errors import OutOfMemory, ResourceLimitExceeded, SandboxError
+from capabilities.sandbox.errors import ComponentTrapped, OutOfMemory, ResourceLimitExceeded, SandboxError
 from capabilities.sandbox.limits import MIB, SandboxLimits
 
 MEMORY_MIN = 4 * MIB
@@ -82,7 +82,10 @@ class Handles:
             raise ResourceLimitExceeded("value", values.TEXT_BYTES_MAX, length)
         data = entry.read(address, length)
         entry.call("qjs_free_cstring", address)
-        return data.decode("utf-8", "surrogatepass")
+        try:
+            return data.decode("utf-8", "surrogatepass")
+        except UnicodeDecodeError:
+            raise ComponentTrapped("the engine gave a text that is none") from None
 
     def string(self, text: str) -> int:
         """A handle of this text."""
@@ -142,7 +145,9 @@ class Handles:
             self.free(made, thrown)
         finally:
             self.bound()
-        return self._said(*(str(said[each]) for each in ("name", "message", "stack", "host")))
+        if not isinstance(said, dict):
+            raise ComponentTrapped("the engine gave an error that is none")
+        return self._said(*(str(said.get(each, "")) for each in ("name", "message", "stack", "host")))
 
     def _said(self, name: str, message: str, stack: str, host: str) -> SandboxError:
         raised = self._raised_as(host)

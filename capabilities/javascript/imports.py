@@ -8,6 +8,7 @@ import json
 import os
 import posixpath
 import struct
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,14 @@ from wasmtime import Trap, WasmtimeError
 
 from capabilities.javascript import values
 from capabilities.javascript.steps import HostCall
-from capabilities.sandbox.errors import CapabilityDenied, HostError, ResourceLimitExceeded, SandboxError
+from capabilities.sandbox.errors import (
+    MESSAGE_MAX,
+    CapabilityDenied,
+    ComponentTrapped,
+    HostError,
+    ResourceLimitExceeded,
+    SandboxError,
+)
 from capabilities.sandbox.hostcalls import CallFailed
 from capabilities.signature import Method
 
@@ -24,11 +32,16 @@ if TYPE_CHECKING:
 
 OUTSTANDING_MAX = 1_000
 """Host calls that one script waits for at once."""
+OUTSTANDING_BYTES_MAX = 2 * values.TEXT_BYTES_MAX
+"""Of their arguments, as text: Python holds all of them, at ten times that and more."""
 CALLS_MAX = 100_000
 """Host calls of one execution."""
 REJECTIONS_MAX = 100
+RANDOM_BYTES_MAX = 65_536
 ERRORS_MAX = 1_000
 """The last errors of host functions are remembered, to be raised as they were if the script does not catch them."""
+CAUSES_MAX = 100
+"""Of one error, one behind the other."""
 
 _BAD_FILE = 8  # of WASI
 
@@ -53,6 +66,8 @@ class Imports:
         """A host function runs in this thread."""
         self.failed: SandboxError | None = None
         """What ended the call from within an import."""
+        self._asking = ""
+        """The host function that is asked for."""
         self._errors: dict[str, SandboxError] = {}
 
     @property
@@ -71,6 +86,7 @@ class Imports:
         """An execution begins."""
         self.failed = None
         self._new: list[HostCall] = []
+        self._sizes: dict[str, int] = {}
         self.outstanding: dict[str, str] = {}
         self._calls = 0
         self._failures = 0
@@ -117,18 +133,20 @@ class Imports:
 
     def failure(self, function: str, error: BaseException) -> str:
         """An error as the script sees it, remembered for when it is not caught."""
-        known = error if isinstance(error, SandboxError) else HostError(function, error)
-        if known is not error:
+        message = str(error)
+        short = len(message) <= MESSAGE_MAX
+        known = error if isinstance(error, SandboxError) and short else HostError(function, error)
+        if known is not error and short:
             known.__cause__ = error
+        _let_go(error)
         self._failures += 1
         number = str(self._failures)
         self._errors[number] = known
         self._errors.pop(str(self._failures - ERRORS_MAX), None)
         name = "PermissionError" if isinstance(error, PermissionError) else type(error).__name__
-        message = str(error)
         if isinstance(error, CallFailed):
             name, message = error.kind, error.message
-        return json.dumps({"name": name, "message": message[:10_000], "id": number})
+        return json.dumps({"name": name, "message": message[:MESSAGE_MAX], "id": number})
 
     def raised_as(self, number: str) -> SandboxError | None:
         """The error that a host function raised, by the number that its script has."""
@@ -147,22 +165,22 @@ class Imports:
 
     def settled(self, call: str) -> str:
         """A host call is over; its function."""
+        self._sizes.pop(call, 0)
         return self.outstanding.pop(call)
 
     def _interrupt(self) -> int:
         return 1 if self._vm.watch.over else 0
 
     def _call(self, _name: int, _length: int, _this: int, count: int, address: int) -> int:
-        texts: list[str] = []
         if self._vm.watch.over:
             return self._stopped()
+        self._asking = "host"
         try:
-            texts = self._texts(count, address)
-            return self._asked(*texts)
+            return self._asked(*self._texts(count, address))
         except (Trap, WasmtimeError):
             raise
         except Exception as error:
-            return self._thrown(texts[1] if len(texts) > 1 else "host", error)
+            return self._thrown(self._asking, error)
 
     def _texts(self, count: int, address: int) -> list[str]:
         vm = self._vm
@@ -181,8 +199,10 @@ class Imports:
                 self._print(stream, text)
                 return vm.entry.call("qjs_dup_value", vm.warm.functions["undefined"])
             case "call", (function, args):
+                self._asking = function
                 return vm.handles.string(values.encode(self._result(function, args)))
             case "start", (function, args):
+                self._asking = function
                 return vm.handles.string(self._start(function, args))
             case "random", () if self._entropy:
                 return vm.entry.new_number(int.from_bytes(os.urandom(7), "little") % (1 << 53) / (1 << 53))
@@ -225,12 +245,17 @@ class Imports:
             self.calling = False
 
     def _start(self, function: str, text: str) -> str:
-        self._method(function)
+        if not self._method(function).is_async:
+            raise CapabilityDenied("the script", "start", function, "it gives no promise")
         if len(self.outstanding) >= OUTSTANDING_MAX:
             raise ResourceLimitExceeded("host calls at once", OUTSTANDING_MAX, len(self.outstanding) + 1)
+        held = sum(self._sizes.values()) + len(text)
+        if held > OUTSTANDING_BYTES_MAX:
+            raise ResourceLimitExceeded("arguments of host calls at once", OUTSTANDING_BYTES_MAX, held)
         self._last += 1
         call = HostCall(str(self._last), function, values.decode(text))
         self.outstanding[call.id] = function
+        self._sizes[call.id] = len(text)
         self._new.append(call)
         return call.id
 
@@ -281,6 +306,8 @@ class Imports:
 
     def _random(self, address: int, count: int) -> int:
         """From the system when it was granted; else the same for every instance."""
+        if count > RANDOM_BYTES_MAX:
+            raise ComponentTrapped(f"the engine asked for {count} random bytes")
         if self._entropy:
             data = os.urandom(count)
         else:
@@ -300,6 +327,15 @@ class Imports:
             total += length
         entry.write(written, total.to_bytes(4, "little"))
         return 0
+
+
+def _let_go(error: BaseException | None) -> None:
+    """An error that is remembered keeps its lines, and not all that its functions held: arguments of megabytes."""
+    for _ in range(CAUSES_MAX):
+        if error is None:
+            return
+        traceback.clear_frames(error.__traceback__)
+        error = error.__cause__ or error.__context__
 
 
 def _decoded(raw: bytes) -> str:

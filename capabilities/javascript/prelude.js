@@ -7,17 +7,24 @@
   delete globalThis.__host;
   const { stringify, parse } = JSON;
   const { isArray } = Array;
-  const { keys, getPrototypeOf, create, is, defineProperty } = Object;
+  const { keys, getPrototypeOf, setPrototypeOf, create, is, defineProperty, hasOwn } = Object;
   const { apply } = Reflect;
   const { isFinite } = Number;
   const { fromCharCode } = String;
+  const { slice } = String.prototype;
   const PlainObject = Object.prototype;
   const mapEach = Map.prototype.forEach, setEach = Set.prototype.forEach, time = Date.prototype.getTime;
   const kept = { Map, Set, Date, Error, RangeError, TypeError, RegExp, Promise, Uint8Array, ArrayBuffer, BigInt };
   const { isView } = ArrayBuffer;
   const DEPTH = 128, TEXT = 65536;
 
-  const put = (list, value) => defineProperty(list, list.length, { value, writable: true, enumerable: true, configurable: true });
+  // With what it hands out of itself a script would get at `host`, which is its own to ask, but not its own to have.
+  defineProperty(kept.Error, 'prepareStackTrace', { __proto__: null, value: undefined, writable: false, configurable: false });
+
+  // Whatever a script puts into the prototypes: neither descriptors nor what is made for JSON have any.
+  const own = (object, name, value) => defineProperty(object, name, { __proto__: null, value, writable: true, enumerable: true, configurable: true });
+  const put = (list, value) => own(list, list.length, value);
+  const list = () => setPrototypeOf([], null);
 
   const bytes = (view) => {
     let text = '';
@@ -48,21 +55,28 @@
     return made;
   };
 
+  const pair = (key, value) => {
+    const made = list();
+    put(made, key);
+    put(made, value);
+    return made;
+  };
+
   const container = (value, above) => {
     if (isArray(value)) {
-      const made = [];
+      const made = list();
       for (let i = 0; i < value.length; i++) put(made, encode(value[i], above));
       return made;
     }
     if (getPrototypeOf(value) !== PlainObject) {
       if (value instanceof kept.Date) return { __proto__: null, $: 'd', v: apply(time, value, []) };
       if (value instanceof kept.Map) {
-        const made = [];
-        apply(mapEach, value, [(v, k) => put(made, [encode(k, above), encode(v, above)])]);
+        const made = list();
+        apply(mapEach, value, [(v, k) => put(made, pair(encode(k, above), encode(v, above)))]);
         return { __proto__: null, $: 'm', v: made };
       }
       if (value instanceof kept.Set) {
-        const made = [];
+        const made = list();
         apply(setEach, value, [(v) => put(made, encode(v, above))]);
         return { __proto__: null, $: 't', v: made };
       }
@@ -80,8 +94,8 @@
       made[names[i]] = encode(value[names[i]], above);
     }
     if (!marked) return made;
-    const pairs = [];
-    for (let i = 0; i < names.length; i++) put(pairs, [names[i], made[names[i]]]);
+    const pairs = list();
+    for (let i = 0; i < names.length; i++) put(pairs, pair(names[i], made[names[i]]));
     return { __proto__: null, $: 'o', v: pairs };
   };
 
@@ -92,7 +106,7 @@
       for (let i = 0; i < value.length; i++) value[i] = revive(value[i]);
       return value;
     }
-    switch (value.$) {
+    switch (hasOwn(value, '$') ? value.$ : undefined) {
       case undefined: {
         const names = keys(value);
         for (let i = 0; i < names.length; i++) if (typeof value[names[i]] === 'object') own(value, names[i], revive(value[names[i]]));
@@ -116,8 +130,6 @@
     }
     throw new kept.TypeError('a value from the host is not understood');
   };
-  const own = (object, name, value) => defineProperty(object, name, { value, writable: true, enumerable: true, configurable: true });
-
   // Text of a value for people: strings as they are, the rest about as it would be written.
   const inspect = (value, depth) => {
     switch (typeof value) {
@@ -183,9 +195,10 @@
     result: (value) => stringify(encode(value, [])),
     decode,
     describe: (error) => {
-      const text = (of) => { try { return `${of()}`.slice(0, TEXT); } catch { return ''; } };
+      const text = (of) => { try { return apply(slice, `${of()}`, [0, TEXT]); } catch { return ''; } };
       const isError = error instanceof kept.Error || (typeof error === 'object' && error !== null && 'message' in error);
       return stringify({
+        __proto__: null,
         name: isError ? text(() => error.name) : '',
         message: isError ? text(() => error.message) : text(() => inspect(error, 0)),
         stack: isError ? text(() => error.stack ?? '') : '',

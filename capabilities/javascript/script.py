@@ -103,11 +103,7 @@ class Script:
     def _drained(self) -> Step:
         """Run all jobs, then look at what the script came to."""
         call = self._handles.entry.call
-        while call("qjs_is_job_pending"):
-            if call("qjs_execute_pending_job") >> 31:
-                self._handles.free(call("qjs_get_exception"))
-            if self._watch.stopped is not None:
-                break
+        self.jobs()
         if self._watch.stopped is not None:
             raise self._watch.stopped
         new = self._imports.taken()
@@ -117,6 +113,13 @@ class Script:
                 return Waits(new) if self._imports.outstanding else self._done(main)
             if not self._awaited(main):
                 return Waits(new)
+
+    def jobs(self) -> None:
+        """Run the jobs of promises until there are none, or the script is stopped."""
+        call = self._handles.entry.call
+        while self._watch.stopped is None and call("qjs_is_job_pending"):
+            if call("qjs_execute_pending_job") >> 31:
+                self._handles.free(call("qjs_get_exception"))
 
     def _awaited(self, main: int) -> bool:
         """Whether the promise that the script came to is settled; then its value is what it came to."""
@@ -145,6 +148,9 @@ class Script:
         value = self._handles.value(handle)
         self._dropped()
         self._imports.report()
+        self.jobs()  # of getters that were asked for the value
+        if self._watch.stopped is not None:
+            raise self._watch.stopped
         return Done(value)
 
     def _dropped(self) -> None:

@@ -55,7 +55,9 @@ def take(vm: VM) -> bytes:
 
 
 def restore(vm: VM, data: bytes) -> None:
-    """Give a fresh instance this state; its host functions are its own. InvalidSnapshot changes nothing."""
+    """Give a fresh instance this state; its host functions are its own. InvalidSnapshot changes nothing, but one that
+    was forged to end too early leaves it fresh.
+    """
     kept = _Kept(data)
     head, blocks = kept.head()
     if head["image"] != vm.warm.digest:
@@ -67,8 +69,12 @@ def restore(vm: VM, data: bytes) -> None:
     entry = vm.entry
     if size > entry.size:
         entry.grow((size - entry.size) // PAGE)
-    for block in blocks:
-        entry.write(block * BLOCK, kept.take(BLOCK), whole=True)
+    try:
+        for block in blocks:
+            entry.write(block * BLOCK, kept.take(BLOCK), whole=True)
+    except InvalidSnapshot:
+        vm.reset()
+        raise
     vm.went_on(prepared=head["made"] and sorted(vm.imports.names) == head["names"])
 
 
@@ -94,8 +100,8 @@ class _Kept:
                     raise ValueError("its head has no end")
                 self._more()
             first = self.take(self._buffer.index(b"\n") + 1)
-            head = json.loads(first)
-            size = int(head["size"])
+            head = _sound(json.loads(first))
+            size = head["size"]
             (count,) = struct.unpack("<I", self.take(4))
             if count * BLOCK > self._left or count > BLOCKS_MAX:
                 raise ValueError("it ends too early")
@@ -114,15 +120,28 @@ class _Kept:
 
     def _more(self) -> None:
         with _readable():
-            if self._from.eof:
+            if self._from.eof or (self._from.needs_input and not self._input):
                 raise ValueError("it ends too early")
             self._buffer += self._from.decompress(self._input, READ)
             self._input = b""
+
+
+def _sound(head: Any) -> dict[str, Any]:
+    if (
+        not isinstance(head, dict)
+        or not isinstance(head.get("image"), str)
+        or type(head.get("size")) is not int
+        or head["size"] < 0
+        or not isinstance(head.get("names"), list)
+        or not isinstance(head.get("made"), bool)
+    ):
+        raise ValueError("its head is no head")
+    return head
 
 
 @contextmanager
 def _readable() -> Iterator[None]:
     try:
         yield
-    except (zstd.ZstdError, ValueError, KeyError, TypeError, struct.error) as error:
+    except (zstd.ZstdError, ValueError, TypeError, RecursionError, struct.error) as error:
         raise InvalidSnapshot(f"the snapshot cannot be read: {error}") from None

@@ -37,8 +37,11 @@ def encode(value: Any) -> str:
 def decode(text: str) -> Any:
     """A value that the sandbox gave. It is data of a stranger: whatever it is, nothing of it is run."""
     try:
-        return json.loads(text, object_hook=_revived)
-    except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
+        value = json.loads(text, object_hook=_revived)
+        if text.count("[") + text.count("{") > DEPTH_MAX:
+            _shallow(value)
+        return value
+    except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
         raise ResourceLimitExceeded("value", DEPTH_MAX, None, f"the script's value cannot be read: {error}") from None
 
 
@@ -108,6 +111,21 @@ def _revived(found: dict[str, Any]) -> Any:
         case "o":
             return {str(key): each for key, each in value}
     raise ValueError(f"mark {mark!r}")
+
+
+def _shallow(value: Any) -> None:
+    """ValueError for what others could not walk through."""
+    level = [value]
+    for _ in range(DEPTH_MAX + 1):
+        level = [
+            inner
+            for each in level
+            if isinstance(each, list | dict)
+            for inner in (each.values() if isinstance(each, dict) else each)
+        ]
+        if not level:
+            return
+    raise ValueError(f"it is nested deeper than {DEPTH_MAX}")
 
 
 def _key(key: Any) -> Any:

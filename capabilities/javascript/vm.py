@@ -6,7 +6,7 @@ import itertools
 import re
 import threading
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, NoReturn, cast
 
 from wasmtime import Store, Trap, WasmtimeError
 
@@ -33,6 +33,13 @@ from capabilities.sandbox.verdict import End, verdict
 
 _PATH = re.compile(r"[A-Za-z_$][\w$]*(\.[A-Za-z_$][\w$]*)*\Z")
 _numbers = itertools.count(1)
+
+
+class _Closed:
+    """In the place of an instance that is gone: nothing may follow its addresses."""
+
+    def __getattr__(self, name: str) -> NoReturn:
+        raise StateLost("the instance was closed")
 
 
 class VM:
@@ -91,6 +98,14 @@ class VM:
         self._script = Script(self.handles, self.imports, watch)
         self._bounded = False  # with its first script: an instance that is idle has written nothing
         self.imports.fresh()
+
+    def close(self) -> None:
+        """Give back all that it holds, now: Python's collector does not know how much that is. InstanceBusy."""
+        self._taken()
+        self.lost = self.lost or "it was closed"
+        self.entry.close()
+        self.entry = self.handles.entry = cast("Entry", _Closed())
+        self._running.release()
 
     def begin(
         self,
@@ -236,9 +251,11 @@ class VM:
                 except (Trap, WasmtimeError, ComponentTrapped) as error:
                     raise self._killed(error) from None
                 except SandboxError as error:
-                    self._after_stop()
+                    self._after_error()
                     error.used = self.used()
                     raise
+                except Exception as error:  # what it gave is nothing that the engine gives: it is no engine any more
+                    raise self._killed(ComponentTrapped(f"the engine is broken: {error!r}")) from error
                 finally:
                     self.watch.leave()
         finally:
@@ -263,12 +280,19 @@ class VM:
         self.lost = str(found)
         return found
 
-    def _after_stop(self) -> None:
-        """A script that was stopped may have left jobs that would go on with the next one."""
-        if self.watch.stopped is not None:
-            self._script.forget()
-            if self.entry.call("qjs_is_job_pending"):
-                self.lost = f"{self.watch.stopped}, with promises that would have gone on"
+    def _after_error(self) -> None:
+        """What a script began goes on to its end, in its own time. One that was stopped may have left jobs that would
+        go on with the next one.
+        """
+        try:
+            self._script.jobs()
+            stopped = self.watch.stopped
+            if stopped is not None:
+                self._script.forget()
+                if self.entry.call("qjs_is_job_pending"):
+                    self.lost = f"{stopped}, with promises that would have gone on"
+        except (Trap, WasmtimeError, ComponentTrapped) as error:
+            self._killed(error)
 
     def _force(self) -> None:
         if self.watch.asked and self._running.locked():

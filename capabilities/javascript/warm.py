@@ -81,7 +81,7 @@ def _made(runtime: Runtime) -> Warm:
     places = json.loads(head)
     size = places.pop("size")
     base, image = body[:size], body[size:]
-    module = runtime.module(image, "JavaScript")
+    module = runtime.module(image, "JavaScript", trusted=True)
     return Warm(runtime, link(runtime.engine, module), base, digest=digest, **places)
 
 
@@ -109,7 +109,7 @@ def _baked(runtime: Runtime, engine: bytes, prelude: bytes) -> bytes:
     if runtime.metered:
         store.set_fuel(1 << 62)
     host = _Quiet()
-    entry = Entry(store, link(runtime.engine, runtime.module(engine, "QuickJS")), host, 0xFFFF_FFFF)
+    entry = Entry(store, link(runtime.engine, runtime.module(engine, "QuickJS", trusted=True)), host, 0xFFFF_FFFF)
     host.entry = entry
     entry.call("_initialize")
     if entry.call("qjs_init"):

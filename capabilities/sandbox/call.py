@@ -90,8 +90,8 @@ class CoreCall(Metered):
 
     def memory_used(self) -> int | None:
         """Bytes of the exported memories; None when there is none."""
-        if self._instance is None:
-            return None
+        if self._instance is None or self._ended is not None:
+            return super().memory_used()
         exported = self._instance.exports(self.store)
         sizes = [each.data_len(self.store) for each in exported.values() if isinstance(each, Memory)]
         return sum(sizes) if sizes else None

@@ -19,6 +19,8 @@ from wasmtime.component import _types as wit
 from capabilities.sandbox.errors import ExecutionFailed
 from capabilities.sandbox.values import Err, Misfit, Ok, Some, Variant
 
+ASK_EVERY = 1_000
+"""Values of a list that are read between two looks at the clock: a million take Python seconds."""
 VAL_BYTES = ctypes.sizeof(ffi.wasmtime_component_val_t)
 _AT = ffi.wasmtime_component_val_t.of.offset
 
@@ -31,6 +33,9 @@ class Resources(Protocol):
 
     def take(self, pointer: Any) -> Any:
         """The Python value of a C handle, which stays the other side's."""
+
+    def going(self) -> None:
+        """That the call has time left: asked while many values are read. WasmtimeError."""
 
 
 class Codec(Protocol):
@@ -176,7 +181,12 @@ class _List:
             if element.name == "u8":
                 return raw[_AT::VAL_BYTES]
             return [each[1] for each in element.packed.iter_unpack(raw)]
-        return [element.lift(found.data[place], resources) for place in range(found.size)]
+        values = []
+        for place in range(found.size):
+            if place % ASK_EVERY == 0:
+                resources.going()
+            values.append(element.lift(found.data[place], resources))
+        return values
 
 
 _BYTES = [struct.pack(f"<B{_AT - 1}xB{VAL_BYTES - _AT - 1}x", ffi.WASMTIME_COMPONENT_U8.value, n) for n in range(256)]

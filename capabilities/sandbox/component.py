@@ -49,7 +49,7 @@ class Handle:
     def drop(self) -> None:
         """Run the component's destructor of it, under the limits of a call. Idempotent."""
         inner, self._inner = self._inner, None
-        if inner is not None:
+        if inner is not None and not self._call.closed:
             self._call.guarded("drop", lambda: _checked(ffi.wasmtime_component_resource_any_drop, self._call, inner))
 
     def lent(self, call: ComponentCall, *, owned: bool) -> Any:
@@ -235,6 +235,13 @@ class HostObjects:
         self._objects[self._next] = value
         made = ResourceHost.own(self._next, number) if owned else ResourceHost.borrow(self._next, number)
         return made.to_any(self._call.store)._consume()
+
+    def going(self) -> None:
+        """That the call has time left. WasmtimeError, which the guard knows the reason of."""
+        guard = self._call.guard
+        if guard.over:
+            guard.trip()
+            raise WasmtimeError("interrupted by the guard")
 
     def take(self, pointer: Any) -> Any:
         """The value of a C handle; the host's own object, or a handle of the component's."""

@@ -38,6 +38,10 @@ def _whole(found: Any) -> int | None:
     return found if isinstance(found, int) else None
 
 
+MESSAGE_MAX = 10_000
+"""Characters of what a host function said that are told on: it may have said what it was given."""
+
+
 class SandboxError(DurableError):
     """Root of all that happens to foreign code. `used` says what the call had used by then."""
 
@@ -57,6 +61,12 @@ class EngineInitialization(SandboxError):
     """The WebAssembly engine could not be made with this configuration."""
 
     code = "SANDBOX_ENGINE"
+
+
+class CacheUnsafe(SandboxError, PermissionError):
+    """Somebody else could have written into the directory of compiled code: nothing in it is used."""
+
+    code = "SANDBOX_CACHE_UNSAFE"
 
 
 class InvalidConfiguration(SandboxError, ValueError):
@@ -259,7 +269,7 @@ class HostError(SandboxError):
     about: ClassVar[tuple[str, ...]] = ("function",)
 
     def __init__(self, function: str, error: BaseException) -> None:
-        super().__init__(f"host function {function} failed: {type(error).__name__}: {error}")
+        super().__init__(f"host function {function} failed: {type(error).__name__}: {str(error)[:MESSAGE_MAX]}")
         self.function = function
 
 

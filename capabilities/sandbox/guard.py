@@ -156,6 +156,12 @@ class Guard:
         return True
 
 
+def cancel_all() -> None:
+    """Stop every call of this process."""
+    for guard in list(_guards.values()):
+        guard.cancel()
+
+
 @ctypes.CFUNCTYPE(  # type: ignore[untyped-decorator]
     ctypes.c_size_t,
     ctypes.POINTER(ffi.wasmtime_context_t),

@@ -79,7 +79,7 @@ class CoreHost:
         capability, _, method = _text(caller, name, name_size).partition(".")
         try:
             arguments = json.loads(_text(caller, args, args_size) or "{}")
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise SerializationError(f"the arguments of {capability} are not JSON: {error}") from None
         if not isinstance(arguments, dict):
             raise SerializationError(f"the arguments of {capability} are {type(arguments).__name__}, not an object")

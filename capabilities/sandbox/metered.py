@@ -42,6 +42,9 @@ class Metered:
         self.store.set_limits(limits.memory, limits.table_elements, INSTANCES_MAX, TABLES_MAX, MEMORIES_MAX)
         self._fuel = FUEL_UNLIMITED if limits.fuel is None else limits.fuel
         self._dead = False
+        self._entered = 0
+        self._ended: Used | None = None
+        """What it used, once it is closed."""
 
     def cancel(self) -> None:
         """Stop it, from any thread."""
@@ -50,18 +53,43 @@ class Metered:
 
     def fuel_used(self) -> int | None:
         """By the call that runs, or the last one; None where it is not known."""
+        if self._ended is not None:
+            return self._ended.fuel
         if not self.runtime.metered or self.guard.interrupted or self.guard.cancelled:
             return None  # after an interrupt it reads as none left
         return self._fuel - int(self.store.get_fuel())
 
     def memory_used(self) -> int | None:
         """Bytes of memory that can be seen from outside; None when there is none."""
-        return None
+        return None if self._ended is None else self._ended.memory
+
+    @property
+    def closed(self) -> bool:
+        """All that it held was given back."""
+        return self._ended is not None
+
+    def close(self) -> None:
+        """Give back all that it holds, now: it may be much, and Python's collector does not know. Nothing may run in
+        it. Idempotent.
+        """
+        self._dead = True
+        if self._ended is None:
+            self._ended = self._used()
+            self.store.close()
 
     def guarded(self, function: str, work: Callable[[], Any]) -> Outcome:
         """Do it under the limits of this call. ExecutionFailed, or the one error of what stopped it."""
         if self._dead:
             raise ExecutionFailed(function, "an earlier call ended in an error: take a fresh instance")
+        self._entered += 1
+        try:
+            return self._guarded(work)
+        finally:
+            self._entered -= 1
+            if self._dead and not self._entered:  # else a host function of its own called it
+                self.close()
+
+    def _guarded(self, work: Callable[[], Any]) -> Outcome:
         if self.runtime.metered:
             self.store.set_fuel(self._fuel)
         with self.runtime.running():

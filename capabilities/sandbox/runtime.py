@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
 import hashlib
 import threading
 import time
+import weakref
 from collections import OrderedDict
 from importlib.metadata import version
 from pathlib import Path
@@ -12,11 +14,13 @@ from typing import Self
 
 import wasmtime
 from wasmtime import Config, Engine, Module, WasmtimeError, wat2wasm
+from wasmtime import _ffi as ffi
 from wasmtime.component import Component
 
 from capabilities.sandbox.artefacts import Artefacts
+from capabilities.sandbox.compiling import SMALL_BYTES, check_names, check_size, compiled
 from capabilities.sandbox.errors import ComponentParseFailed, ComponentValidationFailed, EngineInitialization
-from capabilities.sandbox.guard import ASK_TICKS_MAX
+from capabilities.sandbox.guard import ASK_TICKS_MAX, cancel_all
 from capabilities.sandbox.limits import STACK_BYTES, TICK_MS
 from capabilities.sandbox.threads import SandboxThreads
 
@@ -26,8 +30,12 @@ SPARING_BYTES, GUARD_BYTES = 16 * 1024 * 1024, 64 * 1024
 """Of address space for a memory that is sparing with it, then again as it grows, and behind it."""
 IDLE_TICKS_MAX = 20
 """That the ticker goes on for without a call."""
+EXIT_S = 2.0
+"""That the end of the process waits for calls, which are cancelled then."""
 MODULES_MAX = 100
 """Compiled modules kept in memory (A19)."""
+MODULES_BYTES_MAX = 512 * 1024 * 1024
+"""Of their compiled code, at most; one is always kept."""
 
 
 def is_component(data: bytes) -> bool:
@@ -52,19 +60,23 @@ class Runtime:
             raise EngineInitialization(str(error)) from None
         self.threads = SandboxThreads()
         self._artefacts = None if cache is None else Artefacts(cache)
-        self._compiled: OrderedDict[str, Module | Component] = OrderedDict()
+        self._compiled: OrderedDict[str, tuple[Module | Component, int]] = OrderedDict()
         self._lock = threading.Lock()
         self._ticker = _Ticker(self.engine)
+        _living.add(self)
 
-    def module(self, data: bytes, name: str = "") -> Module:
-        """A core module. ComponentValidationFailed, ComponentParseFailed."""
-        found = self._load(data, name or "module", _CORE)
+    def module(self, data: bytes, name: str = "", *, trusted: bool = False) -> Module:
+        """A core module. ComponentValidationFailed, ComponentParseFailed, ResourceLimitExceeded.
+
+        trusted: code of ours, which is compiled here and without limits.
+        """
+        found = self._load(data, name or "module", _CORE, trusted)
         assert isinstance(found, Module)
         return found
 
     def component(self, data: bytes, name: str = "") -> Component:
-        """A component of the Component Model. ComponentValidationFailed, ComponentParseFailed."""
-        found = self._load(data, name or "component", _COMPONENT)
+        """A component of the Component Model. The errors of `module`."""
+        found = self._load(data, name or "component", _COMPONENT, False)
         assert isinstance(found, Component)
         return found
 
@@ -76,6 +88,13 @@ class Runtime:
         """Make all running code ask its guard now: for a cancel."""
         for _ in range(ASK_TICKS_MAX):
             self.engine.increment_epoch()
+
+    def ended(self, timeout_s: float) -> None:
+        """Wait until nothing runs, having been cancelled."""
+        ends = time.monotonic() + timeout_s
+        while self._ticker.calls and time.monotonic() < ends:
+            self.nudge()
+            time.sleep(TICK_MS / 1000)
 
     def close(self) -> None:
         """Let the threads end. Calls that run go on to their own end. Idempotent."""
@@ -91,39 +110,54 @@ class Runtime:
         if self._artefacts is not None:
             self._artefacts.keep(name, artefact)
 
-    def _load(self, data: bytes, name: str, layer: bytes) -> Module | Component:
+    def _load(self, data: bytes, name: str, layer: bytes, trusted: bool) -> Module | Component:
         if data[:4] != MAGIC:
             raise ComponentValidationFailed(name, f"it begins with {data[:4]!r}, WebAssembly begins with {MAGIC!r}")
         if data[4:8] != layer:
             kind, other = ("core module", "component") if layer == _CORE else ("component", "core module")
             raise ComponentValidationFailed(name, f"it is no {kind}; perhaps a {other}")
+        check_size(name, len(data))
         key = self.key(data)
         with self._lock:
             found = self._compiled.get(key)
             if found is not None:
                 self._compiled.move_to_end(key)
-                return found
-        found = self._compile(data, name, key, Module if layer == _CORE else Component)
+                return found[0]
+        made, size = self._compile(data, name, key, layer == _COMPONENT, trusted)
         with self._lock:
-            self._compiled[key] = found
-            while len(self._compiled) > MODULES_MAX:
-                self._compiled.popitem(last=False)
-        return found
+            self._compiled[key] = made, size
+            total = sum(each for _, each in self._compiled.values())
+            while len(self._compiled) > MODULES_MAX or (total > MODULES_BYTES_MAX and len(self._compiled) > 1):
+                total -= self._compiled.popitem(last=False)[1][1]
+        return made
 
-    def _compile(self, data: bytes, name: str, key: str, kind: type[Module] | type[Component]) -> Module | Component:
+    def _compile(
+        self, data: bytes, name: str, key: str, component: bool, trusted: bool
+    ) -> tuple[Module | Component, int]:
+        """It, and the bytes of its compiled code."""
+        kind = Component if component else Module
         kept = self._artefacts.load(key) if self._artefacts is not None else None
         if kept is not None:
             try:
-                return kind.deserialize(self.engine, kept)
+                return kind.deserialize(self.engine, kept), len(kept)
             except WasmtimeError:
                 pass  # of another build of wasmtime: compile it
+        if trusted or len(data) <= SMALL_BYTES:
+            made = self.compile_here(data, name, component=component)
+            check_names(name, names(self.engine, made))
+            artefact = bytes(made.serialize())
+        else:
+            artefact = compiled(data, name, component=component, metered=self.metered)
+            made = kind.deserialize(self.engine, artefact)
+        self.keep(key, artefact)
+        return made, len(artefact)
+
+    def compile_here(self, data: bytes, name: str, *, component: bool) -> Module | Component:
+        """In this process and without limits: for what is trusted, or small, or in the process that is made for it."""
         try:
-            made = kind(self.engine, data)
+            return Component(self.engine, data) if component else Module(self.engine, data)
         except WasmtimeError as error:
             raise ComponentParseFailed(name, str(error)) from None
-        if self._artefacts is not None:
-            self._artefacts.keep(key, bytes(made.serialize()))
-        return made
 
     def key(self, data: bytes) -> str:
         """What compiled code is known by, and fuel counted by: content, wasmtime's version and our configuration.
@@ -132,6 +166,13 @@ class Runtime:
         """
         how = f"{version('wasmtime')}:{_CONFIGURATION}:{self.metered}{':sparing' if self._sparing else ''}".encode()
         return hashlib.sha256(hashlib.sha256(how).digest() + data).hexdigest()
+
+
+def names(engine: Engine, made: Module | Component) -> int:
+    """How many imports and exports it has."""
+    if isinstance(made, Module):
+        return len(made.imports) + len(made.exports)
+    return len(made.type.imports(engine)) + len(made.type.exports(engine))
 
 
 class _Ticker:
@@ -158,6 +199,11 @@ class _Ticker:
         with self._lock:
             self._calls -= 1
 
+    @property
+    def calls(self) -> int:
+        """That run now."""
+        return self._calls
+
     def close(self) -> None:
         """No thread outlives its last call from now on."""
         self._stop.set()
@@ -174,7 +220,19 @@ class _Ticker:
                     return
 
 
-_CONFIGURATION = "1"
+_living: weakref.WeakSet[Runtime] = weakref.WeakSet()
+
+
+@atexit.register
+def _end() -> None:
+    """The process ends: a callback out of code that still runs then would abort it."""
+    if any(runtime.running().calls for runtime in _living):
+        cancel_all()
+        for runtime in list(_living):
+            runtime.ended(EXIT_S)
+
+
+_CONFIGURATION = "2"
 """Raise it with each change of `_config`."""
 
 
@@ -191,6 +249,11 @@ def _config(metered: bool, sparing: bool = False) -> Config:
     config.wasm_relaxed_simd = False
     config.wasm_simd = False
     config.wasm_memory64 = False
+    config.wasm_exceptions = False  # these and the next: young, seldom used, and nothing here gives or takes them
+    config.wasm_gc = False
+    config.wasm_function_references = False
+    for feature in ("async", "async_stackful", "more_async_builtins"):
+        getattr(ffi, f"wasmtime_config_wasm_component_model_{feature}_set")(config.ptr(), False)
     config.wasm_multi_value = True
     config.wasm_component_model = True
     config.cranelift_nan_canonicalization = True  # a replay computes the same bits

@@ -23,11 +23,15 @@ PAGE = 65_536
 COPY_BYTES = 128 * MIB
 """What wasmtime lets one call of a component give to its host: lists that overlap are copied each."""
 
+HANDLES_MAX = 1_000_000
+"""Handles of one store, by wasmtime: streams, pollables, resources of the host."""
+
 OUT_OF_FUEL = "all fuel consumed by WebAssembly"
 STACK = "call stack exhausted"
 MEMORY_AT_START = "exceeds memory limits"
 TABLE_AT_START = "exceeds table limits"
 INSTANCES = "resource limit exceeded: "
+HANDLES = "store handle limit exceeded"
 COPY = "too much data is being copied between the host and the guest"
 """What wasmtime says, for errors that carry no trap code."""
 
@@ -80,6 +84,8 @@ def _of(end: End, limits: SandboxLimits, component: str) -> DurableError:
         return ResourceLimitExceeded("table", limits.table_elements, None)
     if INSTANCES in end.text:
         return ResourceLimitExceeded("instances, memories or tables", INSTANCES_MAX, None)
+    if HANDLES in end.text:
+        return ResourceLimitExceeded("handles", HANDLES_MAX, None)
     if COPY in end.text:
         return ResourceLimitExceeded("values copied", COPY_BYTES, None)
     if MEMORY_AT_START in end.text or end.memory_limit_met or _near(used.memory, limits.memory):
@@ -93,8 +99,10 @@ def _near(memory: int | None, limit: int) -> bool:
 
 
 def _reason(text: str) -> str:
-    """The cause without the backtrace."""
+    """The cause without the backtrace, which comes before it."""
     for line in reversed(text.strip().splitlines()):
         if "wasm trap:" in line:
             return line.split("wasm trap:", 1)[1].strip()
+    if "Caused by:" in text:
+        return text.rpartition("Caused by:")[2].strip()[:500]
     return text.strip().splitlines()[0][:500] if text.strip() else "unknown"

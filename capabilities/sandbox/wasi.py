@@ -7,15 +7,21 @@ needs the real ones asks for `now` and `random`, which are granted and recorded.
 
 from __future__ import annotations
 
+import ctypes
+import errno
 import hashlib
+import itertools
 import struct
+import weakref
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from wasmtime import Caller, Memory, ValType, WasiConfig
+from wasmtime import _ffi as ffi
 
 from capabilities.sandbox.errors import CapabilityDenied
+from capabilities.sandbox.guard import NO_FINALIZER
 from capabilities.sandbox.hosting import Import
 
 _OK, _FAULT, _INVALID, _UNSUPPORTED = 0, 21, 28, 58
@@ -35,11 +41,34 @@ class Preopened:
     writable: bool = False
 
 
+class _Stream:
+    """Where one stream of one call goes."""
+
+    def __init__(self, write: Callable[[bytes], int]) -> None:
+        self.write = write
+
+
+_streams: weakref.WeakValueDictionary[int, _Stream] = weakref.WeakValueDictionary()
+_numbers = itertools.count(1)
+_STDOUT, _STDERR = ffi.wasi_config_set_stdout_custom, ffi.wasi_config_set_stderr_custom
+
+
+@ctypes.CFUNCTYPE(ctypes.c_ssize_t, ctypes.c_void_p, ctypes.POINTER(ctypes.c_ubyte), ctypes.c_size_t)  # type: ignore[untyped-decorator]
+def _print(number: int | None, data: Any, size: int) -> int:
+    """Called in a thread of wasmtime's, by calls that run: never when the process ends, so it is given no finalizer."""
+    try:
+        stream = _streams.get(number or 0)
+        return size if stream is None else stream.write(ctypes.string_at(data, size))
+    except BaseException:
+        return -errno.EIO
+
+
 class Captured:
     """What the code prints, of each stream the first bytes up to a limit; the rest is counted."""
 
     def __init__(self, most: int) -> None:
         self._most = most
+        self._streams: list[_Stream] = []
         self._kept: dict[str, bytearray] = {"stdout": bytearray(), "stderr": bytearray()}
         self.dropped = {"stdout": 0, "stderr": 0}
 
@@ -54,6 +83,13 @@ class Captured:
             return len(data)
 
         return write
+
+    def number(self, stream: str) -> int:
+        """What wasmtime knows this stream by, as long as this lives."""
+        made = _Stream(self.writer(stream))
+        self._streams.append(made)
+        _streams[number := next(_numbers)] = made
+        return number
 
     def text(self, stream: str) -> str:
         """What is kept of it."""
@@ -148,8 +184,8 @@ class Wasi:
         config = WasiConfig()
         config.argv = list(self.argv)
         config.env = list(self.env.items())
-        config.stdout_custom = output.writer("stdout")
-        config.stderr_custom = output.writer("stderr")
+        for stream, give in (("stdout", _STDOUT), ("stderr", _STDERR)):
+            give(config.ptr(), _print, output.number(stream), NO_FINALIZER)
         for each in self.preopened:
             config.preopen_dir(each.path, each.guest, each.writable)
         return config

@@ -49,12 +49,15 @@ class JavaScript:
         calls, permits = self._shared.calls(task)
         try:
             vm = VM(image, limits, functions=granted(self._shared.house, task.grants, calls), modules=task.modules)
-            value = await run(vm, code, inputs, module=is_module(code), ordered=True)
-            if task.function:
-                value = await run_function(vm, task.function, args, ordered=True)
+            try:
+                value = await run(vm, code, inputs, module=is_module(code), ordered=True)
+                if task.function:
+                    value = await run_function(vm, task.function, args, ordered=True)
+                used = vm.used()
+            finally:
+                vm.close()
         finally:
             await permits.close()
-        used = vm.used()
         return Ran("javascript", value, used.stdout, used.stderr, used.elapsed_ms, used.fuel, used.memory)
 
 

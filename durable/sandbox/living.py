@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self
 
@@ -53,7 +54,12 @@ class JavaScriptInstance:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        self._vm = None
+        from capabilities.javascript.errors import InstanceBusy
+
+        vm, self._vm = self._vm, None
+        if vm is not None:
+            with suppress(InstanceBusy):  # what runs still holds it, and lets go of it
+                vm.close()
         if self._permits is not None:
             await self._permits.close()
 

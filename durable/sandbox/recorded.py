@@ -15,7 +15,7 @@ from typing import Any
 from capabilities.call import Call
 from capabilities.capability import Capability
 from capabilities.permissions.policy import Decision
-from capabilities.sandbox.errors import CapabilityDenied
+from capabilities.sandbox.errors import CapabilityDenied, ResourceLimitExceeded
 from capabilities.sandbox.hostcalls import CallFailed, HostCall
 from durable.core import ids
 from durable.core.clock import TIME_MAX_MS
@@ -27,6 +27,10 @@ from durable.sessions.calls import call_tags
 
 FUEL_TAG = "durable:fuel"
 CODE_TAG = "durable:code"
+CALLS_MAX = 100_000
+"""Host calls of one execution; each is kept for ever."""
+RECORDED_BYTES_MAX = 256 * 1024 * 1024
+"""Of their arguments, as they are kept: a loop of calls does not fill the store."""
 
 
 class RecordedCalls:
@@ -43,6 +47,7 @@ class RecordedCalls:
         self._meter = meter
         self._code = code
         self._counts: Counter[str] = Counter()
+        self._bytes = 0
         self._loop = asyncio.get_running_loop()
         self.replayed = 0
         """Calls that were answered from the record."""
@@ -71,6 +76,15 @@ class RecordedCalls:
         else:
             self.replayed += 1
         return self._told(call, promise)
+
+    def _bounded(self, packed: str | None) -> None:
+        """Counted alike when it is replayed."""
+        self._bytes += len(packed or "")
+        calls = self._counts.total()
+        if calls > CALLS_MAX:
+            raise ResourceLimitExceeded("host calls", CALLS_MAX, calls)
+        if self._bytes > RECORDED_BYTES_MAX:
+            raise ResourceLimitExceeded("arguments of host calls", RECORDED_BYTES_MAX, self._bytes)
 
     def _capability(self, call: HostCall) -> Capability:
         found = self._permits.house.capabilities.get(call.capability)
@@ -107,7 +121,9 @@ class RecordedCalls:
             tags[CODE_TAG] = self._code
         if call.fuel is not None and self._meter:
             tags[FUEL_TAG] = f"{self._meter}:{call.fuel}"
-        record = {"id": promise_id, "timeoutAt": TIME_MAX_MS, "param": {"data": pack(param)}, "tags": tags}
+        packed = pack(param)
+        self._bounded(packed)
+        record = {"id": promise_id, "timeoutAt": TIME_MAX_MS, "param": {"data": packed}, "tags": tags}
         promise = await self._request("promise.create", record)
         self._compare(promise_id, promise["tags"], tags)
         if promise["state"] == "pending" and promise["tags"]["durable:decision"].startswith("denied"):

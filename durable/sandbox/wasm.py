@@ -76,7 +76,9 @@ async def called(runtime: Runtime, call: CoreCall | ComponentCall, function: str
     function = function or entry(call.exports(), "code")
     args = call.arguments(function, inputs)
     try:
-        return await runtime.threads.run(lambda: call.call(function, *args))
+        outcome = await runtime.threads.run(lambda: call.call(function, *args))
+        call.close()
+        return outcome
     except asyncio.CancelledError:
         call.cancel()
         raise

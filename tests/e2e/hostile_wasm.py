@@ -120,6 +120,76 @@ NAMED: dict[str, tuple[str, type[errors.SandboxError]]] = {
 }
 
 
+def _words(*numbers: int) -> str:
+    return "".join(f"\\{byte:02x}" for number in numbers for byte in number.to_bytes(4, "little"))
+
+
+def _lying(result: str, data: str = "", *, gives: str = "(i32.const 16)", post: str = "", named: str = "") -> str:
+    """A component whose `f` says that its result is at 16, where `data` is; `named` is a type of the name $t."""
+    types = f'(type $own {named}) (export $t "t" (type $own))' if named else ""
+    after = '(post-return (core func $i "post"))' if post else ""
+    return (
+        f'(component {types} (core module $m (memory (export "memory") 1) (data (i32.const 16) "{data}")'
+        f' (func (export "f") (result i32) {gives}) (func (export "post") (param i32) {post}))'
+        f' (core instance $i (instantiate $m)) (func (export "f") (result {result})'
+        f' (canon lift (core func $i "f") (memory (core memory $i "memory")) {after})))'
+    )
+
+
+def _resources(body: str) -> str:
+    """A component that makes and drops resources of its own."""
+    return (
+        "(component (type $r (resource (rep i32))) (core func $new (canon resource.new $r))"
+        " (core func $drop (canon resource.drop $r)) (core module $m"
+        ' (import "" "new" (func $new (param i32) (result i32))) (import "" "drop" (func $drop (param i32)))'
+        f' (func (export "f") (local i32) {body}))'
+        ' (core instance $i (instantiate $m (with "" (instance (export "new" (func $new))'
+        ' (export "drop" (func $drop)))))) (func (export "f") (canon lift (core func $i "f"))))'
+    )
+
+
+LIES: dict[str, tuple[str, type[errors.SandboxError]]] = {
+    "a string outside of its memory": (_lying("string", _words(0xFFFFFFF0, 0xFFFF)), errors.ComponentTrapped),
+    "a string without end": (_lying("string", _words(0, 0xFFFFFFFF)), errors.ComponentTrapped),
+    "a string that is no text": (_lying("string", _words(32, 2) + "\\00" * 8 + "\\ff\\fe"), errors.ComponentTrapped),
+    "a result outside of its memory": (_lying("string", gives="(i32.const -4)"), errors.ComponentTrapped),
+    "a result between two words": (_lying("string", gives="(i32.const 17)"), errors.ComponentTrapped),
+    "a list whose size overflows": (_lying("(list u64)", _words(0, 0x20000001)), errors.ComponentTrapped),
+    "a list between two words": (_lying("(list u64)", _words(3, 1)), errors.ComponentTrapped),
+    "a character that is a surrogate": (_lying("char", gives="(i32.const 0xd800)"), errors.ComponentTrapped),
+    "a character beyond the last": (_lying("char", gives="(i32.const 0x110000)"), errors.ComponentTrapped),
+    "a case that is none": (_lying("(option u32)", _words(7, 1)), errors.ComponentTrapped),
+    "an outcome that is none": (_lying("(result u32 (error u32))", _words(9, 1)), errors.ComponentTrapped),
+    "a name that is none": (_lying("$t", gives="(i32.const 9)", named='(enum "a" "b")'), errors.ComponentTrapped),
+    "a handle of nothing": (
+        _lying("(own $t)", gives="(i32.const 77)", named="(resource (rep i32))"),
+        errors.ComponentTrapped,
+    ),
+    "an end without end": (_lying("string", _words(0, 1), post="(loop br 0)"), errors.FuelExhausted),
+    "an end that traps": (_lying("string", _words(0, 1), post="unreachable"), errors.ComponentTrapped),
+    "a handle dropped twice": (
+        _resources("(local.set 0 (call $new (i32.const 1))) (call $drop (local.get 0)) (call $drop (local.get 0))"),
+        errors.ComponentTrapped,
+    ),
+    "a million handles": (
+        _resources("(loop (drop (call $new (i32.const 1))) (br 0))"),
+        errors.ResourceLimitExceeded,
+    ),
+    "what waits for its host": (
+        '(component (core func $n (canon waitable-set.new)) (core module $m (import "" "n" (func (result i32)))'
+        ' (func (export "f"))) (core instance $i (instantiate $m (with "" (instance (export "n" (func $n))))))'
+        ' (func (export "f") (canon lift (core func $i "f"))))',
+        errors.ComponentParseFailed,
+    ),
+    "objects that are collected": (
+        '(module (type $n (struct (field i64))) (func (export "f") (drop (struct.new $n (i64.const 1)))))',
+        errors.ComponentParseFailed,
+    ),
+}
+"""Components that break the rules of the Component Model, and features that nothing here gives."""
+NAMED |= LIES
+
+
 def attempt(runtime: Runtime, data: bytes, function: str = "f", *args: Any) -> str:
     """Load and call it; the class of the error that it ended with, "" for none."""
     try:
@@ -162,6 +232,7 @@ def mutations(runtime: Runtime, count: int, seed: int) -> Counter[str]:
     """How often each outcome came, over modules and components in turn."""
     outcomes: Counter[str] = Counter()
     chance = random.Random(seed)
+    lies = [wat(text) for text, _ in LIES.values()]
     cases = [
         (MODULE, ["answer", "print", "grow", "deep", "spin", "ask", "flood"]),
         (COMPONENT_CODE, ["answer", "same", "ask", "grow", "deep", "bad", "bomb"]),
@@ -169,6 +240,8 @@ def mutations(runtime: Runtime, count: int, seed: int) -> Counter[str]:
     takes = {"ask": (1,), "same": (1,), "bomb": (3,)}
     for n in range(count):
         data, functions = cases[n % 2]
+        if n % 4 == 3:
+            data, functions = chance.choice(lies), ["f"]
         function = chance.choice(functions)
         outcomes[attempt(runtime, mutated(data, chance), function, *takes.get(function, ()))] += 1
     return outcomes

@@ -20,6 +20,7 @@ from capabilities.sandbox import errors
 from capabilities.sandbox.limits import COMPONENT, JAVASCRIPT, MIB
 from capabilities.sandbox.runtime import wat
 from durable.core.errors import ExecutionError
+from durable.sandbox import recorded
 from tests.e2e import scripted
 from tests.e2e.isolated import need
 from tests.e2e.sandboxed import LEDGER, charging
@@ -150,6 +151,25 @@ async def test_a_script_that_is_killed_goes_on_where_it_was(tmp_path: Path, die_
     done = [line.split()[1] for line in (tmp_path / LEDGER).read_text().splitlines()]
     # The one whose record the kill forestalled is performed again, with the same key; the others once.
     assert sorted(done) == sorted(["1", "2", "3", str(die_at)])
+
+
+async def test_host_calls_of_one_execution_are_counted_and_their_arguments_bounded(
+    engine: durable.Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code = """
+    const said = [];
+    for (let i = 0; i < 5; i++) try { await kv.get('x' + i) } catch (e) { said.push(e.name) }
+    said
+    """
+    monkeypatch.setattr(recorded, "CALLS_MAX", 3)
+    assert (await engine.sandbox.run(code, language="javascript", grants=["kv"], identity="counted")).value == [
+        "ResourceLimitExceeded"
+    ] * 2
+    monkeypatch.setattr(recorded, "CALLS_MAX", 100)
+    monkeypatch.setattr(recorded, "RECORDED_BYTES_MAX", 200)
+    long = "await kv.get('x'.repeat(300))"
+    with pytest.raises(errors.ResourceLimitExceeded, match="arguments of host calls"):
+        await engine.sandbox.run(long, language="javascript", grants=["kv"], identity="counted")
 
 
 def test_the_command_line(tmp_path: Path) -> None:

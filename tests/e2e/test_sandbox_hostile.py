@@ -24,6 +24,22 @@ def report() -> dict[str, Any]:
     return found
 
 
+@pytest.fixture(scope="module")
+def scripts() -> dict[str, Any]:
+    command = [sys.executable, "-m", "tests.e2e.hostile_javascript", "--scripts", "40", "--corruptions", "60"]
+    done = subprocess.run([*command, "--seed", "1"], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode in (0, 1), done.stderr[-2_000:]
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+def test_scripts_end_with_errors_of_the_sandbox_and_nothing_is_left(scripts: dict[str, Any]) -> None:
+    assert scripts["wrong"] == []
+    assert (sum(scripts["scripts"].values()), scripts["lives"]) == (40, True)
+    assert scripts["after"]["descriptors"] <= scripts["before"]["descriptors"]
+    assert scripts["after"]["threads"] <= scripts["before"]["threads"]
+
+
 @pytest.mark.parametrize("name", NAMED)
 def test_each_ends_with_its_error(report: dict[str, Any], name: str) -> None:
     assert report["named"][name] == NAMED[name][1].__name__

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from capabilities.javascript.errors import ScriptError
-from capabilities.javascript.imports import OUTSTANDING_MAX
+from capabilities.javascript.errors import ScriptError, StateLost
+from capabilities.javascript.imports import OUTSTANDING_BYTES_MAX, OUTSTANDING_MAX
 from capabilities.javascript.run import run
+from capabilities.javascript.steps import Waits
 from capabilities.javascript.vm import VM
 from capabilities.javascript.warm import Warm, forget, warm
 from capabilities.sandbox import errors
@@ -38,13 +40,23 @@ ENDLESS = {
     "regular expression": "/(a+)+$/.test('a'.repeat(60) + 'b')",
     "getter of an error": "throw { get message() { while (true) {} } }",
     "proxy as a result": "new Proxy({}, { ownKeys() { while (true) {} } })",
-    "toJSON": "Array.prototype.toJSON = () => { while (true) {} }; [1]",
+    "toJSON": "Array.prototype.toJSON = () => { while (true) {} }; JSON.stringify([1])",
     "promise chain": "function p() { return Promise.resolve().then(p) }; await p()",
     "promise tree": "function f() { Promise.resolve().then(f); Promise.resolve().then(f) }; f()",
     "rejections": "while (true) Promise.reject(1)",
     "output": "while (true) console.log('x'.repeat(1000))",
     "host calls": "while (true) { try { f() } catch {} }",
     "generator": "function* g() { while (true) yield 1 }; for (const n of g()) {}",
+    "cleanup of what is collected": "const r = new FinalizationRegistry(() => { while (true) {} });"
+    " for (let i = 0; i < 1e5; i++) r.register({}, 1); 1",
+    "microtasks": "(function f() { queueMicrotask(f) })()",
+    "stack of an error": "throw Object.defineProperty(new Error('a'), 'stack', { get() { while (true) {} } })",
+    "proxy that is thrown": "throw new Proxy({}, { get() { while (true) {} }, has() { while (true) {} } })",
+    "name of an import": "await import({ toString() { while (true) {} } })",
+    "thenable": "await { then(r) { r(this) } }",
+    "join": "Array(2 ** 27).join('abcdef')",
+    "text of a large number": "(2n ** 1000000n).toString()",
+    "search in a long text": "'a'.repeat(3e6).indexOf('a'.repeat(1e6) + 'b')",
     "sort": "while (true) Array(1000).fill(0).sort(() => 1)",
 }
 
@@ -60,6 +72,9 @@ GREEDY = {
     "closures": "let f = () => 0; while (true) { const g = f; f = () => g }",
     "symbols": "let a = []; while (true) a.push(Symbol('x' + a.length))",
     "pending promises": "let a = []; while (true) a.push(new Promise(() => {}))",
+    "resizable buffer": "new ArrayBuffer(8, { maxByteLength: 2 ** 26 }).resize(2 ** 26)",
+    "pieces of a text": "'x'.repeat(5e6).split('')",
+    "bound functions": "let f = () => 1; while (true) f = f.bind()",
     "array from": "Array.from({ length: 1e9 })",
 }
 
@@ -70,6 +85,10 @@ DEEP = {
     "JSON text": "JSON.parse('['.repeat(1e6))",
     "JSON value": "let d = []; for (let i = 0; i < 1e5; i++) d = [d]; JSON.stringify(d)",
     "source": "eval('('.repeat(1e6))",
+    "source of classes": "eval('class A { x = '.repeat(1e4))",
+    "generators of generators": "function* g(n) { if (n) yield* g(n - 1); yield 1 }; [...g(1e5)].length",
+    "an array in itself": "let a = []; a[0] = a; a.flat(Infinity)",
+    "proxy that asks itself": "let p = new Proxy({}, { get(t, k, r) { return r[k] } }); p.x",
     "toString of itself": "let a = { toString() { return `${this}` } }; `${a}`",
 }
 
@@ -78,6 +97,9 @@ WRONG = {
     "a string too long": "let s = 'a'; while (true) s += s",
     "a number too large": "2n ** (2n ** 30n)",
     "arguments without end": "String.fromCharCode.apply(null, Array(1e6))",
+    "a date that is none of Python's": "new Date(8.64e15)",
+    "a large number's digits": "10n ** 5000n",
+    "more captures than there are": "new RegExp('('.repeat(1e5) + ')'.repeat(1e5))",
     "a function of nonsense": "new Function('x'.repeat(1e6) + '(')()",
 }
 
@@ -129,7 +151,7 @@ def test_what_is_too_deep_meets_the_stack(image: Warm, code: str) -> None:
 @pytest.mark.parametrize("code", WRONG.values(), ids=list(WRONG))
 def test_what_the_engine_refuses_is_an_error_of_the_script(image: Warm, code: str) -> None:
     vm = VM(image, PATIENT)
-    with pytest.raises(ScriptError):
+    with pytest.raises((ScriptError, errors.ResourceLimitExceeded)):
         vm.execute(code)
     assert vm.execute("1 + 1") == 2
 
@@ -173,6 +195,8 @@ ESCAPES = [
     "[1].constructor.constructor('return typeof __host + typeof require')()",
     "let seen = ''; for (const k of Reflect.ownKeys(globalThis)) if (/host|std|os$/i.test(String(k))) seen += k; seen",
     "Object.getOwnPropertyNames(f).filter(n => !['length', 'name', 'prototype'].includes(n)).join()",
+    "typeof Atomics + typeof fetch + typeof setTimeout + typeof gc + typeof bjs",
+    "Object.getPrototypeOf(async function () {}).constructor('return typeof require')()",
     "f.caller ?? f.arguments ?? ''",
 ]
 
@@ -195,6 +219,96 @@ def test_a_script_that_changes_the_intrinsics_changes_only_itself(image: Warm) -
     )
     vm.execute("Promise = Map = Error = undefined; Object.defineProperty(Object.prototype, 'host', { value: 1 })")
     assert vm.execute("[{ a: f([1, { b: 2 }]) }]") == [{"a": [1, {"b": 2}]}]
+
+
+TAMPERED = {
+    "toJSON of objects": "Object.prototype.toJSON = () => 'x'; Array.prototype.toJSON = () => 'x'",
+    "toJSON of marks": "Array.prototype.toJSON = () => ({ __proto__: null, $: 'b', v: 5 })",
+    "descriptors": "Object.prototype.get = () => 5; Object.prototype.writable = false",
+    "marks": "Object.prototype.$ = 'd'; Object.prototype.v = 'x'",
+    "iterators": "Array.prototype[Symbol.iterator] = () => { throw 9 }; Array.prototype.concat = 1",
+    "promises": "Promise.prototype.then = () => { throw 9 }; Promise.resolve = 1; globalThis.Promise = undefined",
+    "text": "String.prototype.split = String.prototype.slice = () => { throw 9 }",
+    "all of them": "for (const n of Reflect.ownKeys(globalThis)) try { globalThis[n].prototype.toString = 1 } catch {}",
+}
+
+
+@pytest.mark.parametrize("code", TAMPERED.values(), ids=list(TAMPERED))
+def test_values_and_errors_cross_as_they_are_whatever_the_prototypes_say(image: Warm, code: str) -> None:
+    vm = VM(image, PATIENT, functions={"f": lambda x: x})
+    vm.execute(f"{code}; 1")
+    assert vm.execute("[{ a: f([1, { b: 2 }]), d: new Date(0) }]")[0]["a"] == [1, {"b": 2}]
+    with pytest.raises(ScriptError) as caught:
+        vm.execute("throw new TypeError('as it is')")
+    assert (caught.value.name, caught.value.message) == ("TypeError", "as it is")
+
+
+def test_a_script_sees_no_function_of_the_prelude(image: Warm) -> None:
+    vm = VM(image, PATIENT, functions={"f": lambda: 1})
+    code = """
+    let seen = '';
+    Error.captureStackTrace({}); try { Error.prepareStackTrace = (e, calls) => { seen = calls; return '' } } catch {}
+    try { Object.defineProperty(Error, 'prepareStackTrace', { value: (e, calls) => { seen = calls } }) } catch {}
+    console.log({ get a() { new Error().stack; return 1 } }); f(); typeof seen
+    """
+    assert vm.execute(code) == "string"
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "({ get a() { (function f() { Promise.resolve().then(f) })(); return 1 } })",
+        "(function f() { Promise.resolve().then(f) })(); throw 1",
+        "(function f() { Promise.resolve().then(f); Promise.resolve().then(f) })(); throw 1",
+        "Promise.reject({ get message() { (function f() { Promise.resolve().then(f) })() } }); 1",
+    ],
+)
+def test_jobs_do_not_go_on_with_the_next_script(image: Warm, code: str) -> None:
+    vm = VM(image, LIMITS)
+    with pytest.raises((errors.ExecutionTimeout, ScriptError)):
+        vm.execute(code)
+    if vm.lost:
+        with pytest.raises(StateLost):
+            vm.execute("1")
+        vm.reset()
+    assert vm.execute("1") == 1
+    assert not vm.entry.call("qjs_is_job_pending")
+
+
+def test_an_error_that_is_remembered_keeps_no_arguments(image: Warm) -> None:
+    def refuse(given: object) -> None:
+        raise ValueError(f"no {given}")
+
+    vm = VM(image, PATIENT, functions={"refuse": refuse})
+    with pytest.raises(errors.HostError) as caught:
+        vm.execute("refuse({ aMarkOfThisTest: 1 })")
+    assert vm.execute("try { refuse('x'.repeat(1e6)) } catch (e) { e.message.length }") == errors.MESSAGE_MAX
+    assert isinstance(caught.value.__cause__, ValueError)
+    del caught
+    vm.execute("for (let i = 0; i < 9; i++) try { refuse({ aMarkOfThisTest: i, x: 'x'.repeat(1e5) }) } catch {}")
+    assert len(vm.imports._errors) == 9
+    kept = [each for each in gc.get_objects() if type(each) is dict and "aMarkOfThisTest" in each]
+    assert kept == []
+
+
+def test_arguments_of_calls_that_wait_are_bounded(image: Warm) -> None:
+    async def later(text: str) -> None: ...
+
+    vm = VM(image, JAVASCRIPT, functions={"later": later})
+    step = vm.begin(
+        "let no = 0, s = 'x'.repeat(5e6); const all = []; for (let i = 0; i < 9; i++) all.push(later(s).catch(e => "
+        "{ no++; console.log(e.name) })); await Promise.all(all)"
+    )
+    assert isinstance(step, Waits)
+    assert sum(len(call.args[0]) for call in step.calls) <= OUTSTANDING_BYTES_MAX
+    assert vm.output.text("stdout") == "ResourceLimitExceeded\n" * (9 - len(step.calls))
+
+
+def test_a_function_that_is_not_asynchronous_is_not_begun(image: Warm) -> None:
+    """The way to the host, forged: what blocks would block whoever runs the others."""
+    vm = VM(image, PATIENT, functions={"f": lambda: 1})
+    with pytest.raises(errors.CapabilityDenied, match="gives no promise"):
+        vm.imports._start("f", "[]")
 
 
 def test_a_function_that_was_not_given_is_not_there_to_call(image: Warm) -> None:

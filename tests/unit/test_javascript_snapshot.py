@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+import random
+import struct
+import sys
+import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +21,11 @@ from capabilities.javascript.warm import Warm, forget, warm
 from capabilities.sandbox import errors
 from capabilities.sandbox.limits import JAVASCRIPT, MIB
 from capabilities.sandbox.runtime import Runtime
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
 
 LIMITS = JAVASCRIPT.but(timeout_ms=20_000, memory=32 * MIB)
 
@@ -68,6 +79,76 @@ def test_what_is_no_snapshot_changes_nothing(image: Warm) -> None:
         with pytest.raises(InvalidSnapshot):
             snapshot.restore(vm, wrong)
     assert vm.execute("kept") == 1
+
+
+def forged(head: object, table: bytes = struct.pack("<I", 0), content: bytes = b"") -> bytes:
+    """With a right sum, which anybody can make."""
+    kept = zstd.compress(json.dumps(head).encode() + b"\n" + table + content, 1)
+    return snapshot.MAGIC + hashlib.sha256(kept).digest()[:16] + kept
+
+
+def test_forged_snapshots_are_refused_whole(image: Warm) -> None:
+    vm = VM(image, LIMITS)
+    vm.execute("let kept = 1")
+    good = {"image": image.digest, "size": len(image.base), "names": [], "made": True}
+    heads: list[object] = [[], 5, None, {}, {**good, "size": -65536}, {**good, "size": 2**40}, {**good, "size": 5}]
+    heads += [{**good, "size": True}, {**good, "names": 5}, {**good, "made": None}, {**good, "image": [1]}]
+    wrong = [forged(head) for head in heads]
+    wrong += [
+        forged(good, struct.pack("<I", 2**31)),
+        forged(good, struct.pack("<II", 1, 2**20), bytes(4096)),
+        forged(good, b""),
+    ]
+    wrong.append(forged(json.loads("[" * 500 + "]" * 500)))
+    for each in wrong:
+        with pytest.raises(InvalidSnapshot):
+            snapshot.restore(vm, each)
+    assert vm.execute("kept") == 1
+
+
+def test_a_forged_snapshot_that_ends_too_early_leaves_it_fresh(image: Warm) -> None:
+    vm = VM(image, LIMITS)
+    vm.execute("let kept = 'x'.repeat(1e5)")
+    kept = snapshot.take(vm)[20:]
+    for size in (0, 5, len(kept) // 2, len(kept) - 5):
+        cut = kept[:size]
+        with pytest.raises(InvalidSnapshot):
+            snapshot.restore(vm, snapshot.MAGIC + hashlib.sha256(cut).digest()[:16] + cut)
+    assert vm.execute("1 + 1") == 2
+
+
+def test_a_snapshot_is_never_unpacked_beyond_its_limit(image: Warm) -> None:
+    bomb = forged({}, content=bytes(400 * MIB))
+    assert len(bomb) < 1 * MIB
+    tracemalloc.start()
+    try:
+        with pytest.raises(InvalidSnapshot):
+            snapshot.restore(VM(image, LIMITS), bomb)
+        assert tracemalloc.get_traced_memory()[1] < 100 * MIB
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_forged_memory_gets_no_further_than_a_script(image: Warm) -> None:
+    """A snapshot is memory, whoever wrote it: what comes of it is an error of the sandbox, or a value (J6)."""
+    chance = random.Random(5)
+    vm = VM(image, LIMITS.but(timeout_ms=200), functions={"f": lambda x: x})
+    vm.execute("let a = [1, 'x', new Map([[1, 2]])]")
+    data = zstd.decompress(snapshot.take(vm)[20:])
+    head, rest = data.split(b"\n", 1)
+    (count,) = struct.unpack_from("<I", rest)
+    start = 4 + 4 * count
+    for _ in range(60):
+        changed = bytearray(rest)
+        for _ in range(chance.choice((1, 10, 200))):
+            changed[chance.randrange(start, len(rest))] = chance.randrange(256)
+        other = VM(image, LIMITS.but(timeout_ms=200), functions={"f": lambda x: x})
+        snapshot.restore(other, forged(json.loads(head), bytes(changed[:start]), bytes(changed[start:])))
+        try:
+            other.execute("console.log(a); f(a)")
+        except errors.SandboxError:
+            pass
+        assert VM(image, LIMITS).execute("1 + 1") == 2
 
 
 def test_more_memory_than_is_allowed_is_refused(image: Warm) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 
 from capabilities.sandbox import errors, guard, hosting, interfaces
 from capabilities.sandbox.component import ComponentCall
-from capabilities.sandbox.limits import COMPONENT, SandboxLimits
+from capabilities.sandbox.limits import COMPONENT, MIB, SandboxLimits
 from capabilities.sandbox.runtime import Runtime, wat
 from capabilities.sandbox.values import Err
 from capabilities.sandbox.wasip2 import VERSIONS
@@ -130,6 +131,63 @@ def test_each_cause_is_its_own_error(make: Call, function: str, limits: SandboxL
 
 def test_eight_threads_each_get_their_own_error(make: Call) -> None:
     assert strangers(lambda host: make(FREE, host), "trap") == []
+
+
+RECORDS = """
+(component
+  (type $own (record (field "a" bool))) (export $t "t" (type $own))
+  (core module $m (memory (export "memory") 16) (data (i32.const 16) "\\40\\00\\00\\00\\00\\35\\0c\\00")
+    (func (export "f") (result i32) (i32.const 16)))
+  (core instance $i (instantiate $m))
+  (func (export "f") (result (list $t)) (canon lift (core func $i "f") (memory (core memory $i "memory")))))
+"""
+"""A list of 800,000 records of one byte each, which Python takes seconds to read."""
+
+
+def test_what_a_component_gives_is_read_within_its_time(runtime: Runtime) -> None:
+    limits = COMPONENT.but(timeout_ms=100, memory=4 * MIB)
+    call = ComponentCall(runtime, runtime.component(wat(RECORDS)), limits)
+    with pytest.raises(errors.ExecutionTimeout):
+        call.call("f")
+
+
+ERROR = (
+    '(enum "unknown" "access-denied" "not-supported" "invalid-argument" "out-of-memory" "timeout"'
+    ' "concurrency-conflict" "not-in-progress" "would-block" "invalid-state" "new-socket-limit"'
+    ' "address-not-bindable" "address-in-use" "remote-unreachable" "connection-refused" "connection-reset"'
+    ' "connection-aborted" "datagram-too-large" "name-unresolvable" "temporary-resolver-failure"'
+    ' "permanent-resolver-failure")'
+)
+SOCKETS = f"""
+(component
+  (import "wasi:sockets/network@0.2.0" (instance $net
+    (type $e {ERROR}) (export "error-code" (type (eq $e)))
+    (type $f (enum "ipv4" "ipv6")) (export "ip-address-family" (type (eq $f)))))
+  (alias export $net "error-code" (type $code)) (alias export $net "ip-address-family" (type $family))
+  (import "wasi:sockets/tcp@0.2.0" (instance $tcp (export "tcp-socket" (type (sub resource)))))
+  (alias export $tcp "tcp-socket" (type $socket))
+  (import "wasi:sockets/tcp-create-socket@0.2.0" (instance $c
+    (alias outer 1 $code (type $e1)) (export "error-code" (type $e2 (eq $e1)))
+    (alias outer 1 $family (type $f1)) (export "ip-address-family" (type $f2 (eq $f1)))
+    (alias outer 1 $socket (type $t1)) (export "tcp-socket" (type $t2 (eq $t1)))
+    (export "create-tcp-socket" (func (param "address-family" $f2) (result (result (own $t2) (error $e2)))))))
+  (core module $mem (memory (export "memory") 1))
+  (core instance $m (instantiate $mem))
+  (core func $create (canon lower (func $c "create-tcp-socket") (memory (core memory $m "memory"))))
+  (core module $made (import "" "c" (func $c (param i32 i32))) (import "" "memory" (memory 1))
+    (func (export "f") (result i32) (call $c (i32.const 0) (i32.const 16)) (i32.load8_u (i32.const 16))))
+  (core instance $i (instantiate $made (with "" (instance
+    (export "c" (func $create)) (export "memory" (memory $m "memory"))))))
+  (func (export "f") (result u32) (canon lift (core func $i "f"))))
+"""
+
+
+def test_no_socket_is_made(runtime: Runtime) -> None:
+    call = ComponentCall(runtime, runtime.component(wat(SOCKETS)), COMPONENT.but(timeout_ms=10_000))
+    call.call("f")
+    before = len(os.listdir("/proc/self/fd"))
+    assert [call.call("f").value for _ in range(50)] == [1] * 50
+    assert len(os.listdir("/proc/self/fd")) == before
 
 
 def test_a_denial_is_a_denial(make: Call) -> None:

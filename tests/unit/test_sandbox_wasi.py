@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import os
+import threading
 from pathlib import Path
 
 import pytest
@@ -64,6 +66,50 @@ def test_a_directory_is_what_was_granted_and_nothing_around_it(runtime: Runtime,
     assert opened(runtime, writable, "made", CREATE, READ | WRITE)
     assert not opened(runtime, writable, "../secret", 0, READ | WRITE)
     assert not opened(runtime, Wasi(), "file")
+
+
+RACES = """
+(module
+  (import "wasi_snapshot_preview1" "path_open"
+    (func $open (param i32 i32 i32 i32 i32 i64 i64 i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "fd_read" (func $read (param i32 i32 i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "fd_close" (func $close (param i32) (result i32)))
+  (memory (export "memory") 1) (data (i32.const 1000) "swapped/file")
+  (func (export "first") (result i32)
+    (if (call $open (i32.const 3) (i32.const 1) (i32.const 1000) (i32.const 12) (i32.const 0) (i64.const 2)
+      (i64.const 0) (i32.const 0) (i32.const 0)) (then (return (i32.const 0))))
+    (i32.store (i32.const 8) (i32.const 100)) (i32.store (i32.const 12) (i32.const 6))
+    (drop (call $read (i32.load (i32.const 0)) (i32.const 8) (i32.const 1) (i32.const 16)))
+    (drop (call $close (i32.load (i32.const 0))))
+    (i32.load8_u (i32.const 100))))
+"""
+
+
+def test_a_link_that_is_put_in_place_of_a_directory_leads_nowhere(runtime: Runtime, directory: Path) -> None:
+    (directory / "dir" / "file").write_text("inside")
+    (directory.parent / "out").mkdir()
+    (directory.parent / "out" / "file").write_text("outside")
+    ended = threading.Event()
+
+    def swap() -> None:
+        for target in itertools.cycle(("dir", "../out")):
+            if ended.is_set():
+                return
+            os.symlink(target, directory / "new")
+            os.replace(directory / "new", directory / "swapped")
+
+    swapping = threading.Thread(target=swap)
+    swapping.start()
+    try:
+        wasi = Wasi(preopened=[Preopened(str(directory), "/")])
+        call = CoreCall(runtime, runtime.module(wat(RACES)), COMPONENT.but(fuel=None, timeout_ms=10_000), wasi=wasi)
+        found = {call.call("first").value for _ in range(2_000)}
+        while ord("i") not in found:
+            found.add(call.call("first").value)
+    finally:
+        ended.set()
+        swapping.join()
+    assert found <= {0, ord("i")}
 
 
 def test_environment_arguments_and_input_are_those_that_are_given(

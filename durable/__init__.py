@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from capabilities.permissions.manifest import Manifest
     from capabilities.prompt import Prompt
     from capabilities.sandbox.errors import (
+        CacheUnsafe,
         CapabilityDenied,
         ComponentExited,
         ComponentLoadFailed,
@@ -104,6 +105,7 @@ _HOME = {
     "capabilities.prompt": ("Prompt",),
     "capabilities.javascript.errors": ("ScriptError", "ScriptSyntaxError"),
     "capabilities.sandbox.errors": (
+        "CacheUnsafe",
         "CapabilityDenied",
         "ComponentExited",
         "ComponentLoadFailed",
@@ -192,6 +194,7 @@ __all__ = [
     "AuditEntry",
     "BadArguments",
     "Busy",
+    "CacheUnsafe",
     "Capability",
     "CapabilityDenied",
     "Change",

@@ -11,7 +11,13 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from capabilities.sandbox.entries import Inputs
-from capabilities.sandbox.errors import Cancelled, InvalidConfiguration, SandboxError, SandboxUnavailable
+from capabilities.sandbox.errors import (
+    Cancelled,
+    InvalidConfiguration,
+    ResourceLimitExceeded,
+    SandboxError,
+    SandboxUnavailable,
+)
 from capabilities.sandbox.limits import COMPONENT, SandboxLimits
 from capabilities.sandbox.routing import Choice, Name, Route, checked, choice_of, route
 from capabilities.sandbox.turns import Turns
@@ -41,10 +47,12 @@ class Task:
     identity: str = ""
     modules: Mapping[str, str] = field(default_factory=dict)
 
-    def text(self) -> str:
-        """The code of a script. InvalidConfiguration for a module's bytes."""
+    def text(self, most: int | None = None) -> str:
+        """The code of a script, of so many bytes at most. InvalidConfiguration for a module's bytes."""
         if isinstance(self.code, bytes):
             raise InvalidConfiguration("a module's bytes are given to a backend that runs text; ask for `wasm`")
+        if most is not None and (size := len(self.code.encode(errors="surrogatepass"))) > most:
+            raise ResourceLimitExceeded("code", most, size)
         return self.code
 
     def globals(self) -> dict[str, Any]:

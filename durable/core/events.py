@@ -149,7 +149,7 @@ class StoreUnreachable(Event):
 
 @dataclass(frozen=True, slots=True)
 class PermissionsBypassed(Event):
-    """A session runs in development mode: nothing that its code asks for is checked."""
+    """A session, or `component/<id>`, runs in development mode: nothing that its code asks for is checked."""
 
     session: str
 

@@ -14,6 +14,7 @@ from capabilities.sandbox.errors import ResourceLimitExceeded
 from capabilities.sandbox.manifest import ComponentManifest
 from capabilities.sandbox.quotas import Together
 from durable.core.clock import now_ms
+from durable.core.events import PermissionsBypassed
 from durable.sessions.confined import directory_of
 from durable.sessions.house import House
 
@@ -45,6 +46,8 @@ class ComponentPermits:
         self._rates = {name: Bucket(rate, now) for name, rate in self.policy.manifest.rates.items()}
         self._state: dict[str, Any] = {}
         self.together = Together(manifest.quotas)
+        if self.policy.development:
+            house.observer(PermissionsBypassed(self.who))
 
     def call(self, capability: str, method: str, arguments: dict[str, Any], execution: str, key: str) -> Call:
         """The call as its capability sees it."""

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 HELD = Limits(memory=JAVASCRIPT.memory, files=64, processes=16)
 """Beside its time."""
+CODE_BYTES_MAX = 100 * 1024
+"""W14."""
 
 
 class Python:
@@ -53,7 +55,10 @@ class Python:
             self._slots.discard(slot)
 
     async def _run(self, task: Task, limits: SandboxLimits, name: str) -> Ran:
-        code, inputs = task.text(), {key: to_json(value, f"input {key!r}") for key, value in task.globals().items()}
+        code, inputs = (
+            task.text(CODE_BYTES_MAX),
+            {key: to_json(value, f"input {key!r}") for key, value in task.globals().items()},
+        )
         session = await self._engine.session(
             name,
             grants=task.grants,

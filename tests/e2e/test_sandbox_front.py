@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 import os
 import signal
@@ -15,6 +16,7 @@ from typing import Any
 import pytest
 
 import durable
+from capabilities.javascript import quickjs
 from capabilities.javascript.errors import ScriptError
 from capabilities.sandbox import errors
 from capabilities.sandbox.limits import COMPONENT, JAVASCRIPT, MIB
@@ -73,6 +75,8 @@ async def test_python_in_a_worker_of_its_own(engine: durable.Engine) -> None:
         await engine.sandbox.run("while True: pass", limits=JAVASCRIPT.but(timeout_ms=300, memory=256 * MIB))
     ran = await engine.sandbox.run("print('x'); 6 * 7", language="python", limits=durable.SandboxLimits.restrictive())
     assert (ran.value, ran.stdout) == (42, "")
+    with pytest.raises(errors.ResourceLimitExceeded, match="code: 102401 was asked for, 102400 is allowed"):
+        await engine.sandbox.run("#" * 102_401, language="python")
     with pytest.raises(durable.LimitExceeded, match="cpu") as caught:
         await engine.sandbox.run("while True: pass", limits=JAVASCRIPT.but(cpu_ms=300, memory=256 * MIB))
     assert isinstance(caught.value, durable.ResourceExceeded)
@@ -236,3 +240,62 @@ async def imports(ctx: durable.Context) -> Any:
 
 async def test_they_are_there_in_durable_functions(engine: durable.Engine) -> None:
     assert await (await engine.start(imports)).result() == ["function", 42]
+
+
+async def test_a_module_as_text_and_what_is_none(engine: durable.Engine) -> None:
+    text = f"wasm_base64:{base64.b64encode(MODULE).decode()}"
+    assert (await engine.sandbox.run(text, inputs=[4])).value == 8
+    with pytest.raises(errors.ComponentLoadFailed, match="bad base64"):
+        await engine.sandbox.run("wasm_base64:@@")
+    with pytest.raises(errors.ComponentLoadFailed, match="it is text"):
+        await engine.sandbox.run("1 + 1", language="wasm")
+
+
+async def test_what_is_not_installed_says_so_and_no_other_backend_runs_it(
+    engine: durable.Engine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    read = quickjs.read
+    monkeypatch.setattr(quickjs, "read", lambda: read(tmp_path / "absent.wasm"))
+    with pytest.raises(errors.SandboxUnavailable, match=r"javascript cannot be run here: .*durable sandbox install"):
+        await engine.sandbox.run("const x = 1;")
+    with pytest.raises(errors.SandboxUnavailable, match="javascript cannot be run here"):
+        async with engine.sandbox.javascript():
+            raise AssertionError
+    assert (await engine.sandbox.health())["javascript"].startswith("JavaScript needs its engine")
+    assert (await engine.sandbox.health())["wasm"] == ""
+    assert [(each.backend, each.ended) for each in engine.sandbox.decisions] == [("javascript", "SANDBOX_UNAVAILABLE")]
+
+
+async def test_the_backend_is_switched_while_it_runs(engine: durable.Engine) -> None:
+    assert engine.sandbox.choice == "auto"
+    engine.sandbox.switch("wasm")
+    with pytest.raises(errors.ComponentLoadFailed, match="it is text"):
+        await engine.sandbox.run("const x = 1; x")
+    assert (await engine.sandbox.run("const x = 1; x", language="javascript")).value == 1
+    engine.sandbox.switch("auto")
+    for _ in range(101):
+        await engine.sandbox.run("const x = 1; x")
+    assert len(engine.sandbox.decisions) == 100
+    assert {(each.backend, each.reason, each.length) for each in engine.sandbox.decisions} == {
+        ("javascript", "it looks like JavaScript", 14)
+    }
+    found = engine.sandbox.statistics
+    assert (found["javascript"].count, found["wasm"].count, found["wasm"].success_rate) == (102, 1, 0.0)
+    assert found["javascript"].healthy
+    assert not found["wasm"].healthy
+    assert found["javascript"].average_ms > 0
+    with pytest.raises(errors.InvalidConfiguration, match="it is one of auto, python, javascript, wasm"):
+        engine.sandbox.switch("node")
+
+
+@pytest.mark.parametrize("variable", ["DURABLE_SANDBOX", "MCP_SANDBOX_BACKEND"])
+async def test_either_variable_sets_it_and_an_unknown_word_names_the_choices(
+    engine: durable.Engine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, variable: str
+) -> None:
+    monkeypatch.setenv(variable, "javascript")
+    assert (await engine.sandbox.run("1")).backend == "javascript"
+    assert engine.sandbox.decisions[0].reason == "this is what the sandbox is set to"
+    monkeypatch.setenv(variable, "hybrid")
+    async with durable.open(tmp_path / "other.db") as other:
+        with pytest.raises(errors.InvalidConfiguration, match=f"{variable} is 'hybrid'; it is one of auto"):
+            await other.sandbox.run("1")

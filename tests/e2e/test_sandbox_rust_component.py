@@ -17,6 +17,7 @@ from capabilities.sandbox import errors
 from capabilities.sandbox.limits import COMPONENT
 from capabilities.sandbox.values import Err, Variant
 from durable.core.errors import ExecutionError
+from durable.core.events import Event, PermissionsBypassed
 from tests.components.rusty.build import HERE, sources
 
 ROOT = Path(__file__).parents[2]
@@ -189,6 +190,19 @@ async def test_a_denial_names_all_and_is_audited(engine: durable.Engine) -> None
     }
     assert [each.ended for each in engine.sandbox.decisions] == ["CAPABILITY_DENIED", ""]
     assert [each.reason for each in engine.sandbox.decisions] == ["component poor", "component rusty"]
+
+
+async def test_development_mode_is_told_of_and_trust_decides_of_the_rest(tmp_path: Path) -> None:
+    seen: list[Event] = []
+    async with durable.open(tmp_path / "work.db", observer=seen.append) as engine:
+        await engine.sandbox.add(manifest("open", "[permissions]\ntrust = 'development'\n"), CODE)
+        assert (await engine.sandbox.run(component="open", function="remember", inputs=["k", "v"])).value is None
+        assert [each.session for each in seen if isinstance(each, PermissionsBypassed)] == ["component/open"]
+        await engine.sandbox.add(manifest("asks", "[permissions]\ntrust = 'unknown'\n"), CODE)
+        with pytest.raises(errors.CapabilityDenied, match=r"asks may not kv\.get: kv is not granted"):
+            await engine.sandbox.run(component="asks", function="remember", inputs=["k", "v"])
+        reasons = {each.reason for each in await engine.audit()}
+        assert reasons == {"development mode: nothing is checked", "kv is not granted"}
 
 
 async def test_from_a_durable_function_values_are_json(engine: durable.Engine) -> None:

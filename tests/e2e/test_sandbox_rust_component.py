@@ -112,7 +112,11 @@ async def test_its_own_error_and_what_stops_it(engine: durable.Engine) -> None:
         ({"code": CODE, "grants": ["kv"]}, errors.InvalidConfiguration, "kv is about what somebody keeps: say who"),
         ({"code": CODE, "identity": "../x"}, durable.InvalidId, "name"),
         ({"code": CODE, "language": "javascript"}, errors.InvalidConfiguration, "ask for `wasm`"),
-        ({"code": "1", "function": "f"}, errors.InvalidConfiguration, "only exports of WebAssembly"),
+        (
+            {"code": "1", "function": "f", "language": "python"},
+            errors.InvalidConfiguration,
+            "only WebAssembly and Java",
+        ),
         ({"code": "1", "inputs": [1]}, durable.BadArguments, "names and values"),
         ({"code": b"\0asm\x0d\0\1\0\xff"}, errors.ComponentParseFailed, "cannot be loaded"),
         ({"code": b"MZ", "language": "wasm"}, errors.ComponentValidationFailed, "it begins with b'MZ'"),

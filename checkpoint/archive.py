@@ -28,14 +28,18 @@ _READ_BYTES = 2**20
 _HEAD_BYTES_MAX = MANIFEST_BYTES_MAX + 2**16
 
 
-class Head(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What stands first. `key` names the key that signed `manifest` (checkpoint.sign.key_id); `chunks` follow."""
+class Head(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """What stands first. `key` names the key that signed `manifest` (checkpoint.sign.key_id); `chunks` follow.
+
+    language: of the session's cells.
+    """
 
     format: str
     key: str
     label: str | None
     manifest: bytes
     chunks: tuple[str, ...]
+    language: str = "python"
 
 
 _heads = msgspec.msgpack.Decoder(dict[str, msgspec.Raw])

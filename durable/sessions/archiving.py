@@ -15,6 +15,7 @@ from checkpoint.snapshot import open_sealed, read_manifest
 from durable.core.errors import CheckpointTampered, Conflict
 from durable.core.ids import check_session_name
 from durable.sessions.confined import check_machine, confinement_of, options_of
+from durable.sessions.language import Language, language_of, language_option
 from durable.sessions.stored import Opened, Stored
 
 if TYPE_CHECKING:
@@ -31,12 +32,14 @@ class Exported:
     key: str
 
 
-async def export(house: House, stored: Stored, opened: Opened, label: str | None, path: Path) -> Exported:
+async def export(
+    house: House, stored: Stored, opened: Opened, label: str | None, path: Path, language: Language
+) -> Exported:
     """Write a verified checkpoint to a new file. CheckpointError when it exists or cannot be written."""
     digests = [digest.hex() for digest in opened.table.digests]
     kept = await stored.fetch(digests)
     key = key_id(house.store.key)
-    head = archive.Head(archive.FORMAT, key, label, opened.envelope, tuple(digests))
+    head = archive.Head(archive.FORMAT, key, label, opened.envelope, tuple(digests), language)
     size = await asyncio.to_thread(archive.write, path, head, [kept[digest] for digest in digests])
     return Exported(path, size, key)
 
@@ -45,7 +48,8 @@ async def import_(house: House, host: SessionHost, path: Path, name: str | None,
     """Make a session from a file, with the profile and grants that it had; returns its name.
 
     What it holds runs code when it is restored, so a file of another store is CheckpointTampered unless it is trusted:
-    then this store signs it. Conflict when the session exists, BadArguments for a grant that this engine does not know.
+    then this store signs it. Conflict when the session exists, BadArguments for a grant that this engine does not know,
+    SandboxUnavailable for JavaScript that cannot be run here.
     """
     head, chunks = await asyncio.to_thread(archive.read, path)
     own = key_id(house.store.key)
@@ -64,7 +68,8 @@ async def import_(house: House, host: SessionHost, path: Path, name: str | None,
         open_sealed, head.manifest, lambda _: chunks, key, profile=profile, grants=manifest.grants
     )
     session = check_session_name(name or manifest.session)
-    options = {"grants": list(grants), **options_of(profile, None, None)}
+    spoken = language_option(language_of({"language": head.language}), None)
+    options = {"grants": list(grants), **options_of(profile, None, None), **spoken}
     await check_machine(confinement_of(house.store, session, options))
     made = (await house.store.request("session.open", {"session": session, "engine": None, "options": options})).data
     if not made["created"]:

@@ -21,6 +21,7 @@ from durable.sessions import archiving
 from durable.sessions.answers import refused
 from durable.sessions.archiving import Exported
 from durable.sessions.confined import confinement_of
+from durable.sessions.language import language_of
 from durable.sessions.namespace import Variable, read_variables
 from durable.sessions.result import Lost
 from durable.sessions.stored import Opened, Stored
@@ -128,7 +129,8 @@ class History:
     async def export(self, which: str | int, path: Path) -> Exported:
         """Write a checkpoint to a new file, from which any store can make a session."""
         info, opened = await self._read(which)
-        return await archiving.export(self._house, await self._stored(), opened, info.label, path)
+        language = language_of(await self._options())
+        return await archiving.export(self._house, await self._stored(), opened, info.label, path, language)
 
     async def label(self, which: str | int, label: str | None) -> CheckpointInfo:
         """Give a checkpoint another label, or none: one with a label is kept."""

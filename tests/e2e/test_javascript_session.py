@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import signal
+import sys
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +13,12 @@ import pytest
 
 import durable
 from capabilities.sandbox.limits import MIB
+from tests.e2e import javascript_killed
 from tests.e2e.isolated import need
+from tests.e2e.sandboxed import LEDGER
+from tests.waiting import in_state
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(autouse=True)
@@ -113,3 +121,67 @@ async def test_a_limit_that_javascript_does_not_fit_into_is_said(tmp_path: Path)
             await engine.session("js", language="javascript", limits=durable.Limits(memory=64 * MIB))
         enough = await engine.session("js", language="javascript", limits=durable.Limits(memory=128 * MIB))
         assert (await enough.execute("let n = 1; n + 1")).value == 2
+
+
+@pytest.mark.parametrize(("whom", "at", "lives"), [("engine", 3, 2), ("worker", 6, 1)])
+async def test_killed_in_the_middle_and_while_it_asks_it_goes_on(
+    tmp_path: Path, whom: str, at: int, lives: int
+) -> None:
+    for _ in range(lives):
+        run = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "tests.e2e.javascript_killed", str(tmp_path), whom, str(at), cwd=ROOT
+        )
+        assert await run.wait() == -signal.SIGKILL
+    charge, _ = javascript_killed.charging(tmp_path, "nobody", 0)
+    async with durable.open(tmp_path / "work.db", capabilities=[charge]) as engine:
+        prompt = await question(engine)
+        assert prompt.id == "exec:js@2:input:1"
+        await engine.answer(prompt.id, "ana")
+        result = await asyncio.wait_for((await engine.session("js")).result("js@2"), 60)
+        assert (result.error, result.value) == (None, [147, [1, 2, 3, 4, 5, 6], "ana"])
+    effects = Counter((tmp_path / LEDGER).read_text().splitlines())
+    # Killed after the effect the engine had no record of it; a worker's death does not take what was performed.
+    again = 2 if whom == "engine" else 1
+    assert effects == {f"exec:js@2:charge:{n} :{n} ": again if n == at else 1 for n in range(1, 7)}
+
+
+async def test_its_promises_output_and_checkpoints(tmp_path: Path) -> None:
+    async with durable.open(tmp_path / "work.db") as engine:
+        session = await engine.session("js", language="javascript")
+        await session.execute(
+            "let tell, heard = ''; new Promise(done => { tell = done }).then(word => { heard = word })"
+        )
+        assert (await session.execute("tell('word'); heard")).value == ""
+        assert (await session.execute("heard")).value == "word"
+        streamed = [event async for event in session.stream("console.log('a'); console.error('b'); 7")]
+        printed = [(event.stream, event.data) for event in streamed if isinstance(event, durable.OutputEvent)]
+        assert printed == [("stdout", "a\n"), ("stderr", "b\n")]
+        number = await session.checkpoint()
+        await session.export(number, tmp_path / "file")
+        await session.execute("heard = 'changed'")
+        imported = await engine.import_checkpoint(tmp_path / "file", "imported")
+        assert (imported.language, (await imported.execute("heard")).value) == ("javascript", "word")
+        await session.restore(number)
+        assert (await session.execute("heard")).value == "word"
+        flood = await session.execute("for (let n = 0; n < 20000; n++) console.log('x'.repeat(1000)); 'done'")
+        assert (flood.error, flood.value) == (None, "done")
+        assert flood.dropped > 0
+        assert len(flood.stdout) < 17 * MIB
+
+
+async def test_interrupted_resumed_and_cancelled(tmp_path: Path) -> None:
+    async with durable.open(tmp_path / "work.db") as engine:
+        session = await engine.session("js", language="javascript", grants=["kv"])
+        await session.execute("let n = 1; kv.set('stop', false)")
+        code = "n = 2; console.log('begun'); let turns = 0; while (!kv.get('stop')) turns++; n"
+        running = await session.submit(code)
+        async for _ in engine.follow(running.id):
+            break
+        assert await engine.interrupt(running.id)
+        assert await in_state(engine, running, "interrupted") == "interrupted"
+        assert await engine.resume(running.id)
+        assert await in_state(engine, running, "running") == "running"
+        assert await engine.cancel(running.id, "enough")
+        with pytest.raises(durable.ExecutionCancelled):
+            await asyncio.wait_for(running.result(), 30)
+        assert (await session.execute("n")).value == 1

@@ -8,6 +8,7 @@ import threading
 import time
 import weakref
 from collections import OrderedDict
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Self
@@ -43,6 +44,21 @@ def is_component(data: bytes) -> bool:
     return data[:8] == MAGIC + _COMPONENT
 
 
+@dataclass(frozen=True, slots=True)
+class Compilations:
+    """Of one runtime (W2). hits: from memory or disk. total_ms: of compiling alone."""
+
+    compiled: int = 0
+    hits: int = 0
+    misses: int = 0
+    total_ms: float = 0.0
+
+    @property
+    def average_ms(self) -> float:
+        """0 before the first."""
+        return self.total_ms / self.compiled if self.compiled else 0.0
+
+
 class Runtime:
     """One engine and what is compiled for it, shared by all calls; a store belongs to one call.
 
@@ -62,6 +78,8 @@ class Runtime:
         self._artefacts = None if cache is None else Artefacts(cache)
         self._compiled: OrderedDict[str, tuple[Module | Component, int]] = OrderedDict()
         self._lock = threading.Lock()
+        self.compilations = Compilations()
+        """How often code was compiled, and how often that was not needed."""
         self._ticker = _Ticker(self.engine)
         _living.add(self)
 
@@ -122,6 +140,7 @@ class Runtime:
             found = self._compiled.get(key)
             if found is not None:
                 self._compiled.move_to_end(key)
+                self._count(hits=1)
                 return found[0]
         made, size = self._compile(data, name, key, layer == _COMPONENT, trusted)
         with self._lock:
@@ -139,9 +158,15 @@ class Runtime:
         kept = self._artefacts.load(key) if self._artefacts is not None else None
         if kept is not None:
             try:
-                return kind.deserialize(self.engine, kept), len(kept)
+                loaded = kind.deserialize(self.engine, kept)
+                with self._lock:
+                    self._count(hits=1)
+                return loaded, len(kept)
             except WasmtimeError:
                 pass  # of another build of wasmtime: compile it
+        with self._lock:
+            self._count(misses=1)
+        began = time.perf_counter()
         if trusted or len(data) <= SMALL_BYTES:
             made = self.compile_here(data, name, component=component)
             check_names(name, names(self.engine, made))
@@ -149,8 +174,16 @@ class Runtime:
         else:
             artefact = compiled(data, name, component=component, metered=self.metered)
             made = kind.deserialize(self.engine, artefact)
+        with self._lock:
+            self._count(compiled=1, ms=(time.perf_counter() - began) * 1000)
         self.keep(key, artefact)
         return made, len(artefact)
+
+    def _count(self, *, compiled: int = 0, hits: int = 0, misses: int = 0, ms: float = 0.0) -> None:
+        was = self.compilations
+        self.compilations = Compilations(
+            was.compiled + compiled, was.hits + hits, was.misses + misses, was.total_ms + ms
+        )
 
     def compile_here(self, data: bytes, name: str, *, component: bool) -> Module | Component:
         """In this process and without limits: for what is trusted, or small, or in the process that is made for it."""

@@ -21,6 +21,7 @@ from durable.sandbox.shared import Shared
 if TYPE_CHECKING:
     from capabilities.sandbox.manifest import ComponentManifest
     from capabilities.sandbox.metered import Outcome
+    from capabilities.sandbox.runtime import Compilations
     from durable.engine import Engine
     from durable.sandbox.components import Components
     from durable.sandbox.living import JavaScriptInstance
@@ -113,6 +114,11 @@ class Sandbox:
     def statistics(self) -> dict[Name, Statistics]:
         """By backend: runs, successes, time."""
         return self._front.statistics
+
+    @property
+    def compilations(self) -> dict[str, Compilations]:
+        """How often WebAssembly was compiled, and how often that was not needed, by runtime."""
+        return self._shared.compilations
 
     async def health(self) -> dict[Name, str]:
         """Each backend: "" when it can be used here, else why not."""

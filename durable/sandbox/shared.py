@@ -17,7 +17,7 @@ from durable.core.errors import BadArguments
 from durable.sessions.house import House
 
 if TYPE_CHECKING:
-    from capabilities.sandbox.runtime import Runtime
+    from capabilities.sandbox.runtime import Compilations, Runtime
     from durable.sandbox.permits import ComponentPermits, Owner
     from durable.sandbox.recorded import RecordedCalls
 
@@ -43,6 +43,11 @@ class Shared:
 
             found = self._runtimes[metered] = Runtime(_cache(), metered=metered)
         return found
+
+    @property
+    def compilations(self) -> dict[str, Compilations]:
+        """Of the runtimes that were needed: "metered" counts fuel, "plain" does not."""
+        return {"metered" if metered else "plain": each.compilations for metered, each in self._runtimes.items()}
 
     def calls(self, task: Task, meter: str = "") -> tuple[RecordedCalls, ComponentPermits]:
         """The host calls of one task, decided by its grants, recorded under its execution. meter: as there."""

@@ -13,7 +13,7 @@ from capabilities.sandbox.call import CoreCall
 from capabilities.sandbox.front import Front, Ran, Task
 from capabilities.sandbox.limits import COMPONENT, JAVASCRIPT, MIB, RESTRICTIVE
 from capabilities.sandbox.quotas import Quotas, Together
-from capabilities.sandbox.runtime import Runtime, wat
+from capabilities.sandbox.runtime import MODULES_MAX, Runtime, wat
 from capabilities.sandbox.turns import Turns
 
 SPIN = wat("""
@@ -184,3 +184,20 @@ async def test_so_many_run_at_once_and_a_hundred_come_through(limits: object, mo
     assert [each.value for each in done if isinstance(each, Ran)] == [code for code in codes[:-1] if code != "fail"]
     assert front.statistics["javascript"].count == 99
     assert front.statistics["javascript"].healthy
+
+
+def test_compilations_are_counted_and_a_hundred_are_kept() -> None:
+    runtime = Runtime()
+    codes = [wat(f'(module (func (export "run") (result i32) i32.const {n}))') for n in range(MODULES_MAX + 1)]
+    first = runtime.module(codes[0])
+    assert runtime.module(codes[0]) is first, "a handle is the compiled code itself"
+    for code in codes[1:]:
+        runtime.module(code)
+    found = runtime.compilations
+    assert (found.compiled, found.hits, found.misses) == (MODULES_MAX + 1, 1, MODULES_MAX + 1)
+    assert found.average_ms > 0
+    assert runtime.module(codes[0]) is not first, "the one that was longest unused was let go"
+    with pytest.raises(errors.ComponentParseFailed):
+        runtime.module(codes[0][:-2])
+    assert (runtime.compilations.compiled, runtime.compilations.misses) == (MODULES_MAX + 2, MODULES_MAX + 3)
+    runtime.close()

@@ -23,23 +23,22 @@ async def closed_elsewhere(store: str, name: str) -> None:
     assert await process.wait() == 0
 
 
-async def test_the_worker_of_a_session_closed_elsewhere_is_ended(tmp_path: Path) -> None:
+async def test_the_worker_of_a_session_closed_elsewhere_is_ended(place: str) -> None:
     ended = asyncio.Event()
 
     def seen(event: Event) -> None:
         if isinstance(event, WorkerEnded) and event.session == "first":
             ended.set()
 
-    store = str(tmp_path / "work.db")
-    async with durable.open(store, pool=durable.Pool(max=1), observer=seen) as engine:
+    async with durable.open(place, pool=durable.Pool(max=1), observer=seen) as engine:
         first, second = await engine.session("first"), await engine.session("second")
         await first.execute("x = 1")
         waits = asyncio.create_task(second.execute("'here'"))  # until the only place is free
-        await closed_elsewhere(store, "first")
+        await closed_elsewhere(place, "first")
         await ended.wait()
         assert (await waits).value == "here"
         assert not engine.host.here("first")
-        await closed_elsewhere(store, "second")
+        await closed_elsewhere(place, "second")
         again = await (await engine.session("first")).execute("'x' in dir()")
         assert (again.id, again.value) == ("first@2", False)
 

@@ -12,6 +12,7 @@ import asyncio
 import contextvars
 import inspect
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from typing import Any, Literal, overload
 
 from capabilities.call import Call
@@ -27,7 +28,7 @@ type Kind = Literal["send_only", "request_response", "human_in_the_loop", "sched
 _OF_FUNCTIONS: tuple[Kind, ...] = ("request_response", "send_only", "streaming")
 
 type Find = Callable[[str, str], Capability]
-"""Gets a capability by its name from where it is defined; DurableError."""
+"""Gets a capability by its name from where it is defined, "" for wherever was looked before; DurableError."""
 
 type RunSync = Callable[[Callable[[], Any]], Awaitable[Any]]
 
@@ -231,6 +232,9 @@ class Capabilities:
         found = self._known.get(name)
         if found is None and name in self._known:
             found = self._known[name] = load(name)
+        if found is None and self._find is not None:
+            with suppress(DurableError):
+                found = self._known[name] = self._find(name, "")
         return found
 
     def __iter__(self) -> Iterator[Capability]:

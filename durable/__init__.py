@@ -85,6 +85,7 @@ if TYPE_CHECKING:
     from durable.functions.function import Function, Retry, function
     from durable.functions.operation import Operation
     from durable.prompts import OpenPrompt
+    from durable.sandbox.declared import Component
     from durable.sessions.audit import AuditEntry
     from durable.sessions.displays import Display
     from durable.sessions.history import Change, CheckpointDetail, CheckpointInfo
@@ -176,6 +177,7 @@ _HOME = {
     "durable.functions.function": ("Function", "Retry", "function"),
     "durable.functions.operation": ("Operation",),
     "durable.prompts": ("OpenPrompt",),
+    "durable.sandbox.declared": ("Component",),
     "durable.sessions.audit": ("AuditEntry",),
     "durable.sessions.history": ("Change", "CheckpointDetail", "CheckpointInfo"),
     "durable.sessions.displays": ("Display",),
@@ -202,6 +204,7 @@ __all__ = [
     "CheckpointError",
     "CheckpointInfo",
     "CheckpointTampered",
+    "Component",
     "ComponentExited",
     "ComponentLoadFailed",
     "ComponentNotFound",

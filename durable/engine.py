@@ -38,6 +38,7 @@ from durable.functions.run import contain_tasks
 from durable.functions.served import Passes
 from durable.functions.steps import StepThreads
 from durable.prompts import OpenPrompt, Prompts
+from durable.sandbox.declared import Component, Declared
 from durable.sandbox.sandbox import Sandbox
 from durable.sessions import archiving
 from durable.sessions.audit import Audit, AuditEntry, read_audit
@@ -72,6 +73,7 @@ class Engine:
         serve: bool = True,
         durability: Literal["power", "process"] = "power",
         capabilities: Iterable[Capability] = (),
+        components: Iterable[Component] = (),
         parked: float = PARKED_S,
         preload: Sequence[str] = (),
         pool: Pool | None = None,
@@ -91,6 +93,7 @@ class Engine:
         self._remote = is_url(str(target))
         self._serve = serve
         self._capabilities = Capabilities.of(capabilities)
+        self._declared = Declared.of(components)
         self._parked = parked
         self._blobs = blobs
         self._keep = keep or Keep()
@@ -233,8 +236,6 @@ class Engine:
     def sandbox(self) -> Sandbox:
         """Foreign code, run once, with nothing but what it is given: JavaScript, Python, WebAssembly."""
         if self._sandbox is None:
-            if self._store is None:
-                raise EngineClosed("the engine is not open; use `async with durable.open(...) as engine`")
             self._sandbox = Sandbox(self)
         return self._sandbox
 
@@ -485,9 +486,9 @@ def open(target: str | os.PathLike[str] = ".durable/state.db", **options: Any) -
     with the engine.
 
     serve: False for a client that runs nothing itself. durability: "power" survives the machine, "process" only the
-    process. token: for a URL; DURABLE_TOKEN when None. capabilities: what sessions can be granted. parked: seconds a
-    waiting worker stays in memory. preload: modules that workers find imported already, such as "numpy".
-    pool: how many workers there may be, and how many are forked before they are asked for (`durable.Pool`).
+    process. token: for a URL; DURABLE_TOKEN when None. capabilities: what sessions can be granted. components: what
+    functions can call. parked: seconds a waiting worker stays in memory. preload: modules that workers find imported
+    already, such as "numpy". pool: how many workers there may be, and how many are forked before they are asked for.
     blobs: where large data of checkpoints is kept, "s3://bucket/prefix" (DURABLE_BLOBS when None), else beside the
     file. keep: which checkpoints stay beside the newest, a `durable.Keep`. override_environment: restore sessions also
     where Python or a package is another one than before; what cannot be loaded is lost, and named. webhooks: where

@@ -65,10 +65,12 @@ async def opened(settings: Settings, *, create: bool) -> AsyncIterator[StoreFace
 def open_engine(settings: Settings, out: Out, *, serve: bool, create: bool = True, **options: Any) -> Engine:
     """An engine on the command's store that says what goes wrong on stderr."""
     from capabilities.capability import Capabilities
-    from durable.cli.loading import load_capability
+    from durable.cli.loading import declared, load_capability
+    from durable.sandbox.declared import Declared
 
     options.setdefault("override_environment", settings.override_environment)
     options.setdefault("capabilities", Capabilities(find=load_capability))
+    options.setdefault("components", Declared(find=declared))
     found: Engine = imports.engine().open(settings.path, serve=serve, create=create, observer=_observer(out), **options)
     return found
 

@@ -19,6 +19,7 @@ from durable.functions.function import KNOWN, Function
 
 if TYPE_CHECKING:
     from capabilities.capability import Capability
+    from durable.sandbox.declared import Component
 
 type AnyFunction = Function[..., Any]
 
@@ -145,10 +146,25 @@ def load_ids(functions: Iterable[str]) -> dict[str, str]:
 
 
 def load_capability(name: str, where: str) -> Capability:
-    """The capability of that name from where a session's record says that it is defined. Unusable, LoadFailed."""
+    """The capability of that name from where a session's record says that it is defined, "" for the modules of the
+    functions loaded so far. Unusable, LoadFailed.
+    """
     from capabilities.capability import Capability  # looking at a store needs none of this
 
-    for found in vars(load(where)).values():
-        if isinstance(found, Capability) and found.name == name:
-            return found
-    raise Unusable(f"{where} has no capability {name!r} that is a name of the module")
+    for module in [load(where)] if where else _loaded():
+        for found in vars(module).values():
+            if isinstance(found, Capability) and found.name == name:
+                return found
+    raise Unusable(f"{where or 'what was loaded'} has no capability {name!r} that is a name of the module")
+
+
+def _loaded() -> list[ModuleType]:
+    return [load(where) for where in sorted({function.where for function in KNOWN.values()})]
+
+
+def declared(component: str) -> list[Component]:
+    """The components of that id that are names of the modules of the functions loaded so far."""
+    from durable.sandbox.declared import Component
+
+    found = [each for module in _loaded() for each in vars(module).values()]
+    return [each for each in found if isinstance(each, Component) and each.id == component]

@@ -16,6 +16,7 @@ from durable.functions.failure import rejection
 from durable.functions.function import NEVER
 from durable.functions.run import Run
 from durable.functions.sdk import SdkContext
+from durable.sandbox.declared import NotDeclared
 
 type Perform = Callable[[str], Awaitable[Any]]
 """Runs the code under this execution id, and gives what is recorded."""
@@ -37,7 +38,7 @@ def begin(run: Run, inner: SdkContext, promise_id: str, perform: Perform, ends: 
         try:
             with ends():
                 return await perform(execution)
-        except NonDeterminism as error:
+        except (NonDeterminism, NotDeclared) as error:
             raise run.halt(error) from None
         except sdk.PlatformError:
             raise

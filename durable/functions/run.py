@@ -20,7 +20,7 @@ from typing import Any
 
 import msgspec
 
-from durable.core.errors import NonDeterminism
+from durable.core.errors import DurableError, NonDeterminism
 from durable.functions import sdk
 from durable.functions.failure import Rejection, rejection
 from durable.functions.journal import Journal, Made
@@ -77,7 +77,7 @@ class Run:
         if self.halted is not None:
             raise PlatformError([self.halted])
 
-    def halt(self, error: NonDeterminism) -> PlatformError:
+    def halt(self, error: DurableError) -> PlatformError:
         """Stop the pass for good; raise what is returned."""
         if self.halted is None:
             self.halted = sdk.Halted(error)

@@ -16,6 +16,7 @@ from capabilities.sandbox.errors import ComponentNotFound
 from capabilities.sandbox.interfaces import Interface
 from capabilities.sandbox.manifest import ComponentManifest
 from capabilities.sandbox.runtime import Component, Module, Runtime, is_component
+from durable.sandbox.declared import Declared, NotDeclared
 from durable.sandbox.permits import ComponentPermits
 from durable.sandbox.recorded import RecordedCalls
 from durable.sandbox.wasm import called
@@ -23,7 +24,7 @@ from durable.sessions.confined import directory_of
 from durable.sessions.house import House
 
 ADDED_S = 10.0
-"""From an engine's opening, and from the last component that was added, until none is waited for any more (R8)."""
+"""From an engine's opening, and from the last component that was added, until none is waited for any more (R9)."""
 
 
 def _id(manifest: ComponentManifest) -> dict[str, str]:
@@ -47,9 +48,11 @@ class Known:
 class Components:
     """By id. The runtime is made with the first, its compiled code kept beside the store."""
 
-    def __init__(self, house: House, runtime: Runtime | None = None) -> None:
-        """runtime: another's, which then closes it; its own by default."""
+    def __init__(self, house: House, runtime: Runtime | None = None, declared: Declared | None = None) -> None:
+        """runtime: another's, which then closes it; its own by default. declared: known when they are needed."""
         self._house = house
+        self._declared = declared or Declared()
+        self._compiling = asyncio.Lock()
         self._runtime = runtime
         self._lent = runtime is not None
         self._known: dict[str, Known] = {}
@@ -92,8 +95,13 @@ class Components:
         return found
 
     async def added(self, component: str) -> None:
-        """Return when it is known, or nobody is about to add it (R8)."""
-        while component not in self._known:
+        """Return when it is known, or nobody is about to add it (R9). NotDeclared where it has to be declared (R10)."""
+        while component not in self._known and self._declared.get(component) is None:
+            if self._declared.finds:
+                raise NotDeclared(
+                    f"component {component!r} is declared by nothing that was loaded here; in the function's file: "
+                    f'durable.Component("Component.toml", "code.wasm")'
+                )
             left = None if self._adding else self._changed_at + ADDED_S - time.monotonic()
             try:
                 async with asyncio.timeout(left):
@@ -101,13 +109,24 @@ class Components:
             except TimeoutError:
                 return
 
+    async def have(self, component: str) -> Known:
+        """As it was added, else as it is declared, which is compiled now. ComponentNotFound, ComponentLoadFailed."""
+        if component not in self._known and (declared := self._declared.get(component)) is not None:
+            async with self._compiling:
+                if component not in self._known:
+                    await self.add(declared.manifest, await asyncio.to_thread(declared.read))
+        return self.get(component)
+
     def get(self, component: str) -> Known:
         """ComponentNotFound says which there are."""
         found = self._known.get(component)
         if found is None:
-            there = ", ".join(sorted(self._known)) or "none"
+            there = ", ".join(sorted(self._manifests())) or "none"
             raise ComponentNotFound(f"no component {component!r} is known to this engine; known: {there}")
         return found
+
+    def _manifests(self) -> dict[str, ComponentManifest]:
+        return {**self._declared.manifests(), **{name: each.manifest for name, each in self._known.items()}}
 
     async def call(self, component: str, function: str, *args: Any, execution_id: str) -> Outcome:
         """Call an export in a fresh instance. The same execution id again replays the host calls that are recorded.
@@ -118,7 +137,7 @@ class Components:
 
     async def run(self, component: str, function: str, inputs: Inputs, execution_id: str) -> Outcome:
         """The same, by the names of the parameters or in their order; function "" is what the code begins with."""
-        known = self.get(component)
+        known = await self.have(component)
         call = self._call(known, RecordedCalls(known.permits, execution_id, known.meter))
         call.guard.pace = known.permits.together.pace
         async with known.permits.together.room(known.manifest.limits.memory):
@@ -143,14 +162,14 @@ class Components:
 
     def _locals(self) -> dict[str, Callable[..., Any]]:
         """What `durable:host` is answered with by this engine itself."""
-        known = dict(self._known)
+        known = self._manifests()
 
         def listed() -> list[dict[str, str]]:
-            return [_id(each.manifest) for _, each in sorted(known.items())]
+            return [_id(each) for _, each in sorted(known.items())]
 
         def about(name: str) -> dict[str, Any] | None:
             found = known.get(name)
-            return None if found is None else {"id": _id(found.manifest), "description": ""}
+            return None if found is None else {"id": _id(found), "description": ""}
 
         return {"list-components": listed, "get-component-metadata": about}
 

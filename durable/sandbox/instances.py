@@ -44,7 +44,7 @@ async def call_instance(
     kept: the execution id of that call and what it gave of state; None to begin. Else as `Components.call`, and
     SnapshotRefused for a state that is not as it was kept, or of another module.
     """
-    known = components.get(component)
+    known = await components.have(component)
     calls = RecordedCalls(known.permits, execution_id, known.meter)
     runtime, secret = components.runtime, known.permits.house.store.key
     source = await asyncio.to_thread(sources_of, known, components)

@@ -31,12 +31,13 @@ class Sandbox:
     """Runs foreign code: JavaScript, Python, WebAssembly. Deny by default."""
 
     def __init__(self, engine: Engine) -> None:
+        self.ends_with = Ending(engine.store, engine.changed).of
+        """For `ctx.sandbox`: what runs inside ends with this execution."""
         self._house = engine._house
+        self._declared = engine._declared
         self._components: Components | None = None
         self._shared = Shared(engine._house)
         self._front = Front(backends(engine, self._shared, self._known))
-        self.ends_with = Ending(engine.store, engine.changed).of
-        """For `ctx.sandbox`: what runs inside ends with this execution."""
 
     async def run(
         self,
@@ -142,7 +143,7 @@ class Sandbox:
         return (await self._known().add(manifest, code)).manifest.id
 
     async def added(self, component: str) -> None:
-        """For `ctx.component`: return when it is known, or nobody is about to add it (specs/sandbox.md, R8)."""
+        """For `ctx.component`: return when it is known, or nobody is about to add it (specs/sandbox.md, R9, R10)."""
         await self._known().added(component)
 
     async def call(self, component: str, function: str, *args: Any, execution: str = "") -> Outcome:
@@ -176,7 +177,7 @@ class Sandbox:
         if self._components is None:
             from durable.sandbox.components import Components
 
-            self._components = Components(self._house, self._shared.runtime(metered=True))
+            self._components = Components(self._house, self._shared.runtime(metered=True), self._declared)
         return self._components
 
     async def close(self) -> None:

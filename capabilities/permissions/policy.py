@@ -3,6 +3,7 @@
 Invariants (specs/permission.md):
 A1  Nothing is allowed that no rule allows; an empty list denies everything.
 A2  Precedence: blocked, development, level unrestricted, the level, grants, then whatever `trust` says of the rest.
+    What is the engine's own comes before all of them: nothing gives it.
 A3  A decision depends on the ask, the policy and the time only: no I/O, the same in every process.
 A4  A cached decision never outlives the policy, nor a grant that ends.
 """
@@ -31,6 +32,9 @@ CACHE_MAX = 1_000
 """Decisions that are remembered (A72)."""
 
 _BLOCKED = "blocked by the manifest, or was revoked"
+
+_ENGINES_OWN = "DURABLE_"
+"""What variables of the engine's own begin with: its token, the secret of its webhooks, where its store is."""
 
 type Verdict = Literal["allowed", "denied", "ask"]
 
@@ -141,6 +145,8 @@ class Policy:
         if named.verdict == "denied":
             return named
         for resource in resources:
+            if resource.domain == "environment" and resource.name.startswith(_ENGINES_OWN):
+                return Decision("denied", f"{resource.name} is the engine's own", resource, blocked=True)
             if any(_same(block, name) and _covers(block, resource) for block in self._blocked):
                 return Decision("denied", f"{name} of {resource.name!r} is {_BLOCKED}", resource, blocked=True)
         if named.verdict != "allowed" or self.development:

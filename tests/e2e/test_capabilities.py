@@ -60,7 +60,7 @@ async def double(ctx: durable.Context, n: int) -> int:
 EVENTS: list[Event] = []
 GRANTS = [
     "lookup", "tell", "now", "uuid", "sleep", "kv", "read_file", "write_file", "list_files", "notify", "query",
-    "process:printf", "process:sleep", "env:DURABLE_TEST_*", "run_function:double", "spawn_session",
+    "process:printf", "process:sleep", "env:TEST_*", "run_function:double", "spawn_session",
 ]  # fmt: skip
 
 
@@ -180,7 +180,7 @@ async def test_what_is_recorded_is_the_same_again_and_sleeping_holds_nothing(eng
 async def test_values_files_programs_queries_and_variables(
     engine: durable.Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("DURABLE_TEST_A", "a")
+    monkeypatch.setenv("TEST_A", "a")
     session = await engine.session("desk", grants=GRANTS)
     code = "kv.set('a', {'x': 1}); kv.set('ab', 2)\n"
     code += "found = [kv.get('a'), kv.get('z', 0), kv.list('a'), kv.exists('ab')]\n"
@@ -192,7 +192,7 @@ async def test_values_files_programs_queries_and_variables(
     )
     assert await value(session, code) == ["hé", ["d/", "d/x"]]
     assert (await failure(session, "read_file('../work.db')")).startswith("PermissionError")
-    assert await value(session, "env('DURABLE_TEST_A')") == "a"
+    assert await value(session, "env('TEST_A')") == "a"
     assert "PermissionError" in await failure(session, "env('HOME')")
     ran = await value(session, "process('printf', ['%s|', 'a b', '$HOME', ';ls'])")
     assert ran == {"exit_code": 0, "stdout": "a b|$HOME|;ls|", "stderr": "", "truncated": False}

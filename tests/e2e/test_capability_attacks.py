@@ -231,6 +231,22 @@ async def test_programs_get_their_arguments_and_nothing_of_the_engine(
     assert [text.split(":")[0] for text in texts[9:]] == ["FileNotFoundError", "TypeError", "OSError"]
 
 
+@pytest.mark.parametrize("journal", [True, False])
+async def test_variables_of_the_engine_stay_there(
+    engine: durable.Engine, monkeypatch: pytest.MonkeyPatch, journal: bool
+) -> None:
+    monkeypatch.setenv("DURABLE_WEBHOOK_SECRET", "secret of the engine")
+    monkeypatch.setenv("TEST_A", "a")
+    session = await engine.session("desk", level="unrestricted", grants=["env:*"])
+    found = await tried(session, ["env('DURABLE_WEBHOOK_SECRET')", "env('TEST_A')"], journal=journal)
+    refused, given = found.values()
+    assert refused.startswith("PermissionError")
+    assert "engine's own" in refused
+    assert given == "='a'"
+    assert await denials(engine, "env") == 1
+    assert "secret of the engine" not in str(await engine.audit())
+
+
 async def test_keys_and_names_of_any_text(engine: durable.Engine) -> None:
     session = await engine.session("desk", grants=["kv", "notify", "env:A*", "spawn_session", "run_function", "sleep"])
     bad = [

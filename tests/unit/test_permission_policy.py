@@ -159,6 +159,24 @@ def test_what_is_blocked_stays_blocked_whatever_else_says_so() -> None:
     assert verdict(policy, "fetch", net("good.com:443")) == "allowed"
 
 
+@pytest.mark.parametrize(
+    "manifest",
+    [
+        {"level": "unrestricted"},
+        {"grant": ["env"], "environment": {"read": ["*"]}},
+        {"grant": ["env:DURABLE_TOKEN"]},
+        {"trust": "trusted"},
+        {"trust": "unknown"},
+        {"trust": "development"},
+    ],
+)
+def test_the_engines_own_variables_are_given_to_nobody(manifest: dict[str, object]) -> None:
+    policy = Policy(read_manifest(manifest), ["env:*", "*"])
+    found = policy.decide("env", (Resource("environment", "read", "DURABLE_TOKEN"),), 0)
+    assert (found.verdict, found.blocked) == ("denied", True)
+    assert verdict(policy, "env", (Resource("environment", "read", "LANG"),)) == "allowed"
+
+
 def test_a_refusal_says_what_would_change_it() -> None:
     policy = Policy(read_manifest({"block": ["kv", "fetch:a.com"], "grant": ["fetch"]}))
     blocked = [policy.decide("kv", (), 0), policy.decide("fetch", net("a.com:443"), 0)]

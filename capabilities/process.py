@@ -5,15 +5,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import signal
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import Field
 
+from capabilities import supervising
 from capabilities.call import Call
 from capabilities.capability import Capability
 from capabilities.permissions.levels import Resource
+from capabilities.permissions.manifest import Process as Limits
 
 PROGRAM_DIRECTORIES = ("/usr/local/bin", "/usr/bin", "/bin")
 ARGUMENTS_MAX = 1_000
@@ -52,33 +54,68 @@ class Process(Capability):
     ) -> dict[str, Any]:
         """Run a program without a shell: a dict of `exit_code`, `stdout`, `stderr` and `truncated`.
 
-        Its directory is the session's, its environment is empty but for PATH, HOME and LANG. It is killed with all it
-        started when it takes longer than granted (TimeoutError), or when it prints more (`truncated`).
+        Its directory is the session's, its environment is empty but for PATH, HOME and LANG. What it started ends with
+        it; it is killed when it takes longer than granted (TimeoutError), or when it prints more (`truncated`).
         """
         limits = call.policy.manifest.process
         seconds = min(timeout or limits.seconds_max, limits.seconds_max)
         path = find_program(program)
         call.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         environment = {"PATH": ":".join(PROGRAM_DIRECTORIES), "HOME": str(call.directory), "LANG": "C.UTF-8"}
-        process = await asyncio.create_subprocess_exec(
-            path,
-            *(args or []),
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-            cwd=call.directory,
-            env=environment | ({"DURABLE_CALL_ID": call.key} if call.key else {}),
-            start_new_session=True,
+        environment |= {"DURABLE_CALL_ID": call.key} if call.key else {}
+        try:
+            return await _run([path, *(args or [])], call.directory, environment, input.encode(), seconds, limits)
+        except TimeoutError:
+            raise TimeoutError(f"{program} ran longer than {seconds:g} s and was ended") from None
+
+
+async def _run(
+    command: list[str], directory: Path, environment: dict[str, str], given: bytes, seconds: float, limits: Limits
+) -> dict[str, Any]:
+    """Run it under its supervisor, which has ended all that was started when this returns or raises."""
+    report, told = os.pipe()
+    try:
+        starting = asyncio.ensure_future(
+            asyncio.create_subprocess_exec(
+                *(sys.executable, "-I", "-S", supervising.__file__, str(os.getpid()), str(told)),
+                *command,
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.PIPE,
+                cwd=directory,
+                env=environment,
+                pass_fds=(told,),
+                start_new_session=True,
+            )
         )
         try:
             async with asyncio.timeout(seconds):
-                return await _talk(process, input.encode(), limits.output_bytes_max)
-        except TimeoutError:
-            raise TimeoutError(f"{program} ran longer than {seconds:g} s and was ended") from None
+                found = await _talk(await asyncio.shield(starting), given, limits.output_bytes_max)
         finally:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
+            process = await starting  # one that is cancelled as it starts would be killed, and not what it runs
+            _end(process)
             await process.wait()
+        return {"exit_code": _exit_code(report, command[0]), **found}
+    finally:
+        os.close(report)
+        os.close(told)
+
+
+def _end(process: asyncio.subprocess.Process) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        process.terminate()
+
+
+def _exit_code(report: int, path: str) -> int:
+    """What the supervisor, which has ended, said of the program. OSError."""
+    os.set_blocking(report, False)
+    try:
+        what, number = os.read(report, 100).split()
+    except BlockingIOError:
+        raise ChildProcessError(f"{path}: its supervisor was killed; what it had started may still run") from None
+    if what == b"failed":
+        raise OSError(int(number), os.strerror(int(number)), path)
+    return int(number)
 
 
 async def _talk(process: asyncio.subprocess.Process, given: bytes, limit: int) -> dict[str, Any]:
@@ -92,8 +129,7 @@ async def _talk(process: asyncio.subprocess.Process, given: bytes, limit: int) -
             left[0] -= len(chunk)
             if left[0] < 0:
                 over.set()
-                with contextlib.suppress(ProcessLookupError):
-                    os.killpg(process.pid, signal.SIGKILL)
+                _end(process)
         return b"".join(parts)
 
     async def feed(stream: asyncio.StreamWriter) -> None:
@@ -110,8 +146,8 @@ async def _talk(process: asyncio.subprocess.Process, given: bytes, limit: int) -
     async with asyncio.TaskGroup() as group:
         group.create_task(feed(process.stdin))
         out, err = group.create_task(read(process.stdout)), group.create_task(read(process.stderr))
+    await process.wait()
     return {
-        "exit_code": await process.wait(),
         "stdout": out.result().decode("utf-8", "replace"),
         "stderr": err.result().decode("utf-8", "replace"),
         "truncated": over.is_set(),

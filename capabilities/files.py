@@ -17,6 +17,7 @@ from typing import Literal
 from capabilities.call import Call
 from capabilities.capability import Capability
 from capabilities.permissions.levels import Resource
+from capabilities.space import ENTRY_BYTES, Spaces, taken_by
 from durable.core.errors import BadArguments, Denied, ResourceExceeded
 
 type Encoding = Literal["utf-8", "ascii", "latin-1", "utf-16", "base64"]
@@ -135,6 +136,24 @@ def write(root: Path, path: str, data: bytes) -> None:
             raise
 
 
+def growth(root: Path, path: str, size: int) -> int:
+    """What a file of that size adds to what is below the root: less what it replaces, and its directories."""
+    *levels, name = path.split("/")
+    try:
+        with below(root, levels) as directory:
+            replaced = _size(name, directory)
+    except FileNotFoundError:
+        return taken_by(size) + len(levels) * ENTRY_BYTES  # at most
+    return taken_by(size) - replaced
+
+
+def _size(name: str, directory: int) -> int:
+    try:
+        return taken_by(os.lstat(name, dir_fd=directory).st_size)
+    except FileNotFoundError:
+        return 0
+
+
 def delete(root: Path, path: str) -> bool:
     """Remove a file, whether there is one or not. IsADirectoryError; a link is removed itself."""
     *levels, name = path.split("/")
@@ -198,16 +217,30 @@ class WriteFile(Capability):
 
     name = "write_file"
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._spaces = Spaces()
+
     def touches(self, call: Call) -> tuple[Resource, ...]:
         return (Resource("filesystem", "write", clean(call.arguments["path"])),)
 
     def call(self, call: Call, path: str, content: str, *, encoding: Encoding = "utf-8") -> int:
-        """Make or replace a file, whole or not at all; returns its size in bytes."""
+        """Make or replace a file, whole or not at all; returns its size in bytes.
+
+        ResourceExceeded when the directory would hold more than it may.
+        """
         try:
             data = base64.b64decode(content, validate=True) if encoding == "base64" else content.encode(encoding)
         except binascii.Error as error:
             raise ValueError(f"the content is not base64: {error}") from None
-        write(root_of(call), clean(path), data)
+        root, name = root_of(call), clean(path)
+        space, more = self._spaces.of(root), growth(root, name, len(data))
+        space.take(more, call.policy.manifest.files_bytes_max, call.now_ms())
+        try:
+            write(root, name, data)
+        except BaseException:
+            space.give_back(more)
+            raise
         return len(data)
 
 

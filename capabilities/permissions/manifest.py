@@ -33,7 +33,7 @@ def check_database(target: str) -> str:
 
 
 STORAGE_MB = 100
-"""A74, where a manifest says nothing of storage."""
+"""A74, where a manifest says nothing of storage, or of the size of files."""
 
 
 class Part(BaseModel):
@@ -43,13 +43,14 @@ class Part(BaseModel):
 
 
 class Filesystem(Part):
-    """Patterns below `root`, the session's own directory when None."""
+    """Patterns below `root`, the session's own directory when None, and what all below it may take in MiB."""
 
     root: str | None = None
     read: tuple[Glob, ...] = ()
     write: tuple[Glob, ...] = ()
     delete: tuple[Glob, ...] = ()
     list: tuple[Glob, ...] = ()
+    max_size_mb: Annotated[int, Field(ge=0)] = STORAGE_MB
 
 
 def _endpoint(given: Any) -> Any:
@@ -151,6 +152,11 @@ class Manifest(Part):
     def storage_bytes_max(self) -> int:
         """What one namespace may hold."""
         return (STORAGE_MB if self.storage is None else self.storage.max_size_mb) * 2**20
+
+    @property
+    def files_bytes_max(self) -> int:
+        """What all files below the root may take, whoever wrote them."""
+        return (STORAGE_MB if self.filesystem is None else self.filesystem.max_size_mb) * 2**20
 
     def to_json(self) -> dict[str, Any]:
         """As the session's record keeps it: without what is default."""

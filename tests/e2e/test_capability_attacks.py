@@ -163,6 +163,30 @@ async def test_files_that_are_none_and_names_that_are_no_text(engine: durable.En
     assert (root / "fifo").read_text() == "mine"  # it was replaced, and nobody wrote into it
 
 
+async def test_files_fill_no_disk(engine: durable.Engine, tmp_path: Path) -> None:
+    (tmp_path / "files").mkdir()
+    filesystem = {"root": str(tmp_path / "files"), "write": ["**"], "delete": ["**"], "max_size_mb": 1}
+    session = await engine.session("desk", permissions={"level": "standard", "filesystem": filesystem})
+    code = """
+import asyncio
+async def put(n):
+    try:
+        return await write_file(f"d/{n}", "x" * 100_000)
+    except RuntimeError as error:
+        return str(error)
+found = await asyncio.gather(*map(put, range(12)))
+refused = [each for each in found if each != 100_000]
+delete_file("d/" + str(found.index(100_000)))
+[len(refused), refused[0], await put("again"), isinstance(await put("more"), str)]"""
+    result = await session.execute(code)
+    assert result.error is None, result.error
+    count, said, again, more = result.value
+    assert (count, again, more) == (2, 100_000, True)
+    assert "ResourceExceeded: files:" in said
+    assert "filesystem.max_size_mb" in said
+    assert sum(path.stat().st_size for path in (tmp_path / "files" / "d").iterdir()) == 10 * 100_000
+
+
 async def test_sql_takes_no_more_than_it_may_and_changes_nothing(engine: durable.Engine, tmp_path: Path) -> None:
     path = tmp_path / "sales.db"
     with closing(sqlite3.connect(path)) as connection, connection:

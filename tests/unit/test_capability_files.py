@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from capabilities.files import FILE_BYTES_MAX, clean, listed, read, write
+from capabilities.files import FILE_BYTES_MAX, clean, growth, listed, read, write
+from capabilities.space import COUNTED_MS, ENTRY_BYTES, Space, count
 from durable.core.errors import Denied, ResourceExceeded
 
 SECRET = b"secret"
@@ -117,3 +118,45 @@ def test_a_file_is_written_whole_or_not_at_all(root: Path) -> None:
     with pytest.raises(IsADirectoryError):
         write(root, "taken", b"x")
     assert listed(root, "", recursive=False) == ["a/", "taken/"]
+
+
+def test_what_files_take_is_what_a_count_finds(root: Path) -> None:
+    found = 0
+    for path, size in (("a", 10), ("d/e/b", 9_000), ("d/e/b", 5_000), ("d/c", 0), ("a", 100_000), ("a", 1)):
+        more = growth(root, path, size)
+        write(root, path, b"x" * size)
+        found += more
+        assert count(root, 10**9) <= found  # directories that are there already may be reckoned with
+    os.symlink(root.parent / "outside", root / "link")
+    (root / "closed").mkdir(mode=0)
+    assert found == 3 * ENTRY_BYTES + 5_000 + ENTRY_BYTES
+    assert count(root, 10**9) == found + 2 * ENTRY_BYTES
+
+
+def test_a_directory_holds_no_more_than_it_may_and_is_counted_when_that_is_asked(root: Path) -> None:
+    space, limit = Space(root), 100_000
+    for n in range(24):  # small files count what they take
+        space.take(growth(root, f"{n}", 1), limit, 0)
+        write(root, f"{n}", b"x")
+    with pytest.raises(ResourceExceeded, match=r"files: 102400 used, 100000 allowed.*max_size_mb"):
+        space.take(growth(root, "more", 1), limit, 0)
+    space.take(growth(root, "0", 2), limit, 0)  # in the place of another
+    (root / "1").unlink()
+    space.take(growth(root, "more", 1), limit, 0)
+    write(root, "more", b"x")
+    (root / "big").write_bytes(b"x" * 50_000)  # by somebody else: seen once the count is old
+    for n in range(24):
+        (root / f"{n}").unlink(missing_ok=True)
+    space.take(growth(root, "a", 30_000), limit, 0)
+    write(root, "a", b"x" * 30_000)
+    with pytest.raises(ResourceExceeded):
+        space.take(growth(root, "b", 30_000), limit, COUNTED_MS)
+    with pytest.raises(ResourceExceeded):
+        space.take(ENTRY_BYTES, 0, COUNTED_MS)
+
+
+def test_what_was_not_written_takes_nothing(root: Path) -> None:
+    space = Space(root)
+    space.take(90_000, 100_000, 0)
+    space.give_back(90_000)
+    space.take(90_000, 100_000, 0)

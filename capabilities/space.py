@@ -1,0 +1,96 @@
+"""How much room files below one directory may take: counted by a walk now and then, reckoned between (P75, A74)."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import OrderedDict
+from pathlib import Path
+
+from durable.core.errors import ResourceExceeded
+
+ENTRY_BYTES = 4_096
+"""What a file or directory takes at least: so the number of files is bounded too."""
+COUNTED_MS = 10_000
+"""How long a count holds: others may write there."""
+DIRECTORIES_MAX = 1_000
+"""How many are reckoned with at once; one that is forgotten is counted again."""
+DEPTH_MAX = 100
+
+_REMEDY = "let it delete some; a manifest can allow more: filesystem.max_size_mb"
+_LEVEL = os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_RDONLY
+
+
+def taken_by(size: int) -> int:
+    """What a file of that many bytes counts."""
+    return max(size, ENTRY_BYTES)
+
+
+def count(root: Path, most: int) -> int:
+    """What is below a directory, links not followed; no longer looked at once it is more than `most`."""
+    fd = os.open(root, os.O_DIRECTORY | os.O_CLOEXEC | os.O_RDONLY)
+    try:
+        return _count(fd, most, 0)
+    finally:
+        os.close(fd)
+
+
+def _count(directory: int, most: int, depth: int) -> int:
+    found = 0
+    with os.scandir(directory) as entries:
+        for entry in entries:
+            try:
+                found += taken_by(entry.stat(follow_symlinks=False).st_size)
+                if entry.is_dir(follow_symlinks=False) and depth < DEPTH_MAX:
+                    deeper = os.open(entry.name, _LEVEL, dir_fd=directory)
+                    try:
+                        found += _count(deeper, most - found, depth + 1)
+                    finally:
+                        os.close(deeper)
+            except OSError:
+                continue  # it went meanwhile, or is closed to us
+            if found > most:
+                break
+    return found
+
+
+class Space:
+    """Of one directory."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._lock = threading.Lock()
+        self._used = 0
+        self._until_ms = 0
+
+    def take(self, more: int, limit: int, now_ms: int) -> None:
+        """Reckon with so much more (less, when negative). ResourceExceeded when that is more than may be there."""
+        with self._lock:
+            if now_ms >= self._until_ms or self._used + more > limit:
+                self._used = count(self._root, limit)
+                self._until_ms = now_ms + COUNTED_MS if self._used <= limit else 0
+            if more > 0 and self._used + more > limit:
+                raise ResourceExceeded.of("files", limit, self._used + more, remedy=_REMEDY)
+            self._used += more
+
+    def give_back(self, more: int) -> None:
+        """It was not written."""
+        with self._lock:
+            self._used -= more
+
+
+class Spaces:
+    """Of the directories that an engine's sessions write to."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._known: OrderedDict[Path, Space] = OrderedDict()
+
+    def of(self, root: Path) -> Space:
+        """The space of a directory, the same for all who write there."""
+        with self._lock:
+            found = self._known.setdefault(root, Space(root))
+            self._known.move_to_end(root)
+            if len(self._known) > DIRECTORIES_MAX:
+                self._known.popitem(last=False)
+            return found

@@ -217,7 +217,8 @@ class VM:
         if limits.fuel is not None and not self._guard.interrupted:
             fuel = limits.fuel - int(self.entry.store.get_fuel())
         out = self.output
-        return Used(self.watch.elapsed_ms, fuel, self.entry.size, out.text("stdout"), out.text("stderr"))
+        printed = out.text("stdout"), out.text("stderr")
+        return Used(self.watch.elapsed_ms, fuel, self.entry.size, *printed, limits.memory)
 
     def _started(self, timeout_ms: int | None) -> None:
         """An execution begins: what an earlier one waited for is forgotten."""

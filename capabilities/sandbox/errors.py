@@ -17,17 +17,35 @@ class Used:
     memory: int | None = None
     stdout: str = ""
     stderr: str = ""
+    memory_limit: int | None = None
+    """Bytes. Memory of WebAssembly never shrinks: `memory` is what it was at most."""
+
+    @property
+    def near_out_of_memory(self) -> bool | None:
+        """Whether nine tenths of the limit were used (A20)."""
+        return near_limit(self.memory, self.memory_limit)
 
     def to_json(self) -> dict[str, Any]:
         """As it is recorded, without what was printed."""
-        return {"elapsed_ms": self.elapsed_ms, "fuel": self.fuel, "memory": self.memory}
+        return {
+            "elapsed_ms": self.elapsed_ms,
+            "fuel": self.fuel,
+            "memory": self.memory,
+            "memory_limit": self.memory_limit,
+        }
 
     @classmethod
     def of(cls, found: Any, printed: tuple[str, str]) -> Self:
         """What a record says, whoever wrote it: what does not fit is not known."""
         given = found if isinstance(found, dict) else {}
         elapsed_ms = _number(given.get("elapsed_ms")) or 0.0
-        return cls(elapsed_ms, _whole(given.get("fuel")), _whole(given.get("memory")), *printed)
+        fuel, memory, limit = (_whole(given.get(name)) for name in ("fuel", "memory", "memory_limit"))
+        return cls(elapsed_ms, fuel, memory, *printed, limit)
+
+
+def near_limit(memory: int | None, limit: int | None) -> bool | None:
+    """Whether nine tenths of a limit of memory are used; None where either is not known."""
+    return None if memory is None or limit is None else memory * 10 >= limit * 9
 
 
 def _number(found: Any) -> float | None:

@@ -8,7 +8,7 @@ import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 from capabilities.sandbox.entries import Inputs
 from capabilities.sandbox.errors import (
@@ -17,6 +17,8 @@ from capabilities.sandbox.errors import (
     ResourceLimitExceeded,
     SandboxError,
     SandboxUnavailable,
+    Used,
+    near_limit,
 )
 from capabilities.sandbox.limits import COMPONENT, SandboxLimits
 from capabilities.sandbox.routing import Choice, Name, Route, checked, choice_of, route
@@ -76,7 +78,7 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class Ran:
-    """What came of it. fuel, memory: None where the backend does not know."""
+    """What came of it. fuel, memory, memory_limit (bytes, at most): None where the backend does not know."""
 
     backend: Name
     value: Any
@@ -85,6 +87,18 @@ class Ran:
     elapsed_ms: float = 0.0
     fuel: int | None = None
     memory: int | None = None
+    memory_limit: int | None = None
+
+    @classmethod
+    def of(cls, backend: Name, value: Any, used: Used) -> Self:
+        """A value with what a sandbox of WebAssembly used."""
+        measured = used.elapsed_ms, used.fuel, used.memory, used.memory_limit
+        return cls(backend, value, used.stdout, used.stderr, *measured)
+
+    @property
+    def near_out_of_memory(self) -> bool | None:
+        """Whether nine tenths of the limit were used; None where that is not known."""
+        return near_limit(self.memory, self.memory_limit)
 
 
 class Backend(Protocol):

@@ -120,4 +120,4 @@ class Metered:
 
     def _used(self) -> Used:
         out, err = self.output.text("stdout"), self.output.text("stderr")
-        return Used(self.guard.elapsed_ms, self.fuel_used(), self.memory_used(), out, err)
+        return Used(self.guard.elapsed_ms, self.fuel_used(), self.memory_used(), out, err, self.limits.memory)

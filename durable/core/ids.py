@@ -19,6 +19,7 @@ PREFIX = "exec:"
 
 _GIVEN = re.compile(r"[A-Za-z0-9_-]{1,128}\Z")
 _MINTED = re.compile(r"[A-Za-z0-9_@.-]{1,400}\Z")
+_KEEPER = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_@.-]{0,239}\Z")
 _CAPABILITY = re.compile(r"[a-z][a-z0-9_]{0,63}\Z")
 _CALL = re.compile(
     r"exec:(?P<execution>[A-Za-z0-9_@.-]{1,400}):(?P<capability>[a-z][a-z0-9_]{0,63}):(?P<n>[1-9][0-9]*)\Z"
@@ -70,6 +71,13 @@ def execution_promise(execution_id: str) -> str:
     if not _MINTED.match(execution_id):
         raise InvalidId(execution_id, "an execution id holds letters, digits, '_', '-', and when minted '@' and '.'")
     return PREFIX + execution_id
+
+
+def check_keeper(execution_id: str) -> str:
+    """Return the id of an execution that may keep files, the name of their directory, or raise InvalidId."""
+    if not _KEEPER.match(execution_id):
+        raise InvalidId(execution_id, "foreign code runs under at most 240 characters, the first no dot or '@'")
+    return execution_id
 
 
 def execution_of(promise_id: str) -> str:

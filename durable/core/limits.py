@@ -129,6 +129,10 @@ CODE_LABELS_MAX = 100
 SWEEP_ROWS = 100
 """Promises that `gc` looks at, or deletes, in one transaction: some milliseconds in which nothing else is written."""
 
+CALLS_KEEP_MS = 86_400_000
+"""`gc` leaves the calls of a run that has no promise of its own (`engine.sandbox.run`) so long after the last one: it
+may still run."""
+
 SEARCH_ROWS = 1_000
 """Rows that the writer looks at for one search: about a millisecond in which nothing else is written."""
 

@@ -58,7 +58,7 @@ class JavaScript:
                 vm.close()
         finally:
             await permits.close()
-        return Ran("javascript", value, used.stdout, used.stderr, used.elapsed_ms, used.fuel, used.memory)
+        return Ran.of("javascript", value, used)
 
 
 def granted(house: House, grants: Iterable[str], calls: RecordedCalls) -> dict[str, Callable[..., Any]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import time
 from typing import Any, Literal, NamedTuple
 
@@ -39,7 +38,7 @@ class ComponentPermits:
         self.who = f"{owner.kind}/{owner.name}"
         """Whom the audit names; no session has a name with a slash, so its storage is its own (A73)."""
         self.policy = manifest.policy()
-        self._directory = directory_of(house.store, "any").parents[1] / f"{owner.kind}s" / _file_name(owner.name)
+        self._directory = directory_of(house.store, "any").parents[1] / f"{owner.kind}s" / owner.name
         quotas, now = self.policy.manifest.quotas, time.monotonic()
         self._calls = Bucket(quotas.calls_per_s, now)
         self._network = Bucket(quotas.network_bytes_per_s, now)
@@ -91,10 +90,3 @@ class ComponentPermits:
         wait = self._network.take(size, time.monotonic())
         if wait > 0:
             await asyncio.sleep(wait)
-
-
-def _file_name(name: str) -> str:
-    """As it is, or for ids of runs, which may hold dots, a name that nobody can be given."""
-    if "." not in name and "@" not in name:
-        return name
-    return f"@{hashlib.sha256(name.encode()).hexdigest()[:32]}"

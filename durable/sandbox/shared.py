@@ -86,7 +86,7 @@ def owner_of(task: Task) -> Owner:
 
     if task.identity:
         return Owner("script", ids.check_session_name(task.identity))
-    return Owner("execution", task.execution or ids.mint_execution_id())
+    return Owner("execution", ids.check_keeper(task.execution or ids.mint_execution_id()))
 
 
 def no_wasmtime() -> str:

@@ -40,8 +40,7 @@ class Wasm:
     async def run(self, task: Task) -> Ran:
         """Its inputs are the arguments of `function`, or of what it begins with."""
         outcome = await (self._known(task) if task.component else self._given(task))
-        used = outcome.used
-        return Ran("wasm", outcome.value, used.stdout, used.stderr, used.elapsed_ms, used.fuel, used.memory)
+        return Ran.of("wasm", outcome.value, outcome.used)
 
     async def _known(self, task: Task) -> Outcome:
         if task.limits is not None or task.grants or task.identity:

@@ -12,9 +12,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from durable.core.ids import ORIGIN, PREFIX
-from durable.core.limits import OUTBOX_KEEP_MS, SWEEP_ROWS
+from durable.core.ids import ORIGIN, PREFIX, parse_call
+from durable.core.limits import CALLS_KEEP_MS, OUTBOX_KEEP_MS, SWEEP_ROWS
+from durable.store import keyed
 from durable.store.file import reading
+from durable.store.kept import namespaces
 from durable.store.requests import Answer, SweepExecutions, SweepMessages
 from durable.store.transaction import Tx
 
@@ -32,6 +34,8 @@ class Collected:
     checkpoints: int = 0
     entries: int = 0
     """Of the audit."""
+    namespaces: int = 0
+    """Values that foreign code had kept under the id of its run."""
 
     def plus(self, found: dict[str, int]) -> Collected:
         return Collected(**{name: count + found.get(name, 0) for name, count in asdict(self).items()})
@@ -92,23 +96,40 @@ def _floor(path: Path, keep: int) -> int:
 def sweep_executions(tx: Tx, request: SweepExecutions) -> Answer:
     """Look at the next promises in order of id, and delete the trees of roots that nobody can need any more."""
     rows = tx.rows("SELECT id, settled_at FROM promises WHERE id > ? ORDER BY id LIMIT ?", (request.after, SWEEP_ROWS))
-    executions = promises = 0
+    done = Collected()
     for number, (promise_id, settled_at) in enumerate(rows):
-        old = settled_at is not None and settled_at < request.before
-        if not old or promise_id != root_of(promise_id) or promise_id == ORIGIN or not _over(tx, promise_id, request):
+        root, before = root_of(promise_id), request.before
+        if promise_id == ORIGIN:
             continue
-        tree, whole = _tree(tx, promise_id, request)
-        promises += len(tree)
-        executions += whole
+        if promise_id != root:
+            if not _first(tx, promise_id, root):
+                continue
+            before = min(before, tx.now - CALLS_KEEP_MS)
+        elif settled_at is None or settled_at >= before:
+            continue
+        if not _over(tx, root, before):
+            continue
+        tree, whole = _tree(tx, root, request)
+        kept = namespaces(tx, root) if whole else []
+        done = done.plus({"executions": whole, "promises": len(tree), "namespaces": len(kept)})
         if not request.dry_run:
             _delete(tx, tree)
-        if promises >= SWEEP_ROWS:
+            for namespace in kept:
+                keyed.forget(tx, namespace)
+        if done.promises >= SWEEP_ROWS:
             # The root of a tree that is not yet gone is looked at again.
             last = promise_id if whole else rows[number - 1][0] if number else request.after
-            return Answer(200, {"next": last, "more": True, "executions": executions, "promises": promises})
+            return Answer(200, {"next": last, "more": True, **asdict(done)})
     last = rows[-1][0] if rows else request.after
-    more = len(rows) == SWEEP_ROWS
-    return Answer(200, {"next": last, "more": more, "executions": executions, "promises": promises})
+    return Answer(200, {"next": last, "more": len(rows) == SWEEP_ROWS, **asdict(done)})
+
+
+def _first(tx: Tx, call: str, root: str) -> bool:
+    """Whether it is the first call of a run that has no promise of its own: then it stands for all of it (G7)."""
+    if parse_call(call) is None or tx.row("SELECT 1 FROM promises WHERE id=?", (root,)) is not None:
+        return False
+    earlier = f"SELECT 1 FROM promises WHERE {_under(root)} AND id < ?2 LIMIT 1"
+    return tx.row("SELECT 1 FROM promises WHERE id=?", (call,)) is not None and tx.row(earlier, (root, call)) is None
 
 
 def _under(root: str, column: str = "id") -> str:
@@ -117,8 +138,8 @@ def _under(root: str, column: str = "id") -> str:
     return f"({calls} OR ({column} > ?1 || '.' AND {column} < ?1 || '/'))" if ":" in root else calls
 
 
-def _over(tx: Tx, root: str, request: SweepExecutions) -> bool:
-    """Whether nothing under a settled root runs, was settled lately, or is waited for from elsewhere (G2)."""
+def _over(tx: Tx, root: str, before: int) -> bool:
+    """Whether nothing under a settled root runs, was settled or begun lately, or is waited for from elsewhere (G2)."""
     under = _under(root)
     own = (
         f"SELECT 1 FROM tasks WHERE {under} AND state<>'fulfilled' AND timer=0 LIMIT 1",
@@ -128,8 +149,8 @@ def _over(tx: Tx, root: str, request: SweepExecutions) -> bool:
         f"SELECT 1 FROM promises p WHERE {under} AND state='pending' AND external AND capability IS NULL"
         " AND NOT EXISTS (SELECT 1 FROM tasks t WHERE t.id=p.id) LIMIT 1",
     )
-    lately = f"SELECT 1 FROM promises WHERE {under} AND settled_at >= ?2 LIMIT 1"
-    return tx.row(lately, (root, request.before)) is None and all(tx.row(sql, (root,)) is None for sql in own)
+    lately = f"SELECT 1 FROM promises WHERE {under} AND COALESCE(settled_at, created_at) >= ?2 LIMIT 1"
+    return tx.row(lately, (root, before)) is None and all(tx.row(sql, (root,)) is None for sql in own)
 
 
 def _tree(tx: Tx, root: str, request: SweepExecutions) -> tuple[list[str], bool]:
@@ -137,7 +158,8 @@ def _tree(tx: Tx, root: str, request: SweepExecutions) -> tuple[list[str], bool]
     limit = -1 if request.dry_run else SWEEP_ROWS
     found = [row[0] for row in tx.rows(f"SELECT id FROM promises WHERE {_under(root)} LIMIT ?2", (root, limit))]
     whole = request.dry_run or len(found) < SWEEP_ROWS
-    return ([*found, root] if whole else found), whole
+    there = tx.row("SELECT 1 FROM promises WHERE id=?", (root,)) is not None
+    return ([*found, root] if whole and there else found), whole
 
 
 def _delete(tx: Tx, promises: list[str]) -> None:

@@ -18,12 +18,13 @@ from checkpoint.format import chunk_digest
 from durable.core.clock import TIME_MAX_MS
 from durable.core.errors import StoreError
 from durable.core.events import BackgroundFailed, BlobsSwept, Event
-from durable.core.limits import BLOB_GRACE_S, CHECKPOINTS_KEPT, OUTBOX_KEEP_MS
+from durable.core.limits import BLOB_GRACE_S, CALLS_KEEP_MS, CHECKPOINTS_KEPT, OUTBOX_KEEP_MS
 from durable.server.serving import listen, serving
 from durable.server.site import Site
 from durable.store import blobs, gc, sweeping
 from durable.store.blobs import Swept, sweep_blobs
 from durable.store.gc import Collected, collect, root_of
+from durable.store.kept import sweep_directories
 from durable.store.store import Store
 
 from .invariants import check, contents
@@ -212,6 +213,70 @@ async def test_it_may_end_after_any_batch_and_goes_on_beside_writers(
         done = await gc_all(store, clock.now)
         assert done == Collected()
         assert ids(store) == {f"exec:new-{n}" for n in range(1, batches + 1)}
+
+
+async def keep_value(store: Store, namespace: str) -> None:
+    await store.request("kv.set", {"namespace": namespace, "key": "k", "value": "1", "quota": 100})
+
+
+def keeping(store: Store) -> set[object]:
+    """The namespaces that hold something, and the directories of runs."""
+    found = contents(store.path)
+    assert {row[0] for row in found["kv"]} == {row[0] for row in found["kv_usage"]}
+    return {row[0] for row in found["kv_usage"]} | {path.name for path in (store.directory / "executions").iterdir()}
+
+
+async def test_what_foreign_code_kept_under_its_run_goes_with_the_execution(tmp_path: Path) -> None:
+    clock = Clock()
+    async with opened(tmp_path / "s.db", clock=clock) as store:
+        await run_one(store, "old")
+        await run_one(store, "runs", done=False)
+        for name in ("old.1", "old.1.1", "old-2.1", "runs.1"):
+            (store.directory / "executions" / name).mkdir(parents=True)
+            await keep_value(store, f"session/execution/{name}")
+        for namespace in ("session/script/old", "session/old", "shared/old"):
+            await keep_value(store, namespace)
+        clock.now += DAY_MS
+        await run_one(store, "old-2")
+        await store.request("promise.create", promise("exec:old-2.1", resonate_scope="local"))
+        before = keeping(store)
+        assert (await gc_all(store, T0 + 1, dry_run=True)).namespaces == 2
+        assert keeping(store) == before
+        assert (await gc_all(store, T0 + 1)).namespaces == 2
+        assert sweep_directories(store.path, dry_run=True) == 2
+        (store.directory / "executions" / ".swept.killed" / "deep").mkdir(parents=True)
+        assert sweep_directories(store.path) == 2
+        gone = {"session/execution/old.1", "session/execution/old.1.1", "old.1", "old.1.1"}
+        assert keeping(store) == before - gone
+        assert sweep_directories(store.path) == 0
+
+
+async def test_a_run_without_an_execution_goes_some_time_after_its_last_call(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gc, "SWEEP_ROWS", 3)
+    clock = Clock()
+    async with opened(tmp_path / "s.db", clock=clock) as store:
+        for name in ("x", "x-1", "x.2"):
+            for n in range(1, 6):
+                call = promise(f"exec:{name}:kv:{n}", resonate_external="true", durable_capability="kv")
+                await store.request("promise.create", call)
+                if n < 5:
+                    await store.request("promise.settle", settle(f"exec:{name}:kv:{n}"))
+            await keep_value(store, f"session/execution/{name}")
+            (store.directory / "executions" / name).mkdir(parents=True)
+        before = ids(store)
+        clock.now += CALLS_KEEP_MS  # to the millisecond: it may still run
+        assert await gc_all(store, clock.now) == Collected()
+        await store.request("promise.settle", settle("exec:x-1:kv:5"))
+        clock.now += 1
+        assert (await gc_all(store, clock.now, dry_run=True)).promises == 10
+        assert await gc_all(store, T0) == Collected()
+        assert ids(store) == before
+        assert await gc_all(store, clock.now) == Collected(executions=1, promises=10, namespaces=2)  # x.2 is part of x
+        assert ids(store) == {each for each in before if each.startswith("exec:x-1:")}
+        assert sweep_directories(store.path) == 2
+        assert keeping(store) == {"session/execution/x-1", "x-1"}
 
 
 def put(directory: DirectoryBlobs, data: bytes, age_s: float = 0) -> str:

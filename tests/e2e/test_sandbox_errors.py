@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -12,8 +13,9 @@ import pytest
 import durable
 from capabilities.sandbox.runtime import wat
 from durable.functions.failure import rebuild
+from durable.sandbox import components
+from durable.sandbox.sandbox import Sandbox
 from tests.e2e.isolated import need
-from tests.waiting import until
 
 SPIN = "console.log('half'); while (true) {}"
 
@@ -193,17 +195,23 @@ cpu = { max_fuel = 1000, timeout_seconds = 60 }
 """
 
 
-async def test_a_function_waits_for_the_component_that_its_program_adds(tmp_path: Path) -> None:
+async def test_a_function_waits_for_the_component_that_its_program_adds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     answers = wat('(module (func (export "run") (result i32) i32.const 42))')
+    asked, waits = asyncio.Event(), Sandbox.added
+
+    async def added(sandbox: Sandbox, component: str) -> None:
+        asked.set()
+        await waits(sandbox, component)
+
+    monkeypatch.setattr(Sandbox, "added", added)
+    monkeypatch.setattr(components, "ADDED_S", 60.0)
     async with durable.open(tmp_path / "work.db", serve=False) as client:
         execution = await client.start(component, "answers", "run", id="early")
     async with durable.open(tmp_path / "work.db") as engine:  # goes on with it before the next line
         execution = await engine.get("early")
-        await until(engine, lambda: in_progress(execution))
+        await asked.wait()
         await engine.sandbox.add(ADDS_ONE.replace("answers", "another"), answers)
         await engine.sandbox.add(ADDS_ONE, answers)
         assert await execution.result() == 42
-
-
-async def in_progress(execution: durable.Execution[Any]) -> bool:
-    return await execution.state() == "running"

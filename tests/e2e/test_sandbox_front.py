@@ -21,11 +21,17 @@ from capabilities.javascript.errors import ScriptError
 from capabilities.sandbox import errors
 from capabilities.sandbox.limits import COMPONENT, JAVASCRIPT, MIB
 from capabilities.sandbox.runtime import wat
+from durable.core.clock import now_ms
 from durable.core.errors import ExecutionError
 from durable.sandbox import recorded
+from durable.store.face import StoreFace
+from durable.store.gc import collect
+from durable.store.kept import sweep_directories
+from durable.store.store import Store
 from tests.e2e import scripted
 from tests.e2e.isolated import need
 from tests.e2e.sandboxed import LEDGER, charging
+from tests.waiting import first_prompt
 
 ROOT = Path(__file__).parents[2]
 MODULE = wat('(module (func (export "run") (param i32) (result i32) (i32.mul (local.get 0) (i32.const 2))))')
@@ -50,8 +56,10 @@ async def test_javascript_and_wasm_by_what_they_look_like(engine: durable.Engine
     assert (ran.backend, ran.value, ran.stdout) == ("javascript", 42, "hi\n")
     ran = await engine.sandbox.run("console.log('hi'); 42;", limits=durable.SandboxLimits.restrictive())
     assert (ran.value, ran.stdout) == (42, "")
+    assert (ran.memory_limit, ran.near_out_of_memory) == (64 * MIB, False)
     ran = await engine.sandbox.run(MODULE, inputs={"n": 21})
     assert (ran.backend, ran.value) == ("wasm", 42)
+    assert (ran.memory_limit, ran.near_out_of_memory) == (COMPONENT.memory, None), "it has none that can be seen"
     assert ran.fuel is not None
     with pytest.raises(ScriptError, match="ReferenceError: x is not defined"):
         await engine.sandbox.run("const y = x; y")
@@ -299,3 +307,37 @@ async def test_either_variable_sets_it_and_an_unknown_word_names_the_choices(
     async with durable.open(tmp_path / "other.db") as other:
         with pytest.raises(errors.InvalidConfiguration, match=f"{variable} is 'hybrid'; it is one of auto"):
             await other.sandbox.run("1")
+
+
+@durable.function
+async def keeps(ctx: durable.Context) -> Any:
+    keep = "await kv.set('k', 1); await write_file('f', 'x'); (await kv.usage()).keys"
+    kept = await ctx.sandbox(keep, language="javascript", grants=["kv", "write_file"])
+    await ctx.ask("Go on?", schema=bool)
+    return kept.value
+
+
+async def test_what_a_run_kept_is_there_until_its_execution_is_forgotten(tmp_path: Path) -> None:
+    async def forgotten(store: StoreFace) -> tuple[int, int]:
+        assert isinstance(store, Store)
+        found = [done async for done in collect(store, before=now_ms() + 1)]
+        return found[-1].namespaces, sweep_directories(store.path)
+
+    async with durable.open(tmp_path / "work.db") as engine:
+        execution = await engine.start(keeps, id="report")
+        prompt = await first_prompt(engine)
+        assert await forgotten(engine.store) == (0, 0)
+        (kept,) = (tmp_path / "work.db.d" / "executions").iterdir()
+        assert (kept.name, (kept / "f").read_text()) == ("report.1", "x")
+        await engine.answer(prompt.id, True)
+        assert await execution.result() == 1
+        assert await forgotten(engine.store) == (1, 1)
+        assert not kept.exists()
+        usage = await engine.store.request("kv.usage", {"namespace": "session/execution/report.1"})
+        assert usage.data == {"used": 0, "keys": 0}
+
+
+@pytest.mark.parametrize("execution", ["..", "@1", "a" * 241])
+async def test_an_id_that_is_no_directorys_name_runs_nothing(engine: durable.Engine, execution: str) -> None:
+    with pytest.raises(durable.InvalidId, match="at most 240 characters"):
+        await engine.sandbox.run("1", language="javascript", grants=["charge"], execution=execution)

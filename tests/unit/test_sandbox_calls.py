@@ -136,6 +136,20 @@ def test_memory_up_to_its_limit(make: Call) -> None:
     assert caught.value.limit == COMPONENT.memory
     assert caught.value.used.memory is not None
     assert caught.value.used.memory <= COMPONENT.memory
+    assert caught.value.used.near_out_of_memory is True
+
+
+@pytest.mark.parametrize(("pages", "near"), [(8, False), (9, True), (10, True)])
+def test_nine_tenths_of_the_memory_are_near_its_limit(runtime: Runtime, pages: int, near: bool) -> None:
+    module = runtime.module(wat(f'(module (memory (export "memory") {pages}) (func (export "f")))'))
+    used = CoreCall(runtime, module, COMPONENT.but(memory=10 * 65_536)).call("f").used
+    assert (used.memory, used.memory_limit, used.near_out_of_memory) == (pages * 65_536, 10 * 65_536, near)
+
+
+def test_what_is_not_known_is_not_near(runtime: Runtime) -> None:
+    hidden = runtime.module(wat('(module (memory 15) (func (export "f")))'))
+    assert CoreCall(runtime, hidden, COMPONENT).call("f").used.near_out_of_memory is None
+    assert errors.Used.of({"memory": 10, "memory_limit": "10"}, ("", "")).near_out_of_memory is None
 
 
 def test_memory_that_cannot_even_begin(runtime: Runtime) -> None:
@@ -256,3 +270,27 @@ def test_a_cached_artefact_is_used_and_a_changed_one_is_not(tmp_path: Path) -> N
 def test_limits_that_cannot_be(wrong: dict[str, Any]) -> None:
     with pytest.raises(errors.InvalidConfiguration):
         COMPONENT.but(**wrong)
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ('(func (export "f") (drop (v128.const i32x4 0 0 0 0)))', "SIMD support is not enabled"),
+        (
+            """(func (export "f") (param $a v128) (result v128)
+              (i8x16.relaxed_swizzle (local.get $a) (local.get $a)))""",
+            "SIMD support is not enabled",
+        ),
+        ('(memory 1 2 shared) (func (export "f"))', "threads must be enabled for shared memories"),
+        (
+            """(memory 1) (func (export "f") (result i32)
+              (i32.atomic.rmw.add (i32.const 0) (i32.const 1)))""",
+            "threads support is not enabled",
+        ),
+    ],
+    ids=["simd", "relaxed-simd", "shared-memory", "atomics"],
+)
+def test_what_would_make_a_replay_differ_is_refused_as_it_is_loaded(runtime: Runtime, text: str, why: str) -> None:
+    with pytest.raises(errors.ComponentLoadFailed, match=why) as caught:
+        runtime.module(wat(f"(module {text})"), "fast")
+    assert (caught.value.component, why in caught.value.reason) == ("fast", True)

@@ -26,9 +26,9 @@ def command(
 ) -> int:
     """Forget executions that ended longer ago than AGE, with their steps, calls and output.
 
-    Also blobs that no checkpoint uses, messages that nobody came for, and old entries of the audit. Sessions keep
-    their variables, and with --checkpoints or --checkpoint-age fewer states to go back to. Engines go on meanwhile;
-    Ctrl-C ends it after any batch. Space is used again, the file does not shrink.
+    Also what foreign code had kept under their ids, blobs that no checkpoint uses, messages that nobody came for, and
+    old entries of the audit. Sessions keep their variables, and with --checkpoints or --checkpoint-age fewer states to
+    go back to. Engines go on meanwhile; Ctrl-C ends it after any batch. Space is used again, the file does not shrink.
     """
     chosen = settings()
     path_of(chosen)
@@ -49,6 +49,7 @@ async def _gc(chosen: Settings, older_than: float, keep: int, fewer: Keep | None
     from durable.sessions.keeping import sweep_objects
     from durable.store.blobs import sweep_blobs
     from durable.store.gc import Collected, collect, thin
+    from durable.store.kept import sweep_directories
     from durable.store.store import Store
 
     out = chosen.out()
@@ -61,6 +62,7 @@ async def _gc(chosen: Settings, older_than: float, keep: int, fewer: Keep | None
         if fewer is not None:
             async for found in thin(store, fewer.to_json(), dry_run=dry_run):
                 done = replace(done, checkpoints=found.checkpoints)
+        directories = await asyncio.to_thread(sweep_directories, store.path, dry_run=dry_run)
         swept = await asyncio.to_thread(sweep_blobs, store.path, now_s=time.time(), dry_run=dry_run)
         swept = swept.plus(
             await asyncio.to_thread(sweep_objects, store.path, store.key, now_s=time.time(), dry_run=dry_run)
@@ -73,7 +75,7 @@ async def _gc(chosen: Settings, older_than: float, keep: int, fewer: Keep | None
         await store.close()
     if out.json:
         found_bytes = {"blobs": swept.blobs, "unfinished_blobs": swept.unfinished, "bytes": swept.bytes}
-        out.document({**asdict(done), **found_bytes, "dry_run": dry_run})
+        out.document({**asdict(done), "directories": directories, **found_bytes, "dry_run": dry_run})
         return exits.DONE
     verb = "would forget" if dry_run else "forgot"
     out.data(

@@ -149,7 +149,8 @@ async def _run(chosen: Settings, code: str | bytes, language: str, inputs: Any, 
     value = to_json(plain(ran.value) if ran.backend == "wasm" else ran.value, "the value")
     if out.json:
         fields = {"backend": ran.backend, "value": value, "stdout": ran.stdout, "stderr": ran.stderr}
-        out.document({**fields, "elapsed_ms": ran.elapsed_ms, "fuel": ran.fuel, "memory": ran.memory})
+        used = {"elapsed_ms": ran.elapsed_ms, "fuel": ran.fuel, "memory": ran.memory, "memory_limit": ran.memory_limit}
+        out.document({**fields, **used})
         return exits.DONE
     _printed(ran.stdout, ran.stderr)
     if ran.value is not None:

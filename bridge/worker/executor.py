@@ -28,8 +28,9 @@ from bridge.worker.rule import Rule
 from bridge.worker.streams import OutputPort
 from bridge.worker.tracebacks import format_error, message_of, type_name
 from bridge.worker.transactions import Transaction
-from bridge.worker.values import NotJson, bounded_repr, to_json
+from bridge.worker.values import NotJson, bounded_repr, cut, to_json
 from checkpoint import asked
+from durable.core.shown import Shown
 
 
 class Executor:
@@ -178,13 +179,17 @@ class Executor:
         text = ""
         plain: object = None
         if cell.statements and cell.statements[-1].has_value and value is not None:
-            if recorded:
-                self._history.record_value(value)
+            if isinstance(value, Shown):
+                text = cut(value.text)
+                value = value.value
+            else:
+                text = bounded_repr(value)
+                if recorded:
+                    self._history.record_value(value)
             try:
                 plain = to_json(value)
             except (NotJson, RecursionError):
                 plain = None
-            text = bounded_repr(value)
         return {"type": "result", "value": plain, "repr": text, "statement": len(cell.statements)}
 
     def _boundary(self, rule: Rule, execution: Execution, statement: Statement, at: int, iterations: int = 0) -> None:

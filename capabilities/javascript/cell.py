@@ -26,6 +26,7 @@ from capabilities.javascript.warm import Warm, warm
 from capabilities.sandbox.errors import Cancelled
 from capabilities.sandbox.limits import JAVASCRIPT
 from capabilities.sandbox.runtime import Runtime
+from durable.core.shown import Shown
 
 VARIABLE = "javascript"
 """Of the session's namespace."""
@@ -76,7 +77,7 @@ def text(code: str, inputs: Mapping[str, Any]) -> str:
     return f"__import__({module}, fromlist=['run']).run({code!r}, globals(), {names})"
 
 
-def run(code: str, namespace: dict[str, Any], names: list[str]) -> Any:
+def run(code: str, namespace: dict[str, Any], names: list[str]) -> Shown:
     """Run a script in the session's instance. What it throws is raised, with its own stack."""
     state = namespace.get(VARIABLE)
     if not isinstance(state, State):
@@ -86,7 +87,8 @@ def run(code: str, namespace: dict[str, Any], names: list[str]) -> Any:
     inputs = {name: namespace.pop(name) for name in names if name in namespace}
     try:
         with _interruptible(vm):
-            return vm.execute(code, inputs)
+            done = vm.execute_shown(code, inputs)
+        return Shown(done.value, done.shown)
     except Cancelled:
         raise KeyboardInterrupt from None
     except ScriptError as error:

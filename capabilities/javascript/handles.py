@@ -70,6 +70,15 @@ class Handles:
         self.free(made)
         return values.decode(text)
 
+    def shown(self, handle: int) -> str:
+        """The text by which JavaScript shows a value; "" of undefined."""
+        if self.tag(handle) == _UNDEFINED:
+            return ""
+        made = self.checked(self.function("show", handle))
+        text = self.read(made)
+        self.free(made)
+        return text
+
     def read(self, handle: int) -> str:
         """The text of a string."""
         entry, scratch = self.entry, self.warm.scratch

@@ -13,7 +13,8 @@
   const { fromCharCode } = String;
   const { slice } = String.prototype;
   const PlainObject = Object.prototype;
-  const mapEach = Map.prototype.forEach, setEach = Set.prototype.forEach, time = Date.prototype.getTime;
+  const mapEach = Map.prototype.forEach, setEach = Set.prototype.forEach, time = Date.prototype.getTime, iso = Date.prototype.toISOString;
+  const { test } = RegExp.prototype, word = /^[A-Za-z_$][\w$]*$/;
   const kept = { Map, Set, Date, Error, RangeError, TypeError, RegExp, Promise, Uint8Array, ArrayBuffer, BigInt };
   const { isView } = ArrayBuffer;
   const DEPTH = 128, TEXT = 65536;
@@ -130,47 +131,74 @@
     }
     throw new kept.TypeError('a value from the host is not understood');
   };
-  // Text of a value for people: strings as they are, the rest about as it would be written.
+  // Text of a value for people, about as it would be written. room: characters that are left for it, beside those of a text by itself.
+  let room = 0;
+  const cut = (text) => {
+    const most = room > 0 ? room : 0;
+    room -= text.length;
+    return text.length <= most ? text : `${apply(slice, text, [0, most])}…`;
+  };
+  const text = (value) => {
+    room = TEXT;
+    return inspect(value, 0);
+  };
   const inspect = (value, depth) => {
     switch (typeof value) {
-      case 'string': return depth === 0 ? value : stringify(value);
-      case 'bigint': return `${value}n`;
-      case 'symbol': return `Symbol(${value.description})`;
-      case 'function': return `[Function: ${value.name || 'anonymous'}]`;
+      case 'string': return depth === 0 ? value : stringify(cut(value));
+      case 'bigint': return cut(`${value}n`);
+      case 'symbol': return cut(`Symbol(${value.description ?? ''})`);
+      case 'function': return cut(`[Function: ${value.name || 'anonymous'}]`);
       case 'number': return is(value, -0) ? '-0' : `${value}`;
       case 'object': break;
       default: return `${value}`;
     }
     if (value === null) return 'null';
-    if (value instanceof kept.Error) return `${value.name}: ${value.message}${value.stack ? `\n${value.stack}` : ''}`;
-    if (depth > 4) return '[…]';
-    const made = [];
-    const add = (text) => made.length < 100 && put(made, text);
-    let open = '{', close = '}';
-    if (isArray(value)) {
-      open = '['; close = ']';
-      for (let i = 0; i < value.length && i <= 100; i++) add(i === 100 ? '…' : inspect(value[i], depth + 1));
-    } else if (value instanceof kept.Map) {
-      open = 'Map {';
-      apply(mapEach, value, [(v, k) => add(`${inspect(k, depth + 1)} => ${inspect(v, depth + 1)}`)]);
-    } else if (value instanceof kept.Set) {
-      open = 'Set {';
-      apply(setEach, value, [(v) => add(inspect(v, depth + 1))]);
-    } else if (value instanceof kept.Date || value instanceof kept.RegExp) {
-      return `${value instanceof kept.Date ? value.toISOString() : value}`;
+    if (value instanceof kept.Error) return cut(`${value.name}: ${value.message}${value.stack ? `\n${value.stack}` : ''}`);
+    if (value instanceof kept.RegExp) return cut(`${value}`);
+    if (value instanceof kept.Date) return isFinite(apply(time, value, [])) ? apply(iso, value, []) : 'Invalid Date';
+    return depth > 4 ? '[…]' : members(value, depth + 1);
+  };
+
+  const members = (value, depth) => {
+    const made = list();
+    let over = false;
+    const add = (write) => {
+      if (over) return;
+      room -= 4;
+      over = made.length === 100 || room <= 0;
+      put(made, over ? '…' : write());
+    };
+    const name = named(value);
+    let open = name && `${name} `, close = '}';
+    if (isArray(value) || (isView(value) && value.length !== undefined)) {
+      open += '['; close = ']';
+      for (let i = 0; i < value.length && !over; i++) add(() => inspect(value[i], depth));
     } else {
-      const names = keys(value);
-      for (let i = 0; i < names.length && i < 100; i++) add(`${names[i]}: ${inspect(value[names[i]], depth + 1)}`);
+      open += '{';
+      if (value instanceof kept.Map) apply(mapEach, value, [(v, k) => add(() => `${inspect(k, depth)} => ${inspect(v, depth)}`)]);
+      else if (value instanceof kept.Set) apply(setEach, value, [(v) => add(() => inspect(v, depth))]);
+      else if (value instanceof kept.ArrayBuffer) add(() => `byteLength: ${value.byteLength}`);
+      else {
+        const names = keys(value);
+        for (let i = 0; i < names.length && !over; i++) add(() => `${apply(test, word, [names[i]]) ? cut(names[i]) : stringify(cut(names[i]))}: ${inspect(value[names[i]], depth)}`);
+      }
     }
-    let text = open;
-    for (let i = 0; i < made.length; i++) text += (i ? ', ' : ' ') + made[i];
-    return text + (made.length ? ` ${close}` : close);
+    let whole = open;
+    for (let i = 0; i < made.length; i++) whole += (i ? ', ' : ' ') + made[i];
+    return whole + (made.length ? ` ${close}` : close);
+  };
+
+  // Its class, where that says something.
+  const named = (value) => {
+    const nature = isArray(value) ? PlainObject : getPrototypeOf(value);
+    const name = nature === null || nature === PlainObject ? '' : nature.constructor?.name;
+    return typeof name === 'string' ? cut(name) : '';
   };
 
   const printer = (stream) => function (...values) {
-    let text = '';
-    for (let i = 0; i < values.length; i++) text += (i ? ' ' : '') + inspect(values[i], 0);
-    host('print', stream, `${text}\n`);
+    let line = '';
+    for (let i = 0; i < values.length; i++) line += (i ? ' ' : '') + text(values[i]);
+    host('print', stream, `${line}\n`);
   };
   const [out, err] = [printer('stdout'), printer('stderr')];
   globalThis.console = {
@@ -193,16 +221,20 @@
 
   return {
     result: (value) => stringify(encode(value, [])),
+    show: (value) => {
+      room = TEXT;
+      try { return inspect(value, 1); } catch { return '[…]'; }
+    },
     decode,
     describe: (error) => {
-      const text = (of) => { try { return apply(slice, `${of()}`, [0, TEXT]); } catch { return ''; } };
+      const said = (of) => { try { return apply(slice, `${of()}`, [0, TEXT]); } catch { return ''; } };
       const isError = error instanceof kept.Error || (typeof error === 'object' && error !== null && 'message' in error);
       return stringify({
         __proto__: null,
-        name: isError ? text(() => error.name) : '',
-        message: isError ? text(() => error.message) : text(() => inspect(error, 0)),
-        stack: isError ? text(() => error.stack ?? '') : '',
-        host: isError ? text(() => error.hostError ?? '') : '',
+        name: isError ? said(() => error.name) : '',
+        message: isError ? said(() => error.message) : said(() => text(error)),
+        stack: isError ? said(() => error.stack ?? '') : '',
+        host: isError ? said(() => error.hostError ?? '') : '',
         syntax: error instanceof SyntaxError,
       });
     },

@@ -22,9 +22,11 @@ class Script:
         self._watch = watch
         self._main = 0  # a handle of what the script came to
         self._wrapped = False
+        self._shows = False
 
-    def begin(self, code: str, inputs: str, module: bool, name: str) -> Step:
-        """Run code; inputs are its globals as JSON text, or ""."""
+    def begin(self, code: str, inputs: str, module: bool, name: str, shows: bool) -> Step:
+        """Run code; inputs are its globals as JSON text, or "". shows: with the text by which its value is shown."""
+        self._shows = shows
         self._prepare()
         if inputs:
             self.globals(inputs)
@@ -85,6 +87,7 @@ class Script:
 
     def begin_function(self, function: str, args: str) -> Step:
         """Call a function of the script's; args as JSON text."""
+        self._shows = False
         self._prepare()
         found = self._eval(function, False, "")
         given = self._handles.string(args)
@@ -146,12 +149,13 @@ class Script:
 
     def _done(self, handle: int) -> Step:
         value = self._handles.value(handle)
+        shown = self._handles.shown(handle) if self._shows else ""
         self._dropped()
         self._imports.report()
         self.jobs()  # of getters that were asked for the value
         if self._watch.stopped is not None:
             raise self._watch.stopped
-        return Done(value)
+        return Done(value, shown)
 
     def _dropped(self) -> None:
         if self._main:

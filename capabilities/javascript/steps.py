@@ -21,6 +21,8 @@ class Done:
     """The script ended with this value."""
 
     value: Any
+    shown: str = ""
+    """What JavaScript shows of it, where that was asked for."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -115,11 +115,15 @@ class VM:
         module: bool = False,
         name: str = "",
         timeout_ms: int | None = None,
+        shows: bool = False,
     ) -> Step:
-        """Run a script until it ends or waits. inputs become globals. With `module` its value are its exports."""
+        """Run a script until it ends or waits. inputs become globals. With `module` its value are its exports.
+
+        shows: `Done.shown` is what JavaScript shows of the value.
+        """
         self._started(timeout_ms)
         text = values.encode(dict(inputs)) if inputs else ""
-        return self._slice(lambda: self._script.begin(code, text, module, name))
+        return self._slice(lambda: self._script.begin(code, text, module, name, shows))
 
     def begin_function(self, function: str, args: Iterable[Any] = (), *, timeout_ms: int | None = None) -> Step:
         """Call a function of the script's by its name, `a.b` for a member. ScriptError when there is none."""
@@ -141,11 +145,15 @@ class VM:
 
     def execute(self, code: str, inputs: Mapping[str, Any] | None = None, **options: Any) -> Any:
         """Run a script in this thread and give its value. It cannot wait for asynchronous host functions here."""
-        return _at_once(self.begin(code, inputs, **options))
+        return _at_once(self.begin(code, inputs, **options)).value
+
+    def execute_shown(self, code: str, inputs: Mapping[str, Any] | None = None, **options: Any) -> Done:
+        """The same, with what JavaScript shows of the value."""
+        return _at_once(self.begin(code, inputs, shows=True, **options))
 
     def execute_function(self, function: str, args: Iterable[Any] = (), **options: Any) -> Any:
         """Call a function of the script's in this thread and give its value."""
-        return _at_once(self.begin_function(function, args, **options))
+        return _at_once(self.begin_function(function, args, **options)).value
 
     def set_globals(self, given: Mapping[str, Any]) -> None:
         """Make these values globals."""
@@ -301,8 +309,8 @@ class VM:
             self.warm.runtime.nudge()
 
 
-def _at_once(step: Step) -> Any:
+def _at_once(step: Step) -> Done:
     if isinstance(step, Done):
-        return step.value
+        return step
     names = ", ".join(sorted({call.function for call in step.calls}))
     raise InvalidConfiguration(f"the script waits for {names}: it has to be run where that can be awaited")

@@ -132,7 +132,7 @@ def _baked(runtime: Runtime, engine: bytes, prelude: bytes) -> bytes:
     if entry.call("qjs_is_exception", api):
         raise EngineInitialization("the prelude failed")
     entry.call("wasm_free", source)
-    names = ("result", "decode", "describe", "globals", "define", "settle", "fail", "apply", "entropy")
+    names = ("result", "show", "decode", "describe", "globals", "define", "settle", "fail", "apply", "entropy")
     functions = {each: entry.call("qjs_get_prop_string", api, text(each.encode())) for each in names}
     functions["undefined"] = entry.call("qjs_get_undefined")
     for switch in ("qjs_set_interrupt_handler", "qjs_set_module_loader", "qjs_set_promise_rejection_handler"):

@@ -92,7 +92,8 @@ class Texts:
 class Result:
     """The outcome of one cell.
 
-    `value` is the last expression's value where it is JSON, else None; `repr` is its text ("" for statements).
+    `value` is the last expression's value where it is JSON, else None; `repr` is its text ("" for statements), as the
+    session's language writes it.
     `error` is set when the code raised. `execution_time` is in seconds and leaves out waiting.
     `stdout` and `stderr` are what it printed; inside durable functions they stay in the store (`durable logs`).
     `dropped` counts the characters that are in neither: dropped by the session's output policy, or over what it stores.

@@ -56,6 +56,46 @@ async def test_state_calls_and_questions(tmp_path: Path) -> None:
             await engine.session("js", language="python")
 
 
+SHOWN = {
+    "1 + 1": (2, "2"),
+    "let n = 1": (None, ""),
+    "null": (None, "null"),
+    "n === 1": (True, "true"),
+    "'a\\'b'": ("a'b", '"a\'b"'),
+    "({a: 1, 'b-c': [true, undefined]})": ({"a": 1, "b-c": [True, None]}, '{ a: 1, "b-c": [ true, undefined ] }'),
+    "function f() {}; f": (None, "[Function: f]"),
+    "-0": (0.0, "-0"),
+    "0 / 0": (None, "NaN"),
+    "10n ** 20n": (None, "100000000000000000000n"),
+    "new Map([[1, {}]])": (None, "Map { 1 => {} }"),
+    "new Set([1])": ([1], "Set { 1 }"),
+    "new Uint8Array([1, 2])": (None, "Uint8Array [ 1, 2 ]"),
+    "new Date(0)": (None, "1970-01-01T00:00:00.000Z"),
+    "new Date(NaN)": (None, "Invalid Date"),
+    "class Point { x = 1 }; new Point()": ({"x": 1}, "Point { x: 1 }"),
+    "Symbol('s')": (None, "Symbol(s)"),
+    "/x/g": (None, "/x/g"),
+    "const loop = []; loop.push(loop); loop": (None, "[ [ [ [ […] ] ] ] ]"),
+    "let reads = 0; ({ get a() { if (reads++) throw 1; return 2 } })": ({"a": 2}, "[…]"),
+}
+
+
+async def test_values_are_shown_as_javascript_shows_them(tmp_path: Path) -> None:
+    async with durable.open(tmp_path / "work.db") as engine:
+        session = await engine.session("js", language="javascript")
+        found = {code: await session.execute(code) for code in SHOWN}
+        assert {code: (each.value, each.repr) for code, each in found.items()} == SHOWN
+        many = await session.execute("Array(100).fill(Array(100).fill('x'.repeat(100)))")
+        assert many.repr.startswith('[ [ "xxx')
+        assert many.repr.endswith('…", … ], … ]')
+        assert len(many.repr) < 100_000
+        assert len(many.value) == 100
+        long = await session.execute("'x'.repeat(1_000_000)")
+        assert len(long.value) == 1_000_000
+        assert len(long.repr) < 100_000
+        assert (await session.execute("console.log('x'.repeat(100_000))")).stdout == "x" * 100_000 + "\n"
+
+
 async def test_its_state_survives_engine_and_worker(tmp_path: Path) -> None:
     async with durable.open(tmp_path / "work.db") as engine:
         session = await engine.session("js", language="javascript")

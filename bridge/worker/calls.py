@@ -22,7 +22,10 @@ EXECUTION: ContextVar[str] = ContextVar("durable_execution", default="")
 """The execution that started the running task, or whose statement runs."""
 
 SETTLE_MS = 10
-"""How long calls made together may take to be reported together as waiting (W7)."""
+"""How long calls made together may take to be reported together as waiting, and one may take to be answered (W7)."""
+
+PEOPLE = "input"
+"""The capability of every question to a person: never answered as soon as that."""
 
 LOOK_MS_MAX = 1_000
 """Between two looks whether the main thread is asleep while other threads' calls are open."""
@@ -48,7 +51,8 @@ class Execution:
         self.warnings: list[str] = []
         self.called = False
         self.waited_s = 0.0
-        self.open: set[int] = set()
+        self.open: dict[int, str] = {}
+        """The capabilities of the calls that are open, by number."""
         self.reported: frozenset[int] = frozenset()
 
 
@@ -65,6 +69,8 @@ class Calls:
         """The execution in flight."""
         self.last_id = ""
         self.forked = False
+        self.bare_threads = False
+        """Threads were started of which `threading.active_count` does not tell."""
         self.loop_sleeps: Callable[[], bool] = lambda: False
         """The session's loop waits without a time limit; set by the worker."""
         self._main_thread_id = threading.get_native_id()
@@ -139,7 +145,7 @@ class Calls:
             if current is not None and current.id == execution_id:
                 current.counters[capability] = current.counters.get(capability, 0) + 1
                 current.called = True
-                current.open.add(number)
+                current.open[number] = capability
             self._channel.expect(number, waiter)
             self._channel.send(
                 {
@@ -183,7 +189,7 @@ class Calls:
         with self._gate.masked(), self._lock:
             self._channel.forget(number)
             if self.current is not None:
-                self.current.open.discard(number)
+                self.current.open.pop(number, None)
 
     # --- waiting ---------------------------------------------------------------------------------------------
 
@@ -193,7 +199,7 @@ class Calls:
         try:
             while waiter.reply is None:
                 if self.unreported():
-                    if not self._channel.pump(SETTLE_MS) and waiter.reply is None:
+                    if not self._channel.pump(self._settle_ms()) and waiter.reply is None:
                         self.report_waiting()
                 else:
                     self._channel.pump(None)
@@ -206,7 +212,7 @@ class Calls:
     def unreported(self) -> bool:
         """There are open calls that the host has not been told of as waiting."""
         current = self.current
-        return current is not None and bool(current.open) and current.open != current.reported
+        return current is not None and bool(current.open) and current.open.keys() != current.reported
 
     def report_waiting(self) -> None:
         """Tell the host that only an answer can bring the code on."""
@@ -220,7 +226,13 @@ class Calls:
 
     def loop_plan(self) -> tuple[float, Callable[[], None]] | None:
         """For the loop with nothing ready and no timer: settle, then report; None when there is nothing to report."""
-        return (SETTLE_MS / 1000, self.report_waiting) if self.unreported() else None
+        return (self._settle_ms() / 1000, self.report_waiting) if self.unreported() else None
+
+    def _settle_ms(self) -> int:
+        """Nothing where only people are asked, and there is no other thread that could ask for more."""
+        if self.current is None or self.bare_threads or threading.active_count() > 1:
+            return SETTLE_MS
+        return 0 if all(name == PEOPLE for name in self.current.open.values()) else SETTLE_MS
 
     def loop_plan_in_thread(self) -> tuple[float, Callable[[], None]] | None:
         """The same for a loop of another thread, which cannot tell of the main thread unless that sleeps on a lock."""
@@ -283,6 +295,7 @@ def tag_threads(calls: Calls, before: Callable[[], None], before_bare: Callable[
 
     @functools.wraps(start_bare)
     def bare(*args: Any) -> int:
+        calls.bare_threads = True
         before_bare()
         return start_bare(*args)
 

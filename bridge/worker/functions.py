@@ -67,7 +67,7 @@ class CapabilityFunction:
 
     def __call__(self, *args: object, **kwargs: object) -> object:
         self._check(args, kwargs)
-        if awaited_at_once(sys._getframe(1)):
+        if awaited_at_once(sys._getframe().f_back):
             return self.aio(*args, **kwargs)
         return self._calls.ask(self._capability, args, kwargs, self._method)
 
@@ -87,7 +87,7 @@ class InputFunction(CapabilityFunction):
     """`input`: prints its prompt, gives back text."""
 
     def __call__(self, *args: object, **kwargs: object) -> object:
-        if awaited_at_once(sys._getframe(1)):
+        if awaited_at_once(sys._getframe().f_back):
             return self.aio(*args, **kwargs)
         return _text(self._calls.ask("input", self._show(args), kwargs))
 
@@ -132,8 +132,10 @@ def _text(value: object) -> str:
     return value if isinstance(value, str) else msgspec.json.encode(value).decode()
 
 
-def awaited_at_once(frame: FrameType) -> bool:
+def awaited_at_once(frame: FrameType | None) -> bool:
     """The caller's next instruction awaits what the call returns, as in `await input(...)`."""
+    if frame is None:  # a thread of `_thread` was started with it
+        return False
     code = frame.f_code.co_code
     at = frame.f_lasti + _INSTRUCTION_BYTES
     while at < len(code) and code[at] == _CACHE:

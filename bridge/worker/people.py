@@ -80,7 +80,7 @@ class QuestionFunction(CapabilityFunction):
         self.__doc__ = _DOCS[name]
 
     def __call__(self, *args: object, **kwargs: object) -> object:
-        if awaited_at_once(sys._getframe(1)):
+        if awaited_at_once(sys._getframe().f_back):
             return self.aio(*args, **kwargs)
         asked, shape = self._asked(args, kwargs)
         while True:

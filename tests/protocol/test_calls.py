@@ -105,6 +105,36 @@ async def test_a_new_call_of_a_thread_is_a_new_set(desk: Desk) -> None:
     assert isinstance(await task, Result)
 
 
+NEVER_SETTLED = "import bridge.worker.calls\nbridge.worker.calls.SETTLE_MS = 10**8\n"
+
+
+@pytest.mark.parametrize("ask", ["input('a')", "import asyncio\nawait asyncio.gather(input.aio('a'), input.aio('b'))"])
+async def test_questions_are_reported_without_a_settle(desk: Desk, ask: str) -> None:
+    task = desk.start(NEVER_SETTLED + ask)
+    await desk.until(lambda: bool(desk.waitings) and len(desk.calls) == len(desk.waitings[0].calls))
+    for call in desk.calls:
+        desk.answer(call, "x")
+    assert isinstance(await task, Result)
+    assert len(desk.waitings) == 1
+
+
+@pytest.mark.parametrize(
+    "beside",
+    [
+        "import asyncio\nawait asyncio.gather(input.aio('a'), fetch.aio(1))",
+        "import threading\nt = threading.Thread(target=fetch, args=(1,))\nt.start()\ninput('a')\nt.join()",
+        "import _thread\nk = _thread.start_new_thread(fetch, (1,))\ninput('a')",
+    ],
+)
+async def test_questions_beside_what_may_be_answered_soon_settle(desk: Desk, beside: str) -> None:
+    task = desk.start(NEVER_SETTLED + beside)
+    await desk.until(lambda: len(desk.calls) == 2)
+    for call in desk.calls:
+        desk.answer(call, "x")
+    assert isinstance(await task, Result)
+    assert not desk.waitings
+
+
 @pytest.mark.parametrize(
     ("error", "raised", "message"),
     [

@@ -20,8 +20,8 @@ from capabilities.permissions.levels import Resource
 from capabilities.permissions.policy import Decision, Policy
 from capabilities.signature import Method
 from capabilities.standard import STANDARD, load
-from durable.core.defined import where
-from durable.core.errors import BadArguments, DurableError
+from durable.core.defined import ANY_CAPABILITY, capability_id, where
+from durable.core.errors import BadArguments, DurableError, NotServed
 from durable.core.ids import check_capability
 
 type Kind = Literal["send_only", "request_response", "human_in_the_loop", "scheduled", "streaming"]
@@ -249,14 +249,25 @@ class Capabilities:
         """Where each that is no standard one is defined, by name."""
         return {found.name: found.where for found in self.used() if found.name not in STANDARD}
 
-    def learn(self, defined: Mapping[str, str]) -> None:
-        """Get what a session may call and is not known here, by name and place. BadArguments when it cannot be had."""
-        for name, place in defined.items():
-            if self._find is not None and name not in self._known:
-                try:
-                    self._known[name] = self._find(name, place)
-                except DurableError as error:
-                    raise BadArguments(f"the capability {name!r} cannot be loaded: {error}") from None
+    def served(self) -> list[str]:
+        """As what an engine says that it knows its own, and whether it looks for others."""
+        return [*map(capability_id, self.own()), *([ANY_CAPABILITY] if self._find is not None else [])]
+
+    def unknown(self, needed: Mapping[str, str]) -> dict[str, str]:
+        """What of this, by name and place, is not known here and not looked for."""
+        return {} if self._find is not None else {n: place for n, place in needed.items() if n not in self._known}
+
+    def learn(self, needed: Mapping[str, str]) -> list[str]:
+        """Get what is not known here and looked for, by name and place; the names. NotServed."""
+        if self._find is None:
+            return []
+        wanted = [name for name in needed if name not in self._known]
+        for name in wanted:
+            try:
+                self._known[name] = self._find(name, needed[name])
+            except DurableError as error:
+                raise NotServed(f"the capability {name!r} cannot be loaded: {error}") from None
+        return wanted
 
     def saved_before(self) -> list[str]:
         """Those before which a session is saved."""
@@ -276,7 +287,10 @@ class Capabilities:
         unknown = [name for name in (text.partition(":")[0] for text in given) if not self._knows(name)]
         if unknown:
             known = ", ".join(sorted(self._known))
-            raise BadArguments(f"no capability {', '.join(unknown)}; this engine knows {known}")
+            raise BadArguments(
+                f"no capability {', '.join(unknown)}; this engine knows {known}. Your own are given to "
+                "durable.open(…, capabilities=[…]), on the command line with --capabilities FILE"
+            )
         return given
 
     def _knows(self, name: str) -> bool:

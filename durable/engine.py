@@ -6,7 +6,7 @@ import asyncio
 import inspect
 import os
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -52,6 +52,7 @@ from durable.sessions.keeping import Keep, Keeping, blobs_of
 from durable.sessions.language import Language, check_language, language_of, language_option
 from durable.sessions.lent import Lent
 from durable.sessions.live import LiveSession
+from durable.sessions.needs import know_them, needs_of, not_known
 from durable.sessions.permissions import PermissionChanges, Permissions, asked_options, check_permissions
 from durable.sessions.recent import Event
 from durable.sessions.session import Session
@@ -183,7 +184,7 @@ class Engine:
                 "engine": self.engine_id,
                 "group": self.group,
                 "pid": os.getpid(),
-                "functions": [FUNCTION_ID, *KNOWN],
+                "functions": [FUNCTION_ID, *KNOWN, *self._capabilities.served()],
                 "serves_sessions": True,
             },
         )
@@ -339,7 +340,7 @@ class Engine:
         check_permissions(name, recorded, asked)
         if self._resonate is not None:
             self._pool.start()  # its warm-up overlaps with what comes before the first cell
-        return Session(self, name, tuple(recorded.get("grants") or ()), language_of(recorded))
+        return Session(self, name, tuple(recorded.get("grants") or ()), language_of(recorded), needs_of(recorded))
 
     async def fork(self, session: str, name: str, *, checkpoint: str | int | None = None) -> Session:
         """A new session `name` that begins with what a checkpoint of another holds (by number or label; the newest).
@@ -449,6 +450,15 @@ class Engine:
         if self._resonate is None:
             raise Conflict(f"this engine was opened with serve=False, it has no worker for session {session!r}")
         return await self._host.owned(session)
+
+    async def require_known(self, session: str, needed: Mapping[str, str]) -> None:
+        """What the session's code may call is known here, or to another engine that is alive. NotServed."""
+        missing = self._capabilities.unknown(needed)
+        if missing:
+            store = self.store
+            living = [row.functions for row in await store.reads.engines() if store.engine_alive(row.engine)]
+            if not know_them(living, needed):
+                raise not_known(session, missing)
 
     async def release(self, id: str, version: int, error: BaseException | None) -> None:
         """An attempt ended without an outcome: halt its task, or count the attempt (the SDK's release)."""

@@ -5,14 +5,16 @@ Times are ISO 8601 in UTC, durations in seconds, execution ids without `exec:`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import Any
 
 from durable.core import ids
 from durable.core.clock import TIME_MAX_MS, now_ms
 from durable.functions.failure import rebuild
+from durable.sessions.needs import know_them, needs_of
 from durable.store.face import ReadsFace
 from durable.store.reads import EngineRow, ExecutionRow, PromiseRow, PromptRow, SessionRow, decode_value
 
@@ -35,8 +37,8 @@ _PROMISE_STATE = {
 
 @dataclass(frozen=True, slots=True)
 class ExecutionView:
-    """An execution in a list. `stuck`: it could go on, and no living engine serves it, or `worker_stuck` says why its
-    worker cannot."""
+    """An execution in a list. `stuck`: it could go on, and no living engine serves it or knows the capabilities of its
+    session (`unknown_capabilities`), or `worker_stuck` says why its worker cannot."""
 
     id: str
     kind: str
@@ -59,6 +61,7 @@ class ExecutionView:
     waits_for: list[str]
     error: str | None
     worker_stuck: str | None = None
+    unknown_capabilities: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,12 +172,19 @@ class Served:
 
     functions: frozenset[str]
     pids: dict[str, int]
+    each: tuple[tuple[str, ...], ...] = ()
+    """The functions of each."""
 
     @classmethod
     def by(cls, engines: Sequence[EngineRow], alive: Callable[[str], bool]) -> Served:
         """From the engines that joined, and who of them lives."""
         living = [row for row in engines if alive(row.engine)]
-        return cls(frozenset(name for row in living for name in row.functions), {row.engine: row.pid for row in living})
+        functions = frozenset(name for row in living for name in row.functions)
+        return cls(functions, {row.engine: row.pid for row in living}, tuple(row.functions for row in living))
+
+    def unknown(self, needed: Mapping[str, str]) -> list[str]:
+        """The capabilities, by name, for which a session's cells wait; none where one engine knows all of them."""
+        return [] if not needed or know_them(self.each, needed) else sorted(needed)
 
 
 def iso(time_ms: int | None) -> str | None:
@@ -203,12 +213,24 @@ def name_of(function: str) -> str:
     return function.rpartition("::")[2].rpartition("@")[0] or function
 
 
+async def needed_by(reads: ReadsFace, rows: Sequence[ExecutionRow]) -> dict[str, dict[str, str]]:
+    """The capabilities that the sessions of these executions need, where some may not go on for want of them."""
+    if all(row.session is None or row.state not in ("pending", "running") for row in rows):
+        return {}
+    return {row.name: needs_of(row.options) for row in await reads.sessions()}
+
+
 def execution_view(
-    row: ExecutionRow, served: Served, waits_for: Sequence[str] = (), worker_stuck: str | None = None
+    row: ExecutionRow,
+    served: Served,
+    waits_for: Sequence[str] = (),
+    worker_stuck: str | None = None,
+    needed: Mapping[str, str] = MappingProxyType({}),
 ) -> ExecutionView:
-    """One execution as it stands; `waits_for` are the open prompts under it."""
-    can_go_on = row.state in ("pending", "running")
-    unserved = bool(row.function) and row.function not in served.functions
+    """One execution as it stands; `waits_for` are the open prompts under it, `needed` its session's capabilities."""
+    can_go_on = row.state in ("pending", "running") and (row.engine is None or row.engine not in served.pids)
+    unknown = served.unknown(needed) if can_go_on else []
+    unserved = bool(unknown) or (bool(row.function) and row.function not in served.functions)
     error = None
     if row.state in _PROMISE_STATE:
         error = str(rebuild(_PROMISE_STATE[row.state], row.value, row.id))
@@ -216,7 +238,7 @@ def execution_view(
         id=row.id,
         kind=kind_of(row),
         state=row.state,
-        stuck=bool(worker_stuck) or (can_go_on and unserved and (row.engine is None or row.engine not in served.pids)),
+        stuck=bool(worker_stuck) or (can_go_on and unserved),
         function=row.function,
         name=name_of(row.function) if row.session is None else f"cell of {row.session}",
         session=row.session,
@@ -234,6 +256,7 @@ def execution_view(
         waits_for=list(waits_for),
         error=error,
         worker_stuck=worker_stuck,
+        unknown_capabilities=unknown,
     )
 
 
@@ -363,11 +386,12 @@ async def detail_view(reads: ReadsFace, row: ExecutionRow, served: Served, store
     steps.sort(key=lambda step: step.created_at)
     own = (row.id, f"{row.id}.")
     prompts = [p for p in await reads.prompts() if p.execution == own[0] or p.execution.startswith(own[1])]
+    needed = await needed_by(reads, [row])
     error = None
     if row.state in _PROMISE_STATE:
         error = rebuild(_PROMISE_STATE[row.state], row.value, row.id)
     return DetailView(
-        execution=execution_view(row, served, [p.id for p in prompts]),
+        execution=execution_view(row, served, [p.id for p in prompts], needed=needed.get(row.session or "", {})),
         arguments=_arguments(row),
         result=row.value if row.state == "completed" else None,
         traceback=error.traceback or None if error is not None else None,

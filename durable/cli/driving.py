@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from durable.cli import imports
 from durable.cli.app import Settings
-from durable.cli.exits import NotServed
 from durable.cli.out import Out
 from durable.cli.standing import GoesOn, Standing, Waits, needs_of, served, stand
 from durable.core import events, ids
+from durable.core.defined import capability_id, is_capability
+from durable.core.errors import NotServed
+from durable.sessions.needs import needs_of as sessions_needs_of
 from durable.store.face import StoreFace, open_store
 from durable.views import CELL
 
@@ -50,6 +52,8 @@ class Job:
     id: str | None = None
     create: bool = False
     """Make the store when it is missing."""
+    capabilities: tuple[str, ...] = ()
+    """Files or modules with capabilities of the user's own that the engine knows."""
 
 
 @asynccontextmanager
@@ -62,14 +66,21 @@ async def opened(settings: Settings, *, create: bool) -> AsyncIterator[StoreFace
         await store.close()
 
 
-def open_engine(settings: Settings, out: Out, *, serve: bool, create: bool = True, **options: Any) -> Engine:
-    """An engine on the command's store that says what goes wrong on stderr."""
-    from capabilities.capability import Capabilities
-    from durable.cli.loading import declared, load_capability
+def open_engine(
+    settings: Settings,
+    out: Out,
+    *,
+    serve: bool,
+    create: bool = True,
+    capabilities: tuple[str, ...] = (),
+    **options: Any,
+) -> Engine:
+    """An engine on the command's store that says what goes wrong on stderr. `capabilities`: as in a Job."""
+    from durable.cli.loading import declared, load_capabilities
     from durable.sandbox.declared import Declared
 
     options.setdefault("override_environment", settings.override_environment)
-    options.setdefault("capabilities", Capabilities(find=load_capability))
+    options["capabilities"] = load_capabilities(capabilities)
     options.setdefault("components", Declared(find=declared))
     found: Engine = imports.engine().open(settings.path, serve=serve, create=create, observer=_observer(out), **options)
     return found
@@ -103,14 +114,16 @@ async def drive(settings: Settings, out: Out, job: Job) -> Standing:
     """Follow the job to its end or to a wait. Raises NotServed when nobody can go on with it."""
     while True:
         async with opened(settings, create=job.create) as store:
-            needs = job.needs if job.id is None else await needs_of(store.reads, job.id)
+            needs = job.needs if job.id is None else job.needs | await needs_of(store.reads, job.id)
             living = await served(store)
         serving = not needs <= living.functions
         if serving:
             _load(needs)
         elif settings.override_environment:
             out.say("an engine that is alive goes on with it, by its own rule for environments: set it there")
-        async with open_engine(settings, out, serve=serving, create=job.create) as engine:
+        async with open_engine(
+            settings, out, serve=serving, create=job.create, capabilities=job.capabilities
+        ) as engine:
             if job.id is None:
                 job.id = await job.begin(engine)
             standing = await follow_here(engine, job, job.id, serving=serving)
@@ -136,8 +149,11 @@ async def follow_here(engine: Engine, job: Job, execution_id: str, *, serving: b
                 if serving:
                     await _require_served(store, execution_id, standing)
                     _require_session(engine, execution_id, standing)
-                elif not standing.needs <= (await served(store)).functions:
-                    return None
+                else:
+                    needs = standing.needs | await _capabilities_of(store, standing)
+                    if not needs <= (await served(store)).functions:
+                        job.needs |= needs
+                        return None
             if resting:
                 return standing
             cost = time.monotonic() - began
@@ -152,7 +168,15 @@ async def follow_here(engine: Engine, job: Job, execution_id: str, *, serving: b
 def _load(functions: frozenset[str]) -> dict[str, str]:
     from durable.cli.loading import load_ids
 
-    return load_ids(functions - {CELL})
+    return load_ids(name for name in functions - {CELL} if not is_capability(name))
+
+
+async def _capabilities_of(store: StoreFace, standing: GoesOn) -> frozenset[str]:
+    """The capabilities of its session's own, as engines say that they know them."""
+    if standing.session is None:
+        return frozenset()
+    options = (await store.request("session.get", {"session": standing.session})).data.get("options") or {}
+    return frozenset(map(capability_id, sessions_needs_of(options)))
 
 
 async def _require_served(store: StoreFace, execution_id: str, standing: GoesOn) -> None:

@@ -54,12 +54,6 @@ class Unusable(DurableError):
     code = "USAGE"
 
 
-class NotServed(DurableError):
-    """An execution cannot go on: no living engine serves its function, and it cannot be loaded here."""
-
-    code = "NOT_SERVED"
-
-
 class Interrupted(DurableError):
     """The execution is halted and stays so until it is resumed."""
 

@@ -10,7 +10,7 @@ from durable.cli.standing import served
 from durable.cli.stuck import stuck_workers
 from durable.store.face import StoreFace
 from durable.store.reads import ExecutionRow
-from durable.views import ExecutionView, execution_view
+from durable.views import ExecutionView, execution_view, needed_by
 
 COLUMNS = ("id", "state", "what", "age", "tries", "engine", "note")
 
@@ -20,10 +20,12 @@ async def show_executions(out: Out, store: StoreFace, rows: Sequence[ExecutionRo
     living = await served(store)
     prompts = await store.reads.prompts()
     stuck = await stuck_workers(store, living, rows)
+    needed = await needed_by(store.reads, rows)
     views = []
     for row in rows:
         own = (f"exec:{row.id}:", f"exec:{row.id}.")
-        views.append(execution_view(row, living, [p.id for p in prompts if p.id.startswith(own)], stuck.get(row.id)))
+        waits_for = [p.id for p in prompts if p.id.startswith(own)]
+        views.append(execution_view(row, living, waits_for, stuck.get(row.id), needed.get(row.session or "", {})))
     if out.json:
         out.document(views)
     else:
@@ -41,6 +43,9 @@ def note_of(view: ExecutionView) -> str:
     """The most useful thing to know about it."""
     if view.worker_stuck:
         return f"{view.worker_stuck}; `durable interrupt {view.id}` ends it"
+    if view.unknown_capabilities:
+        names = ", ".join(view.unknown_capabilities)
+        return f"waits for an engine that knows the capability {names}; `durable resume {view.id}`"
     if view.stuck:
         return f"no living engine serves {view.function}; `durable resume {view.id}`"
     if view.waits_for:

@@ -18,7 +18,7 @@ from durable.core.errors import DurableError
 from durable.functions.function import KNOWN, Function
 
 if TYPE_CHECKING:
-    from capabilities.capability import Capability
+    from capabilities.capability import Capabilities, Capability
     from durable.sandbox.declared import Component
 
 type AnyFunction = Function[..., Any]
@@ -40,9 +40,14 @@ def split_target(target: str) -> tuple[str, str]:
     if not separator or not place or not name:
         example = f"{target}::main" if target.endswith(".py") else f"jobs.py::{name or 'main'}"
         raise Unusable(f"{target!r} names no function; write FILE::FUNC, for instance {example}")
-    if os.path.exists(place) or place.endswith(".py") or os.sep in place or not _is_module_name(place):
-        return os.path.realpath(place), name
-    return place, name
+    return _place(place), name
+
+
+def _place(text: str) -> str:
+    """The absolute path of a file, or a module's name."""
+    if os.path.exists(text) or text.endswith(".py") or os.sep in text or not _is_module_name(text):
+        return os.path.realpath(text)
+    return text
 
 
 def _is_module_name(text: str) -> bool:
@@ -145,11 +150,25 @@ def load_ids(functions: Iterable[str]) -> dict[str, str]:
     return missing
 
 
+def load_capabilities(places: Iterable[str]) -> Capabilities:
+    """What an engine of the command line knows: the user's own that are names of these files or modules, and those of
+    each session, from where its record says that they are defined. Unusable, LoadFailed."""
+    from capabilities.capability import Capabilities, Capability  # looking at a store needs none of this
+
+    own: dict[int, Capability] = {}
+    for place in places:
+        found = [each for each in vars(load(_place(place))).values() if isinstance(each, Capability)]
+        if not found:
+            raise Unusable(f"{place} has no capability: decorate a function with @durable.capability")
+        own |= {id(each): each for each in found}
+    return Capabilities(own.values(), find=load_capability)
+
+
 def load_capability(name: str, where: str) -> Capability:
     """The capability of that name from where a session's record says that it is defined, "" for the modules of the
     functions loaded so far. Unusable, LoadFailed.
     """
-    from capabilities.capability import Capability  # looking at a store needs none of this
+    from capabilities.capability import Capability
 
     for module in [load(where)] if where else _loaded():
         for found in vars(module).values():

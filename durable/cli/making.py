@@ -36,6 +36,8 @@ class Making:
     level: Level | None = None
     permissions: str | None = None
     language: Language | None = None
+    capabilities: tuple[str, ...] = ()
+    """Where capabilities of the user's own are defined: files or modules."""
 
     def as_limits(self) -> Limits | None:
         """None where none was given. Raises BadArguments for what cannot be."""
@@ -79,6 +81,9 @@ def making_sessions[F: Callable[..., int]](command: F) -> F:
     """Add the options."""
     for option in (
         click.option("--grant", "grants", multiple=True, metavar="NAME[:WHAT]", help="A capability its code may call."),
+        click.option(
+            "--capabilities", multiple=True, metavar="FILE", help="A file or module with capabilities of your own."
+        ),
         click.option("--level", type=click.Choice(LEVELS), help="The level of its permissions."),
         click.option("--permissions", metavar="FILE", help="The manifest of its permissions, TOML."),
         click.option("--limit", "limits", multiple=True, type=Limit(), metavar="NAME=N", help="What it may use."),

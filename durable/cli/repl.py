@@ -33,7 +33,7 @@ async def talk(chosen: Settings, name: str, made_with: Making) -> int:
     out = chosen.out()
     async with opened(chosen, create=True) as store:
         serving = CELL not in (await served(store)).functions
-    async with open_engine(chosen, out, serve=serving) as engine:
+    async with open_engine(chosen, out, serve=serving, capabilities=made_with.capabilities) as engine:
         session = await made_with.session(engine, name)
         return await Conversation(chosen, out, engine, session, serving=serving).run()
 

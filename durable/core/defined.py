@@ -1,4 +1,4 @@
-"""Where a function or class is defined, as the record names it."""
+"""Where a function or class is defined, and as what it is served, as records name it."""
 
 from __future__ import annotations
 
@@ -7,6 +7,20 @@ import sys
 
 FILE_MARK = "__durable_file__"
 """Set in modules that the command line loads from a path: the path is where their functions are."""
+
+
+ANY_CAPABILITY = "capability:*"
+"""What an engine says that looks for capabilities of sessions where these are defined."""
+
+
+def capability_id(name: str) -> str:
+    """How an engine says, among the functions that it serves, that it knows a capability of the user's own."""
+    return f"capability:{name}"
+
+
+def is_capability(served: str) -> bool:
+    """Whether what an engine serves is one."""
+    return served.startswith("capability:")
 
 
 def where(module_name: str) -> str:

@@ -88,6 +88,12 @@ class EngineClosed(DurableError):
     code = "ENGINE_CLOSED"
 
 
+class NotServed(DurableError):
+    """No engine that is alive knows the function, or a capability of the session; what is queued stays as it is."""
+
+    code = "NOT_SERVED"
+
+
 class NotEncodable(DurableError, TypeError):
     """A value cannot be written as JSON, so it cannot be recorded."""
 

@@ -10,7 +10,16 @@ from typing import Any
 import msgspec
 
 from bridge.output_rules import OutputRules
-from durable.core.errors import BadArguments, Conflict, DurableError, EngineClosed, PoolExhausted, StoreRefused
+from durable.core.defined import capability_id
+from durable.core.errors import (
+    BadArguments,
+    Conflict,
+    DurableError,
+    EngineClosed,
+    NotServed,
+    PoolExhausted,
+    StoreRefused,
+)
 from durable.functions import sdk
 from durable.functions.failure import Rejection
 from durable.functions.sdk import PlatformError, SdkContext
@@ -21,6 +30,7 @@ from durable.sessions.entrance import Entrance
 from durable.sessions.house import House
 from durable.sessions.live import LiveSession
 from durable.sessions.looking import Looking
+from durable.sessions.needs import needs_of, not_known
 from durable.sessions.recent import Recent
 from durable.sessions.result import Texts
 from durable.sessions.takeover import end_worker
@@ -67,7 +77,7 @@ class SessionHost:
                     raise
                 session = await self.live(request.session)  # the answer came as it was being forgotten
                 turn = await session.run(promise_id, request, first=sdk.first_attempt(ctx), begun=leave)
-        except (BadArguments, EngineClosed, StoreRefused) as refused:
+        except (BadArguments, NotServed, EngineClosed, StoreRefused) as refused:
             # Not this engine's to run: a grant that it does not know, an owner that is alive, the end of the engine.
             raise PlatformError([sdk.HandedBack(str(refused))]) from None
         except (DurableError, OSError) as failed:
@@ -127,12 +137,12 @@ class SessionHost:
         row = (await store.request("session.get", {"session": name})).data
         options = row.get("options") or {}
         try:
-            self._house.capabilities.learn(options.get("defined") or {})
-            granted = self._house.capabilities.check(options.get("grants") or ())
-        except BadArguments as unknown:
+            self._know(name, needs_of(options))
+        except NotServed as unknown:
             self.refused[name] = str(unknown)
             raise
         self.refused.pop(name, None)
+        granted = self._house.capabilities.check(options.get("grants") or ())
         if "permissions" not in options:
             options = {**options, "grants": list(granted)}  # `input` among them, also where only its name is recorded
         confinement = confinement_of(store, name, options)
@@ -142,6 +152,16 @@ class SessionHost:
             await end_worker(int(left["pid"]), int(left["start"]))
         rules = OutputRules.read(options.get("output") or {})
         return LiveSession(name, int(taken["epoch"]), options, self._house, confinement, rules)
+
+    def _know(self, name: str, needed: dict[str, str]) -> None:
+        """This engine knows what the session's code may call, and says so when it had to look for it. NotServed."""
+        learned = self._house.capabilities.learn(needed)
+        if learned:
+            served = {"engine": self._house.engine_id, "functions": [capability_id(each) for each in learned]}
+            self._house.store.post("engine.serve", served)
+        missing = self._house.capabilities.unknown(needed)
+        if missing:
+            raise not_known(name, missing)
 
     def printed(self, execution_id: str) -> Texts | None:
         """What is stored of an execution's output, when the whole of it ran here just now."""

@@ -55,6 +55,9 @@ class Lent:
                 raise Denied(f"{parent!r} may not grant {text!r}, which it has not itself")
         manifest = policy.manifest if grants is None else _alone(policy.manifest)
         made = {**options, "grants": wanted, "permissions": manifest.to_json(), "parent": parent}
+        if "defined" in options:
+            child = Policy(manifest, wanted)
+            made["defined"] = {n: at for n, at in options["defined"].items() if child.may_have(n, now_ms())}
         row = await self.request("session.open", {"session": name, "engine": None, "options": made})
         if (row.get("options") or {}).get("parent") != parent:
             raise Conflict(f"session {name!r} exists, and was not made by {parent!r}")

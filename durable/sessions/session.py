@@ -8,6 +8,7 @@ import os
 from collections.abc import AsyncIterator, Mapping
 from datetime import timedelta
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
 
 from capabilities.permissions.manifest import Level
@@ -44,11 +45,19 @@ STATUS_BUSY = 423
 class Session:
     """A named interpreter state. It outlives this object, its worker and this process."""
 
-    def __init__(self, engine: Engine, name: str, grants: tuple[str, ...], language: Language = "python") -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        name: str,
+        grants: tuple[str, ...],
+        language: Language = "python",
+        needs: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
         self.name = name
         self.grants = grants
         self.language = language
         self._engine = engine
+        self._needs = needs
 
     async def submit(
         self,
@@ -62,6 +71,7 @@ class Session:
     ) -> Execution[Any]:
         """Record a cell as the session's next execution and return at once; cells run one at a time, in order.
 
+        It is recorded also where no engine that is alive knows the session's own capabilities, and waits for one.
         on_busy="error": Busy when one has not ended, and nothing is recorded.
         """
         _check_transaction(transaction, checkpoint)
@@ -117,10 +127,11 @@ class Session:
         Cancelled, or past its deadline, its code is stopped as by an interrupt; what it did until then stays.
         transaction: "rollback_on_failure" or "rollback_always" put the namespace back as it was, see Result.rollback;
         without checkpoints inside. on_busy: "queue" behind what has not ended, or "error": Busy. Waits as long as the
-        code waits for people.
+        code waits for people. NotServed when no engine that is alive knows the session's own capabilities.
         """
         if not journal:
             return await self._quick(code, inputs or {}, transaction, on_busy, seconds(timeout))
+        await self._engine.require_known(self.name, self._needs)
         execution = await self.submit(
             code, inputs=inputs, timeout=timeout, checkpoint=checkpoint, transaction=transaction, on_busy=on_busy
         )
@@ -167,6 +178,7 @@ class Session:
 
         The Result is last. A reader that keeps up gets all that is printed, not only what is stored.
         """
+        await self._engine.require_known(self.name, self._needs)
         execution = await self.submit(code, **options)
         async for event in self._engine.follow(execution.id):
             yield event

@@ -10,6 +10,9 @@ import sqlite3
 import zlib
 from collections.abc import Iterable
 
+import msgspec
+
+from durable.core.defined import ANY_CAPABILITY, capability_id
 from durable.core.limits import DISPATCH_RETRY_MS, OUTBOX_KEEP_MS
 from durable.store.records import Row, dump
 from durable.store.requests import Record
@@ -25,6 +28,8 @@ _ANY_DUE = (
     "SELECT 1 FROM tasks WHERE state='pending' AND due IS NOT NULL AND due <= ?1"
     " AND grp IN (SELECT value FROM json_each(?2)) LIMIT 1"
 )
+_DEFINED = "CASE WHEN options = '' THEN NULL ELSE json_extract(options, '$.defined') END"
+_defined = msgspec.json.Decoder(dict[str, str])
 _MAIL = "SELECT 1 FROM outbox WHERE address IN (SELECT value FROM json_each(?)) LIMIT 1"
 
 
@@ -101,12 +106,12 @@ def _send(tx: Tx, row: Row) -> bool:
 
 def _choose(tx: Tx, row: Row) -> End | None:
     task_id, _, due, group, preferred, exclusive, function, session = row
-    able = [end for end in tx.ends.values() if end.group == group and _serves(tx, end, function, session)]
+    owner, needed = _owner(tx, session)
+    able = [end for end in tx.ends.values() if end.group == group and _serves(tx, end, function, session, needed)]
     if exclusive:
         able = [end for end in able if end.engine == preferred]
     if not able:
         return None
-    owner = _owner(tx, session)
     wanted = owner or preferred
     local = next((end for end in able if end.engine == wanted), None)
     if local is not None:
@@ -124,20 +129,25 @@ def _choose(tx: Tx, row: Row) -> End | None:
     return able[zlib.crc32(task_id.encode()) % len(able)]
 
 
-def _owner(tx: Tx, session: str | None) -> str | None:
-    if session is None:
-        return None
-    row = tx.row("SELECT owner FROM sessions WHERE name=?", (session,))
-    return None if row is None else row[0]
+def _owner(tx: Tx, session: str | None) -> tuple[str | None, frozenset[str]]:
+    """Who owns a session, and the capabilities that an engine must know to run its cells."""
+    row = None if session is None else tx.row(f"SELECT owner, {_DEFINED} FROM sessions WHERE name=?", (session,))
+    if row is None:
+        return None, frozenset()
+    return row[0], frozenset() if row[1] is None else frozenset(map(capability_id, _defined.decode(row[1])))
 
 
-def _serves(tx: Tx, end: End, function: str, session: str | None) -> bool:
+def _serves(tx: Tx, end: End, function: str, session: str | None, needed: frozenset[str]) -> bool:
     if not function and session is None:
         return True
     served = tx.served.get(end.engine)
-    if served is None:
+    if (
+        served is None
+        or (session is not None and not served.sessions)
+        or (function and function not in served.functions)
+    ):
         return False
-    return (session is None or served.sessions) and (not function or function in served.functions)
+    return needed <= served.functions or ANY_CAPABILITY in served.functions
 
 
 def _mail(tx: Tx, address: str, message: str) -> None:

@@ -244,6 +244,10 @@ def test_capabilities_of_ones_own_are_loaded_from_where_they_are_defined(termina
     assert (answered.code, answered.out) == (0, "A1\n"), answered
     elsewhere = (terminal.directory / "desk.py").rename(terminal.directory / "moved.py")
     terminal.durable("exec", "desk", "lookup('b2')").failed(1, "desk@2 cannot go on here", "lookup", "desk.py")
+    note = "waits for an engine that knows the capability lookup; `durable resume desk@2`"
+    assert note in terminal.durable("ps").out
+    assert note in terminal.durable("show", "desk@2").out
+    assert terminal.durable("ps", "--json").data[0]["unknown_capabilities"] == ["lookup"]
     assert terminal.durable("resume").code == 1
     elsewhere.rename(terminal.directory / "desk.py")
     gone_on = terminal.durable("resume", "desk@2")
@@ -257,3 +261,27 @@ def test_a_session_of_javascript(terminal: Terminal, sandbox_cache: Path, monkey
     assert (failed.code, failed.err.splitlines()[0]) == (1, "TypeError: cannot read property 'x' of null")
     assert "Traceback" not in failed.err, "the script's own stack, nothing of ours"
     assert terminal.durable("session", "show", "js", "--json").data["language"] == "javascript"
+
+
+def test_exec_takes_capabilities_of_ones_own_from_a_file(terminal: Terminal) -> None:
+    terminal.write("desk.py", DESK)
+    terminal.write("none.py", "")
+    made = terminal.durable("exec", "shop", "lookup('a1')", "--capabilities", "desk.py", "--grant", "lookup")
+    assert (made.code, made.out) == (0, "'A1'\n"), made
+    again = terminal.durable("exec", "shop", "lookup('b2')")
+    assert (again.code, again.out) == (0, "'B2'\n"), again
+    terminal.durable("exec", "mall", "1", "--capabilities", "none.py").failed(2, "none.py has no capability")
+    terminal.durable("exec", "mall", "1", "--capabilities", "gone.py").failed(2, "there is no file")
+    terminal.durable("exec", "mall", "1", "--grant", "lookup").failed(2, "lookup", "--capabilities")
+
+
+def test_a_living_engine_that_does_not_know_the_capability_is_not_waited_for(terminal: Terminal) -> None:
+    terminal.write("desk.py", DESK)
+    code = "import os, time\nprint('runs', flush=True)\nwhile not os.path.exists('go'): time.sleep(0.05)"
+    with terminal.running("exec", "other", code) as process:
+        read_until(process, "runs")
+        made = terminal.durable("exec", "shop", "lookup('a1')", "--capabilities", "desk.py", "--grant", "lookup")
+        assert (made.code, made.out) == (0, "'A1'\n"), made
+        assert process.poll() is None
+        terminal.write("go", "")
+        assert process.wait() == 0

@@ -10,9 +10,9 @@ import click
 
 from durable.cli import exits
 from durable.cli.app import Command, Settings, in_loop, settings
-from durable.cli.exits import NotServed, Unusable
+from durable.cli.exits import Unusable
 from durable.core import ids
-from durable.core.errors import NotFound
+from durable.core.errors import NotFound, NotServed
 
 if TYPE_CHECKING:
     from durable.cli.out import Out

@@ -43,6 +43,7 @@ def command(
     profile: Profile | None,
     limits: tuple[tuple[str, float], ...],
     grants: tuple[str, ...],
+    capabilities: tuple[str, ...],
     level: Level | None,
     permissions: str | None,
     language: Language | None,
@@ -53,7 +54,7 @@ def command(
     """
     ids.check_session_name(session)
     text = _code(code, path)
-    chosen, made_with = settings(), Making(profile, limits, grants, level, permissions, language)
+    chosen, made_with = settings(), Making(profile, limits, grants, level, permissions, language, capabilities)
     return in_loop(lambda: _exec(chosen, session, text, timeout, checkpoint, made_with))
 
 
@@ -98,7 +99,7 @@ async def _exec(
         return execution.id
 
     watcher = None if out.json else Printed(out)
-    job = Job(begin, frozenset((CELL,)), watcher, asker(chosen, out), create=True)
+    job = Job(begin, frozenset((CELL,)), watcher, asker(chosen, out), create=True, capabilities=made_with.capabilities)
     try:
         standing = await drive(chosen, out, job)
     except BaseException as error:

@@ -26,6 +26,7 @@ def command(
     profile: Profile | None,
     limits: tuple[tuple[str, float], ...],
     grants: tuple[str, ...],
+    capabilities: tuple[str, ...],
     level: Level | None,
     permissions: str | None,
     language: Language | None,
@@ -38,7 +39,7 @@ def command(
     ids.check_session_name(session)
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise Unusable(f"a prompt needs a terminal; without one: durable exec {session} -")
-    chosen, made_with = settings(), Making(profile, limits, grants, level, permissions, language)
+    chosen, made_with = settings(), Making(profile, limits, grants, level, permissions, language, capabilities)
 
     async def talk() -> int:
         from durable.cli.repl import talk

@@ -1,0 +1,32 @@
+"""Capabilities of the user's own that a session needs, and who knows them (specs/capability.md, C9)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from capabilities.standard import STANDARD
+from durable.core.defined import capability_id
+from durable.core.errors import NotServed
+
+
+def needs_of(options: Mapping[str, Any]) -> dict[str, str]:
+    """What a session may call beside the standard set, by name; where it is defined, "" where its record is silent."""
+    names = (text.partition(":")[0] for text in options.get("grants") or ())
+    silent = {name: "" for name in names if name not in STANDARD and name not in ("*", "level")}
+    return silent | (options.get("defined") or {})
+
+
+def know_them(engines: Iterable[Iterable[str]], needed: Iterable[str]) -> bool:
+    """Whether one of these engines, each given as what it serves, knows all that is needed."""
+    wanted = set(map(capability_id, needed))
+    return any(wanted <= set(served) for served in engines)
+
+
+def not_known(session: str, missing: Mapping[str, str]) -> NotServed:
+    """What is said where nobody knows them."""
+    shown = ", ".join(f"{name!r} (defined in {place})" if place else repr(name) for name, place in missing.items())
+    return NotServed(
+        f"the code of session {session!r} may call {shown}, which this engine does not know: "
+        f"open it with durable.open(…, capabilities=[{', '.join(missing)}]). What is queued stays as it is"
+    )

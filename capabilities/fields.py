@@ -13,11 +13,29 @@ def fields_of(schema: dict[str, Any] | None) -> dict[str, dict[str, Any]] | None
     found = (schema or {}).get("properties")
     if not isinstance(found, dict) or not found:
         return None
-    return {name: _resolved(field, schema or {}) for name, field in found.items()}
+    return {name: resolved(field, schema or {}) for name, field in found.items()}
 
 
-def _resolved(field: Any, schema: dict[str, Any]) -> dict[str, Any]:
-    """A field's own schema, references followed within the document."""
+def resolved(field: Any, schema: dict[str, Any]) -> dict[str, Any]:
+    """What a form has to know of a field: references followed in the document; `x | None` is x, and `nullable`."""
+    found = _followed(field, schema)
+    options, kinds = found.get("anyOf"), found.get("type")
+    if isinstance(kinds, list) and len(kinds) == 2 and "null" in kinds:
+        found = {**found, "type": next((kind for kind in kinds if kind != "null"), "null"), "nullable": True}
+    if isinstance(options, list) and _NULL in options:
+        others = [each for each in options if each != _NULL]
+        if len(others) == 1:
+            rest = {name: value for name, value in found.items() if name != "anyOf"}
+            found = {**_followed(others[0], schema), **rest, "nullable": True}
+    if isinstance(found.get("items"), dict):
+        found = {**found, "items": _followed(found["items"], schema)}
+    return found
+
+
+_NULL = {"type": "null"}
+
+
+def _followed(field: Any, schema: dict[str, Any]) -> dict[str, Any]:
     if not isinstance(field, dict):
         return {}
     name = str(field.get("$ref", "")).removeprefix("#/$defs/")
@@ -25,9 +43,23 @@ def _resolved(field: Any, schema: dict[str, Any]) -> dict[str, Any]:
     return {**target, **field} if isinstance(target, dict) else field
 
 
+def by_line(field: dict[str, Any]) -> bool:
+    """Whether it is a list of what can be typed on a line each."""
+    items = field.get("items")
+    return field.get("type") == "array" and isinstance(items, dict) and items.get("type") in _PLAIN
+
+
+_PLAIN = ("string", "integer", "number", "boolean")
+
+
 def read_field(field: dict[str, Any], text: str) -> Any:
-    """What was typed, by the field's type: a text as it is, yes and no, else JSON where it parses."""
+    """What was typed, by the field's type: a text as it is, yes and no, a list by its lines, else JSON where it parses.
+
+    "null" is None where that is allowed.
+    """
     kind = field.get("type")
+    if text == "null" and field.get("nullable"):
+        return None
     if kind == "string":
         return text
     if kind == "boolean" and text.lower() in (*YES, *NO):
@@ -36,6 +68,9 @@ def read_field(field: dict[str, Any], text: str) -> Any:
         if str(choice) == text:
             return choice
     try:
-        return json.loads(text)
+        found = json.loads(text)
     except (ValueError, RecursionError):
-        return text
+        found = text
+    if by_line(field) and not isinstance(found, list):
+        return [read_field(field["items"], line.strip()) for line in text.splitlines() if line.strip()]
+    return found

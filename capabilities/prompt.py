@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter
 
+from capabilities.fields import read_field, resolved
 from capabilities.schemas import check_parts, check_schema, faults
 from durable.core.errors import BadArguments, InvalidAnswer
 from durable.core.limits import APPROVERS_MAX, CHOICES_MAX, PROMPT_CHARS_MAX
@@ -128,7 +129,7 @@ class Prompt(BaseModel):
                 raise InvalidAnswer(prompt_id, [{"loc": [n], "msg": f"{each!r} is chosen twice"}])
 
     def read(self, text: str) -> Any:
-        """An answer typed as text: JSON where a schema or choices want something else than text."""
+        """An answer typed as text, read by the schema's type: JSON where that or the choices want no text."""
         if self.choices is not None and not self.many:
             return next((choice for choice in self.choices if str(choice) == text), text)
         if self.choices is not None:
@@ -137,9 +138,7 @@ class Prompt(BaseModel):
                 return found
             words = [word.strip() for word in text.split(",") if word.strip()]
             return [next((c for c in self.choices if str(c) == word), word) for word in words]
-        if self.json_schema is None or self.json_schema.get("type") == "string":
-            return text
-        return _json(text)
+        return text if self.json_schema is None else read_field(resolved(self.json_schema, self.json_schema), text)
 
     def chosen(self, prompt_id: str, numbers: list[int]) -> Any:
         """The answer that numbers from 1 mean, as a form shows the choices."""

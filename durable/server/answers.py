@@ -23,7 +23,8 @@ from durable.core.limits import CHOICES_MAX
 from durable.functions.values import unpack
 from durable.links import Link, read_link
 from durable.prompts import Prompts, already
-from durable.server.page import Pairs, form_page, read_form, said_page
+from durable.server.markup import said_page
+from durable.server.page import Pairs, form_page, read_form
 from durable.store.store import Store
 from durable.store.transit import transit_key
 
@@ -112,7 +113,8 @@ class Answers:
                 return _refused(error)[0], form_page(prompt, link.who, _problems(error), pairs)
         except DurableError as error:
             return _refused_page(error)
-        return 200, said_page("Thank you", "Your answer is recorded." + ("" if settled else " Others are asked too."))
+        others = "" if settled else " Others are asked too."
+        return 200, said_page("Thank you", f"Your answer is recorded.{others} You can close this page.")
 
     async def _by_link(self, link: Link, said: Said) -> tuple[str | None, tuple[str, ...]]:
         return link.answerer(said.by, await self._asked(link, settled=True))

@@ -21,7 +21,7 @@ from durable.core.errors import CheckpointError, DurableError
 from durable.core.events import BackgroundFailed
 from durable.core.limits import BATCH_BYTES_MAX, BODIES_BYTES_MAX, BODY_BYTES_MAX
 from durable.server.events import stream
-from durable.server.page import HEADERS, said_page
+from durable.server.markup import HEADERS, said_page
 from durable.server.site import Site
 from durable.store.client import AGAIN
 from durable.store.network import reply

@@ -2,67 +2,55 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import json
+import re
 from collections.abc import Sequence
 from html import escape
 from typing import Any
 
-from capabilities.fields import fields_of, read_field
+from capabilities.fields import by_line, fields_of, read_field, resolved
 from capabilities.prompt import TEAM, Prompt
 from durable.core.errors import BadArguments
+from durable.server.markup import label_of, page_of
 
 type Pairs = Sequence[tuple[str, str]]
 """What a form sends."""
-
-_STYLE = (
-    "body{font:16px/1.5 sans-serif;max-width:40em;margin:2em auto;padding:0 1em}"
-    "pre{white-space:pre-wrap;overflow-wrap:anywhere;background:#eee;padding:1em}"
-    "label,fieldset,button{display:block;margin:1em 0}textarea,input[type=text],input[type=password],select"
-    "{width:100%;box-sizing:border-box;font:inherit}button{display:inline-block;margin-right:1em;font:inherit}"
-    ".wrong{color:#a00}"
-)
-
-HEADERS = {
-    "content-security-policy": (
-        "default-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; style-src 'sha256-"
-        + base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
-        + "'"
-    ),
-    "x-frame-options": "DENY",
-    "x-content-type-options": "nosniff",
-    "referrer-policy": "no-referrer",
-    "cross-origin-opener-policy": "same-origin",
-    "cross-origin-resource-policy": "same-origin",
-    "cache-control": "no-store",
-    "x-robots-tag": "noindex",
-}
-"""Of every page: nothing runs, nothing is loaded, no other page shows it, and its address, the link, stays here."""
-
-
-def said_page(title: str, text: str) -> str:
-    """A page that says something."""
-    return _page(title, f"<p>{escape(text)}</p>")
 
 
 def form_page(prompt: Prompt, who: str | None, problems: Sequence[str] = (), given: Pairs = ()) -> str:
     """The question as a form. who: whom the link is for. problems, given: what was wrong with what was sent before."""
     before = dict(given)
-    parts = [f'<p class="wrong">{escape(each)}</p>' for each in problems]
+    parts = [f'<p class="title">{escape(prompt.title)}</p>'] if prompt.title else []
+    parts.append(f"<h1>{escape(prompt.question)}</h1>")
+    if problems:
+        parts.append(f'<div class="wrong" role="alert">{"".join(f"<p>{escape(each)}</p>" for each in problems)}</div>')
     if prompt.reason:
         parts.append(f"<p>{escape(prompt.reason)}</p>")
     if prompt.context:
-        parts.append(f"<pre>{escape(prompt.context)}</pre>")
+        parts.append(f"<pre>{escape(_unfenced(prompt.context))}</pre>")
     parts.append('<form method="post">')
-    parts += _answer_fields(prompt, before)
+    if prompt.form in ("approve", "review"):
+        parts.append("<button disabled hidden></button>")  # Enter in a line would press the first one
+    parts += _answer_fields(prompt, before, {text for name, text in given if name == "choose"})
     if who is None or who.startswith(TEAM):
-        required = "" if who is None and prompt.needed() == 1 else " required"
-        parts.append(_label("Your name", f'<input type="text" name="by" value="{_of(before, "by")}"{required}>'))
+        required = who is not None or prompt.needed() > 1
+        parts.append(_line("Your name", "by", before, required=required))
     if prompt.form != "review":
-        parts.append(_label("Why (optional)", f'<input type="text" name="why" value="{_of(before, "why")}">'))
-    parts += [f'<button name="do" value="{do}">{escape(text)}</button>' for do, text in _buttons(prompt)]
-    return _page(prompt.title or prompt.question, f"<h1>{escape(prompt.question)}</h1>{''.join(parts)}</form>")
+        parts.append(_line("Reason", "why", before))
+    for n, (do, text) in enumerate(_buttons(prompt)):
+        look = ' class="first"' if n == 0 else ""
+        unchecked = " formnovalidate" if do == "decline" else ""
+        parts.append(f'<button name="do" value="{do}"{look}{unchecked}>{escape(text)}</button>')
+    return page_of(prompt.title or prompt.question, f"{''.join(parts)}</form>")
+
+
+def _unfenced(text: str) -> str:
+    """What is one block of code, without its fence."""
+    found = _FENCED.fullmatch(text)
+    return found[1] if found and "```" not in found[1] else text
+
+
+_FENCED = re.compile(r"```[a-z]*\n(.*)\n```\s*", re.DOTALL)
 
 
 def _buttons(prompt: Prompt) -> list[tuple[str, str]]:
@@ -73,44 +61,92 @@ def _buttons(prompt: Prompt) -> list[tuple[str, str]]:
     return [("answer", "Answer"), ("decline", "Decline")]
 
 
-def _answer_fields(prompt: Prompt, before: dict[str, str]) -> list[str]:
+def _answer_fields(prompt: Prompt, before: dict[str, str], chosen: set[str]) -> list[str]:
     if prompt.form == "approve":
         return []
     if prompt.form == "review":
         text = before.get("document", _shown(prompt.initial))
+        look = "" if isinstance(prompt.initial, str) else ' class="json"'
         return [
-            _label("Document", f'<textarea name="document" rows="12">\n{escape(text)}</textarea>'),
-            _label("Comment", f'<textarea name="comment" rows="3">\n{_of(before, "comment")}</textarea>'),
+            label_of("Document", "", f'<textarea name="document" rows="12"{look}>\n{escape(text)}</textarea>'),
+            label_of("Comment", "", f'<textarea name="comment" rows="3">\n{_of(before, "comment")}</textarea>'),
         ]
     if prompt.choices is not None:
         kind = "checkbox" if prompt.many else "radio"
-        return ["<fieldset><legend>Choose</legend>"] + [
-            f'<label><input type="{kind}" name="choose" value="{n}"> {escape(_shown(choice))}</label>'
+        legend = "Choose any number" if prompt.many else "Choose one"
+        return [f"<fieldset><legend>{legend}</legend>"] + [
+            f'<label><input type="{kind}" name="choose" value="{n}"{" checked" if str(n) in chosen else ""}> '
+            f"{escape(_shown(choice))}</label>"
             for n, choice in enumerate(prompt.choices, 1)
         ] + ["</fieldset>"]  # fmt: skip
-    fields = fields_of(prompt.json_schema)
+    schema = prompt.json_schema or {}
+    fields = fields_of(schema)
     if fields is not None:
         begin = prompt.initial if isinstance(prompt.initial, dict) else {}
-        return [_field(name, field, begin.get(name, field.get("default")), before) for name, field in fields.items()]
+        required = schema.get("required")
+        return [
+            _field(
+                f"field.{name}",
+                str(field.get("title") or name),
+                field,
+                before.get(f"field.{name}", _begin(field, begin.get(name, field.get("default")))),
+                required=isinstance(required, list) and name in required,
+            )
+            for name, field in fields.items()
+        ]
     if prompt.secret:
-        return [_label("Answer", '<input type="password" name="value" autocomplete="off">')]
-    text = before.get("value", "" if prompt.initial is None else _shown(prompt.initial))
-    return [_label("Answer", f'<textarea name="value" rows="4">\n{escape(text)}</textarea>')]
+        return [label_of("Answer", "", '<input type="password" name="value" autocomplete="off">')]
+    whole = resolved(schema, schema)
+    return [_field("value", "Answer", whole, before.get("value", _begin(whole, prompt.initial)), required=bool(schema))]
 
 
-def _field(name: str, field: dict[str, Any], begin: Any, before: dict[str, str]) -> str:
-    label = str(field.get("title") or name)
-    if isinstance(field.get("description"), str):
-        label += f" - {field['description']}"
-    key = f"field.{name}"
-    text = before.get(key, "" if begin is None else _shown(begin))
-    options = ["true", "false"] if field.get("type") == "boolean" else field.get("enum")
-    if not isinstance(options, list):
-        return _label(label, f'<textarea name="{escape(key)}" rows="1">\n{escape(text)}</textarea>')
-    shown = "".join(
-        f"<option{' selected' if str(each) == text else ''}>{escape(str(each))}</option>" for each in ["", *options]
-    )
-    return _label(label, f'<select name="{escape(key)}">{shown}</select>')
+def _begin(field: dict[str, Any], value: Any) -> str:
+    if by_line(field) and isinstance(value, list):
+        return "\n".join(map(_shown, value))
+    return "" if value is None else _shown(value)
+
+
+def _field(key: str, label: str, field: dict[str, Any], text: str, *, required: bool) -> str:
+    """A field of the form, by its type."""
+    kind, about = field.get("type"), field.get("description")
+    hints = [about] if isinstance(about, str) else []
+    must = " required" if required and kind != "string" else ""  # a text may be empty
+    name = f'name="{escape(key)}"{must}'
+    options = ["true", "false"] if kind == "boolean" else field.get("enum")
+    if isinstance(options, list):
+        said = {"true": "Yes", "false": "No"} if kind == "boolean" else {}
+        shown = [_option(each, said.get(each, each), chosen=each == text) for each in ["", *map(str, options)]]
+        control = f"<select {name}>{''.join(shown)}</select>"
+    elif kind in ("integer", "number"):
+        step = "1" if kind == "integer" else "any"
+        control = f'<input type="number" step="{step}" {name} value="{escape(text)}">'
+    elif kind == "string" and field.get("format") in ("date", "time"):
+        control = f'<input type="{field["format"]}" {name} value="{escape(text)}">'
+    elif by_line(field):
+        hints.append("One on each line")
+        control = f'<textarea {name} rows="3">\n{escape(text)}</textarea>'
+    elif kind in ("object", "array"):
+        hints.append(f"As JSON: {_outline(field)}")
+        control = f'<textarea {name} rows="4" class="json">\n{escape(text)}</textarea>'
+    else:
+        control = f'<textarea {name} rows="{4 if key == "value" else 2}">\n{escape(text)}</textarea>'
+    return label_of(label if required or key == "value" else f"{label} (optional)", ". ".join(hints), control)
+
+
+def _option(value: str, text: str, *, chosen: bool) -> str:
+    return f'<option value="{escape(value)}"{" selected" if chosen else ""}>{escape(text)}</option>'
+
+
+def _outline(field: dict[str, Any]) -> str:
+    """How JSON of that kind begins."""
+    properties = field.get("properties")
+    if field.get("type") == "array":
+        return "[…]"
+    names = [json.dumps(name, ensure_ascii=False) for name in properties] if isinstance(properties, dict) else []
+    return "{" + ", ".join(f"{name}: …" for name in names[:_OUTLINE_MAX]) + "}"
+
+
+_OUTLINE_MAX = 20
 
 
 def read_form(prompt_id: str, prompt: Prompt, pairs: Pairs) -> dict[str, Any]:
@@ -161,13 +197,6 @@ def _of(given: dict[str, str], name: str) -> str:
     return escape(given.get(name, ""))
 
 
-def _label(text: str, control: str) -> str:
-    return f"<label>{escape(text)} {control}</label>"
-
-
-def _page(title: str, body: str) -> str:
-    return (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width">'
-        f"<title>{escape(title[:200])}</title><style>{_STYLE}</style></head><body>{body}</body></html>"
-    )
+def _line(text: str, name: str, before: dict[str, str], *, required: bool = False) -> str:
+    label, must = (text, " required") if required else (f"{text} (optional)", "")
+    return label_of(label, "", f'<input type="text" name="{name}" value="{_of(before, name)}"{must}>')

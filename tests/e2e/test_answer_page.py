@@ -7,19 +7,20 @@ import hashlib
 import json
 import re
 from collections.abc import AsyncIterator
+from datetime import date
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any, cast, override
+from typing import Any, Literal, cast, override
 from urllib.parse import quote, urlencode
 
 import aiohttp
 import pytest
-from pydantic import BaseModel
+from pydantic import BaseModel, TypeAdapter
 
 import durable
-from capabilities.prompt import prompt_for
+from capabilities.prompt import Prompt, prompt_for
 from durable.links import links_for
-from durable.server.page import form_page
+from durable.server.page import form_page, read_form
 from durable.server.serving import listen, serving
 from durable.server.site import Site
 from durable.store.store import Store
@@ -47,7 +48,7 @@ class Page(HTMLParser):
         self.elements.append((tag, found))
         if tag == "textarea":
             self._area = [found["name"] or "", ""]
-        elif tag == "input" and found.get("type") in ("text", "password"):
+        elif tag == "input" and found.get("type") in ("text", "password", "number", "date", "time"):
             self.fields.append((found["name"] or "", found.get("value") or ""))
 
     @override
@@ -92,7 +93,7 @@ class Browser:
         _, page, _ = await self.get(url)
         names = {attributes.get("name") for _, attributes in page.elements}
         assert typed.keys() <= names, (typed, names)
-        assert ("button", {"name": "do", "value": do}) in page.elements
+        assert do in [attributes.get("value") for tag, attributes in page.elements if tag == "button"]
         kept = [(name, text) for name, text in page.fields if name not in typed]
         given = [
             (name, each) for name, texts in typed.items() for each in (texts if isinstance(texts, list) else [texts])
@@ -263,11 +264,11 @@ async def test_pages_run_nothing_load_nothing_and_are_shown_nowhere_else(
 
 TAGS = {
     "html", "head", "meta", "title", "style", "body", "h1", "p", "pre", "form", "label", "input", "textarea", "button",
-    "fieldset", "legend", "select", "option",
+    "fieldset", "legend", "select", "option", "main", "small", "div",
 }  # fmt: skip
 ATTRIBUTES = {
     "lang", "charset", "name", "content", "method", "type", "value", "rows", "required", "selected", "class",
-    "autocomplete",
+    "autocomplete", "role", "step", "disabled", "hidden", "formnovalidate", "checked",
 }  # fmt: skip
 
 
@@ -291,6 +292,81 @@ def test_nothing_that_was_asked_becomes_markup(asked: dict[str, Any]) -> None:
         assert {tag for tag, _ in page.elements} <= TAGS
         assert {name for _, attributes in page.elements for name in attributes} <= ATTRIBUTES
         assert page.text.count("<script>alert(1)</script>") >= 4
+
+
+class Delivery(BaseModel):
+    count: int
+    price: float = 1.5
+    fast: bool
+    size: Literal["s", "m"] = "m"
+    due: date | None = None
+    note: str | None = None
+    lines: list[str] = ["a", "b"]
+    numbers: list[int] = []
+    line: Line
+    parts: list[Line] = []
+
+
+def of_type(schema: Any) -> Prompt:
+    return prompt_for("What?", schema=schema, adapter=TypeAdapter(schema))
+
+
+def test_each_field_has_the_control_of_its_type_and_is_read_as_that() -> None:
+    prompt = of_type(Delivery)
+    page = Page(form_page(prompt, "ana"))
+    controls = {
+        attributes["name"]: (tag, attributes.get("type"), "required" in attributes)
+        for tag, attributes in page.elements
+        if tag in ("input", "select", "textarea")
+    }
+    assert controls == {
+        "field.count": ("input", "number", True), "field.price": ("input", "number", False),
+        "field.fast": ("select", None, True), "field.size": ("select", None, False),
+        "field.due": ("input", "date", False), "field.note": ("textarea", None, False),
+        "field.lines": ("textarea", None, False), "field.numbers": ("textarea", None, False),
+        "field.line": ("textarea", None, True), "field.parts": ("textarea", None, False),
+        "why": ("input", "text", False),
+    }  # fmt: skip
+    assert 'As JSON: {"sku": …}' in page.text
+    assert ("field.lines", "a\nb") in page.fields
+    typed = {
+        "count": "3", "price": "2", "fast": "true", "size": "s", "due": "2026-11-20", "note": "12", "lines": "1\r\n x ",
+        "numbers": "4\n5", "line": '{"sku": "x"}', "parts": '[{"sku": "y"}]',
+    }  # fmt: skip
+    answer = read_form("p", prompt, [("do", "answer"), *((f"field.{name}", text) for name, text in typed.items())])
+    assert Delivery.model_validate(prompt.check("p", answer["value"])) == Delivery(
+        count=3, price=2.0, fast=True, size="s", due=date(2026, 11, 20), note="12", lines=["1", "x"], numbers=[4, 5],
+        line=Line(sku="x"), parts=[Line(sku="y")],
+    )  # fmt: skip
+    given = [("do", "answer"), ("field.note", "null"), ("field.lines", '["c"]')]
+    assert read_form("p", prompt, given)["value"] == {"note": None, "lines": ["c"]}
+
+
+@pytest.mark.parametrize(
+    ("schema", "text", "value"),
+    [(int, "7", 7), (bool, "yes", True), (bool, "no", False), (date, "2026-11-20", "2026-11-20"),
+     (Literal["a", 2], "2", 2), (str | None, "12", "12"), (str | None, "null", None), (list[str], "a\nb", ["a", "b"])],
+)  # fmt: skip
+def test_one_value_is_a_field_too(schema: Any, text: str, value: Any) -> None:
+    prompt = of_type(schema)
+    said = read_form("p", prompt, [("do", "answer"), ("value", text)])["value"]
+    assert (said, prompt.check("p", said)) == (value, value)
+
+
+def test_enter_in_a_line_approves_nothing_and_declining_needs_no_field() -> None:
+    approval = Page(form_page(prompt_for("Ship?", form="approve"), None))
+    buttons = [attributes for tag, attributes in approval.elements if tag == "button"]
+    assert buttons[0].keys() == {"disabled", "hidden"}
+    assert [attributes["value"] for attributes in buttons[1:]] == ["approve", "deny"]
+    page = Page(form_page(of_type(int), None))
+    (decline,) = [attributes for _, attributes in page.elements if attributes.get("value") == "decline"]
+    assert "formnovalidate" in decline
+
+
+def test_what_was_chosen_is_still_chosen_when_it_is_shown_again() -> None:
+    page = Page(form_page(prompt_for("Which?", choices=["x", "y"], many=True), None, ["no"], [("choose", "2")]))
+    boxes = [attributes for _, attributes in page.elements if attributes.get("name") == "choose"]
+    assert ["checked" in attributes for attributes in boxes] == [False, True]
 
 
 def test_a_secret_is_not_shown_while_it_is_typed_nor_after() -> None:

@@ -6,14 +6,13 @@ import asyncio
 import contextlib
 import json
 import sys
-from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
 
 from capabilities import reading_sql
 from capabilities.call import Call
 from capabilities.capability import Capability
 from capabilities.permissions.levels import Resource
+from capabilities.permissions.manifest import database_path
 from durable.core.errors import BadArguments, ResourceExceeded
 
 RESULT_BYTES_MAX = 10 * 2**20
@@ -22,13 +21,6 @@ RESULT_BYTES_MAX = 10 * 2**20
 _REMEDY = "let the query give less; a manifest can allow more rows: query.rows_max"
 ANSWER_BYTES_MAX = 8 * RESULT_BYTES_MAX
 """As JSON: a control character takes six bytes there."""
-
-
-def database_path(target: str) -> Path:
-    """The file that a manifest names by a path or by `sqlite:///path`; it has been checked (`check_database`)."""
-    if "://" not in target:
-        return Path(target).expanduser()
-    return Path(unquote(urlsplit(target).path[1:])).expanduser()
 
 
 class Query(Capability):

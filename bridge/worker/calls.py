@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import _thread
+import ast
 import asyncio
 import builtins
 import functools
@@ -275,10 +276,18 @@ def _error_of(kind: str, message: str) -> Exception:
     steers = (StopIteration, StopAsyncIteration, ExceptionGroup)  # generators, coroutines and `except*`
     if isinstance(found, type) and issubclass(found, Exception) and not issubclass(found, steers):
         try:
-            return found(message)
+            return found(_key(message) if found is KeyError else message)
         except TypeError:  # one that takes more than a text
             pass
     return RuntimeError(message if kind == "" else f"{kind}: {message}")
+
+
+def _key(message: str) -> object:
+    """What a KeyError is about, whose text is the repr of that."""
+    try:
+        return ast.literal_eval(message)
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return message
 
 
 def tag_threads(calls: Calls, before: Callable[[], None], before_bare: Callable[[], None]) -> None:

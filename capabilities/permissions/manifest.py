@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import tomllib
+from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import unquote, urlsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
@@ -30,6 +32,13 @@ def check_database(target: str) -> str:
     if url and (scheme != "sqlite" or not rest.startswith("/")):
         raise ValueError(f"{target!r}: only SQLite files can be queried; write a path or sqlite:///path")
     return target
+
+
+def database_path(target: str) -> Path:
+    """The file that a manifest names by a path or by `sqlite:///path`; it has been checked (`check_database`)."""
+    if "://" not in target:
+        return Path(target).expanduser()
+    return Path(unquote(urlsplit(target).path[1:])).expanduser()
 
 
 STORAGE_MB = 100

@@ -9,7 +9,7 @@ from typing import Any
 from capabilities.capability import Capabilities
 from capabilities.permissions.grants import Grant, read_grant
 from capabilities.permissions.levels import QUESTIONS
-from capabilities.permissions.manifest import Level, Manifest, parse_manifest, read_manifest
+from capabilities.permissions.manifest import Level, Manifest, database_path, parse_manifest, read_manifest
 from capabilities.permissions.policy import Policy
 from durable.core.clock import now_ms
 from durable.core.errors import BadArguments, Conflict, StoreRefused
@@ -51,10 +51,7 @@ def _absolute(manifest: Manifest, base: Path) -> Manifest:
     if manifest.filesystem is not None and manifest.filesystem.root is not None:
         root = str((base / Path(manifest.filesystem.root).expanduser()).resolve())
         update["filesystem"] = manifest.filesystem.model_copy(update={"root": root})
-    files = {
-        name: target if "://" in target else str((base / Path(target).expanduser()).resolve())
-        for name, target in manifest.query.databases.items()
-    }
+    files = {name: str((base / database_path(target)).resolve()) for name, target in manifest.query.databases.items()}
     if files:
         update["query"] = manifest.query.model_copy(update={"databases": files})
     return manifest.model_copy(update=update)
@@ -136,20 +133,18 @@ class PermissionChanges:
         if seconds is not None and not seconds > 0:
             raise BadArguments(f"seconds= is more than 0, not {seconds:g}; `revoke` ends a grant")
         until = None if seconds is None else now_ms() + int(seconds * 1000)
+        made_with = await self._made_with(session)
         entry = {"grant": text} | ({"until_ms": until} if until is not None else {}) | ({"by": by} if by else {})
 
-        def change(document: dict[str, Any]) -> bool:
+        def change(document: dict[str, Any], everywhere: dict[str, Any]) -> bool:
             if ask is not None:
                 if ask in document.get("seen", []):
                     return False
                 document["seen"] = [*document.get("seen", []), ask][-SEEN_MAX:]
             document["grants"] = [*_without(document.get("grants"), text), entry]
             document["revoked"] = _without(document.get("revoked"), text)
-            wider = _wider(document["revoked"], grant.name)
-            if wider is not None and ask is None:
-                raise Conflict(
-                    f"{text!r} would change nothing: {wider!r} was revoked, which comes first; grant that again"
-                )
+            if ask is None:
+                _check_effect(grant, text, document, everywhere if session != EVERYWHERE else {}, made_with)
             return True
 
         if await self._change(session, change):
@@ -159,7 +154,7 @@ class PermissionChanges:
         """Allow it no more, from the next call on, whatever else says so."""
         grant = self._check(text)
 
-        def change(document: dict[str, Any]) -> bool:
+        def change(document: dict[str, Any], _everywhere: dict[str, Any]) -> bool:
             kept = _without(document.get("grants"), text)
             if not grant.resource:
                 kept = [entry for entry in kept if read_grant(entry["grant"]).name != grant.name]
@@ -176,18 +171,27 @@ class PermissionChanges:
         if not self._any_name:
             check_manifest(self._capabilities, manifest)
 
-        def change(document: dict[str, Any]) -> bool:
+        def change(document: dict[str, Any], _everywhere: dict[str, Any]) -> bool:
             document["manifest"] = manifest.to_json()
             return True
 
         await self._change(session, change)
         self._audit.note(session, "", "manifest", "", "reloaded", _by(by))
 
-    async def _change(self, name: str, change: Callable[[dict[str, Any]], bool]) -> bool:
+    async def _made_with(self, session: str) -> dict[str, Any]:
+        """The options of the session; none for `*`, nor for one that is still to be made."""
+        try:
+            return (await self._store.request("session.get", {"session": session})).data.get("options") or {}
+        except StoreRefused as refused:
+            if refused.status != 404:
+                raise
+            return {}
+
+    async def _change(self, name: str, change: Callable[[dict[str, Any], dict[str, Any]], bool]) -> bool:
         for _ in range(_TRIES):
-            own = (await self._store.request("policy.get", {"name": name})).data["own"]
-            document = dict(own["document"])
-            if not change(document):
+            found = (await self._store.request("policy.get", {"name": name})).data
+            own, document = found["own"], dict(found["own"]["document"])
+            if not change(document, found["everywhere"]["document"]):
                 return False
             try:
                 await self._store.request("policy.set", {"name": name, "before": own["version"], "document": document})
@@ -203,10 +207,24 @@ def _without(entries: Any, text: str) -> list[dict[str, Any]]:
     return [entry for entry in entries or [] if entry.get("grant") != text]
 
 
-def _wider(revoked: list[dict[str, Any]], name: str) -> str | None:
-    """A revocation that takes all of this capability away."""
-    names = {name, "*", *(("input",) if name in QUESTIONS else ())}
-    return next((entry["grant"] for entry in revoked if entry.get("grant") in names), None)
+def _check_effect(
+    grant: Grant, text: str, own: dict[str, Any], everywhere: dict[str, Any], made_with: dict[str, Any]
+) -> None:
+    """Conflict where what comes first takes all of it away: a revocation, or what the manifest blocks."""
+    before = {text, grant.name, "*", *(("input",) if grant.name in QUESTIONS else ())}
+    manifest = own.get("manifest") or made_with.get("permissions") or {}
+    for blocked, how, then in (
+        (_texts(own), "was revoked", "grant that again"),
+        (_texts(everywhere), "was revoked for all sessions", f"grant that again, for {EVERYWHERE!r}"),
+        (manifest.get("block") or (), "is blocked by the manifest", "let another one hold with `session.reload`"),
+    ):
+        wider = next((each for each in blocked if each in before), None)
+        if wider is not None:
+            raise Conflict(f"{text!r} would change nothing: {wider!r} {how}, which comes first; {then}")
+
+
+def _texts(document: dict[str, Any]) -> list[str]:
+    return [entry["grant"] for entry in document.get("revoked") or [] if "grant" in entry]
 
 
 def _by(by: str | None) -> str:

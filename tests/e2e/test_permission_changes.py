@@ -72,6 +72,7 @@ async def test_grants_and_the_audit_on_the_command_line(engine: durable.Engine, 
     rows = (await durable_("audit", "desk")).out.splitlines()
     assert rows[0].split("\t") == ["N", "WHEN", "WHO", "VERDICT", "WHAT", "WHY"]
     assert len(rows) == 1 + len(entries)
+    assert (await durable_("audit", "desc")).code == 3
     assert "nowe is no standard capability" in (await durable_("session", "grant", "desk", "nowe")).err
 
 
@@ -110,6 +111,24 @@ async def test_a_reload_counts_at_once_whatever_was_decided_before(engine: durab
         assert "PermissionError" in await failure(session, "kept('B')")
     reasons = {entry.reason for entry in await engine.audit() if entry.verdict == "allowed"}
     assert reasons == {"granted", "the manifest"}
+
+
+async def test_what_comes_before_a_grant_makes_it_a_conflict(engine: durable.Engine) -> None:
+    session = await engine.session("desk", permissions={"block": ["kv", "env:A"]})
+    for grant, blocked in (("kv", "'kv'"), ("kv:shared", "'kv'"), ("env:A", "'env:A'")):
+        with pytest.raises(durable.Conflict, match=f"{blocked} is blocked by the manifest.*session.reload"):
+            await session.grant(grant)
+    await session.grant("env:B")
+    await engine.permissions().revoke("*", "now")
+    with pytest.raises(durable.Conflict, match=r"'now' was revoked for all sessions.*'\*'"):
+        await session.grant("now")
+    await engine.permissions().grant("*", "now")
+    await session.grant("now")
+    await session.reload({"block": ["now"]})
+    await session.grant("kv")
+    with pytest.raises(durable.Conflict, match="'now' is blocked"):
+        await session.grant("now", seconds=5)
+    assert [e.what for e in await engine.audit("desk") if e.verdict == "granted"] == ["kv", "now", "env:B"]
 
 
 async def test_a_refusal_that_was_recorded_is_the_same_again(engine: durable.Engine) -> None:

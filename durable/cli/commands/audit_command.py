@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from durable.cli import exits
 from durable.cli.app import Command, Settings, in_loop, settings
+
+if TYPE_CHECKING:
+    from durable.store.face import StoreFace
 
 
 @click.command("audit", cls=Command, short_help="What code asked for, and what was decided.")
@@ -20,6 +25,15 @@ def command(session: str | None, limit: int, before: int | None) -> int:
     return in_loop(lambda: _audit(chosen, session, limit, before))
 
 
+async def _require(store: StoreFace, session: str) -> None:
+    """There is such a session, or was. NotFound."""
+    from durable.core.errors import NotFound
+
+    if all(row.name != session for row in await store.reads.sessions()):
+        hint = "`durable session list` has them all, and a component is here from its first call on"
+        raise NotFound("session", session, hint)
+
+
 async def _audit(chosen: Settings, session: str | None, limit: int, before: int | None) -> int:
     from dataclasses import asdict
     from datetime import UTC, datetime
@@ -30,6 +44,8 @@ async def _audit(chosen: Settings, session: str | None, limit: int, before: int 
 
     async with opened(chosen, create=False) as store:
         entries = await read_audit(store, session, limit, before)
+        if session is not None and not entries and before is None:
+            await _require(store, session)
     out = chosen.out()
     if out.json:
         out.document([{**asdict(entry), "at": iso(entry.at)} for entry in entries])

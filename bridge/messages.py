@@ -309,12 +309,16 @@ class NamespaceReply(Message):
 
 
 class Heartbeat(Message):
-    """Asked for by the engine with zeros; memory in bytes, CPU time in seconds, names in the namespace."""
+    """Asked for by the engine with zeros; memory in bytes, CPU time in seconds, names in the namespace.
+
+    `background`: tasks, timers, descriptors, threads and child processes of the user's code that are alive.
+    """
 
     type: Literal["heartbeat"] = "heartbeat"
     memory_usage: Count = 0
     cpu_time: float = 0.0
     namespace_size: Count = 0
+    background: Count = 0
 
 
 class Complete(Message):

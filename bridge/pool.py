@@ -29,7 +29,7 @@ class Pool:
     """How an engine keeps workers. Raises BadArguments for what cannot be.
 
     min_idle: workers forked before they are asked for. max: workers at a time, the ready ones included; None for no
-    limit. A session that has a worker keeps it, so more sessions than `max` wait in order. acquire_timeout: seconds
+    limit. More sessions than `max` wait in order; one without work gives its worker to them. acquire_timeout: seconds
     that one waits before PoolExhausted; None for as long as it takes. idle_timeout: seconds after which a ready worker
     that nobody took is replaced.
     """
@@ -118,6 +118,13 @@ class WorkerPool:
         self._took: deque[float] = deque(maxlen=LAUNCHES_KEPT)
         self._hits = self._misses = self._waited = self._timed_out = self._failed = self._replaced = 0
         self._closed = False
+        self.on_waiting: Callable[[], None] = _nothing
+        """Called when somebody begins to wait for a place."""
+
+    @property
+    def lacking(self) -> int:
+        """How many wait for a place that nobody is about to give back."""
+        return max(0, sum(not waiter.done() for waiter in self._waiters) - len(self._ending))
 
     def metrics(self) -> PoolMetrics:
         """As it stands."""
@@ -209,6 +216,7 @@ class WorkerPool:
         self._waiters.append(waiter)
         if self._ready:
             self._end(self._ready.popleft())  # of the other kind: its place is needed
+        self.on_waiting()
         try:
             async with asyncio.timeout(self._settings.acquire_timeout):
                 await waiter
@@ -346,6 +354,10 @@ class _Isolated:
 
     async def launch(self, session: str) -> WorkerProcess:
         return await self._pool.launch_isolated(session)
+
+
+def _nothing() -> None:
+    """Nobody has a worker to give."""
 
 
 def _cwd() -> str:

@@ -14,6 +14,9 @@ from durable.core.events import Observer, WorkerBeat, WorkerStuck
 BEAT_S = 5.0
 """Between two looks at a worker (requirement P35)."""
 
+ASK_S = 0.5
+"""For a worker whose code does not run to say whether something else does; it takes less than a millisecond."""
+
 
 class Pulse:
     """Looks at a worker every `BEAT_S` until it ends, and says so: a `WorkerBeat` each time, `WorkerStuck` once for
@@ -27,6 +30,7 @@ class Pulse:
         self._cpu = cpu_seconds(worker.pid) or 0.0
         self._looked_at = self._used_at = monotonic()
         self._names: int | None = None
+        self._background = 0
         self._asking: asyncio.Task[None] | None = None
         self._suspected = self._named = ""
 
@@ -65,14 +69,26 @@ class Pulse:
             self._observer(WorkerStuck(self._worker.name, found.pid, found.stuck))
         self._suspected = found.stuck
         self._observer(WorkerBeat(self._worker.name, found.pid, found.memory, found.cpu, found.names))
-        if self._asking is None and self._worker.state in (State.READY, State.IDLE, State.BUSY):
+        if self._worker.state in (State.READY, State.IDLE, State.BUSY):
+            self._asked()
+
+    async def background(self) -> int | None:
+        """How much of its user's is alive in an idle worker; None when it does not answer. 0 when it has ended."""
+        asked = self._asked()
+        done, _ = await asyncio.wait([asked], timeout=ASK_S)
+        return self._background if done else None
+
+    def _asked(self) -> asyncio.Task[None]:
+        """It answers when its code lets it read, and is not asked again before."""
+        if self._asking is None:
             self._asking = asyncio.get_running_loop().create_task(self._ask())
+        return self._asking
 
     async def _ask(self) -> None:
-        """How many names it has: it answers when its code lets it read, and is not asked again before."""
         try:
-            self._names = (await self._worker.heartbeat()).namespace_size
+            said = await self._worker.heartbeat()
+            self._names, self._background = said.namespace_size, said.background
         except DurableError:
-            pass  # it is ending, and everybody hears of that
+            self._background = 0  # it is ending, and everybody hears of that
         finally:
             self._asking = None

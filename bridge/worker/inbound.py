@@ -106,6 +106,7 @@ class Heartbeat(_Message, tag="heartbeat"):
     memory_usage: Count
     cpu_time: float
     namespace_size: Count
+    background: Count
 
 
 class Shutdown(_Message, tag="shutdown"):

@@ -106,6 +106,16 @@ class WorkerLoop(asyncio.SelectorEventLoop):
             return True
         return bool(asyncio.all_tasks(self))
 
+    def alive(self) -> int:
+        """How many tasks, timers and descriptors of the user's code there are."""
+        timers = sum(not timer.cancelled() for timer in list(self._scheduled))  # type: ignore[attr-defined]
+        return len(asyncio.all_tasks(self)) + timers + len(self.selector.get_map()) - self._own_descriptors
+
+    @property
+    def resting_threads(self) -> int:
+        """Threads of its executor that have nothing to do; they stay for what comes."""
+        return 0 if self._threads is None else self._threads._idle_semaphore._value
+
     def run_statement(self, coroutine: Coroutine[Any, Any, object], context: Context) -> Foreground:
         """Run one statement's coroutine to its end, and the background tasks meanwhile."""
         foreground = Foreground(coroutine, self._gate)

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 import bridge.worker.people  # noqa: F401  # here once, for every worker that is forked
 import checkpoint  # pins the package before the user's directory is on sys.path
 from bridge.worker import source_lines
+from bridge.worker.alive import children_alive, threads_alive
 from bridge.worker.calls import Calls, tag_threads
 from bridge.worker.channel import Channel
 from bridge.worker.checkpoints import Checkpoints
@@ -160,6 +161,7 @@ class Worker:
                     "memory_usage": _resident_bytes(),
                     "cpu_time": used.ru_utime + used.ru_stime,
                     "namespace_size": len(self.namespace),
+                    "background": self.loop.alive() + threads_alive(self.loop) + children_alive(),
                 }
             )
             return True

@@ -83,6 +83,14 @@ class WorkerStuck(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class PoolHeld(Event):
+    """So many sessions wait for a place in the pool, and these keep a worker without work: each with why."""
+
+    waiting: int
+    holders: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class ZygoteEnded(Event):
     """The warm process that forks workers ended by itself, and its workers with it; the next launch starts another."""
 

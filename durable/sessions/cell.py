@@ -104,6 +104,8 @@ class Pass:
     recent: Recent = field(default_factory=Recent)
     whole: bool = True
     waiting: bool = False
+    parked: bool = False
+    """Its leaf has gone: somebody's answer brings the next one."""
     outcome: Outcome | None = None
     ended: bool = False
     _turn: asyncio.Event = field(default_factory=asyncio.Event)
@@ -153,7 +155,7 @@ class Pass:
 
     def go_on(self) -> None:
         """A call was answered: the code runs again."""
-        self.waiting = False
+        self.waiting = self.parked = False
         if self.outcome is None and not self.ended:
             self._turn.clear()
 

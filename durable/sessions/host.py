@@ -27,6 +27,7 @@ from durable.sessions.background import beside
 from durable.sessions.cell import Cell, Died, Done, Failed, Gone, Pass, Stopped, Waits
 from durable.sessions.confined import confinement_of
 from durable.sessions.entrance import Entrance
+from durable.sessions.giving import Giving
 from durable.sessions.house import House
 from durable.sessions.live import LiveSession
 from durable.sessions.looking import Looking
@@ -45,6 +46,8 @@ class SessionHost:
         self._live: dict[str, LiveSession] = {}
         self._looking = Looking(house.store, lambda: self._live, self._lost)
         self._entrance = Entrance()
+        self._giving = Giving(house.launcher, lambda: [*self._live.values()], house.observer)
+        house.rested = house.launcher.on_waiting = self._giving.soon
         self._opening: dict[str, asyncio.Lock] = {}
         self.refused: dict[str, str] = {}
         """Sessions with grants of capabilities that this engine does not know, and which."""
@@ -227,6 +230,7 @@ class SessionHost:
         """End every worker, as a crash would."""
         self._looking.close()
         self._entrance.close()
+        self._giving.close()
         sessions, self._live = list(self._live.values()), {}
         await asyncio.gather(*(session.close() for session in sessions))
         performing = list(self._house.performing.values())

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from bridge.launcher import WorkerLauncher
+from bridge.pool import WorkerPool
 from capabilities.call import Host
 from capabilities.capability import Capabilities
 from durable.core.events import Observer
@@ -27,7 +27,7 @@ class House:
     threads: StepThreads
     observer: Observer
     parked_s: float
-    launcher: WorkerLauncher
+    launcher: WorkerPool
     keeping: Keeping
     audit: Audit
     performing: dict[str, asyncio.Task[dict[str, Any]]] = field(default_factory=dict)
@@ -36,5 +36,7 @@ class House:
     """The epoch under which each cell that runs here is run, by promise id."""
     forget: Callable[[str], None] = lambda _name: None
     """Drops what the engine has in memory of a session."""
+    rested: Callable[[], None] = lambda: None
+    """Told when a worker came to rest: others may wait for its place."""
     lent: Host | None = None
     """What capabilities may use of the engine; set once, as it opens."""

@@ -52,7 +52,7 @@ from durable.sessions.permits import Permits
 from durable.sessions.reading import Reading
 from durable.sessions.recent import Recent
 from durable.sessions.recomputing import Recomputation
-from durable.sessions.resting import Resting
+from durable.sessions.resting import RUNS, Resting
 from durable.sessions.saved import Position, Saved
 from durable.sessions.unstored import Unstored
 from durable.sessions.worker import SessionWorker
@@ -102,7 +102,7 @@ class LiveSession:
         )
         self._busy = asyncio.Lock()
         self._driving: asyncio.Task[None] | None = None
-        self._resting = Resting()
+        self.resting = Resting(house)
         self._begun: str | None = None
         self._calls: Calls | None = None
         self._reading = Reading()
@@ -130,7 +130,7 @@ class LiveSession:
         while True:
             found = self.current
             if found is not None and found.promise_id == promise_id and found.lives:
-                self._resting.cancel()
+                self.resting.cancel()
                 if self._calls is not None:
                     await self._calls.deliver()
             else:
@@ -374,23 +374,50 @@ class LiveSession:
 
     def _park(self, found: Pass) -> None:
         """Keep the worker for a while: the answer may come soon."""
+        found.parked = True
 
         def over() -> Awaitable[None] | None:
-            waits = self.current is found and found.waiting and found.outcome is None
-            return self._part(found) if waits and not self.between.unsaveable else None
+            return self._part(found) if self._parked is found and not self.keeps() else None
 
-        self._resting.after(self._house.parked_s, over)
+        self.resting.after(self._house.parked_s, over)
+
+    @property
+    def _parked(self) -> Pass | None:
+        """The pass whose code waits, and whose leaf has gone."""
+        found = self.current
+        return found if found is not None and found.parked and found.waiting and found.outcome is None else None
+
+    def keeps(self) -> str:
+        """Why its worker is not to be ended now; empty when it may be. What a restore does not bring back stays."""
+        if self._worker.current is None or (self._busy.locked() and self._parked is None):
+            return RUNS
+        if self.between.unsaveable:
+            return "it holds what no checkpoint can"
+        return "unjournaled code ran in it since its last checkpoint" if self.between.unsaved else ""
+
+    async def give(self) -> str:
+        """End its worker and be forgotten: what comes takes the session up anew. Why it is kept, where it is."""
+        kept, parked, pulse = self.keeps(), self._parked, self._worker.pulse
+        if kept or pulse is None:
+            return kept
+        if parked is not None:
+            await self._part(parked)
+            return ""
+        async with self._busy:  # what comes meanwhile waits for its turn
+            alive = await pulse.background()
+            if alive is None:
+                return "it does not answer"
+            if alive:
+                return f"background work is alive in it ({alive})"
+            await self._worker.end()
+        if self._worker.current is None:
+            self._forgotten()
+        return ""
 
     async def _part(self, found: Pass) -> None:
         """End the worker of code that waits, and be forgotten: the answer takes the session up anew."""
         await self._let_go(found)
         if self.current is found:
-            self._forgotten()
-
-    async def _retire(self) -> None:
-        """End the worker of a session without work, and be forgotten: the next cell takes the session up anew."""
-        await self._worker.end()
-        if self._worker.current is None:
             self._forgotten()
 
     def _forgotten(self) -> None:
@@ -402,17 +429,16 @@ class LiveSession:
 
     def _rest(self) -> None:
         """End the worker after a while without work. Not after unjournaled code: what that did is nowhere else."""
+        self.resting.after(IDLE_S, self._give_at_rest)
 
-        def over() -> Awaitable[None] | None:
-            kept = self._busy.locked() or self.between.unsaved or self.between.unsaveable
-            return None if kept else self._retire()
-
-        self._resting.after(IDLE_S, over)
+    async def _give_at_rest(self) -> None:
+        if await self.give():
+            self._rest()
 
     async def close(self) -> None:
         """End the worker as a crash would: what it has checkpointed and recorded is what there is."""
         self._worker.closed = True
-        self._resting.cancel()
+        self.resting.cancel()
         if self.current is not None:
             self.current.finish(Gone())
         await self._worker.end()

@@ -6,12 +6,19 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 from durable.sessions.background import beside
+from durable.sessions.house import House
+
+RUNS = "its code runs"
+"""Why a session keeps its worker, where it needs no saying; so where it has none."""
 
 
 class Resting:
     """At most one timer: the next one, or `cancel`, takes the place of the one before."""
 
-    def __init__(self) -> None:
+    def __init__(self, house: House) -> None:
+        self.since = 0.0
+        """When its code last began to wait, or ended: a time of the loop's."""
+        self._house = house
         self._timer: asyncio.TimerHandle | None = None
 
     def after(self, seconds: float, end: Callable[[], Awaitable[None] | None]) -> None:
@@ -23,7 +30,10 @@ class Resting:
             if work is not None:
                 beside(_awaited(work))
 
-        self._timer = asyncio.get_running_loop().call_later(seconds, over)
+        loop = asyncio.get_running_loop()
+        self.since = loop.time()
+        self._timer = loop.call_later(seconds, over)
+        self._house.rested()
 
     def cancel(self) -> None:
         """There is work again."""

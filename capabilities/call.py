@@ -57,6 +57,8 @@ class Call:
     """Waits until so many bytes of network may have been used."""
     refused: bool = False
     """Its refusal is in the audit already."""
+    who: str = ""
+    """Whom the audit and refusals name, where that is not the session."""
     state: dict[str, Any] = field(default_factory=dict)
     """Of the session, for as long as this engine has it: what a capability keeps between calls."""
 
@@ -70,7 +72,7 @@ class Call:
         """The error of a refused call, noted in the audit."""
         self.decided(self, decision._replace(verdict="denied"))
         self.refused = True
-        return denied(self.session, self.capability, decision)
+        return denied(self.who or self.session, self.capability, decision)
 
 
 def denied(who: str, capability: str, decision: Decision) -> Denied:

@@ -294,4 +294,4 @@ class Capabilities:
         return given
 
     def _knows(self, name: str) -> bool:
-        return name in self._known or name in ("*", "level")
+        return name in self._known or name in ("*", "level") or (self._find is not None and self.get(name) is not None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from bridge.confine.confinement import Confinement
 from bridge.confine.limits import Limits
@@ -14,13 +14,19 @@ from bridge.output_rules import OutputRules
 from capabilities.sandbox.errors import ExecutionTimeout, InvalidConfiguration, Used
 from capabilities.sandbox.front import Ran, Task
 from capabilities.sandbox.limits import JAVASCRIPT, SandboxLimits
+from durable.core import ids
 from durable.core.errors import WorkerDied
 from durable.functions.values import to_json
-from durable.sessions.result import Result
+from durable.sessions.confined import forget_directory, options_of
+from durable.sessions.permissions import asked_options
 from durable.sessions.session import unrecorded_result
+from durable.store.sessions import RUN
 
 if TYPE_CHECKING:
     from durable.engine import Engine
+    from durable.sessions.cell import Pass
+    from durable.sessions.live import LiveSession
+    from durable.sessions.result import Result
 
 HELD = Limits(memory=JAVASCRIPT.memory, files=64, processes=16)
 """Beside its time."""
@@ -33,7 +39,7 @@ class Python:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._slots: set[int] = set()  # names are used again: the store keeps a row for each that ever was
+        self._numbers = itertools.count(1)
 
     async def missing(self) -> str:
         """What this machine lacks to isolate a process."""
@@ -46,47 +52,66 @@ class Python:
         """
         if task.identity:
             raise InvalidConfiguration("Python that keeps something is a session: engine.session(name, …)")
-        limits = task.limits or JAVASCRIPT
-        slot = next(n for n in itertools.count(1) if n not in self._slots)
-        self._slots.add(slot)
+        code, limits = task.text(CODE_BYTES_MAX), task.limits or JAVASCRIPT
+        inputs = {key: to_json(value, f"input {key!r}") for key, value in task.globals().items()}
+        execution, n = task.execution or ids.mint_execution_id(), next(self._numbers)
+        if n == 1:
+            await self._forget_left()
+        name = f"sandbox-{self._engine.engine_id[:12]}-{n}"
+        await self._open(name, execution, task, limits)
         try:
-            return await self._run(task, limits, f"sandbox-{self._engine.engine_id[:12]}-{slot}")
+            live = await self._engine.live(name)
+            found = live.unrecorded(code, inputs, execution=execution)
+            result = await _within(live, found, limits.timeout_ms)
         finally:
-            self._slots.discard(slot)
-
-    async def _run(self, task: Task, limits: SandboxLimits, name: str) -> Ran:
-        code, inputs = (
-            task.text(CODE_BYTES_MAX),
-            {key: to_json(value, f"input {key!r}") for key, value in task.globals().items()},
-        )
-        session = await self._engine.session(
-            name,
-            grants=task.grants,
-            profile="isolated",
-            limits=replace(HELD, memory=limits.memory, cpu=None if limits.cpu_ms is None else limits.cpu_ms / 1000),
-            output=OutputRules(stored=limits.output),
-        )
-        try:
-            result = await self._result(name, code, inputs, limits)
-        finally:
-            await session.close()
+            await asyncio.shield(self._forget(name))
         if result.error is not None:
             result.error.printed = (result.stdout, result.stderr)
             raise result.error
         value = result.value if result.value is not None or result.repr in ("", "None") else result.repr
         return Ran("python", value, result.stdout, result.stderr, result.execution_time * 1000)
 
-    async def _result(self, name: str, code: str, inputs: dict[str, Any], limits: SandboxLimits) -> Result:
-        live = await self._engine.live(name)
-        found = live.unrecorded(code, inputs, "commit_always")
-        try:
-            async with asyncio.timeout(limits.timeout_ms / 1000):
-                return unrecorded_result(found, await live.execute(found))
-        except TimeoutError:
-            late = ExecutionTimeout(None, None, limits.timeout_ms, limits.timeout_ms, "the code")
-            printed = found.printed()
-            late.used = Used(limits.timeout_ms, stdout=printed.stdout, stderr=printed.stderr)
-            raise late from None
-        except WorkerDied as died:
-            died.printed = (found.printed().stdout, found.printed().stderr)
-            raise
+    async def _open(self, name: str, execution: str, task: Task, limits: SandboxLimits) -> None:
+        """A session of its own: isolated, of this engine, and of nobody after the run."""
+        cpu = None if limits.cpu_ms is None else limits.cpu_ms / 1000
+        held = replace(HELD, memory=limits.memory, cpu=cpu)
+        options = {
+            **asked_options(self._engine._capabilities, task.grants, None, None),
+            **options_of("isolated", held, OutputRules(stored=limits.output)),
+            RUN: execution,
+        }
+        request = {"session": name, "engine": self._engine.engine_id, "options": options}
+        await self._engine.store.request("session.open", request)
+
+    async def _forget(self, name: str) -> None:
+        """The worker, what the store has of it, its files."""
+        await self._engine.host.forget(name)
+        await self._engine.store.request("session.close", {"session": name})
+        await asyncio.to_thread(forget_directory, self._engine.store, name)
+
+    async def _forget_left(self) -> None:
+        """What runs left whose engines were killed."""
+        store = self._engine.store
+        for row in await store.reads.sessions():
+            if row.run and (row.owner is None or not store.engine_alive(row.owner)):
+                await self._forget(row.name)
+
+
+async def _within(live: LiveSession, found: Pass, timeout_ms: int) -> Result:
+    """Run it, not longer than that. When its time is over, or its caller gone, it is killed at once."""
+    running = asyncio.create_task(live.execute(found))
+    try:
+        await asyncio.wait({running}, timeout=timeout_ms / 1000)
+        if running.done():
+            return unrecorded_result(found, await running)
+    except WorkerDied as died:
+        died.printed = (found.printed().stdout, found.printed().stderr)
+        raise
+    finally:
+        if not running.done():
+            live.kill_worker()
+            running.cancel()
+            await asyncio.wait({running})
+    late = ExecutionTimeout(None, None, timeout_ms, timeout_ms, "the code")
+    late.used = Used(timeout_ms, stdout=found.printed().stdout, stderr=found.printed().stderr)
+    raise late

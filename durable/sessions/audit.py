@@ -55,7 +55,8 @@ class Audit:
         resource = decision.resource.shown() if decision.resource is not None else ""
         verdict = "limited" if decision.verdict == "ask" else decision.verdict
         what = f"{call.capability}.{call.method}" if call.method else call.capability
-        self.note(call.session, call.execution, what, resource, verdict, decision.reason, call.policy.version)
+        who, version = call.who or call.session, call.policy.version
+        self.note(who, call.execution, what, resource, verdict, decision.reason, version)
 
     def note(
         self, who: str, execution: str, what: str, resource: str, verdict: str, reason: str, policy: int = 0

@@ -251,7 +251,7 @@ async def answer_unrecorded(permits: Permits, call: Call) -> CallResult:
     """A call of code without a journal: decided and performed, never recorded. People and timers need a record."""
     capability = _called(permits.house.capabilities, call)
     if capability is None or not capability.performs or capability.waits:
-        return refused(call, permits.session)
+        return refused(call, permits.who)
     asked: Asked | None = None
     try:
         policy = await permits.current()

@@ -22,6 +22,7 @@ from bridge.confine.watch import execute_within
 from bridge.messages import Call, CallResult, Checkpoint, Execute, Message, Output, Waiting
 from bridge.output_rules import OutputRules
 from bridge.weakly import weakly
+from durable.core import ids
 from durable.core.errors import (
     CheckpointError,
     DurableError,
@@ -454,11 +455,14 @@ class LiveSession:
 
     # -- unjournaled code -----------------------------------------------------------------------------------------
 
-    def unrecorded(self, code: str, inputs: dict[str, Any], transaction: Transaction) -> Pass:
-        """A pass for `execute`; what its code prints is in it, however that ends."""
+    def unrecorded(
+        self, code: str, inputs: dict[str, Any], transaction: Transaction = "commit_always", execution: str = "quick"
+    ) -> Pass:
+        """A pass for `execute`; what its code prints is in it, however that ends. execution: the audit's name of it."""
         stored = self._rules.stored
         cell = Cell(code=code, session=self.name, inputs=inputs, transaction=transaction)
-        return Pass("exec:quick", cell, Journal("exec:quick"), StoredCopy(stored), kept_max=stored)
+        promise_id = ids.execution_promise(execution)
+        return Pass(promise_id, cell, Journal(promise_id), StoredCopy(stored), kept_max=stored)
 
     async def execute(self, found: Pass) -> Done | Failed:
         """Run code without a promise: no checkpoint, calls are not recorded, not resumable. Waits for its turn."""

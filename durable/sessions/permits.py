@@ -19,6 +19,7 @@ from durable.sessions.confined import directory_of
 from durable.sessions.house import House
 from durable.sessions.permissions import EVERYWHERE, manifest_of
 from durable.sessions.reading import Reading
+from durable.store.sessions import RUN
 from durable.store.store import Change as StoreChange
 
 WAIT_S_MAX = 60.0
@@ -30,6 +31,9 @@ class Permits:
 
     def __init__(self, house: House, session: str, options: dict[str, Any]) -> None:
         self.session = session
+        run = options.get(RUN)
+        self.who = session if run is None else f"execution/{run}"
+        """Whom the audit names."""
         self.house = house
         self.state: dict[str, Any] = {}
         self._options = options
@@ -43,7 +47,7 @@ class Permits:
         self._given: list[str] = []  # the functions that the worker has
         self._unwatch: Callable[[], None] = house.store.watch(self._on_change)
         if self._policy.development:
-            self.house.observer(PermissionsBypassed(session))
+            self.house.observer(PermissionsBypassed(self.who))
 
     def _made(self, change: Change) -> Policy:
         return Policy(manifest_of(self._options), self._options.get("grants") or (), change)
@@ -61,7 +65,7 @@ class Permits:
                 own, everywhere = found["own"]["document"], found["everywhere"]["document"]
                 known, self._policy = self._policy, self._made(Change(found["version"], own, everywhere))
                 if self._policy.development and not known.development:
-                    self.house.observer(PermissionsBypassed(self.session))
+                    self.house.observer(PermissionsBypassed(self.who))
                 quotas = self._policy.manifest.quotas
                 self._calls.per_s, self._network.per_s = quotas.calls_per_s, quotas.network_bytes_per_s
                 self._rates.clear()
@@ -98,9 +102,7 @@ class Permits:
         if wait > WAIT_S_MAX:
             return Decision("denied", f"more calls than its rate allows for {WAIT_S_MAX:g} s")
         reason = "more calls than its rate allows: delayed"
-        self.house.audit.note(
-            self.session, call.execution_id, call.capability, "", "limited", reason, self._policy.version
-        )
+        self.house.audit.note(self.who, call.execution_id, call.capability, "", "limited", reason, self._policy.version)
         self._delayed += 1
         reading.pause(worker, "rate")
         try:
@@ -127,13 +129,14 @@ class Permits:
             now_ms=now_ms,
             decided=self.house.audit.decided,
             pace=self._pace,
+            who=self.who,
             state=self.state,
         )
 
     def unfit(self, call: Asked, error: Exception) -> None:
         """Note a call that leads where nobody may go, was denied, or cannot be recorded."""
         if isinstance(error, Denied | NotEncodable):
-            who = (self.session, call.execution_id, call.capability, "")
+            who = (self.who, call.execution_id, call.capability, "")
             self.house.audit.note(*who, "denied", str(error), self._policy.version)
 
     def failed(self, asked: Call, error: Exception) -> None:

@@ -169,6 +169,11 @@ class SessionRow:
     open_executions: int
     created_at: int
 
+    @property
+    def run(self) -> str:
+        """Of a run of sandboxed code its execution id; "" of a session as people know them."""
+        return str(self.options.get("run", ""))
+
 
 @dataclass(frozen=True, slots=True)
 class EngineRow:

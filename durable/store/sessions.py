@@ -30,6 +30,10 @@ from durable.store.transaction import Tx
 _COLUMNS = "name, owner, epoch, options, worker_pid, worker_start, closed, next_n"
 OWN = "session/"
 """A session's own namespace of values is this and its name; it goes with the session."""
+RUN = "run"
+"""In the options of a session that is one run of sandboxed code: its execution id. No other session ever has its name,
+and no execution is recorded in it, so nothing of it stays.
+"""
 
 _options = msgspec.json.Decoder(dict[str, object])
 
@@ -123,17 +127,20 @@ def give(tx: Tx, request: SessionAt) -> Answer:
 
 def close(tx: Tx, request: Session) -> Answer:
     """End it, cancel what has not ended in it, forget its variables. Its number stays, so that no id is used again."""
-    _find(tx, request.session)
+    options = _find(tx, request.session)[3]
     _cancel_cells(tx, request.session)
     forget_checkpoints(
         tx, [row[0] for row in tx.rows("SELECT id FROM checkpoints WHERE session=?", (request.session,))]
     )
     tx.execute("DELETE FROM policies WHERE name=?", (request.session,))
     keyed.forget(tx, f"{OWN}{request.session}")
-    tx.execute(
-        "UPDATE sessions SET closed=1, owner=NULL, epoch=epoch+1, worker_pid=NULL, worker_start=NULL WHERE name=?",
-        (request.session,),
-    )
+    if RUN in _options.decode(options or "{}"):
+        tx.execute("DELETE FROM sessions WHERE name=?", (request.session,))
+    else:
+        tx.execute(
+            "UPDATE sessions SET closed=1, owner=NULL, epoch=epoch+1, worker_pid=NULL, worker_start=NULL WHERE name=?",
+            (request.session,),
+        )
     tx.effects.sessions.add(request.session)
     return Answer(200, {})
 

@@ -90,6 +90,8 @@ async def _rest_of_the_day(path: Path) -> None:
             await store.request("promise.register_listener", {"awaited": name, "address": "poll://uni@g/nobody"})
             await store.request("promise.settle", settle(name))
         await store.request("audit.append", {"entries": [("s", "x", "http", "", "allowed", "", 1, 1)]})
+        await store.request("session.open", {"session": "once", "engine": "e9", "options": {"run": "r"}})
+        await store.request("session.close", {"session": "once"})
         store.glance.may_begin("exec:two", 1, "exec:two.1")
         clock.now += OUTBOX_KEEP_MS + 1
         for keep in (1, 0):

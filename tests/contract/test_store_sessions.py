@@ -138,6 +138,16 @@ async def test_numbers_are_never_used_again_not_even_after_closing(tmp_path: Pat
         assert int(str(anew.data["epoch"])) > int(str(first.data["epoch"]))
 
 
+async def test_of_a_run_of_sandboxed_code_nothing_stays(tmp_path: Path) -> None:
+    async with opened(tmp_path / "s.db") as store:
+        await host(store)
+        await store.request("session.open", {"session": "once", "engine": "e1", "options": {"run": "r"}})
+        assert [row.run for row in await store.reads.sessions()] == ["r"]
+        await store.request("session.close", {"session": "once"})
+        assert await store.reads.sessions() == []
+        assert await status(store, "session.worker", {"session": "once", "epoch": 1, "pid": 42, "start": 7}) == 404
+
+
 async def test_a_new_call_is_progress_and_an_execution_that_is_over_asks_nothing(tmp_path: Path) -> None:
     async with opened(tmp_path / "s.db") as store:
         await host(store)

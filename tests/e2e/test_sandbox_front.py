@@ -24,6 +24,7 @@ from capabilities.sandbox.runtime import wat
 from durable.core.clock import now_ms
 from durable.core.errors import ExecutionError
 from durable.sandbox import recorded
+from durable.sessions.confined import directory_of
 from durable.store.face import StoreFace
 from durable.store.gc import collect
 from durable.store.kept import sweep_directories
@@ -89,7 +90,39 @@ async def test_python_in_a_worker_of_its_own(engine: durable.Engine) -> None:
         await engine.sandbox.run("while True: pass", limits=JAVASCRIPT.but(cpu_ms=300, memory=256 * MIB))
     assert isinstance(caught.value, durable.ResourceExceeded)
     assert (caught.value.resource, caught.value.limit) == ("cpu", 0.3)
-    assert [row.closed for row in await engine.store.reads.sessions()] == [True]
+    assert await engine.store.reads.sessions() == []
+
+
+async def test_a_run_of_python_is_no_session_and_its_calls_are_audited_as_its_own(engine: durable.Engine) -> None:
+    need("profile isolated")
+    left = {"session": "sandbox-left-1", "engine": "killed", "options": {"profile": "isolated", "run": "r"}}
+    await engine.store.request("session.open", left)
+    directory = directory_of(engine.store, "sandbox-left-1")
+    directory.mkdir(parents=True)
+    assert (await engine.sandbox.run("bool(now())", language="python", grants=["now"], execution="own")).value
+    elsewhere = "fetch('http://a.b/')"
+    with pytest.raises(ExecutionError, match="'execution/own' may not fetch"):
+        await engine.sandbox.run(elsewhere, language="python", grants=["fetch:c.d"], execution="own")
+    entries = await engine.audit("execution/own")
+    assert [(each.execution, each.what, each.verdict) for each in entries] == [
+        ("own", "fetch", "denied"),
+        ("own", "now", "allowed"),
+    ]
+    assert await engine.store.reads.sessions() == []
+    assert list(directory.parent.iterdir()) == []
+
+
+async def test_python_that_ignores_interrupts_ends_at_its_limit(
+    engine: durable.Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    need("profile isolated")
+    monkeypatch.setattr("durable.sessions.interrupting.INTERRUPT_GRACE_S", 3600.0)
+    deaf = "import signal, time\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\nwhile True: pass"
+    limits = JAVASCRIPT.but(timeout_ms=1000, memory=256 * MIB)
+    async with asyncio.timeout(60):
+        with pytest.raises(errors.ExecutionTimeout):
+            await engine.sandbox.run(deaf, language="python", limits=limits)
+    assert await engine.store.reads.sessions() == []
 
 
 async def test_what_is_granted_is_recorded_and_what_is_not_is_not_there(engine: durable.Engine, tmp_path: Path) -> None:

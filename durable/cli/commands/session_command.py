@@ -74,7 +74,7 @@ async def _list(chosen: Settings) -> int:
 
     async with opened(chosen, create=False) as store:
         living = await served(store)
-        views = [session_view(row, living) for row in await store.reads.sessions()]
+        views = [session_view(row, living) for row in await store.reads.sessions() if not row.run]
     out = chosen.out()
     if out.json:
         out.document(views)

@@ -29,9 +29,8 @@ APPROVAL = {
 def review_schema(document: dict[str, Any] | None) -> dict[str, Any]:
     """An answer to review() of a document with this schema."""
     inner = {key: value for key, value in (document or {}).items() if key not in ("$defs", "$schema")}
-    defs = (
-        {"$defs": document["$defs"]} if document is not None and "$defs" in document else {}
-    )  # referred to from there
+    # References begin at the root of the whole schema, which this one is.
+    defs = {"$defs": document["$defs"]} if document is not None and "$defs" in document else {}
     return {
         **defs,
         "type": "object",

@@ -52,7 +52,7 @@ from durable.sessions.keeping import Keep, Keeping, blobs_of
 from durable.sessions.language import Language, check_language, language_of, language_option
 from durable.sessions.lent import Lent
 from durable.sessions.live import LiveSession
-from durable.sessions.needs import know_them, needs_of, not_known
+from durable.sessions.needs import know_them, not_known, own_capabilities
 from durable.sessions.permissions import PermissionChanges, Permissions, asked_options, check_permissions
 from durable.sessions.recent import Event
 from durable.sessions.session import Session
@@ -340,7 +340,9 @@ class Engine:
         check_permissions(name, recorded, asked)
         if self._resonate is not None:
             self._pool.start()  # its warm-up overlaps with what comes before the first cell
-        return Session(self, name, tuple(recorded.get("grants") or ()), language_of(recorded), needs_of(recorded))
+        return Session(
+            self, name, tuple(recorded.get("grants") or ()), language_of(recorded), own_capabilities(recorded)
+        )
 
     async def fork(self, session: str, name: str, *, checkpoint: str | int | None = None) -> Session:
         """A new session `name` that begins with what a checkpoint of another holds (by number or label; the newest).

@@ -14,7 +14,7 @@ from typing import Any
 from durable.core import ids
 from durable.core.clock import TIME_MAX_MS, now_ms
 from durable.functions.failure import rebuild
-from durable.sessions.needs import know_them, needs_of
+from durable.sessions.needs import know_them, own_capabilities
 from durable.store.face import ReadsFace
 from durable.store.reads import EngineRow, ExecutionRow, PromiseRow, PromptRow, SessionRow, decode_value
 
@@ -217,7 +217,7 @@ async def needed_by(reads: ReadsFace, rows: Sequence[ExecutionRow]) -> dict[str,
     """The capabilities that the sessions of these executions need, where some may not go on for want of them."""
     if all(row.session is None or row.state not in ("pending", "running") for row in rows):
         return {}
-    return {row.name: needs_of(row.options) for row in await reads.sessions()}
+    return {row.name: own_capabilities(row.options) for row in await reads.sessions()}
 
 
 def execution_view(

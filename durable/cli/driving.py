@@ -16,7 +16,7 @@ from durable.cli.standing import GoesOn, Standing, Waits, needs_of, served, stan
 from durable.core import events, ids
 from durable.core.defined import capability_id, is_capability
 from durable.core.errors import NotServed
-from durable.sessions.needs import needs_of as sessions_needs_of
+from durable.sessions.needs import own_capabilities
 from durable.store.face import StoreFace, open_store
 from durable.views import CELL
 
@@ -176,7 +176,7 @@ async def _capabilities_of(store: StoreFace, standing: GoesOn) -> frozenset[str]
     if standing.session is None:
         return frozenset()
     options = (await store.request("session.get", {"session": standing.session})).data.get("options") or {}
-    return frozenset(map(capability_id, sessions_needs_of(options)))
+    return frozenset(map(capability_id, own_capabilities(options)))
 
 
 async def _require_served(store: StoreFace, execution_id: str, standing: GoesOn) -> None:

@@ -16,6 +16,7 @@ from durable.core.errors import CheckpointTampered, Conflict
 from durable.core.ids import check_session_name
 from durable.sessions.confined import check_machine, confinement_of, options_of
 from durable.sessions.language import Language, language_of, language_option
+from durable.sessions.permissions import defined_by
 from durable.sessions.stored import Opened, Stored
 
 if TYPE_CHECKING:
@@ -70,6 +71,7 @@ async def import_(house: House, host: SessionHost, path: Path, name: str | None,
     session = check_session_name(name or manifest.session)
     spoken = language_option(language_of({"language": head.language}), None)
     options = {"grants": list(grants), **options_of(profile, None, None), **spoken}
+    options |= defined_by(house.capabilities, grants)
     await check_machine(confinement_of(house.store, session, options))
     made = (await house.store.request("session.open", {"session": session, "engine": None, "options": options})).data
     if not made["created"]:

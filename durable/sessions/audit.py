@@ -1,4 +1,4 @@
-"""The audit: who asked for what, what was decided and why. The same over and over again becomes one entry (D4 of
+"""The audit: who asked for what, what was decided and why. The same over and over again becomes one entry (U1 of
 specs/permission.md), so that a flood of calls is no flood of entries.
 """
 

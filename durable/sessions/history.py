@@ -111,10 +111,14 @@ class History:
         return [change for change in changes if change.before != change.after or change.name not in together]
 
     async def fork(self, host: SessionHost, name: str, which: str | int | None) -> None:
-        """Make a session of that name, with the grants and profile of this one, from a checkpoint (the newest)."""
+        """Make a session of that name, with the grants and profile of this one, from a checkpoint (the newest).
+
+        Conflict, NotServed.
+        """
         check_session_name(name)
         options = await self._options()
         options = {**options, "forked_from": [self._session, *options.get("forked_from", ())]}
+        host.know(self._session, options)
         known = await self.listing()
         if which is None and known:
             which = known[-1].id

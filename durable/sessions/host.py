@@ -31,7 +31,7 @@ from durable.sessions.giving import Giving
 from durable.sessions.house import House
 from durable.sessions.live import LiveSession
 from durable.sessions.looking import Looking
-from durable.sessions.needs import needs_of, not_known
+from durable.sessions.needs import not_known, own_capabilities
 from durable.sessions.recent import Recent
 from durable.sessions.result import Texts
 from durable.sessions.takeover import end_worker
@@ -50,7 +50,7 @@ class SessionHost:
         house.rested = house.launcher.on_waiting = self._giving.soon
         self._opening: dict[str, asyncio.Lock] = {}
         self.refused: dict[str, str] = {}
-        """Sessions with grants of capabilities that this engine does not know, and which."""
+        """Sessions whose code may call what this engine does not know, and what that is."""
         self.fresh: set[str] = set()
         """Cells whose tasks were acquired in the commit that saw this engine own their session."""
 
@@ -81,7 +81,7 @@ class SessionHost:
                 session = await self.live(request.session)  # the answer came as it was being forgotten
                 turn = await session.run(promise_id, request, first=sdk.first_attempt(ctx), begun=leave)
         except (BadArguments, NotServed, EngineClosed, StoreRefused) as refused:
-            # Not this engine's to run: a grant that it does not know, an owner that is alive, the end of the engine.
+            # Not this engine's to run: it does not know a capability, another owner is alive, or it ends.
             raise PlatformError([sdk.HandedBack(str(refused))]) from None
         except (DurableError, OSError) as failed:
             raise PlatformError([sdk.ResonateError(str(failed))]) from None
@@ -140,7 +140,7 @@ class SessionHost:
         row = (await store.request("session.get", {"session": name})).data
         options = row.get("options") or {}
         try:
-            self._know(name, needs_of(options))
+            self.know(name, options)
         except NotServed as unknown:
             self.refused[name] = str(unknown)
             raise
@@ -156,8 +156,9 @@ class SessionHost:
         rules = OutputRules.read(options.get("output") or {})
         return LiveSession(name, int(taken["epoch"]), options, self._house, confinement, rules)
 
-    def _know(self, name: str, needed: dict[str, str]) -> None:
+    def know(self, name: str, options: dict[str, Any]) -> None:
         """This engine knows what the session's code may call, and says so when it had to look for it. NotServed."""
+        needed = own_capabilities(options)
         learned = self._house.capabilities.learn(needed)
         if learned:
             served = {"engine": self._house.engine_id, "functions": [capability_id(each) for each in learned]}

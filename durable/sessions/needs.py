@@ -10,7 +10,7 @@ from durable.core.defined import capability_id
 from durable.core.errors import NotServed
 
 
-def needs_of(options: Mapping[str, Any]) -> dict[str, str]:
+def own_capabilities(options: Mapping[str, Any]) -> dict[str, str]:
     """What a session may call beside the standard set, by name; where it is defined, "" where its record is silent."""
     names = (text.partition(":")[0] for text in options.get("grants") or ())
     silent = {name: "" for name in names if name not in STANDARD and name not in ("*", "level")}

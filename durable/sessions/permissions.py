@@ -69,16 +69,16 @@ def asked_options(
     for text in listed:
         read_grant(text)
     if manifest is None:
-        return {"grants": list(granted), **_defined(capabilities, Policy(Manifest(), granted))}
+        return {"grants": list(granted)} | defined_by(capabilities, granted)
     check_manifest(capabilities, manifest)
     names = [text for text in granted if text != "input" or text in listed]
-    return {
-        "grants": names, "permissions": manifest.to_json(), **_defined(capabilities, Policy(manifest, names))
-    }  # fmt: skip
+    found = {"grants": names, "permissions": manifest.to_json()}
+    return found | defined_by(capabilities, names, manifest)
 
 
-def _defined(capabilities: Capabilities, policy: Policy) -> dict[str, Any]:
+def defined_by(capabilities: Capabilities, grants: Iterable[str], manifest: Manifest | None = None) -> dict[str, Any]:
     """Where the user's own among what it may call are defined: whoever runs the session can load them from there."""
+    policy = Policy(manifest or Manifest(), grants)
     found = {name: place for name, place in capabilities.own().items() if policy.may_have(name, now_ms())}
     return {"defined": found} if found else {}
 

@@ -285,7 +285,8 @@ class Session:
     async def grant(self, grant: str, *, seconds: float | None = None, by: str | None = None) -> None:
         """Allow more from the next call on: `name` or `name:resource`, for so many seconds or until it is revoked.
 
-        A capability that the code did not have becomes a function of it with the next cell. BadArguments.
+        A capability that the code did not have becomes a function of it with the next cell. BadArguments; Conflict
+        where it would change nothing, since a revocation or the manifest's `block` comes first.
         """
         await self._engine.permissions().grant(self.name, grant, seconds=seconds, by=by)
 

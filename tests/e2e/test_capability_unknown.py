@@ -35,6 +35,9 @@ async def test_execute_says_what_is_missing_and_what_is_queued_stays(tmp_path: P
             ):
                 await refused
         assert [row.id for row in await engine.store.reads.list_executions(session="desk")] == [asked.id]
+        with pytest.raises(durable.NotServed):
+            await engine.fork("desk", "copy")
+        assert [row.name for row in await engine.store.reads.sessions()] == ["desk"]
         assert await engine.answer(prompt.id, "a1")
         queued = await desk.submit("lookup('c3')")
     async with durable.open(path, observer=seen.append) as engine:

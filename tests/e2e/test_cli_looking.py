@@ -76,6 +76,7 @@ def test_the_documented_fields_are_there(terminal: Terminal) -> None:
         "waits_for",
         "error",
         "worker_stuck",
+        "unknown_capabilities",
     ]
     assert list(terminal.durable("list", "--json").data[0]) == execution
     shown = terminal.durable("show", "a", "--json").data

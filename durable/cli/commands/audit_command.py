@@ -25,7 +25,7 @@ def command(session: str | None, limit: int, before: int | None) -> int:
     return in_loop(lambda: _audit(chosen, session, limit, before))
 
 
-async def _require(store: StoreFace, session: str) -> None:
+async def _require_session(store: StoreFace, session: str) -> None:
     """There is such a session, or was. NotFound."""
     from durable.core.errors import NotFound
 
@@ -45,7 +45,7 @@ async def _audit(chosen: Settings, session: str | None, limit: int, before: int 
     async with opened(chosen, create=False) as store:
         entries = await read_audit(store, session, limit, before)
         if session is not None and not entries and before is None:
-            await _require(store, session)
+            await _require_session(store, session)
     out = chosen.out()
     if out.json:
         out.document([{**asdict(entry), "at": iso(entry.at)} for entry in entries])

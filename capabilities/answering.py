@@ -23,7 +23,7 @@ def check_who(
     asked = prompt.may_answer(since_ms, now_ms)
     if by is None:
         if asked or prompt.needed() > 1:
-            raise BadArguments(f"{prompt_id} wants to know who answers; say by=")
+            raise BadArguments(f"{prompt_id} wants to know who answers: give a name (by=)")
         return
     if not 0 < len(by) <= ANSWERER_CHARS_MAX or not by.isprintable():
         raise BadArguments(f"by= is a name of 1 to {ANSWERER_CHARS_MAX} printable characters")

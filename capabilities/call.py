@@ -77,6 +77,6 @@ class Call:
 
 def denied(who: str, capability: str, decision: Decision) -> Denied:
     """Who, what, on which resource, and why (A72)."""
-    on = f" {decision.resource.action} {decision.resource.name!r}" if decision.resource is not None else ""
+    on = f" to {decision.resource.action} {decision.resource.name!r}" if decision.resource is not None else ""
     remedy = "" if decision.blocked else ". It can be granted with grants=[…], a manifest, or `durable session grant`"
-    return Denied(f"{who!r} may not {capability}{on}: {decision.reason}{remedy}")
+    return Denied(f"{who!r} may not use {capability}{on}: {decision.reason}{remedy}")

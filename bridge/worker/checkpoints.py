@@ -15,6 +15,7 @@ from bridge.worker.namespace import ENGINE_INTERNALS, Namespace
 from bridge.worker.rule import Rule
 from checkpoint.aside import Aside, resident_bytes
 from checkpoint.memory_file import mapped
+from durable.core.standard import STANDARD_NAMES
 
 if TYPE_CHECKING:
     from checkpoint.capture import Capturer
@@ -161,11 +162,14 @@ class Checkpoints:
 
 
 def explain(error: BaseException) -> None:
-    """Say in a NameError why the name is gone, when a restore could not bring it back."""
+    """Say in a NameError why the name is not there: a restore could not bring it back, or it was not granted."""
     import sys
 
+    if not isinstance(error, NameError) or not error.name:
+        return
     restore = sys.modules.get("checkpoint.restore")
-    if restore is not None and isinstance(error, NameError) and error.name:
-        why = restore.explain_name_error(error.name)
-        if why:
-            error.args = (f"{error}: {why}", *error.args[1:])
+    why = None if restore is None else restore.explain_name_error(error.name)
+    if why is None and error.name in STANDARD_NAMES:
+        why = "the capability of that name is not granted to this session"
+    if why:
+        error.args = (f"{error}: {why}", *error.args[1:])

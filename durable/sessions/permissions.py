@@ -97,7 +97,8 @@ def check_permissions(session: str, recorded: dict[str, Any], asked: dict[str, A
     if missing and not ("permissions" in recorded and missing == ["input"]):
         raise Conflict(
             f"session {session!r} exists with the grants {', '.join(held)}, without {', '.join(missing)}; "
-            "the first ones count: grant them with `session.grant`, or close the session to make it anew"
+            "the first ones count: grant them with `session.grant` or `durable session grant`, "
+            "or close the session to make it anew"
         )
     if "permissions" in asked and asked["permissions"] != recorded.get("permissions"):
         raise Conflict(

@@ -12,7 +12,9 @@ import pytest
 from pydantic import BaseModel
 
 import durable
+from capabilities.standard import STANDARD
 from durable.core.events import Event, Notified
+from durable.core.standard import STANDARD_NAMES
 from tests.waiting import first_prompt, until
 
 
@@ -102,7 +104,10 @@ async def test_functions_of_the_host_look_and_fail_as_python_functions_do(engine
     assert "lookup(): sku: Input should be a valid string" in await failure(session, "lookup(5)")
     assert await failure(session, "lookup('gone')") == "KeyError: 'gone'"
     assert await value(session, "tell('x')") is None
-    assert "NameError" in await failure(session, "fetch('http://a')")
+    ungranted = "NameError: name 'fetch' is not defined: the capability of that name is not granted to this session"
+    assert await failure(session, "fetch('http://a')") == ungranted
+    assert await failure(session, "fetched") == "NameError: name 'fetched' is not defined"
+    assert STANDARD.keys() == STANDARD_NAMES
     assert "TypeError: kv is not called itself" in await failure(session, "kv()")
     keep = "keep = [lookup, kv.get]\nkeep[0]('k')['sku']"
     assert await value(session, keep) == "k"

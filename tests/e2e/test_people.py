@@ -103,7 +103,7 @@ async def answer_all(engine: durable.Engine) -> None:
     ship = (await first_prompt(engine, "Ship it?")).id
     with pytest.raises(durable.NotAsked, match=r"joe is not asked .* it asks ana, ben, eve"):
         await engine.answer(ship, True, by="joe")
-    with pytest.raises(durable.BadArguments, match="say by="):
+    with pytest.raises(durable.BadArguments, match="who answers: give a name"):
         await engine.answer(ship, True)
     assert await engine.answer(ship, True, by="ana") is False
     with pytest.raises(durable.Conflict, match=r"ana answered .* already; it waits for others"):

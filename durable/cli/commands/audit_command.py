@@ -36,7 +36,6 @@ async def _require_session(store: StoreFace, session: str) -> None:
 
 async def _audit(chosen: Settings, session: str | None, limit: int, before: int | None) -> int:
     from dataclasses import asdict
-    from datetime import UTC, datetime
 
     from durable.cli.driving import opened
     from durable.sessions.audit import read_audit
@@ -53,7 +52,7 @@ async def _audit(chosen: Settings, session: str | None, limit: int, before: int 
     rows = [
         (
             entry.id,
-            datetime.fromtimestamp(entry.at / 1000, UTC).isoformat(" ", "seconds"),
+            iso(entry.at),
             entry.execution or entry.who,
             entry.verdict + (f" ×{entry.times}" if entry.times > 1 else ""),
             f"{entry.what} {entry.resource}".strip(),

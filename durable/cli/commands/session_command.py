@@ -27,7 +27,7 @@ def list_() -> int:
     return in_loop(lambda: _list(chosen))
 
 
-@command.command("show", cls=Command)
+@command.command("show", cls=Command, short_help="One session: how it was made and how it is.")
 @click.argument("session", metavar="SESSION")
 def show(session: str) -> int:
     """One session: what it was made with, who holds it, how its worker is."""
@@ -35,7 +35,7 @@ def show(session: str) -> int:
     return in_loop(lambda: _show(chosen, session))
 
 
-@command.command("vars", cls=Command)
+@command.command("vars", cls=Command, short_help="Its variables, as of the newest checkpoint.")
 @click.argument("session", metavar="SESSION")
 def vars_(session: str) -> int:
     """The variables, as of the newest checkpoint: the one after the last execution, where that could be saved.
@@ -46,7 +46,7 @@ def vars_(session: str) -> int:
     return in_loop(lambda: _vars(chosen, session))
 
 
-@command.command("restart", cls=Command)
+@command.command("restart", cls=Command, short_help="End its worker; the next has the variables.")
 @click.argument("session", metavar="SESSION")
 @click.option("--clear", is_flag=True, help="Forget the variables and checkpoints too, and cancel what has not ended.")
 def restart(session: str, clear: bool) -> int:
@@ -59,7 +59,7 @@ def restart(session: str, clear: bool) -> int:
     return in_loop(lambda: _restart(chosen, session, clear=clear))
 
 
-@command.command("close", cls=Command)
+@command.command("close", cls=Command, short_help="Forget it, with all that it has saved.")
 @click.argument("session", metavar="SESSION")
 def close(session: str) -> int:
     """Forget the session: its worker, variables, checkpoints and files. What has not ended is cancelled."""
@@ -240,7 +240,7 @@ async def _end_worker(store: StoreFace, record: dict[str, Any]) -> bool:
     return True
 
 
-@command.command("grant", cls=Command)
+@command.command("grant", cls=Command, short_help="Allow it more from its next call on.")
 @click.argument("session")
 @click.argument("grant")
 @click.option("--seconds", type=click.FloatRange(min=0, min_open=True), metavar="S", help="For so long only.")
@@ -251,7 +251,7 @@ def grant_(session: str, grant: str, seconds: float | None, by: str | None) -> i
     return in_loop(lambda: _permit(chosen, session, grant, seconds, by, revoke=False))
 
 
-@command.command("revoke", cls=Command)
+@command.command("revoke", cls=Command, short_help="Allow it this no more.")
 @click.argument("session")
 @click.argument("grant")
 @click.option("--by", metavar="WHO", help="Who says so, for the audit.")

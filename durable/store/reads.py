@@ -318,7 +318,10 @@ class Reads:
     async def stopped(self, *, executions: list[str], sessions: dict[str, int]) -> Stopped:
         """Which of these executions are halted, and which of these sessions are not in the epoch given any more."""
         halted = "SELECT id FROM tasks WHERE id IN (SELECT 'exec:' || value FROM json_each(?)) AND state = 'halted'"
-        moved = "SELECT j.key FROM json_each(?) j LEFT JOIN sessions s ON s.name = j.key WHERE s.epoch IS NOT j.value"
+        moved = (
+            "SELECT json_each.key FROM json_each(?) LEFT JOIN sessions s ON s.name = json_each.key"
+            " WHERE s.epoch IS NOT json_each.value"
+        )
         found = await self._rows(halted, [dump(executions)]) if executions else []
         lost = await self._rows(moved, [dump(sessions)]) if sessions else []
         return Stopped([row[0].removeprefix("exec:") for row in found], [row[0] for row in lost])

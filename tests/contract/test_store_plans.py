@@ -20,6 +20,7 @@ from durable.core.limits import OUTBOX_KEEP_MS
 from durable.store import searches
 from durable.store.blobs import sweep_blobs
 from durable.store.gc import collect
+from durable.store.kept import DIRECTORY, sweep_directories
 from durable.store.store import Store
 
 from .crash_points import _leave_behind, killed, run
@@ -101,6 +102,8 @@ async def _rest_of_the_day(path: Path) -> None:
         (store.directory / "blobs" / digest[:2]).mkdir(parents=True)
         (store.directory / "blobs" / digest[:2] / digest).touch()
         await asyncio.to_thread(sweep_blobs, path, now_s=clock.now / 1000 + 10**6)
+        (store.directory / DIRECTORY / "gone").mkdir(parents=True)
+        await asyncio.to_thread(sweep_directories, path)
         reads = store.reads
         await reads.list_executions(state="running", session="s", function="f", before="one")
         await reads.get_promise("exec:one")
@@ -109,6 +112,7 @@ async def _rest_of_the_day(path: Path) -> None:
         await reads.printed("one")
         await reads.sessions()
         await reads.engines()
+        await reads.stopped(executions=["one"], sessions={"s": 1})
         for kind, query in (("promise", {"state": "resolved", "tags": {"a": "b"}}), ("task", {"state": "halted"})):
             await store.request(f"{kind}.search", query)
         await inbox.connection.stop()

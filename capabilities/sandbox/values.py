@@ -12,13 +12,15 @@
 | result<T, E> | Ok(value) or Err(value) |
 | own, borrow | Handle, or the host's own object |
 
-As JSON (`plain`, and taken as well where a value is given): {"tag", "value"}, {"ok"}, {"err"}, {"some"}, {"base64"}.
+As JSON (`plain`, and taken as well where a component's value is given): {"tag", "value"}, {"ok"}, {"err"}, {"some"},
+{"base64"}. What scripts give has two forms more: a text for a datetime, {"map"} with pairs where a key is no text.
 """
 
 from __future__ import annotations
 
 import base64
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from capabilities.sandbox.errors import ExecutionFailed, SandboxError
@@ -64,14 +66,18 @@ class Err(SandboxError):
 
 
 def plain(value: Any) -> Any:
-    """A component's value as JSON has it, which is taken back in the same place."""
+    """What foreign code gave as JSON has it; a component's is taken back in the same place."""
     match value:
+        case datetime():
+            return value.isoformat()
         case bytes():
             return {"base64": base64.b64encode(value).decode()}
-        case frozenset():
-            return sorted(value)
+        case set() | frozenset():
+            return [plain(each) for each in sorted(value, key=repr)]
         case list() | tuple():
             return [plain(each) for each in value]
+        case dict() if not all(isinstance(key, str) for key in value):
+            return {"map": [[plain(key), plain(each)] for key, each in value.items()]}
         case dict():
             return {key: plain(each) for key, each in value.items()}
         case Variant():

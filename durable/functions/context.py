@@ -218,11 +218,11 @@ class Context(Asking):
         """Run foreign code as `engine.sandbox.run` does, once: what it gave is recorded.
 
         What it asks for is recorded call by call; killed, it runs again and gets the recorded answers. Its value has
-        to be JSON; a component's has the form that `capabilities.sandbox.values` says. identity: whose `kv` and files
+        to be JSON; what JSON has not has the forms of specs/sandbox.md. identity: whose `kv` and files
         it has; without one they are this run's alone. Raises ExecutionError for whatever it came to instead, which also
         is the SandboxError that it was.
         """
-        given = to_json(inputs or {}, "the inputs")
+        given = foreign.given(inputs or {}, "the inputs")
         asked, more = sorted(grants), [each for each in (function, identity, modules) if each]
         made = Made("sandbox", language, digest(code, language, given, asked, *more))
 
@@ -238,8 +238,7 @@ class Context(Asking):
                 identity=identity,
                 modules=modules,
             )
-            value = plain(ran.value) if ran.backend == "wasm" else ran.value
-            return to_json(asdict(replace(ran, value=value)), "what the sandbox gave")
+            return to_json(asdict(replace(ran, value=plain(ran.value))), "what the sandbox gave")
 
         def begin(promise_id: str) -> asyncio.Task[Any]:
             return foreign.begin(self._run, self._inner, promise_id, perform, self._ends)

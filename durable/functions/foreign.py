@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import base64
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
+from capabilities.sandbox.values import Err, Ok, Some, Variant
 from durable.core import ids
-from durable.core.errors import BadArguments, NonDeterminism
+from durable.core.errors import BadArguments, NonDeterminism, NotEncodable
 from durable.functions import leaf, sdk
 from durable.functions.failure import rejection
 from durable.functions.function import NEVER
 from durable.functions.run import Run
 from durable.functions.sdk import SdkContext
+from durable.functions.values import to_json
 from durable.sandbox.declared import NotDeclared
 
 type Perform = Callable[[str], Awaitable[Any]]
@@ -28,6 +31,29 @@ type Stateful = Callable[[str, Kept | None], Awaitable[Any]]
 type Begun = asyncio.Task[Any]
 type Ends = Callable[[], AbstractContextManager[None]]
 """What is done inside is cancelled when the function goes on no more."""
+
+
+def given(value: Any, what: str) -> Any:
+    """A copy of what is given to foreign code: values that it can take as they are, of anything else its JSON."""
+    try:
+        return _given(value, what)
+    except RecursionError:
+        raise NotEncodable(f"{what} cannot be given to foreign code: it contains itself, or is too deep") from None
+
+
+def _given(value: Any, what: str) -> Any:
+    match value:
+        case None | str() | int() | float() | bytes() | datetime() | frozenset() | Variant() | Some() | Ok() | Err():
+            return value
+        case bytearray():
+            return bytes(value)
+        case set():
+            return frozenset(value)
+        case list() | tuple():
+            return [_given(each, what) for each in value]
+        case Mapping():
+            return {key: _given(each, what) for key, each in value.items()}
+    return to_json(value, what)
 
 
 def begin(run: Run, inner: SdkContext, promise_id: str, perform: Perform, ends: Ends) -> Begun:

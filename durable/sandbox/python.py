@@ -14,6 +14,7 @@ from bridge.output_rules import OutputRules
 from capabilities.sandbox.errors import ExecutionTimeout, InvalidConfiguration, Used
 from capabilities.sandbox.front import Ran, Task
 from capabilities.sandbox.limits import JAVASCRIPT, SandboxLimits
+from capabilities.sandbox.values import plain
 from durable.core import ids
 from durable.core.errors import WorkerDied
 from durable.functions.values import to_json
@@ -53,7 +54,7 @@ class Python:
         if task.identity:
             raise InvalidConfiguration("Python that keeps something is a session: engine.session(name, …)")
         code, limits = task.text(CODE_BYTES_MAX), task.limits or JAVASCRIPT
-        inputs = {key: to_json(value, f"input {key!r}") for key, value in task.globals().items()}
+        inputs = {key: to_json(plain(value), f"input {key!r}") for key, value in task.globals().items()}
         execution, n = task.execution or ids.mint_execution_id(), next(self._numbers)
         if n == 1:
             await self._forget_left()

@@ -146,8 +146,12 @@ async def _run(chosen: Settings, code: str | bytes, language: str, inputs: Any, 
                 ran = await engine.sandbox.run(code, language=language, inputs=inputs, **rights, **names)
     except durable.DurableError as error:
         return _failed(out, error)
-    value = to_json(plain(ran.value) if ran.backend == "wasm" else ran.value, "the value")
     if out.json:
+        try:
+            value = to_json(plain(ran.value), "the value")
+        except durable.NotEncodable as error:
+            error.printed = (ran.stdout, ran.stderr)
+            return _failed(out, error)
         fields = {"backend": ran.backend, "value": value, "stdout": ran.stdout, "stderr": ran.stderr}
         used = {"elapsed_ms": ran.elapsed_ms, "fuel": ran.fuel, "memory": ran.memory, "memory_limit": ran.memory_limit}
         out.document({**fields, **used})

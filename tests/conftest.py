@@ -52,3 +52,10 @@ def sandbox_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where compiled sandboxes are kept while the tests run: one place for all of their processes."""
     own = tmp_path_factory.getbasetemp()
     return (own.parent if own.name.startswith("popen-") else own) / "sandbox"
+
+
+@pytest.fixture
+def cached(sandbox_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sandboxes of a test, and of the processes that it begins, keep compiled code there, and are set to no backend."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(sandbox_cache))
+    monkeypatch.delenv("DURABLE_SANDBOX", raising=False)

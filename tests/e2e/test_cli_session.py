@@ -254,8 +254,8 @@ def test_capabilities_of_ones_own_are_loaded_from_where_they_are_defined(termina
     assert (gone_on.code, gone_on.out) == (0, "B2\n"), gone_on
 
 
-def test_a_session_of_javascript(terminal: Terminal, sandbox_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(sandbox_cache))
+def test_a_session_of_javascript(terminal: Terminal, sandbox_cache: Path) -> None:
+    terminal.environment["XDG_CACHE_HOME"] = str(sandbox_cache)
     assert terminal.durable("exec", "js", "--language", "javascript", "let n = 41; n + 1").out == "42\n"
     failed = terminal.durable("exec", "js", "function f() { null.x }\nf()")
     assert (failed.code, failed.err.splitlines()[0]) == (1, "TypeError: cannot read property 'x' of null")

@@ -21,9 +21,7 @@ from tests.waiting import in_state
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.fixture(autouse=True)
-def cache(sandbox_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(sandbox_cache))
+pytestmark = pytest.mark.usefixtures("cached")
 
 
 async def question(engine: durable.Engine) -> Any:

@@ -43,8 +43,7 @@ def declare(directory: Path) -> None:
 
 
 @pytest.fixture
-def terminal(tmp_path: Path, sandbox_cache: Path, monkeypatch: pytest.MonkeyPatch) -> Terminal:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(sandbox_cache))
+def terminal(tmp_path: Path, cached: None) -> Terminal:
     declare(tmp_path / "parts")
     found = Terminal(tmp_path)
     found.write("parts/jobs.py", JOBS)

@@ -19,10 +19,7 @@ SPIN = {
 }
 
 
-@pytest.fixture(autouse=True)
-def cache(sandbox_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(sandbox_cache))
-    monkeypatch.delenv("DURABLE_SANDBOX", raising=False)
+pytestmark = pytest.mark.usefixtures("cached")
 
 
 class Gate:

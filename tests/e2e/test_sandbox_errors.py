@@ -20,10 +20,7 @@ from tests.e2e.isolated import need
 SPIN = "console.log('half'); while (true) {}"
 
 
-@pytest.fixture(autouse=True)
-def cache(sandbox_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(sandbox_cache))
-    monkeypatch.delenv("DURABLE_SANDBOX", raising=False)
+pytestmark = pytest.mark.usefixtures("cached")
 
 
 @pytest.fixture

@@ -40,10 +40,7 @@ MODULE = wat('(module (func (export "run") (param i32) (result i32) (i32.mul (lo
 SPIN = wat('(module (func (export "run") (loop br 0)))')
 
 
-@pytest.fixture(autouse=True)
-def cache(sandbox_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(sandbox_cache))
-    monkeypatch.delenv("DURABLE_SANDBOX", raising=False)
+pytestmark = pytest.mark.usefixtures("cached")
 
 
 @pytest.fixture

@@ -24,9 +24,7 @@ from tests.e2e.sandbox_kills_job import COUNTER, SIX, charge, refund
 GRANTED = ComponentManifest("counter", SIX, read_manifest({"grant": ["charge"]}))
 
 
-@pytest.fixture(autouse=True)
-def cache(sandbox_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(sandbox_cache))
+pytestmark = pytest.mark.usefixtures("cached")
 
 
 @pytest.fixture

@@ -15,10 +15,7 @@ from capabilities.sandbox import errors
 from capabilities.sandbox.limits import JAVASCRIPT
 from tests.e2e.sandboxed import LEDGER, charging
 
-
-@pytest.fixture(autouse=True)
-def cache(sandbox_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(sandbox_cache))
+pytestmark = pytest.mark.usefixtures("cached")
 
 
 @pytest.fixture

@@ -9,10 +9,7 @@ import pytest
 from tests.e2e import sandbox_kills
 from tests.e2e.sandbox_kills_job import COMMAND
 
-
-@pytest.fixture(autouse=True)
-def cache(sandbox_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(sandbox_cache))
+pytestmark = pytest.mark.usefixtures("cached")
 
 
 @pytest.mark.parametrize(

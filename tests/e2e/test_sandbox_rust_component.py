@@ -40,9 +40,7 @@ async def counts_words(ctx: durable.Context, text: str) -> Any:
     return [counted.value, number, before.value]
 
 
-@pytest.fixture(autouse=True)
-def cache(sandbox_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(sandbox_cache))
+pytestmark = pytest.mark.usefixtures("cached")
 
 
 @pytest.fixture

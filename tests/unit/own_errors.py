@@ -1,12 +1,14 @@
-"""Each caller gets its own error, however many threads call at once: the same for modules and components."""
+"""Each caller gets its own error, in whatever thread: the same for modules and components."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from capabilities.sandbox import errors
+from capabilities.sandbox.metered import Metered
 
 
 def strangers(make: Callable[[Callable[[int], Any]], Any], trap: str) -> list[object]:
@@ -38,3 +40,14 @@ def strangers(make: Callable[[Callable[[int], Any]], Any], trap: str) -> list[ob
     for thread in threads:
         thread.join()
     return wrong
+
+
+def cancelled(call: Metered, work: Callable[[], Any], begun: Callable[[], Any]) -> BaseException | None:
+    """What `work` came to in a thread of its own, when its call was cancelled as soon as `begun` returned."""
+    with ThreadPoolExecutor(1) as threads:
+        ending = threads.submit(work)
+        try:
+            begun()
+        finally:
+            call.cancel()
+        return ending.exception(60)

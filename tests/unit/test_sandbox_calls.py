@@ -16,7 +16,7 @@ from capabilities.sandbox.call import CoreCall, Outcome
 from capabilities.sandbox.hosting import Import
 from capabilities.sandbox.limits import COMPONENT, SandboxLimits
 from capabilities.sandbox.runtime import Runtime, wat
-from tests.unit.own_errors import strangers
+from tests.unit.own_errors import cancelled, strangers
 
 MODULE = wat("""
 (module
@@ -187,7 +187,6 @@ def test_eight_threads_each_get_their_own_error(make: Call) -> None:
 
 def test_a_cancel_from_another_thread_stops_it(make: Call) -> None:
     entered = threading.Event()
-    caught: list[BaseException] = []
 
     def host(n: int) -> int:
         entered.set()
@@ -195,19 +194,12 @@ def test_a_cancel_from_another_thread_stops_it(make: Call) -> None:
 
     call = make(COMPONENT.but(fuel=None, timeout_ms=60_000), host)
 
-    def run() -> None:
-        try:
-            call.call("ask", 1)
-            call.call("spin")
-        except errors.SandboxError as error:
-            caught.append(error)
+    def work() -> None:
+        call.call("ask", 1)
+        call.call("spin")
 
-    thread = threading.Thread(target=run)
-    thread.start()
-    assert entered.wait(10)
-    call.cancel()
-    thread.join(30)
-    assert [type(each) for each in caught] == [errors.Cancelled]
+    assert isinstance(cancelled(call, work, lambda: entered.wait(10)), errors.Cancelled)
+    assert entered.is_set()
 
 
 def test_output_is_kept_up_to_its_limit_whatever_happens(make: Call) -> None:

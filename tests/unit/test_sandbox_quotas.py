@@ -15,6 +15,7 @@ from capabilities.sandbox.limits import COMPONENT, JAVASCRIPT, MIB, RESTRICTIVE
 from capabilities.sandbox.quotas import Quotas, Together
 from capabilities.sandbox.runtime import MODULES_MAX, Runtime, wat
 from capabilities.sandbox.turns import Turns
+from tests.unit.own_errors import cancelled
 
 SPIN = wat("""
 (module
@@ -45,7 +46,6 @@ def test_code_that_used_its_components_cpu_time_waits_in_its_thread(runtime: Run
 
     call = CoreCall(runtime, runtime.module(SPIN), COMPONENT.but(fuel=None, timeout_ms=24 * 3600 * 1000))
     call.guard.pace = pace
-    ended: list[BaseException] = []
     resting = threading.Event()
     rest, guard = call.guard._rest, call.guard
 
@@ -55,21 +55,10 @@ def test_code_that_used_its_components_cpu_time_waits_in_its_thread(runtime: Run
         rest(wait_s)
 
     guard._rest = watched  # type: ignore[method-assign]
-
-    def run() -> None:
-        try:
-            call.call("spin")
-        except errors.SandboxError as error:
-            ended.append(error)
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    assert resting.wait(60)
+    ended = cancelled(call, lambda: call.call("spin"), lambda: resting.wait(60))  # which wakes it from an hour's rest
+    assert isinstance(ended, errors.Cancelled)
+    assert resting.is_set()
     used = sum(asked)
-    call.cancel()  # which wakes it: it would wait for an hour
-    thread.join(60)
-    assert not thread.is_alive()
-    assert isinstance(ended[0], errors.Cancelled)
     assert 0.02 < used < 5, "measured, not told"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from concurrent.futures import Future
 from typing import Any
 
@@ -15,6 +16,7 @@ from capabilities.sandbox.hostcalls import HostCall
 from capabilities.sandbox.hosting import Import
 from capabilities.sandbox.limits import COMPONENT, SandboxLimits
 from capabilities.sandbox.runtime import Runtime, wat
+from tests.unit.own_errors import cancelled
 
 ASKS = wat("""
 (module
@@ -77,22 +79,14 @@ def test_a_host_call_ends_by_the_limit_that_is_first(
 def test_a_cancel_ends_a_wait(runtime: Runtime, asks: bool) -> None:
     limits, release = COMPONENT.but(timeout_ms=60_000), threading.Event()
     call = asking(runtime, limits, []) if asks else hanging(runtime, limits, release)
-    caught: list[BaseException] = []
 
-    def run() -> None:
-        try:
-            call.call("f")
-        except errors.SandboxError as error:
-            caught.append(error)
+    def begun() -> None:
+        while call.guard._wake is None:
+            time.sleep(0)
 
-    thread = threading.Thread(target=run)
-    thread.start()
-    while call.guard._wake is None:
-        pass
-    call.cancel()
-    thread.join(30)
+    ended = cancelled(call, lambda: call.call("f"), begun)
     release.set()
-    assert [type(each) for each in caught] == [errors.Cancelled]
+    assert isinstance(ended, errors.Cancelled)
 
 
 def test_a_host_function_that_waits_gives_its_answer_and_its_error(runtime: Runtime) -> None:

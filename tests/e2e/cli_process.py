@@ -1,12 +1,18 @@
-"""`durable` as a real process, with its streams and its exit code."""
+"""`durable` as a real process, with its streams and its exit code.
+
+A command that was run before is forked from a process that has imported everything (`typist`): what it imports by
+itself was seen the first time, and a test pays only for what it does.
+"""
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,6 +20,11 @@ from pathlib import Path
 from typing import Any
 
 COMMAND = [sys.executable, "-m", "durable.cli"]
+
+
+TYPIST = [sys.executable, "-m", "tests.e2e.typist"]
+ROOT = Path(__file__).parents[2]
+COMMANDS = {path.stem.removesuffix("_command") for path in (ROOT / "durable/cli/commands").glob("*_command.py")}
 
 
 @dataclass(frozen=True)
@@ -39,15 +50,76 @@ class Done:
         assert "Traceback" not in self.err, self
 
 
+def ordinary() -> dict[str, str]:
+    """The environment of commands, but for what a test changes in it."""
+    return {k: v for k, v in os.environ.items() if not k.startswith(("DURABLE", "PYTEST_CURRENT"))}
+
+
+class Typist:
+    """The process that commands are forked from; begun when one is typed for the second time."""
+
+    def __init__(self) -> None:
+        self._busy = threading.Lock()
+        self._process: subprocess.Popen[str] | None = None
+        self._environment: dict[str, str] = {}
+        self._known: set[str] = set()
+
+    def type(self, directory: Path, environment: dict[str, str], words: tuple[str, ...], stdin: str) -> Done | None:
+        """What it came to; None where a process of its own has to be begun."""
+        command = next((word for word in words if word in COMMANDS), "")
+        if command not in self._known:
+            self._known.add(command)
+            return None
+        if not self._busy.acquire(blocking=False):
+            return None
+        try:
+            if self._process is None:
+                self._begin()
+            if environment != self._environment:
+                return None
+            assert self._process is not None
+            assert self._process.stdin is not None
+            assert self._process.stdout is not None
+            request = {"cwd": str(directory), "words": words, "stdin": stdin}
+            self._process.stdin.write(json.dumps(request) + "\n")
+            self._process.stdin.flush()
+            return Done(**json.loads(self._process.stdout.readline()))
+        finally:
+            self._busy.release()
+
+    def _begin(self) -> None:
+        self._environment = ordinary()
+        self._process = subprocess.Popen(
+            TYPIST,
+            cwd=ROOT,
+            env=self._environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,  # as a command's: what it is forked with is no file
+            text=True,
+        )
+        atexit.register(self._end)
+
+    def _end(self) -> None:
+        assert self._process is not None
+        self._process.kill()
+        self._process.communicate()
+
+
+TYPED = Typist()
+
+
 class Terminal:
     """A directory with a store, where commands are typed."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
-        self.environment = {k: v for k, v in os.environ.items() if not k.startswith("DURABLE")}
+        self.environment = ordinary()
 
     def durable(self, *words: str, stdin: str = "") -> Done:
         """Run a command to its end."""
+        if (typed := TYPED.type(self.directory, self.environment, words, stdin)) is not None:
+            return typed
         done = subprocess.run(
             [*COMMAND, *words],
             cwd=self.directory,

@@ -6,14 +6,12 @@ from __future__ import annotations
 
 import builtins
 import json
-import os
 import resource
 import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -23,6 +21,7 @@ from capabilities.javascript import snapshot
 from capabilities.javascript.errors import ScriptError
 from capabilities.javascript.vm import VM
 from capabilities.javascript.warm import Warm, warm
+from capabilities.sandbox.artefacts import users_cache
 from capabilities.sandbox.errors import Cancelled
 from capabilities.sandbox.limits import JAVASCRIPT
 from capabilities.sandbox.runtime import Runtime
@@ -152,7 +151,6 @@ def _runtime() -> Runtime:
     """With the user's cache where this worker may use it. Sparing where its address space is limited (E5)."""
     sparing = resource.getrlimit(resource.RLIMIT_AS)[0] != resource.RLIM_INFINITY
     try:
-        cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "durable" / "compiled"
-        return Runtime(cache, metered=False, sparing=sparing)
+        return Runtime(users_cache(), metered=False, sparing=sparing)
     except (OSError, RuntimeError):
         return Runtime(metered=False, sparing=sparing)

@@ -21,6 +21,11 @@ CACHE_BYTES_MAX = 2 * 1024 * 1024 * 1024
 """Of one directory; what was not used for the longest time goes first."""
 
 
+def users_cache() -> Path:
+    """Compiled code of this user, whatever the store: what is compiled is the same for all of them (S8)."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "durable" / "compiled"
+
+
 class Artefacts:
     """A directory of artefacts, by what they were compiled from and how. Safe beside other processes."""
 

@@ -18,6 +18,7 @@ from capabilities.sandbox.values import plain
 from durable.core import ids
 from durable.core.errors import WorkerDied
 from durable.functions.values import to_json
+from durable.sandbox.shared import KEEPING
 from durable.sessions.confined import forget_directory, options_of
 from durable.sessions.permissions import asked_options
 from durable.sessions.session import unrecorded_result
@@ -51,7 +52,7 @@ class Python:
         """ExecutionError for what it raised, ResourceExceeded for what it ran out of. A value that is no JSON is its
         repr.
         """
-        if task.identity:
+        if task.identity or any(grant.partition(":")[0] in KEEPING for grant in task.grants):
             raise InvalidConfiguration("Python that keeps something is a session: engine.session(name, …)")
         code, limits = task.text(CODE_BYTES_MAX), task.limits or JAVASCRIPT
         inputs = {key: to_json(plain(value), f"input {key!r}") for key, value in task.globals().items()}

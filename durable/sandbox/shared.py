@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from importlib.util import find_spec
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from capabilities.permissions.manifest import Manifest
@@ -39,9 +37,10 @@ class Shared:
         """An engine of WebAssembly that counts fuel, or one that does not and is faster."""
         found = self._runtimes.get(metered)
         if found is None:
+            from capabilities.sandbox.artefacts import users_cache
             from capabilities.sandbox.runtime import Runtime
 
-            found = self._runtimes[metered] = Runtime(_cache(), metered=metered)
+            found = self._runtimes[metered] = Runtime(users_cache(), metered=metered)
         return found
 
     @property
@@ -92,8 +91,3 @@ def owner_of(task: Task) -> Owner:
 def no_wasmtime() -> str:
     """What is lacking to run WebAssembly; "" when nothing is."""
     return "" if find_spec("wasmtime") is not None else NO_WASMTIME
-
-
-def _cache() -> Path:
-    """Compiled code of this user, whatever the store: what is compiled is the same for all of them (S8)."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "durable" / "compiled"

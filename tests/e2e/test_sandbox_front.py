@@ -98,8 +98,10 @@ async def test_a_run_of_python_is_no_session_and_its_calls_are_audited_as_its_ow
     directory.mkdir(parents=True)
     assert (await engine.sandbox.run("bool(now())", language="python", grants=["now"], execution="own")).value
     elsewhere = "fetch('http://a.b/')"
-    with pytest.raises(ExecutionError, match="'execution/own' may not fetch"):
+    with pytest.raises(ExecutionError, match="'execution/own' may not use fetch"):
         await engine.sandbox.run(elsewhere, language="python", grants=["fetch:c.d"], execution="own")
+    with pytest.raises(errors.InvalidConfiguration, match="is a session"):
+        await engine.sandbox.run("1", language="python", grants=["kv"], execution="own")
     entries = await engine.audit("execution/own")
     assert [(each.execution, each.what, each.verdict) for each in entries] == [
         ("own", "fetch", "denied"),

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
 import durable
 from durable.core import events
+from tests.contract.served import TOKEN, served
 from tests.waiting import first_prompt
 
 
@@ -51,10 +53,18 @@ async def test_execute_says_what_is_missing_and_what_is_queued_stays(tmp_path: P
         assert (await desk.execute("found")).value == "A1"
 
 
-async def test_another_engine_that_is_alive_serves_it(tmp_path: Path) -> None:
-    path = tmp_path / "s.db"
-    async with durable.open(path, capabilities=[lookup]) as knows, durable.open(path) as other:
-        await (await knows.session("desk", grants=["lookup"])).close()
+@pytest.fixture(params=["file", "url"])
+async def target(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[str]:
+    if request.param == "file":
+        yield str(tmp_path / "s.db")
+        return
+    async with served(tmp_path / "s.db") as there:
+        yield there.url
+
+
+async def test_another_engine_that_is_alive_serves_it(target: str) -> None:
+    knowing = durable.open(target, capabilities=[lookup], token=TOKEN)
+    async with knowing as knows, durable.open(target, token=TOKEN) as other:
         await knows.session("desk", grants=["lookup"])
         desk = await other.session("desk")
         assert (await desk.execute("lookup('a1')")).value == "A1"

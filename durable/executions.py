@@ -9,7 +9,7 @@ from durable.core import ids
 from durable.core.clock import TIME_MAX_MS, now_ms
 from durable.core.errors import Conflict, DurableError, NotFound, StoreRefused
 from durable.core.events import AttemptFailed, Observer
-from durable.core.limits import LEASE_MS, TASKS_MAX
+from durable.core.limits import LEASE_MS
 from durable.functions import sdk
 from durable.functions.values import pack, unpack
 from durable.sessions.host import SessionHost
@@ -65,16 +65,20 @@ class Executions:
     async def _create(self, promise: dict[str, Any]) -> dict[str, Any]:
         """Create the promise; where a slot is free here, with its task acquired at once."""
         store = self._store
-        if self.resonate is None or sdk.running(self.resonate) >= TASKS_MAX:
+        if self.resonate is None or not sdk.slots_of(self.resonate).take():
             return _promise(await store.request("promise.create", promise))
+        task: dict[str, Any] = {}
         action = {"kind": "promise.create", "head": {}, "data": promise}
         try:
             answer = await store.request("task.create", {"pid": self._engine_id, "ttl": LEASE_MS, "action": action})
+            task, found = answer.data["task"], _promise(answer)
         except StoreRefused as error:
             if error.status not in (409, 422):
                 raise
             return _promise(await store.request("promise.get", {"id": promise["id"]}))
-        task, found = answer.data["task"], _promise(answer)
+        finally:
+            if task.get("state") != "acquired":
+                sdk.slots_of(self.resonate).give()
         if task["state"] == "acquired":
             sdk.execute_acquired(self.resonate, task["id"], task["version"], found, answer.data.get("preload") or [])
         return found
@@ -82,10 +86,16 @@ class Executions:
     async def submit(self, session: str, cell: dict[str, Any]) -> dict[str, Any]:
         """Record a cell; where this engine has the session and a slot, its task is acquired at once and begins."""
         request = {"session": session, **cell}
-        if self.resonate is not None and sdk.running(self.resonate) < TASKS_MAX:
+        slot = self.resonate is not None and sdk.slots_of(self.resonate).take()
+        if slot:
             request |= {"engine": self._engine_id, "ttl": LEASE_MS}
-        found: dict[str, Any] = (await self._store.request("cell.submit", request)).data
-        task = found.get("task")
+        task = None
+        try:
+            found: dict[str, Any] = (await self._store.request("cell.submit", request)).data
+            task = found.get("task")
+        finally:
+            if slot and task is None:
+                sdk.slots_of(self.resonate).give()
         if task is not None:
             self._host.fresh.add(task["id"])
             sdk.execute_acquired(self.resonate, task["id"], task["version"], found["promise"], [])

@@ -37,6 +37,8 @@ from durable.functions.heartbeat import LeaseHeartbeat
 from durable.functions.ports import Halted, HandedBack, Lifecycle, StorePorts, record_of
 from durable.functions.sender_ports import SenderPorts
 from durable.store.face import Connection, StoreFace
+from durable.store.network import SqliteConnection
+from durable.store.slots import Slots
 from durable.store.store import Store
 
 __all__ = [
@@ -115,12 +117,20 @@ def build(
     if isinstance(ports, SenderPorts):
         ports.sender = resonate._sender
     core.sender = core.fencing = ports
-    _queue_once(resonate)
+    slots = Slots(TASKS_MAX)
+    resonate._slots = slots  # type: ignore[attr-defined]
+    counted = isinstance(connection, SqliteConnection)
+    if isinstance(connection, SqliteConnection):
+        connection.bound(slots)
+    _queue_once(resonate, slots, counted=counted)
     return resonate
 
 
-def _queue_once(resonate: Resonate) -> None:
-    """An offer that waits here for a slot does not wait twice: the store repeats it until the task is acquired."""
+def _queue_once(resonate: Resonate, slots: Slots, *, counted: bool) -> None:
+    """An offer that waits here for a slot does not wait twice: the store repeats it until the task is acquired.
+
+    `counted`: offers come with a slot taken for them. Those of a store elsewhere do not, and may have to wait for one.
+    """
     core: Core = resonate._core
     others = resonate._on_message
     waiting: set[tuple[str, int]] = set()
@@ -133,11 +143,19 @@ def _queue_once(resonate: Resonate) -> None:
             if offer not in waiting:
                 waiting.add(offer)
                 resonate._spawn(begin(*offer))
+            elif counted:
+                slots.give()
 
     async def begin(task_id: str, version: int) -> None:
-        async with resonate._runtime.execute_sema:
-            waiting.discard((task_id, version))
-            await core.on_message(task_id, version)
+        held = counted
+        try:
+            async with resonate._runtime.execute_sema:
+                waiting.discard((task_id, version))
+                held = held or slots.take()
+                await core.on_message(task_id, version)
+        finally:
+            if held:
+                slots.give()
 
     resonate._on_message = on_message  # type: ignore[method-assign, assignment]
 
@@ -148,27 +166,30 @@ def register(resonate: Resonate, name: str, version: int, fn: Callable[..., Any]
     resonate._registry.register(name, fn, version, retry)
 
 
-def running(resonate: Resonate) -> int:
-    """Executions that hold a slot now."""
-    return TASKS_MAX - int(resonate._runtime.execute_sema._value)
+def slots_of(resonate: Resonate) -> Slots:
+    """What an engine has for executions; `execute_acquired` gives the one back that was taken for it."""
+    slots: Slots = resonate._slots  # type: ignore[attr-defined]
+    return slots
 
 
 def execute_acquired(
     resonate: Resonate, task_id: str, version: int, promise: dict[str, Any], preload: list[dict[str, Any]]
 ) -> None:
-    """Run a task that `task.create` has already acquired, under the SDK's slots; `promise` as the store returns it."""
+    """Run a task that is acquired already, in a slot that was taken for it; `promise` as the store returns it."""
     core: Core = resonate._core
     record = core.codec.decode_promise(record_of(promise))
     known = [record_of(item) for item in preload]
     run = core.execute_until_blocked_outer(task_id, version, record, known)
-    resonate._spawn(_finish(resonate._bounded_execute(run)))
+    resonate._spawn(_finish(resonate._bounded_execute(run), slots_of(resonate)))
 
 
-async def _finish(run: Awaitable[Status | None]) -> None:
+async def _finish(run: Awaitable[Status | None], slots: Slots) -> None:
     try:
         await run
     except ResonateError:
         pass  # released or halted with its reason already
+    finally:
+        slots.give()
 
 
 def cancel_running(resonate: Resonate) -> None:

@@ -52,10 +52,19 @@ def offer(tx: Tx, task_ids: Iterable[str]) -> None:
 
 
 def offer_all(tx: Tx) -> None:
-    """Offer everything that is due in the groups of this process's connections."""
-    if tx.ends:
-        for row in tx.rows(_DUE, (tx.now, _groups(tx.ends))):
-            _send(tx, row)
+    """Offer what is due in the groups of this process's connections, the oldest first, while they have slots."""
+    chosen = []
+    if _with_slots(tx.ends):
+        rows = tx.execute(_DUE, (tx.now, _groups(tx.ends)))
+        for row in rows:
+            end = _taking(tx, row)
+            if end is not None:
+                chosen.append((end, row))
+            elif not _with_slots(tx.ends):
+                break
+        rows.close()  # none stays open over a write
+    for end, row in chosen:
+        _push(tx, end, row)
 
 
 def tell_listeners(tx: Tx) -> None:
@@ -83,25 +92,42 @@ def anything(connection: sqlite3.Connection, now: int, ends: dict[str, End]) -> 
     if not ends:
         return False
     addresses = dump([address for end in ends.values() for address in end.addresses()])
+    free = _with_slots(ends)
     return (
-        connection.execute(_ANY_DUE, (now, _groups(ends))).fetchone() is not None
-        or connection.execute(_MAIL, (addresses,)).fetchone() is not None
-    )
+        bool(free) and connection.execute(_ANY_DUE, (now, _groups(free))).fetchone() is not None
+    ) or connection.execute(_MAIL, (addresses,)).fetchone() is not None
 
 
 def _groups(ends: dict[str, End]) -> str:
     return dump(sorted({end.group for end in ends.values()}))
 
 
+def _with_slots(ends: dict[str, End]) -> dict[str, End]:
+    return {name: end for name, end in ends.items() if end.slots is None or end.slots.free()}
+
+
 def _send(tx: Tx, row: Row) -> bool:
-    task_id, version = row[0], row[1]
+    end = _taking(tx, row)
+    if end is not None:
+        _push(tx, end, row)
+    return end is not None
+
+
+def _taking(tx: Tx, row: Row) -> End | None:
+    """Who gets the task, with a slot taken for it."""
     end = _choose(tx, row)
-    if end is None:
-        return False
+    if end is not None and end.slots is not None:
+        if not end.slots.take():
+            return None
+        tx.taken.append(end.slots)
+    return end
+
+
+def _push(tx: Tx, end: End, row: Row) -> None:
+    task_id, version = row[0], row[1]
     tx.execute("UPDATE tasks SET due=? WHERE id=?", (tx.now + DISPATCH_RETRY_MS, task_id))
     tx.wake_at(tx.now + DISPATCH_RETRY_MS)
     tx.effects.pushes.append((end, execute_message(task_id, version)))
-    return True
 
 
 def _choose(tx: Tx, row: Row) -> End | None:
@@ -110,6 +136,7 @@ def _choose(tx: Tx, row: Row) -> End | None:
     able = [end for end in tx.ends.values() if end.group == group and _serves(tx, end, function, session, needed)]
     if exclusive:
         able = [end for end in able if end.engine == preferred]
+    able = [end for end in able if end.slots is None or end.slots.free()]
     if not able:
         return None
     wanted = owner or preferred

@@ -11,6 +11,7 @@ from resonate_base import PROTOCOL_VERSION, ConnectorError
 from durable.core.errors import DurableError, EngineClosed, StoreRefused
 from durable.store.kinds import KINDS
 from durable.store.requests import Request
+from durable.store.slots import Slots
 from durable.store.transaction import End
 
 if TYPE_CHECKING:
@@ -42,6 +43,11 @@ class SqliteConnection:
         self._receivers: list[Callable[[str], None]] = []
         self._stopped = False
         self._end = End(engine_id, group, f"poll://uni@{group}/{engine_id}", self._push)
+
+    def bound(self, slots: Slots) -> None:
+        """Offer no more than there are slots, each of which comes with its offer; to be called before `start`."""
+        self._end.slots = slots
+        slots.on_free = self._store.offer_again
 
     def unicast(self) -> str:
         """Where this process alone is reached."""

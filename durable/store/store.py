@@ -170,6 +170,10 @@ class Store:
     def attach(self, end: End) -> None:
         """Let messages flow to a connection."""
         self._writer.ends = {**self._writer.ends, end.engine: end}
+        self.offer_again()
+
+    def offer_again(self) -> None:
+        """Look at all that is due: somebody has room for it now."""
         self._submit_quietly(_offer_again)
 
     def detach(self, end: End) -> None:

@@ -15,6 +15,7 @@ from durable.core.clock import TIME_MAX_MS
 from durable.store.liveness import Liveness
 from durable.store.records import Row
 from durable.store.requests import Record
+from durable.store.slots import Slots
 
 
 @dataclass(slots=True)
@@ -25,6 +26,8 @@ class End:
     group: str
     address: str
     push: Callable[[str], None]
+    slots: Slots | None = None
+    """What its engine has for offers; None for one elsewhere, which is not counted."""
 
     def addresses(self) -> tuple[str, str, str]:
         """Every address whose messages this connection takes."""
@@ -77,7 +80,7 @@ class Effects:
 class Tx:
     """A transaction in progress. Made anew for each try; used by the writer thread only."""
 
-    __slots__ = ("connection", "debug", "effects", "ends", "liveness", "next_deadline", "now", "served")
+    __slots__ = ("connection", "debug", "effects", "ends", "liveness", "next_deadline", "now", "served", "taken")
 
     def __init__(
         self,
@@ -98,6 +101,8 @@ class Tx:
         self.debug = debug
         self.effects = Effects()
         self.next_deadline = TIME_MAX_MS
+        self.taken: list[Slots] = []
+        """One for each offer, to be given back where nothing is committed."""
 
     def execute(self, sql: str, parameters: tuple[object, ...] = ()) -> sqlite3.Cursor:
         """Run one statement; the connection caches its preparation by text."""

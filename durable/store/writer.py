@@ -184,9 +184,9 @@ class Writer(threading.Thread):
 
     def _attempt(self, jobs: list[Job], also: Callable[[Tx], None] | None) -> Tx:
         self._begin(sync=not all(job.internal for job in jobs))
+        self._now = max(self._now, self._clock())
+        tx = Tx(self._connection, self._now, self.ends, self._served, self._liveness, debug=self._debug)
         try:
-            self._now = max(self._now, self._clock())
-            tx = Tx(self._connection, self._now, self.ends, self._served, self._liveness, debug=self._debug)
             self._notice_others()
             due = self._next_deadline <= tx.now
             if due:
@@ -205,6 +205,8 @@ class Writer(threading.Thread):
         except BaseException:
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")
+            for slots in tx.taken:
+                slots.give()
             raise
         self._now = max(self._now, tx.now)
         self._next_deadline = upcoming

@@ -6,6 +6,7 @@ import asyncio
 from pathlib import Path
 
 import durable
+from durable.functions import sdk
 from durable.store.dispatch import execute_message
 
 runs: list[None] = []
@@ -22,9 +23,14 @@ async def test_an_offer_that_waits_for_a_slot_is_not_queued_again(tmp_path: Path
     async with durable.open(tmp_path / "s.db", durability="process") as engine:
         runtime = engine._resonate._runtime
         runtime.execute_sema = slots = asyncio.Semaphore(0)
+        places = sdk.slots_of(engine._resonate)
+        while places.take():
+            pass
         offered = asyncio.Event()
         engine._connection.recv(lambda _message: offered.set())
         execution = await engine.start(counted, id="busy")
+        assert not places.free()
+        places.give()
         await asyncio.wait_for(offered.wait(), 10)
         queued = len(runtime.bg_tasks)
         assert queued

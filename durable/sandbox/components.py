@@ -20,7 +20,6 @@ from durable.sandbox.declared import Declared, NotDeclared
 from durable.sandbox.permits import ComponentPermits
 from durable.sandbox.recorded import RecordedCalls
 from durable.sandbox.wasm import called
-from durable.sessions.confined import directory_of
 from durable.sessions.house import House
 
 ADDED_S = 10.0
@@ -46,26 +45,18 @@ class Known:
 
 
 class Components:
-    """By id. The runtime is made with the first, its compiled code kept beside the store."""
+    """By id."""
 
-    def __init__(self, house: House, runtime: Runtime | None = None, declared: Declared | None = None) -> None:
-        """runtime: another's, which then closes it; its own by default. declared: known when they are needed."""
+    def __init__(self, house: House, runtime: Runtime, declared: Declared | None = None) -> None:
+        """runtime: whoever made it closes it. declared: known when they are needed."""
+        self.runtime = runtime
         self._house = house
         self._declared = declared or Declared()
         self._compiling = asyncio.Lock()
-        self._runtime = runtime
-        self._lent = runtime is not None
         self._known: dict[str, Known] = {}
         self._adding = 0
         self._changed_at = time.monotonic()
         self._change = asyncio.Event()
-
-    @property
-    def runtime(self) -> Runtime:
-        """The engine of WebAssembly, made when it is first needed."""
-        if self._runtime is None:
-            self._runtime = Runtime(directory_of(self._house.store, "any").parents[1] / "compiled")
-        return self._runtime
 
     async def add(
         self, manifest: ComponentManifest, data: bytes, interfaces: Mapping[str, Interface] | None = None
@@ -174,8 +165,6 @@ class Components:
         return {"list-components": listed, "get-component-metadata": about}
 
     async def close(self) -> None:
-        """End what capabilities keep for components, and the runtime's threads."""
+        """End what capabilities keep for components."""
         for known in self._known.values():
             await known.permits.close()
-        if self._runtime is not None and not self._lent:
-            self._runtime.close()

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import durable
 from capabilities.sandbox.manifest import parse_component
-from capabilities.sandbox.runtime import wat
+from capabilities.sandbox.runtime import Runtime, wat
 from durable.sandbox.components import Components
 
 LEDGER = "ledger"
@@ -102,7 +102,7 @@ async def die_after(engine: durable.Engine, call: str) -> None:
 async def main(directory: Path, after_effect: int, after_record: str) -> None:
     """Run it; die after the effect of that charge, or as soon as that promise is settled."""
     async with durable.open(directory / "work.db", capabilities=[charging(directory, after_effect)]) as engine:
-        components = Components(engine._house)
+        components = Components(engine._house, Runtime(directory / "compiled"))
         await components.add(parse_component(MANIFEST), MODULE)
         death = asyncio.create_task(die_after(engine, after_record)) if after_record else None
         await components.call("six", "run", execution_id=EXECUTION)

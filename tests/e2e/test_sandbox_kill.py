@@ -17,7 +17,7 @@ from capabilities.sandbox.call import CoreCall, Outcome
 from capabilities.sandbox.errors import CapabilityDenied, ComponentNotFound, ComponentTrapped, HostError
 from capabilities.sandbox.hostcalls import CallFailed, HostCall
 from capabilities.sandbox.manifest import parse_component
-from capabilities.sandbox.runtime import Module
+from capabilities.sandbox.runtime import Module, Runtime
 from durable.core.errors import NonDeterminism
 from durable.sandbox.components import Components
 from durable.sandbox.recorded import RecordedCalls
@@ -40,7 +40,7 @@ async def test_killed_twice_it_ends_as_if_it_never_was(tmp_path: Path) -> None:
     assert await process(tmp_path, "2") == killed
     assert await process(tmp_path, "0", "kv:2") == killed
     async with durable.open(tmp_path / "work.db", capabilities=[charging(tmp_path, 0)]) as engine:
-        components = Components(engine._house)
+        components = Components(engine._house, Runtime(tmp_path / "compiled"))
         await components.add(parse_component(MANIFEST), MODULE)
         first = await components.call("six", "run", execution_id=EXECUTION)
         # Killed between effect and record it is performed again, with the same key; once recorded, never.
@@ -51,16 +51,18 @@ async def test_killed_twice_it_ends_as_if_it_never_was(tmp_path: Path) -> None:
         again = await components.call("six", "run", execution_id=EXECUTION)
         assert (again.value, again.used.fuel) == (first.value, first.used.fuel)
         await components.close()
+        components.runtime.close()
     assert (tmp_path / LEDGER).read_text().splitlines() == ledger
 
 
 @pytest.fixture
 async def components(tmp_path: Path) -> AsyncIterator[Components]:
     async with durable.open(tmp_path / "work.db", capabilities=[charging(tmp_path, 0)]) as engine:
-        made = Components(engine._house)
+        made = Components(engine._house, Runtime(tmp_path / "compiled"))
         await made.add(parse_component(MANIFEST), MODULE)
         yield made
         await made.close()
+        made.runtime.close()
 
 
 class Ended(Exception):

@@ -284,6 +284,9 @@ class Capabilities:
     def check(self, grants: Iterable[str]) -> tuple[str, ...]:
         """The grants, `input` included; BadArguments names one that the engine does not know."""
         given = tuple(dict.fromkeys(("input", *grants)))
+        for text in given:
+            if not isinstance(text, str):
+                raise BadArguments(f"a grant is a text: write {getattr(text, 'name', '…')!r}, not {text!r}")
         unknown = [name for name in (text.partition(":")[0] for text in given) if not self._knows(name)]
         if unknown:
             known = ", ".join(sorted(self._known))

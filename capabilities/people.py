@@ -51,7 +51,10 @@ def review_schema(document: dict[str, Any] | None) -> dict[str, Any]:
 def question(form: Form, asked: dict[str, Any], adapter: TypeAdapter[Any] | None = None) -> tuple[Prompt, float | None]:
     """The prompt that a call's arguments make, and its deadline in seconds. BadArguments."""
     fields = {name: asked[name] for name in ("title", "context", "reason") if asked.get(name) is not None}
-    fields |= {name: tuple(asked.get(name) or ()) for name in ("to", "escalate_to")}
+    for name in ("to", "escalate_to"):
+        if isinstance(asked.get(name), str):
+            raise BadArguments(f"{name}= is a list of names: write {name}=[{asked[name]!r}]")
+        fields[name] = tuple(asked.get(name) or ())
     fields |= {"remind_s": asked.get("remind"), "escalate_s": asked.get("escalate"), "form": form}
     fields |= {"on_timeout": asked.get("on_timeout"), "quorum": asked.get("quorum", 1)}
     if "default" in asked:

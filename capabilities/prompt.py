@@ -236,10 +236,13 @@ def _check(prompt: Prompt) -> None:
         raise BadArguments(f"there are 1 to {CHOICES_MAX} choices, not {len(prompt.choices)}")
     if prompt.on_timeout == "default" and not prompt.has_default:
         raise BadArguments('on_timeout="default" needs a default=')
+    for name, given in (("to", prompt.to), ("escalate_to", prompt.escalate_to)):
+        if len(set(given)) < len(given):
+            raise BadArguments(f"{name}= names each person and team once: {', '.join(given)}")
     if prompt.escalate_to and (prompt.escalate_s is None or not prompt.to):
         raise BadArguments("escalate_to= needs escalate= (when) and to= (who is asked before)")
-    if len(prompt.to) + len(prompt.escalate_to) > APPROVERS_MAX or len(set(prompt.to)) < len(prompt.to):
-        raise BadArguments(f"to= names at most {APPROVERS_MAX} persons and teams, each once")
+    if len(prompt.to) + len(prompt.escalate_to) > APPROVERS_MAX:
+        raise BadArguments(f"to= names at most {APPROVERS_MAX} persons and teams")
     for seconds in (prompt.remind_s, prompt.escalate_s):
         if seconds is not None and not seconds > 0:
             raise BadArguments(f"remind= and escalate= are more than 0 seconds, not {seconds:g}")

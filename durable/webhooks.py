@@ -230,6 +230,9 @@ class Hooks:
         changed: Callable[[], asyncio.Future[None]],
         observer: Observer,
     ) -> None:
+        for webhook in webhooks:
+            if not isinstance(webhook, Webhook):
+                raise BadArguments(f"webhooks= is a list of durable.Webhook(url, secret), not of {webhook!r}")
         self._senders = [Sender(webhook, prompts, key, changed, observer) for webhook in webhooks]
 
     def notify(self, event: Notified) -> None:

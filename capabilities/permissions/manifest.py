@@ -185,7 +185,10 @@ def read_manifest(found: Any, where: str = "the manifest") -> Manifest:
 
 def said(message: str) -> str:
     """What a check of ours said, without pydantic's word for it."""
-    return message.removeprefix("Value error, ")
+    return "an unknown key" if message == _EXTRA else message.removeprefix("Value error, ")
+
+
+_EXTRA = "Extra inputs are not permitted"
 
 
 def parse_manifest(text: str, where: str = "the manifest") -> Manifest:

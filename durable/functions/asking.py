@@ -56,7 +56,7 @@ class Asking(ABC):
         escalate: after how long `escalate_to` may answer too. Raises Denied when the person declines.
         """
         fields = {"question": question, "choices": choices, "initial": initial, "title": title, "context": context}
-        fields |= {"to": list(to), "escalate_to": list(escalate_to)}
+        fields |= {"to": to, "escalate_to": escalate_to}
         times: _Times = {"timeout": timeout, "remind": remind, "escalate": escalate, "on_timeout": on_timeout}
         return self._ask(asked("ask", fields, schema=schema, default=default, **times))
 
@@ -78,7 +78,7 @@ class Asking(ABC):
     ) -> Operation[Any]:
         """Let a person choose one of the options; many=True: a list of them, each once. The rest as in `ask`."""
         fields = {"question": question, "options": list(options), "many": many, "title": title, "context": context}
-        fields |= {"to": list(to), "escalate_to": list(escalate_to)}
+        fields |= {"to": to, "escalate_to": escalate_to}
         times: _Times = {"timeout": timeout, "remind": remind, "escalate": escalate, "on_timeout": on_timeout}
         return self._ask(asked("choose", fields, default=default, **times))
 
@@ -102,7 +102,7 @@ class Asking(ABC):
         quorum: how many have to approve, "any" or "all" of `to`. The rest as in `ask`.
         """
         fields = {"action": action, "details": details, "quorum": quorum, "title": title}
-        fields |= {"to": list(to), "escalate_to": list(escalate_to)}
+        fields |= {"to": to, "escalate_to": escalate_to}
         times: _Times = {"timeout": timeout, "remind": remind, "escalate": escalate, "on_timeout": on_timeout}
         return self._ask(asked("approve", fields, default=default, **times))
 
@@ -127,7 +127,7 @@ class Asking(ABC):
         The rest as in `ask`.
         """
         fields = {"document": document, "question": question, "title": title, "context": context}
-        fields |= {"to": list(to), "escalate_to": list(escalate_to)}
+        fields |= {"to": to, "escalate_to": escalate_to}
         times: _Times = {"timeout": timeout, "remind": remind, "escalate": escalate, "on_timeout": on_timeout}
         return self._ask(asked("review", fields, schema=schema, default=default, **times))
 

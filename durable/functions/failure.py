@@ -12,6 +12,7 @@ import json
 import os
 import traceback
 from functools import lru_cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -39,11 +40,16 @@ OWN = (errors, sandbox_errors, script_errors, component_values)
 
 
 _ROOT = Path(__file__).parents[2]
-FOREIGN = tuple(
-    f"{_ROOT.joinpath(*part)}{os.sep}"
-    for part in (("capabilities", "sandbox"), ("capabilities", "javascript"), ("durable", "sandbox"))
-)
-"""What runs foreign code: its frames say nothing of that code."""
+_DEMO = f"{_ROOT / 'durable' / 'demo'}{os.sep}"
+
+
+@lru_cache(maxsize=1)
+def _runs_user_code() -> tuple[str, ...]:
+    """The directories of what runs the user's code: its frames say nothing of that code."""
+    ours = [_ROOT / package for package in ("durable", "capabilities", "bridge", "checkpoint")]
+    specs = [find_spec(package) for package in ("asyncio", "concurrent", "resonate")]
+    theirs = [place for spec in specs if spec is not None for place in spec.submodule_search_locations or ()]
+    return tuple(f"{directory}{os.sep}" for directory in (*ours, *theirs))
 
 
 class Rejection(Exception):
@@ -139,12 +145,8 @@ def _trim(frames: traceback.TracebackException) -> None:
 
 
 def _ours(frame: traceback.FrameSummary) -> bool:
-    if frame.filename.startswith(FOREIGN):
-        return True
-    parts = frame.filename.replace("\\", "/").split("/")
-    return any(f"{package}" in parts for package in ("resonate", "asyncio", "concurrent")) or (
-        "durable" in parts and any(sub in parts for sub in ("functions", "sessions"))
-    )
+    """The demo's functions are a user's."""
+    return frame.filename.startswith(_runs_user_code()) and not frame.filename.startswith(_DEMO)
 
 
 def rejection(error: BaseException, execution_id: str) -> Rejection:

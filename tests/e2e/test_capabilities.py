@@ -140,6 +140,8 @@ async def test_what_cannot_be_granted_is_refused_before_there_is_a_session(engin
     for options, reason in (
         ({"grants": "lookup"}, r"write grants=\['lookup'\]"),
         ({"grants": ["nothing"]}, "no capability nothing"),
+        ({"grants": [durable.capability(str, name="lookup")]}, "a grant is a text: write 'lookup'"),
+        ({"permissions": {"network": {"outbond": []}}}, "network.outbond: an unknown key"),
         ({"grants": ["fetch:http://a.com"]}, r"is no grant: 'http://a.com' is no host: a name, an address, "),
         ({"permissions": {"rates": {"fetsch": 1}}}, "no capability fetsch"),
         ({"permissions": {"query": {"databases": {"a": "postgres://b/c"}}}}, "only SQLite files"),

@@ -198,6 +198,11 @@ async def test_whatever_leaves_a_function_rejects_it_and_the_engine_lives(
     assert await (await engine.start(pair, 1)).result(10) == 3
 
 
+@durable.function
+async def asks_wrongly(ctx: durable.Context) -> object:
+    return await ctx.ask("Which?", to="ana")
+
+
 async def test_the_error_carries_the_users_own_traceback(engine: durable.Engine) -> None:
     execution = await engine.start(exits, "exit", id="traced")
     with pytest.raises(durable.ExecutionError) as caught:
@@ -205,6 +210,11 @@ async def test_the_error_carries_the_users_own_traceback(engine: durable.Engine)
     assert "sys.exit(3)" in caught.value.traceback
     assert "durable/functions" not in caught.value.traceback
     assert any("Execution ID: traced" in line for line in caught.value.__notes__)
+    wrong = await engine.start(asks_wrongly)
+    with pytest.raises(durable.ExecutionError, match=r"to= is a list of names: write to=\['ana'\]") as caught:
+        await wrong.result(10)
+    frames = [line for line in caught.value.traceback.splitlines() if line.startswith("  File ")]
+    assert [__file__ in frame for frame in frames] == [True]
 
 
 class Flaky:

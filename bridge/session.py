@@ -385,7 +385,7 @@ class WorkerSession:
                 self._calls.received(message)
             case Waiting():
                 if self._execution is not None and message.execution_id == self._execution.id:
-                    self._on_waiting(message)
+                    self._beside.guarded("on_waiting", partial(self._on_waiting, message))
             case Checkpoint():
                 self._checkpoint(message)
             case Restored():

@@ -8,7 +8,7 @@ from typing import Any
 
 from capabilities.javascript.steps import Done, HostCall, Step
 from capabilities.javascript.vm import VM
-from durable.core.errors import Conflict, NonDeterminism
+from durable.core.errors import Conflict, EngineFailed, NonDeterminism
 
 
 async def run(
@@ -61,7 +61,7 @@ async def _driven(vm: VM, begin: Callable[[], Step], ordered: bool = False) -> A
 async def _settled(vm: VM, task: asyncio.Task[Any], waiting: dict[asyncio.Task[Any], HostCall]) -> Step:
     call = waiting.pop(task)
     error = task.exception()
-    if isinstance(error, NonDeterminism | Conflict):  # nothing for the script to handle: it is not the same run
+    if isinstance(error, NonDeterminism | Conflict | EngineFailed):  # nothing for the script to handle
         vm.abandoned()
         raise error
     value = None if error else task.result()

@@ -18,7 +18,7 @@ from wasmtime import _ffi as ffi
 
 from capabilities.sandbox.errors import HostError, SandboxError
 from capabilities.sandbox.guard import NO_FINALIZER, Guard
-from durable.core.errors import Conflict, NonDeterminism
+from durable.core.errors import Conflict, EngineFailed, NonDeterminism
 
 type HostFunction = Callable[..., Any]
 
@@ -130,7 +130,8 @@ def failed(guard: Guard | None, name: str, error: BaseException) -> str:
         guard.trip()
         return "interrupted by the guard"
     if guard.host is None:
-        guard.host = error if isinstance(error, SandboxError | NonDeterminism | Conflict) else _host_error(name, error)
+        whole = isinstance(error, SandboxError | NonDeterminism | Conflict | EngineFailed)
+        guard.host = error if whole else _host_error(name, error)
     return "a host function failed"
 
 

@@ -94,6 +94,15 @@ class NotServed(DurableError):
     code = "NOT_SERVED"
 
 
+class EngineFailed(DurableError):
+    """An error of the engine's own: none of the code's, which is not told of it. An attempt that it ends counts."""
+
+    code = "ENGINE_FAILED"
+
+    def __init__(self, doing: str, error: Exception) -> None:
+        super().__init__(f"the engine failed to {doing}: {error!r}")
+
+
 class NotEncodable(DurableError, TypeError):
     """A value cannot be written as JSON, so it cannot be recorded."""
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from capabilities.sandbox.values import Err, Ok, Some, Variant
 from durable.core import ids
-from durable.core.errors import BadArguments, NonDeterminism, NotEncodable
+from durable.core.errors import BadArguments, DurableError, EngineFailed, NonDeterminism, NotEncodable
 from durable.functions import leaf, sdk
 from durable.functions.failure import rejection
 from durable.functions.function import NEVER
@@ -71,6 +71,9 @@ def begin(run: Run, inner: SdkContext, promise_id: str, perform: Perform, ends: 
         except BaseException as error:
             if isinstance(error, asyncio.CancelledError) and run.closing():
                 raise
+            own = isinstance(error, EngineFailed) or not isinstance(error, DurableError)
+            if own and isinstance(error, Exception):  # the code's are others of ours
+                raise sdk.break_off(run.effects.inner, sdk.internal(f"run {execution}", error)) from error
             raise rejection(error, execution) from None
 
     return leaf.begin(run, inner, promise_id, body, NEVER)

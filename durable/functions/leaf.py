@@ -54,6 +54,11 @@ class _Leaf:
             if record is None or record.state == "pending":
                 return await self._settle(await self._tried())
             return self._read(record)
+        except (Rejection, ResonateError):
+            raise
+        except Exception as error:  # the body's own are rejections
+            failed = sdk.internal(f"run {self.promise_id.removeprefix('exec:')}", error)
+            raise sdk.break_off(self.run.effects.inner, failed) from error
         finally:
             if self.creation is not None:
                 _give_up(self.creation)

@@ -16,6 +16,7 @@ import asyncio
 import contextvars
 import weakref
 from collections.abc import Callable, Coroutine, Generator
+from contextlib import contextmanager
 from typing import Any
 
 import msgspec
@@ -201,7 +202,8 @@ class RecordedEffects:
         noted = run.noted(req.id)
         if noted:
             req = msgspec.structs.replace(req, tags={**req.tags, **noted})
-        record = await self.inner.create_promise(req)
+        with self._breaking(f"record {req.id.removeprefix('exec:')}"):
+            record = await self.inner.create_promise(req)
         run.compare(req.id, noted, record.tags)
         run.records[req.id] = record
         return record
@@ -209,9 +211,20 @@ class RecordedEffects:
     async def settle_promise(self, id: str, result: Any) -> PromiseRecord:
         run = self._run
         run.check_halted()
-        record = await self.inner.settle_promise(id, result)
+        with self._breaking(f"record {id.removeprefix('exec:')}"):
+            record = await self.inner.settle_promise(id, result)
         run.records[id] = record
         return record
+
+    @contextmanager
+    def _breaking(self, what: str) -> Generator[None]:
+        """An error of the engine's own is none of the function's: it ends the attempt."""
+        try:
+            yield
+        except sdk.ResonateError:
+            raise
+        except Exception as error:
+            raise sdk.break_off(self.inner, sdk.internal(what, error)) from error
 
 
 def _find[E: BaseException](error: BaseException, kind: type[E]) -> E | None:

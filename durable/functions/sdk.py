@@ -30,6 +30,7 @@ from resonate.types import (
 )
 
 from durable.core.clock import TIME_MAX_MS, Clock
+from durable.core.errors import EngineFailed
 from durable.core.limits import HEARTBEAT_MS, LEASE_MS, TASKS_MAX
 from durable.functions.fence import Fence
 from durable.functions.function import NEVER, Retry
@@ -113,7 +114,7 @@ def build(
         subscription_refresh_secs=0,
         autostart=False,
     )
-    core: Core = resonate._core
+    core = resonate._core = _counting(resonate._core)
     if isinstance(ports, SenderPorts):
         ports.sender = resonate._sender
     core.sender = core.fencing = ports
@@ -124,6 +125,33 @@ def build(
         connection.bound(slots)
     _queue_once(resonate, slots, counted=counted)
     return resonate
+
+
+def internal(what: str, error: Exception) -> ResonateError:
+    """What ends an attempt by an error of the engine's own: it counts, and is the last error of what is lost."""
+    return ResonateError(str(error if isinstance(error, EngineFailed) else EngineFailed(what, error)))
+
+
+class _Core(Core, kw_only=True):
+    """A task whose attempt ended by an error of the engine's own is released too (specs/execution.md, Attempts)."""
+
+    async def execute_until_blocked_outer(
+        self, task_id: str, task_version: int, promise: PromiseRecord, preload: list[PromiseRecord]
+    ) -> Status:
+        try:
+            return await super().execute_until_blocked_outer(task_id, task_version, promise, preload)
+        except ResonateError:
+            raise  # released already
+        except Exception as error:
+            try:
+                raise internal(f"run {task_id.removeprefix('exec:')} or to record how it ended", error) from error
+            except ResonateError:
+                await self.sender.task_release(task_id, task_version)  # while the reason is being handled
+                raise
+
+
+def _counting(core: Core) -> Core:
+    return _Core(**{name: getattr(core, name) for name in core.__struct_fields__})
 
 
 def _queue_once(resonate: Resonate, slots: Slots, *, counted: bool) -> None:

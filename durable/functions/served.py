@@ -7,6 +7,7 @@ from typing import Any
 
 from durable.functions import sdk
 from durable.functions.context import Cells, Context
+from durable.functions.failure import Rejection
 from durable.functions.function import Function
 from durable.functions.run import Run, current, forget_frames
 from durable.functions.sdk import SdkContext
@@ -38,7 +39,12 @@ class Passes:
         """The callable that the SDK's registry holds for a function."""
 
         async def attempt(ctx: SdkContext, *args: Any, **kwargs: Any) -> Any:
-            return await self._pass(function, ctx, list(args), kwargs)
+            try:
+                return await self._pass(function, ctx, list(args), kwargs)
+            except (Rejection, sdk.ResonateError):
+                raise
+            except Exception as error:  # the function's own are rejections by now
+                raise sdk.PlatformError([sdk.internal(f"pass {function.name}", error)]) from error
 
         return attempt
 
@@ -50,10 +56,10 @@ class Passes:
         run = Run(ctx, promise_id, self._closing)
         if not first:
             run.load(await self._load(promise_id))
+        context = Context(run, ctx, self._threads, self._cells)
         token = current.set(run)
         try:
             bound = bind_json(function.fn, args, kwargs, skip_first=True)
-            context = Context(run, ctx, self._threads, self._cells)
             value = await function.fn(context, *bound.args, **bound.kwargs)
             result = None if run.suspended else to_json(value, f"the result of {function.name}")
         except BaseException as error:

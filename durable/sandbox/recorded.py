@@ -19,7 +19,16 @@ from capabilities.sandbox.errors import CapabilityDenied, ResourceLimitExceeded
 from capabilities.sandbox.hostcalls import CallFailed, HostCall
 from durable.core import ids
 from durable.core.clock import TIME_MAX_MS
-from durable.core.errors import BadArguments, Conflict, Denied, NonDeterminism, NotEncodable
+from durable.core.errors import (
+    BadArguments,
+    Conflict,
+    Denied,
+    DurableError,
+    EngineFailed,
+    NonDeterminism,
+    NotEncodable,
+    StoreError,
+)
 from durable.functions.failure import document, read_document
 from durable.functions.values import digest, pack, to_json, unpack
 from durable.sandbox.permits import ComponentPermits
@@ -57,7 +66,19 @@ class RecordedCalls:
         return asyncio.run_coroutine_threadsafe(self.answer(call), self._loop)
 
     async def answer(self, call: HostCall) -> Any:
-        """The answer, recorded before it is given. CapabilityDenied, NonDeterminism, Conflict, CallFailed."""
+        """The answer, recorded before it is given. CapabilityDenied, NonDeterminism, Conflict, CallFailed,
+        EngineFailed.
+        """
+        try:
+            return await self._answered(call)
+        except CallFailed:
+            raise
+        except Exception as error:
+            if isinstance(error, DurableError) and not isinstance(error, StoreError):
+                raise
+            raise EngineFailed(f"answer {call.capability} of {self._execution}", error) from error
+
+    async def _answered(self, call: HostCall) -> Any:
         capability = self._capability(call)
         try:
             arguments = capability.bind(call.method, [], call.arguments)
@@ -68,7 +89,7 @@ class RecordedCalls:
         except Denied as denied:  # a path that leads out, another scheme: no matter of rules
             self._permits.house.audit.decided(asked, Decision("denied", str(denied)))
             raise self._denial(call, None, str(denied)) from None
-        except (BadArguments, NotEncodable) as unfit:
+        except (BadArguments, NotEncodable, ValueError, TypeError, OSError, RecursionError) as unfit:
             raise CallFailed(type(unfit).__name__, str(unfit)) from None
         promise = await self._recorded(call, capability, asked, param)
         if promise["state"] == "pending":

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
+from types import TracebackType
 from typing import Any
+
+from durable.core.errors import DurableError
 
 
 def beside(work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
@@ -17,3 +20,19 @@ def beside(work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
 def _retrieved(task: asyncio.Task[None]) -> None:
     if not task.cancelled():
         task.exception()
+
+
+class Failing:
+    """What is raised inside, and is none of the errors that have a meaning, ends the attempt: `ends` gives the work."""
+
+    def __init__(self, ends: Callable[[Exception], Coroutine[Any, Any, None] | None]) -> None:
+        self._ends = ends
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, _kind: object, error: BaseException | None, _traceback: TracebackType | None) -> None:
+        if isinstance(error, Exception) and not isinstance(error, DurableError):
+            work = self._ends(error)
+            if work is not None:
+                beside(work)

@@ -61,7 +61,7 @@ class Calls:
             policy = await self.permits.current()
             # Also a recorded call names only what may be named: what it would touch must be sound.
             capability.touches(self._asked(call, said.arguments, policy, ""))
-        except DurableError as unfit:
+        except (DurableError, ValueError, TypeError, OSError, RecursionError) as unfit:  # what odd arguments come to
             self.permits.unfit(call, unfit)
             return error(call.call, document(unfit, found.execution_id))
         sequence = found.journal.calls(capability.place)
@@ -220,6 +220,9 @@ class Calls:
             await self.house.store.settled(promise_id)
         except (StoreRefused, EngineClosed):
             return  # whoever closes tells the waiter
+        except Exception as error:
+            self._waits[call].set_exception(error)  # or the code would wait for ever
+            return
         if not self.found.waiting:  # else the lease is given back, and the settlement brings the next leaf
             await self.deliver({call: promise_id})
 

@@ -139,8 +139,8 @@ class Pass:
 
     @property
     def gone(self) -> bool:
-        """It was interrupted or settled by somebody else: nothing that its code still does counts."""
-        return isinstance(self.outcome, Gone)
+        """It was interrupted, settled by somebody else, or failed here: nothing that its code still does counts."""
+        return isinstance(self.outcome, Gone | Died)
 
     def finish(self, outcome: Outcome) -> None:
         """Exactly one outcome: the first."""

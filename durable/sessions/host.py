@@ -83,8 +83,10 @@ class SessionHost:
         except (BadArguments, NotServed, EngineClosed, StoreRefused) as refused:
             # Not this engine's to run: it does not know a capability, another owner is alive, or it ends.
             raise PlatformError([sdk.HandedBack(str(refused))]) from None
-        except (DurableError, OSError) as failed:
+        except DurableError as failed:
             raise PlatformError([sdk.ResonateError(str(failed))]) from None
+        except Exception as failed:
+            raise PlatformError([sdk.internal(f"take up session {request.session!r}", failed)]) from failed
         finally:
             leave()
         match turn:

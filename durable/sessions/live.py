@@ -27,6 +27,7 @@ from durable.core.errors import (
     CheckpointError,
     DurableError,
     EngineClosed,
+    EngineFailed,
     NonDeterminism,
     NotEncodable,
     ResourceExceeded,
@@ -39,7 +40,7 @@ from durable.functions.failure import document
 from durable.functions.journal import Journal
 from durable.functions.recorded import recorded
 from durable.sessions.answers import failed, refused
-from durable.sessions.background import beside
+from durable.sessions.background import Failing, beside
 from durable.sessions.between import Between
 from durable.sessions.calls import Answers, Calls, answer_unrecorded
 from durable.sessions.cell import Cell, Died, Done, Failed, Gone, Pass, Stopped, Transaction, Turn, Waits
@@ -169,9 +170,7 @@ class LiveSession:
             await self._worker.end()
             found.finish(Stopped(error))
         except Exception as error:
-            self._house.observer(BackgroundFailed(f"session {self.name}", repr(error)))
-            await self._worker.end()
-            found.finish(Stopped(DurableError(f"the engine failed while it ran {found.execution_id}: {error!r}")))
+            await self._failed(found, error)
         finally:
             self._busy.release()
             if not self._worker.closed:
@@ -267,7 +266,8 @@ class LiveSession:
 
     def _watch_settled(self, found: Pass) -> None:
         async def watch() -> None:
-            await self._house.store.settled(found.promise_id)
+            with self._failing(found):
+                await self._house.store.settled(found.promise_id)
             if found.outcome is None and not found.ended:
                 found.finish(Gone())
                 await self._let_go(found)
@@ -279,6 +279,13 @@ class LiveSession:
     # -- what the worker says -------------------------------------------------------------------------------------
 
     async def _on_call(self, call: Call) -> CallResult:
+        found = self.current
+        if found is None or call.execution_id != found.execution_id:
+            return await self._answered(call)
+        with self._failing(found):
+            return await self._answered(call)
+
+    async def _answered(self, call: Call) -> CallResult:
         calls, quick = self._calls, self._quick
         limited = await self._permits.delay(call, self._worker.current, self._reading)
         if limited is not None:
@@ -296,19 +303,23 @@ class LiveSession:
     def _on_waiting(self, message: Waiting) -> None:
         found = self.current
         if found is not None and found.execution_id == message.execution_id and self._calls is not None:
-            self._calls.waiting(message.calls)
+            with self._failing(found):
+                self._calls.waiting(message.calls)
 
     def _on_output(self, message: Output) -> None:
         found = self._quick or self.current
         if found is None or message.execution_id != found.execution_id:
             return  # of an execution that is over: it has no place in the record any more
-        self._store_output(found, found.copy.add(message.stream, message.data, message.dropped))
-        found.recent.add(message.stream, message.data, message.dropped)
+        with self._failing(found):
+            self._store_output(found, found.copy.add(message.stream, message.data, message.dropped))
+            found.recent.add(message.stream, message.data, message.dropped)
 
     def _seal_output(self, message: Message) -> None:
         """An interceptor: a checkpoint counts the output until here."""
-        if isinstance(message, Checkpoint) and self.current is not None and self._quick is None:
-            self._store_output(self.current, self.current.copy.seal())
+        found = self.current
+        if isinstance(message, Checkpoint) and found is not None and self._quick is None:
+            with self._failing(found):
+                self._store_output(found, found.copy.seal())
 
     def _store_output(self, found: Pass, rows: list[Row]) -> None:
         found.keep(rows)
@@ -340,6 +351,13 @@ class LiveSession:
             self.between.unsaveable = self._saved.lost  # a message whose data was streamed does not name them
         except (StoreRefused, CheckpointError) as error:
             await self._stop(found, error)
+        except OSError as error:
+            await self._stop(found, CheckpointError(f"a checkpoint of {self.name!r} could not be stored: {error}"))
+        except DurableError:
+            raise
+        except Exception as error:
+            await self._failed(found, error)  # the code may be waiting for an answer that will not come
+            raise
 
     async def _not_captured(self, found: Pass, message: Checkpoint) -> None:
         """No room to capture within the session's limits: its end as a resource. Anything else stops the pass."""
@@ -350,17 +368,27 @@ class LiveSession:
             found.finish(Failed(document(exceeded, found.execution_id)))
             await self._worker.end()
 
-    def _on_unsaved(self, error: DurableError) -> None:
+    def _on_unsaved(self, error: Exception) -> None:
         """A checkpoint could not be stored: what runs on would build on it, so the pass stops."""
         self.stale = self.stale or isinstance(error, StoreRefused)
         if self.current is not None and self.current.outcome is None:
-            beside(self._stop(self.current, error))
+            found = self.current
+            beside(self._stop(found, error) if isinstance(error, DurableError) else self._failed(found, error))
 
     # -- ending ---------------------------------------------------------------------------------------------------
 
     async def _stop(self, found: Pass, error: DurableError) -> None:
         """Nothing may be settled any more: the pass ends, its task is halted with the error as a note."""
         found.finish(Stopped(error))
+        await self._worker.end()
+
+    def _failing(self, found: Pass) -> Failing:
+        return Failing(lambda error: None if found is self._quick else self._failed(found, error))
+
+    async def _failed(self, found: Pass, error: Exception) -> None:
+        """An error of the engine's own: the attempt is over, and counts (O13)."""
+        self._house.observer(BackgroundFailed(f"session {self.name}", repr(error)))
+        found.finish(Died(EngineFailed(f"run {found.execution_id}", error)))
         await self._worker.end()
 
     async def _let_go(self, found: Pass) -> None:

@@ -18,7 +18,6 @@ from checkpoint.passage import bring
 from checkpoint.snapshot import Hashed, Sealed, seal
 from checkpoint.table import Table
 from durable.core.clock import now_ms
-from durable.core.errors import DurableError
 from durable.sessions.arrivals import Arrivals
 from durable.sessions.keeping import Keeping
 from durable.sessions.stored import Stored
@@ -57,7 +56,7 @@ class Saved:
         epoch: int,
         grants: tuple[str, ...],
         profile: Profile,
-        on_failed: Callable[[DurableError], None],
+        on_failed: Callable[[Exception], None],
     ) -> None:
         self._on_failed = on_failed
         self.latest_id: int | None = None
@@ -238,7 +237,7 @@ class Saved:
 
     def _published(self, future: asyncio.Future[Any]) -> None:
         error = None if future.cancelled() else future.exception()
-        if isinstance(error, DurableError):
+        if isinstance(error, Exception):
             self._on_failed(error)
         elif not future.cancelled():
             self.latest_id = future.result().data["checkpoint"]

@@ -280,6 +280,24 @@ class Restored(Message):
     ready: bool = False
 
 
+class Lend(Message):
+    """Something to read, in a memory file of `memory` bytes: as `restore` says, `attached` the second time."""
+
+    type: Literal["lend"] = "lend"
+    name: str
+    memory: Count
+    attached: bool = False
+
+
+class Lent(Message):
+    """The worker is `ready` for the descriptor, has what was lent, or says what the `problem` is."""
+
+    type: Literal["lent"] = "lent"
+    lend: str
+    problem: str = ""
+    ready: bool = False
+
+
 class Namespace(Message):
     """Read or change the namespace between executions: `names` of `values`, the rest of `update`.
 
@@ -354,13 +372,24 @@ type FromWorker = Annotated[
     | Error
     | Checkpoint
     | Restored
+    | Lent
     | NamespaceReply
     | Completions
     | Heartbeat,
     Field(discriminator="type"),
 ]
 type ToWorker = Annotated[
-    Hello | Execute | CallResult | Checkpoint | CheckpointAck | Restore | Namespace | Complete | Heartbeat | Shutdown,
+    Hello
+    | Execute
+    | CallResult
+    | Checkpoint
+    | CheckpointAck
+    | Restore
+    | Lend
+    | Namespace
+    | Complete
+    | Heartbeat
+    | Shutdown,
     Field(discriminator="type"),
 ]
 

@@ -13,6 +13,7 @@ from bridge.beside import Beside
 from bridge.captures import Captures
 from bridge.confine.confinement import Confinement
 from bridge.framing import FrameDecoder, encode
+from bridge.handing import lent, restored
 from bridge.interceptors import Interceptor, Interceptors
 from bridge.keeping import Keeping, OnCheckpoint
 from bridge.launcher import ColdLauncher, WorkerLauncher
@@ -29,6 +30,7 @@ from bridge.messages import (
     FromWorker,
     Heartbeat,
     Hello,
+    Lent,
     Message,
     Namespace,
     NamespaceReply,
@@ -297,18 +299,14 @@ class WorkerSession:
     ) -> Restored:
         """Bring a namespace back. Raises CheckpointError when the worker changed nothing, Busy, WorkerDied."""
         asked = Restore(clear_existing=clear_existing, override_environment=override_environment)
-        if isinstance(payload, MemoryFile):
-            asked = asked.model_copy(update={"memory": payload.size})
-        else:
-            asked = asked.model_copy(update={"data": payload})
-        reply = await self._ask(asked, Restored)
-        if reply.ready and isinstance(payload, MemoryFile):
-            reply = await self._ask(asked.model_copy(update={"attached": True}), Restored, attached=payload)
-        if reply.ready:
-            raise CheckpointError(f"session {self.name!r} waits for a descriptor that it was not to get")
+        reply = await restored(self._ask, asked, payload)
         if reply.problem:
             raise CheckpointError(f"session {self.name!r} could not be restored: {reply.problem}")
         return reply
+
+    async def lend(self, name: str, file: MemoryFile) -> str:
+        """Give the worker something to read under this name; "", or why it has it not. Raises Busy, WorkerDied."""
+        return await lent(self._ask, name, file)
 
     async def namespace(self, request: Namespace) -> NamespaceReply:
         """Read or change the namespace; idle workers only. What was wrong is in the reply. Raises Busy, WorkerDied."""
@@ -390,6 +388,8 @@ class WorkerSession:
                 self._checkpoint(message)
             case Restored():
                 self._replies.came(message.restore, message)
+            case Lent():
+                self._replies.came(message.lend, message)
             case NamespaceReply():
                 self._replies.came(message.request, message)
             case Completions():

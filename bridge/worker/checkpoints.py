@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 from time import perf_counter_ns
 from typing import TYPE_CHECKING
@@ -11,10 +10,10 @@ from bridge.worker.channel import Channel, Waiter
 from bridge.worker.functions import granted
 from bridge.worker.gate import Gate
 from bridge.worker.inbound import Wire
+from bridge.worker.lending import attached
 from bridge.worker.namespace import ENGINE_INTERNALS, Namespace
 from bridge.worker.rule import Rule
 from checkpoint.aside import Aside, resident_bytes
-from checkpoint.memory_file import mapped
 from durable.core.standard import STANDARD_NAMES
 
 if TYPE_CHECKING:
@@ -107,7 +106,7 @@ class Checkpoints:
         try:
             from checkpoint.restore import restore_into
 
-            data = self._in_memory(message["memory"]) if message["memory"] else message["data"]
+            data = attached(self._channel, message["memory"]) if message["memory"] else message["data"]
             reply["report"] = restore_into(
                 self._namespace,
                 data,
@@ -123,16 +122,6 @@ class Checkpoints:
         except Exception as error:
             reply["problem"] = f"{type(error).__qualname__}: {error}"
         return reply
-
-    def _in_memory(self, size: int) -> memoryview:
-        channel = self._channel
-        descriptor, channel.descriptor, channel.awaits_descriptor = channel.descriptor, -1, False
-        if descriptor < 0:
-            raise OSError("no descriptor came: the session may have as many open as it is allowed")
-        try:
-            return mapped(descriptor, size)
-        finally:
-            os.close(descriptor)
 
     def _capture(self, message: Wire, waiter: Waiter, *, aside: bool) -> Wire:
         started = perf_counter_ns()

@@ -89,6 +89,12 @@ class Restore(_Message, tag="restore"):
     override_environment: bool
 
 
+class Lend(_Message, tag="lend"):
+    name: str
+    memory: Count
+    attached: bool
+
+
 class Namespace(_Message, tag="namespace"):
     action: Literal["values", "update", "clear", "variables", "sources"]
     names: list[str]
@@ -114,7 +120,17 @@ class Shutdown(_Message, tag="shutdown"):
 
 
 _form = Decoder(
-    Hello | Execute | CallResult | Checkpoint | CheckpointAck | Restore | Namespace | Complete | Heartbeat | Shutdown
+    Hello
+    | Execute
+    | CallResult
+    | Checkpoint
+    | CheckpointAck
+    | Restore
+    | Lend
+    | Namespace
+    | Complete
+    | Heartbeat
+    | Shutdown
 )
 _decode = Decoder().decode
 

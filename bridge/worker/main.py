@@ -32,6 +32,7 @@ from bridge.worker.functions import grant, granted, granted_function
 from bridge.worker.gate import Gate
 from bridge.worker.held import hold, inherited_descriptors
 from bridge.worker.inbound import Wire
+from bridge.worker.lending import take
 from bridge.worker.loop import WorkerLoop, hide_running, report_to_stderr, report_when_idle
 from bridge.worker.namespace import Namespace, make_main
 from bridge.worker.stdio import install
@@ -115,6 +116,8 @@ class Worker:
             elif kind == "restore":
                 self.channel.send(self.checkpoints.restore(message))
                 self.executor.restored()
+            elif kind == "lend":
+                self.channel.send(take(self.channel, message))
             elif kind == "namespace":
                 self.channel.send(self._answer_namespace(message))
             elif kind == "complete":

@@ -20,11 +20,11 @@ from wasmtime import WasmtimeError
 from capabilities.javascript import snapshot
 from capabilities.javascript.errors import ScriptError
 from capabilities.javascript.vm import VM
-from capabilities.javascript.warm import Warm, warm
-from capabilities.sandbox.artefacts import users_cache
+from capabilities.javascript.warm import Warm, unpacked, warm
 from capabilities.sandbox.errors import Cancelled
 from capabilities.sandbox.limits import JAVASCRIPT
 from capabilities.sandbox.runtime import Runtime
+from durable.core.lent import LENT
 from durable.core.shown import Shown
 
 VARIABLE = "javascript"
@@ -67,7 +67,8 @@ class State:
         return State, (self._saved if self._vm is None else snapshot.take(self._vm),)
 
     def __repr__(self) -> str:
-        return "<the state of JavaScript>"
+        compiled = sum(image.runtime.compilations.compiled for image in _images)
+        return f"<the state of JavaScript, {compiled} modules compiled here>"
 
 
 def text(code: str, inputs: Mapping[str, Any]) -> str:
@@ -142,15 +143,19 @@ def _plain(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _image() -> Warm:
+    """What the engine lent, else made here: no cache of compiled code, nor its key, is this process's (E7)."""
     if not _images:
-        _images.append(warm(_runtime()))
+        sparing = resource.getrlimit(resource.RLIMIT_AS)[0] != resource.RLIM_INFINITY
+        runtime = Runtime(metered=False, sparing=sparing)
+        _images.append(_lent(runtime) or warm(runtime))
     return _images[0]
 
 
-def _runtime() -> Runtime:
-    """With the user's cache where this worker may use it. Sparing where its address space is limited (E5)."""
-    sparing = resource.getrlimit(resource.RLIMIT_AS)[0] != resource.RLIM_INFINITY
+def _lent(runtime: Runtime) -> Warm | None:
+    data = LENT.pop(VARIABLE, None)
+    if data is None:
+        return None
     try:
-        return Runtime(users_cache(), metered=False, sparing=sparing)
-    except (OSError, RuntimeError):
-        return Runtime(metered=False, sparing=sparing)
+        return unpacked(runtime, data)
+    except ValueError:
+        return None

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 
-from wasmtime import InstancePre, Store
+from wasmtime import InstancePre, Module, Store
 
 from capabilities.javascript import quickjs
 from capabilities.javascript.entry import Entry, link
@@ -23,6 +23,9 @@ SCRATCH_BYTES = 8192
 """A place in each instance for small texts, so that they cost no allocation."""
 NAME = "script.js"
 
+HEAD_BYTES_MAX = 8192
+"""Of what is lent, before the memory: some places by name."""
+
 _FORM = 1
 _BAKE_TIMEOUT_TICKS = 10_000
 
@@ -33,6 +36,7 @@ class Warm:
 
     runtime: Runtime
     pre: InstancePre
+    module: Module
     base: bytes
     """The memory of an instance that has done nothing."""
     functions: dict[str, int]
@@ -66,6 +70,26 @@ def forget(runtime: Runtime) -> None:
         _images.pop(id(runtime), None)
 
 
+def packed(runtime: Runtime) -> bytes:
+    """This runtime's image, compiled, for another process of ours to be lent: `unpacked` makes it there."""
+    found = warm(runtime)
+    places = {"functions": found.functions, "scratch": found.scratch, "name": found.name, "value": found.value}
+    about = {"for": runtime.key(b""), "digest": found.digest, "size": len(found.base), **places}
+    return json.dumps(about).encode() + b"\n" + found.base + bytes(found.module.serialize())
+
+
+def unpacked(runtime: Runtime, data: memoryview) -> Warm:
+    """The image that whoever started this process made. ValueError: it is of another wasmtime or configuration."""
+    head = bytes(data[:HEAD_BYTES_MAX]).split(b"\n", 1)[0]
+    about = json.loads(head)
+    if about.pop("for") != runtime.key(b""):
+        raise ValueError("it was made for another runtime")
+    size = about.pop("size")
+    body = data[len(head) + 1 :]
+    module = runtime.compiled_by(bytes(body[size:]))
+    return Warm(runtime, link(runtime.engine, module), module, bytes(body[:size]), **about)
+
+
 def _made(runtime: Runtime) -> Warm:
     try:
         engine = quickjs.read()
@@ -82,7 +106,7 @@ def _made(runtime: Runtime) -> Warm:
     size = places.pop("size")
     base, image = body[:size], body[size:]
     module = runtime.module(image, "JavaScript", trusted=True)
-    return Warm(runtime, link(runtime.engine, module), base, digest=digest, **places)
+    return Warm(runtime, link(runtime.engine, module), module, base, digest=digest, **places)
 
 
 class _Quiet:

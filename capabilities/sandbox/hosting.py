@@ -130,8 +130,9 @@ def failed(guard: Guard | None, name: str, error: BaseException) -> str:
         guard.trip()
         return "interrupted by the guard"
     if guard.host is None:
-        whole = isinstance(error, SandboxError | NonDeterminism | Conflict | EngineFailed)
-        guard.host = error if whole else _host_error(name, error)
+        if not isinstance(error, SandboxError | NonDeterminism | Conflict | EngineFailed):
+            error = _host_error(name, error)
+        guard.host = error
     return "a host function failed"
 
 

@@ -14,6 +14,7 @@ from durable.core.events import Observer
 from durable.functions.steps import StepThreads
 from durable.sessions.audit import Audit
 from durable.sessions.keeping import Keeping
+from durable.sessions.lending import Images
 from durable.store.face import StoreFace
 
 
@@ -38,5 +39,7 @@ class House:
     """Drops what the engine has in memory of a session."""
     rested: Callable[[], None] = lambda: None
     """Told when a worker came to rest: others may wait for its place."""
+    images: Images = field(default_factory=Images)
+    """What sessions of JavaScript are lent."""
     lent: Host | None = None
     """What capabilities may use of the engine; set once, as it opens."""

@@ -101,6 +101,7 @@ class LiveSession:
             on_output=weakly(self._on_output),
             on_waiting=weakly(self._on_waiting),
             functions=self._permits.functions,
+            language=self.language,
         )
         self._busy = asyncio.Lock()
         self._driving: asyncio.Task[None] | None = None
@@ -279,10 +280,7 @@ class LiveSession:
     # -- what the worker says -------------------------------------------------------------------------------------
 
     async def _on_call(self, call: Call) -> CallResult:
-        found = self.current
-        if found is None or call.execution_id != found.execution_id:
-            return await self._answered(call)
-        with self._failing(found):
+        with self._failing(self._quick or self.current):
             return await self._answered(call)
 
     async def _answered(self, call: Call) -> CallResult:
@@ -382,8 +380,10 @@ class LiveSession:
         found.finish(Stopped(error))
         await self._worker.end()
 
-    def _failing(self, found: Pass) -> Failing:
-        return Failing(lambda error: None if found is self._quick else self._failed(found, error))
+    def _failing(self, found: Pass | None) -> Failing:
+        if found is None or found is self._quick:
+            return Failing(lambda _: None)  # its caller has the error
+        return Failing(lambda error: self._failed(found, error))
 
     async def _failed(self, found: Pass, error: Exception) -> None:
         """An error of the engine's own: the attempt is over, and counts (O13)."""

@@ -11,10 +11,12 @@ from bridge.output_rules import OutputRules
 from bridge.pulse import Pulse
 from bridge.session import WorkerSession
 from durable.core.errors import EngineClosed
-from durable.core.events import SessionRestored
+from durable.core.events import BackgroundFailed, SessionRestored
 from durable.sessions.background import beside
 from durable.sessions.confined import launcher_of
 from durable.sessions.house import House
+from durable.sessions.language import Language
+from durable.sessions.lending import NAME
 from durable.sessions.result import RestoreReport
 from durable.sessions.saved import Saved
 
@@ -36,6 +38,7 @@ class SessionWorker:
         on_output: Callable[[Output], None],
         on_waiting: Callable[[Waiting], None],
         functions: Callable[[], Awaitable[list[str | dict[str, Any]]]],
+        language: Language = "python",
     ) -> None:
         self.current: WorkerSession | None = None
         """The one that runs, or ran last and was not lost or ended."""
@@ -54,6 +57,7 @@ class SessionWorker:
         self._on_output = on_output
         self._on_waiting = on_waiting
         self._functions = functions
+        self._language = language
 
     async def ready(self) -> WorkerSession:
         """The worker, started and restored when there is none. EngineClosed, WorkerDied, CheckpointError."""
@@ -76,6 +80,8 @@ class SessionWorker:
         worker.capabilities = await self._functions()
         await worker.start()
         try:
+            if self._language == "javascript":
+                await self._lend(worker)
             await self._restored(worker)
         except BaseException:
             worker.kill()
@@ -85,6 +91,13 @@ class SessionWorker:
         self.pulse = Pulse(worker, self._house.observer)
         beside(self.pulse.run())
         return worker
+
+    async def _lend(self, worker: WorkerSession) -> None:
+        """What it would have to compile by itself, and does where it cannot be lent."""
+        file = await self._house.images.get(sparing=self._confinement.limits.memory is not None)
+        problem = "" if file is None else await worker.lend(NAME, file)
+        if problem:
+            self._house.observer(BackgroundFailed(f"lending to session {self._name}", problem))
 
     async def _restored(self, worker: WorkerSession) -> None:
         recorded = {"session": self._name, "epoch": self._epoch, "pid": worker.pid, "start": worker.start_time}

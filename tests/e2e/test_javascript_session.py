@@ -13,6 +13,7 @@ import pytest
 
 import durable
 from capabilities.sandbox.limits import MIB
+from durable.sessions.lending import Images
 from tests.e2e import javascript_killed
 from tests.e2e.isolated import need
 from tests.e2e.sandboxed import LEDGER
@@ -133,6 +134,44 @@ async def test_its_globals_are_no_names_of_python(tmp_path: Path) -> None:
         assert (await session.execute("m", inputs={"m": 5})).value == 5
         await session.clear_namespace()
         assert (await session.execute("typeof n + typeof m")).value == "undefinedundefined"
+
+
+async def compiled(session: durable.Session) -> str:
+    """What its worker says of the state."""
+    return next(each.repr for each in await session.variables() if each.name == "javascript")
+
+
+@pytest.mark.parametrize("memory", [None, 256 * MIB])
+@pytest.mark.parametrize("profile", ["open", "isolated"])
+async def test_its_worker_is_lent_what_the_engine_compiled(tmp_path: Path, profile: Any, memory: int | None) -> None:
+    need(f"profile {profile}" if profile == "isolated" else "limits of memory, cpu and files")
+    async with durable.open(tmp_path / "work.db") as engine:
+        session = await engine.session(
+            "js", language="javascript", profile=profile, limits=durable.Limits(memory=memory)
+        )
+        assert (await session.execute("let n = 1; n + 1")).value == 2
+        assert await compiled(session) == "<the state of JavaScript, 0 modules compiled here>"
+        lent = await engine._house.images.get(sparing=memory is not None)
+        assert lent is not None
+        with pytest.raises(PermissionError):  # sealed: nobody who has it changes what the others get
+            lent.write(b"x", 0)
+        for again in ("js2", "js3"):
+            other = await engine.session(
+                again, language="javascript", profile=profile, limits=durable.Limits(memory=memory)
+            )
+            assert (await other.execute("1 + 1")).value == 2
+            assert await compiled(other) == "<the state of JavaScript, 0 modules compiled here>"
+
+
+async def test_what_cannot_be_lent_is_compiled_by_the_worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def none(_images: Images, *, sparing: bool) -> None:
+        assert not sparing
+
+    monkeypatch.setattr(Images, "get", none)
+    async with durable.open(tmp_path / "work.db") as engine:
+        session = await engine.session("js", language="javascript")
+        assert (await session.execute("1 + 1")).value == 2
+        assert await compiled(session) == "<the state of JavaScript, 2 modules compiled here>"
 
 
 GREEDY = "let held = []; try { for (;;) held.push(new Array(1000).fill(7)) } catch (e) { held = String(e) } held"

@@ -86,7 +86,8 @@ def test_the_workers_forms_are_the_models() -> None:
 
 
 def _example(name: str) -> object:
-    return {"code": "1", "call": 1, "action": "values", "text": "a", "checkpoint": "w1", "data": b"x"}[name]
+    found = {"code": "1", "call": 1, "action": "values", "text": "a", "checkpoint": "w1", "data": b"x"}
+    return (found | {"name": "a", "memory": 1})[name]
 
 
 @pytest.mark.parametrize(

@@ -6,9 +6,10 @@ import asyncio
 
 from bridge.messages import Namespace, NamespaceReply
 from durable.sessions.keeping import Keeping
+from durable.sessions.position import Position
 from durable.sessions.recomputing import Recomputation
 from durable.sessions.result import RestoreReport
-from durable.sessions.saved import Position, Saved
+from durable.sessions.saved import Saved
 from durable.sessions.worker import SessionWorker
 
 COMPLETE_S = 1.0

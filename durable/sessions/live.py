@@ -1,14 +1,4 @@
-"""A session that this engine owns: its worker, the pass in it, and going on after a crash.
-
-Invariants (specs/session.md, O1-O7):
-O1  One pass at a time uses the worker; a parked one keeps it.
-O2  Every write of a session is conditional on its epoch: an engine that lost the session writes nothing.
-O3  A call's promise exists before the call is performed, its answer is recorded before the code gets it.
-O4  Output is in the store before the checkpoint that counts it, and that before the outcome.
-O5  A pass begins where the newest checkpoint says: at its statement for the same execution, else at the first.
-O6  A worker that dies ends the attempt; the next one has a new worker, restored. The store counts them.
-O7  Nothing from a worker is unpickled or trusted here.
-"""
+"""A session that this engine owns: its worker, the pass in it, going on after a crash (specs/session.md, O1-O13)."""
 
 from __future__ import annotations
 
@@ -51,11 +41,12 @@ from durable.sessions.interrupting import stop_abandoned, stop_code
 from durable.sessions.language import language_of, spoken
 from durable.sessions.outcome import outcome_from, outcome_of
 from durable.sessions.permits import Permits
+from durable.sessions.position import Position, position_at, request_from
 from durable.sessions.reading import Reading
 from durable.sessions.recent import Recent
 from durable.sessions.recomputing import Recomputation
 from durable.sessions.resting import RUNS, Resting
-from durable.sessions.saved import Position, Saved
+from durable.sessions.saved import Saved
 from durable.sessions.unstored import Unstored
 from durable.sessions.worker import SessionWorker
 
@@ -221,21 +212,9 @@ class LiveSession:
     async def _execute(self, found: Pass, begin: Position) -> Done | Failed | None:
         worker = await self._worker.ready()
         code, filename = spoken(found.cell, self.language, found.execution_id)
-        request = Execute(
-            id=found.execution_id,
-            code=code,
-            filename=filename,
-            start_statement=begin.statement,
-            start_iteration=begin.iteration,
-            counters=begin.counters,
-            inputs=found.cell.inputs if begin.statement == 0 else {},
-            checkpoint=found.cell.checkpoint,
-            checkpoint_every_s=found.cell.every_s,
-            checkpoint_before=self._house.capabilities.saved_before(),
-            capabilities=await self._permits.new_functions(found.journal.called()),
-            output_offset=begin.output_offset,
-            transaction=found.cell.transaction,
-        )
+        capabilities = await self._permits.new_functions(found.journal.called())
+        saved_before = self._house.capabilities.saved_before()
+        request = request_from(found, begin, code, filename, capabilities, saved_before)
         watch = asyncio.get_running_loop().call_later(CANCEL_WATCH_S, self._watch_settled, found)
         worker.add_interceptor(self._seal_output)
         try:
@@ -331,15 +310,11 @@ class LiveSession:
         if found is None or message.execution_id != found.execution_id or found.gone:
             return
         self.between.unsaved = False
-        taken = found.journal.taken()
-        position = Position(
-            execution=found.execution_id,
-            statement=message.statement,
-            counters={name: min(n, taken.get(name, 0)) for name, n in message.counters.items()},
-            output_offset=message.output_offset,
-            outcome=message.outcome,
-            iteration=message.iteration,
-        )
+        with self._failing(found):  # the code may be waiting for an answer that will not come
+            await self._take(found, message)
+
+    async def _take(self, found: Pass, message: Checkpoint) -> None:
+        position = position_at(found, message)
         try:
             if message.problem:
                 await self._not_captured(found, message)
@@ -351,11 +326,6 @@ class LiveSession:
             await self._stop(found, error)
         except OSError as error:
             await self._stop(found, CheckpointError(f"a checkpoint of {self.name!r} could not be stored: {error}"))
-        except DurableError:
-            raise
-        except Exception as error:
-            await self._failed(found, error)  # the code may be waiting for an answer that will not come
-            raise
 
     async def _not_captured(self, found: Pass, message: Checkpoint) -> None:
         """No room to capture within the session's limits: its end as a resource. Anything else stops the pass."""

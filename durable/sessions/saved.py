@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any
 
 from bridge.confine.limits import Profile
@@ -20,6 +19,7 @@ from checkpoint.table import Table
 from durable.core.clock import now_ms
 from durable.sessions.arrivals import Arrivals
 from durable.sessions.keeping import Keeping
+from durable.sessions.position import Position
 from durable.sessions.stored import Stored
 from durable.store.face import StoreFace
 
@@ -28,21 +28,6 @@ IN_THREAD_BYTES = 256 * 2**10
 
 
 type Data = bytes | bytearray | memoryview
-
-
-@dataclass(frozen=True, slots=True)
-class Position:
-    """Where an execution was at a checkpoint. `outcome` is set at its end; `counters` are calls per capability.
-
-    `iteration`: finished iterations of that statement's resumable loop.
-    """
-
-    execution: str = ""
-    statement: int = 0
-    counters: dict[str, int] = field(default_factory=dict)
-    output_offset: int = 0
-    outcome: dict[str, Any] | None = None
-    iteration: int = 0
 
 
 class Saved:

@@ -143,7 +143,7 @@ def _plain(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _image() -> Warm:
-    """What the engine lent, else made here: no cache of compiled code, nor its key, is this process's (E7)."""
+    """What the engine lent, else made here: no cache of compiled code, nor its key, is this process's (E9)."""
     if not _images:
         sparing = resource.getrlimit(resource.RLIMIT_AS)[0] != resource.RLIM_INFINITY
         runtime = Runtime(metered=False, sparing=sparing)

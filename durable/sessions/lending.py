@@ -1,4 +1,4 @@
-"""What sessions' workers are lent to read: JavaScript, compiled by the engine (specs/javascript.md, E7)."""
+"""What sessions' workers are lent to read: JavaScript, compiled by the engine (specs/javascript.md, E9)."""
 
 from __future__ import annotations
 

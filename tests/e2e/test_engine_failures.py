@@ -25,9 +25,7 @@ from tests.e2e.sandboxed import charging
 ATTEMPTS = 3
 
 
-@pytest.fixture(autouse=True)
-def cache(sandbox_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(sandbox_cache))
+pytestmark = pytest.mark.usefixtures("cached")
 
 
 class Fault:

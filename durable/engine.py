@@ -10,7 +10,6 @@ from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Literal, Self
 
 from bridge.confine.confinement import kept_environment
@@ -24,7 +23,7 @@ from durable.changes import Changes
 from durable.channels import Channel, Told
 from durable.core import events, ids
 from durable.core.clock import now_ms
-from durable.core.errors import BadArguments, Conflict, EngineClosed, NotFound, StoreRefused
+from durable.core.errors import BadArguments, Conflict, EngineClosed
 from durable.core.events import Observer, log_event
 from durable.core.limits import PARKED_S
 from durable.core.people import Given
@@ -52,7 +51,7 @@ from durable.sessions.keeping import Keep, Keeping, blobs_of
 from durable.sessions.language import Language, check_language, language_of, language_option
 from durable.sessions.lent import Lent
 from durable.sessions.live import LiveSession
-from durable.sessions.needs import know_them, not_known, own_capabilities
+from durable.sessions.needs import own_capabilities, require_known
 from durable.sessions.permissions import PermissionChanges, Permissions, asked_options, check_permissions
 from durable.sessions.recent import Event
 from durable.sessions.session import Session
@@ -119,9 +118,7 @@ class Engine:
     async def __aenter__(self) -> Self:
         return await self.open()
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self.close()
 
     async def open(self) -> Self:
@@ -296,13 +293,7 @@ class Engine:
 
     async def skip_checkpoint(self, checkpoint: int) -> None:
         """Forget a checkpoint that is refused, so that its session goes on from the one before. NotFound, Conflict."""
-        try:
-            session = (await self.store.request("checkpoint.drop", {"checkpoint": checkpoint})).data["session"]
-        except StoreRefused as error:
-            if error.status == 404:
-                raise NotFound("checkpoint", str(checkpoint)) from None
-            raise Conflict(error.message) from None
-        await self._host.forget(session)
+        await self._host.skip_checkpoint(checkpoint)
 
     # -- sessions and people ------------------------------------------------------------------------------------
 
@@ -455,12 +446,7 @@ class Engine:
 
     async def require_known(self, session: str, needed: Mapping[str, str]) -> None:
         """What the session's code may call is known here, or to another engine that is alive. NotServed."""
-        missing = self._capabilities.unknown(needed)
-        if missing:
-            store = self.store
-            living = [row.functions for row in await store.reads.engines() if store.engine_alive(row.engine)]
-            if not know_them(living, needed):
-                raise not_known(session, missing)
+        await require_known(self.store, self._capabilities, session, needed)
 
     async def release(self, id: str, version: int, error: BaseException | None) -> None:
         """An attempt ended without an outcome: halt its task, or count the attempt (the SDK's release)."""

@@ -16,6 +16,7 @@ from durable.core.errors import (
     Conflict,
     DurableError,
     EngineClosed,
+    NotFound,
     NotServed,
     PoolExhausted,
     StoreRefused,
@@ -190,6 +191,16 @@ class SessionHost:
         found = self._live.pop(name, None)
         if found is not None:
             await found.close()
+
+    async def skip_checkpoint(self, checkpoint: int) -> None:
+        """Forget a checkpoint that is refused, so that its session goes on from the one before. NotFound, Conflict."""
+        try:
+            session = (await self._house.store.request("checkpoint.drop", {"checkpoint": checkpoint})).data["session"]
+        except StoreRefused as error:
+            if error.status == 404:
+                raise NotFound("checkpoint", str(checkpoint)) from None
+            raise Conflict(error.message) from None
+        await self.forget(session)
 
     async def _lost(self, session: LiveSession) -> None:
         """It was closed, or is another engine's: nothing that is done with it here counts."""

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from capabilities.capability import Capabilities
 from capabilities.standard import STANDARD
 from durable.core.defined import capability_id
 from durable.core.errors import NotServed
+from durable.store.face import StoreFace
 
 
 def own_capabilities(options: Mapping[str, Any]) -> dict[str, str]:
@@ -21,6 +23,15 @@ def know_them(engines: Iterable[Iterable[str]], needed: Iterable[str]) -> bool:
     """Whether one of these engines, each given as what it serves, knows all that is needed."""
     wanted = set(map(capability_id, needed))
     return any(wanted <= set(served) for served in engines)
+
+
+async def require_known(store: StoreFace, known: Capabilities, session: str, needed: Mapping[str, str]) -> None:
+    """They are known here, or to another engine that is alive. NotServed."""
+    missing = known.unknown(needed)
+    if missing:
+        living = [row.functions for row in await store.reads.engines() if store.engine_alive(row.engine)]
+        if not know_them(living, needed):
+            raise not_known(session, missing)
 
 
 def not_known(session: str, missing: Mapping[str, str]) -> NotServed:

@@ -139,6 +139,7 @@ async def mixed_load(directory: Path, *, seconds: float, sessions: int, seed: in
     """The rounds as they were seen, and what happened. Raises AssertionError with the seed."""
     happened: Counter[str] = Counter()
     seen: list[Seen] = []
+    gc.collect()  # what others left to be collected is not to be counted
     before, others = _descriptors(), set(_children())
     until = time.monotonic() + seconds
     async with durable.open(directory / "state.db", durability="process", observer=_unheard) as engine:
@@ -151,7 +152,7 @@ async def mixed_load(directory: Path, *, seconds: float, sessions: int, seed: in
             print(f"{len(seen)}: {last}", file=sys.stderr, flush=True)
     children = set(_children()) - others
     assert not children, f"left after the end: {children} (seed {seed})"
-    assert _descriptors() == before, f"descriptors left: {_descriptors()}, before {before} (seed {seed})"
+    assert _descriptors() <= before, f"descriptors left: {_descriptors()}, before {before} (seed {seed})"
     check(seen, seed)
     return seen, happened
 

@@ -8,7 +8,10 @@ S3. A check resolves at most REFERENCES_MAX references: each could lead to two, 
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Iterator
+from contextvars import ContextVar
 from functools import lru_cache
 from typing import Any
 
@@ -20,10 +23,18 @@ NODES_MAX = 10_000
 DEPTH_MAX = 50
 REFERENCES_MAX = 10_000
 
+CHECKED_MAX = 1_000
+"""Digests of schemas that are remembered as checked."""
+
 _NAMED = frozenset({"properties", "$defs", "definitions", "dependentSchemas"})
 """Keywords whose keys are names, not keywords."""
 _DATA = frozenset({"enum", "const", "default", "examples"})
 _REFERENCES = ("$ref", "$dynamicRef")
+
+_checked: set[bytes] = set()
+
+_left: ContextVar[list[int]] = ContextVar("references_left")
+"""How many references the check under way may still resolve."""
 
 
 class _TooMuch(Exception):
@@ -99,7 +110,8 @@ def faults(schema: dict[str, Any], value: Any) -> list[dict[str, Any]]:
     from referencing.exceptions import Unresolvable
 
     try:
-        check_schema(schema)
+        _check_once(schema)
+        _left.set([REFERENCES_MAX])
         # Without $schema: where a reference leads to the root, jsonschema would go on with that dialect's keywords.
         checking = _validator()({key: schema[key] for key in schema if key != "$schema"}, registry=Registry())
         found = sorted(checking.iter_errors(value), key=lambda error: list(map(str, error.path)))
@@ -112,18 +124,28 @@ def faults(schema: dict[str, Any], value: Any) -> list[dict[str, Any]]:
     return [{"loc": list(error.absolute_path), "msg": _short(error.message)} for error in found[:10]]
 
 
+def _check_once(schema: dict[str, Any]) -> None:
+    """`check_schema`, which takes longer than all the rest of an answer, not again for what was checked before."""
+    digest = hashlib.sha256(json.dumps(schema, sort_keys=True).encode()).digest()
+    if digest not in _checked:
+        check_schema(schema)
+        if len(_checked) >= CHECKED_MAX:
+            _checked.clear()
+        _checked.add(digest)
+
+
+@lru_cache(maxsize=1)
 def _validator() -> Any:
-    """A validator class that has resolved nothing yet."""
+    """The validator class; each check counts down its own `_left`."""
     from jsonschema import Draft202012Validator
     from jsonschema import ValidationError as Fault
     from jsonschema.validators import extend
-
-    left = [REFERENCES_MAX]
 
     def counted(keyword: str) -> Any:
         resolve = Draft202012Validator.VALIDATORS[keyword]
 
         def references(*given: Any) -> Any:
+            left = _left.get()
             left[0] -= 1
             if left[0] < 0:
                 raise _TooMuch

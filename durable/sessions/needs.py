@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from capabilities.capability import Capabilities
 from capabilities.standard import STANDARD
 from durable.core.defined import capability_id
 from durable.core.errors import NotServed
-from durable.store.face import StoreFace
+
+if TYPE_CHECKING:  # looking at a store reads this too, and imports no pydantic
+    from capabilities.capability import Capabilities
+    from durable.store.face import StoreFace
 
 
 def own_capabilities(options: Mapping[str, Any]) -> dict[str, str]:

@@ -235,12 +235,8 @@ class WriteFile(Capability):
             raise ValueError(f"the content is not base64: {error}") from None
         root, name = root_of(call), clean(path)
         space, more = self._spaces.of(root), growth(root, name, len(data))
-        space.take(more, call.policy.manifest.files_bytes_max, call.now_ms())
-        try:
+        with space.taking(more, call.policy.manifest.files_bytes_max, call.now_ms()):
             write(root, name, data)
-        except BaseException:
-            space.give_back(more)
-            raise
         return len(data)
 
 

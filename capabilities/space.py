@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import threading
 from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from durable.core.errors import ResourceExceeded
@@ -61,22 +63,34 @@ class Space:
         self._root = root
         self._lock = threading.Lock()
         self._used = 0
+        self._under_way = 0
         self._until_ms = 0
 
-    def take(self, more: int, limit: int, now_ms: int) -> None:
-        """Reckon with so much more (less, when negative). ResourceExceeded when that is more than may be there."""
+    @contextmanager
+    def taking(self, more: int, limit: int, now_ms: int) -> Iterator[None]:
+        """Reckon with so much more (less, when negative), to be written meanwhile; an error gives it back.
+
+        ResourceExceeded when that is more than may be there.
+        """
+        ahead = max(more, 0)
         with self._lock:
             if now_ms >= self._until_ms or self._used + more > limit:
-                self._used = count(self._root, limit)
-                self._until_ms = now_ms + COUNTED_MS if self._used <= limit else 0
+                found = count(self._root, limit)
+                self._used = found + self._under_way  # of which a count sees nothing, or a part
+                self._until_ms = now_ms + COUNTED_MS if found <= limit else 0
             if more > 0 and self._used + more > limit:
                 raise ResourceExceeded.of("files", limit, self._used + more, remedy=_REMEDY)
             self._used += more
-
-    def give_back(self, more: int) -> None:
-        """It was not written."""
-        with self._lock:
-            self._used -= more
+            self._under_way += ahead
+        try:
+            yield
+        except BaseException:
+            with self._lock:
+                self._used -= more
+            raise
+        finally:
+            with self._lock:
+                self._under_way -= ahead
 
 
 class Spaces:

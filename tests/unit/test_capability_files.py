@@ -135,28 +135,39 @@ def test_what_files_take_is_what_a_count_finds(root: Path) -> None:
 
 def test_a_directory_holds_no_more_than_it_may_and_is_counted_when_that_is_asked(root: Path) -> None:
     space, limit = Space(root), 100_000
+
+    def put(name: str, size: int, now_ms: int = 0) -> None:
+        with space.taking(growth(root, name, size), limit, now_ms):
+            write(root, name, b"x" * size)
+
     for n in range(24):  # small files count what they take
-        space.take(growth(root, f"{n}", 1), limit, 0)
-        write(root, f"{n}", b"x")
+        put(f"{n}", 1)
     with pytest.raises(ResourceExceeded, match=r"files: 102400 used, 100000 allowed.*max_size_mb"):
-        space.take(growth(root, "more", 1), limit, 0)
-    space.take(growth(root, "0", 2), limit, 0)  # in the place of another
+        put("more", 1)
+    put("0", 2)  # in the place of another
     (root / "1").unlink()
-    space.take(growth(root, "more", 1), limit, 0)
-    write(root, "more", b"x")
+    put("more", 1)
     (root / "big").write_bytes(b"x" * 50_000)  # by somebody else: seen once the count is old
     for n in range(24):
         (root / f"{n}").unlink(missing_ok=True)
-    space.take(growth(root, "a", 30_000), limit, 0)
-    write(root, "a", b"x" * 30_000)
+    put("a", 30_000)
     with pytest.raises(ResourceExceeded):
-        space.take(growth(root, "b", 30_000), limit, COUNTED_MS)
-    with pytest.raises(ResourceExceeded):
-        space.take(ENTRY_BYTES, 0, COUNTED_MS)
+        put("b", 30_000, COUNTED_MS)
+    with pytest.raises(ResourceExceeded), space.taking(ENTRY_BYTES, 0, COUNTED_MS):
+        pass
 
 
 def test_what_was_not_written_takes_nothing(root: Path) -> None:
     space = Space(root)
-    space.take(90_000, 100_000, 0)
-    space.give_back(90_000)
-    space.take(90_000, 100_000, 0)
+    with pytest.raises(OSError, match="no"), space.taking(90_000, 100_000, 0):
+        raise OSError("no")
+    with space.taking(90_000, 100_000, 0):
+        pass
+
+
+def test_what_is_being_written_is_reckoned_with_by_a_count(root: Path) -> None:
+    space = Space(root)
+    with space.taking(60_000, 100_000, 0), pytest.raises(ResourceExceeded), space.taking(60_000, 100_000, COUNTED_MS):
+        pass
+    with space.taking(60_000, 100_000, COUNTED_MS):
+        pass

@@ -36,11 +36,22 @@ _call_id: contextvars.ContextVar[str] = contextvars.ContextVar("durable_call_id"
 
 
 def call_id() -> str:
-    """The promise id of the call being performed: an idempotency key to pass on.
+    """The promise id of the call or step being performed: an idempotency key to pass on, the same at every attempt.
 
-    LookupError outside of a call, and for code that runs without a journal.
+    LookupError outside of a call and of a step, and for code that runs without a journal.
     """
-    return _call_id.get()
+    found = _call_id.get(None)
+    if found is None:
+        raise LookupError(
+            "durable.call_id() is the key of the call or the step that is being performed, and there is none here; "
+            "use it in a function that `ctx.run` runs, or in a capability"
+        )
+    return found
+
+
+def identify_call(promise_id: str) -> None:
+    """What `call_id` says in the present context (that of one task) from now on."""
+    _call_id.set(promise_id)
 
 
 class Capability:

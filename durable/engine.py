@@ -33,7 +33,6 @@ from durable.functions import sdk
 from durable.functions.context import Context
 from durable.functions.function import KNOWN, NEVER, Function, on_new, seconds
 from durable.functions.recorded import recorded
-from durable.functions.run import contain_tasks
 from durable.functions.served import Passes
 from durable.functions.steps import StepThreads
 from durable.prompts import OpenPrompt, Prompts
@@ -140,7 +139,12 @@ class Engine:
         house.lent = Lent(self)
         self._host = SessionHost(house)
         self._passes = Passes(
-            load=partial(recorded, store), closing=lambda: self._closing, threads=self._threads, cells=self
+            store=store,
+            load=partial(recorded, store),
+            closing=lambda: self._closing,
+            threads=self._threads,
+            cells=self,
+            observer=self._observer,
         )
         self._executions = Executions(
             store,
@@ -171,7 +175,6 @@ class Engine:
         for known in list(KNOWN.values()):
             self._register(known)
         self._undo.append(on_new(self._learn))
-        self._undo.append(contain_tasks(asyncio.get_running_loop()))
         self._resonate.start()
         if isinstance(store, Store):
             self._sweeping = asyncio.create_task(keep_swept(store, self._observer))

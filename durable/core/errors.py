@@ -120,15 +120,35 @@ class NonDeterminism(DurableError):
 
     code = "NON_DETERMINISM"
 
-    def __init__(self, position: str, recorded: str, attempted: str) -> None:
+    def __init__(self, position: str, recorded: str, attempted: str, hint: str = "") -> None:
         super().__init__(
             f"at {position} the record says {recorded}, the code now does {attempted}. "
             "The code or something it depends on (time, randomness, environment, order of a set) changed since then; "
-            "put the code back, or make the value a step, then `durable resume`."
+            "put the code back, or make the value a step, then `durable resume`." + (f" {hint}" if hint else "")
         )
         self.position = position
         self.recorded = recorded
         self.attempted = attempted
+
+
+class StepNeeded(DurableError, RuntimeError):
+    """A durable function did itself what only a step may do: I/O, a thread, a subprocess, waiting for nothing."""
+
+    code = "STEP_NEEDED"
+
+
+class Deadlock(DurableError, RuntimeError):
+    """Every task of a durable function waits, and no operation is under way that could wake one. It names the tasks."""
+
+    code = "DEADLOCK"
+
+    @classmethod
+    def of(cls, function: str, tasks: Sequence[str]) -> Self:
+        """The error with its message; `tasks` says of each task where it waits."""
+        return cls(
+            f"{function} waits for ever: no operation is under way, and each of its tasks waits for another: "
+            f"{'; '.join(tasks)}. What comes from outside is brought by a step, `ctx.ask`, `ctx.execute` or `ctx.sleep`"
+        )
 
 
 class InvalidAnswer(DurableError, ValueError):

@@ -6,32 +6,30 @@ import asyncio
 import copy
 import inspect
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from datetime import timedelta
 from typing import Any, Protocol, overload
+
+from resonate.types import PromiseRecord
 
 from capabilities.sandbox.entries import Inputs
 from capabilities.sandbox.front import Ran
 from capabilities.sandbox.limits import SandboxLimits
 from capabilities.sandbox.values import plain
 from durable.core import ids
-from durable.core.errors import ExecutionError, NonDeterminism
-from durable.functions import foreign, leaf, sdk
+from durable.core.errors import ExecutionError
+from durable.functions import foreign
 from durable.functions.asking import Asking, until_valid
 from durable.functions.failure import rejection
 from durable.functions.function import NEVER, Function, Retry, seconds
-from durable.functions.journal import Made
-from durable.functions.journal import Sequence as Recorded
+from durable.functions.function_pass import FunctionPass, Perform, UnderWay
+from durable.functions.leaf import Body, Leaf
 from durable.functions.operation import Derived, Operation
 from durable.functions.questions import Asked
-from durable.functions.run import Run
-from durable.functions.sdk import PlatformError, SdkContext, Suspended
+from durable.functions.replay import Operation as Made
 from durable.functions.steps import Step, StepThreads, step_of
 from durable.functions.values import digest, from_json, to_json
 from durable.sessions.result import Result
-
-_BODY = inspect.Signature([inspect.Parameter("ctx", inspect.Parameter.POSITIONAL_ONLY)])
-"""Every step's body has this signature: stated, it spares the SDK reading it anew for each step."""
 
 
 class Cells(Protocol):
@@ -44,28 +42,16 @@ class Cells(Protocol):
     def sandbox(self) -> Any: ...
 
 
-@dataclass(slots=True)
-class _Open:
-    """Operations of one context under way, and the task that made the last."""
-
-    count: int = 0
-    maker: asyncio.Task[Any] | None = None
-
-
 class Context(Asking):
     """The context of one durable function: begin operations with it, await what it returns."""
 
-    def __init__(self, run: Run, inner: SdkContext, threads: StepThreads, cells: Cells) -> None:
-        self._run = run
-        self._inner = inner
+    def __init__(self, function_pass: FunctionPass, threads: StepThreads, cells: Cells) -> None:
+        self._pass = function_pass
         self._threads = threads
         self._cells = cells
-        self._promise_id = inner.info.id
-        self._children = run.journal.children(self._promise_id)
-        self._open = _Open()  # shared by its options() copies
-        execution = run.execution_id
+        execution = function_pass.run.execution_id
         self._ends: foreign.Ends = lambda: cells.sandbox.ends_with(execution)  # holds neither this nor the run
-        self._instances = foreign.Instances(run, self._ends)
+        self._instances = foreign.Instances(function_pass, self._ends)
         self._timeout: float | None = None
         self._retry: Retry | None = None
         self._name: str | None = None
@@ -73,7 +59,7 @@ class Context(Asking):
     @property
     def id(self) -> str:
         """The execution id of the durable function (a nested function has its own: `<id>.<k>`)."""
-        return self._promise_id.removeprefix(ids.PREFIX)
+        return self._pass.promise_id.removeprefix(ids.PREFIX)
 
     def options(
         self, *, name: str | None = None, timeout: float | timedelta | None = None, retry: Retry | None = None
@@ -106,53 +92,63 @@ class Context(Asking):
         name = self._name or step.name
         made = Made("step", name, digest(name, args, kwargs))
         retry = self._retry or step.retry
+        if step.takes_context:
+            perform = self._nested(step, name, args, kwargs)
+        else:
+            perform = Leaf(self._pass, self._leaf(step, args, kwargs), retry).perform
+        return self._begin(made, perform, lambda value: from_json(value, step.returns, f"step {name}"))
 
-        def begin(promise_id: str) -> asyncio.Task[Any]:
-            if not step.takes_context:
-                return leaf.begin(self._run, self._inner, promise_id, self._leaf(step, args, kwargs, promise_id), retry)
-            child = self._inner.options(timeout=self._deadline(), retry_policy=retry)
-            return sdk.task_of(child.run(self._nested(step, args, kwargs)), promise_id)
-
-        return self._begin(made, self._children, begin, lambda value: from_json(value, step.returns, f"step {name}"))
-
-    def _leaf(self, step: Step, args: tuple[Any, ...], kwargs: dict[str, Any], promise_id: str) -> leaf.Body:
-        run, limit = self._run, self._timeout
+    def _leaf(self, step: Step, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Body:
+        closing, threads, limit = self._pass.run.closing, self._threads, self._timeout
 
         async def call() -> Any:
             if step.is_async:
                 return await step.fn(*args, **kwargs)
-            return await self._threads.run(lambda: step.fn(*args, **kwargs))
+            value = await threads.run(lambda: step.fn(*args, **kwargs))
+            return await value if inspect.isawaitable(value) else value  # `lambda: fetch(url)`, a partial
 
-        async def body() -> Any:
+        async def body(promise_id: str) -> Any:
             try:
                 value = await (call() if limit is None else _limited(step.name, limit, call))
                 return to_json(value, f"the result of step {step.name}")
             except BaseException as error:
-                if isinstance(error, asyncio.CancelledError) and run.closing():
+                if isinstance(error, asyncio.CancelledError) and closing():
                     raise
                 raise rejection(error, promise_id.removeprefix(ids.PREFIX)) from None
 
         return body
 
-    def _nested(self, step: Step, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Callable[..., Awaitable[Any]]:
-        run = self._run
+    def _nested(self, step: Step, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Perform:
+        outer, limit = self._pass, self._timeout
 
-        async def body(child: SdkContext) -> Any:
+        async def perform(found: UnderWay, known: PromiseRecord | None) -> PromiseRecord:
+            run = outer.run
+            record = known or await outer.create(found, outer.local(found, limit))
+            if record.state != "pending":
+                return record
+            nested = FunctionPass(
+                run, found.promise_id, name, timeout_at=record.timeout_at, created_at=record.created_at
+            )
+            context = Context(nested, self._threads, self._cells)
+
+            async def main() -> Any:
+                return to_json(await step.fn(context, *args, **kwargs), f"the result of {name}")
+
+            outcome = nested.start(main)
+            if limit is not None:
+                found.waits_for = found.promise_id  # its deadline ends it, whatever it waits for itself
             run.ended()  # what is under way from here on are the operations inside
             try:
-                context = Context(run, child, self._threads, self._cells)
-                return to_json(await step.fn(context, *args, **kwargs), f"the result of {step.name}")
-            except Suspended:
-                sdk.forget_suspended(child)
-                raise
-            except PlatformError:
-                raise
-            except BaseException as error:
-                raise await run.meaning_inside(error, child) from None
-            finally:
+                result = await outcome
+            except asyncio.CancelledError:
                 run.began()
+                raise
+            finally:
+                nested.dispose()
+            found.waits_for = ""
+            return await run.recorder.settle(found.promise_id, result)
 
-        return _signed(body)
+        return perform
 
     # -- time ---------------------------------------------------------------------------------------------------
 
@@ -160,11 +156,7 @@ class Context(Asking):
         """Sleep durably, for days if need be, holding nothing. `duration` in seconds or a timedelta."""
         length = seconds(duration) or 0.0
         made = Made("sleep", "sleep", digest(length))
-
-        def begin(promise_id: str) -> asyncio.Task[Any]:
-            return sdk.task_of(self._inner.sleep(timedelta(seconds=length)), promise_id)
-
-        return self._begin(made, self._children, begin, lambda _: None)
+        return self._begin(made, self._pass.sleeping(length), lambda _: None)
 
     # -- code in a session ------------------------------------------------------------------------------------------
 
@@ -186,19 +178,17 @@ class Context(Asking):
         ids.check_session_name(session)
         given = {key: to_json(value, f"input {key!r}") for key, value in (inputs or {}).items()}
         cell = self._cells.cell(code, session, given)
-        limit = seconds(timeout)
-        deadline = self._deadline() if limit is None else timedelta(seconds=limit)
+        limit = self._timeout if timeout is None else seconds(timeout)
         made = Made("execute", session, digest(code, session, given))
-        extra = self._cells.cell_tags(session)
+        function_pass = self._pass
+        data = {"func": "durable_execute", "args": [cell], "kwargs": {}, "version": 1}
 
-        def begin(promise_id: str) -> asyncio.Task[Any]:
-            child = self._inner.options(timeout=deadline, target=self._cells.cell_target())
-            return sdk.task_of(child.rpc("durable_execute", cell), promise_id)
+        async def perform(found: UnderWay, known: PromiseRecord | None) -> PromiseRecord:
+            return known or await function_pass.create(
+                found, function_pass.remote(found, timeout=limit, data=data, task=True)
+            )
 
-        def decode(value: Any) -> Result:
-            return Result.from_record(value)
-
-        operation = self._begin(made, self._children, begin, decode, extra)
+        operation = self._begin(made, perform, Result.from_record, self._cells.cell_tags(session))
         return operation if check else _unchecked(operation)
 
     # -- foreign code -------------------------------------------------------------------------------------------------
@@ -240,10 +230,7 @@ class Context(Asking):
             )
             return to_json(asdict(replace(ran, value=plain(ran.value))), "what the sandbox gave")
 
-        def begin(promise_id: str) -> asyncio.Task[Any]:
-            return foreign.begin(self._run, self._inner, promise_id, perform, self._ends)
-
-        return self._begin(made, self._children, begin, lambda value: Ran(**value))
+        return self._begin(made, foreign.performing(self._pass, perform, self._ends), lambda value: Ran(**value))
 
     def component(self, component: str, function: str, *args: Any, instance: str = "") -> Operation[Any]:
         """Call an export of a component that this engine knows (`engine.sandbox.add`), once: its value is recorded.
@@ -262,12 +249,7 @@ class Context(Asking):
                 found = await self._cells.sandbox.call(component, function, *args, execution=execution)
                 return to_json(plain(found.value), f"the value of {called}")
 
-            return self._begin(
-                made,
-                self._children,
-                lambda promise_id: foreign.begin(self._run, self._inner, promise_id, perform, self._ends),
-                lambda value: value,
-            )
+            return self._begin(made, foreign.performing(self._pass, perform, self._ends), lambda value: value)
         self._instances.check(component, instance)
         made = Made("component", called, digest(component, function, args, instance))
 
@@ -278,64 +260,45 @@ class Context(Asking):
             )
             return to_json(foreign.with_state(plain(found.value), state), f"the value and the state of {called}")
 
-        return self._begin(
-            made,
-            self._children,
-            lambda promise_id: self._instances.begin(self._inner, promise_id, component, instance, stateful),
-            lambda value: value["value"],
-        )
+        call = self._instances.next(component, instance, stateful)
+        operation: Operation[Any] = self._begin(made, call.perform, lambda value: value["value"], begun=call.begun)
+        return operation
 
     # -- people -------------------------------------------------------------------------------------------------
 
     def _ask(self, question: Asked) -> Operation[Any]:
         record = question.prompt.record()
-        made = Made("input", "input", digest(record), scope=self.id)
-        calls = self._run.journal.calls("input")
+        made = Made("input", "input", digest(record))
+        function_pass = self._pass
 
-        def begin(promise_id: str) -> asyncio.Task[Any]:
-            limit = None if question.timeout is None else timedelta(seconds=question.timeout)
-            return sdk.task_of(sdk.chosen_promise(self._inner, promise_id, timeout=limit, data=record), promise_id)
+        async def perform(found: UnderWay, known: PromiseRecord | None) -> PromiseRecord:
+            return known or await function_pass.create(
+                found, function_pass.remote(found, timeout=question.timeout, data=record)
+            )
 
-        extra = {"durable:capability": "input", "durable:execution": self._run.promise_id}
-        return until_valid(self._begin(made, calls, begin, question.value, extra), question, self._ask)
+        tags = {
+            "durable:capability": "input",
+            "durable:execution": self._pass.run.promise_id,
+            "durable:scope": self.id,
+        }
+        return until_valid(self._begin(made, perform, question.value, tags), question, self._ask)
 
     # -- the common part --------------------------------------------------------------------------------------
-
-    def _deadline(self) -> timedelta:
-        return sdk.NO_DEADLINE if self._timeout is None else timedelta(seconds=self._timeout)
 
     def _begin[T](
         self,
         made: Made,
-        sequence: Recorded,
-        begin: Callable[[str], asyncio.Task[Any]],
-        decode: Callable[[Any], T],
-        extra: dict[str, str] | None = None,
+        perform: Perform,
+        shape: Callable[[Any], T],
+        tags: dict[str, str] | None = None,
+        begun: Callable[[UnderWay], None] | None = None,
     ) -> Operation[T]:
-        run = self._run
-        run.check()
-        maker = asyncio.current_task()
-        if self._open.count or self._open.maker not in (None, maker):
-            # Recorded with the operation: a replay, answered at once, may not overlap where this pass did.
-            self._children.concurrent = run.journal.calls("input").concurrent = True
-        self._open.maker = maker
-        try:
-            position = sequence.take(made)
-        except NonDeterminism as error:
-            raise run.halt(error) from None
-        promise_id = f"{sequence.place}{position}"
-        run.note(promise_id, made, {**(extra or {}), **({"durable:concurrent": "1"} if sequence.concurrent else {})})
-        if sequence is self._children:
-            sdk.set_next(self._inner, position)
-        run.began()
-        self._open.count += 1
-        task = begin(promise_id)
-        task.add_done_callback(self._finished)
-        return Operation(run, promise_id, task, decode)
-
-    def _finished(self, _task: asyncio.Task[Any]) -> None:
-        self._open.count -= 1
-        self._run.ended()
+        operation = Operation(self._pass, shape)
+        found = self._pass.begin(made, perform, operation.deliver, tags or {})
+        operation.promise_id = found.promise_id
+        if begun is not None:
+            begun(found)
+        return operation
 
 
 async def _limited(name: str, limit: float, call: Callable[[], Awaitable[Any]]) -> Any:
@@ -346,11 +309,6 @@ async def _limited(name: str, limit: float, call: Callable[[], Awaitable[Any]]) 
         if scope.expired():
             raise TimeoutError(f"step {name} took longer than {limit:g} s") from error
         raise
-
-
-def _signed(body: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
-    body.__signature__ = _BODY  # type: ignore[attr-defined]
-    return body
 
 
 def _unchecked(operation: Operation[Result]) -> Operation[Result]:

@@ -13,11 +13,14 @@ from typing import Any
 from capabilities.sandbox.values import Err, Ok, Some, Variant
 from durable.core import ids
 from durable.core.errors import BadArguments, DurableError, EngineFailed, NonDeterminism, NotEncodable
-from durable.functions import leaf, sdk
+from durable.functions.codec import decode
 from durable.functions.failure import rejection
 from durable.functions.function import NEVER
-from durable.functions.run import Run
-from durable.functions.sdk import SdkContext
+from durable.functions.function_pass import FunctionPass, UnderWay
+from durable.functions.function_pass import Perform as Performing
+from durable.functions.leaf import Leaf
+from durable.functions.ports import internal
+from durable.functions.sdk import PlatformError
 from durable.functions.values import to_json
 from durable.sandbox.declared import NotDeclared
 
@@ -28,7 +31,6 @@ type Kept = tuple[str, bytes]
 """The execution id of a call, which signs for it, and the state after it."""
 type Stateful = Callable[[str, Kept | None], Awaitable[Any]]
 """The same from a state that was kept; what is recorded has the state after it, `state`."""
-type Begun = asyncio.Task[Any]
 type Ends = Callable[[], AbstractContextManager[None]]
 """What is done inside is cancelled when the function goes on no more."""
 
@@ -56,27 +58,28 @@ def _given(value: Any, what: str) -> Any:
     return to_json(value, what)
 
 
-def begin(run: Run, inner: SdkContext, promise_id: str, perform: Perform, ends: Ends) -> Begun:
-    """Begin it as a leaf. It is tried once: what it asks for is recorded by itself."""
-    execution = promise_id.removeprefix(ids.PREFIX)
+def performing(function_pass: FunctionPass, perform: Perform, ends: Ends) -> Performing:
+    """Foreign code as a leaf. It is tried once: what it asks for is recorded by itself."""
+    run = function_pass.run
 
-    async def body() -> Any:
+    async def body(promise_id: str) -> Any:
+        execution = promise_id.removeprefix(ids.PREFIX)
         try:
             with ends():
                 return await perform(execution)
         except (NonDeterminism, NotDeclared) as error:
-            raise run.halt(error) from None
-        except sdk.PlatformError:
+            raise run.halted(error) from None
+        except PlatformError:
             raise
         except BaseException as error:
             if isinstance(error, asyncio.CancelledError) and run.closing():
                 raise
             own = isinstance(error, EngineFailed) or not isinstance(error, DurableError)
             if own and isinstance(error, Exception):  # the code's are others of ours
-                raise sdk.break_off(run.effects.inner, sdk.internal(f"run {execution}", error)) from error
+                raise PlatformError([internal(f"run {execution}", error)]) from error
             raise rejection(error, execution) from None
 
-    return leaf.begin(run, inner, promise_id, body, NEVER)
+    return Leaf(function_pass, body, NEVER).perform
 
 
 def with_state(value: Any, state: bytes) -> dict[str, Any]:
@@ -84,32 +87,49 @@ def with_state(value: Any, state: bytes) -> dict[str, Any]:
     return {"value": value, "state": base64.b64encode(state).decode("ascii")}
 
 
-@dataclass(slots=True)
-class _Call:
-    promise_id: str
-    task: asyncio.Task[Any]
-    before: _Call | None
+class Call:
+    """One call of an instance: it runs once the call before it has ended."""
+
+    def __init__(self, function_pass: FunctionPass, ends: Ends, stateful: Stateful, before: Call | None) -> None:
+        self._pass = function_pass
+        self._before = before
+        self._found: UnderWay | None = None
+
+        async def performed(execution: str) -> Any:
+            return await stateful(execution, await self._state())
+
+        self.perform = performing(function_pass, performed, ends)
+
+    def begun(self, found: UnderWay) -> None:
+        self._found = found
+
+    async def _state(self) -> Kept | None:
+        """After the last call that succeeded: one that failed leaves the state as it was (I3)."""
+        call = self._before
+        while call is not None:
+            assert call._found is not None
+            record = await self._pass.record_of(call._found)
+            if record.state == "resolved":
+                self._before = None
+                return call._found.promise_id.removeprefix(ids.PREFIX), base64.b64decode(decode(record)["state"])
+            call = call._before
+        return None
 
 
 @dataclass(slots=True)
 class Instances:
     """The instances of one context: by component and name, the last call that was begun, and the task that owns it."""
 
-    run: Run
+    function_pass: FunctionPass
     ends: Ends
-    _last: dict[tuple[str, str], _Call] = field(default_factory=dict)
+    _last: dict[tuple[str, str], Call] = field(default_factory=dict)
     _owners: dict[tuple[str, str], asyncio.Task[Any] | None] = field(default_factory=dict)
 
-    def begin(self, inner: SdkContext, promise_id: str, component: str, name: str, perform: Stateful) -> Begun:
-        """Begin a call, which runs once the one before it has ended."""
-        before = self._last.get((component, name))
-
-        async def performed(execution: str) -> Any:
-            return await perform(execution, await self._state(before))
-
-        task = begin(self.run, inner, promise_id, performed, self.ends)
-        self._last[component, name] = _Call(promise_id, task, before)
-        return task
+    def next(self, component: str, name: str, stateful: Stateful) -> Call:
+        """The next call of an instance."""
+        call = Call(self.function_pass, self.ends, stateful, self._last.get((component, name)))
+        self._last[component, name] = call
+        return call
 
     def check(self, component: str, name: str) -> None:
         """Its calls have one order, that of one task: which of two tasks comes first is not the same in a replay."""
@@ -117,18 +137,3 @@ class Instances:
         owner = self._owners.setdefault((component, name), task)
         if owner is not task:
             raise BadArguments(f"instance {name!r} of {component!r} is called by another task; one task calls it")
-
-    async def _state(self, call: _Call | None) -> Kept | None:
-        """After the last call that succeeded: one that failed leaves the state as it was (I3)."""
-        while call is not None:
-            try:
-                found = await asyncio.shield(call.task)
-            except sdk.ResonateError:
-                record = self.run.records.get(call.promise_id)
-                if record is None or record.state == "pending":
-                    raise
-                call = call.before
-                continue
-            call.before = None
-            return call.promise_id.removeprefix(ids.PREFIX), base64.b64decode(found["state"])
-        return None

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Generator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from durable.functions import sdk
+from resonate.types import PromiseRecord
+
+from durable.functions.codec import decode
 from durable.functions.failure import rebuild
-from durable.functions.run import Run
-from durable.functions.sdk import Suspended
+
+if TYPE_CHECKING:
+    from durable.functions.function_pass import FunctionPass
 
 
 class Operation[T](Coroutine[Any, Any, T]):
@@ -19,28 +22,35 @@ class Operation[T](Coroutine[Any, Any, T]):
     finish and be recorded.
     """
 
-    def __init__(self, run: Run, promise_id: str, task: asyncio.Task[Any], decode: Callable[[Any], T]) -> None:
-        self.promise_id = promise_id
-        self._run = run
-        self._task = task
-        self._decode = decode
+    promise_id = ""
+
+    def __init__(self, function_pass: FunctionPass, shape: Callable[[Any], T]) -> None:
+        self._function_pass = function_pass
+        self._shape = shape
+        self._record: PromiseRecord | None = None
+        self._waiters: list[asyncio.Future[None]] = []
         self._waiting: Coroutine[Any, Any, T] | None = None
 
+    def deliver(self, record: PromiseRecord) -> None:
+        """Give the outcome to whoever awaits it, in the order in which they began to."""
+        self._record = record
+        waiters, self._waiters = self._waiters, []
+        for waiter in waiters:
+            if not waiter.done():
+                waiter.set_result(None)
+
     async def _wait(self) -> T:
-        try:
-            value = await asyncio.shield(self._task)
-        except Suspended:
-            await self._run.quiesce()
-            self._run.suspended = True
-            raise
-        except sdk.ResonateError as error:
-            record = self._run.records.get(self.promise_id)
-            if record is None or record.state == "pending":
-                raise
-            message = {"message": error.message} if isinstance(error, sdk.ApplicationError) else None
-            data = record.value.data if record.value.data is not None else message
-            raise rebuild(record.state, data, self.promise_id.removeprefix("exec:")) from None
-        return self._decode(value)
+        if self._record is None:
+            self._function_pass.check()
+            waiter = self._function_pass.loop.create_future()
+            self._waiters.append(waiter)
+            await waiter
+        record = self._record
+        assert record is not None, "a waiter is woken by a delivery"
+        value = decode(record)
+        if record.state == "resolved":
+            return self._shape(value)
+        raise rebuild(record.state, value, self.promise_id.removeprefix("exec:")) from None
 
     def __await__(self) -> Generator[Any, Any, T]:
         return self._wait().__await__()
@@ -66,7 +76,8 @@ class Derived[T](Operation[T]):
     """An operation whose outcome is looked at once more."""
 
     def __init__(self, inner: Operation[T], look: Callable[[Operation[T]], Awaitable[T]]) -> None:
-        super().__init__(inner._run, inner.promise_id, inner._task, inner._decode)
+        super().__init__(inner._function_pass, inner._shape)
+        self.promise_id = inner.promise_id
         self._inner = inner
         self._look = look
 

@@ -15,7 +15,7 @@ from resonate.send import Redirect, SuspendResult, TaskAcquireResult, TaskFenceR
 from resonate.types import PromiseCreateReq, PromiseRecord, PromiseRegisterCallbackData, PromiseSettleReq, TaskRecord
 from resonate_base import ResonateError
 
-from durable.core.errors import DurableError
+from durable.core.errors import DurableError, EngineFailed
 from durable.functions.fence import Fence, answered, fenced
 from durable.store.requests import (
     ActionCallback,
@@ -43,6 +43,11 @@ class Halted(ResonateError):
 
 class HandedBack(ResonateError):
     """Ends an attempt that this engine cannot make (another one may): nothing is counted."""
+
+
+def internal(what: str, error: Exception) -> ResonateError:
+    """What ends an attempt by an error of the engine's own: it counts, and is the last error of what is lost."""
+    return ResonateError(str(error if isinstance(error, EngineFailed) else EngineFailed(what, error)))
 
 
 class Lifecycle(Protocol):

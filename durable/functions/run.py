@@ -1,293 +1,237 @@
-"""One pass of a durable function over its record: suspension, quiescence, halting, and what an error means.
+"""One pass of an execution: its function and the nested ones in it run until they end or can only wait.
 
-States of a pass: running -> suspended | halted | ended; each is final (specs/execution.md, R1-R6).
-
-R1  Once a pass is suspended, every further operation suspends too and records nothing.
-R2  A waiting branch suspends the pass only when no other branch has an operation under way.
-R3  An exception group that holds only suspensions is a suspension; one that holds a failure is a failure.
-R4  A halted pass records nothing more and settles nothing, whatever the function makes of the exception.
-R5  SystemExit, KeyboardInterrupt and CancelledError reject the execution; they never end the engine.
-R6  A function that ended waits for nobody: what it still had open is cancelled.
+States of a pass: running -> ended | suspended | halted | broken; each is final (specs/execution.md, R1-R8).
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextvars
-import weakref
-from collections.abc import Callable, Coroutine, Generator
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any
 
-import msgspec
+from resonate.types import PromiseRecord
 
-from durable.core.errors import DurableError, NonDeterminism
-from durable.functions import sdk
-from durable.functions.failure import Rejection, rejection
-from durable.functions.journal import Journal, Made
-from durable.functions.sdk import PlatformError, PromiseCreateReq, PromiseRecord, SdkContext, Suspended
+from durable.core.errors import DurableError
+from durable.core.events import Observer
+from durable.functions.ports import Halted, internal, record_of
+from durable.functions.recorder import Recorder
+from durable.functions.replay import Recorded, read
+from durable.functions.sdk import PlatformError, Suspended
+from durable.store.face import StoreFace
 
-TURNS = 8
-"""Loop turns after which a branch that had something to go on with has begun it: future, shield, task, gather."""
+if TYPE_CHECKING:
+    from durable.functions.function_pass import FunctionPass
 
-current: contextvars.ContextVar[Run | None] = contextvars.ContextVar("durable_run", default=None)
-
-
-class FunctionExit(Exception):
-    """SystemExit or KeyboardInterrupt of a task that a durable function started, kept from ending the loop."""
+WATCH_AFTER_S = 0.005
+"""Steps that take longer than this have what is waited for beside them watched; most are shorter."""
 
 
 class Run:
-    """What all contexts of one pass share."""
+    """What all functions of one pass share: the record, the lease, and what is under way."""
 
-    def __init__(self, root: SdkContext, promise_id: str, closing: Callable[[], bool]) -> None:
-        self.root = root
+    def __init__(
+        self,
+        promise_id: str,
+        recorder: Recorder,
+        store: StoreFace,
+        closing: Callable[[], bool],
+        observer: Observer,
+        *,
+        origin: str,
+        target: str,
+        begun: Callable[[], None],
+    ) -> None:
         self.promise_id = promise_id
         self.execution_id = promise_id.removeprefix("exec:")
-        self.journal = Journal(promise_id)
-        self.records: dict[str, PromiseRecord] = {}
-        self.suspended = False
-        self.halted: sdk.Halted | None = None
+        self.recorder = recorder
         self.closing = closing
-        self._tags: dict[str, dict[str, str]] = {}
+        self.observer = observer
+        self.origin = origin
+        self.target = target
+        self.over = False
+        """Nothing more of this pass begins."""
+        self.waits: list[str] = []
+        """The promises that a suspended pass waits for."""
+        self.passes: list[FunctionPass] = []
+        self.logged: dict[str, int] = {}
+        """Lines that each function had logged when the execution was last suspended, by its promise."""
+        self.begun = begun
+        """To be called when a function makes an operation."""
+        self._store = store
+        self._loop = asyncio.get_running_loop()
         self._active = 0
-        self._concurrent = False
-        self._idle = asyncio.Event()
-        self._idle.set()
-        inner = sdk.effects_of(root)
-        self.effects = RecordedEffects(inner, self)
-        self.fence = sdk.fence_of(inner)
-        sdk.replace_effects(root, self.effects)
+        self._calls = 0
+        self._records: dict[str, list[dict[str, Any]]] = {}
+        self._retries: dict[str, PromiseRecord] = {}
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._watched: set[str] = set()
+        self._watching: asyncio.TimerHandle | None = None
+        self._outcome: asyncio.Future[Any] = self._loop.create_future()
+
+    # -- the record -----------------------------------------------------------------------------------------------
 
     def load(self, promises: list[dict[str, Any]]) -> None:
         """Take over what earlier passes recorded."""
+        calls = f"{self.promise_id}:input:"
         for promise in promises:
-            self.journal.load(promise["id"], promise.get("tags") or {})
-            sdk.know(self.effects.inner, promise)
+            promise_id = promise["id"]
+            if promise_id.startswith(calls):
+                owner = f"exec:{(promise.get('tags') or {}).get('durable:scope', '')}"
+                self._calls = max(self._calls, int(promise_id.removeprefix(calls)))
+            else:
+                owner, _, last = promise_id.rpartition(":retry:" if ":retry:" in promise_id else ".")
+                if ":retry:" in promise_id:
+                    known = self._retries.get(owner)
+                    if known is None or int(last) > int(known.id.rpartition(":")[2]):
+                        self._retries[owner] = record_of(promise)
+                    continue
+            self._records.setdefault(owner, []).append(promise)
 
-    # -- operations -------------------------------------------------------------------------------------------
+    def recorded(self, function: str) -> tuple[list[Recorded], dict[str, PromiseRecord]]:
+        """The operations of a function by its promise, and their promises by id."""
+        found, records = [], {}
+        for promise in self._records.pop(function, ()):
+            operation = read(promise["id"], promise.get("tags") or {}, settled=promise["state"] != "pending")
+            if operation is not None:
+                found.append(operation)
+                records[promise["id"]] = record_of(promise)
+        return found, records
 
-    def check(self) -> None:
-        """Raise what ends this pass, if something has (R1, R4)."""
-        self.check_halted()
-        if self.suspended:
-            raise Suspended
+    def last_retry(self, step: str) -> PromiseRecord | None:
+        """The last recorded retry of a step."""
+        return self._retries.get(step)
 
-    def check_halted(self) -> None:
-        """Raise when nothing more is to be recorded (R4)."""
-        if self.halted is not None:
-            raise PlatformError([self.halted])
+    def next_call(self, capability: str) -> str:
+        """The id of a new call: numbered over all functions of the execution."""
+        self._calls += 1
+        return f"{self.promise_id}:{capability}:{self._calls}"
 
-    def halt(self, error: DurableError) -> PlatformError:
-        """Stop the pass for good; raise what is returned."""
-        if self.halted is None:
-            self.halted = sdk.Halted(error)
-        return PlatformError([self.halted])
+    # -- what is under way ----------------------------------------------------------------------------------------
 
-    def note(self, promise_id: str, made: Made, extra: dict[str, str]) -> None:
-        """Tags for a promise that the SDK is about to create."""
-        self._tags[promise_id] = {
-            "durable:kind": made.kind,
-            "durable:name": made.name,
-            "durable:digest": made.digest,
-            **({"durable:scope": made.scope} if made.scope else {}),
-            **extra,
-        }
-
-    def noted(self, promise_id: str) -> dict[str, str]:
-        return self._tags.pop(promise_id, {})
-
-    def compare(self, promise_id: str, noted: dict[str, str], found: dict[str, str]) -> None:
-        """Halt when the promise was recorded for another operation than the noted one."""
-        recorded = found.get("durable:digest")
-        if noted and recorded is not None and recorded != noted["durable:digest"]:
-            earlier = Made(found.get("durable:kind", ""), found.get("durable:name", ""), recorded)
-            attempted = Made(noted["durable:kind"], noted["durable:name"], noted["durable:digest"])
-            raise self.halt(NonDeterminism(promise_id, earlier.shown(), attempted.shown()))
+    def spawn(self, work: Coroutine[Any, Any, Any], context: contextvars.Context | None = None) -> asyncio.Task[Any]:
+        """Run something of this pass on the engine's loop. It ends with the pass at the latest."""
+        task: asyncio.Task[Any] = asyncio.Task(work, loop=self._loop, context=context)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
 
     def began(self) -> None:
-        """An operation is under way."""
+        """Something is under way that goes on without any promise of others."""
         self._active += 1
-        self._concurrent = self._concurrent or self._active > 1
-        self._idle.clear()
 
     def ended(self) -> None:
         self._active -= 1
-        if self._active == 0:
-            self._idle.set()
+        self.look()
 
-    async def quiesce(self) -> None:
-        """Return when no operation is under way and nobody starts one (R2)."""
-        turns = TURNS if self._concurrent else 0
-        while True:
-            await self._idle.wait()
-            for _ in range(turns):
-                await asyncio.sleep(0)
-                if self._active:
-                    break
-            else:
-                return
+    def look(self) -> None:
+        """Suspend when nothing is under way and every function can only wait (R2)."""
+        if self.over:
+            return
+        if self._active:
+            if self._watching is None:
+                self._watching = self._loop.call_later(WATCH_AFTER_S, self._watch)
+            return
+        waits = [promise_id for each in self.passes for promise_id in each.externals()]
+        assert waits, "a function that waits for nothing is a deadlock, and has ended by it"
+        self.waits = list(dict.fromkeys(waits))
+        self._end(Suspended())
 
-    # -- the end ----------------------------------------------------------------------------------------------
+    def _watch(self) -> None:
+        """While steps run here: learn what promises of others come to, and deliver it at once (R2)."""
+        self._watching = None
+        if self.over:
+            return
+        for each in self.passes:
+            for promise_id in each.externals():
+                if promise_id not in self._watched:
+                    self._watched.add(promise_id)
+                    self.spawn(self._settled(each, promise_id))
 
-    async def meaning(self, error: BaseException) -> BaseException:
-        """What the SDK is to see of an exception that left the function."""
-        meant = self._signal(error)
-        if meant is not None:
-            self.suspended = self.suspended or isinstance(meant, Suspended)
-            return meant
-        failure = _without_suspensions(error)
-        assert failure is not None
-        await self._leave()
-        return failure if isinstance(failure, Rejection) else rejection(failure, self.execution_id)
-
-    async def meaning_inside(self, error: BaseException, child: SdkContext) -> BaseException:
-        """The same for an exception that left a nested function: its failure is a recorded step's failure."""
-        meant = self._signal(error)
-        if meant is not None:
-            return meant
-        failure = _without_suspensions(error)
-        assert failure is not None
-        return failure if isinstance(failure, Rejection) else rejection(failure, child.info.id.removeprefix("exec:"))
-
-    def _signal(self, error: BaseException) -> BaseException | None:
-        """The control-flow signal that an exception stands for; None when it is a failure of the function."""
-        if self.halted is not None:
-            return PlatformError([self.halted])
-        platform = _find(error, PlatformError)
-        if platform is not None:
-            return platform
-        if isinstance(error, asyncio.CancelledError) and self.closing():
-            return error
-        # A failure that comes after the suspension was delivered is its echo; the replay will tell.
-        echo = self.suspended and not isinstance(error, BaseExceptionGroup)
-        return Suspended() if echo or _without_suspensions(error) is None else None
-
-    async def _leave(self) -> None:
-        """The function has ended: steps under way end, what it waited for is let go; the store cancels it (R6)."""
-        self.suspended = True  # branches that go on meanwhile record nothing more
-        await self.root.flush_local_work()
-        sdk.abandon(self.root)
-
-    async def finish(self) -> bool:
-        """At a normal return: whether it counts. Raises the halt, also when something recorded was left out."""
-        if self.halted is not None:
-            raise PlatformError([self.halted])
-        if self.suspended:
-            return False
-        left = self.journal.unmatched()
-        if left is not None:
-            raise self.halt(NonDeterminism(left[0], left[1].shown(), "nothing: the function returned"))
-        await self._leave()
-        return True
-
-
-class RecordedEffects:
-    """Stands in for the SDK's two durable effects: tags what is created, checks what is found."""
-
-    def __init__(self, inner: sdk.EffectsPort, run: Run) -> None:
-        self.inner = inner
-        self._run_of = weakref.ref(run)  # the context that the run has holds this
-
-    @property
-    def _run(self) -> Run:
-        run = self._run_of()
-        if run is None:
-            raise Suspended  # the pass is over (R1)
-        return run
-
-    async def create_promise(self, req: PromiseCreateReq) -> PromiseRecord:
-        run = self._run
-        run.check_halted()
-        noted = run.noted(req.id)
-        if noted:
-            req = msgspec.structs.replace(req, tags={**req.tags, **noted})
-        with self._breaking(f"record {req.id.removeprefix('exec:')}"):
-            record = await self.inner.create_promise(req)
-        run.compare(req.id, noted, record.tags)
-        run.records[req.id] = record
-        return record
-
-    async def settle_promise(self, id: str, result: Any) -> PromiseRecord:
-        run = self._run
-        run.check_halted()
-        with self._breaking(f"record {id.removeprefix('exec:')}"):
-            record = await self.inner.settle_promise(id, result)
-        run.records[id] = record
-        return record
-
-    @contextmanager
-    def _breaking(self, what: str) -> Generator[None]:
-        """An error of the engine's own is none of the function's: it ends the attempt."""
+    async def _settled(self, function_pass: FunctionPass, promise_id: str) -> None:
         try:
-            yield
-        except sdk.ResonateError:
-            raise
-        except Exception as error:
-            raise sdk.break_off(self.inner, sdk.internal(what, error)) from error
+            await self._store.settled(promise_id)
+            promise = (await self._store.request("promise.get", {"id": promise_id})).data["promise"]
+        except DurableError:
+            return  # the suspension asks again
+        function_pass.arrived(promise_id, record_of(promise))
 
+    # -- the end --------------------------------------------------------------------------------------------------
 
-def _find[E: BaseException](error: BaseException, kind: type[E]) -> E | None:
-    if isinstance(error, kind):
-        return error
-    if isinstance(error, BaseExceptionGroup):
-        for inner in error.exceptions:
-            found = _find(inner, kind)
-            if found is not None:
-                return found
-    return None
+    async def outcome(self) -> Any:
+        """The function's JSON result. Raises Rejection, Suspended, or PlatformError."""
+        return await self._outcome
 
+    def complete(self, outcome: Any) -> None:
+        """The function ended: with JSON builtins or a Rejection."""
+        if isinstance(outcome, BaseException):
+            self._end(outcome)
+        elif not self.over:
+            self.over = True
+            if not self._outcome.done():
+                self._outcome.set_result(outcome)
 
-def _without_suspensions(error: BaseException) -> BaseException | None:
-    """The error without the suspensions in it; None when it holds nothing else."""
-    if isinstance(error, Suspended):
-        return None
-    if isinstance(error, BaseExceptionGroup):
-        return error.split(Suspended)[1]
-    return error
+    def halt(self, error: DurableError) -> None:
+        """Stop the pass so that it can be resumed: steps under way end and are recorded, nothing else begins (R4)."""
+        if self.over:
+            return
+        self.over = True
+        for each in self.passes:
+            each.loop.stopped = True
+        self._loop.call_soon(self._halt, Halted(error))
+
+    def halted(self, error: DurableError) -> PlatformError:
+        """Halt the pass from something that runs on the engine's loop: raise what is returned."""
+        self.halt(error)
+        return PlatformError([Halted(error)])
+
+    def _halt(self, halted: Halted) -> None:
+        self.spawn(self._drained(PlatformError([halted])))
+
+    async def _drained(self, error: BaseException) -> None:
+        leaves = {task for each in self.passes for task in each.leaves}
+        if leaves:
+            await asyncio.wait(leaves)
+        if not self._outcome.done():
+            self._outcome.set_exception(error)
+
+    def fail(self, error: BaseException) -> None:
+        """The attempt is broken: the store refused something, or the engine failed."""
+        if not isinstance(error, PlatformError):
+            assert isinstance(error, Exception)
+            error = PlatformError([internal(f"run {self.execution_id}", error)])
+        self._end(error)
+
+    def _end(self, error: BaseException) -> None:
+        if not self.over:
+            self.over = True
+            for each in self.passes:
+                each.loop.stopped = True
+            if not self._outcome.done():
+                self._outcome.set_exception(error)
+
+    def dispose(self) -> None:
+        """Let go of everything: tasks, loops, records. Idempotent."""
+        self.over = True
+        if self._watching is not None:
+            self._watching.cancel()
+        for task in [*self._tasks]:
+            task.cancel()
+        for each in self.passes:
+            each.dispose()
+        self.passes.clear()
+        self._records.clear()
+        self._retries.clear()
+        if self._outcome.done() and not self._outcome.cancelled():
+            self._outcome.exception()
 
 
 def forget_frames(error: BaseException) -> None:
-    """A suspension is told to nobody: what its traceback holds of the pass, and holds that in turn, can go."""
-    error.__traceback__ = error.__context__ = None
+    """Drop the frames that an error holds, which hold it: nothing waits for the garbage collector."""
+    error.__traceback__ = None
+    for inner in (error.__cause__, error.__context__):
+        if inner is not None and inner.__traceback__ is not None:
+            forget_frames(inner)
     if isinstance(error, BaseExceptionGroup):
         for inner in error.exceptions:
             forget_frames(inner)
-
-
-# -- tasks that a function starts ------------------------------------------------------------------------------
-
-
-async def _contained(coro: Coroutine[Any, Any, Any] | Generator[Any, None, Any]) -> Any:
-    try:
-        return await coro  # type: ignore[misc]  # a generator-based coroutine is awaited as it always was
-    except (SystemExit, KeyboardInterrupt) as error:
-        raise FunctionExit(f"{type(error).__name__}: {error}") from error
-
-
-def contain_tasks(loop: asyncio.AbstractEventLoop) -> Callable[[], None]:
-    """Keep SystemExit in a function's own tasks from ending the loop (R5); returns what undoes it."""
-    earlier: Any = loop.get_task_factory()
-
-    def factory(loop: asyncio.AbstractEventLoop, coro: Any, **options: Any) -> Any:
-        ours = current.get() is not None and asyncio.iscoroutine(coro)
-        if ours:
-            coro = _contained(coro)
-        task = asyncio.Task(coro, loop=loop, **options) if earlier is None else earlier(loop, coro, **options)
-        if ours:
-            task.add_done_callback(_noticed)
-        return task
-
-    loop.set_task_factory(factory)
-
-    def undo() -> None:
-        if loop.get_task_factory() is factory:
-            loop.set_task_factory(earlier)
-
-    return undo
-
-
-def _noticed(task: asyncio.Task[Any]) -> None:
-    """A branch that was suspended and that nobody awaits any more is nothing to warn of."""
-    if not task.cancelled() and isinstance(task._exception, Suspended):
-        task.exception()

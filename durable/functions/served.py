@@ -5,14 +5,19 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from durable.core.events import Observer
 from durable.functions import sdk
 from durable.functions.context import Cells, Context
+from durable.functions.event_loop import watch_outside
 from durable.functions.failure import Rejection
 from durable.functions.function import Function
-from durable.functions.run import Run, current, forget_frames
+from durable.functions.function_pass import FunctionPass
+from durable.functions.ports import internal
+from durable.functions.run import Run
 from durable.functions.sdk import SdkContext
 from durable.functions.steps import StepThreads
 from durable.functions.values import bind_json, to_json
+from durable.store.face import StoreFace
 
 type Load = Callable[[str], Awaitable[list[dict[str, Any]]]]
 
@@ -23,17 +28,22 @@ class Passes:
     def __init__(
         self,
         *,
+        store: StoreFace,
         load: Load,
         closing: Callable[[], bool],
         threads: StepThreads,
         cells: Cells,
+        observer: Observer,
     ) -> None:
+        self._store = store
         self._load = load
         self._closing = closing
         self._threads = threads
         self._cells = cells
+        self._observer = observer
         self.resumed: set[str] = set()
         """Executions that suspended here and may be passed again under the same lease."""
+        watch_outside()
 
     def of(self, function: Function[..., Any]) -> Callable[..., Awaitable[Any]]:
         """The callable that the SDK's registry holds for a function."""
@@ -44,7 +54,7 @@ class Passes:
             except (Rejection, sdk.ResonateError):
                 raise
             except Exception as error:  # the function's own are rejections by now
-                raise sdk.PlatformError([sdk.internal(f"pass {function.name}", error)]) from error
+                raise sdk.PlatformError([internal(f"pass {function.name}", error)]) from error
 
         return attempt
 
@@ -52,28 +62,38 @@ class Passes:
         self, function: Function[..., Any], ctx: SdkContext, args: list[Any], kwargs: dict[str, Any]
     ) -> Any:
         promise_id = ctx.info.id
-        first = sdk.first_attempt(ctx) and promise_id not in self.resumed
-        run = Run(ctx, promise_id, self._closing)
-        if not first:
-            run.load(await self._load(promise_id))
-        context = Context(run, ctx, self._threads, self._cells)
-        token = current.set(run)
+        run = Run(
+            promise_id,
+            sdk.recorder_of(ctx),
+            self._store,
+            self._closing,
+            self._observer,
+            origin=ctx.info.origin_id,
+            target=self._cells.cell_target(),
+            begun=lambda: sdk.mark_begun(ctx),
+        )
         try:
+            if not sdk.first_attempt(ctx) or promise_id in self.resumed:
+                run.load(await self._load(promise_id))
+            return await self._outcome(run, function, ctx, args, kwargs)
+        except sdk.Suspended:
+            self.resumed.add(promise_id)
+            raise sdk.suspend_on(ctx, run.waits) from None
+        finally:
+            run.dispose()
+
+    async def _outcome(
+        self, run: Run, function: Function[..., Any], ctx: SdkContext, args: list[Any], kwargs: dict[str, Any]
+    ) -> Any:
+        root = FunctionPass(
+            run, run.promise_id, function.name, timeout_at=ctx.info.timeout_at, created_at=sdk.created_at()
+        )
+        context = Context(root, self._threads, self._cells)
+
+        async def main() -> Any:
             bound = bind_json(function.fn, args, kwargs, skip_first=True)
             value = await function.fn(context, *bound.args, **bound.kwargs)
-            result = None if run.suspended else to_json(value, f"the result of {function.name}")
-        except BaseException as error:
-            meant = await run.meaning(error)
-            if isinstance(meant, sdk.Suspended):
-                self.resumed.add(promise_id)
-                forget_frames(error)
-                sdk.forget_suspended(ctx)
-            try:
-                raise meant from None
-            finally:
-                del meant  # its traceback holds this frame
-        finally:
-            current.reset(token)
-        if not await run.finish():  # the function swallowed its suspension; the SDK suspends it all the same
-            self.resumed.add(promise_id)
-        return result
+            return to_json(value, f"the result of {function.name}")
+
+        root.start(main).add_done_callback(lambda outcome: run.complete(outcome.result()))
+        return await run.outcome()

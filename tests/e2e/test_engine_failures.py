@@ -12,8 +12,9 @@ import pytest
 import durable
 from bridge.session import WorkerSession
 from capabilities.sandbox.front import Front
-from durable.functions import sdk, served
+from durable.functions import served
 from durable.functions.fence import Fence
+from durable.functions.function_pass import FunctionPass
 from durable.functions.ports import StorePorts
 from durable.sandbox.recorded import RecordedCalls
 from durable.sessions import live, saved
@@ -118,7 +119,7 @@ async def test_a_fault_that_passes_costs_an_attempt_and_nothing_else(
 
 FUNCTIONS: dict[str, tuple[Any, str]] = {
     "context made": (served, "Context"),
-    "step begun": (sdk, "leaf_request"),
+    "step begun": (FunctionPass, "local"),
     "step recorded": (Fence, "settle"),
     "child created": (StorePorts, "task_fence_create"),
     "suspended": (StorePorts, "task_suspend"),

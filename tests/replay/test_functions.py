@@ -182,7 +182,7 @@ async def exits(ctx: durable.Context, how: str) -> None:
     [
         ("exit", "SystemExit"),
         ("cancelled", "asyncio.exceptions.CancelledError"),
-        ("task", "durable.functions.run.FunctionExit"),
+        ("task", "SystemExit"),
         ("group", "ExceptionGroup"),
         ("interrupt", "KeyboardInterrupt"),
     ],

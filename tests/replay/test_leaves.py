@@ -35,11 +35,15 @@ async def step(name: str) -> str:
     return name
 
 
+async def pause() -> None:
+    reached.set()
+    await gate.wait()
+
+
 @durable.function
 async def two_steps(ctx: durable.Context) -> list[str]:
     first = await ctx.run(step, "first")
-    reached.set()
-    await gate.wait()
+    await ctx.run(pause)
     return [first, await ctx.run(step, "second"), await ctx.run(step, "third")]
 
 
@@ -64,16 +68,27 @@ async def test_a_step_after_another_process_took_the_task_away_never_begins(
     assert began == ["first"]
 
 
+@durable.function
+async def three_steps(ctx: durable.Context) -> list[str]:
+    return [await ctx.run(step, name) for name in ("first", "second", "third")]
+
+
 async def test_a_step_that_lost_its_lease_meanwhile_is_not_recorded_and_nothing_follows(
     engine: durable.Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    execution = await engine.start(two_steps)
-    await reached.wait()
     store = engine.store
     assert isinstance(store, Store)
-    monkeypatch.setattr(store.glance, "may_begin", lambda *_: True)  # it looked a moment too early
-    await end(store, "task.halt", execution)
-    gate.set()
+    looked: list[str] = []
+
+    def looked_too_early(task: str, _version: int, child: str) -> bool:
+        looked.append(child)
+        if len(looked) == 2:
+            store.post("task.halt", {"id": task})  # what it saw is no longer so when its creation comes to the store
+        return True
+
+    monkeypatch.setattr(store.glance, "may_begin", looked_too_early)
+    execution = await engine.start(three_steps)
+    await in_state(engine, execution, "interrupted")
     await passes_end()
     assert began == ["first", "second"]
     steps = await store.reads.children(execution.id)

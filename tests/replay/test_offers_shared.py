@@ -17,9 +17,13 @@ gates: dict[str, asyncio.Event] = {}
 begun: dict[str, asyncio.Event] = {}
 
 
+async def for_ever() -> None:
+    await asyncio.Event().wait()
+
+
 @durable.function(name="long")
 async def long(ctx: durable.Context) -> None:
-    await asyncio.Event().wait()
+    await ctx.run(for_ever)
 
 
 OTHER = """
@@ -56,12 +60,16 @@ async def test_two_engines_share_what_is_more_than_the_slots_of_one(tmp_path: Pa
             await other.wait()
 
 
-@durable.function
-async def gated(ctx: durable.Context, gate: str) -> str:
-    if ctx.id in begun:
-        begun[ctx.id].set()
+async def at_gate(execution: str, gate: str) -> str:
+    if execution in begun:
+        begun[execution].set()
     await gates[gate].wait()
     return gate
+
+
+@durable.function
+async def gated(ctx: durable.Context, gate: str) -> str:
+    return await ctx.run(at_gate, ctx.id, gate)
 
 
 async def test_a_slot_that_is_free_again_takes_what_is_due(tmp_path: Path) -> None:

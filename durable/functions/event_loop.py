@@ -1,0 +1,428 @@
+"""The event loop of one durable function: deterministic, no I/O, stepped by the engine (specs/execution.md, L1-L6).
+
+A function runs on a loop of its own, so that the order in which its tasks go on depends on nothing but the results that
+the engine delivers to it. The loop has a queue of callbacks and no selector; it never blocks and never waits. The
+engine steps it inside callbacks of its own loop, in the same thread, under asyncio and uvloop alike.
+
+L1  Callbacks run in the order in which they were scheduled; `run` returns when none is left.
+L2  `time` advances only when the engine says so, between two runs.
+L3  A timer is an operation of the function, which the engine begins and delivers like any other.
+L4  Everything that reaches outside (sockets, threads, executors, subprocesses, signals, other loops) raises StepNeeded.
+L5  A callback that only schedules itself again, as anyio's cancellation does, waits for the next delivery.
+L6  After `dispose` nothing of the function runs but the `finally` blocks that Python runs as coroutines are closed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import math
+import sys
+from asyncio import events
+from collections import deque
+from collections.abc import AsyncGenerator, Callable, Generator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any, NoReturn
+
+from durable.core.errors import StepNeeded
+from durable.functions.user_frames import is_user_code, user_place
+
+TURNS_MAX = 1_000_000
+"""Rounds of callbacks between two deliveries: more is a loop that waits for nothing, such as `while …: sleep(0)`."""
+
+CLOSES_MAX = 16
+"""Times that a suspended coroutine is closed: a `finally` that awaits needs one more for each await."""
+
+
+class PassEnded(BaseException):
+    """Ends what still runs of a function whose pass is over: nothing that it does now is recorded."""
+
+
+class Timer(asyncio.TimerHandle):
+    """A callback at a time of the loop. The engine makes it an operation and may be told that it was cancelled."""
+
+    on_cancel: Callable[[], None] | None = None
+
+
+class FunctionLoop(asyncio.AbstractEventLoop):  # its other methods are set below, from _LOOP_CALLS
+    """The loop of one function. `on_timer` begins a durable timer; `on_error` is told what nobody retrieved."""
+
+    def __init__(
+        self, *, on_timer: Callable[[Timer, float], None], on_error: Callable[[dict[str, Any]], None], now: float
+    ) -> None:
+        self._on_timer = on_timer
+        self._on_error = on_error
+        self._now = now
+        self._ready: deque[asyncio.Handle] = deque()
+        self._polls: list[asyncio.Handle] = []
+        self._numbers: dict[asyncio.Task[Any], int] = {}
+        self._count = 0
+        self._prune_at = 1024
+        self._task_factory: Any = None
+        self._exception_handler: Any = None
+        self._debug = False
+        self._disposed = False
+        self.stopped = False
+        """Set to end the run under way after its present callback."""
+
+    # -- stepping -------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def running(self) -> Generator[None]:
+        """Make this the running loop of the thread. Entered from a callback, never from inside a task."""
+        outer = events._get_running_loop()
+        hooks = sys.get_asyncgen_hooks()
+        events._set_running_loop(self)
+        sys.set_asyncgen_hooks(None, self._finalize)
+        try:
+            yield
+        finally:
+            sys.set_asyncgen_hooks(*hooks)
+            events._set_running_loop(outer)
+
+    def run(self) -> None:
+        """Run until nothing is ready (L1, L5). StepNeeded when the function never waits."""
+        ready = self._ready
+        ready.extend(self._polls)
+        self._polls.clear()
+        for _ in range(TURNS_MAX):
+            if not ready:
+                return
+            turn = [*ready]
+            ready.clear()
+            for position, handle in enumerate(turn):
+                if not handle._cancelled:
+                    self._run_handle(handle)
+                    if self.stopped:
+                        ready.extendleft(reversed(turn[position + 1 :]))
+                        return
+            if len(ready) == len(turn) and all(map(_polls, turn, ready)):
+                self._polls.extend(ready)
+                ready.clear()
+        raise StepNeeded(
+            "the function runs without end between two operations: it waits for nothing, as `while …: await "
+            "asyncio.sleep(0)` does. Await what it waits for (an asyncio.Event, a task, `ctx.sleep`)"
+        )
+
+    @staticmethod
+    def _run_handle(handle: asyncio.Handle) -> None:
+        try:
+            handle._run()
+        except (SystemExit, KeyboardInterrupt):
+            pass  # the task that raised it has it as its exception: it must not end the engine (R5)
+
+    def advance(self, now: float) -> None:
+        """The time of the delivery that follows, in seconds since the Unix epoch; never backwards (L2)."""
+        self._now = max(self._now, now)
+
+    def fire(self, timer: Timer) -> None:
+        """Schedule a timer's callback, whose operation was delivered."""
+        self._ready.append(timer)
+
+    # -- what asyncio asks a loop for -----------------------------------------------------------------------------
+
+    def time(self) -> float:
+        return self._now
+
+    def call_soon(  # type: ignore[override]
+        self, callback: Callable[..., object], *args: Any, context: contextvars.Context | None = None
+    ) -> asyncio.Handle:
+        handle = asyncio.Handle(callback, args, self, context)
+        if self._disposed:
+            return handle
+        if events._get_running_loop() is not self:
+            raise StepNeeded(
+                f"{_named(callback)} of a durable function was called from outside of it: a replay would not see that. "
+                "What comes from outside is brought by an operation: a step, `ctx.ask`, `ctx.execute`"
+            )
+        self._ready.append(handle)
+        return handle
+
+    def call_soon_threadsafe(  # type: ignore[override]
+        self, callback: Callable[..., object], *args: Any, context: contextvars.Context | None = None
+    ) -> asyncio.Handle:
+        return self.call_soon(callback, *args, context=context)
+
+    def call_later(  # type: ignore[override]
+        self, delay: float, callback: Callable[..., object], *args: Any, context: contextvars.Context | None = None
+    ) -> asyncio.TimerHandle:
+        return self.call_at(self._now + delay, callback, *args, context=context)
+
+    def call_at(  # type: ignore[override]
+        self, when: float, callback: Callable[..., object], *args: Any, context: contextvars.Context | None = None
+    ) -> asyncio.TimerHandle:
+        timer = Timer(when, callback, args, self, context)
+        delay = when - self._now
+        if self._disposed or (math.isinf(delay) and delay > 0):
+            return timer
+        if not delay > 0:
+            self._ready.append(timer)
+        else:
+            self._on_timer(timer, delay)
+        return timer
+
+    def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
+        if isinstance(handle, Timer) and handle.on_cancel is not None and not self._disposed:
+            handle.on_cancel()
+
+    def create_future(self) -> asyncio.Future[Any]:
+        return asyncio.Future(loop=self)
+
+    def create_task(self, coro: Any, **options: Any) -> asyncio.Task[Any]:
+        if self._disposed:
+            coro.close()
+            raise PassEnded
+        if options.get("name") is None:
+            options["name"] = f"Task-{self._count + 1}"
+        if self._task_factory is None:
+            task: asyncio.Task[Any] = asyncio.Task(coro, loop=self, **options)
+        else:
+            task = self._task_factory(self, coro, **options)
+        self.number(task)
+        return task
+
+    def number(self, task: asyncio.Task[Any] | None) -> int:
+        """The task's number in the order in which this loop's tasks were made, from 1; 0 for no task."""
+        if task is None:
+            return 0
+        found = self._numbers.get(task)
+        if found is None:
+            self._count += 1
+            found = self._numbers[task] = self._count
+            if len(self._numbers) > self._prune_at:
+                self._numbers = {task: number for task, number in self._numbers.items() if not task.done()}
+                self._prune_at = max(1024, 2 * len(self._numbers))
+        return found
+
+    def pending(self) -> list[asyncio.Task[Any]]:
+        """The tasks that are not done, oldest first."""
+        return [task for task in self._numbers if not task.done()]
+
+    def get_task_factory(self) -> Any:
+        return self._task_factory
+
+    def set_task_factory(self, factory: Any) -> None:
+        self._task_factory = factory
+
+    def get_exception_handler(self) -> Any:
+        return self._exception_handler
+
+    def set_exception_handler(self, handler: Any) -> None:
+        self._exception_handler = handler
+
+    def default_exception_handler(self, context: dict[str, Any]) -> None:
+        self._on_error(context)
+
+    def call_exception_handler(self, context: dict[str, Any]) -> None:
+        if self._disposed:
+            return
+        if self._exception_handler is None:
+            self._on_error(context)
+        else:
+            self._exception_handler(self, context)
+
+    def get_debug(self) -> bool:
+        return self._debug
+
+    def set_debug(self, enabled: bool) -> None:
+        self._debug = enabled
+
+    def is_running(self) -> bool:
+        return events._get_running_loop() is self
+
+    def is_closed(self) -> bool:
+        return self._disposed
+
+    async def shutdown_asyncgens(self) -> None:
+        """Nothing: what is left of them ends with the pass."""
+
+    def _finalize(self, generator: AsyncGenerator[Any, Any]) -> None:
+        """An asynchronous generator that is dropped before its end is closed by a task, as asyncio does."""
+        if not self._disposed and self.is_running():
+            self.create_task(_close(generator))
+
+    # -- the end ----------------------------------------------------------------------------------------------------
+
+    def dispose(self) -> None:
+        """Let go of every task and callback. Idempotent."""
+        if self._disposed:
+            return
+        self._disposed = True
+        with self.running():
+            for task in self.pending():
+                task._log_destroy_pending = False  # type: ignore[attr-defined]
+                coro = task.get_coro()
+                if coro is not None:
+                    _close_coroutine(coro)
+        self._ready.clear()
+        self._polls.clear()
+        self._numbers.clear()
+
+
+def _polls(before: asyncio.Handle, after: asyncio.Handle) -> bool:
+    """Whether a callback did nothing but schedule itself again. A step of a task always makes progress."""
+    callback: Any = after._callback  # type: ignore[attr-defined]
+    if isinstance(getattr(callback, "__self__", None), asyncio.Future):
+        return False
+    return bool(before._callback == callback and before._args == after._args)  # type: ignore[attr-defined]
+
+
+def _named(callback: Callable[..., object]) -> str:
+    return getattr(callback, "__qualname__", None) or type(callback).__name__
+
+
+async def _close(generator: AsyncGenerator[Any, Any]) -> None:
+    await generator.aclose()
+
+
+def _close_coroutine(coro: Any) -> None:
+    for _ in range(CLOSES_MAX):
+        try:
+            coro.close()
+            return
+        except RuntimeError:  # it awaits in a `finally`
+            continue
+        except BaseException:
+            return
+
+
+# -- what a function may not do itself (L4) -------------------------------------------------------------------------
+
+
+def _refused(what: str) -> Callable[..., NoReturn]:
+    def refuse(*_: Any, **__: Any) -> NoReturn:
+        raise step_needed(what, sys._getframe(1))
+
+    return refuse
+
+
+WHAT_TO_DO = (
+    "in a durable function itself, where a replay would do it again. Put it into a step: write a function that does "
+    "it, and `await ctx.run(that_function, …)`"
+)
+
+
+def step_needed(what: str, frame: FrameType | None) -> StepNeeded:
+    """The error for something that only a step may do, with the user's line at or above `frame` that did it."""
+    place = user_place(frame)
+    return StepNeeded(f"{place}: {what} {WHAT_TO_DO}")
+
+
+_LOOP_CALLS = {
+    "run_in_executor": "work was given to a thread or an executor (asyncio.to_thread, run_in_executor)",
+    "run_until_complete": "another coroutine was run to its end (run_until_complete)",
+    "run_forever": "the event loop was run",
+    "stop": "the event loop was stopped",
+    "close": "the event loop was closed",
+    "set_default_executor": "the event loop was given an executor",
+    "shutdown_default_executor": "the event loop's executor was shut down",
+    "subprocess_exec": "a subprocess was started",
+    "subprocess_shell": "a subprocess was started",
+    "connect_read_pipe": "a pipe was read",
+    "connect_write_pipe": "a pipe was written",
+    "getaddrinfo": "a host name was looked up",
+    "getnameinfo": "a host name was looked up",
+    "sendfile": "a file was sent",
+    "start_tls": "a connection was made",
+    "add_signal_handler": "a signal handler was set",
+    "remove_signal_handler": "a signal handler was removed",
+    **dict.fromkeys(("add_reader", "remove_reader", "add_writer", "remove_writer"), "a file descriptor was watched"),
+    **dict.fromkeys(
+        (
+            *("create_connection", "create_unix_connection", "connect_accepted_socket", "create_server"),
+            *("create_unix_server", "create_datagram_endpoint", "sock_accept", "sock_connect", "sock_recv"),
+            *("sock_recv_into", "sock_recvfrom", "sock_recvfrom_into", "sock_sendall", "sock_sendfile", "sock_sendto"),
+        ),
+        "a socket was used",
+    ),
+}
+for _name, _what in _LOOP_CALLS.items():
+    setattr(FunctionLoop, _name, _refused(_what))
+
+
+_AUDITED = {
+    "_thread.start_new_thread": "a thread was started",
+    "_thread.start_joinable_thread": "a thread was started",
+    "subprocess.Popen": "a subprocess was started",
+    "os.posix_spawn": "a subprocess was started",
+    "os.system": "a subprocess was started",
+    "os.exec": "the program was replaced",
+    "os.fork": "the process was forked",
+    "os.forkpty": "the process was forked",
+    "pty.spawn": "a subprocess was started",
+    "socket.__new__": "a socket was made",
+    "socket.connect": "a socket was connected",
+    "socket.bind": "a socket was bound",
+    "socket.sendto": "something was sent",
+    "socket.sendmsg": "something was sent",
+    "socket.getaddrinfo": "a host name was looked up",
+    "socket.gethostbyname": "a host name was looked up",
+    "sqlite3.connect": "a database was opened",
+    "open": "a file was opened",
+    **dict.fromkeys(
+        (
+            *("os.remove", "os.rename", "os.mkdir", "os.rmdir", "os.link", "os.symlink", "os.truncate", "os.chmod"),
+            *("os.chown", "os.utime", "os.listdir", "os.scandir", "tempfile.mkstemp", "tempfile.mkdtemp"),
+            *("shutil.copyfile", "shutil.copytree", "shutil.move", "shutil.rmtree", "shutil.make_archive"),
+        ),
+        "the file system was used",
+    ),
+}
+
+_PASS_OVER = frozenset(
+    (
+        *("importlib", "_frozen_importlib", "_frozen_importlib_external", "zipimport", "linecache", "traceback"),
+        *("logging", "warnings", "tokenize", "encodings", "inspect", "gettext", "locale"),
+        *("pdb", "bdb", "pydevd", "debugpy", "_pytest", "coverage", "rich"),
+    )
+)
+"""Modules that open files for themselves: an import, a traceback's lines, a log file, a debugger."""
+
+
+def _audit(event: str, _args: tuple[Any, ...]) -> None:
+    what = _AUDITED.get(event)
+    if what is None or type(events._get_running_loop()) is not FunctionLoop:
+        return
+    frame: FrameType | None = sys._getframe(1)
+    caller = frame
+    while frame is not None:
+        module = str(frame.f_globals.get("__name__") or "").partition(".")[0]
+        if module in _PASS_OVER:
+            return
+        frame = frame.f_back
+        if frame is not None and frame.f_code is _STEP_CODE:
+            break
+    raise step_needed(what, caller)
+
+
+_STEP_CODE = FunctionLoop._run_handle.__code__
+
+_audits = False
+
+
+def watch_outside() -> None:
+    """Refuse I/O, threads and subprocesses in durable functions of this process from now on (L4). Idempotent.
+
+    Python's audit events are what every way to do them passes by, in the standard library and in extensions that tell.
+    """
+    global _audits
+    if not _audits:
+        _audits = True
+        sys.addaudithook(_audit)
+
+
+def describe(task: asyncio.Task[Any]) -> str:
+    """A task that waits, for an error that names it: its name, its line, and what it waits in."""
+    frame, coro, last = None, task.get_coro(), None
+    while coro is not None:
+        inner: FrameType | None = getattr(coro, "cr_frame", None) or getattr(coro, "gi_frame", None)
+        if inner is not None:
+            last = inner
+            if frame is None or is_user_code(inner):
+                frame = inner
+        coro = getattr(coro, "cr_await", None) or getattr(coro, "gi_yieldfrom", None)
+    if frame is None or last is None:
+        return f"{task.get_name()} waits"
+    waits = "" if last is frame else f" in {last.f_code.co_qualname}"
+    return f"{task.get_name()} waits at {user_place(frame)}, {frame.f_code.co_name}{waits}"

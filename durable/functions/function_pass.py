@@ -1,0 +1,439 @@
+"""One durable function running over its record, on an event loop of its own (specs/execution.md, X1-X7).
+
+    run the loop until nothing is ready -> deliver one result -> run the loop -> …
+
+During a replay the next result is the one that the record says; once every recorded operation was begun again, results
+are delivered as they arrive. Between two deliveries the function is a pure function of what was delivered.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+from collections import deque
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from typing import Any
+
+from resonate.types import PromiseCreateReq, PromiseRecord, Value
+
+from durable.core.clock import now_ms
+from durable.core.errors import Deadlock, DurableError, NonDeterminism, StepNeeded
+from durable.functions.codec import encode
+from durable.functions.event_loop import WHAT_TO_DO, FunctionLoop, PassEnded, Timer, describe
+from durable.functions.failure import Rejection, rejection
+from durable.functions.recorder import Outcome
+from durable.functions.replay import CALL_KINDS, Replay
+from durable.functions.replay import Operation as Made
+from durable.functions.run import Run, forget_frames
+from durable.functions.user_frames import innermost_frame, user_place
+from durable.functions.values import digest
+
+type Perform = Callable[[UnderWay, PromiseRecord | None], Coroutine[Any, Any, PromiseRecord]]
+"""Brings an operation's promise about, on the engine's loop, from its record or from nothing. One that comes back
+pending is settled by others."""
+
+
+@dataclass(slots=True, eq=False)
+class UnderWay:
+    """An operation that was begun and whose outcome is not delivered yet."""
+
+    ordinal: int
+    promise_id: str
+    tags: dict[str, str]
+    perform: Perform
+    deliver: Callable[[PromiseRecord], None]
+    context: contextvars.Context
+    record: PromiseRecord | None = None
+    waits_for: str = ""
+    """The promise of others that it waits for."""
+    cancelled: bool = False
+    task: asyncio.Task[PromiseRecord] | None = None
+    performed: asyncio.Future[PromiseRecord] | None = None
+    """For another operation that goes on from this one."""
+
+
+class FunctionPass:
+    """One function, the execution's own or a nested one, in one pass. `function` is what messages call it."""
+
+    def __init__(self, run: Run, promise_id: str, function: str, *, timeout_at: int, created_at: int) -> None:
+        self.run = run
+        self.promise_id = promise_id
+        self.function = function
+        self.timeout_at = timeout_at
+        recorded, self._records = run.recorded(promise_id)
+        self._replay = Replay(recorded)
+        self._outer = asyncio.get_running_loop()
+        self.loop = FunctionLoop(  # type: ignore[abstract]
+            on_timer=self._begin_timer, on_error=self._unretrieved, now=created_at / 1000
+        )
+        self.leaves: set[asyncio.Task[Any]] = set()
+        """Steps that run here; what is recorded of them is wanted also when the function has ended."""
+        self._under_way: dict[int, UnderWay] = {}
+        self._arrived: deque[UnderWay] = deque()
+        self._deferred: list[UnderWay] = []
+        self._live = False
+        self._main: asyncio.Task[Any] | None = None
+        self._over = False
+        self._outcome: asyncio.Future[Outcome] = self._outer.create_future()
+        self._lines = 0
+        run.passes.append(self)
+        if self._replay.old_concurrent:
+            expected = recorded[0]
+            run.halt(
+                NonDeterminism(
+                    expected.promise_id,
+                    "operations of concurrent branches without the order of their results",
+                    "a replay that needs it",
+                    _OLD_CONCURRENT,
+                )
+            )
+
+    # -- running --------------------------------------------------------------------------------------------------
+
+    def start(self, main: Callable[[], Coroutine[Any, Any, Any]]) -> asyncio.Future[Outcome]:
+        """Begin; what is returned is done with the function's JSON result or its failure (a Rejection)."""
+        self.run.began()
+        self._outer.call_soon(self._first, main, context=contextvars.copy_context())
+        return self._outcome
+
+    def _first(self, main: Callable[[], Coroutine[Any, Any, Any]]) -> None:
+        if not self.run.over:
+            with self.loop.running():
+                self._main = self.loop.create_task(main(), name=self.function)
+            self._advance()
+        self.run.ended()
+
+    def _advance(self) -> None:
+        """Run and deliver until only others can bring something."""
+        if self._over or self.run.over:
+            return
+        main = self._main
+        assert main is not None
+        try:
+            with self.loop.running():
+                while True:
+                    self.loop.run()
+                    if self.run.over or main.done():
+                        break
+                    arrived = self._next()
+                    if arrived is None:
+                        break
+                    self._deliver(arrived)
+        except NonDeterminism as error:
+            self.run.halt(error)
+            return
+        except StepNeeded as error:
+            self._fail(error)
+            return
+        if self.run.over:
+            return
+        if main.done():
+            self._finish(main)
+        elif not self._under_way:
+            self._fail(Deadlock.of(self.function, [describe(task) for task in self.loop.pending()]))
+
+    def _next(self) -> UnderWay | None:
+        """The operation whose outcome is delivered now. NonDeterminism when the record cannot go on."""
+        if not self._replay.live:
+            ordinal = self._replay.due()
+            if ordinal is None:
+                error = self._replay.missing("nothing: the function waits for what came after it")
+                assert error is not None
+                raise error
+            found = self._under_way.get(ordinal)
+            if found is None or found.record is None:
+                raise NonDeterminism(
+                    f"{self.promise_id}.{ordinal}", "its result before the next operation", "nothing that waits for it"
+                )
+            return found
+        if not self._live:
+            self._go_live()
+        while self._arrived:
+            arrived = self._arrived.popleft()
+            if not arrived.cancelled:
+                return arrived
+        return None
+
+    def _go_live(self) -> None:
+        """Everything recorded was begun again: what is settled comes in the order of that, the rest is performed."""
+        self._live = True
+        settled = [each for each in self._under_way.values() if each.record is not None]
+        settled.sort(key=lambda each: (each.record.settled_at or 0 if each.record else 0, each.ordinal))
+        self._arrived.extendleft(reversed(settled))
+        deferred, self._deferred = self._deferred, []
+        for each in deferred:
+            self._perform(each, self._records[each.promise_id])
+
+    def _deliver(self, arrived: UnderWay) -> None:
+        record = arrived.record
+        assert record is not None
+        del self._under_way[arrived.ordinal]
+        self._replay.delivered(arrived.ordinal)
+        self.loop.advance((record.settled_at or 0) / 1000)
+        arrived.deliver(record)
+
+    # -- operations -----------------------------------------------------------------------------------------------
+
+    def check(self) -> None:
+        """Raise unless this is the function's own code, and its pass goes on."""
+        if self.run.over or self._over:
+            raise PassEnded
+        if not self.loop.is_running():
+            raise StepNeeded(
+                f"the context of {self.function} is used outside of it, in a step, a thread or another function: "
+                "operations are begun by the function that the context was given to"
+            )
+
+    def begin(
+        self,
+        made: Made,
+        perform: Perform,
+        deliver: Callable[[PromiseRecord], None],
+        tags: dict[str, str],
+    ) -> UnderWay:
+        """Begin an operation: its place in the record, and on the engine's loop what it does."""
+        self.check()
+        try:
+            begun = self._replay.begin(made, self.loop.number(asyncio.current_task()))
+        except NonDeterminism as error:
+            self.run.halt(error)
+            raise PassEnded from None
+        if begun.recorded is not None:
+            promise_id = begun.recorded.promise_id
+        elif made.kind in CALL_KINDS:
+            promise_id = self.run.next_call(made.kind)
+        else:
+            promise_id = f"{self.promise_id}.{begun.number}"
+        self.run.begun()
+        noted = {"durable:kind": made.kind, "durable:name": made.name, "durable:digest": made.digest}
+        found = UnderWay(
+            begun.ordinal, promise_id, noted | tags | begun.tags, perform, deliver, contextvars.copy_context()
+        )
+        self._under_way[begun.ordinal] = found
+        if begun.recorded is None:
+            self._perform(found, None)
+        else:
+            record = self._records[promise_id]
+            if record.state != "pending":
+                found.record = record
+            else:
+                self._deferred.append(found)
+        return found
+
+    def _perform(self, found: UnderWay, known: PromiseRecord | None) -> None:
+        self.run.began()
+        task = self.run.spawn(found.perform(found, known), found.context)
+        found.task = task
+        task.add_done_callback(lambda task: self._performed(found, task))
+
+    def _performed(self, found: UnderWay, task: asyncio.Task[PromiseRecord]) -> None:
+        """On the engine's loop: an operation has its promise."""
+        if not task.cancelled():
+            error = task.exception()
+            if error is not None:
+                self.run.fail(error)
+            else:
+                self._came(found, task.result())
+        self.run.ended()
+
+    def _came(self, found: UnderWay, record: PromiseRecord) -> None:
+        if self._over or found.record is not None:
+            return
+        if record.state == "pending":
+            found.waits_for = record.id
+            if found.cancelled:
+                self.run.spawn(self._let_go(found.promise_id))
+            return
+        found.record = record
+        found.waits_for = ""
+        if found.performed is not None and not found.performed.done():
+            found.performed.set_result(record)
+        self._arrived.append(found)
+        self._advance()
+
+    def arrived(self, promise_id: str, record: PromiseRecord) -> None:
+        """A promise of others was settled while the pass goes on."""
+        for found in [*self._under_way.values()]:
+            if found.waits_for == promise_id and found.record is None:
+                if promise_id == found.promise_id:
+                    self._came(found, record)
+                    if found.task is not None:
+                        found.task.cancel()  # a nested function whose deadline has passed
+                else:  # a retry whose time has come
+                    found.waits_for = ""
+                    self._perform(found, record)
+        self.run.look()
+
+    def externals(self) -> list[str]:
+        """The promises of others that the function waits for."""
+        return [found.waits_for for found in self._under_way.values() if found.waits_for and not found.cancelled]
+
+    async def record_of(self, found: UnderWay) -> PromiseRecord:
+        """On the engine's loop: the settled promise of an operation, for another that goes on from it."""
+        if found.record is not None:
+            return found.record
+        if found.performed is None:
+            found.performed = self._outer.create_future()
+        return await asyncio.shield(found.performed)
+
+    # -- timers ---------------------------------------------------------------------------------------------------
+
+    def _begin_timer(self, timer: Timer, delay: float) -> None:
+        """`asyncio.sleep`, `asyncio.timeout`, `call_later` of the function: a durable timer."""
+        if self.run.over or self._over:
+            raise PassEnded
+
+        def deliver(_record: PromiseRecord) -> None:
+            if not timer.cancelled():
+                self.loop.fire(timer)
+
+        def cancel() -> None:
+            found.cancelled = True
+            if self._under_way.pop(found.ordinal, None) is not None and found.waits_for:
+                self.run.spawn(self._let_go(found.promise_id))
+
+        made = Made("timer", "timer", digest(round(delay, 3)))
+        found = self.begin(made, self.sleeping(delay), deliver, {})
+        timer.on_cancel = cancel
+
+    def sleeping(self, delay: float) -> Perform:
+        """What brings a durable timer about; `delay` in seconds from now."""
+
+        async def perform(found: UnderWay, known: PromiseRecord | None) -> PromiseRecord:
+            return known or await self.create(found, self.remote(found, timeout=delay, timer=True))
+
+        return perform
+
+    # -- what is recorded -----------------------------------------------------------------------------------------
+
+    def local(self, found: UnderWay, timeout: float | None = None) -> PromiseCreateReq:
+        """The promise of a step or of a nested function, which this engine settles. timeout: s."""
+        tags = {
+            "resonate:scope": "local",
+            "resonate:branch": self.promise_id,
+            "resonate:parent": self.promise_id,
+            "resonate:origin": self.run.origin,
+        }
+        if timeout is not None:
+            tags["resonate:external"] = "true"  # others may wait for it: its deadline wakes this execution
+        return PromiseCreateReq(id=found.promise_id, timeout_at=self._until(timeout), tags=tags | found.tags)
+
+    def remote(
+        self,
+        found: UnderWay,
+        *,
+        timeout: float | None = None,
+        data: Any = None,
+        timer: bool = False,
+        task: bool = False,
+    ) -> PromiseCreateReq:
+        """The promise of what others settle: a person, a timer, or with `task` another engine. timeout: s."""
+        external = not (timer or task)
+        tags = {"resonate:scope": "global"}
+        if not external:
+            tags["resonate:target"] = self.run.target  # a timer too: it is scheduled by it
+        tags["resonate:branch"] = found.promise_id
+        tags["resonate:parent"] = self.run.origin if external else self.promise_id
+        tags["resonate:origin"] = self.run.origin
+        if timer:
+            tags["resonate:timer"] = "true"
+        if external:
+            tags["resonate:external"] = "true"
+        param = Value(data=encode(data))
+        return PromiseCreateReq(
+            id=found.promise_id, timeout_at=self._until(timeout), param=param, tags=tags | found.tags
+        )
+
+    async def create(self, found: UnderWay, request: PromiseCreateReq) -> PromiseRecord:
+        """Create an operation's promise, or find it there. PlatformError."""
+        record = await self.run.recorder.create(request)
+        self.check_same(found, record)
+        return record
+
+    def _until(self, timeout: float | None) -> int:
+        return self.timeout_at if timeout is None else min(now_ms() + int(timeout * 1000), self.timeout_at)
+
+    def check_same(self, found: UnderWay, record: PromiseRecord) -> None:
+        """Halt when a promise exists that another operation made. PlatformError."""
+        recorded = record.tags.get("durable:digest")
+        if recorded is not None and recorded != found.tags["durable:digest"]:
+            earlier = Made(record.tags.get("durable:kind", ""), record.tags.get("durable:name", ""), recorded)
+            now = Made(found.tags["durable:kind"], found.tags["durable:name"], found.tags["durable:digest"])
+            raise self.run.halted(NonDeterminism(found.promise_id, earlier.shown(), now.shown()))
+
+    async def _let_go(self, promise_id: str) -> None:
+        await self.run.recorder.cancel(promise_id)
+
+    # -- the end --------------------------------------------------------------------------------------------------
+
+    def _finish(self, main: asyncio.Task[Any]) -> None:
+        """The function ended by itself (R6)."""
+        error = asyncio.CancelledError() if main.cancelled() else main.exception()
+        left = self._replay.missing("nothing: the function ended" if error is None else f"nothing: {error!r:.200}")
+        if left is not None:
+            self.run.halt(left)
+        elif isinstance(error, PassEnded):
+            self.run.fail(DurableError("a function ended its own pass"))
+        else:
+            self._end(main.result() if error is None else self._rejection(error))
+
+    def _rejection(self, error: BaseException) -> Rejection:
+        if isinstance(error, RuntimeError) and str(error).endswith(_NESTED_LOOP):
+            place = user_place(innermost_frame(error))
+            error = StepNeeded(f"{place}: {error}: {WHAT_TO_DO}").with_traceback(error.__traceback__)
+        found = error if isinstance(error, Rejection) else rejection(error, self.promise_id.removeprefix("exec:"))
+        forget_frames(error)
+        return found
+
+    def _fail(self, error: DurableError) -> None:
+        self._end(self._rejection(error))
+
+    def _end(self, outcome: Outcome) -> None:
+        self._over = True
+        self.loop.stopped = True
+        self.run.began()  # until whoever began this function has its outcome
+        if self.leaves or (self.externals() and self.promise_id != self.run.promise_id):
+            self.run.spawn(self._leave(outcome))
+        else:
+            self._outcome.set_result(outcome)
+
+    async def _leave(self, outcome: Outcome) -> None:
+        """Steps under way end; what a nested function leaves open is cancelled, the store does so for the whole."""
+        if self.leaves:
+            await asyncio.wait(self.leaves)
+        if self.promise_id != self.run.promise_id:
+            for promise_id in self.externals():
+                await self.run.recorder.cancel(promise_id)
+        if not self._outcome.done():
+            self._outcome.set_result(outcome)
+
+    def dispose(self) -> None:
+        """Let go of the loop and of all that is under way. Idempotent."""
+        self._over = True
+        self.loop.dispose()
+        self._main = None
+        self._under_way.clear()
+        self._arrived.clear()
+        self._deferred.clear()
+        self._records.clear()
+
+    # -- what is told -----------------------------------------------------------------------------------------------
+
+    @property
+    def replaying(self) -> bool:
+        """What the function does now, it did before."""
+        return not self._replay.live
+
+    def _unretrieved(self, context: dict[str, Any]) -> None:
+        """What asyncio reports of a task or callback, once: not again at each replay."""
+        if self._live and not self.run.over:
+            self._outer.call_exception_handler({**context, "function": self.function})
+
+
+_NESTED_LOOP = "cannot be called from a running event loop"
+"""What `asyncio.run` and `Runner.run` say."""
+
+_OLD_CONCURRENT = (
+    "It was begun by a durable-exec before 0.2: let that finish it, or cancel it and start it again under another id."
+)

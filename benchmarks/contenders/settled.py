@@ -38,8 +38,8 @@ async def fill(path: Path, promises: int) -> None:
             (row for id in ids for row in _promises(id, now)),
         )
         connection.executemany(
-            "INSERT INTO tasks (id, state, version, not_before, grp, exclusive, function, timer, created_at)"
-            f" VALUES (?, 'fulfilled', 1, 0, 'default', 0, '{FUNCTION}', 0, ?)",
+            "INSERT INTO tasks (id, state, ended, version, not_before, grp, exclusive, function, timer, created_at)"
+            f" VALUES (?, 'fulfilled', 'completed', 1, 0, 'default', 0, '{FUNCTION}', 0, ?)",
             ((id, now) for id in ids),
         )
         connection.commit()

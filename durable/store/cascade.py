@@ -16,6 +16,14 @@ from durable.store.transaction import Tx
 
 type Settled = Literal["resolved", "rejected", "rejected_canceled", "rejected_timedout"]
 
+ENDED: dict[str, str] = {
+    "resolved": "completed",
+    "rejected": "failed",
+    "rejected_canceled": "cancelled",
+    "rejected_timedout": "timed_out",
+}
+"""How an execution ended, in the words of every surface; `lost` where it was given up."""
+
 
 def settle(
     tx: Tx, promise_id: str, state: Settled, value: Value = EMPTY, *, at: int | None = None, outcome: str | None = None
@@ -41,17 +49,17 @@ def settle_pending(
     record = promise_record(row)
     if row[10]:
         tx.effects.settled[promise_id] = record
-        _follow(tx, promise_id, record)
+        _follow(tx, promise_id, record, outcome or ENDED[state])
     else:
         tx.effects.internal[promise_id] = record
     return record
 
 
-def _follow(tx: Tx, promise_id: str, record: Record) -> None:
+def _follow(tx: Tx, promise_id: str, record: Record, ended: str) -> None:
     task = tx.row(
-        "UPDATE tasks SET state='fulfilled', pid=NULL, ttl=NULL, lease_at=NULL, due=NULL, resumes=0, note=NULL"
-        " WHERE id=? RETURNING session, n, function",
-        (promise_id,),
+        "UPDATE tasks SET state='fulfilled', ended=?, pid=NULL, ttl=NULL, lease_at=NULL, lapsed_pid=NULL, due=NULL,"
+        " resumes=0, note=NULL WHERE id=? RETURNING session, n, function",
+        (ended, promise_id),
     )
     if task is not None:
         tx.execute("DELETE FROM callbacks WHERE awaiter=?", (promise_id,))

@@ -10,6 +10,7 @@ from durable.store.transaction import Tx
 _TABLES = (
     "promises", "tasks", "callbacks", "listeners", "outbox", "schedules", "sessions", "cells", "output",
     "rewinds", "checkpoints", "checkpoint_uses", "chunks", "policies", "audit", "kv", "kv_usage",
+    "discards",
 )  # fmt: skip
 
 

@@ -38,6 +38,16 @@ RULES: dict[str, str] = {
     "a task belongs to a promise, and is fulfilled iff that is settled (S3)": """
         SELECT t.id FROM tasks t LEFT JOIN promises p ON p.id=t.id
         WHERE p.id IS NULL OR (t.state='fulfilled') <> (p.state<>'pending')""",
+    "a task says how its promise was settled": """
+        SELECT t.id FROM tasks t JOIN promises p ON p.id=t.id
+        WHERE t.ended IS NOT CASE p.state
+            WHEN 'pending' THEN NULL
+            WHEN 'resolved' THEN 'completed'
+            WHEN 'rejected' THEN iif(p.outcome='lost', 'lost', 'failed')
+            WHEN 'rejected_canceled' THEN 'cancelled'
+            ELSE 'timed_out' END""",
+    "only a task that is pending says whose lease of it lapsed": """
+        SELECT id FROM tasks WHERE lapsed_pid IS NOT NULL AND state<>'pending'""",
     "a promise with a target has a task": """
         SELECT p.id FROM promises p
         WHERE json_valid(p.tags) AND json_extract(p.tags, '$."resonate:target"') IS NOT NULL

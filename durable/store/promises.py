@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from durable.core.clock import TIME_MAX_MS
 from durable.core.limits import TAGS_BYTES_MAX, VALUE_BYTES_MAX
-from durable.store.cascade import announce, is_head, settle_pending
+from durable.store.cascade import ENDED, announce, is_head, settle_pending
 from durable.store.records import PROMISE, dump, promise_record
 from durable.store.requests import (
     EMPTY,
@@ -143,14 +143,14 @@ def create_promise(tx: Tx, request: PromiseCreate, lease: Lease | None = None) -
     if not expired and tags.get("durable:capability") == "input":
         tx.effects.prompts.add(request.id)
     if "resonate:target" in tags:
-        _create_task(tx, request.id, tags, fulfilled=expired, lease=lease)
+        _create_task(tx, request.id, tags, ended=ENDED[state] if expired else None, lease=lease)
     record = promise_record(row)
     if expired and external:
         tx.effects.settled[request.id] = record
     return record, True
 
 
-def _create_task(tx: Tx, task_id: str, tags: dict[str, str], *, fulfilled: bool, lease: Lease | None) -> None:
+def _create_task(tx: Tx, task_id: str, tags: dict[str, str], *, ended: str | None, lease: Lease | None) -> None:
     address = _ADDRESS.match(tags["resonate:target"])
     timer = tags.get("resonate:timer") == "true"
     not_before = _delay(tags)
@@ -160,17 +160,18 @@ def _create_task(tx: Tx, task_id: str, tags: dict[str, str], *, fulfilled: bool,
     if session is not None:
         n = next_n(tx, session)
         tx.execute(
-            "INSERT INTO cells (session, n, promise, settled) VALUES (?,?,?,?)", (session, n, task_id, fulfilled)
+            "INSERT INTO cells (session, n, promise, settled) VALUES (?,?,?,?)",
+            (session, n, task_id, ended is not None),
         )
         tx.effects.sessions.add(session)
-    state, version, pid, ttl, lease_at = "fulfilled" if fulfilled else "pending", 0, None, None, None
-    if lease is not None and not fulfilled:
+    state, version, pid, ttl, lease_at = "pending" if ended is None else "fulfilled", 0, None, None, None
+    if lease is not None and ended is None:
         state, version, pid, ttl, lease_at = "acquired", 1, lease.pid, lease.ttl, lease_until(tx, lease.ttl)
-    elif not fulfilled and not timer and (session is None or is_head(tx, session, n or 0)):
+    elif ended is None and not timer and (session is None or is_head(tx, session, n or 0)):
         due = max(tx.now, not_before)
     tx.execute(
         "INSERT INTO tasks (id, state, version, pid, ttl, lease_at, due, not_before, grp, preferred, exclusive,"
-        " function, session, n, timer, created_at) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
+        " function, session, n, timer, created_at, ended) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
         (
             task_id,
             state,
@@ -188,6 +189,7 @@ def _create_task(tx: Tx, task_id: str, tags: dict[str, str], *, fulfilled: bool,
             n,
             timer,
             tx.now,
+            ended,
         ),
     )
     announce(tx, task_id, due)

@@ -232,7 +232,7 @@ def upgrade(folder: Path, every: int) -> int:
         with closing(sqlite3.connect(path)) as file:
             version = file.execute("PRAGMA user_version").fetchone()[0]
             tables = {name for (name,) in file.execute("SELECT name FROM sqlite_master WHERE type='table'")}
-        assert (version, "rewinds" in tables, "audit" in tables) in ((1, False, False), (newest, True, True))
+        assert (version, "discards" in tables, "audit" in tables) in ((1, False, False), (newest, True, True))
         if not was_killed:
             assert version == newest
             return point // every

@@ -1,0 +1,46 @@
+-- Version 5: what functions need to be cancelled and to log once (specs/execution.md), who let a lease lapse, results that were thrown
+-- away (specs/store.md, Leases), and lists that read no more than they show (specs/store.md, Reads).
+
+-- when a cancelled function has to have ended its clean-up
+ALTER TABLE tasks ADD COLUMN cancel_at INTEGER;
+-- why it is cancelled
+ALTER TABLE tasks ADD COLUMN cancel_reason TEXT;
+-- JSON object: lines that each context logged, at its last suspension
+ALTER TABLE tasks ADD COLUMN logged TEXT;
+-- who held the lease that lapsed, while it is pending and nobody has acquired it since
+ALTER TABLE tasks ADD COLUMN lapsed_pid TEXT;
+-- how its promise was settled, in the words of the surfaces: completed, failed, lost, cancelled, timed_out
+ALTER TABLE tasks ADD COLUMN ended TEXT;
+UPDATE tasks SET ended = (
+    SELECT CASE p.state
+        WHEN 'resolved' THEN 'completed'
+        WHEN 'rejected' THEN iif(p.outcome = 'lost', 'lost', 'failed')
+        WHEN 'rejected_canceled' THEN 'cancelled'
+        ELSE 'timed_out' END
+    FROM promises p WHERE p.id = tasks.id
+) WHERE state = 'fulfilled';
+-- the state of an execution in the words of the surfaces
+ALTER TABLE tasks ADD COLUMN word TEXT GENERATED ALWAYS AS (
+    CASE state
+        WHEN 'fulfilled' THEN ended
+        WHEN 'suspended' THEN 'waiting'
+        WHEN 'halted' THEN 'interrupted'
+        WHEN 'acquired' THEN 'running'
+        ELSE iif(version = 0, 'pending', 'running') END
+) VIRTUAL;
+
+-- One range of an index for each filter that a list has; a list without a state merges the ranges of all nine.
+DROP INDEX tasks_created;
+CREATE INDEX tasks_listed ON tasks (word, created_at, id) WHERE timer = 0 AND id >= 'exec:' AND id < 'exec;';
+CREATE INDEX tasks_function ON tasks (function, word, created_at, id) WHERE timer = 0 AND id >= 'exec:' AND id < 'exec;';
+CREATE INDEX tasks_session ON tasks (session, word, created_at, id) WHERE session IS NOT NULL;
+
+CREATE TABLE discards (
+    execution TEXT NOT NULL,          -- its promise
+    at        INTEGER NOT NULL,
+    step      TEXT NOT NULL,          -- whose result was thrown away: the promise, or that of the execution itself
+    engine    TEXT NOT NULL,          -- who had it
+    version   INTEGER NOT NULL,       -- of the lease that it had lost
+    reason    TEXT NOT NULL,
+    PRIMARY KEY (execution, at, step)
+) WITHOUT ROWID;

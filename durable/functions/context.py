@@ -27,7 +27,7 @@ from durable.functions.questions import Asked
 from durable.functions.run import Run
 from durable.functions.sdk import PlatformError, SdkContext, Suspended
 from durable.functions.steps import Step, StepThreads, step_of
-from durable.functions.values import digest, from_json, to_json
+from durable.functions.values import digest, encode, from_json, to_json
 from durable.sessions.result import Result
 
 _BODY = inspect.Signature([inspect.Parameter("ctx", inspect.Parameter.POSITIONAL_ONLY)])
@@ -126,7 +126,7 @@ class Context(Asking):
         async def body() -> Any:
             try:
                 value = await (call() if limit is None else _limited(step.name, limit, call))
-                return to_json(value, f"the result of step {step.name}")
+                return encode(value, f"the result of step {step.name}", step.returns)
             except BaseException as error:
                 if isinstance(error, asyncio.CancelledError) and run.closing():
                     raise
@@ -141,7 +141,7 @@ class Context(Asking):
             run.ended()  # what is under way from here on are the operations inside
             try:
                 context = Context(run, child, self._threads, self._cells)
-                return to_json(await step.fn(context, *args, **kwargs), f"the result of {step.name}")
+                return encode(await step.fn(context, *args, **kwargs), f"the result of {step.name}", step.returns)
             except Suspended:
                 sdk.forget_suspended(child)
                 raise

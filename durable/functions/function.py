@@ -14,7 +14,8 @@ from typing import Any, Concatenate, ParamSpec, TypeVar, cast, overload
 
 from durable.core.defined import where
 from durable.core.errors import BadArguments
-from durable.functions.values import bind_json, digest, hints_of, to_json
+from durable.functions import notation
+from durable.functions.values import argument_digests, bind_json, encode_arguments, hints_of
 
 P = ParamSpec("P")
 T_co = TypeVar("T_co", covariant=True)
@@ -94,12 +95,23 @@ class Function[**P, T_co]:
     def pack(self, args: tuple[object, ...], kwargs: dict[str, object]) -> tuple[list[Any], dict[str, Any], str]:
         """The arguments as JSON, checked against the signature and annotations, and their digest; BadArguments.
 
-        The digest is of what the function gets, so it is the same for a model and for the JSON of one.
+        The digest is of what the function gets, without what equals its default: it is the same for a model and for the
+        JSON of one, for `f(1)` and for `f(1, b=<default>)`.
         """
-        packed = [to_json(value, f"{self.name}: argument {n + 1}") for n, value in enumerate(args)]
-        named = {key: to_json(value, f"{self.name}: argument {key!r}") for key, value in kwargs.items()}
+        packed, named = encode_arguments(self.fn, args, kwargs, self.name, skip_first=True)
         bound = bind_json(self.fn, packed, named, skip_first=True)
-        return packed, named, digest(bound.args, bound.kwargs)
+        return packed, named, next(argument_digests(bound))
+
+    def is_call(self, arguments: str, packed: list[Any], named: dict[str, Any]) -> bool:
+        """Whether a recorded digest, also one of an older version, is of a call with these packed arguments."""
+        for args, kwargs in ((packed, named), (notation.shown(packed), notation.shown(named))):
+            try:
+                bound = bind_json(self.fn, args, kwargs, skip_first=True)
+            except BadArguments:
+                continue
+            if arguments in argument_digests(bound):
+                return True
+        return False
 
     def __call__(self, ctx: Any, *args: P.args, **kwargs: P.kwargs) -> Awaitable[T_co]:
         return self.fn(ctx, *args, **kwargs)

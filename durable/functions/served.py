@@ -12,7 +12,7 @@ from durable.functions.function import Function
 from durable.functions.run import Run, current, forget_frames
 from durable.functions.sdk import SdkContext
 from durable.functions.steps import StepThreads
-from durable.functions.values import bind_json, to_json
+from durable.functions.values import bind_json, encode
 
 type Load = Callable[[str], Awaitable[list[dict[str, Any]]]]
 
@@ -61,7 +61,7 @@ class Passes:
         try:
             bound = bind_json(function.fn, args, kwargs, skip_first=True)
             value = await function.fn(context, *bound.args, **bound.kwargs)
-            result = None if run.suspended else to_json(value, f"the result of {function.name}")
+            result = None if run.suspended else encode(value, f"the result of {function.name}", function.returns)
         except BaseException as error:
             meant = await run.meaning(error)
             if isinstance(meant, sdk.Suspended):

@@ -84,7 +84,7 @@ class _Leaf:
                 return await self.body()
             except Rejection as error:
                 attempt += 1
-                delay = self.retry.next(attempt)
+                delay = self.retry.decide(attempt, error, self.promise_id)
                 if delay is None:
                     return error
             await asyncio.sleep(delay)

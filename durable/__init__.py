@@ -60,6 +60,7 @@ if TYPE_CHECKING:
         ExecutionError,
         ExecutionLost,
         ExecutionTimedOut,
+        Fatal,
         InvalidAnswer,
         InvalidId,
         LimitExceeded,
@@ -73,6 +74,7 @@ if TYPE_CHECKING:
         PoolExhausted,
         ProtocolError,
         ResourceExceeded,
+        RetryAfter,
         StoreError,
         StoreNewer,
         StoreRefused,
@@ -84,8 +86,10 @@ if TYPE_CHECKING:
     from durable.engine import Engine, open
     from durable.execution import Execution
     from durable.functions.context import Context
+    from durable.functions.failure import raised
     from durable.functions.function import Function, Retry, function
     from durable.functions.operation import Operation
+    from durable.functions.steps import cancelled
     from durable.prompts import OpenPrompt
     from durable.sandbox.declared import Component
     from durable.sessions.audit import AuditEntry
@@ -154,6 +158,7 @@ _HOME = {
         "ExecutionError",
         "ExecutionLost",
         "ExecutionTimedOut",
+        "Fatal",
         "InvalidAnswer",
         "InvalidId",
         "NonDeterminism",
@@ -168,6 +173,7 @@ _HOME = {
         "ProtocolError",
         "LimitExceeded",
         "ResourceExceeded",
+        "RetryAfter",
         "StoreError",
         "StoreNewer",
         "StoreRefused",
@@ -179,8 +185,10 @@ _HOME = {
     "durable.engine": ("Engine", "open"),
     "durable.execution": ("Execution",),
     "durable.functions.context": ("Context",),
+    "durable.functions.failure": ("raised",),
     "durable.functions.function": ("Function", "Retry", "function"),
     "durable.functions.operation": ("Operation",),
+    "durable.functions.steps": ("cancelled",),
     "durable.prompts": ("OpenPrompt",),
     "durable.sandbox.declared": ("Component",),
     "durable.sessions.audit": ("AuditEntry",),
@@ -237,6 +245,7 @@ __all__ = [
     "ExecutionLost",
     "ExecutionTimedOut",
     "ExecutionTimeout",
+    "Fatal",
     "FuelExhausted",
     "Function",
     "Given",
@@ -278,6 +287,7 @@ __all__ = [
     "RestoreReport",
     "Result",
     "Retry",
+    "RetryAfter",
     "Review",
     "Rewound",
     "RolledBack",
@@ -301,10 +311,12 @@ __all__ = [
     "Webhook",
     "WorkerDied",
     "call_id",
+    "cancelled",
     "capability",
     "checkpoint",
     "function",
     "open",
+    "raised",
     "resumable",
 ]
 

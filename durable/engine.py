@@ -267,7 +267,8 @@ class Engine:
         """Start an execution under an id that was minted for it, or attach to it. Conflict, BadArguments."""
         packed, named, arguments = fn.pack(tuple(args), kwargs)
         data = {"func": fn.key, "args": packed, "kwargs": named, "version": fn.version}
-        await self._executions.start(id, fn.id, data, arguments, timeout)
+        is_call = partial(fn.is_call, packed=packed, named=named)
+        await self._executions.start(id, fn.id, data, arguments, timeout, is_call)
 
     async def get(self, id: str) -> Execution[Any]:
         """A handle on an existing execution; NotFound."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Callable
 from typing import Any
 
 from durable.core import ids
@@ -34,13 +35,22 @@ class Executions:
         self._observer = observer
 
     async def start(
-        self, execution_id: str, function: str, data: dict[str, Any], arguments: str, timeout: float | None
+        self,
+        execution_id: str,
+        function: str,
+        data: dict[str, Any],
+        arguments: str,
+        timeout: float | None,
+        is_call: Callable[[str], bool],
     ) -> None:
-        """Record an execution of `function` (its id), or attach to the one of this id. timeout: s. Conflict."""
+        """Record an execution of `function` (its id), or attach to the one of this id. timeout: s. Conflict.
+
+        is_call: whether a recorded digest that is not `arguments` is of this call all the same.
+        """
         promise = self._root(execution_id, function, data, arguments, timeout)
         found = await self._create(promise)
         if found["tags"].get("durable:nonce") != promise["tags"]["durable:nonce"]:
-            _check_same(found, promise)
+            _check_same(found, promise, is_call)
 
     def _root(
         self, execution_id: str, function: str, data: dict[str, Any], arguments: str, timeout: float | None
@@ -176,10 +186,11 @@ def _promise(answer: Any) -> dict[str, Any]:
     return found
 
 
-def _check_same(found: dict[str, Any], wanted: dict[str, Any]) -> None:
+def _check_same(found: dict[str, Any], wanted: dict[str, Any], is_call: Callable[[str], bool]) -> None:
     """Attaching needs the same function and arguments; the Conflict shows both."""
-    same = all(found["tags"].get(tag) == wanted["tags"][tag] for tag in ("durable:function", "durable:arguments"))
-    if not same:
+    recorded, given = found["tags"].get("durable:arguments"), wanted["tags"]["durable:arguments"]
+    same = recorded == given or (recorded is not None and is_call(recorded))
+    if not same or found["tags"].get("durable:function") != wanted["tags"]["durable:function"]:
         raise Conflict(
             f"execution {found['id'].removeprefix('exec:')!r} exists as {_shown(found)}, not as {_shown(wanted)}; "
             "use another id, or start it with what it has"

@@ -13,6 +13,7 @@ from typing import Any
 
 from durable.core import ids
 from durable.core.clock import TIME_MAX_MS, now_ms
+from durable.functions import notation
 from durable.functions.failure import rebuild
 from durable.sessions.needs import know_them, own_capabilities
 from durable.store.face import ReadsFace
@@ -281,7 +282,7 @@ def step_view(row: PromiseRow, task: ExecutionRow | None) -> StepView:
         attempts=0 if task is None else task.attempts,
         error=error,
         note=None if task is None else task.note or task.last_error,
-        value=row.value if row.state == "resolved" else None,
+        value=notation.shown(row.value) if row.state == "resolved" else None,
     )
 
 
@@ -393,7 +394,7 @@ async def detail_view(reads: ReadsFace, row: ExecutionRow, served: Served, store
     return DetailView(
         execution=execution_view(row, served, [p.id for p in prompts], needed=needed.get(row.session or "", {})),
         arguments=_arguments(row),
-        result=row.value if row.state == "completed" else None,
+        result=notation.shown(row.value) if row.state == "completed" else None,
         traceback=error.traceback or None if error is not None else None,
         steps=steps,
         prompts=[prompt_view(p, store) for p in prompts],
@@ -406,4 +407,4 @@ def _arguments(row: ExecutionRow) -> Any:
     args, kwargs = row.param.get("args") or [], row.param.get("kwargs") or {}
     if row.session is not None and args and isinstance(args[0], dict):
         return {"code": args[0].get("code", ""), "inputs": args[0].get("inputs") or {}}
-    return {"args": args, "kwargs": kwargs}
+    return {"args": notation.shown(args), "kwargs": notation.shown(kwargs)}

@@ -9,6 +9,7 @@ from durable.cli.exits import Interrupted
 from durable.cli.out import Out
 from durable.cli.standing import GoesOn, Halted, Settled, Standing, Waits
 from durable.core.errors import ExecutionError
+from durable.functions import notation
 from durable.functions.failure import rebuild
 from durable.store.reads import ExecutionRow
 
@@ -42,7 +43,7 @@ def report(settings: Settings, out: Out, execution_id: str, standing: Standing) 
 def report_settled(out: Out, row: ExecutionRow) -> int:
     """The result on stdout, or the user's traceback and what failed on stderr."""
     if row.state == "completed":
-        value = row.value
+        value = notation.shown(row.value)
         if row.session is not None and isinstance(value, dict):
             value = value.get("value") if value.get("value") is not None else value.get("repr") or None
         out.value(value)

@@ -6,8 +6,13 @@ they derive from BaseException and live beside the code that raises them.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from types import MappingProxyType
 from typing import Any, ClassVar, Self
+
+RETRY_AFTER_S_MAX = 366 * 86_400
+"""A year: more is a mistake in the unit."""
 
 
 class DurableError(Exception):
@@ -243,11 +248,18 @@ class CheckpointTampered(CheckpointError):
 class ExecutionError(DurableError, RuntimeError):
     """User code failed. Carries what the record holds of the failure.
 
-    `exception_type` is the qualified name of what was raised, `exception_message` its text,
-    `traceback` the user's own lines, `execution_id` where it happened.
+    `exception_type` is the qualified name of what was raised, `exception_message` its text, `traceback` the user's own
+    lines, `execution_id` where it happened. `bases` are the qualified names of its class and the classes above it,
+    `attributes` its own attributes as far as JSON has them, `cause` the error that it was raised from.
+    An error of a builtin class, or of one derived from it, is raised as an ExecutionError that also is that builtin,
+    with its `args` and, for an OSError, `errno`, `strerror` and `filename`. A group has its members rebuilt.
     """
 
     code = "EXECUTION_FAILED"
+    bases: tuple[str, ...] = ()
+    cause: ExecutionError | None = None
+    recorded: Mapping[str, Any] = MappingProxyType({})
+    """What the record holds beside the fields above, so that an error that passes on is recorded as it was."""
 
     def __init__(
         self,
@@ -259,10 +271,37 @@ class ExecutionError(DurableError, RuntimeError):
         execution_id: str = "",
     ) -> None:
         super().__init__(message)
+        self._message = message  # groups have a `message` of their own, and `args` are what the user's error had
         self.exception_type = exception_type
         self.exception_message = exception_message or message
         self.traceback = traceback
         self.execution_id = execution_id
+        self.attributes: dict[str, Any] = {}
+
+    def __str__(self) -> str:
+        return self._message
+
+
+class RetryAfter(DurableError):
+    """Raised by a step that is to be tried again, `seconds` later at the earliest.
+
+    It counts as a try: after the last one it is the step's failure. `raise durable.RetryAfter(30) from error`.
+    """
+
+    code = "RETRY_AFTER"
+
+    def __init__(self, seconds: float | timedelta, message: str = "") -> None:
+        length = seconds.total_seconds() if isinstance(seconds, timedelta) else seconds
+        if isinstance(length, bool) or not isinstance(length, int | float) or not 0 <= length <= RETRY_AFTER_S_MAX:
+            raise BadArguments(f"RetryAfter takes seconds from 0 to {RETRY_AFTER_S_MAX:.0f}, not {seconds!r}")
+        super().__init__(message or f"to be tried again after {length:g} s")
+        self.seconds = float(length)
+
+
+class Fatal(DurableError):
+    """Raised by a step that must not be tried again, whatever its Retry says. A class of yours may derive from it."""
+
+    code = "FATAL"
 
 
 class ExecutionLost(ExecutionError):

@@ -117,6 +117,18 @@ class AttemptFailed(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class ArgumentsChanged(Event):
+    """A step changed what it was given: its function sees that now, and would not when it is replayed.
+
+    `arguments` names them. The step is to return what it makes, or to work on a copy.
+    """
+
+    execution: str
+    step: str
+    arguments: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class PeerDead(Event):
     """Another engine on the same store is gone; its tasks were released."""
 

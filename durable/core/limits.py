@@ -5,6 +5,12 @@ from __future__ import annotations
 VALUE_BYTES_MAX = 16 * 2**20
 """One promise's param or value. SQLite takes more, but every reader decodes a value whole."""
 
+VALUE_DEPTH_MAX = 250
+"""Levels of lists and dicts in a value: what pydantic writes, and every reader follows without running out of stack."""
+
+INT_BITS_MAX = 4096
+"""A whole number as JSON; larger ones are in the notation of specs/execution.md. Readers refuse 4,300 digits."""
+
 FRAME_BYTES_MAX = 10 * 2**20
 """One frame between bridge and worker (requirement P33); larger values span frames."""
 

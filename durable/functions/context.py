@@ -28,7 +28,7 @@ from durable.functions.operation import Derived, Operation
 from durable.functions.questions import Asked
 from durable.functions.replay import Operation as Made
 from durable.functions.steps import Step, StepThreads, step_of
-from durable.functions.values import digest, from_json, to_json
+from durable.functions.values import digest, encode, from_json, to_json
 from durable.sessions.result import Result
 
 
@@ -110,7 +110,7 @@ class Context(Asking):
         async def body(promise_id: str) -> Any:
             try:
                 value = await (call() if limit is None else _limited(step.name, limit, call))
-                return to_json(value, f"the result of step {step.name}")
+                return encode(value, f"the result of step {step.name}", step.returns)
             except BaseException as error:
                 if isinstance(error, asyncio.CancelledError) and closing():
                     raise
@@ -132,7 +132,7 @@ class Context(Asking):
             context = Context(nested, self._threads, self._cells)
 
             async def main() -> Any:
-                return to_json(await step.fn(context, *args, **kwargs), f"the result of {name}")
+                return encode(await step.fn(context, *args, **kwargs), f"the result of {name}", step.returns)
 
             outcome = nested.start(main)
             if limit is not None:

@@ -6,6 +6,7 @@ module that runs as a script or was loaded by `durable run FILE::FUNC`, so both 
 
 from __future__ import annotations
 
+import hashlib
 import inspect
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -13,8 +14,10 @@ from datetime import timedelta
 from typing import Any, Concatenate, ParamSpec, TypeVar, cast, overload
 
 from durable.core.defined import where
-from durable.core.errors import BadArguments
-from durable.functions.values import bind_json, digest, hints_of, to_json
+from durable.core.errors import BadArguments, Fatal, RetryAfter
+from durable.functions import notation
+from durable.functions.failure import Rejection, raised, rebuild
+from durable.functions.values import argument_digests, bind_json, encode_arguments, hints_of
 
 P = ParamSpec("P")
 T_co = TypeVar("T_co", covariant=True)
@@ -25,24 +28,108 @@ KNOWN: dict[str, Function[..., Any]] = {}
 _learning: list[Callable[[Function[..., Any]], None]] = []
 
 
+type Kind = type[BaseException] | str
+"""An exception class, or its qualified name: `"pkg.MyError"`, `"ValueError"`."""
+
+
 @dataclass(frozen=True, slots=True)
 class Retry:
     """How often a step or a function without steps is tried again after it raised.
 
-    The n-th retry comes after `delay * factor ** (n - 1)` seconds, at most `max_delay`.
+    The n-th retry comes after `delay * factor ** (n - 1)` seconds, at most `max_delay`. jitter: the part of that, from
+    0 to 1, that is left to chance, so that many who failed together do not come back together; the chance is the same
+    for the same execution and retry. retry_on: only errors of these classes are tried again; all by default.
+    give_up_on: errors of these are not. Both take classes and qualified names, which match classes derived from them.
+
+    A step that raises `durable.Fatal` is never tried again. One that raises `durable.RetryAfter` is, that many seconds
+    later at the earliest, whatever its class; where no retry is asked for, as often as `Retry()` says.
+    Raises BadArguments for what makes no sense.
     """
 
     max_retries: int = 3
     delay: float = 0.1
     factor: float = 2.0
     max_delay: float = 60.0
+    jitter: float = 0.0
+    retry_on: Kind | tuple[Kind, ...] = ()
+    give_up_on: Kind | tuple[Kind, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.max_retries, int) or isinstance(self.max_retries, bool) or self.max_retries < 0:
+            raise BadArguments(f"Retry: max_retries is a whole number from 0, not {self.max_retries!r}")
+        for name, least, most in (
+            ("delay", 0.0, SECONDS_MAX),
+            ("factor", 0.0, FACTOR_MAX),
+            ("max_delay", 0.0, SECONDS_MAX),
+            ("jitter", 0.0, 1.0),
+        ):
+            value = getattr(self, name)
+            if isinstance(value, timedelta):
+                value = value.total_seconds()
+            if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value <= most:
+                raise BadArguments(f"Retry: {name} is a number from {least:g} to {most:g}, not {value!r}")
+            object.__setattr__(self, name, value)
+        for name in ("retry_on", "give_up_on"):
+            kinds = getattr(self, name)
+            kinds = (kinds,) if isinstance(kinds, str | type) else kinds
+            if not isinstance(kinds, tuple | list | set | frozenset) or not all(map(_is_kind, kinds)):
+                raise BadArguments(f'Retry: {name} takes exception classes or names like "pkg.MyError", not {kinds!r}')
+            object.__setattr__(self, name, tuple(kinds))
 
     def next(self, attempt: int) -> int | None:
         """Seconds before the retry `attempt` (from 1), or None for no more: the SDK's policy protocol."""
         if attempt > self.max_retries:
             return None
         # The SDK's annotation says int; its sleeper takes fractions.
-        return cast(int, min(self.delay * self.factor ** (attempt - 1), self.max_delay))
+        return cast(int, self._wait(attempt))
+
+    def decide(self, attempt: int, error: BaseException, execution_id: str = "") -> float | None:
+        """Seconds before the retry `attempt` (from 1) of a step that raised `error`, or None for no more.
+
+        error: what the step raised, or its ExecutionError, or the Rejection of it. execution_id: seeds the jitter.
+        """
+        if isinstance(error, Rejection):
+            error = rebuild("rejected", {"message": str(error)}, execution_id)
+        after = error if isinstance(error, RetryAfter) else None
+        most = self.max_retries if after is None else self.max_retries or RETRY_AFTER_TIMES
+        if attempt > most or raised(error, Fatal):
+            return None
+        wait = self._wait(attempt) * (1 - self.jitter * _chance(execution_id, attempt))
+        if after is not None:
+            return max(wait, float(after.seconds))
+        if raised(error, *self._kinds("give_up_on")):
+            return None
+        if self.retry_on and not raised(error, *self._kinds("retry_on")):
+            return None
+        return wait
+
+    def _kinds(self, name: str) -> tuple[Kind, ...]:
+        return cast("tuple[Kind, ...]", getattr(self, name))
+
+    def _wait(self, attempt: int) -> float:
+        try:
+            return min(self.delay * self.factor ** (attempt - 1), self.max_delay)
+        except OverflowError:
+            return self.max_delay
+
+
+SECONDS_MAX = 1000 * 366 * 86_400.0
+"""A thousand years: longer ones are a mistake in the unit, and do not fit into a timedelta at some point."""
+
+FACTOR_MAX = 1e6
+
+RETRY_AFTER_TIMES = 3
+"""Retries of a step that asks for them itself and has no Retry."""
+
+
+def _is_kind(kind: object) -> bool:
+    return (isinstance(kind, str) and bool(kind)) or (isinstance(kind, type) and issubclass(kind, BaseException))
+
+
+def _chance(execution_id: str, attempt: int) -> float:
+    """A number from 0 to 1, the same for the same execution and attempt in every process."""
+    drawn = hashlib.blake2b(f"{execution_id}:{attempt}".encode("utf-8", "replace"), digest_size=8).digest()
+    return int.from_bytes(drawn) / 2**64
 
 
 NEVER = Retry(max_retries=0)
@@ -94,12 +181,23 @@ class Function[**P, T_co]:
     def pack(self, args: tuple[object, ...], kwargs: dict[str, object]) -> tuple[list[Any], dict[str, Any], str]:
         """The arguments as JSON, checked against the signature and annotations, and their digest; BadArguments.
 
-        The digest is of what the function gets, so it is the same for a model and for the JSON of one.
+        The digest is of what the function gets, without what equals its default: it is the same for a model and for the
+        JSON of one, for `f(1)` and for `f(1, b=<default>)`.
         """
-        packed = [to_json(value, f"{self.name}: argument {n + 1}") for n, value in enumerate(args)]
-        named = {key: to_json(value, f"{self.name}: argument {key!r}") for key, value in kwargs.items()}
+        packed, named = encode_arguments(self.fn, args, kwargs, self.name, skip_first=True)
         bound = bind_json(self.fn, packed, named, skip_first=True)
-        return packed, named, digest(bound.args, bound.kwargs)
+        return packed, named, next(argument_digests(bound))
+
+    def is_call(self, arguments: str, packed: list[Any], named: dict[str, Any]) -> bool:
+        """Whether a recorded digest, also one of an older version, is of a call with these packed arguments."""
+        for args, kwargs in ((packed, named), (notation.shown(packed), notation.shown(named))):
+            try:
+                bound = bind_json(self.fn, args, kwargs, skip_first=True)
+            except BadArguments:
+                continue
+            if arguments in argument_digests(bound):
+                return True
+        return False
 
     def __call__(self, ctx: Any, *args: P.args, **kwargs: P.kwargs) -> Awaitable[T_co]:
         return self.fn(ctx, *args, **kwargs)
@@ -140,10 +238,14 @@ def function[**P, T_co](
 
 
 def seconds(value: float | timedelta | None) -> float | None:
-    """A duration given as seconds or timedelta, in seconds; raises BadArguments when it is negative."""
+    """A duration given as seconds or timedelta, in seconds; BadArguments when it is none, negative or without end."""
     if value is None:
         return None
-    found = value.total_seconds() if isinstance(value, timedelta) else float(value)
+    found = value.total_seconds() if isinstance(value, timedelta) else value
+    if isinstance(found, bool) or not isinstance(found, int | float):
+        raise BadArguments(f"a duration is seconds or a timedelta, not {value!r}")
     if found < 0:
         raise BadArguments(f"a duration cannot be negative: {value!r}")
-    return found
+    if not found <= SECONDS_MAX:
+        raise BadArguments(f"a duration is at most a thousand years, not {value!r}; without a limit it is None")
+    return float(found)

@@ -84,7 +84,7 @@ class Leaf:
                 return await self.body(found.promise_id)
             except Rejection as error:
                 attempt += 1
-                delay = self.retry.next(attempt)
+                delay = self.retry.decide(attempt, error, found.promise_id.removeprefix(PREFIX))
                 if delay is None:
                     return error
                 retry = await self._recorded(found, attempt, delay, error)

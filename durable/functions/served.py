@@ -16,7 +16,7 @@ from durable.functions.ports import internal
 from durable.functions.run import Run
 from durable.functions.sdk import SdkContext
 from durable.functions.steps import StepThreads
-from durable.functions.values import bind_json, to_json
+from durable.functions.values import bind_json, encode
 from durable.store.face import StoreFace
 
 type Load = Callable[[str], Awaitable[list[dict[str, Any]]]]
@@ -93,7 +93,7 @@ class Passes:
         async def main() -> Any:
             bound = bind_json(function.fn, args, kwargs, skip_first=True)
             value = await function.fn(context, *bound.args, **bound.kwargs)
-            return to_json(value, f"the result of {function.name}")
+            return encode(value, f"the result of {function.name}", function.returns)
 
         root.start(main).add_done_callback(lambda outcome: run.complete(outcome.result()))
         return await run.outcome()

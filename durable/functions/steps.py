@@ -8,13 +8,19 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import hashlib
 import inspect
+import itertools
 import queue
 import threading
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
 from functools import lru_cache
 from typing import Any
+from uuid import UUID
 
 from durable.core.limits import STEP_THREADS_MAX
 from durable.functions.function import NEVER, Function, Retry
@@ -84,12 +90,13 @@ class StepThreads:
         done: asyncio.Future[Any] = loop.create_future()
 
         def work() -> None:
+            outcome: tuple[Any, BaseException | None]
             try:
-                result, error = call(), None
+                outcome = call(), None
             except BaseException as caught:
-                result, error = None, caught
+                outcome = None, caught
             try:
-                loop.call_soon_threadsafe(_deliver, done, result, error)
+                loop.call_soon_threadsafe(_deliver, done, outcome)
             except RuntimeError:
                 pass  # the loop is gone: nobody waits any more
 
@@ -101,8 +108,24 @@ class StepThreads:
                 self._idle -= 1
         self._work.put((contextvars.copy_context(), work))
         if grow:
+            self._grow()
+        result, error = await done
+        if isinstance(error, StopIteration):  # which no coroutine can raise
+            raise RuntimeError(f"the step raised StopIteration: {error}") from error
+        if error is not None:
+            raise error
+        return result
+
+    def _grow(self) -> None:
+        try:
             threading.Thread(target=self._serve, name="durable-step", daemon=True).start()
-        return await done
+        except RuntimeError:  # the system has no more; what is in the queue is for those that there are
+            with self._lock:
+                self._threads -= 1
+                self._idle -= 1
+                if self._threads:
+                    return
+            raise
 
     def _serve(self) -> None:
         while (item := self._work.get()) is not None:
@@ -118,12 +141,101 @@ class StepThreads:
             self._work.put(None)
 
 
-def _deliver(done: asyncio.Future[Any], result: Any, error: BaseException | None) -> None:
-    if done.cancelled():
-        return
-    if error is None:
-        done.set_result(result)
-    elif isinstance(error, StopIteration):
-        done.set_exception(RuntimeError(f"the step raised StopIteration: {error}"))
-    else:
-        done.set_exception(error)
+def _deliver(done: asyncio.Future[Any], outcome: tuple[Any, BaseException | None]) -> None:
+    """The error is told as a value: thrown into a coroutine, GeneratorExit and CancelledError would steer it."""
+    if not done.cancelled():
+        done.set_result(outcome)
+
+
+# -- what a step can know and change --------------------------------------------------------------------------------
+
+cancellation: contextvars.ContextVar[threading.Event | None] = contextvars.ContextVar("durable_cancelled", default=None)
+"""Set where a step is begun, to an event that is set when its execution is being cancelled."""
+
+
+def cancelled() -> bool:
+    """Whether the execution of the step that asks is being cancelled; False outside a step.
+
+    Asynchronous steps are told by CancelledError too. A synchronous step cannot be stopped from outside: a long one
+    asks now and then, and returns or raises.
+    """
+    flag = cancellation.get()
+    return flag is not None and flag.is_set()
+
+
+class Arguments:
+    """What a step is given, as it was when the step began: `changed` tells which arguments the step changed.
+
+    The function goes on with the changed object now and with the unchanged one when it is replayed, so its author is
+    warned. Of each argument at most LOOKED_AT_MAX values and LOOKED_AT_BYTES_MAX bytes are looked at; an argument of
+    plain text or numbers costs nothing.
+    """
+
+    __slots__ = ("_before",)
+
+    def __init__(self, args: tuple[object, ...], kwargs: dict[str, object]) -> None:
+        named = [*((f"argument {n + 1}", value) for n, value in enumerate(args)),
+                 *((f"argument {name!r}", value) for name, value in kwargs.items())]  # fmt: skip
+        self._before = [(name, value, _look(value)) for name, value in named if type(value) not in _FROZEN]
+
+    def changed(self) -> tuple[str, ...]:
+        """The names of the arguments that are not what they were."""
+        return tuple(name for name, value, before in self._before if _look(value) != before)
+
+
+LOOKED_AT_MAX = 1_000
+LOOKED_AT_BYTES_MAX = 64 * 2**10
+
+_FROZEN = frozenset({str, int, float, bool, bytes, complex, type(None), date, datetime, time, timedelta, Decimal, UUID})
+
+
+def _look(value: object) -> int:
+    """A hash of what a value holds, as far as it is looked at."""
+    left: list[object] = [value]
+    seen: set[int] = set()
+    found = hashlib.blake2b(digest_size=8)
+    for _ in range(LOOKED_AT_MAX):
+        if not left:
+            break
+        item = left.pop()
+        if type(item) in _FROZEN:
+            text = item if isinstance(item, str | bytes) else b"" if _is_huge(item) else repr(item)
+            found.update(_start(text))
+            continue
+        found.update(f"{type(item).__qualname__} ".encode("utf-8", "replace"))
+        if id(item) in seen:
+            continue
+        seen.add(id(item))
+        inside, size = _inside(item)
+        found.update(b"%d " % size)
+        left += inside
+    return int.from_bytes(found.digest())
+
+
+def _is_huge(item: object) -> bool:
+    return isinstance(item, int) and item.bit_length() > LOOKED_AT_BYTES_MAX // 8
+
+
+def _start(text: str | bytes) -> bytes:
+    data = text[:LOOKED_AT_BYTES_MAX].encode("utf-8", "surrogatepass") if isinstance(text, str) else text
+    return b"%d:%s " % (len(text), data[:LOOKED_AT_BYTES_MAX])
+
+
+def _inside(item: object) -> tuple[list[object], int]:
+    """The first values inside one, and how many there are; none of what cannot be looked at without side effects."""
+    if isinstance(item, dict):
+        return [part for pair in itertools.islice(dict.items(item), LOOKED_AT_MAX) for part in pair], len(item)
+    if isinstance(item, list | tuple | deque):
+        return list(itertools.islice(item, LOOKED_AT_MAX)), len(item)
+    if isinstance(item, set | frozenset):
+        return list(itertools.islice(item, LOOKED_AT_MAX)), len(item)
+    if not isinstance(item, type) and not callable(item):
+        try:
+            with memoryview(item) as view:  # type: ignore[arg-type]  # bytearrays, arrays of any library
+                return [bytes(view.cast("B")[:LOOKED_AT_BYTES_MAX])], view.nbytes
+        except (TypeError, ValueError):
+            pass
+        fields = getattr(item, "__dict__", None)
+        if isinstance(fields, dict):
+            return [part for pair in itertools.islice(fields.items(), LOOKED_AT_MAX) for part in pair], len(fields)
+    return [], 0

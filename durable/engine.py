@@ -25,14 +25,13 @@ from durable.core import events, ids
 from durable.core.clock import now_ms
 from durable.core.errors import BadArguments, Conflict, EngineClosed
 from durable.core.events import Observer, log_event
-from durable.core.limits import PARKED_S
+from durable.core.limits import CANCEL_GRACE_S, PARKED_S
 from durable.core.people import Given
 from durable.execution import Execution
 from durable.executions import Executions
 from durable.functions import sdk
 from durable.functions.context import Context
 from durable.functions.function import KNOWN, NEVER, Function, on_new, seconds
-from durable.functions.recorded import recorded
 from durable.functions.served import Passes
 from durable.functions.steps import StepThreads
 from durable.prompts import OpenPrompt, Prompts
@@ -140,7 +139,6 @@ class Engine:
         self._host = SessionHost(house)
         self._passes = Passes(
             store=store,
-            load=partial(recorded, store),
             closing=lambda: self._closing,
             threads=self._threads,
             cells=self,
@@ -277,9 +275,13 @@ class Engine:
         known = KNOWN.get(row.function or "")
         return Execution(self, id, known.returns if known is not None else inspect.Parameter.empty)
 
-    async def cancel(self, id: str, reason: str = "") -> bool:
-        """Cancel an execution; False when it was settled before. NotFound."""
-        return await self._executions.cancel(id, reason)
+    async def cancel(self, id: str, reason: str = "", *, grace: float | timedelta = CANCEL_GRACE_S) -> bool:
+        """Cancel an execution; returns when it has ended. False when it was settled before. NotFound.
+
+        A durable function gets CancelledError where it waits, its asynchronous steps too; what it does then, durable
+        operations included, has `grace` seconds. Whatever it comes to, the execution is cancelled.
+        """
+        return await self._executions.cancel(id, reason, seconds(grace) or 0.0)
 
     async def interrupt(self, id: str, *, raises: bool = False) -> bool:
         """Stop an execution so that `resume` goes on with it; False when it does not run, wait or stand in a queue.
@@ -459,6 +461,10 @@ class Engine:
             return  # engine.leave releases all at once
         await self._executions.gave_up(id, version, error)
 
+    def logged(self, id: str) -> str | None:
+        """What functions of a task that is suspended now have logged so far."""
+        return self._passes.logged.pop(id, None)
+
     def suspended(self, id: str) -> None:
         self._passes.resumed.discard(id)
         self._host.let_pass(id)
@@ -476,6 +482,10 @@ class Engine:
         return self._changes.next()
 
     def _on_change(self, change: Change) -> None:
+        if change.cancelled:
+            self._passes.cancel(change.cancelled)
+        if change.foreign and self._passes.running and isinstance(self._store, Store):
+            self._passes.cancel(self._store.glance.cancelled(self.engine_id))
         if change.lapsed:
             self._host.end_workers()
         if change.foreign or change.stopped or (self._remote and change.sessions):

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from durable.core.errors import NotFound, StoreRefused, Waiting
+from durable.core.limits import CANCEL_GRACE_S
 from durable.functions.failure import rebuild
 from durable.functions.values import from_json
 from durable.store.reads import ExecutionRow
@@ -69,9 +71,13 @@ class Execution[T]:
         """pending, running, waiting, interrupted, completed, failed, lost, cancelled or timed_out."""
         return (await self.info()).state
 
-    async def cancel(self, reason: str = "") -> bool:
-        """End it for good: its promise is rejected_canceled. False when it was settled before."""
-        return await self._engine.cancel(self.id, reason)
+    async def cancel(self, reason: str = "", *, grace: float | timedelta = CANCEL_GRACE_S) -> bool:
+        """End it for good, and return when it has ended: its promise is rejected_canceled.
+
+        grace: seconds or timedelta that a durable function has for its clean-up (`Engine.cancel`). False when it was
+        settled before.
+        """
+        return await self._engine.cancel(self.id, reason, grace=grace)
 
     def __repr__(self) -> str:
         return f"<execution {self.id}>"

@@ -124,21 +124,21 @@ class Executions:
         except (StoreRefused, DurableError):
             pass  # the lease was lost: whoever has it decides
 
-    async def cancel(self, id: str, reason: str = "") -> bool:
-        """Cancel an execution; False when it was settled before."""
+    async def cancel(self, id: str, reason: str, grace: float) -> bool:
+        """Cancel an execution, and return when it has ended; False when it was settled before. grace: s."""
         promise_id = ids.execution_promise(id)
-        value = {"__type": "error", "message": reason or "cancelled"}
+        wish = {"id": promise_id, "reason": reason, "grace_ms": int(grace * 1000)}
         try:
-            before = _promise(await self._store.request("promise.get", {"id": promise_id}))
+            answer = await self._store.request("execution.cancel", wish)
         except StoreRefused as error:
             if error.status == 404:
                 raise NotFound("execution", id) from None
             raise
-        if before["state"] != "pending":
+        if not answer.data["cancelled"]:
             return False
-        settle = {"id": promise_id, "state": "rejected_canceled", "value": {"data": pack(value)}}
-        after = _promise(await self._store.request("promise.settle", settle))
-        return bool(after["state"] == "rejected_canceled")
+        if _promise(answer)["state"] == "pending":
+            await self._store.settled(promise_id)
+        return True
 
     async def interrupt(self, id: str, *, raises: bool = False) -> bool:
         """Halt its task and stop its code; with `raises`, KeyboardInterrupt in its code instead."""

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 logger = logging.getLogger("durable")
+function_logger = logging.getLogger("durable.function")
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +130,21 @@ class ArgumentsChanged(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class Logged(Event):
+    """A durable function said something by `ctx.log`, once over all its replays.
+
+    `function`: the execution id of the function, `<id>.<k>` for a nested one. `number` counts its lines from 1: one
+    that comes twice, because an engine died just after it, has the same number. `level` as in `logging`.
+    """
+
+    execution: str
+    function: str
+    number: int
+    level: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class PeerDead(Event):
     """Another engine on the same store is gone; its tasks were released."""
 
@@ -190,6 +206,9 @@ type Observer = Callable[[Event], None]
 
 def log_event(event: Event) -> None:
     """The default observer: one debug line per event, a warning for what went wrong."""
+    if isinstance(event, Logged):
+        function_logger.log(event.level, "%s: %s", event.function, event.text)
+        return
     level = (
         logging.DEBUG
         if isinstance(event, WorkerBeat | WorkerStarted | WorkerEnded | SessionRestored | BlobsSwept | MemoryGivenBack)

@@ -103,6 +103,9 @@ ID_CHARS_MAX = 2_000
 TAGS_BYTES_MAX = 64 * 2**10
 """All tags of one promise as JSON: they are read with every record and are not the place for data."""
 
+CANCEL_GRACE_S = 60.0
+"""What a cancelled durable function has for its clean-up, in seconds."""
+
 DISPATCH_RETRY_MS = 5_000
 """A dispatched task that nobody acquired is offered again after this."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import copy
 import inspect
+import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import asdict, replace
 from datetime import timedelta
@@ -18,6 +19,7 @@ from capabilities.sandbox.limits import SandboxLimits
 from capabilities.sandbox.values import plain
 from durable.core import ids
 from durable.core.errors import ExecutionError
+from durable.core.events import ArgumentsChanged
 from durable.functions import foreign
 from durable.functions.asking import Asking, until_valid
 from durable.functions.failure import rejection
@@ -27,7 +29,7 @@ from durable.functions.leaf import Body, Leaf
 from durable.functions.operation import Derived, Operation
 from durable.functions.questions import Asked
 from durable.functions.replay import Operation as Made
-from durable.functions.steps import Step, StepThreads, step_of
+from durable.functions.steps import Arguments, Step, StepThreads, step_of
 from durable.functions.values import digest, encode, from_json, to_json
 from durable.sessions.result import Result
 
@@ -95,11 +97,13 @@ class Context(Asking):
         if step.takes_context:
             perform = self._nested(step, name, args, kwargs)
         else:
-            perform = Leaf(self._pass, self._leaf(step, args, kwargs), retry).perform
-        return self._begin(made, perform, lambda value: from_json(value, step.returns, f"step {name}"))
+            perform = Leaf(self._pass, self._leaf(step, args, kwargs), retry, stoppable=step.is_async).perform
+        return self._begin(
+            made, perform, lambda value: from_json(value, step.returns, f"step {name}"), nested=step.takes_context
+        )
 
     def _leaf(self, step: Step, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Body:
-        closing, threads, limit = self._pass.run.closing, self._threads, self._timeout
+        run, threads, limit = self._pass.run, self._threads, self._timeout
 
         async def call() -> Any:
             if step.is_async:
@@ -108,11 +112,15 @@ class Context(Asking):
             return await value if inspect.isawaitable(value) else value  # `lambda: fetch(url)`, a partial
 
         async def body(promise_id: str) -> Any:
+            given = Arguments(args, kwargs)
             try:
                 value = await (call() if limit is None else _limited(step.name, limit, call))
+                changed = given.changed()
+                if changed:
+                    run.observer(ArgumentsChanged(run.execution_id, step.name, changed))
                 return encode(value, f"the result of step {step.name}", step.returns)
             except BaseException as error:
-                if isinstance(error, asyncio.CancelledError) and closing():
+                if isinstance(error, asyncio.CancelledError) and run.closing():
                     raise
                 raise rejection(error, promise_id.removeprefix(ids.PREFIX)) from None
 
@@ -149,6 +157,16 @@ class Context(Asking):
             return await run.recorder.settle(found.promise_id, result)
 
         return perform
+
+    # -- telling ------------------------------------------------------------------------------------------------
+
+    def log(self, message: object, *args: object, level: int = logging.INFO) -> None:
+        """Tell what the function does, once: a replay does not say it again.
+
+        message, args, level: as for a logger of `logging`. It goes to the logger `durable.function`, and as the event
+        `durable.Logged` to the engine's observer. A line may come twice when the engine died just after it.
+        """
+        self._pass.log(level, str(message) % args if args else str(message))
 
     # -- time ---------------------------------------------------------------------------------------------------
 
@@ -291,10 +309,12 @@ class Context(Asking):
         perform: Perform,
         shape: Callable[[Any], T],
         tags: dict[str, str] | None = None,
+        *,
+        nested: bool = False,
         begun: Callable[[UnderWay], None] | None = None,
     ) -> Operation[T]:
         operation = Operation(self._pass, shape)
-        found = self._pass.begin(made, perform, operation.deliver, tags or {})
+        found = self._pass.begin(made, perform, operation.deliver, tags or {}, nested=nested)
         operation.promise_id = found.promise_id
         if begun is not None:
             begun(found)

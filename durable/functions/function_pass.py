@@ -13,17 +13,18 @@ import contextvars
 from collections import deque
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from resonate.types import PromiseCreateReq, PromiseRecord, Value
 
 from durable.core.clock import now_ms
 from durable.core.errors import Deadlock, DurableError, NonDeterminism, StepNeeded
+from durable.core.events import Logged
 from durable.functions.codec import encode
 from durable.functions.event_loop import WHAT_TO_DO, FunctionLoop, PassEnded, Timer, describe
 from durable.functions.failure import Rejection, rejection
 from durable.functions.recorder import Outcome
-from durable.functions.replay import CALL_KINDS, Replay
+from durable.functions.replay import CALL_KINDS, CANCEL, Replay
 from durable.functions.replay import Operation as Made
 from durable.functions.run import Run, forget_frames
 from durable.functions.user_frames import innermost_frame, user_place
@@ -45,6 +46,8 @@ class UnderWay:
     deliver: Callable[[PromiseRecord], None]
     context: contextvars.Context
     record: PromiseRecord | None = None
+    nested: bool = False
+    """A nested function, which ends before its caller when the execution is cancelled."""
     waits_for: str = ""
     """The promise of others that it waits for."""
     cancelled: bool = False
@@ -67,8 +70,9 @@ class FunctionPass:
         self.loop = FunctionLoop(  # type: ignore[abstract]
             on_timer=self._begin_timer, on_error=self._unretrieved, now=created_at / 1000
         )
-        self.leaves: set[asyncio.Task[Any]] = set()
-        """Steps that run here; what is recorded of them is wanted also when the function has ended."""
+        self.leaves: dict[asyncio.Task[Any], bool] = {}
+        """Steps that run here, and whether they can be stopped. What they come to is recorded also when the function
+        has ended."""
         self._under_way: dict[int, UnderWay] = {}
         self._arrived: deque[UnderWay] = deque()
         self._deferred: list[UnderWay] = []
@@ -76,6 +80,7 @@ class FunctionPass:
         self._main: asyncio.Task[Any] | None = None
         self._over = False
         self._outcome: asyncio.Future[Outcome] = self._outer.create_future()
+        self._cancelled = False
         self._lines = 0
         run.passes.append(self)
         if self._replay.old_concurrent:
@@ -119,7 +124,10 @@ class FunctionPass:
                     arrived = self._next()
                     if arrived is None:
                         break
-                    self._deliver(arrived)
+                    if arrived == "cancel":
+                        self._deliver_cancellation(main)
+                    else:
+                        self._deliver(arrived)
         except NonDeterminism as error:
             self.run.halt(error)
             return
@@ -133,14 +141,16 @@ class FunctionPass:
         elif not self._under_way:
             self._fail(Deadlock.of(self.function, [describe(task) for task in self.loop.pending()]))
 
-    def _next(self) -> UnderWay | None:
-        """The operation whose outcome is delivered now. NonDeterminism when the record cannot go on."""
+    def _next(self) -> UnderWay | Literal["cancel"] | None:
+        """What is delivered now: an operation's outcome, or the cancellation. NonDeterminism when nothing can be."""
         if not self._replay.live:
             ordinal = self._replay.due()
             if ordinal is None:
                 error = self._replay.missing("nothing: the function waits for what came after it")
                 assert error is not None
                 raise error
+            if ordinal == CANCEL:
+                return "cancel"
             found = self._under_way.get(ordinal)
             if found is None or found.record is None:
                 raise NonDeterminism(
@@ -149,6 +159,9 @@ class FunctionPass:
             return found
         if not self._live:
             self._go_live()
+        if self.run.cancelling and not self._cancelled and not self._nested():
+            self._stop_steps()
+            return "cancel"
         while self._arrived:
             arrived = self._arrived.popleft()
             if not arrived.cancelled:
@@ -173,6 +186,31 @@ class FunctionPass:
         self.loop.advance((record.settled_at or 0) / 1000)
         arrived.deliver(record)
 
+    # -- cancelling -----------------------------------------------------------------------------------------------
+
+    def cancel(self) -> None:
+        """The execution is to end: the function gets CancelledError where it waits, once nested ones have ended."""
+        if self._live:
+            self._advance()
+
+    def _nested(self) -> bool:
+        """Whether a nested function goes on, which has to end first."""
+        return any(each.nested and each.record is None for each in self._under_way.values())
+
+    def _deliver_cancellation(self, main: asyncio.Task[Any]) -> None:
+        self._cancelled = True
+        self._replay.delivered(CANCEL)
+        main.cancel("the execution is cancelled")
+
+    def _stop_steps(self) -> None:
+        """Asynchronous steps under way are cancelled, and cells; synchronous ones ask `durable.cancelled()`."""
+        for leaf, stoppable in self.leaves.items():
+            if stoppable:
+                leaf.cancel()
+        for found in self._under_way.values():
+            if found.waits_for == found.promise_id and found.tags["durable:kind"] == "execute":
+                self.run.spawn(self._let_go(found.promise_id))
+
     # -- operations -----------------------------------------------------------------------------------------------
 
     def check(self) -> None:
@@ -191,6 +229,8 @@ class FunctionPass:
         perform: Perform,
         deliver: Callable[[PromiseRecord], None],
         tags: dict[str, str],
+        *,
+        nested: bool = False,
     ) -> UnderWay:
         """Begin an operation: its place in the record, and on the engine's loop what it does."""
         self.check()
@@ -207,9 +247,9 @@ class FunctionPass:
             promise_id = f"{self.promise_id}.{begun.number}"
         self.run.begun()
         noted = {"durable:kind": made.kind, "durable:name": made.name, "durable:digest": made.digest}
-        found = UnderWay(
-            begun.ordinal, promise_id, noted | tags | begun.tags, perform, deliver, contextvars.copy_context()
-        )
+        noted |= tags | begun.tags
+        context = contextvars.copy_context()
+        found = UnderWay(begun.ordinal, promise_id, noted, perform, deliver, context, nested=nested)
         self._under_way[begun.ordinal] = found
         if begun.recorded is None:
             self._perform(found, None)
@@ -420,10 +460,16 @@ class FunctionPass:
 
     # -- what is told -----------------------------------------------------------------------------------------------
 
-    @property
-    def replaying(self) -> bool:
-        """What the function does now, it did before."""
-        return not self._replay.live
+    def log(self, level: int, text: str) -> None:
+        """Tell the engine's observer, unless an earlier pass did (R11)."""
+        self.check()
+        self._lines += 1
+        told = self.run.logged.get(self.promise_id, 0)
+        if self._replay.live and self._lines > told:
+            self.run.logged[self.promise_id] = self._lines
+            context = self.promise_id.removeprefix("exec:")
+            event = Logged(self.run.execution_id, context, self._lines, level, text)
+            self._outer.call_soon(self.run.observer, event)
 
     def _unretrieved(self, context: dict[str, Any]) -> None:
         """What asyncio reports of a task or callback, once: not again at each replay."""

@@ -25,6 +25,7 @@ from durable.functions.function_pass import FunctionPass, UnderWay
 from durable.functions.ports import internal
 from durable.functions.recorder import give_up
 from durable.functions.sdk import PlatformError
+from durable.functions.steps import cancellation
 
 type Body = Callable[[str], Awaitable[Any]]
 """Runs the step whose promise has this id: gives JSON builtins, or raises Rejection."""
@@ -40,6 +41,8 @@ class Leaf:
     function_pass: FunctionPass
     body: Body
     retry: Retry
+    stoppable: bool = False
+    """It runs on the engine's loop, where it can be cancelled."""
 
     async def perform(self, found: UnderWay, known: PromiseRecord | None) -> PromiseRecord:
         """The promise, settled; or that of the next try, when that is a while ahead."""
@@ -47,8 +50,9 @@ class Leaf:
         task = asyncio.current_task()
         assert task is not None
         identify_call(found.promise_id)
-        self.function_pass.leaves.add(task)
-        task.add_done_callback(self.function_pass.leaves.discard)
+        cancellation.set(run.cancelled)
+        self.function_pass.leaves[task] = self.stoppable
+        task.add_done_callback(lambda task: self.function_pass.leaves.pop(task, None))
         creation: Posted | None = None
         try:
             if known is None:

@@ -59,6 +59,9 @@ class Lifecycle(Protocol):
     def epoch_of(self, id: str) -> int | None:
         """For a cell: the epoch of its session under which it was run."""
 
+    def logged(self, id: str) -> str | None:
+        """What the functions of a task that is suspended now have logged so far, as JSON."""
+
     def suspended(self, id: str) -> None:
         """The task is suspended: the next pass begins under a new lease."""
 
@@ -100,7 +103,9 @@ class StorePorts:
             )
             for one in actions
         ]
-        status, data = await self._send("task.suspend", TaskSuspend(id=id, version=version, actions=callbacks))
+        status, data = await self._send(
+            "task.suspend", TaskSuspend(id=id, version=version, actions=callbacks, logged=self._lifecycle.logged(id))
+        )
         if status == 300:
             return Redirect(preload=[record_of(promise) for promise in data["preload"]])
         self._lifecycle.suspended(id)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 PAGE = 5_000
@@ -12,14 +13,31 @@ class Asks(Protocol):
     async def request(self, kind: str, data: dict[str, Any], /) -> Any: ...
 
 
-async def recorded(store: Asks, execution: str) -> list[dict[str, Any]]:
-    """Calls, steps and children of `exec:<id>`, in order of id."""
-    found: list[dict[str, Any]] = []
+@dataclass(slots=True)
+class ExecutionRecord:
+    """The calls, steps and children of an execution, in order of id, and what its task says beside them."""
+
+    promises: list[dict[str, Any]] = field(default_factory=list)
+    logged: str | None = None
+    """Lines that each function had logged at the last suspension, as JSON."""
+    cancelled: str | None = None
+    """Why it is being cancelled; None when it is not."""
+
+
+async def read_record(store: Asks, execution: str) -> ExecutionRecord:
+    """The record of `exec:<id>`."""
+    found = ExecutionRecord()
     after = ""
     while True:
-        answer = await store.request("call.list", {"execution": execution, "limit": PAGE, "after": after})
-        page = answer.data["promises"]
-        found += page
+        data = (await store.request("call.list", {"execution": execution, "limit": PAGE, "after": after})).data
+        page = data["promises"]
+        found.promises += page
+        found.logged, found.cancelled = data.get("logged"), data.get("cancelled")
         if len(page) < PAGE:
             return found
         after = page[-1]["id"]
+
+
+async def recorded(store: Asks, execution: str) -> list[dict[str, Any]]:
+    """Calls, steps and children of `exec:<id>`, in order of id."""
+    return (await read_record(store, execution)).promises

@@ -7,14 +7,17 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import threading
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 from resonate.types import PromiseRecord
 
 from durable.core.errors import DurableError
 from durable.core.events import Observer
 from durable.functions.ports import Halted, internal, record_of
+from durable.functions.recorded import ExecutionRecord
 from durable.functions.recorder import Recorder
 from durable.functions.replay import Recorded, read
 from durable.functions.sdk import PlatformError, Suspended
@@ -51,6 +54,10 @@ class Run:
         self.target = target
         self.over = False
         """Nothing more of this pass begins."""
+        self.cancelling = False
+        """The execution is to end, whatever it comes to."""
+        self.cancelled = threading.Event()
+        """The same, for threads of steps."""
         self.waits: list[str] = []
         """The promises that a suspended pass waits for."""
         self.passes: list[FunctionPass] = []
@@ -71,10 +78,15 @@ class Run:
 
     # -- the record -----------------------------------------------------------------------------------------------
 
-    def load(self, promises: list[dict[str, Any]]) -> None:
+    def load(self, record: ExecutionRecord) -> None:
         """Take over what earlier passes recorded."""
+        if record.logged:
+            self.logged = msgspec.json.decode(record.logged, type=dict[str, int])
+        if record.cancelled is not None:
+            self.cancelling = True
+            self.cancelled.set()
         calls = f"{self.promise_id}:input:"
-        for promise in promises:
+        for promise in record.promises:
             promise_id = promise["id"]
             if promise_id.startswith(calls):
                 owner = f"exec:{(promise.get('tags') or {}).get('durable:scope', '')}"
@@ -155,6 +167,15 @@ class Run:
         except DurableError:
             return  # the suspension asks again
         function_pass.arrived(promise_id, record_of(promise))
+
+    def cancel(self) -> None:
+        """The execution is to end: every function in it is told, the innermost first (R10)."""
+        if not self.cancelling:
+            self.cancelling = True
+            self.cancelled.set()
+            for each in reversed(self.passes):
+                each.cancel()
+            self.look()
 
     # -- the end --------------------------------------------------------------------------------------------------
 

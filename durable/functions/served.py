@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
+
+import msgspec
 
 from durable.core.events import Observer
 from durable.functions import sdk
@@ -13,13 +15,12 @@ from durable.functions.failure import Rejection
 from durable.functions.function import Function
 from durable.functions.function_pass import FunctionPass
 from durable.functions.ports import internal
+from durable.functions.recorded import read_record
 from durable.functions.run import Run
 from durable.functions.sdk import SdkContext
 from durable.functions.steps import StepThreads
 from durable.functions.values import bind_json, encode
 from durable.store.face import StoreFace
-
-type Load = Callable[[str], Awaitable[list[dict[str, Any]]]]
 
 
 class Passes:
@@ -29,18 +30,19 @@ class Passes:
         self,
         *,
         store: StoreFace,
-        load: Load,
         closing: Callable[[], bool],
         threads: StepThreads,
         cells: Cells,
         observer: Observer,
     ) -> None:
         self._store = store
-        self._load = load
         self._closing = closing
         self._threads = threads
         self._cells = cells
         self._observer = observer
+        self._runs: dict[str, Run] = {}
+        self.logged: dict[str, str] = {}
+        """What suspended executions logged so far, until their suspension is recorded."""
         self.resumed: set[str] = set()
         """Executions that suspended here and may be passed again under the same lease."""
         watch_outside()
@@ -74,13 +76,30 @@ class Passes:
         )
         try:
             if not sdk.first_attempt(ctx) or promise_id in self.resumed:
-                run.load(await self._load(promise_id))
+                run.load(await read_record(self._store, promise_id))
+            self._runs[promise_id] = run
             return await self._outcome(run, function, ctx, args, kwargs)
         except sdk.Suspended:
             self.resumed.add(promise_id)
+            if run.logged:
+                self.logged[promise_id] = msgspec.json.encode(run.logged).decode()
             raise sdk.suspend_on(ctx, run.waits) from None
         finally:
+            if self._runs.get(promise_id) is run:
+                del self._runs[promise_id]
             run.dispose()
+
+    def cancel(self, executions: Iterable[str]) -> None:
+        """These are to be cancelled: those that run here hear of it at once."""
+        for promise_id in executions:
+            run = self._runs.get(promise_id)
+            if run is not None:
+                run.cancel()
+
+    @property
+    def running(self) -> bool:
+        """Whether any pass goes on here."""
+        return bool(self._runs)
 
     async def _outcome(
         self, run: Run, function: Function[..., Any], ctx: SdkContext, args: list[Any], kwargs: dict[str, Any]

@@ -58,7 +58,7 @@ def settle_pending(
 def _follow(tx: Tx, promise_id: str, record: Record, ended: str) -> None:
     task = tx.row(
         "UPDATE tasks SET state='fulfilled', ended=?, pid=NULL, ttl=NULL, lease_at=NULL, lapsed_pid=NULL, due=NULL,"
-        " resumes=0, note=NULL WHERE id=? RETURNING session, n, function",
+        " resumes=0, note=NULL, cancel_at=NULL WHERE id=? RETURNING session, n, function",
         (ended, promise_id),
     )
     if task is not None:

@@ -8,6 +8,8 @@ from __future__ import annotations
 import sqlite3
 
 from durable.core.clock import TIME_MAX_MS
+from durable.store import cancellation
+from durable.store.cancellation import overdue
 from durable.store.cascade import Settled, end_attempt, settle
 from durable.store.records import load_tags
 from durable.store.schedules import fire
@@ -22,6 +24,7 @@ _NEXT = (
     f"SELECT min(timeout_at) FROM promises WHERE state='pending' AND timeout_at < {TIME_MAX_MS}",
     "SELECT min(lease_at) FROM tasks WHERE state='acquired'",
     "SELECT min(next_run_at) FROM schedules",
+    cancellation.NEXT,
 )
 _NEXT_DUE = "SELECT min(due) FROM tasks WHERE state='pending' AND due IS NOT NULL AND due > ?"
 
@@ -34,6 +37,7 @@ def sweep(tx: Tx) -> None:
         timer = load_tags(tags).get("resonate:timer") == "true"
         state: Settled = "resolved" if timer else "rejected_timedout"
         settle(tx, promise_id, state, at=timeout_at)
+    overdue(tx)
     if not tx.debug:
         fire(tx)
     for task_id, pid in tx.rows(_DEADLINE_LEASE, (tx.now,)):

@@ -10,6 +10,7 @@ import msgspec
 
 from durable.store import (
     answers,
+    cancellation,
     checkpoints,
     debug,
     engines,
@@ -92,6 +93,7 @@ KINDS: dict[str, Kind] = {
     "debug.reset": _debug(r.Nothing, debug.reset),
     "debug.tick": _debug(r.DebugTick, debug.tick),
     "debug.snap": _debug(r.Nothing, debug.snap),
+    "execution.cancel": _ours(r.ExecutionCancel, cancellation.cancel),
     "task.fail": _ours(r.TaskFail, tasks.fail, _yes),
     "engine.join": _ours(r.EngineJoin, engines.join, _yes),
     "engine.serve": _ours(r.EngineServe, engines.serve, _yes),

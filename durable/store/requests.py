@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 import msgspec
 
+from durable.core.clock import TIME_MAX_MS
 from durable.core.limits import CHECKPOINTS_KEPT, ID_CHARS_MAX
 
 type Record = dict[str, Any]
@@ -159,6 +160,8 @@ class TaskSuspend(Request, frozen=True, kw_only=True):
     id: Id
     version: Natural
     actions: list[ActionCallback]
+    logged: str | None = None
+    """How many lines each of the execution's functions has logged, as JSON; of ours alone."""
 
 
 class TaskFulfill(Request, frozen=True, kw_only=True):
@@ -302,6 +305,14 @@ class PromptAnswer(Ours, frozen=True, kw_only=True):
     value: Value
     others: Natural
     settle: PromiseSettle | None = None
+
+
+class ExecutionCancel(Ours, frozen=True, kw_only=True):
+    """`grace_ms`: how long the function may clean up after itself before its promise is settled all the same."""
+
+    id: Id
+    reason: Annotated[str, msgspec.Meta(max_length=10_000)] = ""
+    grace_ms: Annotated[int, msgspec.Meta(ge=0, le=TIME_MAX_MS)] = 0
 
 
 class CallList(Ours, frozen=True, kw_only=True):

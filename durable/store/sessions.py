@@ -226,4 +226,8 @@ def list_calls(tx: Tx, request: CallList) -> Answer:
         f"SELECT {PROMISE} FROM promises WHERE (id > ? AND id < ?) OR (id > ? AND id < ?) ORDER BY id LIMIT ?",
         (max(f"{own}.", request.after), f"{own}/", max(f"{own}:", request.after), f"{own};", request.limit),
     )
-    return Answer(200, {"promises": [promise_record(row) for row in rows]})
+    data: Record = {"promises": [promise_record(row) for row in rows]}
+    task = tx.row("SELECT logged, cancel_at, cancel_reason FROM tasks WHERE id=?", (own,))
+    if task is not None:
+        data |= {"logged": task[0], "cancelled": None if task[1] is None else task[2] or ""}
+    return Answer(200, data)

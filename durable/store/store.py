@@ -43,6 +43,8 @@ class Change:
     """Execution ids (without `exec:`) that printed, or whose output was cut."""
     stopped: frozenset[str] = frozenset()
     """Tasks that were suspended or halted, by id."""
+    cancelled: frozenset[str] = frozenset()
+    """Functions that are to end, by promise id: they may clean up first."""
     prompts: frozenset[str] = frozenset()
     """Questions that were asked, by promise id."""
     sessions: frozenset[str] = frozenset()
@@ -271,6 +273,7 @@ class Store:
                 frozenset(effects.settled),
                 frozenset(effects.output),
                 frozenset(effects.stopped),
+                frozenset(effects.cancelled),
                 frozenset(effects.prompts),
                 frozenset(effects.sessions),
             )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from resonate_base import PROTOCOL_VERSION
 
+from durable.store.cancellation import wished
 from durable.store.cascade import end_attempt, is_head, make_pending, note_progress, settle
 from durable.store.promises import (
     Lease,
@@ -177,8 +178,8 @@ def suspend(tx: Tx, request: TaskSuspend) -> Answer:
         add_callback(tx, promise_id, request.id)
     tx.execute(
         "UPDATE tasks SET state='suspended', pid=NULL, ttl=NULL, lease_at=NULL, resumes=0,"
-        " attempts_failed=0, attempts_died=0, last_error=NULL WHERE id=?",
-        (request.id,),
+        " attempts_failed=0, attempts_died=0, last_error=NULL, logged=coalesce(?, logged) WHERE id=?",
+        (request.logged, request.id),
     )
     tx.effects.stopped.add(request.id)
     return Answer(200, {})
@@ -193,6 +194,9 @@ def fulfill(tx: Tx, request: TaskFulfill) -> Answer:
     _held(tx, request.id, request.version)
     if request.epoch is not None:
         _require_epoch(tx, request.id, request.epoch)
+    cancelled = wished(tx, request.id)
+    if cancelled is not None:
+        return Answer(200, {"promise": cancelled})
     return Answer(200, {"promise": settle(tx, request.id, action.state, action.value or EMPTY)})
 
 

@@ -59,6 +59,8 @@ class Effects:
     """Executions that printed."""
     stopped: set[str] = field(default_factory=set)
     """Tasks that were suspended or halted."""
+    cancelled: set[str] = field(default_factory=set)
+    """Functions that are to end: they may clean up first."""
     prompts: set[str] = field(default_factory=set)
     """Questions that were asked."""
     sessions: set[str] = field(default_factory=set)
@@ -73,7 +75,14 @@ class Effects:
     def changed(self) -> bool:
         """Whether watchers have anything to look at."""
         return bool(
-            self.settled or self.ready or self.dead or self.output or self.prompts or self.stopped or self.sessions
+            self.cancelled
+            or self.settled
+            or self.ready
+            or self.dead
+            or self.output
+            or self.prompts
+            or self.stopped
+            or self.sessions
         )
 
 

@@ -5,6 +5,7 @@
 ALTER TABLE tasks ADD COLUMN cancel_at INTEGER;
 -- why it is cancelled
 ALTER TABLE tasks ADD COLUMN cancel_reason TEXT;
+CREATE INDEX tasks_cancel ON tasks (cancel_at) WHERE cancel_at IS NOT NULL;
 -- JSON object: lines that each context logged, at its last suspension
 ALTER TABLE tasks ADD COLUMN logged TEXT;
 -- who held the lease that lapsed, while it is pending and nobody has acquired it since

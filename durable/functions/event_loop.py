@@ -58,6 +58,8 @@ class FunctionLoop(asyncio.AbstractEventLoop):  # its other methods are set belo
         self._polls: list[asyncio.Handle] = []
         self._numbers: dict[asyncio.Task[Any], int] = {}
         self._count = 0
+        self._making = 0
+        """The number of the task that is being made: an eager one runs before it is known."""
         self._prune_at = 1024
         self._task_factory: Any = None
         self._exception_handler: Any = None
@@ -173,13 +175,19 @@ class FunctionLoop(asyncio.AbstractEventLoop):  # its other methods are set belo
         if self._disposed:
             coro.close()
             raise PassEnded
+        self._count += 1
+        number, outer = self._count, self._making
+        self._making = number
         if options.get("name") is None:
-            options["name"] = f"Task-{self._count + 1}"
-        if self._task_factory is None:
-            task: asyncio.Task[Any] = asyncio.Task(coro, loop=self, **options)
-        else:
-            task = self._task_factory(self, coro, **options)
-        self.number(task)
+            options["name"] = f"Task-{number}"
+        try:
+            if self._task_factory is None:
+                task: asyncio.Task[Any] = asyncio.Task(coro, loop=self, **options)
+            else:
+                task = self._task_factory(self, coro, **options)
+            self.number(task)
+        finally:
+            self._making = outer
         return task
 
     def number(self, task: asyncio.Task[Any] | None) -> int:
@@ -188,8 +196,10 @@ class FunctionLoop(asyncio.AbstractEventLoop):  # its other methods are set belo
             return 0
         found = self._numbers.get(task)
         if found is None:
-            self._count += 1
-            found = self._numbers[task] = self._count
+            if not self._making:  # it was not made by `create_task`
+                self._count += 1
+            found = self._numbers[task] = self._making or self._count
+            self._making = 0
             if len(self._numbers) > self._prune_at:
                 self._numbers = {task: number for task, number in self._numbers.items() if not task.done()}
                 self._prune_at = max(1024, 2 * len(self._numbers))
@@ -198,6 +208,13 @@ class FunctionLoop(asyncio.AbstractEventLoop):  # its other methods are set belo
     def pending(self) -> list[asyncio.Task[Any]]:
         """The tasks that are not done, oldest first."""
         return [task for task in self._numbers if not task.done()]
+
+    def failed(self) -> list[asyncio.Task[Any]]:
+        """Tasks that failed and whose exception nobody has looked at."""
+        found = [task for task in self._numbers if task.done() and getattr(task, "_log_traceback", False)]
+        for task in found:
+            task._log_traceback = False
+        return found
 
     def get_task_factory(self) -> Any:
         return self._task_factory

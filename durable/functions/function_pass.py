@@ -409,6 +409,10 @@ class FunctionPass:
 
     def _finish(self, main: asyncio.Task[Any]) -> None:
         """The function ended by itself (R6)."""
+        for task in self.loop.failed():
+            if task is not main:
+                message = f"Task exception was never retrieved in durable function {self.function}"
+                self._unretrieved({"message": message, "exception": task.exception(), "task": task})
         error = asyncio.CancelledError() if main.cancelled() else main.exception()
         left = self._replay.missing("nothing: the function ended" if error is None else f"nothing: {error!r:.200}")
         if left is not None:

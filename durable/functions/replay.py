@@ -12,7 +12,9 @@ operation before it, as in code that does one thing after another, it says nothi
 from __future__ import annotations
 
 import base64
+import sys
 import zlib
+from array import array
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -246,13 +248,20 @@ def pack_ordinals(ordinals: Iterable[int]) -> str:
     text = " ".join(str(first) if first == last else f"{first}-{last}" for first, last in runs)
     if len(text) < PACKED_FROM:
         return text
-    return f"z{base64.b64encode(zlib.compress(text.encode(), 9)).decode('ascii')}"
+    flat = [ordinal for first, last in runs for ordinal in range(first, last + 1)]
+    packed = array("I", flat) if max(flat) >= 1 << 16 else array("H", flat)
+    if sys.byteorder == "big":
+        packed.byteswap()
+    return f"z{packed.typecode}{base64.b64encode(zlib.compress(packed.tobytes(), 9)).decode('ascii')}"
 
 
 def unpack_ordinals(text: str) -> tuple[int, ...]:
     """The ordinals that `pack_ordinals` packed."""
     if text.startswith("z"):
-        text = zlib.decompress(base64.b64decode(text[1:])).decode()
+        packed = array("I" if text[1] == "I" else "H", zlib.decompress(base64.b64decode(text[2:])))
+        if sys.byteorder == "big":
+            packed.byteswap()
+        return tuple(packed)
     found: list[int] = []
     for run in text.split():
         first, _, last = run.partition("-")

@@ -1,0 +1,235 @@
+"""The deterministic event loop of a function, stepped by hand (specs/execution.md, L1-L6)."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+from collections.abc import Callable
+from typing import Any
+
+import anyio
+import pytest
+
+from durable.core.errors import StepNeeded
+from durable.functions import event_loop
+from durable.functions.event_loop import FunctionLoop, Timer, describe
+
+
+class Stepped:
+    """A loop, its timers, and what it reported."""
+
+    def __init__(self) -> None:
+        self.timers: list[tuple[Timer, float]] = []
+        self.reported: list[dict[str, Any]] = []
+        self.loop = FunctionLoop(  # type: ignore[abstract]
+            on_timer=lambda timer, delay: self.timers.append((timer, delay)), on_error=self.reported.append, now=100.0
+        )
+
+    def start(self, coro: Any) -> asyncio.Task[Any]:
+        with self.loop.running():
+            task = self.loop.create_task(coro)
+            self.loop.run()
+        return task
+
+    def step(self, do: Callable[[], object]) -> None:
+        with self.loop.running():
+            do()
+            self.loop.run()
+
+
+@pytest.fixture
+def stepped() -> Stepped:
+    return Stepped()
+
+
+def test_tasks_run_until_they_wait_and_in_the_order_of_their_making(stepped: Stepped) -> None:
+    said: list[str] = []
+
+    async def branch(name: str) -> str:
+        said.append(f"{name}1")
+        await asyncio.sleep(0)
+        said.append(f"{name}2")
+        return name
+
+    async def main() -> list[str]:
+        return list(await asyncio.gather(branch("a"), branch("b"), branch("c")))
+
+    assert stepped.start(main()).result() == ["a", "b", "c"]
+    assert said == ["a1", "b1", "c1", "a2", "b2", "c2"]
+
+
+def test_time_stands_until_a_delivery_and_timers_are_told(stepped: Stepped) -> None:
+    async def main() -> float:
+        await asyncio.sleep(5)
+        return asyncio.get_running_loop().time()
+
+    task = stepped.start(main())
+    ((timer, delay),) = stepped.timers
+    assert delay == 5
+    stepped.loop.advance(107)
+    stepped.step(lambda: stepped.loop.fire(timer))
+    assert task.result() == 107
+    stepped.loop.advance(50)
+    assert stepped.loop.time() == 107
+
+
+def test_a_timer_that_is_cancelled_says_so(stepped: Stepped) -> None:
+    event = asyncio.Event()
+
+    async def main() -> str:
+        async with asyncio.timeout(3):
+            await event.wait()
+        return "in time"
+
+    task = stepped.start(main())
+    ((timer, _),) = stepped.timers
+    cancelled: list[bool] = []
+    timer.on_cancel = lambda: cancelled.append(True)
+    stepped.step(event.set)
+    assert task.result() == "in time"
+    assert cancelled == [True]
+
+
+def test_a_shielded_scope_of_anyio_in_a_cancelled_one_waits(stepped: Stepped) -> None:
+    gate = asyncio.Event()
+
+    async def main() -> str:
+        with anyio.CancelScope() as scope:
+            scope.cancel()
+            with anyio.CancelScope(shield=True):
+                await gate.wait()
+        return "cleaned"
+
+    task = stepped.start(main())  # returns, though anyio schedules its cancellation again and again
+    assert not task.done()
+    stepped.step(gate.set)
+    assert task.result() == "cleaned"
+
+
+def test_a_loop_that_waits_for_nothing_is_told(stepped: Stepped, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(event_loop, "TURNS_MAX", 1000)
+
+    async def main() -> None:
+        while True:  # noqa: ASYNC110
+            await asyncio.sleep(0)
+
+    with pytest.raises(StepNeeded, match="waits for nothing"):
+        stepped.start(main())
+    stepped.loop.dispose()
+
+
+@pytest.mark.parametrize("factory", [None, asyncio.eager_task_factory])
+def test_tasks_have_numbers_and_names_of_their_own_loop(stepped: Stepped, factory: Any) -> None:
+    stepped.loop.set_task_factory(factory)
+    seen: list[tuple[str, int]] = []
+
+    async def branch() -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        seen.append((task.get_name(), stepped.loop.number(task)))
+
+    async def main() -> None:
+        async with asyncio.TaskGroup() as group:
+            for _ in range(3):
+                group.create_task(branch())
+
+    task = stepped.start(main())
+    task.result()
+    assert seen == [("Task-2", 2), ("Task-3", 3), ("Task-4", 4)]
+
+
+async def outside_calls(what: str) -> None:
+    loop = asyncio.get_running_loop()
+    match what:
+        case "thread":
+            await asyncio.to_thread(print)
+        case "executor":
+            await loop.run_in_executor(None, print)
+        case "connection":
+            await asyncio.open_connection("localhost", 1)
+        case "server":
+            await asyncio.start_server(lambda *_: None, "localhost", 1)
+        case "process":
+            await asyncio.create_subprocess_exec("true")
+        case "signal":
+            loop.add_signal_handler(1, print)
+        case "nested":
+            loop.run_until_complete(asyncio.sleep(0))
+
+
+@pytest.mark.parametrize("what", ["thread", "executor", "connection", "server", "process", "signal"])
+def test_what_reaches_outside_names_the_line_and_what_to_do(stepped: Stepped, what: str) -> None:
+    with pytest.raises(StepNeeded, match=r"test_event_loop\.py:\d+: .*Put it into a step"):
+        stepped.start(outside_calls(what)).result()
+
+
+def test_nothing_outside_can_wake_a_function(stepped: Stepped) -> None:
+    event = asyncio.Event()
+    task = stepped.start(event.wait())
+    with pytest.raises(StepNeeded, match="from outside"):
+        event.set()
+    assert not task.done()
+    stepped.loop.dispose()
+
+
+def test_what_a_suspended_function_had_goes_without_a_word(stepped: Stepped) -> None:
+    said: list[str] = []
+
+    async def branch() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            said.append("closed")
+            await asyncio.sleep(0)
+
+    async def main() -> None:
+        async with asyncio.TaskGroup() as group:
+            for _ in range(3):
+                group.create_task(branch())
+
+    stepped.start(main())
+    stepped.loop.dispose()
+    gc.collect()
+    assert said == ["closed"] * 3
+    assert stepped.reported == []
+
+
+def test_a_task_that_waits_is_described_by_its_line(stepped: Stepped) -> None:
+    async def waits() -> None:
+        await asyncio.Event().wait()
+
+    task = stepped.start(waits())
+    assert describe(task).startswith("Task-1 waits at test_event_loop.py:")
+    assert describe(task).endswith("waits in Event.wait")
+    stepped.loop.dispose()
+
+
+def test_a_failed_task_that_nobody_awaits_is_reported_once(stepped: Stepped) -> None:
+    async def fails() -> None:
+        raise ValueError("nobody looks")
+
+    stepped.start(fails())
+    assert [str(task.exception()) for task in stepped.loop.failed()] == ["nobody looks"]
+    assert stepped.loop.failed() == []
+    gc.collect()
+    assert stepped.reported == []
+
+
+def test_an_async_generator_that_is_left_is_closed_in_the_loop(stepped: Stepped) -> None:
+    said: list[str] = []
+
+    async def numbers() -> Any:
+        try:
+            yield 1
+            yield 2
+        finally:
+            await asyncio.sleep(0)
+            said.append("closed")
+
+    async def main() -> None:
+        async for _ in numbers():
+            break
+
+    stepped.start(main()).result()
+    stepped.step(lambda: None)
+    assert said == ["closed"]

@@ -144,7 +144,7 @@ class Context(Asking):
 
             outcome = nested.start(main)
             if limit is not None:
-                found.waits_for = found.promise_id  # its deadline ends it, whatever it waits for itself
+                outer.wait_for(found, found.promise_id)  # its deadline ends it, whatever it waits for itself
             run.ended()  # what is under way from here on are the operations inside
             try:
                 result = await outcome
@@ -153,7 +153,7 @@ class Context(Asking):
                 raise
             finally:
                 nested.dispose()
-            found.waits_for = ""
+            outer.wait_for(found, "")
             return await run.recorder.settle(found.promise_id, result)
 
         return perform

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -74,6 +74,8 @@ class FunctionPass:
         """Steps that run here, and whether they can be stopped. What they come to is recorded also when the function
         has ended."""
         self._under_way: dict[int, UnderWay] = {}
+        self._waiting: dict[str, UnderWay] = {}
+        """By the promise of others that it waits for."""
         self._arrived: deque[UnderWay] = deque()
         self._deferred: list[UnderWay] = []
         self._live = False
@@ -82,7 +84,7 @@ class FunctionPass:
         self._outcome: asyncio.Future[Outcome] = self._outer.create_future()
         self._cancelled = False
         self._lines = 0
-        run.passes.append(self)
+        run.passes[self] = None
         if self._replay.old_concurrent:
             expected = recorded[0]
             run.halt(
@@ -133,6 +135,9 @@ class FunctionPass:
             return
         except StepNeeded as error:
             self._fail(error)
+            return
+        except Exception as error:  # the function's own are its tasks'
+            self.run.fail(error)
             return
         if self.run.over:
             return
@@ -281,12 +286,12 @@ class FunctionPass:
         if self._over or found.record is not None:
             return
         if record.state == "pending":
-            found.waits_for = record.id
+            self.wait_for(found, record.id)
             if found.cancelled:
                 self.run.spawn(self._let_go(found.promise_id))
             return
         found.record = record
-        found.waits_for = ""
+        self.wait_for(found, "")
         if found.performed is not None and not found.performed.done():
             found.performed.set_result(record)
         self._arrived.append(found)
@@ -294,20 +299,27 @@ class FunctionPass:
 
     def arrived(self, promise_id: str, record: PromiseRecord) -> None:
         """A promise of others was settled while the pass goes on."""
-        for found in [*self._under_way.values()]:
-            if found.waits_for == promise_id and found.record is None:
-                if promise_id == found.promise_id:
-                    self._came(found, record)
-                    if found.task is not None:
-                        found.task.cancel()  # a nested function whose deadline has passed
-                else:  # a retry whose time has come
-                    found.waits_for = ""
-                    self._perform(found, record)
+        found = self._waiting.get(promise_id)
+        if found is not None and found.record is None:
+            if promise_id == found.promise_id:
+                self._came(found, record)
+                if found.task is not None:
+                    found.task.cancel()  # a nested function whose deadline has passed
+            else:  # a retry whose time has come
+                self.wait_for(found, "")
+                self._perform(found, record)
         self.run.look()
 
-    def externals(self) -> list[str]:
+    def wait_for(self, found: UnderWay, promise_id: str) -> None:
+        """An operation waits for this promise of others; "" for none any more."""
+        self._waiting.pop(found.waits_for, None)
+        found.waits_for = promise_id
+        if promise_id and not found.cancelled:
+            self._waiting[promise_id] = found
+
+    def externals(self) -> Iterable[str]:
         """The promises of others that the function waits for."""
-        return [found.waits_for for found in self._under_way.values() if found.waits_for and not found.cancelled]
+        return self._waiting
 
     async def record_of(self, found: UnderWay) -> PromiseRecord:
         """On the engine's loop: the settled promise of an operation, for another that goes on from it."""
@@ -331,6 +343,7 @@ class FunctionPass:
         def cancel() -> None:
             found.cancelled = True
             if self._under_way.pop(found.ordinal, None) is not None and found.waits_for:
+                self.wait_for(found, "")
                 self.run.spawn(self._let_go(found.promise_id))
 
         made = Made("timer", "timer", digest(round(delay, 3)))
@@ -437,7 +450,7 @@ class FunctionPass:
         self._over = True
         self.loop.stopped = True
         self.run.began()  # until whoever began this function has its outcome
-        if self.leaves or (self.externals() and self.promise_id != self.run.promise_id):
+        if self.leaves or (self._waiting and self.promise_id != self.run.promise_id):
             self.run.spawn(self._leave(outcome))
         else:
             self._outcome.set_result(outcome)
@@ -447,7 +460,7 @@ class FunctionPass:
         if self.leaves:
             await asyncio.wait(self.leaves)
         if self.promise_id != self.run.promise_id:
-            for promise_id in self.externals():
+            for promise_id in [*self._waiting]:
                 await self.run.recorder.cancel(promise_id)
         if not self._outcome.done():
             self._outcome.set_result(outcome)
@@ -457,7 +470,9 @@ class FunctionPass:
         self._over = True
         self.loop.dispose()
         self._main = None
+        self.run.passes.pop(self, None)
         self._under_way.clear()
+        self._waiting.clear()
         self._arrived.clear()
         self._deferred.clear()
         self._records.clear()

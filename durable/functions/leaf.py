@@ -121,4 +121,6 @@ class Leaf:
             param=Value(data=encode({"attempt": attempt, "error": str(error), "next_at": at})),
             tags=tags,
         )
-        return await run.recorder.create(request)
+        retry = await run.recorder.create(request)
+        run.retried(found.promise_id, retry)
+        return retry

@@ -60,7 +60,8 @@ class Run:
         """The same, for threads of steps."""
         self.waits: list[str] = []
         """The promises that a suspended pass waits for."""
-        self.passes: list[FunctionPass] = []
+        self.passes: dict[FunctionPass, None] = {}
+        """The functions that go on, the outermost first."""
         self.logged: dict[str, int] = {}
         """Lines that each function had logged when the execution was last suspended, by its promise."""
         self.begun = begun
@@ -114,6 +115,10 @@ class Run:
         """The last recorded retry of a step."""
         return self._retries.get(step)
 
+    def retried(self, step: str, retry: PromiseRecord) -> None:
+        """A step is to be tried again."""
+        self._retries[step] = retry
+
     def next_call(self, capability: str) -> str:
         """The id of a new call: numbered over all functions of the execution."""
         self._calls += 1
@@ -155,7 +160,7 @@ class Run:
         if self.over:
             return
         for each in self.passes:
-            for promise_id in each.externals():
+            for promise_id in [*each.externals()]:
                 if promise_id not in self._watched:
                     self._watched.add(promise_id)
                     self.spawn(self._settled(each, promise_id))
@@ -173,7 +178,7 @@ class Run:
         if not self.cancelling:
             self.cancelling = True
             self.cancelled.set()
-            for each in reversed(self.passes):
+            for each in reversed([*self.passes]):
                 each.cancel()
             self.look()
 
@@ -238,9 +243,8 @@ class Run:
             self._watching.cancel()
         for task in [*self._tasks]:
             task.cancel()
-        for each in self.passes:
+        for each in [*self.passes]:
             each.dispose()
-        self.passes.clear()
         self._records.clear()
         self._retries.clear()
         if self._outcome.done() and not self._outcome.cancelled():

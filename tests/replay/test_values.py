@@ -220,14 +220,17 @@ async def fails_in_parts() -> None:
 
 @durable.function
 async def takes_groups_apart(ctx: durable.Context) -> list[Any]:
-    seen: list[Any] = []
+    seen: list[BaseException] = []
     try:
         await ctx.run(fails_in_parts)
     except* KeyError as keys:
-        seen += [error.attributes["row"] for error in keys.exceptions]  # type: ignore[attr-defined]
+        seen += keys.exceptions
     except* OSError as errors:
-        seen += [error.errno for error in errors.exceptions]  # type: ignore[union-attr]
-    return seen
+        seen += errors.exceptions
+    missing, failed = seen
+    assert isinstance(missing, durable.ExecutionError)
+    assert isinstance(failed, OSError)
+    return [missing.attributes["row"], failed.errno]
 
 
 async def test_a_group_of_a_step_is_taken_apart(engine: durable.Engine) -> None:

@@ -8,15 +8,16 @@ builtin, so that `except ValueError` around a step works the same live and repla
 from __future__ import annotations
 
 import builtins
+import copyreg
 import json
 import os
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, NoReturn, Self
+from typing import Any, NoReturn, Self, cast
 
 from capabilities.javascript import errors as script_errors
 from capabilities.sandbox import errors as sandbox_errors
@@ -540,7 +541,17 @@ def _mixed(kinds: tuple[type[Exception], ...]) -> type[ExecutionError] | None:
         mixed("", exception_type=kinds[0].__name__)
     except TypeError:
         return None
+    copyreg.pickle(mixed, _reduced)
     return mixed
+
+
+def _reduced(error: ExecutionError) -> tuple[Callable[..., ExecutionError], tuple[Any, ...]]:
+    """How an error is copied, and sent to another process by whoever does that: its arguments are not its class's."""
+    return _raised, (document(error, error.execution_id), str(error), error.execution_id)
+
+
+copyreg.pickle(ExecutionError, _reduced)
+copyreg.pickle(cast(Any, _Group), _reduced)
 
 
 def _recorded(error: ExecutionError, message: str, **told: str) -> None:

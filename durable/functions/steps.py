@@ -198,17 +198,18 @@ def _look(value: object) -> int:
         if not left:
             break
         item = left.pop()
-        if type(item) in _FROZEN:
-            text = item if isinstance(item, str | bytes) else b"" if _is_huge(item) else repr(item)
-            found.update(_start(text))
-            continue
         found.update(f"{type(item).__qualname__} ".encode("utf-8", "replace"))
-        if id(item) in seen:
-            continue
-        seen.add(id(item))
-        inside, size = _inside(item)
-        found.update(b"%d " % size)
-        left += inside
+        if type(item) in _FROZEN:
+            text = item if isinstance(item, str | bytes) else "" if _is_huge(item) else repr(item)
+            found.update(_start(text))
+        elif id(item) not in seen:
+            seen.add(id(item))
+            try:
+                inside, size = _inside(item)
+            except Exception:  # an object that cannot be looked at, by its own code
+                inside, size = [], 0
+            found.update(b"%d " % size)
+            left += inside
     return int.from_bytes(found.digest())
 
 

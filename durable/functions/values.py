@@ -84,7 +84,7 @@ def encode(value: object, what: str, annotation: Any = inspect.Parameter.empty) 
     noted = writer.write(value)
     if (writer.exact and certain) or adapter_of(annotation) is None:
         return noted
-    for form in Form:
+    for form in (Form.PLAIN, Form.NOTED) if _is_open(annotation) else Form:
         try:
             written = noted if form is Form.NOTED else _written(value, what, form, annotation)
             if _same(from_json(written, annotation, what), value):
@@ -100,6 +100,8 @@ def _written(value: object, what: str, form: Form, annotation: Any) -> Any:
     written = _Writer(what, form).write(value)
     return notation.noted("value", written) if form is Form.TYPED else written
 
+
+_OPEN: tuple[object, ...] = (Any, object, inspect.Parameter.empty, list, dict, tuple, set, frozenset, deque)
 
 _CERTAIN: frozenset[object] = frozenset(
     {
@@ -121,6 +123,13 @@ _CERTAIN: frozenset[object] = frozenset(
     }
     | {Any, object, inspect.Parameter.empty, Path, bytearray, memoryview}
 )
+
+
+def _is_open(annotation: Any) -> bool:
+    """Whether an annotation leaves a part open (`Any`, a bare `list`): that part is as without an annotation."""
+    if annotation in _OPEN:
+        return True
+    return any(_is_open(member) for member in get_args(annotation) if not isinstance(member, list | str | bytes))
 
 
 def _is_certain(annotation: Any) -> bool:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import json
+import pickle
 import socket
 import subprocess
 import sys
@@ -102,7 +104,8 @@ BASES: list[tuple[BaseException, tuple[type[Exception], ...]]] = [
 @pytest.mark.parametrize(("error", "kinds"), BASES, ids=lambda item: type(item).__name__)
 def test_it_is_caught_as_its_nearest_builtin(error: BaseException, kinds: tuple[type[Exception], ...]) -> None:
     found = through(error)
-    for kind in (ExecutionError, *kinds):
+    everything: tuple[type[Exception], ...] = (ExecutionError, *kinds)
+    for kind in everything:
         assert isinstance(found, kind)
     for base in cast("tuple[type[BaseException], ...]", type(error).__mro__[:-1]):
         assert durable.raised(found, name_of(base)), base
@@ -285,6 +288,14 @@ def test_documents_of_strangers_do_no_harm(found: dict[str, Any]) -> None:
     error = rebuild("rejected", {"message": text}, "job")
     assert isinstance(error, ExecutionError)
     assert str(error) == "their.Error: m"
+
+
+@pytest.mark.parametrize("error", [MissingRow("t", 5), OSError(5, "io"), ExceptionGroup("g", [Own("x")])])
+def test_an_error_can_be_copied(error: Exception) -> None:
+    found = through(error)
+    for again in (copy.copy(found), copy.deepcopy(found), pickle.loads(pickle.dumps(found))):
+        assert (str(again), again.bases, again.execution_id) == (str(found), found.bases, "job.1")
+        assert str(again.args) == str(found.args)
 
 
 def test_names_do_not_need_the_class() -> None:

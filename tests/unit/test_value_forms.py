@@ -253,6 +253,12 @@ def test_the_rest_comes_back_without_an_annotation_as_json_has_it(value: Any, se
     assert _same(through(value, Any), seen)
 
 
+def test_what_an_annotation_leaves_open_is_as_without_one() -> None:
+    value = {"printed": ("a", ""), "at": NOW, "raw": RAW, 1: NAN}
+    for annotation in (Any, dict[str | int, Any], dict, dict[str | int, Any] | None):
+        assert _same(through(value, annotation), through(value, Any)), annotation
+
+
 @pytest.mark.parametrize(
     ("recorded", "annotation", "value"),
     [

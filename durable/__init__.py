@@ -52,6 +52,7 @@ if TYPE_CHECKING:
         CheckpointError,
         CheckpointTampered,
         Conflict,
+        Deadlock,
         Denied,
         DurableError,
         EngineClosed,
@@ -75,6 +76,7 @@ if TYPE_CHECKING:
         ProtocolError,
         ResourceExceeded,
         RetryAfter,
+        StepNeeded,
         StoreError,
         StoreNewer,
         StoreRefused,
@@ -82,6 +84,7 @@ if TYPE_CHECKING:
         Waiting,
         WorkerDied,
     )
+    from durable.core.events import Logged
     from durable.core.people import Decision, Given, Review
     from durable.engine import Engine, open
     from durable.execution import Execution
@@ -150,6 +153,7 @@ _HOME = {
         "CheckpointError",
         "CheckpointTampered",
         "Conflict",
+        "Deadlock",
         "Denied",
         "DurableError",
         "EngineClosed",
@@ -174,6 +178,7 @@ _HOME = {
         "LimitExceeded",
         "ResourceExceeded",
         "RetryAfter",
+        "StepNeeded",
         "StoreError",
         "StoreNewer",
         "StoreRefused",
@@ -184,6 +189,7 @@ _HOME = {
     "durable.core.people": ("Decision", "Given", "Review"),
     "durable.engine": ("Engine", "open"),
     "durable.execution": ("Execution",),
+    "durable.core.events": ("Logged",),
     "durable.functions.context": ("Context",),
     "durable.functions.failure": ("raised",),
     "durable.functions.function": ("Function", "Retry", "function"),
@@ -228,6 +234,7 @@ __all__ = [
     "Context",
     "CpuLimitExceeded",
     "CpuTimeExhausted",
+    "Deadlock",
     "Decision",
     "Denied",
     "Display",
@@ -257,6 +264,7 @@ __all__ = [
     "Keep",
     "LimitExceeded",
     "Limits",
+    "Logged",
     "Lost",
     "Manifest",
     "MigrationAdapter",
@@ -300,6 +308,7 @@ __all__ = [
     "SnapshotRefused",
     "Some",
     "Sources",
+    "StepNeeded",
     "StoreError",
     "StoreNewer",
     "StoreRefused",

@@ -46,7 +46,7 @@ async def result(engine: durable.Engine, function: Any, *args: Any) -> Any:
     return await asyncio.wait_for((await engine.start(function, *args)).result(), 60)
 
 
-# -- branches -----------------------------------------------------------------------------------------------------------
+# -- branches ------------------------------------------------------------------------------------------------------
 
 gates: dict[str, asyncio.Event] = {}
 
@@ -137,7 +137,7 @@ async def test_changed_code_behind_a_gather_halts(engine: durable.Engine, change
     assert performed == ["a", "b", "c", "d"]
 
 
-# -- waiting ------------------------------------------------------------------------------------------------------------
+# -- waiting -------------------------------------------------------------------------------------------------------
 
 
 @durable.function
@@ -269,7 +269,7 @@ async def test_a_function_that_waits_for_nothing_is_told_with_its_tasks(engine: 
     assert "Lock.acquire" in said
 
 
-# -- what only a step may do ------------------------------------------------------------------------------------------
+# -- what only a step may do ---------------------------------------------------------------------------------------
 
 OUTSIDE: dict[str, Callable[[], Any]] = {
     "thread": lambda: threading.Thread(target=print).start(),
@@ -337,7 +337,7 @@ async def test_a_context_is_used_by_its_function_only(engine: durable.Engine) ->
     assert performed == []
 
 
-# -- steps --------------------------------------------------------------------------------------------------------------
+# -- steps ---------------------------------------------------------------------------------------------------------
 
 
 async def fetched(text: str) -> str:
@@ -378,7 +378,7 @@ async def test_a_step_has_a_key_that_stays_over_its_retries(engine: durable.Engi
     execution = await engine.start(keyed, id="keyed")
     assert await execution.result(30) == ["exec:keyed.1", "exec:keyed.2"]
     assert keys == ["exec:keyed.1"] * 2
-    with pytest.raises(LookupError, match="ctx.run"):
+    with pytest.raises(LookupError, match=r"ctx\.run"):
         durable.call_id()
 
 
@@ -437,7 +437,7 @@ async def test_retries_are_counted_over_kills_and_hold_nothing_while_they_wait(t
     assert [each for (each,) in retries] == ["exec:retried.1:retry:1", "exec:retried.1:retry:2"]
 
 
-# -- telling ------------------------------------------------------------------------------------------------------------
+# -- telling -------------------------------------------------------------------------------------------------------
 
 
 @durable.function
@@ -489,7 +489,7 @@ async def test_a_step_that_changes_its_argument_is_told_of(engine: durable.Engin
     assert any("ArgumentsChanged" in type(each).__name__ and "clear" in repr(each) for each in events)
 
 
-# -- cancelling ---------------------------------------------------------------------------------------------------------
+# -- cancelling ----------------------------------------------------------------------------------------------------
 
 
 async def until_cancelled() -> None:

@@ -473,9 +473,12 @@ class Engine:
         """The epoch under which a cell was run here: its outcome counts only in that."""
         return self._host.epochs.pop(id, None)
 
-    def follow(self, id: str, offset: int = 0) -> AsyncIterator[Event]:
-        """What an execution prints, from an offset in characters until it is settled, and where it was taken back."""
-        return follow(self, id, offset)
+    def follow(self, id: str, offset: int = 0, *, wait_through_halts: bool = False) -> AsyncIterator[Event]:
+        """What an execution prints, from an offset in characters until it is settled, and where it was taken back.
+
+        Halted, after what was printed, as soon as it or what it waits for is halted; wait_through_halts: go on.
+        """
+        return follow(self, id, offset, wait_through_halts=wait_through_halts)
 
     def changed(self) -> asyncio.Future[None]:
         """Done at the next change of the store, by anyone."""

@@ -8,6 +8,7 @@ from durable.core.errors import (
     Conflict,
     DurableError,
     ExecutionTimedOut,
+    Halted,
     InvalidAnswer,
     InvalidId,
     NotAsked,
@@ -54,12 +55,6 @@ class Unusable(DurableError):
     code = "USAGE"
 
 
-class Interrupted(DurableError):
-    """The execution is halted and stays so until it is resumed."""
-
-    code = "INTERRUPTED"
-
-
 class TookTooLong(DurableError):
     """`--timeout` of a command that waits passed; the execution goes on."""
 
@@ -70,6 +65,8 @@ def code_of(error: DurableError) -> int:
     """The exit code that an error ends the command with."""
     if isinstance(error, Unusable):
         return USAGE
+    if isinstance(error, Halted):
+        return INTERRUPTED if error.interrupted else FAILED
     if isinstance(error, TookTooLong):
         return TIMED_OUT
     if isinstance(error, StoreRefused):

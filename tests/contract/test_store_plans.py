@@ -112,6 +112,8 @@ async def _rest_of_the_day(path: Path) -> None:
         await reads.printed("one")
         await reads.sessions()
         await reads.engines()
+        await reads.halts(awaited=["exec:one"])
+        store.glance.halt("exec:two")
         await reads.stopped(executions=["one"], sessions={"s": 1})
         for kind, query in (("promise", {"state": "resolved", "tags": {"a": "b"}}), ("task", {"state": "halted"})):
             await store.request(f"{kind}.search", query)

@@ -95,10 +95,12 @@ async def _waiting(reads: ReadsFace, row: ExecutionRow) -> Standing:
             return GoesOn(standing.needs | {row.function}, standing.session)
         if isinstance(standing, Halts):
             halted = standing
+    if halted is not None:
+        return halted
     prompts = tuple(p for p in await reads.prompts() if p.id.startswith((f"{own}:", f"{own}.")))
     if prompts:
         return Waits(prompts)
-    return halted or GoesOn(frozenset((row.function,)))
+    return GoesOn(frozenset((row.function,)))
 
 
 async def first_unsettled(reads: ReadsFace, session: str) -> ExecutionRow | None:

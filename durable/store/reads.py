@@ -223,7 +223,10 @@ class Reads:
     @classmethod
     async def open(cls, path: Path) -> Reads:
         """Open a connection that cannot write; its errors are StoreError."""
-        connection = await aiosqlite.connect(path, isolation_level=None, cached_statements=128)
+        connecting = aiosqlite.connect(path, isolation_level=None, cached_statements=128)
+        # A program that fails before it closes the store has to end all the same: this thread only reads.
+        getattr(connecting, "_thread", connecting).daemon = True
+        connection = await connecting
         try:
             await connection.execute("PRAGMA query_only=ON")
             await connection.execute("PRAGMA busy_timeout=5000")

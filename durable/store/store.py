@@ -45,10 +45,10 @@ class Change:
     """Execution ids (without `exec:`) that printed, or whose output was cut."""
     stopped: frozenset[str] = frozenset()
     """Tasks that were suspended or halted, by id."""
-    cancelled: frozenset[str] = frozenset()
-    """Functions that are to end, by promise id: they may clean up first."""
     halted: frozenset[tuple[str, str]] = frozenset()
     """Those of them that were halted, by id, and why."""
+    cancelled: frozenset[str] = frozenset()
+    """Functions that are to end, by promise id: they may clean up first."""
     prompts: frozenset[str] = frozenset()
     """Questions that were asked, by promise id."""
     sessions: frozenset[str] = frozenset()
@@ -302,8 +302,8 @@ class Store:
                 frozenset(effects.settled),
                 frozenset(effects.output),
                 frozenset(effects.stopped),
-                frozenset(effects.cancelled),
                 frozenset(effects.halted.items()),
+                frozenset(effects.cancelled),
                 frozenset(effects.prompts),
                 frozenset(effects.sessions),
             )

@@ -60,10 +60,10 @@ class Effects:
     """Executions that printed."""
     stopped: set[str] = field(default_factory=set)
     """Tasks that were suspended or halted."""
-    cancelled: set[str] = field(default_factory=set)
-    """Functions that are to end: they may clean up first."""
     halted: dict[str, str] = field(default_factory=dict)
     """Those of them that were halted, and why."""
+    cancelled: set[str] = field(default_factory=set)
+    """Functions that are to end: they may clean up first."""
     halts: dict[str, Halt] = field(default_factory=dict)
     """What holds up promises that somebody waits for here, by their ids; looked at after the commit."""
     prompts: set[str] = field(default_factory=set)

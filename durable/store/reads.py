@@ -225,7 +225,8 @@ class Reads:
         """Open a connection that cannot write; its errors are StoreError."""
         connecting = aiosqlite.connect(path, isolation_level=None, cached_statements=128)
         # A program that fails before it closes the store has to end all the same: this thread only reads.
-        getattr(connecting, "_thread", connecting).daemon = True
+        thread: Any = getattr(connecting, "_thread", connecting)
+        thread.daemon = True
         connection = await connecting
         try:
             await connection.execute("PRAGMA query_only=ON")

@@ -18,6 +18,7 @@ import pytest
 
 import durable
 from durable.core.events import Event, ExecutionHalted
+from durable.functions.replay import AFTER_TAG, ORDINAL_TAG, RECORD_TAG
 from tests.conftest import TOKEN, end_server, start_server
 from tests.e2e.sandboxed import MANIFEST, MODULE, charging
 from tests.waiting import first_prompt, in_state
@@ -193,13 +194,24 @@ async def a_cell_before_it_that_is_halted(scene: Scene) -> tuple[str, Trigger]:
     return behind.id, lambda: scene.engine.interrupt(first.id)
 
 
-RUN, LIVE = "functions/run.py", "sessions/live.py"
+async def a_record_of_before_branches_had_an_order(scene: Scene) -> tuple[str, Trigger]:
+    execution, trigger = await _replay_of(scene, ["a", "b"], ["a", "b"])
+    order = ", ".join(f"""'$."{tag}"'""" for tag in (ORDINAL_TAG, AFTER_TAG, RECORD_TAG))
+    tags = f"json_set(json_remove(tags, {order}), '$.\"durable:concurrent\"', '1')"
+    scene.change(f"UPDATE promises SET tags = {tags} WHERE id LIKE 'exec:planned.%'")
+    return execution, trigger
+
+
+RUN, PASS, LIVE = "functions/run.py", "functions/function_pass.py", "sessions/live.py"
 PLACES: dict[tuple[str, str], tuple[Way, ...]] = {
-    ("functions/context.py", "Context._begin"): (changed_code,),
-    (RUN, "Run.compare"): (changed_code,),
-    (RUN, "Run.finish"): (a_step_left_out,),
+    (PASS, "FunctionPass.__init__"): (a_record_of_before_branches_had_an_order,),
+    (PASS, "FunctionPass.begin"): (changed_code,),
+    (PASS, "FunctionPass._finish"): (a_step_left_out,),
+    (PASS, "FunctionPass._advance"): (),  # where the record itself has no order that could have been: as the others
+    (PASS, "FunctionPass.check_same"): (),  # where somebody else made the promise since: as `Run.halted` does
     (RUN, "Run.halt"): (changed_code, a_step_left_out),
-    ("functions/foreign.py", "begin.body"): (foreign_code_changed,),
+    (RUN, "Run.halted"): (foreign_code_changed,),
+    ("functions/foreign.py", "performing.body"): (foreign_code_changed,),
     ("sessions/host.py", "SessionHost.durable_execute"): (a_checkpoint_that_is_refused,),
     (LIVE, "LiveSession._drive"): (a_checkpoint_that_is_refused,),
     (LIVE, "LiveSession._answered"): (a_call_with_other_arguments,),
@@ -218,7 +230,9 @@ WAYS = [
 ]
 
 
-def _halts(call: ast.Call) -> bool:
+def _halts(path: Path, call: ast.Call) -> bool:
+    if path.parts[0] == "functions" and isinstance(call.func, ast.Name) and call.func.id == "Halted":
+        return True
     match call.func:
         case ast.Attribute(attr=name, value=value):
             on = value.attr if isinstance(value, ast.Attribute) else getattr(value, "id", "")
@@ -228,8 +242,8 @@ def _halts(call: ast.Call) -> bool:
             return False
     by_request = any(isinstance(each, ast.Constant) and each.value == "task.halt" for each in call.args)
     return by_request or (name, on) in {
-        ("Halted", "sdk"), ("Halted", "ports"), ("halt", "run"), ("halt", "self"), ("halt", "_run"), ("Stopped", ""),
-        ("_stop", "self"),
+        ("Halted", "sdk"), ("Stopped", ""), ("_stop", "self"),
+        *((name, on) for name in ("halt", "halted") for on in ("run", "self")),
     }  # fmt: skip
 
 
@@ -239,7 +253,7 @@ def _places(path: Path, node: ast.AST, where: tuple[str, ...] = ()) -> set[tuple
         inner = where
         if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
             inner = (*where, child.name)
-        if isinstance(child, ast.Call) and _halts(child):
+        if isinstance(child, ast.Call) and _halts(path, child):
             found.add((path.as_posix(), ".".join(inner)))
         found |= _places(path, child, inner)
     return found

@@ -55,6 +55,12 @@ class Unusable(DurableError):
     code = "USAGE"
 
 
+class Absent(DurableError):
+    """What was named is in no store or directory here."""
+
+    code = "NOT_FOUND"
+
+
 class TookTooLong(DurableError):
     """`--timeout` of a command that waits passed; the execution goes on."""
 
@@ -67,6 +73,8 @@ def code_of(error: DurableError) -> int:
         return USAGE
     if isinstance(error, Halted):
         return INTERRUPTED if error.interrupted else FAILED
+    if isinstance(error, Absent):
+        return NOT_FOUND
     if isinstance(error, TookTooLong):
         return TIMED_OUT
     if isinstance(error, StoreRefused):

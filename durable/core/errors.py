@@ -99,6 +99,12 @@ class StoreError(DurableError):
     code = "STORE"
 
 
+class StoreMissing(StoreError):
+    """There is no store at that path, and none was to be made."""
+
+    code = "STORE_MISSING"
+
+
 class StoreNewer(StoreError):
     """The file was written by a newer durable-exec."""
 

@@ -108,6 +108,7 @@ class Engine:
         self._connection: Any = None
         self._sweeping: asyncio.Task[None] | None = None
         self._closing = False
+        self._guard: asyncio.Task[None] | None = None
         self._undo: list[Callable[[], None]] = []
         self._changes = Changes()
         self._sandbox: Sandbox | None = None
@@ -139,7 +140,7 @@ class Engine:
         self._host = SessionHost(house)
         self._passes = Passes(
             store=store,
-            closing=lambda: self._closing,
+            closing=lambda: self.ending,
             threads=self._threads,
             cells=self,
             observer=self._observer,
@@ -156,7 +157,11 @@ class Engine:
         self._undo.append(store.watch(self._on_change))
         self._hooks = Hooks(self._webhooks, self._prompts, store.key, self.changed, self._observer)
         if self._serve:
-            await self.serve()
+            try:
+                await self.serve()
+            except BaseException:
+                await self.close()
+                raise
         return self
 
     async def serve(self) -> None:
@@ -174,6 +179,7 @@ class Engine:
             self._register(known)
         self._undo.append(on_new(self._learn))
         self._resonate.start()
+        self._guard = asyncio.create_task(_until_cancelled())
         if isinstance(store, Store):
             self._sweeping = asyncio.create_task(keep_swept(store, self._observer))
         await store.request(
@@ -203,9 +209,10 @@ class Engine:
         for undo in reversed(self._undo):
             undo()
         await self._hooks.close()
-        if self._sweeping is not None:
-            self._sweeping.cancel()
-            await asyncio.wait([self._sweeping])
+        for task in (self._sweeping, self._guard):
+            if task is not None:
+                task.cancel()
+                await asyncio.wait([task])
         await self._host.close()
         await self._pool.close()
         if self._resonate is not None:
@@ -218,6 +225,14 @@ class Engine:
             await self._sandbox.close()
         self._changes.tell()
         await store.close()
+
+    @property
+    def ending(self) -> bool:
+        """It is being closed, or its loop ends without that: `asyncio.run` cancels all tasks, functions' among them.
+
+        That is no cancel of theirs: they stay as they are, as after a kill.
+        """
+        return self._closing or (self._guard is not None and self._guard.cancelling() > 0)
 
     @property
     def store(self) -> StoreFace:
@@ -457,8 +472,8 @@ class Engine:
     async def release(self, id: str, version: int, error: BaseException | None) -> None:
         """An attempt ended without an outcome: halt its task, or count the attempt (the SDK's release)."""
         self._host.let_pass(id)
-        if self._closing:
-            return  # engine.leave releases all at once
+        if self.ending:
+            return  # engine.leave releases all at once, or the end of this process
         await self._executions.gave_up(id, version, error)
 
     def logged(self, id: str) -> str | None:
@@ -473,9 +488,12 @@ class Engine:
         """The epoch under which a cell was run here: its outcome counts only in that."""
         return self._host.epochs.pop(id, None)
 
-    def follow(self, id: str, offset: int = 0) -> AsyncIterator[Event]:
-        """What an execution prints, from an offset in characters until it is settled, and where it was taken back."""
-        return follow(self, id, offset)
+    def follow(self, id: str, offset: int = 0, *, wait_through_halts: bool = False) -> AsyncIterator[Event]:
+        """What an execution prints, from an offset in characters until it is settled, and where it was taken back.
+
+        Halted, after what was printed, as soon as it or what it waits for is halted; wait_through_halts: go on.
+        """
+        return follow(self, id, offset, wait_through_halts=wait_through_halts)
 
     def changed(self) -> asyncio.Future[None]:
         """Done at the next change of the store, by anyone."""
@@ -491,6 +509,10 @@ class Engine:
         if change.foreign or change.stopped or (self._remote and change.sessions):
             self._host.look()
         self._changes.tell()
+
+
+async def _until_cancelled() -> None:
+    await asyncio.get_running_loop().create_future()
 
 
 def open(target: str | os.PathLike[str] = ".durable/state.db", **options: Any) -> Engine:

@@ -26,15 +26,17 @@ class Execution[T]:
         self._engine = engine
         self._returns = returns
 
-    async def result(self, timeout: float | None = None) -> T:
+    async def result(self, timeout: float | None = None, *, wait_through_halts: bool = False) -> T:
         """The value, shaped to the function's return annotation.
 
-        Raises ExecutionError (or its subclasses for lost, cancelled, timed out) when it failed, TimeoutError when
-        `timeout` seconds pass first (the execution goes on), EngineClosed when the engine is closed meanwhile.
+        Raises ExecutionError (or its subclasses for lost, cancelled, timed out) when it failed, Halted as soon as it,
+        or what it waits for, is halted, TimeoutError when `timeout` seconds pass first (the execution goes on),
+        EngineClosed when the engine is closed meanwhile. wait_through_halts: wait on until somebody resumes it and it
+        ends.
         """
         try:
             async with asyncio.timeout(timeout):
-                row = await self._engine.store.settled(self.promise_id)
+                row = await self._engine.store.settled(self.promise_id, halts=not wait_through_halts)
         except StoreRefused as error:
             if error.status == 404:
                 raise NotFound("execution", self.id) from None
@@ -46,7 +48,7 @@ class Execution[T]:
         raise rebuild(row.state, value, self.id)
 
     async def result_or_wait(self) -> T:
-        """The value, or Waiting as soon as the execution waits for people: for callers that must not hang."""
+        """The value, or Waiting as soon as the execution waits for people: for callers that must not hang. Halted."""
         settled = asyncio.ensure_future(self.result())
         try:
             while not settled.done():

@@ -8,7 +8,7 @@ from typing import Any
 
 from durable.core import ids
 from durable.core.clock import TIME_MAX_MS, now_ms
-from durable.core.errors import Conflict, DurableError, NotFound, StoreRefused
+from durable.core.errors import INTERRUPTED, Conflict, DurableError, NotFound, StoreRefused
 from durable.core.events import AttemptFailed, Observer
 from durable.core.limits import LEASE_MS
 from durable.functions import sdk
@@ -151,7 +151,7 @@ class Executions:
             return False
         promise_id = ids.execution_promise(id)
         try:
-            await self._store.request("task.halt", {"id": promise_id, "note": "interrupted"})
+            await self._store.request("task.halt", {"id": promise_id, "note": INTERRUPTED})
         except StoreRefused as error:
             if error.status != 409:
                 raise

@@ -14,7 +14,7 @@ import click
 
 from durable.cli import exits
 from durable.cli.out import Out
-from durable.core.errors import DurableError, Waiting
+from durable.core.errors import DurableError, StoreMissing, Waiting
 
 STORE_DEFAULT = ".durable/state.db"
 STORE_VARIABLE = "DURABLE_STORE"
@@ -103,12 +103,25 @@ def _common(*, with_json: bool = True) -> list[click.Parameter]:
     return [store, as_json] if with_json else [store]
 
 
+_NAMES_ONE = ("prompt", "execution_id", "session", "promise_id", "schedule_id")
+"""Arguments that name something in the store: where there is no store, there is no such thing (exit 3)."""
+
+
 class Command(click.Command):
     """A command with the common options. `own_json`: its `--json` means something else."""
 
     def __init__(self, *args: Any, own_json: bool = False, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.params.extend(_common(with_json=not own_json))
+
+    @override
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except StoreMissing as error:
+            if not any(ctx.params.get(each) for each in _NAMES_ONE):
+                raise
+            raise exits.Absent(str(error)) from None
 
 
 class Commands(click.Group):

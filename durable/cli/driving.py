@@ -73,24 +73,33 @@ def open_engine(
     serve: bool,
     create: bool = True,
     capabilities: tuple[str, ...] = (),
+    own: Callable[[], str | None] = lambda: None,
     **options: Any,
 ) -> Engine:
-    """An engine on the command's store that says what goes wrong on stderr. `capabilities`: as in a Job."""
+    """An engine on the command's store that says what goes wrong on stderr. `capabilities`: as in a Job.
+
+    `own`: the execution whose end the command itself tells.
+    """
     from durable.cli.loading import declared, load_capabilities
     from durable.sandbox.declared import Declared
 
     options.setdefault("override_environment", settings.override_environment)
     options["capabilities"] = load_capabilities(capabilities)
     options.setdefault("components", Declared(find=declared))
-    found: Engine = imports.engine().open(settings.path, serve=serve, create=create, observer=_observer(out), **options)
+    found: Engine = imports.engine().open(
+        settings.path, serve=serve, create=create, observer=_observer(out, own), **options
+    )
     return found
 
 
-def _observer(out: Out) -> events.Observer:
+def _observer(out: Out, own: Callable[[], str | None]) -> events.Observer:
     def observe(event: events.Event) -> None:
         match event:
             case events.AttemptFailed(execution, error):
                 out.say(f"{execution}: an attempt failed: {error}")
+            case events.ExecutionHalted(execution):
+                if execution != own():
+                    out.say(str(event))
             case events.SessionRestored(session, checkpoint, _, lost) if lost:
                 names = ", ".join(lost)
                 out.say(f"session {session}, restored from checkpoint {checkpoint}, could not bring back {names}")
@@ -122,7 +131,7 @@ async def drive(settings: Settings, out: Out, job: Job) -> Standing:
         elif settings.override_environment:
             out.say("an engine that is alive goes on with it, by its own rule for environments: set it there")
         async with open_engine(
-            settings, out, serve=serving, create=job.create, capabilities=job.capabilities
+            settings, out, serve=serving, create=job.create, capabilities=job.capabilities, own=lambda: job.id
         ) as engine:
             if job.id is None:
                 job.id = await job.begin(engine)

@@ -8,6 +8,7 @@ from durable.core.errors import (
     Conflict,
     DurableError,
     ExecutionTimedOut,
+    Halted,
     InvalidAnswer,
     InvalidId,
     NotAsked,
@@ -54,10 +55,10 @@ class Unusable(DurableError):
     code = "USAGE"
 
 
-class Interrupted(DurableError):
-    """The execution is halted and stays so until it is resumed."""
+class Absent(DurableError):
+    """What was named is in no store or directory here."""
 
-    code = "INTERRUPTED"
+    code = "NOT_FOUND"
 
 
 class TookTooLong(DurableError):
@@ -70,6 +71,10 @@ def code_of(error: DurableError) -> int:
     """The exit code that an error ends the command with."""
     if isinstance(error, Unusable):
         return USAGE
+    if isinstance(error, Halted):
+        return INTERRUPTED if error.interrupted else FAILED
+    if isinstance(error, Absent):
+        return NOT_FOUND
     if isinstance(error, TookTooLong):
         return TIMED_OUT
     if isinstance(error, StoreRefused):

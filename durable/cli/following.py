@@ -40,6 +40,7 @@ async def follow(
         await steps.begin(engine, row.id)
         if first is not None:
             await first(engine)
+        await steps.say_goes_on(engine, row.id)
         return row.id
 
     try:

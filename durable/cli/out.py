@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, is_dataclass
-from typing import Any, TextIO
+from typing import Any, ClassVar, TextIO
 
 _CONTROL = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) if code not in (9, 10)}
 
@@ -25,20 +25,26 @@ def line(text: str) -> str:
 class Out:
     """The two streams of one command. `json`: data is the documented JSON, and nothing else."""
 
+    _protected: ClassVar[TextIO | None] = None
+    """Where data goes once this process is protected: every Out of it, an error's as well."""
+
     def __init__(self, *, json: bool = False) -> None:
         self.json = json
-        self._data: TextIO = sys.stdout
         _lenient(sys.stdout)
         _lenient(sys.stderr)
 
     def protect(self) -> None:
         """From here on whatever this process and its children print goes to stderr; only `data` reaches stdout."""
-        if self._data is not sys.stdout:
+        if Out._protected is not None:
             return
         sys.stdout.flush()
         own = os.dup(1)
         os.dup2(2, 1)
-        self._data = open(own, "w", encoding=sys.stdout.encoding, errors="backslashreplace", buffering=1)  # noqa: SIM115
+        Out._protected = open(own, "w", encoding=sys.stdout.encoding, errors="backslashreplace", buffering=1)  # noqa: SIM115
+
+    @property
+    def _data(self) -> TextIO:
+        return Out._protected or sys.stdout
 
     def data(self, text: str, end: str = "\n") -> None:
         """A piece of data, flushed. BrokenPipeError when its reader is gone; what is still buffered is dropped then."""

@@ -5,10 +5,9 @@ from __future__ import annotations
 from durable.cli import exits
 from durable.cli.app import Settings
 from durable.cli.asking import show_waiting
-from durable.cli.exits import Interrupted
 from durable.cli.out import Out
-from durable.cli.standing import GoesOn, Halted, Settled, Standing, Waits
-from durable.core.errors import ExecutionError
+from durable.cli.standing import GoesOn, Halts, Settled, Standing, Waits
+from durable.core.errors import ExecutionError, Halted
 from durable.functions import notation
 from durable.functions.failure import rebuild
 from durable.store.reads import ExecutionRow
@@ -27,15 +26,15 @@ def error_of(row: ExecutionRow) -> ExecutionError:
 
 
 def report(settings: Settings, out: Out, execution_id: str, standing: Standing) -> int:
-    """Print the result, or say why there is none; returns the exit code. Raises Interrupted."""
+    """Print the result, or say why there is none; returns the exit code. Raises Halted."""
     match standing:
         case Settled(row):
             return report_settled(out, row)
         case Waits():
             show_waiting(settings, out, execution_id, standing)
             return exits.WAITING
-        case Halted(row):
-            raise Interrupted(halted_text(execution_id, row))
+        case Halts(row):
+            raise halted(execution_id, row)
         case GoesOn():
             raise AssertionError("it still goes on")
 
@@ -89,11 +88,6 @@ def report_failed(out: Out, row: ExecutionRow) -> None:
         out.say(str(error))
 
 
-def halted_text(execution_id: str, row: ExecutionRow) -> str:
-    """Why an execution is interrupted and what goes on with it."""
-    because = f": {row.note.rstrip('.')}" if row.note else ""
-    behind = "" if row.id == execution_id else f"{execution_id} waits for it. "
-    return (
-        f"{row.id} is interrupted{because}. {behind}`durable resume {row.id}` goes on with it, "
-        f"`durable cancel {row.id}` ends it"
-    )
+def halted(execution_id: str, row: ExecutionRow) -> Halted:
+    """Why an execution rests that `row` holds up: itself, or one that it waits for."""
+    return Halted(row.id, row.note or "", awaited=execution_id)

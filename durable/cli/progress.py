@@ -23,14 +23,21 @@ class Steps:
         self._out = out
         self._seen: set[str] = set()
 
-    async def begin(self, engine: Engine, execution_id: str) -> None:
-        """Note what is recorded already."""
+    async def begin(self, engine: Engine, execution_id: str) -> bool:
+        """Note what is recorded already. False when there is no such execution."""
         if await engine.store.reads.get_execution(execution_id) is None:
+            return False
+        self._seen.update(row.id for row in await self._settled(engine, execution_id))
+        return True
+
+    async def say_goes_on(self, engine: Engine, execution_id: str) -> None:
+        """Say so of one that exists, and how much of it is not run again; nothing of one that does not go on."""
+        row = await engine.store.reads.get_execution(execution_id)
+        if row is None or row.settled_at is not None or row.state == "interrupted":
             return
-        before = await self._settled(engine, execution_id)
-        self._seen.update(row.id for row in before)
-        many = "step is" if len(before) == 1 else "steps are"
-        kept = f"; {len(before)} recorded {many} not run again" if before else ""
+        count = len(self._seen)
+        many = "step is" if count == 1 else "steps are"
+        kept = f"; {count} recorded {many} not run again" if count else ""
         self._out.say(f"{execution_id} exists and goes on{kept}")
 
     async def look(self, engine: Engine, execution_id: str, *, last: bool) -> None:  # noqa: ARG002 - a Watcher

@@ -12,10 +12,10 @@ from durable.cli.asking import asker, show_waiting
 from durable.cli.driving import Job, follow_here, open_engine, opened
 from durable.cli.making import Making
 from durable.cli.out import Out
-from durable.cli.outcome import halted_text, report_cell
+from durable.cli.outcome import halted, report_cell
 from durable.cli.progress import Printed
 from durable.cli.reading import Reader
-from durable.cli.standing import Halted, Settled, Standing, Waits, find, first_unsettled, served
+from durable.cli.standing import Halts, Settled, Standing, Waits, find, first_unsettled, served
 from durable.core.errors import Conflict, DurableError, EngineClosed
 from durable.core.limits import INTERRUPT_GRACE_S
 from durable.views import CELL
@@ -108,9 +108,10 @@ class Conversation:
             case Waits():
                 show_waiting(self._chosen, self._out, execution, standing)
                 return exits.WAITING
-            case Halted(row):
-                self._out.say(halted_text(execution, row))
-                return exits.FAILED
+            case Halts(row):
+                error = halted(execution, row)
+                self._out.say(str(error))
+                return exits.code_of(error)
             case _:
                 raise AssertionError("it still goes on")
 

@@ -43,13 +43,13 @@ class Waits:
 
 
 @dataclass(frozen=True, slots=True)
-class Halted:
+class Halts:
     """`row` is interrupted: the execution itself, or one that it waits for."""
 
     row: ExecutionRow
 
 
-type Standing = Settled | GoesOn | Waits | Halted
+type Standing = Settled | GoesOn | Waits | Halts
 
 
 async def find(reads: ReadsFace, execution_id: str) -> ExecutionRow:
@@ -69,7 +69,7 @@ async def _stand(reads: ReadsFace, row: ExecutionRow) -> Standing:
     if row.state in SETTLED:
         return Settled(row)
     if row.state == "interrupted":
-        return Halted(row)
+        return Halts(row)
     if row.state == "waiting":
         return await _waiting(reads, row)
     if row.state == "pending" and row.session is not None:
@@ -82,7 +82,7 @@ async def _stand(reads: ReadsFace, row: ExecutionRow) -> Standing:
 async def _waiting(reads: ReadsFace, row: ExecutionRow) -> Standing:
     """Suspended: what it waits for is among the pending promises under it."""
     own = ids.execution_promise(row.id)
-    halted: Halted | None = None
+    halted: Halts | None = None
     for promise in await reads.children(row.id):
         is_execution = "resonate:target" in promise.tags and "resonate:timer" not in promise.tags
         if promise.state != "pending" or not is_execution:
@@ -93,12 +93,14 @@ async def _waiting(reads: ReadsFace, row: ExecutionRow) -> Standing:
         standing = await _stand(reads, child)
         if isinstance(standing, GoesOn):
             return GoesOn(standing.needs | {row.function}, standing.session)
-        if isinstance(standing, Halted):
+        if isinstance(standing, Halts):
             halted = standing
+    if halted is not None:
+        return halted
     prompts = tuple(p for p in await reads.prompts() if p.id.startswith((f"{own}:", f"{own}.")))
     if prompts:
         return Waits(prompts)
-    return halted or GoesOn(frozenset((row.function,)))
+    return GoesOn(frozenset((row.function,)))
 
 
 async def first_unsettled(reads: ReadsFace, session: str) -> ExecutionRow | None:

@@ -14,6 +14,9 @@ from typing import Any, ClassVar, Self
 RETRY_AFTER_S_MAX = 366 * 86_400
 """A year: more is a mistake in the unit."""
 
+INTERRUPTED = "interrupted"
+"""The note of an execution that somebody interrupted."""
+
 
 class DurableError(Exception):
     """Root of every error that durable-exec raises. `code` is stable and machine-readable."""
@@ -63,10 +66,43 @@ class Waiting(DurableError):
         self.prompts = prompts
 
 
+class Halted(DurableError):
+    """The execution is halted: what is recorded of it stays, and it goes on only when somebody resumes it.
+
+    `execution_id` is the halted one, `note` says why it is; `awaited` is the execution that was waited for: the same
+    one, or one that cannot go on before it. `await engine.resume(error.execution_id)` or `durable resume ID` goes on
+    with it; whoever waits from then on waits as before.
+    """
+
+    code = "HALTED"
+
+    def __init__(self, execution_id: str, note: str = "", *, awaited: str = "") -> None:
+        because = "" if note in ("", INTERRUPTED) else f": {note.rstrip('.')}"
+        behind = f"{awaited} waits for it. " if awaited not in ("", execution_id) else ""
+        super().__init__(
+            f"{execution_id} is interrupted{because}. {behind}It stays halted until `durable resume {execution_id}` or "
+            f"`await engine.resume({execution_id!r})` goes on with it; `durable cancel {execution_id}` ends it"
+        )
+        self.execution_id = execution_id
+        self.note = note
+        self.awaited = awaited or execution_id
+
+    @property
+    def interrupted(self) -> bool:
+        """Somebody interrupted it (`engine.interrupt`, `durable interrupt`): nothing is wrong with it."""
+        return self.note == INTERRUPTED
+
+
 class StoreError(DurableError):
     """The store cannot be opened, read or written."""
 
     code = "STORE"
+
+
+class StoreMissing(StoreError):
+    """There is no store at that path, and none was to be made."""
+
+    code = "STORE_MISSING"
 
 
 class StoreNewer(StoreError):

@@ -145,6 +145,19 @@ class Logged(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class ExecutionHalted(Event):
+    """An execution was halted: it goes on only when somebody resumes it. `note` says why. Told once for each halt by
+    the engine that halted it, and by others that waited for it."""
+
+    execution: str
+    note: str
+
+    def __str__(self) -> str:
+        because = f": {self.note.rstrip('.')}" if self.note else ""
+        return f"execution {self.execution} is halted{because}; `durable resume {self.execution}` goes on with it"
+
+
+@dataclass(frozen=True, slots=True)
 class PeerDead(Event):
     """Another engine on the same store is gone; its tasks were released."""
 

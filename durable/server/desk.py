@@ -32,6 +32,8 @@ class SettledAwait(msgspec.Struct, frozen=True, kw_only=True):
 
     client: r.Id
     ids: list[r.Id]
+    halts: list[r.Id] = []
+    """Those of them of which the client wants to hear also that something holds them up."""
 
 
 class _Item(msgspec.Struct, frozen=True):
@@ -171,7 +173,7 @@ class Desk:
         feed = self.feeds.get(request.client)
         if feed is None:
             raise StoreRefused("settled.await", 404, f"client {request.client!r} has no stream of changes")
-        feed.wait_for(request.ids)
+        feed.wait_for(request.ids, request.halts)
         return r.Answer(200, {})
 
     async def _read(self, name: str, request: msgspec.Struct) -> r.Answer:

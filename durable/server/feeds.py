@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import asdict, fields
 
-from durable.core.errors import DurableError, StoreRefused
+from durable.core.errors import DurableError, Halted, StoreRefused
 from durable.core.limits import AWAITED_MAX, POLL_QUEUE_MAX
 from durable.server.events import encode
+from durable.store.reads import PromiseRow
 from durable.store.store import Change, Store
 
 
@@ -21,14 +23,23 @@ class Feed:
         self._change: Change | None = None
         self._settled: list[str] = []
         self._awaited: dict[str, asyncio.Task[None]] = {}
+        self._told: set[str] = set()
+        """Those of the awaited whose halt the client is still to be told of."""
         self._unwatch = store.watch(self._changed)
 
-    def wait_for(self, promise_ids: list[str]) -> None:
-        """Tell the client when these settle, or that they do not exist. StoreRefused when they are too many."""
+    def wait_for(self, promise_ids: list[str], halts: Sequence[str] = ()) -> None:
+        """Tell the client when these settle, or that they do not exist; of `halts`, once, also when they are held up.
+
+        StoreRefused when they are too many.
+        """
         new = [each for each in dict.fromkeys(promise_ids) if each not in self._awaited]
         if len(self._awaited) + len(new) > AWAITED_MAX:
             raise StoreRefused("settled.await", 400, f"a client waits for at most {AWAITED_MAX} promises (AWAITED_MAX)")
-        for each in new:
+        again = {each for each in halts if each not in self._told} & self._awaited.keys()
+        for each in again:
+            self._awaited.pop(each).cancel()  # it waits without looking for halts
+        self._told.update(halts)
+        for each in (*new, *again):
             self._awaited[each] = asyncio.create_task(self._tell(each))
 
     def take(self) -> list[str]:
@@ -52,7 +63,7 @@ class Feed:
 
     async def _tell(self, promise_id: str) -> None:
         try:
-            row = await self._store.settled(promise_id)
+            row = await self._row_of(promise_id)
         except StoreRefused as refused:
             self._say(encode({"missing": promise_id, "status": refused.status, "message": refused.message}))
         except DurableError:
@@ -60,7 +71,18 @@ class Feed:
         else:
             self._say(encode({"settled": row}))
         finally:
-            self._awaited.pop(promise_id, None)
+            if self._awaited.get(promise_id) is asyncio.current_task():
+                self._awaited.pop(promise_id)
+                self._told.discard(promise_id)
+
+    async def _row_of(self, promise_id: str) -> PromiseRow:
+        if promise_id in self._told:
+            try:
+                return await self._store.settled(promise_id, halts=True)
+            except Halted:
+                self._told.discard(promise_id)  # whoever waits anew asks anew
+                self._say(encode({"halted": promise_id}))
+        return await self._store.settled(promise_id)
 
     def _say(self, message: str) -> None:
         if len(self._settled) >= POLL_QUEUE_MAX:

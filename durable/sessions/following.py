@@ -7,8 +7,10 @@ from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any
 
 from durable.core import ids
+from durable.core.errors import NotFound, StoreRefused
 from durable.sessions.recent import Event, OutputEvent, Recent, Rewound, shown_event
 from durable.store.printed import OutputReader
+from durable.store.reads import PromiseRow
 
 if TYPE_CHECKING:
     from durable.engine import Engine
@@ -55,9 +57,12 @@ class LiveReader:
         return {self.engine.changed()} if self._recent is None else {self.engine.changed(), self._recent.changed()}
 
 
-async def follow(engine: Engine, execution_id: str, offset: int = 0) -> AsyncIterator[Event]:
-    """Output of an execution from an offset until it is settled, from whatever process runs it."""
-    settled = asyncio.ensure_future(engine.store.settled(ids.execution_promise(execution_id)))
+async def follow(
+    engine: Engine, execution_id: str, offset: int = 0, *, wait_through_halts: bool = False
+) -> AsyncIterator[Event]:
+    """Output of an execution from an offset until it is settled, from whatever process runs it. Halted."""
+    promise_id = ids.execution_promise(execution_id)
+    settled = asyncio.ensure_future(engine.store.settled(promise_id, halts=not wait_through_halts))
     reader = LiveReader(engine, execution_id, offset)
     try:
         while True:
@@ -67,7 +72,18 @@ async def follow(engine: Engine, execution_id: str, offset: int = 0) -> AsyncIte
                 if found is not None:
                     yield found
             if done:
+                await _end_of(settled, execution_id)
                 return
             await asyncio.wait({settled, *news}, return_when=asyncio.FIRST_COMPLETED)
     finally:
         settled.cancel()
+
+
+async def _end_of(settled: asyncio.Future[PromiseRow], execution_id: str) -> None:
+    """Raise what ended the wait, unless it was the execution's end."""
+    try:
+        await settled
+    except StoreRefused as error:
+        if error.status == 404:
+            raise NotFound("execution", execution_id) from None
+        raise

@@ -118,6 +118,7 @@ class Session:
         journal: bool = True,
         transaction: Transaction = "commit_always",
         on_busy: OnBusy = "queue",
+        wait_through_halts: bool = False,
     ) -> Result:
         """Run code and return its Result; `.error` is set when the code raised.
 
@@ -127,7 +128,8 @@ class Session:
         Cancelled, or past its deadline, its code is stopped as by an interrupt; what it did until then stays.
         transaction: "rollback_on_failure" or "rollback_always" put the namespace back as it was, see Result.rollback;
         without checkpoints inside. on_busy: "queue" behind what has not ended, or "error": Busy. Waits as long as the
-        code waits for people. NotServed when no engine that is alive knows the session's own capabilities.
+        code waits for people. Halted as soon as it, or a cell that it is queued behind, is halted;
+        wait_through_halts: wait on. NotServed when no engine that is alive knows the session's own capabilities.
         """
         if not journal:
             return await self._quick(code, inputs or {}, transaction, on_busy, seconds(timeout))
@@ -135,7 +137,7 @@ class Session:
         execution = await self.submit(
             code, inputs=inputs, timeout=timeout, checkpoint=checkpoint, transaction=transaction, on_busy=on_busy
         )
-        return await self.result(execution.id)
+        return await self.result(execution.id, wait_through_halts=wait_through_halts)
 
     async def _quick(
         self, code: str, inputs: dict[str, Any], transaction: Transaction, on_busy: OnBusy, limit: float | None
@@ -157,9 +159,13 @@ class Session:
             error = ExecutionTimedOut(f"the code passed its deadline of {limit:g} s", execution_id=self.name)
             return Result.failed("", error, found.printed())
 
-    async def result(self, execution_id: str) -> Result:
-        """The Result of one of this session's executions, waiting for it."""
-        row = await self._engine.store.settled(ids.execution_promise(execution_id))
+    async def result(self, execution_id: str, *, wait_through_halts: bool = False) -> Result:
+        """The Result of one of this session's executions, waiting for it.
+
+        Halted as soon as it, or a cell that it is queued behind, is halted; wait_through_halts: wait on.
+        """
+        promise_id = ids.execution_promise(execution_id)
+        row = await self._engine.store.settled(promise_id, halts=not wait_through_halts)
         printed = await self._printed(execution_id)
         if row.state == "resolved":
             return Result.from_record(row.value, printed)
@@ -173,16 +179,19 @@ class Session:
         chunks = await self._engine.store.reads.output(execution_id, 0, limit=2**31)
         return Texts.of(Row(chunk.offset, chunk.stream, chunk.text, chunk.chars) for chunk in chunks)
 
-    async def stream(self, code: str, **options: Any) -> AsyncIterator[Event | Result]:
+    async def stream(
+        self, code: str, *, wait_through_halts: bool = False, **options: Any
+    ) -> AsyncIterator[Event | Result]:
         """Run code; yields OutputEvents and DisplayEvents as they come (and Rewound, where some count no more).
 
-        The Result is last. A reader that keeps up gets all that is printed, not only what is stored.
+        The Result is last. A reader that keeps up gets all that is printed, not only what is stored. Halted as soon as
+        it, or a cell that it is queued behind, is halted; wait_through_halts: wait on. options: those of `submit`.
         """
         await self._engine.require_known(self.name, self._needs)
         execution = await self.submit(code, **options)
-        async for event in self._engine.follow(execution.id):
+        async for event in self._engine.follow(execution.id, wait_through_halts=wait_through_halts):
             yield event
-        yield await self.result(execution.id)
+        yield await self.result(execution.id, wait_through_halts=wait_through_halts)
 
     async def interrupt(self, *, raises: bool = False) -> bool:
         """Interrupt the execution that runs or waits here, as `engine.interrupt` does; False when there is none."""

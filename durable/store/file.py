@@ -12,7 +12,7 @@ from contextlib import closing, contextmanager
 from importlib import resources
 from pathlib import Path
 
-from durable.core.errors import StoreError, StoreNewer
+from durable.core.errors import StoreError, StoreMissing, StoreNewer
 from durable.core.limits import LOG_PAGES_GOAL
 
 APPLICATION_ID = 0x44555241  # "DURA": tells our files from other SQLite databases
@@ -60,7 +60,7 @@ def locate(path: str | Path, *, create: bool) -> Path:
                 f"store {str(found)!r} is a directory; name a file in it, for instance {str(found / 'state.db')!r}"
             )
         if not create and not found.exists():
-            raise StoreError(f"there is no store at {str(found)!r}; `durable run` or `durable exec` makes one")
+            raise StoreMissing(f"there is no store at {str(found)!r}; `durable run` or `durable exec` makes one")
         found.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         _touch(found)
         Path(f"{found}.d").mkdir(mode=0o700, exist_ok=True)

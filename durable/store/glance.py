@@ -10,8 +10,12 @@ import sqlite3
 from pathlib import Path
 
 from durable.core.clock import Clock
+from durable.store.halts import Halt, halts_of
 
 _PENDING = "SELECT 1 FROM promises WHERE id=? AND state='pending' AND timeout_at>?"
+_MAY_BE_HELD = (
+    "SELECT 1 FROM tasks WHERE id=? AND (state IN ('halted','suspended') OR (state='pending' AND session IS NOT NULL))"
+)
 _MAY_BEGIN = (
     "SELECT 1 FROM tasks t JOIN promises p ON p.id=t.id"
     " WHERE t.id=?1 AND t.version=?2 AND t.state='acquired' AND t.lease_at>?3"
@@ -32,6 +36,12 @@ class Glance:
     def pending(self, promise_id: str) -> bool:
         """Whether it surely exists and waits to be settled."""
         return self._found(_PENDING, (promise_id, self._clock()))
+
+    def halt(self, promise_id: str) -> Halt | None:
+        """What holds it up, if anything does. sqlite3.Error when the file cannot be read just now."""
+        if self._connection.execute(_MAY_BE_HELD, (promise_id,)).fetchone() is None:
+            return None
+        return halts_of(self._connection, [promise_id]).get(promise_id)
 
     def may_begin(self, task_id: str, version: int, child: str) -> bool:
         """Whether the fence would surely let the task's holder create `child` now, and there is none yet."""

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import msgspec
 
 from durable.store import reads as r
+from durable.store.halts import Halt
 from durable.store.requests import Id, Natural
 
 type _Limit = Annotated[int, msgspec.Meta(ge=1, le=2**31)]
@@ -55,6 +56,10 @@ class Stopped(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     sessions: dict[str, int] = {}
 
 
+class Halts(msgspec.Struct, frozen=True, kw_only=True):
+    awaited: list[Id]
+
+
 class Nothing(msgspec.Struct, frozen=True, kw_only=True):
     pass
 
@@ -71,6 +76,7 @@ READINGS: dict[str, tuple[type[msgspec.Struct], Any]] = {
     "output": (Output, list[r.OutputRow]),
     "printed": (Printed, r.Printed),
     "stopped": (Stopped, r.Stopped),
+    "halts": (Halts, list[Halt]),
     "sessions": (Nothing, list[r.SessionRow]),
     "engines": (Nothing, list[r.EngineRow]),
 }

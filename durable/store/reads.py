@@ -18,6 +18,7 @@ import msgspec
 
 from durable.store import searches
 from durable.store.file import SQLITE_ERRORS, explain
+from durable.store.halts import HALTS, Halt, nearest
 from durable.store.records import PROMISE, Row, dump, promise_record
 from durable.store.requests import Answer, PromiseState, Record
 from durable.store.searches import Unfinished
@@ -222,7 +223,11 @@ class Reads:
     @classmethod
     async def open(cls, path: Path) -> Reads:
         """Open a connection that cannot write; its errors are StoreError."""
-        connection = await aiosqlite.connect(path, isolation_level=None, cached_statements=128)
+        connecting = aiosqlite.connect(path, isolation_level=None, cached_statements=128)
+        # A program that fails before it closes the store has to end all the same: this thread only reads.
+        thread: Any = getattr(connecting, "_thread", connecting)
+        thread.daemon = True
+        connection = await connecting
         try:
             await connection.execute("PRAGMA query_only=ON")
             await connection.execute("PRAGMA busy_timeout=5000")
@@ -325,6 +330,10 @@ class Reads:
         found = await self._rows(halted, [dump(executions)]) if executions else []
         lost = await self._rows(moved, [dump(sessions)]) if sessions else []
         return Stopped([row[0].removeprefix("exec:") for row in found], [row[0] for row in lost])
+
+    async def halts(self, *, awaited: list[str]) -> list[Halt]:
+        """What holds up each of these promises; those that nothing holds up are left out."""
+        return [*nearest(await self._rows(HALTS, [dump(awaited)])).values()] if awaited else []
 
     async def sessions(self) -> list[SessionRow]:
         """All sessions, by name."""

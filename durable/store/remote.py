@@ -11,7 +11,8 @@ from typing import Any, Self
 import msgspec
 
 from durable.core.errors import DurableError, EngineClosed, StoreError, StoreRefused
-from durable.core.events import BackgroundFailed, Observer, log_event
+from durable.core.events import BackgroundFailed, ExecutionHalted, Observer, log_event
+from durable.core.ids import PREFIX
 from durable.core.limits import LEASE_MS, SHUTDOWN_S
 from durable.store.client import Client
 from durable.store.lane import Lane
@@ -39,6 +40,7 @@ class _Event(msgspec.Struct, frozen=True):
 
     change: dict[str, Any] | None = None
     settled: PromiseRow | None = None
+    halted: str | None = None
     missing: str | None = None
     status: int = 404
     message: str = ""
@@ -64,7 +66,10 @@ class RemoteStore:
         self._lane = Lane(self._exchange)
         self._waiters: dict[str, set[asyncio.Future[PromiseRow]]] = {}
         self._watchers: list[Callable[[Change], None]] = []
-        self._wanted: list[str] = []
+        self._halt_waiters: dict[str, set[asyncio.Future[PromiseRow]]] = {}
+        """Those of the waiters, by what they wait for, that want to hear of what holds it up."""
+        self._wanted: dict[str, None] = {}
+        self._looks: set[asyncio.Task[None]] = set()
         self._alive: frozenset[str] = frozenset()
         self._joined: dict[str, Any] | None = None
         self._heard = self._loop.time()
@@ -146,31 +151,38 @@ class RemoteStore:
 
     # -- what changes ---------------------------------------------------------------------------------------------
 
-    async def settled(self, promise_id: str) -> PromiseRow:
-        """Wait until it is settled by anyone anywhere. StoreRefused 404 if there is none; EngineClosed."""
+    async def settled(self, promise_id: str, *, halts: bool = False) -> PromiseRow:
+        """Wait until it is settled by anyone anywhere. StoreRefused 404 if there is none; EngineClosed.
+
+        halts: Halted as soon as it, or what it waits for, is halted.
+        """
         if self._closed:
             raise EngineClosed(f"the connection to {self.url} is closed")
         future: asyncio.Future[PromiseRow] = self._loop.create_future()
-        waiting = self._waiters.setdefault(promise_id, set())
-        waiting.add(future)
+        registers = (self._waiters, self._halt_waiters) if halts else (self._waiters,)
+        for register in registers:
+            register.setdefault(promise_id, set()).add(future)
         self._want(promise_id)
         try:
             return await future
         finally:
-            waiting.discard(future)
-            if not waiting and self._waiters.get(promise_id) is waiting:
-                del self._waiters[promise_id]
+            for register in registers:
+                waiting = register.get(promise_id, set())
+                waiting.discard(future)
+                if not waiting:
+                    register.pop(promise_id, None)
 
     def _want(self, promise_id: str) -> None:
         """Ask to be told; those of one turn of the loop are asked for together."""
         if not self._wanted:
             self._loop.call_soon(self._ask)
-        self._wanted.append(promise_id)
+        self._wanted[promise_id] = None
 
     def _ask(self) -> None:
-        wanted, self._wanted = self._wanted, []
+        wanted, self._wanted = [*self._wanted], {}
         for start in range(0, len(wanted), AWAIT_AT_ONCE):
-            asked = {"client": self._name, "ids": wanted[start : start + AWAIT_AT_ONCE]}
+            some = wanted[start : start + AWAIT_AT_ONCE]
+            asked = {"client": self._name, "ids": some, "halts": [each for each in some if each in self._halt_waiters]}
             self._lane.post("settled.await", asked).add_done_callback(_retrieved)  # 404: the stream is not there yet
 
     def watch(self, callback: Callable[[Change], None]) -> Callable[[], None]:
@@ -205,8 +217,28 @@ class RemoteStore:
             for future in self._waiters.get(event.missing, ()):
                 if not future.done():
                     future.set_exception(StoreRefused("promise.get", event.status, event.message))
+        if event.halted is not None and event.halted in self._halt_waiters:
+            look = self._loop.create_task(self._tell_halt(event.halted))
+            self._looks.add(look)
+            look.add_done_callback(self._looks.discard)
         if event.change is not None:
-            self._call_watchers(msgspec.convert({"foreign": False, **event.change}, Change))
+            change = msgspec.convert({"foreign": False, **event.change}, Change)
+            for task, note in sorted(change.halted):
+                self._observe(ExecutionHalted(task.removeprefix(PREFIX), note))
+            self._call_watchers(change)
+
+    async def _tell_halt(self, promise_id: str) -> None:
+        """It was held up when the server said so. Whoever has begun to wait since is told only if it still is."""
+        try:
+            found = await self.reads.halts(awaited=[promise_id])
+        except DurableError:
+            return  # the store is closed, or the connection begins anew, and with it this
+        if not found and promise_id in self._halt_waiters:
+            self._want(promise_id)
+        for halt in found:
+            for future in self._halt_waiters.get(promise_id, ()):
+                if not future.done():
+                    future.set_exception(halt.error())
 
     def _call_watchers(self, change: Change) -> None:
         for watcher in list(self._watchers):
@@ -266,10 +298,11 @@ class RemoteStore:
         if self._closed:
             return
         self._closed = True
-        for task in self._tasks:
+        tasks = [*self._tasks, *self._looks]
+        for task in tasks:
             task.cancel()
-        if self._tasks:
-            await asyncio.wait(self._tasks)
+        if tasks:
+            await asyncio.wait(tasks)
         for connection in self._connections:
             await connection.stop()
         await self._drained()

@@ -10,6 +10,7 @@ import msgspec
 from durable.core.errors import StoreError, StoreRefused
 from durable.store import readings as q
 from durable.store.client import Client
+from durable.store.halts import Halt
 from durable.store.reads import (
     EngineRow,
     ExecutionRow,
@@ -92,6 +93,11 @@ class RemoteReads:
         """Which of these executions are halted, and which of these sessions are not in the epoch given any more."""
         asked = q.Stopped(executions=executions, sessions=sessions)
         found: Stopped = await self._read("stopped", asked)
+        return found
+
+    async def halts(self, *, awaited: list[str]) -> list[Halt]:
+        """What holds up each of these promises; those that nothing holds up are left out."""
+        found: list[Halt] = await self._read("halts", q.Halts(awaited=awaited))
         return found
 
     async def sessions(self) -> list[SessionRow]:

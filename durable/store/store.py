@@ -14,11 +14,13 @@ import msgspec
 
 from durable.core.clock import Clock, now_ms
 from durable.core.errors import DurableError, EngineClosed, StoreError, StoreRefused
-from durable.core.events import BackgroundFailed, MemoryGivenBack, Observer, PeerDead, log_event
+from durable.core.events import BackgroundFailed, ExecutionHalted, MemoryGivenBack, Observer, PeerDead, log_event
+from durable.core.ids import PREFIX
 from durable.store import file
 from durable.store.dispatch import collect_mail
 from durable.store.faults import Fault, watched
 from durable.store.glance import Glance
+from durable.store.halts import Halt
 from durable.store.kinds import KINDS
 from durable.store.liveness import Liveness
 from durable.store.log import LogRoom
@@ -43,6 +45,8 @@ class Change:
     """Execution ids (without `exec:`) that printed, or whose output was cut."""
     stopped: frozenset[str] = frozenset()
     """Tasks that were suspended or halted, by id."""
+    halted: frozenset[tuple[str, str]] = frozenset()
+    """Those of them that were halted, by id, and why."""
     cancelled: frozenset[str] = frozenset()
     """Functions that are to end, by promise id: they may clean up first."""
     prompts: frozenset[str] = frozenset()
@@ -75,6 +79,8 @@ class Store:
         self._closing: asyncio.Task[None] | None = None
         self._futures: dict[Job, asyncio.Future[Answer]] = {}
         self._waiters: dict[str, set[asyncio.Future[PromiseRow]]] = {}
+        self._halt_waiters: dict[str, set[asyncio.Future[PromiseRow]]] = {}
+        """Those of the waiters, by what they wait for, that want to hear of what holds it up."""
         self._watchers: list[Callable[[Change], None]] = []
         self._searches: set[asyncio.Task[None]] = set()
 
@@ -119,6 +125,7 @@ class Store:
             room=LogRoom(located),
             rest=Rest(self._rested),
             awaited=lambda: list(self._waiters),
+            told=lambda: list(self._halt_waiters),
             debug=debug,
         )
         self._writer.start()
@@ -190,22 +197,43 @@ class Store:
         """Whether that engine's process lives and has not left."""
         return self._liveness.alive(engine)
 
-    async def settled(self, promise_id: str) -> PromiseRow:
-        """Wait until it is settled by anyone in any process. StoreRefused 404 if there is none; EngineClosed."""
+    async def settled(self, promise_id: str, *, halts: bool = False) -> PromiseRow:
+        """Wait until it is settled by anyone in any process. StoreRefused 404 if there is none; EngineClosed.
+
+        halts: Halted as soon as it, or what it waits for, is halted.
+        """
         future: asyncio.Future[PromiseRow] = self._loop.create_future()
-        # Registered before it is read: whatever settles it after the read finds the waiter.
-        self._waiters.setdefault(promise_id, set()).add(future)
+        # Registered before it is read: whatever settles or halts it after the read finds the waiter.
+        registers = (self._waiters, self._halt_waiters) if halts else (self._waiters,)
+        for register in registers:
+            register.setdefault(promise_id, set()).add(future)
         try:
-            if self.glance.pending(promise_id):
-                return await future
-            record = (await self.request("promise.get", {"id": promise_id})).data["promise"]
-            row = promise_row(_as_record(record))
-            return row if row.state != "pending" else await future
+            pending = self.glance.pending(promise_id)
+            if not pending:
+                record = (await self.request("promise.get", {"id": promise_id})).data["promise"]
+                row = promise_row(_as_record(record))
+                if row.state != "pending":
+                    return row
+            held = await self._halt_of(promise_id) if halts else None
+            if held is not None:
+                raise held.error()
+            return await future
         finally:
-            waiting = self._waiters.get(promise_id, set())
-            waiting.discard(future)
-            if not waiting:
-                self._waiters.pop(promise_id, None)
+            for register in registers:
+                waiting = register.get(promise_id, set())
+                waiting.discard(future)
+                if not waiting:
+                    register.pop(promise_id, None)
+            if future.done() and not future.cancelled():
+                future.exception()  # told while the first look told the same
+
+    async def _halt_of(self, promise_id: str) -> Halt | None:
+        """What holds it up already."""
+        try:
+            return self.glance.halt(promise_id)
+        except sqlite3.Error:
+            found = await self.reads.halts(awaited=[promise_id])
+            return found[0] if found else None
 
     def watch(self, callback: Callable[[Change], None]) -> Callable[[], None]:
         """Call back on the loop after commits that changed something; the answer ends it."""
@@ -263,6 +291,7 @@ class Store:
             for waiter in self._waiters.get(promise_id, ()):
                 if not waiter.done():
                     waiter.set_result(promise_row(record))
+        self._tell_halts(effects, foreign)
         for end, message in effects.pushes:
             self._contained("push", end.push, message)
         for engine, tasks in effects.dead:
@@ -273,12 +302,25 @@ class Store:
                 frozenset(effects.settled),
                 frozenset(effects.output),
                 frozenset(effects.stopped),
+                frozenset(effects.halted.items()),
                 frozenset(effects.cancelled),
                 frozenset(effects.prompts),
                 frozenset(effects.sessions),
             )
             for watcher in list(self._watchers):
                 self._contained("watch", watcher, change)
+
+    def _tell_halts(self, effects: Effects, foreign: bool) -> None:
+        """Tell whoever waits here, and the observer: of halts here, and of those elsewhere that somebody waits for."""
+        halted = dict(effects.halted)
+        for promise_id, halt in effects.halts.items():
+            for waiter in self._halt_waiters.get(promise_id, ()):
+                if not waiter.done():
+                    waiter.set_exception(halt.error())
+                    if foreign:
+                        halted[halt.task] = halt.note
+        for task, note in halted.items():
+            self._observe(ExecutionHalted(task.removeprefix(PREFIX), note))
 
     def _resolve(self, future: asyncio.Future[Answer], job: Job) -> None:
         match job.outcome:

@@ -255,6 +255,7 @@ def halt(tx: Tx, request: TaskHalt) -> Answer:
         (request.note, request.id),
     )
     tx.effects.stopped.add(request.id)
+    tx.effects.halted[request.id] = request.note or ""
     return Answer(200, {})
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from durable.core.clock import TIME_MAX_MS
+from durable.store.halts import Halt
 from durable.store.liveness import Liveness
 from durable.store.records import Row
 from durable.store.requests import Record
@@ -59,8 +60,12 @@ class Effects:
     """Executions that printed."""
     stopped: set[str] = field(default_factory=set)
     """Tasks that were suspended or halted."""
+    halted: dict[str, str] = field(default_factory=dict)
+    """Those of them that were halted, and why."""
     cancelled: set[str] = field(default_factory=set)
     """Functions that are to end: they may clean up first."""
+    halts: dict[str, Halt] = field(default_factory=dict)
+    """What holds up promises that somebody waits for here, by their ids; looked at after the commit."""
     prompts: set[str] = field(default_factory=set)
     """Questions that were asked."""
     sessions: set[str] = field(default_factory=set)

@@ -11,7 +11,7 @@ import random
 import sqlite3
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -20,6 +20,7 @@ from durable.core.limits import BUSY_WAIT_S, LIVENESS_CHECK_S, NOTICE_POLL_S
 from durable.store import dispatch
 from durable.store.deadlines import next_deadline, sweep
 from durable.store.engines import bury
+from durable.store.halts import concerned, halts_of
 from durable.store.kinds import Operation
 from durable.store.liveness import Liveness
 from durable.store.log import LogRoom
@@ -66,7 +67,7 @@ type Deliver = Callable[[list[Job], Effects, bool], None]
 
 
 class Writer(threading.Thread):
-    """Owns the writing connection. `ends` and `awaited` are read here and replaced by the loop, whole."""
+    """Owns the writing connection. `ends`, `awaited` and `told` are read here and replaced by the loop, whole."""
 
     def __init__(
         self,
@@ -80,6 +81,7 @@ class Writer(threading.Thread):
         room: LogRoom,
         rest: Rest,
         awaited: Callable[[], list[str]],
+        told: Callable[[], list[str]],
         debug: bool,
     ) -> None:
         super().__init__(name="durable-store", daemon=True)
@@ -93,6 +95,7 @@ class Writer(threading.Thread):
         self._room = room
         self._rest = rest
         self._awaited = awaited
+        self._told = told
         self._debug = debug
         self._queue: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._served: dict[str, Served] = {}
@@ -177,6 +180,9 @@ class Writer(threading.Thread):
             self._deliver(jobs, Effects(), False)
             return
         effects = tx.effects
+        if effects.stopped:
+            # After the commit: whoever begins to wait while this looks sees it there.
+            self._look_for_halts(effects, concerned(self._connection, effects.stopped, set(self._told())))
         if (effects.peers or effects.changed()) and self._peers.notify():
             self._next_liveness = 0.0
         if jobs or effects.pushes or effects.changed() or effects.dead:
@@ -256,11 +262,15 @@ class Writer(threading.Thread):
                 (dump(awaited),),
             ).fetchall()
             effects.settled = {row[0]: promise_record(row) for row in rows}
+            self._look_for_halts(effects, self._told())
         took = time.thread_time() - began
         self._next_look = time.monotonic() + _LOOK_REST * took if took > _LOOK_S else 0.0
         self._deliver([], effects, True)
         if dispatch.anything(self._connection, self._clock(), self.ends):
             self._commit([], self._take_in)
+
+    def _look_for_halts(self, effects: Effects, awaited: Collection[str]) -> None:
+        effects.halts = halts_of(self._connection, awaited)
 
     @staticmethod
     def _take_in(tx: Tx) -> None:

@@ -35,6 +35,7 @@ SMALL = {"CONSTANT", "cut", "engines", "json_each", "tag", "sqlite_master", "pol
 """Tables of a few rows."""
 
 WALKS = {
+    r"\nWITH RECURSIVE held": "what an execution waits for, a table of the statement's own",
     r"SELECT id FROM tasks WHERE state='acquired' AND pid=": "what engines hold, by the partial index of leases",
     r"SELECT settled_at FROM promises WHERE settled_at IS NOT NULL": "gc --keep, on a connection of its own",
     r".* FROM tasks t JOIN promises p .* ORDER BY t.created_at DESC": "a list's page, on the reading connection",
@@ -112,6 +113,8 @@ async def _rest_of_the_day(path: Path) -> None:
         await reads.printed("one")
         await reads.sessions()
         await reads.engines()
+        await reads.halts(awaited=["exec:one"])
+        store.glance.halt("exec:two")
         await reads.stopped(executions=["one"], sessions={"s": 1})
         for kind, query in (("promise", {"state": "resolved", "tags": {"a": "b"}}), ("task", {"state": "halted"})):
             await store.request(f"{kind}.search", query)

@@ -105,7 +105,15 @@ def test_unknown_ids_end_with_3(terminal: Terminal) -> None:
 
 
 def test_stores_that_cannot_be_used_are_named(terminal: Terminal, tmp_path: Path) -> None:
-    terminal.durable("--store", str(tmp_path / "absent.db"), "ps").failed(1, "there is no store at")
+    absent = str(tmp_path / "absent.db")
+    terminal.durable("--store", absent, "ps").failed(1, "there is no store at")
+    for words in (("show", "x"), ("result", "x"), ("answer", "x", "yes"), ("logs", "x"), ("session", "show", "s")):
+        terminal.durable("--store", absent, *words).failed(3, "there is no store at")
+    terminal.durable("--store", absent, "checkpoint", "import", "none.zip").failed(3, "there is no file 'none.zip'")
+    assert not (tmp_path / "absent.db").exists()
+    missing = terminal.durable("--json", "run", "none.py::f")
+    missing.failed(2, "there is no file")
+    assert missing.data["error"]["code"] == "USAGE"
     terminal.durable("ps", "--store", str(tmp_path)).failed(1, "is a directory")
     (tmp_path / "text.db").write_text("this is not a database, only a text that is long enough to be one" * 20)
     terminal.durable("ps", "--store", str(tmp_path / "text.db")).failed(1, "not a database")

@@ -158,6 +158,29 @@ def test_resume_without_an_id_goes_on_with_everything(terminal: Terminal) -> Non
     assert {each["id"]: each["state"] for each in done.data} == {"a": "completed", "p": "waiting"}
 
 
+@pytest.mark.parametrize("when", ["while it is loaded", "at once", "at its first step"])
+def test_after_ctrl_c_it_says_it_is_kept_only_if_it_exists(terminal: Terminal, when: str) -> None:
+    at = {"while it is loaded": "os.kill(os.getpid(), signal.SIGINT)"}.get(when, "")
+    inside = "os.kill(os.getpid(), signal.SIGINT)" if when == "at its first step" else ""
+    terminal.write(
+        "stopped.py",
+        f"import os, pathlib, signal, time\nimport durable\n{at}\n"
+        f"def long():\n    {inside}\n    while not pathlib.Path('go').exists():\n        time.sleep(0.01)\n"
+        "@durable.function\nasync def stopped(ctx):\n    return await ctx.run(long)\n",
+    )
+    with terminal.running("run", "stopped.py::stopped", "--id", "s") as process:
+        said = ""
+        if when == "at once":
+            said = read_errors_until(process, "runs as s")
+            process.send_signal(signal.SIGINT)
+        said += process.communicate(timeout=60)[1]
+        assert process.returncode == 130
+    exists = terminal.durable("show", "s").code == 0
+    assert exists == (when != "while it is loaded")
+    assert ("s is kept; go on with: durable resume s" in said) == exists, said
+    assert ("s had not begun" in said) == (not exists)
+
+
 def test_a_prompt_survives_all_processes_and_its_answer_ends_the_run(terminal: Terminal) -> None:
     with terminal.running("run", "jobs.py::both", "--id", "b") as process:
         while not terminal.durable("--json", "inbox").out.startswith("[\n  {"):

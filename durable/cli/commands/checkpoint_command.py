@@ -203,6 +203,8 @@ async def _import(chosen: Settings, file: Path, session: str | None, *, trust: b
     from durable.cli.driving import open_engine
 
     out = chosen.out()
+    if not file.is_file():  # looked at before a store is made
+        raise exits.Absent(f"there is no file {str(file)!r}; `durable checkpoint export` writes one")
     async with open_engine(chosen, out, serve=True) as engine:
         made = await engine.import_checkpoint(file, session, trust=trust)
     if out.json:

@@ -24,7 +24,7 @@ async def _interrupt(chosen: Settings, execution_id: str, raises: bool) -> int:
     from durable.views import execution_view
 
     out = chosen.out()
-    async with open_engine(chosen, out, serve=False, create=False) as engine:
+    async with open_engine(chosen, out, serve=False, create=False, own=lambda: execution_id) as engine:
         row = await find(engine.store.reads, execution_id)
         done = await engine.interrupt(row.id, raises=raises)
         row = await find(engine.store.reads, execution_id)

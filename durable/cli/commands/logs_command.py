@@ -10,6 +10,7 @@ import click
 
 from durable.cli import exits
 from durable.cli.app import Command, Settings, in_loop, settings
+from durable.core import ids
 
 if TYPE_CHECKING:
     from durable.cli.out import Out
@@ -44,6 +45,8 @@ async def _logs(chosen: Settings, execution_id: str, follow: bool) -> int:
                 await _print(out, store.reads, each, readers.setdefault(each, OutputReader(each)))
             if ended or not follow:
                 return exits.DONE
+            for halt in await store.reads.halts(awaited=[ids.execution_promise(execution_id)]):
+                raise halt.error()
             await changed.wait()
 
 

@@ -10,6 +10,7 @@ import click
 from durable.cli.app import Command, Settings, in_loop, settings
 from durable.cli.out import Out
 from durable.core import ids
+from durable.core.errors import DurableError
 
 if TYPE_CHECKING:
     from durable.engine import Engine
@@ -97,17 +98,37 @@ async def _drive(
     steps = Steps(out)
 
     async def begin(engine: Engine) -> str:
-        await steps.begin(engine, execution_id)
+        exists = await steps.begin(engine, execution_id)
         await engine.start(function, *args, id=execution_id, timeout=timeout, **kwargs)
+        if exists:
+            await steps.say_goes_on(engine, execution_id)
+        else:
+            # Told as soon as it is recorded: after a crash a minted id is all one needs.
+            out.say(f"{function.name} runs as {execution_id}")
         return execution_id
 
-    # A minted id is told at once: after a crash it is all one needs.
-    out.say(f"{function.name} runs as {execution_id}")
     job = Job(begin, frozenset((function.id,)), steps, asker(chosen, out), create=True)
     try:
         standing = await drive(chosen, out, job)
     except BaseException as error:
         if not isinstance(error, Exception):
-            out.say(f"{execution_id} is kept; go on with: durable resume {execution_id}")
+            await _say_kept(chosen, out, execution_id)
         raise
     return report(chosen, out, execution_id, standing)
+
+
+async def _say_kept(chosen: Settings, out: Out, execution_id: str) -> None:
+    """After Ctrl-C: whether it was recorded before that, as the store has it."""
+    from durable.cli.driving import opened
+
+    try:
+        async with opened(chosen, create=False) as store:
+            row = await store.reads.get_execution(execution_id)
+    except DurableError:
+        return  # the store is gone, or was not made yet
+    if row is None:
+        out.say(f"{execution_id} had not begun: nothing of it was recorded")
+    elif row.settled_at is None:
+        out.say(f"{execution_id} is kept; go on with: durable resume {execution_id}")
+    else:
+        out.say(f"{execution_id} has ended: it is {row.state}; see durable result {execution_id}")

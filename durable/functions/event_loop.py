@@ -321,8 +321,19 @@ WHAT_TO_DO = (
 
 
 def step_needed(what: str, frame: FrameType | None) -> StepNeeded:
-    """The error for something that only a step may do, with the user's line at or above `frame` that did it."""
-    place = user_place(frame)
+    """The error for something that only a step may do, with the user's line that did it, at or above `frame`.
+
+    Where a library did it in a task of its own, the line is where the function's first task waits for that.
+    """
+    place = None
+    while frame is not None and frame.f_code is not _STEP_CODE and place is None:
+        place = user_place(frame) if is_user_code(frame) else None
+        frame = frame.f_back
+    if place is None:
+        loop = events._get_running_loop()
+        waiting = loop.pending() if isinstance(loop, FunctionLoop) else []
+        found = (where for task in waiting for where in _frames(task) if is_user_code(where))
+        place = user_place(next(found, None))
     return StepNeeded(f"{place}: {what} {WHAT_TO_DO}")
 
 
@@ -429,17 +440,23 @@ def watch_outside() -> None:
         sys.addaudithook(_audit)
 
 
+def _frames(task: asyncio.Task[Any]) -> list[FrameType]:
+    """The frames of a task that waits, the innermost first."""
+    found: list[FrameType] = []
+    coro: Any = task.get_coro()
+    while coro is not None:
+        frame = getattr(coro, "cr_frame", None) or getattr(coro, "gi_frame", None)
+        if frame is not None:
+            found.append(frame)
+        coro = getattr(coro, "cr_await", None) or getattr(coro, "gi_yieldfrom", None)
+    return found[::-1]
+
+
 def describe(task: asyncio.Task[Any]) -> str:
     """A task that waits, for an error that names it: its name, its line, and what it waits in."""
-    frame, coro, last = None, task.get_coro(), None
-    while coro is not None:
-        inner: FrameType | None = getattr(coro, "cr_frame", None) or getattr(coro, "gi_frame", None)
-        if inner is not None:
-            last = inner
-            if frame is None or is_user_code(inner):
-                frame = inner
-        coro = getattr(coro, "cr_await", None) or getattr(coro, "gi_yieldfrom", None)
-    if frame is None or last is None:
+    frames = _frames(task)
+    if not frames:
         return f"{task.get_name()} waits"
+    last, frame = frames[0], next((each for each in frames if is_user_code(each)), frames[-1])
     waits = "" if last is frame else f" in {last.f_code.co_qualname}"
     return f"{task.get_name()} waits at {user_place(frame)}, {frame.f_code.co_name}{waits}"

@@ -28,6 +28,7 @@ async def sequential(ctx: durable.Context) -> list[Any]:
     return [first, answer, second, last, third, *both]
 
 
+@durable.function(name="inner")
 async def inner(ctx: durable.Context, name: str) -> str:
     await ctx.run(note, name)
     return str(await ctx.ask(f"{name}?"))

@@ -6,7 +6,6 @@ import asyncio
 import json
 import os
 import re
-import signal
 import sqlite3
 import subprocess
 import sys
@@ -274,6 +273,14 @@ async def test_a_function_that_waits_for_nothing_is_told_with_its_tasks(engine: 
 
 # -- what only a step may do ---------------------------------------------------------------------------------------
 
+
+def run_to_its_end(coro: Any) -> None:
+    try:
+        asyncio.run(coro)
+    finally:
+        coro.close()
+
+
 OUTSIDE: dict[str, Callable[[], Any]] = {
     "thread": lambda: threading.Thread(target=print).start(),
     "to_thread": lambda: asyncio.to_thread(print),
@@ -289,8 +296,7 @@ OUTSIDE: dict[str, Callable[[], Any]] = {
     "write": lambda: Path("/nonexistent/x").write_text("x", encoding="utf-8"),
     "remove": lambda: Path("/nonexistent/x").unlink(),
     "database": lambda: sqlite3.connect(":memory:"),
-    "loop": lambda: asyncio.new_event_loop(),
-    "run": lambda: asyncio.run(note_later()),
+    "run": lambda: run_to_its_end(note_later()),
 }
 
 
@@ -306,7 +312,6 @@ async def reaches_out(ctx: durable.Context, what: str) -> None:
         await made
 
 
-@pytest.mark.filterwarnings("ignore:coroutine:RuntimeWarning")
 @pytest.mark.parametrize("what", OUTSIDE)
 async def test_what_reaches_outside_belongs_into_a_step(engine: durable.Engine, what: str) -> None:
     with pytest.raises((durable.StepNeeded, ExceptionGroup)) as caught:  # anyio wraps what its tasks raise
@@ -417,31 +422,33 @@ async def retried_for_long(ctx: durable.Context, path: str) -> str:
 
 async def test_retries_are_counted_over_kills_and_hold_nothing_while_they_wait(tmp_path: Path) -> None:
     store, path = tmp_path / "work.db", tmp_path / "tries"
-    for _ in range(3):
-        process = subprocess.Popen(  # noqa: ASYNC220
-            [sys.executable, "-c", PROGRAM, str(store), str(path)], stdout=subprocess.PIPE, text=True
+    for life in (1, 2, 3):
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-c", PROGRAM, str(store), str(path), stdout=asyncio.subprocess.PIPE
         )
         assert process.stdout is not None
-        assert await asyncio.to_thread(process.stdout.readline) == "open\n"
-        async with durable.open(store, serve=False) as watching:
-            execution = await watching.get("retried")
-            while True:
-                changed = watching.changed()
-                tries = path.read_text(encoding="utf-8").count("tried") if path.exists() else 0
-                if await execution.state() == "waiting" or tries == 3:
-                    break
-                await asyncio.wait([changed], timeout=0.2)
-        if tries == 3:
-            break
-        process.send_signal(signal.SIGKILL)
-        await asyncio.to_thread(process.wait)
-    assert process.stdout is not None
-    assert await asyncio.to_thread(process.stdout.readline) == "given up\n"
-    await asyncio.to_thread(process.wait)
+        assert await process.stdout.readline() == b"open\n"
+        if life == 3:
+            assert await process.stdout.readline() == b"given up\n"
+        else:
+            async with durable.open(store, serve=False) as watching:
+                await tried_and_waits(watching, path, life)
+            process.kill()
+        await process.wait()
     assert path.read_text(encoding="utf-8") == "tried\n" * 3
     with closing(sqlite3.connect(store)) as connection:
         retries = connection.execute("SELECT id FROM promises WHERE id LIKE '%:retry:%' ORDER BY id").fetchall()
     assert [each for (each,) in retries] == ["exec:retried.1:retry:1", "exec:retried.1:retry:2"]
+
+
+async def tried_and_waits(watching: durable.Engine, path: Path, times: int) -> None:
+    execution = await watching.get("retried")
+    while True:
+        changed = watching.changed()
+        tries = path.read_text(encoding="utf-8").count("tried") if path.exists() else 0
+        if tries == times and await execution.state() == "waiting":
+            return
+        await asyncio.wait([changed], timeout=0.5)
 
 
 # -- telling -------------------------------------------------------------------------------------------------------

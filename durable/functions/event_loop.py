@@ -45,6 +45,17 @@ class Timer(asyncio.TimerHandle):
     on_cancel: Callable[[], None] | None = None
 
 
+class FunctionTask(asyncio.Task[Any]):
+    """A task whose hash is the same at each replay: asyncio and anyio keep tasks in sets, and cancel in their order."""
+
+    def __init__(self, hashed: int, coro: Any, **options: Any) -> None:
+        self._hashed = hashed
+        super().__init__(coro, **options)
+
+    def __hash__(self) -> int:
+        return self._hashed
+
+
 class FunctionLoop(asyncio.AbstractEventLoop):  # its other methods are set below, from _LOOP_CALLS
     """The loop of one function. `on_timer` begins a durable timer; `on_error` is told what nobody retrieved."""
 
@@ -54,6 +65,7 @@ class FunctionLoop(asyncio.AbstractEventLoop):  # its other methods are set belo
         self._on_timer = on_timer
         self._on_error = on_error
         self._now = now
+        self._salt = (int(now * 1000) & 0xFFFFFFFF) << 24  # asyncio keeps the tasks of all loops in one set
         self._ready: deque[asyncio.Handle] = deque()
         self._polls: list[asyncio.Handle] = []
         self._numbers: dict[asyncio.Task[Any], int] = {}
@@ -182,7 +194,7 @@ class FunctionLoop(asyncio.AbstractEventLoop):  # its other methods are set belo
             options["name"] = f"Task-{number}"
         try:
             if self._task_factory is None:
-                task: asyncio.Task[Any] = asyncio.Task(coro, loop=self, **options)
+                task: asyncio.Task[Any] = FunctionTask(self._salt + number, coro, loop=self, **options)
             else:
                 task = self._task_factory(self, coro, **options)
             self.number(task)
@@ -302,6 +314,22 @@ def _close_coroutine(coro: Any) -> None:
             continue
         except BaseException:
             return
+
+
+# -- order ---------------------------------------------------------------------------------------------------------
+
+_as_completed = asyncio.as_completed
+
+
+def as_completed(fs: Any, *, timeout: float | None = None) -> Any:
+    """`asyncio.as_completed`, which begins coroutines in the order of a set: in a function, in the order given."""
+    one = asyncio.isfuture(fs) or asyncio.iscoroutine(fs)  # which is an error of the caller's
+    if isinstance(events._get_running_loop(), FunctionLoop) and not one:
+        fs = [asyncio.ensure_future(each) for each in dict.fromkeys(fs)]
+    return _as_completed(fs, timeout=timeout)
+
+
+asyncio.as_completed = asyncio.tasks.as_completed = as_completed
 
 
 # -- what a function may not do itself (L4) -------------------------------------------------------------------------

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import math
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass
@@ -54,6 +55,12 @@ class UnderWay:
     task: asyncio.Task[PromiseRecord] | None = None
     performed: asyncio.Future[PromiseRecord] | None = None
     """For another operation that goes on from this one."""
+
+    @property
+    def let_go(self) -> bool:
+        """A timer that the code had cancelled: it never fires, and the replay cancels it again."""
+        timer = self.tags.get("durable:kind") == "timer"
+        return timer and self.record is not None and self.record.state == "rejected_canceled"
 
 
 class FunctionPass:
@@ -176,7 +183,7 @@ class FunctionPass:
     def _go_live(self) -> None:
         """Everything recorded was begun again: what is settled comes in the order of that, the rest is performed."""
         self._live = True
-        settled = [each for each in self._under_way.values() if each.record is not None]
+        settled = [each for each in self._under_way.values() if each.record is not None and not each.let_go]
         settled.sort(key=lambda each: (each.record.settled_at or 0 if each.record else 0, each.ordinal))
         self._arrived.extendleft(reversed(settled))
         deferred, self._deferred = self._deferred, []
@@ -337,6 +344,7 @@ class FunctionPass:
             raise PassEnded
 
         def deliver(_record: PromiseRecord) -> None:
+            self.loop.advance(timer.when())  # a part of a millisecond more than the promise can say
             if not timer.cancelled():
                 self.loop.fire(timer)
 
@@ -405,7 +413,9 @@ class FunctionPass:
         return record
 
     def _until(self, timeout: float | None) -> int:
-        return self.timeout_at if timeout is None else min(now_ms() + int(timeout * 1000), self.timeout_at)
+        if timeout is None:
+            return self.timeout_at
+        return min(now_ms() + math.ceil(round(timeout * 1000, 3)), self.timeout_at)  # never before its time
 
     def check_same(self, found: UnderWay, record: PromiseRecord) -> None:
         """Halt when a promise exists that another operation made. PlatformError."""
@@ -447,10 +457,13 @@ class FunctionPass:
         self._end(self._rejection(error))
 
     def _end(self, outcome: Outcome) -> None:
+        if self._replay.live and not self._live:
+            self._go_live()  # a step that was begun and that nobody awaited is performed all the same
         self._over = True
         self.loop.stopped = True
         self.run.began()  # until whoever began this function has its outcome
-        if self.leaves or (self._waiting and self.promise_id != self.run.promise_id):
+        starting = any(each.task is not None and not each.task.done() for each in self._under_way.values())
+        if starting or self.leaves or (self._waiting and self.promise_id != self.run.promise_id):
             self.run.spawn(self._leave(outcome))
         else:
             self._outcome.set_result(outcome)

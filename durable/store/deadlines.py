@@ -17,7 +17,7 @@ from durable.store.transaction import Tx
 
 _DEADLINE_PROMISE = (
     "SELECT id, timeout_at, tags FROM promises"
-    f" WHERE state='pending' AND timeout_at < {TIME_MAX_MS} AND timeout_at <= ? ORDER BY timeout_at, id"
+    f" WHERE state='pending' AND timeout_at < {TIME_MAX_MS} AND timeout_at <= ? ORDER BY timeout_at, length(id), id"
 )
 _DEADLINE_LEASE = "SELECT id, pid FROM tasks WHERE state='acquired' AND lease_at <= ? ORDER BY lease_at, id"
 _NEXT = (

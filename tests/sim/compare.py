@@ -1,0 +1,125 @@
+"""What a run that was killed has in common with the one that was not: everything that anybody can see."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import defaultdict
+from collections.abc import Iterator
+from typing import Any
+
+from .journal import Told
+
+_KEY = re.compile(r"\b[0-9a-f]{32}\b")
+
+
+def differences(undisturbed: Told, killed: Told) -> list[str]:
+    """Where the second run differs from the first, in words; empty when it does nowhere."""
+    return [
+        *_repeated(killed),
+        *_keys(killed),
+        *_outcome(undisturbed, killed),
+        *_effects(undisturbed, killed),
+        *_logs(undisturbed, killed),
+    ]
+
+
+def unsound(undisturbed: Told) -> list[str]:
+    """What a run without any kill did that no run may do."""
+    outcome = undisturbed.outcome()
+    found = [*_repeated(undisturbed), *_keys(undisturbed)]
+    if outcome is None or outcome["state"] not in ("completed", "failed"):
+        found.append(f"without any kill the function came to {outcome}")
+    return found
+
+
+def _repeated(told: Told) -> Iterator[str]:
+    """Effects that happened again although they were recorded: only the last one before a kill may not have been."""
+    seen: dict[str, int] = {}
+    last: dict[int, str] = {}
+    idle = {line["life"] for line in told.of("idle")}
+    for line in told.of("effect"):
+        tag, life = line["tag"], line["life"]
+        if tag in seen and (seen[tag] == life or last[seen[tag]] != tag or seen[tag] in idle):
+            yield f"step {tag} was performed again in life {life} although life {seen[tag]} had recorded it"
+        seen[tag] = life
+        last[life] = tag
+
+
+def _keys(told: Told) -> Iterator[str]:
+    """A key that was made is used wherever it is used; one that was made before a kill may be used nowhere."""
+    for tag, used in _used(told).items():
+        if len(used) > 1:
+            yield f"two keys of {tag} were used: {sorted(used)}"
+
+
+def _made(told: Told) -> dict[str, str]:
+    return {line["value"]: line["tag"] for line in told.of("effect") if line["name"] == "key"}
+
+
+def _used(told: Told) -> dict[str, set[str]]:
+    made = _made(told)
+    used: dict[str, set[str]] = defaultdict(set)
+    others = [line for line in told.lines if line.get("name") != "key"]
+    for key in _KEY.findall(json.dumps(others)):
+        if key in made:
+            used[made[key]].add(key)
+    return used
+
+
+def _named(told: Told, value: Any) -> Any:
+    """The value with each key replaced by the step that made it."""
+    made = _made(told)
+    text = _KEY.sub(lambda found: f"<key of {made.get(found[0], 'nobody')}>", json.dumps(value))
+    return json.loads(text)
+
+
+def _outcome(undisturbed: Told, killed: Told) -> Iterator[str]:
+    wanted, found = _named(undisturbed, undisturbed.outcome()), _named(killed, killed.outcome())
+    if wanted != found:
+        yield f"outcome\n    undisturbed {wanted}\n    killed      {found}"
+
+
+def _by_tag(told: Told) -> dict[str, list[Any]]:
+    found: dict[str, list[Any]] = defaultdict(list)
+    for line in told.of("effect"):
+        content = _named(told, [line["name"], line["arguments"], line["value"]])
+        if content not in found[line["tag"]]:
+            found[line["tag"]].append(content)
+    return found
+
+
+def _effects(undisturbed: Told, killed: Told) -> Iterator[str]:
+    wanted, found = _by_tag(undisturbed), _by_tag(killed)
+    for tag in sorted(wanted.keys() | found.keys()):
+        if tag not in found:
+            yield f"step {tag} was not performed"
+        elif tag not in wanted:
+            yield f"step {tag} was performed, and is not in the undisturbed run"
+        elif wanted[tag] != found[tag]:
+            yield f"step {tag} did {found[tag]}, undisturbed {wanted[tag]}"
+
+
+def log_of(told: Told) -> list[tuple[str, int, str]]:
+    """Lines of the log in order, each number of a context once."""
+    lines: dict[tuple[str, int], str] = {}
+    for line in told.of("log"):
+        lines.setdefault((line["context"], line["number"]), _named(told, line["text"]))
+    return [(context, number, text) for (context, number), text in lines.items()]
+
+
+def _logs(undisturbed: Told, killed: Told) -> Iterator[str]:
+    first: dict[tuple[str, int], dict[str, Any]] = {}
+    for line in killed.of("log"):
+        earlier = first.setdefault((line["context"], line["number"]), line)
+        if earlier["text"] != line["text"]:
+            yield (
+                f"line {line['number']} of {line['context']} was {earlier['text']!r} in life {earlier['life']}"
+                f" and is {line['text']!r} in life {line['life']}"
+            )
+            return
+    wanted, found = log_of(undisturbed), log_of(killed)
+    if wanted != found:
+        at = next((n for n, pair in enumerate(zip(wanted, found, strict=False)) if pair[0] != pair[1]), None)
+        at = min(len(wanted), len(found)) if at is None else at
+        yield f"log from line {at}\n    undisturbed {wanted[at : at + 3]}\n    killed      {found[at : at + 3]}"

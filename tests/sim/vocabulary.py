@@ -1,0 +1,132 @@
+"""What the generated functions call: steps that have an effect outside, a log, and names of the standard library.
+
+A step waits until the conductor lets it go, writes its effect down, and returns a value that says which step it was.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import linecache
+import uuid
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Any
+
+import anyio
+
+from .conductor import Conductor
+
+_conductor: Conductor | None = None
+
+
+def conduct(conductor: Conductor) -> None:
+    """The steps of this process are let go by that conductor."""
+    global _conductor
+    _conductor = conductor
+
+
+def _theirs() -> Conductor:
+    assert _conductor is not None
+    return _conductor
+
+
+async def act(tag: str, argument: Any = None) -> str:
+    await _theirs().permission(tag)
+    _theirs().effect(tag, "act", [argument], tag)
+    return tag
+
+
+def act_now(tag: str, argument: Any = None) -> str:
+    _theirs().permission_in_thread(tag)
+    _theirs().effect(tag, "act", [argument], tag)
+    return tag
+
+
+async def fail(tag: str, argument: Any = None) -> str:
+    await _theirs().permission(tag)
+    _theirs().effect(tag, "fail", [argument], tag)
+    raise ValueError(f"{tag} failed")
+
+
+def fail_now(tag: str, argument: Any = None) -> str:
+    _theirs().permission_in_thread(tag)
+    _theirs().effect(tag, "fail", [argument], tag)
+    raise ValueError(f"{tag} failed")
+
+
+async def key(tag: str) -> str:
+    """An idempotency key, another one at each call."""
+    await _theirs().permission(tag)
+    made = uuid.uuid4().hex
+    _theirs().effect(tag, "key", [], made)
+    return made
+
+
+async def charge(tag: str, key: str, amount: int) -> str:
+    await _theirs().permission(tag)
+    _theirs().effect(tag, "charge", [key, amount], f"{tag} took {amount} with {key}")
+    return f"{tag} took {amount} with {key}"
+
+
+class Teller:
+    """Steps that are bound methods."""
+
+    def __init__(self, tag: str) -> None:
+        self._tag = tag
+
+    async def act(self, argument: Any) -> str:
+        return await act(self._tag, argument)
+
+    async def fail(self, argument: Any) -> str:
+        return await fail(self._tag, argument)
+
+
+class Caller:
+    """A step that is an object with an async `__call__`."""
+
+    def __init__(self, fn: Callable[[str, Any], Awaitable[str]], tag: str) -> None:
+        self._fn = fn
+        self._tag = tag
+
+    async def __call__(self, argument: Any) -> str:
+        return await self._fn(self._tag, argument)
+
+
+def log(ctx: Any, text: str) -> None:
+    """`ctx.log` where the engine has it: its event is written down. Without it every pass writes its lines."""
+    if hasattr(ctx, "log"):
+        ctx.log(text)
+    else:
+        _theirs().log_without_engine(ctx.id, text)
+
+
+def ended(path: str) -> None:
+    """A nested function reached its end, in this pass or an earlier one."""
+    _theirs().journal.write("ended", path=path)
+
+
+NAMES = {
+    "asyncio": asyncio,
+    "anyio": anyio,
+    "partial": partial,
+    "act": act,
+    "act_now": act_now,
+    "fail": fail,
+    "fail_now": fail_now,
+    "key": key,
+    "charge": charge,
+    "Teller": Teller,
+    "Caller": Caller,
+    "log": log,
+    "ended": ended,
+}
+
+
+def compiled(source: str) -> Callable[[Any], Awaitable[Any]]:
+    """`main` of a program's source; tracebacks show its lines."""
+    file = "<program>"
+    linecache.cache[file] = (len(source), None, source.splitlines(keepends=True), file)
+    names: dict[str, Any] = {"__name__": "program", **NAMES}
+    exec(compile(source, file, "exec"), names)
+    main: Callable[[Any], Awaitable[Any]] = names["main"]
+    return main

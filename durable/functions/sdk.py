@@ -14,13 +14,17 @@ from typing import Any
 
 from resonate.context import Context as SdkContext
 from resonate.core import Core
+from resonate.durable import DurableFunction
 from resonate.error import PlatformError, ResonateError, Suspended
 from resonate.observability import Event as SdkEvent
+from resonate.registry import Registry
 from resonate.resonate import Resonate
+from resonate.retry import RetryPolicy
 from resonate.transport import ExecuteMsg, Message
 from resonate.types import PromiseRecord, Status
 
 from durable.core.clock import Clock
+from durable.core.defined import spellings
 from durable.core.limits import HEARTBEAT_MS, LEASE_MS, TASKS_MAX
 from durable.functions.codec import StripPickle
 from durable.functions.function import NEVER, Retry
@@ -73,6 +77,7 @@ def build(
         autostart=False,
     )
     core = resonate._core = _counting(resonate._core)
+    core.registry = resonate._registry = _Registry()
     if isinstance(ports, SenderPorts):
         ports.sender = resonate._sender
     core.sender = core.fencing = ports
@@ -83,6 +88,19 @@ def build(
         connection.bound(slots)
     _queue_once(resonate, slots, counted=counted)
     return resonate
+
+
+class _Registry(Registry):
+    """Finds a function by what was recorded: another spelling of its name (specs/execution.md, Identity)."""
+
+    def get(self, name: str, version: int = 1) -> DurableFunction | None:
+        return super().get(self._known(name, version), version)
+
+    def get_policy(self, name: str, version: int = 1) -> RetryPolicy | None:
+        return super().get_policy(self._known(name, version), version)
+
+    def _known(self, name: str, version: int) -> str:
+        return next((each for each in spellings(name) if (each, version) in self._by_key), name)
 
 
 class _Core(Core, kw_only=True):

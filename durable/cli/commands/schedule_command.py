@@ -35,10 +35,17 @@ def command() -> None:
 def create(schedule_id: str, cron: str, target: str, words: tuple[str, ...], missed: str) -> int:
     """Run FUNC of FILE at every tick of CRON, as ID-<time in ms>. An ID that exists is a conflict (exit 6).
 
-    CRON has five fields in UTC; `CRON_TZ=Europe/Paris 0 9 * * 1-5` is in that zone. Ticks fire while any process has
-    the store open; their executions run where the function is served.
+    CRON has five fields in UTC, or is @hourly, @daily, @weekly, @monthly, @yearly; `CRON_TZ=Europe/Paris 0 9 * * 1-5`
+    is in that zone. Ticks fire while any process has the store open; their executions run where the function is served.
     """
+    from durable.core.errors import BadArguments
+    from durable.store.cron import Cron, CronError
+
     ids.check_given_id(schedule_id)
+    try:
+        Cron.parse(cron)
+    except CronError as error:
+        raise BadArguments(str(error)) from None
     chosen = settings()
     return in_loop(lambda: _create(chosen, schedule_id, cron, target, words, missed))
 
@@ -66,6 +73,7 @@ async def _create(
     from durable.cli.driving import opened
     from durable.cli.loading import LoadFailed, find, split_target
     from durable.core.clock import TIME_MAX_MS
+    from durable.core.defined import SOURCE
     from durable.core.errors import Conflict
     from durable.functions.values import pack
     from durable.views import schedule_view
@@ -90,6 +98,7 @@ async def _create(
         "promiseTags": {
             "resonate:target": f"poll://any@{group}",
             "durable:function": function.id,
+            SOURCE: function.source,
             "durable:arguments": arguments,
             "durable:missed": missed,
             "durable:nonce": uuid.uuid4().hex,

@@ -38,6 +38,16 @@ _PROMISE_STATE = {
 
 
 @dataclass(frozen=True, slots=True)
+class RetryView:
+    """The n-th retry of a step: why there is one, and when it is tried again."""
+
+    step: str
+    number: int
+    error: str
+    next_at: str
+
+
+@dataclass(frozen=True, slots=True)
 class ExecutionView:
     """An execution in a list. `stuck`: it could go on, and no living engine serves it or knows the capabilities of its
     session (`unknown_capabilities`), or `worker_stuck` says why its worker cannot."""
@@ -62,13 +72,18 @@ class ExecutionView:
     engine_pid: int | None
     waits_for: list[str]
     error: str | None
+    retry: RetryView | None = None
+    """The next try of a step that failed, where one waits for its time."""
     worker_stuck: str | None = None
     unknown_capabilities: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
 class StepView:
-    """A step, sleep, child, call or question of an execution. `attempts` counts those without progress."""
+    """A step, sleep, child, call or question of an execution.
+
+    `attempts` counts those without progress, and the retries of a step, which are `retries`.
+    """
 
     id: str
     kind: str
@@ -81,6 +96,7 @@ class StepView:
     error: str | None
     note: str | None
     value: Any
+    retries: list[RetryView] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,6 +247,7 @@ def execution_view(
     served: Served,
     waits_for: Sequence[str] = (),
     worker_stuck: str | None = None,
+    retry: RetryView | None = None,
     needed: Mapping[str, str] = MappingProxyType({}),
 ) -> ExecutionView:
     """One execution as it stands; `waits_for` are the open prompts under it, `needed` its session's capabilities."""
@@ -261,13 +278,22 @@ def execution_view(
         engine_pid=row.engine_pid,
         waits_for=list(waits_for),
         error=error,
+        retry=retry,
         worker_stuck=worker_stuck,
         unknown_capabilities=unknown,
     )
 
 
-def step_view(row: PromiseRow, task: ExecutionRow | None) -> StepView:
-    """A promise under an execution; `task` where it is an execution of its own."""
+def retry_view(row: PromiseRow) -> RetryView:
+    """The promise of a step's retry."""
+    step, _, number = row.id.removeprefix(ids.PREFIX).rpartition(":retry:")
+    param = row.param if isinstance(row.param, dict) else {}
+    error = str(rebuild("rejected", {"message": param.get("error")}, step))
+    return RetryView(step, int(number) if number.isdigit() else 0, error, _moment(row.timeout_at))
+
+
+def step_view(row: PromiseRow, task: ExecutionRow | None, retries: Sequence[RetryView] = ()) -> StepView:
+    """A promise under an execution; `task` where it is an execution of its own, `retries` those of a step."""
     call = ids.parse_call(row.id)
     kind = row.tags.get("durable:kind") or ("call" if call is not None else "step")
     state = task.state if task is not None else _WORD[row.state]
@@ -284,11 +310,21 @@ def step_view(row: PromiseRow, task: ExecutionRow | None) -> StepView:
         created_at=_moment(row.created_at),
         settled_at=iso(row.settled_at),
         duration=_duration(row.created_at, row.settled_at),
-        attempts=0 if task is None else task.attempts,
+        attempts=len(retries) if task is None else task.attempts,
         error=error,
-        note=None if task is None else task.note or task.last_error,
+        note=_step_note(row, task, retries),
+        retries=list(retries),
         value=notation.shown(row.value) if row.state == "resolved" else None,
     )
+
+
+def _step_note(row: PromiseRow, task: ExecutionRow | None, retries: Sequence[RetryView]) -> str | None:
+    if task is not None:
+        return task.note or task.last_error
+    if retries and row.state == "pending":
+        last = retries[-1]
+        return f"retry {last.number} at {last.next_at}: {last.error}"
+    return None
 
 
 def prompt_view(row: PromptRow, store: str | None = None) -> PromptView:
@@ -384,11 +420,19 @@ def schedule_view(record: dict[str, Any]) -> ScheduleView:
 async def detail_view(reads: ReadsFace, row: ExecutionRow, served: Served, store: str | None = None) -> DetailView:
     """Everything about one execution: its steps and calls with what they are, and its open questions."""
     children = await reads.children(row.id)
+    retries: dict[str, list[RetryView]] = {}
+    for child in children:
+        if ":retry:" in child.id:
+            view = retry_view(child)
+            retries.setdefault(f"{ids.PREFIX}{view.step}", []).append(view)
     steps = []
     for child in children:
+        if ":retry:" in child.id:
+            continue
         is_execution = "resonate:target" in child.tags and "resonate:timer" not in child.tags
         task = await reads.get_execution(child.id.removeprefix(ids.PREFIX)) if is_execution else None
-        steps.append(step_view(child, task))
+        tried = sorted(retries.get(child.id, ()), key=lambda retry: retry.number)
+        steps.append(step_view(child, task, tried))
     steps.sort(key=lambda step: step.created_at)
     own = (row.id, f"{row.id}.")
     prompts = [p for p in await reads.prompts() if p.execution == own[0] or p.execution.startswith(own[1])]

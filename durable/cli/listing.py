@@ -10,7 +10,7 @@ from durable.cli.standing import served
 from durable.cli.stuck import stuck_workers
 from durable.store.face import StoreFace
 from durable.store.reads import ExecutionRow
-from durable.views import ExecutionView, execution_view, needed_by
+from durable.views import ExecutionView, execution_view, needed_by, retry_view
 
 COLUMNS = ("id", "state", "what", "age", "tries", "engine", "note")
 
@@ -19,13 +19,16 @@ async def show_executions(out: Out, store: StoreFace, rows: Sequence[ExecutionRo
     """Print them; `empty` is said when there are none."""
     living = await served(store)
     prompts = await store.reads.prompts()
+    retries = [retry_view(row) for row in await store.reads.retries()]
     stuck = await stuck_workers(store, living, rows)
     needed = await needed_by(store.reads, rows)
     views = []
     for row in rows:
         own = (f"exec:{row.id}:", f"exec:{row.id}.")
         waits_for = [p.id for p in prompts if p.id.startswith(own)]
-        views.append(execution_view(row, living, waits_for, stuck.get(row.id), needed.get(row.session or "", {})))
+        retry = next((each for each in retries if each.step.startswith(f"{row.id}.")), None)
+        capabilities = needed.get(row.session or "", {})
+        views.append(execution_view(row, living, waits_for, stuck.get(row.id), retry, capabilities))
     if out.json:
         out.document(views)
     else:
@@ -48,6 +51,8 @@ def note_of(view: ExecutionView) -> str:
         return f"waits for an engine that knows the capability {names}; `durable resume {view.id}`"
     if view.stuck:
         return f"no living engine serves {view.function}; `durable resume {view.id}`"
+    if view.retry is not None and view.settled_at is None:
+        return f"retry {view.retry.number} of step {view.retry.step} at {view.retry.next_at}: {view.retry.error}"
     if view.waits_for:
         return "for " + ", ".join(view.waits_for)
     return view.error or view.note or view.last_error or ""

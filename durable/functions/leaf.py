@@ -113,6 +113,7 @@ class Leaf:
             "resonate:parent": run.origin,
             "resonate:origin": run.origin,
             "resonate:timer": "true",
+            "durable:capability": "retry",  # what waits for its next try is found by it
         }
         at = now_ms() + int(delay * 1000)
         request = PromiseCreateReq(

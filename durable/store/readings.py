@@ -73,6 +73,7 @@ READINGS: dict[str, tuple[type[msgspec.Struct], Any]] = {
     "get_promise": (PromiseId, r.PromiseRow | None),
     "children": (Children, list[r.PromiseRow]),
     "prompts": (Prompts, list[r.PromptRow]),
+    "retries": (Nothing, list[r.PromiseRow]),
     "output": (Output, list[r.OutputRow]),
     "printed": (Printed, r.Printed),
     "stopped": (Stopped, r.Stopped),

@@ -297,6 +297,14 @@ class Reads:
         found = [_prompt(row) for row in rows]
         return [each for each in found if execution is None or each.execution == execution]
 
+    async def retries(self) -> list[PromiseRow]:
+        """Steps that wait for their next try: the promise of each, `exec:<id>.<k>:retry:<n>`, oldest first."""
+        rows = await self._rows(
+            f"SELECT {PROMISE} FROM promises WHERE capability = 'retry' AND state = 'pending' ORDER BY created_at, id",
+            [],
+        )
+        return [promise_row(promise_record(row)) for row in rows]
+
     async def output(self, execution_id: str, from_offset: int = 0, *, limit: int = 10_000) -> list[OutputRow]:
         """What an execution printed from that character on, where the first chunk begins; at most `limit` chunks."""
         return (await self.printed(execution_id, from_offset, limit=limit)).chunks

@@ -75,6 +75,11 @@ class RemoteReads:
         found: list[PromptRow] = await self._read("prompts", q.Prompts(execution=execution))
         return found
 
+    async def retries(self) -> list[PromiseRow]:
+        """Steps that wait for their next try, oldest first."""
+        found: list[PromiseRow] = await self._read("retries", q.Nothing())
+        return found
+
     async def output(self, execution_id: str, from_offset: int = 0, *, limit: int = 10_000) -> list[OutputRow]:
         """What an execution printed from that character on; at most `limit` chunks."""
         asked = q.Output(execution_id=execution_id, from_offset=from_offset, limit=limit)

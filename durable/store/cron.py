@@ -1,21 +1,32 @@
-"""Five-field cron in UTC or a named zone (`CRON_TZ=Europe/Paris 0 9 * * 1-5`): parse a line, find the next minute.
+"""Cron lines in UTC or a named zone (`CRON_TZ=Europe/Paris 0 9 * * 1-5`): parse one, find the next tick.
 
 Fields: minute, hour, day of month, month, day of week (0 or 7 is Sunday); `*`, lists, ranges, steps, English names.
-When both days are restricted either one is enough, as in cron. A local time that a clock change skips does not fire;
-one that occurs twice fires once.
+`@hourly`, `@daily`, `@midnight`, `@weekly`, `@monthly`, `@yearly`, `@annually` stand for five fields. When both days
+are restricted either one is enough, as in cron. Clock changes are treated as Vixie cron does (specs/store.md, S15).
 """
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta, tzinfo
+from datetime import UTC, date, datetime, timedelta, tzinfo
+from functools import cached_property, lru_cache
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 
 class CronError(ValueError):
-    """A cron line that does not follow the grammar."""
+    """A cron line that does not follow the grammar, or never fires."""
 
 
+NICKNAMES = {
+    "@yearly": "0 0 1 1 *",
+    "@annually": "0 0 1 1 *",
+    "@monthly": "0 0 1 * *",
+    "@weekly": "0 0 * * 0",
+    "@daily": "0 0 * * *",
+    "@midnight": "0 0 * * *",
+    "@hourly": "0 * * * *",
+}
 _MONTHS = {
     name: i
     for i, name in enumerate(["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"], 1)
@@ -23,37 +34,58 @@ _MONTHS = {
 _DAYS = {name: i for i, name in enumerate(["sun", "mon", "tue", "wed", "thu", "fri", "sat"])}
 _YEARS_AHEAD = 8
 """A date that the Gregorian calendar has at all comes within eight years (29 February around a common century)."""
-
-
-def _field(text: str, low: int, high: int, names: dict[str, int]) -> frozenset[int]:
-    found: set[int] = set()
-    for part in text.lower().split(","):
-        span, slash, step_text = part.partition("/")
-        step = _number(step_text, 1, high, {}) if slash else 1
-        if span == "*":
-            first, last = low, high
-        else:
-            start, dash, end = span.partition("-")
-            first = _number(start, low, high, names)
-            last = _number(end, low, high, names) if dash else high if slash else first
-        if first > last:
-            raise CronError(f"cron range {span!r} runs backwards")
-        found.update(range(first, last + 1, step))
-    return frozenset(found)
-
-
-def _number(text: str, low: int, high: int, names: dict[str, int]) -> int:
-    value = names.get(text, -1)
-    if value < 0 and text.isascii() and text.isdigit():
-        value = int(text)
-    if not low <= value <= high:
-        raise CronError(f"cron value {text!r} is not within {low}-{high}")
-    return value
+_CHANGE_MAX = timedelta(hours=3)
+"""A longer jump of the clock is no daylight saving: what it skips is not made up for (Vixie cron's limit)."""
+_MINUTE_MS = 60_000
+_DAY_MINUTES = 24 * 60
 
 
 @dataclass(frozen=True, slots=True)
+class _Field:
+    """One of the five: its name for messages, its bounds, and the names of its values."""
+
+    name: str
+    low: int
+    high: int
+    names: dict[str, int]
+
+    def parse(self, text: str) -> frozenset[int]:
+        found: set[int] = set()
+        for part in text.lower().split(","):
+            span, slash, step_text = part.partition("/")
+            step = self._number(step_text, "step", 1, {}) if slash else 1
+            if span == "*":
+                first, last = self.low, self.high
+            else:
+                start, dash, end = span.partition("-")
+                first = self._number(start, self.name, self.low, self.names)
+                last = self._number(end, self.name, self.low, self.names) if dash else self.high if slash else first
+            if first > last:
+                raise CronError(f"the {self.name} range {span!r} runs backwards")
+            found.update(range(first, last + 1, step))
+        return frozenset(found)
+
+    def _number(self, text: str, what: str, low: int, names: dict[str, int]) -> int:
+        value = names.get(text, -1)
+        if value < 0 and text.isascii() and text.isdigit():
+            value = int(text)
+        if not low <= value <= self.high:
+            raise CronError(f"the {what} {text!r} is not within {low}-{self.high}")
+        return value
+
+
+_FIELDS = (
+    _Field("minute", 0, 59, {}),
+    _Field("hour", 0, 23, {}),
+    _Field("day of month", 1, 31, {}),
+    _Field("month", 1, 12, _MONTHS),
+    _Field("day of week", 0, 7, _DAYS),
+)
+
+
+@dataclass(frozen=True)
 class Cron:
-    """A parsed line."""
+    """A parsed line. `fixed`: it names hours and minutes; else every hour or minute counts, by the time that passes."""
 
     minutes: frozenset[int]
     hours: frozenset[int]
@@ -61,57 +93,129 @@ class Cron:
     months: frozenset[int]
     weekdays: frozenset[int]
     either_day: bool
+    fixed: bool
     zone: tzinfo
 
     @classmethod
     def parse(cls, line: str) -> Cron:
-        """Parse five fields, optionally after `CRON_TZ=<zone>`; CronError names what is wrong."""
+        """Parse five fields or a nickname, optionally after `CRON_TZ=<zone>`; CronError says what is wrong."""
+        try:
+            cron = cls._parse(line)
+            cron.after(0)
+        except CronError as error:
+            raise CronError(f"cron {line!r}: {error}") from None
+        return cron
+
+    @classmethod
+    def _parse(cls, line: str) -> Cron:
         fields = line.split()
         zone: tzinfo = UTC
         if fields and fields[0].startswith(("CRON_TZ=", "TZ=")):
-            name = fields.pop(0).partition("=")[2]
-            try:
-                zone = ZoneInfo(name)
-            except (ZoneInfoNotFoundError, ValueError, OSError) as error:
-                raise CronError(f"unknown time zone {name!r} in cron {line!r}") from error
-        if len(fields) != 5:
-            raise CronError(f"cron {line!r} has {len(fields)} fields, expected 5: minute hour day month weekday")
-        minute, hour, day, month, weekday = fields
-        cron = cls(
-            _field(minute, 0, 59, {}),
-            _field(hour, 0, 23, {}),
-            _field(day, 1, 31, {}),
-            _field(month, 1, 12, _MONTHS),
-            frozenset(each % 7 for each in _field(weekday, 0, 7, _DAYS)),
-            not day.startswith("*") and not weekday.startswith("*"),
-            zone,
+            zone = _zone(fields.pop(0).partition("=")[2])
+        if len(fields) == 1 and fields[0].startswith("@"):
+            fields = _nickname(fields[0]).split()
+        if len(fields) != len(_FIELDS):
+            raise CronError(
+                f"it has {len(fields)} fields, expected 5: minute, hour, day of month, month, day of week "
+                "(`0 9 * * 1-5` is 09:00 from Monday to Friday)"
+            )
+        minutes, hours, days, months, weekdays = (
+            field.parse(text) for field, text in zip(_FIELDS, fields, strict=True)
         )
-        cron.after(0)
-        return cron
+        return cls(
+            minutes,
+            hours,
+            days,
+            months,
+            frozenset(each % 7 for each in weekdays),
+            either_day=not fields[2].startswith("*") and not fields[4].startswith("*"),
+            fixed=not any(text.startswith("*") for text in fields[:2]) and len(minutes) < 60 and len(hours) < 24,
+            zone=zone,
+        )
+
+    @cached_property
+    def times(self) -> list[int]:
+        """The minutes of a day at which it fires, in order."""
+        return [hour * 60 + minute for hour in sorted(self.hours) for minute in sorted(self.minutes)]
 
     def after(self, time_ms: int) -> int:
-        """The first firing strictly after that time, in milliseconds since the epoch; CronError when there is none."""
-        start = datetime.fromtimestamp(time_ms / 1000, self.zone)
-        day = start.date()
+        """The first tick strictly after that time, in milliseconds since the epoch; CronError when there is none."""
+        # The day before is looked at too: what a change at midnight skipped fires after it.
+        day = datetime.fromtimestamp(time_ms / 1000, self.zone).date() - timedelta(days=1)
         for _ in range(366 * _YEARS_AHEAD):
-            if self._on(day.month, day.day, (day.weekday() + 1) % 7):
-                for hour in sorted(self.hours):
-                    for minute in sorted(self.minutes):
-                        at = datetime(day.year, day.month, day.day, hour, minute, tzinfo=self.zone)
-                        found = int(at.timestamp()) * 1000
-                        if found > time_ms and _exists(at):
-                            return found
+            if self._on(day):
+                found = self._first(day, time_ms)
+                if found is not None:
+                    return found
             day += timedelta(days=1)
-        raise CronError("this cron never fires")
+        raise CronError("it never fires: no month has that day")
 
-    def _on(self, month: int, day: int, weekday: int) -> bool:
-        if month not in self.months:
+    def _on(self, day: date) -> bool:
+        if day.month not in self.months:
             return False
-        if self.either_day:
-            return day in self.days or weekday in self.weekdays
-        return day in self.days and weekday in self.weekdays
+        in_month, in_week = day.day in self.days, day.isoweekday() % 7 in self.weekdays
+        return in_month or in_week if self.either_day else in_month and in_week
+
+    def _first(self, day: date, time_ms: int) -> int | None:
+        """Its first tick of that day after that time."""
+        midnight = datetime(day.year, day.month, day.day, tzinfo=self.zone)
+        if _offset(midnight) == _offset(midnight + timedelta(days=1)):
+            start_ms = _ms(midnight)
+            place = bisect_right(self.times, (time_ms - start_ms) // _MINUTE_MS)
+            return None if place == len(self.times) else start_ms + self.times[place] * _MINUTE_MS
+        ticks = _of_changed_day(self, midnight)
+        place = bisect_right(ticks, time_ms)
+        return None if place == len(ticks) else ticks[place]
+
+    def ticks(self, at: datetime) -> list[int]:
+        """When it fires for a wall clock time of a day with a clock change."""
+        first, second = _ms(at.replace(fold=0)), _ms(at.replace(fold=1))
+        if first == second:
+            return [first]
+        if first < second:  # it occurs twice
+            return [first] if self.fixed else [first, second]
+        # It is skipped: `first` reads it with the offset before the change, `second` with the one after it.
+        if not self.fixed or timedelta(milliseconds=first - second) >= _CHANGE_MAX:
+            return []
+        return [_change(self.zone, second, first)]
 
 
-def _exists(at: datetime) -> bool:
-    """Whether that wall clock time is not skipped by a clock change."""
-    return at.astimezone(UTC).astimezone(at.tzinfo).replace(tzinfo=None) == at.replace(tzinfo=None)
+@lru_cache(maxsize=32)
+def _of_changed_day(cron: Cron, midnight: datetime) -> list[int]:
+    """All ticks of a day with a clock change, in order. Remembered: each of them is asked for in turn."""
+    found = {tick for minute in cron.times for tick in cron.ticks(midnight + timedelta(minutes=minute))}
+    return sorted(found)
+
+
+def _zone(name: str) -> ZoneInfo:
+    try:
+        return ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise CronError(f"there is no time zone {name!r}; write one as in CRON_TZ=Europe/Paris") from None
+
+
+def _nickname(name: str) -> str:
+    if name.lower() not in NICKNAMES:
+        raise CronError(f"there is no {name!r}; there are {', '.join(NICKNAMES)}, or five fields")
+    return NICKNAMES[name.lower()]
+
+
+def _offset(at: datetime) -> timedelta:
+    return at.utcoffset() or timedelta()
+
+
+def _ms(at: datetime) -> int:
+    return int(at.timestamp()) * 1000
+
+
+def _change(zone: tzinfo, before_ms: int, after_ms: int) -> int:
+    """The moment between two at which the zone's offset changes."""
+    low, high = before_ms // 1000, after_ms // 1000
+    old = _offset(datetime.fromtimestamp(low, zone))
+    while high - low > 1:
+        middle = (low + high) // 2
+        if _offset(datetime.fromtimestamp(middle, zone)) == old:
+            low = middle
+        else:
+            high = middle
+    return high * 1000

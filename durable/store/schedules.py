@@ -89,7 +89,11 @@ def fire(tx: Tx) -> None:
     rows = tx.rows(f"SELECT {SCHEDULE} FROM schedules WHERE next_run_at <= ? ORDER BY next_run_at, id", (tx.now,))
     for schedule_id, line, template, timeout_ms, param, tags_text, _, first, _ in rows:
         tags = load_tags(tags_text)
-        cron = Cron.parse(line)
+        try:
+            cron = Cron.parse(line)
+        except CronError:  # this machine has no such time zone; everything else goes on, and it is tried again
+            tx.execute("UPDATE schedules SET next_run_at=? WHERE id=?", (tx.now + _HOUR_MS, schedule_id))
+            continue
         for tick in _due_ticks(cron, first, tx.now, tags.get(MISSED, "once")):
             places = {"id": schedule_id, "timestamp": str(tick)}
             promise_id = _PLACES.sub(lambda found, places=places: places[found[1]], template)  # type: ignore[misc]

@@ -102,7 +102,11 @@ def test_promises_by_hand(terminal: Terminal) -> None:
 
 def test_a_schedule_is_made_shown_and_deleted(terminal: Terminal) -> None:
     terminal.durable("schedule", "create", "tick", "* * * * *", "jobs.py::nothing").failed(2, "nothing")
-    terminal.durable("schedule", "create", "tick", "* * *", "jobs.py::add", "3").failed(1, "cron")
+    terminal.durable("schedule", "create", "tick", "* * *", "jobs.py::add", "3").failed(2, "cron '* * *'", "3 fields")
+    terminal.durable("schedule", "create", "tick", "@often", "jobs.py::add", "3").failed(2, "@daily")
+    terminal.durable("schedule", "create", "tick", "CRON_TZ=Mars/X @daily", "jobs.py::add").failed(
+        2, "time zone 'Mars/X'"
+    )
     made = terminal.durable("schedule", "create", "tick", "0 0 29 2 *", "jobs.py::add", "3", "--missed", "skip")
     assert made.code == 0, made
     terminal.durable("schedule", "create", "tick", "0 0 29 2 *", "jobs.py::add", "3").failed(6, "exists")
@@ -112,3 +116,5 @@ def test_a_schedule_is_made_shown_and_deleted(terminal: Terminal) -> None:
     assert json.dumps(shown)
     assert terminal.durable("schedule", "delete", "tick").code == 0
     terminal.durable("schedule", "delete", "tick").failed(3, "no schedule 'tick'")
+    daily = terminal.durable("schedule", "create", "daily", "CRON_TZ=Asia/Tokyo @daily", "jobs.py::add", "3", "--json")
+    assert daily.data["next_run_at"].endswith("T15:00:00.000Z")

@@ -35,10 +35,17 @@ def command() -> None:
 def create(schedule_id: str, cron: str, target: str, words: tuple[str, ...], missed: str) -> int:
     """Run FUNC of FILE at every tick of CRON, as ID-<time in ms>. An ID that exists is a conflict (exit 6).
 
-    CRON has five fields in UTC; `CRON_TZ=Europe/Paris 0 9 * * 1-5` is in that zone. Ticks fire while any process has
-    the store open; their executions run where the function is served.
+    CRON has five fields in UTC, or is @hourly, @daily, @weekly, @monthly, @yearly; `CRON_TZ=Europe/Paris 0 9 * * 1-5`
+    is in that zone. Ticks fire while any process has the store open; their executions run where the function is served.
     """
+    from durable.core.errors import BadArguments
+    from durable.store.cron import Cron, CronError
+
     ids.check_given_id(schedule_id)
+    try:
+        Cron.parse(cron)
+    except CronError as error:
+        raise BadArguments(str(error)) from None
     chosen = settings()
     return in_loop(lambda: _create(chosen, schedule_id, cron, target, words, missed))
 

@@ -20,7 +20,7 @@ from capabilities.permissions.levels import Resource
 from capabilities.permissions.policy import Decision, Policy
 from capabilities.signature import Method
 from capabilities.standard import STANDARD, load
-from durable.core.defined import ANY_CAPABILITY, capability_id, where
+from durable.core.defined import ANY_CAPABILITY, capability_id, source
 from durable.core.errors import BadArguments, DurableError, NotServed
 from durable.core.ids import check_capability
 
@@ -83,7 +83,7 @@ class Capability:
     @property
     def where(self) -> str:
         """Where it is defined, so that the command line can load it: a module's name or a file."""
-        return where(type(self).__module__)
+        return source(type(self).__module__)
 
     def _find_methods(self) -> dict[str, Method]:
         found = {}
@@ -165,7 +165,7 @@ class FunctionCapability(Capability):
 
     @property
     def where(self) -> str:
-        return where(self.fn.__module__)
+        return source(self.fn.__module__)
 
     def _find_methods(self) -> dict[str, Method]:
         return {"": Method(self.name, self.fn)}

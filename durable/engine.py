@@ -31,7 +31,7 @@ from durable.execution import Execution
 from durable.executions import Executions
 from durable.functions import sdk
 from durable.functions.context import Context
-from durable.functions.function import KNOWN, NEVER, Function, on_new, seconds
+from durable.functions.function import KNOWN, NEVER, Function, known_as, on_new, seconds
 from durable.functions.served import Passes
 from durable.functions.steps import StepThreads
 from durable.prompts import OpenPrompt, Prompts
@@ -170,7 +170,7 @@ class Engine:
         )
         self._executions.resonate = self._resonate
         sdk.register(self._resonate, FUNCTION, 1, self._host.durable_execute, NEVER)
-        for known in list(KNOWN.values()):
+        for known in set(KNOWN.values()):
             self._register(known)
         self._undo.append(on_new(self._learn))
         self._resonate.start()
@@ -188,11 +188,13 @@ class Engine:
         )
 
     def _register(self, function: Function[..., Any]) -> None:
-        sdk.register(self._resonate, function.key, function.version, self._passes.of(function), function.retry)
+        attempt = self._passes.of(function)
+        for key, _, version in (each.rpartition("@") for each in function.ids):
+            sdk.register(self._resonate, key, int(version), attempt, function.retry)
 
     def _learn(self, function: Function[..., Any]) -> None:
         self._register(function)
-        self.store.post("engine.serve", {"engine": self.engine_id, "functions": [function.id]})
+        self.store.post("engine.serve", {"engine": self.engine_id, "functions": function.ids})
 
     async def close(self) -> None:
         """Stop working and give everything back: tasks are released, nothing is settled by it. Idempotent."""
@@ -263,16 +265,17 @@ class Engine:
         self, id: str, fn: Function[..., Any], args: Sequence[Any], kwargs: dict[str, Any], timeout: float | None = None
     ) -> None:
         """Start an execution under an id that was minted for it, or attach to it. Conflict, BadArguments."""
+        fn.check_newest()
         packed, named, arguments = fn.pack(tuple(args), kwargs)
         data = {"func": fn.key, "args": packed, "kwargs": named, "version": fn.version}
         is_call = partial(fn.is_call, packed=packed, named=named)
-        await self._executions.start(id, fn.id, data, arguments, timeout, is_call)
+        await self._executions.start(id, fn, data, arguments, timeout, is_call)
 
     async def get(self, id: str) -> Execution[Any]:
         """A handle on an existing execution; NotFound."""
         found = Execution[Any](self, id)
         row = await found.info()
-        known = KNOWN.get(row.function or "")
+        known = known_as(row.function or "")
         return Execution(self, id, known.returns if known is not None else inspect.Parameter.empty)
 
     async def cancel(self, id: str, reason: str = "", *, grace: float | timedelta = CANCEL_GRACE_S) -> bool:

@@ -8,10 +8,12 @@ from typing import Any
 
 from durable.core import ids
 from durable.core.clock import TIME_MAX_MS, now_ms
+from durable.core.defined import SOURCE, another_program, has_moved, is_served, source_of
 from durable.core.errors import Conflict, DurableError, NotFound, StoreRefused
 from durable.core.events import AttemptFailed, Observer
 from durable.core.limits import LEASE_MS
 from durable.functions import sdk
+from durable.functions.function import Function
 from durable.functions.values import pack, unpack
 from durable.sessions.host import SessionHost
 from durable.sessions.interrupting import signal_worker
@@ -37,23 +39,31 @@ class Executions:
     async def start(
         self,
         execution_id: str,
-        function: str,
+        function: Function[..., Any],
         data: dict[str, Any],
         arguments: str,
         timeout: float | None,
         is_call: Callable[[str], bool],
     ) -> None:
-        """Record an execution of `function` (its id), or attach to the one of this id. timeout: s. Conflict.
+        """Record an execution of `function`, or attach to the one of this id. timeout: s. Conflict.
 
         is_call: whether a recorded digest that is not `arguments` is of this call all the same.
         """
         promise = self._root(execution_id, function, data, arguments, timeout)
         found = await self._create(promise)
-        if found["tags"].get("durable:nonce") != promise["tags"]["durable:nonce"]:
-            _check_same(found, promise, is_call)
+        if found["tags"].get("durable:nonce") == promise["tags"]["durable:nonce"]:
+            return
+        _check_same(found, promise, function, is_call)
+        if found["state"] == "pending" and has_moved(found["tags"].get(SOURCE), function.source):
+            await self._store.request("execution.source", {"id": found["id"], "source": function.source})
 
     def _root(
-        self, execution_id: str, function: str, data: dict[str, Any], arguments: str, timeout: float | None
+        self,
+        execution_id: str,
+        function: Function[..., Any],
+        data: dict[str, Any],
+        arguments: str,
+        timeout: float | None,
     ) -> dict[str, Any]:
         promise_id = ids.execution_promise(execution_id)
         return {
@@ -66,7 +76,8 @@ class Executions:
                 "resonate:origin": ids.ORIGIN,
                 "resonate:branch": promise_id,
                 "resonate:parent": promise_id,
-                "durable:function": function,
+                "durable:function": function.id,
+                SOURCE: function.source,
                 "durable:arguments": arguments,
                 "durable:nonce": uuid.uuid4().hex,
             },
@@ -186,14 +197,24 @@ def _promise(answer: Any) -> dict[str, Any]:
     return found
 
 
-def _check_same(found: dict[str, Any], wanted: dict[str, Any], is_call: Callable[[str], bool]) -> None:
+def _check_same(
+    found: dict[str, Any], wanted: dict[str, Any], function: Function[..., Any], is_call: Callable[[str], bool]
+) -> None:
     """Attaching needs the same function and arguments; the Conflict shows both."""
-    recorded, given = found["tags"].get("durable:arguments"), wanted["tags"]["durable:arguments"]
-    same = recorded == given or (recorded is not None and is_call(recorded))
-    if not same or found["tags"].get("durable:function") != wanted["tags"]["durable:function"]:
+    tags, execution_id = found["tags"], found["id"].removeprefix("exec:")
+    recorded, arguments = tags.get("durable:function", ""), tags.get("durable:arguments")
+    same = arguments == wanted["tags"]["durable:arguments"] or (arguments is not None and is_call(arguments))
+    if not same or not is_served(recorded, function.ids):
         raise Conflict(
-            f"execution {found['id'].removeprefix('exec:')!r} exists as {_shown(found)}, not as {_shown(wanted)}; "
+            f"execution {execution_id!r} exists as {_shown(found)}, not as {_shown(wanted)}; "
             "use another id, or start it with what it has"
+        )
+    source = source_of(recorded, tags)
+    if source is not None and another_program(recorded, source, function.id, function.source):
+        raise Conflict(
+            f"execution {execution_id!r} exists as {function.id} of {source}, which is another file than "
+            f"{function.source}. If these are two programs, use another id, and give the functions names of their own "
+            "in records: @durable.function(name=...). If one took the place of the other, move the other away"
         )
 
 

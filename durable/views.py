@@ -5,7 +5,7 @@ Times are ISO 8601 in UTC, durations in seconds, execution ids without `exec:`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from types import MappingProxyType
@@ -13,6 +13,7 @@ from typing import Any
 
 from durable.core import ids
 from durable.core.clock import TIME_MAX_MS, now_ms
+from durable.core.defined import is_served
 from durable.functions import notation
 from durable.functions.failure import rebuild
 from durable.sessions.needs import know_them, own_capabilities
@@ -183,6 +184,10 @@ class Served:
         functions = frozenset(name for row in living for name in row.functions)
         return cls(functions, {row.engine: row.pid for row in living}, tuple(row.functions for row in living))
 
+    def serve(self, functions: Iterable[str]) -> bool:
+        """Whether every one of these, by the ids that are recorded, is served."""
+        return all(is_served(function, self.functions) for function in functions)
+
     def unknown(self, needed: Mapping[str, str]) -> list[str]:
         """The capabilities, by name, for which a session's cells wait; none where one engine knows all of them."""
         return [] if not needed or know_them(self.each, needed) else sorted(needed)
@@ -231,7 +236,7 @@ def execution_view(
     """One execution as it stands; `waits_for` are the open prompts under it, `needed` its session's capabilities."""
     can_go_on = row.state in ("pending", "running") and (row.engine is None or row.engine not in served.pids)
     unknown = served.unknown(needed) if can_go_on else []
-    unserved = bool(unknown) or (bool(row.function) and row.function not in served.functions)
+    unserved = bool(unknown) or (bool(row.function) and not is_served(row.function, served.functions))
     error = None
     if row.state in _PROMISE_STATE:
         error = str(rebuild(_PROMISE_STATE[row.state], row.value, row.id))

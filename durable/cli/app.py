@@ -39,6 +39,8 @@ COMMANDS = {
     "sandbox": "Foreign code: run, health, install.",
     "schedule": "Executions that the clock starts.",
     "promise": "Promises, as they are.",
+    "alias": "Say what a function is known by since it was renamed.",
+    "import": "Recreate an execution from its record.",
     "serve": "Offer the store over HTTP.",
     "gc": "Forget what ended long ago.",
     "checkpoint": "What a session has saved: list, show, diff, restore, export.",

@@ -116,10 +116,10 @@ async def drive(settings: Settings, out: Out, job: Job) -> Standing:
         async with opened(settings, create=job.create) as store:
             needs = job.needs if job.id is None else job.needs | await needs_of(store.reads, job.id)
             living = await served(store)
-        serving = not needs <= living.functions
-        if serving:
-            _load(needs)
-        elif settings.override_environment:
+            serving = not living.serve(needs)
+            if serving:
+                await _load(store, needs)
+        if settings.override_environment and not serving:
             out.say("an engine that is alive goes on with it, by its own rule for environments: set it there")
         async with open_engine(
             settings, out, serve=serving, create=job.create, capabilities=job.capabilities
@@ -151,7 +151,7 @@ async def follow_here(engine: Engine, job: Job, execution_id: str, *, serving: b
                     _require_session(engine, execution_id, standing)
                 else:
                     needs = standing.needs | await _capabilities_of(store, standing)
-                    if not needs <= (await served(store)).functions:
+                    if not (await served(store)).serve(needs):
                         job.needs |= needs
                         return None
             if resting:
@@ -165,10 +165,10 @@ async def follow_here(engine: Engine, job: Job, execution_id: str, *, serving: b
         settled.cancel()
 
 
-def _load(functions: frozenset[str]) -> dict[str, str]:
+async def _load(store: StoreFace, functions: frozenset[str]) -> dict[str, str]:
     from durable.cli.loading import load_ids
 
-    return load_ids(name for name in functions - {CELL} if not is_capability(name))
+    return await load_ids((name for name in functions - {CELL} if not is_capability(name)), store.reads)
 
 
 async def _capabilities_of(store: StoreFace, standing: GoesOn) -> frozenset[str]:
@@ -181,8 +181,8 @@ async def _capabilities_of(store: StoreFace, standing: GoesOn) -> frozenset[str]
 
 async def _require_served(store: StoreFace, execution_id: str, standing: GoesOn) -> None:
     """What it needs is served here, after loading it if need be, or elsewhere."""
-    missing = _load(standing.needs)
-    if not missing or not missing.keys() - (await served(store)).functions:
+    missing = await _load(store, standing.needs)
+    if not missing or (await served(store)).serve(missing):
         return
     reasons = "; ".join(missing.values())
     raise NotServed(

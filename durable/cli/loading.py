@@ -13,13 +13,17 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from durable.cli.exits import Unusable
-from durable.core.defined import FILE_MARK
+from durable.core.defined import FILE_MARK, absolute, module_of_file, source_of
 from durable.core.errors import DurableError
-from durable.functions.function import KNOWN, Function
+from durable.functions.function import KNOWN, Function, known_as
 
 if TYPE_CHECKING:
     from capabilities.capability import Capabilities, Capability
     from durable.sandbox.declared import Component
+    from durable.store.face import ReadsFace
+
+_SOURCES_SEEN = 20
+"""Executions of a function that are looked at for where it is: the newest of a file that moved is among them."""
 
 type AnyFunction = Function[..., Any]
 
@@ -35,7 +39,7 @@ class LoadFailed(DurableError):
 
 
 def split_target(target: str) -> tuple[str, str]:
-    """`where` (an absolute path or a module's name) and function of FILE::FUNC; loads nothing. Raises Unusable."""
+    """Where to load from (an absolute path or a module's name) and function of FILE::FUNC; loads nothing. Unusable."""
     place, separator, name = target.rpartition("::")
     if not separator or not place or not name:
         example = f"{target}::main" if target.endswith(".py") else f"jobs.py::{name or 'main'}"
@@ -46,7 +50,7 @@ def split_target(target: str) -> tuple[str, str]:
 def _place(text: str) -> str:
     """The absolute path of a file, or a module's name."""
     if os.path.exists(text) or text.endswith(".py") or os.sep in text or not _is_module_name(text):
-        return os.path.realpath(text)
+        return absolute(text)
     return text
 
 
@@ -54,19 +58,23 @@ def _is_module_name(text: str) -> bool:
     return all(part.isidentifier() for part in text.split("."))
 
 
-def load(where: str) -> ModuleType:
+def load(source: str) -> ModuleType:
     """The module at a path, or of a dotted name. Raises Unusable when there is none, LoadFailed when it raises."""
-    return _load_file(where) if os.path.isabs(where) else _import(where)
+    return _load_file(source) if os.path.isabs(source) else _import(source)
 
 
 def _load_file(path: str) -> ModuleType:
-    # A name of its own, the same in every process: pickles and tracebacks of it stay valid.
-    name = f"durable_file_{hashlib.blake2b(path.encode('utf-8', 'surrogateescape'), digest_size=6).hexdigest()}"
-    known = sys.modules.get(name)
+    packaged = module_of_file(path)
+    known = _loaded_from(path)
     if known is not None:
         return known
     if not os.path.isfile(path):
         raise Unusable(f"there is no file {path!r}")
+    if packaged is not None:
+        return _import_from(*packaged, path)
+    # A name of its own, the same in every process: pickles and tracebacks of it stay valid.
+    real = os.path.realpath(path)
+    name = f"durable_file_{hashlib.blake2b(real.encode('utf-8', 'surrogateescape'), digest_size=6).hexdigest()}"
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise Unusable(f"{path!r} is not a Python file; its name ends in .py")
@@ -82,8 +90,28 @@ def _load_file(path: str) -> ModuleType:
     return module
 
 
-def _import(name: str) -> ModuleType:
-    _first_on_path(os.getcwd())
+def _loaded_from(path: str) -> ModuleType | None:
+    """The module of this process that was loaded from that file, be it imported or a file of its own."""
+    real = os.path.realpath(path)
+    for name, module in list(sys.modules.items()):
+        file = getattr(module, "__file__", None)
+        same_name = isinstance(file, str) and os.path.basename(file) == os.path.basename(real)
+        if same_name and name not in ("__main__", "__mp_main__") and os.path.realpath(str(file)) == real:
+            return module
+    return None
+
+
+def _import_from(name: str, root: str, path: str) -> ModuleType:
+    """The module of a package, imported from the directory that holds the package."""
+    _first_on_path(os.path.dirname(path))  # for `import beside`, which works in a script
+    module = _import(name, root)
+    if os.path.realpath(getattr(module, "__file__", None) or "") != os.path.realpath(path):
+        raise Unusable(f"{path!r} is module {name!r}, and another module of that name is loaded: {module.__file__}")
+    return module
+
+
+def _import(name: str, root: str | None = None) -> ModuleType:
+    _first_on_path(root or os.getcwd())
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
@@ -113,41 +141,66 @@ def _ours(filename: str) -> bool:
     return filename == __file__ or filename.startswith("<frozen importlib") or "importlib" in filename.split(os.sep)
 
 
-def find(where: str, name: str) -> AnyFunction:
+def find(source: str, name: str) -> AnyFunction:
     """The durable function of that name (its own or the attribute's); raises Unusable saying what there is."""
-    module = load(where)
+    module = load(source)
     found: object = module
     for part in name.split("."):
         found = getattr(found, part, None)
     if isinstance(found, Function):
         return found
-    here = [function for function in KNOWN.values() if function.where == where]
+    here = [function for function in set(KNOWN.values()) if function.__module__ == module.__name__]
     named = [function for function in here if name in (function.name, f"{function.name}@{function.version}")]
     if named:
         return max(named, key=lambda function: function.version)
     if found is not None:
         raise Unusable(
-            f"{name!r} in {where} is not a durable function; decorate its `async def` with @durable.function"
+            f"{name!r} in {source} is not a durable function; decorate its `async def` with @durable.function"
         )
     names = ", ".join(sorted({function.name for function in here}))
-    raise Unusable(f"{where} has no durable function {name!r}; " + (f"it has {names}" if names else "it has none"))
+    raise Unusable(f"{source} has no durable function {name!r}; " + (f"it has {names}" if names else "it has none"))
 
 
-def load_ids(functions: Iterable[str]) -> dict[str, str]:
-    """Load what defines these function ids (`where::name@version`). Returns why those that are still unknown are."""
+async def load_ids(functions: Iterable[str], reads: ReadsFace) -> dict[str, str]:
+    """Load what defines the functions of these recorded ids. Returns why those that are still unknown are.
+
+    reads: the store's, whose newest executions of a function say where it was loaded from last.
+    """
     missing = {}
     for function in sorted(set(functions)):
-        if function in KNOWN:
-            continue
-        where, _, name = function.rpartition("::")
-        try:
-            load(where)
-        except DurableError as error:
-            missing[function] = str(error)
-            continue
-        if function not in KNOWN:
-            missing[function] = f"{where} does not define {name} any more"
+        if known_as(function) is None:
+            rows = await reads.list_executions(function=function, limit=_SOURCES_SEEN)
+            reason = _load_one(function, [source_of(row.function, row.tags) for row in rows])
+            if reason is not None:
+                missing[function] = reason
     return missing
+
+
+def _load_one(function: str, sources: Iterable[str | None]) -> str | None:
+    """Load a function from the first place that has it; None, or why there is no such place."""
+    place, _, name = function.rpartition("::")
+    files = [source for source in dict.fromkeys(sources) if source is not None and os.path.isabs(source)]
+    places = [*([place] if _is_module_name(place) else []), *files, *([_place(place)] if place.endswith(".py") else [])]
+    reasons = []
+    for source in dict.fromkeys(places):
+        try:
+            _load_as(place, source)
+        except DurableError as error:
+            reasons.append(str(error))
+            continue
+        if known_as(function) is not None:
+            return None
+        reasons.append(f"{source} does not define {name} any more; if it was renamed: durable alias {function} NEW")
+    return "; ".join(reasons) or f"no file is recorded that defines {function}; start a program that does"
+
+
+def _load_as(place: str, path: str) -> None:
+    """Load a file, as the module that it was recorded as where it has another name as a file."""
+    suffix = f"{os.sep}{place.replace('.', os.sep)}.py"
+    if not os.path.isabs(path) or place.endswith(".py") or not path.endswith(suffix) or not os.path.isfile(path):
+        load(path)
+    else:
+        _import_from(place, path.removesuffix(suffix) or os.sep, path)
 
 
 def load_capabilities(places: Iterable[str]) -> Capabilities:
@@ -178,7 +231,8 @@ def load_capability(name: str, where: str) -> Capability:
 
 
 def _loaded() -> list[ModuleType]:
-    return [load(where) for where in sorted({function.where for function in KNOWN.values()})]
+    names = sorted({function.__module__ for function in KNOWN.values()})
+    return [sys.modules[name] for name in names if name in sys.modules]
 
 
 def declared(component: str) -> list[Component]:

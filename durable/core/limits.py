@@ -135,6 +135,13 @@ CHECKPOINTS_KEPT = 2
 CODE_LABELS_MAX = 100
 """Checkpoints of a session that stay because its code gave them a label: a loop may give one with every iteration."""
 
+RECORD_PROMISES_MAX = 100_000
+RECORD_BYTES_MAX = 256 * 2**20
+"""What one imported record may hold: it is written in one transaction, some seconds in which nothing else is."""
+
+ALIAS_ROWS = 1_000
+"""Executions that `durable alias` looks at in one transaction: some milliseconds in which nothing else is written."""
+
 SWEEP_ROWS = 100
 """Promises that `gc` looks at, or deletes, in one transaction: some milliseconds in which nothing else is written."""
 

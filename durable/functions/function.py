@@ -1,21 +1,22 @@
 """`@durable.function`: what makes a coroutine function durable is an identity that outlives the process.
 
-The identity is `where::name@version`. `where` is the module's dotted name, or the absolute path of the file for a
-module that runs as a script or was loaded by `durable run FILE::FUNC`, so both name the same function.
+The identity is `where::name@version`, or `name@version` where a name is given (specs/execution.md, Identity). `where`
+is the module's dotted name, or the name of a file that is no module: a script, or what `durable run FILE::FUNC` loads.
 """
 
 from __future__ import annotations
 
 import hashlib
 import inspect
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Concatenate, ParamSpec, TypeVar, cast, overload
 
-from durable.core.defined import where
-from durable.core.errors import BadArguments, Fatal, RetryAfter
+from durable.core.defined import file_of, source, spellings, where, where_of_file
+from durable.core.errors import BadArguments, Conflict, Fatal, RetryAfter
 from durable.functions import notation
+from durable.functions.definition import Definition
 from durable.functions.failure import Rejection, raised, rebuild
 from durable.functions.values import argument_digests, bind_json, encode_arguments, hints_of
 
@@ -23,7 +24,13 @@ P = ParamSpec("P")
 T_co = TypeVar("T_co", covariant=True)
 
 KNOWN: dict[str, Function[..., Any]] = {}
-"""Every durable function of this process by its id; the newest definition of an id counts."""
+"""Every durable function of this process by each id under which it is served; the newest definition counts."""
+
+_ambiguous: set[str] = set()
+"""Weak ids that two functions could have: nobody is served by them."""
+
+_RESERVED = ("durable_execute", "capability")
+"""What engines serve beside durable functions: cells, and capabilities of sessions."""
 
 _learning: list[Callable[[Function[..., Any]], None]] = []
 
@@ -145,6 +152,7 @@ class Function[**P, T_co]:
         name: str | None = None,
         version: int = 1,
         retry: Retry = NEVER,
+        aliases: Iterable[str] = (),
     ) -> None:
         if not inspect.iscoroutinefunction(fn):
             raise BadArguments(
@@ -155,28 +163,60 @@ class Function[**P, T_co]:
         if version < 1:
             raise BadArguments(f"{fn.__name__}: version is a whole number from 1, not {version!r}")
         self.fn = fn
+        self.given_name = None if name is None else _check_name(name)
         self.name = name or fn.__qualname__.replace(".<locals>.", ".")
         self.version = version
         self.retry = retry
         self.where = where(fn.__module__)
+        self.source = file_of(fn.__module__) or source(fn.__module__)
+        self.definition = Definition.here(__name__)
         self.__name__ = fn.__name__
         self.__doc__ = fn.__doc__
         self.__module__ = fn.__module__
         self.__wrapped__ = fn
         self.returns = hints_of(fn).get("return", inspect.Parameter.empty)
-        KNOWN[self.id] = self
+        self.own_ids = _own_ids(self, aliases)
+        self.weak_ids = _weak_ids(self)
+        self._enter()
         for learn in list(_learning):
             learn(self)
 
     @property
     def key(self) -> str:
-        """`where::name`, the name in the SDK's registry."""
-        return f"{self.where}::{self.name}"
+        """`where::name`, or the name alone where one is given: the name in the SDK's registry."""
+        return self.given_name or f"{self.where}::{self.name}"
 
     @property
     def id(self) -> str:
-        """`where::name@version`, what engines say they serve."""
+        """The key with `@version`: what is recorded with an execution."""
         return f"{self.key}@{self.version}"
+
+    @property
+    def ids(self) -> list[str]:
+        """All ids under which engines serve it: its own, other spellings, and what it was known by before."""
+        return [each for each in (*self.own_ids, *self.weak_ids) if KNOWN.get(each) is self]
+
+    def _enter(self) -> None:
+        """Be what these ids mean in this process, in place of an earlier definition of the same; Conflict."""
+        shared = [(each, known) for each in (*self.own_ids, *self.weak_ids) if (known := KNOWN.get(each)) is not None]
+        beside = [(each, known) for each, known in shared if known.definition.is_beside(self.definition)]
+        for each, known in beside:
+            if each in self.own_ids and each in known.own_ids:
+                raise _two_functions(each, known, self)
+        for known in {each: known for each, known in shared if (each, known) not in beside}.values():
+            for each in known.ids:
+                del KNOWN[each]
+        _ambiguous.update(each for each, known in beside if each in known.weak_ids)
+        KNOWN.update(dict.fromkeys(self.own_ids, self))
+        KNOWN.update({each: self for each in self.weak_ids if KNOWN.get(each) is None})
+        for each in _ambiguous.difference(self.own_ids):
+            KNOWN.pop(each, None)
+
+    def check_newest(self) -> None:
+        """Raise Conflict where engines would run another function under this id: one that a later call defined."""
+        newest = KNOWN.get(self.id, self)
+        if newest is not self and not newest.definition.at_import:
+            raise _two_functions(self.id, self, newest)
 
     def pack(self, args: tuple[object, ...], kwargs: dict[str, object]) -> tuple[list[Any], dict[str, Any], str]:
         """The arguments as JSON, checked against the signature and annotations, and their digest; BadArguments.
@@ -206,6 +246,61 @@ class Function[**P, T_co]:
         return f"<durable function {self.id}>"
 
 
+def known_as(function: str) -> Function[..., Any] | None:
+    """The function of this process that runs what is recorded under an id."""
+    return next((KNOWN[each] for each in spellings(function) if each in KNOWN), None)
+
+
+def _own_ids(function: Function[..., Any], aliases: Iterable[str]) -> tuple[str, ...]:
+    """The ids that mean this function: its own first, then its module's as a file, then its former ones."""
+    if isinstance(aliases, str):
+        raise BadArguments(f"aliases is a list of ids: write aliases=[{aliases!r}]")
+    placed = f"{function.where}::{function.name}"
+    file = file_of(function.__module__)
+    keys = [function.key, placed]  # a given name was recorded with its module by earlier versions
+    if file is not None and function.where.isidentifier():
+        keys.append(f"{where_of_file(file)}::{function.name}")
+    found = [f"{each}@{function.version}" for key in keys for each in spellings(key)]
+    for alias in aliases:
+        found += spellings(alias if _has_version(alias) else f"{alias}@{function.version}")
+    return tuple(dict.fromkeys(found))
+
+
+def _weak_ids(function: Function[..., Any]) -> tuple[str, ...]:
+    """Its module as a file, in a package without `__init__.py`: files of several such packages may have that name."""
+    file = file_of(function.__module__)
+    if file is None or "." not in function.where or function.where.endswith(".py"):
+        return ()
+    place = where_of_file(file)
+    return () if place == function.where else (f"{place}::{function.name}@{function.version}",)
+
+
+def _has_version(alias: str) -> bool:
+    """Whether an id says its version; BadArguments for what is no id."""
+    key, separator, version = alias.rpartition("@")
+    if not alias or alias.endswith("::") or (separator and not (key and version.isascii() and version.isdecimal())):
+        raise BadArguments(f"{alias!r} is no id of a function; write 'module::name', 'file.py::name' or a given name")
+    return bool(separator)
+
+
+def _check_name(name: str) -> str:
+    """A name that stands alone in records; BadArguments."""
+    if not name or "::" in name or "@" in name or name.partition(":")[0] in _RESERVED or not name.isprintable():
+        raise BadArguments(
+            f"name={name!r} cannot be the name of a function: it is a text without '::' and '@', and not one of "
+            f"{', '.join(_RESERVED)}"
+        )
+    return name
+
+
+def _two_functions(shared: str, one: Function[..., Any], other: Function[..., Any]) -> Conflict:
+    return Conflict(
+        f"two functions would be known as {shared!r}: those at {one.definition} and {other.definition}. Records say by "
+        "it which one runs, so each needs its own: give @durable.function(name=...), and in a decorator that wraps "
+        "functions write @functools.wraps(fn)"
+    )
+
+
 def on_new(learn: Callable[[Function[..., Any]], None]) -> Callable[[], None]:
     """Call `learn` with every function defined from now on; returns what undoes it."""
     _learning.append(learn)
@@ -216,7 +311,7 @@ def on_new(learn: Callable[[Function[..., Any]], None]) -> Callable[[], None]:
 def function[**P, T_co](fn: Callable[Concatenate[Any, P], Awaitable[T_co]], /) -> Function[P, T_co]: ...
 @overload
 def function(
-    *, name: str | None = None, version: int = 1, retry: Retry = NEVER
+    *, name: str | None = None, version: int = 1, retry: Retry = NEVER, aliases: Iterable[str] = ()
 ) -> Callable[[Callable[Concatenate[Any, P], Awaitable[T_co]]], Function[P, T_co]]: ...
 def function[**P, T_co](
     fn: Callable[Concatenate[Any, P], Awaitable[T_co]] | None = None,
@@ -225,16 +320,19 @@ def function[**P, T_co](
     name: str | None = None,
     version: int = 1,
     retry: Retry = NEVER,
+    aliases: Iterable[str] = (),
 ) -> Function[P, T_co] | Callable[[Callable[Concatenate[Any, P], Awaitable[T_co]]], Function[P, T_co]]:
     """Make `async def f(ctx, ...)` durable: its finished steps are never run again.
 
-    name: its name in the record, default the function's own. version: raise it when a change would break the
-    executions that are under way; engines go on serving the versions they know. retry: for a function that
-    raises before it made a step.
+    name: what it is known by in records, wherever it is defined; default its module and its own name. version: raise
+    it when a change would break the executions that are under way; engines go on serving the versions they know.
+    retry: for a function that raises before it made a step. aliases: what it was known by before it was renamed or
+    moved, each as `module::name`, `file.py::name` or a given name; executions recorded so are run by it. Raises
+    Conflict where another function is known by one of these.
     """
     if fn is not None:
         return Function(fn)
-    return lambda f: Function(f, name=name, version=version, retry=retry)
+    return lambda f: Function(f, name=name, version=version, retry=retry, aliases=aliases)
 
 
 def seconds(value: float | timedelta | None) -> float | None:

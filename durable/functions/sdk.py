@@ -14,13 +14,16 @@ from typing import Any
 
 from resonate.context import Context as SdkContext
 from resonate.core import Core
+from resonate.durable import DurableFunction
 from resonate.error import PlatformError, ResonateError, Suspended
 from resonate.observability import Event as SdkEvent
+from resonate.registry import Registry
 from resonate.resonate import Resonate
 from resonate.transport import ExecuteMsg, Message
 from resonate.types import PromiseRecord, Status
 
 from durable.core.clock import Clock
+from durable.core.defined import spellings
 from durable.core.limits import HEARTBEAT_MS, LEASE_MS, TASKS_MAX
 from durable.functions.codec import StripPickle
 from durable.functions.function import NEVER, Retry
@@ -73,6 +76,7 @@ def build(
         autostart=False,
     )
     core = resonate._core = _counting(resonate._core)
+    core.registry = resonate._registry = _Registry()
     if isinstance(ports, SenderPorts):
         ports.sender = resonate._sender
     core.sender = core.fencing = ports
@@ -83,6 +87,15 @@ def build(
         connection.bound(slots)
     _queue_once(resonate, slots, counted=counted)
     return resonate
+
+
+class _Registry(Registry):
+    """Finds a function by what was recorded: another spelling of its name (specs/execution.md, Identity)."""
+
+    def get(self, name: str, version: int = 1) -> DurableFunction | None:
+        found = super().get(name, version)
+        others = (each for each in spellings(name) if found is None)
+        return next((other for each in others if (other := super().get(each, version))), found)
 
 
 class _Core(Core, kw_only=True):

@@ -128,5 +128,5 @@ def _function(name: str) -> Function[..., Any]:
         raise NotFound("durable function", name, "the engine that runs the session must know it")
     newest = max(found.values(), key=lambda known: known.version)
     if len({known.key for known in found.values()}) > 1:
-        raise BadArguments(f"{name!r} names {', '.join(sorted(found))}; say which one")
+        raise BadArguments(f"{name!r} names {', '.join(sorted({known.id for known in found.values()}))}; say which one")
     return newest

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 
 import msgspec
 
-from durable.core.defined import ANY_CAPABILITY, capability_id
+from durable.core.defined import ANY_CAPABILITY, capability_id, is_served
 from durable.core.limits import DISPATCH_RETRY_MS, OUTBOX_KEEP_MS
 from durable.store.records import Row, dump
 from durable.store.requests import Record
@@ -171,7 +171,7 @@ def _serves(tx: Tx, end: End, function: str, session: str | None, needed: frozen
     if (
         served is None
         or (session is not None and not served.sessions)
-        or (function and function not in served.functions)
+        or (function and not is_served(function, served.functions))
     ):
         return False
     return needed <= served.functions or ANY_CAPABILITY in served.functions

@@ -28,6 +28,11 @@ from durable.store.transaction import Tx
 _ADDRESS = re.compile(r"poll://(?:(?P<any>any)@|uni@(?=[^/]+/))(?P<group>[^/@\s]+)(?:/(?P<pid>[^\s]+))?\Z")
 
 
+def address_of(text: str) -> re.Match[str] | None:
+    """The parts `any`, `group` and `pid` of an address; None for what is none."""
+    return _ADDRESS.match(text)
+
+
 def origin_of(promise_id: str) -> str:
     """What comes before the first colon."""
     return promise_id.partition(":")[0]
@@ -151,7 +156,7 @@ def create_promise(tx: Tx, request: PromiseCreate, lease: Lease | None = None) -
 
 
 def _create_task(tx: Tx, task_id: str, tags: dict[str, str], *, ended: str | None, lease: Lease | None) -> None:
-    address = _ADDRESS.match(tags["resonate:target"])
+    address = address_of(tags["resonate:target"])
     timer = tags.get("resonate:timer") == "true"
     not_before = _delay(tags)
     session = tags.get("durable:session")

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 import msgspec
 
 from durable.core.clock import TIME_MAX_MS
-from durable.core.limits import CHECKPOINTS_KEPT, ID_CHARS_MAX
+from durable.core.limits import CHECKPOINTS_KEPT, ID_CHARS_MAX, RECORD_PROMISES_MAX
 
 type Record = dict[str, Any]
 """A JSON-like document: what the protocol calls Promise, Task, Schedule, or an answer's data."""
@@ -313,6 +313,45 @@ class ExecutionCancel(Ours, frozen=True, kw_only=True):
     id: Id
     reason: Annotated[str, msgspec.Meta(max_length=10_000)] = ""
     grace_ms: Annotated[int, msgspec.Meta(ge=0, le=TIME_MAX_MS)] = 0
+
+
+class ExecutionSource(Ours, frozen=True, kw_only=True):
+    id: Id
+    source: Id
+
+
+class FunctionAlias(Ours, frozen=True, kw_only=True):
+    """Known as `new` from now on is what was recorded as `old`; ids of functions, with a version or for all of them.
+    `source`: where it is loaded from, "" where its id says it. `after` is the cursor of the batch before."""
+
+    old: Id
+    new: Id
+    source: str = ""
+    after: str = ""
+
+
+class RecordPromise(Request, frozen=True, kw_only=True):
+    """A promise as a record has it."""
+
+    id: Id
+    state: PromiseState
+    param: Value
+    value: Value
+    tags: dict[str, str]
+    timeout_at: Natural
+    created_at: Natural
+    settled_at: Natural | None = None
+
+
+class ExecutionImport(Ours, frozen=True, kw_only=True):
+    """An execution with all that is recorded under it, its own promise first. `starts`: how often it was acquired;
+    `note`: why it is halted, where it is."""
+
+    promises: Annotated[list[RecordPromise], msgspec.Meta(min_length=1, max_length=RECORD_PROMISES_MAX)]
+    starts: Natural
+    halted: bool = False
+    note: str | None = None
+    lost: bool = False
 
 
 class CallList(Ours, frozen=True, kw_only=True):

@@ -122,7 +122,7 @@ MAKE_DOOMED = "UPDATE tasks SET attempts_died=9 WHERE id='exec:doomed'"
 
 
 def the_day() -> list[Step]:
-    return [*_promises(), *_functions(), *_sessions(), *_by_itself(), *_leaving()]
+    return [*_promises(), *_functions(), *_sessions(), *_by_itself(), *_imported(), *_leaving()]
 
 
 def _promises() -> list[Step]:
@@ -295,6 +295,9 @@ def _by_itself() -> list[Step]:
         Request("schedule.create", {**schedule, "promiseTags": target}),
         Request("schedule.get", {"id": "tick"}),
         Request("schedule.search", {}),
+        Request("function.alias", {"old": "app.py::job", "new": "jobs::work", "source": "/app/jobs.py"}),
+        Request("function.alias", {"old": "jobs::work", "new": FUNCTION, "after": "exec:f"}),
+        Request("function.alias", {"old": "jobs::work@1", "new": FUNCTION}),
         make("times-out", timeout_at=T0 + 30_000),
         make("waits"),
         acquire("exec:waits"),
@@ -308,6 +311,32 @@ def _by_itself() -> list[Step]:
         Advance(MINUTE_MS),
         Advance(6 * MINUTE_MS),
         Request("schedule.delete", {"id": "tick"}),
+    ]
+
+
+def recorded(promise_id: str, state: str = "resolved", **options: Any) -> dict[str, Any]:
+    """A promise as a record has it."""
+    data = {**promise(promise_id, **options), "state": state, "value": {}, "createdAt": T0 - 9_000}
+    return data if state == "pending" else {**data, "value": {"data": "Mg=="}, "settledAt": T0 - 8_000}
+
+
+def _imported() -> list[Step]:
+    one = recorded("exec:moved", "pending", target="poll://any@g", durable_function=FUNCTION)
+    under = [
+        recorded("exec:moved.1", resonate_branch="exec:moved"),
+        recorded("exec:moved.2", target="poll://any@g", durable_session="desk", durable_function=CELL),
+        recorded("exec:moved.3", "pending", timeout_at=T0 + 10**9, target="poll://any@g", resonate_timer="true"),
+        recorded("exec:moved:input:1", "pending", resonate_external="true", durable_capability="input"),
+    ]
+    other = recorded("exec:other", "rejected", target="poll://any@g", durable_function=FUNCTION)
+    twice = {"promises": [other, *[recorded("exec:other.1")] * 2], "starts": 1}
+    return [
+        Request("execution.import", {"promises": [one, *under], "starts": 3}),
+        Request("execution.import", {"promises": [one], "starts": 3}, 409),
+        Request("execution.import", twice, 400),
+        Request("execution.import", {"promises": [other], "starts": 3, "lost": True}),
+        Request("execution.source", {"id": "exec:moved", "source": "/app/jobs.py"}),
+        Request("execution.source", {"id": "exec:other", "source": "/app/jobs.py"}),
     ]
 
 

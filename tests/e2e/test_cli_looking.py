@@ -80,7 +80,7 @@ def test_the_documented_fields_are_there(terminal: Terminal) -> None:
     ]
     assert list(terminal.durable("list", "--json").data[0]) == execution
     shown = terminal.durable("show", "a", "--json").data
-    assert list(shown) == [*execution, "arguments", "result", "traceback", "steps", "prompts"]
+    assert list(shown) == [*execution, "arguments", "result", "traceback", "steps", "prompts", "record"]
     step = ["id", "kind", "name", "state", "created_at", "settled_at", "duration", "attempts", "error", "note", "value"]
     assert list(shown["steps"][0]) == step
     session = ["name", "state", "executions", "unfinished", "owner", "owner_pid", "worker_pid", "created_at"]

@@ -86,7 +86,7 @@ async def _answer(chosen: Settings, prompt: str, given: Given) -> int:
                 via="cli",
             )  # fmt: skip
         root = root_of(row.execution)
-        alive = await needs_of(engine.store.reads, root) <= (await served(engine.store)).functions
+        alive = (await served(engine.store)).serve(await needs_of(engine.store.reads, root))
     if not decided:
         out.say(f"{row.id} has your answer, and waits for others")
         return exits.DONE

@@ -89,7 +89,9 @@ async def _resume_all(chosen: Settings, skip: tuple[int, ...]) -> int:
             out.document([])
         return exits.DONE
     out.protect()
-    for reason in load_ids({row.function for row in rows if row.function} - {CELL}).values():
+    async with opened(chosen, create=False) as store:
+        missing = await load_ids({row.function for row in rows if row.function} - {CELL}, store.reads)
+    for reason in missing.values():
         out.say(f"not served here: {reason}")
     async with open_engine(chosen, out, serve=True, create=False) as engine:
         for row in rows:
@@ -108,13 +110,13 @@ async def _until_rest(out: Out, engine: Engine, wanted: list[str]) -> int:
     moving, patience = list(wanted), LOOK_FIRST_S
     while moving:
         change = engine.changed()
-        functions = (await served(engine.store)).functions
+        living = await served(engine.store)
         standings = {each: await stand(reads, each) for each in moving}
         moving = [
             each
             for each, standing in standings.items()
             if isinstance(standing, GoesOn)
-            and any(name in functions for name in standing.needs)
+            and any(living.serve([name]) for name in standing.needs)
             and standing.session not in engine.host.refused
         ]
         if moving:

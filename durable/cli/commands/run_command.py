@@ -44,21 +44,29 @@ async def _run(chosen: Settings, target: str, words: tuple[str, ...], execution_
     from durable.cli.outcome import report_settled
 
     out = chosen.out()
-    where, name = split_target(target)
+    source, name = split_target(target)
     if os.path.exists(chosen.path):
         async with opened(chosen, create=False) as store:
             row = await store.reads.get_execution(execution_id)
-        if row is not None and row.settled_at is not None and _is_same(row, where, name, words):
+        if row is not None and row.settled_at is not None and _is_same(row, source, name, words):
             return report_settled(out, row)
-    return await _drive(chosen, out, where, name, words, execution_id, timeout)
+    return await _drive(chosen, out, source, name, words, execution_id, timeout)
 
 
-def _is_same(row: ExecutionRow, where: str, name: str, words: tuple[str, ...]) -> bool:
+def _is_same(row: ExecutionRow, source: str, name: str, words: tuple[str, ...]) -> bool:
     """Whether the record is of this function and arguments, as far as can be told without loading it."""
     from durable.cli.arguments import parse
+    from durable.core.defined import another_program, is_served, source_of, spellings, where_of_file
     from durable.functions.values import digest
 
-    if not row.function.startswith(f"{where}::{name}@"):
+    key, _, version = row.function.rpartition("@")
+    place = where_of_file(source) if os.path.isabs(source) else source
+    function, recorded = f"{place}::{name}@{version}", source_of(row.function, row.tags)
+    if key != name and not is_served(row.function, spellings(function)):
+        return False
+    if recorded is None or (key == name and recorded != source):
+        return False  # whether the file has a function of that given name is seen when it is loaded
+    if another_program(row.function, recorded, function, source):
         return False
     for names in (None, ()):
         args, kwargs = parse(words, names)
@@ -71,7 +79,7 @@ def _is_same(row: ExecutionRow, where: str, name: str, words: tuple[str, ...]) -
 async def _drive(
     chosen: Settings,
     out: Out,
-    where: str,
+    source: str,
     name: str,
     words: tuple[str, ...],
     execution_id: str,
@@ -88,7 +96,7 @@ async def _drive(
     imports.engine()
     out.protect()
     try:
-        function = find(where, name)
+        function = find(source, name)
     except LoadFailed as error:
         out.note(error.shown.rstrip("\n"))
         raise

@@ -73,6 +73,7 @@ async def _create(
     from durable.cli.driving import opened
     from durable.cli.loading import LoadFailed, find, split_target
     from durable.core.clock import TIME_MAX_MS
+    from durable.core.defined import SOURCE
     from durable.core.errors import Conflict
     from durable.functions.values import pack
     from durable.views import schedule_view
@@ -97,6 +98,7 @@ async def _create(
         "promiseTags": {
             "resonate:target": f"poll://any@{group}",
             "durable:function": function.id,
+            SOURCE: function.source,
             "durable:arguments": arguments,
             "durable:missed": missed,
             "durable:nonce": uuid.uuid4().hex,

@@ -17,12 +17,16 @@ if TYPE_CHECKING:
 @click.command("show", cls=Command, short_help="Everything about one execution.")
 @click.argument("execution_id", metavar="ID")
 def command(execution_id: str) -> int:
-    """Everything about one execution: its state, arguments and result, each step, each question."""
+    """Everything about one execution: its state, arguments and result, each step, each question.
+
+    With --json also its record, which `durable import` recreates it from in another store.
+    """
     chosen = settings()
     return in_loop(lambda: _show(chosen, execution_id))
 
 
 async def _show(chosen: Settings, execution_id: str) -> int:
+    from durable import record
     from durable.cli.driving import opened
     from durable.cli.standing import find, served
     from durable.views import detail_view
@@ -30,9 +34,10 @@ async def _show(chosen: Settings, execution_id: str) -> int:
     async with opened(chosen, create=False) as store:
         row = await find(store.reads, execution_id)
         detail = await detail_view(store.reads, row, await served(store), chosen.named)
+        exported = await record.export(store, row) if chosen.json and detail.execution.kind == "function" else None
     out = chosen.out()
     if out.json:
-        out.document(detail)
+        out.document({**detail.to_json(), "record": exported})
     else:
         _print(out, detail)
     return exits.DONE

@@ -1,7 +1,8 @@
 """The record of an execution as a JSON document: what `durable show --json` holds and `durable import` reads.
 
-`{"version": 1, "promises": [...], "starts": n, "halted": false, "note": null, "lost": false}`: the promises of the
-execution itself and of all under it, as the store has them (specs/execution.md, Records).
+`{"version": 1, "promises": [...], "starts": n, "halted": false, "note": null, "lost": false, "logged": null,
+"cancelled": null}`: the promises of the execution itself and of all under it, as the store has them, and what its task
+says beside them (specs/execution.md, Records).
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from typing import Any
 
 from durable.core import ids
 from durable.core.errors import BadArguments, Conflict, StoreRefused
-from durable.functions.recorded import recorded
+from durable.functions.recorded import read_record
 from durable.store.face import StoreFace
 from durable.store.reads import ExecutionRow
 
@@ -22,13 +23,16 @@ async def export(store: StoreFace, row: ExecutionRow) -> dict[str, Any]:
     """The record of an execution."""
     own = ids.execution_promise(row.id)
     root = (await store.request("promise.get", {"id": own})).data["promise"]
+    found = await read_record(store, own)
     return {
         "version": VERSION,
-        "promises": [root, *await recorded(store, own)],
+        "promises": [root, *found.promises],
         "starts": row.starts,
         "halted": row.state == "interrupted",
         "note": row.note if row.state == "interrupted" else None,
         "lost": row.state == "lost",
+        "logged": found.logged,
+        "cancelled": found.cancelled,
     }
 
 

@@ -11,8 +11,8 @@ import msgspec
 from durable.core.clock import TIME_MAX_MS
 from durable.core.defined import SOURCE, spellings
 from durable.core.ids import PREFIX
-from durable.core.limits import ALIAS_ROWS, RECORD_BYTES_MAX
-from durable.store.cascade import announce
+from durable.core.limits import ALIAS_ROWS, CANCEL_GRACE_S, RECORD_BYTES_MAX
+from durable.store.cascade import ENDED, announce
 from durable.store.promises import address_of, check_create, check_value, is_external
 from durable.store.records import PROMISE, dump, load_tags, load_value
 from durable.store.requests import (
@@ -209,15 +209,17 @@ def _columns(value: Value) -> Iterator[str | None]:
 
 
 def _insert_task(tx: Tx, promise: RecordPromise, *, version: int, request: ExecutionImport | None) -> None:
-    """The task of an execution that may go on (`request`), or of what it waited for or waits for: a cell, a timer."""
+    """The task of the execution itself (`request`), or of what it waited for or waits for: a cell, a timer."""
     address = address_of(promise.tags["resonate:target"])
     timer = promise.tags.get("resonate:timer") == "true"
-    halted = request is not None and request.halted
     pending = promise.state == "pending"
+    halted = request is not None and request.halted and pending
+    cancelled = request.cancelled if request is not None and pending else None
     due = tx.now if pending and not timer and not halted else None
+    cancel_at = None if cancelled is None else tx.now + int(CANCEL_GRACE_S * 1000)
     tx.execute(
         "INSERT INTO tasks (id, state, version, due, not_before, grp, preferred, exclusive, function, timer, note,"
-        " created_at) VALUES (?,?,?,?,0,?,?,?,?,?,?,?)",
+        " logged, cancel_at, cancel_reason, ended, created_at) VALUES (?,?,?,?,0,?,?,?,?,?,?,?,?,?,?,?)",
         (
             promise.id,
             "fulfilled" if not pending else "halted" if halted else "pending",
@@ -228,8 +230,16 @@ def _insert_task(tx: Tx, promise: RecordPromise, *, version: int, request: Execu
             bool(address and not address["any"]),
             promise.tags.get(FUNCTION, ""),
             timer,
-            request.note if request is not None and halted and pending else None,
+            request.note if request is not None and halted else None,
+            request.logged if request is not None else None,
+            cancel_at,
+            cancelled,
+            "lost"
+            if request is not None and request.lost and promise.state == "rejected"
+            else ENDED.get(promise.state),
             promise.created_at,
         ),
     )
+    if cancel_at is not None:
+        tx.wake_at(cancel_at)
     announce(tx, promise.id, due)

@@ -335,6 +335,15 @@ def _imported() -> list[Step]:
         Request("execution.import", {"promises": [one], "starts": 3}, 409),
         Request("execution.import", twice, 400),
         Request("execution.import", {"promises": [other], "starts": 3, "lost": True}),
+        Request(
+            "execution.import",
+            {
+                "promises": [recorded("exec:ends", "pending", target="poll://any@g", durable_function=FUNCTION)],
+                "starts": 1,
+                "cancelled": "why",
+                "logged": "{}",
+            },
+        ),
         Request("execution.source", {"id": "exec:moved", "source": "/app/jobs.py"}),
         Request("execution.source", {"id": "exec:other", "source": "/app/jobs.py"}),
     ]

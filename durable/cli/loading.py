@@ -180,9 +180,11 @@ def _load_one(function: str, sources: Iterable[str | None]) -> str | None:
     """Load a function from the first place that has it; None, or why there is no such place."""
     place, _, name = function.rpartition("::")
     files = [source for source in dict.fromkeys(sources) if source is not None and os.path.isabs(source)]
-    places = [*([place] if _is_module_name(place) else []), *files, *([_place(place)] if place.endswith(".py") else [])]
+    is_file = place.endswith(".py")
+    before = [place] if _is_module_name(place) and not is_file else []
+    after = [_place(place)] if is_file else []
     reasons = []
-    for source in dict.fromkeys(places):
+    for source in dict.fromkeys([*before, *files, *after]):
         try:
             _load_as(place, source)
         except DurableError as error:
@@ -190,8 +192,9 @@ def _load_one(function: str, sources: Iterable[str | None]) -> str | None:
             continue
         if known_as(function) is not None:
             return None
-        reasons.append(f"{source} does not define {name} any more; if it was renamed: durable alias {function} NEW")
-    return "; ".join(reasons) or f"no file is recorded that defines {function}; start a program that does"
+        reasons.append(f"{source} does not define {name} any more")
+    found = "; ".join(reasons) or f"no file is recorded that defines {function}"
+    return f"{found} (if it was renamed or moved: durable alias {function} NEW)"
 
 
 def _load_as(place: str, path: str) -> None:

@@ -19,6 +19,7 @@ from resonate.error import PlatformError, ResonateError, Suspended
 from resonate.observability import Event as SdkEvent
 from resonate.registry import Registry
 from resonate.resonate import Resonate
+from resonate.retry import RetryPolicy
 from resonate.transport import ExecuteMsg, Message
 from resonate.types import PromiseRecord, Status
 
@@ -93,9 +94,13 @@ class _Registry(Registry):
     """Finds a function by what was recorded: another spelling of its name (specs/execution.md, Identity)."""
 
     def get(self, name: str, version: int = 1) -> DurableFunction | None:
-        found = super().get(name, version)
-        others = (each for each in spellings(name) if found is None)
-        return next((other for each in others if (other := super().get(each, version))), found)
+        return super().get(self._known(name, version), version)
+
+    def get_policy(self, name: str, version: int = 1) -> RetryPolicy | None:
+        return super().get_policy(self._known(name, version), version)
+
+    def _known(self, name: str, version: int) -> str:
+        return next((each for each in spellings(name) if (each, version) in self._by_key), name)
 
 
 class _Core(Core, kw_only=True):

@@ -21,9 +21,13 @@ from tests.e2e.cli_process import Done, Terminal
 NIGHTLY = """
 import durable
 
+def note(text):
+    with open("ran", "a") as file:
+        print(text, file=file)
+
 @durable.function
 async def nightly(ctx: durable.Context, n: int) -> int:
-    await ctx.run(print, "step", file=open("ran", "a"))
+    await ctx.run(note, "step")
     more = await ctx.ask("More?", schema=int)
     return n + more
 """

@@ -95,3 +95,10 @@ def test_our_retry_is_the_sdks_policy() -> None:
     assert NEVER.next(1) is None
     retry = Retry(max_retries=3, delay=0.5, factor=2, max_delay=1.5)
     assert [retry.next(n) for n in (1, 2, 3, 4)] == [0.5, 1.0, 1.5, None]
+
+
+def test_the_registry_is_asked_by_name_and_version() -> None:
+    assert parameters(Registry.get) == parameters(Registry.get_policy) == ["self", "name", "version"]
+    source = inspect.getsource(Core)
+    assert "self.registry.get(task_data.func, task_data.version)" in source
+    assert "self.registry.get_policy(task_data.func, task_data.version)" in source

@@ -163,7 +163,10 @@ def test_two_files_of_one_name_are_refused_but_not_one_that_was_moved(folder: Pa
 @pytest.mark.parametrize("module_first", [True, False])
 def test_a_module_and_its_file_are_one_function(folder: Path, module_first: bool) -> None:
     path = write(folder / "met_here.py")
-    ways = [lambda: importlib.import_module("met_here"), lambda: load(path, "durable_file_met")]
+    ways: list[Callable[[], Any]] = [
+        lambda: importlib.import_module("met_here"),
+        lambda: load(path, "durable_file_met"),
+    ]
     for way in ways if module_first else reversed(ways):
         function = way().f
         assert {"met_here::f@1", "met_here.py::f@1"} == set(function.ids)

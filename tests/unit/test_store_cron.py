@@ -145,7 +145,8 @@ def test_any_line_ticks_as_a_daemon_that_looks_each_minute(zone: str, change: st
     for _ in range(6):
         line = f"CRON_TZ={zone} {field(0, 59, '*/7')} {field(0, 4, '*/2')} * * {dice.choice(['*', '*', '0,6'])}"
         cron, at = Cron.parse(line), ms(change) - 30 * 3_600_000
-        until, found = ms(change) + 30 * 3_600_000, []
+        until = ms(change) + 30 * 3_600_000
+        found: list[int] = []
         expected = walked(cron, at, until)
         while (at := cron.after(at)) <= until:
             assert not found or at > found[-1]

@@ -9,7 +9,9 @@ from typing import Protocol
 
 from durable.core.events import Observer, log_event
 from durable.store.halts import Halt
+from durable.store.leases import Held
 from durable.store.reads import (
+    DiscardRow,
     EngineRow,
     ExecutionRow,
     OutputRow,
@@ -56,6 +58,8 @@ class ReadsFace(Protocol):
 
     async def halts(self, *, awaited: list[str]) -> list[Halt]: ...
 
+    async def discards(self, execution_id: str) -> list[DiscardRow]: ...
+
     async def sessions(self) -> list[SessionRow]: ...
 
     async def engines(self) -> list[EngineRow]: ...
@@ -87,6 +91,10 @@ class StoreFace(Protocol):
     def post(self, kind: str, data: Mapping[str, object]) -> asyncio.Future[Answer]: ...
 
     def connect(self, engine_id: str, group: str) -> Connection: ...
+
+    def keep_leases(self, engine: str, held: Held) -> None: ...
+
+    def discarded(self, task_id: str, step: str, reason: str) -> None: ...
 
     def engine_alive(self, engine: str) -> bool: ...
 

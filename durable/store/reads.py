@@ -110,6 +110,17 @@ class Stopped:
 
 
 @dataclass(frozen=True, slots=True)
+class DiscardRow:
+    """A result that was thrown away. `execution` and `step` are without `exec:`; equal where it was its own outcome."""
+
+    execution: str
+    at: int
+    step: str
+    version: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class PromptRow:
     """An open question. `execution` is without `exec:`."""
 
@@ -334,6 +345,19 @@ class Reads:
     async def halts(self, *, awaited: list[str]) -> list[Halt]:
         """What holds up each of these promises; those that nothing holds up are left out."""
         return [*nearest(await self._rows(HALTS, [dump(awaited)])).values()] if awaited else []
+
+    async def discards(self, execution_id: str) -> list[DiscardRow]:
+        """Results of an execution and its children that were thrown away since their lease was another's, in order."""
+        own = f"exec:{execution_id}"
+        rows = await self._rows(
+            "SELECT execution, at, step, version, reason FROM discards"
+            " WHERE execution = ? OR (execution > ? AND execution < ?) ORDER BY at, step",
+            [own, f"{own}.", f"{own}/"],
+        )
+        return [
+            DiscardRow(row[0].removeprefix("exec:"), row[1], row[2].removeprefix("exec:"), row[3], row[4])
+            for row in rows
+        ]
 
     async def sessions(self) -> list[SessionRow]:
         """All sessions, by name."""

@@ -11,14 +11,16 @@ from typing import Any, Self
 import msgspec
 
 from durable.core.errors import DurableError, EngineClosed, StoreError, StoreRefused
-from durable.core.events import BackgroundFailed, ExecutionHalted, Observer, log_event
+from durable.core.events import BackgroundFailed, ExecutionHalted, Observer, ResultDiscarded, log_event
 from durable.core.ids import PREFIX
 from durable.core.limits import LEASE_MS, SHUTDOWN_S
 from durable.store.client import Client
 from durable.store.lane import Lane
+from durable.store.leases import Held
 from durable.store.reads import PromiseRow
 from durable.store.remote_chunks import RemoteChunks
 from durable.store.remote_connection import RemoteConnection
+from durable.store.remote_leases import RemoteLeases
 from durable.store.remote_reads import RemoteReads
 from durable.store.requests import Answer
 from durable.store.store import Change
@@ -77,6 +79,7 @@ class RemoteStore:
         self._silent = False
         self._closed = False
         self._connections: list[RemoteConnection] = []
+        self._leases: RemoteLeases | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self.reads = RemoteReads(self._client, self._living)
         self.chunks = RemoteChunks(self._client, self._loop)
@@ -247,6 +250,17 @@ class RemoteStore:
             except Exception as error:
                 self._observe(BackgroundFailed("watch", repr(error)))
 
+    # -- leases -------------------------------------------------------------------------------------------------
+
+    def keep_leases(self, engine: str, held: Held) -> None:
+        """Keep the leases of what an engine of this process runs, until the store is closed (http.md, L5)."""
+        self._leases = RemoteLeases(self.url, self._token, engine, held, self._lease_s)
+        self._leases.start()
+
+    def discarded(self, task_id: str, step: str, reason: str) -> None:
+        """The server threw a result away, since the task was another's."""
+        self._observe(ResultDiscarded(task_id.removeprefix("exec:"), step, reason))
+
     # -- being alive ----------------------------------------------------------------------------------------------
 
     def engine_alive(self, engine: str) -> bool:
@@ -289,6 +303,8 @@ class RemoteStore:
     def _told_lease(self, answer: asyncio.Future[Answer]) -> None:
         if not answer.cancelled() and answer.exception() is None:
             self._lease_s = max(LEASE_S_MIN, float(answer.result().data.get("lease_ms", LEASE_MS)) / 1000)
+            if self._leases is not None:
+                self._leases.lease(self._lease_s)
 
     def _hear(self) -> None:
         self._heard, self._silent = self._loop.time(), False
@@ -298,6 +314,8 @@ class RemoteStore:
         if self._closed:
             return
         self._closed = True
+        if self._leases is not None:
+            self._leases.end()
         tasks = [*self._tasks, *self._looks]
         for task in tasks:
             task.cancel()

@@ -12,6 +12,7 @@ from durable.store import readings as q
 from durable.store.client import Client
 from durable.store.halts import Halt
 from durable.store.reads import (
+    DiscardRow,
     EngineRow,
     ExecutionRow,
     OutputRow,
@@ -98,6 +99,11 @@ class RemoteReads:
     async def halts(self, *, awaited: list[str]) -> list[Halt]:
         """What holds up each of these promises; those that nothing holds up are left out."""
         found: list[Halt] = await self._read("halts", q.Halts(awaited=awaited))
+        return found
+
+    async def discards(self, execution_id: str) -> list[DiscardRow]:
+        """Results of an execution that were thrown away since their lease was another's."""
+        found: list[DiscardRow] = await self._read("discards", q.ExecutionId(execution_id=execution_id))
         return found
 
     async def sessions(self) -> list[SessionRow]:

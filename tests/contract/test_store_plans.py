@@ -92,6 +92,16 @@ async def _rest_of_the_day(path: Path) -> None:
             await store.request("promise.create", promise(name, resonate_external="true"))
             await store.request("promise.register_listener", {"awaited": name, "address": "poll://uni@g/nobody"})
             await store.request("promise.settle", settle(name))
+        await store.request("promise.create", root("lapses"))
+        await acquire(store, "lapses", pid="elsewhere", ttl=1)
+        clock.now += 1
+        beat = {"pid": "elsewhere", "tasks": [{"id": "exec:lapses", "version": 1}]}
+        await store.request("task.heartbeat", beat)
+        clock.now += 1
+        await store.request("task.get", {"id": "exec:lapses"})
+        await acquire(store, "lapses", 1, pid="e9")
+        action = {"kind": "promise.settle", "data": settle("exec:lapses")}
+        await status(store, "task.fulfill", {"id": "exec:lapses", "version": 1, "action": action})
         await store.request("audit.append", {"entries": [("s", "x", "http", "", "allowed", "", 1, 1)]})
         await store.request("session.open", {"session": "once", "engine": "e9", "options": {"run": "r"}})
         await store.request("session.close", {"session": "once"})
@@ -113,6 +123,7 @@ async def _rest_of_the_day(path: Path) -> None:
         await reads.prompts()
         await reads.printed("one")
         await reads.sessions()
+        await reads.discards("lapses")
         await reads.engines()
         await reads.halts(awaited=["exec:one"])
         store.glance.halt("exec:two")

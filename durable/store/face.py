@@ -24,6 +24,7 @@ from durable.store.reads import (
 )
 from durable.store.requests import Answer
 from durable.store.store import Change, Store
+from durable.store.target import is_url, parsed
 from durable.store.writer import Durability
 
 
@@ -105,11 +106,6 @@ class StoreFace(Protocol):
     async def close(self) -> None: ...
 
 
-def is_url(target: str | Path) -> bool:
-    """Whether a store is named by the URL of `durable serve`, and not by a path."""
-    return str(target).startswith(("http://", "https://"))
-
-
 async def open_store(
     target: str | Path,
     *,
@@ -119,8 +115,9 @@ async def open_store(
     observer: Observer = log_event,
 ) -> StoreFace:
     """The store at a path or a URL. `durability` and `create` are about files, `token` about URLs."""
+    named = parsed(target)
     if is_url(target):
         from durable.store.remote import RemoteStore  # brings an HTTP client, which a file never needs
 
-        return await RemoteStore.open(str(target), token=token, observer=observer)
-    return await Store.open(target, durability=durability, create=create, observer=observer)
+        return await RemoteStore.open(str(named), token=token, observer=observer)
+    return await Store.open(named, durability=durability, create=create, observer=observer)

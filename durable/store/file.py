@@ -14,6 +14,7 @@ from pathlib import Path
 
 from durable.core.errors import StoreError, StoreMissing, StoreNewer
 from durable.core.limits import LOG_PAGES_GOAL
+from durable.store.target import MEMORY, is_url, parsed
 
 APPLICATION_ID = 0x44555241  # "DURA": tells our files from other SQLite databases
 _KEY_BYTES = 32
@@ -51,9 +52,12 @@ def migrations() -> list[str]:
 
 def locate(path: str | Path, *, create: bool) -> Path:
     """The absolute path of the store, with its parent directory and the file made where allowed and missing."""
-    if str(path) == ":memory:":
+    named = parsed(path)
+    if named == MEMORY:
         return Path(tempfile.mkdtemp(prefix="durable-")) / "state.db"
-    found = Path(path).expanduser().absolute()
+    if is_url(path):
+        raise StoreError("a file's store was asked for, and this is the URL of a server")
+    found = Path(named).expanduser().absolute()
     try:
         if found.is_dir():
             raise StoreError(

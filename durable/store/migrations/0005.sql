@@ -35,7 +35,8 @@ ALTER TABLE tasks ADD COLUMN word TEXT GENERATED ALWAYS AS (
 DROP INDEX tasks_created;
 CREATE INDEX tasks_listed ON tasks (word, created_at, id) WHERE timer = 0 AND id >= 'exec:' AND id < 'exec;';
 CREATE INDEX tasks_function ON tasks (function, word, created_at, id) WHERE timer = 0 AND id >= 'exec:' AND id < 'exec;';
-CREATE INDEX tasks_session ON tasks (session, word, created_at, id) WHERE session IS NOT NULL;
+CREATE INDEX tasks_session ON tasks (session, function, word, created_at, id)
+    WHERE timer = 0 AND id >= 'exec:' AND id < 'exec;' AND session IS NOT NULL;
 
 CREATE TABLE discards (
     execution TEXT NOT NULL,          -- its promise

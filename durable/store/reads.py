@@ -46,35 +46,43 @@ WORDS: tuple[State, ...] = get_args(State.__value__)
 LIST_RANGES_MAX = 90
 """Ranges of an index that one statement merges: SQLite takes 500 parts, and ten functions of one name are many."""
 
-_LISTED = "timer = 0 AND id >= 'exec:' AND id < 'exec;'"
-_EACH = """
+
+def _each_function(table: str, condition: str) -> str:
+    """The functions in an index, each found by a step into it: there are few, of any number of rows."""
+    return f"""
     WITH RECURSIVE each(function) AS (
-        SELECT min(function) FROM tasks WHERE {condition}
+        SELECT * FROM (SELECT function FROM {table} WHERE {condition} ORDER BY function LIMIT 1)
         UNION ALL
-        SELECT (SELECT min(function) FROM tasks WHERE {condition} AND function > each.function)
+        SELECT (SELECT function FROM {table} WHERE {condition} AND function > each.function ORDER BY function LIMIT 1)
         FROM each WHERE each.function IS NOT NULL
     )
     SELECT function FROM each WHERE function IS NOT NULL"""
-_FUNCTIONS = _EACH.format(condition=_LISTED)
-_FUNCTIONS_OF_SESSION = _EACH.format(condition=f"session = ?1 AND session IS NOT NULL AND {_LISTED}")
-"""The values of an index's column, each found by a step into the index: there are few, of any number of rows."""
+
+
+_FUNCTIONS = _each_function("tasks INDEXED BY tasks_function", "listed IS NOT NULL")
+_FUNCTIONS_OF_SESSION = _each_function(
+    "tasks INDEXED BY tasks_session", "session = ?1 AND session IS NOT NULL AND listed IS NOT NULL"
+)
 
 
 def _page(ranges: Sequence[dict[str, object]], place: tuple[int, str] | None, limit: int) -> tuple[str, list[object]]:
     """The newest executions in any of these ranges of an index (column and value), and after a place in the order.
 
-    Each part reads at most `limit` entries of the index, in its order.
+    Each part reads at most `limit` entries of the index, in its order. The index is named: SQLite's planner takes the
+    range of all ids for narrower, and sorts a million rows.
     """
     parts, parameters = [], list[object]()
     for each in ranges:
+        index = "tasks_session" if "session" in each else "tasks_function" if "function" in each else "tasks_listed"
         conditions = [f"{column} = ?" for column in each]
         parameters += each.values()
-        conditions += [_LISTED, *(["session IS NOT NULL"] if "session" in each else ())]
         if place is not None:
             conditions.append("(created_at, id) < (?, ?)")
             parameters += place
-        where = " AND ".join(conditions)
-        part = f"SELECT created_at, id FROM tasks WHERE {where} ORDER BY created_at DESC, id DESC LIMIT {limit}"
+        part = (
+            f"SELECT created_at, id FROM tasks INDEXED BY {index} WHERE {' AND '.join(conditions)}"
+            f" ORDER BY created_at DESC, id DESC LIMIT {limit}"
+        )
         parts.append(f"SELECT * FROM ({part})")
     newest = f"SELECT id FROM ({' UNION ALL '.join(parts)}) ORDER BY created_at DESC, id DESC LIMIT {limit}"
     source = f" FROM ({newest}) page CROSS JOIN tasks t ON t.id = page.id"
@@ -302,12 +310,12 @@ class Reads:
         if session is not None or function is not None:
             functions = await self._functions(session, function)
             ranges: list[dict[str, object]] = [
-                {**({} if session is None else {"session": session}), "function": name, "word": word}
+                {**({} if session is None else {"session": session}), "function": name, "listed": word}
                 for name in functions
                 for word in words
             ]
         else:
-            ranges = [{"word": word} for word in words]
+            ranges = [{"listed": word} for word in words]
         rows: list[Row] = []
         for some in batched(ranges, LIST_RANGES_MAX):
             rows += await self._rows(*_page(some, place, limit))

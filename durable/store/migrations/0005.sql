@@ -31,12 +31,14 @@ ALTER TABLE tasks ADD COLUMN word TEXT GENERATED ALWAYS AS (
         ELSE iif(version = 0, 'pending', 'running') END
 ) VIRTUAL;
 
+-- the same of what lists show: executions, and no timers
+ALTER TABLE tasks ADD COLUMN listed TEXT GENERATED ALWAYS AS (iif(timer = 0 AND id >= 'exec:' AND id < 'exec;', word, NULL)) VIRTUAL;
+
 -- One range of an index for each filter that a list has; a list without a state merges the ranges of all nine.
 DROP INDEX tasks_created;
-CREATE INDEX tasks_listed ON tasks (word, created_at, id) WHERE timer = 0 AND id >= 'exec:' AND id < 'exec;';
-CREATE INDEX tasks_function ON tasks (function, word, created_at, id) WHERE timer = 0 AND id >= 'exec:' AND id < 'exec;';
-CREATE INDEX tasks_session ON tasks (session, function, word, created_at, id)
-    WHERE timer = 0 AND id >= 'exec:' AND id < 'exec;' AND session IS NOT NULL;
+CREATE INDEX tasks_listed ON tasks (listed, created_at, id) WHERE listed IS NOT NULL;
+CREATE INDEX tasks_function ON tasks (function, listed, created_at, id) WHERE listed IS NOT NULL;
+CREATE INDEX tasks_session ON tasks (session, function, listed, created_at, id) WHERE listed IS NOT NULL AND session IS NOT NULL;
 
 CREATE TABLE discards (
     execution TEXT NOT NULL,          -- its promise

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from importlib import resources
 from pathlib import Path
+from typing import TypeGuard
 
 from durable.core.errors import StoreError, StoreMissing, StoreNewer
 from durable.core.limits import LOG_PAGES_GOAL
@@ -25,7 +26,7 @@ _HINT = {
     "not a database": "it was not written by durable-exec; choose another path",
     "decode to UTF-8": "it is damaged; run `durable doctor`, or restore a backup",
     "malformed": "it is damaged; run `durable doctor`, or restore a backup",
-    "full": "free some disk space; nothing was acknowledged that is not stored",
+    "full": "free some disk space, then it goes on; nothing was acknowledged that is not stored",
     "locked": "another process holds it for too long; end that process or try again",
     "disk I/O": "the disk reports an error; nothing was acknowledged that is not stored",
 }
@@ -40,6 +41,11 @@ def explain(path: Path, error: Exception) -> StoreError:
     text = "malformed text in the file" if isinstance(error, UnicodeDecodeError) else str(error)
     hint = next((hint for part, hint in _HINT.items() if part in text), "")
     return StoreError(f"store {str(path)!r}: {text}" + (f"; {hint}" if hint else ""))
+
+
+def is_full(outcome: object) -> TypeGuard[sqlite3.Error]:
+    """Whether a request failed because there is no space on the disk."""
+    return isinstance(outcome, sqlite3.Error) and outcome.sqlite_errorcode & 0xFF == sqlite3.SQLITE_FULL
 
 
 def migrations() -> list[str]:

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from durable.core.errors import StoreError, StoreRefused
+from durable.core.limits import REQUEST_UNHEARD_S
 from durable.store import readings as q
 from durable.store.client import Client
 from durable.store.halts import Halt
@@ -40,6 +41,7 @@ class RemoteReads:
     def __init__(self, client: Client, living: Callable[[], Awaitable[None]]) -> None:
         self._client = client
         self._living = living
+        self._within_s = REQUEST_UNHEARD_S
 
     async def list_executions(
         self,
@@ -120,7 +122,9 @@ class RemoteReads:
     async def _read(self, name: str, request: msgspec.Struct) -> Any:
         kind = q.READ + name
         body = msgspec.json.encode({"kind": kind, "data": request})
-        _, found = await self._client.send("POST", "/", body, {"content-type": "application/json"})
+        _, found = await self._client.send(
+            "POST", "/", body, {"content-type": "application/json"}, within_s=self._within_s
+        )
         try:
             reply = msgspec.json.decode(found, type=_Reply)
             if reply.head.status >= 400:

@@ -91,6 +91,7 @@ class Store:
         self._waiters: dict[str, set[asyncio.Future[PromiseRow]]] = {}
         self._halt_waiters: dict[str, set[asyncio.Future[PromiseRow]]] = {}
         """Those of the waiters, by what they wait for, that want to hear of what holds it up."""
+        self._impatient: set[asyncio.Future[PromiseRow]] = set()
         self._watchers: list[Callable[[Change], None]] = []
         self._searches: set[asyncio.Task[None]] = set()
 
@@ -218,12 +219,15 @@ class Store:
         """Whether that engine's process lives and has not left."""
         return self._liveness.alive(engine)
 
-    async def settled(self, promise_id: str, *, halts: bool = False) -> PromiseRow:
+    async def settled(self, promise_id: str, *, halts: bool = False, patient: bool = True) -> PromiseRow:
         """Wait until it is settled by anyone in any process. StoreRefused 404 if there is none; EngineClosed.
 
-        halts: Halted as soon as it, or what it waits for, is halted.
+        halts: Halted as soon as it, or what it waits for, is halted. Not `patient`: StoreError when nothing can be
+        recorded for want of space (W6).
         """
         future: asyncio.Future[PromiseRow] = self._loop.create_future()
+        if not patient:
+            self._impatient.add(future)
         # Registered before it is read: whatever settles or halts it after the read finds the waiter.
         registers = (self._waiters, self._halt_waiters) if halts else (self._waiters,)
         for register in registers:
@@ -240,6 +244,7 @@ class Store:
                 raise held.error()
             return await future
         finally:
+            self._impatient.discard(future)
             for register in registers:
                 waiting = register.get(promise_id, set())
                 waiting.discard(future)
@@ -311,6 +316,8 @@ class Store:
             future = self._futures.pop(job, None)
             if future is not None and not future.done():
                 self._resolve(future, job)
+            if file.is_full(job.outcome):
+                self._tell_of_trouble(job.outcome)
             lost = discards.discarded(job.request, job.outcome)
             if lost is not None:
                 self._submit(Job(discards.record, lost, True, "task.discard"))
@@ -349,6 +356,12 @@ class Store:
                         halted[halt.task] = halt.note
         for task, note in halted.items():
             self._observe(ExecutionHalted(task.removeprefix(PREFIX), note))
+
+    def _tell_of_trouble(self, error: Exception) -> None:
+        """Whoever must not wait for ever hears why nothing goes on; what could not be recorded is tried again."""
+        for future in list(self._impatient):
+            if not future.done():
+                future.set_exception(file.explain(self.path, error))
 
     def _resolve(self, future: asyncio.Future[Answer], job: Job) -> None:
         match job.outcome:

@@ -20,6 +20,7 @@ from durable.core.limits import BUSY_WAIT_S, CLOCK_BACK_MS, LIVENESS_CHECK_S, NO
 from durable.store import dispatch
 from durable.store.deadlines import follow_clock, next_deadline, sweep
 from durable.store.engines import bury
+from durable.store.file import is_full
 from durable.store.halts import concerned, halts_of
 from durable.store.kinds import Operation
 from durable.store.leases import Leases
@@ -61,6 +62,11 @@ class Job:
             self.outcome = refused
             if tx.connection.total_changes != before:
                 raise RuntimeError(f"a refused request had written: {refused}") from refused
+
+
+def _nothing(_tx: Tx, _request: Any) -> Answer:
+    """What happens by itself is nobody's request, and can fail as one."""
+    return Answer(200, {})
 
 
 type Deliver = Callable[[list[Job], Effects, bool], None]
@@ -161,9 +167,11 @@ class Writer(threading.Thread):
                 self._look()
             if time.monotonic() >= self._next_liveness:
                 self._find_dead()
-        except Exception:
+        except Exception as error:
             # Outside any job: the file cannot be read or written right now, or is damaged. The jobs have their answers;
             # this thread must live on to give others theirs. Look again.
+            if is_full(error):
+                self._deliver([Job(_nothing, None, True, "", error)], Effects(), False)
             time.sleep(NOTICE_POLL_S)
 
     def _commit(self, jobs: list[Job], also: Callable[[Tx], None] | None = None) -> None:

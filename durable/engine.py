@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from bridge.confine.confinement import kept_environment
 from bridge.confine.limits import Limits, Profile
@@ -53,12 +53,18 @@ from durable.sessions.needs import own_capabilities, require_known
 from durable.sessions.permissions import PermissionChanges, Permissions, asked_options, check_permissions
 from durable.sessions.recent import Event
 from durable.sessions.session import Session
-from durable.store.face import StoreFace, is_url, open_store
+from durable.store.face import StoreFace, open_store
 from durable.store.store import Change, Store
 from durable.store.sweeping import keep_swept
+from durable.store.target import is_url, parsed
 from durable.webhooks import Hooks, Webhook
 
 GROUP = "default"
+
+_NOT_OPEN = "the engine is not open; use `async with durable.open(...) as engine`"
+_OPENED = frozenset(
+    ("_audit", "_executions", "_hooks", "_host", "_house", "_passes", "_prompts", "_threads")
+)  # what `open` makes
 
 
 class Engine:
@@ -86,9 +92,9 @@ class Engine:
     ) -> None:
         self.engine_id = uuid.uuid4().hex
         self.group = group
-        self._target = str(target) if str(target) == ":memory:" or is_url(str(target)) else Path(target)
+        self._target = parsed(target)
         self._options: dict[str, Any] = {"durability": durability, "create": create, "token": token}
-        self._remote = is_url(str(target))
+        self._remote = is_url(target)
         self._serve = serve
         self._capabilities = Capabilities.of(capabilities)
         self._declared = Declared.of(components)
@@ -107,6 +113,7 @@ class Engine:
         self._resonate: Any = None
         self._connection: Any = None
         self._sweeping: asyncio.Task[None] | None = None
+        self._opening = False
         self._closing = False
         self._guard: asyncio.Task[None] | None = None
         self._undo: list[Callable[[], None]] = []
@@ -120,9 +127,28 @@ class Engine:
     async def __aexit__(self, *_: object) -> None:
         await self.close()
 
+    if not TYPE_CHECKING:  # the checker sees the attributes themselves
+
+        def __getattr__(self, name: str) -> Any:
+            """What `open` makes is not there before it: say that, not which attribute is missing."""
+            if name in _OPENED:
+                raise EngineClosed(_NOT_OPEN)
+            raise AttributeError(f"an engine has no attribute {name!r}", name=name, obj=self)
+
     async def open(self) -> Self:
-        """Open the store and begin to serve. StoreError and StoreNewer say why a file cannot be opened."""
-        self._store = store = await open_store(self._target, observer=self._observer, **self._options)
+        """Open the store and begin to serve, once. StoreError and StoreNewer say why a file cannot be opened."""
+        if self._closing:
+            raise EngineClosed("this engine was closed; make another one with durable.open(...)")
+        if self._opening:
+            raise Conflict(
+                "this engine is open already; `async with` opens it too. Another one is another durable.open(...)"
+            )
+        self._opening = True
+        try:
+            self._store = store = await open_store(self._target, observer=self._observer, **self._options)
+        except BaseException:
+            self._opening = False
+            raise
         self._threads = StepThreads()
         self._audit = audit = Audit(store)
         self._house = house = House(
@@ -240,8 +266,14 @@ class Engine:
     def store(self) -> StoreFace:
         """The opened store; EngineClosed before `open`."""
         if self._store is None:
-            raise EngineClosed("the engine is not open; use `async with durable.open(...) as engine`")
+            raise EngineClosed(_NOT_OPEN)
         return self._store
+
+    def _require_serving(self, lacking: str) -> None:
+        """Conflict where this engine runs nothing itself; EngineClosed before `open`."""
+        assert self.store is not None
+        if self._resonate is None:
+            raise Conflict(f"this engine was opened with serve=False, it has {lacking}")
 
     @property
     def workers(self) -> PoolMetrics:
@@ -364,8 +396,7 @@ class Engine:
 
         It has the other's grants, profile and limits, and a history of its own. NotFound, Conflict when `name` exists.
         """
-        if self._resonate is None:
-            raise Conflict("this engine was opened with serve=False, it has no session of its own")
+        self._require_serving("no session of its own")
         await self.checkpoints_of(session).fork(self._host, name, checkpoint)
         return await self.session(name)
 
@@ -377,8 +408,7 @@ class Engine:
         It has the profile and grants of the one that it comes from. trust: take a file of another store, whose
         signature cannot be checked here. CheckpointTampered, CheckpointError, Conflict, BadArguments.
         """
-        if self._resonate is None:
-            raise Conflict("this engine was opened with serve=False, it has no session of its own")
+        self._require_serving("no session of its own")
         return await self.session(await archiving.import_(self._house, self._host, Path(path), name, trust=trust))
 
     def checkpoints_of(self, session: str) -> History:
@@ -464,8 +494,7 @@ class Engine:
 
     async def live(self, session: str) -> LiveSession:
         """The session with its worker, which only the engine that owns it has; Conflict says who that is."""
-        if self._resonate is None:
-            raise Conflict(f"this engine was opened with serve=False, it has no worker for session {session!r}")
+        self._require_serving(f"no worker for session {session!r}")
         return await self._host.owned(session)
 
     async def require_known(self, session: str, needed: Mapping[str, str]) -> None:

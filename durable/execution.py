@@ -36,7 +36,7 @@ class Execution[T]:
         """
         try:
             async with asyncio.timeout(timeout):
-                row = await self._engine.store.settled(self.promise_id, halts=not wait_through_halts)
+                row = await self._engine.store.settled(self.promise_id, halts=not wait_through_halts, patient=False)
         except StoreRefused as error:
             if error.status == 404:
                 raise NotFound("execution", self.id) from None

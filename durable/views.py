@@ -168,6 +168,15 @@ class ScheduleView:
 
 
 @dataclass(frozen=True, slots=True)
+class DiscardView:
+    """A result that was thrown away, of the execution itself or of a step: its engine had lost the lease."""
+
+    at: str
+    step: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class DetailView:
     """Everything about one execution."""
 
@@ -176,6 +185,7 @@ class DetailView:
     result: Any
     traceback: str | None
     steps: list[StepView] = field(default_factory=list)
+    discards: list[DiscardView] = field(default_factory=list)
     prompts: list[PromptView] = field(default_factory=list)
 
     def to_json(self) -> dict[str, Any]:
@@ -446,6 +456,7 @@ async def detail_view(reads: ReadsFace, row: ExecutionRow, served: Served, store
         result=notation.shown(row.value) if row.state == "completed" else None,
         traceback=error.traceback or None if error is not None else None,
         steps=steps,
+        discards=[DiscardView(_moment(each.at), each.step, each.reason) for each in await reads.discards(row.id)],
         prompts=[prompt_view(p, store) for p in prompts],
     )
 

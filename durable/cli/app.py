@@ -220,7 +220,7 @@ def _fail(out: Out, message: str, code: str, status: int) -> int:
 
 
 def in_loop(main: Callable[[], Coroutine[Any, Any, int]]) -> int:
-    """Run a command's coroutine; Ctrl-C and SIGTERM cancel it, so that engines give back what they hold."""
+    """Run a command's coroutine; Ctrl-C, SIGTERM and SIGHUP cancel it, so that engines give back what they hold."""
     import asyncio
 
     _quiet_logs()
@@ -237,8 +237,9 @@ def in_loop(main: Callable[[], Coroutine[Any, Any, int]]) -> int:
             loop.call_soon_threadsafe(task.cancel)
 
         # Not the loop's own handlers: code of a durable function may keep the loop busy, and these run all the same.
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, end)
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:  # that is `nohup`
+                signal.signal(number, end)
         return await main()
 
     try:

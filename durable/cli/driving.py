@@ -15,7 +15,7 @@ from durable.cli.out import Out
 from durable.cli.standing import GoesOn, Standing, Waits, needs_of, served, stand
 from durable.core import events, ids
 from durable.core.defined import capability_id, is_capability
-from durable.core.errors import NotServed
+from durable.core.errors import NotServed, StoreError
 from durable.sessions.needs import own_capabilities
 from durable.store.face import StoreFace, open_store
 from durable.views import CELL
@@ -143,7 +143,7 @@ async def drive(settings: Settings, out: Out, job: Job) -> Standing:
 async def follow_here(engine: Engine, job: Job, execution_id: str, *, serving: bool) -> Standing | None:
     """To the end or a wait; None when this is a client and its engine is gone."""
     store = engine.store
-    settled = asyncio.ensure_future(store.settled(ids.execution_promise(execution_id)))
+    settled = asyncio.ensure_future(store.settled(ids.execution_promise(execution_id), patient=False))
     patience = LOOK_FIRST_S
     try:
         while True:
@@ -170,6 +170,8 @@ async def follow_here(engine: Engine, job: Job, execution_id: str, *, serving: b
             done, _ = await asyncio.wait(either, timeout=patience, return_when=asyncio.FIRST_COMPLETED)
             patience = LOOK_FIRST_S if done else min(2 * patience, LOOK_S)
             await asyncio.wait({settled}, timeout=CALM * cost)
+            if settled.done() and isinstance(settled.exception(), StoreError):
+                await settled  # nothing can be recorded, or the server is gone
     finally:
         settled.cancel()
 

@@ -16,9 +16,11 @@ _SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
 
 def path_of(chosen: Settings) -> Path:
     """The store's file. Unusable when the store is a server's: upkeep happens beside the file."""
-    if chosen.path.startswith(("http://", "https://")):
+    from durable.store.target import is_url, parsed
+
+    if is_url(chosen.path):
         raise Unusable(f"{chosen.path} is a server; run this where its store is, with --store PATH")
-    return Path(chosen.path)
+    return Path(parsed(chosen.path))
 
 
 class Duration(click.ParamType[float]):

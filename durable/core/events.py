@@ -158,6 +158,16 @@ class ExecutionHalted(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class ResultDiscarded(Event):
+    """The result of a step, or of the execution itself (`step` is its promise then), was thrown away: the lease under
+    which it was had is another's by now, and the work is done again under that one."""
+
+    execution: str
+    step: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class PeerDead(Event):
     """Another engine on the same store is gone; its tasks were released."""
 

@@ -24,7 +24,30 @@ LEASE_MS = 30_000
 """How long a task stays with an engine that has stopped renewing it, where its lock cannot tell."""
 
 HEARTBEAT_MS = 10_000
-"""How often leases are renewed: three beats fit into a lease."""
+"""How often leases of a store elsewhere are renewed: three beats fit into a lease."""
+
+LEASE_ASK_MS = 10_000
+"""How long a lease that ran out goes on while its engine, which lives here, is asked whether it still runs the task."""
+
+CLOCK_BACK_MS = 1_000
+"""How far the clock may be behind the store's time, which waits for it then. One further behind was set back: the store
+follows it."""
+
+OPEN_UNHEARD_S = 10.0
+"""How long `durable.open(URL)` waits for the server: it is there, or somebody has to start it."""
+
+REQUEST_UNHEARD_S = 30.0
+"""How long a call waits for a server that says nothing at all: longer than a restart takes. What an engine has to
+record waits for the server as long as the engine lives."""
+
+WAIT_UNHEARD_S = 120.0
+"""How long whoever waits for a result is not told that the server cannot be reached."""
+
+CONNECT_S = 5.0
+"""For connecting to a server: what does not answer within that is not there, or its network is not."""
+
+DISCARDS_KEPT = 20
+"""Results thrown away that an execution shows: the newest. Each was an engine that had lost its lease."""
 
 RETURNED_MS = 1_000
 """Delay before a task is dispatched again that an engine handed back because it cannot run it: nothing is counted."""

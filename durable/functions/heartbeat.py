@@ -1,61 +1,54 @@
-"""Keeps the leases of running tasks alive: one request for all of them each interval, none before the first.
+"""The tasks that an engine runs, and what keeps their leases: the store itself, or heartbeats to one elsewhere.
 
-The SDK's own heartbeat sends one at the start of every task, which costs a commit for each short execution.
+Neither needs the loop, which a step may block for any time (specs/store.md, Leases; specs/http.md, Liveness). The SDK's
+own heartbeat runs on the loop, and sends a request at the start of every task, which is a commit for each execution.
 """
 
 from __future__ import annotations
 
-import asyncio
 from collections import Counter
 
-from resonate.send import TaskHeartbeating, TaskRef
-from resonate_base import ResonateError
+from durable.store.face import StoreFace
 
 
-class LeaseHeartbeat:
-    """The SDK's Heartbeat protocol. `interval_ms` is well under the lease."""
+class HeldTasks:
+    """The SDK's Heartbeat protocol: the tasks of passes that have begun and not ended. Any thread may ask."""
 
-    def __init__(self, pid: str, interval_ms: int, sender: TaskHeartbeating) -> None:
-        self._pid = pid
-        self._interval_s = interval_ms / 1000
-        self._sender = sender
-        self._held: dict[str, int] = {}
+    def __init__(self) -> None:
+        self._versions: dict[str, int] = {}
         self._passes: Counter[str] = Counter()
-        self._loop: asyncio.Task[None] | None = None
 
     def start(self, task_id: str, task_version: int) -> None:
-        """Hold this task's lease."""
-        self._held[task_id] = max(task_version, self._held.get(task_id, 0))
+        """A pass of the task begins under its lease of that version."""
+        self._versions[task_id] = max(task_version, self._versions.get(task_id, 0))
         self._passes[task_id] += 1
-        if self._loop is None:
-            self._loop = asyncio.create_task(self._beat())
 
     def stop(self, task_id: str) -> None:
         """A pass of the task is over, or its lease is given back.
 
-        After a lapsed lease an older pass may end beside the newer one, whose lease has to be kept all the same.
+        After a lost lease an older pass may end beside the newer one, whose lease has to be kept all the same.
         """
         self._passes[task_id] -= 1
         if self._passes[task_id] <= 0:
             del self._passes[task_id]
-            self._held.pop(task_id, None)
+            self._versions.pop(task_id, None)
 
     def shutdown(self) -> None:
         """Hold nothing any more."""
-        self._held.clear()
+        self._versions.clear()
         self._passes.clear()
-        if self._loop is not None:
-            self._loop.cancel()
-            self._loop = None
 
-    async def _beat(self) -> None:
-        while True:
-            await asyncio.sleep(self._interval_s)
-            if not self._held:
-                self._loop = None
-                return
-            try:
-                held = [TaskRef(id=task, version=version) for task, version in self._held.items()]
-                await self._sender.task_heartbeat(self._pid, held)
-            except ResonateError:
-                continue  # a lease that lapsed is fenced; the next beat tries again
+    def holds(self, task_id: str, version: int) -> bool:
+        """Whether a pass runs under the task's lease of that version."""
+        return self._versions.get(task_id) == version
+
+    def versions(self) -> dict[str, int]:
+        """The version of the lease of each task that is held now."""
+        return self._versions.copy()
+
+
+def held_tasks(store: StoreFace, engine_id: str) -> HeldTasks:
+    """What an engine runs, made known to its store, which keeps the leases of it."""
+    held = HeldTasks()
+    store.keep_leases(engine_id, held)
+    return held

@@ -25,10 +25,10 @@ from resonate.types import PromiseRecord, Status
 
 from durable.core.clock import Clock
 from durable.core.defined import spellings
-from durable.core.limits import HEARTBEAT_MS, LEASE_MS, TASKS_MAX
+from durable.core.limits import LEASE_MS, TASKS_MAX
 from durable.functions.codec import StripPickle
 from durable.functions.function import NEVER, Retry
-from durable.functions.heartbeat import LeaseHeartbeat
+from durable.functions.heartbeat import held_tasks
 from durable.functions.ports import Halted, HandedBack, Lifecycle, StorePorts, internal, record_of
 from durable.functions.recorder import Recorder
 from durable.functions.sender_ports import SenderPorts
@@ -58,7 +58,8 @@ def build(
     connection: Connection, store: StoreFace, *, engine_id: str, group: str, lifecycle: Lifecycle, clock: Clock
 ) -> Resonate:
     """A Resonate over our store, wired but not started. `clock` is in ms."""
-    ports = StorePorts(store, lifecycle) if isinstance(store, Store) else SenderPorts(lifecycle)
+    held = held_tasks(store, engine_id)
+    ports = StorePorts(store, lifecycle) if isinstance(store, Store) else SenderPorts(store, held, lifecycle)
     logging.getLogger("resonate").setLevel(logging.CRITICAL)
     resonate = Resonate(
         network=connection,
@@ -67,7 +68,7 @@ def build(
         pid=engine_id,
         ttl=timedelta(milliseconds=LEASE_MS),
         encryptor=StripPickle(),
-        heartbeat=LeaseHeartbeat(engine_id, HEARTBEAT_MS, ports),
+        heartbeat=held,
         max_concurrent_tasks=TASKS_MAX,
         retry_policy=NEVER,
         env={},

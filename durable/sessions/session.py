@@ -165,7 +165,7 @@ class Session:
         Halted as soon as it, or a cell that it is queued behind, is halted; wait_through_halts: wait on.
         """
         promise_id = ids.execution_promise(execution_id)
-        row = await self._engine.store.settled(promise_id, halts=not wait_through_halts)
+        row = await self._engine.store.settled(promise_id, halts=not wait_through_halts, patient=False)
         printed = await self._printed(execution_id)
         if row.state == "resolved":
             return Result.from_record(row.value, printed)

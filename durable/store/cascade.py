@@ -57,8 +57,8 @@ def settle_pending(
 
 def _follow(tx: Tx, promise_id: str, record: Record, ended: str) -> None:
     task = tx.row(
-        "UPDATE tasks SET state='fulfilled', ended=?, pid=NULL, ttl=NULL, lease_at=NULL, lapsed_pid=NULL, due=NULL,"
-        " resumes=0, note=NULL, cancel_at=NULL WHERE id=? RETURNING session, n, function",
+        "UPDATE tasks SET state='fulfilled', ended=?, pid=NULL, ttl=NULL, lease_at=NULL, lapsed_pid=NULL,"
+        " lapsed_ttl=NULL, due=NULL, resumes=0, note=NULL, cancel_at=NULL WHERE id=? RETURNING session, n, function",
         (ended, promise_id),
     )
     if task is not None:
@@ -104,7 +104,8 @@ def make_pending(tx: Tx, task_id: str, *, delay_ms: int = 0) -> None:
     if row[3] or (row[0] is not None and not is_head(tx, row[0], row[1])):
         due = None
     tx.execute(
-        "UPDATE tasks SET state='pending', pid=NULL, ttl=NULL, lease_at=NULL, due=? WHERE id=?",
+        "UPDATE tasks SET state='pending', pid=NULL, ttl=NULL, lease_at=NULL, lapsed_pid=NULL, lapsed_ttl=NULL, due=?"
+        " WHERE id=?",
         (due, task_id),
     )
     announce(tx, task_id, due)
@@ -137,10 +138,14 @@ def _close_cell(tx: Tx, session: str, n: int) -> None:
         make_pending(tx, head[0])
 
 
-def end_attempt(tx: Tx, task_id: str, cause: Cause, error: str | None) -> None:
-    """An acquired task's attempt ended without result: another after a delay, or the promise is settled as lost."""
+def end_attempt(tx: Tx, task_id: str, cause: Cause, error: str | None, *, claimed: bool = False) -> None:
+    """An acquired task's attempt ended without result: another after a delay, or the promise is settled as lost.
+
+    `claimed`: its engine may be at it still, unheard of: until somebody else acquires the task it may go on (L4).
+    """
     row = tx.row(
-        "SELECT attempts_failed, attempts_died, progress, last_error, function FROM tasks WHERE id=?", (task_id,)
+        "SELECT attempts_failed, attempts_died, progress, last_error, function, pid, ttl FROM tasks WHERE id=?",
+        (task_id,),
     )
     assert row is not None, f"an attempt belongs to a task: {task_id}"
     attempts = after_attempt(row[0], row[1], progress=bool(row[2]), cause=cause)
@@ -155,6 +160,8 @@ def end_attempt(tx: Tx, task_id: str, cause: Cause, error: str | None) -> None:
         settle(tx, task_id, "rejected", value, outcome="lost")
     else:
         make_pending(tx, task_id, delay_ms=attempts.delay_ms)
+        if claimed and row[4]:
+            tx.execute("UPDATE tasks SET lapsed_pid=?, lapsed_ttl=? WHERE id=?", (row[5], row[6], task_id))
 
 
 def note_progress(tx: Tx, task_id: str) -> None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import io
+import time
 from collections.abc import AsyncIterator, Callable
 
 import aiohttp
 
 from durable.core.errors import EngineClosed, StoreError
 from durable.core.events import Observer, StoreUnreachable
-from durable.core.limits import POLL_BEAT_S
+from durable.core.limits import CONNECT_S, POLL_BEAT_S
 from durable.core.retries import Retries
 
 RETRY_FIRST_S = 0.05
@@ -34,11 +35,11 @@ class Client:
         self._observe = observer
         self._retries = Retries(RETRY_FIRST_S, RETRY_MAX_S)
         self._closed = asyncio.Event()
-        self._unreachable = False
+        self._unreachable_at: float | None = None
         self._session = aiohttp.ClientSession(
             headers={"Authorization": f"Bearer {token}"},
             connector=aiohttp.TCPConnector(limit=64),
-            timeout=aiohttp.ClientTimeout(total=ANSWER_S),
+            timeout=aiohttp.ClientTimeout(total=ANSWER_S, sock_connect=CONNECT_S),
         )
 
     async def close(self) -> None:
@@ -54,11 +55,19 @@ class Client:
         headers: dict[str, str] | None = None,
         *,
         once: bool = False,
+        within_s: float | None = None,
     ) -> tuple[int, bytes]:
         """A status and a body, sent again while the server cannot be reached or is busy.
 
-        `once`: not again; StoreError says what is wrong. Raises StoreError for a wrong token, EngineClosed.
+        `once`: not again; StoreError says what is wrong. `within_s`: StoreError when there is no answer within that.
+        Raises StoreError for a wrong token, EngineClosed.
         """
+        if within_s is not None:
+            try:
+                async with asyncio.timeout(within_s):
+                    return await self.send(method, path, body, headers, once=once)
+            except TimeoutError:
+                raise StoreError(self.unanswered(within_s)) from None
         attempt = 0
         while True:
             if self._closed.is_set():
@@ -76,7 +85,7 @@ class Client:
                 if status == 401:
                     raise StoreError(f"{self.url} refuses the token; set DURABLE_TOKEN to the one of its token file")
                 if status not in _BUSY:
-                    self._unreachable = False
+                    self._unreachable_at = None
                     return status, found
                 problem = f"status {status}"
             if once:
@@ -94,6 +103,7 @@ class Client:
                 async with self._session.get(self.url + path, timeout=timeout) as response:
                     if response.status == 200:
                         attempt = 0
+                        self._unreachable_at = None
                         connected()
                         async for event in _split(response):
                             yield event
@@ -102,9 +112,17 @@ class Client:
             await self._wait(self._retries.delay(attempt))
             attempt += 1
 
+    def unreachable_s(self) -> float:
+        """How long the server could not be reached; 0 when it could be the last time."""
+        return 0.0 if self._unreachable_at is None else time.monotonic() - self._unreachable_at
+
+    def unanswered(self, waited_s: float) -> str:
+        """What a call says that waited in vain."""
+        return f"{self.url} has not answered for {waited_s:g} s; is `durable serve` running there?"
+
     def _note(self, problem: str) -> None:
-        if not self._unreachable and not self._closed.is_set():
-            self._unreachable = True
+        if self._unreachable_at is None and not self._closed.is_set():
+            self._unreachable_at = time.monotonic()
             self._observe(StoreUnreachable(self.url, problem))
 
     async def _wait(self, seconds: float) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import os
 import shutil
 import sqlite3
@@ -12,8 +13,11 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+import msgspec
+
 from durable.core.clock import now_ms
-from durable.core.errors import StoreError
+from durable.core.errors import DurableError, StoreError
+from durable.core.ids import PREFIX
 from durable.core.limits import DISK_FREE_BYTES_MIN, LIVENESS_CHECK_S
 from durable.store.blobs import blobs, directory, orphans
 from durable.store.file import APPLICATION_ID, load_key, migrations, reading
@@ -32,10 +36,15 @@ class Finding:
     message: str
 
 
-def examine(path: Path, elsewhere: Container[str] = ()) -> list[Finding]:
+type Opens = Callable[[bytes, bytes], object]
+"""Reads a checkpoint's manifest with the store's key; DurableError says why it is refused."""
+
+
+def examine(path: Path, elsewhere: Container[str] = (), opens: Opens | None = None) -> list[Finding]:
     """Everything that is wrong, the worst first. Reads only. StoreError when there is no store at that path.
 
-    `elsewhere`: digests of the blobs that are kept in another place than beside the file.
+    `elsewhere`: digests of the blobs that are kept in another place than beside the file. `opens`: what reads
+    manifests, so that those of checkpoints are looked into.
     """
     path = path.expanduser().absolute()
     if not path.exists():
@@ -45,7 +54,10 @@ def examine(path: Path, elsewhere: Container[str] = ()) -> list[Finding]:
     found += [Finding("disk", message) for message in _disk(path)]
     try:
         with reading(path) as connection:
-            for check, look in (_IN_THE_FILE | {"chunks": partial(_missing, elsewhere=elsewhere)}).items():
+            looks = _IN_THE_FILE | {"chunks": partial(_missing, elsewhere=elsewhere)}
+            if opens is not None:
+                looks["checkpoints"] = partial(_checkpoints, opens=opens)
+            for check, look in looks.items():
                 messages = list(look(connection, path))
                 found += [Finding(check, message) for message in messages]
                 if messages and check in _DECISIVE:
@@ -126,6 +138,67 @@ def _engines(connection: sqlite3.Connection, path: Path) -> Iterator[str]:
             yield f"{task} is held by {holder}, whose lease ended {late} s ago; `durable resume` frees it"
 
 
+def _values(connection: sqlite3.Connection, _path: Path) -> Iterator[str]:
+    """What executions recorded is base64 of JSON; SQLite has no checksums, and the store does not look inside."""
+    rows = connection.execute(
+        "SELECT id, state, param_data, value_data FROM promises"
+        " WHERE id >= 'exec:' AND id < 'exec;' AND (param_data IS NOT NULL OR value_data IS NOT NULL) ORDER BY id"
+    )
+    damaged = 0
+    for promise, state, param, value in rows:
+        named = "value" if value is not None and not _is_json(value) else "arguments"
+        if named == "arguments" and (param is None or _is_json(param)):
+            continue
+        damaged += 1
+        if damaged <= _SHOWN_MAX:
+            yield f"{promise}: its recorded {named} are no JSON; {_how_to_go_on(promise, state)}"
+    if damaged > _SHOWN_MAX:
+        yield f"{damaged - _SHOWN_MAX} more recorded values are no JSON; restore a backup"
+
+
+def _is_json(data: str) -> bool:
+    try:
+        msgspec.json.decode(base64.b64decode(data, validate=True))
+    except (ValueError, msgspec.MsgspecError):
+        return False
+    return True
+
+
+def _how_to_go_on(promise: str, state: str) -> str:
+    execution = promise.removeprefix(PREFIX)
+    root = execution.partition(":")[0].partition(".")[0]
+    if state == "pending":
+        return f"restore a backup, or `durable cancel {root}` and start it under another id"
+    if root != execution:
+        return (
+            f"whatever of {root} reads it stops there: restore a backup, or `durable cancel {root}` and start it anew"
+        )
+    return f"its result cannot be read: restore a backup, or start {root} under another id"
+
+
+def _checkpoints(connection: sqlite3.Connection, path: Path, opens: Opens) -> Iterator[str]:
+    try:
+        key = load_key(path, create=False)
+    except StoreError:
+        return  # found already
+    newest: dict[str, int] = {}
+    refused: list[tuple[int, str, str]] = []
+    for checkpoint, session, manifest in connection.execute(
+        "SELECT id, session, manifest FROM checkpoints ORDER BY id"
+    ):
+        newest[session] = checkpoint
+        try:
+            opens(manifest, key)
+        except DurableError as error:
+            refused.append((checkpoint, session, str(error)))
+    bad = {checkpoint for checkpoint, _, _ in refused}
+    for checkpoint, session, why in refused:
+        back = f"`durable checkpoint drop {session} {checkpoint}`"
+        if newest[session] in bad:
+            back = f"`durable resume --skip-checkpoint {checkpoint}` goes on from the one before, where that is whole"
+        yield f"checkpoint {checkpoint} of session {session!r} is refused: {why}; restore a backup, or {back}"
+
+
 def _missing(connection: sqlite3.Connection, path: Path, elsewhere: Container[str] = ()) -> Iterator[str]:
     files = {each.name for each in blobs(path)}
     rows = connection.execute(
@@ -187,6 +260,7 @@ _IN_THE_FILE: dict[str, _Look] = {
     "text": _text,
     "journal": _journal,
     "invariants": _invariants,
+    "values": _values,
     "engines": _engines,
     "chunks": _missing,
     "blobs": _orphans,

@@ -54,20 +54,26 @@ def leave(tx: Tx, request: Engine) -> Answer:
         tx.effects.sessions.add(session)
     tx.execute("DELETE FROM engines WHERE engine=?", (request.engine,))
     tx.served.pop(request.engine, None)
+    tx.leases.leave(request.engine)
     tx.liveness.release(request.engine)
     tx.effects.rescan = tx.effects.peers = True
     return Answer(200, {})
 
 
-def bury(tx: Tx, engine: str) -> None:
-    """Release what a dead engine held, at once. Its sessions keep their owner's name until somebody takes them."""
+def bury(tx: Tx, engine: str, *, unheard: bool = False) -> None:
+    """Release what a dead engine held, at once. Its sessions keep their owner's name until somebody takes them.
+
+    `unheard`: it is elsewhere, and may be at work all the same (L4).
+    """
     row = tx.row("SELECT 1 FROM engines WHERE engine=?", (engine,))
     if row is None or tx.liveness.alive(engine):
         return
     held = _held_tasks(tx, engine)
     for (task_id,) in held:
         if tx.row("SELECT 1 FROM tasks WHERE id=? AND state='acquired'", (task_id,)) is not None:
-            end_attempt(tx, task_id, "died", f"engine {engine} died")  # not one that went with another that is lost
+            end_attempt(
+                tx, task_id, "died", f"engine {engine} died", claimed=unheard
+            )  # not one that went with another that is lost
     tx.execute("DELETE FROM engines WHERE engine=?", (engine,))
     tx.liveness.forget(engine)
     tx.effects.dead.append((engine, len(held)))
@@ -78,7 +84,7 @@ def lost(tx: Tx, request: Engine) -> Answer:
     """An engine elsewhere, whose lock this process holds for it, has not been heard of for its lease: it is dead."""
     tx.served.pop(request.engine, None)
     tx.liveness.release(request.engine)
-    bury(tx, request.engine)
+    bury(tx, request.engine, unheard=True)
     return Answer(200, {})
 
 

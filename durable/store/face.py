@@ -9,7 +9,9 @@ from typing import Protocol
 
 from durable.core.events import Observer, log_event
 from durable.store.halts import Halt
+from durable.store.leases import Held
 from durable.store.reads import (
+    DiscardRow,
     EngineRow,
     ExecutionRow,
     OutputRow,
@@ -22,6 +24,7 @@ from durable.store.reads import (
 )
 from durable.store.requests import Answer
 from durable.store.store import Change, Store
+from durable.store.target import is_url, parsed
 from durable.store.writer import Durability
 
 
@@ -58,6 +61,8 @@ class ReadsFace(Protocol):
 
     async def halts(self, *, awaited: list[str]) -> list[Halt]: ...
 
+    async def discards(self, execution_id: str) -> list[DiscardRow]: ...
+
     async def sessions(self) -> list[SessionRow]: ...
 
     async def engines(self) -> list[EngineRow]: ...
@@ -90,18 +95,17 @@ class StoreFace(Protocol):
 
     def connect(self, engine_id: str, group: str) -> Connection: ...
 
+    def keep_leases(self, engine: str, held: Held) -> None: ...
+
+    def discarded(self, task_id: str, step: str, reason: str) -> None: ...
+
     def engine_alive(self, engine: str) -> bool: ...
 
-    async def settled(self, promise_id: str, *, halts: bool = False) -> PromiseRow: ...
+    async def settled(self, promise_id: str, *, halts: bool = False, patient: bool = True) -> PromiseRow: ...
 
     def watch(self, callback: Callable[[Change], None]) -> Callable[[], None]: ...
 
     async def close(self) -> None: ...
-
-
-def is_url(target: str | Path) -> bool:
-    """Whether a store is named by the URL of `durable serve`, and not by a path."""
-    return str(target).startswith(("http://", "https://"))
 
 
 async def open_store(
@@ -113,8 +117,9 @@ async def open_store(
     observer: Observer = log_event,
 ) -> StoreFace:
     """The store at a path or a URL. `durability` and `create` are about files, `token` about URLs."""
+    named = parsed(target)
     if is_url(target):
         from durable.store.remote import RemoteStore  # brings an HTTP client, which a file never needs
 
-        return await RemoteStore.open(str(target), token=token, observer=observer)
-    return await Store.open(target, durability=durability, create=create, observer=observer)
+        return await RemoteStore.open(str(named), token=token, observer=observer)
+    return await Store.open(named, durability=durability, create=create, observer=observer)

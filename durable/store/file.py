@@ -11,9 +11,11 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from importlib import resources
 from pathlib import Path
+from typing import TypeGuard
 
 from durable.core.errors import StoreError, StoreMissing, StoreNewer
 from durable.core.limits import LOG_PAGES_GOAL
+from durable.store.target import MEMORY, is_url, parsed
 
 APPLICATION_ID = 0x44555241  # "DURA": tells our files from other SQLite databases
 _KEY_BYTES = 32
@@ -24,7 +26,7 @@ _HINT = {
     "not a database": "it was not written by durable-exec; choose another path",
     "decode to UTF-8": "it is damaged; run `durable doctor`, or restore a backup",
     "malformed": "it is damaged; run `durable doctor`, or restore a backup",
-    "full": "free some disk space; nothing was acknowledged that is not stored",
+    "full": "free some disk space, then it goes on; nothing was acknowledged that is not stored",
     "locked": "another process holds it for too long; end that process or try again",
     "disk I/O": "the disk reports an error; nothing was acknowledged that is not stored",
 }
@@ -41,6 +43,11 @@ def explain(path: Path, error: Exception) -> StoreError:
     return StoreError(f"store {str(path)!r}: {text}" + (f"; {hint}" if hint else ""))
 
 
+def is_full(outcome: object) -> TypeGuard[sqlite3.Error]:
+    """Whether a request failed because there is no space on the disk."""
+    return isinstance(outcome, sqlite3.Error) and outcome.sqlite_errorcode & 0xFF == sqlite3.SQLITE_FULL
+
+
 def migrations() -> list[str]:
     """The numbered scripts in order; script i brings the schema from version i to i + 1."""
     directory = resources.files("durable.store") / "migrations"
@@ -51,9 +58,12 @@ def migrations() -> list[str]:
 
 def locate(path: str | Path, *, create: bool) -> Path:
     """The absolute path of the store, with its parent directory and the file made where allowed and missing."""
-    if str(path) == ":memory:":
+    named = parsed(path)
+    if named == MEMORY:
         return Path(tempfile.mkdtemp(prefix="durable-")) / "state.db"
-    found = Path(path).expanduser().absolute()
+    if is_url(path):
+        raise StoreError("a file's store was asked for, and this is the URL of a server")
+    found = Path(named).expanduser().absolute()
     try:
         if found.is_dir():
             raise StoreError(

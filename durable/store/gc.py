@@ -169,6 +169,7 @@ def _delete(tx: Tx, promises: list[str]) -> None:
         if row is not None:
             for sql in ("DELETE FROM output WHERE execution=?", "DELETE FROM rewinds WHERE execution=?"):
                 tx.execute(sql, (promise_id.removeprefix(PREFIX),))
+            tx.execute("DELETE FROM discards WHERE execution=?", (promise_id,))
             tx.execute("DELETE FROM cells WHERE session=? AND n=?", row)
     tx.connection.executemany("DELETE FROM promises WHERE id=?", [(promise_id,) for promise_id in promises])
 

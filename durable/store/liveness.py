@@ -58,6 +58,10 @@ class Liveness:
         if key not in _OWN:
             Path(key).unlink(missing_ok=True)
 
+    def held_here(self, engine: str) -> bool:
+        """Whether this process holds the engine's lock."""
+        return self._key(engine) in _OWN
+
     def alive(self, engine: str) -> bool:
         """Try the engine's lock. A missing file is a dead engine."""
         key = self._key(engine)

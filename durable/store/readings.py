@@ -78,6 +78,7 @@ READINGS: dict[str, tuple[type[msgspec.Struct], Any]] = {
     "printed": (Printed, r.Printed),
     "stopped": (Stopped, r.Stopped),
     "halts": (Halts, list[Halt]),
+    "discards": (ExecutionId, list[r.DiscardRow]),
     "sessions": (Nothing, list[r.SessionRow]),
     "engines": (Nothing, list[r.EngineRow]),
 }

@@ -10,8 +10,9 @@ import base64
 import binascii
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import batched
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import aiosqlite
 import msgspec
@@ -32,20 +33,60 @@ type State = Literal[
 suspended until an answer, a timer or a child settles. `interrupted`: halted. The others are how its promise settled.
 """
 
-_STATE = """CASE p.state
-    WHEN 'resolved' THEN 'completed'
-    WHEN 'rejected' THEN CASE WHEN p.outcome = 'lost' THEN 'lost' ELSE 'failed' END
-    WHEN 'rejected_canceled' THEN 'cancelled'
-    WHEN 'rejected_timedout' THEN 'timed_out'
-    ELSE CASE t.state WHEN 'suspended' THEN 'waiting' WHEN 'halted' THEN 'interrupted' WHEN 'acquired' THEN 'running'
-         ELSE CASE WHEN t.version = 0 THEN 'pending' ELSE 'running' END END
-    END"""
 _PROMISE = ",".join(f"p.{column}" for column in PROMISE.split(","))
-_EXECUTION = (
-    f"SELECT {_PROMISE}, {_STATE} AS word, t.function, t.session, t.n, t.version, t.attempts_failed, t.attempts_died,"
+_COLUMNS = (
+    f"SELECT {_PROMISE}, t.word, t.function, t.session, t.n, t.version, t.attempts_failed, t.attempts_died,"
     " t.last_error, t.note, t.pid, e.pid, t.created_at"
-    " FROM tasks t JOIN promises p ON p.id = t.id LEFT JOIN engines e ON e.engine = t.pid"
 )
+_JOINS = " JOIN promises p ON p.id = t.id LEFT JOIN engines e ON e.engine = t.pid"
+_EXECUTION = f"{_COLUMNS} FROM tasks t{_JOINS}"
+
+WORDS: tuple[State, ...] = get_args(State.__value__)
+
+LIST_RANGES_MAX = 90
+"""Ranges of an index that one statement merges: SQLite takes 500 parts, and ten functions of one name are many."""
+
+
+def _each_function(table: str, condition: str) -> str:
+    """The functions in an index, each found by a step into it: there are few, of any number of rows."""
+    return f"""
+    WITH RECURSIVE each(function) AS (
+        SELECT * FROM (SELECT function FROM {table} WHERE {condition} ORDER BY function LIMIT 1)
+        UNION ALL
+        SELECT (SELECT function FROM {table} WHERE {condition} AND function > each.function ORDER BY function LIMIT 1)
+        FROM each WHERE each.function IS NOT NULL
+    )
+    SELECT function FROM each WHERE function IS NOT NULL"""
+
+
+_FUNCTIONS = _each_function("tasks INDEXED BY tasks_function", "listed IS NOT NULL")
+_FUNCTIONS_OF_SESSION = _each_function(
+    "tasks INDEXED BY tasks_session", "session = ?1 AND session IS NOT NULL AND listed IS NOT NULL"
+)
+
+
+def _page(ranges: Sequence[dict[str, object]], place: tuple[int, str] | None, limit: int) -> tuple[str, list[object]]:
+    """The newest executions in any of these ranges of an index (column and value), and after a place in the order.
+
+    Each part reads at most `limit` entries of the index, in its order. The index is named: SQLite's planner takes the
+    range of all ids for narrower, and sorts a million rows.
+    """
+    parts, parameters = [], list[object]()
+    for each in ranges:
+        index = "tasks_session" if "session" in each else "tasks_function" if "function" in each else "tasks_listed"
+        conditions = [f"{column} = ?" for column in each]
+        parameters += each.values()
+        if place is not None:
+            conditions.append("(created_at, id) < (?, ?)")
+            parameters += place
+        part = (
+            f"SELECT created_at, id FROM tasks INDEXED BY {index} WHERE {' AND '.join(conditions)}"
+            f" ORDER BY created_at DESC, id DESC LIMIT {limit}"
+        )
+        parts.append(f"SELECT * FROM ({part})")
+    newest = f"SELECT id FROM ({' UNION ALL '.join(parts)}) ORDER BY created_at DESC, id DESC LIMIT {limit}"
+    source = f" FROM ({newest}) page CROSS JOIN tasks t ON t.id = page.id"
+    return f"{_COLUMNS}{source}{_JOINS}", parameters
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +148,17 @@ class Stopped:
 
     executions: list[str]
     sessions: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class DiscardRow:
+    """A result that was thrown away. `execution` and `step` are without `exec:`; equal where it was its own outcome."""
+
+    execution: str
+    at: int
+    step: str
+    version: int
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,23 +303,38 @@ class Reads:
     ) -> list[ExecutionRow]:
         """Executions, newest first. `before` is the id of the last one of the page before; `function` matches a whole
         `where::name@version` or its name."""
-        where, parameters = ["t.id >= 'exec:' AND t.id < 'exec;' AND t.timer = 0"], list[object]()
-        if state is not None:
-            where.append("word = ?")
-            parameters.append(state)
-        if session is not None:
-            where.append("t.session = ?")
-            parameters.append(session)
-        if function is not None:
-            where.append(
-                "(t.function = ?1f OR t.function LIKE '%::' || ?1f || '@%')".replace("?1f", f"?{len(parameters) + 1}")
-            )
-            parameters.append(function)
-        if before is not None:
-            where.append(f"(t.created_at, t.id) < (SELECT created_at, id FROM tasks WHERE id = ?{len(parameters) + 1})")
-            parameters.append(f"exec:{before}")
-        sql = f"{_EXECUTION} WHERE {' AND '.join(where)} ORDER BY t.created_at DESC, t.id DESC LIMIT {int(limit)}"
-        return [_execution(row) for row in await self._rows(sql, parameters)]
+        place = await self._place(before)
+        if before is not None and place is None:
+            return []
+        words = WORDS if state is None else (state,)
+        if session is not None or function is not None:
+            functions = await self._functions(session, function)
+            ranges: list[dict[str, object]] = [
+                {**({} if session is None else {"session": session}), "function": name, "listed": word}
+                for name in functions
+                for word in words
+            ]
+        else:
+            ranges = [{"listed": word} for word in words]
+        rows: list[Row] = []
+        for some in batched(ranges, LIST_RANGES_MAX):
+            rows += await self._rows(*_page(some, place, limit))
+        found = [_execution(row) for row in rows]
+        newest = sorted(found, key=lambda row: (row.created_at, row.id), reverse=True)[:limit]
+        return [row for row in newest if state is None or row.state == state]
+
+    async def _place(self, before: str | None) -> tuple[int, str] | None:
+        """Where in the order of lists an execution is."""
+        if before is None:
+            return None
+        rows = await self._rows("SELECT created_at, id FROM tasks WHERE id = ?", [f"exec:{before}"])
+        return (rows[0][0], rows[0][1]) if rows else None
+
+    async def _functions(self, session: str | None, function: str | None) -> list[str]:
+        """Functions that executions (of a session) have, by whole id, that are meant by an id or a name."""
+        sql, parameters = (_FUNCTIONS, []) if session is None else (_FUNCTIONS_OF_SESSION, [session])
+        names = [row[0] for row in await self._rows(sql, parameters)]
+        return [name for name in names if function is None or name == function or f"::{function}@" in name]
 
     async def get_execution(self, execution_id: str) -> ExecutionRow | None:
         """One execution, or None. The id is without `exec:`."""
@@ -342,6 +409,19 @@ class Reads:
     async def halts(self, *, awaited: list[str]) -> list[Halt]:
         """What holds up each of these promises; those that nothing holds up are left out."""
         return [*nearest(await self._rows(HALTS, [dump(awaited)])).values()] if awaited else []
+
+    async def discards(self, execution_id: str) -> list[DiscardRow]:
+        """Results of an execution and its children that were thrown away since their lease was another's, in order."""
+        own = f"exec:{execution_id}"
+        rows = await self._rows(
+            "SELECT execution, at, step, version, reason FROM discards"
+            " WHERE execution = ? OR (execution > ? AND execution < ?) ORDER BY at, step",
+            [own, f"{own}.", f"{own}/"],
+        )
+        return [
+            DiscardRow(row[0].removeprefix("exec:"), row[1], row[2].removeprefix("exec:"), row[3], row[4])
+            for row in rows
+        ]
 
     async def sessions(self) -> list[SessionRow]:
         """All sessions, by name."""

@@ -11,14 +11,16 @@ from typing import Any, Self
 import msgspec
 
 from durable.core.errors import DurableError, EngineClosed, StoreError, StoreRefused
-from durable.core.events import BackgroundFailed, ExecutionHalted, Observer, log_event
+from durable.core.events import BackgroundFailed, ExecutionHalted, Observer, ResultDiscarded, log_event
 from durable.core.ids import PREFIX
-from durable.core.limits import LEASE_MS, SHUTDOWN_S
+from durable.core.limits import LEASE_MS, OPEN_UNHEARD_S, REQUEST_UNHEARD_S, SHUTDOWN_S, WAIT_UNHEARD_S
 from durable.store.client import Client
 from durable.store.lane import Lane
+from durable.store.leases import Held
 from durable.store.reads import PromiseRow
 from durable.store.remote_chunks import RemoteChunks
 from durable.store.remote_connection import RemoteConnection
+from durable.store.remote_leases import RemoteLeases
 from durable.store.remote_reads import RemoteReads
 from durable.store.requests import Answer
 from durable.store.store import Change
@@ -30,6 +32,19 @@ TURNS = 10
 """How often in a lease the engine looks whether it is heard."""
 
 LEASE_S_MIN = 0.05
+
+STALL_S = 1.0
+"""A timer that is late by more was kept waiting by the loop."""
+
+_GREETING = b'{"kind":"engine.list","data":{}}'
+
+_PATIENT = frozenset(
+    (
+        "audit.append", "call.create", "checkpoint.publish", "output.append", "output.truncate",
+        "task.fail", "task.fence", "task.fulfill", "task.halt", "task.suspend",
+    )
+)  # fmt: skip
+"""What an engine records of what it runs: it waits for the server, however long that is away."""
 
 AWAIT_AT_ONCE = 1_000
 """Promises in one `settled.await`."""
@@ -65,6 +80,7 @@ class RemoteStore:
         self._client = Client(url, token, observer)
         self._lane = Lane(self._exchange)
         self._waiters: dict[str, set[asyncio.Future[PromiseRow]]] = {}
+        self._impatient: set[asyncio.Future[PromiseRow]] = set()
         self._watchers: list[Callable[[Change], None]] = []
         self._halt_waiters: dict[str, set[asyncio.Future[PromiseRow]]] = {}
         """Those of the waiters, by what they wait for, that want to hear of what holds it up."""
@@ -77,6 +93,7 @@ class RemoteStore:
         self._silent = False
         self._closed = False
         self._connections: list[RemoteConnection] = []
+        self._leases: RemoteLeases | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self.reads = RemoteReads(self._client, self._living)
         self.chunks = RemoteChunks(self._client, self._loop)
@@ -100,7 +117,7 @@ class RemoteStore:
         return self
 
     async def _greet(self) -> None:
-        status, body = await self._client.send("POST", "/", b'{"kind":"engine.list","data":{}}', once=True)
+        status, body = await self._client.send("POST", "/", _GREETING, once=True, within_s=OPEN_UNHEARD_S)
         try:
             known = "engines" in msgspec.json.decode(body)["data"]
         except (msgspec.MsgspecError, KeyError, TypeError):
@@ -112,13 +129,32 @@ class RemoteStore:
 
     async def request(self, kind: str, data: Mapping[str, object]) -> Answer:
         """Send a request, wait for its commit. Raises StoreRefused (status 400 or more), StoreError, EngineClosed."""
-        if kind != "engine.leave":
+        if kind in _PATIENT:
             return await self.post(kind, data)
+        if kind != "engine.leave":
+            return await self._answered(kind, self.post(kind, data))
         try:
             async with asyncio.timeout(SHUTDOWN_S):
                 return await self.post(kind, data)
         except TimeoutError:
             return Answer(200, {})  # it cannot be told; the lease ends without it
+
+    async def _answered(self, kind: str, future: asyncio.Future[Answer]) -> Answer:
+        """The answer; StoreError when nothing was heard of the server for REQUEST_UNHEARD_S since it was asked."""
+        since = self._loop.time()
+        try:
+            while True:
+                until = max(since, self._heard) + REQUEST_UNHEARD_S
+                if until <= self._loop.time():
+                    text = self._client.unanswered(REQUEST_UNHEARD_S)
+                    raise StoreError(f"{text} {kind} may be done when it is back; asking again does no more than once")
+                await asyncio.wait([future], timeout=until - self._loop.time())
+                if future.done():
+                    return future.result()
+                if self._loop.time() > until + STALL_S:
+                    since = self._loop.time()  # this loop stood still, so it could not hear either
+        finally:
+            future.cancel()
 
     def post(self, kind: str, data: Mapping[str, object]) -> asyncio.Future[Answer]:
         """Enqueue a request now: requests commit in the order of these calls."""
@@ -151,14 +187,17 @@ class RemoteStore:
 
     # -- what changes ---------------------------------------------------------------------------------------------
 
-    async def settled(self, promise_id: str, *, halts: bool = False) -> PromiseRow:
+    async def settled(self, promise_id: str, *, halts: bool = False, patient: bool = True) -> PromiseRow:
         """Wait until it is settled by anyone anywhere. StoreRefused 404 if there is none; EngineClosed.
 
-        halts: Halted as soon as it, or what it waits for, is halted.
+        halts: Halted as soon as it, or what it waits for, is halted. Not `patient`: StoreError when the server has
+        not been heard of for WAIT_UNHEARD_S.
         """
         if self._closed:
             raise EngineClosed(f"the connection to {self.url} is closed")
         future: asyncio.Future[PromiseRow] = self._loop.create_future()
+        if not patient:
+            self._impatient.add(future)
         registers = (self._waiters, self._halt_waiters) if halts else (self._waiters,)
         for register in registers:
             register.setdefault(promise_id, set()).add(future)
@@ -166,6 +205,7 @@ class RemoteStore:
         try:
             return await future
         finally:
+            self._impatient.discard(future)
             for register in registers:
                 waiting = register.get(promise_id, set())
                 waiting.discard(future)
@@ -247,6 +287,17 @@ class RemoteStore:
             except Exception as error:
                 self._observe(BackgroundFailed("watch", repr(error)))
 
+    # -- leases -------------------------------------------------------------------------------------------------
+
+    def keep_leases(self, engine: str, held: Held) -> None:
+        """Keep the leases of what an engine of this process runs, until the store is closed (http.md, L5)."""
+        self._leases = RemoteLeases(self.url, self._token, engine, held, self._lease_s)
+        self._leases.start()
+
+    def discarded(self, task_id: str, step: str, reason: str) -> None:
+        """The server threw a result away, since the task was another's."""
+        self._observe(ResultDiscarded(task_id.removeprefix("exec:"), step, reason))
+
     # -- being alive ----------------------------------------------------------------------------------------------
 
     def engine_alive(self, engine: str) -> bool:
@@ -264,6 +315,7 @@ class RemoteStore:
             asleep = self._loop.time()
             await asyncio.sleep(self._lease_s / TURNS)
             now = self._loop.time()
+            self._tell_of_outage()
             if self._joined is None:
                 continue
             if now >= beat_at:
@@ -273,6 +325,13 @@ class RemoteStore:
             if now - self._heard > self._lease_s * 2 / 3 and not self._silent and not stalled:
                 self._silent = True
                 self._call_watchers(Change(foreign=True, lapsed=True))
+
+    def _tell_of_outage(self) -> None:
+        """Whoever must not wait for ever hears that the server is gone; the execution goes on when it is back."""
+        if self._client.unreachable_s() >= WAIT_UNHEARD_S:
+            for future in list(self._impatient):
+                if not future.done():
+                    future.set_exception(StoreError(self._client.unanswered(WAIT_UNHEARD_S)))
 
     def _live(self) -> None:
         """Say that this engine lives; join again when the server does not know it."""
@@ -289,6 +348,8 @@ class RemoteStore:
     def _told_lease(self, answer: asyncio.Future[Answer]) -> None:
         if not answer.cancelled() and answer.exception() is None:
             self._lease_s = max(LEASE_S_MIN, float(answer.result().data.get("lease_ms", LEASE_MS)) / 1000)
+            if self._leases is not None:
+                self._leases.lease(self._lease_s)
 
     def _hear(self) -> None:
         self._heard, self._silent = self._loop.time(), False
@@ -298,6 +359,8 @@ class RemoteStore:
         if self._closed:
             return
         self._closed = True
+        if self._leases is not None:
+            self._leases.end()
         tasks = [*self._tasks, *self._looks]
         for task in tasks:
             task.cancel()

@@ -8,10 +8,12 @@ from typing import Any
 import msgspec
 
 from durable.core.errors import StoreError, StoreRefused
+from durable.core.limits import REQUEST_UNHEARD_S
 from durable.store import readings as q
 from durable.store.client import Client
 from durable.store.halts import Halt
 from durable.store.reads import (
+    DiscardRow,
     EngineRow,
     ExecutionRow,
     OutputRow,
@@ -39,6 +41,7 @@ class RemoteReads:
     def __init__(self, client: Client, living: Callable[[], Awaitable[None]]) -> None:
         self._client = client
         self._living = living
+        self._within_s = REQUEST_UNHEARD_S
 
     async def list_executions(
         self,
@@ -105,6 +108,11 @@ class RemoteReads:
         found: list[Halt] = await self._read("halts", q.Halts(awaited=awaited))
         return found
 
+    async def discards(self, execution_id: str) -> list[DiscardRow]:
+        """Results of an execution that were thrown away since their lease was another's."""
+        found: list[DiscardRow] = await self._read("discards", q.ExecutionId(execution_id=execution_id))
+        return found
+
     async def sessions(self) -> list[SessionRow]:
         """All sessions, by name."""
         found: list[SessionRow] = await self._read("sessions", q.Nothing())
@@ -119,7 +127,9 @@ class RemoteReads:
     async def _read(self, name: str, request: msgspec.Struct) -> Any:
         kind = q.READ + name
         body = msgspec.json.encode({"kind": kind, "data": request})
-        _, found = await self._client.send("POST", "/", body, {"content-type": "application/json"})
+        _, found = await self._client.send(
+            "POST", "/", body, {"content-type": "application/json"}, within_s=self._within_s
+        )
         try:
             reply = msgspec.json.decode(found, type=_Reply)
             if reply.head.status >= 400:

@@ -33,6 +33,10 @@ class Refused(Exception):
         self.message = message
 
 
+class LeaseLost(Refused):
+    """The task was acquired again, by whoever could: what its former holder writes is thrown away."""
+
+
 _TEXT = "[^\\x00\\ud800-\\udfff]*\\Z"
 """No NUL, which ends text for C, and no lone surrogates, which UTF-8 does not have."""
 
@@ -154,6 +158,15 @@ class TaskFail(Request, frozen=True, kw_only=True):
     version: Natural
     error: str
     cause: Literal["failed", "died", "returned"] = "failed"
+
+
+class TaskDiscard(Request, frozen=True, kw_only=True):
+    """The result of `step` was thrown away, since the task was not in this version any more."""
+
+    id: Id
+    version: Natural
+    step: Id
+    reason: str
 
 
 class TaskSuspend(Request, frozen=True, kw_only=True):

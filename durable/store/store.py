@@ -14,14 +14,23 @@ import msgspec
 
 from durable.core.clock import Clock, now_ms
 from durable.core.errors import DurableError, EngineClosed, StoreError, StoreRefused
-from durable.core.events import BackgroundFailed, ExecutionHalted, MemoryGivenBack, Observer, PeerDead, log_event
+from durable.core.events import (
+    BackgroundFailed,
+    ExecutionHalted,
+    MemoryGivenBack,
+    Observer,
+    PeerDead,
+    ResultDiscarded,
+    log_event,
+)
 from durable.core.ids import PREFIX
-from durable.store import file
+from durable.store import discards, file
 from durable.store.dispatch import collect_mail
 from durable.store.faults import Fault, watched
 from durable.store.glance import Glance
 from durable.store.halts import Halt
 from durable.store.kinds import KINDS
+from durable.store.leases import Held, Leases
 from durable.store.liveness import Liveness
 from durable.store.log import LogRoom
 from durable.store.network import SqliteConnection
@@ -67,6 +76,7 @@ class Store:
     glance: Glance
     _connection: sqlite3.Connection
     _liveness: Liveness
+    _leases: Leases
     _peers: Peers
     _writer: Writer
 
@@ -81,6 +91,7 @@ class Store:
         self._waiters: dict[str, set[asyncio.Future[PromiseRow]]] = {}
         self._halt_waiters: dict[str, set[asyncio.Future[PromiseRow]]] = {}
         """Those of the waiters, by what they wait for, that want to hear of what holds it up."""
+        self._impatient: set[asyncio.Future[PromiseRow]] = set()
         self._watchers: list[Callable[[Change], None]] = []
         self._searches: set[asyncio.Task[None]] = set()
 
@@ -121,6 +132,7 @@ class Store:
             durability=durability,
             deliver=self._deliver,
             liveness=self._liveness,
+            leases=self._leases,
             peers=self._peers,
             room=LogRoom(located),
             rest=Rest(self._rested),
@@ -138,6 +150,7 @@ class Store:
         try:
             self.key = file.load_key(self.path)
             self._liveness = Liveness(self.directory)
+            self._leases = Leases(self._liveness, self._loop)
             self._peers = Peers(self.directory)
         except BaseException:
             self._connection.close()
@@ -181,28 +194,40 @@ class Store:
         self._writer.ends = {**self._writer.ends, end.engine: end}
         self.offer_again()
 
+    def keep_leases(self, engine: str, held: Held) -> None:
+        """Keep the leases of what an engine of this process runs, until it leaves (L1)."""
+        self._leases.enter(engine, held)
+
+    def discarded(self, task_id: str, step: str, reason: str) -> None:
+        """Tell of a result that was thrown away, since the task was another's (L5)."""
+        self._observe(ResultDiscarded(task_id.removeprefix("exec:"), step, reason))
+
     def offer_again(self) -> None:
         """Look at all that is due: somebody has room for it now."""
-        self._submit_quietly(_offer_again)
+        self._submit(Job(_offer_again, Nothing(), True, ""))
 
     def detach(self, end: End) -> None:
         """Let no more messages flow to a connection."""
         self._writer.ends = {name: each for name, each in self._writer.ends.items() if each is not end}
 
-    def _submit_quietly(self, operation: Callable[[Tx, Nothing], Answer]) -> None:
+    def _submit(self, job: Job) -> None:
+        """A request of the store's own, whose answer nobody waits for."""
         if self._closing is None:
-            self._writer.submit(Job(operation, Nothing(), True, ""))
+            self._writer.submit(job)
 
     def engine_alive(self, engine: str) -> bool:
         """Whether that engine's process lives and has not left."""
         return self._liveness.alive(engine)
 
-    async def settled(self, promise_id: str, *, halts: bool = False) -> PromiseRow:
+    async def settled(self, promise_id: str, *, halts: bool = False, patient: bool = True) -> PromiseRow:
         """Wait until it is settled by anyone in any process. StoreRefused 404 if there is none; EngineClosed.
 
-        halts: Halted as soon as it, or what it waits for, is halted.
+        halts: Halted as soon as it, or what it waits for, is halted. Not `patient`: StoreError when nothing can be
+        recorded for want of space (W6).
         """
         future: asyncio.Future[PromiseRow] = self._loop.create_future()
+        if not patient:
+            self._impatient.add(future)
         # Registered before it is read: whatever settles or halts it after the read finds the waiter.
         registers = (self._waiters, self._halt_waiters) if halts else (self._waiters,)
         for register in registers:
@@ -219,6 +244,7 @@ class Store:
                 raise held.error()
             return await future
         finally:
+            self._impatient.discard(future)
             for register in registers:
                 waiting = register.get(promise_id, set())
                 waiting.discard(future)
@@ -280,13 +306,22 @@ class Store:
         try:
             self._loop.call_soon_threadsafe(self._committed, jobs, effects, foreign)
         except RuntimeError:
-            pass  # the loop ended without closing the store; what is committed stays committed
+            # The loop ended without closing the store. What is committed stays; its engines are dead for others.
+            self._writer.ends = {}
+            self._liveness.release_all()
+            self._writer.stop()
 
     def _committed(self, jobs: list[Job], effects: Effects, foreign: bool) -> None:
         for job in jobs:
             future = self._futures.pop(job, None)
             if future is not None and not future.done():
                 self._resolve(future, job)
+            if file.is_full(job.outcome):
+                self._tell_of_trouble(job.outcome)
+            lost = discards.discarded(job.request, job.outcome)
+            if lost is not None:
+                self._submit(Job(discards.record, lost, True, "task.discard"))
+                self.discarded(lost.id, lost.step, lost.reason)
         for promise_id, record in (*effects.settled.items(), *effects.internal.items()):
             for waiter in self._waiters.get(promise_id, ()):
                 if not waiter.done():
@@ -321,6 +356,12 @@ class Store:
                         halted[halt.task] = halt.note
         for task, note in halted.items():
             self._observe(ExecutionHalted(task.removeprefix(PREFIX), note))
+
+    def _tell_of_trouble(self, error: Exception) -> None:
+        """Whoever must not wait for ever hears why nothing goes on; what could not be recorded is tried again."""
+        for future in list(self._impatient):
+            if not future.done():
+                future.set_exception(file.explain(self.path, error))
 
     def _resolve(self, future: asyncio.Future[Answer], job: Job) -> None:
         match job.outcome:

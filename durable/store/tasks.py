@@ -23,6 +23,7 @@ from durable.store.requests import (
     Answer,
     ById,
     FencedCreate,
+    LeaseLost,
     Record,
     Refused,
     TaskAcquire,
@@ -41,18 +42,32 @@ from durable.store.transaction import Tx
 
 
 def _find(tx: Tx, task_id: str) -> Row:
-    row = tx.row(f"SELECT {TASK}, session, n, progress FROM tasks WHERE id=?", (task_id,))
+    row = tx.row(f"SELECT {TASK}, session, n, progress, lapsed_pid, lapsed_ttl FROM tasks WHERE id=?", (task_id,))
     if row is None:
         raise Refused(404, f"task {task_id!r} does not exist")
     return row
 
 
 def _held(tx: Tx, task_id: str, version: int) -> Row:
-    """The task, if it is acquired in that version: the fence of every write of a running execution."""
+    """The task, if it is acquired in that version: the fence of every write of a running execution.
+
+    One whose lease lapsed, and that nobody has acquired since, counts as acquired (L4).
+    """
     row = _find(tx, task_id)
-    if row[1] != "acquired" or row[2] != version:
-        raise Refused(409, f"task {task_id!r} is {row[1]} in version {row[2]}, not acquired in version {version}")
+    if row[2] != version or (row[1] != "acquired" and row[9] is None):
+        refusal = LeaseLost if row[2] > version else Refused
+        raise refusal(409, f"task {task_id!r} is {row[1]} in version {row[2]}, not acquired in version {version}")
     return row
+
+
+def _renew(tx: Tx, row: Row) -> None:
+    """Its holder is at work after all: the lease that lapsed goes on, and nobody died (L4)."""
+    if row[1] == "pending":
+        tx.execute(
+            "UPDATE tasks SET state='acquired', pid=lapsed_pid, ttl=lapsed_ttl, lease_at=?, lapsed_pid=NULL,"
+            " lapsed_ttl=NULL, due=NULL, attempts_died=max(0, attempts_died-1) WHERE id=?",
+            (lease_until(tx, row[10]), row[0]),
+        )
 
 
 def preload(tx: Tx, task_id: str) -> list[Record]:
@@ -76,8 +91,8 @@ def _branch(tx: Tx, task_id: str, branch: str | None) -> list[Record]:
 def acquired(tx: Tx, task_id: str, pid: str, ttl: int) -> Answer:
     """Give the lease: a new version, which is the fence of everything that this attempt writes."""
     task = tx.row(
-        "UPDATE tasks SET state='acquired', version=version+1, pid=?, ttl=?, lease_at=?, due=NULL, resumes=0,"
-        f" progress=0 WHERE id=? RETURNING {TASK}",
+        "UPDATE tasks SET state='acquired', version=version+1, pid=?, ttl=?, lease_at=?, lapsed_pid=NULL,"
+        f" lapsed_ttl=NULL, due=NULL, resumes=0, progress=0 WHERE id=? RETURNING {TASK}",
         (pid, ttl, lease_until(tx, ttl), task_id),
     )
     assert task is not None
@@ -139,14 +154,14 @@ def acquire(tx: Tx, request: TaskAcquire) -> Answer:
 
 def release(tx: Tx, request: TaskAt) -> Answer:
     """Give the lease back without a result: the attempt counts unless it made progress."""
-    _held(tx, request.id, request.version)
+    _renew(tx, _held(tx, request.id, request.version))
     end_attempt(tx, request.id, "failed", None)
     return Answer(200, {})
 
 
 def fail(tx: Tx, request: TaskFail) -> Answer:
     """Release, saying why: the last reason is what `lost` will show."""
-    _held(tx, request.id, request.version)
+    _renew(tx, _held(tx, request.id, request.version))
     end_attempt(tx, request.id, request.cause, request.error)
     return Answer(200, {})
 
@@ -165,13 +180,14 @@ def suspend(tx: Tx, request: TaskSuspend) -> Answer:
             raise Refused(400, "awaited and awaiter have different origins")
     if len(set(awaited)) != len(awaited):
         raise Refused(400, "a promise is awaited twice")
-    _held(tx, request.id, request.version)
+    task = _held(tx, request.id, request.version)
     settled = False
     for promise_id in awaited:
         row = tx.row("SELECT state, external FROM promises WHERE id=?", (promise_id,))
         if row is None or not row[1]:
             raise Refused(422, f"promise {promise_id!r} does not exist or is not external")
         settled = settled or row[0] != "pending"
+    _renew(tx, task)
     if settled:
         return Answer(300, {"preload": preload(tx, request.id)})
     for promise_id in awaited:
@@ -214,12 +230,14 @@ def fence(tx: Tx, request: TaskFence) -> Answer:
     if isinstance(action, FencedCreate):
         check_create(action.data, action.data.tags or {})
         task = _held(tx, request.id, request.version)
+        _renew(tx, task)
         record, changed = create_promise(tx, action.data)
         kind = "promise.create"
     else:
         check_value(action.data.value)
         task = _held(tx, request.id, request.version)
         record, changed = settle_promise(tx, action.data)
+        _renew(tx, task)  # after it: a promise that does not exist is refused
         kind = "promise.settle"
     if changed and not task[8]:
         note_progress(tx, request.id)
@@ -234,6 +252,13 @@ def heartbeat(tx: Tx, request: TaskHeartbeat) -> Answer:
     if len({origin_of(task.id) for task in request.tasks}) > 1:
         raise Refused(400, "the tasks of one heartbeat have different origins")
     for task in request.tasks:
+        lapsed = tx.row(
+            f"SELECT {TASK}, session, n, progress, lapsed_pid, lapsed_ttl FROM tasks"
+            " WHERE id=? AND version=? AND lapsed_pid=?",
+            (task.id, task.version, request.pid),
+        )
+        if lapsed is not None:
+            _renew(tx, lapsed)
         tx.execute(
             "UPDATE tasks SET lease_at=min(?+ttl, 9223372036854775807)"
             " WHERE id=? AND state='acquired' AND version=? AND pid=?",
@@ -250,8 +275,8 @@ def halt(tx: Tx, request: TaskHalt) -> Answer:
     if request.version is not None:
         _held(tx, request.id, request.version)
     tx.execute(
-        "UPDATE tasks SET state='halted', pid=NULL, ttl=NULL, lease_at=NULL, due=NULL, note=coalesce(?, note)"
-        " WHERE id=?",
+        "UPDATE tasks SET state='halted', pid=NULL, ttl=NULL, lease_at=NULL, lapsed_pid=NULL, lapsed_ttl=NULL,"
+        " due=NULL, note=coalesce(?, note) WHERE id=?",
         (request.note, request.id),
     )
     tx.effects.stopped.add(request.id)

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from durable.core.clock import TIME_MAX_MS
 from durable.store.halts import Halt
+from durable.store.leases import Leases
 from durable.store.liveness import Liveness
 from durable.store.records import Row
 from durable.store.requests import Record
@@ -94,7 +95,18 @@ class Effects:
 class Tx:
     """A transaction in progress. Made anew for each try; used by the writer thread only."""
 
-    __slots__ = ("connection", "debug", "effects", "ends", "liveness", "next_deadline", "now", "served", "taken")
+    __slots__ = (
+        "connection",
+        "debug",
+        "effects",
+        "ends",
+        "leases",
+        "liveness",
+        "next_deadline",
+        "now",
+        "served",
+        "taken",
+    )
 
     def __init__(
         self,
@@ -103,6 +115,7 @@ class Tx:
         ends: dict[str, End],
         served: dict[str, Served],
         liveness: Liveness,
+        leases: Leases,
         *,
         debug: bool = False,
     ) -> None:
@@ -110,6 +123,7 @@ class Tx:
         self.now = now
         self.ends = ends
         self.liveness = liveness
+        self.leases = leases
         self.served = served
         # The contract suite's model is the protocol's: it keeps deadlines, but gives up nothing and fires nothing.
         self.debug = debug

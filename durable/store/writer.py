@@ -16,12 +16,14 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from durable.core.clock import Clock
-from durable.core.limits import BUSY_WAIT_S, LIVENESS_CHECK_S, NOTICE_POLL_S
+from durable.core.limits import BUSY_WAIT_S, CLOCK_BACK_MS, LIVENESS_CHECK_S, NOTICE_POLL_S
 from durable.store import dispatch
-from durable.store.deadlines import next_deadline, sweep
+from durable.store.deadlines import follow_clock, next_deadline, sweep
 from durable.store.engines import bury
+from durable.store.file import is_full
 from durable.store.halts import concerned, halts_of
 from durable.store.kinds import Operation
+from durable.store.leases import Leases
 from durable.store.liveness import Liveness
 from durable.store.log import LogRoom
 from durable.store.notify import Peers
@@ -62,6 +64,11 @@ class Job:
                 raise RuntimeError(f"a refused request had written: {refused}") from refused
 
 
+def _nothing(_tx: Tx, _request: Any) -> Answer:
+    """What happens by itself is nobody's request, and can fail as one."""
+    return Answer(200, {})
+
+
 type Deliver = Callable[[list[Job], Effects, bool], None]
 """Called on the writer's thread after a commit: its jobs, its effects, and whether the commit was another process's."""
 
@@ -77,6 +84,7 @@ class Writer(threading.Thread):
         durability: Durability,
         deliver: Deliver,
         liveness: Liveness,
+        leases: Leases,
         peers: Peers,
         room: LogRoom,
         rest: Rest,
@@ -91,6 +99,7 @@ class Writer(threading.Thread):
         self._durability = durability
         self._deliver = deliver
         self._liveness = liveness
+        self._leases = leases
         self._peers = peers
         self._room = room
         self._rest = rest
@@ -100,6 +109,7 @@ class Writer(threading.Thread):
         self._queue: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._served: dict[str, Served] = {}
         self._now = 0
+        self._set_back = True  # before this process began, for all it knows
         self._next_deadline = 0
         self._seen = -1
         self._next_liveness = 0.0
@@ -146,7 +156,8 @@ class Writer(threading.Thread):
 
     def _turn(self, jobs: list[Job]) -> None:
         try:
-            if jobs or self._clock() >= self._next_deadline:
+            clock = self._clock()
+            if jobs or clock >= self._next_deadline or clock < self._now - CLOCK_BACK_MS:
                 self._commit(jobs)  # which notices others itself
                 self._rest.worked(len(jobs))
             else:
@@ -156,9 +167,11 @@ class Writer(threading.Thread):
                 self._look()
             if time.monotonic() >= self._next_liveness:
                 self._find_dead()
-        except Exception:
+        except Exception as error:
             # Outside any job: the file cannot be read or written right now, or is damaged. The jobs have their answers;
             # this thread must live on to give others theirs. Look again.
+            if is_full(error):
+                self._deliver([Job(_nothing, None, True, "", error)], Effects(), False)
             time.sleep(NOTICE_POLL_S)
 
     def _commit(self, jobs: list[Job], also: Callable[[Tx], None] | None = None) -> None:
@@ -190,10 +203,12 @@ class Writer(threading.Thread):
 
     def _attempt(self, jobs: list[Job], also: Callable[[Tx], None] | None) -> Tx:
         self._begin(sync=not all(job.internal for job in jobs))
-        self._now = max(self._now, self._clock())
-        tx = Tx(self._connection, self._now, self.ends, self._served, self._liveness, debug=self._debug)
+        self._tell_time()
+        tx = Tx(self._connection, self._now, self.ends, self._served, self._liveness, self._leases, debug=self._debug)
         try:
             self._notice_others()
+            if self._set_back:
+                follow_clock(tx)
             due = self._next_deadline <= tx.now
             if due:
                 sweep(tx)
@@ -215,8 +230,16 @@ class Writer(threading.Thread):
                 slots.give()
             raise
         self._now = max(self._now, tx.now)
+        self._set_back = False
         self._next_deadline = upcoming
         return tx
+
+    def _tell_time(self) -> None:
+        """Set the time of the transaction that begins: the clock's, which it follows where that was set back."""
+        clock = self._clock()
+        if not self._debug and clock < self._now - CLOCK_BACK_MS:
+            self._now, self._set_back, self._next_deadline = clock, True, 0
+        self._now = max(self._now, clock)
 
     def _begin(self, *, sync: bool) -> None:
         wanted = "FULL" if sync and self._durability == "power" else "NORMAL"

@@ -351,6 +351,10 @@ def _imported() -> list[Step]:
 
 def _leaving() -> list[Step]:
     return [
+        make("cancelled"),
+        acquire("exec:cancelled", pid="e1"),
+        Request("execution.cancel", {"id": "exec:cancelled", "reason": "enough", "grace_ms": 1_000}),
+        Advance(1_000),
         make("left"),
         acquire("exec:left", pid="e1"),
         join("e2"),

@@ -92,6 +92,76 @@ async def test_a_disk_that_is_really_full(tmp_path: Path) -> None:
     check(kept / "s.db")
 
 
+WAITS_ON_A_FULL_DISK = """
+import asyncio, os, sys
+from pathlib import Path
+from durable.core import limits
+limits.LEASE_MS = limits.LEASE_ASK_MS = 500
+import durable
+
+STORE = Path(sys.argv[1])
+FILL = STORE.parent / "fill"
+runs = []
+
+async def large():
+    runs.append(1)
+    if len(runs) == 1:
+        with FILL.open("wb") as file:
+            try:
+                while True:
+                    file.write(bytes(4096))
+                    file.flush()
+            except OSError as error:
+                print(error.strerror, flush=True)
+    return "x" * 200_000
+
+@durable.function(name="fills")
+async def fills(ctx):
+    return len(await ctx.run(large))
+
+async def main():
+    async with durable.open(STORE, observer=lambda _: None) as engine:
+        execution = await engine.start(fills, id="a")
+        try:
+            await execution.result(60)
+        except durable.StoreError as error:
+            print(error, flush=True)
+        FILL.unlink()
+        print(await execution.result(60), len(runs), flush=True)
+
+asyncio.run(main())
+"""
+
+
+async def test_whoever_waits_hears_of_a_full_disk_and_all_goes_on_when_there_is_room(tmp_path: Path) -> None:
+    if shutil.which("unshare") is None or os.geteuid() != 0:
+        pytest.skip("needs to mount a small file system: root and unshare")
+    (tmp_path / "program.py").write_text(WAITS_ON_A_FULL_DISK)
+    script = f'mount -t tmpfs -o size=4m tmpfs {tmp_path / "disk"} && exec "$@"'
+    (tmp_path / "disk").mkdir()
+    process = await asyncio.create_subprocess_exec(
+        *(
+            "unshare",
+            "-m",
+            "sh",
+            "-c",
+            script,
+            "sh",
+            sys.executable,
+            tmp_path / "program.py",
+            tmp_path / "disk" / "s.db",
+        ),
+        stdout=PIPE,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+    )
+    async with asyncio.timeout(120):
+        said = (await process.communicate())[0].decode().splitlines()
+    assert process.returncode == 0
+    assert said[0] == "No space left on device"
+    assert "disk is full; free some disk space, then it goes on" in said[1]
+    assert said[2] == "200000 2"  # its result could not be recorded the first time
+
+
 READ_ONLY = """
 import asyncio, os, sys
 from durable.core.errors import StoreError

@@ -15,6 +15,7 @@ import pytest
 
 from checkpoint.blobs import DirectoryBlobs
 from checkpoint.format import chunk_digest
+from checkpoint.sign import sign, verified
 from durable.core.errors import StoreError
 from durable.core.limits import BLOB_GRACE_S
 from durable.store import doctor
@@ -43,7 +44,7 @@ async def made(path: Path) -> None:
     """A store in which something has happened, closed."""
     async with opened(path) as store:
         await store.request("promise.create", promise("p"))
-        data = {"session": "desk", "epoch": 0, "statement": 1, "final": False, "manifest": b"m"}
+        data = {"session": "desk", "epoch": 0, "statement": 1, "final": False, "manifest": sign(b"m", store.key)}
         await store.request("session.open", {"session": "desk", "engine": None, "options": {}})
         await store.request("checkpoint.publish", {**data, "chunks": [("c1", b"chunk")]})
 
@@ -66,7 +67,7 @@ async def test_all_is_well_with_and_without_an_engine_and_looking_changes_nothin
     path = tmp_path / "s.db"
     await made(path)
     before = path.read_bytes()
-    assert examine(path) == []
+    assert examine(path, opens=verified) == []
     assert path.read_bytes() == before
     async with opened(path) as store:
         await engine(store)
@@ -92,6 +93,28 @@ def test_no_store(tmp_path: Path) -> None:
         (sql("UPDATE promises SET state='resolved' WHERE id='p'"), "invariants", "p: does not hold"),
         (sql("UPDATE promises SET tags='{'"), "invariants", "p: does not hold: what is kept as JSON is JSON"),
         (sql("UPDATE promises SET param_data=CAST(x'61ff' AS TEXT)"), "text", "1 rows of promises"),
+        (
+            sql("UPDATE promises SET id='exec:p', param_data='e30'"),
+            "values",
+            "exec:p: its recorded arguments are no JSON",
+        ),
+        (sql("UPDATE promises SET id='exec:p', param_data='bm8='"), "values", "`durable cancel p`"),
+        (
+            sql("UPDATE promises SET id='exec:p.1', state='resolved', settled_at=1, value_data='x'"),
+            "values",
+            "whatever of p reads it stops there",
+        ),
+        (
+            sql("UPDATE promises SET id='exec:p', state='resolved', settled_at=1, value_data='AAA='"),
+            "values",
+            "start p under another id",
+        ),
+        (sql("UPDATE checkpoints SET manifest=zeroblob(200)"), "checkpoints", "--skip-checkpoint 1"),
+        (
+            sql("UPDATE checkpoints SET manifest=CAST(manifest||'x' AS BLOB)"),
+            "checkpoints",
+            "the checkpoint's signature does not fit",
+        ),
         (sql("DELETE FROM chunks"), "chunks", "checkpoint 1 of session 'desk' lacks 1"),
         (lambda path: path.chmod(0o644), "permissions", "chmod 600"),
         (lambda path: Path(f"{path}.d").chmod(0o755), "permissions", "chmod 700"),
@@ -107,7 +130,7 @@ async def test_what_is_wrong_is_found_and_named(
     path = tmp_path / "s.db"
     await made(path)
     harm(path)
-    found = examine(path)
+    found = examine(path, opens=verified)
     assert checks(found) == [check], found
     assert said in found[0].message
 

@@ -136,6 +136,32 @@ def test_ctrl_c_keeps_it_and_resume_ends_it(terminal: Terminal) -> None:
     assert terminal.durable("resume", "a").data == ["one", "two", "three"]
 
 
+def test_a_terminal_that_is_closed_ends_it_as_sigterm_does(terminal: Terminal) -> None:
+    with terminal.running("run", "jobs.py::steps", "--id", "a") as process:
+        read_errors_until(process, "a.1 step noted: completed")
+        os.kill(process.pid, signal.SIGHUP)
+        _, said = process.communicate(timeout=30)
+        assert process.returncode == 128 + signal.SIGHUP
+        assert "durable resume a" in said
+        assert "Traceback" not in said
+    terminal.write("go", "")
+    assert terminal.durable("resume", "a").data == ["one", "two", "three"]
+
+
+def test_nohup_is_left_alone(terminal: Terminal) -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        running = terminal.running("run", "jobs.py::steps", "--id", "a")
+        with running as process:
+            read_errors_until(process, "a.1 step noted: completed")
+            os.kill(process.pid, signal.SIGHUP)
+            terminal.write("go", "")
+            process.communicate(timeout=30)
+            assert process.returncode == 0
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
 def test_ctrl_c_twice_ends_code_that_never_lets_go(terminal: Terminal) -> None:
     with terminal.running("run", "jobs.py::spins", "--id", "a") as process:
         while not terminal.lines("ran"):

@@ -18,17 +18,19 @@ from durable.cli.out import Out, line
 def command(machine: bool) -> int:
     """Examine the store without changing it: one line for each thing that is wrong, and exit 1.
 
-    Silent when all is well. Looks at the file's integrity, schema, journal mode and invariants, at dead engines and
-    stale leases, chunks and blobs, disk space, permissions and the key. Engines may run meanwhile.
+    Silent when all is well. Looks at the file's integrity, schema, journal mode and invariants, at recorded values, at
+    dead engines and stale leases, checkpoints, chunks and blobs, disk space, permissions and the key. Engines may run
+    meanwhile.
     """
     chosen = settings()
     out = chosen.out()
     if machine:
         return _machine(out)
+    from checkpoint.snapshot import read_manifest
     from durable.store.doctor import examine
 
     path = path_of(chosen)
-    found = examine(path, _elsewhere(path))
+    found = examine(path, _elsewhere(path), read_manifest)
     if out.json:
         out.document(found)
     else:

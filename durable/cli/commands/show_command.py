@@ -75,6 +75,9 @@ def _print(out: Out, detail: DetailView) -> None:
                 for s in detail.steps
             ],
         )
+    for lost in detail.discards:
+        what = "its result" if lost.step == view.id else f"the result of {lost.step}"
+        out.data(line(f"{lost.at}: {what} was thrown away, another engine had the execution by then ({lost.reason})"))
     for prompt in detail.prompts:
         out.data("")
         out.data(plain(f"{prompt.execution} asks: {prompt.question}\n  {prompt.command}"))

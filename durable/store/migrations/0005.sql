@@ -8,8 +8,9 @@ ALTER TABLE tasks ADD COLUMN cancel_reason TEXT;
 CREATE INDEX tasks_cancel ON tasks (cancel_at) WHERE cancel_at IS NOT NULL;
 -- JSON object: lines that each context logged, at its last suspension
 ALTER TABLE tasks ADD COLUMN logged TEXT;
--- who held the lease that lapsed, while it is pending and nobody has acquired it since
+-- who held the lease that lapsed and how long it was, while the task is pending and nobody has acquired it since
 ALTER TABLE tasks ADD COLUMN lapsed_pid TEXT;
+ALTER TABLE tasks ADD COLUMN lapsed_ttl INTEGER;
 -- how its promise was settled, in the words of the surfaces: completed, failed, lost, cancelled, timed_out
 ALTER TABLE tasks ADD COLUMN ended TEXT;
 UPDATE tasks SET ended = (
@@ -30,18 +31,20 @@ ALTER TABLE tasks ADD COLUMN word TEXT GENERATED ALWAYS AS (
         ELSE iif(version = 0, 'pending', 'running') END
 ) VIRTUAL;
 
+-- the same of what lists show: executions, and no timers
+ALTER TABLE tasks ADD COLUMN listed TEXT GENERATED ALWAYS AS (iif(timer = 0 AND id >= 'exec:' AND id < 'exec;', word, NULL)) VIRTUAL;
+
 -- One range of an index for each filter that a list has; a list without a state merges the ranges of all nine.
 DROP INDEX tasks_created;
-CREATE INDEX tasks_listed ON tasks (word, created_at, id) WHERE timer = 0 AND id >= 'exec:' AND id < 'exec;';
-CREATE INDEX tasks_function ON tasks (function, word, created_at, id) WHERE timer = 0 AND id >= 'exec:' AND id < 'exec;';
-CREATE INDEX tasks_session ON tasks (session, word, created_at, id) WHERE session IS NOT NULL;
+CREATE INDEX tasks_listed ON tasks (listed, created_at, id) WHERE listed IS NOT NULL;
+CREATE INDEX tasks_function ON tasks (function, listed, created_at, id) WHERE listed IS NOT NULL;
+CREATE INDEX tasks_session ON tasks (session, function, listed, created_at, id) WHERE listed IS NOT NULL AND session IS NOT NULL;
 
 CREATE TABLE discards (
     execution TEXT NOT NULL,          -- its promise
     at        INTEGER NOT NULL,
-    step      TEXT NOT NULL,          -- whose result was thrown away: the promise, or that of the execution itself
-    engine    TEXT NOT NULL,          -- who had it
-    version   INTEGER NOT NULL,       -- of the lease that it had lost
+    step      TEXT NOT NULL,          -- the promise whose result was thrown away: a step's, or the execution's own
+    version   INTEGER NOT NULL,       -- of the lease that was lost
     reason    TEXT NOT NULL,
     PRIMARY KEY (execution, at, step)
 ) WITHOUT ROWID;

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from checkpoint.aside import Aside, Send, resident_bytes, run_aside
 from checkpoint.buffers import TRACKED_BYTES_MIN, Buffers, Digests, Place, place_of
+from checkpoint.cells import IMPORTING
 from checkpoint.environment import packages
 from checkpoint.format import (
     CHUNK_BYTES,
@@ -371,7 +372,7 @@ class Capturer:
         return self._state[1]
 
     def _sources_group(self, scope: Scope, fresh: dict[bytes, memoryview]) -> Group:
-        filenames = frozenset(scope.filenames)
+        filenames = frozenset(scope.filenames) | IMPORTING
         if self._sources is None or self._sources[0] != filenames:
             chunks: dict[bytes, memoryview] = {}
             data = pickle.dumps(read_sources(filenames), 5)

@@ -16,6 +16,7 @@ from functools import lru_cache
 from typing import Any
 
 from checkpoint import STARTED_ENVIRONMENT, STARTED_PATH, STARTED_RECURSION
+from checkpoint.cells import note_imports
 
 type State = dict[str, Any]
 
@@ -124,4 +125,5 @@ def read_sources(filenames: Iterable[str]) -> dict[str, str]:
 def apply_sources(sources: dict[str, str]) -> None:
     """Put the text of cells back; text that is there already stays."""
     for filename, text in sources.items():
+        note_imports(filename, text)
         linecache.cache.setdefault(filename, (len(text), None, text.splitlines(keepends=True), filename))

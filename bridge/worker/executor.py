@@ -12,7 +12,7 @@ from typing import Any
 
 from bridge.modes import Detection
 from bridge.worker.backlog import OutputDrainTimeout
-from bridge.worker.calls import EXECUTION, Calls, Execution
+from bridge.worker.calls import Calls, Execution
 from bridge.worker.channel import Channel
 from bridge.worker.checkpoints import Checkpoints, explain
 from bridge.worker.classifying import Classifier
@@ -63,17 +63,17 @@ class Executor:
         self.detection = Detection(os.environ)
         self._classifier = Classifier(namespace, self.detection, cache_size(os.environ))
 
-    def restored(self) -> None:
-        """A checkpoint was merged into the namespace."""
+    def restored(self, *, cleared: bool) -> None:
+        """A checkpoint was merged into the namespace; `cleared`: in the place of what was there (P65)."""
+        if cleared:
+            self._history.reset()
         self._future_flags |= future_flags_of(self._namespace)
 
     def run(self, request: Wire) -> None:
         """Run one `execute` to its result or error, and send that."""
         started = perf_counter()
         execution = Execution(request["id"], dict(request["counters"]))
-        self._calls.current = execution
-        self._calls.last_id = execution.id
-        self._context.run(EXECUTION.set, execution.id)
+        self._calls.begin(execution)
         self._output.begin()
         self._cancellation.begin(execution.id, request["code"])
         self._gate.begin()
@@ -82,6 +82,7 @@ class Executor:
         try:
             transaction = Transaction(request["transaction"], self._namespace, self._gate, request["recompute"])
             outcome = self._outcome(request, execution, transaction, rule)
+            self._loop.tell_untaken()
             outcome["execution_id"] = execution.id
             outcome["execution_time"] = max(0.0, perf_counter() - started - execution.waited_s)
             outcome = self._drained(outcome)
@@ -93,7 +94,7 @@ class Executor:
             asked.listen(None)
             self._gate.end()
             self._cancellation.end()
-            self._calls.current = None
+            self._calls.end()
         self._channel.send(dict(outcome))
 
     def _about(self, execution: Execution, transaction: Transaction, *, failed: bool) -> Wire:

@@ -21,7 +21,7 @@ import bridge.worker.people  # noqa: F401  # here once, for every worker that is
 import checkpoint  # pins the package before the user's directory is on sys.path
 from bridge.worker import source_lines
 from bridge.worker.alive import children_alive, threads_alive
-from bridge.worker.calls import Calls, tag_threads
+from bridge.worker.calls import Calls, before_threads
 from bridge.worker.channel import Channel
 from bridge.worker.checkpoints import Checkpoints
 from bridge.worker.completing import completions
@@ -33,7 +33,7 @@ from bridge.worker.gate import Gate
 from bridge.worker.held import hold, inherited_descriptors
 from bridge.worker.inbound import Wire
 from bridge.worker.lending import take
-from bridge.worker.loop import WorkerLoop, hide_running, report_to_stderr, report_when_idle
+from bridge.worker.loop import WorkerLoop, hide_running, report_when_idle, watch_threads
 from bridge.worker.namespace import Namespace, make_main
 from bridge.worker.stdio import install
 from bridge.worker.streams import OutputPort, Pipe
@@ -60,8 +60,8 @@ class Worker:
         self.namespace: Namespace = make_main()
         self.calls = Calls(self.channel, self.gate)
         pipes = (Pipe("stdout", out_fd), Pipe("stderr", err_fd))
-        self.output = OutputPort(self.channel, self.gate, pipes, self.calls.tag, lambda: self.calls.last_id)
-        self.loop = WorkerLoop(self.gate, report_to_stderr)
+        self.output = OutputPort(self.channel, self.gate, pipes, self.calls.tag)
+        self.loop = WorkerLoop(self.gate, self._failed)
         self.loop.watch(self.channel.fileno(), self.channel.read_available)
         self.loop.selector.idle = self.calls.loop_plan
         self.calls.loop_sleeps = lambda: self.loop.selector.sleeps
@@ -84,7 +84,8 @@ class Worker:
         self.gate.install()
         os.register_at_fork(after_in_child=self._in_forked_child)
         hide_running(self.loop, self.output.synchronous)
-        tag_threads(self.calls, self.output.unbatch, self.output.never_batch)
+        before_threads(self.calls, self.output.unbatch, self.output.never_batch)
+        watch_threads(self._failed)
         source_lines.install()
         Displays(self._display, self.calls.tag, self._print).install()
         self.channel.send({"type": "hello", "version": PROTOCOL_VERSION, "frame_bytes_max": FRAME_BYTES_MAX})
@@ -114,8 +115,10 @@ class Worker:
             elif kind == "checkpoint_ack":
                 self.checkpoints.forget()
             elif kind == "restore":
-                self.channel.send(self.checkpoints.restore(message))
-                self.executor.restored()
+                fresh = self.checkpoints.fresh
+                reply = self.checkpoints.restore(message)
+                self.executor.restored(cleared=message["clear_existing"] and not fresh and bool(reply["report"]))
+                self.channel.send(reply)
             elif kind == "lend":
                 self.channel.send(take(self.channel, message))
             elif kind == "namespace":
@@ -140,7 +143,7 @@ class Worker:
                     if not channel.inbox:
                         self.output.flush()
                 except Exception as error:  # a signal handler that user code installed raised here
-                    report_to_stderr(error)
+                    self.loop.report(error)
         return channel.inbox.popleft()
 
     def _stop_idling(self) -> None:
@@ -192,6 +195,12 @@ class Worker:
             return
         message = {"type": "output", "execution_id": self.calls.tag(), "stream": "display", "data": bundle}
         self.channel.send(message)
+
+    def _failed(self, text: str) -> None:
+        """A thread or task of the user's ended with an error that nobody took."""
+        if not self.calls.forked:
+            message = {"type": "output", "execution_id": self.calls.tag(), "stream": "failure", "data": text}
+            self.channel.send(message)
 
     def _print(self, text: str) -> None:
         self.output.write("stdout", text.encode(errors="replace"))

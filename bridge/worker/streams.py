@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 import threading
-from _thread import start_new_thread  # as it was before calls.tag_threads
+from _thread import start_new_thread  # as it was before calls.before_threads
 from collections.abc import Callable, Iterable, Iterator
 from time import monotonic, sleep
 from types import CodeType
@@ -77,15 +77,12 @@ class OutputPort:
     the writer has in hand, and that chunk the writer stores before it asks for the lock.
     """
 
-    def __init__(
-        self, channel: Channel, gate: Gate, pipes: Iterable[Pipe], tag: Callable[[], str], last: Callable[[], str]
-    ) -> None:
+    def __init__(self, channel: Channel, gate: Gate, pipes: Iterable[Pipe], tag: Callable[[], str]) -> None:
         self._channel = channel
         self._gate = gate
         self._pipes = tuple(pipes)
         self._tag = tag
-        self._last = last
-        """The execution that runs or ran last: what comes from a pipe is its."""
+        """The execution that runs, to which all that is written belongs; empty where none runs."""
         self._lock = threading.RLock()
         self._waits = True
         """Code that prints waits for the engine (the policy "block")."""
@@ -139,7 +136,7 @@ class OutputPort:
             raise OutputOverflow(*self.overflow.args)
 
     def write(self, stream: str, data: bytes) -> None:
-        """Take text, as UTF-8, of the execution whose code calls. Raises OutputOverflow under the policy "error"."""
+        """Take text, as UTF-8, of the execution that runs. Raises OutputOverflow under the policy "error"."""
         if self._forked:
             os.write(1 if stream == "stdout" else 2, data)
             return
@@ -213,7 +210,7 @@ class OutputPort:
         if not self._synchronous or self._bare_threads or threading.get_ident() != self._main:
             return
         alone = threading.active_count() == 1
-        if alone and self._stdout is not None and self._key == ("stdout", self._last()) and self.overflow is None:
+        if alone and self._stdout is not None and self._key == ("stdout", self._tag()) and self.overflow is None:
             self._batch_key, self._batching = self._key, True
             self._stdout.batch(on=True)
             self._ask_flusher()
@@ -290,7 +287,7 @@ class OutputPort:
     def _take_pipes(self) -> None:
         for pipe in self._pipes:
             for data in pipe.take():
-                self._pass_on(Printed(self._last(), pipe.stream, 0, data))
+                self._pass_on(Printed(self._tag(), pipe.stream, 0, data))
 
     def _send(self) -> None:
         if self._batching:

@@ -7,9 +7,12 @@ began takes that one's place.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Final, Literal, NamedTuple
 
-type Stream = Literal["stdout", "stderr", "display"]
+type Stream = Literal["stdout", "stderr", "display", "failure", "next"]
+
+NEXT: Final = "next"
+"""The stream of marks in a session's own record: an execution begins here."""
 
 GAP_CHARS = 2**20
 """A gap that grows is told of each time it has grown by this, so that readers elsewhere see that something happens."""

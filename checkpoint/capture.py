@@ -16,6 +16,7 @@ from checkpoint.format import (
     CHUNK_BYTES,
     FORMAT,
     INLINE_BYTES_MAX,
+    NAME_CHARS_MAX,
     PYTHON,
     TEXT_CHARS_MAX,
     Contents,
@@ -35,6 +36,7 @@ from checkpoint.pickling.dumps import Dump, Grouping
 from checkpoint.pickling.importable import importable
 from checkpoint.pickling.objects import Column, Known
 from checkpoint.pickling.pickler import Scope
+from checkpoint.process import KIND, PROCESS, PROCESS_STATE
 from checkpoint.survey import INTERNAL, Survey, survey_namespace
 from checkpoint.table import make_pages, read_table
 
@@ -239,6 +241,9 @@ class Capturer:
     def _draft(self, execution: str) -> _Draft:
         started = time.perf_counter_ns()
         survey = survey_namespace(self._namespace, self._internals, self._externals, alone=self._alone)
+        if not self._alone:
+            entries = PROCESS_STATE.read(self._namespace)
+            survey.values.update({PROCESS + name: value for name, value in entries.items()})
         scope = Scope(self._namespace, self._externals)
         for name, value in survey.values.items():
             if isinstance(value, type | types.FunctionType) and not importable(value):
@@ -384,6 +389,9 @@ class Capturer:
         made: dict[str, tuple[int, str]] = {}
         lost: list[Lost] = []
         for name, (kind, reason) in draft.survey.lost.items():
+            if name.startswith(PROCESS):
+                lost.append(Lost(name.removeprefix(PROCESS)[:NAME_CHARS_MAX], KIND, reason[:TEXT_CHARS_MAX]))
+                continue
             if name.startswith(INTERNAL):
                 continue
             identity = id(self._namespace.get(name))

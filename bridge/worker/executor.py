@@ -30,6 +30,7 @@ from bridge.worker.tracebacks import format_error, message_of, type_name
 from bridge.worker.transactions import Transaction
 from bridge.worker.values import NotJson, bounded_repr, cut, to_json
 from checkpoint import asked
+from checkpoint.process import PROCESS_STATE
 from durable.core.shown import Shown
 
 
@@ -55,6 +56,7 @@ class Executor:
         self._checkpoints = checkpoints
         self._history = History(namespace)
         self._context: Context = copy_context()
+        PROCESS_STATE.context = self._context
         self._future_flags = 0
         self._pid = os.getpid()
         self._loops = Loops()
@@ -122,6 +124,7 @@ class Executor:
                 self._loops.boundary = partial(self._boundary, rule, execution, cell.statements[at], at)
                 self._loops.enter(cell.statements[at], iterations)
                 value = self._run_statement(cell.statements[at])
+                PROCESS_STATE.note_modules()
                 self._output.check()
             self._end_forked_child(None)
             return self._user_code(lambda: self._result(cell, value, recorded=not request["recompute"]))

@@ -37,6 +37,7 @@ from bridge.worker.loop import WorkerLoop, hide_running, report_when_idle, watch
 from bridge.worker.namespace import Namespace, make_main
 from bridge.worker.stdio import install
 from bridge.worker.streams import OutputPort, Pipe
+from checkpoint.process import PROCESS_STATE
 from durable.core.limits import FRAME_BYTES_MAX
 
 if TYPE_CHECKING:
@@ -46,6 +47,9 @@ assert checkpoint
 
 PROTOCOL_VERSION = 1
 """That of bridge/messages.py, which the worker does not import; a test holds them together."""
+
+REPLACED = ("asyncio", "asyncio.runners", "builtins", "getpass", "inspect", "sys", "threading", "_thread")
+"""Modules in which the worker puts something of its own."""
 
 END_GRACE_S = 1.0
 """For background tasks' `finally` blocks at a shutdown."""
@@ -97,6 +101,8 @@ class Worker:
         grant(self.calls, hello["capabilities"])
         self.output.obey(hello["output"])
         install(self.output, lambda: str(granted_function("input")("")))
+        PROCESS_STATE.interrupts = self.gate.users
+        PROCESS_STATE.begin(REPLACED)
         ready = {"type": "ready", "session_id": hello["session"], "capabilities": list(granted())}
         self.channel.send({**ready, "pid": os.getpid(), "python": platform.python_version()})
         while True:

@@ -202,6 +202,7 @@ class LiveSession:
         before = self._worker.current
         if await self._worker.ready() is not before:
             found.failures += await unsaved_before(self._house.store.reads, self.name, found.execution_id)
+            found.failures += self._worker.lost_state
         begin = latest if latest is not None and mine else Position()
         if not fresh:
             found.whole = False

@@ -359,7 +359,9 @@ def _set_pandas(value: Mapping[str, Any]) -> None:
 
 
 def _matplotlib() -> dict[str, Any]:
-    return dict.copy(sys.modules["matplotlib"].rcParams)
+    params = sys.modules["matplotlib"].rcParams
+    # Not by its own methods: asked for the backend, it chooses one. That is the worker's.
+    return {name: dict.__getitem__(params, name) for name in dict.keys(params) if name != "backend"}
 
 
 def _numpy() -> dict[str, Any]:

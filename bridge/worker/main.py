@@ -26,7 +26,7 @@ from bridge.worker.channel import Channel
 from bridge.worker.checkpoints import Checkpoints
 from bridge.worker.completing import completions
 from bridge.worker.death import die_with
-from bridge.worker.displaying import Displays, plain_text
+from bridge.worker.displaying import Displays, PyplotFinder, plain_text
 from bridge.worker.executor import Executor
 from bridge.worker.functions import grant, granted, granted_function
 from bridge.worker.gate import Gate
@@ -91,7 +91,10 @@ class Worker:
         before_threads(self.calls, self.output.unbatch, self.output.never_batch)
         watch_threads(self._failed)
         source_lines.install()
-        Displays(self._display, self.calls.tag, self._print).install()
+        displays = Displays(self._display, self.calls.tag, self._print)
+        displays.install()
+        self.executor.show_value = displays.show_value
+        sys.meta_path.insert(0, PyplotFinder)
         self.channel.send({"type": "hello", "version": PROTOCOL_VERSION, "frame_bytes_max": FRAME_BYTES_MAX})
         hello = self._next()
         if hello["type"] != "hello" or hello["version"] != PROTOCOL_VERSION:

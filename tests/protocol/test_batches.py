@@ -24,11 +24,12 @@ FLOOD = f"def flood(name):\n    for i in range({LINES}): print(name, i)\n"
 
 
 async def test_a_thread_that_starts_in_a_flood_prints_for_the_execution_that_runs(desk: Desk) -> None:
-    code = f"{FLOOD}import threading\ngo = threading.Event()\ndef late():\n    go.wait()\n    flood('late')\n"
+    code = f"{FLOOD}import sys, threading\ngo = threading.Event()\ndef late():\n    go.wait()\n"
+    code += f"    for i in range({LINES}): sys.stdout.write(f'late {{i}}\\n')\n"
     code += "def both():\n    flood('a')\n    t = threading.Thread(target=late)\n    t.start()\n"
     code += "    flood('b')\n    return t\n"
     await desk.run(f"{code}t = both()")
-    await desk.run("def more():\n    flood('c')\n    go.set()\n    flood('d')\n    t.join()\n    flood('e')\nmore()")
+    await desk.run("def more():\n    flood('c')\n    go.set()\n    t.join()\n    flood('d')\n    flood('e')\nmore()")
     assert desk.text(execution="desk@1") == numbered("a") + numbered("b")
     lines = desk.text(execution="desk@2").splitlines(keepends=True)
     assert "".join(line for line in lines if line[:4] == "late") == numbered("late")

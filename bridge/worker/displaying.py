@@ -95,19 +95,6 @@ def bundle_of(value: object, seconds: float = REPR_S) -> Bundle:
     return {"data": data, "metadata": metadata}
 
 
-class PyplotFinder:
-    """Lets `plt.show()` display figures: in `sys.meta_path`, for the import of pyplot alone."""
-
-    @staticmethod
-    def find_spec(fullname: str, path: Any = None, target: Any = None) -> Any:
-        """None: the other finders know it."""
-        if fullname != "matplotlib.pyplot":
-            return None
-        from bridge.worker.figures import adapted  # matplotlib is there
-
-        return adapted(fullname, path, target)
-
-
 def is_figure(value: object) -> bool:
     """A figure of matplotlib, which has no methods that give pictures."""
     figures = sys.modules.get("matplotlib.figure")

@@ -3,36 +3,12 @@
 from __future__ import annotations
 
 import builtins
-import importlib.machinery
 import io
 import os
 import sys
-import types
-from collections.abc import Sequence
 from typing import Any
 
 PYPLOT = "matplotlib.pyplot"
-
-
-def adapted(
-    fullname: str, path: Sequence[str] | None, target: types.ModuleType | None
-) -> importlib.machinery.ModuleSpec | None:
-    """How pyplot is imported: as ever, then adapted."""
-    spec = importlib.machinery.PathFinder.find_spec(fullname, path, target)
-    if spec is None or spec.loader is None:
-        return None
-    loader: Any = spec.loader
-    execute = loader.exec_module
-
-    def exec_module(module: types.ModuleType) -> None:
-        execute(module)
-        if "MPLBACKEND" not in os.environ:
-            if sys.modules["matplotlib"].rcParams._get_backend_or_none() is None:
-                sys.modules["matplotlib"].use("agg", force=False)
-            adapt(module)
-
-    loader.exec_module = exec_module
-    return spec
 
 
 def adapt(pyplot: Any) -> None:
@@ -42,6 +18,10 @@ def adapt(pyplot: Any) -> None:
         """Display all open figures, and close them."""
         show_open()
 
+    if "MPLBACKEND" in os.environ:
+        return  # somebody chose where figures go
+    if sys.modules["matplotlib"].rcParams._get_backend_or_none() is None:
+        sys.modules["matplotlib"].use("agg", force=False)
     figure_class: Any = sys.modules["matplotlib.figure"].Figure
     pyplot.show = show
     figure_class.show = lambda figure, warn=True: _display(figure)  # noqa: ARG005  # its signature

@@ -19,14 +19,14 @@ from typing import TYPE_CHECKING
 
 import bridge.worker.people  # noqa: F401  # here once, for every worker that is forked
 import checkpoint  # pins the package before the user's directory is on sys.path
-from bridge.worker import source_lines
+from bridge.worker import adapters, source_lines
 from bridge.worker.alive import children_alive, threads_alive
 from bridge.worker.calls import Calls, before_threads
 from bridge.worker.channel import Channel
 from bridge.worker.checkpoints import Checkpoints
 from bridge.worker.completing import completions
 from bridge.worker.death import die_with
-from bridge.worker.displaying import Displays, PyplotFinder, plain_text
+from bridge.worker.displaying import Displays, plain_text
 from bridge.worker.executor import Executor
 from bridge.worker.functions import grant, granted, granted_function
 from bridge.worker.gate import Gate
@@ -94,7 +94,7 @@ class Worker:
         displays = Displays(self._display, self.calls.tag, self._print)
         displays.install()
         self.executor.show_value = displays.show_value
-        sys.meta_path.insert(0, PyplotFinder)
+        adapters.install()
         self.channel.send({"type": "hello", "version": PROTOCOL_VERSION, "frame_bytes_max": FRAME_BYTES_MAX})
         hello = self._next()
         if hello["type"] != "hello" or hello["version"] != PROTOCOL_VERSION:

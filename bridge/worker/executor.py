@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from contextvars import Context, copy_context
 from functools import partial
 from time import perf_counter
@@ -108,7 +108,8 @@ class Executor:
         about: Wire = {} if execution.mode == "simple_sync" else {"mode": execution.mode}
         if execution.warnings:
             about["warnings"] = execution.warnings
-        rolled_back = transaction.end(failed=failed)
+        with self._output.muted() if transaction.active else nullcontext():
+            rolled_back = transaction.end(failed=failed)
         if rolled_back is not None:
             about["rollback"] = rolled_back
         return about
@@ -185,7 +186,8 @@ class Executor:
         found = self._classifier.classify(code, cell)
         execution.mode, execution.warnings = found.mode, self.detection.met(found)
         self._cancellation.is_of(found.mode)
-        transaction.begin()
+        with self._output.muted() if transaction.active else nullcontext():
+            transaction.begin()
         if request["start_statement"] == 0:
             refused = ENGINE_INTERNALS & request["inputs"].keys()
             if refused:

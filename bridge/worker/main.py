@@ -70,6 +70,7 @@ class Worker:
         self.loop.selector.idle = self.calls.loop_plan
         self.calls.loop_sleeps = lambda: self.loop.selector.sleeps
         self.checkpoints = Checkpoints(self.channel, self.gate, self.namespace)
+        self.checkpoints.muted = self.output.muted
         self.executor = Executor(
             self.namespace, self.channel, self.gate, self.loop, self.calls, self.output, self.checkpoints
         )
@@ -199,6 +200,8 @@ class Worker:
         return answer(self._live_namespace, message)
 
     def _display(self, bundle: str) -> None:
+        if self.output.mutes():
+            return
         if self.calls.forked:  # it has no engine: its parent's descriptors take text only
             self._print(plain_text(bundle) + "\n")
             return

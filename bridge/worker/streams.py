@@ -9,6 +9,7 @@ import sys
 import threading
 from _thread import start_new_thread  # as it was before calls.before_threads
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from time import monotonic, sleep
 from types import CodeType
 from typing import TYPE_CHECKING, Protocol
@@ -110,6 +111,7 @@ class OutputPort:
         self._flusher_ended: threading.Lock | None = None
         self._wanted = threading.Event()
         self._forked = False
+        self._muted = 0
         os.register_at_fork(before=self._before_fork, after_in_parent=self._after_fork, after_in_child=self._in_child)
         channel.before_send = self.flush_all
 
@@ -126,6 +128,20 @@ class OutputPort:
         self._drain_s = rules.get("drain_ms", OUTPUT_DRAIN_MS) / 1000
         self.warns_undrained = rules.get("drain") == "warn"
 
+    @contextmanager
+    def muted(self) -> Iterator[None]:
+        """What this thread prints meanwhile is nobody's: reducers of the user's run as often as captures come."""
+        self.unbatch()
+        before, self._muted = self._muted, threading.get_ident()
+        try:
+            yield
+        finally:
+            self._muted = before
+
+    def mutes(self) -> bool:
+        """What the calling thread prints is thrown away now."""
+        return self._muted == threading.get_ident()
+
     def begin(self) -> None:
         """An execution starts: an earlier one's overflow is not its."""
         self.overflow = None
@@ -137,6 +153,8 @@ class OutputPort:
 
     def write(self, stream: str, data: bytes) -> None:
         """Take text, as UTF-8, of the execution that runs. Raises OutputOverflow under the policy "error"."""
+        if self._muted and self.mutes():
+            return
         if self._forked:
             os.write(1 if stream == "stdout" else 2, data)
             return

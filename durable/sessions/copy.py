@@ -146,9 +146,14 @@ class StoredCopy:
 
 
 def collapse(line: str) -> str:
-    """A line as it looks after its carriage returns: what follows the last one that something follows, and that one."""
+    """The text of a line from its last carriage return that something follows; all of it where that is its only one.
+
+    One carriage return inside a line is text (a line of another system's, a title); a progress bar has more.
+    """
     painted = line.rstrip("\r\n")
     at = painted.rfind("\r")
+    if at > 0 and "\r" not in painted[:at]:
+        return line
     return line if at < 0 else line[at:]
 
 

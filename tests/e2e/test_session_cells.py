@@ -215,3 +215,36 @@ async def test_input_reads_what_stands_in_the_place_of_stdin(tmp_path: Path) -> 
         execution = await session.submit("sys.stdin = sys.__stdin__\ninput('who? ')")
         await engine.answer((await first_prompt(engine)).id, "ada")
         assert (await session.result(execution.id)).value == "ada"
+
+
+async def test_prints_of_reducers_during_captures_are_nobodys(tmp_path: Path) -> None:
+    async with durable.open(tmp_path / "w.db") as engine:
+        session = await engine.session("desk")
+        code = (
+            "class Loud:\n    def __reduce__(self):\n        print('reduced')\n        display(1)\n        return Loud, ()\n"
+            "a = Loud()\nprint('mine')"
+        )
+        for journal in (True, False):
+            result = await session.execute(code, journal=journal, transaction="rollback_always")
+            assert (result.stdout, result.displays) == ("mine\n", ())
+        first = await session.execute(code, checkpoint="auto")
+        assert (first.stdout, first.displays) == ("mine\n", ())
+        second = await session.execute("big = b'x' * 30_000_000\nprint('next')")
+        assert (second.stdout, second.earlier) == ("next\n", "")
+
+
+async def test_text_before_a_lone_carriage_return_is_kept(place: str) -> None:
+    async with durable.open(place) as engine:
+        session = await engine.session("desk")
+        for journal in (True, False):
+            result = await session.execute("print('abc\\rdef')\nprint('one\\r\\ntwo\\r')", journal=journal)
+            assert result.stdout == "abc\rdef\none\r\ntwo\r\n"
+
+
+async def test_code_that_asks_the_host_is_journaled_by_the_adapter(tmp_path: Path) -> None:
+    async with durable.open(tmp_path / "w.db") as engine:
+        adapter = durable.MigrationAdapter(await engine.session("desk", grants=["kv"]))
+        for code in ("kv.set('x', 1)", "kv.get('x')", "v = [kv.get(k) for k in 'x']", "ask('who?')", "input()"):
+            assert adapter.journals(code), code
+        for code in ("1 + 1", "d = {}\nd.get('x')", "key = 'kv.get'"):
+            assert not adapter.journals(code), code

@@ -221,7 +221,8 @@ async def test_prints_of_reducers_during_captures_are_nobodys(tmp_path: Path) ->
     async with durable.open(tmp_path / "w.db") as engine:
         session = await engine.session("desk")
         code = (
-            "class Loud:\n    def __reduce__(self):\n        print('reduced')\n        display(1)\n        return Loud, ()\n"
+            "class Loud:\n    def __reduce__(self):\n        print('reduced')\n        display(1)\n"
+            "        return Loud, ()\n"
             "a = Loud()\nprint('mine')"
         )
         for journal in (True, False):

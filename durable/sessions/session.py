@@ -140,8 +140,8 @@ class Session:
         without checkpoints inside. on_busy: "queue" behind what has not ended, or "error": Busy. id: the execution is
         `<session>@<id>`; one that exists is not run again, its Result is returned, or Conflict raised where its code or
         options are others. Waits as long as the code waits for people. Halted as soon as it, or a cell that it is
-        queued behind, is halted; wait_through_halts: wait on. NotServed when no engine that is alive knows the session's
-        own capabilities.
+        queued behind, is halted; wait_through_halts: wait on. NotServed when no engine that is alive knows the
+        session's own capabilities.
         """
         if not journal:
             if id is not None:

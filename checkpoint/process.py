@@ -48,6 +48,7 @@ class Process:
         """Called with a handler of SIGINT to set it, with None to get the user's own or None."""
         self._modules: dict[int, tuple[dict[str, Any], dict[str, Any]]] = {}
         self._known = 0
+        self._begun = False
         self._options: dict[str, Any] = {}
         self._exits: list[tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]] = []
         self._handlers: dict[int, Any] = {}
@@ -57,6 +58,7 @@ class Process:
 
     def begin(self, replaced: Iterable[str] = ()) -> None:
         """Note what there is; code of the user comes after this. replaced: modules that the worker changed itself."""
+        self._begun = True
         self._handlers = dict(_handlers())
         self._simple = _simple()
         self._filters = list(warnings.filters)
@@ -102,6 +104,8 @@ class Process:
     def read(self, namespace: Mapping[str, object]) -> dict[str, object]:
         """What is to be saved, by the name that reports have for it."""
         found: dict[str, object] = {}
+        if not self._begun:
+            return found  # nothing is known to compare with
         for read in (self._read_streams, self._read_context, self._read_signals, self._read_libraries):
             with suppress(Exception):  # a library that is half there: what it has is not known
                 found.update(read())

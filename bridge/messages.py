@@ -97,12 +97,13 @@ class Output(Message):
     """Text written by code of `execution_id`, after `dropped` characters that nobody gets.
 
     `offset` (characters before both) is counted by the host. Of stream `display` the text is one bundle as JSON
-    (specs/namespace.md, D1).
+    (specs/namespace.md, D1), of stream `failure` it says which thread or task ended with an error. `execution_id` is
+    empty where no execution ran.
     """
 
     type: Literal["output"] = "output"
     execution_id: ExecutionId
-    stream: Stream | Literal["display"]
+    stream: Stream | Literal["display", "failure"]
     data: str
     dropped: Count = 0
     offset: Count = 0
@@ -133,11 +134,14 @@ class Call(Message):
 
 
 class CallError(BaseModel):
-    """Why a call failed: `kind` chooses what is raised (EOFError, TimeoutError, PermissionError, RuntimeError)."""
+    """Why a call failed: `kind` chooses what is raised (EOFError, TimeoutError, PermissionError, RuntimeError).
+
+    "ended": its execution was over when the call came; where it was made by a thread or task it is made again.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
-    kind: Literal["eof", "timeout", "denied", "error"] = "error"
+    kind: Literal["eof", "timeout", "denied", "error", "ended"] = "error"
     exception_type: str = "RuntimeError"
     exception_message: str = ""
 

@@ -13,7 +13,7 @@ class Printed:
     def __init__(self, show: Callable[[Output], None], *, drops: bool) -> None:
         """drops: while nothing is taken, what comes through the pipes is counted and thrown away."""
         self.execution = ""
-        """Whose output it is."""
+        """Whose output it is; empty between executions."""
         self.offset = 0
         """Characters printed before."""
         self._show = show
@@ -24,10 +24,14 @@ class Printed:
         """What is printed from now on is this execution's."""
         self.execution, self.offset = execution, offset
 
+    def end(self) -> None:
+        """The execution is over: what is printed from now on belongs to none."""
+        self.execution = ""
+
     def placed(self, message: Output) -> Output:
-        """With its offset; that of an older execution has none any more."""
-        if message.execution_id != self.execution:
-            return message
+        """With its offset. What is printed when its execution is over belongs to none."""
+        if not self.execution or message.execution_id != self.execution:
+            return message.model_copy(update={"execution_id": ""}) if message.execution_id else message
         found = message.model_copy(update={"offset": self.offset})
         self.offset += message.chars
         return found

@@ -426,6 +426,7 @@ class WorkerSession:
             self._unknown(str(message.execution_id))
             return
         self._execution = None
+        self._printed.end()
         self._go(Step.DONE)
         if message.undrained:
             self.undrained += 1

@@ -10,11 +10,13 @@ from dataclasses import dataclass, field
 
 from checkpoint.aside import Aside, Send, resident_bytes, run_aside
 from checkpoint.buffers import TRACKED_BYTES_MIN, Buffers, Digests, Place, place_of
+from checkpoint.cells import IMPORTING
 from checkpoint.environment import packages
 from checkpoint.format import (
     CHUNK_BYTES,
     FORMAT,
     INLINE_BYTES_MAX,
+    NAME_CHARS_MAX,
     PYTHON,
     TEXT_CHARS_MAX,
     Contents,
@@ -34,6 +36,7 @@ from checkpoint.pickling.dumps import Dump, Grouping
 from checkpoint.pickling.importable import importable
 from checkpoint.pickling.objects import Column, Known
 from checkpoint.pickling.pickler import Scope
+from checkpoint.process import KIND, PROCESS, PROCESS_STATE
 from checkpoint.survey import INTERNAL, Survey, survey_namespace
 from checkpoint.table import make_pages, read_table
 
@@ -238,6 +241,9 @@ class Capturer:
     def _draft(self, execution: str) -> _Draft:
         started = time.perf_counter_ns()
         survey = survey_namespace(self._namespace, self._internals, self._externals, alone=self._alone)
+        if not self._alone:
+            entries = PROCESS_STATE.read(self._namespace)
+            survey.values.update({PROCESS + name: value for name, value in entries.items()})
         scope = Scope(self._namespace, self._externals)
         for name, value in survey.values.items():
             if isinstance(value, type | types.FunctionType) and not importable(value):
@@ -371,7 +377,7 @@ class Capturer:
         return self._state[1]
 
     def _sources_group(self, scope: Scope, fresh: dict[bytes, memoryview]) -> Group:
-        filenames = frozenset(scope.filenames)
+        filenames = frozenset(scope.filenames) | IMPORTING
         if self._sources is None or self._sources[0] != filenames:
             chunks: dict[bytes, memoryview] = {}
             data = pickle.dumps(read_sources(filenames), 5)
@@ -383,6 +389,9 @@ class Capturer:
         made: dict[str, tuple[int, str]] = {}
         lost: list[Lost] = []
         for name, (kind, reason) in draft.survey.lost.items():
+            if name.startswith(PROCESS):
+                lost.append(Lost(name.removeprefix(PROCESS)[:NAME_CHARS_MAX], KIND, reason[:TEXT_CHARS_MAX]))
+                continue
             if name.startswith(INTERNAL):
                 continue
             identity = id(self._namespace.get(name))

@@ -11,7 +11,18 @@ from weakref import WeakKeyDictionary
 CELL = "<cell "
 """Starts the file name of every cell."""
 
+IMPORTING: set[str] = set()
+"""File names of the cells that have a `from … import …`: their text is saved, to tell later what was imported."""
+
 _found: WeakKeyDictionary[type, str] = WeakKeyDictionary()
+
+
+def note_imports(filename: str, text: str) -> None:
+    """Remember a cell that may have a `from … import …`."""
+    if "import" in text and "from" in text:
+        IMPORTING.add(filename)
+    else:
+        IMPORTING.discard(filename)
 
 
 def cell_of(cls: type) -> str | None:

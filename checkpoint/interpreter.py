@@ -10,12 +10,14 @@ import importlib
 import linecache
 import os
 import sys
+import time
 from collections.abc import Iterable
 from contextlib import suppress
 from functools import lru_cache
 from typing import Any
 
 from checkpoint import STARTED_ENVIRONMENT, STARTED_PATH, STARTED_RECURSION
+from checkpoint.cells import note_imports
 
 type State = dict[str, Any]
 
@@ -23,8 +25,7 @@ type State = dict[str, Any]
 def read_state(packages: Iterable[str]) -> State:
     """The state as picklable values; `packages` are the modules whose loaded submodules matter."""
     state: State = {}
-    with suppress(OSError):
-        state["cwd"] = os.getcwd()
+    state["cwd"] = _directory()
     now = dict(os.environ)
     if now != STARTED_ENVIRONMENT:
         state["environ"] = {name: value for name, value in now.items() if STARTED_ENVIRONMENT.get(name) != value}
@@ -41,6 +42,14 @@ def read_state(packages: Iterable[str]) -> State:
         state["numpy"] = (name, key.tobytes(), key.dtype.str, *rest)
     state["submodules"] = _submodules(tuple(f"{package}." for package in sorted(packages)), len(sys.modules))
     return state
+
+
+def _directory() -> str:
+    """The working directory; one that was deleted under its old name, so that a restore says it is gone."""
+    try:
+        return os.getcwd()
+    except OSError:
+        return os.readlink("/proc/self/cwd").removesuffix(" (deleted)")
 
 
 @lru_cache(maxsize=4)
@@ -63,6 +72,8 @@ def prepare(state: State) -> list[str]:
     os.environ.update(state.get("environ", {}))
     for name in state.get("unset", ()):
         os.environ.pop(name, None)
+    if "TZ" in state.get("environ", {}) or "TZ" in state.get("unset", ()):
+        time.tzset()
     return failed
 
 
@@ -105,7 +116,7 @@ class Rollback:
         sys.path[:] = self._path
         os.environ.clear()
         os.environ.update(self._environment)
-        if "cwd" in self._state:
+        with suppress(OSError):  # it was gone
             os.chdir(self._state["cwd"])
         finish({key: value for key, value in self._state.items() if key in ("random", "numpy")})
         sys.setrecursionlimit(self._state.get("recursion", STARTED_RECURSION))
@@ -124,4 +135,5 @@ def read_sources(filenames: Iterable[str]) -> dict[str, str]:
 def apply_sources(sources: dict[str, str]) -> None:
     """Put the text of cells back; text that is there already stays."""
     for filename, text in sources.items():
+        note_imports(filename, text)
         linecache.cache.setdefault(filename, (len(text), None, text.splitlines(keepends=True), filename))

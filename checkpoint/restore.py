@@ -19,6 +19,7 @@ from checkpoint.lost import LOST, LostNames, explain_name_error
 from checkpoint.pickling.groups import load_order
 from checkpoint.pickling.rebuild import Loading, Pieces, loading
 from checkpoint.pickling.unsaveable import safe_text
+from checkpoint.process import KIND, PROCESS, PROCESS_STATE
 from checkpoint.survey import INTERNAL, MODULE_NAMES
 from checkpoint.table import Table, read_table
 from durable.core.errors import CheckpointError
@@ -90,9 +91,10 @@ def restore_into(
         namespace.update(before)
         rollback()
         raise
+    restoration.apply_process(report)
     if clear_existing:
         lost.forget()
-    lost.remember(entry for entry in restoration.losses() if entry.name not in namespace)
+    lost.remember(entry for entry in restoration.losses() if entry.name not in namespace and entry.kind != KIND)
     return report
 
 
@@ -133,6 +135,15 @@ class Restoration:
             "lost": [[entry.name, entry.kind, entry.reason, entry.execution] for entry in self.losses()],
             "state": failed_state,
         }
+
+    def apply_process(self, report: Report) -> None:
+        """Put the process's state back, last: what cannot be, and what `run` could not, is lost by name."""
+        loaded = self._loading.loaded
+        entries = {name.removeprefix(PROCESS): value for name, value in loaded.items() if name.startswith(PROCESS)}
+        failed = PROCESS_STATE.apply(entries)
+        failed += [(name, why) for name, _, why in (text.partition(": ") for text in report["state"])]
+        self._lost += [Lost(name, KIND, why) for name, why in failed]
+        report["lost"] += [[name, KIND, why, ""] for name, why in failed]
 
     def losses(self) -> list[Lost]:
         """What the capture left out, then what could not be loaded."""
@@ -203,6 +214,8 @@ class Restoration:
             self._loading.namespace[name] = value
 
     def _lose(self, name: str, kind: str, error: BaseException) -> None:
+        if name.startswith(PROCESS):
+            name, kind = name.removeprefix(PROCESS), KIND
         if not name.startswith(INTERNAL):
             self._lost.append(Lost(name, kind, f"it could not be loaded: {type(error).__name__}: {safe_text(error)}"))
 

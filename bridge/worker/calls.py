@@ -6,10 +6,9 @@ import _thread
 import ast
 import asyncio
 import builtins
-import functools
 import threading
 from collections.abc import Callable
-from contextvars import ContextVar
+from functools import partial, wraps
 from time import monotonic
 from typing import Any
 
@@ -18,9 +17,6 @@ from bridge.worker.channel import Channel, LoopWaiter, ThreadWaiter, Waiter
 from bridge.worker.gate import Gate
 from bridge.worker.inbound import Wire
 from bridge.worker.values import NotJson, to_json
-
-EXECUTION: ContextVar[str] = ContextVar("durable_execution", default="")
-"""The execution that started the running task, or whose statement runs."""
 
 SETTLE_MS = 10
 """How long calls made together may take to be reported together as waiting, and one may take to be answered (W7)."""
@@ -40,6 +36,16 @@ _OURS: dict[str, type[Exception]] = {
 """What errors of the host are in the code that called it."""
 
 _RAISES: dict[str, type[Exception]] = {"eof": EOFError, "timeout": TimeoutError, "denied": PermissionError}
+
+
+_HOLDS_UP = (
+    "{0}() was called while no execution runs, from a callback that holds up the session's loop; call it from a "
+    "coroutine as `await {0}(...)`, which waits for the next execution"
+)
+
+
+class _ExecutionEnded(Exception):
+    """The host got a call after the execution that it is of had ended."""
 
 
 class Execution:
@@ -68,7 +74,10 @@ class Calls:
         self._main_waits = False
         self.current: Execution | None = None
         """The execution in flight."""
-        self.last_id = ""
+        self._kept: dict[int, Callable[[Execution], None]] = {}
+        """Calls that were made while no execution ran, by number: each is sent as of the next one."""
+        self._of: dict[int, str] = {}
+        """Of which execution each open call is."""
         self.forked = False
         self.bare_threads = False
         """Threads were started of which `threading.active_count` does not tell."""
@@ -78,45 +87,82 @@ class Calls:
         channel.while_leading = self._lead_plan
 
     def tag(self) -> str:
-        """The id of the execution that the running code belongs to."""
-        found = EXECUTION.get()
-        if not found:
-            found = getattr(threading.current_thread(), "durable_execution", "")
-        return found or self.last_id
+        """The id of the execution that runs: all that happens meanwhile is its. Empty where none runs."""
+        current = self.current
+        return "" if current is None else current.id
+
+    def begin(self, execution: Execution) -> None:
+        """An execution begins: calls that were kept for it are sent."""
+        with self._gate.masked(), self._lock:
+            self.current = execution
+            kept, self._kept = self._kept, {}
+            for send in kept.values():
+                send(execution)
+
+    def end(self) -> None:
+        """It ended: what threads and tasks ask for now is kept for the next one."""
+        with self._gate.masked(), self._lock:
+            self.current = None
 
     # --- asking ----------------------------------------------------------------------------------------------
 
     def ask(self, capability: str, args: tuple[object, ...], kwargs: dict[str, object], method: str = "") -> object:
         """Ask and block this thread until the answer."""
-        if threading.get_ident() == threading.main_thread().ident:
-            waiter = Waiter()
-            number = self._send(capability, method, args, kwargs, waiter, ordered=_outside_tasks())
-            return self._finish(number, capability, self._wait_on_main, waiter)
-        thread_waiter = ThreadWaiter()
-        number = self._send(capability, method, args, kwargs, thread_waiter, ordered=False)
-        return self._finish(number, capability, self._channel.wait_in_thread, thread_waiter)
+        on_main = threading.get_ident() == threading.main_thread().ident
+        if on_main and self.current is None:
+            raise RuntimeError(_HOLDS_UP.format(capability))
+        while True:
+            waiter = Waiter() if on_main else ThreadWaiter()
+            number = self._send(capability, method, args, kwargs, waiter, ordered=on_main and _outside_tasks())
+            try:
+                if isinstance(waiter, ThreadWaiter):
+                    return self._finish(number, capability, self._channel.wait_in_thread, waiter)
+                return self._finish(number, capability, self._wait_on_main, waiter)
+            except _ExecutionEnded:
+                continue
 
     async def ask_in_loop(
         self, capability: str, args: tuple[object, ...], kwargs: dict[str, object], method: str = ""
     ) -> object:
         """Ask and let the running loop go on until the answer."""
         loop = asyncio.get_running_loop()
-        waiter = LoopWaiter(loop)
+        while True:
+            number = self._send_from(loop, waiter := LoopWaiter(loop), capability, method, args, kwargs)
+            try:
+                return _value_of(await waiter.future)
+            except TimeoutError as error:
+                self._note(error, number, capability)
+                raise
+            except _ExecutionEnded as ended:
+                self._check_again(number, ended)
+            finally:
+                if waiter.reply is None:
+                    self._channel.release_loop(loop)
+                self._close(number)
+
+    def _send_from(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        waiter: LoopWaiter,
+        capability: str,
+        method: str,
+        args: tuple[object, ...],
+        kwargs: dict[str, object],
+    ) -> int:
         self._channel.watch_in_loop(loop)
         try:
-            number = self._send(capability, method, args, kwargs, waiter, ordered=False)
+            return self._send(capability, method, args, kwargs, waiter, ordered=False)
         except BaseException:
             self._channel.release_loop(loop)
             raise
-        try:
-            return _value_of(await waiter.future)
-        except TimeoutError as error:
-            self._note(error, number, capability)
-            raise
-        finally:
-            if waiter.reply is None:
-                self._channel.release_loop(loop)
-            self._close(number)
+
+    def _check_again(self, number: int, ended: _ExecutionEnded) -> None:
+        """The host had seen the end of the call's execution: it is made again as of the next one.
+
+        PermissionError where that execution still runs here: it was stopped, and asks for nothing any more.
+        """
+        if self._of.get(number, "") == self.tag():
+            raise PermissionError(str(ended)) from None
 
     def _send(
         self,
@@ -128,6 +174,7 @@ class Calls:
         *,
         ordered: bool,
     ) -> int:
+        """The call's number. Where no execution runs it is kept for the next one."""
         if self.forked:
             raise RuntimeError(
                 f"a forked child cannot call {capability}: only the session's own process can ask the host"
@@ -138,28 +185,25 @@ class Calls:
                 arguments["method"] = method
         except NotJson as error:
             raise TypeError(f"the arguments of {capability} must be plain JSON values; got {error}") from None
-        execution_id = self.tag()
         with self._gate.masked(), self._lock:
             self._number += 1
             number = self._number
-            current = self.current
-            if current is not None and current.id == execution_id:
-                current.counters[capability] = current.counters.get(capability, 0) + 1
-                current.called = True
-                current.open[number] = capability
             self._channel.expect(number, waiter)
-            self._channel.send(
-                {
-                    "type": "call",
-                    "execution_id": execution_id,
-                    "call": number,
-                    "capability": capability,
-                    "arguments": arguments,
-                    "ordered": ordered,
-                }
-            )
+            message: Wire = {"type": "call", "call": number, "capability": capability, "arguments": arguments}
+            if self.current is None:
+                self._kept[number] = partial(self._send_as_of, message)
+            else:
+                self._send_as_of({**message, "ordered": ordered}, self.current)
         self._wake_reporter()
         return number
+
+    def _send_as_of(self, message: Wire, execution: Execution) -> None:
+        number, capability = message["call"], message["capability"]
+        execution.counters[capability] = execution.counters.get(capability, 0) + 1
+        execution.called = True
+        execution.open[number] = capability
+        self._of[number] = execution.id
+        self._channel.send({"ordered": False, **message, "execution_id": execution.id})
 
     def _wake_reporter(self) -> None:
         """Whoever could say "waiting" looks again: there is one call more."""
@@ -177,6 +221,9 @@ class Calls:
         except TimeoutError as error:
             self._note(error, number, capability)
             raise
+        except _ExecutionEnded as ended:
+            self._check_again(number, ended)
+            raise
         finally:
             self._close(number)
 
@@ -189,6 +236,8 @@ class Calls:
     def _close(self, number: int) -> None:
         with self._gate.masked(), self._lock:
             self._channel.forget(number)
+            self._kept.pop(number, None)
+            self._of.pop(number, None)
             if self.current is not None:
                 self.current.open.pop(number, None)
 
@@ -263,7 +312,7 @@ def _value_of(reply: Wire) -> object:
     if error is None:
         return reply["value"]
     message = error["exception_message"]
-    raises = _RAISES.get(error["kind"])
+    raises = _ExecutionEnded if error["kind"] == "ended" else _RAISES.get(error["kind"])
     if raises is not None:
         raise raises(message)
     kind = error["exception_type"]
@@ -290,23 +339,19 @@ def _key(message: str) -> object:
         return message
 
 
-def tag_threads(calls: Calls, before: Callable[[], None], before_bare: Callable[[], None]) -> None:
-    """Let a thread know the execution that started it: contextvars do not reach threads.
-
-    `before` is called before any starts, `before_bare` before one that `threading` knows nothing of.
-    """
+def before_threads(calls: Calls, before: Callable[[], None], before_bare: Callable[[], None]) -> None:
+    """`before` is called before any thread starts, `before_bare` before one that `threading` knows nothing of."""
     start, start_bare = threading.Thread.start, _thread.start_new_thread
 
-    def tagged(self: threading.Thread) -> None:
-        self.durable_execution = calls.tag()  # type: ignore[attr-defined]
+    def watched(self: threading.Thread) -> None:
         before()
         start(self)
 
-    @functools.wraps(start_bare)
+    @wraps(start_bare)
     def bare(*args: Any) -> int:
         calls.bare_threads = True
         before_bare()
         return start_bare(*args)
 
-    threading.Thread.start = tagged  # type: ignore[method-assign]
+    threading.Thread.start = watched  # type: ignore[method-assign]
     _thread.start_new_thread = _thread.start_new = bare

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
 from time import perf_counter_ns
 from typing import TYPE_CHECKING
 
@@ -40,6 +41,8 @@ class Checkpoints:
         self._gate = gate
         self._namespace = namespace
         self._capturer: Capturer | None = None
+        self.muted: Callable[[], AbstractContextManager[None]] = nullcontext
+        """What is printed inside is thrown away; set by the worker."""
         self.fresh = True
         """Nothing ran here yet: a restore brings the engine's own names back too."""
         self._cost_ns = COST_NS_FIRST
@@ -107,16 +110,17 @@ class Checkpoints:
             from checkpoint.restore import restore_into
 
             data = attached(self._channel, message["memory"]) if message["memory"] else message["data"]
-            reply["report"] = restore_into(
-                self._namespace,
-                data,
-                clear_existing=message["clear_existing"],
-                internals=ENGINE_INTERNALS,
-                fresh=self.fresh,
-                override_environment=message["override_environment"],
-                externals=granted(),
-                placed=self._the_capturer().placed,
-            )
+            with self.muted():
+                reply["report"] = restore_into(
+                    self._namespace,
+                    data,
+                    clear_existing=message["clear_existing"],
+                    internals=ENGINE_INTERNALS,
+                    fresh=self.fresh,
+                    override_environment=message["override_environment"],
+                    externals=granted(),
+                    placed=self._the_capturer().placed,
+                )
             self.fresh = False
             self._the_capturer().prime(data)
         except Exception as error:
@@ -128,7 +132,8 @@ class Checkpoints:
         try:
             capturer = self._the_capturer()
             execution = message.get("execution_id", "")
-            made = capturer.capture_aside(execution) if aside else capturer.capture(execution)
+            with self.muted():
+                made = capturer.capture_aside(execution) if aside else capturer.capture(execution)
         except BaseException as error:
             return {"problem": f"{type(error).__qualname__}: {error}"}
         finally:

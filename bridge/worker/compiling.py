@@ -14,6 +14,7 @@ from types import CodeType
 from typing import NamedTuple
 
 from bridge.worker.code_cache import CodeCache, cache_size, digest_of
+from checkpoint.cells import note_imports
 
 FUTURE_FLAGS = 0
 for _name in __future__.all_feature_names:
@@ -68,10 +69,12 @@ def remember_source(code: str, filename: str) -> None:
     """Make the cell's lines available under its file name."""
     linecache.cache[filename] = (len(code), None, code.splitlines(keepends=True), filename)
     _sources[filename] = None
+    note_imports(filename, code)
     if len(_sources) > SOURCES_MAX:
         oldest = next(iter(_sources))
         del _sources[oldest]
         linecache.cache.pop(oldest, None)
+        note_imports(oldest, "")
 
 
 def filename_of(code: str, execution_id: str) -> str:

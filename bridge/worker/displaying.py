@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import builtins
+import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -49,7 +50,16 @@ class Displays:
         display.__module__ = "builtins"
         builtins.display = display  # type: ignore[attr-defined]
 
+    def show_value(self, value: object) -> None:
+        """The last expression's value, where there is more of it than its text."""
+        if is_rich(value):
+            self._show(value)
+
     def _show(self, value: object) -> None:
+        own = None if isinstance(value, type) else getattr(type(value), "_ipython_display_", None)
+        if callable(own):
+            own(value)
+            return
         execution = self._tag()
         if execution != self._execution:
             self._execution, self._count = execution, 0
@@ -66,6 +76,9 @@ def bundle_of(value: object, seconds: float = REPR_S) -> Bundle:
     metadata: dict[str, object] = {}
     if isinstance(value, type):
         return {"data": data, "metadata": metadata}  # its methods are its instances'
+    if is_figure(value):
+        data.update(_plain(_pictures(value, seconds)))
+        return {"data": data, "metadata": metadata}
     found = _ask(value, "_repr_mimebundle_", seconds)
     if isinstance(found, tuple) and len(found) == 2:
         found, more = found
@@ -80,6 +93,38 @@ def bundle_of(value: object, seconds: float = REPR_S) -> Bundle:
                 metadata.update(_plain({kind: one[1]}))
         data.update(_plain(asked))
     return {"data": data, "metadata": metadata}
+
+
+def is_figure(value: object) -> bool:
+    """A figure of matplotlib, which has no methods that give pictures."""
+    figures = sys.modules.get("matplotlib.figure")
+    return figures is not None and isinstance(value, figures.Figure)
+
+
+def _pictures(value: object, seconds: float) -> Mapping[Any, object]:
+    from bridge.worker.figures import pictures_of
+
+    try:
+        with within(max(seconds, FIGURE_S)):
+            return pictures_of(value)
+    except KeyboardInterrupt:
+        raise
+    except (Exception, OutOfTime, SystemExit):
+        return {}
+
+
+def is_rich(value: object) -> bool:
+    """Whether an object has more to show than its text."""
+    kind = type(value)
+    if kind.__module__ == "builtins" or isinstance(value, type):
+        return False
+    return any(hasattr(kind, name) for name in _RICH) or is_figure(value)
+
+
+_RICH = ("_repr_mimebundle_", "_ipython_display_", *REPRS)
+
+FIGURE_S = 20.0
+"""What drawing a figure may take, twice: it is computation, as the code itself is."""
 
 
 def encoded(bundle: Bundle) -> str:

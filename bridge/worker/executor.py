@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext, suppress
 from contextvars import Context, copy_context
 from functools import partial
 from time import perf_counter
@@ -12,7 +13,7 @@ from typing import Any
 
 from bridge.modes import Detection
 from bridge.worker.backlog import OutputDrainTimeout
-from bridge.worker.calls import EXECUTION, Calls, Execution
+from bridge.worker.calls import Calls, Execution
 from bridge.worker.channel import Channel
 from bridge.worker.checkpoints import Checkpoints, explain
 from bridge.worker.classifying import Classifier
@@ -26,10 +27,11 @@ from bridge.worker.loops import Loops
 from bridge.worker.namespace import ENGINE_INTERNALS, History, Namespace
 from bridge.worker.rule import Rule
 from bridge.worker.streams import OutputPort
-from bridge.worker.tracebacks import format_error, message_of, type_name
+from bridge.worker.tracebacks import OURS, format_error, message_of, type_name
 from bridge.worker.transactions import Transaction
 from bridge.worker.values import NotJson, bounded_repr, cut, to_json
 from checkpoint import asked
+from checkpoint.process import PROCESS_STATE
 from durable.core.shown import Shown
 
 
@@ -55,25 +57,28 @@ class Executor:
         self._checkpoints = checkpoints
         self._history = History(namespace)
         self._context: Context = copy_context()
+        PROCESS_STATE.context = self._context
         self._future_flags = 0
         self._pid = os.getpid()
         self._loops = Loops()
         self._coroutines = Coroutines()
         self._cancellation = loop.cancellation
         self.detection = Detection(os.environ)
+        self.show_value: Callable[[object], None] = lambda _value: None
+        """Displays the last expression's value, where there is more of it than its text."""
         self._classifier = Classifier(namespace, self.detection, cache_size(os.environ))
 
-    def restored(self) -> None:
-        """A checkpoint was merged into the namespace."""
+    def restored(self, *, cleared: bool) -> None:
+        """A checkpoint was merged into the namespace; `cleared`: in the place of what was there (P65)."""
+        if cleared:
+            self._history.reset()
         self._future_flags |= future_flags_of(self._namespace)
 
     def run(self, request: Wire) -> None:
         """Run one `execute` to its result or error, and send that."""
         started = perf_counter()
         execution = Execution(request["id"], dict(request["counters"]))
-        self._calls.current = execution
-        self._calls.last_id = execution.id
-        self._context.run(EXECUTION.set, execution.id)
+        self._calls.begin(execution)
         self._output.begin()
         self._cancellation.begin(execution.id, request["code"])
         self._gate.begin()
@@ -82,6 +87,8 @@ class Executor:
         try:
             transaction = Transaction(request["transaction"], self._namespace, self._gate, request["recompute"])
             outcome = self._outcome(request, execution, transaction, rule)
+            self._loop.tell_untaken()
+            self._end_habits(failed=outcome["type"] == "error")
             outcome["execution_id"] = execution.id
             outcome["execution_time"] = max(0.0, perf_counter() - started - execution.waited_s)
             outcome = self._drained(outcome)
@@ -93,7 +100,7 @@ class Executor:
             asked.listen(None)
             self._gate.end()
             self._cancellation.end()
-            self._calls.current = None
+            self._calls.end()
         self._channel.send(dict(outcome))
 
     def _about(self, execution: Execution, transaction: Transaction, *, failed: bool) -> Wire:
@@ -101,7 +108,8 @@ class Executor:
         about: Wire = {} if execution.mode == "simple_sync" else {"mode": execution.mode}
         if execution.warnings:
             about["warnings"] = execution.warnings
-        rolled_back = transaction.end(failed=failed)
+        with self._output.muted() if transaction.active else nullcontext():
+            rolled_back = transaction.end(failed=failed)
         if rolled_back is not None:
             about["rollback"] = rolled_back
         return about
@@ -121,13 +129,15 @@ class Executor:
                 self._loops.boundary = partial(self._boundary, rule, execution, cell.statements[at], at)
                 self._loops.enter(cell.statements[at], iterations)
                 value = self._run_statement(cell.statements[at])
+                PROCESS_STATE.note_modules()
                 self._output.check()
             self._end_forked_child(None)
-            return self._user_code(lambda: self._result(cell, value, recorded=not request["recompute"]))
+            return self._user_code(lambda: self._result(cell, value, request))
         except BaseException as error:
             self._end_forked_child(error)
             failure = error  # the name ends with the clause
         explain(failure)
+        self._remember(failure)
         self._cancellation.explain(failure)
         try:
             text = self._user_code(lambda: (message_of(failure), format_error(failure)))
@@ -140,6 +150,17 @@ class Executor:
             "traceback": text[1],
             "statement": at,
         }
+
+    def _end_habits(self, *, failed: bool) -> None:
+        """What a cell in IPython's manner expects at its end: its time, and figures that it drew and did not show."""
+        magics, pyplot = sys.modules.get("bridge.worker.magics"), sys.modules.get("matplotlib.pyplot")
+        if magics is not None:
+            magics.cell_ended()
+        if pyplot is not None and not failed:
+            from bridge.worker.figures import show_open
+
+            with suppress(Exception):
+                show_open()
 
     def _drained(self, outcome: Wire) -> Wire:
         """The outcome after its output; what could not be sent in time is told of, and is an error where it must be."""
@@ -160,22 +181,36 @@ class Executor:
         filename = request["filename"] or filename_of(code, request["id"])
         remember_source(code, filename)
         execution.mode = "unknown"
-        cell = compile_cell(code, filename, self._future_flags)
+        code, cell = self._compiled(code, filename)
         self._future_flags = cell.future_flags
         found = self._classifier.classify(code, cell)
         execution.mode, execution.warnings = found.mode, self.detection.met(found)
         self._cancellation.is_of(found.mode)
-        transaction.begin()
+        with self._output.muted() if transaction.active else nullcontext():
+            transaction.begin()
         if request["start_statement"] == 0:
             refused = ENGINE_INTERNALS & request["inputs"].keys()
             if refused:
                 raise ValueError(f"inputs cannot set the engine's names: {', '.join(sorted(refused))}")
             self._namespace.update(request["inputs"])
             if not request["recompute"]:
-                self._history.record_source(code)
+                self._history.record_source(request["code"])
         return cell
 
-    def _result(self, cell: Cell, value: object, *, recorded: bool) -> Wire:
+    def _compiled(self, code: str, filename: str) -> tuple[str, Cell]:
+        """What is run: the code, or where it is none of Python's but in IPython's manner, what that means."""
+        while True:
+            try:
+                return code, compile_cell(code, filename, self._future_flags)
+            except SyntaxError as error:
+                from bridge.worker.magics import rewritten  # few cells need it
+
+                meant = rewritten(code, error)
+                if meant is None or meant == code:
+                    raise
+                code = meant
+
+    def _result(self, cell: Cell, value: object, request: Wire) -> Wire:
         text = ""
         plain: object = None
         if cell.statements and cell.statements[-1].has_value and value is not None:
@@ -184,8 +219,10 @@ class Executor:
                 value = value.value
             else:
                 text = bounded_repr(value)
-                if recorded:
+                if not request["recompute"]:
                     self._history.record_value(value)
+                    if not request["code"].rstrip().endswith(";"):
+                        self.show_value(value)
             try:
                 plain = to_json(value)
             except (NotJson, RecursionError):
@@ -244,6 +281,17 @@ class Executor:
                 gate.leave()
         finally:
             mark_running(None)
+
+    def _remember(self, error: BaseException) -> None:
+        """As Python's prompt does: `sys.last_exc`, for debuggers; and the engine's names of it (P56)."""
+        trace = error.__traceback__
+        while trace is not None and trace.tb_frame.f_code.co_filename.startswith(OURS):
+            trace = trace.tb_next
+        sys.last_exc = sys.last_value = error
+        sys.last_type, sys.last_traceback = type(error), trace
+        self._namespace["_exception"] = error
+        if isinstance(error, SystemExit):
+            self._namespace["_exit_code"] = error.code
 
     def _end_forked_child(self, error: BaseException | None) -> None:
         """A child that user code forked ends where the cell ends (E5): the worker's own work is its parent's."""

@@ -89,10 +89,14 @@ class InputFunction(CapabilityFunction):
     def __call__(self, *args: object, **kwargs: object) -> object:
         if awaited_at_once(sys._getframe().f_back):
             return self.aio(*args, **kwargs)
+        if _replaced() and not kwargs:
+            return _read_line(self._show(args))
         return _text(self._calls.ask("input", self._show(args), kwargs))
 
     async def aio(self, *args: object, **kwargs: object) -> object:
         """The awaitable form."""
+        if _replaced() and not kwargs:
+            return _read_line(self._show(args))
         return _text(await self._calls.ask_in_loop("input", self._show(args), kwargs))
 
     @staticmethod
@@ -103,6 +107,20 @@ class InputFunction(CapabilityFunction):
         if text:
             print(text, end="", flush=True)
         return (text,)
+
+
+def _replaced() -> bool:
+    """User code put something else in the place of `sys.stdin`: `input` reads from that, as Python's does."""
+    return sys.stdin is not sys.__stdin__
+
+
+def _read_line(_prompt: tuple[str]) -> str:
+    if sys.stdin is None:
+        raise RuntimeError("input(): lost sys.stdin")
+    line = sys.stdin.readline()
+    if not line:
+        raise EOFError("EOF when reading a line")
+    return line.removesuffix("\n")
 
 
 class _Shown(str):

@@ -51,6 +51,15 @@ class Gate:
     def _enters_storing(self, frame: FrameType | None) -> bool:
         return frame is not None and frame.f_code is self.storing and frame.f_lineno == frame.f_code.co_firstlineno
 
+    def users(self, handler: object = None) -> object:
+        """The user's own handler of SIGINT, None where there is none; or set it."""
+        current = signal.getsignal(signal.SIGINT)
+        if handler is not None:
+            self._theirs = handler
+        elif current != self.on_signal:
+            return current
+        return self._theirs
+
     def begin(self) -> None:
         """An execution starts."""
         self.pending = self._asked = False

@@ -6,6 +6,7 @@ import asyncio
 import functools
 import selectors
 import sys
+import threading
 from asyncio import events
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Executor, ThreadPoolExecutor
@@ -15,6 +16,7 @@ from typing import Any, Protocol
 from bridge.worker.cancellation import INTERRUPT, Cancellation
 from bridge.worker.foreground import Foreground
 from bridge.worker.gate import Gate
+from bridge.worker.tracebacks import message_of, type_name
 
 THREADS_MAX = 64
 """Of `asyncio.to_thread`: a thread that waits for an answer holds one, so asyncio's few would delay questions."""
@@ -50,8 +52,12 @@ class _Selector(selectors.DefaultSelector):
         self.idle: IdlePlan = lambda: None
         self.sleeps = False
         """In `select` without a time limit."""
+        self.quiet: Callable[[], None] = lambda: None
+        """Called when the loop has nothing ready."""
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        if timeout is None or timeout > 0:
+            self.quiet()
         if timeout is None:
             plan = self.idle()
             if plan is not None:
@@ -72,11 +78,14 @@ class _Selector(selectors.DefaultSelector):
 class WorkerLoop(asyncio.SelectorEventLoop):
     """A loop that user code cannot close, run by the worker for one statement or while idle."""
 
-    def __init__(self, gate: Gate, report: Callable[[BaseException], None]) -> None:
+    def __init__(self, gate: Gate, failed: Callable[[str], None]) -> None:
+        """failed: told of work that ended with an error nobody took."""
         self.selector = _Selector()
         super().__init__(self.selector)
+        self.selector.quiet = self._look_between
         self._gate = gate
-        self._report = report
+        self._failed = failed
+        self._untaken: list[asyncio.Task[Any]] = []
         self.cancellation = Cancellation()
         self._own_descriptors = 1
         self._threads: ThreadPoolExecutor | None = None
@@ -89,6 +98,39 @@ class WorkerLoop(asyncio.SelectorEventLoop):
             self._threads = ThreadPoolExecutor(THREADS_MAX, thread_name_prefix="asyncio")
             self.set_default_executor(self._threads)
         return super().run_in_executor(executor, func, *args)
+
+    def create_task(self, coro: Any, **options: Any) -> asyncio.Task[Any]:
+        """As asyncio's; errors of the task that nobody takes are told of without waiting for its deletion."""
+        task = super().create_task(coro, **options)
+        task.add_done_callback(self._done)
+        return task
+
+    def _done(self, task: asyncio.Task[Any]) -> None:
+        if not task.cancelled() and task._log_traceback:
+            self._untaken.append(task)
+
+    def _look_between(self) -> None:
+        """No cell runs, and the loop has nothing to do: nobody is about to take these errors."""
+        if self._untaken and not self._gate.executing:
+            self.tell_untaken()
+
+    def tell_untaken(self) -> None:
+        """Report the tasks that failed, as asyncio does when it deletes them. One that is awaited later raises."""
+        untaken, self._untaken = self._untaken, []
+        for task in untaken:
+            if task._log_traceback:
+                error = task._exception
+                message = "Task exception was never retrieved"
+                self.call_exception_handler({"message": message, "exception": error, "task": task})
+                task._log_traceback = False
+
+    def call_exception_handler(self, context: dict[str, Any]) -> None:
+        """As asyncio's, and what failed is told of."""
+        super().call_exception_handler(context)
+        error = context.get("exception")
+        if isinstance(error, BaseException):
+            task = context.get("task") or context.get("future")
+            self._failed(failure_text(_named(task) if task is not None else str(context["message"]), error))
 
     def watch(self, fd: int, callback: Callable[[], object]) -> None:
         """Read `fd` whenever this loop runs; does not count as work of the user's."""
@@ -135,7 +177,7 @@ class WorkerLoop(asyncio.SelectorEventLoop):
                 except KeyboardInterrupt:
                     self.cancellation.cancel_current(INTERRUPT)
                 except BaseException as error:
-                    self._report(error)
+                    self.report(error)
         finally:
             self._gate.deliver = None
             self.cancellation.unregister()
@@ -146,7 +188,12 @@ class WorkerLoop(asyncio.SelectorEventLoop):
         try:
             self.run_forever()
         except BaseException as error:
-            self._report(error)
+            self.report(error)
+
+    def report(self, error: BaseException) -> None:
+        """What escaped from background work: on standard error, and told of."""
+        print(f"background task ended with {type(error).__qualname__}: {error}", file=sys.stderr)
+        self._failed(failure_text("background task", error))
 
     def cancel_all(self, grace_s: float) -> None:
         """Cancel the background tasks and give them that long to finish."""
@@ -211,6 +258,27 @@ def mark_running(loop: asyncio.AbstractEventLoop | None) -> None:
     events._set_running_loop(loop)
 
 
-def report_to_stderr(error: BaseException) -> None:
-    """The default report of what escaped from background work."""
-    print(f"background task ended with {type(error).__qualname__}: {error}", file=sys.stderr)
+def failure_text(what: str, error: BaseException) -> str:
+    """Which work ended with which error."""
+    return f"{what} ended with {type_name(error)}: {message_of(error)}"
+
+
+def _named(task: Any) -> str:
+    get_name, get_coro = getattr(task, "get_name", None), getattr(task, "get_coro", None)
+    if get_name is None or get_coro is None:
+        return type(task).__name__
+    name = getattr(get_coro(), "__qualname__", "")
+    return f"task {get_name()!r} ({name})" if name else f"task {get_name()!r}"
+
+
+def watch_threads(failed: Callable[[str], None]) -> None:
+    """Tell of threads that end with an error, beside the traceback on standard error."""
+    plain = threading.excepthook
+
+    def excepthook(args: threading.ExceptHookArgs) -> None:
+        plain(args)
+        if args.exc_value is not None and not isinstance(args.exc_value, SystemExit):
+            name = "thread" if args.thread is None else f"thread {args.thread.name!r}"
+            failed(failure_text(name, args.exc_value))
+
+    threading.excepthook = excepthook

@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING
 
 import bridge.worker.people  # noqa: F401  # here once, for every worker that is forked
 import checkpoint  # pins the package before the user's directory is on sys.path
-from bridge.worker import source_lines
+from bridge.worker import adapters, source_lines
 from bridge.worker.alive import children_alive, threads_alive
-from bridge.worker.calls import Calls, tag_threads
+from bridge.worker.calls import Calls, before_threads
 from bridge.worker.channel import Channel
 from bridge.worker.checkpoints import Checkpoints
 from bridge.worker.completing import completions
@@ -33,10 +33,11 @@ from bridge.worker.gate import Gate
 from bridge.worker.held import hold, inherited_descriptors
 from bridge.worker.inbound import Wire
 from bridge.worker.lending import take
-from bridge.worker.loop import WorkerLoop, hide_running, report_to_stderr, report_when_idle
+from bridge.worker.loop import WorkerLoop, hide_running, report_when_idle, watch_threads
 from bridge.worker.namespace import Namespace, make_main
 from bridge.worker.stdio import install
 from bridge.worker.streams import OutputPort, Pipe
+from checkpoint.process import PROCESS_STATE
 from durable.core.limits import FRAME_BYTES_MAX
 
 if TYPE_CHECKING:
@@ -46,6 +47,9 @@ assert checkpoint
 
 PROTOCOL_VERSION = 1
 """That of bridge/messages.py, which the worker does not import; a test holds them together."""
+
+REPLACED = ("asyncio", "asyncio.runners", "builtins", "getpass", "inspect", "sys", "threading", "_thread")
+"""Modules in which the worker puts something of its own."""
 
 END_GRACE_S = 1.0
 """For background tasks' `finally` blocks at a shutdown."""
@@ -60,12 +64,13 @@ class Worker:
         self.namespace: Namespace = make_main()
         self.calls = Calls(self.channel, self.gate)
         pipes = (Pipe("stdout", out_fd), Pipe("stderr", err_fd))
-        self.output = OutputPort(self.channel, self.gate, pipes, self.calls.tag, lambda: self.calls.last_id)
-        self.loop = WorkerLoop(self.gate, report_to_stderr)
+        self.output = OutputPort(self.channel, self.gate, pipes, self.calls.tag)
+        self.loop = WorkerLoop(self.gate, self._failed)
         self.loop.watch(self.channel.fileno(), self.channel.read_available)
         self.loop.selector.idle = self.calls.loop_plan
         self.calls.loop_sleeps = lambda: self.loop.selector.sleeps
         self.checkpoints = Checkpoints(self.channel, self.gate, self.namespace)
+        self.checkpoints.muted = self.output.muted
         self.executor = Executor(
             self.namespace, self.channel, self.gate, self.loop, self.calls, self.output, self.checkpoints
         )
@@ -84,9 +89,13 @@ class Worker:
         self.gate.install()
         os.register_at_fork(after_in_child=self._in_forked_child)
         hide_running(self.loop, self.output.synchronous)
-        tag_threads(self.calls, self.output.unbatch, self.output.never_batch)
+        before_threads(self.calls, self.output.unbatch, self.output.never_batch)
+        watch_threads(self._failed)
         source_lines.install()
-        Displays(self._display, self.calls.tag, self._print).install()
+        displays = Displays(self._display, self.calls.tag, self._print)
+        displays.install()
+        self.executor.show_value = displays.show_value
+        adapters.install()
         self.channel.send({"type": "hello", "version": PROTOCOL_VERSION, "frame_bytes_max": FRAME_BYTES_MAX})
         hello = self._next()
         if hello["type"] != "hello" or hello["version"] != PROTOCOL_VERSION:
@@ -96,6 +105,8 @@ class Worker:
         grant(self.calls, hello["capabilities"])
         self.output.obey(hello["output"])
         install(self.output, lambda: str(granted_function("input")("")))
+        PROCESS_STATE.interrupts = self.gate.users
+        PROCESS_STATE.begin(REPLACED)
         ready = {"type": "ready", "session_id": hello["session"], "capabilities": list(granted())}
         self.channel.send({**ready, "pid": os.getpid(), "python": platform.python_version()})
         while True:
@@ -114,8 +125,10 @@ class Worker:
             elif kind == "checkpoint_ack":
                 self.checkpoints.forget()
             elif kind == "restore":
-                self.channel.send(self.checkpoints.restore(message))
-                self.executor.restored()
+                fresh = self.checkpoints.fresh
+                reply = self.checkpoints.restore(message)
+                self.executor.restored(cleared=message["clear_existing"] and not fresh and bool(reply["report"]))
+                self.channel.send(reply)
             elif kind == "lend":
                 self.channel.send(take(self.channel, message))
             elif kind == "namespace":
@@ -140,7 +153,7 @@ class Worker:
                     if not channel.inbox:
                         self.output.flush()
                 except Exception as error:  # a signal handler that user code installed raised here
-                    report_to_stderr(error)
+                    self.loop.report(error)
         return channel.inbox.popleft()
 
     def _stop_idling(self) -> None:
@@ -187,11 +200,19 @@ class Worker:
         return answer(self._live_namespace, message)
 
     def _display(self, bundle: str) -> None:
+        if self.output.mutes():
+            return
         if self.calls.forked:  # it has no engine: its parent's descriptors take text only
             self._print(plain_text(bundle) + "\n")
             return
         message = {"type": "output", "execution_id": self.calls.tag(), "stream": "display", "data": bundle}
         self.channel.send(message)
+
+    def _failed(self, text: str) -> None:
+        """A thread or task of the user's ended with an error that nobody took."""
+        if not self.calls.forked:
+            message = {"type": "output", "execution_id": self.calls.tag(), "stream": "failure", "data": text}
+            self.channel.send(message)
 
     def _print(self, text: str) -> None:
         self.output.write("stdout", text.encode(errors="replace"))

@@ -42,6 +42,18 @@ class History:
         self._namespace = namespace
         self._number = 0
 
+    def reset(self) -> None:
+        """Back to what a new session has; its containers stay the objects that code may hold."""
+        names = self._namespace
+        sources, values = names.get("_ih"), names.get("_oh")
+        for held in (sources, values):
+            if isinstance(held, list | dict):
+                held.clear()
+        names.update(initial_internals())
+        if isinstance(sources, list) and isinstance(values, dict):
+            names.update({"_ih": sources, "In": sources, "_oh": values, "Out": values})
+        self._number = 0
+
     def record_source(self, code: str) -> None:
         """A cell begins: `In[-1]` is its code, `_i` the code before it."""
         names = self._namespace

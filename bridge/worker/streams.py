@@ -7,8 +7,9 @@ import os
 import signal
 import sys
 import threading
-from _thread import start_new_thread  # as it was before calls.tag_threads
+from _thread import start_new_thread  # as it was before calls.before_threads
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from time import monotonic, sleep
 from types import CodeType
 from typing import TYPE_CHECKING, Protocol
@@ -77,15 +78,12 @@ class OutputPort:
     the writer has in hand, and that chunk the writer stores before it asks for the lock.
     """
 
-    def __init__(
-        self, channel: Channel, gate: Gate, pipes: Iterable[Pipe], tag: Callable[[], str], last: Callable[[], str]
-    ) -> None:
+    def __init__(self, channel: Channel, gate: Gate, pipes: Iterable[Pipe], tag: Callable[[], str]) -> None:
         self._channel = channel
         self._gate = gate
         self._pipes = tuple(pipes)
         self._tag = tag
-        self._last = last
-        """The execution that runs or ran last: what comes from a pipe is its."""
+        """The execution that runs, to which all that is written belongs; empty where none runs."""
         self._lock = threading.RLock()
         self._waits = True
         """Code that prints waits for the engine (the policy "block")."""
@@ -113,6 +111,7 @@ class OutputPort:
         self._flusher_ended: threading.Lock | None = None
         self._wanted = threading.Event()
         self._forked = False
+        self._muted = 0
         os.register_at_fork(before=self._before_fork, after_in_parent=self._after_fork, after_in_child=self._in_child)
         channel.before_send = self.flush_all
 
@@ -129,6 +128,20 @@ class OutputPort:
         self._drain_s = rules.get("drain_ms", OUTPUT_DRAIN_MS) / 1000
         self.warns_undrained = rules.get("drain") == "warn"
 
+    @contextmanager
+    def muted(self) -> Iterator[None]:
+        """What this thread prints meanwhile is nobody's: reducers of the user's run as often as captures come."""
+        self.unbatch()
+        before, self._muted = self._muted, threading.get_ident()
+        try:
+            yield
+        finally:
+            self._muted = before
+
+    def mutes(self) -> bool:
+        """What the calling thread prints is thrown away now."""
+        return self._muted == threading.get_ident()
+
     def begin(self) -> None:
         """An execution starts: an earlier one's overflow is not its."""
         self.overflow = None
@@ -139,7 +152,9 @@ class OutputPort:
             raise OutputOverflow(*self.overflow.args)
 
     def write(self, stream: str, data: bytes) -> None:
-        """Take text, as UTF-8, of the execution whose code calls. Raises OutputOverflow under the policy "error"."""
+        """Take text, as UTF-8, of the execution that runs. Raises OutputOverflow under the policy "error"."""
+        if self._muted and self.mutes():
+            return
         if self._forked:
             os.write(1 if stream == "stdout" else 2, data)
             return
@@ -213,7 +228,7 @@ class OutputPort:
         if not self._synchronous or self._bare_threads or threading.get_ident() != self._main:
             return
         alone = threading.active_count() == 1
-        if alone and self._stdout is not None and self._key == ("stdout", self._last()) and self.overflow is None:
+        if alone and self._stdout is not None and self._key == ("stdout", self._tag()) and self.overflow is None:
             self._batch_key, self._batching = self._key, True
             self._stdout.batch(on=True)
             self._ask_flusher()
@@ -290,7 +305,7 @@ class OutputPort:
     def _take_pipes(self) -> None:
         for pipe in self._pipes:
             for data in pipe.take():
-                self._pass_on(Printed(self._last(), pipe.stream, 0, data))
+                self._pass_on(Printed(self._tag(), pipe.stream, 0, data))
 
     def _send(self) -> None:
         if self._batching:

@@ -34,6 +34,7 @@ from bridge.forking import (
 from bridge.launcher import process_start_time
 from bridge.worker.death import ENGINE_GONE, die_with, outlive
 from bridge.worker.main import serve
+from checkpoint.process import PROCESS_STATE
 
 assert checkpoint.capture
 assert checkpoint.restore
@@ -193,6 +194,7 @@ def main(arguments: list[str]) -> None:
         control.send(encode(Warm(problem)))
     if problem:
         os._exit(1)
+    PROCESS_STATE.note_modules()
     gc.collect()
     gc.freeze()  # collections in workers then do not touch, and so copy, what they share
     serve(*begin_life(Zygote(control, engine).run()))

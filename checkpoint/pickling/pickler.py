@@ -43,13 +43,12 @@ class Scope:
         self.namespace = namespace
         self.externals = {id(value): name for name, value in externals.items()}
         self.definitions: dict[int, str] = {}
-        self.streams = {
-            id(stream): name for name in ("stdin", "stdout", "stderr") if (stream := getattr(sys, name, None))
-        }
+        own = ("__stdin__", "__stdout__", "__stderr__")  # what the user put in their place is saved as what it is
+        self.streams = {id(stream): name for name in own if (stream := getattr(sys, name, None))}
         self.filenames: set[str] = set()
         self.columns: Mapping[Place, Known] = {}
         self.dispatch_table = {**cloudpickle.Pickler.dispatch_table, **copyreg.dispatch_table}
-        self.special = {type(value) for value in (*externals.values(), sys.stdin, sys.stdout, sys.stderr)}
+        self.special = {type(value) for value in (*externals.values(), sys.__stdin__, sys.__stdout__, sys.__stderr__)}
         self.plain: set[type] = set()
         self.reducers: dict[type, Reducer | None] = {}
         self.module_namespaces: dict[int, _ModuleNamespace | None] = {}

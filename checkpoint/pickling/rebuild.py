@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeAliasType, TypeVar
 
 from checkpoint.pickling.importable import importable
+from checkpoint.process import in_code_context
 from durable.core.errors import CheckpointError
 
 PREAMBLE = (f"\x80\x05c{__name__}\nlive_namespace\n)R\x940c{__name__}\nbuiltins_namespace\n)R\x94.").encode("latin-1")
@@ -235,12 +236,12 @@ def make_local(values: dict[str, object]) -> threading.local:
 
 
 def make_context_variable(name: str, default: tuple[object, ...], value: tuple[object, ...]) -> object:
-    """A ContextVar, set in the context of the restore; tuples hold one thing or none."""
+    """A ContextVar, set in the context of the code of cells; tuples hold one thing or none."""
     variable: contextvars.ContextVar[object] = (
         contextvars.ContextVar(name, default=default[0]) if default else contextvars.ContextVar(name)
     )
     if value:
-        variable.set(value[0])
+        in_code_context(variable.set, value[0])
     return variable
 
 

@@ -21,6 +21,7 @@ from checkpoint.pickling.files import file_recipe, reopen
 from checkpoint.pickling.importable import importable
 from checkpoint.pickling.objects import Columns
 from checkpoint.pickling.unsaveable import Unsaveable
+from checkpoint.process import code_context
 
 type Reduced = tuple[Any, ...] | str | None
 
@@ -87,13 +88,13 @@ def _context_variable(variable: contextvars.ContextVar[object], _notes: Notes) -
         except LookupError:
             return ()
 
-    default, value = read(contextvars.Context()), read(contextvars.copy_context())
+    default, value = read(contextvars.Context()), read(code_context().copy())
     return rebuild.make_context_variable, (variable.name, default, value)
 
 
 def _file(file: io.IOBase, notes: Notes) -> Reduced:
     if file is sys.__stdout__ or file is sys.__stderr__:
-        return getattr, (sys, "stdout" if file is sys.__stdout__ else "stderr")
+        return getattr, (sys, "__stdout__" if file is sys.__stdout__ else "__stderr__")
     recipe = file_recipe(file)
     notes.note("a file is opened again at its position" if recipe[2] is not None else "a closed file comes back closed")
     return reopen, recipe

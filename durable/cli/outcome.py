@@ -9,7 +9,7 @@ from durable.cli.out import Out
 from durable.cli.standing import GoesOn, Halts, Settled, Standing, Waits
 from durable.core.errors import ExecutionError, Halted
 from durable.functions import notation
-from durable.functions.failure import rebuild
+from durable.functions.failure import read_document, rebuild
 from durable.store.reads import ExecutionRow
 
 _PROMISE = {
@@ -53,6 +53,7 @@ def report_settled(out: Out, row: ExecutionRow) -> int:
 
 def report_cell(out: Out, row: ExecutionRow) -> int:
     """A cell's value as Python's prompt shows it, or the user's traceback, which says it all."""
+    tell_earlier(out, row)
     if row.state == "completed":
         shown = row.value.get("repr") if isinstance(row.value, dict) else None
         if shown:
@@ -63,6 +64,16 @@ def report_cell(out: Out, row: ExecutionRow) -> int:
     else:
         report_failed(out, row)
     return exits.OF_STATE.get(row.state, exits.FAILED)
+
+
+def tell_earlier(out: Out, row: ExecutionRow) -> None:
+    """What threads and tasks of earlier cells printed before this one, and which of them failed since."""
+    value = row.value if row.state == "completed" else read_document(row.value)
+    found = value if isinstance(value, dict) else {}
+    if isinstance(found.get("earlier"), str):
+        out.note("[from earlier work]\n" + found["earlier"].rstrip("\n"))
+    for text in found.get("failures") or ():
+        out.note(f"[{text}]")
 
 
 def report_failed(out: Out, row: ExecutionRow) -> None:

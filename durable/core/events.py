@@ -50,6 +50,24 @@ class OutputUndrained(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class NotSaved(Event):
+    """The namespace could not be captured when an execution ended; after a crash the session goes on from before it."""
+
+    session: str
+    execution: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class WorkFailed(Event):
+    """A thread or task of a session's code ended with an error that nobody took. `execution`: which one ran, or ""."""
+
+    session: str
+    execution: str
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
 class WorkerStarted(Event):
     session: str
     pid: int

@@ -52,6 +52,13 @@ def check_given_id(text: str) -> str:
     return text
 
 
+def check_cell_id(text: str) -> str:
+    """Return what a caller chose to stand after a session's name in a cell's id, or raise InvalidId."""
+    if not _GIVEN.match(text) or text.isdigit():
+        raise InvalidId(text, "a cell's id is 1 to 128 letters, digits, '_' or '-', and no number: those are counted")
+    return text
+
+
 def check_session_name(text: str) -> str:
     """Return a session's name, or raise InvalidId; the rule is that of a given execution id."""
     if not _GIVEN.match(text):
@@ -64,6 +71,11 @@ def check_capability(text: str) -> str:
     if not _CAPABILITY.match(text):
         raise InvalidId(text, "a capability's name is a lower-case word: [a-z][a-z0-9_]{0,63}")
     return text
+
+
+def session_output(session: str) -> str:
+    """Under which the output of a session between its executions is kept: their numbers begin at 1."""
+    return f"{session}@0"
 
 
 def execution_promise(execution_id: str) -> str:

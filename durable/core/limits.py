@@ -89,6 +89,15 @@ OUTPUT_DRAIN_MS = 5_000
 OUTPUT_STORED_CHARS_MAX = 16 * 2**20
 """Output of one execution that is kept; a person reads less, and a flood must not fill the disk."""
 
+EARLIER_CHARS_MAX = 10_000
+"""Of what threads and tasks printed between two executions, shown with the later one; all of it is in the record."""
+
+PRINTED_CHARS_MAX = 32 * 2**10
+"""Of a cell's output that a durable function gets in its Result: the end of it, recorded with the value."""
+
+FAILURES_MAX = 100
+"""Threads and tasks that one execution reports as failed; each one's traceback is in the output."""
+
 REPR_CHARS_MAX = 10_000
 """A result's repr, cut in the middle when longer."""
 
@@ -213,7 +222,7 @@ RATE_WAIT_S = 5.0
 FIRST_REQUEST_S = 10.0
 """From connecting to the end of the first request's headers."""
 
-IDLE_S = 30.0
+CONNECTION_IDLE_S = 30.0
 """From an answer to the end of the next request's headers: longer than clients keep connections (4 to 15 s)."""
 
 BODY_S = 60.0

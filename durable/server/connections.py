@@ -17,9 +17,9 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from durable.core.limits import (
     BODY_S,
     CLOSING_S,
+    CONNECTION_IDLE_S,
     CONNECTIONS_MAX,
     FIRST_REQUEST_S,
-    IDLE_S,
     LEASE_MS,
     UNREAD_S,
 )
@@ -88,7 +88,7 @@ class Connection(H11Protocol):
         if self._paused is not None:
             yield self._paused + UNREAD_S
         if self in self._guard.idle:
-            yield self._began + (FIRST_REQUEST_S if self._first else IDLE_S)
+            yield self._began + (FIRST_REQUEST_S if self._first else CONNECTION_IDLE_S)
         elif self.cycle is not None and self.cycle.more_body and not self.cycle.response_complete:
             yield self._began + BODY_S
 

@@ -12,7 +12,7 @@ from typing import cast, override
 import uvicorn
 
 from durable.core.errors import StoreError
-from durable.core.limits import HTTP_HEAD_BYTES_MAX, IDLE_S, SHUTDOWN_S
+from durable.core.limits import CONNECTION_IDLE_S, HTTP_HEAD_BYTES_MAX, SHUTDOWN_S
 from durable.server.app import create_app
 from durable.server.connections import Connection
 from durable.server.site import Site
@@ -59,7 +59,7 @@ async def serving(site: Site, sock: socket.socket) -> AsyncIterator[str]:
         server_header=False,
         proxy_headers=False,  # whoever connects is who asks: the rate is by address
         backlog=BACKLOG,
-        timeout_keep_alive=int(IDLE_S),
+        timeout_keep_alive=int(CONNECTION_IDLE_S),
         timeout_graceful_shutdown=int(SHUTDOWN_S),
         h11_max_incomplete_event_size=HTTP_HEAD_BYTES_MAX,
     )

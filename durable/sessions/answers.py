@@ -18,6 +18,11 @@ def refused(call: Call, session: str) -> CallResult:
     return failed(call.call, "denied", "PermissionError", text)
 
 
+def ended(call: Call) -> CallResult:
+    """The answer to a call whose execution was over when it came: of a thread or task it is made again (B4)."""
+    return failed(call.call, "ended", "RuntimeError", f"{call.capability}() was called when its execution had ended")
+
+
 def answered(call: Call, promise: dict[str, Any]) -> CallResult:
     """What the code gets for a settled call."""
     value = unpack((promise.get("value") or {}).get("data"))
@@ -73,6 +78,6 @@ def error(call: int, found: dict[str, Any]) -> CallResult:
     return failed(call, "error", kind, str(found.get("exception_message") or ""))
 
 
-def failed(call: int, kind: Literal["eof", "timeout", "denied", "error"], name: str, text: str) -> CallResult:
+def failed(call: int, kind: Literal["eof", "timeout", "denied", "error", "ended"], name: str, text: str) -> CallResult:
     """An error by its kind, or by the name of its class."""
     return CallResult(call=call, error=CallError(kind=kind, exception_type=name, exception_message=text))

@@ -26,7 +26,7 @@ from durable.core.limits import PROMPT_CHARS_MAX
 from durable.functions.failure import document
 from durable.functions.journal import Made
 from durable.functions.values import digest, pack, to_json
-from durable.sessions.answers import answered, error, outcome, refused
+from durable.sessions.answers import answered, ended, error, outcome, refused
 from durable.sessions.asking import ask_for
 from durable.sessions.cell import Pass
 from durable.sessions.permits import Permits
@@ -73,7 +73,10 @@ class Calls:
         if promise["state"] != "pending":
             return await self._told(call, capability, promise)
         if not capability.performs:
-            return answered(call, await self.settled(call.call, promise_id))
+            promise = await self.settled(call.call, promise_id)
+            if promise["state"] == "rejected_canceled" and found.outcome is not None:
+                return ended(call)  # a thread asked, its cell's end took the question back: it asks the next one
+            return answered(call, promise)
         promise = await asyncio.shield(self._performing(call, capability, said.arguments, promise_id))
         return await self._told(call, capability, promise)
 
@@ -133,6 +136,8 @@ class Calls:
     ) -> dict[str, Any]:
         place = capability.place
         tags = call_tags(promise_id, self.found.promise_id, place, digest(place, said.param))
+        if self.found.journal.calls(place).concurrent:
+            tags["durable:concurrent"] = "1"  # a thread of an earlier cell is gone when this is run again
         if decision is not None:
             tags["durable:decision"] = f"{decision.verdict}: {decision.reason}"[:500]
         if capability.kind == "scheduled":
@@ -176,6 +181,8 @@ class Calls:
         asked = self._asked(call, arguments, await self.permits.current(), promise_id)
         settle = {"id": promise_id, **await self._made(capability, asked)}
         promise: dict[str, Any] = (await self.house.store.request("promise.settle", settle)).data["promise"]
+        if promise["state"] == "rejected_canceled" and self.found.outcome is not None:
+            return {**promise, **settle}  # its cell's end was first: the thread that called gets what was done for it
         return promise
 
     async def _made(self, capability: Capability, asked: Asked) -> dict[str, Any]:

@@ -12,11 +12,13 @@ from typing import Any, Literal
 
 import msgspec
 
+from bridge.messages import Error
 from durable.core.errors import DurableError
 from durable.functions.journal import Journal
 from durable.sessions.copy import Row, StoredCopy, place
 from durable.sessions.recent import Recent
 from durable.sessions.result import Texts
+from durable.sessions.session_output import Earlier
 
 FUNCTION = "durable_execute"
 FUNCTION_ID = "durable_execute@1"
@@ -106,6 +108,16 @@ class Pass:
     waiting: bool = False
     parked: bool = False
     """Its leaf has gone: somebody's answer brings the next one."""
+    earlier: str = ""
+    """What threads and tasks printed before it, since the execution before."""
+    failures: list[str] = field(default_factory=list)
+    """Threads and tasks that ended with an error since then."""
+    not_saved: str = ""
+    """Why the namespace could not be captured at its end."""
+    stopped: bool = False
+    """It was cancelled or passed its deadline: only the end of its code still counts."""
+    end: Error | None = None
+    """How its code ended, where it was stopped."""
     outcome: Outcome | None = None
     ended: bool = False
     _turn: asyncio.Event = field(default_factory=asyncio.Event)
@@ -122,6 +134,10 @@ class Pass:
             if self.copy.kept > self.kept_max:
                 self.whole = False
                 self.rows.clear()
+
+    def begin_after(self, earlier: Earlier) -> None:
+        """It begins: what happened since the execution before is told with its outcome."""
+        self.earlier, self.failures = earlier.text, list(earlier.failures)
 
     def printed(self) -> Texts:
         """What is stored of the output, when `whole`."""

@@ -7,9 +7,12 @@ began takes that one's place.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Final, Literal, NamedTuple
 
-type Stream = Literal["stdout", "stderr", "display"]
+type Stream = Literal["stdout", "stderr", "display", "failure", "next"]
+
+NEXT: Final = "next"
+"""The stream of marks in a session's own record: an execution begins here."""
 
 GAP_CHARS = 2**20
 """A gap that grows is told of each time it has grown by this, so that readers elsewhere see that something happens."""
@@ -143,9 +146,14 @@ class StoredCopy:
 
 
 def collapse(line: str) -> str:
-    """A line as it looks after its carriage returns: what follows the last one that something follows, and that one."""
+    """The text of a line from its last carriage return that something follows; all of it where that is its only one.
+
+    One carriage return inside a line is text (a line of another system's, a title); a progress bar has more.
+    """
     painted = line.rstrip("\r\n")
     at = painted.rfind("\r")
+    if at > 0 and "\r" not in painted[:at]:
+        return line
     return line if at < 0 else line[at:]
 
 

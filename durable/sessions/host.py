@@ -175,6 +175,15 @@ class SessionHost:
         found = self._pass_of(execution_id)
         return found.printed() if found is not None and found.whole else None
 
+    async def stopped(self, execution_id: str) -> Pass | None:
+        """The pass of an execution that was stopped here just now, when its code has come to its end."""
+        for session in self._live.values():
+            found = session.current
+            if found is not None and found.execution_id == execution_id:
+                await session.stopped(found)
+                return found
+        return None
+
     def recent(self, execution_id: str) -> tuple[Recent | None, bool]:
         """What an execution that runs here, or came to its end here just now, printed last; and whether it runs."""
         found = self._pass_of(execution_id)

@@ -25,14 +25,19 @@ async def stop_code(worker: WorkerSession, running: asyncio.Task[Any]) -> None:
     await asyncio.wait([running])
 
 
-async def stop_abandoned(worker: WorkerSession, execution_id: str) -> None:
-    """Stop code whose caller has gone. Returns when its worker is free again, or has ended; cancelled: it is killed."""
+async def stop_abandoned(worker: WorkerSession, execution_id: str) -> Error | None:
+    """Stop code whose caller has gone. Returns when its worker is free again, or has ended; cancelled: it is killed.
+
+    The error that the code ended with, if it did.
+    """
     if worker.state is not State.BUSY:
-        return
+        return None
     over = asyncio.Event()
+    ends: list[Error] = []
 
     def see(message: Message) -> None:
         if isinstance(message, Result | Error) and message.execution_id == execution_id:
+            ends.extend([message] if isinstance(message, Error) else [])
             over.set()
 
     async def ended() -> None:
@@ -50,6 +55,7 @@ async def stop_abandoned(worker: WorkerSession, execution_id: str) -> None:
         worker.remove_interceptor(see)
         running.cancel()
         death.cancel()
+    return ends[0] if ends else None
 
 
 def signal_worker(pid: int, started: int) -> bool:

@@ -9,7 +9,7 @@ from typing import Any
 
 from bridge.confine.confinement import Confinement
 from bridge.confine.watch import execute_within
-from bridge.messages import Call, CallResult, Checkpoint, Execute, Message, Output, Waiting
+from bridge.messages import Call, CallResult, Checkpoint, Error, Execute, Message, Output, Waiting
 from bridge.output_rules import OutputRules
 from bridge.weakly import weakly
 from durable.core import ids
@@ -24,12 +24,12 @@ from durable.core.errors import (
     StoreRefused,
     WorkerDied,
 )
-from durable.core.events import BackgroundFailed
-from durable.core.limits import IDLE_S
+from durable.core.events import BackgroundFailed, NotSaved, WorkFailed
+from durable.core.limits import FAILURES_MAX, IDLE_S
 from durable.functions.failure import document
 from durable.functions.journal import Journal
 from durable.functions.recorded import recorded
-from durable.sessions.answers import failed, refused
+from durable.sessions.answers import ended, failed
 from durable.sessions.background import Failing, beside
 from durable.sessions.between import Between
 from durable.sessions.calls import Answers, Calls, answer_unrecorded
@@ -39,7 +39,7 @@ from durable.sessions.copy import Row, StoredCopy
 from durable.sessions.house import House
 from durable.sessions.interrupting import stop_abandoned, stop_code
 from durable.sessions.language import language_of, spoken
-from durable.sessions.outcome import outcome_from, outcome_of
+from durable.sessions.outcome import outcome_from, outcome_of, told_of, unsaved_before
 from durable.sessions.permits import Permits
 from durable.sessions.position import Position, position_at, request_from
 from durable.sessions.reading import Reading
@@ -47,6 +47,7 @@ from durable.sessions.recent import Recent
 from durable.sessions.recomputing import Recomputation
 from durable.sessions.resting import RUNS, Resting
 from durable.sessions.saved import Saved
+from durable.sessions.session_output import FAILURE, Earlier, SessionOutput
 from durable.sessions.unstored import Unstored
 from durable.sessions.worker import SessionWorker
 
@@ -101,6 +102,7 @@ class LiveSession:
         self._calls: Calls | None = None
         self._reading = Reading()
         self._unstored = Unstored(self._reading)
+        self._output = SessionOutput(house.store, name, epoch, rules.stored, weakly(self._posted))
         self.stale = False
         """Another engine, or a close, has taken the session: nothing that is done here counts any more."""
         self.parted = False
@@ -129,8 +131,7 @@ class LiveSession:
                     await self._calls.deliver()
             else:
                 if found is not None and found.outcome is None and not found.ended:
-                    found.finish(Gone())  # the store lets no cell past an unsettled one: it was settled past us
-                    await self._let_go(found)
+                    await self._settled_elsewhere(found)  # the store lets no cell past an unsettled one
                 found = await self._begin(promise_id, cell, first=first, begun=begun)
             turn = await found.turn()
             if isinstance(turn, Waits):
@@ -192,10 +193,16 @@ class LiveSession:
     async def _prepare(self, found: Pass, *, fresh: bool) -> Position | Done | Failed:
         """A worker with the right namespace, and where to begin in the cell (O5)."""
         latest = await self._saved.latest()
+        if latest is not None or not fresh:
+            await self._output.load()
+        found.begin_after(self._output.begin(found.execution_id, again=not fresh))
         mine = latest is not None and latest.execution == found.execution_id
         if latest is not None and mine and latest.outcome is not None:
             return named(outcome_of(latest.outcome, found.execution_id), self._confinement.limits)
-        await self._worker.ready()
+        before = self._worker.current
+        if await self._worker.ready() is not before:
+            found.failures += await unsaved_before(self._house.store.reads, self.name, found.execution_id)
+            found.failures += self._worker.lost_state
         begin = latest if latest is not None and mine else Position()
         if not fresh:
             found.whole = False
@@ -225,7 +232,11 @@ class LiveSession:
             worker.remove_interceptor(self._seal_output)
         if isinstance(reply, ResourceExceeded) and reply.resource == "memory":
             await self._worker.end()  # what is left of one that ran out of memory cannot be relied on
-        return None if found.ended else outcome_from(reply, found.execution_id)
+        if found.ended:
+            return None
+        if found.stopped and isinstance(reply, Error):
+            found.end = reply
+        return outcome_from(reply, found.execution_id, await told_of(found, self._house.store.reads))
 
     # -- interrupting ---------------------------------------------------------------------------------------------
 
@@ -249,12 +260,29 @@ class LiveSession:
             with self._failing(found):
                 await self._house.store.settled(found.promise_id)
             if found.outcome is None and not found.ended:
-                found.finish(Gone())
-                await self._let_go(found)
+                await self._settled_elsewhere(found)
 
         task = beside(watch())
         if self._driving is not None:
             self._driving.add_done_callback(lambda _: task.cancel())
+
+    async def stopped(self, found: Pass) -> None:
+        """Return when code that was stopped has come to its end."""
+        if found is self.current and self._driving is not None:
+            await asyncio.wait([self._driving])
+
+    async def _settled_elsewhere(self, found: Pass) -> None:
+        """It was cancelled, or its deadline passed: its code is stopped, and the session goes on in the same worker.
+
+        What the code left, and its `finally` did, is saved as at the end of any cell. What does not stop is killed.
+        """
+        worker, driving = self._worker.current, self._driving
+        found.stopped = True
+        found.finish(Gone())
+        if worker is None or driving is None or driving.done():
+            await self._let_go(found)
+            return
+        await stop_code(worker, driving)
 
     # -- what the worker says -------------------------------------------------------------------------------------
 
@@ -270,10 +298,12 @@ class LiveSession:
         if quick is not None and call.execution_id == quick.execution_id:
             return await self._quick_answers(call)
         if quick is not None or calls is None or calls.found.outcome is not None:
-            return refused(call, self.name)  # stopped or ended code, or none: nobody could record the call
+            return ended(call)  # stopped or ended code, or none: nobody could record the call
         try:
             return await calls.answer(call)
         except (NonDeterminism, StoreRefused) as error:
+            if isinstance(error, StoreRefused) and isinstance(calls.found.outcome, Done | Failed):
+                return ended(call)  # of a thread: the cell ended meanwhile, and its record with it
             await self._stop(calls.found, error)
             raise
 
@@ -285,8 +315,20 @@ class LiveSession:
 
     def _on_output(self, message: Output) -> None:
         found = self._quick or self.current
-        if found is None or message.execution_id != found.execution_id:
-            return  # of an execution that is over: it has no place in the record any more
+        running = found if found is not None and message.execution_id == found.execution_id else None
+        if message.stream == FAILURE:
+            self._house.observer(WorkFailed(self.name, message.execution_id, message.data))
+            if running is not None:
+                running.failures += [message.data] if len(running.failures) < FAILURES_MAX else []
+                return
+        elif running is not None:
+            self._print(running, message)
+            return
+        self._output.add(message.stream, message.data, message.dropped)  # that of threads and tasks, between two cells
+        if not self._output.loaded:
+            beside(self._output.load())
+
+    def _print(self, found: Pass, message: Output) -> None:
         with self._failing(found):
             self._store_output(found, found.copy.add(message.stream, message.data, message.dropped))
             found.recent.add(message.stream, message.data, message.dropped)
@@ -303,22 +345,28 @@ class LiveSession:
         if rows and found is not self._quick:
             fields = {"execution": found.execution_id, "session": self.name, "epoch": self.epoch, "chunks": rows}
             stored = self._house.store.post("output.append", fields)
-            self._unstored.add(sum(len(row.text) for row in rows), stored, self._worker.current)
+            self._posted(sum(len(row.text) for row in rows), stored)
+
+    def _posted(self, chars: int, stored: asyncio.Future[Any]) -> None:
+        self._unstored.add(chars, stored, self._worker.current)
 
     async def _on_checkpoint(self, message: Checkpoint) -> None:
         found = self.current
-        if found is None or message.execution_id != found.execution_id or found.gone:
+        if found is None or message.execution_id != found.execution_id:
+            return
+        if found.gone and not (found.stopped and message.final):
             return
         self.between.unsaved = False
         with self._failing(found):  # the code may be waiting for an answer that will not come
             await self._take(found, message)
 
     async def _take(self, found: Pass, message: Checkpoint) -> None:
-        position = position_at(found, message)
         try:
             if message.problem:
                 await self._not_captured(found, message)
                 return
+            told = await told_of(found, self._house.store.reads) if message.final else {}
+            position = position_at(found, message, told)
             waits = found.cell.checkpoint == "statement"
             await self._saved.publish(message.data, position, wait=waits, label=message.label, by_code=True)
             self.between.unsaveable = self._saved.lost  # a message whose data was streamed does not name them
@@ -328,10 +376,16 @@ class LiveSession:
             await self._stop(found, CheckpointError(f"a checkpoint of {self.name!r} could not be stored: {error}"))
 
     async def _not_captured(self, found: Pass, message: Checkpoint) -> None:
-        """No room to capture within the session's limits: its end as a resource. Anything else stops the pass."""
+        """No room to capture within the session's limits is its end as a resource. Anything else is told, and the cell
+        settles: after a crash the session goes on from the last checkpoint (O14).
+        """
         exceeded = exceeded_by(message.problem, self._confinement.limits, found.execution_id)
         if exceeded is None:
-            raise CheckpointError(f"session {self.name!r} could not be captured: {message.problem}")
+            if message.final:
+                found.not_saved = message.problem
+                self.between.unsaved = True
+                self._house.observer(NotSaved(self.name, found.execution_id, message.problem))
+            return
         if message.final or found.cell.checkpoint == "statement":  # else a later one will do
             found.finish(Failed(document(exceeded, found.execution_id)))
             await self._worker.end()
@@ -484,15 +538,16 @@ class LiveSession:
             recompute=list(recompute),
         )
         self._quick, self._quick_answers = found, answers
+        found.begin_after(Earlier() if recompute else self._output.begin(found.execution_id))
         try:
             reply = await execute_within(worker, request, self._confinement.limits, lambda: False)
-            return outcome_from(reply, found.execution_id)
+            return outcome_from(reply, found.execution_id, await told_of(found, self._house.store.reads))
         except WorkerDied as error:
             self._worker.lost()
             if error.begun or recompute or sent == SENT_MAX:
                 raise
         except asyncio.CancelledError:
-            await stop_abandoned(worker, found.execution_id)  # or it would hold up whatever comes next
+            found.end = await stop_abandoned(worker, found.execution_id)  # or it would hold up whatever comes next
             raise
         finally:
             found.keep(found.copy.seal())

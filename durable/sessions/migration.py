@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from bridge.blocking import names_bound
 from bridge.modes import Classification, Detection, classify
+from capabilities.permissions.levels import QUESTIONS
 
 if TYPE_CHECKING:
     from durable.sessions.result import Result
@@ -33,8 +34,9 @@ class MigrationAdapter:
         self.journaled = 0
         """Cells that ran durably."""
         self.unjournaled = 0
-        self._asks = ("input", *session.grants)
-        self._table = self.detection.table.with_names(self._asks)
+        self._asks = frozenset(("input", *QUESTIONS, *(grant.partition(":")[0] for grant in session.grants)))
+        ways = (f"{name}.*" for name in sorted(self._asks))  # a capability's methods: kv.get(...)
+        self._table = self.detection.table.with_names((*sorted(self._asks), *ways))
         self._known: dict[str, str | None] = {}
 
     async def execute(self, code: str, **options: Any) -> Result:
@@ -53,7 +55,7 @@ class MigrationAdapter:
             return self.mode == "resonate"
         found = self.classify(code)
         return found.mode in ("top_level_await", "blocking_sync") or any(
-            call.name in self._asks for call in found.blocking
+            call.name.partition(".")[0] in self._asks for call in found.blocking
         )
 
     def classify(self, code: str) -> Classification:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,15 +25,15 @@ class Position:
     iteration: int = 0
 
 
-def position_at(found: Pass, message: Checkpoint) -> Position:
-    """What a worker's checkpoint says, held against what was recorded of its calls."""
+def position_at(found: Pass, message: Checkpoint, told: Mapping[str, Any]) -> Position:
+    """What a worker's checkpoint says, held against what was recorded of its calls. told: what its outcome says too."""
     taken = found.journal.taken()
     return Position(
         execution=found.execution_id,
         statement=message.statement,
         counters={name: min(n, taken.get(name, 0)) for name, n in message.counters.items()},
         output_offset=message.output_offset,
-        outcome=message.outcome,
+        outcome=None if message.outcome is None else {**message.outcome, **told},
         iteration=message.iteration,
     )
 

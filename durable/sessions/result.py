@@ -95,10 +95,14 @@ class Result:
     `value` is the last expression's value where it is JSON, else None; `repr` is its text ("" for statements), as the
     session's language writes it.
     `error` is set when the code raised. `execution_time` is in seconds and leaves out waiting.
-    `stdout` and `stderr` are what it printed; inside durable functions they stay in the store (`durable logs`).
+    `stdout` and `stderr` are what it printed; inside durable functions its last PRINTED_CHARS_MAX characters, from the
+    character `printed_from` of its output on (`durable logs` has all).
     `dropped` counts the characters that are in neither: dropped by the session's output policy, or over what it stores.
     `displays` is what it showed with `display(obj)`. `mode` is what kind of code it is, `warnings` names calls in it
     that hold up background tasks (specs/namespace.md). `rollback` is set when its transaction was rolled back.
+    `earlier` is what threads and tasks of earlier cells printed before this one began, at most EARLIER_CHARS_MAX
+    characters (all of it is in `session.output()`); `failures` names those that ended with an error since then.
+    `not_saved` says why what it left could not be saved: after a crash the session goes on from before it.
     """
 
     id: str
@@ -113,6 +117,10 @@ class Result:
     mode: str = "simple_sync"
     warnings: tuple[str, ...] = ()
     rollback: RolledBack | None = None
+    earlier: str = ""
+    failures: tuple[str, ...] = ()
+    not_saved: str = ""
+    printed_from: int = 0
 
     def unwrap(self) -> Any:
         """The value; raises the error if there is one."""
@@ -124,6 +132,7 @@ class Result:
     def from_record(cls, record: Any, printed: Texts = Texts()) -> Result:  # frozen
         """From the decoded value of a resolved cell."""
         found = record if isinstance(record, dict) else {"value": record}
+        printed = _printed(found) if printed == Texts() else printed
         return cls(
             id=str(found.get("id", "")),
             value=found.get("value"),
@@ -132,7 +141,6 @@ class Result:
             stderr=printed.stderr,
             dropped=printed.dropped,
             displays=printed.displays,
-            execution_time=float(found.get("execution_time", 0.0)),
             **_about(found),
         )
 
@@ -145,17 +153,35 @@ class Result:
         document: Mapping[str, Any] = MappingProxyType({}),
     ) -> Result:
         """From the rebuilt error of a rejected cell, and the document that it was rebuilt from."""
+        printed = Texts(*error.printed) if printed == Texts() else printed
         texts: dict[str, Any] = {"stdout": printed.stdout, "stderr": printed.stderr, "dropped": printed.dropped}
         return cls(execution_id, **texts, error=error, displays=printed.displays, **_about(document))
+
+
+def _printed(record: Mapping[str, Any]) -> Texts:
+    """The end of the output, which the record of a durable function's cell has."""
+    match record.get("printed"):
+        case [str(stdout), str(stderr)]:
+            return Texts(stdout, stderr)
+    return Texts()
 
 
 def _about(record: Mapping[str, Any]) -> dict[str, Any]:
     """What else a record says, read from what a worker wrote: what does not fit is left out."""
     found: dict[str, Any] = {}
+    if isinstance(record.get("execution_time"), int | float):
+        found["execution_time"] = float(record["execution_time"])
     if isinstance(record.get("mode"), str):
         found["mode"] = record["mode"]
     if isinstance(record.get("warnings"), list):
         found["warnings"] = tuple(map(str, record["warnings"]))
     if isinstance(record.get("rollback"), dict):
         found["rollback"] = RolledBack.read(record["rollback"])
+    for name in ("earlier", "not_saved"):
+        if isinstance(record.get(name), str):
+            found[name] = record[name]
+    if isinstance(record.get("printed_from"), int):
+        found["printed_from"] = record["printed_from"]
+    if isinstance(record.get("failures"), list):
+        found["failures"] = tuple(map(str, record["failures"]))
     return found

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any, Literal
 from capabilities.permissions.manifest import Level
 from durable.core import ids
 from durable.core.clock import TIME_MAX_MS, now_ms
-from durable.core.errors import BadArguments, Busy, ExecutionTimedOut, StoreRefused
+from durable.core.errors import BadArguments, Busy, Conflict, ExecutionError, ExecutionTimedOut, StoreRefused
 from durable.execution import Execution
 from durable.functions.failure import read_document, rebuild
 from durable.functions.function import seconds
-from durable.functions.values import digest, pack, to_json
+from durable.functions.values import digest, pack, to_json, unpack
 from durable.sessions import namespace
 from durable.sessions.archiving import Exported
 from durable.sessions.cell import FUNCTION, Cell, Done, Failed, Pass, Transaction
@@ -28,8 +28,9 @@ from durable.sessions.history import Change, CheckpointInfo
 from durable.sessions.language import Language
 from durable.sessions.namespace import NamespaceLimits, Sources, Strategy, Variable
 from durable.sessions.permissions import Permissions, load_permissions
-from durable.sessions.recent import Event
+from durable.sessions.recent import DisplayEvent, Event, OutputEvent
 from durable.sessions.result import RestoreReport, Result, Texts
+from durable.sessions.session_output import read_output
 
 if TYPE_CHECKING:
     from durable.engine import Engine
@@ -37,6 +38,9 @@ if TYPE_CHECKING:
 
 type OnBusy = Literal["queue", "error"]
 """What a cell meets when another of its session has not ended."""
+
+SNIPPET_CHARS = 80
+"""Of an execution's code in what is said of it."""
 
 STATUS_BUSY = 423
 """How the store says that."""
@@ -68,12 +72,14 @@ class Session:
         checkpoint: Literal["auto", "statement"] | float | timedelta = "auto",
         transaction: Transaction = "commit_always",
         on_busy: OnBusy = "queue",
+        id: str | None = None,
     ) -> Execution[Any]:
         """Record a cell as the session's next execution and return at once; cells run one at a time, in order.
 
         It is recorded also where no engine that is alive knows the session's own capabilities, and waits for one.
-        on_busy="error": Busy when one has not ended, and nothing is recorded.
+        on_busy="error": Busy when one has not ended, and nothing is recorded. id: as in `execute`.
         """
+        suffix = None if id is None else ids.check_cell_id(id)
         _check_transaction(transaction, checkpoint)
         given = {key: to_json(value, f"input {key!r}") for key, value in (inputs or {}).items()}
         to_json(code, "the code")
@@ -100,12 +106,15 @@ class Session:
         }
         if on_busy == "error":
             request["alone"] = True
+        if suffix is not None:
+            request["id"] = suffix
         try:
             answer = await self._engine.submit(self.name, request)
         except StoreRefused as error:
             if error.status != STATUS_BUSY:
                 raise
             raise Busy(f"{error.message}; wait for it, interrupt it, or submit with on_busy='queue'") from None
+        _check_same(answer, cell)
         return Execution(self._engine, ids.execution_of(answer["id"]))
 
     async def execute(
@@ -119,6 +128,7 @@ class Session:
         transaction: Transaction = "commit_always",
         on_busy: OnBusy = "queue",
         wait_through_halts: bool = False,
+        id: str | None = None,
     ) -> Result:
         """Run code and return its Result; `.error` is set when the code raised.
 
@@ -127,15 +137,25 @@ class Session:
         checkpoint, not resumable, and faster; it waits while a cell of the session runs or waits in its worker.
         Cancelled, or past its deadline, its code is stopped as by an interrupt; what it did until then stays.
         transaction: "rollback_on_failure" or "rollback_always" put the namespace back as it was, see Result.rollback;
-        without checkpoints inside. on_busy: "queue" behind what has not ended, or "error": Busy. Waits as long as the
-        code waits for people. Halted as soon as it, or a cell that it is queued behind, is halted;
-        wait_through_halts: wait on. NotServed when no engine that is alive knows the session's own capabilities.
+        without checkpoints inside. on_busy: "queue" behind what has not ended, or "error": Busy. id: the execution is
+        `<session>@<id>`; one that exists is not run again, its Result is returned, or Conflict raised where its code or
+        options are others. Waits as long as the code waits for people. Halted as soon as it, or a cell that it is
+        queued behind, is halted; wait_through_halts: wait on. NotServed when no engine that is alive knows the
+        session's own capabilities.
         """
         if not journal:
+            if id is not None:
+                raise BadArguments("code with journal=False has no id: nothing of it is recorded")
             return await self._quick(code, inputs or {}, transaction, on_busy, seconds(timeout))
         await self._engine.require_known(self.name, self._needs)
         execution = await self.submit(
-            code, inputs=inputs, timeout=timeout, checkpoint=checkpoint, transaction=transaction, on_busy=on_busy
+            code,
+            inputs=inputs,
+            timeout=timeout,
+            checkpoint=checkpoint,
+            transaction=transaction,
+            on_busy=on_busy,
+            id=id,
         )
         return await self.result(execution.id, wait_through_halts=wait_through_halts)
 
@@ -157,7 +177,9 @@ class Session:
             if not deadline.expired():
                 raise
             error = ExecutionTimedOut(f"the code passed its deadline of {limit:g} s", execution_id=self.name)
-            return Result.failed("", error, found.printed())
+            note_stopped(error, code, limit, found)
+            about = {} if found.end is None else {"execution_time": found.end.execution_time, "mode": found.end.mode}
+            return Result.failed("", error, found.printed(), about)
 
     async def result(self, execution_id: str, *, wait_through_halts: bool = False) -> Result:
         """The Result of one of this session's executions, waiting for it.
@@ -166,11 +188,30 @@ class Session:
         """
         promise_id = ids.execution_promise(execution_id)
         row = await self._engine.store.settled(promise_id, halts=not wait_through_halts, patient=False)
+        stopped = row.state in ("rejected_timedout", "rejected_canceled")
+        found = await self._engine.host.stopped(execution_id) if stopped else None
         printed = await self._printed(execution_id)
         if row.state == "resolved":
             return Result.from_record(row.value, printed)
         error = rebuild(row.state, row.value, execution_id)
-        return Result.failed(execution_id, error, printed, read_document(row.value))
+        record = read_document(row.value)
+        if stopped:
+            record = {**record, **await self._how_it_was_stopped(error, execution_id, found)}
+        return Result.failed(execution_id, error, printed, record)
+
+    async def _how_it_was_stopped(self, error: ExecutionError, execution_id: str, found: Pass | None) -> dict[str, Any]:
+        """What is known of code that somebody else stopped: told in notes of the error (P53); fields of a record."""
+        row = await self._engine.store.reads.get_execution(execution_id)
+        cell = row.param["args"][0] if row is not None and isinstance(row.param, dict) else {}
+        took = (row.settled_at - row.created_at) / 1000 if row is not None and row.settled_at is not None else 0.0
+        about: dict[str, Any] = {"execution_time": took}
+        limit = None
+        if row is not None and row.timeout_at < TIME_MAX_MS:
+            limit = (row.timeout_at - row.created_at) / 1000
+        if found is not None and found.end is not None:
+            about |= {"execution_time": found.end.execution_time, "mode": found.end.mode}
+        note_stopped(error, str(cell.get("code", "")), limit, found)
+        return about
 
     async def _printed(self, execution_id: str) -> Texts:
         local = self._engine.host.printed(execution_id)
@@ -192,6 +233,14 @@ class Session:
         async for event in self._engine.follow(execution.id, wait_through_halts=wait_through_halts):
             yield event
         yield await self.result(execution.id, wait_through_halts=wait_through_halts)
+
+    async def output(self) -> list[OutputEvent | DisplayEvent]:
+        """What threads and tasks of its cells printed and displayed while none ran, oldest first.
+
+        What came between two cells is also in the later one's `Result.earlier`. Events of stream "failure" say which
+        thread or task ended with an error.
+        """
+        return [event async for event in read_output(self._engine.store.reads, self.name)]
 
     async def interrupt(self, *, raises: bool = False) -> bool:
         """Interrupt the execution that runs or waits here, as `engine.interrupt` does; False when there is none."""
@@ -324,6 +373,36 @@ class Session:
 
     def __repr__(self) -> str:
         return f"<session {self.name}>"
+
+
+def _check_same(answer: dict[str, Any], cell: dict[str, Any]) -> None:
+    """What exists under the id is this cell. Conflict shows both."""
+    promise = answer["promise"]
+    if not answer.get("existed") or promise["tags"].get("durable:arguments") == digest(cell):
+        return
+    found = unpack((promise.get("param") or {}).get("data"))
+    other = found["args"][0] if isinstance(found, dict) and found.get("args") else found
+    raise Conflict(
+        f"execution {ids.execution_of(answer['id'])!r} exists as {_shown(other)}, not as {_shown(cell)}; use another id"
+    )
+
+
+def _shown(cell: Any) -> str:
+    if not isinstance(cell, dict):
+        return repr(cell)[:500]
+    return ", ".join(f"{name}={value!r}"[:500] for name, value in cell.items() if name != "session" and value != {})
+
+
+def note_stopped(error: ExecutionError, code: str, limit: float | None, found: Pass | None) -> None:
+    """Say of an execution that was stopped what it was, its limit in seconds, and where its code was (P53)."""
+    end = None if found is None else found.end
+    text = " ".join(code.split())
+    shown = text if len(text) <= SNIPPET_CHARS else f"{text[:SNIPPET_CHARS]}…"
+    mode = "unknown" if end is None else end.mode
+    error.add_note(f"mode {mode}, " + ("" if limit is None else f"limit {limit:g} s, ") + f"code {shown!r}")
+    if end is not None and end.traceback:
+        error.traceback = end.traceback
+        error.add_note(f"Traceback where it was stopped:\n{end.traceback.rstrip()}")
 
 
 def unrecorded_result(found: Pass, outcome: Done | Failed) -> Result:

@@ -20,6 +20,9 @@ from durable.sessions.lending import NAME
 from durable.sessions.result import RestoreReport
 from durable.sessions.saved import Saved
 
+STATE = "process state"
+"""The kind of what is lost of the process itself."""
+
 
 class SessionWorker:
     """At most one process at a time, with the session's newest namespace in it (O6)."""
@@ -46,6 +49,8 @@ class SessionWorker:
         """That of the newest one."""
         self.closed = False
         """No worker is started any more."""
+        self.lost_state: list[str] = []
+        """What the restore of the newest one could not bring back of the process, as sentences."""
         self._name = name
         self._epoch = epoch
         self._house = house
@@ -102,12 +107,15 @@ class SessionWorker:
     async def _restored(self, worker: WorkerSession) -> None:
         recorded = {"session": self._name, "epoch": self._epoch, "pid": worker.pid, "start": worker.start_time}
         await self._house.store.request("session.worker", recorded)
+        self.lost_state = []
         payload = await self._saved.payload()
         if payload is None:
             return
         override = self._house.keeping.override_environment
         report = RestoreReport.read((await worker.restore(payload, override_environment=override)).report)
         lost = tuple(item.name for item in report.lost)
+        state = [item for item in report.lost if item.kind == STATE]
+        self.lost_state = [f"lost process state: {item.name}: {item.reason}" for item in state]
         checkpoint = str(self._saved.latest_id)
         self._house.observer(SessionRestored(self._name, checkpoint, len(report.restored), lost))
 

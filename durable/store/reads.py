@@ -181,7 +181,7 @@ class OutputRow:
     """
 
     offset: int
-    stream: Literal["stdout", "stderr", "display"]
+    stream: Literal["stdout", "stderr", "display", "failure", "next"]
     text: str
     chars: int
 

@@ -287,10 +287,12 @@ class CellPromise(Request, frozen=True, kw_only=True):
 class CellSubmit(Ours, frozen=True, kw_only=True):
     """`engine` and `ttl`: acquire the task at once when that engine owns the session and nothing is before it.
 
-    `alone`: refused with 423 when an unsettled cell is before it.
+    `alone`: refused with 423 when an unsettled cell is before it. `id`: what stands in the place of its number in its
+    id; where there is a promise of that id, that is the answer and nothing is made.
     """
 
     session: Id
+    id: Id | None = None
     promise: CellPromise
     engine: Id | None = None
     ttl: Positive = 1
@@ -381,7 +383,7 @@ class OutputChunk(msgspec.Struct, frozen=True, array_like=True):
     """`length` characters from `start`, of which `text` is kept; without a length it is kept whole."""
 
     start: Natural
-    stream: Literal["stdout", "stderr", "display"]
+    stream: Literal["stdout", "stderr", "display", "failure", "next"]
     text: str
     length: Natural | None = None
 

@@ -167,11 +167,17 @@ def submit(tx: Tx, request: CellSubmit) -> Answer:
     if row is not None and row[0]:
         raise Refused(409, f"session {request.session!r} is closed; open it again first")
     n: int = 1 if row is None else row[1]
+    if request.id is not None:
+        found = tx.row(f"SELECT {PROMISE} FROM promises WHERE id=?", (f"exec:{request.session}@{request.id}",))
+        if found is not None:
+            return Answer(
+                200, {"promise": promise_record(found), "n": None, "id": found[0], "task": None, "existed": True}
+            )
     while tx.row("SELECT 1 FROM promises WHERE id=?", (f"exec:{request.session}@{n}",)) is not None:
         n = next_n(tx, request.session) + 1  # somebody made a promise of that id by hand
     if request.alone and not is_head(tx, request.session, n):
         raise Refused(423, f"session {request.session!r} has an execution that has not ended")
-    promise_id = f"exec:{request.session}@{n}"
+    promise_id = f"exec:{request.session}@{n if request.id is None else request.id}"
     own = {
         "resonate:origin": "exec",
         "resonate:branch": promise_id,

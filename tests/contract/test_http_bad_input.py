@@ -265,7 +265,7 @@ async def test_a_client_that_does_not_come_back_is_dropped(site: Served, monkeyp
     writer.write(head("GET", "/health"))
     await reader.readuntil(b"\r\n\r\n")
     await reader.readexactly(len(b'{"status":"ok"}'))
-    monkeypatch.setattr(connections, "IDLE_S", 0.3)
+    monkeypatch.setattr(connections, "CONNECTION_IDLE_S", 0.3)
     writer.write(b"GET /health HTTP/1.1\r\nx: ")  # half of a second request
     assert await dropped(reader)
     writer.close()

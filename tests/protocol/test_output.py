@@ -89,14 +89,14 @@ async def test_a_partial_line_arrives_while_the_code_still_runs(desk: Desk) -> N
     await task
 
 
-async def test_threads_and_tasks_print_for_the_execution_that_started_them(desk: Desk) -> None:
+async def test_threads_and_tasks_print_for_the_execution_that_runs(desk: Desk) -> None:
     await desk.run(
         "import threading\ngo = threading.Event()\n"
         "def late():\n    go.wait()\n    print('late')\nt = threading.Thread(target=late)\nt.start()"
     )
     await desk.run("print('second')\ngo.set()\nt.join()")
-    assert desk.text(execution="desk@1") == "late\n"
-    assert desk.text(execution="desk@2") == "second\n"
+    assert desk.text(execution="desk@1") == ""
+    assert desk.text(execution="desk@2") == "second\nlate\n"
 
 
 async def test_output_of_a_background_child_after_the_cell(desk: Desk) -> None:

@@ -1,4 +1,4 @@
-"""`durable logs ID [-f]`: what an execution and its cells printed."""
+"""`durable logs ID|SESSION [-f]`: what an execution and its cells printed, or a session between its executions."""
 
 from __future__ import annotations
 
@@ -19,10 +19,13 @@ if TYPE_CHECKING:
 
 
 @click.command("logs", cls=Command, short_help="What an execution printed.")
-@click.argument("execution_id", metavar="ID")
+@click.argument("execution_id", metavar="ID|SESSION")
 @click.option("-f", "--follow", is_flag=True, help="Go on until it ends.")
 def command(execution_id: str, follow: bool) -> int:
-    """What the code of an execution printed, that of cells inside a durable function included."""
+    """What the code of an execution printed, that of cells inside a durable function included.
+
+    Of a SESSION: what its threads and tasks printed while none of its executions ran.
+    """
     chosen = settings()
     return in_loop(lambda: _logs(chosen, execution_id.removeprefix("exec:"), follow))
 
@@ -34,20 +37,31 @@ async def _logs(chosen: Settings, execution_id: str, follow: bool) -> int:
 
     out = chosen.out()
     async with opened(chosen, create=False) as store:
-        await find(store.reads, execution_id)
+        of_session = await _is_session(store.reads, execution_id)
         readers: dict[str, OutputReader] = {}
         changed = asyncio.Event()
         store.watch(lambda _: changed.set())
         while True:
             changed.clear()
-            ended = (await find(store.reads, execution_id)).settled_at is not None
-            for each in (execution_id, *await _cells(store, execution_id)):
+            ended = not of_session and (await find(store.reads, execution_id)).settled_at is not None
+            if of_session:
+                printing = [ids.session_output(execution_id)]
+            else:
+                printing = [execution_id, *await _cells(store, execution_id)]
+            for each in printing:
                 await _print(out, store.reads, each, readers.setdefault(each, OutputReader(each)))
             if ended or not follow:
                 return exits.DONE
             for halt in await store.reads.halts(awaited=[ids.execution_promise(execution_id)]):
                 raise halt.error()
             await changed.wait()
+
+
+async def _is_session(reads: ReadsFace, name: str) -> bool:
+    """An execution of that id comes first."""
+    if await reads.get_execution(name) is not None:
+        return False
+    return any(row.name == name for row in await reads.sessions())
 
 
 async def _cells(store: StoreFace, execution_id: str) -> list[str]:
@@ -70,6 +84,10 @@ async def _print(out: Out, reads: ReadsFace, execution_id: str, reader: OutputRe
                 out.data(to_text({**fields, "text": chunk.text, "chars": chunk.chars}))
             elif chunk.dropped:
                 out.note(gap(chunk.dropped))
+            elif chunk.stream == "failure":
+                out.note(f"[{chunk.text}]")
+            elif chunk.stream == "next":
+                out.note(f"[shown with {chunk.text}]")
             elif chunk.stream != "stderr":
                 out.data(shown(chunk.stream, chunk.text), end="")
             else:

@@ -6,6 +6,9 @@ import click
 
 from durable.cli.app import Command, Settings, in_loop, settings
 
+SESSIONS_MAX = 100
+"""Sessions with an owner that are looked at for what was not saved."""
+
 
 @click.command("ps", cls=Command, short_help="What runs, waits or is stuck.")
 def command() -> int:
@@ -18,6 +21,12 @@ async def _ps(chosen: Settings) -> int:
     from durable.cli.driving import opened
     from durable.cli.listing import show_executions
     from durable.cli.standing import unsettled
+    from durable.sessions.outcome import not_saved
 
     async with opened(chosen, create=False) as store:
+        out = chosen.out()
+        for row in [row for row in await store.reads.sessions() if row.owner is not None][:SESSIONS_MAX]:
+            for last in await store.reads.list_executions(session=row.name, limit=1):
+                if why := not_saved(last):
+                    out.note(f"session {row.name}: {last.id} was not saved: {why}")
         return await show_executions(chosen.out(), store, await unsettled(store.reads), "nothing runs or waits")

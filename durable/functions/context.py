@@ -135,7 +135,12 @@ class Context(Asking):
             if record.state != "pending":
                 return record
             nested = FunctionPass(
-                run, found.promise_id, name, timeout_at=record.timeout_at, created_at=record.created_at
+                run,
+                found.promise_id,
+                name,
+                timeout_at=record.timeout_at,
+                created_at=record.created_at,
+                caller=None if known is None else outer,  # a replay of it, which the caller waits for
             )
             context = Context(nested, self._threads, self._cells)
 

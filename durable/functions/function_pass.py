@@ -66,7 +66,16 @@ class UnderWay:
 class FunctionPass:
     """One function, the execution's own or a nested one, in one pass. `function` is what messages call it."""
 
-    def __init__(self, run: Run, promise_id: str, function: str, *, timeout_at: int, created_at: int) -> None:
+    def __init__(
+        self,
+        run: Run,
+        promise_id: str,
+        function: str,
+        *,
+        timeout_at: int,
+        created_at: int,
+        caller: FunctionPass | None = None,
+    ) -> None:
         self.run = run
         self.promise_id = promise_id
         self.function = function
@@ -86,6 +95,9 @@ class FunctionPass:
         self._arrived: deque[UnderWay] = deque()
         self._deferred: list[UnderWay] = []
         self._live = False
+        self._caller = caller
+        self._replaying_inside = 0
+        """Nested functions that are still replayed: what is new here waits for them (X5)."""
         self._main: asyncio.Task[Any] | None = None
         self._over = False
         self._outcome: asyncio.Future[Outcome] = self._outer.create_future()
@@ -122,6 +134,12 @@ class FunctionPass:
         """Run and deliver until only others can bring something."""
         if self._over or self.run.over:
             return
+        self._run_and_deliver()
+        if self._caller is not None and (self._live or self._over) and not self.run.over:
+            caller, self._caller = self._caller, None
+            caller._told_live()
+
+    def _run_and_deliver(self) -> None:
         main = self._main
         assert main is not None
         try:
@@ -169,8 +187,8 @@ class FunctionPass:
                     f"{self.promise_id}.{ordinal}", "its result before the next operation", "nothing that waits for it"
                 )
             return found
-        if not self._live:
-            self._go_live()
+        if not self._live and not self._go_live():
+            return None
         if self.run.cancelling and not self._cancelled and not self._nested():
             self._stop_steps()
             return "cancel"
@@ -180,15 +198,35 @@ class FunctionPass:
                 return arrived
         return None
 
-    def _go_live(self) -> None:
-        """Everything recorded was begun again: what is settled comes in the order of that, the rest is performed."""
+    def _go_live(self) -> bool:
+        """Everything recorded was begun again: what is settled comes in the order of that, the rest is performed.
+
+        Nested functions first: False until they have come as far, so that one that halts finds nothing performed (X5).
+        """
+        nested = [each for each in self._deferred if each.nested and each.promise_id in self._records]
+        self._deferred = [each for each in self._deferred if each not in nested]
+        self._replaying_inside += len(nested)
+        for each in nested:
+            self._perform(each, self._records[each.promise_id])
+        if self._replaying_inside:
+            return False
         self._live = True
         settled = [each for each in self._under_way.values() if each.record is not None and not each.let_go]
         settled.sort(key=lambda each: (each.record.settled_at or 0 if each.record else 0, each.ordinal))
         self._arrived.extendleft(reversed(settled))
+        self._perform_deferred()
+        return True
+
+    def _perform_deferred(self) -> None:
         deferred, self._deferred = self._deferred, []
         for each in deferred:
-            self._perform(each, self._records[each.promise_id])
+            self._perform(each, self._records.get(each.promise_id))
+
+    def _told_live(self) -> None:
+        """A nested function that was replayed has come to what is new, or to its end."""
+        self._replaying_inside -= 1
+        if not self._replaying_inside:
+            self._advance()
 
     def _deliver(self, arrived: UnderWay) -> None:
         record = arrived.record
@@ -263,14 +301,13 @@ class FunctionPass:
         context = contextvars.copy_context()
         found = UnderWay(begun.ordinal, promise_id, noted, perform, deliver, context, nested=nested)
         self._under_way[begun.ordinal] = found
-        if begun.recorded is None:
+        record = self._records.get(promise_id)
+        if record is not None and record.state != "pending":
+            found.record = record
+        elif self._live:
             self._perform(found, None)
         else:
-            record = self._records[promise_id]
-            if record.state != "pending":
-                found.record = record
-            else:
-                self._deferred.append(found)
+            self._deferred.append(found)
         return found
 
     def _perform(self, found: UnderWay, known: PromiseRecord | None) -> None:
@@ -458,7 +495,7 @@ class FunctionPass:
 
     def _end(self, outcome: Outcome) -> None:
         if self._replay.live and not self._live:
-            self._go_live()  # a step that was begun and that nobody awaited is performed all the same
+            self._perform_deferred()  # a step that was begun and that nobody awaited is performed all the same
         self._over = True
         self.loop.stopped = True
         self.run.began()  # until whoever began this function has its outcome

@@ -18,10 +18,10 @@ import asyncio
 import contextvars
 import math
 import sys
+import weakref
 from asyncio import events
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Generator
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, Callable
 from types import FrameType
 from typing import Any, NoReturn
 
@@ -82,18 +82,9 @@ class FunctionLoop(asyncio.AbstractEventLoop):  # its other methods are set belo
 
     # -- stepping -------------------------------------------------------------------------------------------------
 
-    @contextmanager
-    def running(self) -> Generator[None]:
+    def running(self) -> _Running:
         """Make this the running loop of the thread. Entered from a callback, never from inside a task."""
-        outer = events._get_running_loop()
-        hooks = sys.get_asyncgen_hooks()
-        events._set_running_loop(self)
-        sys.set_asyncgen_hooks(None, self._finalize)
-        try:
-            yield
-        finally:
-            sys.set_asyncgen_hooks(*hooks)
-            events._set_running_loop(outer)
+        return _Running(self)
 
     def run(self) -> None:
         """Run until nothing is ready (L1, L5). StepNeeded when the function never waits."""
@@ -266,9 +257,9 @@ class FunctionLoop(asyncio.AbstractEventLoop):  # its other methods are set belo
     async def shutdown_asyncgens(self) -> None:
         """Nothing: what is left of them ends with the pass."""
 
-    def _finalize(self, generator: AsyncGenerator[Any, Any]) -> None:
+    def finalize(self, generator: AsyncGenerator[Any, Any]) -> None:
         """An asynchronous generator that is dropped before its end is closed by a task, as asyncio does."""
-        if not self._disposed and self.is_running():
+        if not self._disposed:
             self.create_task(_close(generator))
 
     # -- the end ----------------------------------------------------------------------------------------------------
@@ -287,6 +278,58 @@ class FunctionLoop(asyncio.AbstractEventLoop):  # its other methods are set belo
         self._ready.clear()
         self._polls.clear()
         self._numbers.clear()
+
+
+class _Running:
+    """A loop that runs for a while in the thread of another."""
+
+    __slots__ = ("_loop", "_outer")
+
+    def __init__(self, loop: FunctionLoop) -> None:
+        self._loop = loop
+
+    def __enter__(self) -> None:
+        self._outer = events._get_running_loop()
+        events._set_running_loop(self._loop)
+
+    def __exit__(self, *_: object) -> None:
+        events._set_running_loop(self._outer)
+
+
+# -- asynchronous generators -------------------------------------------------------------------------------------------
+
+_generators: weakref.WeakSet[AsyncGenerator[Any, Any]] = weakref.WeakSet()
+"""Those that a function iterates: the loop of the thread has nothing to do with them."""
+
+
+class _Hooks:
+    """The hooks for asynchronous generators of a thread's own loop, but for those of functions."""
+
+    def __init__(self, firstiter: Any, finalizer: Any) -> None:
+        self._firstiter = firstiter
+        self._finalizer = finalizer
+
+    def first(self, generator: AsyncGenerator[Any, Any]) -> None:
+        if type(events._get_running_loop()) is FunctionLoop:
+            _generators.add(generator)
+        elif self._firstiter is not None:
+            self._firstiter(generator)
+
+    def final(self, generator: AsyncGenerator[Any, Any]) -> None:
+        loop = events._get_running_loop()
+        if generator not in _generators:
+            if self._finalizer is not None:
+                self._finalizer(generator)
+        elif type(loop) is FunctionLoop:
+            loop.finalize(generator)
+
+
+def share_thread() -> None:
+    """Called in the running loop of a thread in which functions will run too. Idempotent."""
+    hooks = sys.get_asyncgen_hooks()
+    if not isinstance(getattr(hooks.firstiter, "__self__", None), _Hooks):
+        own = _Hooks(*hooks)
+        sys.set_asyncgen_hooks(own.first, own.final)
 
 
 def _polls(before: asyncio.Handle, after: asyncio.Handle) -> bool:

@@ -14,6 +14,7 @@ import math
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 from resonate.types import PromiseCreateReq, PromiseRecord, Value
@@ -312,9 +313,7 @@ class FunctionPass:
 
     def _perform(self, found: UnderWay, known: PromiseRecord | None) -> None:
         self.run.began()
-        task = self.run.spawn(found.perform(found, known), found.context)
-        found.task = task
-        task.add_done_callback(lambda task: self._performed(found, task))
+        found.task = self.run.spawn(found.perform(found, known), found.context, partial(self._performed, found))
 
     def _performed(self, found: UnderWay, task: asyncio.Task[PromiseRecord]) -> None:
         """On the engine's loop: an operation has its promise."""
@@ -360,6 +359,11 @@ class FunctionPass:
         found.waits_for = promise_id
         if promise_id and not found.cancelled:
             self._waiting[promise_id] = found
+
+    @property
+    def waits(self) -> bool:
+        """Whether the function waits for a promise of others."""
+        return bool(self._waiting)
 
     def externals(self) -> Iterable[str]:
         """The promises of others that the function waits for."""
@@ -446,7 +450,7 @@ class FunctionPass:
     async def create(self, found: UnderWay, request: PromiseCreateReq) -> PromiseRecord:
         """Create an operation's promise, or find it there. PlatformError."""
         record = await self.run.recorder.create(request)
-        self.check_same(found, record)
+        self.check_same(found, record.tags)
         return record
 
     def _until(self, timeout: float | None) -> int:
@@ -454,11 +458,11 @@ class FunctionPass:
             return self.timeout_at
         return min(now_ms() + math.ceil(round(timeout * 1000, 3)), self.timeout_at)  # never before its time
 
-    def check_same(self, found: UnderWay, record: PromiseRecord) -> None:
-        """Halt when a promise exists that another operation made. PlatformError."""
-        recorded = record.tags.get("durable:digest")
+    def check_same(self, found: UnderWay, tags: dict[str, str]) -> None:
+        """Halt when a promise with these tags exists, which another operation made. PlatformError."""
+        recorded = tags.get("durable:digest")
         if recorded is not None and recorded != found.tags["durable:digest"]:
-            earlier = Made(record.tags.get("durable:kind", ""), record.tags.get("durable:name", ""), recorded)
+            earlier = Made(tags.get("durable:kind", ""), tags.get("durable:name", ""), recorded)
             now = Made(found.tags["durable:kind"], found.tags["durable:name"], found.tags["durable:digest"])
             raise self.run.halted(NonDeterminism(found.promise_id, earlier.shown(), now.shown()))
 

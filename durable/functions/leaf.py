@@ -50,9 +50,8 @@ class Leaf:
         task = asyncio.current_task()
         assert task is not None
         identify_call(found.promise_id)
-        cancellation.set(run.cancelled)
+        cancellation.set(run.cancellation)
         self.function_pass.leaves[task] = self.stoppable
-        task.add_done_callback(lambda task: self.function_pass.leaves.pop(task, None))
         creation: Posted | None = None
         try:
             if known is None:
@@ -66,7 +65,7 @@ class Leaf:
             if isinstance(outcome, PromiseRecord):
                 return outcome
             return await run.recorder.settle(
-                found.promise_id, outcome, creation, lambda record: self.function_pass.check_same(found, record)
+                found.promise_id, outcome, creation, lambda tags: self.function_pass.check_same(found, tags)
             )
         except PlatformError:
             raise
@@ -74,6 +73,7 @@ class Leaf:
             what = f"run {found.promise_id.removeprefix(PREFIX)}"
             raise PlatformError([internal(what, error)]) from error
         finally:
+            self.function_pass.leaves.pop(task, None)
             if creation is not None:
                 give_up(creation)
 

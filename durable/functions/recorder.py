@@ -33,14 +33,14 @@ class Recorder:
         self._fence = fence
         self._task_id = task_id
         self._version = version
-        self._order = asyncio.Lock()
+        self._order = asyncio.Lock() if fence is None else None
         """With the store elsewhere requests may overtake each other, and the record must have no gaps."""
 
     async def create(self, request: PromiseCreateReq) -> PromiseRecord:
         """Create a promise, or find the one of that id. PlatformError."""
         what = f"record {request.id.removeprefix('exec:')}"
         sent = self._sender.task_fence_create(self._task_id, self._version, request)
-        if self._fence is not None:
+        if self._order is None:
             return (await _recording(what, sent)).promise
         async with self._order:
             return (await _recording(what, sent)).promise
@@ -57,11 +57,11 @@ class Recorder:
         promise_id: str,
         outcome: Outcome,
         creation: Posted | None = None,
-        check: Callable[[PromiseRecord], None] | None = None,
+        check: Callable[[dict[str, str]], None] | None = None,
     ) -> PromiseRecord:
         """Settle a promise; what is returned is what the record has, which another may have settled first.
 
-        creation: where it was posted and not awaited, it is awaited, and checked, before the settlement counts.
+        creation: where it was posted and not awaited, it is awaited and its tags checked, before the settlement counts.
         PlatformError.
         """
         state: Literal["resolved", "rejected"] = "resolved"
@@ -82,9 +82,9 @@ class Recorder:
             raise PlatformError([internal(what, error)]) from error
         try:
             if creation is not None:
-                created = record_of(await _recording(what, fenced(creation)))
+                created = await _recording(what, fenced(creation))
                 if check is not None:
-                    check(created)
+                    check(created["tags"])
             return record_of(await _recording(what, fenced(settlement)))
         finally:
             give_up(settlement)

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-import threading
 from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -21,6 +21,7 @@ from durable.functions.recorded import ExecutionRecord
 from durable.functions.recorder import Recorder
 from durable.functions.replay import Recorded, read
 from durable.functions.sdk import PlatformError, Suspended
+from durable.functions.steps import Cancellation
 from durable.store.face import StoreFace
 
 if TYPE_CHECKING:
@@ -56,8 +57,8 @@ class Run:
         """Nothing more of this pass begins."""
         self.cancelling = False
         """The execution is to end, whatever it comes to."""
-        self.cancelled = threading.Event()
-        """The same, for threads of steps."""
+        self.cancellation = Cancellation()
+        """The same, for steps."""
         self.waits: list[str] = []
         """The promises that a suspended pass waits for."""
         self.passes: dict[FunctionPass, None] = {}
@@ -85,7 +86,7 @@ class Run:
             self.logged = msgspec.json.decode(record.logged, type=dict[str, int])
         if record.cancelled is not None:
             self.cancelling = True
-            self.cancelled.set()
+            self.cancellation.set()
         calls = f"{self.promise_id}:input:"
         for promise in record.promises:
             promise_id = promise["id"]
@@ -126,12 +127,21 @@ class Run:
 
     # -- what is under way ----------------------------------------------------------------------------------------
 
-    def spawn(self, work: Coroutine[Any, Any, Any], context: contextvars.Context | None = None) -> asyncio.Task[Any]:
-        """Run something of this pass on the engine's loop. It ends with the pass at the latest."""
+    def spawn(
+        self,
+        work: Coroutine[Any, Any, Any],
+        context: contextvars.Context | None = None,
+        done: Callable[[asyncio.Task[Any]], None] | None = None,
+    ) -> asyncio.Task[Any]:
+        """Run something of this pass on the engine's loop, and call `done` at its end: with the pass at the latest."""
         task: asyncio.Task[Any] = asyncio.Task(work, loop=self._loop, context=context)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._tasks.discard if done is None else partial(self._done, done))
         return task
+
+    def _done(self, done: Callable[[asyncio.Task[Any]], None], task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        done(task)
 
     def began(self) -> None:
         """Something is under way that goes on without any promise of others."""
@@ -146,7 +156,7 @@ class Run:
         if self.over:
             return
         if self._active:
-            if self._watching is None:
+            if self._watching is None and any(each.waits for each in self.passes):
                 self._watching = self._loop.call_later(WATCH_AFTER_S, self._watch)
             return
         waits = [promise_id for each in self.passes for promise_id in each.externals()]
@@ -177,7 +187,7 @@ class Run:
         """The execution is to end: every function in it is told, the innermost first (R10)."""
         if not self.cancelling:
             self.cancelling = True
-            self.cancelled.set()
+            self.cancellation.set()
             for each in reversed([*self.passes]):
                 each.cancel()
             self.look()

@@ -10,7 +10,7 @@ import msgspec
 from durable.core.events import Observer
 from durable.functions import sdk
 from durable.functions.context import Cells, Context
-from durable.functions.event_loop import watch_outside
+from durable.functions.event_loop import share_thread, watch_outside
 from durable.functions.failure import Rejection
 from durable.functions.function import Function
 from durable.functions.function_pass import FunctionPass
@@ -46,6 +46,7 @@ class Passes:
         self.resumed: set[str] = set()
         """Executions that suspended here and may be passed again under the same lease."""
         watch_outside()
+        share_thread()
 
     def of(self, function: Function[..., Any]) -> Callable[..., Awaitable[Any]]:
         """The callable that the SDK's registry holds for a function."""

@@ -149,8 +149,25 @@ def _deliver(done: asyncio.Future[Any], outcome: tuple[Any, BaseException | None
 
 # -- what a step can know and change --------------------------------------------------------------------------------
 
-cancellation: contextvars.ContextVar[threading.Event | None] = contextvars.ContextVar("durable_cancelled", default=None)
-"""Set where a step is begun, to an event that is set when its execution is being cancelled."""
+
+class Cancellation:
+    """Whether an execution is being cancelled, as its steps see it in whatever thread."""
+
+    __slots__ = ("_wished",)
+
+    def __init__(self) -> None:
+        self._wished = False
+
+    def set(self) -> None:
+        """From now on it is."""
+        self._wished = True
+
+    def is_set(self) -> bool:
+        return self._wished
+
+
+cancellation: contextvars.ContextVar[Cancellation | None] = contextvars.ContextVar("durable_cancelled", default=None)
+"""Set where a step is begun."""
 
 
 def cancelled() -> bool:

@@ -12,7 +12,7 @@ import pytest
 
 from durable.core.errors import StepNeeded
 from durable.functions import event_loop
-from durable.functions.event_loop import FunctionLoop, Timer, describe
+from durable.functions.event_loop import FunctionLoop, Timer, describe, share_thread
 
 
 class Stepped:
@@ -230,6 +230,12 @@ def test_an_async_generator_that_is_left_is_closed_in_the_loop(stepped: Stepped)
         async for _ in numbers():
             break
 
-    stepped.start(main()).result()
+    async def in_the_thread_of_an_engine() -> None:
+        share_thread()
+        await asyncio.sleep(0)
+        asyncio.get_running_loop().call_soon(lambda: stepped.start(main()).result())
+        await asyncio.sleep(0.01)
+
+    asyncio.run(in_the_thread_of_an_engine())
     stepped.step(lambda: None)
     assert said == ["closed"]

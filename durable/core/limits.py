@@ -181,6 +181,10 @@ CALLS_KEEP_MS = 86_400_000
 """`gc` leaves the calls of a run that has no promise of its own (`engine.sandbox.run`) so long after the last one: it
 may still run."""
 
+READ_CACHE_KIB = 8_000
+"""Pages that the reading connection keeps, where there are so many: with SQLite's own 2,000 KiB a list in a store of
+1,000,000 executions reads the same ones again and again."""
+
 SEARCH_ROWS = 1_000
 """Rows that the writer looks at for one search: about a millisecond in which nothing else is written."""
 

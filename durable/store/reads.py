@@ -17,6 +17,7 @@ from typing import Any, Literal, get_args
 import aiosqlite
 import msgspec
 
+from durable.core.limits import READ_CACHE_KIB
 from durable.store import searches
 from durable.store.file import SQLITE_ERRORS, explain
 from durable.store.halts import HALTS, Halt, nearest
@@ -283,6 +284,7 @@ class Reads:
         try:
             await connection.execute("PRAGMA query_only=ON")
             await connection.execute("PRAGMA busy_timeout=5000")
+            await connection.execute(f"PRAGMA cache_size=-{READ_CACHE_KIB}")
         except SQLITE_ERRORS as error:
             await connection.close()
             raise explain(path, error) from error

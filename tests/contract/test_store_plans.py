@@ -48,6 +48,8 @@ WALKS = {
 """Statements that may walk, and why."""
 
 SORTS = {
+    r"SELECT id, timeout_at, tags FROM promises WHERE state='pending' AND timeout_at": "what is due by now",
+    r"\s*WITH RECURSIVE held\(awaited": "the halted tasks behind what is waited for",
     r"SELECT engine, grp, .* FROM engines ORDER BY joined_at": "engines are few",
     r"SELECT id FROM promises WHERE state='pending' AND \(\(id > ": "what lies under one execution",
     r"SELECT id,state,.* FROM promises WHERE \(id > .* ORDER BY id LIMIT 10000": "what lies under one execution",
@@ -110,11 +112,11 @@ async def _rest_of_the_day(path: Path) -> None:
             await store.request("promise.create", promise(name, resonate_external="true"))
             await store.request("promise.register_listener", {"awaited": name, "address": "poll://uni@g/nobody"})
             await store.request("promise.settle", settle(name))
-        for name in ("ends", "returns"):
+        for name in ("stopping", "returned"):
             await store.request("promise.create", root(name))
             await acquire(store, name, pid="e9")
-            if name == "returns":
-                await store.request("task.release", {"id": "exec:returns", "version": 1})
+            if name == "returned":
+                await store.request("task.release", {"id": "exec:returned", "version": 1})
             await store.request("execution.cancel", {"id": f"exec:{name}", "reason": "", "grace_ms": 1_000})
         store.glance.cancelled("e9")
         clock.now += 1_000
@@ -148,6 +150,7 @@ async def _rest_of_the_day(path: Path) -> None:
         await reads.get_promise("exec:one")
         await reads.children("one")
         await reads.prompts()
+        await reads.retries()
         await reads.printed("one")
         await reads.sessions()
         await reads.discards("lapses")

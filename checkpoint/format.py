@@ -147,6 +147,10 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     previous: Text | None = None
 
 
+class Malformed(CheckpointError):
+    """The data is not what specs/checkpoint.md says: no honest worker sends it."""
+
+
 def chunk_digest(data: bytes | memoryview) -> bytes:
     """The address of a chunk: SHA-256, the fastest strong hash where the processor has it built in."""
     return hashlib.sha256(data).digest()
@@ -164,7 +168,7 @@ def chunk_sizes(part: Part) -> Iterable[tuple[bytes, int]]:
     whole, rest = divmod(part.size, CHUNK_BYTES)
     sizes = [CHUNK_BYTES] * min(whole, len(part.digests)) + ([rest] if rest else [])
     if len(part.digests) != whole + bool(rest):
-        raise CheckpointError(f"a part of {part.size} bytes cannot have {len(part.digests)} chunks")
+        raise Malformed(f"a part of {part.size} bytes cannot have {len(part.digests)} chunks")
     return zip(part.digests, sizes, strict=True)
 
 
@@ -179,7 +183,7 @@ def decode_payload(data: bytes | bytearray | memoryview) -> Payload:
     try:
         payload = _payload_decoder.decode(data)
     except msgspec.MsgspecError as error:
-        raise CheckpointError(f"the checkpoint data is not what specs/checkpoint.md says: {error}") from None
+        raise Malformed(f"the checkpoint data is not what specs/checkpoint.md says: {error}") from None
     check_format(payload.format)
     return payload
 

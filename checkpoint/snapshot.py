@@ -14,6 +14,7 @@ import msgspec
 from checkpoint.coding import unpacked
 from checkpoint.format import (
     FORMAT,
+    Malformed,
     Manifest,
     Payload,
     Position,
@@ -108,7 +109,7 @@ def seal(
     }
     for digest, size in came.items():
         if table.digests.get(digest) != size:
-            raise CheckpointError("the worker sent a chunk that its table does not have")
+            raise Malformed("the worker sent a chunk that its table does not have")
     for digest, size in table.digests.items():
         if digest not in came and carried.get(digest) != size:
             raise CheckpointError(

@@ -16,11 +16,13 @@ import msgspec
 
 from durable.core.errors import CheckpointError
 
-FORMAT = "3"
+FORMAT = "4"
 """Version of the payload and the manifest."""
 
-FORMATS = ("2", FORMAT)
-"""What a reader takes; it refuses any other. "2" had no packages."""
+FORMATS = ("2", "3", FORMAT)
+"""What a reader takes; it refuses any other. "2" had no packages, "3" no number and predecessor."""
+
+UNNUMBERED = ("2", "3")
 
 CHUNK_BYTES = 2**20
 """A part is cut into chunks of this size: one changed element of a large array costs one chunk."""
@@ -133,7 +135,10 @@ class Position(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What the engine signs and stores. `outcome` is the execution's result as JSON text, of a final one."""
+    """What the engine signs and stores. `outcome` is the execution's result as JSON text, of a final one.
+
+    `number` counts the checkpoints of a session, `predecessor` is the identity of the one before.
+    """
 
     format: Text
     version: Text
@@ -145,6 +150,8 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     grants: tuple[Text, ...] = ()
     outcome: bytes | None = None
     previous: Text | None = None
+    number: Count = 0
+    predecessor: Digest | None = None
 
 
 class Malformed(CheckpointError):

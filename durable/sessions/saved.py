@@ -14,7 +14,7 @@ from checkpoint.format import Malformed, Manifest, decode_payload
 from checkpoint.format import Position as SealedPosition
 from checkpoint.memory_file import MemoryFile
 from checkpoint.passage import bring
-from checkpoint.snapshot import Hashed, Sealed, read_manifest, seal
+from checkpoint.snapshot import Hashed, Sealed, identity, read_manifest, seal
 from checkpoint.table import Table
 from durable.core.clock import now_ms
 from durable.core.errors import ProtocolError
@@ -215,6 +215,8 @@ class Saved:
             previous=self._base,
             arrived=arrived,
             previous_id=None if self.latest_id is None else str(self.latest_id),
+            number=1 if self._manifest is None else self._manifest.number + 1,
+            predecessor=None if self._envelope is None else identity(self._envelope),
         )
         read_manifest(sealed.manifest, self._store.key)  # what cannot be read again is no progress
         return sealed
@@ -224,7 +226,7 @@ class Saved:
             "session": self._session,
             "epoch": self._epoch,
             "execution": position.execution,
-            "n": None,
+            "n": sealed.read.number,
             "statement": position.statement,
             "final": position.outcome is not None,
             "manifest": sealed.manifest,

@@ -110,8 +110,7 @@ def load_key(path: Path, *, create: bool = True) -> bytes:
             except FileExistsError:
                 pass
             draft.unlink()
-        trust.check_file(file)
-        key = file.read_bytes()
+        key = trust.read_secret(file, path)
     except OSError as error:
         raise StoreError(f"the store's key {str(file)!r} cannot be read: {error.strerror}") from error
     if len(key) != _KEY_BYTES:

@@ -37,11 +37,17 @@ def check(path: Path) -> None:
         raise StoreForeign(str(path), *problem)
 
 
-def check_file(path: Path) -> None:
-    """The same for one secret that need not lie beside its store: the token of a server."""
-    problem = problem_of(path.absolute(), secret=True)
-    if problem is not None and not trusted(path.absolute()):
-        raise StoreForeign(str(path), *problem)
+def read_secret(path: Path, store: Path) -> bytes:
+    """What is in a file that only its user may have: the key of a store, the token of its server.
+
+    Looked at once more when it is open, so that nobody can put another in between. OSError, StoreForeign.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    with os.fdopen(descriptor, "rb") as stream:
+        problem = problem_of(path, secret=True) or _problem(path, os.fstat(descriptor), secret=True)
+        if problem is not None and not trusted(store.absolute()):
+            raise StoreForeign(str(store), *problem)
+        return stream.read()
 
 
 def problem_of(path: Path, *, secret: bool = False) -> tuple[str, str] | None:
@@ -52,17 +58,19 @@ def problem_of(path: Path, *, secret: bool = False) -> tuple[str, str] | None:
             found.append(path.stat())
     except OSError:
         return None  # not there, or out of reach: whoever opens it says why it cannot
-    for status in found:
-        owner = name_of(status.st_uid)
-        if status.st_uid not in (os.geteuid(), 0):
-            return f"{str(path)!r} belongs to {owner}, not to {name_of(os.geteuid())}", owner
-        mode = stat.S_IMODE(status.st_mode)
-        if stat.S_ISLNK(status.st_mode):
-            continue
-        if mode & _OTHERS_WRITE:
-            return f"{str(path)!r} can be written by others (mode {mode:o}; `chmod go-w` it)", owner
-        if secret and mode & _OTHERS_READ:
-            return f"{str(path)!r} can be read by others (mode {mode:o}; `chmod 600` it)", owner
+    return next((problem for each in found if (problem := _problem(path, each, secret=secret)) is not None), None)
+
+
+def _problem(path: Path, status: os.stat_result, *, secret: bool) -> tuple[str, str] | None:
+    owner, mode = name_of(status.st_uid), stat.S_IMODE(status.st_mode)
+    if status.st_uid not in (os.geteuid(), 0):
+        return f"{str(path)!r} belongs to {owner}, not to {name_of(os.geteuid())}", owner
+    if stat.S_ISLNK(status.st_mode):
+        return None
+    if mode & _OTHERS_WRITE:
+        return f"{str(path)!r} can be written by others (mode {mode:o}; `chmod go-w` it)", owner
+    if secret and mode & _OTHERS_READ:
+        return f"{str(path)!r} can be read by others (mode {mode:o}; `chmod 600` it)", owner
     return None
 
 
@@ -98,7 +106,7 @@ def name_of(uid: int) -> str:
 
 
 def trusted(path: Path) -> bool:
-    """Whether this user said that what lies at the path is to be opened as it is, and it still is its owner's of then."""
+    """Whether this user said that what lies at the path is to be opened, and it still belongs to whom it did then."""
     given = os.environ.get(VARIABLE, "")
     if given == "1" or str(path) in (str(Path(each).absolute()) for each in given.split(os.pathsep) if each):
         return True

@@ -158,7 +158,10 @@ async def _run(chosen: Settings, code: str | bytes, language: str, inputs: Any, 
         return exits.DONE
     _printed(ran.stdout, ran.stderr)
     if ran.value is not None:
-        out.data(ran.value if isinstance(ran.value, str) else repr(ran.value))
+        if isinstance(ran.value, str):
+            out.text(ran.value)
+        else:
+            out.repr(repr(ran.value))
     return exits.DONE
 
 
@@ -174,7 +177,9 @@ def _failed(out: Out, error: durable.DurableError) -> int:
         out.document({"error": found, "stdout": error.printed[0], "stderr": error.printed[1], **used.to_json()})
     else:
         _printed(*error.printed)
-        out.note(error.foreign_traceback or getattr(error, "traceback", ""), end="")
+        traceback = error.foreign_traceback or getattr(error, "traceback", "")
+        if traceback:
+            out.traceback(traceback)
     out.say(str(error))
     return exits.code_of(error)
 

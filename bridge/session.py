@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import threading
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -11,6 +12,7 @@ from weakref import proxy
 
 from bridge.beside import Beside
 from bridge.captures import Captures
+from bridge.confine.cgroup import Cgroup
 from bridge.confine.confinement import Confinement
 from bridge.event_rate import EventRate
 from bridge.framing import FrameDecoder, encode
@@ -126,9 +128,11 @@ class WorkerSession:
         self._caused = EventRate(name, observer)
         """For the events that the worker makes happen, as often as it likes."""
         self._launcher = launcher or ColdLauncher()
-        self._confinement = confinement or Confinement()
+        self.confinement = confinement or Confinement()
         self._rules = output or OutputRules()
-        self._bytes_max = self._confinement.limits.memory or MESSAGE_BYTES_MAX
+        self.watch: Any = None
+        """That of the last execution with limits: what it left running counts on."""
+        self._bytes_max = self.confinement.limits.memory or MESSAGE_BYTES_MAX
         """Held of one message or capture: no more than the worker itself may hold."""
         self._beside = Beside(name, self._caused)
         self._interceptors = Interceptors(name, self._caused, self._beside.track)
@@ -138,9 +142,13 @@ class WorkerSession:
         me: WorkerSession = proxy(self)  # its parts do not keep it
         unknown = weakly(self._unknown)
         self._transport: Transport | None = None
+        self.group: Cgroup | None = None
+        """What counts and ends all that the worker starts, where the session is confined and the machine lets us."""
         self._captures = Captures(self.name, lambda idle: me._ask(Checkpoint(), Checkpoint, idle=idle), self._bytes_max)
         """What a checkpoint that the engine asked for comes through."""
         self._decoder = FrameDecoder(limit_of=partial(limit_from_worker, memory=self._bytes_max))
+        self.starved_at: int | None = None
+        """Bytes that were held when the kernel ended a process for want of more."""
         self._hello: asyncio.Future[Ready] | None = None
         self._execution: Execute | None = None
         self._printed = Printed(weakly(self._show_output), drops=self._rules.policy in ("drop_new", "drop_oldest"))
@@ -194,11 +202,12 @@ class WorkerSession:
             self.ended.set()
             raise
         self._hello = asyncio.get_running_loop().create_future()
+        self.group = Cgroup.hold(process.pid, self.confinement.limits.memory) if self.confinement else None
         self._transport = Transport(
             process, on_bytes=self._receive, on_pipe=self._printed.piped, on_ended=self._process_ended
         )
         self._observer(WorkerStarted(self.name, process.pid))
-        held, rules = self._confinement.to_json(), self._rules.to_json()
+        held, rules = self.confinement.to_json(), self._rules.to_json()
         self._send(Hello(session=self.name, capabilities=self.capabilities, confinement=held, output=rules))
         try:
             async with asyncio.timeout(HANDSHAKE_S):
@@ -238,6 +247,8 @@ class WorkerSession:
         """SIGKILL to the worker and the processes it started."""
         if self._transport is not None:
             self._transport.kill()
+        if self.group is not None and not self.ended.is_set():
+            self.group.kill()
 
     async def wait_ended(self) -> None:
         """Return when the process has ended (at once when none was started)."""
@@ -487,6 +498,10 @@ class WorkerSession:
         self._printed.tell_dropped()
         self.end_reason = f"broke the protocol: {self._broken}" if self._broken else reason
         self._go(Step.ENDED)
+        if self.group is not None:
+            self.group.kill()  # also what left the worker's process group
+            self.starved_at = self.group.memory_peak() if self.group.killed_for_memory() else None
+            threading.Thread(target=self.group.remove, name=f"group of {self.name}").start()
         self._keeping.worker_ended()
         self._caused.flush()
         self._observer(WorkerEnded(self.name, self.pid, self.end_reason))

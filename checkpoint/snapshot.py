@@ -174,9 +174,7 @@ def check_place(
     before_number = None if before is None else before[0]
     if manifest.format in UNNUMBERED:
         if number is not None or before_number is not None:
-            raise CheckpointTampered(
-                "it is older than the checkpoint before it: another one was put there"
-            )
+            raise CheckpointTampered("it is older than the checkpoint before it: another one was put there")
         return
     if manifest.number != number:
         raise CheckpointTampered(f"it was sealed as number {manifest.number} of its session, and lies as {number}")

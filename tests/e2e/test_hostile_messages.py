@@ -13,7 +13,7 @@ import pytest
 import durable
 from durable.core.events import Event, EventsOmitted, ReplyUnknown
 from tests.e2e.isolated import need
-from tests.protocol.hostile_worker import CELL, campaign, check
+from tests.protocol.hostile_worker import CELL, campaign, check, ping
 
 FORGED = f"{CELL}\nengine = Engine()\n"
 
@@ -148,3 +148,20 @@ async def test_a_short_campaign() -> None:
     tally = await campaign(60, 5, frames=40_000, patience_s=1)
     check(tally, call_s_max=30)  # how fast it is shows on a machine that does nothing else
     assert tally.ends.get("durable.ProtocolError", 0) > 1, tally
+
+
+@pytest.mark.parametrize("journal", [True, False])
+async def test_a_call_of_what_is_not_granted_is_in_the_audit_whatever_its_arguments(
+    tmp_path: Path, journal: bool
+) -> None:
+    """L15: one whose arguments had the wrong shape left nothing."""
+    execution = "s@1" if journal else "quick"
+    fields = f"{{'execution_id': '{execution}', 'call': 10**6, 'capability': 'ping', 'ordered': False"
+    code = f"{FORGED}engine.say('call', {fields}, 'arguments': {{'args': 5, 'kwargs': {{}}}}}})\n1"
+    async with durable.open(tmp_path / "work.db", durability="process", capabilities=[ping]) as engine:
+        session = await engine.session("s")
+        assert (await session.execute(code, journal=journal)).error is None
+        async with asyncio.timeout(20):
+            while not (entries := await engine.audit()):  # noqa: ASYNC110  # the audit tells nobody
+                await asyncio.sleep(0.01)
+        assert [(entry.what, entry.verdict) for entry in entries] == [("ping", "denied")]

@@ -12,16 +12,17 @@ from durable.core.errors import CheckpointError
 class Captures:
     """One question at a time; the stream of its reply is opened as the reply comes."""
 
-    def __init__(self, name: str, request: Callable[[bool], Awaitable[Checkpoint]]) -> None:
-        """request: asks the worker; whether it must be idle."""
+    def __init__(self, name: str, request: Callable[[bool], Awaitable[Checkpoint]], bytes_max: int) -> None:
+        """request: asks the worker; whether it must be idle. bytes_max: of one capture."""
         self._name = name
         self._request = request
+        self._bytes_max = bytes_max
         self._stream: CaptureStream | None = None
 
     def came(self, reply: Checkpoint, pid: int) -> None:
         """The worker's reply, on the receive loop."""
         if reply.stream is not None and self._stream is None:
-            self._stream = CaptureStream(pid, reply.stream)
+            self._stream = CaptureStream(pid, reply.stream, self._bytes_max)
 
     async def ask(self, *, idle: bool) -> tuple[Checkpoint, CaptureStream | None]:
         """The reply, and where its data is read from when that is not in it: the caller's to close."""

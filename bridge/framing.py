@@ -34,35 +34,35 @@ class FrameDecoder:
         self,
         frame_bytes_max: int = FRAME_BYTES_MAX,
         message_bytes_max: int = MESSAGE_BYTES_MAX,
-        limit_of: Callable[[bytes], int] | None = None,
+        limit_of: Callable[[bytearray], int] | None = None,
     ) -> None:
         """limit_of: what a message may have in all, by the payload of its first frame; at most message_bytes_max."""
         self._frame_bytes_max = frame_bytes_max
         self._message_bytes_max = message_bytes_max
         self._limit_of = limit_of
         self._buffer = bytearray()
-        self._parts: list[bytes] = []
-        self._parts_bytes = 0
+        self._whole = bytearray()
+        """What has come of a message that goes on; grows with what comes."""
         self._failed: str | None = None
 
     @property
     def pending_bytes(self) -> int:
         """Bytes of an unfinished message."""
-        return len(self._buffer) + self._parts_bytes
+        return len(self._buffer) + len(self._whole)
 
-    def feed(self, data: bytes) -> list[bytes]:
+    def feed(self, data: bytes) -> list[bytes | bytearray]:
         """The payloads of the messages that `data` completes, in order. Raises ProtocolError (F1).
 
         Where messages precede what is wrong in `data`, they are returned, and `check` raises: what a session sees does
         not depend on the portions that the kernel hands over.
         """
         self.check()
-        if not self._buffer and not self._parts and len(data) >= HEADER_BYTES:
+        if not self._buffer and not self._whole and len(data) >= HEADER_BYTES:
             size = int.from_bytes(data[:HEADER_BYTES], "big")
             if size == len(data) - HEADER_BYTES and size <= self._frame_bytes_max:
                 return [data[HEADER_BYTES:]]  # the usual case: one read, one message
         self._buffer += data
-        messages: list[bytes] = []
+        messages: list[bytes | bytearray] = []
         at = 0
         available = len(self._buffer)
         while available - at >= HEADER_BYTES:
@@ -77,17 +77,15 @@ class FrameDecoder:
             end = at + HEADER_BYTES + size
             if available < end:
                 break
-            part = bytes(memoryview(self._buffer)[at + HEADER_BYTES : end])
-            at = end
-            if word >= GOES_ON:
-                self._parts.append(part)
-                self._parts_bytes += size
-            elif self._parts:
-                messages.append(b"".join((*self._parts, part)))
-                self._parts.clear()
-                self._parts_bytes = 0
-            else:
-                messages.append(part)
+            start, at = at + HEADER_BYTES, end
+            with memoryview(self._buffer) as received:
+                if word < GOES_ON and not self._whole:
+                    messages.append(bytes(received[start:end]))
+                    continue
+                self._whole += received[start:end]
+            if word < GOES_ON:
+                messages.append(self._whole)
+                self._whole = bytearray()
         if at:
             del self._buffer[:at]
         return messages
@@ -106,9 +104,9 @@ class FrameDecoder:
         if size > self._frame_bytes_max:
             self._fail(f"a frame of {size} bytes; at most {self._frame_bytes_max} are allowed")
         limit = self._message_bytes_max
-        if self._parts and self._limit_of is not None:
-            limit = min(limit, self._limit_of(self._parts[0]))
-        if self._parts_bytes + size > limit:
+        if self._whole and self._limit_of is not None:
+            limit = min(limit, self._limit_of(self._whole))
+        if len(self._whole) + size > limit:
             self._fail(f"a message of more than {limit} bytes")
         if goes_on and size == 0:
             self._fail("an empty frame that goes on")
@@ -116,6 +114,5 @@ class FrameDecoder:
     def _fail(self, what: str) -> None:
         self._failed = what
         self._buffer.clear()
-        self._parts.clear()
-        self._parts_bytes = 0
+        self._whole.clear()
         raise ProtocolError(what)

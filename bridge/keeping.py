@@ -9,6 +9,7 @@ from bridge.messages import Checkpoint, CheckpointAck, Message
 from bridge.stream import CaptureStream, OnChunks
 from durable.core.errors import CheckpointError, ProtocolError
 from durable.core.events import BackgroundFailed, Observer
+from durable.core.limits import MESSAGE_BYTES_MAX
 
 WAITING_MAX = 64
 """Checkpoints that wait to be kept. An honest worker makes one in ten times what its capture took."""
@@ -37,10 +38,11 @@ class Keeping:
         let_go: Callable[[asyncio.Task[None]], None],
         crowded: Callable[[], None],
         observer: Observer,
+        bytes_max: int = MESSAGE_BYTES_MAX,
     ) -> None:
         """again: what the worker captures itself. lost: a checkpoint that the code may be waiting for was not kept.
 
-        crowded: called when `full` changes.
+        crowded: called when `full` changes. bytes_max: of one checkpoint.
         """
         self._name = name
         self._on_checkpoint = on_checkpoint
@@ -56,6 +58,8 @@ class Keeping:
         self.full = False
         """More waits than may."""
         self._streamed_id: str | None = None
+        self._bytes_max = bytes_max
+        self._streams: set[CaptureStream] = set()
 
     def begin(self) -> None:
         """An execution begins: a failure belongs to the execution whose checkpoint it was."""
@@ -71,7 +75,7 @@ class Keeping:
         if message.stream is not None:
             if self._streamed_id is not None:
                 raise ProtocolError("a second checkpoint with a stream before the first one was acknowledged")
-            stream = CaptureStream(pid, message.stream)
+            stream = CaptureStream(pid, message.stream, self._bytes_max)
             self._streamed_id = message.id
         work = self._keep(message, stream, self._last)
         self._last = asyncio.get_running_loop().create_task(work, name=f"{self._name}: checkpoint")
@@ -91,6 +95,11 @@ class Keeping:
         if self._streamed_id == message.id:
             self._streamed_id = None
         self._send(CheckpointAck(checkpoint=message.id, problem=problem))
+
+    def worker_ended(self) -> None:
+        """What it has written by now is all there is."""
+        for stream in self._streams:
+            stream.worker_ended()
 
     async def kept(self) -> None:
         """Return when the last one is durable. Raises what `on_checkpoint` raised."""
@@ -142,9 +151,13 @@ class Keeping:
         return whole
 
     async def _whole(self, message: Checkpoint, stream: CaptureStream) -> Checkpoint | None:
+        self._streams.add(stream)
         try:
-            return message.model_copy(update={"data": await asyncio.to_thread(stream.read, self._on_chunks)})
+            data = await stream.read(self._on_chunks, f"capture of {self._name}")
+            return message.model_copy(update={"data": data})
         except CheckpointError as error:
             self._observer(BackgroundFailed(f"capture of session {self._name}", str(error)))
             self._acknowledge(message, str(error))
+        finally:
+            self._streams.discard(stream)
         return None

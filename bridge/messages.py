@@ -1,6 +1,7 @@
 """The messages of specs/worker-protocol.md: one model per type, the single source of their fields.
 
-Everything that comes from a worker goes through `parse_from_worker`; unknown types and fields are refused.
+Everything that comes from a worker goes through `parse_from_worker`: unknown types and fields are refused, and every
+number, text and list has a bound, which no honest worker reaches (specs/worker-protocol.md, H1-H7).
 """
 
 from __future__ import annotations
@@ -12,15 +13,55 @@ import msgspec
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, TypeAdapter, ValidationError
 
 from bridge.modes import Mode
+from bridge.size import Oversized, check_size
 from durable.core.clock import now_ms
 from durable.core.errors import NotEncodable, ProtocolError
-from durable.core.limits import FRAME_BYTES_MAX, MESSAGE_BYTES_MAX, PLAIN_BYTES_MAX
+from durable.core.limits import (
+    COMPLETIONS_MAX,
+    DISPLAY_CHARS_MAX,
+    ERROR_CHARS_MAX,
+    FRAME_BYTES_MAX,
+    MESSAGE_BYTES_MAX,
+    PLAIN_BYTES_MAX,
+    WARNINGS_MAX,
+)
 
 PROTOCOL_VERSION = 1
 
-type ExecutionId = Annotated[str, Field(max_length=400)]
+COUNT_MAX = 2**53
+"""What JSON readers can hold exactly, and what a checkpoint's manifest takes."""
+
+CHARS_MAX = 2**52
+"""Characters of one execution's output: leaves room below COUNT_MAX for what comes through its pipes."""
+
+STATEMENTS_MAX = 2**31
+"""Statements of one cell: its code fits into one message."""
+
+CAPABILITIES_MAX = 10_000
+NAMES_MAX = 100_000
+"""Of one namespace, in one message."""
+
+CALLS_OPEN_MAX = 4_096
+"""Calls that one worker may have open; more are refused at once."""
+
+NAME_CHARS_MAX = 2_000
+DATA_CHARS_MAX = 2 * DISPLAY_CHARS_MAX
+"""One output message: a display's bundle is the longest."""
+
+TEXT_CHARS_MAX = 10 * ERROR_CHARS_MAX
+"""A repr, an error's message, its traceback: the worker cuts them to 100,000, and escapes make six of one."""
+
+type Id = Annotated[str, Field(max_length=400)]
+type ExecutionId = Id
+type Name = Annotated[str, Field(max_length=NAME_CHARS_MAX)]
+type Text = Annotated[str, Field(max_length=TEXT_CHARS_MAX)]
+type Names = Annotated[list[Name], Field(max_length=NAMES_MAX)]
 type Stream = Literal["stdout", "stderr"]
-type Count = Annotated[int, Field(ge=0)]
+type Count = Annotated[int, Field(ge=0, le=COUNT_MAX)]
+type StatementIndex = Annotated[int, Field(ge=0, le=STATEMENTS_MAX)]
+type Seconds = Annotated[float, Field(ge=0, le=COUNT_MAX, allow_inf_nan=False)]
+type Counters = Annotated[dict[Name, Count], Field(max_length=CAPABILITIES_MAX)]
+type Warnings = Annotated[list[Text], Field(max_length=WARNINGS_MAX)]
 type Transaction = Literal["commit_always", "rollback_on_failure", "rollback_always"]
 
 _ids = itertools.count(1)
@@ -35,8 +76,8 @@ class Message(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=True)
 
-    id: Annotated[str, Field(max_length=400)] = Field(default_factory=_next_id)
-    timestamp: int = Field(default_factory=now_ms)
+    id: Id = Field(default_factory=_next_id)
+    timestamp: Count = Field(default_factory=now_ms)
 
 
 class Hello(Message):
@@ -47,10 +88,10 @@ class Hello(Message):
     """
 
     type: Literal["hello"] = "hello"
-    version: int = PROTOCOL_VERSION
-    frame_bytes_max: int = FRAME_BYTES_MAX
-    session: str = ""
-    capabilities: list[str | dict[str, JsonValue]] = []
+    version: Count = PROTOCOL_VERSION
+    frame_bytes_max: Count = FRAME_BYTES_MAX
+    session: Name = ""
+    capabilities: Annotated[list[str | dict[str, JsonValue]], Field(max_length=CAPABILITIES_MAX)] = []
     confinement: dict[str, JsonValue] = {}
     output: dict[str, JsonValue] = {}
 
@@ -59,10 +100,10 @@ class Ready(Message):
     """The worker has taken the engine's hello."""
 
     type: Literal["ready"] = "ready"
-    session_id: str
-    capabilities: list[str]
-    pid: int
-    python: str
+    session_id: Name
+    capabilities: Annotated[list[Name], Field(max_length=CAPABILITIES_MAX)]
+    pid: Count
+    python: Name
 
 
 class Execute(Message):
@@ -79,9 +120,9 @@ class Execute(Message):
 
     type: Literal["execute"] = "execute"
     code: str
-    start_statement: Count = 0
+    start_statement: StatementIndex = 0
     start_iteration: Count = 0
-    counters: dict[str, Count] = Field(default_factory=dict)  # a mutable default would be deep-copied each time
+    counters: Counters = Field(default_factory=dict)  # a mutable default would be deep-copied each time
     inputs: dict[str, JsonValue] = Field(default_factory=dict)
     checkpoint: Literal["auto", "statement", "none"] = "auto"
     checkpoint_every_s: Annotated[float, Field(gt=0)] | None = None
@@ -104,8 +145,8 @@ class Output(Message):
     type: Literal["output"] = "output"
     execution_id: ExecutionId
     stream: Stream | Literal["display", "failure"]
-    data: str
-    dropped: Count = 0
+    data: Annotated[str, Field(max_length=DATA_CHARS_MAX)]
+    dropped: Annotated[int, Field(ge=0, le=CHARS_MAX)] = 0
     offset: Count = 0
 
     @property
@@ -160,7 +201,7 @@ class Waiting(Message):
 
     type: Literal["waiting"] = "waiting"
     execution_id: ExecutionId
-    calls: list[Count]
+    calls: Annotated[list[Count], Field(max_length=CALLS_OPEN_MAX)]
 
 
 class RolledBack(BaseModel):
@@ -171,44 +212,54 @@ class RolledBack(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
-    restored: list[str]
-    kept: list[list[str]]
-    recomputed: list[str] = []
+    restored: Names
+    kept: Annotated[list[Annotated[list[Text], Field(min_length=2, max_length=2)]], Field(max_length=NAMES_MAX)]
+    recomputed: Names = []
 
 
-class Result(Message):
-    """The execution ended; `value` is null when it is not plain JSON. `execution_time` in seconds, without waiting.
+class Ended(BaseModel):
+    """How code ended: what a result and an error have in common. `execution_time` in seconds, without waiting.
 
     `undrained` counts the characters that were not taken in time and given up.
     `mode` and `warnings` say what the code is, `rollback` what its transaction put back (specs/namespace.md).
     """
 
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=True)
+
+    statement: StatementIndex = 0
+    undrained: Count = 0
+    mode: Mode = "simple_sync"
+    warnings: Warnings = Field(default_factory=list)
+    rollback: RolledBack | None = None
+
+
+class Value(Ended):
+    """The code ran to its end; `value` is null when it is not plain JSON."""
+
     type: Literal["result"] = "result"
     execution_id: ExecutionId
     value: JsonValue
-    repr: str
-    execution_time: float
-    statement: Count = 0
-    undrained: Count = 0
-    mode: Mode = "simple_sync"
-    warnings: list[str] = Field(default_factory=list)
-    rollback: RolledBack | None = None
+    repr: Text
+    execution_time: Seconds
 
 
-class Error(Message):
-    """The execution failed at `statement`; `traceback` holds the user's own lines."""
+class Failure(Ended):
+    """The code failed at `statement`; `traceback` holds the user's own lines."""
 
     type: Literal["error"] = "error"
     execution_id: ExecutionId | None = None
-    exception_type: str
-    exception_message: str
-    traceback: str
-    execution_time: float = 0.0
-    statement: Count = 0
-    undrained: Count = 0
-    mode: Mode = "simple_sync"
-    warnings: list[str] = Field(default_factory=list)
-    rollback: RolledBack | None = None
+    exception_type: Text
+    exception_message: Text
+    traceback: Text
+    execution_time: Seconds = 0.0
+
+
+class Result(Message, Value):
+    """The execution ended."""
+
+
+class Error(Message, Failure):
+    """The execution failed."""
 
 
 class Lost(BaseModel):
@@ -216,32 +267,32 @@ class Lost(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
-    name: str
-    kind: str
-    reason: str
+    name: Name
+    kind: Text
+    reason: Text
 
 
 class Checkpoint(Message):
     """From the worker: the namespace before `statement`, or after `iteration` rounds of its loop. From the engine: make
     one now.
 
-    `data` is opaque to the bridge. `outcome` (of the final one) is the Result or Error that follows, as a map.
+    `data` is opaque to the bridge. `outcome` (of the final one) is what the Result or Error that follows says.
     `output_offset` is filled in by the host. `problem` says why there is no data. `stream` is a descriptor of the
     worker: the read end of a pipe through which a forked child sends the data. `label` is what code asked for.
     """
 
     type: Literal["checkpoint"] = "checkpoint"
     execution_id: ExecutionId = ""
-    statement: Count = 0
+    statement: StatementIndex = 0
     iteration: Count = 0
     final: bool = False
-    counters: dict[str, Count] = {}
+    counters: Counters = {}
     output_offset: Count = 0
-    outcome: dict[str, JsonValue] | None = None
+    outcome: Annotated[Value | Failure, Field(discriminator="type")] | None = None
     data: bytes = b""
-    lost: list[Lost] = []
+    lost: Annotated[list[Lost], Field(max_length=NAMES_MAX)] = []
     cost_ns: Count = 0
-    problem: str = ""
+    problem: Text = ""
     stream: Annotated[int, Field(ge=0, le=2**20)] | None = None
     label: Annotated[str, Field(min_length=1, max_length=200)] | None = None
 
@@ -278,9 +329,9 @@ class Restored(Message):
     """
 
     type: Literal["restored"] = "restored"
-    restore: str
+    restore: Id
     report: dict[str, JsonValue] = {}
-    problem: str = ""
+    problem: Text = ""
     ready: bool = False
 
 
@@ -297,8 +348,8 @@ class Lent(Message):
     """The worker is `ready` for the descriptor, has what was lent, or says what the `problem` is."""
 
     type: Literal["lent"] = "lent"
-    lend: str
-    problem: str = ""
+    lend: Id
+    problem: Text = ""
     ready: bool = False
 
 
@@ -324,10 +375,10 @@ class NamespaceReply(Message):
     """
 
     type: Literal["namespace_reply"] = "namespace_reply"
-    request: str
+    request: Id
     value: JsonValue = None
-    problem: str = ""
-    exceeded: list[str | float] | None = None
+    problem: Text = ""
+    exceeded: Annotated[list[Name | float], Field(max_length=3)] | None = None
 
 
 class Heartbeat(Message):
@@ -338,7 +389,7 @@ class Heartbeat(Message):
 
     type: Literal["heartbeat"] = "heartbeat"
     memory_usage: Count = 0
-    cpu_time: float = 0.0
+    cpu_time: Seconds = 0.0
     namespace_size: Count = 0
     background: Count = 0
 
@@ -354,8 +405,8 @@ class Completions(Message):
     """The answer to `complete`: whole dotted names, at most `COMPLETIONS_MAX`."""
 
     type: Literal["completions"] = "completions"
-    complete: str
-    names: list[str]
+    complete: Id
+    names: Annotated[list[Name], Field(max_length=COMPLETIONS_MAX)]
 
 
 class Shutdown(Message):
@@ -411,31 +462,38 @@ def encode_message(message: Message) -> bytes:
         raise NotEncodable(f"a {type(message).__name__} message that cannot be sent: {error}") from None
 
 
-def _parse(payload: bytes, adapter: TypeAdapter[Any]) -> Any:
+def _parse(payload: bytes | bytearray, adapter: TypeAdapter[Any]) -> Any:
     try:
         return adapter.validate_python(_decode(payload))
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
-        where = ".".join(map(str, first["loc"])) or "message"
-        raise ProtocolError(f"a message that is not allowed: {where}: {first['msg']}") from None
+        where = ".".join(map(str, first["loc"]))[:NAME_CHARS_MAX] or "message"
+        raise ProtocolError(f"a message that is not allowed: {where}: {first['msg'][:NAME_CHARS_MAX]}") from None
     except (msgspec.DecodeError, RecursionError, ValueError, TypeError) as error:
         raise ProtocolError(f"a payload that is not a message: {error}") from None
 
 
-_LARGE = (b"\xa4type\xaacheckpoint", b"\xa4type\xafnamespace_reply")
-"""How the messages that hold namespaces begin, after the map's own byte: the worker says what they are first."""
+_LARGE = b"\xa4type\xaacheckpoint"
+"""How the message that holds a namespace begins, after the map's own byte: the worker says what it is first."""
 
 
-def limit_from_worker(first: bytes) -> int:
-    """What a message that begins so may have in all, in bytes."""
-    return MESSAGE_BYTES_MAX if first[1:].startswith(_LARGE) else PLAIN_BYTES_MAX
+def limit_from_worker(first: bytes | bytearray, memory: int = MESSAGE_BYTES_MAX) -> int:
+    """What a message that begins so may have in all, in bytes. memory: of its session."""
+    return min(memory, MESSAGE_BYTES_MAX) if first.startswith(_LARGE, 1) else PLAIN_BYTES_MAX
 
 
-def parse_from_worker(payload: bytes) -> FromWorker:
-    """The message that a worker sent. Raises ProtocolError for anything else."""
+def parse_from_worker(payload: bytes | bytearray, memory: int = MESSAGE_BYTES_MAX) -> FromWorker:
+    """The message that a worker sent. Raises ProtocolError for anything else.
+
+    memory: of its session; no message is larger than what its sender could hold.
+    """
+    if len(payload) > limit_from_worker(payload, memory):
+        raise ProtocolError(f"a message of {len(payload)} bytes")
+    try:
+        check_size(payload)
+    except Oversized as error:
+        raise ProtocolError(f"a message of {error}") from None
     message: FromWorker = _parse(payload, _from_worker)
-    if len(payload) > PLAIN_BYTES_MAX and not isinstance(message, Checkpoint | NamespaceReply):
-        raise ProtocolError(f"a message of type {message.type} of {len(payload)} bytes")
     return message
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from bridge.blocking import BlockingCall, Resolve, Table, blocking_calls
+from durable.core.limits import WARNINGS_MAX
 
 type Mode = Literal["top_level_await", "async_def", "blocking_sync", "simple_sync", "unknown"]
 
@@ -78,7 +79,7 @@ class Detection:
         if not found.blocking:
             return []
         self.calls.update(call.name for call in found.blocking)
-        return [warning(call) for call in found.blocking] if self.warn else []
+        return [warning(call) for call in found.blocking[:WARNINGS_MAX]] if self.warn else []
 
 
 def warning(call: BlockingCall) -> str:

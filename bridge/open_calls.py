@@ -5,11 +5,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Coroutine
 
 from bridge.framing import encode
-from bridge.messages import Call, CallError, CallResult, encode_message
+from bridge.messages import CALLS_OPEN_MAX, Call, CallError, CallResult, encode_message
 from durable.core.events import BackgroundFailed, Observer
-
-CALLS_OPEN_MAX = 4_096
-"""Calls that one worker may have open; more are refused at once."""
 
 type OnCall = Callable[[Call], Awaitable[CallResult | None]]
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from bridge.messages import Output, Stream
+from bridge.messages import CHARS_MAX, Output, Stream
+from durable.core.errors import ProtocolError
 
 
 class Printed:
@@ -29,9 +30,14 @@ class Printed:
         self.execution = ""
 
     def placed(self, message: Output) -> Output:
-        """With its offset. What is printed when its execution is over belongs to none."""
+        """With its offset. What is printed when its execution is over belongs to none.
+
+        ProtocolError for more than can be counted.
+        """
         if not self.execution or message.execution_id != self.execution:
             return message.model_copy(update={"execution_id": ""}) if message.execution_id else message
+        if self.offset + message.chars > CHARS_MAX:
+            raise ProtocolError(f"output that goes on to character {self.offset + message.chars}")
         found = message.model_copy(update={"offset": self.offset})
         self.offset += message.chars
         return found

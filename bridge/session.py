@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import threading
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -11,7 +12,9 @@ from weakref import proxy
 
 from bridge.beside import Beside
 from bridge.captures import Captures
+from bridge.confine.cgroup import Cgroup
 from bridge.confine.confinement import Confinement
+from bridge.event_rate import EventRate
 from bridge.framing import FrameDecoder, encode
 from bridge.handing import lent, restored
 from bridge.interceptors import Interceptor, Interceptors
@@ -65,12 +68,16 @@ from durable.core.events import (
     WorkerStarted,
     log_event,
 )
-from durable.core.limits import HANDSHAKE_S
+from durable.core.limits import HANDSHAKE_S, MESSAGE_BYTES_MAX
 
 SHUTDOWN_GRACE_S = 5.0
 BUSY_GRACE_S = 0.25
 TERMINATE_GRACE_S = 1.0
 """How long a worker may take to end: asked while idle, asked while its code runs, told by SIGTERM."""
+
+
+KEY_CHARS_MAX = 200
+"""Of an unknown reply's id, in the event that tells of it."""
 
 
 def _ignore(_message: Message) -> None:
@@ -118,27 +125,37 @@ class WorkerSession:
         self.capabilities: list[str | dict[str, Any]] = list(capabilities)
         """What the worker is told at its start that its code may call."""
         self._observer = observer
+        self._caused = EventRate(name, observer)
+        """For the events that the worker makes happen, as often as it likes."""
         self._launcher = launcher or ColdLauncher()
-        self._confinement = confinement or Confinement()
+        self.confinement = confinement or Confinement()
         self._rules = output or OutputRules()
-        self._beside = Beside(name, observer)
-        self._interceptors = Interceptors(name, observer, self._beside.track)
+        self.watch: Any = None
+        """That of the last execution with limits: what it left running counts on."""
+        self._bytes_max = self.confinement.limits.memory or MESSAGE_BYTES_MAX
+        """Held of one message or capture: no more than the worker itself may hold."""
+        self._beside = Beside(name, self._caused)
+        self._interceptors = Interceptors(name, self._caused, self._beside.track)
         self._reset()
 
     def _reset(self) -> None:
         me: WorkerSession = proxy(self)  # its parts do not keep it
         unknown = weakly(self._unknown)
         self._transport: Transport | None = None
-        self._captures = Captures(self.name, lambda idle: me._ask(Checkpoint(), Checkpoint, idle=idle))
+        self.group: Cgroup | None = None
+        """What counts and ends all that the worker starts, where the session is confined and the machine lets us."""
+        self._captures = Captures(self.name, lambda idle: me._ask(Checkpoint(), Checkpoint, idle=idle), self._bytes_max)
         """What a checkpoint that the engine asked for comes through."""
-        self._decoder = FrameDecoder(limit_of=limit_from_worker)
+        self._decoder = FrameDecoder(limit_of=partial(limit_from_worker, memory=self._bytes_max))
+        self.starved_at: int | None = None
+        """Bytes that were held when the kernel ended a process for want of more."""
         self._hello: asyncio.Future[Ready] | None = None
         self._execution: Execute | None = None
         self._printed = Printed(weakly(self._show_output), drops=self._rules.policy in ("drop_new", "drop_oldest"))
         self._outcome: asyncio.Future[Result | Error] | None = None
         self._replies = Replies(unknown)
         self._calls = OpenCalls(
-            self._on_call, write=weakly(self._write), track=self._beside.track, unknown=unknown, observer=self._observer
+            self._on_call, write=weakly(self._write), track=self._beside.track, unknown=unknown, observer=self._caused
         )
         self._reading = Reading(self._printed, lambda: me._transport, lambda: me._keeping.full)
         self._keeping = Keeping(
@@ -150,10 +167,13 @@ class WorkerSession:
             lost=weakly(self._checkpoint_lost),
             let_go=self._beside.let_go,
             crowded=self._reading.crowd,
-            observer=self._observer,
+            observer=self._caused,
+            bytes_max=self._bytes_max,
         )
         self._message_bytes = self._writes = self._executed_at = 0
         self._broken = ""
+        """Why the worker was given up: what it did, or did not, or `_breach`."""
+        self._breach = False
 
     # --- life ------------------------------------------------------------------------------------------------
 
@@ -170,8 +190,8 @@ class WorkerSession:
     async def start(self) -> None:
         """Start the worker and shake hands.
 
-        Raises WorkerDied, Unenforceable when this machine cannot confine it as asked, ProtocolError when the session
-        was started before.
+        Raises WorkerDied, Unenforceable when this machine cannot confine it as asked, ProtocolError when the worker
+        breaks the protocol, or the session was started before.
         """
         self._go(Step.START)
         self.ended.clear()
@@ -182,11 +202,12 @@ class WorkerSession:
             self.ended.set()
             raise
         self._hello = asyncio.get_running_loop().create_future()
+        self.group = Cgroup.hold(process.pid, self.confinement.limits.memory) if self.confinement else None
         self._transport = Transport(
             process, on_bytes=self._receive, on_pipe=self._printed.piped, on_ended=self._process_ended
         )
         self._observer(WorkerStarted(self.name, process.pid))
-        held, rules = self._confinement.to_json(), self._rules.to_json()
+        held, rules = self.confinement.to_json(), self._rules.to_json()
         self._send(Hello(session=self.name, capabilities=self.capabilities, confinement=held, output=rules))
         try:
             async with asyncio.timeout(HANDSHAKE_S):
@@ -226,6 +247,8 @@ class WorkerSession:
         """SIGKILL to the worker and the processes it started."""
         if self._transport is not None:
             self._transport.kill()
+        if self.group is not None and not self.ended.is_set():
+            self.group.kill()
 
     async def wait_ended(self) -> None:
         """Return when the process has ended (at once when none was started)."""
@@ -257,8 +280,8 @@ class WorkerSession:
         """Run a cell to its end; all its output and checkpoints were handed over by then.
 
         Raises NotEncodable for code or inputs that cannot be sent, Busy when an execution is in flight, WorkerDied when
-        the process ends, EngineClosed at a shutdown, and what `on_checkpoint` raised. Cancelling the caller leaves the
-        execution running: interrupt or kill it.
+        the process ends, ProtocolError when it said what is not allowed (it is killed), EngineClosed at a shutdown, and
+        what `on_checkpoint` raised. Cancelling the caller leaves the execution running: interrupt or kill it.
         """
         if self.state is State.BUSY:
             raise Busy(f"session {self.name!r} runs {self._printed.execution!r}")
@@ -285,7 +308,11 @@ class WorkerSession:
         """The namespace now. Idle workers only: raises Busy, or WorkerDied."""
         reply, stream = await self._captures.ask(idle=True)
         if stream is not None:
-            reply = await self._keeping.asked(reply, stream)
+            try:
+                reply = await self._keeping.asked(reply, stream)
+            except ProtocolError as error:
+                self._break(str(error), breach=True)
+                raise
         if reply.problem:
             raise CheckpointError(f"session {self.name!r} could not be captured: {reply.problem}")
         return reply
@@ -361,7 +388,7 @@ class WorkerSession:
             return
         try:
             for payload in self._decoder.feed(data):
-                message = parse_from_worker(payload)
+                message = parse_from_worker(payload, self._bytes_max)
                 self._message_bytes = len(payload)
                 if isinstance(message, Piped):
                     assert self._transport is not None
@@ -371,7 +398,7 @@ class WorkerSession:
                 self._route(message)
             self._decoder.check()
         except ProtocolError as error:
-            self._break(str(error))
+            self._break(str(error), breach=True)
 
     def _route(self, message: FromWorker) -> None:
         match message:
@@ -430,7 +457,7 @@ class WorkerSession:
         self._go(Step.DONE)
         if message.undrained:
             self.undrained += 1
-            self._observer(OutputUndrained(self.name, current.id, message.undrained))
+            self._caused(OutputUndrained(self.name, current.id, message.undrained))
         if self._outcome is not None and not self._outcome.done():
             self._outcome.set_result(message)
 
@@ -448,20 +475,22 @@ class WorkerSession:
 
     def _checkpoint_lost(self, message: Checkpoint, error: Exception) -> None:
         """Where the code waits for an ack that will not come, its caller hears why and kills the worker."""
+        if isinstance(error, ProtocolError):
+            self._break(str(error), breach=True)
         waits = self._execution is not None and self._execution.checkpoint == "statement" and not message.final
         if waits and self._outcome is not None and not self._outcome.done():
             self._outcome.set_exception(error)
 
     def _unknown(self, key: str) -> None:
         self.unknown_replies += 1
-        self._observer(ReplyUnknown(self.name, key))
+        self._caused(ReplyUnknown(self.name, key[:KEY_CHARS_MAX]))
 
     # --- the end ---------------------------------------------------------------------------------------------
 
-    def _break(self, why: str) -> None:
-        """The worker broke the protocol: it is killed, and its waiters hear why."""
-        if not self._broken:
-            self._broken = why
+    def _break(self, why: str, *, breach: bool = False) -> None:
+        """The worker does not answer, or broke the protocol (`breach`): it is killed, and its waiters hear why."""
+        if not self._broken and self.state is not State.TERMINATED:
+            self._broken, self._breach = why, breach
             self._go(Step.FAILED)
             self.kill()
 
@@ -469,9 +498,16 @@ class WorkerSession:
         self._printed.tell_dropped()
         self.end_reason = f"broke the protocol: {self._broken}" if self._broken else reason
         self._go(Step.ENDED)
+        if self.group is not None:
+            self.group.kill()  # also what left the worker's process group
+            self.starved_at = self.group.memory_peak() if self.group.killed_for_memory() else None
+            threading.Thread(target=self.group.remove, name=f"group of {self.name}").start()
+        self._keeping.worker_ended()
+        self._caused.flush()
         self._observer(WorkerEnded(self.name, self.pid, self.end_reason))
         unread = self._transport is not None and self._transport.untaken and self._executed_at == self._writes  # S6
-        self._fail_waiters(WorkerDied(self._death(), begun=not unread))
+        died = ProtocolError(self._death()) if self._breach else WorkerDied(self._death(), begun=not unread)
+        self._fail_waiters(died)
         self.ended.set()
 
     def _death(self) -> str:

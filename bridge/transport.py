@@ -10,12 +10,18 @@ import socket
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from time import perf_counter
 
 from bridge.launcher import WorkerProcess
 from bridge.messages import Stream
 from checkpoint.memory_file import MemoryFile
 
 READ_BYTES = 2**16
+READ_BYTES_MIN = 2**11
+SLICE_S = 0.001
+"""What was read at once may take so long: a worker that sends thousands of small messages is read in smaller pieces, so
+that all others have their turn in between."""
+
 PIPE_READ_BYTES = 2**16
 DRAIN_BYTES_MAX = 2**20
 """Taken from each pipe after the end; the kernel's pipe holds 64 KiB unless somebody enlarged it."""
@@ -45,6 +51,7 @@ class Transport:
         self._open = True
         self._writing = False
         self._paused = False
+        self._read_bytes = READ_BYTES
         decoder = codecs.getincrementaldecoder("utf-8")
         self._pipes: dict[Stream, tuple[int, codecs.IncrementalDecoder]] = {
             "stdout": (process.stdout, decoder("replace")),
@@ -126,7 +133,7 @@ class Transport:
     def _read_socket(self) -> bool:
         """Read once; False when there is nothing (more)."""
         try:
-            data = self.process.socket.recv(READ_BYTES)
+            data = self.process.socket.recv(self._read_bytes)
         except (BlockingIOError, InterruptedError):
             return False
         except (
@@ -138,7 +145,12 @@ class Transport:
             self._loop.remove_reader(self.process.socket.fileno())
             self.kill()  # a worker without its socket is no use; usually it has ended already
             return False
+        began = perf_counter()
         self._on_bytes(data)
+        if perf_counter() - began > SLICE_S:
+            self._read_bytes = max(READ_BYTES_MIN, self._read_bytes // 2)
+        elif self._read_bytes < READ_BYTES:
+            self._read_bytes *= 2
         return True
 
     def _read_pipe(self, stream: Stream) -> None:

@@ -16,11 +16,13 @@ import msgspec
 
 from durable.core.errors import CheckpointError
 
-FORMAT = "3"
+FORMAT = "4"
 """Version of the payload and the manifest."""
 
-FORMATS = ("2", FORMAT)
-"""What a reader takes; it refuses any other. "2" had no packages."""
+FORMATS = ("2", "3", FORMAT)
+"""What a reader takes; it refuses any other. "2" had no packages, "3" no number and predecessor."""
+
+UNNUMBERED = ("2", "3")
 
 CHUNK_BYTES = 2**20
 """A part is cut into chunks of this size: one changed element of a large array costs one chunk."""
@@ -133,7 +135,10 @@ class Position(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What the engine signs and stores. `outcome` is the execution's result as JSON text, of a final one."""
+    """What the engine signs and stores. `outcome` is the execution's result as JSON text, of a final one.
+
+    `number` counts the checkpoints of a session, `predecessor` is the identity of the one before.
+    """
 
     format: Text
     version: Text
@@ -145,6 +150,12 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     grants: tuple[Text, ...] = ()
     outcome: bytes | None = None
     previous: Text | None = None
+    number: Count = 0
+    predecessor: Digest | None = None
+
+
+class Malformed(CheckpointError):
+    """The data is not what specs/checkpoint.md says: no honest worker sends it."""
 
 
 def chunk_digest(data: bytes | memoryview) -> bytes:
@@ -164,7 +175,7 @@ def chunk_sizes(part: Part) -> Iterable[tuple[bytes, int]]:
     whole, rest = divmod(part.size, CHUNK_BYTES)
     sizes = [CHUNK_BYTES] * min(whole, len(part.digests)) + ([rest] if rest else [])
     if len(part.digests) != whole + bool(rest):
-        raise CheckpointError(f"a part of {part.size} bytes cannot have {len(part.digests)} chunks")
+        raise Malformed(f"a part of {part.size} bytes cannot have {len(part.digests)} chunks")
     return zip(part.digests, sizes, strict=True)
 
 
@@ -179,7 +190,7 @@ def decode_payload(data: bytes | bytearray | memoryview) -> Payload:
     try:
         payload = _payload_decoder.decode(data)
     except msgspec.MsgspecError as error:
-        raise CheckpointError(f"the checkpoint data is not what specs/checkpoint.md says: {error}") from None
+        raise Malformed(f"the checkpoint data is not what specs/checkpoint.md says: {error}") from None
     check_format(payload.format)
     return payload
 

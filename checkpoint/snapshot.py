@@ -14,6 +14,8 @@ import msgspec
 from checkpoint.coding import unpacked
 from checkpoint.format import (
     FORMAT,
+    UNNUMBERED,
+    Malformed,
     Manifest,
     Payload,
     Position,
@@ -26,7 +28,7 @@ from checkpoint.format import (
 from checkpoint.memory_file import MemoryFile
 from checkpoint.sign import sign, unsigned, verified
 from checkpoint.table import Table, read_table
-from durable.core.errors import CheckpointError
+from durable.core.errors import CheckpointError, CheckpointTampered
 from durable.core.limits import VALUE_BYTES_MAX
 
 PROFILES = ("open", "isolated")
@@ -80,6 +82,8 @@ def seal(
     previous: tuple[Manifest, Table] | None = None,
     previous_id: str | None = None,
     arrived: Mapping[bytes, int] = MappingProxyType({}),
+    number: int = 0,
+    predecessor: bytes | None = None,
 ) -> Sealed:
     """Check a worker's payload and sign it. The payload is untrusted input.
 
@@ -108,7 +112,7 @@ def seal(
     }
     for digest, size in came.items():
         if table.digests.get(digest) != size:
-            raise CheckpointError("the worker sent a chunk that its table does not have")
+            raise Malformed("the worker sent a chunk that its table does not have")
     for digest, size in table.digests.items():
         if digest not in came and carried.get(digest) != size:
             raise CheckpointError(
@@ -125,6 +129,8 @@ def seal(
         grants=tuple(sorted(grants)),
         outcome=outcome,
         previous=previous_id,
+        number=number,
+        predecessor=predecessor,
     )
     return Sealed(
         manifest=sign(msgspec.msgpack.encode(manifest), key),
@@ -148,6 +154,36 @@ def read_manifest(envelope: bytes, key: bytes | None) -> Manifest:
         return _manifest_decoder.decode(body)
     except (msgspec.MsgspecError, KeyError) as error:
         raise CheckpointError(f"the manifest cannot be read: {error}") from None
+
+
+def identity(envelope: bytes) -> bytes:
+    """A stored manifest's digest, whoever signed it: what its successor names."""
+    return chunk_digest(unsigned(envelope))
+
+
+def check_place(
+    manifest: Manifest, session: str, number: int | None, before: tuple[int | None, bytes | None] | None
+) -> None:
+    """Refuse a manifest that was put into another place than it was sealed for: CheckpointTampered.
+
+    number: what its row says, None for rows of before there were numbers. before: the same of the session's row before
+    it, with that one's `identity`; None when there is none.
+    """
+    if manifest.session != session:
+        raise CheckpointTampered(f"it was sealed for session {manifest.session!r}, and lies in session {session!r}")
+    before_number = None if before is None else before[0]
+    if manifest.format in UNNUMBERED:
+        if number is not None or before_number is not None:
+            raise CheckpointTampered("it is older than the checkpoint before it: another one was put there")
+        return
+    if manifest.number != number:
+        raise CheckpointTampered(f"it was sealed as number {manifest.number} of its session, and lies as {number}")
+    if before is None or before_number is None:
+        return
+    if manifest.number <= before_number:
+        raise CheckpointTampered(f"number {manifest.number} of its session lies after number {before_number}")
+    if manifest.number == before_number + 1 and manifest.predecessor != before[1]:
+        raise CheckpointTampered("the checkpoint before it is not the one that it was made after")
 
 
 type Fetch = Callable[[list[str]], Mapping[str, bytes]]

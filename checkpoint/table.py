@@ -8,8 +8,7 @@ from functools import cached_property
 
 import msgspec
 
-from checkpoint.format import Contents, Group, Page, Part, chunk_digest, chunk_sizes
-from durable.core.errors import CheckpointError
+from checkpoint.format import Contents, Group, Malformed, Page, Part, chunk_digest, chunk_sizes
 
 PAGE_BYTES = 4 * 2**10
 """What a page is meant to hold: a small change costs about this much."""
@@ -56,7 +55,7 @@ def _parse(data: bytes | memoryview) -> Groups:
     try:
         return _page_decoder.decode(data)
     except msgspec.MsgspecError as error:
-        raise CheckpointError(f"a page of the checkpoint is not what specs/checkpoint.md says: {error}") from None
+        raise Malformed(f"a page of the checkpoint is not what specs/checkpoint.md says: {error}") from None
 
 
 def _check(contents: Contents, groups: Iterable[Group]) -> None:
@@ -67,13 +66,13 @@ def _check(contents: Contents, groups: Iterable[Group]) -> None:
         seen.update(names)
         count += len(names)
         if len(seen) != count:
-            raise CheckpointError(f"the checkpoint holds {', '.join(map(repr, names))[:200]} twice")
+            raise Malformed(f"the checkpoint holds {', '.join(map(repr, names))[:200]} twice")
     for group in groups:
         for name in group.needs:
             if name not in seen:
-                raise CheckpointError(f"the checkpoint refers to {name!r}, which it does not have")
+                raise Malformed(f"the checkpoint refers to {name!r}, which it does not have")
         if group.names and not group.parts:
-            raise CheckpointError(f"the checkpoint has no data for {group.names[0]!r}")
+            raise Malformed(f"the checkpoint has no data for {group.names[0]!r}")
         for part in group.parts:
             if isinstance(part, Part):
                 chunk_sizes(part)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from bridge.confine.cgroup import Means, means
 from bridge.confine.confinement import Confinement
 
 PROBE_S = 30.0
@@ -43,7 +44,19 @@ probe.main(json.loads(sys.argv[2]), sys.argv[3])
 
 def probe(python: str = sys.executable) -> tuple[Ability, ...]:
     """Try everything; takes about a quarter of a second each. Linux only: elsewhere nothing but `open` can be had."""
-    return tuple(_ability(name, wanted, python) for name, wanted in ASKED.items())
+    return (*(_ability(name, wanted, python) for name, wanted in ASKED.items()), *_groups())
+
+
+def _groups() -> tuple[Ability, ...]:
+    """What bounds a session as a whole: the kernel's control groups, or what is added up in place of them."""
+    found = means() if sys.platform == "linux" else Means(0, None, None)
+    kind = f"control groups, version {found.version}"
+    instead = "a group below this process's own; what the session's processes hold is added up every 0.1 s instead"
+    burnt = "a group below this process's own; what ends between two looks is not counted"
+    return (
+        Ability(f"memory of a whole session ({kind})", found.memory is not None, "" if found.memory else instead),
+        Ability(f"CPU time of a whole session ({kind})", found.cpu is not None, "" if found.cpu else burnt),
+    )
 
 
 _GENEROUS = {"memory": 2**33, "cpu": 60, "wall": 60, "output": 2**20, "files": 64, "disk": 2**20, "processes": 64}

@@ -34,6 +34,7 @@ REFUSED = (
     *("add_key", "request_key", "keyctl", "init_module", "finit_module", "delete_module", "kexec_load"),
     *("kexec_file_load", "reboot", "sethostname", "setdomainname", "settimeofday", "clock_settime", "clock_adjtime"),
     *("acct", "swapon", "swapoff", "adjtimex", "syslog", "iopl", "ioperm", "modify_ldt", "vhangup"),
+    *("shmget", "memfd_secret"),  # memory that stays when nobody holds it, or that nobody can look at
     *("setsid", "setpgid"),  # what it starts stays in the worker's process group, which ends as a whole
 )
 """Refused with EPERM whatever their arguments: ways to other processes, to the kernel, out of the process group."""

@@ -8,9 +8,7 @@ import re
 
 from bridge.worker.gate import Gate
 from bridge.worker.namespace import Namespace
-
-COMPLETIONS_MAX = 500
-"""More are no help to a person."""
+from durable.core.limits import COMPLETIONS_MAX
 
 _DOTTED = re.compile(r"((?:\w+\.)*)(\w*)\Z")
 

@@ -135,7 +135,7 @@ _form = Decoder(
 _decode = Decoder().decode
 
 
-def parse(payload: bytes) -> Wire:
+def parse(payload: bytes | bytearray) -> Wire:
     """The message that an engine sent. Raises ProtocolError for anything else."""
     try:
         _form.decode(payload)

@@ -11,6 +11,9 @@ from durable.core.errors import DurableError
 TRACEBACK_CHARS_MAX = 100_000
 """A traceback's text, cut in the middle when longer."""
 
+NAME_CHARS_MAX = 1_000
+"""A class's name, and its module's."""
+
 MESSAGE_CHARS_MAX = 10_000
 """An exception's message."""
 
@@ -26,11 +29,12 @@ OURS = (PACKAGE_DIRECTORY, os.path.join(_ROOT, "capabilities") + os.sep, SCRIPT)
 def type_name(error: BaseException) -> str:
     """The qualified name, without a module where that is plain; our errors as users import them."""
     kind = type(error)
+    name = cut(kind.__qualname__, NAME_CHARS_MAX)
     if isinstance(error, DurableError) and kind.__module__.startswith(("durable.", "capabilities.")):
-        return f"durable.{kind.__qualname__}"
+        return f"durable.{name}"
     if kind.__module__ in ("builtins", "__main__"):
-        return kind.__qualname__
-    return f"{kind.__module__}.{kind.__qualname__}"
+        return name
+    return f"{cut(str(kind.__module__), NAME_CHARS_MAX)}.{name}"
 
 
 def message_of(error: BaseException) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from bridge.worker.functions import granted
@@ -12,6 +13,10 @@ from bridge.worker.namespace import ENGINE_INTERNALS, Namespace
 
 if TYPE_CHECKING:
     from checkpoint.savepoint import Savepoint
+
+NAMES_MAX = 10_000
+NAME_CHARS_MAX = 1_000
+"""Of what was put back, in one report."""
 
 KEPT_MAX = 100
 """Names that one report lists; what is left out is counted in the last."""
@@ -53,9 +58,13 @@ class Transaction:
             made = {name: self._namespace[name] for name in self._recompute if name in self._namespace}
             done = savepoint.roll_back()
             self._namespace.update(made)
-        kept = [[name, why[:500]] for name, why in done.kept]
-        told: Wire = {"restored": list(done.restored), "kept": kept[:KEPT_MAX] + _more(kept)}
-        return {**told, "recomputed": list(made)} if self._recompute else told
+        kept = [[name[:NAME_CHARS_MAX], why[:500]] for name, why in done.kept]
+        told: Wire = {"restored": _names(done.restored), "kept": kept[:KEPT_MAX] + _more(kept)}
+        return {**told, "recomputed": _names(made)} if self._recompute else told
+
+
+def _names(names: Iterable[str]) -> list[str]:
+    return [name[:NAME_CHARS_MAX] for name in islice(names, NAMES_MAX)]
 
 
 def _more(kept: list[list[str]]) -> list[list[str]]:

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from math import isfinite
 
+from bridge.size import ITEM_BYTES
 from bridge.worker.shortened import CONTAINERS, is_plain_dataclass, raised, shortened
 from bridge.worker.timed import OutOfTime, within
 from durable.core.limits import REPR_CHARS_MAX, REPR_S, VALUE_BYTES_MAX
 
 DEPTH_MAX = 64
 """Nesting of a JSON value; deeper ones overrun readers' stacks."""
-
-
-ITEM_BYTES = 4
-"""What an item costs of VALUE_BYTES_MAX, whatever it is: bounds the time for long lists of small numbers."""
 
 
 class NotJson(Exception):
@@ -98,9 +95,9 @@ def bounded_repr(value: object, chars_max: int = REPR_CHARS_MAX, seconds: float 
     except KeyboardInterrupt:
         raise
     except OutOfTime:
-        return f"<{kind.__qualname__} object whose repr took longer than {seconds:g} s>"
+        return cut(f"<{kind.__qualname__} object whose repr took longer than {seconds:g} s>", chars_max)
     except BaseException as error:
-        return raised(value, error)
+        return cut(raised(value, error), chars_max)
 
 
 _QUICK = frozenset({int, float, bool, complex})

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import inspect
 import json
 import os
 import posixpath
 import struct
+import threading
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -15,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from wasmtime import Trap, WasmtimeError
 
 from capabilities.javascript import values
+from capabilities.javascript.errors import ScriptSyntaxError
 from capabilities.javascript.steps import HostCall
 from capabilities.sandbox.errors import (
     MESSAGE_MAX,
@@ -59,7 +62,7 @@ class Imports:
     ) -> None:
         self._vm = vm
         self._functions = {name: Method(name, function) for name, function in functions.items()}
-        self._modules = modules
+        self._modules = {_place(name): source for name, source in modules.items()}
         self._clock = clock
         self._entropy = entropy
         self.calling = False
@@ -241,6 +244,12 @@ class Imports:
         self.calling = True
         try:
             return method.call(arguments)
+        except KeyboardInterrupt as error:
+            if threading.current_thread() is threading.main_thread():
+                raise  # Ctrl-C, which stops the script
+            raise _ended(function, error) from error
+        except (SystemExit, GeneratorExit, asyncio.CancelledError) as error:
+            raise _ended(function, error) from error
         finally:
             self.calling = False
 
@@ -262,8 +271,16 @@ class Imports:
     async def perform(self, call: HostCall) -> Any:
         """Do what the script asked for. Whatever it raises is for the script."""
         method = self._functions[call.function]
-        made = method.call(method.bind(call.args, {}))
-        return await made if inspect.isawaitable(made) else made
+        try:
+            made = method.call(method.bind(call.args, {}))
+            return await made if inspect.isawaitable(made) else made
+        except asyncio.CancelledError as error:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise  # whoever runs the script wants no more of it
+            raise _ended(call.function, error) from error
+        except (KeyboardInterrupt, SystemExit, GeneratorExit) as error:
+            raise _ended(call.function, error) from error
 
     def _print(self, stream: str, text: str) -> None:
         vm = self._vm
@@ -295,7 +312,10 @@ class Imports:
         if source is None:
             given = ", ".join(sorted(self._modules)) or "none"
             return self._thrown("import", CapabilityDenied("the script", "import", wanted, f"its modules are {given}"))
-        raw = source.encode("utf-8", "surrogatepass")
+        try:
+            raw = _as_module(wanted, source).encode("utf-8", "surrogatepass")
+        except ValueError as error:
+            return self._thrown("import", ScriptSyntaxError("SyntaxError", f"{wanted} is no JSON: {error}", ""))
         vm.entry.write(length, len(raw).to_bytes(4, "little"))
         return vm.handles.text(raw)
 
@@ -329,6 +349,11 @@ class Imports:
         return 0
 
 
+def _ended(function: str, error: BaseException) -> RuntimeError:
+    """What is meant for the program around it ends the host function only: the script has asked for it."""
+    return RuntimeError(f"{function} raised {type(error).__name__}{f': {error}' if str(error) else ''}")
+
+
 def _let_go(error: BaseException | None) -> None:
     """An error that is remembered keeps its lines, and not all that its functions held: arguments of megabytes."""
     for _ in range(CAUSES_MAX):
@@ -336,6 +361,21 @@ def _let_go(error: BaseException | None) -> None:
             return
         traceback.clear_frames(error.__traceback__)
         error = error.__cause__ or error.__context__
+
+
+def _place(name: str) -> str:
+    """A module's name as an import has it: `./sub.js` is `sub.js`, seen from the script."""
+    return posixpath.normpath(name) if name.startswith(".") else name
+
+
+def _as_module(name: str, source: str) -> str:
+    """The source of a module. One whose name says that it is JSON or text has that as its default export."""
+    if name.endswith(".json"):
+        json.loads(source)
+        return f"export default JSON.parse({json.dumps(source)});"
+    if name.endswith((".txt", ".md", ".csv")):
+        return f"export default {json.dumps(source)};"
+    return source
 
 
 def _decoded(raw: bytes) -> str:

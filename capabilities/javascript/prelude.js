@@ -5,13 +5,14 @@
   'use strict';
   const host = globalThis.__host;
   delete globalThis.__host;
-  const { stringify, parse } = JSON;
+  const { parse } = JSON, json = JSON.stringify;
   const { isArray } = Array;
-  const { keys, getPrototypeOf, setPrototypeOf, create, is, defineProperty, hasOwn } = Object;
+  const { keys, getPrototypeOf, setPrototypeOf, create, is, defineProperty, hasOwn, getOwnPropertyNames, getOwnPropertyDescriptor } = Object;
   const { apply } = Reflect;
   const { isFinite } = Number;
   const { fromCharCode } = String;
   const { slice } = String.prototype;
+  const digits = BigInt.prototype.toString;
   const PlainObject = Object.prototype;
   const mapEach = Map.prototype.forEach, setEach = Set.prototype.forEach, time = Date.prototype.getTime, iso = Date.prototype.toISOString;
   const { test } = RegExp.prototype, word = /^[A-Za-z_$][\w$]*$/;
@@ -26,6 +27,28 @@
   const own = (object, name, value) => defineProperty(object, name, { __proto__: null, value, writable: true, enumerable: true, configurable: true });
   const put = (list, value) => own(list, list.length, value);
   const list = () => setPrototypeOf([], null);
+
+  // JSON.stringify of this engine sets elements of a list of its own: accessors at indices of a prototype would be met.
+  const natures = [Array.prototype, PlainObject], known = [0, 0];
+  const stringify = (value) => {
+    for (let i = 0; i < 2; i++) if (getOwnPropertyNames(natures[i]).length !== known[i]) return without(value);
+    return json(value);
+  };
+  const without = (value) => {
+    const taken = list();
+    for (let i = 0; i < 2; i++) {
+      const names = getOwnPropertyNames(natures[i]);
+      for (let j = 0; j < names.length; j++) {
+        const found = getOwnPropertyDescriptor(natures[i], names[j]);
+        if (names[j] >= 0 && found.configurable && delete natures[i][names[j]]) put(taken, { __proto__: null, of: natures[i], name: names[j], found });
+      }
+    }
+    try {
+      return json(value);
+    } finally {
+      for (let i = 0; i < taken.length; i++) defineProperty(taken[i].of, taken[i].name, { __proto__: null, ...taken[i].found });
+    }
+  };
 
   const bytes = (view) => {
     let text = '';
@@ -43,7 +66,7 @@
       case 'string': case 'boolean': return value;
       case 'number': return isFinite(value) && !is(value, -0) ? value : { __proto__: null, $: 'n', v: is(value, -0) ? '-0' : `${value}` };
       case 'undefined': return null;
-      case 'bigint': return { __proto__: null, $: 'i', v: `${value}` };
+      case 'bigint': return { __proto__: null, $: 'i', v: apply(digits, value, [16]) };
       case 'function': return { __proto__: null, $: 'x', v: 'function', t: `${value.name}` };
       case 'symbol': return { __proto__: null, $: 'x', v: 'symbol', t: `${value.description}` };
     }
@@ -70,7 +93,10 @@
       return made;
     }
     if (getPrototypeOf(value) !== PlainObject) {
-      if (value instanceof kept.Date) return { __proto__: null, $: 'd', v: apply(time, value, []) };
+      if (value instanceof kept.Date) {
+        const ms = apply(time, value, []);
+        return { __proto__: null, $: 'd', v: ms, t: isFinite(ms) ? apply(iso, value, []) : '' };
+      }
       if (value instanceof kept.Map) {
         const made = list();
         apply(mapEach, value, [(v, k) => put(made, pair(encode(k, above), encode(v, above)))]);
@@ -114,7 +140,7 @@
         return value;
       }
       case 'n': return value.v === 'NaN' ? NaN : value.v === '-0' ? -0 : value.v === 'Infinity' ? Infinity : -Infinity;
-      case 'i': return kept.BigInt(value.v);
+      case 'i': return value.v[0] === '-' ? -kept.BigInt(`0x${apply(slice, value.v, [1])}`) : kept.BigInt(`0x${value.v}`);
       case 'd': return new kept.Date(value.v);
       case 'b': {
         const made = new kept.Uint8Array(value.v.length);
@@ -198,13 +224,216 @@
   const printer = (stream) => function (...values) {
     let line = '';
     for (let i = 0; i < values.length; i++) line += (i ? ' ' : '') + text(values[i]);
-    host('print', stream, `${line}\n`);
+    host('print', stream, `${indent}${line}\n`);
   };
   const [out, err] = [printer('stdout'), printer('stderr')];
-  globalThis.console = {
-    log: out, info: out, debug: out, dir: out, warn: err, error: err, trace: err,
-    assert: (right, ...values) => { if (!right) apply(err, undefined, ['Assertion failed', ...values]); },
+  let indent = '';
+  const counts = new Map(), began = new Map();
+  const counted = Map.prototype.get, count = Map.prototype.set, uncount = Map.prototype.delete;
+  const tableOf = (rows) => {
+    if (typeof rows !== 'object' || rows === null) return text(rows);
+    const names = keys(rows), columns = list(), lines = list();
+    for (let i = 0; i < names.length && i < 100; i++) {
+      const row = rows[names[i]];
+      const cells = typeof row === 'object' && row !== null ? keys(row) : list();
+      for (let j = 0; j < cells.length && columns.length < 20; j++) {
+        let there = false;
+        for (let k = 0; k < columns.length; k++) there ||= columns[k] === cells[j];
+        if (!there) put(columns, cells[j]);
+      }
+    }
+    let head = '(index)';
+    for (let k = 0; k < columns.length; k++) head += ` | ${columns[k]}`;
+    put(lines, head);
+    for (let i = 0; i < names.length && i < 100; i++) {
+      const row = rows[names[i]], wide = typeof row === 'object' && row !== null;
+      let line = names[i];
+      for (let k = 0; k < columns.length; k++) line += ` | ${wide && hasOwn(row, columns[k]) ? text(row[columns[k]]) : ''}`;
+      put(lines, wide ? line : `${line} | ${text(row)}`);
+    }
+    let whole = lines[0];
+    for (let i = 1; i < lines.length; i++) whole += `\n${lines[i]}`;
+    return whole;
   };
+  const label = (name) => name === undefined ? 'default' : `${name}`;
+  globalThis.console = {
+    log: out, info: out, debug: out, dir: (value) => out(value), dirxml: out, warn: err, error: err,
+    trace: (...values) => apply(err, undefined, ['Trace:', ...values]),
+    assert: (right, ...values) => { if (!right) apply(err, undefined, ['Assertion failed', ...values]); },
+    table: (rows) => out(tableOf(rows)),
+    group: (...values) => { if (values.length) apply(out, undefined, values); indent = `${indent}  `; },
+    groupCollapsed: (...values) => { if (values.length) apply(out, undefined, values); indent = `${indent}  `; },
+    groupEnd: () => { indent = apply(slice, indent, [2]); },
+    count: (name) => {
+      const n = (apply(counted, counts, [label(name)]) ?? 0) + 1;
+      apply(count, counts, [label(name), n]);
+      out(`${label(name)}: ${n}`);
+    },
+    countReset: (name) => { apply(uncount, counts, [label(name)]); },
+    time: (name) => { apply(count, began, [label(name), clock]); },
+    timeLog: (name, ...values) => apply(out, undefined, [`${label(name)}: ${clock - (apply(counted, began, [label(name)]) ?? clock)}ms`, ...values]),
+    timeEnd: (name) => {
+      out(`${label(name)}: ${clock - (apply(counted, began, [label(name)]) ?? clock)}ms`);
+      apply(uncount, began, [label(name)]);
+    },
+    clear: () => {},
+  };
+
+  // Timers: time is virtual, stands while anything else can go on, and jumps to the next timer then. Intervals end with
+  // the script.
+  let clock = 0, lastTimer = 0, timers = list();
+  const TIMERS = 10000;
+  const after = (repeats) => (call, ms, ...args) => {
+    if (typeof call !== 'function') throw new kept.TypeError('a timer takes a function');
+    if (timers.length >= TIMERS) throw new kept.RangeError(`more than ${TIMERS} timers`);
+    ms = +ms;
+    const every = ms > 0 && isFinite(ms) ? ms : 0;
+    put(timers, { __proto__: null, id: ++lastTimer, at: clock + every, every, repeats, call, args });
+    return lastTimer;
+  };
+  const cancelTimer = (id) => {
+    const left = list();
+    for (let i = 0; i < timers.length; i++) if (timers[i].id !== id) put(left, timers[i]);
+    timers = left;
+  };
+  // Whether a timer has run. An interval runs only while the script waits, or a single timer is still to come.
+  const tick = (waits) => {
+    let next = null, once = false;
+    for (let i = 0; i < timers.length; i++) {
+      once ||= !timers[i].repeats;
+      if (next === null || timers[i].at < next.at) next = timers[i];
+    }
+    if (next === null || !(once || waits)) { timers = list(); return false; }
+    clock = next.at > clock ? next.at : clock;
+    if (next.repeats) next.at = clock + (next.every > 0 ? next.every : 1); else cancelTimer(next.id);
+    apply(next.call, undefined, next.args);
+    return true;
+  };
+  globalThis.setTimeout = after(false);
+  globalThis.setInterval = after(true);
+  globalThis.clearTimeout = globalThis.clearInterval = cancelTimer;
+  globalThis.setImmediate = (call, ...args) => globalThis.setTimeout(call, 0, ...args);
+  globalThis.clearImmediate = cancelTimer;
+
+  // UTF-8.
+  globalThis.TextEncoder = class TextEncoder {
+    get encoding() { return 'utf-8'; }
+    encode(value = '') {
+      const made = [];
+      for (const part of `${value}`) {
+        let c = part.codePointAt(0);
+        if (c >= 0xd800 && c <= 0xdfff) c = 0xfffd;
+        if (c < 0x80) made.push(c);
+        else if (c < 0x800) made.push(0xc0 | c >> 6, 0x80 | c & 63);
+        else if (c < 0x10000) made.push(0xe0 | c >> 12, 0x80 | c >> 6 & 63, 0x80 | c & 63);
+        else made.push(0xf0 | c >> 18, 0x80 | c >> 12 & 63, 0x80 | c >> 6 & 63, 0x80 | c & 63);
+      }
+      return new kept.Uint8Array(made);
+    }
+    encodeInto(value, target) {
+      let read = 0, written = 0;
+      for (const part of `${value}`) {
+        const bytes = this.encode(part);
+        if (written + bytes.length > target.length) break;
+        target.set(bytes, written);
+        written += bytes.length;
+        read += part.length;
+      }
+      return { read, written };
+    }
+  };
+  globalThis.TextDecoder = class TextDecoder {
+    #fatal; #bom;
+    constructor(encoding = 'utf-8', { fatal = false, ignoreBOM = false } = {}) {
+      if (!['utf-8', 'utf8'].includes(`${encoding}`.toLowerCase())) throw new kept.RangeError(`the encoding ${encoding} is not there: utf-8 only`);
+      this.#fatal = fatal;
+      this.#bom = ignoreBOM;
+    }
+    get encoding() { return 'utf-8'; }
+    get fatal() { return this.#fatal; }
+    decode(data = new kept.Uint8Array()) {
+      const b = isView(data) ? new kept.Uint8Array(data.buffer, data.byteOffset, data.byteLength) : new kept.Uint8Array(data);
+      let text = '';
+      const bad = () => { if (this.#fatal) throw new kept.TypeError('the data is not UTF-8'); text += '\ufffd'; };
+      for (let i = 0; i < b.length;) {
+        const first = b[i++];
+        if (first < 0x80) { text += fromCharCode(first); continue; }
+        const more = first >= 0xc2 && first < 0xe0 ? 1 : first >= 0xe0 && first < 0xf0 ? 2 : first >= 0xf0 && first < 0xf5 ? 3 : 0;
+        if (!more) { bad(); continue; }
+        let code = first & (0x3f >> more), took = 0;
+        while (took < more && i < b.length) {
+          const low = took === 0 ? (first === 0xe0 ? 0xa0 : first === 0xf0 ? 0x90 : 0x80) : 0x80;
+          const high = took === 0 ? (first === 0xed ? 0x9f : first === 0xf4 ? 0x8f : 0xbf) : 0xbf;
+          if (b[i] < low || b[i] > high) break;
+          code = code << 6 | b[i++] & 63;
+          took++;
+        }
+        if (took < more) bad(); else text += String.fromCodePoint(code);
+      }
+      return !this.#bom && text.charCodeAt(0) === 0xfeff ? text.slice(1) : text;
+    }
+  };
+
+  // A copy of data; functions and what is of a class of the script's own have none.
+  globalThis.structuredClone = (value) => {
+    const made = new Map();
+    const copy = (value) => {
+      if (typeof value === 'function' || typeof value === 'symbol') throw new kept.TypeError(`${typeof value} cannot be cloned`);
+      if (typeof value !== 'object' || value === null) return value;
+      if (made.has(value)) return made.get(value);
+      const keep = (clone) => { made.set(value, clone); return clone; };
+      if (value instanceof kept.Date) return keep(new kept.Date(apply(time, value, [])));
+      if (value instanceof kept.RegExp) return keep(new kept.RegExp(value.source, value.flags));
+      if (value instanceof kept.ArrayBuffer) return keep(value.slice(0));
+      if (isView(value)) {
+        const buffer = copy(value.buffer);
+        return keep(new value.constructor(buffer, value.byteOffset, value.length ?? value.byteLength));
+      }
+      if (value instanceof kept.Map) {
+        const clone = keep(new kept.Map());
+        apply(mapEach, value, [(v, k) => clone.set(copy(k), copy(v))]);
+        return clone;
+      }
+      if (value instanceof kept.Set) {
+        const clone = keep(new kept.Set());
+        apply(setEach, value, [(v) => clone.add(copy(v))]);
+        return clone;
+      }
+      if (value instanceof kept.Error) {
+        const clone = keep(new kept.Error(value.message));
+        own(clone, 'name', `${value.name}`);
+        return clone;
+      }
+      if (value instanceof kept.Promise) throw new kept.TypeError('a promise cannot be cloned');
+      const clone = keep(isArray(value) ? [] : {});
+      if (isArray(value)) clone.length = value.length;
+      const names = keys(value);
+      for (let i = 0; i < names.length; i++) own(clone, names[i], copy(value[names[i]]));
+      return clone;
+    };
+    return copy(value);
+  };
+
+  // Chance is Math.random's: the same for every instance, but where entropy was granted.
+  globalThis.crypto = {
+    getRandomValues(view) {
+      if (!isView(view) || view.byteLength > 65536) throw new kept.TypeError('getRandomValues takes a typed array of at most 65536 bytes');
+      const b = new kept.Uint8Array(view.buffer, view.byteOffset, view.byteLength);
+      for (let i = 0; i < b.length; i++) b[i] = Math.floor(Math.random() * 256);
+      return view;
+    },
+    randomUUID() {
+      const b = this.getRandomValues(new kept.Uint8Array(16));
+      b[6] = b[6] & 15 | 64;
+      b[8] = b[8] & 63 | 128;
+      let text = '';
+      for (let i = 0; i < 16; i++) text += ([4, 6, 8, 10].includes(i) ? '-' : '') + b[i].toString(16).padStart(2, '0');
+      return text;
+    },
+  };
+
+  // Nothing shares memory here, and Atomics is not in this engine: code that looks for both finds neither.
+  delete globalThis.SharedArrayBuffer;
 
   const waiting = create(null);
   const define = (path, later) => {
@@ -219,6 +448,8 @@
     own(place, last, made);
   };
 
+  for (let i = 0; i < 2; i++) known[i] = getOwnPropertyNames(natures[i]).length;
+
   return {
     result: (value) => stringify(encode(value, [])),
     show: (value) => {
@@ -231,7 +462,7 @@
       const isError = error instanceof kept.Error || (typeof error === 'object' && error !== null && 'message' in error);
       return stringify({
         __proto__: null,
-        name: isError ? said(() => error.name) : '',
+        name: isError ? said(() => typeof error.name === 'string' && error.name ? error.name : error.constructor?.name ?? 'Error') : '',
         message: isError ? said(() => error.message) : said(() => text(error)),
         stack: isError ? said(() => error.stack ?? '') : '',
         host: isError ? said(() => error.hostError ?? '') : '',
@@ -251,6 +482,7 @@
     },
     fail: (text) => { throw failure(text); },
     entropy: () => { Math.random = () => host('random'); },
+    tick,
     apply: (call, text) => apply(call, undefined, decode(text)),
   };
 

@@ -11,6 +11,9 @@ from capabilities.javascript.watch import Watch
 
 _MODULE, _ASYNC, _COMPILE_ONLY = 1, 1 << 7, 1 << 5
 
+_NO_EXPORT = "Could not find export"
+"""How QuickJS says that a module does not export what another one imports."""
+
 
 class Script:
     """Of one instance: one script at a time. prepared: the instance has its host functions."""
@@ -65,7 +68,12 @@ class Script:
         try:
             return self._handles.checked(handle)
         except ScriptError as error:
-            if error.name == "SyntaxError" and not self._compiles(address, raw, title, flags):
+            if error.name != "SyntaxError":
+                raise
+            if self._wrapped and self._reads(address, raw, title, flags & ~_ASYNC):
+                self._wrapped = False  # `await` is a name in it
+                return self._handles.checked(entry.call("qjs_eval", address, len(raw), title, flags & ~_ASYNC))
+            if not self._compiles(address, raw, title, flags) or (module and _NO_EXPORT in error.message):
                 raise ScriptSyntaxError(error.name, error.message, error.stack) from None
             raise
         finally:
@@ -73,6 +81,14 @@ class Script:
                 entry.call("wasm_free", address)
             if name:
                 entry.call("wasm_free", title)
+
+    def _reads(self, address: int, raw: bytes, title: int, flags: int) -> bool:
+        """Whether it is JavaScript without top-level await, and is not with it. The source is in its place again."""
+        with_await = self._compiles(address, raw, title, flags | _ASYNC)
+        found = not with_await and self._compiles(address, raw, title, flags)
+        if found and len(raw) < SCRATCH_BYTES // 2:
+            self._handles.entry.write(address, raw + b"\0")
+        return found
 
     def _compiles(self, address: int, raw: bytes, title: int, flags: int) -> bool:
         """Whether it is JavaScript: asked only after a SyntaxError, which JSON.parse throws as well."""
@@ -107,6 +123,8 @@ class Script:
         """Run all jobs, then look at what the script came to."""
         call = self._handles.entry.call
         self.jobs()
+        while self._watch.stopped is None and not self._imports.outstanding and self._ticked():
+            self.jobs()
         if self._watch.stopped is not None:
             raise self._watch.stopped
         new = self._imports.taken()
@@ -116,6 +134,18 @@ class Script:
                 return Waits(new) if self._imports.outstanding else self._done(main)
             if not self._awaited(main):
                 return Waits(new)
+
+    def _ticked(self) -> bool:
+        """Whether a timer was there and has run: time is virtual, and passes when nothing else is to be done."""
+        call, main = self._handles.entry.call, self._main
+        waits = (
+            self._handles.tag(main) < 0 and bool(call("qjs_is_promise", main)) and not call("qjs_promise_state", main)
+        )
+        given = self._handles.truth(waits)
+        handle = self._handles.checked(self._handles.function("tick", given))
+        ran = self._handles.value(handle)
+        self._handles.free(handle, given)
+        return ran is True
 
     def jobs(self) -> None:
         """Run the jobs of promises until there are none, or the script is stopped."""

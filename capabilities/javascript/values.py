@@ -20,7 +20,8 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 @dataclass(frozen=True, slots=True)
 class Foreign:
-    """What has no form in Python. kind: "function", "symbol", "promise", "error", "regexp" or "cycle"."""
+    """What has no form in Python. kind: "function", "symbol", "promise", "error", "regexp", "cycle", "date" of a
+    year beyond 9999, or the type of a Map's key that Python takes for another one."""
 
     kind: str
     text: str = ""
@@ -49,7 +50,7 @@ def _plain(value: Any, depth: int) -> Any:
     if value is None or isinstance(value, str | bool):
         return value
     if isinstance(value, int):
-        return value if -_EXACT <= value <= _EXACT else {"$": "i", "v": str(value)}
+        return value if -_EXACT <= value <= _EXACT else {"$": "i", "v": f"{value:x}"}
     if isinstance(value, float):
         return _number(value)
     if depth >= DEPTH_MAX:
@@ -97,17 +98,17 @@ def _revived(found: dict[str, Any]) -> Any:
         case "n":
             return float(str(value).replace("Infinity", "inf"))
         case "i":
-            return int(value)
+            return int(value, 16)
         case "x":
             return Foreign(str(value), str(found["t"]))
         case "d":
-            return None if value is None else _EPOCH + timedelta(milliseconds=value)
+            return None if value is None else _date(value, str(found.get("t", "")))
         case "b":
             return value.encode("latin-1")
         case "t":
             return list(value)
         case "m":
-            return {_key(key): each for key, each in value}
+            return _by_key(value)
         case "o":
             return {str(key): each for key, each in value}
     raise ValueError(f"mark {mark!r}")
@@ -126,6 +127,31 @@ def _shallow(value: Any) -> None:
         if not level:
             return
     raise ValueError(f"it is nested deeper than {DEPTH_MAX}")
+
+
+def _date(ms: float, text: str) -> Any:
+    """Python's dates are those of the years 1 to 9999."""
+    try:
+        return _EPOCH + timedelta(milliseconds=ms)
+    except OverflowError:
+        return Foreign("date", text)
+
+
+def _by_key(pairs: list[Any]) -> dict[Any, Any]:
+    """The entries of a Map. Keys that JavaScript tells apart and Python does not (1, true, 1n) stay apart."""
+    found: dict[Any, Any] = {}
+    for key, value in pairs:
+        made = _key(key)
+        if made in found:
+            kind = {bool: "boolean", int: "bigint", float: "number"}.get(type(made), "object")
+            text = str(made).lower() if isinstance(made, bool) else str(made)
+            made = Foreign(kind, text)
+            number = 1
+            while made in found:
+                number += 1
+                made = Foreign(kind, f"{text} ({number})")
+        found[made] = value
+    return found
 
 
 def _key(key: Any) -> Any:

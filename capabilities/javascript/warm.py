@@ -64,6 +64,12 @@ def warm(runtime: Runtime) -> Warm:
         return found
 
 
+def made(runtime: Runtime) -> Warm | None:
+    """This runtime's image, if there is one already."""
+    found = _images.get(id(runtime))
+    return found if found is not None and found.runtime is runtime else None
+
+
 def forget(runtime: Runtime) -> None:
     """Let go of this runtime's image."""
     with _lock:
@@ -156,7 +162,7 @@ def _baked(runtime: Runtime, engine: bytes, prelude: bytes) -> bytes:
     if entry.call("qjs_is_exception", api):
         raise EngineInitialization("the prelude failed")
     entry.call("wasm_free", source)
-    names = ("result", "show", "decode", "describe", "globals", "define", "settle", "fail", "apply", "entropy")
+    names = ("result", "show", "decode", "describe", "globals", "define", "settle", "fail", "apply", "entropy", "tick")
     functions = {each: entry.call("qjs_get_prop_string", api, text(each.encode())) for each in names}
     functions["undefined"] = entry.call("qjs_get_undefined")
     for switch in ("qjs_set_interrupt_handler", "qjs_set_module_loader", "qjs_set_promise_rejection_handler"):

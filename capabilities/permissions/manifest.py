@@ -7,7 +7,15 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import unquote, urlsplit
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+)
 
 from capabilities.permissions.globs import check_glob
 from capabilities.permissions.hosts import check_host, check_network
@@ -86,10 +94,18 @@ class Network(Part):
 
     outbound: tuple[Annotated[Endpoint, BeforeValidator(_endpoint)], ...] = ()
     inbound: tuple[Port, ...] = ()
+    """Nothing here listens: it is refused, so that nobody takes it for a right."""
     methods: tuple[Method, ...] | None = None
     private: tuple[Cidr, ...] = ()
     bytes_max: Annotated[int, Field(ge=0)] = 10 * 2**20
     seconds_max: Annotated[float, Field(gt=0)] = 30.0
+
+    @field_validator("inbound")
+    @classmethod
+    def _none_listens(cls, inbound: tuple[int, ...]) -> tuple[int, ...]:
+        if inbound:
+            raise ValueError("code cannot listen for connections; leave it out")
+        return inbound
 
 
 class Storage(Part):

@@ -6,9 +6,9 @@ import asyncio
 import os
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol, Self
+from typing import Any, Literal, Protocol, Self
 
 from capabilities.sandbox.entries import Inputs
 from capabilities.sandbox.errors import (
@@ -31,12 +31,55 @@ type Perform = Callable[[str, str, dict[str, Any]], Awaitable[Any]]
 """A call of a granted capability: its name, its method, its arguments."""
 
 
+type Directories = Mapping[str, str | os.PathLike[str] | tuple[str | os.PathLike[str], Literal["ro", "rw"]]]
+"""Directories by the name that the code has for them: a path to read, or (path, "rw") to write in as well."""
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """What a program of WASI is given beside its inputs: arguments, environment, directories."""
+
+    args: tuple[str, ...] = ()
+    env: Mapping[str, str] = field(default_factory=dict)
+    directories: Mapping[str, tuple[str, bool]] = field(default_factory=dict)
+    """Path, and whether it may be written, by the code's name for it."""
+
+    @classmethod
+    def of(cls, args: Iterable[str], env: Mapping[str, str] | None, directories: Directories | None) -> Self:
+        """Checked. InvalidConfiguration."""
+        if isinstance(args, str):
+            raise InvalidConfiguration(f"args is a list of texts: args=[{args!r}]")
+        given = tuple(args)
+        for text in (*given, *(env or {}), *(env or {}).values()):
+            if not isinstance(text, str) or "\0" in text:
+                raise InvalidConfiguration(f"args and env are texts without NUL, not {text!r}")
+        for name in env or {}:
+            if not name or "=" in name:
+                raise InvalidConfiguration(f"{name!r} is no name of an environment variable")
+        return cls(
+            given, dict(env or {}), {name: _directory(name, found) for name, found in (directories or {}).items()}
+        )
+
+    def __bool__(self) -> bool:
+        return bool(self.args or self.env or self.directories)
+
+
+def _directory(name: str, given: object) -> tuple[str, bool]:
+    path, mode = given if isinstance(given, tuple) and len(given) == 2 else (given, "ro")
+    if not name or not isinstance(path, str | os.PathLike) or mode not in ("ro", "rw"):
+        raise InvalidConfiguration(f"directory {name!r}: write a path, or (path, 'rw'), not {given!r}")
+    if not os.path.isdir(path):
+        raise InvalidConfiguration(f"directory {name!r}: there is no directory {os.fspath(path)!r}")
+    return os.path.abspath(os.fspath(path)), mode == "rw"
+
+
 @dataclass(frozen=True, slots=True)
 class Task:
     """Code to be run, or the id of a component that is known. inputs: its globals, or the arguments of `function`.
 
     limits: None for the backend's own. execution: the id under which its host calls are recorded, a new one when empty.
     identity: whose storage and files it has. modules: sources of JavaScript modules that it may import, by name.
+    program: what a program of WASI is given.
     """
 
     code: str | bytes = b""
@@ -48,11 +91,16 @@ class Task:
     function: str = ""
     identity: str = ""
     modules: Mapping[str, str] = field(default_factory=dict)
+    program: Program = field(default_factory=Program)
 
     def text(self, most: int | None = None) -> str:
         """The code of a script, of so many bytes at most. InvalidConfiguration for a module's bytes."""
         if isinstance(self.code, bytes):
             raise InvalidConfiguration("a module's bytes are given to a backend that runs text; ask for `wasm`")
+        if self.program:
+            raise InvalidConfiguration(
+                "args, env and directories are WebAssembly's; this code is to run as something else"
+            )
         if most is not None and (size := len(self.code.encode(errors="surrogatepass"))) > most:
             raise ResourceLimitExceeded("code", most, size)
         return self.code

@@ -101,6 +101,8 @@ class Metered:
                 raise
             except (Trap, WasmtimeError) as error:
                 self._dead = True
+                if isinstance(error, ExitTrap) and error.code == 0 and self.guard.host is None:
+                    return Outcome(None, self._used())  # a program that ends itself, and says that all is well
                 ended = self._verdict(error)
                 raise ended from ended.__cause__
             except SandboxError as error:  # what the code itself answered with

@@ -9,6 +9,7 @@ import time
 import weakref
 from collections import OrderedDict
 from dataclasses import dataclass
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Self
@@ -207,8 +208,14 @@ class Runtime:
 
         A change of any is another artefact.
         """
-        how = f"{version('wasmtime')}:{_CONFIGURATION}:{self.metered}{':sparing' if self._sparing else ''}".encode()
+        how = f"{_wasmtime()}:{_CONFIGURATION}:{self.metered}{':sparing' if self._sparing else ''}".encode()
         return hashlib.sha256(hashlib.sha256(how).digest() + data).hexdigest()
+
+
+@cache
+def _wasmtime() -> str:
+    """Its version: looking it up takes longer than running a small module."""
+    return version("wasmtime")
 
 
 def names(engine: Engine, made: Module | Component) -> int:

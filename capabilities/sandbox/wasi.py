@@ -28,6 +28,7 @@ _OK, _FAULT, _INVALID, _UNSUPPORTED = 0, 21, 28, 58
 _SUBSCRIPTION, _EVENT = 48, 32
 SUBSCRIPTIONS_MAX = 1_000
 RANDOM_BYTES_MAX = 2**20
+_FD_READ, _FD_WRITE = 1, 2
 READING_NS = 1_000
 """What virtual time moves by with each reading, so that code that waits for it to move goes on."""
 
@@ -147,7 +148,7 @@ class Ambient:
         return _put(caller, out, self.random(size & 0xFFFFFFFF))
 
     def _poll(self, caller: Caller, subscriptions: int, events: int, count: int, out: int) -> int:
-        """Sleeps only: the shortest of them is over at once."""
+        """The shortest sleep is over at once; files and streams, which never keep anybody waiting, are ready before."""
         memory = _memory(caller)
         if memory is None or not 0 < count <= SUBSCRIPTIONS_MAX:
             return _INVALID
@@ -156,16 +157,22 @@ class Ambient:
         if len(data) != count * _SUBSCRIPTION:
             return _FAULT
         slept: list[tuple[int, int]] = []
+        ready: list[bytes] = []
         for at in range(0, len(data), _SUBSCRIPTION):
             user, tag, clock, timeout, _, flags = struct.unpack_from("<QB7xI4xQQH", data, at)
+            if tag in (_FD_READ, _FD_WRITE):
+                ready.append(struct.pack("<QHB5xQH6x", user, 0, tag, 0, 0))
+                continue
             if tag != 0 or clock not in (0, 1):
                 return _UNSUPPORTED
             past = self.now_ns() if clock == 0 else self.monotonic_ns()
             slept.append((timeout - past if flags & 1 else timeout, user))
-        ns, user = min(slept)
-        self.sleep(ns)
-        failed = _put(caller, events, struct.pack("<QHB21x", user, 0, 0))
-        return failed or _put(caller, out, struct.pack("<I", 1))
+        if not ready:
+            ns, user = min(slept)
+            self.sleep(ns)
+            ready = [struct.pack("<QHB21x", user, 0, 0)]
+        failed = _put(caller, events, b"".join(ready))
+        return failed or _put(caller, out, struct.pack("<I", len(ready)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -59,6 +59,7 @@ class Settings:
     store: str | None = None
     json: bool = False
     override_environment: bool = False
+    trust_store: bool = False
 
     @property
     def path(self) -> str:
@@ -86,6 +87,11 @@ def _set_store(context: click.Context, _: click.Parameter, value: str | None) ->
         context.find_root().ensure_object(Settings).store = value
 
 
+def _set_trust(context: click.Context, _: click.Parameter, value: bool) -> None:
+    if value:
+        context.find_root().ensure_object(Settings).trust_store = True
+
+
 def _set_json(context: click.Context, _: click.Parameter, value: bool) -> None:
     if value:
         context.find_root().ensure_object(Settings).json = True
@@ -99,10 +105,17 @@ def _common(*, with_json: bool = True) -> list[click.Parameter]:
         callback=_set_store,
         help=f"The store [{STORE_VARIABLE}, default {STORE_DEFAULT}].",
     )
+    trusted = click.Option(
+        ["--trust-store"],
+        is_flag=True,
+        expose_value=False,
+        callback=_set_trust,
+        help="Open the store though another user prepared it, now and later.",
+    )
     as_json = click.Option(
         ["--json"], is_flag=True, expose_value=False, callback=_set_json, help="Data as JSON, see specs/cli.md."
     )
-    return [store, as_json] if with_json else [store]
+    return [store, trusted, as_json] if with_json else [store, trusted]
 
 
 _NAMES_ONE = ("prompt", "execution_id", "session", "promise_id", "schedule_id")
@@ -118,6 +131,13 @@ class Command(click.Command):
 
     @override
     def invoke(self, ctx: click.Context) -> Any:
+        chosen = settings()
+        if chosen.trust_store and not chosen.path.startswith(("http://", "https://")):
+            from pathlib import Path
+
+            from durable.store.trust import trust
+
+            trust(Path(chosen.path))
         try:
             return super().invoke(ctx)
         except StoreMissing as error:

@@ -57,7 +57,22 @@ class Out:
 
     def value(self, value: Any) -> None:
         """A result: a text plain unless JSON is asked for, everything else as JSON."""
-        self.data(value if isinstance(value, str) and not self.json else to_text(value))
+        if isinstance(value, str) and not self.json:
+            self.text(value)
+        else:
+            self.data(to_text(value))
+
+    def text(self, text: str) -> None:
+        """A text that is somebody's value: exact for a program that reads it, without control where a person does."""
+        self.data(plain(text) if self._data.isatty() else text)
+
+    def repr(self, text: str) -> None:
+        """What a stranger's code says that a value is."""
+        self.data(plain(text))
+
+    def traceback(self, text: str) -> None:
+        """A stranger's traceback, for people."""
+        self.note(plain(text.rstrip("\n")))
 
     def document(self, value: Any) -> None:
         """A view, a list of views, or plain JSON."""

@@ -57,10 +57,10 @@ def report_cell(out: Out, row: ExecutionRow) -> int:
     if row.state == "completed":
         shown = row.value.get("repr") if isinstance(row.value, dict) else None
         if shown:
-            out.data(str(shown))
+            out.repr(str(shown))
         return exits.DONE
     if row.state == "failed" and error_of(row).traceback:
-        out.note(error_of(row).traceback.rstrip("\n"))
+        out.traceback(error_of(row).traceback)
     else:
         report_failed(out, row)
     return exits.OF_STATE.get(row.state, exits.FAILED)
@@ -80,7 +80,7 @@ def report_failed(out: Out, row: ExecutionRow) -> None:
     """Why it did not complete."""
     error = error_of(row)
     if error.traceback:
-        out.note(error.traceback.rstrip("\n"))
+        out.traceback(error.traceback)
     if out.json:
         out.document(
             {

@@ -105,6 +105,22 @@ class StoreMissing(StoreError):
     code = "STORE_MISSING"
 
 
+class StoreForeign(StoreError):
+    """The store was prepared by another user, or others can change it: nothing of it was read or run. `owner` is whose
+    it is."""
+
+    code = "STORE_FOREIGN"
+
+    def __init__(self, store: str, problem: str, owner: str) -> None:
+        super().__init__(
+            f"store {store!r} was not opened: {problem}. What is in a store runs as you. If you trust {owner} and "
+            "whoever can write there, say so once with `--trust-store` (recorded for this path), or set "
+            "DURABLE_TRUST_STORE to the path"
+        )
+        self.store = store
+        self.owner = owner
+
+
 class StoreNewer(StoreError):
     """The file was written by a newer durable-exec."""
 

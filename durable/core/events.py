@@ -41,6 +41,15 @@ class ReplyUnknown(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class EventsOmitted(Event):
+    """So many events of a kind (`event`, its class) were not told: a session's worker caused too many."""
+
+    session: str
+    event: str
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
 class OutputUndrained(Event):
     """What an execution printed last was not taken in the time for that; `chars` of it were dropped."""
 

@@ -98,6 +98,12 @@ PRINTED_CHARS_MAX = 32 * 2**10
 FAILURES_MAX = 100
 """Threads and tasks that one execution reports as failed; each one's traceback is in the output."""
 
+COMPLETIONS_MAX = 500
+"""What is offered for a name that is being typed; nobody reads more."""
+
+WARNINGS_MAX = 100
+"""Recorded of one execution; a table of blocking calls meets few."""
+
 REPR_CHARS_MAX = 10_000
 """A result's repr, cut in the middle when longer."""
 

@@ -14,7 +14,7 @@ from typing import Any, Protocol, overload
 from resonate.types import PromiseRecord
 
 from capabilities.sandbox.entries import Inputs
-from capabilities.sandbox.front import Ran
+from capabilities.sandbox.front import Directories, Ran
 from capabilities.sandbox.limits import SandboxLimits
 from capabilities.sandbox.values import plain
 from durable.core import ids
@@ -227,6 +227,9 @@ class Context(Asking):
         function: str = "",
         identity: str = "",
         modules: Mapping[str, str] | None = None,
+        args: Iterable[str] = (),
+        env: Mapping[str, str] | None = None,
+        directories: Directories | None = None,
     ) -> Operation[Ran]:
         """Run foreign code as `engine.sandbox.run` does, once: what it gave is recorded.
 
@@ -236,7 +239,10 @@ class Context(Asking):
         is the SandboxError that it was.
         """
         given = foreign.given(inputs or {}, "the inputs")
-        asked, more = sorted(grants), [each for each in (function, identity, modules) if each]
+        asked, argv = sorted(grants), list(args)
+        more: list[Any] = [each for each in (function, identity, modules) if each]
+        if argv or env or directories:
+            more.append({"args": argv, "env": env, "directories": sorted(directories or ())})
         made = Made("sandbox", language, digest(code, language, given, asked, *more))
 
         async def perform(execution: str) -> Any:
@@ -250,6 +256,9 @@ class Context(Asking):
                 execution=execution,
                 identity=identity,
                 modules=modules,
+                args=argv,
+                env=env,
+                directories=directories,
             )
             return to_json(asdict(replace(ran, value=plain(ran.value))), "what the sandbox gave")
 

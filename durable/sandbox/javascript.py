@@ -23,9 +23,13 @@ class JavaScript:
 
     def __init__(self, shared: Shared) -> None:
         self._shared = shared
+        self._present = False
+        """The engine's file was there and the pinned one: it is not read and hashed again for each run."""
 
     async def missing(self) -> str:
         """wasmtime, or the engine's file."""
+        if self._present:
+            return ""
         if lacks := no_wasmtime():
             return lacks
         from capabilities.javascript import quickjs
@@ -34,18 +38,21 @@ class JavaScript:
             await asyncio.to_thread(quickjs.read)
         except quickjs.EngineMissing as error:
             return str(error)
+        self._present = True
         return ""
 
     async def run(self, task: Task) -> Ran:
         """A fresh instance for each. With `function` that is called then, and its value is the run's."""
         from capabilities.javascript.run import run, run_function
         from capabilities.javascript.vm import VM
-        from capabilities.javascript.warm import warm
+        from capabilities.javascript.warm import made, warm
 
         code, limits = task.text(), task.limits or JAVASCRIPT
         inputs, args = task.arguments()
         runtime = self._shared.runtime(metered=limits.fuel is not None)
-        image = await asyncio.to_thread(warm, runtime)
+        image = made(runtime)
+        if image is None:
+            image = await asyncio.to_thread(warm, runtime)
         calls, permits = self._shared.calls(task)
         try:
             vm = VM(image, limits, functions=granted(self._shared.house, task.grants, calls), modules=task.modules)

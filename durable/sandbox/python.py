@@ -16,7 +16,7 @@ from capabilities.sandbox.front import Ran, Task
 from capabilities.sandbox.limits import JAVASCRIPT, SandboxLimits
 from capabilities.sandbox.values import plain
 from durable.core import ids
-from durable.core.errors import WorkerDied
+from durable.core.errors import ProtocolError, WorkerDied
 from durable.functions.values import to_json
 from durable.sandbox.shared import KEEPING
 from durable.sessions.confined import forget_directory, options_of
@@ -106,7 +106,7 @@ async def _within(live: LiveSession, found: Pass, timeout_ms: int) -> Result:
         await asyncio.wait({running}, timeout=timeout_ms / 1000)
         if running.done():
             return unrecorded_result(found, await running)
-    except WorkerDied as died:
+    except (WorkerDied, ProtocolError) as died:
         died.printed = (found.printed().stdout, found.printed().stderr)
         raise
     finally:

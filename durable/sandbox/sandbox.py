@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from capabilities.sandbox.entries import Inputs
-from capabilities.sandbox.front import Decision, Front, Ran, Statistics, Task
+from capabilities.sandbox.front import Decision, Directories, Front, Program, Ran, Statistics, Task
 from capabilities.sandbox.limits import SandboxLimits
 from capabilities.sandbox.routing import Name, is_wasm
 from durable.core import ids
@@ -52,6 +52,9 @@ class Sandbox:
         execution: str = "",
         identity: str = "",
         modules: Mapping[str, str] | None = None,
+        args: Iterable[str] = (),
+        env: Mapping[str, str] | None = None,
+        directories: Directories | None = None,
     ) -> Ran:
         """Run code, or a component that is known (`add`), and return its value and what it printed.
 
@@ -67,6 +70,10 @@ class Sandbox:
 
         ScriptError, Err and the SandboxErrors; for Python ExecutionError and ResourceExceeded; each with what the code
         had `printed`. BadArguments, InvalidId.
+
+        args, env, directories: of a program of WASI, whose argv[0] is its identity or "program". Directories are
+        those that are named here, read-only unless given as (path, "rw"): {"data": "/srv", "out": ("o", "rw")}.
+        A program that ends itself with status 0 has ended well.
         """
         if (code is None) != bool(component):
             raise BadArguments(
@@ -74,6 +81,7 @@ class Sandbox:
             )
         task = _task(b"" if code is None else code, inputs, limits, grants, execution, function)
         task = replace(task, component=component, identity=identity, modules=dict(modules or {}))
+        task = replace(task, program=Program.of(args, env, directories))
         return await self._front.run(task, language)
 
     def javascript(

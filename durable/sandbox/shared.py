@@ -71,6 +71,9 @@ class Shared:
         code = task.code if isinstance(task.code, bytes) else task.code.encode(errors="surrogatepass")
         for name, source in sorted(task.modules.items()):
             code += f"\0{name}\0{source}".encode(errors="surrogatepass")
+        program = task.program
+        if program:
+            code += repr((program.args, sorted(program.env.items()), sorted(program.directories))).encode()
         return RecordedCalls(permits, execution, meter, hashlib.sha256(code).hexdigest()[:16]), permits
 
     def close(self) -> None:

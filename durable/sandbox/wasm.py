@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from capabilities.sandbox.component import ComponentCall
     from capabilities.sandbox.metered import Outcome
     from capabilities.sandbox.runtime import Runtime
+    from capabilities.sandbox.wasi import Wasi
     from durable.sandbox.components import Components
     from durable.sandbox.recorded import RecordedCalls
 
@@ -43,6 +44,8 @@ class Wasm:
         return Ran.of("wasm", outcome.value, outcome.used)
 
     async def _known(self, task: Task) -> Outcome:
+        if task.program:
+            raise InvalidConfiguration("a component that is known has capabilities, and no args, env or directories")
         if task.limits is not None or task.grants or task.identity:
             raise InvalidConfiguration("limits, grants and identity of a component that is known are its manifest's")
         execution = task.execution or ids.mint_execution_id()
@@ -64,10 +67,10 @@ class Wasm:
         from capabilities.sandbox.runtime import is_component
 
         limits, port = task.limits or COMPONENT, calls.port  # whoever asks for what is not granted is told so
-        name = task.identity or WHO
+        name, wasi = task.identity or WHO, _wasi(task)
         if is_component(data):
-            return ComponentCall(runtime, runtime.component(data, name), limits, port=port, name=name)
-        return CoreCall(runtime, runtime.module(data, name), limits, port=port, component=name)
+            return ComponentCall(runtime, runtime.component(data, name), limits, port=port, wasi=wasi, name=name)
+        return CoreCall(runtime, runtime.module(data, name), limits, port=port, wasi=wasi, component=name)
 
 
 async def called(runtime: Runtime, call: CoreCall | ComponentCall, function: str, inputs: Inputs) -> Outcome:
@@ -81,6 +84,15 @@ async def called(runtime: Runtime, call: CoreCall | ComponentCall, function: str
     except asyncio.CancelledError:
         call.cancel()
         raise
+
+
+def _wasi(task: Task) -> Wasi:
+    """What the code has of WASI: its own name as the first argument, as every program."""
+    from capabilities.sandbox.wasi import Preopened, Wasi
+
+    program = task.program
+    opened = [Preopened(path, name, writable) for name, (path, writable) in program.directories.items()]
+    return Wasi((task.identity or "program", *program.args), program.env, opened)
 
 
 def _module(task: Task) -> bytes:

@@ -10,16 +10,17 @@ from importlib.metadata import version
 import msgspec
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from checkpoint.blobs import Blobs, check_digest
 from checkpoint.coding import check_kept
 from durable.core.errors import CheckpointError, DurableError
 from durable.core.events import BackgroundFailed
-from durable.core.limits import BATCH_BYTES_MAX, BODIES_BYTES_MAX, BODY_BYTES_MAX
+from durable.core.limits import BATCH_BYTES_MAX, BODIES_BYTES_MAX, BODY_BYTES_MAX, HTTP_HEAD_BYTES_MAX
 from durable.server.events import stream
 from durable.server.markup import HEADERS, said_page
 from durable.server.site import Site
@@ -69,6 +70,7 @@ def create_app(site: Site) -> Starlette:
             Route("/health", _health, methods=["GET"]),
             Route("/ready", routes.ready, methods=["GET"]),
         ],
+        middleware=[Middleware(_HeadLimit)],
         exception_handlers={HTTPException: _http_error, Exception: routes.failed},
     )
 
@@ -295,7 +297,28 @@ def _id(request: Request, name: str) -> str:
         found: str = msgspec.convert(request.path_params[name], Id)
     except msgspec.ValidationError as error:
         raise Turned(400, f"{name}: {error}") from None
+    if not found.isprintable():
+        raise Turned(400, f"{name}: it holds a character that is not printable")
     return found
+
+
+class _HeadLimit:
+    """Refuses a request whose head is longer than HTTP_HEAD_BYTES_MAX: h11 counts only one that comes in pieces."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and _head_bytes(scope) > HTTP_HEAD_BYTES_MAX:
+            text = f"the request's head is longer than {HTTP_HEAD_BYTES_MAX} bytes (HTTP_HEAD_BYTES_MAX)"
+            await refusal(431, text)(scope, receive, send)
+        else:
+            await self._app(scope, receive, send)
+
+
+def _head_bytes(scope: Scope) -> int:
+    line = len(scope["method"]) + len(scope.get("raw_path") or b"") + len(scope["query_string"]) + len("  HTTP/1.1\r\n")
+    return line + sum(len(name) + len(value) + len(": \r\n") for name, value in scope["headers"])
 
 
 def _keep(blobs: Blobs, digest: str, body: bytes) -> None:

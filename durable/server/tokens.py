@@ -7,13 +7,17 @@ import secrets
 from pathlib import Path
 
 from durable.core.errors import StoreError
+from durable.store.trust import read_secret
 
 VARIABLE = "DURABLE_TOKEN"
 _CHARS_MIN = 16
 
 
-def token_for(file: Path) -> tuple[str, bool]:
-    """The token, and whether it was made just now. Raises StoreError when the file cannot be read or is no token."""
+def token_for(file: Path, store: Path | None = None) -> tuple[str, bool]:
+    """The token, and whether it was made just now. Raises StoreError when the file cannot be read or is no token.
+
+    StoreForeign when others could have written it, or can read it, unless its store is trusted.
+    """
     given = os.environ.get(VARIABLE)
     if given:
         return _checked(given, f"the environment variable {VARIABLE}"), False
@@ -24,7 +28,7 @@ def token_for(file: Path) -> tuple[str, bool]:
             with os.fdopen(descriptor, "w") as stream:
                 stream.write(secrets.token_urlsafe(32) + "\n")
             made = True
-        text = file.read_text("ascii").strip()
+        text = read_secret(file, file if store is None else store).decode("ascii").strip()
     except (OSError, UnicodeDecodeError) as error:
         raise StoreError(
             f"the token file {str(file)!r} cannot be used: {error}; name another (--token-file)"

@@ -120,6 +120,8 @@ class Pass:
     """How its code ended, where it was stopped."""
     outcome: Outcome | None = None
     ended: bool = False
+    begun_at: tuple[bool, int, int, int] = (False, 0, 0, 0)
+    """How far the code was where this pass began (`Position.reached`): a checkpoint beyond it is progress."""
     _turn: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property

@@ -20,6 +20,7 @@ from durable.core.errors import (
     EngineFailed,
     NonDeterminism,
     NotEncodable,
+    ProtocolError,
     ResourceExceeded,
     StoreRefused,
     WorkerDied,
@@ -187,6 +188,10 @@ class LiveSession:
             self._store_output(found, found.copy.seal())
             if not found.ended:
                 found.finish(Died(error))
+        except ProtocolError as error:
+            self._worker.lost()
+            self._store_output(found, found.copy.seal())
+            found.finish(Failed(document(error, found.execution_id)))  # its code's doing, and the same every time
         except NotEncodable as error:
             found.finish(Failed(document(error, found.execution_id)))  # the cell itself cannot be sent to a worker
 
@@ -204,6 +209,7 @@ class LiveSession:
             found.failures += await unsaved_before(self._house.store.reads, self.name, found.execution_id)
             found.failures += self._worker.lost_state
         begin = latest if latest is not None and mine else Position()
+        found.begun_at = begin.reached
         if not fresh:
             found.whole = False
             at = begin.output_offset
@@ -368,8 +374,14 @@ class LiveSession:
             told = await told_of(found, self._house.store.reads) if message.final else {}
             position = position_at(found, message, told)
             waits = found.cell.checkpoint == "statement"
-            await self._saved.publish(message.data, position, wait=waits, label=message.label, by_code=True)
+            forward = position.reached > found.begun_at
+            await self._saved.publish(
+                message.data, position, wait=waits, label=message.label, by_code=True, progress=forward
+            )
             self.between.unsaveable = self._saved.lost  # a message whose data was streamed does not name them
+        except ProtocolError as error:
+            found.finish(Failed(document(error, found.execution_id)))
+            await self._worker.end()
         except (StoreRefused, CheckpointError) as error:
             await self._stop(found, error)
         except OSError as error:
@@ -546,6 +558,9 @@ class LiveSession:
             self._worker.lost()
             if error.begun or recompute or sent == SENT_MAX:
                 raise
+        except ProtocolError:
+            self._worker.lost()
+            raise
         except asyncio.CancelledError:
             found.end = await stop_abandoned(worker, found.execution_id)  # or it would hold up whatever comes next
             raise

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
-from bridge.messages import Error, Result
+from bridge.messages import Error, Failure, Result, Value
 from durable.core.errors import ResourceExceeded
-from durable.core.limits import PRINTED_CHARS_MAX
+from durable.core.limits import PRINTED_CHARS_MAX, WARNINGS_MAX
 from durable.functions.failure import cut, document, read_document
 from durable.sessions.cell import Done, Failed, Pass
 from durable.sessions.copy import Row, Stream
@@ -19,9 +19,6 @@ from durable.store.reads import ExecutionRow
 
 UNSAVED_LOOK = 20
 """Executions that are looked at for what was not saved."""
-
-WARNINGS_MAX = 100
-"""Recorded of one execution; a table of blocking calls meets few."""
 
 
 def outcome_from(
@@ -43,7 +40,7 @@ def outcome_from(
                 **told,
             }
         )
-    value = {"value": reply.value, "repr": reply.repr, "execution_time": reply.execution_time}
+    value = {"value": reply.value, "repr": cut(reply.repr), "execution_time": reply.execution_time}
     return Done({"id": execution_id, **value, **_about(reply), **told})
 
 
@@ -111,6 +108,13 @@ def _about(reply: Result | Error) -> dict[str, Any]:
     if reply.rollback is not None:
         found["rollback"] = reply.rollback.model_dump()
     return found
+
+
+def recordable(outcome: Value | Failure) -> dict[str, Any]:
+    """What a final checkpoint keeps of the outcome: as the worker said it, its texts cut as the record's are."""
+    said = outcome.model_dump(exclude_unset=True)
+    texts = ("repr", "exception_type", "exception_message", "traceback")
+    return said | {name: cut(said[name]) for name in texts if name in said}
 
 
 def outcome_of(found: Mapping[str, Any], execution_id: str) -> Done | Failed:

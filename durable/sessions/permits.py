@@ -134,8 +134,10 @@ class Permits:
         )
 
     def unfit(self, call: Asked, error: Exception) -> None:
-        """Note a call that leads where nobody may go, was denied, or cannot be recorded."""
-        if isinstance(error, Denied | NotEncodable):
+        """Note a call that leads where nobody may go, was denied, or cannot be recorded; whatever its arguments look
+        like, one of what is not granted."""
+        granted = self._policy.may_have(call.capability, now_ms())
+        if isinstance(error, Denied | NotEncodable) or not granted:
             who = (self.who, call.execution_id, call.capability, "")
             self.house.audit.note(*who, "denied", str(error), self._policy.version)
 

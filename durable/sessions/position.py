@@ -8,6 +8,7 @@ from typing import Any
 
 from bridge.messages import Checkpoint, Execute
 from durable.sessions.cell import Pass
+from durable.sessions.outcome import recordable
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +25,11 @@ class Position:
     outcome: dict[str, Any] | None = None
     iteration: int = 0
 
+    @property
+    def reached(self) -> tuple[bool, int, int, int]:
+        """How far the code had come: greater where it went on. Calls count too."""
+        return self.outcome is not None, self.statement, self.iteration, sum(self.counters.values())
+
 
 def position_at(found: Pass, message: Checkpoint, told: Mapping[str, Any]) -> Position:
     """What a worker's checkpoint says, held against what was recorded of its calls. told: what its outcome says too."""
@@ -33,7 +39,7 @@ def position_at(found: Pass, message: Checkpoint, told: Mapping[str, Any]) -> Po
         statement=message.statement,
         counters={name: min(n, taken.get(name, 0)) for name, n in message.counters.items()},
         output_offset=message.output_offset,
-        outcome=None if message.outcome is None else {**message.outcome, **told},
+        outcome=None if message.outcome is None else {**recordable(message.outcome), **told},
         iteration=message.iteration,
     )
 

@@ -10,13 +10,14 @@ from typing import Any
 from bridge.confine.limits import Profile
 from checkpoint.blobs import INLINE_BYTES_MAX
 from checkpoint.coding import packed
-from checkpoint.format import Manifest, decode_payload
+from checkpoint.format import Malformed, Manifest, decode_payload
 from checkpoint.format import Position as SealedPosition
 from checkpoint.memory_file import MemoryFile
 from checkpoint.passage import bring
-from checkpoint.snapshot import Hashed, Sealed, seal
+from checkpoint.snapshot import Hashed, Sealed, identity, read_manifest, seal
 from checkpoint.table import Table
 from durable.core.clock import now_ms
+from durable.core.errors import ProtocolError
 from durable.sessions.arrivals import Arrivals
 from durable.sessions.keeping import Keeping
 from durable.sessions.position import Position
@@ -136,10 +137,12 @@ class Saved:
         wait: bool,
         label: str | None = None,
         by_code: bool = False,
+        progress: bool = True,
     ) -> None:
         """Seal and store a capture. Returns when it is on its way, or with `wait` when it is durable.
 
-        `by_code`: the session's code gave the label.
+        `by_code`: the session's code gave the label. `progress`: the execution had come further than where its attempt
+        began. ProtocolError for a capture that no honest worker makes.
 
         A capture that could not be stored spoils those after it, which build on it: `on_failed` is told, once.
         """
@@ -152,6 +155,7 @@ class Saved:
                 self._manifest, self._envelope, self._loaded = sealed.read, sealed.manifest, True
                 self._base = sealed.read, sealed.table
                 row = {**self._row(sealed, position, stored), "label": label, "by_code": by_code and label is not None}
+                row["progress"] = progress
                 future = self._store.post("checkpoint.publish", row)
                 self._last, self._label = future, label
             future.add_done_callback(self._published)
@@ -162,6 +166,14 @@ class Saved:
 
     async def _kept(self, payload: Data, position: Position) -> tuple[Sealed, list[tuple[str, bytes]]]:
         """Sealed, with its large chunks durable before the row that needs them; and the small ones."""
+        try:
+            return await self._stored(payload, position)
+        except Malformed as error:
+            raise ProtocolError(
+                f"the worker of session {self._session!r} sent a checkpoint that is none: {error}"
+            ) from None
+
+    async def _stored(self, payload: Data, position: Position) -> tuple[Sealed, list[tuple[str, bytes]]]:
         arrived, self.arrivals.chunks = self.arrivals.chunks, {}
         sizes = {digest: each.size for digest, each in arrived.items()}
         if len(payload) > IN_THREAD_BYTES:
@@ -183,7 +195,7 @@ class Saved:
         return [(digest, bytes(data)) for digest, data in kept if len(data) <= INLINE_BYTES_MAX]
 
     def _sealed(self, payload: Hashed | Data, position: Position, arrived: dict[bytes, int]) -> Sealed:
-        return seal(
+        sealed = seal(
             payload,
             session=self._session,
             position=SealedPosition(
@@ -203,14 +215,18 @@ class Saved:
             previous=self._base,
             arrived=arrived,
             previous_id=None if self.latest_id is None else str(self.latest_id),
+            number=1 if self._manifest is None else self._manifest.number + 1,
+            predecessor=None if self._envelope is None else identity(self._envelope),
         )
+        read_manifest(sealed.manifest, self._store.key)  # what cannot be read again is no progress
+        return sealed
 
     def _row(self, sealed: Sealed, position: Position, chunks: list[tuple[str, bytes]]) -> dict[str, Any]:
         return {
             "session": self._session,
             "epoch": self._epoch,
             "execution": position.execution,
-            "n": None,
+            "n": sealed.read.number,
             "statement": position.statement,
             "final": position.outcome is not None,
             "manifest": sealed.manifest,

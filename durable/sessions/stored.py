@@ -13,7 +13,7 @@ from bridge.confine.limits import Profile
 from checkpoint.blobs import Blobs
 from checkpoint.format import Manifest
 from checkpoint.memory_file import MemoryFile
-from checkpoint.snapshot import fetch_table, open_into_memory, open_sealed, read_manifest
+from checkpoint.snapshot import check_place, fetch_table, identity, open_into_memory, open_sealed, read_manifest
 from checkpoint.table import Table
 from durable.core.errors import CheckpointError, NotFound, StoreRefused
 from durable.store.face import StoreFace
@@ -67,9 +67,20 @@ class Stored:
         return found[-1]
 
     async def manifest(self, checkpoint: int, envelope: bytes) -> Manifest:
-        """The verified manifest. CheckpointTampered, CheckpointError."""
+        """The verified manifest, in its place. CheckpointTampered, CheckpointError."""
         async with self._named(checkpoint):
-            return read_manifest(envelope, self._store.key)
+            return await self._placed(checkpoint, envelope)
+
+    async def _placed(self, checkpoint: int, envelope: bytes) -> Manifest:
+        manifest = read_manifest(envelope, self._store.key)
+        numbers = {row["id"]: row["n"] for row in await self.rows()}
+        older = max((id for id in numbers if id < checkpoint), default=None)
+        before = None
+        if older is not None:
+            row = (await self._store.request("checkpoint.get", {"checkpoint": older})).data["checkpoint"]
+            before = row["n"], identity(row["manifest"])
+        check_place(manifest, self._session, numbers.get(checkpoint), before)
+        return manifest
 
     async def open(self, checkpoint: int) -> Opened:
         """One by its number, every byte verified. CheckpointTampered, CheckpointError."""
@@ -82,7 +93,7 @@ class Stored:
             return await self._opened(checkpoint, envelope)
 
     async def _opened(self, checkpoint: int, envelope: bytes) -> Opened:
-        manifest = read_manifest(envelope, self._store.key)
+        manifest = await self._placed(checkpoint, envelope)
         pages = await self.fetch([page.digest.hex() for page in manifest.contents.pages])
         table = fetch_table(manifest, lambda _: pages)
         if sum(table.digests.values()) > IN_FRAMES_BYTES_MAX:

@@ -62,7 +62,7 @@ def publish(tx: Tx, request: CheckpointPublish) -> Answer:
     # In one statement, in order of the key: a namespace of 200 MB has thousands of them.
     uses = dump(sorted({*request.uses, *(digest for digest, _ in request.chunks)}))
     tx.execute("INSERT INTO checkpoint_uses (checkpoint, digest) SELECT ?, value FROM json_each(?)", (made, uses))
-    if request.execution is not None:
+    if request.execution is not None and request.progress:
         note_progress(tx, PREFIX + request.execution.removeprefix(PREFIX))
     tx.effects.sessions.add(request.session)
     return Answer(200, {"checkpoint": made, "dropped": _retire(tx, request)})

@@ -424,6 +424,8 @@ class CheckpointPublish(Ours, frozen=True, kw_only=True):
     carried: list[str] = []
     """Those of `uses` that an earlier checkpoint brought: refused when the last that used one has gone meanwhile."""
     keep: Keep = Keep()
+    progress: bool = True
+    """The execution came further than where its attempt began: the attempt does not count."""
 
 
 class CheckpointLabel(Ours, frozen=True, kw_only=True):

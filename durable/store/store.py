@@ -24,7 +24,7 @@ from durable.core.events import (
     log_event,
 )
 from durable.core.ids import PREFIX
-from durable.store import discards, file
+from durable.store import discards, file, trust
 from durable.store.dispatch import collect_mail
 from durable.store.faults import Fault, watched
 from durable.store.glance import Glance
@@ -148,6 +148,7 @@ class Store:
         self.directory.mkdir(mode=0o700, exist_ok=True)
         self._connection = file.connect(self.path, sqlite3.Connection if fault is None else watched(fault))
         try:
+            trust.check(self.path)  # once more: what SQLite makes beside the file is there now
             self.key = file.load_key(self.path)
             self._liveness = Liveness(self.directory)
             self._leases = Leases(self._liveness, self._loop)

@@ -13,6 +13,7 @@ from typing import Any
 
 import aiohttp
 import pytest
+from yarl import URL
 
 from durable.core import limits
 from durable.server import app, connections
@@ -337,3 +338,20 @@ async def test_bytes_that_are_no_http_are_refused(site: Served) -> None:
             assert (await asyncio.wait_for(reader.read(), 20)).startswith(b"HTTP/1.1 400 ")
         writer.close()
     await works(site)
+
+
+async def test_a_head_that_comes_at_once_has_its_limit_too(site: Served) -> None:
+    """L13: only one that came in pieces was counted."""
+    for size, status in ((limits.HTTP_HEAD_BYTES_MAX - 2_000, 200), (40_000, 431)):
+        headers = {"Authorization": f"Bearer {TOKEN}", "x-padding": "x" * size}
+        async with aiohttp.ClientSession() as session, session.get(site.url + "/ready", headers=headers) as response:
+            assert response.status == status
+    await works(site)
+
+
+@pytest.mark.parametrize("group", ["a%0Ab", "a%0D%0Aevent:%20x", "a%00", "a%1b"])
+async def test_a_group_has_no_control_characters(site: Served, group: str) -> None:
+    headers = {"Authorization": f"Bearer {TOKEN}"}
+    url = URL(f"{site.url}/poll/{group}/me", encoded=True)
+    async with aiohttp.ClientSession() as session, session.get(url, headers=headers) as response:
+        assert response.status == 400

@@ -53,13 +53,13 @@ async def test_the_final_one_carries_the_outcome_and_comes_first(desk: Desk) -> 
     assert len(desk.checkpoints) == 1
     outcome = desk.checkpoints[0].outcome
     assert outcome is not None
-    assert outcome["type"] == "result"
-    assert (outcome["value"], outcome["repr"], outcome["execution_id"]) == (42, "42", "desk@1")
+    assert outcome.type == "result"
+    assert (outcome.value, outcome.repr, outcome.execution_id) == (42, "42", "desk@1")
     error = await desk.run("1 / 0", checkpoint="auto")
     assert isinstance(error, Error)
     outcome = desk.checkpoints[1].outcome
     assert outcome is not None
-    assert (outcome["type"], outcome["exception_type"]) == ("error", "ZeroDivisionError")
+    assert (outcome.type, outcome.exception_type) == ("error", "ZeroDivisionError")
 
 
 async def test_execute_returns_after_its_checkpoints_were_handled(desk: Desk) -> None:

@@ -213,7 +213,7 @@ async def test_garbage_ends_the_session_with_a_clear_error_and_not_the_engine(de
         "def frame(m):\n    p = msgspec.msgpack.encode(m)\n    return len(p).to_bytes(4, 'big') + p\n"
         f"s.sendall({garbage})\nfetch()"
     )
-    with pytest.raises(WorkerDied, match="broke the protocol"):
+    with pytest.raises(ProtocolError, match="broke the protocol"):
         await desk.run(code)
     await desk.session.restart()
     assert await desk.value("1 + 1") == 2
@@ -226,7 +226,7 @@ async def test_a_second_stream_before_the_first_is_acknowledged_ends_the_session
         "c = dict(type='checkpoint', timestamp=1, execution_id='desk@1', stream=1)\n"
         "s.sendall(frame(c | dict(id='a')) + frame(c | dict(id='b')))\nfetch()"
     )
-    with pytest.raises(WorkerDied, match="a second checkpoint with a stream"):
+    with pytest.raises(ProtocolError, match="a second checkpoint with a stream"):
         await desk.run(code)
 
 

@@ -31,7 +31,7 @@ class Held(Desk):
     def __init__(self, launcher: WorkerLauncher, confinement: Confinement) -> None:
         super().__init__(("fetch",), launcher)
         self.limits = confinement.limits
-        self.session._confinement = confinement
+        self.session.confinement = confinement
 
     async def within(self, code: str, waits: Callable[[], bool] = lambda: False) -> Result | Error | ResourceExceeded:
         async with asyncio.timeout(60):

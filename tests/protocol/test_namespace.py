@@ -161,7 +161,8 @@ async def test_a_transaction_is_saved_as_it_ends_not_inside(desk: Desk) -> None:
     assert [one.final for one in desk.checkpoints] == [True]
     outcome = desk.checkpoints[0].outcome
     assert outcome is not None
-    assert outcome["rollback"] == {"restored": [], "kept": []}
+    assert outcome.rollback is not None
+    assert (outcome.rollback.restored, outcome.rollback.kept) == ([], [])
     await desk.session.restore(desk.checkpoints[0].data, clear_existing=True)
     assert await desk.value("a") == 1
 

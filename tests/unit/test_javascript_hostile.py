@@ -97,8 +97,6 @@ WRONG = {
     "a string too long": "let s = 'a'; while (true) s += s",
     "a number too large": "2n ** (2n ** 30n)",
     "arguments without end": "String.fromCharCode.apply(null, Array(1e6))",
-    "a date that is none of Python's": "new Date(8.64e15)",
-    "a large number's digits": "10n ** 5000n",
     "more captures than there are": "new RegExp('('.repeat(1e5) + ')'.repeat(1e5))",
     "a function of nonsense": "new Function('x'.repeat(1e6) + '(')()",
 }
@@ -195,7 +193,7 @@ ESCAPES = [
     "[1].constructor.constructor('return typeof __host + typeof require')()",
     "let seen = ''; for (const k of Reflect.ownKeys(globalThis)) if (/host|std|os$/i.test(String(k))) seen += k; seen",
     "Object.getOwnPropertyNames(f).filter(n => !['length', 'name', 'prototype'].includes(n)).join()",
-    "typeof Atomics + typeof fetch + typeof setTimeout + typeof gc + typeof bjs",
+    "typeof Atomics + typeof fetch + typeof require + typeof gc + typeof bjs",
     "Object.getPrototypeOf(async function () {}).constructor('return typeof require')()",
     "f.caller ?? f.arguments ?? ''",
 ]

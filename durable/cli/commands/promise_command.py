@@ -193,5 +193,5 @@ def _show(out: Out, record: dict[str, Any]) -> int:
     for name in view.__dataclass_fields__:
         value = getattr(view, name)
         if value not in (None, {}):
-            out.data(f"{name}\t{value if isinstance(value, str) else to_text(value)}")
+            out.text(f"{name}\t{value if isinstance(value, str) else to_text(value)}")
     return exits.DONE

@@ -99,7 +99,7 @@ async def _drive(
     try:
         function = find(source, name)
     except LoadFailed as error:
-        out.note(error.shown.rstrip("\n"))
+        out.traceback(error.shown)
         raise
     args, kwargs = fit(function, words)
     function.pack(tuple(args), dict(kwargs))  # what does not fit is said before anything is opened

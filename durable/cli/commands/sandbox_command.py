@@ -33,6 +33,9 @@ def command() -> None:
 @click.option("--input", "inputs", multiple=True, metavar="NAME=VALUE", help="A global; JSON where it parses as JSON.")
 @click.option("--grant", "grants", multiple=True, metavar="CAPABILITY", help="What it may ask for.")
 @click.option("--arg", "args", multiple=True, metavar="JSON", help="An argument, in order, instead of --input.")
+@click.option("--argv", "argv", multiple=True, metavar="TEXT", help="An argument of a WASI program, in order.")
+@click.option("--env", "env", multiple=True, metavar="NAME=VALUE", help="A variable of a WASI program's environment.")
+@click.option("--dir", "directories", multiple=True, metavar="NAME=PATH[:rw]", help="A directory that it sees as NAME.")
 @click.option("--function", default="", metavar="NAME", help="An export of WebAssembly, a function of JavaScript.")
 @click.option("--manifest", type=click.Path(path_type=Path), metavar="TOML", help="A component's limits, permissions.")
 @click.option("--identity", default="", metavar="NAME", help="Whose kv and files it has.")
@@ -99,6 +102,22 @@ def _input(given: str) -> tuple[str, Any]:
     return name, _value(text)
 
 
+def _program(given: dict[str, Any]) -> dict[str, Any]:
+    """What a WASI program is given."""
+    env = dict(_named("--env", each) for each in given["env"])
+    directories: dict[str, Any] = dict(_named("--dir", each) for each in given["directories"])
+    for name, path in directories.items():
+        directories[name] = (path.removesuffix(":rw"), "rw") if path.endswith(":rw") else path
+    return {"args": given["argv"], "env": env, "directories": directories}
+
+
+def _named(option: str, given: str) -> tuple[str, str]:
+    name, equals, text = given.partition("=")
+    if not equals or not name or not text:
+        raise Unusable(f"{option} {given!r} is not NAME=VALUE")
+    return name, text
+
+
 def _value(text: str) -> Any:
     import json
 
@@ -133,7 +152,7 @@ async def _run(chosen: Settings, code: str | bytes, language: str, inputs: Any, 
     if given["execution"] and not chosen.store:
         raise Unusable("--execution names what is recorded in a store; say which one with --store")
     rights = {"limits": limits, "grants": given["grants"], "identity": given["identity"]}
-    names = {"function": given["function"], "execution": given["execution"]}
+    names = {"function": given["function"], "execution": given["execution"], **_program(given)}
     try:
         async with durable.open(chosen.store or ":memory:") as engine:
             if manifest is not None:
@@ -158,7 +177,10 @@ async def _run(chosen: Settings, code: str | bytes, language: str, inputs: Any, 
         return exits.DONE
     _printed(ran.stdout, ran.stderr)
     if ran.value is not None:
-        out.data(ran.value if isinstance(ran.value, str) else repr(ran.value))
+        if isinstance(ran.value, str):
+            out.text(ran.value)
+        else:
+            out.repr(repr(ran.value))
     return exits.DONE
 
 
@@ -174,7 +196,9 @@ def _failed(out: Out, error: durable.DurableError) -> int:
         out.document({"error": found, "stdout": error.printed[0], "stderr": error.printed[1], **used.to_json()})
     else:
         _printed(*error.printed)
-        out.note(error.foreign_traceback or getattr(error, "traceback", ""), end="")
+        traceback = error.foreign_traceback or getattr(error, "traceback", "")
+        if traceback:
+            out.traceback(traceback)
     out.say(str(error))
     return exits.code_of(error)
 

@@ -84,7 +84,7 @@ async def _create(
     try:
         function = find(*split_target(target))
     except LoadFailed as error:
-        out.note(error.shown.rstrip("\n"))
+        out.traceback(error.shown)
         raise
     args, kwargs = fit(function, words)
     packed, named, arguments = function.pack(tuple(args), dict(kwargs))

@@ -97,12 +97,12 @@ async def _serve(chosen: Settings, host: str, port: int, token_file: str | None,
     store = await Store.open(chosen.path, observer=_observer(out))
     try:
         file = Path(token_file) if token_file is not None else Path(f"{store.path}.token")
-        token, made = token_for(file)
+        token, made = token_for(file, store.path)
         with listen(host, port) as sock:
             async with serving(Site(store, token, observer=_observer(out), lease_s=lease), sock) as url:
                 out.say(f"serving {store.path}; clients: {VARIABLE}=$(cat {file}) durable --store {url} ...")
                 if made:
-                    out.say(f"token made, kept in {file}: {token}")
+                    out.say(f"token made, kept in {file}")
                 if host not in ("127.0.0.1", "::1", "localhost"):
                     out.say("the token travels unencrypted: put a proxy with TLS in front")
                 if checked and hooks.answers_at is None and host in ("0.0.0.0", "::"):  # noqa: S104

@@ -1,0 +1,122 @@
+"""What a worker and all that it started use, added up from /proc: where no control group can be had.
+
+It looks now and then, so it sees what lasts: not the CPU time of what began and ended between two looks, nor memory
+that was given back.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+_TICKS = os.sysconf("SC_CLK_TCK")
+
+SOCKET_BYTES = 425_984
+"""What the kernel lets one socket hold for whoever sends to it, twice: the usual net.core.wmem_max."""
+
+
+class TreeUsage:
+    """A worker's process group, its descendants, and those of them that ended."""
+
+    def __init__(self, pid: int, *, isolated: bool) -> None:
+        self._pid = pid
+        self._isolated = isolated
+        self._seen: dict[tuple[int, int], float] = {}
+        """CPU seconds of each process, by pid and start time, as they were last."""
+        self._members: set[int] = {pid}
+        self._sockets_before = self._sockets()
+
+    def cpu_seconds(self) -> float:
+        """Of all that were seen."""
+        self._look()
+        return sum(self._seen.values())
+
+    def memory_bytes(self) -> int:
+        """Held now: pages of processes, memory files that they have open, file systems in memory, sockets."""
+        self._look()
+        files: dict[tuple[int, int], int] = {}
+        pages = 0
+        for pid in self._members:
+            pages += _proportional_bytes(pid)
+            for key, size in _memory_files(pid):
+                files[key] = size
+        return pages + sum(files.values()) + self._in_file_systems() + self._in_sockets()
+
+    def processes(self) -> list[int]:
+        """Those that were seen last."""
+        return sorted(self._members)
+
+    def _look(self) -> None:
+        members: set[int] = set()
+        for pid, parent, group, start, cpu in _all_processes():
+            if group == self._pid or parent in self._members or (pid == self._pid):
+                members.add(pid)
+                key = (pid, start)
+                self._seen[key] = max(cpu, self._seen.get(key, 0.0))
+        self._members = members | ({self._pid} if Path(f"/proc/{self._pid}").exists() else set())
+
+    def _in_file_systems(self) -> int:
+        if not self._isolated:
+            return 0
+        used = 0
+        for place in ("dev/shm", "session"):
+            with suppress(OSError):
+                found = os.statvfs(f"/proc/{self._pid}/root/{place}")
+                if _is_in_memory(self._pid, f"/{place}"):
+                    used += (found.f_blocks - found.f_bfree) * found.f_frsize
+        return used
+
+    def _in_sockets(self) -> int:
+        if not self._isolated:
+            return 0  # its sockets are those of the machine
+        return max(0, self._sockets() - self._sockets_before) * SOCKET_BYTES
+
+    def _sockets(self) -> int:
+        try:
+            line = Path(f"/proc/{self._pid}/net/sockstat").read_text().partition("\n")[0]
+            return int(line.split()[2])
+        except (OSError, IndexError, ValueError):
+            return 0
+
+
+def _all_processes() -> Iterator[tuple[int, int, int, int, float]]:
+    """pid, parent, process group, start time, CPU seconds; parents before most of their children."""
+    for name in sorted((name for name in os.listdir("/proc") if name.isdigit()), key=int):
+        try:
+            fields = Path(f"/proc/{name}/stat").read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        yield int(name), int(fields[1]), int(fields[2]), int(fields[19]), sum(map(int, fields[11:13])) / _TICKS
+
+
+def _proportional_bytes(pid: int) -> int:
+    with suppress(OSError, ValueError):
+        for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+            if line.startswith("Pss:"):
+                return int(line.split()[1]) * 1024
+    return 0
+
+
+def _memory_files(pid: int) -> Iterator[tuple[tuple[int, int], int]]:
+    """Memory files that a process has open, by device and inode, with what they hold."""
+    try:
+        names = os.listdir(f"/proc/{pid}/fd")
+    except OSError:
+        return
+    for name in names:
+        with suppress(OSError):
+            path = f"/proc/{pid}/fd/{name}"
+            if os.readlink(path).startswith("/memfd:"):
+                found = os.stat(path)
+                yield (found.st_dev, found.st_ino), found.st_blocks * 512
+
+
+def _is_in_memory(pid: int, place: str) -> bool:
+    with suppress(OSError):
+        for line in Path(f"/proc/{pid}/mounts").read_text().splitlines():
+            parts = line.split()
+            if parts[1] == place:
+                return parts[2] == "tmpfs"
+    return False

@@ -148,6 +148,7 @@ async def _rest_of_the_day(path: Path) -> None:
         await reads.get_promise("exec:one")
         await reads.children("one")
         await reads.prompts()
+        await reads.retries()
         await reads.printed("one")
         await reads.sessions()
         await reads.discards("lapses")

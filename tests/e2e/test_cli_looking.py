@@ -75,6 +75,7 @@ def test_the_documented_fields_are_there(terminal: Terminal) -> None:
         "engine_pid",
         "waits_for",
         "error",
+        "retry",
         "worker_stuck",
         "unknown_capabilities",
     ]

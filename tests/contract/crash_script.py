@@ -338,7 +338,7 @@ def _imported() -> list[Step]:
         Request(
             "execution.import",
             {
-                "promises": [recorded("exec:ends", "pending", target="poll://any@g", durable_function=FUNCTION)],
+                "promises": [recorded("exec:cleans-up", "pending", target="poll://any@g", durable_function=FUNCTION)],
                 "starts": 1,
                 "cancelled": "why",
                 "logged": "{}",

@@ -75,13 +75,15 @@ def test_the_documented_fields_are_there(terminal: Terminal) -> None:
         "engine_pid",
         "waits_for",
         "error",
+        "retry",
         "worker_stuck",
         "unknown_capabilities",
     ]
     assert list(terminal.durable("list", "--json").data[0]) == execution
     shown = terminal.durable("show", "a", "--json").data
-    assert list(shown) == [*execution, "arguments", "result", "traceback", "steps", "prompts", "record"]
+    assert list(shown) == [*execution, "arguments", "result", "traceback", "steps", "discards", "prompts", "record"]
     step = ["id", "kind", "name", "state", "created_at", "settled_at", "duration", "attempts", "error", "note", "value"]
+    step += ["retries"]
     assert list(shown["steps"][0]) == step
     session = ["name", "state", "executions", "unfinished", "owner", "owner_pid", "worker_pid", "created_at"]
     assert list(terminal.durable("session", "list", "--json").data[0]) == session

@@ -503,17 +503,18 @@ class Engine:
 
     async def release(self, id: str, version: int, error: BaseException | None) -> None:
         """An attempt ended without an outcome: halt its task, or count the attempt (the SDK's release)."""
+        self._passes.forget(id)
         self._host.let_pass(id)
         if self.ending:
             return  # engine.leave releases all at once, or the end of this process
         await self._executions.gave_up(id, version, error)
 
-    def logged(self, id: str) -> str | None:
-        """What functions of a task that is suspended now have logged so far."""
-        return self._passes.logged.pop(id, None)
+    def suspension(self, id: str) -> sdk.Suspension:
+        """What the pass of a task that is to be suspended now leaves behind."""
+        return self._passes.suspensions.get(id) or sdk.Suspension()
 
     def suspended(self, id: str) -> None:
-        self._passes.resumed.discard(id)
+        self._passes.forget(id)
         self._host.let_pass(id)
 
     def epoch_of(self, id: str) -> int | None:

@@ -7,6 +7,7 @@ the store. A store elsewhere goes through the Sender.
 from __future__ import annotations
 
 import sys
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import msgspec
@@ -50,6 +51,17 @@ def internal(what: str, error: Exception) -> ResonateError:
     return ResonateError(str(error if isinstance(error, EngineFailed) else EngineFailed(what, error)))
 
 
+@dataclass(frozen=True, slots=True)
+class Suspension:
+    """What a pass leaves behind: lines that each function has logged, and whether it heard of a cancellation."""
+
+    logged: dict[str, int] = field(default_factory=dict)
+    cancelled: bool | None = None
+
+    def logged_json(self) -> str | None:
+        return msgspec.json.encode(self.logged).decode() if self.logged else None
+
+
 class Lifecycle(Protocol):
     """The engine's side of an attempt's end."""
 
@@ -59,8 +71,8 @@ class Lifecycle(Protocol):
     def epoch_of(self, id: str) -> int | None:
         """For a cell: the epoch of its session under which it was run."""
 
-    def logged(self, id: str) -> str | None:
-        """What the functions of a task that is suspended now have logged so far, as JSON."""
+    def suspension(self, id: str) -> Suspension:
+        """What the pass of a task that is to be suspended now leaves behind."""
 
     def suspended(self, id: str) -> None:
         """The task is suspended: the next pass begins under a new lease."""
@@ -103,9 +115,11 @@ class StorePorts:
             )
             for one in actions
         ]
-        status, data = await self._send(
-            "task.suspend", TaskSuspend(id=id, version=version, actions=callbacks, logged=self._lifecycle.logged(id))
+        left = self._lifecycle.suspension(id)
+        request = TaskSuspend(
+            id=id, version=version, actions=callbacks, logged=left.logged_json(), cancelled=left.cancelled
         )
+        status, data = await self._send("task.suspend", request)
         if status == 300:
             return Redirect(preload=[record_of(promise) for promise in data["preload"]])
         self._lifecycle.suspended(id)

@@ -29,7 +29,7 @@ from durable.core.limits import LEASE_MS, TASKS_MAX
 from durable.functions.codec import StripPickle
 from durable.functions.function import NEVER, Retry
 from durable.functions.heartbeat import held_tasks
-from durable.functions.ports import Halted, HandedBack, Lifecycle, StorePorts, internal, record_of
+from durable.functions.ports import Halted, HandedBack, Lifecycle, StorePorts, Suspension, internal, record_of
 from durable.functions.recorder import Recorder
 from durable.functions.sender_ports import SenderPorts
 from durable.store.face import Connection, StoreFace
@@ -44,6 +44,7 @@ __all__ = [
     "ResonateError",
     "SdkContext",
     "Suspended",
+    "Suspension",
     "internal",
 ]
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
-import msgspec
-
 from durable.core.events import Observer
 from durable.functions import sdk
 from durable.functions.context import Cells, Context
@@ -41,10 +39,8 @@ class Passes:
         self._cells = cells
         self._observer = observer
         self._runs: dict[str, Run] = {}
-        self.logged: dict[str, str] = {}
-        """What suspended executions logged so far, until their suspension is recorded."""
-        self.resumed: set[str] = set()
-        """Executions that suspended here and may be passed again under the same lease."""
+        self.suspensions: dict[str, sdk.Suspension] = {}
+        """Executions whose pass suspended here, until that is recorded: they may be passed again under one lease."""
         watch_outside()
         share_thread()
 
@@ -76,14 +72,14 @@ class Passes:
             begun=lambda: sdk.mark_begun(ctx),
         )
         try:
-            if not sdk.first_attempt(ctx) or promise_id in self.resumed:
+            if not sdk.first_attempt(ctx) or promise_id in self.suspensions:
                 run.load(await read_record(self._store, promise_id))
+                if promise_id in self.suspensions:
+                    run.logged.update(self.suspensions[promise_id].logged)
             self._runs[promise_id] = run
             return await self._outcome(run, function, ctx, args, kwargs)
         except sdk.Suspended:
-            self.resumed.add(promise_id)
-            if run.logged:
-                self.logged[promise_id] = msgspec.json.encode(run.logged).decode()
+            self.suspensions[promise_id] = sdk.Suspension(run.logged, run.cancelling)
             raise sdk.suspend_on(ctx, run.waits) from None
         finally:
             if self._runs.get(promise_id) is run:
@@ -96,6 +92,10 @@ class Passes:
             run = self._runs.get(promise_id)
             if run is not None:
                 run.cancel()
+
+    def forget(self, promise_id: str) -> None:
+        """Its pass is over: what comes next begins with what is recorded."""
+        self.suspensions.pop(promise_id, None)
 
     @property
     def running(self) -> bool:

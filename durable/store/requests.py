@@ -175,6 +175,8 @@ class TaskSuspend(Request, frozen=True, kw_only=True):
     actions: list[ActionCallback]
     logged: str | None = None
     """How many lines each of the execution's functions has logged, as JSON; of ours alone."""
+    cancelled: bool | None = None
+    """Whether the pass heard that the execution is to be cancelled; None where it cannot say."""
 
 
 class TaskFulfill(Request, frozen=True, kw_only=True):

@@ -166,6 +166,9 @@ def fail(tx: Tx, request: TaskFail) -> Answer:
     return Answer(200, {})
 
 
+_CANCELLING = "SELECT 1 FROM tasks WHERE id=? AND cancel_at IS NOT NULL"
+
+
 def suspend(tx: Tx, request: TaskSuspend) -> Answer:
     """Wait, holding nothing, until any awaited promise settles; 300 and the preload if one has."""
     awaited = [action.data.awaited for action in request.actions]
@@ -188,7 +191,9 @@ def suspend(tx: Tx, request: TaskSuspend) -> Answer:
             raise Refused(422, f"promise {promise_id!r} does not exist or is not external")
         settled = settled or row[0] != "pending"
     _renew(tx, task)
-    if settled:
+    # One that is to be cancelled, and whose pass did not hear of it, has something to go on with as well.
+    unheard = request.cancelled is False and tx.row(_CANCELLING, (request.id,)) is not None
+    if settled or unheard:
         return Answer(300, {"preload": preload(tx, request.id)})
     for promise_id in awaited:
         add_callback(tx, promise_id, request.id)

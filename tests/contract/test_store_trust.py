@@ -44,18 +44,25 @@ async def _open(path: Path) -> None:
     await store.close()
 
 
+def foreign_log(path: Path) -> None:
+    Path(f"{path}-wal").touch()
+    os.chown(f"{path}-wal", STRANGER, STRANGER)
+
+
+def foreign_link(path: Path) -> None:
+    os.rename(f"{path}.key", f"{path}.other")
+    os.symlink(f"{path}.other", f"{path}.key")
+    os.chown(f"{path}.key", STRANGER, STRANGER, follow_symlinks=False)
+
+
 FOREIGN: dict[str, Callable[[Path], None]] = {
     "the file": lambda path: os.chown(path, STRANGER, STRANGER),
     "the key": lambda path: os.chown(f"{path}.key", STRANGER, STRANGER),
     "the token": lambda path: os.chown(f"{path}.token", STRANGER, STRANGER),
     "the directory": lambda path: os.chown(f"{path}.d", STRANGER, STRANGER),
     "the blobs": lambda path: os.chown(f"{path}.d/blobs", STRANGER, STRANGER),
-    "a log": lambda path: (Path(f"{path}-wal").touch(), os.chown(f"{path}-wal", STRANGER, STRANGER))[0],
-    "a link to a key": lambda path: (
-        os.rename(f"{path}.key", f"{path}.other"),
-        os.symlink(f"{path}.other", f"{path}.key"),
-        os.chown(f"{path}.key", STRANGER, STRANGER, follow_symlinks=False),
-    )[0],
+    "a log": foreign_log,
+    "a link to a key": foreign_link,
 }
 
 LOOSE: dict[str, Callable[[Path], None]] = {

@@ -59,7 +59,8 @@ async def test_the_final_one_carries_the_outcome_and_comes_first(desk: Desk) -> 
     assert isinstance(error, Error)
     outcome = desk.checkpoints[1].outcome
     assert outcome is not None
-    assert (outcome.type, outcome.exception_type) == ("error", "ZeroDivisionError")
+    assert outcome.type == "error"
+    assert outcome.exception_type == "ZeroDivisionError"
 
 
 async def test_execute_returns_after_its_checkpoints_were_handled(desk: Desk) -> None:

@@ -20,7 +20,7 @@ def stream(payloads: list[bytes], frame_bytes_max: int = 16) -> bytes:
 def test_any_split_of_the_stream_gives_the_same_messages(payloads: list[bytes], sizes: list[int]) -> None:
     data = stream(payloads)
     decoder = FrameDecoder(frame_bytes_max=16)
-    got: list[bytes] = []
+    got: list[bytes | bytearray] = []
     for size in sizes:
         got += decoder.feed(data[:size])
         data = data[size:]
@@ -40,7 +40,7 @@ def test_byte_by_byte(payloads: list[bytes]) -> None:
 def test_what_precedes_the_error_counts_however_it_comes() -> None:
     good, bad = stream([b"first", b"second"], 1000), b"\xff\xff\xff\xff"
     for size in (1, 7, 1000):
-        decoder, got = FrameDecoder(), list[bytes]()
+        decoder, got = FrameDecoder(), list[bytes | bytearray]()
         for at in range(0, len(good), size):
             got += decoder.feed((good + bad)[at : at + size])
         with pytest.raises(ProtocolError):

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 import durable
-from durable.functions.steps import LOOKED_AT_MAX, Arguments, StepThreads, cancellation
+from durable.functions.steps import LOOKED_AT_MAX, Arguments, Cancellation, StepThreads, cancellation
 
 
 class OwnExit(BaseException):
@@ -83,13 +83,13 @@ async def test_a_thread_that_cannot_be_started_is_an_error_of_its_step(monkeypat
 
 async def test_a_step_can_ask_whether_it_is_cancelled() -> None:
     assert durable.cancelled() is False
-    flag, begun, seen = threading.Event(), threading.Event(), []
+    flag, told, begun, seen = Cancellation(), threading.Event(), threading.Event(), []
     threads = StepThreads()
 
     def step() -> str:
         seen.append(durable.cancelled())
         begun.set()
-        assert flag.wait(10)
+        assert told.wait(10)
         return "stopped" if durable.cancelled() else "went on"
 
     token = cancellation.set(flag)
@@ -97,6 +97,7 @@ async def test_a_step_can_ask_whether_it_is_cancelled() -> None:
     cancellation.reset(token)
     await asyncio.to_thread(begun.wait, 10)
     flag.set()
+    told.set()
     assert await running == "stopped"
     assert seen == [False]
     assert durable.cancelled() is False

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from durable.core.errors import BadArguments, ExecutionCancelled, ExecutionError, ExecutionLost, NotEncodable
-from durable.functions import sdk
+from durable.functions.codec import StripPickle
 from durable.functions.failure import Rejection, document, read_document, rebuild, rejection
 from durable.functions.values import digest, from_json, pack, to_json, unpack
 
@@ -153,7 +153,7 @@ def test_an_error_whose_text_fails_is_still_recorded() -> None:
 
 
 def test_a_pickle_never_passes_the_codec_in_either_direction() -> None:
-    strip = sdk.StripPickle()
+    strip = StripPickle()
     evil = {"__type": "error", "message": "m", "__py_pickle": "gASV"}
     spelled = json.dumps(evil).replace("__py_pickle", "\\u005f_py_pickle").encode()
     for text in (json.dumps(evil).encode(), spelled):

@@ -1,4 +1,4 @@
-"""The event loop of one durable function: deterministic, no I/O, stepped by the engine (specs/execution.md, L1-L6).
+"""The event loop of one durable function: deterministic, no I/O, stepped by the engine (specs/execution.md, L1-L7).
 
 A function runs on a loop of its own, so that the order in which its tasks go on depends on nothing but the results that
 the engine delivers to it. The loop has a queue of callbacks and no selector; it never blocks and never waits. The
@@ -9,7 +9,8 @@ L2  `time` advances only when the engine says so, between two runs.
 L3  A timer is an operation of the function, which the engine begins and delivers like any other.
 L4  Everything that reaches outside (sockets, threads, executors, subprocesses, signals, other loops) raises StepNeeded.
 L5  A callback that only schedules itself again, as anyio's cancellation does, waits for the next delivery.
-L6  After `dispose` nothing of the function runs but the `finally` blocks that Python runs as coroutines are closed.
+L6  Tasks have the same numbers, names and hashes at each replay.
+L7  After `dispose` nothing of the function runs but the `finally` blocks that Python runs as coroutines are closed.
 """
 
 from __future__ import annotations

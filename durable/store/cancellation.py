@@ -1,4 +1,4 @@
-"""Cancelling an execution: a function that runs or waits gets time to clean up, everything else ends at once (S14).
+"""Cancelling an execution: a function that runs or waits gets time to clean up, everything else ends at once (S16).
 
 The wish to cancel is recorded with a deadline before anybody is told of it, so it survives the engine that hears it.
 Whatever the function then comes to, its promise is settled as cancelled.

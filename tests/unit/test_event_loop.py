@@ -1,4 +1,4 @@
-"""The deterministic event loop of a function, stepped by hand (specs/execution.md, L1-L6)."""
+"""The deterministic event loop of a function, stepped by hand (specs/execution.md, L1-L7)."""
 
 from __future__ import annotations
 

@@ -160,7 +160,9 @@ class Run:
                 self._watching = self._loop.call_later(WATCH_AFTER_S, self._watch)
             return
         waits = [promise_id for each in self.passes for promise_id in each.externals()]
-        assert waits, "a function that waits for nothing is a deadlock, and has ended by it"
+        if not waits:  # a function that waits for nothing has ended, as a deadlock
+            self.fail(RuntimeError("a pass goes on, and nothing can bring it further"))
+            return
         self.waits = list(dict.fromkeys(waits))
         self._end(Suspended())
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pickle
 import time
 import types
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from checkpoint.aside import Aside, Send, resident_bytes, run_aside
@@ -35,7 +35,8 @@ from checkpoint.lost import LOST, LostNames
 from checkpoint.pickling.dumps import Dump, Grouping
 from checkpoint.pickling.importable import importable
 from checkpoint.pickling.objects import Column, Known
-from checkpoint.pickling.pickler import Scope
+from checkpoint.pickling.paths import paths
+from checkpoint.pickling.pickler import Hole, Scope
 from checkpoint.process import KIND, PROCESS, PROCESS_STATE
 from checkpoint.survey import INTERNAL, Survey, survey_namespace
 from checkpoint.table import make_pages, read_table
@@ -54,6 +55,9 @@ _UNWRITTEN = b""
 
 STREAMED_BYTES_MIN = 64 * 2**10
 """Chunks of a child from this size on go to the engine as they are hashed, before the payload."""
+
+HOLES_MAX = 20
+"""Placeholders in one variable that are named one by one; of the others their number."""
 
 FAILURES_MAX = 3
 """Captures aside that failed before no more are tried: something in this process does not survive a fork."""
@@ -398,8 +402,29 @@ class Capturer:
             before = self._memory.made.get(name)
             made[name] = before if before is not None and before[0] == identity else (identity, draft.execution)
             lost.append(Lost(name, kind[:TEXT_CHARS_MAX], reason[:TEXT_CHARS_MAX], made[name][1]))
+        for dump in draft.dumps or ():
+            for name, holes in dump.holes.items():
+                if not name.startswith(INTERNAL):
+                    lost += self._placeholders(name, holes, draft, made)
         self._memory.made = made
         return lost + [entry for entry in draft.lost_before if entry.name not in made]
+
+    def _placeholders(
+        self, name: str, holes: list[Hole], draft: _Draft, made: dict[str, tuple[int, str]]
+    ) -> Iterator[Lost]:
+        """What is lost inside of a variable that is not."""
+        shown = holes[:HOLES_MAX]
+        where = paths(name, self._namespace.get(name), (hole.value for hole in shown))
+        for hole in shown:
+            path = where.get(id(hole.value), f"{name} (inside of it)")[:NAME_CHARS_MAX]
+            before = self._memory.made.get(path)
+            made[path] = (
+                before if before is not None and before[0] == id(hole.value) else (id(hole.value), draft.execution)
+            )
+            yield Lost(path, hole.kind[:TEXT_CHARS_MAX], hole.reason[:TEXT_CHARS_MAX], made[path][1])
+        if len(holes) > HOLES_MAX:
+            more = f"{name} (inside of it, {len(holes) - HOLES_MAX} more)"
+            yield Lost(more, holes[-1].kind[:TEXT_CHARS_MAX], holes[-1].reason[:TEXT_CHARS_MAX], draft.execution)
 
 
 def _part(data: bytes | memoryview, fresh: dict[bytes, memoryview]) -> Part | bytes:

@@ -12,11 +12,11 @@ from typing import Any
 
 from checkpoint.buffers import Place, place_of
 from checkpoint.format import TEXT_CHARS_MAX, Rebuilt
-from checkpoint.pickling.deep import Unrolled, objects_in
 from checkpoint.pickling.groups import Sharing, load_order, united
 from checkpoint.pickling.objects import Column
-from checkpoint.pickling.pickler import GroupPickler, Scope
-from checkpoint.pickling.unsaveable import explain, is_too_deep, type_name
+from checkpoint.pickling.pickler import GroupPickler, Hole, Scope
+from checkpoint.pickling.stack import StackPickler, circular
+from checkpoint.pickling.unsaveable import explain, type_name
 from checkpoint.survey import Survey, buckets
 
 _TRIES = 3
@@ -34,6 +34,8 @@ class Dump:
     needs: set[str]
     by_value: set[int]
     rebuilt: list[Rebuilt]
+    holes: dict[str, list[Hole]]
+    """By the variable in which they are."""
 
     def places(self) -> list[Place]:
         """Where its buffers are."""
@@ -72,16 +74,19 @@ class Grouping:
         for group in self.last:
             if all(id(values.get(name, atoms.get(name))) == identity for name, identity in group.items()):
                 survey.take_out(sorted(group.keys() & atoms.keys()))
-        while True:
-            try:
-                found = self._attempt(scope, survey)
-                survey.pickled = [(names, _plain(names, atoms)) for names in buckets(atoms)]
-                return found
-            except _Unpickled as failed:
-                for name in failed.names:
-                    _lose(survey, name, failed.error)
-            except _NotPlain as failed:
-                survey.take_out(failed.names)
+        try:
+            while True:
+                try:
+                    found = self._attempt(scope, survey)
+                    survey.pickled = [(names, _plain(names, atoms)) for names in buckets(atoms)]
+                    return found
+                except _Unpickled as failed:
+                    for name in failed.names:
+                        _lose(survey, name, failed.error)
+                except _NotPlain as failed:
+                    survey.take_out(failed.names)
+        finally:
+            self._pickler = None  # its memo would keep alive what it pickled last
 
     def _attempt(self, scope: Scope, survey: Survey) -> list[Dump]:
         dumps = self._first_dumps(scope, survey)
@@ -145,48 +150,43 @@ class Grouping:
             return dump
         raise _Unpickled(names, dump)
 
-    def _try(
-        self, scope: Scope, names: Iterable[str], values: dict[str, object], *, unroll: bool = False
-    ) -> Dump | BaseException:
+    def _try(self, scope: Scope, names: Iterable[str], values: dict[str, object]) -> Dump | BaseException:
+        """Pickled as fast as can be; by the pickler with a stack of its own where that does not do."""
         names = tuple(sorted(names))
-        for attempt in range(_TRIES):
+        for _attempt in range(_TRIES):
             try:
-                return self._dump(scope, names, values, unroll=unroll)
+                dump = self._dump(scope, names, values)
+                return dump if dump is not None else self._dump_by_stack(scope, names, values)
             except KeyboardInterrupt:
                 raise
             except BaseException as error:  # user code runs in here: __reduce__, __getstate__
-                if is_too_deep(error) and not unroll:
-                    return self._try(scope, names, values, unroll=True)
-                if not isinstance(error, RuntimeError) or "changed" not in str(error) or attempt == _TRIES - 1:
-                    return error
-        raise AssertionError("unreachable")
+                if not isinstance(error, RuntimeError) or "changed" not in str(error):
+                    break
+        try:
+            return self._dump_by_stack(scope, names, values)
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
+            return error
 
-    def _dump(self, scope: Scope, ordered: tuple[str, ...], values: dict[str, object], *, unroll: bool) -> Dump:
+    def _dump(self, scope: Scope, names: tuple[str, ...], values: dict[str, object]) -> Dump | None:
+        """None: the fast pickler would write something that does not load as it was."""
         pickler, self._pickler = self._pickler, None  # not after it raised
         if pickler is None or pickler.scope is not scope:
             pickler = GroupPickler(scope)
-        pickler.begin(frozenset(ordered))
-        rebuilt: list[Rebuilt] = []
-        given = {name: values[name] for name in ordered}
-        if unroll:
-            objects = objects_in(given.values(), lambda cls: scope.reducer(cls) is not None)
-            pickler.hollow = {id(value) for value in objects}
-            given[ordered[0]] = Unrolled(given[ordered[0]], objects)
-        for name, value in given.items():
-            pickler.notes = {}
-            pickler.dump(value)
-            if pickler.notes:
-                rebuilt.append(Rebuilt(name, "; ".join(pickler.notes)[:TEXT_CHARS_MAX]))
+        pickler.begin(frozenset(names))
+        dump = _dumped(pickler, pickler.dump, names, values)
         self._pickler = pickler
-        return Dump(
-            ordered,
-            pickler.file.getvalue(),
-            pickler.buffers,
-            pickler.memo.copy(),
-            pickler.needs,
-            pickler.by_value,
-            rebuilt,
-        )
+        dump.memo = pickler.memo.copy()
+        return None if pickler.hashed and circular(dump.memo) else dump
+
+    def _dump_by_stack(self, scope: Scope, names: tuple[str, ...], values: dict[str, object]) -> Dump:
+        pickler = GroupPickler(scope)
+        pickler.begin(frozenset(names))
+        stack = StackPickler(pickler)
+        dump = _dumped(pickler, stack.dump, names, values)
+        dump.memo = stack.memo
+        return dump
 
     def _shares(self, dumps: list[Dump], scope: Scope) -> Callable[[int, object, int, int], bool | None]:
         sharing, namespaces = self._sharing, (id(scope.namespace), id(builtins.__dict__))
@@ -214,6 +214,22 @@ class Grouping:
             names = [name for index in cycle for name in dumps[index].names]
             dumps = [dump for index, dump in enumerate(dumps) if index not in cycle]
             dumps.insert(0, self._together(scope, names, survey))
+
+
+def _dumped(
+    pickler: GroupPickler, dump: Callable[[object], None], names: tuple[str, ...], values: dict[str, object]
+) -> Dump:
+    rebuilt: list[Rebuilt] = []
+    holes: dict[str, list[Hole]] = {}
+    for name in names:
+        pickler.variable(values[name])
+        dump(values[name])
+        if pickler.notes:
+            rebuilt.append(Rebuilt(name, "; ".join(pickler.notes)[:TEXT_CHARS_MAX]))
+        if pickler.holes:
+            holes[name] = pickler.holes
+    stream = pickler.file.getvalue()
+    return Dump(names, stream, pickler.buffers, {}, pickler.needs, pickler.by_value, rebuilt, holes)
 
 
 class _PlainPickler(pickle.Pickler):

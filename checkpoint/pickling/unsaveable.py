@@ -104,7 +104,7 @@ def explain(value: object, error: BaseException) -> tuple[str, str]:
     """(type of the variable, reason) for a variable whose pickling raised."""
     kind = type_name(value)
     if isinstance(error, Unsaveable):
-        if isinstance(value, error.of):
+        if issubclass(type(value), error.of):
             return kind, str(error)
         return kind, f"it holds {error.what}, which cannot be saved: {error.why}"
     if is_too_deep(error):

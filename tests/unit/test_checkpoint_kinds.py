@@ -495,9 +495,6 @@ v = T(1, print)
 ## part of a buffer
 v = memoryview(b'abcd')[1:]
 => a view into part of a buffer cannot be saved
-## inside
-v = {'a': [iter((i for i in [1]))]}
-=> it holds a generator, which cannot be saved
 ## raising hook
 class A:
     def __reduce__(self): raise SystemExit(3)
@@ -505,13 +502,20 @@ v = A()
 => it cannot be pickled: SystemExit: 3
 ## deep
 v = []
-for _ in range(200_000): v = [v]
+for _ in range(600_000): v = [v]
 => it is nested too deeply to be pickled
-## instance of a lost class
-class A:
-    g = (i for i in [1])
-v = A()
-=> it needs 'A', and that is lost
+## iterator over a generator
+v = zip((i for i in [1]), [2])
+=> it holds a generator, which cannot be saved
+## method of a connection
+import sqlite3
+v = sqlite3.connect(':memory:').execute
+=> it holds a database connection, which cannot be saved
+## class of an unsaveable kind
+import threading
+class T(threading.Thread): pass
+v = T()
+=> a thread cannot be saved
 """)
 
 

@@ -13,6 +13,10 @@ class LostValueError(CheckpointError, TypeError):
 
     code = "LOST_VALUE"
 
+    def __init__(self, value: LostValue) -> None:
+        super().__init__(_told(value))
+        self.reason = value._reason
+
 
 class LostValue:
     """Stands in the place of something inside of a variable that could not be saved: `rows["connection"]`.
@@ -32,12 +36,12 @@ class LostValue:
     def __getattr__(self, name: str) -> object:
         if name.startswith(("__", "_repr_", "_ipython_")):
             raise AttributeError(name)
-        raise LostValueError(_told(self))
+        raise LostValueError(self)
 
     def __eq__(self, other: object) -> bool:
         if self is other:
             return True
-        raise LostValueError(_told(self))
+        raise LostValueError(self)
 
     __hash__ = object.__hash__
 
@@ -50,7 +54,7 @@ def _told(value: LostValue) -> str:
 
 
 def _use(value: LostValue, *_arguments: object, **_options: object) -> object:
-    raise LostValueError(_told(value))
+    raise LostValueError(value)
 
 
 _USES = (

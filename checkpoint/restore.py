@@ -17,7 +17,7 @@ from checkpoint.format import PYTHON, Group, Lost, Part, chunk_digest, decode_pa
 from checkpoint.interpreter import Rollback, State, apply_sources, finish, prepare
 from checkpoint.lost import LOST, LostNames, explain_name_error
 from checkpoint.pickling.groups import load_order
-from checkpoint.pickling.rebuild import Loading, Pieces, loading
+from checkpoint.pickling.rebuild import Loading, Pieces, loading, same_text
 from checkpoint.pickling.unpickler import GroupUnpickler
 from checkpoint.pickling.unsaveable import safe_text
 from checkpoint.process import KIND, PROCESS, PROCESS_STATE
@@ -210,6 +210,7 @@ class Restoration:
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def _publish(self, name: str, value: object) -> None:
+        value = same_text(value)
         self._loading.loaded[name] = value
         if not name.startswith(INTERNAL) and name not in self._internals:
             self._loading.namespace[name] = value

@@ -7,17 +7,21 @@ import io
 import pickle
 import types
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from checkpoint.buffers import Place, place_of
-from checkpoint.format import TEXT_CHARS_MAX, Rebuilt
+from checkpoint.format import TEXT_CHARS_MAX, Rebuilt, chunk_digest
 from checkpoint.pickling.groups import Sharing, load_order, united
 from checkpoint.pickling.objects import Column
 from checkpoint.pickling.pickler import GroupPickler, Hole, Scope
 from checkpoint.pickling.stack import StackPickler, circular
-from checkpoint.pickling.unsaveable import explain, type_name
+from checkpoint.pickling.trial import TRIAL_BYTES_MAX, Sample, Verdict, doubtful, tried
+from checkpoint.pickling.unsaveable import explain, type_key, type_name
 from checkpoint.survey import Survey, buckets
+
+HOLES_MAX = 1_000
+"""Members that do not load, in one variable, for which placeholders are made; more, and it is lost."""
 
 _TRIES = 3
 """Another thread may change a container while it is pickled."""
@@ -37,6 +41,16 @@ class Dump:
     holes: dict[str, list[Hole]]
     """By the variable in which they are."""
 
+    def digest(self) -> bytes:
+        """Tells whether it is the same as another time."""
+        return chunk_digest(self.stream)
+
+    def sample(self, values: Mapping[str, object]) -> Sample:
+        """What a trial needs of it."""
+        return Sample(
+            self.names, [values[name] for name in self.names], self.stream, [_bytes_of(each) for each in self.buffers]
+        )
+
     def places(self) -> list[Place]:
         """Where its buffers are."""
         return [buffer.place if isinstance(buffer, Column) else place_of(buffer.raw()) for buffer in self.buffers]
@@ -51,12 +65,32 @@ class _Unpickled(Exception):
         self.error = error
 
 
+class _Refused(Exception):
+    """A variable does not load, and was taken out."""
+
+
 class _NotPlain(Exception):
     """Another thread put something else into one of these atoms since the survey."""
 
     def __init__(self, names: tuple[str, ...]) -> None:
         super().__init__()
         self.names = names
+
+
+@dataclass(slots=True)
+class Trials:
+    """What is known of earlier trials, as plain data: a child that captured sends it back."""
+
+    proven: set[tuple[str, int]] = field(default_factory=set)
+    """Kinds that came back: the name of the class and its id."""
+    streams: set[bytes] = field(default_factory=set)
+    """Digests of groups with placeholders in them that were tried."""
+    unloadable: dict[str, dict[int, str]] = field(default_factory=dict)
+    """What does not load inside of variables: by its id, why; `""`'s place, 0, has the id of the variable's value."""
+    refused: dict[str, tuple[int, str]] = field(default_factory=dict)
+    """Variables that do not load: the id of the value, and why."""
+    different: dict[str, tuple[int, str]] = field(default_factory=dict)
+    """Variables that come back different: the id of the value, and how."""
 
 
 class Grouping:
@@ -66,6 +100,7 @@ class Grouping:
         self._sharing = Sharing()
         self.last: list[dict[str, int]] = []
         """The groups of several variables of the last capture: name -> id of the value."""
+        self.trials = Trials()
         self._pickler: GroupPickler | None = None
 
     def dumps(self, scope: Scope, survey: Survey) -> list[Dump]:
@@ -74,10 +109,14 @@ class Grouping:
         for group in self.last:
             if all(id(values.get(name, atoms.get(name))) == identity for name, identity in group.items()):
                 survey.take_out(sorted(group.keys() & atoms.keys()))
+        for name, (identity, reason) in self.trials.refused.items():
+            if id(values.get(name)) == identity:
+                survey.lost[name] = type_name(values.pop(name)), reason
         try:
             while True:
                 try:
                     found = self._attempt(scope, survey)
+                    self._try_out(scope, survey, found)
                     survey.pickled = [(names, _plain(names, atoms)) for names in buckets(atoms)]
                     return found
                 except _Unpickled as failed:
@@ -85,12 +124,59 @@ class Grouping:
                         _lose(survey, name, failed.error)
                 except _NotPlain as failed:
                     survey.take_out(failed.names)
+                except _Refused:
+                    continue
         finally:
             self._pickler = None  # its memo would keep alive what it pickled last
 
+    def _try_out(self, scope: Scope, survey: Survey, dumps: list[Dump]) -> None:
+        """Restore a sample in a copy of the process. _Refused: something that does not load was taken out."""
+        trials, values = self.trials, survey.values
+        kinds = {cls: name for cls, name in scope.met.items() if (type_key(cls), id(cls)) not in trials.proven}
+        names = {name for cls, name in kinds.items() if doubtful(cls)}
+        samples = [dump for dump in dumps if self._worth(dump, names)]
+        verdicts = tried([dump.sample(values) for dump in samples], scope) if samples else []
+        for verdict in verdicts:
+            if verdict.difference:
+                trials.different[verdict.name] = id(values[verdict.name]), verdict.difference
+        problems = [verdict for verdict in verdicts if verdict.problem]
+        for verdict in problems:
+            self._refuse(verdict, next(dump for dump in samples if verdict.name in dump.names), survey)
+        if problems:
+            raise _Refused
+        trials.proven |= {(type_key(cls), id(cls)) for cls in kinds}
+        trials.streams |= {dump.digest() for dump in samples if dump.holes}
+        for dump in dumps if trials.different else ():
+            for name in dump.names:
+                identity, difference = trials.different.get(name, (0, ""))
+                if identity == id(values[name]):
+                    dump.rebuilt.append(Rebuilt(name, difference))
+
+    def _refuse(self, verdict: Verdict, dump: Dump, survey: Survey) -> None:
+        """Placeholders for the members that do not load; the variable is lost when that did not help before."""
+        value = survey.values[verdict.name]
+        places = dict(dump.memo.values())
+        members = {id(places[place]): why for place, why in verdict.members.items() if place in places}
+        before = self._unloadable(verdict.name, value)
+        if members and id(value) not in members and not members.keys() <= before.keys() and len(before) < HOLES_MAX:
+            self.trials.unloadable[verdict.name] = {0: f"{id(value)}", **before, **members}
+            return
+        del survey.values[verdict.name]
+        self.trials.refused[verdict.name] = id(value), verdict.problem
+        survey.lost[verdict.name] = type_name(value), verdict.problem
+
+    def _unloadable(self, name: str, value: object) -> dict[int, str]:
+        found = self.trials.unloadable.get(name, {})
+        return found if found.get(0) == f"{id(value)}" else {}
+
+    def _worth(self, dump: Dump, doubtful_names: set[str]) -> bool:
+        if doubtful_names.isdisjoint(dump.names) and (not dump.holes or dump.digest() in self.trials.streams):
+            return False
+        return len(dump.stream) + sum(size for _address, size in dump.places()) <= TRIAL_BYTES_MAX
+
     def _attempt(self, scope: Scope, survey: Survey) -> list[Dump]:
         dumps = self._first_dumps(scope, survey)
-        roots = united([dump.memo for dump in dumps], self._shares(dumps, scope))
+        roots = united([dump.memo for dump in dumps], self._shares(dumps, scope, survey))
         merged: dict[int, list[str]] = {}
         for dump, root in zip(dumps, roots, strict=True):
             merged.setdefault(root, []).extend(dump.names)
@@ -153,17 +239,23 @@ class Grouping:
     def _try(self, scope: Scope, names: Iterable[str], values: dict[str, object]) -> Dump | BaseException:
         """Pickled as fast as can be; by the pickler with a stack of its own where that does not do."""
         names = tuple(sorted(names))
-        for _attempt in range(_TRIES):
+        unloadable = {
+            identity: why
+            for name in names
+            for identity, why in self._unloadable(name, values[name]).items()
+            if identity
+        }
+        for _attempt in range(0 if unloadable else _TRIES):
             try:
                 dump = self._dump(scope, names, values)
-                return dump if dump is not None else self._dump_by_stack(scope, names, values)
+                return dump if dump is not None else self._dump_by_stack(scope, names, values, {})
             except KeyboardInterrupt:
                 raise
             except BaseException as error:  # user code runs in here: __reduce__, __getstate__
                 if not isinstance(error, RuntimeError) or "changed" not in str(error):
                     break
         try:
-            return self._dump_by_stack(scope, names, values)
+            return self._dump_by_stack(scope, names, values, unloadable)
         except KeyboardInterrupt:
             raise
         except BaseException as error:
@@ -176,24 +268,36 @@ class Grouping:
             pickler = GroupPickler(scope)
         pickler.begin(frozenset(names))
         dump = _dumped(pickler, pickler.dump, names, values)
-        self._pickler = pickler
         dump.memo = pickler.memo.copy()
+        texts = sorted(scope.texts.keys() & dump.memo.keys())
+        if texts:
+            pickler.begin(frozenset(names), texts)
+            dump = _dumped(pickler, pickler.dump, names, values)
+            dump.memo = pickler.memo.copy()
+        self._pickler = pickler
         return None if pickler.hashed and circular(dump.memo) else dump
 
-    def _dump_by_stack(self, scope: Scope, names: tuple[str, ...], values: dict[str, object]) -> Dump:
+    def _dump_by_stack(
+        self, scope: Scope, names: tuple[str, ...], values: dict[str, object], unloadable: Mapping[int, str]
+    ) -> Dump:
         pickler = GroupPickler(scope)
-        pickler.begin(frozenset(names))
-        stack = StackPickler(pickler)
+        pickler.begin(frozenset(names), sorted(scope.texts))
+        stack = StackPickler(pickler, unloadable)
         dump = _dumped(pickler, stack.dump, names, values)
         dump.memo = stack.memo
         return dump
 
-    def _shares(self, dumps: list[Dump], scope: Scope) -> Callable[[int, object, int, int], bool | None]:
+    def _shares(
+        self, dumps: list[Dump], scope: Scope, survey: Survey
+    ) -> Callable[[int, object, int, int], bool | None]:
+        texts = {identity for identity, name in survey.texts.items() if name in survey.values}
         sharing, namespaces = self._sharing, (id(scope.namespace), id(builtins.__dict__))
 
         def shared(identity: int, value: object, one: int, other: int) -> bool | None:
-            if identity in namespaces or identity in scope.externals:
+            if identity in namespaces or identity in scope.externals or identity in scope.texts:
                 return None
+            if identity in texts:
+                return any(_defines(dumps[index], survey) for index in (one, other))
             return sharing(value, dumps[one].by_value) and sharing(value, dumps[other].by_value)
 
         return shared
@@ -222,7 +326,7 @@ def _dumped(
     rebuilt: list[Rebuilt] = []
     holes: dict[str, list[Hole]] = {}
     for name in names:
-        pickler.variable(values[name])
+        pickler.variable(name, values[name])
         dump(values[name])
         if pickler.notes:
             rebuilt.append(Rebuilt(name, "; ".join(pickler.notes)[:TEXT_CHARS_MAX]))
@@ -230,6 +334,12 @@ def _dumped(
             holes[name] = pickler.holes
     stream = pickler.file.getvalue()
     return Dump(names, stream, pickler.buffers, {}, pickler.needs, pickler.by_value, rebuilt, holes)
+
+
+def _bytes_of(buffer: pickle.PickleBuffer | Column) -> bytes | memoryview:
+    if isinstance(buffer, Column):
+        return buffer.data if isinstance(buffer.data, bytes) else b""
+    return buffer.raw()
 
 
 class _PlainPickler(pickle.Pickler):
@@ -252,13 +362,19 @@ def _plain(names: tuple[str, ...], atoms: dict[str, object]) -> bytes:
 
 
 def _also_in(dumps: list[Dump], survey: Survey) -> set[str]:
-    """The atoms whose containers are in these dumps too."""
-    small, atoms = survey.small, survey.atoms
+    """The atoms whose containers are in these dumps too, and the texts that functions and classes of them hold."""
+    small, texts, atoms = survey.small, survey.texts, survey.atoms
     found: set[str] = set()
     for dump in dumps:
         if not dump.memo.keys().isdisjoint(small.keys()):
             found |= {small[identity] for identity in dump.memo.keys() & small.keys()}
+        if texts and _defines(dump, survey) and not dump.memo.keys().isdisjoint(texts.keys()):
+            found |= {texts[identity] for identity in dump.memo.keys() & texts.keys()}
     return found & atoms.keys()
+
+
+def _defines(dump: Dump, survey: Survey) -> bool:
+    return isinstance(survey.values[dump.names[0]], type | types.FunctionType)
 
 
 def _lose(survey: Survey, name: str, error: BaseException) -> None:

@@ -1,4 +1,4 @@
-"""What kind of thing a class is: found by its name in any process, or made by a class statement."""
+"""What can be told of a class, an object with a name, or a text, without asking it."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import sys
 
 _HEAP_TYPE = 1 << 9
 """Py_TPFLAGS_HEAPTYPE: made while the program runs."""
+
+_NAME_CHARS_MAX = 100
 
 _IMMUTABLE_TYPE = 1 << 8
 """Py_TPFLAGS_IMMUTABLETYPE: of those, one that C code made."""
@@ -38,3 +40,8 @@ def defined(cls: type, name: str) -> object:
     No descriptor is asked, since it may make something new each time.
     """
     return next((vars(base)[name] for base in cls.__mro__ if name in vars(base)), None)
+
+
+def kept_once(text: str) -> bool:
+    """Whether Python keeps one of it where it is a constant: texts that look like names."""
+    return len(text) <= _NAME_CHARS_MAX and text.isascii() and text.replace("_", "a").isalnum()

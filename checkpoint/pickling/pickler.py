@@ -14,7 +14,7 @@ import marshal
 import pickle
 import sys
 import types
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
@@ -25,7 +25,8 @@ from checkpoint.buffers import Place
 from checkpoint.cells import cell_of
 from checkpoint.format import TEXT_CHARS_MAX
 from checkpoint.lost import LostValue
-from checkpoint.pickling import classes, instances, rebuild
+from checkpoint.pickling import classes, constants, frames, instances, rebuild
+from checkpoint.pickling.arrays import subclass_recipe
 from checkpoint.pickling.importable import defined, importable
 from checkpoint.pickling.objects import Column, Columns, Known
 from checkpoint.pickling.recipes import RECIPES, Recipe, Reduced
@@ -41,13 +42,18 @@ class Scope:
     `externals`: id of an object that the worker puts into every session -> its name.
     """
 
-    def __init__(self, namespace: dict[str, object], externals: Mapping[str, object]) -> None:
+    def __init__(self, namespace: dict[str, object], externals: Mapping[str, object], kept: Kept | None = None) -> None:
         self.namespace = namespace
+        self.kept = kept
+        self.met: dict[type, str] = {}
+        """Kinds of objects, with the variable in which each was met first."""
         self.externals = {id(value): name for name, value in externals.items()}
         self.definitions: dict[int, str] = {}
         own = ("__stdin__", "__stdout__", "__stderr__")  # what the user put in their place is saved as what it is
         self.streams = {id(stream): name for name in own if (stream := getattr(sys, name, None))}
         self.filenames: set[str] = set()
+        self.texts = constants.texts()
+        """Constants that are compared by identity: id -> module and name."""
         self.columns: Mapping[Place, Known] = {}
         self.dispatch_table = {**cloudpickle.Pickler.dispatch_table, **copyreg.dispatch_table}
         self.special = {type(value) for value in (*externals.values(), sys.__stdin__, sys.__stdout__, sys.__stderr__)}
@@ -84,8 +90,14 @@ class Scope:
         key = reason_key(cls)
         if key is not None:
             return _refusal(key)
-        instance = instances.recipe_for(cls)
-        return None if instance is None else _by_class(instance)
+        array = subclass_recipe(cls)
+        if array is not None:
+            return _by_recipe(array)
+        for special in (frames.recipe_for, instances.recipe_for, constants.recipe_for):
+            found = special(cls)
+            if found is not None:
+                return _by_class(found)
+        return None
 
     def module_namespace(self, function: types.FunctionType) -> object:
         """Stands for the globals of a function: a module's by its name, any other mapping itself."""
@@ -107,6 +119,22 @@ class Hole:
     value: object
     kind: str
     reason: str
+    error: BaseException
+
+
+class Kept:
+    """What a savepoint cannot save and need not: it stays in this process. A number stands for each."""
+
+    def __init__(self) -> None:
+        self.values: list[object] = []
+        self._places: dict[int, int] = {}
+
+    def place(self, value: object) -> int:
+        """Its number, the same each time."""
+        if id(value) not in self._places:
+            self._places[id(value)] = len(self.values)
+            self.values.append(value)
+        return self._places[id(value)]
 
 
 class _ModuleNamespace:
@@ -131,17 +159,22 @@ class GroupPickler(cloudpickle.Pickler):  # type: ignore[misc]
         self.scope = scope
         self._codes: dict[int, bytes] = {}
         self._plain = scope.plain
-        self.seed: dict[int, tuple[int, object]] = {
+        self._spaces: dict[int, tuple[int, object]] = {
             id(scope.namespace): (0, scope.namespace),
             id(builtins.__dict__): (1, builtins.__dict__),
         }
         self.begin(frozenset())
 
-    def begin(self, own: frozenset[str]) -> None:
-        """The next group's variables are `own`."""
+    def begin(self, own: frozenset[str], texts: Iterable[int] = ()) -> None:
+        """The next group's variables are `own`. `texts`: ids of constants that are in it."""
         self.file.seek(0)
         self.file.truncate()
-        self.file.write(rebuild.PREAMBLE)
+        places = [self.scope.texts[identity] for identity in texts]
+        self.file.write(rebuild.preamble(places) if places else rebuild.PREAMBLE)
+        self.seed = dict(self._spaces)
+        for module, name in places:
+            constant = getattr(sys.modules[module], name)
+            self.seed[id(constant)] = len(self.seed), constant
         self.memo = self.seed
         self.own = own
         self.columns = Columns(self.scope.columns)
@@ -150,11 +183,12 @@ class GroupPickler(cloudpickle.Pickler):  # type: ignore[misc]
         self.by_value: set[int] = set()
         self.hashed = False
         """Something in it is hashed by code of its class."""
-        self.variable(None)
+        self.variable("", None)
 
-    def variable(self, root: object) -> None:
+    def variable(self, name: str, root: object) -> None:
         """The next `dump` is of this variable: it is lost when it cannot be saved, but not for what is in it."""
         self._root = root
+        self._name = name
         self.notes: dict[str, None] = {}
         self.holes: list[Hole] = []
 
@@ -178,6 +212,8 @@ class GroupPickler(cloudpickle.Pickler):  # type: ignore[misc]
             return rebuild.external, (scope.externals[id(value)],)
         if id(value) in scope.streams:
             return getattr, (sys, scope.streams[id(value)])
+        if cls not in scope.reducers:
+            scope.met[cls] = self._name
         reducer = scope.reducer(cls)
         if cls in scope.hashed:
             self.hashed = True
@@ -190,7 +226,7 @@ class GroupPickler(cloudpickle.Pickler):  # type: ignore[misc]
         try:
             return reducer(self, value)
         except Exception as error:
-            return self._replaced(value, error)
+            return self.replaced(value, error)
 
     def reduce_or_replace(self, value: Any) -> Any:
         """What the object itself, or whoever registered its class, says of how it is saved."""
@@ -205,20 +241,25 @@ class GroupPickler(cloudpickle.Pickler):  # type: ignore[misc]
         except KeyboardInterrupt:
             raise
         except BaseException as error:
-            return self._replaced(value, error)
+            return self.replaced(value, error)
 
-    def _replaced(self, value: object, error: BaseException) -> Reduced:
+    def replaced(self, value: object, error: BaseException) -> Reduced:
         """A placeholder for what cannot be saved inside of something else. Nothing can be built on one for a class."""
         if value is self._root or issubclass(type(value), type) or is_too_deep(error):
             raise error
         kind, reason = explain(value, error)
-        self.holes.append(Hole(value, kind, reason))
-        return rebuild.lost_value, (kind[:TEXT_CHARS_MAX], reason[:TEXT_CHARS_MAX])
+        self.holes.append(Hole(value, kind[:TEXT_CHARS_MAX], reason[:TEXT_CHARS_MAX], error))
+        return self._placeholder(self.holes[-1])
 
     def reduce_placeholder(self, value: LostValue) -> Reduced:
         """One that was lost before is named again."""
-        self.holes.append(Hole(value, value._kind, value._reason))
-        return rebuild.lost_value, (value._kind, value._reason)
+        self.holes.append(Hole(value, value._kind, value._reason, TypeError(value._reason)))
+        return self._placeholder(self.holes[-1])
+
+    def _placeholder(self, hole: Hole) -> Reduced:
+        if self.scope.kept is not None:
+            return rebuild.kept_value, (self.scope.kept.place(hole.value),)
+        return rebuild.lost_value, (hole.kind, hole.reason)
 
     def _reference(self, value: object) -> Reduced:
         name = self.scope.definitions.get(id(value))
@@ -241,6 +282,7 @@ class GroupPickler(cloudpickle.Pickler):  # type: ignore[misc]
         if again is not None:
             return again
         self.by_value.add(id(cls))
+        self.scope.met.setdefault(cls, self._name)
         cell = cell_of(cls)
         if cell is not None:
             self.scope.filenames.add(cell)
@@ -303,10 +345,13 @@ class GroupPickler(cloudpickle.Pickler):  # type: ignore[misc]
         return rebuild.make_cell, (), contents, None, None, rebuild.fill_cell
 
     def reduce_module(self, module: types.ModuleType) -> Any:
-        """The session's own module by reference, the others as cloudpickle does."""
+        """The session's own module by reference, others by name; one that no import gives, by value."""
         if vars(module) is self.scope.namespace:
             return rebuild.main_module, ()
-        return NotImplemented
+        if sys.modules.get(module.__name__) is module:
+            return NotImplemented
+        state = {name: value for name, value in vars(module).items() if name != "__builtins__"}
+        return rebuild.make_module, (module.__name__,), state, None, None, rebuild.fill_module
 
 
 _OWN: dict[type, Reducer] = {
@@ -327,7 +372,11 @@ def _by_recipe(recipe: Recipe) -> Reducer:
 
 
 def _by_class(recipe: Callable[[Any], Any]) -> Reducer:
-    return lambda _pickler, value: recipe(value)
+    def reduce(_pickler: GroupPickler, value: Any) -> Any:
+        reduced = recipe(value)
+        return NotImplemented if reduced is None else reduced
+
+    return reduce
 
 
 def _refusal(key: str) -> Reducer:

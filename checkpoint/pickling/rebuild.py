@@ -17,17 +17,25 @@ import sys
 import threading
 import types
 import weakref
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, TypeAliasType, TypeVar
 
 from checkpoint.lost import LostValue
-from checkpoint.pickling.importable import defined, importable, is_python_class
+from checkpoint.pickling.importable import defined, importable, is_python_class, kept_once
 from checkpoint.process import in_code_context
 from durable.core.errors import CheckpointError
 
-PREAMBLE = (f"\x80\x05c{__name__}\nlive_namespace\n)R\x940c{__name__}\nbuiltins_namespace\n)R\x94.").encode("latin-1")
+_PREAMBLE = f"\x80\x05c{__name__}\nlive_namespace\n)R\x940c{__name__}\nbuiltins_namespace\n)R\x94"
+
+
+def preamble(constants: Iterable[tuple[str, str]] = ()) -> bytes:
+    """Starts a pickle stream: see PREAMBLE. Constants (module, name) are at memo 2 and on."""
+    return (_PREAMBLE + "".join(f"0c{module}\n{name}\n\x94" for module, name in constants) + ".").encode("latin-1")
+
+
+PREAMBLE = preamble()
 """Starts every pickle stream: puts the live namespace and the builtins at memo 0 and 1, where the pickler's
 own memo has them. So a reference to `globals()` from anywhere costs two bytes and comes back as the mapping
 itself, and no per-object hook is needed. (The C unpickler's memo cannot be set from outside: tried.)"""
@@ -42,6 +50,8 @@ class Loading:
     foreign_code: bool = False
     """Code in it is of another version of Python: running that would crash."""
     loaded: dict[str, object] = field(default_factory=dict)
+    kept: Sequence[object] = ()
+    """Of a savepoint: what it could not save, and is still there."""
 
 
 def _nothing(_view: memoryview) -> None:
@@ -118,6 +128,21 @@ def module_namespace(name: str) -> dict[str, object]:
 def main_module() -> types.ModuleType:
     """The session's own module."""
     return sys.modules["__main__"]
+
+
+def module_attribute(module: str, name: str) -> object:
+    """A constant of a module that is compared by identity."""
+    return getattr(importlib.import_module(module), name)
+
+
+def make_module(name: str) -> types.ModuleType:
+    """A module that no import gives."""
+    return types.ModuleType(name)
+
+
+def fill_module(module: types.ModuleType, state: dict[str, object]) -> None:
+    """What stands in it."""
+    vars(module).update(state)
 
 
 def make_code(data: bytes) -> types.CodeType:
@@ -224,9 +249,7 @@ def fill_class(cls: Any, state: tuple[dict[str, object], list[type]]) -> None:
 
 def same_text(value: object) -> object:
     """A text that Python keeps once, as it does with constants that look like names: they may be compared by `is`."""
-    if type(value) is str and len(value) <= 100 and value.isascii() and value.replace("_", "a").isalnum():
-        return sys.intern(value)
-    return value
+    return sys.intern(value) if type(value) is str and kept_once(value) else value
 
 
 def parametrised(origin: Any, arguments: tuple[object, ...]) -> object:
@@ -351,6 +374,11 @@ def fill_cell(cell: types.CellType, state: tuple[object]) -> None:
 def lost_value(kind: str, reason: str) -> object:
     """Stands for what could not be saved."""
     return LostValue(kind, reason)
+
+
+def kept_value(place: int) -> object:
+    """What a savepoint could not save: the object itself."""
+    return _current().kept[place]
 
 
 class _Gone:

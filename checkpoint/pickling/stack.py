@@ -15,10 +15,12 @@ import types
 from collections import OrderedDict, defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import batched
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from checkpoint.pickling import rebuild
 from checkpoint.pickling.importable import defined
+from checkpoint.pickling.unsaveable import Unloadable
 
 if TYPE_CHECKING:
     from checkpoint.pickling.pickler import GroupPickler
@@ -41,10 +43,14 @@ _OUR_SETTERS = frozenset((
 
 
 class StackPickler:
-    """Pickles one value after another into the file of `rules`, the pickler whose recipes it follows."""
+    """Pickles one value after another into the file of `rules`, the pickler whose recipes it follows.
 
-    def __init__(self, rules: GroupPickler) -> None:
+    `unloadable`: ids of objects that were found not to load, and why: a placeholder takes the place of each.
+    """
+
+    def __init__(self, rules: GroupPickler, unloadable: Mapping[int, str] = MappingProxyType({})) -> None:
         self._rules = rules
+        self._unloadable = unloadable
         self._write = rules.file.write
         self.memo: Memo = dict(rules.seed)
         self._later: list[Children] = []
@@ -156,6 +162,10 @@ class StackPickler:
             yield from self._put(items, opcode)
 
     def _object(self, value: Any) -> Children:
+        why = self._unloadable.get(id(value))
+        if why is not None:
+            yield from self._reduced(value, *self._rules.replaced(value, Unloadable(why)))
+            return
         reduced = self._rules.reducer_override(value)
         if reduced is NotImplemented and isinstance(value, type | types.FunctionType):
             reduced = value.__qualname__

@@ -8,23 +8,27 @@ attributes, lengths, plain values. A session is told of what differs when it is 
 from __future__ import annotations
 
 import io
-import json
 import pickle
 import sys
 import types
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import zip_longest
-from typing import Any
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import msgspec
 
 from checkpoint.aside import ask_copy
-from checkpoint.lost import LostValue
+from checkpoint.lost import LostValue, LostValueError
 from checkpoint.pickling.importable import is_python_class
 from checkpoint.pickling.instances import attributes_of, builtin_base, own_hook, slots_of
 from checkpoint.pickling.rebuild import Loading, Pieces, loading
 from checkpoint.pickling.unpickler import GroupUnpickler
 from checkpoint.pickling.unsaveable import safe_text, type_key
+
+if TYPE_CHECKING:
+    from checkpoint.pickling.pickler import Scope
 
 TRIAL_S = 3.0
 """A copy that did not answer by then says nothing: what it was asked about is believed."""
@@ -52,66 +56,150 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What a trial found of one variable: it does not load (`problem`), or comes back different (`difference`)."""
+    """What a trial found of one variable: it does not load (`problem`), or comes back different (`difference`).
+
+    `members`: the places in the pickler's memo of what does not load in it, and why.
+    """
 
     name: str
     problem: str = ""
     difference: str = ""
+    members: Mapping[int, str] = field(default_factory=dict)
 
 
 def doubtful(cls: type) -> bool:
     """Whether objects of this kind may not come back: somebody else says how they are saved."""
     package = cls.__module__.partition(".")[0] if isinstance(cls.__module__, str) else ""
-    if package in _TRUSTED or package in sys.stdlib_module_names and package != "__main__":
-        return issubclass(cls, type) and is_python_class(cls) and not cls.__module__.startswith(("abc", "enum", "typing"))
+    if package in _TRUSTED or (package in sys.stdlib_module_names and package != "__main__"):
+        return (
+            issubclass(cls, type) and is_python_class(cls) and not cls.__module__.startswith(("abc", "enum", "typing"))
+        )
     if is_python_class(cls):
         return own_hook(cls) is not None or issubclass(cls, type)
     return True
 
 
-def tried(samples: Sequence[Sample], namespace: dict[str, object], externals: Mapping[str, object]) -> list[Verdict]:
+def tried(samples: Sequence[Sample], scope: Scope) -> list[Verdict]:
     """What is wrong with these groups; nothing when no copy of the process could say."""
-    answer = ask_copy(lambda: _answer(samples, namespace, externals), TRIAL_S)
-    return [] if answer is None else [Verdict(*entry) for entry in json.loads(answer)]
+    answer = ask_copy(lambda: _answer(samples, scope), TRIAL_S)
+    return [] if answer is None else msgspec.msgpack.decode(answer, type=list[Verdict])
 
 
-def _answer(samples: Iterable[Sample], namespace: dict[str, object], externals: Mapping[str, object]) -> bytes:
-    found: list[tuple[str, str, str]] = []
+def _answer(samples: Iterable[Sample], scope: Scope) -> bytes:
+    found: list[Verdict] = []
+    externals = {name: value for name, value in scope.namespace.items() if id(value) in scope.externals}
     for sample in samples:
-        own = set(sample.names)
-        state = Loading(
-            namespace, externals, loaded={name: value for name, value in namespace.items() if name not in own}
-        )
+        others = {name: value for name, value in scope.namespace.items() if name not in sample.names}
+        state = Loading(scope.namespace, externals, loaded=others, kept=scope.kept.values if scope.kept else ())
         with loading(state):
             found += _loaded(sample, state)
-    return json.dumps(found).encode()
+    return msgspec.msgpack.encode(found)
 
 
-def _loaded(sample: Sample, state: Loading) -> Iterator[tuple[str, str, str]]:
+def _loaded(sample: Sample, state: Loading) -> Iterator[Verdict]:
     """Variables one after the other: the first that does not load is named, what comes after it is not tried."""
-    buffers = (Pieces([memoryview(buffer)]) for buffer in sample.buffers)
-    unpickler = GroupUnpickler(io.BytesIO(sample.stream), buffers, state)
+    unpickler = GroupUnpickler(io.BytesIO(sample.stream), _pieces(sample), state)
     unpickler.load()  # the preamble
     for name, value in zip(sample.names, sample.values, strict=True):
         try:
             again = unpickler.load()
         except BaseException as error:  # user code runs in here
-            yield name, f"it cannot be restored: {type(error).__name__}: {safe_text(error)}", ""
+            yield Verdict(name, f"it cannot be restored: {_reason(error)}", members=_culprits(sample, name, state))
             return
         state.loaded[name] = again
         try:
-            difference = "; ".join(differences(value, again))
+            difference = "; ".join(differences(name, value, again))
         except Exception:  # whatever makes them incomparable
             difference = ""
         if difference:
-            yield name, "", difference[:500]
+            yield Verdict(name, difference=difference[:500])
 
 
-def differences(before: object, after: object) -> list[str]:
-    """In which ways an object that came back is not what it was; at most three."""
+def _pieces(sample: Sample) -> Iterator[Pieces]:
+    return (Pieces([memoryview(buffer)]) for buffer in sample.buffers)
+
+
+_MADE_OF = "it is made of something that is lost: "
+
+
+def _reason(error: BaseException) -> str:
+    if isinstance(error, LostValueError):
+        return f"{_MADE_OF}{error.reason.rpartition(_MADE_OF)[2]}"
+    return f"{type(error).__name__}: {safe_text(error)}"
+
+
+def _culprits(sample: Sample, name: str, state: Loading) -> dict[int, str]:
+    """Which objects of a variable do not load: looked for by an unpickler that goes on without them."""
+    unpickler = _Tolerant(io.BytesIO(sample.stream), buffers=_pieces(sample))
+    unpickler.find_class = GroupUnpickler(io.BytesIO(), iter(()), state).find_class
+    try:
+        for _ in range(sample.names.index(name) + 2):  # the preamble is the first
+            unpickler.failed = {}
+            unpickler.load()
+    except BaseException:
+        return {}
+    return unpickler.failed
+
+
+class _Tolerant(pickle._Unpickler):
+    """Puts a placeholder where something cannot be made, and remembers which place in the memo that is."""
+
+    dispatch: ClassVar[dict[int, Any]] = dict(pickle._Unpickler.dispatch)  # type: ignore[attr-defined]
+    failed: dict[int, str]
+    find_class: Any
+
+    def _reduce(self) -> None:
+        function, arguments = self.stack[-2], self.stack[-1]
+        try:
+            pickle._Unpickler.load_reduce(self)  # type: ignore[attr-defined]
+        except BaseException as error:
+            filled = arguments[0] if getattr(function, "__name__", "").startswith("fill_") else None
+            self._fail(filled, error, made=filled is None)
+            if self.stack[-1] is arguments:
+                self.stack.pop()
+            if filled is None:
+                self.stack[-1] = LostValue("unknown", _reason(error))
+
+    def _new(self) -> None:
+        self._made(pickle._Unpickler.load_newobj)  # type: ignore[attr-defined]
+
+    def _new_ex(self) -> None:
+        self._made(pickle._Unpickler.load_newobj_ex)  # type: ignore[attr-defined]
+
+    def _made(self, load: Callable[[Any], None]) -> None:
+        before = self.stack[:]
+        try:
+            load(self)
+        except BaseException as error:
+            count = 3 if load is pickle._Unpickler.load_newobj_ex else 2  # type: ignore[attr-defined]
+            self.stack[:] = before[:-count]
+            self._fail(None, error, made=True)
+            self.stack.append(LostValue("unknown", _reason(error)))
+
+    def _build(self) -> None:
+        instance = self.stack[-2]
+        try:
+            pickle._Unpickler.load_build(self)  # type: ignore[attr-defined]
+        except BaseException as error:
+            self._fail(instance, error, made=False)
+
+    def _fail(self, value: object, error: BaseException, *, made: bool) -> None:
+        if isinstance(value, LostValue):
+            return
+        known = (place for place, other in self.memo.items() if other is value)
+        self.failed[len(self.memo) if made else next(known, -1)] = f"it cannot be restored: {_reason(error)}"
+
+    dispatch[pickle.REDUCE[0]] = _reduce
+    dispatch[pickle.NEWOBJ[0]] = _new
+    dispatch[pickle.NEWOBJ_EX[0]] = _new_ex
+    dispatch[pickle.BUILD[0]] = _build
+
+
+def differences(name: str, before: object, after: object) -> list[str]:
+    """In which ways a variable that came back is not what it was; at most three. Caches may be empty."""
     found: list[str] = []
     seen: set[int] = set()
-    todo: deque[tuple[str, object, object]] = deque([("it", before, after)])
+    todo: deque[tuple[str, object, object]] = deque([(name, before, after)])
     while todo and len(found) < 3 and len(seen) < COMPARED_MAX:
         path, one, other = todo.popleft()
         if id(one) in seen or one is other or type(other) is LostValue:
@@ -139,7 +227,7 @@ def _differ(one: Any, other: Any) -> str:
     if base is cls and cls.__module__ != "builtins" and not issubclass(cls, type):
         return _unequal(one, other)
     held, again = {**attributes_of(one), **slots_of(one)}, {**attributes_of(other), **slots_of(other)}
-    missing = [name for name in held if name not in again]
+    missing = [name for name in held if name not in again and "cache" not in name]
     if missing:
         return f"comes back without its attributes {', '.join(missing[:5])}"
     return ""
@@ -167,13 +255,5 @@ def _pairs(one: Any, other: Any) -> Iterator[tuple[str, object, object]]:
                 return
     held, again = {**attributes_of(one), **slots_of(one)}, {**attributes_of(other), **slots_of(other)}
     for name, item in held.items():
-        if name in again:
+        if name in again and "cache" not in name:
             yield f".{name}", item, again[name]
-
-
-type Try = Callable[[Sequence[Sample]], list[Verdict]]
-
-
-def sizes(buffers: Iterable[pickle.PickleBuffer]) -> int:
-    """Bytes out of band."""
-    return sum(buffer.raw().nbytes for buffer in buffers)

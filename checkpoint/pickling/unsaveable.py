@@ -79,6 +79,10 @@ class Unsaveable(Exception):
         super().__init__(f"{self.what} cannot be saved: {self.why}")
 
 
+class Unloadable(Exception):
+    """It can be pickled, but was found not to load; the text says why."""
+
+
 def type_key(cls: type) -> str:
     """`module.qualname`, the key of the tables here; nothing has to be imported to compare it."""
     return f"{cls.__module__}.{cls.__qualname__}"
@@ -107,6 +111,8 @@ def explain(value: object, error: BaseException) -> tuple[str, str]:
         if issubclass(type(value), error.of):
             return kind, str(error)
         return kind, f"it holds {error.what}, which cannot be saved: {error.why}"
+    if isinstance(error, Unloadable):
+        return kind, str(error)
     if is_too_deep(error):
         return kind, "it is nested too deeply to be pickled"
     return kind, f"it cannot be pickled: {type(error).__name__}: {safe_text(error)}"

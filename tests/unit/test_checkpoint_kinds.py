@@ -506,11 +506,11 @@ for _ in range(600_000): v = [v]
 => it is nested too deeply to be pickled
 ## iterator over a generator
 v = zip((i for i in [1]), [2])
-=> it holds a generator, which cannot be saved
+=> it cannot be restored: it is made of something that is lost: a generator cannot be saved
 ## method of a connection
 import sqlite3
 v = sqlite3.connect(':memory:').execute
-=> it holds a database connection, which cannot be saved
+=> it cannot be restored: it is made of something that is lost: a database connection cannot be saved
 ## class of an unsaveable kind
 import threading
 class T(threading.Thread): pass

@@ -214,7 +214,7 @@ class Capturer:
         data = aside.learned()
         if stored and data:
             self._memory = pickle.loads(data)
-            self._grouping.last, self._grouping.trials = self._memory.groups, self._memory.trials
+            self._grouping.learn(self._memory.groups, self._memory.trials)
             self._the_buffers().learn(self._memory.buffers)
             return
         self._failures += 1
@@ -412,28 +412,30 @@ class Capturer:
             made[name] = before if before is not None and before[0] == identity else (identity, draft.execution)
             lost.append(Lost(name, kind[:TEXT_CHARS_MAX], reason[:TEXT_CHARS_MAX], made[name][1]))
         for dump in draft.dumps or ():
-            for name, holes in dump.holes.items():
+            holes = list({id(hole.value): hole for holes in dump.holes.values() for hole in holes}.values())
+            for name in dump.names if holes else ():
                 if not name.startswith(INTERNAL):
-                    lost += self._placeholders(name, holes, draft, made)
+                    lost += self._placeholders(name, holes, dump.holes.get(name, ()), draft, made)
         self._memory.made = made
         return lost + [entry for entry in draft.lost_before if entry.name not in made]
 
     def _placeholders(
-        self, name: str, holes: list[Hole], draft: _Draft, made: dict[str, tuple[int, str]]
+        self, name: str, holes: list[Hole], own: Sequence[Hole], draft: _Draft, made: dict[str, tuple[int, str]]
     ) -> Iterator[Lost]:
-        """What is lost inside of a variable that is not."""
-        shown = holes[:HOLES_MAX]
-        where = paths(name, self._namespace.get(name), (hole.value for hole in shown))
-        for hole in shown:
-            path = where.get(id(hole.value), f"{name} (inside of it)")[:NAME_CHARS_MAX]
+        """What is lost inside of a variable that is not. `holes`: of its group; `own`: those met in it first."""
+        where = paths(name, self._namespace.get(name), [hole.value for hole in holes[:HOLES_MAX]])
+        first = {id(hole.value) for hole in own}
+        for hole in holes[:HOLES_MAX]:
+            identity = id(hole.value)
+            if identity not in where and identity not in first:
+                continue
+            path = where.get(identity, f"{name} (inside of it)")[:NAME_CHARS_MAX]
             before = self._memory.made.get(path)
-            made[path] = (
-                before if before is not None and before[0] == id(hole.value) else (id(hole.value), draft.execution)
-            )
-            yield Lost(path, hole.kind[:TEXT_CHARS_MAX], hole.reason[:TEXT_CHARS_MAX], made[path][1])
-        if len(holes) > HOLES_MAX:
-            more = f"{name} (inside of it, {len(holes) - HOLES_MAX} more)"
-            yield Lost(more, holes[-1].kind[:TEXT_CHARS_MAX], holes[-1].reason[:TEXT_CHARS_MAX], draft.execution)
+            made[path] = before if before is not None and before[0] == identity else (identity, draft.execution)
+            yield Lost(path, hole.kind, hole.reason, made[path][1])
+        if len(holes) > HOLES_MAX and own:
+            more = f"{name} (inside of it, {len(holes) - HOLES_MAX} more)"[:NAME_CHARS_MAX]
+            yield Lost(more, holes[-1].kind, holes[-1].reason, draft.execution)
 
 
 def _part(data: bytes | memoryview, fresh: dict[bytes, memoryview]) -> Part | bytes:

@@ -9,7 +9,6 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from checkpoint.format import NAME_CHARS_MAX, Module
-from checkpoint.pickling.importable import kept_once
 
 MODULE_NAMES = frozenset((
     "__name__", "__builtins__", "__doc__", "__loader__", "__spec__", "__package__", "__cached__", "__file__",
@@ -49,7 +48,7 @@ class Survey:
     internals: dict[str, str] = field(default_factory=dict)
     lost: dict[str, tuple[str, str]] = field(default_factory=dict)
     texts: dict[int, str] = field(default_factory=dict)
-    """Texts that are variables and not kept once by Python itself, by id: somebody may compare them by identity."""
+    """Texts that are variables, by id: somebody may compare them by identity."""
     constants: Collection[int] = ()
     """Ids of texts that are no atoms."""
     apart: bool = False
@@ -132,8 +131,7 @@ def _sort(survey: Survey, name: str, value: object) -> None:
         if id(value) in survey.constants:
             survey.values[name] = value
             return
-        if 1 < len(value) <= _ATOM_CHARS_MAX and not kept_once(value):  # type: ignore[arg-type]
-            survey.texts[id(value)] = name
+        survey.texts[id(value)] = name
     if (
         cls in _ATOMS
         or (cls in _TEXTS and len(value) <= _ATOM_CHARS_MAX)  # type: ignore[arg-type]

@@ -75,7 +75,7 @@ def reduce_by_value(cls: type) -> tuple[Any, ...]:
 
 def _ctypes_last(state: dict[str, object]) -> dict[str, object]:
     """The fields of a structure make its descriptors, when everything that they depend on is set."""
-    last = {name: state.pop(name) for name in ("_anonymous_", "_fields_") if name in state}
+    last: dict[str, object] = {name: state.pop(name) for name in ("_anonymous_", "_fields_") if name in state}
     plain = {name: value for name, value in state.items() if type(value).__name__ != "CField"}
     return {**plain, **last}
 

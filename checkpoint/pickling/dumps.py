@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import dataclasses
 import io
 import pickle
 import types
@@ -13,10 +14,11 @@ from typing import Any
 from checkpoint.buffers import Place, place_of
 from checkpoint.format import TEXT_CHARS_MAX, Rebuilt, chunk_digest
 from checkpoint.pickling.groups import Sharing, load_order, united
+from checkpoint.pickling.importable import kept_once
 from checkpoint.pickling.objects import Column
 from checkpoint.pickling.pickler import GroupPickler, Hole, Scope
 from checkpoint.pickling.stack import StackPickler, circular
-from checkpoint.pickling.trial import TRIAL_BYTES_MAX, Sample, Verdict, doubtful, tried
+from checkpoint.pickling.trial import PROVEN, TRIAL_BYTES_MAX, Sample, Verdict, doubtful, tried
 from checkpoint.pickling.unsaveable import explain, type_key, type_name
 from checkpoint.survey import Survey, buckets
 
@@ -83,8 +85,10 @@ class Trials:
 
     proven: set[tuple[str, int]] = field(default_factory=set)
     """Kinds that came back: the name of the class and its id."""
+    suspect: set[str] = field(default_factory=set)
+    """Classes of which something did not load, or came back different: each group is tried that comes with them."""
     streams: set[bytes] = field(default_factory=set)
-    """Digests of groups with placeholders in them that were tried."""
+    """Digests of groups that were tried."""
     unloadable: dict[str, dict[int, str]] = field(default_factory=dict)
     """What does not load inside of variables: by its id, why; `""`'s place, 0, has the id of the variable's value."""
     refused: dict[str, tuple[int, str]] = field(default_factory=dict)
@@ -100,8 +104,13 @@ class Grouping:
         self._sharing = Sharing()
         self.last: list[dict[str, int]] = []
         """The groups of several variables of the last capture: name -> id of the value."""
-        self.trials = Trials()
+        self.trials = Trials(PROVEN)
         self._pickler: GroupPickler | None = None
+
+    def learn(self, last: list[dict[str, int]], trials: Trials) -> None:
+        """What a child knows now that captured."""
+        PROVEN.update(trials.proven)
+        self.last, self.trials = last, dataclasses.replace(trials, proven=PROVEN)
 
     def dumps(self, scope: Scope, survey: Survey) -> list[Dump]:
         """Every saveable variable but the atoms, in load order. What is not moves to `survey.lost`."""
@@ -134,18 +143,23 @@ class Grouping:
         trials, values = self.trials, survey.values
         kinds = {cls: name for cls, name in scope.met.items() if (type_key(cls), id(cls)) not in trials.proven}
         names = {name for cls, name in kinds.items() if doubtful(cls)}
-        samples = [dump for dump in dumps if self._worth(dump, names)]
+        everything = not trials.suspect.isdisjoint(map(type_key, kinds))
+        samples = [dump for dump in dumps if self._worth(dump, names, everything=everything)]
         verdicts = tried([dump.sample(values) for dump in samples], scope) if samples else []
         for verdict in verdicts:
             if verdict.difference:
                 trials.different[verdict.name] = id(values[verdict.name]), verdict.difference
+                trials.suspect.add(verdict.kind)
         problems = [verdict for verdict in verdicts if verdict.problem]
         for verdict in problems:
             self._refuse(verdict, next(dump for dump in samples if verdict.name in dump.names), survey)
         if problems:
             raise _Refused
-        trials.proven |= {(type_key(cls), id(cls)) for cls in kinds}
-        trials.streams |= {dump.digest() for dump in samples if dump.holes}
+        trials.streams |= {dump.digest() for dump in samples}
+        if any(verdict.difference for verdict in verdicts) and not everything:
+            self._try_out(scope, survey, dumps)
+            return
+        trials.proven |= {(type_key(cls), id(cls)) for cls in kinds if type_key(cls) not in trials.suspect}
         for dump in dumps if trials.different else ():
             for name in dump.names:
                 identity, difference = trials.different.get(name, (0, ""))
@@ -157,6 +171,7 @@ class Grouping:
         value = survey.values[verdict.name]
         places = dict(dump.memo.values())
         members = {id(places[place]): why for place, why in verdict.members.items() if place in places}
+        self.trials.suspect |= {type_key(type(places.get(place, value))) for place in verdict.members}
         before = self._unloadable(verdict.name, value)
         if members and id(value) not in members and not members.keys() <= before.keys() and len(before) < HOLES_MAX:
             self.trials.unloadable[verdict.name] = {0: f"{id(value)}", **before, **members}
@@ -169,8 +184,11 @@ class Grouping:
         found = self.trials.unloadable.get(name, {})
         return found if found.get(0) == f"{id(value)}" else {}
 
-    def _worth(self, dump: Dump, doubtful_names: set[str]) -> bool:
-        if doubtful_names.isdisjoint(dump.names) and (not dump.holes or dump.digest() in self.trials.streams):
+    def _worth(self, dump: Dump, names: set[str], *, everything: bool) -> bool:
+        """Whether a group is tried: something in it is doubtful, and it was not tried yet as it is."""
+        if names.isdisjoint(dump.names) and not dump.holes and not everything:
+            return False
+        if dump.digest() in self.trials.streams:
             return False
         return len(dump.stream) + sum(size for _address, size in dump.places()) <= TRIAL_BYTES_MAX
 
@@ -275,7 +293,7 @@ class Grouping:
             dump = _dumped(pickler, pickler.dump, names, values)
             dump.memo = pickler.memo.copy()
         self._pickler = pickler
-        return None if pickler.hashed and circular(dump.memo) else dump
+        return None if pickler.hashed and circular(dump.memo, scope.hashed) else dump
 
     def _dump_by_stack(
         self, scope: Scope, names: tuple[str, ...], values: dict[str, object], unloadable: Mapping[int, str]
@@ -369,8 +387,14 @@ def _also_in(dumps: list[Dump], survey: Survey) -> set[str]:
         if not dump.memo.keys().isdisjoint(small.keys()):
             found |= {small[identity] for identity in dump.memo.keys() & small.keys()}
         if texts and _defines(dump, survey) and not dump.memo.keys().isdisjoint(texts.keys()):
-            found |= {texts[identity] for identity in dump.memo.keys() & texts.keys()}
+            names = [texts[identity] for identity in dump.memo.keys() & texts.keys()]
+            found |= {name for name in names if name in atoms and _compared(atoms[name])}
     return found & atoms.keys()
+
+
+def _compared(text: object) -> bool:
+    """Whether a text may be a constant of its own, which Python does not keep once by itself."""
+    return isinstance(text, str) and len(text) > 1 and not kept_once(text)
 
 
 def _defines(dump: Dump, survey: Survey) -> bool:

@@ -53,14 +53,14 @@ def _dict_pairs(value: Any) -> object:
 _CONTAINERS: dict[type, tuple[Callable[[Any], tuple[object, ...]], Read]] = {
     collections.OrderedDict: (lambda _value: (), _pairs),
     collections.defaultdict: (
-        lambda value: (collections.defaultdict.default_factory.__get__(value),),  # type: ignore[attr-defined]
+        lambda value: (vars(collections.defaultdict)["default_factory"].__get__(value),),
         _dict_pairs,
     ),
     dict: (lambda _value: (), _dict_pairs),
     list: (lambda _value: (), lambda value: list(list.__iter__(value))),
     set: (lambda _value: (), lambda value: list(set.__iter__(value))),
     collections.deque: (
-        lambda value: ((), collections.deque.maxlen.__get__(value)),  # type: ignore[attr-defined]
+        lambda value: ((), vars(collections.deque)["maxlen"].__get__(value)),
         _deque_items,
     ),
     bytearray: (lambda value: (bytes(memoryview(value)),), lambda _value: []),
@@ -201,9 +201,8 @@ def _atom(value: Any) -> Reduced:
 
 
 def _dated(value: Any) -> Reduced:
-    base = builtin_base(type(value))
-    arguments = base.__reduce_ex__(value, 5)[1]
-    made = (type(value), base, *arguments)  # type: ignore[misc]
+    base: Any = builtin_base(type(value))
+    made = (type(value), base, *base.__reduce_ex__(value, 5)[1])
     return rebuild.make_instance, made, _filled(value), None, None, rebuild.fill_instance
 
 
@@ -242,7 +241,7 @@ def reduce_exception(error: BaseException) -> Reduced | None:
     Cause and context come with it, which pickle drops; a traceback is live state and stays behind.
     """
     cls = type(error)
-    base = builtin_base(cls)
+    base: Any = builtin_base(cls)
     if own_hook(cls, (*_HOOKS[:2], "__setstate__")) or base.__module__ != "builtins":
         return None
     reduced: Any = base.__reduce__(error)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import functools
 import types
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Set
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
 from checkpoint.pickling.instances import attributes_of, slots_of
 
@@ -37,32 +38,32 @@ def paths(name: str, root: object, wanted: Iterable[object]) -> dict[int, str]:
     return found
 
 
-def _steps(value: object) -> Iterator[Step]:
+def _steps(value: Any) -> Iterator[Step]:
     """What an object holds, and how it is reached from it."""
     cls = type(value)
     if issubclass(cls, str | bytes | int | float | types.ModuleType):
         return
     if issubclass(cls, dict):
-        for key, item in list(dict.items(value)):  # type: ignore[arg-type]
+        for key, item in list(dict.items(value)):
             yield f"[{_shown(key)}]", item
             yield f" (its key {_shown(key)})", key
     elif issubclass(cls, list | tuple | deque):
-        yield from ((f"[{index}]", item) for index, item in enumerate(list.__iter__(value) if cls is list else value))  # type: ignore[arg-type,call-overload]
+        yield from ((f"[{index}]", item) for index, item in enumerate(value))
     elif issubclass(cls, set | frozenset):
-        yield from ((" (one of its items)", item) for item in list(value))  # type: ignore[call-overload]
+        yield from ((" (one of its items)", item) for item in list(value))
     elif issubclass(cls, types.FunctionType):
-        yield from _of_function(value)  # type: ignore[arg-type]
+        yield from _of_function(value)
     elif issubclass(cls, types.MethodType):
-        yield ".__self__", value.__self__  # type: ignore[attr-defined]
+        yield ".__self__", value.__self__
     elif issubclass(cls, functools.partial):
         yield from ((f".{name}", getattr(value, name)) for name in ("func", "args", "keywords"))
     elif issubclass(cls, type):
-        yield from ((f".{name}", item) for name, item in vars(value).items())  # type: ignore[call-overload]
+        yield from ((f".{name}", item) for name, item in vars(value).items())
         return
     elif issubclass(cls, BaseException):
-        yield ".args", value.args  # type: ignore[attr-defined]
-        yield ".__cause__", value.__cause__  # type: ignore[attr-defined]
-        yield ".__context__", value.__context__  # type: ignore[attr-defined]
+        yield ".args", value.args
+        yield ".__cause__", value.__cause__
+        yield ".__context__", value.__context__
     held: Mapping[str, object] = {**attributes_of(value), **slots_of(value)}
     yield from ((f".{name}", item) for name, item in held.items())
 
@@ -78,7 +79,7 @@ def _of_function(function: types.FunctionType) -> Iterator[Step]:
 
 
 def _shown(key: object) -> str:
-    if isinstance(key, str | bytes | int | float | tuple | frozenset | Set):
+    if isinstance(key, str | bytes | int | float | tuple | frozenset):
         try:
             text = repr(key)
         except Exception:

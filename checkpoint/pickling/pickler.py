@@ -61,6 +61,8 @@ class Scope:
         self.reducers: dict[type, Reducer | None] = {}
         self.hashed: set[type] = set()
         """Classes whose instances are hashed by code."""
+        self.plain_hashed: set[type] = set()
+        """Those of them that need no recipe."""
         self.module_namespaces: dict[int, _ModuleNamespace | None] = {}
 
     def reducer(self, cls: type) -> Reducer | None:
@@ -159,6 +161,7 @@ class GroupPickler(cloudpickle.Pickler):  # type: ignore[misc]
         self.scope = scope
         self._codes: dict[int, bytes] = {}
         self._plain = scope.plain
+        self._hashed = scope.plain_hashed
         self._spaces: dict[int, tuple[int, object]] = {
             id(scope.namespace): (0, scope.namespace),
             id(builtins.__dict__): (1, builtins.__dict__),
@@ -207,6 +210,9 @@ class GroupPickler(cloudpickle.Pickler):  # type: ignore[misc]
         cls = type(value)
         if cls in self._plain:
             return NotImplemented
+        if cls in self._hashed:
+            self.hashed = True
+            return NotImplemented
         scope = self.scope
         if id(value) in scope.externals:
             return rebuild.external, (scope.externals[id(value)],)
@@ -217,11 +223,9 @@ class GroupPickler(cloudpickle.Pickler):  # type: ignore[misc]
         reducer = scope.reducer(cls)
         if cls in scope.hashed:
             self.hashed = True
-        elif reducer is None:
-            if cls not in scope.special:
-                self._plain.add(cls)
-            return NotImplemented
         if reducer is None:
+            if cls not in scope.special:
+                (self._hashed if cls in scope.hashed else self._plain).add(cls)
             return NotImplemented
         try:
             return reducer(self, value)
@@ -243,7 +247,7 @@ class GroupPickler(cloudpickle.Pickler):  # type: ignore[misc]
         except BaseException as error:
             return self.replaced(value, error)
 
-    def replaced(self, value: object, error: BaseException) -> Reduced:
+    def replaced(self, value: object, error: BaseException) -> tuple[Any, tuple[Any, ...]]:
         """A placeholder for what cannot be saved inside of something else. Nothing can be built on one for a class."""
         if value is self._root or issubclass(type(value), type) or is_too_deep(error):
             raise error
@@ -256,7 +260,7 @@ class GroupPickler(cloudpickle.Pickler):  # type: ignore[misc]
         self.holes.append(Hole(value, value._kind, value._reason, TypeError(value._reason)))
         return self._placeholder(self.holes[-1])
 
-    def _placeholder(self, hole: Hole) -> Reduced:
+    def _placeholder(self, hole: Hole) -> tuple[Any, tuple[Any, ...]]:
         if self.scope.kept is not None:
             return rebuild.kept_value, (self.scope.kept.place(hole.value),)
         return rebuild.lost_value, (hole.kind, hole.reason)
@@ -319,9 +323,9 @@ class GroupPickler(cloudpickle.Pickler):  # type: ignore[misc]
         """With its cause and context, which pickle drops; a traceback is live state and stays behind."""
         if error.__traceback__ is not None:
             self.note("an exception comes back without its traceback")
-        reduced = instances.reduce_exception(error)
-        if reduced is not None:
-            return reduced
+        made = instances.reduce_exception(error)
+        if made is not None:
+            return made
         reduced = error.__reduce_ex__(5)
         if not isinstance(reduced, tuple) or not 2 <= len(reduced) <= 3:
             return reduced

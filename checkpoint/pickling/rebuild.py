@@ -332,7 +332,7 @@ def make_exception(cls: Any, base: Any, arguments: tuple[object, ...]) -> BaseEx
     return error
 
 
-def fill_error(error: BaseException, state: tuple[dict[str, object], dict[str, object], tuple[Any, Any, bool]]) -> None:
+def fill_error(error: BaseException, state: tuple[dict[str, Any], dict[str, Any], tuple[Any, Any, bool]]) -> None:
     """Attributes, then what the builtin itself holds, where that is not what it was made with; cause and context."""
     attributes, members, chain = state
     _set(error, attributes, {})

@@ -12,8 +12,8 @@ import gc
 import pickle
 import struct
 import types
-from collections import OrderedDict, defaultdict, deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections import OrderedDict, deque
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from itertools import batched
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -34,7 +34,7 @@ DEPTH_MAX = 500_000
 _BATCH = 1_000
 """Items that one opcode puts in, as pickle does it."""
 
-_FILLED_AS_BUILTIN = frozenset((OrderedDict, defaultdict, deque))
+_BUILTIN_SETTERS = frozenset(vars(cls)["__setitem__"] for cls in (dict, list, OrderedDict, deque))
 _OUR_SETTERS = frozenset((
     rebuild.fill_instance, rebuild.fill_error, rebuild.fill_class, rebuild.fill_function, rebuild.fill_cell,
     rebuild.fill_attributes,
@@ -164,7 +164,8 @@ class StackPickler:
     def _object(self, value: Any) -> Children:
         why = self._unloadable.get(id(value))
         if why is not None:
-            yield from self._reduced(value, *self._rules.replaced(value, Unloadable(why)))
+            make, arguments = self._rules.replaced(value, Unloadable(why))
+            yield from self._reduced(value, make, arguments)
             return
         reduced = self._rules.reducer_override(value)
         if reduced is NotImplemented and isinstance(value, type | types.FunctionType):
@@ -177,7 +178,7 @@ class StackPickler:
             yield from self._reduced(value, *reduced)
 
     def _global(self, value: Any, name: str) -> Children:
-        module = getattr(value, "__module__", None) or pickle.whichmodule(value, name)
+        module = getattr(value, "__module__", None) or pickle.whichmodule(value, name)  # type: ignore[attr-defined]
         yield module
         yield name
         self._write(pickle.STACK_GLOBAL)
@@ -219,7 +220,7 @@ class StackPickler:
     def _filled(
         self, value: object, items: Iterable[object] | None, pairs: Iterable[tuple[object, object]] | None
     ) -> Children:
-        eager = type(value) not in _FILLED_AS_BUILTIN
+        eager = defined(type(value), "__setitem__") not in _BUILTIN_SETTERS
         self._eager += eager
         if items is not None:
             yield from self._put(items, pickle.APPENDS)
@@ -262,17 +263,26 @@ def hashed_by_code(key: object) -> bool:
     return isinstance(defined(cls, "__hash__"), types.FunctionType)
 
 
-def circular(memo: Mapping[int, tuple[int, object]]) -> bool:
+def circular(memo: Mapping[int, tuple[int, Any]], hashed: Collection[type]) -> bool:
     """Whether a set or dict may be reached from a key of its own that was begun before it: then it would be filled
-    when that key has no attributes yet."""
+    when that key has no attributes yet. `hashed`: the classes in it whose instances are hashed by code."""
     keys: list[object] = []
     containers: set[int] = set()
+    suspects = {*hashed, tuple, frozenset}
+    others: set[type] = set()
     for place, value in memo.values():
-        if isinstance(value, set | frozenset | dict):
-            early = [key for key in value if hashed_by_code(key) and memo.get(id(key), (-1,))[0] < place]
-            if early:
-                keys += early
-                containers.add(id(value))
+        cls = type(value)
+        if cls in others:
+            continue
+        if cls not in _KEYED and not issubclass(cls, dict | set):
+            others.add(cls)
+            continue
+        if suspects.isdisjoint(map(type, value)):
+            continue
+        early = [key for key in value if memo.get(id(key), _LATE)[0] < place and hashed_by_code(key)]
+        if early:
+            keys += early
+            containers.add(id(value))
     todo, seen = (keys, set(map(id, keys))) if containers else ([], set())
     while todo:
         for value in gc.get_referents(todo.pop()):
@@ -282,6 +292,10 @@ def circular(memo: Mapping[int, tuple[int, object]]) -> bool:
                 seen.add(id(value))
                 todo.append(value)
     return False
+
+
+_KEYED = (dict, set, frozenset)
+_LATE = (2**62, None)
 
 
 def _flat(pairs: dict[Any, Any]) -> list[object]:

@@ -21,7 +21,7 @@ import msgspec
 
 from checkpoint.aside import ask_copy
 from checkpoint.lost import LostValue, LostValueError
-from checkpoint.pickling.importable import is_python_class
+from checkpoint.pickling.importable import defined, is_python_class
 from checkpoint.pickling.instances import attributes_of, builtin_base, own_hook, slots_of
 from checkpoint.pickling.rebuild import Loading, Pieces, loading
 from checkpoint.pickling.unpickler import GroupUnpickler
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 TRIAL_S = 3.0
 """A copy that did not answer by then says nothing: what it was asked about is believed."""
 
-TRIAL_BYTES_MAX = 8 * 2**20
+TRIAL_BYTES_MAX = 2**20
 """Larger groups are believed: loading them takes longer than it is worth."""
 
 COMPARED_MAX = 500
@@ -58,13 +58,18 @@ class Sample:
 class Verdict:
     """What a trial found of one variable: it does not load (`problem`), or comes back different (`difference`).
 
-    `members`: the places in the pickler's memo of what does not load in it, and why.
+    `members`: the places in the pickler's memo of what does not load in it, and why. `kind`: the class of what differs.
     """
 
     name: str
     problem: str = ""
     difference: str = ""
+    kind: str = ""
     members: Mapping[int, str] = field(default_factory=dict)
+
+
+PROVEN: set[tuple[str, int]] = set()
+"""Kinds that came back in this process: the name of the class and its id."""
 
 
 def doubtful(cls: type) -> bool:
@@ -108,11 +113,11 @@ def _loaded(sample: Sample, state: Loading) -> Iterator[Verdict]:
             return
         state.loaded[name] = again
         try:
-            difference = "; ".join(differences(name, value, again))
+            difference, kind = differences(name, value, again)
         except Exception:  # whatever makes them incomparable
-            difference = ""
+            difference, kind = "", ""
         if difference:
-            yield Verdict(name, difference=difference[:500])
+            yield Verdict(name, difference=difference, kind=kind)
 
 
 def _pieces(sample: Sample) -> Iterator[Pieces]:
@@ -144,7 +149,9 @@ def _culprits(sample: Sample, name: str, state: Loading) -> dict[int, str]:
 class _Tolerant(pickle._Unpickler):
     """Puts a placeholder where something cannot be made, and remembers which place in the memo that is."""
 
-    dispatch: ClassVar[dict[int, Any]] = dict(pickle._Unpickler.dispatch)  # type: ignore[attr-defined]
+    dispatch: ClassVar[dict[int, Any]] = dict(pickle._Unpickler.dispatch)
+    stack: list[Any]
+    memo: dict[int, object]
     failed: dict[int, str]
     find_class: Any
 
@@ -195,22 +202,20 @@ class _Tolerant(pickle._Unpickler):
     dispatch[pickle.BUILD[0]] = _build
 
 
-def differences(name: str, before: object, after: object) -> list[str]:
-    """In which ways a variable that came back is not what it was; at most three. Caches may be empty."""
-    found: list[str] = []
+def differences(name: str, before: object, after: object) -> tuple[str, str]:
+    """In which way a variable that came back is not what it was, and the class of what differs. Caches may be empty."""
     seen: set[int] = set()
     todo: deque[tuple[str, object, object]] = deque([(name, before, after)])
-    while todo and len(found) < 3 and len(seen) < COMPARED_MAX:
+    while todo and len(seen) < COMPARED_MAX:
         path, one, other = todo.popleft()
         if id(one) in seen or one is other or type(other) is LostValue:
             continue
         seen.add(id(one))
         told = _differ(one, other)
         if told:
-            found.append(f"{path} {told}")
-            continue
+            return f"{path} {told}"[:500], type_key(type(one))
         todo += ((path + step, child, again) for step, child, again in _pairs(one, other))
-    return found
+    return "", ""
 
 
 def _differ(one: Any, other: Any) -> str:
@@ -219,11 +224,11 @@ def _differ(one: Any, other: Any) -> str:
         return f"comes back as {type_key(type(other))}, not {type_key(cls)}"
     if cls in _ATOMS:
         return "" if one == other or one != one else "comes back with another value"
-    base = builtin_base(cls)
+    base: Any = builtin_base(cls)
     if issubclass(base, list | tuple | dict | set | frozenset | deque):
-        length, again = base.__len__(one), base.__len__(other)
-        if length != again:
-            return f"comes back with {again} items, not {length}"
+        length, other_length = base.__len__(one), base.__len__(other)
+        if length != other_length:
+            return f"comes back with {other_length} items, not {length}"
     if base is cls and cls.__module__ != "builtins" and not issubclass(cls, type):
         return _unequal(one, other)
     held, again = {**attributes_of(one), **slots_of(one)}, {**attributes_of(other), **slots_of(other)}
@@ -235,7 +240,7 @@ def _differ(one: Any, other: Any) -> str:
 
 def _unequal(one: Any, other: Any) -> str:
     """Of a class made in C, that can be compared: one that equals itself equals what came back."""
-    if type(one).__eq__ is object.__eq__ or type(one).__hash__ is None:
+    if defined(type(one), "__eq__") is vars(object)["__eq__"] or type(one).__hash__ is None:
         return ""
     same, again = one == one, one == other
     return "comes back as one that is not equal to it" if same is True and again is False else ""

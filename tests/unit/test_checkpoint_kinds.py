@@ -6,18 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.unit.checkpoint_cases import cases
 from tests.unit.checkpoint_process import Process
-
-
-def cases(text: str) -> dict[str, tuple[str, list[str]]]:
-    """name -> (code, expectations): sections that start with `## name`, expectations with `=> `."""
-    found = {}
-    for section in text.strip().removeprefix("## ").split("\n## "):
-        name, _, body = section.partition("\n")
-        lines = body.split("\n")
-        code = "\n".join(line for line in lines if not line.startswith("=> "))
-        found[name] = (code, [line.removeprefix("=> ") for line in lines if line.startswith("=> ")])
-    return found
 
 
 def carried(code: str, tmp_path: Path | None = None) -> tuple[Process, dict[str, list[object]]]:
@@ -612,7 +602,7 @@ p = open('both', 'w+b'); p.write(b'xy')
             second.restore(payload)
             assert (tmp_path / "out").read_text() == "one\nlater"
             second.run("f.write('TWO'); f.flush(); a.write('2'); a.flush(); p.seek(0)")
-            assert second.value("(f.mode, f.name, p.read())") == ("w", str(tmp_path / "out"), b"xy")
+            assert second.value("(f.mode, f.name, p.read())") == ("w", "out", b"xy")
         assert (tmp_path / "out").read_text() == "one\nTWOer"
         assert (tmp_path / "log").read_text() == "12"
 

@@ -7,7 +7,6 @@ as the objects that they are: no metaclass makes them again.
 from __future__ import annotations
 
 import abc
-import operator
 import sys
 import types
 from enum import Enum, EnumType
@@ -34,7 +33,7 @@ def reduce_foreign(cls: type) -> tuple[object, tuple[object, ...]] | None:
     if type(cls).__module__ == "_ctypes":
         made = vars(cls)
         if "_length_" in made and "_type_" in made and "_fields_" not in made:
-            return operator.mul, (made["_type_"], made["_length_"])
+            return rebuild.array_type, (made["_type_"], made["_length_"])
         if issubclass(cls, sys.modules["_ctypes"]._Pointer) and isinstance(made.get("_type_"), type):
             return sys.modules["ctypes"].POINTER, (made["_type_"],)
     elif cls.__module__ == "_ctypes" and issubclass(cls, type):  # the metaclasses have no name that can be imported

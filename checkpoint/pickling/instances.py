@@ -11,6 +11,7 @@ import array
 import collections
 import datetime
 import decimal
+import random
 import types
 from collections.abc import Callable
 from typing import Any
@@ -27,6 +28,9 @@ _FILLING = ("__new__", "__setitem__", "__iter__", "__reduce__", "items", "append
 
 _KNOWN_HOOKS = frozenset((
     collections.Counter.__reduce__,
+    random.Random.__reduce__,
+    random.Random.__getstate__,
+    vars(random.Random)["__setstate__"],
     collections.namedtuple("_Known", "").__getnewargs__.__code__,  # type: ignore[attr-defined]  # of every namedtuple
 ))  # fmt: skip
 """Hooks of the standard library that lose attributes, or call the class with what a subclass may not take."""
@@ -115,6 +119,8 @@ def recipe_for(cls: type) -> Callable[[Any], Reduced | None] | None:
         return _dated
     if base is array.array:
         return _array
+    if issubclass(cls, random.Random):
+        return _generator if cls not in (random.Random, random.SystemRandom) else None
     if base is object and (odd or (_makes_itself(cls) and not importable(cls))):
         return _bare
     return None
@@ -209,6 +215,12 @@ def _dated(value: Any) -> Reduced:
 def _array(value: Any) -> Reduced:
     made = (type(value), array.array, value.typecode, memoryview(value).tobytes())
     return rebuild.make_instance, made, _filled(value), None, None, rebuild.fill_instance
+
+
+def _generator(value: Any) -> Reduced:
+    state = random.Random.getstate(value), attributes_of(value)
+    made = (type(value), builtin_base(type(value)))
+    return rebuild.make_instance, made, state, None, None, rebuild.fill_generator
 
 
 def _filled(value: object) -> tuple[object, ...] | None:

@@ -12,6 +12,7 @@ import contextvars
 import functools
 import importlib
 import marshal
+import random
 import re
 import sys
 import threading
@@ -308,6 +309,12 @@ def _put(value: Any, items: Any) -> None:
         base.extend(value, items)
 
 
+def fill_generator(value: Any, state: tuple[Any, dict[str, object]]) -> None:
+    """The attributes of a random generator, and where it is."""
+    _set(value, state[1], {})
+    random.Random.setstate(value, state[0])
+
+
 def make_new(cls: Any, arguments: tuple[object, ...], options: dict[str, object]) -> object:
     """An instance of a class that says by `__getnewargs__` how it is made."""
     return cls.__new__(cls, *arguments, **options)
@@ -349,6 +356,12 @@ def fill_error(error: BaseException, state: tuple[dict[str, Any], dict[str, Any]
                 continue
         with suppress(AttributeError, TypeError):  # read-only: what it was made with
             member.__set__(error, item)
+    for base in type(error).__mro__:
+        for name, member in vars(base).items():
+            if isinstance(member, types.MemberDescriptorType) and name not in members and not name.startswith("__"):
+                with suppress(AttributeError, TypeError):  # its class did not ask the builtin to set it
+                    if member.__get__(error) is not None:
+                        member.__delete__(error)
     error.__cause__, error.__context__, error.__suppress_context__ = chain
 
 
@@ -457,6 +470,20 @@ def make_memoryview(base: bytes | bytearray, shape: tuple[int, ...], code: str) 
 def make_type_variable(name: str, arguments: tuple[Any, ...], options: dict[str, Any]) -> object:
     """A TypeVar of the session."""
     return TypeVar(name, *arguments, **options)
+
+
+def set_module(value: Any, module: str) -> None:
+    """Where something says that it was made, which is not here."""
+    with suppress(AttributeError, TypeError):
+        value.__module__ = module
+
+
+def array_type(kind: Any, length: int) -> Any:
+    """The array type of ctypes, which notes as its module who asks for it first."""
+    made = kind * length
+    if made.__module__.startswith("checkpoint."):
+        made.__module__ = "__main__"
+    return made
 
 
 def make_type_alias(name: str, value: object, parameters: tuple[Any, ...]) -> object:

@@ -54,6 +54,7 @@ REASONS: dict[str, tuple[str, str]] = {
     "zlib.Decompress": ("a decompressor", _LIVE),
     "_csv.reader": ("a CSV reader", "it reads from an iterator of this process"),
     "_csv.writer": ("a CSV writer", "it writes to a file of this process"),
+    "weakref.finalize": ("a finalizer", "this process keeps it until its object ends"),
     "builtins.weakproxy": ("a weak proxy", "what it stands for cannot be told from it; weakref.ref can be saved"),
     "weakref.ProxyType": ("a weak proxy", "what it stands for cannot be told from it; weakref.ref can be saved"),
     "weakref.CallableProxyType": (

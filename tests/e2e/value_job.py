@@ -12,9 +12,8 @@ import durable
 async def main(place: str, code: str) -> None:
     async with durable.open(place) as engine:
         session = await engine.session("desk")
-        execution = await session.submit(code, checkpoint="statement")
-        async for event in session.stream(execution.id):
-            if "there" in getattr(event, "text", ""):
+        async for event in session.stream(code, checkpoint="statement"):
+            if "there" in getattr(event, "data", ""):
                 print(json.dumps("there"), flush=True)
 
 

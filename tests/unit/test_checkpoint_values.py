@@ -130,7 +130,8 @@ class TestTrials:
         with Process() as process:
             process.run(
                 "class A:\n    def __init__(self): self.n, self.m = 1, 2\n"
-                "    def __getstate__(self): return {'n': self.n}\na = A()\nclass L(list):\n    def __reduce__(self): return L, (list(self)[1:],)\nb = L([1, 2])"
+                "    def __getstate__(self): return {'n': self.n}\na = A()\n"
+                "class L(list):\n    def __reduce__(self): return L, (list(self)[1:],)\nb = L([1, 2])"
             )
             rebuilt = process.capture()[3]
             assert rebuilt["a"] == "a comes back without its attributes m"

@@ -414,7 +414,10 @@ class Capturer:
         for dump in draft.dumps or ():
             holes = list({id(hole.value): hole for holes in dump.holes.values() for hole in holes}.values())
             for name in dump.names if holes else ():
-                if not name.startswith(INTERNAL):
+                if name.startswith(PROCESS):
+                    inside = f"{name.removeprefix(PROCESS)} (inside of it)"[:NAME_CHARS_MAX]
+                    lost += (Lost(inside, KIND, hole.reason) for hole in dump.holes.get(name, [])[:1])
+                elif not name.startswith(INTERNAL):
                     lost += self._placeholders(name, holes, dump.holes.get(name, ()), draft, made)
         self._memory.made = made
         return lost + [entry for entry in draft.lost_before if entry.name not in made]

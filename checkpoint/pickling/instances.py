@@ -114,14 +114,14 @@ def recipe_for(cls: type) -> Callable[[Any], Reduced | None] | None:
     if base in _CONTAINERS:
         return _container if odd or base not in (dict, list) or _defines(cls, _FILLING) else None
     if base in _ATOMS:
-        return _atom if odd or base in (frozenset, decimal.Decimal) or _makes_itself(cls) else None
+        return _atom if odd or base in (frozenset, decimal.Decimal) or makes_itself(cls) else None
     if base in _DATED:
         return _dated
     if base is array.array:
         return _array
     if issubclass(cls, random.Random):
         return _generator if cls not in (random.Random, random.SystemRandom) else None
-    if base is object and (odd or (_makes_itself(cls) and not importable(cls))):
+    if base is object and (odd or (makes_itself(cls) and not importable(cls))):
         return _bare
     return None
 
@@ -139,7 +139,7 @@ def _sets_for_itself(cls: type) -> bool:
     return any("__setattr__" in vars(base) for base in line) and any("__slots__" in vars(base) for base in line)
 
 
-def _makes_itself(cls: type) -> bool:
+def makes_itself(cls: type) -> bool:
     """Whether making one calls code of the class, other than what every namedtuple has."""
     for base in python_line(cls):
         code = getattr(getattr(vars(base).get("__new__"), "__func__", None), "__code__", None)

@@ -21,8 +21,8 @@ import msgspec
 
 from checkpoint.aside import ask_copy
 from checkpoint.lost import LostValue, LostValueError
-from checkpoint.pickling.importable import defined, is_python_class
-from checkpoint.pickling.instances import attributes_of, builtin_base, own_hook, slots_of
+from checkpoint.pickling.importable import defined, importable, is_python_class
+from checkpoint.pickling.instances import attributes_of, builtin_base, makes_itself, own_hook, slots_of
 from checkpoint.pickling.rebuild import Loading, Pieces, loading
 from checkpoint.pickling.unpickler import GroupUnpickler
 from checkpoint.pickling.unsaveable import safe_text, type_key
@@ -74,6 +74,8 @@ PROVEN: set[tuple[str, int]] = set()
 
 def doubtful(cls: type) -> bool:
     """Whether objects of this kind may not come back: somebody else says how they are saved."""
+    if not issubclass(cls, type) and makes_itself(cls) and builtin_base(cls) is object and own_hook(cls) is None:
+        return importable(cls)  # pickle calls its __new__ without arguments
     package = cls.__module__.partition(".")[0] if isinstance(cls.__module__, str) else ""
     if package in _TRUSTED or (package in sys.stdlib_module_names and package != "__main__"):
         return (

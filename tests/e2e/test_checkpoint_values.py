@@ -6,7 +6,6 @@ back.
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import signal
 import sys
@@ -100,20 +99,20 @@ async def rolled_back(place: Path, code: str) -> AsyncIterator[durable.Session]:
 
 @asynccontextmanager
 async def engine_killed(place: Path, code: str) -> AsyncIterator[durable.Session]:
+    pipe = place.with_suffix(".pipe")
+    os.mkfifo(pipe)
     blocks = f"""
 import os as system, threading
-if not system.path.exists({str(place)!r} + '.first'):
-    open({str(place)!r} + '.first', 'w').close()
-    print('there')
+if system.path.exists({str(pipe)!r}):
+    with open({str(pipe)!r}, 'w') as made:
+        made.write('made')
     threading.Event().wait()
 """
     cell = PRELUDE + code + "\nmade_in = __import__('os').getpid()" + blocks + "made_in != system.getpid()"
-    engine = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "tests.e2e.value_job", str(place), cell, stdout=asyncio.subprocess.PIPE
-    )
-    assert engine.stdout is not None
+    engine = await asyncio.create_subprocess_exec(sys.executable, "-m", "tests.e2e.value_job", str(place), cell)
     async with asyncio.timeout(120):
-        assert json.loads(await engine.stdout.readline()) == "there"
+        assert await asyncio.to_thread(pipe.read_text) == "made"
+    pipe.unlink()
     engine.kill()
     await engine.wait()
     async with durable.open(place) as again:

@@ -38,6 +38,10 @@ def _describe_all(_names):
             return f"{name} {value.dtype} {getattr(value, 'shape', ())} {value.tolist()!r} {extra}"
         if name.startswith(("pandas", "polars", "pyarrow")) and hasattr(value, "to_dict"):
             return f"{name} {value.to_dict()!r} {getattr(value, 'dtypes', '')!s}"
+        if name.startswith("numpy.random"):
+            return f"{name} {getattr(value, 'bit_generator', value).state if name != 'numpy.random.mtrand.RandomState' else value.get_state()!r}"
+        if name.startswith("numpy.polynomial"):
+            return f"{name} {value!r}"
         if isinstance(value, enum.Enum):
             members = getattr(kind, "__members__", {})
             return f"{name} {value._name_} {value is members.get(value._name_, value)} {inner(value._value_)} {sorted(members)}"
@@ -68,13 +72,15 @@ def _describe_all(_names):
         if isinstance(value, dict):
             parts.append([(inner(k), inner(v)) for k, v in dict.items(value)])
         elif isinstance(value, (list, tuple)) or kind is collections.deque or isinstance(value, collections.deque):
-            parts.append([inner(item) for item in kind.__mro__[-2].__iter__(value)])
+            base = next(base for base in (list, tuple, collections.deque) if isinstance(value, base))
+            parts.append([inner(item) for item in base.__iter__(value)])
         elif isinstance(value, (set, frozenset)):
             parts.append(sorted(inner(item) for item in value))
         elif isinstance(value, BaseException):
             parts += [inner(value.args), str(value), inner(value.__cause__), sorted(getattr(value, "__notes__", []))]
         elif isinstance(value, (int, float, complex, str, bytes)):
-            parts.append(kind.__mro__[-2].__repr__(value))
+            base = next(base for base in (int, float, complex, str, bytes) if isinstance(value, base))
+            parts.append(base.__repr__(value))
         elif hasattr(kind, "__next__"):
             try:
                 parts.append([inner(item) for item in itertools.islice(value, 6)])
@@ -105,7 +111,7 @@ def _describe_all(_names):
                 text = repr(value)
             except Exception as error:
                 text = type(error).__name__
-            parts.append(re.sub(r" at 0x[0-9a-f]+|\d{12,}|0x[0-9a-f]{6,}", "", text))
+            parts.append(re.sub(r" at 0x[0-9A-Fa-f]+|\d{12,}|0x[0-9A-Fa-f]{6,}", "", text))
         return f"{name} {parts}"
     OWN = ("__traceback__", "_waiters", "_loop", "_owner", "_thread", "_ident",
            "__vectorcalloffset__", "_b_needsfree_", "_handle")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import sys
 
 import durable
@@ -12,9 +11,7 @@ import durable
 async def main(place: str, code: str) -> None:
     async with durable.open(place) as engine:
         session = await engine.session("desk")
-        async for event in session.stream(code, checkpoint="statement"):
-            if "there" in getattr(event, "data", ""):
-                print(json.dumps("there"), flush=True)
+        await session.execute(code, checkpoint="statement")
 
 
 if __name__ == "__main__":

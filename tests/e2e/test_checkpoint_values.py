@@ -141,7 +141,7 @@ async def test_comes_back(way: str, tmp_path: Path) -> None:
     assert failed == {}
 
 
-@pytest.mark.parametrize("way", ["worker killed", "parked"])
+@pytest.mark.parametrize("way", ["worker killed", "engine killed"])
 async def test_a_placeholder_is_named_and_says_what_it_was(way: str, tmp_path: Path) -> None:
     code = "import sqlite3\nrows = {'all': [1], 'connection': sqlite3.connect(':memory:')}"
     async with WAYS[way](tmp_path / "work.db", code) as session:

@@ -33,11 +33,14 @@ def _describe_all(_names):
         if depth > 12:
             return name
         inner = lambda item: describe(item, seen, depth + 1)
-        if kind.__module__.startswith("numpy") and hasattr(value, "dtype") and hasattr(value, "tolist"):
+        if str(kind.__module__).startswith("numpy") and hasattr(value, "dtype") and hasattr(value, "tolist"):
             extra = sorted((k, inner(v)) for k, v in getattr(value, "__dict__", {}).items())
             return f"{name} {value.dtype} {getattr(value, 'shape', ())} {value.tolist()!r} {extra}"
         if name.startswith(("pandas", "polars", "pyarrow")) and hasattr(value, "to_dict"):
             return f"{name} {value.to_dict()!r} {getattr(value, 'dtypes', '')!s}"
+        if name.startswith("sympy") and hasattr(kind, "is_commutative"):  # what was deduced of it is a cache
+            import sympy
+            return f"{name} {sympy.srepr(value)}"
         if name.startswith("numpy.random"):
             return f"{name} {getattr(value, 'bit_generator', value).state if name != 'numpy.random.mtrand.RandomState' else value.get_state()!r}"
         if name.startswith("numpy.polynomial"):
@@ -114,7 +117,7 @@ def _describe_all(_names):
             parts.append(re.sub(r" at 0x[0-9A-Fa-f]+|\d{12,}|0x[0-9A-Fa-f]{6,}", "", text))
         return f"{name} {parts}"
     OWN = ("__traceback__", "_waiters", "_loop", "_owner", "_thread", "_ident",
-           "__vectorcalloffset__", "_b_needsfree_", "_handle")
+           "__vectorcalloffset__", "_b_needsfree_", "_handle", "_hash")
     found = {}
     for name in _names:
         keep = []

@@ -314,9 +314,10 @@ class Grouping:
         def shared(identity: int, value: object, one: int, other: int) -> bool | None:
             if identity in namespaces or identity in scope.externals or identity in scope.texts:
                 return None
-            if identity in texts:
-                return any(_defines(dumps[index], survey) for index in (one, other))
-            return sharing(value, dumps[one].by_value) and sharing(value, dumps[other].by_value)
+            if identity in texts and any(_defines(dumps[index], survey) for index in (one, other)):
+                return True
+            found = sharing(value, dumps[one].by_value) and sharing(value, dumps[other].by_value)
+            return found or (False if identity in texts else found)
 
         return shared
 

@@ -220,8 +220,8 @@ a = A(); b = [1]; c = [a]; d = 2
             first.run(code)
             report = second.restore(first.whole())
             assert {entry[0]: entry[2] for entry in report["lost"]} == {
-                "a": "it could not be loaded: ValueError: no",
-                "c": "it could not be loaded: ValueError: no",
+                "a": "it cannot be restored: ValueError: no",
+                "c[0]": "it cannot be restored: ValueError: no",
             }
             assert second.value("(b, d)") == ([1], 2)
 
@@ -239,8 +239,8 @@ a = Exits(); b = Corrupt(); c = [1]
             first.run(code)
             report = second.restore(first.whole())
             assert {entry[0]: entry[2] for entry in report["lost"]} == {
-                "a": "it could not be loaded: SystemExit: 1",
-                "b": "it could not be loaded: UnpicklingError: odd",
+                "a": "it cannot be restored: SystemExit: 1",
+                "b": "it cannot be restored: UnpicklingError: odd",
             }
             assert second.value("c") == [1]
 
@@ -260,7 +260,7 @@ a = [Once(), shared]; b = [shared]; c = [a]; d = {'k': 1}
             payload, _changed, lost, _rebuilt = first.capture()
             assert {entry[1] for entry in lost.values()} == {"it cannot be pickled: ValueError: only once"}
             second.restore(payload)
-            assert lost.keys() == {"a[0]"}
+            assert lost.keys() == {"a[0]", "c[0][0]"}
             assert second.value("(d, a[1] is b[0], c[0] is a)") == ({"k": 1}, True, True)
 
     def test_a_long_chain_comes_back(self) -> None:
@@ -321,7 +321,7 @@ d['a'] = A(); d['b'] = 2
             payload, _changed, lost, _rebuilt = process.capture()
             assert lost.keys() == {"g", "c[1]"}
             process.run("b.append(g)")
-            assert process.capture()[2].keys() == {"a[1][1]", "g"}
+            assert process.capture()[2].keys() == {"a[1][1]", "b[1]", "c[1]", "g"}
         with Process() as second:
             second.restore(payload)
             assert second.value("(a[1] is b, b[0] is a)") == (True, True)
@@ -376,14 +376,17 @@ class TestAtomicity:
 import os
 os.environ['E'] = '1'
 class A:
-    def __setstate__(self, s): raise KeyboardInterrupt
+    def __setstate__(self, s):
+        if hasattr(__import__('builtins'), 'second'): raise KeyboardInterrupt
     def __getstate__(self): return 1
 a = 1; z = A()
 """
         with Process() as first, Process() as second:
             first.run(code)
             payload = first.whole()
-            second.run("a = 'mine'; gone = 1; import random; random.seed(1); cwd = __import__('os').getcwd()")
+            second.run(
+                "__import__('builtins').second = 1; a = 'mine'; gone = 1; import random; random.seed(1); cwd = __import__('os').getcwd()"
+            )
             drawn = second.value("random.getstate()")
             with pytest.raises(AssertionError, match="KeyboardInterrupt"):
                 second.restore(payload, clear_existing=True)

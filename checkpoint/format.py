@@ -20,7 +20,7 @@ FORMAT = "4"
 """Version of the payload and the manifest."""
 
 FORMATS = ("2", "3", FORMAT)
-"""What a reader takes; it refuses any other. "2" had no packages, "3" no number and predecessor, and no placeholders."""
+"""What a reader takes; it refuses any other. "2" had no packages, "3" no number, no predecessor, no placeholders."""
 
 UNNUMBERED = ("2", "3")
 

@@ -385,7 +385,8 @@ a = 1; z = A()
             first.run(code)
             payload = first.whole()
             second.run(
-                "__import__('builtins').second = 1; a = 'mine'; gone = 1; import random; random.seed(1); cwd = __import__('os').getcwd()"
+                "__import__('builtins').second = 1; a = 'mine'; gone = 1\n"
+                "import random; random.seed(1); cwd = __import__('os').getcwd()"
             )
             drawn = second.value("random.getstate()")
             with pytest.raises(AssertionError, match="KeyboardInterrupt"):

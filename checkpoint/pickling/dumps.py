@@ -25,6 +25,9 @@ from checkpoint.survey import Survey, buckets
 HOLES_MAX = 1_000
 """Members that do not load, in one variable, for which placeholders are made; more, and it is lost."""
 
+STRAIGHT_MAX = 1_000
+"""Digests that are remembered: 32 KB."""
+
 _TRIES = 3
 """Another thread may change a container while it is pickled."""
 
@@ -105,6 +108,8 @@ class Grouping:
         self.last: list[dict[str, int]] = []
         """The groups of several variables of the last capture: name -> id of the value."""
         self.trials = Trials(PROVEN)
+        self._straight: set[bytes] = set()
+        """Digests of groups in which no set or dict is in a circle with its keys."""
         self._pickler: GroupPickler | None = None
 
     def learn(self, last: list[dict[str, int]], trials: Trials) -> None:
@@ -293,7 +298,19 @@ class Grouping:
             dump = _dumped(pickler, pickler.dump, names, values)
             dump.memo = pickler.memo.copy()
         self._pickler = pickler
-        return None if pickler.hashed and circular(dump.memo, scope.hashed) else dump
+        return None if pickler.hashed and self._circular(dump, scope) else dump
+
+    def _circular(self, dump: Dump, scope: Scope) -> bool:
+        """Looked for once in what is the same."""
+        digest = dump.digest()
+        if digest in self._straight:
+            return False
+        if circular(dump.memo, scope.hashed):
+            return True
+        if len(self._straight) >= STRAIGHT_MAX:
+            self._straight.clear()
+        self._straight.add(digest)
+        return False
 
     def _dump_by_stack(
         self, scope: Scope, names: tuple[str, ...], values: dict[str, object], unloadable: Mapping[int, str]

@@ -16,6 +16,7 @@ import gc
 import mmap
 import os
 import platform
+import select
 import signal
 import stat
 import sys
@@ -103,6 +104,65 @@ def run_aside(work: Work) -> Aside:
     return Aside(reader, learned)
 
 
+def ask_copy(question: Callable[[], bytes], seconds: float) -> bytes | None:
+    """The answer of a forked copy of this process, in which user code may do what it does not do here.
+
+    None when no copy could be made, or it did not answer in time. What it prints is thrown away.
+    """
+    try:
+        reader, writer = os.pipe()
+    except OSError:
+        return None
+    pid = 0
+    quiet = False
+    try:
+        _reap()
+        quiet = _others_sleep()
+        pid = _quiet_fork() if quiet else _fork()
+        if pid == 0:
+            _answer(question, writer)
+        os.close(writer)
+        writer = -1
+        return _all_of(reader, seconds)
+    except OSError:
+        return None
+    finally:
+        os.close(reader)
+        if writer >= 0:
+            os.close(writer)
+        if pid > 0:
+            with suppress(OSError):
+                os.kill(pid, signal.SIGKILL)
+            with suppress(ChildProcessError):
+                os.waitpid(pid, _CLONED if quiet else 0)
+
+
+def _answer(question: Callable[[], bytes], writer: int) -> None:
+    try:
+        _prepare_child({writer})
+        nothing = os.open(os.devnull, os.O_RDWR)
+        for descriptor in range(3):
+            os.dup2(nothing, descriptor)
+        data = question()
+        _write(writer, len(data).to_bytes(HEADER_BYTES, "big") + data)
+    finally:
+        os._exit(0)
+
+
+def _all_of(reader: int, seconds: float) -> bytes | None:
+    """What comes through the pipe; None when that is not whole, or not there in time."""
+    ends, data = time.monotonic() + seconds, bytearray()
+    while len(data) < HEADER_BYTES or len(data) < HEADER_BYTES + int.from_bytes(data[:HEADER_BYTES], "big"):
+        left = ends - time.monotonic()
+        if left <= 0 or not select.select([reader], [], [], left)[0]:
+            return None
+        block = os.read(reader, 2**16)
+        if not block:
+            return None
+        data += block
+    return bytes(data[HEADER_BYTES:])
+
+
 def resident_bytes() -> int:
     """Memory that this process has in use."""
     with open("/proc/self/statm", "rb", buffering=0) as statm:
@@ -180,12 +240,7 @@ def _be_intermediate(work: Work, writer: int, learned: int) -> None:
 def _be_child(work: Work, writer: int, learned: int) -> None:
     code = 1
     try:
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
-        gc.disable()  # a collection would copy pages, and run finalizers a second time
-        signal.signal(signal.SIGALRM, signal.SIG_DFL)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGALRM})
-        signal.alarm(PROGRESS_S)
-        _close_streams({writer, learned})
+        _prepare_child({writer, learned})
 
         def send(chunk: memoryview) -> None:
             _write(writer, len(chunk).to_bytes(BLOCK_BYTES, "big"))
@@ -201,6 +256,15 @@ def _be_child(work: Work, writer: int, learned: int) -> None:
         code = 0
     finally:
         os._exit(code)
+
+
+def _prepare_child(kept: set[int]) -> None:
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
+    gc.disable()  # a collection would copy pages, and run finalizers a second time
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGALRM})
+    signal.alarm(PROGRESS_S)
+    _close_streams(kept)
 
 
 def _write(descriptor: int, data: bytes | memoryview) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pickle
 import time
 import types
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from checkpoint.aside import Aside, Send, resident_bytes, run_aside
@@ -32,10 +32,11 @@ from checkpoint.format import (
 )
 from checkpoint.interpreter import State, read_sources, read_state
 from checkpoint.lost import LOST, LostNames
-from checkpoint.pickling.dumps import Dump, Grouping
+from checkpoint.pickling.dumps import Dump, Grouping, Trials
 from checkpoint.pickling.importable import importable
 from checkpoint.pickling.objects import Column, Known
-from checkpoint.pickling.pickler import Scope
+from checkpoint.pickling.paths import paths
+from checkpoint.pickling.pickler import Hole, Kept, Scope
 from checkpoint.process import KIND, PROCESS, PROCESS_STATE
 from checkpoint.survey import INTERNAL, Survey, survey_namespace
 from checkpoint.table import make_pages, read_table
@@ -54,6 +55,9 @@ _UNWRITTEN = b""
 
 STREAMED_BYTES_MIN = 64 * 2**10
 """Chunks of a child from this size on go to the engine as they are hashed, before the payload."""
+
+HOLES_MAX = 20
+"""Placeholders in one variable that are named one by one; of the others their number."""
 
 FAILURES_MAX = 3
 """Captures aside that failed before no more are tried: something in this process does not survive a fork."""
@@ -84,6 +88,7 @@ class _Memory:
     buffers: dict[Place, Digests] = field(default_factory=dict)
     columns: dict[Place, Known | None] = field(default_factory=dict)
     """Arrays of immutable objects: what they were pickled to, where their pointers were watched from before on."""
+    trials: Trials = field(default_factory=Trials)
     pickling_ns: int = 0
     cost_ns: int = 0
 
@@ -147,6 +152,7 @@ class Capturer:
         alone: bool = False,
     ) -> None:
         self._alone = alone
+        self._kept_values = Kept() if alone else None
         self._namespace = namespace
         self._internals = internals
         self._externals = externals if externals is not None else {}
@@ -208,12 +214,17 @@ class Capturer:
         data = aside.learned()
         if stored and data:
             self._memory = pickle.loads(data)
-            self._grouping.last = self._memory.groups
+            self._grouping.learn(self._memory.groups, self._memory.trials)
             self._the_buffers().learn(self._memory.buffers)
             return
         self._failures += 1
         self._fails_now = True
         self.forget()
+
+    @property
+    def kept(self) -> Sequence[object]:
+        """What one that stands alone left in this process, since it cannot be saved."""
+        return self._kept_values.values if self._kept_values is not None else ()
 
     @property
     def cost_ns(self) -> int:
@@ -240,11 +251,13 @@ class Capturer:
 
     def _draft(self, execution: str) -> _Draft:
         started = time.perf_counter_ns()
-        survey = survey_namespace(self._namespace, self._internals, self._externals, alone=self._alone)
+        scope = Scope(self._namespace, self._externals, self._kept_values)
+        survey = survey_namespace(
+            self._namespace, self._internals, self._externals, constants=scope.texts.keys(), alone=self._alone
+        )
         if not self._alone:
             entries = PROCESS_STATE.read(self._namespace)
             survey.values.update({PROCESS + name: value for name, value in entries.items()})
-        scope = Scope(self._namespace, self._externals)
         for name, value in survey.values.items():
             if isinstance(value, type | types.FunctionType) and not importable(value):
                 scope.definitions.setdefault(id(value), name)
@@ -283,7 +296,7 @@ class Capturer:
         if draft.dumps is None:
             began = time.perf_counter_ns()
             draft.dumps = self._grouping.dumps(draft.scope, draft.survey)
-            self._memory.groups = self._grouping.last
+            self._memory.groups, self._memory.trials = self._grouping.last, self._grouping.trials
             self._memory.pickling_ns = time.perf_counter_ns() - began
         draft.fresh.stream(send, self._memory.sent)
         payload, _changed = self._payload(draft)
@@ -398,8 +411,34 @@ class Capturer:
             before = self._memory.made.get(name)
             made[name] = before if before is not None and before[0] == identity else (identity, draft.execution)
             lost.append(Lost(name, kind[:TEXT_CHARS_MAX], reason[:TEXT_CHARS_MAX], made[name][1]))
+        for dump in draft.dumps or ():
+            holes = list({id(hole.value): hole for holes in dump.holes.values() for hole in holes}.values())
+            for name in dump.names if holes else ():
+                if name.startswith(PROCESS):
+                    inside = f"{name.removeprefix(PROCESS)} (inside of it)"[:NAME_CHARS_MAX]
+                    lost += (Lost(inside, KIND, hole.reason) for hole in dump.holes.get(name, [])[:1])
+                elif not name.startswith(INTERNAL):
+                    lost += self._placeholders(name, holes, dump.holes.get(name, ()), draft, made)
         self._memory.made = made
         return lost + [entry for entry in draft.lost_before if entry.name not in made]
+
+    def _placeholders(
+        self, name: str, holes: list[Hole], own: Sequence[Hole], draft: _Draft, made: dict[str, tuple[int, str]]
+    ) -> Iterator[Lost]:
+        """What is lost inside of a variable that is not. `holes`: of its group; `own`: those met in it first."""
+        where = paths(name, self._namespace.get(name), [hole.value for hole in holes[:HOLES_MAX]])
+        first = {id(hole.value) for hole in own}
+        for hole in holes[:HOLES_MAX]:
+            identity = id(hole.value)
+            if identity not in where and identity not in first:
+                continue
+            path = where.get(identity, f"{name} (inside of it)")[:NAME_CHARS_MAX]
+            before = self._memory.made.get(path)
+            made[path] = before if before is not None and before[0] == identity else (identity, draft.execution)
+            yield Lost(path, hole.kind, hole.reason, made[path][1])
+        if len(holes) > HOLES_MAX and own:
+            more = f"{name} (inside of it, {len(holes) - HOLES_MAX} more)"[:NAME_CHARS_MAX]
+            yield Lost(more, holes[-1].kind, holes[-1].reason, draft.execution)
 
 
 def _part(data: bytes | memoryview, fresh: dict[bytes, memoryview]) -> Part | bytes:

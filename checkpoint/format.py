@@ -20,7 +20,7 @@ FORMAT = "4"
 """Version of the payload and the manifest."""
 
 FORMATS = ("2", "3", FORMAT)
-"""What a reader takes; it refuses any other. "2" had no packages, "3" no number and predecessor."""
+"""What a reader takes; it refuses any other. "2" had no packages, "3" no number, no predecessor, no placeholders."""
 
 UNNUMBERED = ("2", "3")
 
@@ -83,7 +83,10 @@ class Module(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields
 
 
 class Lost(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
-    """A variable that could not be saved: its type, the reason, and the execution that made it (or empty)."""
+    """A variable that could not be saved: its type, the reason, and the execution that made it (or empty).
+
+    Of something inside of a variable the path is the name, and a placeholder stands there.
+    """
 
     name: Name
     kind: Text

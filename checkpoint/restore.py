@@ -17,7 +17,8 @@ from checkpoint.format import PYTHON, Group, Lost, Part, chunk_digest, decode_pa
 from checkpoint.interpreter import Rollback, State, apply_sources, finish, prepare
 from checkpoint.lost import LOST, LostNames, explain_name_error
 from checkpoint.pickling.groups import load_order
-from checkpoint.pickling.rebuild import Loading, Pieces, loading
+from checkpoint.pickling.rebuild import Loading, Pieces, loading, same_text
+from checkpoint.pickling.unpickler import GroupUnpickler
 from checkpoint.pickling.unsaveable import safe_text
 from checkpoint.process import KIND, PROCESS, PROCESS_STATE
 from checkpoint.survey import INTERNAL, MODULE_NAMES
@@ -188,7 +189,7 @@ class Restoration:
         if group.kind == "atoms":
             return list(_load_plain(stream))
         buffers = (Pieces(self._pieces(part), self._where(part)) for part in group.parts[1:])
-        unpickler = _GroupUnpickler(io.BytesIO(stream), buffers, self._loading)
+        unpickler = GroupUnpickler(io.BytesIO(stream), buffers, self._loading)
         try:
             unpickler.load()
         except Exception as error:
@@ -209,6 +210,7 @@ class Restoration:
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def _publish(self, name: str, value: object) -> None:
+        value = same_text(value)
         self._loading.loaded[name] = value
         if not name.startswith(INTERNAL) and name not in self._internals:
             self._loading.namespace[name] = value
@@ -273,22 +275,3 @@ def _load_plain(data: bytes | bytearray | memoryview) -> Any:
         return pickle.loads(data)
     except Exception as error:
         raise CheckpointError(f"the checkpoint's data is corrupt: {error}") from error
-
-
-class _GroupUnpickler(pickle.Unpickler):
-    """Resolves names of `__main__` in the namespace being restored."""
-
-    def __init__(self, file: io.BytesIO, buffers: Iterator[object], state: Loading) -> None:
-        super().__init__(file, buffers=buffers)
-        self._state = state
-
-    def find_class(self, module: str, name: str) -> Any:
-        if module != "__main__":
-            return super().find_class(module, name)
-        first, *rest = name.split(".")
-        found: Any = self._state.loaded.get(first, self._state.namespace.get(first))
-        for attribute in rest:
-            found = getattr(found, attribute)
-        if found is None:
-            raise LookupError(f"it refers to {name!r} of the session, which is not there")
-        return found

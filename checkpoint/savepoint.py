@@ -47,7 +47,7 @@ class Savepoint:
         changed = self._changed(self._capture())
         reloaded = {name for group in changed for name in group.names}
         kept = {name: value for name, value in self._bindings.items() if name not in reloaded}
-        state = Loading(self._namespace, self._externals, loaded=kept)
+        state = Loading(self._namespace, self._externals, loaded=kept, kept=self._capturer.kept)
         restoration = Restoration(self._saved, self._chunks, state, self._internals)
         with loading(state):
             restoration.load_groups(in_load_order(changed))

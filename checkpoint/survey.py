@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import types
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from checkpoint.format import NAME_CHARS_MAX, Module
@@ -47,6 +47,10 @@ class Survey:
     packages: set[str] = field(default_factory=set)
     internals: dict[str, str] = field(default_factory=dict)
     lost: dict[str, tuple[str, str]] = field(default_factory=dict)
+    texts: dict[int, str] = field(default_factory=dict)
+    """Texts that are variables, by id: somebody may compare them by identity."""
+    constants: Collection[int] = ()
+    """Ids of texts that are no atoms."""
     apart: bool = False
     """No container is an atom."""
 
@@ -61,13 +65,14 @@ def survey_namespace(
     internals: frozenset[str],
     externals: Mapping[str, object],
     *,
+    constants: Collection[int] = (),
     alone: bool = False,
 ) -> Survey:
     """Sort every variable; a name that cannot be written is lost. `externals` are skipped under their own names.
 
     For a savepoint, which stands `alone`, internals are left out, and atoms are what cannot change.
     """
-    survey = Survey(apart=alone)
+    survey = Survey(constants=constants, apart=alone)
     for name, value in list(namespace.items()):
         if name in MODULE_NAMES or name in internals or externals.get(name, survey) is value:
             continue
@@ -122,6 +127,11 @@ def _nameable(name: object) -> bool:
 
 def _sort(survey: Survey, name: str, value: object) -> None:
     cls = type(value)
+    if cls is str and name[:1] != INTERNAL:
+        if id(value) in survey.constants:
+            survey.values[name] = value
+            return
+        survey.texts[id(value)] = name
     if (
         cls in _ATOMS
         or (cls in _TEXTS and len(value) <= _ATOM_CHARS_MAX)  # type: ignore[arg-type]
@@ -141,7 +151,7 @@ def _small(survey: Survey, name: str, value: object) -> bool:
         if cls in _ATOMS:
             continue
         if cls in _TEXTS:
-            if len(item) > _ATOM_CHARS_MAX:  # type: ignore[arg-type]
+            if len(item) > _ATOM_CHARS_MAX or id(item) in survey.constants:  # type: ignore[arg-type]
                 return False
             continue
         if cls not in _CONTAINERS:

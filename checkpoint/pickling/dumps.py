@@ -3,21 +3,30 @@
 from __future__ import annotations
 
 import builtins
+import dataclasses
 import io
 import pickle
 import types
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from checkpoint.buffers import Place, place_of
-from checkpoint.format import TEXT_CHARS_MAX, Rebuilt
-from checkpoint.pickling.deep import Unrolled, objects_in
+from checkpoint.format import TEXT_CHARS_MAX, Rebuilt, chunk_digest
 from checkpoint.pickling.groups import Sharing, load_order, united
+from checkpoint.pickling.importable import kept_once
 from checkpoint.pickling.objects import Column
-from checkpoint.pickling.pickler import GroupPickler, Scope
-from checkpoint.pickling.unsaveable import explain, is_too_deep, type_name
+from checkpoint.pickling.pickler import GroupPickler, Hole, Scope
+from checkpoint.pickling.stack import StackPickler, circular
+from checkpoint.pickling.trial import PROVEN, TRIAL_BYTES_MAX, Sample, Verdict, doubtful, tried
+from checkpoint.pickling.unsaveable import explain, type_key, type_name
 from checkpoint.survey import Survey, buckets
+
+HOLES_MAX = 1_000
+"""Members that do not load, in one variable, for which placeholders are made; more, and it is lost."""
+
+STRAIGHT_MAX = 1_000
+"""Digests that are remembered: 32 KB."""
 
 _TRIES = 3
 """Another thread may change a container while it is pickled."""
@@ -34,6 +43,18 @@ class Dump:
     needs: set[str]
     by_value: set[int]
     rebuilt: list[Rebuilt]
+    holes: dict[str, list[Hole]]
+    """By the variable in which they are."""
+
+    def digest(self) -> bytes:
+        """Tells whether it is the same as another time."""
+        return chunk_digest(self.stream)
+
+    def sample(self, values: Mapping[str, object]) -> Sample:
+        """What a trial needs of it."""
+        return Sample(
+            self.names, [values[name] for name in self.names], self.stream, [_bytes_of(each) for each in self.buffers]
+        )
 
     def places(self) -> list[Place]:
         """Where its buffers are."""
@@ -49,12 +70,34 @@ class _Unpickled(Exception):
         self.error = error
 
 
+class _Refused(Exception):
+    """A variable does not load, and was taken out."""
+
+
 class _NotPlain(Exception):
     """Another thread put something else into one of these atoms since the survey."""
 
     def __init__(self, names: tuple[str, ...]) -> None:
         super().__init__()
         self.names = names
+
+
+@dataclass(slots=True)
+class Trials:
+    """What is known of earlier trials, as plain data: a child that captured sends it back."""
+
+    proven: set[tuple[str, int]] = field(default_factory=set)
+    """Kinds that came back: the name of the class and its id."""
+    suspect: set[str] = field(default_factory=set)
+    """Classes of which something did not load, or came back different: each group is tried that comes with them."""
+    streams: set[bytes] = field(default_factory=set)
+    """Digests of groups that were tried."""
+    unloadable: dict[str, dict[int, str]] = field(default_factory=dict)
+    """What does not load inside of variables: by its id, why; `""`'s place, 0, has the id of the variable's value."""
+    refused: dict[str, tuple[int, str]] = field(default_factory=dict)
+    """Variables that do not load: the id of the value, and why."""
+    different: dict[str, tuple[int, str]] = field(default_factory=dict)
+    """Variables that come back different: the id of the value, and how."""
 
 
 class Grouping:
@@ -64,7 +107,15 @@ class Grouping:
         self._sharing = Sharing()
         self.last: list[dict[str, int]] = []
         """The groups of several variables of the last capture: name -> id of the value."""
+        self.trials = Trials(PROVEN)
+        self._straight: set[bytes] = set()
+        """Digests of groups in which no set or dict is in a circle with its keys."""
         self._pickler: GroupPickler | None = None
+
+    def learn(self, last: list[dict[str, int]], trials: Trials) -> None:
+        """What a child knows now that captured."""
+        PROVEN.update(trials.proven)
+        self.last, self.trials = last, dataclasses.replace(trials, proven=PROVEN)
 
     def dumps(self, scope: Scope, survey: Survey) -> list[Dump]:
         """Every saveable variable but the atoms, in load order. What is not moves to `survey.lost`."""
@@ -72,20 +123,83 @@ class Grouping:
         for group in self.last:
             if all(id(values.get(name, atoms.get(name))) == identity for name, identity in group.items()):
                 survey.take_out(sorted(group.keys() & atoms.keys()))
-        while True:
-            try:
-                found = self._attempt(scope, survey)
-                survey.pickled = [(names, _plain(names, atoms)) for names in buckets(atoms)]
-                return found
-            except _Unpickled as failed:
-                for name in failed.names:
-                    _lose(survey, name, failed.error)
-            except _NotPlain as failed:
-                survey.take_out(failed.names)
+        for name, (identity, reason) in self.trials.refused.items():
+            if id(values.get(name)) == identity:
+                survey.lost[name] = type_name(values.pop(name)), reason
+        try:
+            while True:
+                try:
+                    found = self._attempt(scope, survey)
+                    self._try_out(scope, survey, found)
+                    survey.pickled = [(names, _plain(names, atoms)) for names in buckets(atoms)]
+                    return found
+                except _Unpickled as failed:
+                    for name in failed.names:
+                        _lose(survey, name, failed.error)
+                except _NotPlain as failed:
+                    survey.take_out(failed.names)
+                except _Refused:
+                    continue
+        finally:
+            self._pickler = None  # its memo would keep alive what it pickled last
+
+    def _try_out(self, scope: Scope, survey: Survey, dumps: list[Dump]) -> None:
+        """Restore a sample in a copy of the process. _Refused: something that does not load was taken out."""
+        trials, values = self.trials, survey.values
+        kinds = {cls: name for cls, name in scope.met.items() if (type_key(cls), id(cls)) not in trials.proven}
+        names = {name for cls, name in kinds.items() if doubtful(cls)}
+        everything = not trials.suspect.isdisjoint(map(type_key, kinds))
+        samples = [dump for dump in dumps if self._worth(dump, names, everything=everything)]
+        verdicts = tried([dump.sample(values) for dump in samples], scope) if samples else []
+        for verdict in verdicts:
+            if verdict.difference:
+                trials.different[verdict.name] = id(values[verdict.name]), verdict.difference
+                trials.suspect.add(verdict.kind)
+        problems = [verdict for verdict in verdicts if verdict.problem]
+        for verdict in problems:
+            self._refuse(verdict, next(dump for dump in samples if verdict.name in dump.names), survey)
+        if problems:
+            raise _Refused
+        trials.streams |= {dump.digest() for dump in samples}
+        if any(verdict.difference for verdict in verdicts) and not everything:
+            self._try_out(scope, survey, dumps)
+            return
+        trials.proven |= {(type_key(cls), id(cls)) for cls in kinds if type_key(cls) not in trials.suspect}
+        for dump in dumps if trials.different else ():
+            for name in dump.names:
+                identity, difference = trials.different.get(name, (0, ""))
+                if identity == id(values[name]):
+                    dump.rebuilt.append(Rebuilt(name, difference))
+
+    def _refuse(self, verdict: Verdict, dump: Dump, survey: Survey) -> None:
+        """Placeholders for the members that do not load; the variable is lost when that did not help before."""
+        value = survey.values[verdict.name]
+        places = dict(dump.memo.values())
+        members = {id(places[place]): why for place, why in verdict.members.items() if place in places}
+        self.trials.suspect |= {type_key(type(places.get(place, value))) for place in verdict.members}
+        before = self._unloadable(verdict.name, value)
+        if members and id(value) not in members and not members.keys() <= before.keys() and len(before) < HOLES_MAX:
+            self.trials.unloadable[verdict.name] = {0: f"{id(value)}", **before, **members}
+            return
+        del survey.values[verdict.name]
+        self.trials.refused[verdict.name] = id(value), verdict.problem
+        survey.lost[verdict.name] = type_name(value), verdict.problem
+
+    def _unloadable(self, name: str, value: object) -> dict[int, str]:
+        found = self.trials.unloadable.get(name, {})
+        return found if found.get(0) == f"{id(value)}" else {}
+
+    def _worth(self, dump: Dump, names: set[str], *, everything: bool) -> bool:
+        """Whether a group is tried: something in it is doubtful, and it was not tried yet as it is."""
+        if names.isdisjoint(dump.names) and not dump.holes and not everything:
+            return False
+        if dump.digest() in self.trials.streams:
+            return False
+        return len(dump.stream) + sum(size for _address, size in dump.places()) <= TRIAL_BYTES_MAX
 
     def _attempt(self, scope: Scope, survey: Survey) -> list[Dump]:
         dumps = self._first_dumps(scope, survey)
-        roots = united([dump.memo for dump in dumps], self._shares(dumps, scope))
+        roots = united([dump.memo for dump in dumps], self._shares(dumps, scope, survey))
         merged: dict[int, list[str]] = {}
         for dump, root in zip(dumps, roots, strict=True):
             merged.setdefault(root, []).extend(dump.names)
@@ -145,56 +259,82 @@ class Grouping:
             return dump
         raise _Unpickled(names, dump)
 
-    def _try(
-        self, scope: Scope, names: Iterable[str], values: dict[str, object], *, unroll: bool = False
-    ) -> Dump | BaseException:
+    def _try(self, scope: Scope, names: Iterable[str], values: dict[str, object]) -> Dump | BaseException:
+        """Pickled as fast as can be; by the pickler with a stack of its own where that does not do."""
         names = tuple(sorted(names))
-        for attempt in range(_TRIES):
+        unloadable = {
+            identity: why
+            for name in names
+            for identity, why in self._unloadable(name, values[name]).items()
+            if identity
+        }
+        for _attempt in range(0 if unloadable else _TRIES):
             try:
-                return self._dump(scope, names, values, unroll=unroll)
+                dump = self._dump(scope, names, values)
+                return dump if dump is not None else self._dump_by_stack(scope, names, values, {})
             except KeyboardInterrupt:
                 raise
             except BaseException as error:  # user code runs in here: __reduce__, __getstate__
-                if is_too_deep(error) and not unroll:
-                    return self._try(scope, names, values, unroll=True)
-                if not isinstance(error, RuntimeError) or "changed" not in str(error) or attempt == _TRIES - 1:
-                    return error
-        raise AssertionError("unreachable")
+                if not isinstance(error, RuntimeError) or "changed" not in str(error):
+                    break
+        try:
+            return self._dump_by_stack(scope, names, values, unloadable)
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
+            return error
 
-    def _dump(self, scope: Scope, ordered: tuple[str, ...], values: dict[str, object], *, unroll: bool) -> Dump:
+    def _dump(self, scope: Scope, names: tuple[str, ...], values: dict[str, object]) -> Dump | None:
+        """None: the fast pickler would write something that does not load as it was."""
         pickler, self._pickler = self._pickler, None  # not after it raised
         if pickler is None or pickler.scope is not scope:
             pickler = GroupPickler(scope)
-        pickler.begin(frozenset(ordered))
-        rebuilt: list[Rebuilt] = []
-        given = {name: values[name] for name in ordered}
-        if unroll:
-            objects = objects_in(given.values(), lambda cls: scope.reducer(cls) is not None)
-            pickler.hollow = {id(value) for value in objects}
-            given[ordered[0]] = Unrolled(given[ordered[0]], objects)
-        for name, value in given.items():
-            pickler.notes = {}
-            pickler.dump(value)
-            if pickler.notes:
-                rebuilt.append(Rebuilt(name, "; ".join(pickler.notes)[:TEXT_CHARS_MAX]))
+        pickler.begin(frozenset(names))
+        dump = _dumped(pickler, pickler.dump, names, values)
+        dump.memo = pickler.memo.copy()
+        texts = sorted(scope.texts.keys() & dump.memo.keys())
+        if texts:
+            pickler.begin(frozenset(names), texts)
+            dump = _dumped(pickler, pickler.dump, names, values)
+            dump.memo = pickler.memo.copy()
         self._pickler = pickler
-        return Dump(
-            ordered,
-            pickler.file.getvalue(),
-            pickler.buffers,
-            pickler.memo.copy(),
-            pickler.needs,
-            pickler.by_value,
-            rebuilt,
-        )
+        return None if pickler.hashed and self._circular(dump, scope) else dump
 
-    def _shares(self, dumps: list[Dump], scope: Scope) -> Callable[[int, object, int, int], bool | None]:
+    def _circular(self, dump: Dump, scope: Scope) -> bool:
+        """Looked for once in what is the same."""
+        digest = dump.digest()
+        if digest in self._straight:
+            return False
+        if circular(dump.memo, scope.hashed):
+            return True
+        if len(self._straight) >= STRAIGHT_MAX:
+            self._straight.clear()
+        self._straight.add(digest)
+        return False
+
+    def _dump_by_stack(
+        self, scope: Scope, names: tuple[str, ...], values: dict[str, object], unloadable: Mapping[int, str]
+    ) -> Dump:
+        pickler = GroupPickler(scope)
+        pickler.begin(frozenset(names), sorted(scope.texts))
+        stack = StackPickler(pickler, unloadable)
+        dump = _dumped(pickler, stack.dump, names, values)
+        dump.memo = stack.memo
+        return dump
+
+    def _shares(
+        self, dumps: list[Dump], scope: Scope, survey: Survey
+    ) -> Callable[[int, object, int, int], bool | None]:
+        texts = {identity for identity, name in survey.texts.items() if name in survey.values}
         sharing, namespaces = self._sharing, (id(scope.namespace), id(builtins.__dict__))
 
         def shared(identity: int, value: object, one: int, other: int) -> bool | None:
-            if identity in namespaces or identity in scope.externals:
+            if identity in namespaces or identity in scope.externals or identity in scope.texts:
                 return None
-            return sharing(value, dumps[one].by_value) and sharing(value, dumps[other].by_value)
+            if identity in texts and any(_defines(dumps[index], survey) for index in (one, other)):
+                return True
+            found = sharing(value, dumps[one].by_value) and sharing(value, dumps[other].by_value)
+            return found or (False if identity in texts else found)
 
         return shared
 
@@ -214,6 +354,28 @@ class Grouping:
             names = [name for index in cycle for name in dumps[index].names]
             dumps = [dump for index, dump in enumerate(dumps) if index not in cycle]
             dumps.insert(0, self._together(scope, names, survey))
+
+
+def _dumped(
+    pickler: GroupPickler, dump: Callable[[object], None], names: tuple[str, ...], values: dict[str, object]
+) -> Dump:
+    rebuilt: list[Rebuilt] = []
+    holes: dict[str, list[Hole]] = {}
+    for name in names:
+        pickler.variable(name, values[name])
+        dump(values[name])
+        if pickler.notes:
+            rebuilt.append(Rebuilt(name, "; ".join(pickler.notes)[:TEXT_CHARS_MAX]))
+        if pickler.holes:
+            holes[name] = pickler.holes
+    stream = pickler.file.getvalue()
+    return Dump(names, stream, pickler.buffers, {}, pickler.needs, pickler.by_value, rebuilt, holes)
+
+
+def _bytes_of(buffer: pickle.PickleBuffer | Column) -> bytes | memoryview:
+    if isinstance(buffer, Column):
+        return buffer.data if isinstance(buffer.data, bytes) else b""
+    return buffer.raw()
 
 
 class _PlainPickler(pickle.Pickler):
@@ -236,13 +398,25 @@ def _plain(names: tuple[str, ...], atoms: dict[str, object]) -> bytes:
 
 
 def _also_in(dumps: list[Dump], survey: Survey) -> set[str]:
-    """The atoms whose containers are in these dumps too."""
-    small, atoms = survey.small, survey.atoms
+    """The atoms whose containers are in these dumps too, and the texts that functions and classes of them hold."""
+    small, texts, atoms = survey.small, survey.texts, survey.atoms
     found: set[str] = set()
     for dump in dumps:
         if not dump.memo.keys().isdisjoint(small.keys()):
             found |= {small[identity] for identity in dump.memo.keys() & small.keys()}
+        if texts and _defines(dump, survey) and not dump.memo.keys().isdisjoint(texts.keys()):
+            names = [texts[identity] for identity in dump.memo.keys() & texts.keys()]
+            found |= {name for name in names if name in atoms and _compared(atoms[name])}
     return found & atoms.keys()
+
+
+def _compared(text: object) -> bool:
+    """Whether a text may be a constant of its own, which Python does not keep once by itself."""
+    return isinstance(text, str) and len(text) > 1 and not kept_once(text)
+
+
+def _defines(dump: Dump, survey: Survey) -> bool:
+    return isinstance(survey.values[dump.names[0]], type | types.FunctionType)
 
 
 def _lose(survey: Survey, name: str, error: BaseException) -> None:

@@ -12,8 +12,8 @@ from checkpoint.pickling.unsaveable import Unsaveable
 _NEVER = os.O_TRUNC | os.O_CREAT | os.O_EXCL
 
 
-def file_recipe(file: io.IOBase) -> tuple[str, str, int | None, dict[str, object]]:
-    """(path, mode, position or None when closed, keyword arguments of open).
+def file_recipe(file: io.IOBase) -> tuple[str, str, int | None, dict[str, object], object]:
+    """(path, mode, position or None when closed, keyword arguments of open, the name that it was opened by).
 
     Flushes what is buffered, so that the position names bytes that are in the file.
     """
@@ -37,7 +37,7 @@ def file_recipe(file: io.IOBase) -> tuple[str, str, int | None, dict[str, object
     if not text and raw is file:
         arguments["buffering"] = 0
     if file.closed:
-        return path, mode, None, arguments
+        return path, mode, None, arguments, raw.name
     if not raw.seekable() or raw.isatty():
         raise Unsaveable("file.other", type(file))
     try:
@@ -46,19 +46,21 @@ def file_recipe(file: io.IOBase) -> tuple[str, str, int | None, dict[str, object
         position = file.tell()
     except OSError:
         raise Unsaveable("file.position", type(file)) from None
-    return path, mode, position, arguments
+    return path, mode, position, arguments, raw.name
 
 
-def reopen(path: str, mode: str, position: int | None, arguments: dict[str, Any]) -> IO[Any]:
+def reopen(
+    path: str, mode: str, position: int | None, arguments: dict[str, Any], name: str | bytes | os.PathLike[str] = ""
+) -> IO[Any]:
     """Open a file as it was. "w" stays write-only but is opened without truncation, at its old position.
 
     FileNotFoundError when it is gone; OSError when it has become shorter than the position.
     """
     if position is None:
-        closed = _open(path, mode, lambda _path, _flags: os.open(os.devnull, os.O_RDWR), arguments)
+        closed = _open(name or path, mode, lambda _name, _flags: os.open(os.devnull, os.O_RDWR), arguments)
         closed.close()
         return closed
-    file = _open(path, mode, lambda at, flags: os.open(at, flags & ~_NEVER), arguments)
+    file = _open(name or path, mode, lambda _name, flags: os.open(path, flags & ~_NEVER), arguments)
     try:
         _seek(file, path, mode, position)
     except BaseException:
@@ -67,8 +69,10 @@ def reopen(path: str, mode: str, position: int | None, arguments: dict[str, Any]
     return file
 
 
-def _open(path: str, mode: str, opener: Callable[[str, int], int], arguments: dict[str, Any]) -> IO[Any]:
-    return open(path, mode, opener=opener, **arguments)
+def _open(
+    name: str | bytes | os.PathLike[str], mode: str, opener: Callable[[str, int], int], arguments: dict[str, Any]
+) -> IO[Any]:
+    return open(name, mode, opener=opener, **arguments)
 
 
 def _seek(file: IO[Any], path: str, mode: str, position: int) -> None:

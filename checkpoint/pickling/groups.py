@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import sys
 import types
 from collections.abc import Callable, Iterable, Mapping
 from graphlib import CycleError, TopologicalSorter
@@ -11,7 +12,7 @@ from checkpoint.pickling.unsaveable import type_key
 
 _NEVER_SHARED = (
     int, float, complex, bool, type(None), type(...), type(NotImplemented), enum.Enum,
-    types.CodeType, types.ModuleType, types.BuiltinFunctionType, types.MethodDescriptorType,
+    types.CodeType, types.BuiltinFunctionType, types.MethodDescriptorType,
     types.WrapperDescriptorType, types.GetSetDescriptorType, types.MemberDescriptorType,
 )  # fmt: skip
 _SINGLETONS = frozenset((
@@ -40,6 +41,8 @@ class Sharing:
             verdict = self._by_type[cls] = self._judge(cls)
         if verdict is None:
             return id(value) in by_value
+        if cls is types.ModuleType:
+            return sys.modules.get(value.__name__) is not value or None  # type: ignore[attr-defined]
         if cls is str or cls is bytes:
             return len(value) >= _TEXT_SHARED_MIN or None  # type: ignore[arg-type]
         return (verdict and not (cls in (tuple, frozenset) and not value)) or None

@@ -1,8 +1,16 @@
-"""What a reference by module and name is enough for."""
+"""What can be told of a class, an object with a name, or a text, without asking it."""
 
 from __future__ import annotations
 
 import sys
+
+_HEAP_TYPE = 1 << 9
+"""Py_TPFLAGS_HEAPTYPE: made while the program runs."""
+
+_NAME_CHARS_MAX = 100
+
+_IMMUTABLE_TYPE = 1 << 8
+"""Py_TPFLAGS_IMMUTABLETYPE: of those, one that C code made."""
 
 
 def importable(value: object, name: str | None = None) -> bool:
@@ -14,3 +22,26 @@ def importable(value: object, name: str | None = None) -> bool:
     for part in qualified.split("."):
         found = getattr(found, part, None)
     return found is not None and found is value
+
+
+def is_python_class(cls: type) -> bool:
+    """Whether a class statement made it; what C code made is told apart."""
+    return bool(cls.__flags__ & _HEAP_TYPE) and not cls.__flags__ & _IMMUTABLE_TYPE
+
+
+def python_line(cls: type) -> list[type]:
+    """The class and those of its bases that class statements made, in the order of look-ups."""
+    return [base for base in cls.__mro__ if is_python_class(base)]
+
+
+def defined(cls: type, name: str) -> object:
+    """What stands under a name in the class or the first of its bases that has it; None when nothing does.
+
+    No descriptor is asked, since it may make something new each time.
+    """
+    return next((vars(base)[name] for base in cls.__mro__ if name in vars(base)), None)
+
+
+def kept_once(text: str) -> bool:
+    """Whether Python keeps one of it where it is a constant: texts that look like names."""
+    return len(text) <= _NAME_CHARS_MAX and text.isascii() and text.replace("_", "a").isalnum()

@@ -14,7 +14,8 @@ import marshal
 import pickle
 import sys
 import types
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
@@ -22,12 +23,14 @@ import cloudpickle
 
 from checkpoint.buffers import Place
 from checkpoint.cells import cell_of
-from checkpoint.pickling import rebuild
-from checkpoint.pickling.deep import empty
-from checkpoint.pickling.importable import importable
+from checkpoint.format import TEXT_CHARS_MAX
+from checkpoint.lost import LostValue
+from checkpoint.pickling import classes, constants, frames, instances, rebuild
+from checkpoint.pickling.arrays import subclass_recipe
+from checkpoint.pickling.importable import defined, importable
 from checkpoint.pickling.objects import Column, Columns, Known
 from checkpoint.pickling.recipes import RECIPES, Recipe, Reduced
-from checkpoint.pickling.unsaveable import Unsaveable, reason_key, type_key
+from checkpoint.pickling.unsaveable import Unsaveable, explain, is_too_deep, reason_key, type_key
 
 type Reducer = Callable[["GroupPickler", Any], Any]
 
@@ -39,18 +42,27 @@ class Scope:
     `externals`: id of an object that the worker puts into every session -> its name.
     """
 
-    def __init__(self, namespace: dict[str, object], externals: Mapping[str, object]) -> None:
+    def __init__(self, namespace: dict[str, object], externals: Mapping[str, object], kept: Kept | None = None) -> None:
         self.namespace = namespace
+        self.kept = kept
+        self.met: dict[type, str] = {}
+        """Kinds of objects, with the variable in which each was met first."""
         self.externals = {id(value): name for name, value in externals.items()}
         self.definitions: dict[int, str] = {}
         own = ("__stdin__", "__stdout__", "__stderr__")  # what the user put in their place is saved as what it is
         self.streams = {id(stream): name for name in own if (stream := getattr(sys, name, None))}
         self.filenames: set[str] = set()
+        self.texts = constants.texts()
+        """Constants that are compared by identity: id -> module and name."""
         self.columns: Mapping[Place, Known] = {}
         self.dispatch_table = {**cloudpickle.Pickler.dispatch_table, **copyreg.dispatch_table}
         self.special = {type(value) for value in (*externals.values(), sys.__stdin__, sys.__stdout__, sys.__stderr__)}
         self.plain: set[type] = set()
         self.reducers: dict[type, Reducer | None] = {}
+        self.hashed: set[type] = set()
+        """Classes whose instances are hashed by code."""
+        self.plain_hashed: set[type] = set()
+        """Those of them that need no recipe."""
         self.module_namespaces: dict[int, _ModuleNamespace | None] = {}
 
     def reducer(self, cls: type) -> Reducer | None:
@@ -59,6 +71,10 @@ class Scope:
             return self.reducers[cls]
         except KeyError:
             found = self.reducers[cls] = self._find_reducer(cls)
+            if isinstance(defined(cls, "__hash__"), types.FunctionType) and not (
+                issubclass(cls, Enum) and importable(cls)
+            ):
+                self.hashed.add(cls)
             return found
 
     def _find_reducer(self, cls: type) -> Reducer | None:
@@ -66,13 +82,24 @@ class Scope:
             return GroupPickler.reduce_class
         if cls in _OWN:
             return _OWN[cls]
+        if issubclass(cls, Enum):
+            return GroupPickler.reduce_member
         if issubclass(cls, BaseException):
             return GroupPickler.reduce_exception
         recipe = RECIPES.get(type_key(cls))
         if recipe is not None:
             return _by_recipe(recipe)
         key = reason_key(cls)
-        return None if key is None else _refusal(key)
+        if key is not None:
+            return _refusal(key)
+        array = subclass_recipe(cls)
+        if array is not None:
+            return _by_recipe(array)
+        for special in (frames.recipe_for, instances.recipe_for, constants.recipe_for):
+            found = special(cls)
+            if found is not None:
+                return _by_class(found)
+        return None
 
     def module_namespace(self, function: types.FunctionType) -> object:
         """Stands for the globals of a function: a module's by its name, any other mapping itself."""
@@ -85,6 +112,31 @@ class Scope:
             known = module is not None and getattr(module, "__dict__", None) is namespace
             self.module_namespaces[id(namespace)] = _ModuleNamespace(name) if known and isinstance(name, str) else None
         return self.module_namespaces[id(namespace)] or namespace
+
+
+@dataclass(frozen=True, slots=True)
+class Hole:
+    """Something inside of a variable that cannot be saved: a placeholder comes back instead of it."""
+
+    value: object
+    kind: str
+    reason: str
+    error: BaseException
+
+
+class Kept:
+    """What a savepoint cannot save and need not: it stays in this process. A number stands for each."""
+
+    def __init__(self) -> None:
+        self.values: list[object] = []
+        self._places: dict[int, int] = {}
+
+    def place(self, value: object) -> int:
+        """Its number, the same each time."""
+        if id(value) not in self._places:
+            self._places[id(value)] = len(self.values)
+            self.values.append(value)
+        return self._places[id(value)]
 
 
 class _ModuleNamespace:
@@ -105,28 +157,46 @@ class GroupPickler(cloudpickle.Pickler):  # type: ignore[misc]
         self.dispatch_table = (
             scope.dispatch_table
         )  # before __init__, which reads it; cloudpickle's own is a slow ChainMap
-        super().__init__(self.file, protocol=5, buffer_callback=self._take_buffer)
+        super().__init__(self.file, protocol=5, buffer_callback=self.take_buffer)
         self.scope = scope
         self._codes: dict[int, bytes] = {}
         self._plain = scope.plain
-        self._memo = {id(scope.namespace): (0, scope.namespace), id(builtins.__dict__): (1, builtins.__dict__)}
+        self._hashed = scope.plain_hashed
+        self._spaces: dict[int, tuple[int, object]] = {
+            id(scope.namespace): (0, scope.namespace),
+            id(builtins.__dict__): (1, builtins.__dict__),
+        }
+        self.begin(frozenset())
 
-    def begin(self, own: frozenset[str]) -> None:
-        """The next group's variables are `own`."""
+    def begin(self, own: frozenset[str], texts: Iterable[int] = ()) -> None:
+        """The next group's variables are `own`. `texts`: ids of constants that are in it."""
         self.file.seek(0)
         self.file.truncate()
-        self.file.write(rebuild.PREAMBLE)
-        self.memo = self._memo
+        places = [self.scope.texts[identity] for identity in texts]
+        self.file.write(rebuild.preamble(places) if places else rebuild.PREAMBLE)
+        self.seed = dict(self._spaces)
+        for module, name in places:
+            constant = getattr(sys.modules[module], name)
+            self.seed[id(constant)] = len(self.seed), constant
+        self.memo = self.seed
         self.own = own
         self.columns = Columns(self.scope.columns)
         self.buffers: list[pickle.PickleBuffer | Column] = []
         self.needs: set[str] = set()
         self.by_value: set[int] = set()
-        self.notes: dict[str, None] = {}
-        self.hollow: set[int] = set()
-        """Objects that are saved without what they hold."""
+        self.hashed = False
+        """Something in it is hashed by code of its class."""
+        self.variable("", None)
 
-    def _take_buffer(self, buffer: pickle.PickleBuffer) -> bool:
+    def variable(self, name: str, root: object) -> None:
+        """The next `dump` is of this variable: it is lost when it cannot be saved, but not for what is in it."""
+        self._root = root
+        self._name = name
+        self.notes: dict[str, None] = {}
+        self.holes: list[Hole] = []
+
+    def take_buffer(self, buffer: pickle.PickleBuffer) -> bool:
+        """Keep it out of the stream."""
         met = self.columns.met.get(id(buffer.raw().obj))
         self.buffers.append(buffer if met is None else met[1])
         return False
@@ -138,21 +208,62 @@ class GroupPickler(cloudpickle.Pickler):  # type: ignore[misc]
     def reducer_override(self, value: Any) -> Any:
         """Called for every object that is not a plain built-in value."""
         cls = type(value)
-        if self.hollow and id(value) in self.hollow:
-            return empty(value)
         if cls in self._plain:
+            return NotImplemented
+        if cls in self._hashed:
+            self.hashed = True
             return NotImplemented
         scope = self.scope
         if id(value) in scope.externals:
             return rebuild.external, (scope.externals[id(value)],)
         if id(value) in scope.streams:
             return getattr, (sys, scope.streams[id(value)])
+        if cls not in scope.reducers:
+            scope.met[cls] = self._name
         reducer = scope.reducer(cls)
-        if reducer is not None:
+        if cls in scope.hashed:
+            self.hashed = True
+        if reducer is None:
+            if cls not in scope.special:
+                (self._hashed if cls in scope.hashed else self._plain).add(cls)
+            return NotImplemented
+        try:
             return reducer(self, value)
-        if cls not in scope.special:
-            self._plain.add(cls)
-        return NotImplemented
+        except Exception as error:
+            return self.replaced(value, error)
+
+    def reduce_or_replace(self, value: Any) -> Any:
+        """What the object itself, or whoever registered its class, says of how it is saved."""
+        try:
+            registered = self.dispatch_table.get(type(value))
+            reduced = registered(value) if registered is not None else value.__reduce_ex__(5)
+            if not isinstance(reduced, str | tuple):
+                raise TypeError(f"its __reduce__ returned {type(reduced).__name__}, not a tuple")
+            if isinstance(reduced, str) and not importable(value, reduced):
+                pickle.dumps(value)  # raises when it is not found by that name
+            return reduced
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
+            return self.replaced(value, error)
+
+    def replaced(self, value: object, error: BaseException) -> tuple[Any, tuple[Any, ...]]:
+        """A placeholder for what cannot be saved inside of something else. Nothing can be built on one for a class."""
+        if value is self._root or issubclass(type(value), type) or is_too_deep(error):
+            raise error
+        kind, reason = explain(value, error)
+        self.holes.append(Hole(value, kind[:TEXT_CHARS_MAX], reason[:TEXT_CHARS_MAX], error))
+        return self._placeholder(self.holes[-1])
+
+    def reduce_placeholder(self, value: LostValue) -> Reduced:
+        """One that was lost before is named again."""
+        self.holes.append(Hole(value, value._kind, value._reason, TypeError(value._reason)))
+        return self._placeholder(self.holes[-1])
+
+    def _placeholder(self, hole: Hole) -> tuple[Any, tuple[Any, ...]]:
+        if self.scope.kept is not None:
+            return rebuild.kept_value, (self.scope.kept.place(hole.value),)
+        return rebuild.lost_value, (hole.kind, hole.reason)
 
     def _reference(self, value: object) -> Reduced:
         name = self.scope.definitions.get(id(value))
@@ -166,19 +277,28 @@ class GroupPickler(cloudpickle.Pickler):  # type: ignore[misc]
         reference = self._reference(cls)
         if reference is not None:
             return reference
+        if importable(cls):
+            return NotImplemented
         reduced = super().reducer_override(cls)
         if reduced is NotImplemented or len(reduced) < 6:
             return reduced
+        again = classes.reduce_generic(cls) or classes.reduce_foreign(cls)
+        if again is not None:
+            return again
         self.by_value.add(id(cls))
+        self.scope.met.setdefault(cls, self._name)
         cell = cell_of(cls)
         if cell is not None:
             self.scope.filenames.add(cell)
-        make, arguments, state, *rest = reduced
-        state[0].pop("__slotnames__", None)  # copyreg's cache, which pickling an instance leaves in its class
-        if not issubclass(cls, Enum):
-            make, arguments = rebuild.make_class, _class_arguments(cls, arguments, state[0])
-        # cloudpickle's tracker would fill a class of the live session while the checkpoint still loads.
-        return make, (*arguments[:-2], None, arguments[-1]), state, *rest
+        return classes.reduce_by_value(cls)
+
+    def reduce_member(self, member: Enum) -> Any:
+        """A member by its name, but with its enum, when that is saved here, as the object that it is."""
+        cls = type(member)
+        if self._reference(cls) is not None or importable(cls):
+            obeyed = cls.__reduce_ex__ is not Enum.__reduce_ex__ and importable(cls)
+            return NotImplemented if obeyed else classes.named_member(member)
+        return instances.reduce_whole(member)
 
     def reduce_function(self, function: types.FunctionType) -> Any:
         """By reference when importable or a variable; else its code over the live mapping."""
@@ -201,9 +321,12 @@ class GroupPickler(cloudpickle.Pickler):  # type: ignore[misc]
 
     def reduce_exception(self, error: BaseException) -> Any:
         """With its cause and context, which pickle drops; a traceback is live state and stays behind."""
-        reduced = error.__reduce_ex__(5)
         if error.__traceback__ is not None:
             self.note("an exception comes back without its traceback")
+        made = instances.reduce_exception(error)
+        if made is not None:
+            return made
+        reduced = error.__reduce_ex__(5)
         if not isinstance(reduced, tuple) or not 2 <= len(reduced) <= 3:
             return reduced
         own = reduced[2] if len(reduced) == 3 else None
@@ -226,22 +349,13 @@ class GroupPickler(cloudpickle.Pickler):  # type: ignore[misc]
         return rebuild.make_cell, (), contents, None, None, rebuild.fill_cell
 
     def reduce_module(self, module: types.ModuleType) -> Any:
-        """The session's own module by reference, the others as cloudpickle does."""
+        """The session's own module by reference, others by name; one that no import gives, by value."""
         if vars(module) is self.scope.namespace:
             return rebuild.main_module, ()
-        return NotImplemented
-
-
-def _class_arguments(cls: type, arguments: tuple[Any, ...], state: dict[str, Any]) -> tuple[Any, ...]:
-    """cloudpickle forgets the qualified name, makes slots into ordinary attributes, and creates the class from what
-    was written as its bases, though those may only have made the real ones (NamedTuple)."""
-    metaclass, name, _bases, attributes, *rest = arguments
-    attributes["__qualname__"] = cls.__qualname__
-    if "__orig_bases__" in state:
-        attributes["__orig_bases__"] = state.pop("__orig_bases__")
-    if isinstance(state.get("__slots__"), str | tuple | list | dict):
-        attributes["__slots__"] = state.pop("__slots__")
-    return metaclass, name, cls.__bases__, attributes, *rest
+        if sys.modules.get(module.__name__) is module:
+            return NotImplemented
+        state = {name: value for name, value in vars(module).items() if name != "__builtins__"}
+        return rebuild.make_module, (module.__name__,), state, None, None, rebuild.fill_module
 
 
 _OWN: dict[type, Reducer] = {
@@ -249,12 +363,21 @@ _OWN: dict[type, Reducer] = {
     types.CodeType: GroupPickler.reduce_code,
     types.CellType: GroupPickler.reduce_cell,
     types.ModuleType: GroupPickler.reduce_module,
+    LostValue: GroupPickler.reduce_placeholder,
 }
 
 
 def _by_recipe(recipe: Recipe) -> Reducer:
     def reduce(pickler: GroupPickler, value: Any) -> Any:
         reduced = recipe(value, pickler)
+        return NotImplemented if reduced is None else reduced
+
+    return reduce
+
+
+def _by_class(recipe: Callable[[Any], Any]) -> Reducer:
+    def reduce(_pickler: GroupPickler, value: Any) -> Any:
+        reduced = recipe(value)
         return NotImplemented if reduced is None else reduced
 
     return reduce

@@ -7,10 +7,12 @@ A recipe returns what `object.__reduce__` may return, or None to leave the objec
 from __future__ import annotations
 
 import contextvars
+import gc
 import io
 import re
 import sys
 import threading
+import types
 from collections import deque
 from collections.abc import Callable
 from typing import Any, Protocol
@@ -128,17 +130,23 @@ def _type_variable(variable: Any, _notes: Notes) -> Reduced:
         options |= {"covariant": variable.__covariant__, "contravariant": variable.__contravariant__}
     else:
         options["infer_variance"] = variable.__infer_variance__
-    return rebuild.make_type_variable, (variable.__name__, variable.__constraints__, options)
+    if sys.version_info >= (3, 13) and variable.has_default():
+        options["default"] = variable.__default__
+    made = (variable.__name__, variable.__constraints__, options)
+    return rebuild.make_type_variable, made, variable.__module__, None, None, rebuild.set_module
 
 
 def _type_parameter(parameter: Any, _notes: Notes) -> Reduced:
     if importable(parameter, parameter.__name__):
         return str(parameter.__name__)
-    return type(parameter), (parameter.__name__,)
+    return type(parameter), (parameter.__name__,), parameter.__module__, None, None, rebuild.set_module
 
 
 def _new_type(new_type: Any, _notes: Notes) -> Reduced:
-    return None if importable(new_type) else (type(new_type), (new_type.__name__, new_type.__supertype__))
+    if importable(new_type):
+        return None
+    made = (new_type.__name__, new_type.__supertype__)
+    return type(new_type), made, new_type.__module__, None, None, rebuild.set_module
 
 
 def _missing(_missing: object, _notes: Notes) -> Reduced:
@@ -162,6 +170,26 @@ def _iterator(iterator: Any, _notes: Notes) -> Reduced:
         warnings.simplefilter("ignore")
         reduced: Reduced = iterator.__reduce__()
     return reduced
+
+
+def _keyed_iterator(iterator: Any, notes: Notes) -> Reduced:
+    notes.note("an iterator of a dict or set comes back over a list of what was left")
+    reduced: Reduced = iterator.__reduce__()
+    return reduced
+
+
+def _of_sys(value: Any, _notes: Notes) -> Reduced:
+    name = type(value).__qualname__
+    return (getattr, (sys, name)) if getattr(sys, name, None) is value else None
+
+
+def _mapping_proxy(proxy: types.MappingProxyType[Any, Any], _notes: Notes) -> Reduced:
+    """Over the mapping itself, which may be a class's."""
+    (mapping,) = gc.get_referents(proxy)
+    own = mapping.get("__dict__") if type(mapping) is dict else None
+    if isinstance(own, types.GetSetDescriptorType) and type(vars(own.__objclass__)) is types.MappingProxyType:
+        return vars, (own.__objclass__,)
+    return types.MappingProxyType, (mapping,)
 
 
 def _array(array: Any, notes: Notes) -> Reduced:
@@ -201,6 +229,15 @@ RECIPES: dict[str, Recipe] = {
     "asyncio.queues.LifoQueue": _asyncio,
     "asyncio.queues.PriorityQueue": _asyncio,
     "numpy.ndarray": _array,
+    "builtins.mappingproxy": _mapping_proxy,
+    **{
+        f"sys.{name}": _of_sys
+        for name in ("flags", "version_info", "float_info", "int_info", "hash_info", "thread_info")
+    },
+    **{
+        f"builtins.{name}iterator": _keyed_iterator
+        for name in ("dict_key", "dict_value", "dict_item", "dict_reversekey", "dict_reversevalue", "set_")
+    },
     **{
         f"itertools.{name}": _iterator
         for name in (

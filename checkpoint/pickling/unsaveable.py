@@ -54,6 +54,7 @@ REASONS: dict[str, tuple[str, str]] = {
     "zlib.Decompress": ("a decompressor", _LIVE),
     "_csv.reader": ("a CSV reader", "it reads from an iterator of this process"),
     "_csv.writer": ("a CSV writer", "it writes to a file of this process"),
+    "weakref.finalize": ("a finalizer", "this process keeps it until its object ends"),
     "builtins.weakproxy": ("a weak proxy", "what it stands for cannot be told from it; weakref.ref can be saved"),
     "weakref.ProxyType": ("a weak proxy", "what it stands for cannot be told from it; weakref.ref can be saved"),
     "weakref.CallableProxyType": (
@@ -77,6 +78,10 @@ class Unsaveable(Exception):
         self.what, self.why = REASONS[key]
         self.of = of
         super().__init__(f"{self.what} cannot be saved: {self.why}")
+
+
+class Unloadable(Exception):
+    """It can be pickled, but was found not to load; the text says why."""
 
 
 def type_key(cls: type) -> str:
@@ -104,9 +109,11 @@ def explain(value: object, error: BaseException) -> tuple[str, str]:
     """(type of the variable, reason) for a variable whose pickling raised."""
     kind = type_name(value)
     if isinstance(error, Unsaveable):
-        if isinstance(value, error.of):
+        if issubclass(type(value), error.of):
             return kind, str(error)
         return kind, f"it holds {error.what}, which cannot be saved: {error.why}"
+    if isinstance(error, Unloadable):
+        return kind, str(error)
     if is_too_deep(error):
         return kind, "it is nested too deeply to be pickled"
     return kind, f"it cannot be pickled: {type(error).__name__}: {safe_text(error)}"

@@ -92,7 +92,9 @@ class Recomputation:
     async def _of(self, report: RestoreReport, worker: WorkerSession) -> RestoreReport:
         rows: list[ExecutionRow] = []
         why: dict[str, str] = {}
-        for execution in {entry.execution: None for entry in report.lost if entry.execution}:
+        for execution in {
+            entry.execution: None for entry in report.lost if entry.execution and entry.name.isidentifier()
+        }:
             row = await self._store.reads.get_execution(execution)
             if row is None or row.function != FUNCTION_ID or row.session not in self._sessions:
                 why[execution] = f"{execution} is no execution of this session"
@@ -103,7 +105,7 @@ class Recomputation:
         made: dict[str, str] = {}
         for row in sorted(rows, key=lambda row: (row.created_at, row.n or 0)):
             execution, found = row.id, await self._pass(row)
-            wanted = [entry.name for entry in report.lost if entry.execution == execution]
+            wanted = [entry.name for entry in report.lost if entry.execution == execution and entry.name.isidentifier()]
             outcome = await self._run(found, RecordedCalls(found, self._epoch, self._permits).answer, wanted)
             if worker.ended.is_set():
                 raise CheckpointError(f"running {execution} again ended the worker; nothing was restored")

@@ -74,6 +74,11 @@ class Process:
         report: dict[str, list[Any]] = self._ask("restore", to_worker(payload), options)
         return report
 
+    def restore_payload(self, payload: bytes) -> dict[str, list[Any]]:
+        """Restore what is in the form that goes to a worker already; the report."""
+        report: dict[str, list[Any]] = self._ask("restore", payload, {})
+        return report
+
     def explain(self, name: str) -> str | None:
         """What the worker would add to a NameError."""
         sentence: str | None = self._ask("explain", name)

@@ -115,7 +115,7 @@ class TestIncrement:
             process.run("small7.append(1)")
             assert 0 < data_bytes(process.capture()[0]) <= 2 * PAGE_BYTES
             process.run("small7.append((item for item in [1])); small8.append(1)")
-            assert process.capture()[2].keys() == {"small7"}
+            assert process.capture()[2].keys() == {"small7[3]"}
 
     def test_arrays_of_one_dtype_and_objects_of_one_class_are_not_one_group(self) -> None:
         with Process() as process:
@@ -164,7 +164,7 @@ class TestMerge:
             first.run("x = [1]; In.extend(['x = [1]', (i for i in x), 'x']); _ = x; y = _oh")
             first.run("Out[2] = x; Out[3] = (i for i in x)")
             payload, _changed, lost, _rebuilt = first.capture()
-            assert lost.keys() == {"y"}
+            assert lost.keys() == {"y[3]"}
             second.run("keep = Out")
             second.restore(payload, fresh=True)
             assert second.value("(Out is keep, _oh is Out, _ is x, Out[2] is x, 3 in Out, In)") == (
@@ -197,7 +197,8 @@ class TestLostNames:
             assert process.capture("s@1")[2]["g"][2] == "s@1"
             assert process.capture("s@2")[2]["g"][2] == "s@1"
             process.run("g = [(i for i in [1])]")
-            assert process.capture("s@3")[2]["g"][2] == "s@3"
+            assert process.capture("s@3")[2]["g[0]"][2] == "s@3"
+            assert process.capture("s@4")[2]["g[0]"][2] == "s@3"
 
     def test_a_lost_name_that_is_alive_is_not_touched(self) -> None:
         with Process() as process:
@@ -219,8 +220,8 @@ a = A(); b = [1]; c = [a]; d = 2
             first.run(code)
             report = second.restore(first.whole())
             assert {entry[0]: entry[2] for entry in report["lost"]} == {
-                "a": "it could not be loaded: ValueError: no",
-                "c": "it could not be loaded: ValueError: no",
+                "a": "it cannot be restored: ValueError: no",
+                "c[0]": "it cannot be restored: ValueError: no",
             }
             assert second.value("(b, d)") == ([1], 2)
 
@@ -238,8 +239,8 @@ a = Exits(); b = Corrupt(); c = [1]
             first.run(code)
             report = second.restore(first.whole())
             assert {entry[0]: entry[2] for entry in report["lost"]} == {
-                "a": "it could not be loaded: SystemExit: 1",
-                "b": "it could not be loaded: UnpicklingError: odd",
+                "a": "it cannot be restored: SystemExit: 1",
+                "b": "it cannot be restored: UnpicklingError: odd",
             }
             assert second.value("c") == [1]
 
@@ -259,12 +260,11 @@ a = [Once(), shared]; b = [shared]; c = [a]; d = {'k': 1}
             payload, _changed, lost, _rebuilt = first.capture()
             assert {entry[1] for entry in lost.values()} == {"it cannot be pickled: ValueError: only once"}
             second.restore(payload)
-            assert {"a", "c"} <= lost.keys()
-            assert second.value("d") == {"k": 1}
-            assert set(second.value("[n for n in 'abcd' if n in globals()]")) == set("abcd") - lost.keys()
+            assert lost.keys() == {"a[0]", "c[0][0]"}
+            assert second.value("(d, a[1] is b[0], c[0] is a)") == ({"k": 1}, True, True)
 
     def test_a_long_chain_comes_back(self) -> None:
-        """In both directions, and shared; a chain of bare lists is too deep, and said to be."""
+        """In both directions, and shared; of bare lists too."""
         code = """
 class Node:
     def __init__(self, rest):
@@ -284,11 +284,10 @@ for _ in range(100_000): lists = [lists]
         with Process() as process, Process() as other:
             process.run(code)
             payload, _changed, lost, _rebuilt = process.capture()
-            assert lost.keys() == {"lists"}
-            assert lost["lists"][1] == "it is nested too deeply to be pickled"
+            assert lost == {}
             assert process.capture()[1] is False
             other.restore(payload)
-            assert other.value("(length(long), long.rest[0].rest[0] is middle)") == (15_000, True)
+            assert other.value("(length(long), long.rest[0].rest[0] is middle, len(lists[0][0]))") == (15_000, True, 1)
 
     def test_a_module_that_is_gone(self, tmp_path: object) -> None:
         with Process() as first, Process() as second:
@@ -320,9 +319,9 @@ d['a'] = A(); d['b'] = 2
         with Process() as process:
             process.run("a = [1]; b = [a]; g = (i for i in b); c = [a, g]; a.append(b)")
             payload, _changed, lost, _rebuilt = process.capture()
-            assert lost.keys() == {"g", "c"}
+            assert lost.keys() == {"g", "c[1]"}
             process.run("b.append(g)")
-            assert process.capture()[2].keys() == {"a", "b", "c", "g"}
+            assert process.capture()[2].keys() == {"a[1][1]", "b[1]", "c[1]", "g"}
         with Process() as second:
             second.restore(payload)
             assert second.value("(a[1] is b, b[0] is a)") == (True, True)
@@ -377,14 +376,18 @@ class TestAtomicity:
 import os
 os.environ['E'] = '1'
 class A:
-    def __setstate__(self, s): raise KeyboardInterrupt
+    def __setstate__(self, s):
+        if hasattr(__import__('builtins'), 'second'): raise KeyboardInterrupt
     def __getstate__(self): return 1
 a = 1; z = A()
 """
         with Process() as first, Process() as second:
             first.run(code)
             payload = first.whole()
-            second.run("a = 'mine'; gone = 1; import random; random.seed(1); cwd = __import__('os').getcwd()")
+            second.run(
+                "__import__('builtins').second = 1; a = 'mine'; gone = 1\n"
+                "import random; random.seed(1); cwd = __import__('os').getcwd()"
+            )
             drawn = second.value("random.getstate()")
             with pytest.raises(AssertionError, match="KeyboardInterrupt"):
                 second.restore(payload, clear_existing=True)

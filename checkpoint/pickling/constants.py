@@ -1,0 +1,57 @@
+"""Constants of modules that are compared by identity: they come back as themselves, not as equals (worker side)."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any
+
+from checkpoint.pickling import rebuild
+from checkpoint.pickling.importable import importable
+from checkpoint.pickling.instances import attributes_of, builtin_base, own_hook, slots_of
+
+_TEXTS = (("argparse", "SUPPRESS"),)
+"""Texts that a module compares with `is`. Of other texts only the characters count."""
+
+type Place = tuple[str, str]
+"""A module and a name in it."""
+
+
+def texts() -> dict[int, Place]:
+    """Those of the modules that are loaded, by id."""
+    return {id(getattr(sys.modules[place[0]], place[1])): place for place in _TEXTS if place[0] in sys.modules}
+
+
+def recipe_for(cls: type) -> Callable[[Any], tuple[Any, ...] | None] | None:
+    """How constants of this class are saved, where there are any: bare objects, and objects that hold nothing.
+
+    What holds something may have been changed, and is saved by value.
+    """
+    if cls is object:
+        return lambda value: _named(_bare_objects(len(sys.modules)).get(id(value)))
+    if not importable(cls) or builtin_base(cls) is not object or own_hook(cls) is not None or issubclass(cls, type):
+        return None
+    module = cls.__module__
+    names = {id(value): name for name, value in list(vars(sys.modules[module]).items()) if type(value) is cls}
+
+    def reduce(value: Any) -> tuple[Any, ...] | None:
+        name = names.get(id(value))
+        return None if name is None or attributes_of(value) or slots_of(value) else _named((module, name))
+
+    return reduce if names else None
+
+
+def _named(place: Place | None) -> tuple[Any, ...] | None:
+    return None if place is None else (rebuild.module_attribute, place)
+
+
+@lru_cache(maxsize=1)
+def _bare_objects(_loaded: int) -> dict[int, Place]:
+    found: dict[int, Place] = {}
+    for module, loaded in list(sys.modules.items()):
+        if module != "__main__":
+            for name, value in list(getattr(loaded, "__dict__", {}).items()):
+                if type(value) is object:
+                    found.setdefault(id(value), (module, name))
+    return found

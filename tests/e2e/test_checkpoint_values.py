@@ -1,0 +1,165 @@
+"""Kinds of values that were lost or changed once, over the ways in which a session's namespace comes back: its worker
+is killed, its engine is killed in the middle of a cell, it is parked while a person thinks, a transaction is rolled
+back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+import durable
+from durable.core.events import WorkerEnded, WorkerStarted
+from tests.value_kinds import KINDS
+from tests.waiting import first_prompt
+
+PRELUDE = "import warnings; warnings.simplefilter('ignore')\n"
+
+SPOIL = """
+def spoil(value):
+    kind = type(value)
+    for base in (list, dict, set):
+        if issubclass(kind, base) and kind.__module__ != "builtins":
+            base.clear(value)
+    if issubclass(kind, type):
+        type.__setattr__(value, "spoilt", 1)
+    elif kind.__module__ == "__main__":
+        for base in kind.__mro__:
+            if type(vars(base).get("__dict__")).__name__ == "getset_descriptor":
+                vars(base)["__dict__"].__get__(value).clear()
+for name, value in list(globals().items()):
+    if not name.startswith("_") and name not in ("In", "Out", "spoil"):
+        try:
+            spoil(value)
+        except TypeError:  # a class that C code guards
+            pass
+        del globals()[name]
+"""
+"""Changes whatever can be changed of every variable, and takes its name away."""
+
+
+def checking(checks: list[str]) -> str:
+    return "[check for check in " + repr(checks) + " if not eval(check, globals())]"
+
+
+@asynccontextmanager
+async def worker_killed(place: Path, code: str) -> AsyncIterator[durable.Session]:
+    async with durable.open(place) as engine:
+        session = await engine.session("desk")
+        (await session.execute(PRELUDE + code)).unwrap()
+        pid = (await session.execute("import os as system; system.getpid()")).unwrap()
+        os.kill(pid, signal.SIGKILL)
+        assert (await session.execute("system.getpid()")).unwrap() != pid
+        yield session
+
+
+@asynccontextmanager
+async def parked(place: Path, code: str) -> AsyncIterator[durable.Session]:
+    ended, workers = asyncio.Event(), []
+
+    def observe(event: object) -> None:
+        if isinstance(event, WorkerEnded):
+            ended.set()
+        if isinstance(event, WorkerStarted):
+            workers.append(event.pid)
+
+    async with durable.open(place, parked=0, observer=observe) as engine:
+        session = await engine.session("desk")
+        asks = (
+            PRELUDE + code + "\nimport os as system; before = system.getpid(); ask('go on?'); system.getpid() != before"
+        )
+        execution = await session.submit(asks)
+        prompt = await first_prompt(engine)
+        async with asyncio.timeout(60):
+            await ended.wait()
+        await engine.answer(prompt.id, "yes")
+        assert (await session.result(execution.id)).error is None
+        assert len(workers) == 2
+        yield session
+
+
+@asynccontextmanager
+async def rolled_back(place: Path, code: str) -> AsyncIterator[durable.Session]:
+    async with durable.open(place) as engine:
+        session = await engine.session("desk")
+        (await session.execute(PRELUDE + code)).unwrap()
+        result = await session.execute(SPOIL, transaction="rollback_always")
+        assert result.error is None
+        assert result.rollback is not None
+        assert result.rollback.kept == ()
+        yield session
+
+
+@asynccontextmanager
+async def engine_killed(place: Path, code: str) -> AsyncIterator[durable.Session]:
+    pipe = place.with_suffix(".pipe")
+    os.mkfifo(pipe)
+    blocks = f"""
+import os as system, threading
+if system.path.exists({str(pipe)!r}):
+    with open({str(pipe)!r}, 'w') as made:
+        made.write('made')
+    threading.Event().wait()
+"""
+    cell = PRELUDE + code + "\nmade_in = __import__('os').getpid()" + blocks + "made_in != system.getpid()"
+    engine = await asyncio.create_subprocess_exec(sys.executable, "-m", "tests.e2e.value_job", str(place), cell)
+    async with asyncio.timeout(120):
+        assert await asyncio.to_thread(pipe.read_text) == "made"
+    pipe.unlink()
+    engine.kill()
+    await engine.wait()
+    async with durable.open(place) as again:
+        session = await again.session("desk")
+        result = await session.result("desk@1")
+        assert result.error is None
+        assert result.value is True, "the statements before the one that was cut ran again"
+        yield session
+
+
+WAYS = {"worker killed": worker_killed, "engine killed": engine_killed, "parked": parked, "rolled back": rolled_back}
+PER_WAY = {"engine killed": ("enums", "exceptions", "circles through hashes")}
+"""Of the slow one only some kinds."""
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("way", WAYS)
+async def test_comes_back(way: str, tmp_path: Path) -> None:
+    failed: dict[str, object] = {}
+    for number, kind in enumerate(PER_WAY.get(way, KINDS)):
+        code, checks = KINDS[kind]
+        async with WAYS[way](tmp_path / f"{number}.db", code) as session:
+            result = await session.execute(checking(checks))
+            if result.error is not None or result.value:
+                failed[kind] = result.error or result.value
+    assert failed == {}
+
+
+@pytest.mark.parametrize("way", ["worker killed", "engine killed"])
+async def test_a_placeholder_is_named_and_says_what_it_was(way: str, tmp_path: Path) -> None:
+    code = "import sqlite3\nrows = {'all': [1], 'connection': sqlite3.connect(':memory:')}"
+    async with WAYS[way](tmp_path / "work.db", code) as session:
+        result = await session.execute("rows['connection'].execute('select 1')")
+        assert result.error is not None
+        assert "open it again by its path" in str(result.error)
+        assert (await session.execute("rows['all']")).value == [1]
+        newest = (await session.checkpoints())[-1]
+        shown = await session._engine.checkpoints_of("desk").show(newest.id)
+        assert [(entry.name, entry.kind) for entry in shown.lost] == [("rows['connection']", "sqlite3.Connection")]
+
+
+async def test_a_rolled_back_transaction_keeps_the_connection_itself(tmp_path: Path) -> None:
+    async with durable.open(tmp_path / "work.db") as engine:
+        session = await engine.session("desk")
+        await session.execute("import sqlite3\nrows = {'all': [1], 'connection': sqlite3.connect(':memory:')}")
+        result = await session.execute("rows['all'].append(2)", transaction="rollback_always")
+        assert result.rollback is not None
+        assert [name for name, _why in result.rollback.kept] == ["rows['connection']"]
+        checked = "[rows['all'], rows['connection'].execute('select 1').fetchall()]"
+        assert (await session.execute(checked)).value == [[1], [[1]]]

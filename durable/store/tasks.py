@@ -42,7 +42,7 @@ from durable.store.transaction import Tx
 
 
 def _find(tx: Tx, task_id: str) -> Row:
-    row = tx.row(f"SELECT {TASK}, session, n, progress, lapsed_pid, lapsed_ttl FROM tasks WHERE id=?", (task_id,))
+    row = tx.row(f"SELECT {TASK}, session, n, progress, lapsed_pid, lapsed_ttl, cancel_at FROM tasks WHERE id=?", (task_id,))
     if row is None:
         raise Refused(404, f"task {task_id!r} does not exist")
     return row
@@ -212,10 +212,10 @@ def fulfill(tx: Tx, request: TaskFulfill) -> Answer:
     if action.id != request.id:
         raise Refused(400, f"task {request.id!r} can only settle its own promise, not {action.id!r}")
     check_value(action.value)
-    _held(tx, request.id, request.version)
+    task = _held(tx, request.id, request.version)
     if request.epoch is not None:
         _require_epoch(tx, request.id, request.epoch)
-    cancelled = wished(tx, request.id)
+    cancelled = None if task[11] is None else wished(tx, request.id)
     if cancelled is not None:
         return Answer(200, {"promise": cancelled})
     return Answer(200, {"promise": settle(tx, request.id, action.state, action.value or EMPTY)})
@@ -258,7 +258,7 @@ def heartbeat(tx: Tx, request: TaskHeartbeat) -> Answer:
         raise Refused(400, "the tasks of one heartbeat have different origins")
     for task in request.tasks:
         lapsed = tx.row(
-            f"SELECT {TASK}, session, n, progress, lapsed_pid, lapsed_ttl FROM tasks"
+            f"SELECT {TASK}, session, n, progress, lapsed_pid, lapsed_ttl, cancel_at FROM tasks"
             " WHERE id=? AND version=? AND lapsed_pid=?",
             (task.id, task.version, request.pid),
         )

@@ -100,6 +100,8 @@ class Run:
                     if known is None or int(last) > int(known.id.rpartition(":")[2]):
                         self._retries[owner] = record_of(promise)
                     continue
+                if not last.isdigit():
+                    continue  # a call of foreign code that a step ran
             self._records.setdefault(owner, []).append(promise)
 
     def recorded(self, function: str) -> tuple[list[Recorded], dict[str, PromiseRecord]]:

@@ -108,7 +108,7 @@ async def restored(engine: durable.Engine, session: durable.Session, seen: list[
     if end == "worker killed":
         os.kill(pid, signal.SIGKILL)
     elif end == "parked":
-        execution = await session.submit("input('?')")
+        execution = await session.submit("input()")
         prompt = await first_prompt(engine)
         await in_state(engine, execution, "waiting")
         os.kill(pid, signal.SIGKILL)

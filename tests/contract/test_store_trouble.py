@@ -190,8 +190,9 @@ async def test_a_store_that_may_not_be_written_says_so(tmp_path: Path, what: str
     (path if what == "file" else tmp_path).chmod(0o444 if what == "file" else 0o555)
     for parent in tmp_path.parents[:2]:
         parent.chmod(parent.stat().st_mode | 0o011)
+    trusting = {**os.environ, "DURABLE_TRUST_STORE": str(path)}  # it is another user's
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-c", READ_ONLY, str(path)), stdout=PIPE, cwd=Path(__file__).parents[2]
+        *(sys.executable, "-c", READ_ONLY, str(path)), stdout=PIPE, cwd=Path(__file__).parents[2], env=trusting
     )
     said, _ = await process.communicate()
     tmp_path.chmod(0o777)

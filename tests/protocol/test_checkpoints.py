@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+from pathlib import Path
 
 import pytest
 from msgspec import structs
@@ -204,17 +206,24 @@ async def test_corrupt_data_changes_nothing(desk: Desk) -> None:
     assert await desk.value("x") == 1
 
 
-async def test_an_interrupt_during_a_capture_is_kept_for_the_code(desk: Desk) -> None:
+async def test_an_interrupt_during_a_capture_is_kept_for_the_code(desk: Desk, tmp_path: Path) -> None:
+    pipe = tmp_path / "capturing"  # what it prints in a capture is nobody's
+    os.mkfifo(pipe)
+    reader, capturing = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK), asyncio.Event()
+    asyncio.get_running_loop().add_reader(reader, capturing.set)
     code = (
-        "import time\nclass Slow:\n    def __reduce__(self):\n        print('capturing', flush=True)\n"
+        f"import os, time\nclass Slow:\n    def __reduce__(self):\n"
+        f"        os.write(os.open({str(pipe)!r}, os.O_WRONLY), b'x')\n"
         "        time.sleep(0.3)\n        return (Slow, ())\ns = Slow()\nfor _ in range(10**12): pass"
     )
     task = desk.start(code, checkpoint="statement")
-    await desk.until(lambda: "capturing" in desk.text())
+    await capturing.wait()
+    asyncio.get_running_loop().remove_reader(reader)
     desk.session.interrupt()
     result = await asyncio.wait_for(task, 20)
     assert isinstance(result, Error)
     assert result.exception_type == "KeyboardInterrupt"
+    os.close(reader)
 
 
 async def large(desk: Desk) -> MemoryFile:

@@ -42,7 +42,9 @@ from durable.store.transaction import Tx
 
 
 def _find(tx: Tx, task_id: str) -> Row:
-    row = tx.row(f"SELECT {TASK}, session, n, progress, lapsed_pid, lapsed_ttl, cancel_at FROM tasks WHERE id=?", (task_id,))
+    row = tx.row(
+        f"SELECT {TASK}, session, n, progress, lapsed_pid, lapsed_ttl, cancel_at FROM tasks WHERE id=?", (task_id,)
+    )
     if row is None:
         raise Refused(404, f"task {task_id!r} does not exist")
     return row

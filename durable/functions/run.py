@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import re
 from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
 
 WATCH_AFTER_S = 0.005
 """Steps that take longer than this have what is waited for beside them watched; most are shorter."""
+
+_PLACE = re.compile(r"(?P<owner>.+)(?P<kind>\.|:input:|:retry:)(?P<number>[0-9]+)", re.DOTALL)
+"""Ids of what a function does: `exec:<id>.<k>`, `exec:<id>:input:<n>`, `exec:<id>.<k>:retry:<n>`."""
 
 
 class Run:
@@ -87,21 +91,21 @@ class Run:
         if record.cancelled is not None:
             self.cancelling = True
             self.cancellation.set()
-        calls = f"{self.promise_id}:input:"
         for promise in record.promises:
-            promise_id = promise["id"]
-            if promise_id.startswith(calls):
+            place = _PLACE.fullmatch(promise["id"])
+            if place is None:
+                continue  # a call of foreign code that a step ran, the answer of one of several persons
+            owner, number = place["owner"], int(place["number"])
+            if place["kind"] == ":retry:":
+                known = self._retries.get(owner)
+                if known is None or number > int(known.id.rpartition(":")[2]):
+                    self._retries[owner] = record_of(promise)
+                continue
+            if place["kind"] == ":input:":
+                if owner != self.promise_id:
+                    continue  # a question of a cell that the function had run
                 owner = f"exec:{(promise.get('tags') or {}).get('durable:scope', '')}"
-                self._calls = max(self._calls, int(promise_id.removeprefix(calls)))
-            else:
-                owner, _, last = promise_id.rpartition(":retry:" if ":retry:" in promise_id else ".")
-                if ":retry:" in promise_id:
-                    known = self._retries.get(owner)
-                    if known is None or int(last) > int(known.id.rpartition(":")[2]):
-                        self._retries[owner] = record_of(promise)
-                    continue
-                if not last.isdigit():
-                    continue  # a call of foreign code that a step ran
+                self._calls = max(self._calls, number)
             self._records.setdefault(owner, []).append(promise)
 
     def recorded(self, function: str) -> tuple[list[Recorded], dict[str, PromiseRecord]]:

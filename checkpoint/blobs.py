@@ -87,6 +87,7 @@ class DirectoryBlobs:
                     if path in drafts or _touched(path):
                         continue
                     if not path.parent.exists():
+                        self._root.mkdir(mode=0o700, parents=True, exist_ok=True)
                         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
                         made |= {self._root, self._root.parent}
                     if descriptor < 0:  # before anything is written: the sync tells of errors since it was opened

@@ -79,7 +79,7 @@ def performing(function_pass: FunctionPass, perform: Perform, ends: Ends) -> Per
                 raise PlatformError([internal(f"run {execution}", error)]) from error
             raise rejection(error, execution) from None
 
-    return Leaf(function_pass, body, NEVER).perform
+    return Leaf(function_pass, body, NEVER, stoppable=True).perform
 
 
 def with_state(value: Any, state: bytes) -> dict[str, Any]:
@@ -110,7 +110,7 @@ class Call:
             assert call._found is not None
             record = await self._pass.record_of(call._found)
             if record.state == "resolved":
-                self._before = None
+                call._before = None  # what was before it is not needed any more
                 return call._found.promise_id.removeprefix(ids.PREFIX), base64.b64decode(decode(record)["state"])
             call = call._before
         return None

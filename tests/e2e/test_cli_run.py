@@ -72,7 +72,7 @@ async def kills(ctx) -> None:
 
 @durable.function
 async def spins(ctx) -> None:
-    noted("spins")
+    await ctx.run(noted, "spins")
     while True:
         pass
 

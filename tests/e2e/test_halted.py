@@ -130,22 +130,12 @@ async def a_call_with_other_arguments(scene: Scene) -> tuple[str, Trigger]:
 async def a_checkpoint_that_is_refused(scene: Scene) -> tuple[str, Trigger]:
     _, execution, prompt = await scene.asked("x = 1\ninput('On?')")
     await scene.engine.host.forget("desk")
-    scene.change("UPDATE checkpoints SET manifest = zeroblob(200)")
-    return execution.id, lambda: scene.engine.answer(prompt.id, "yes")
 
+    async def refused() -> None:
+        scene.change("UPDATE checkpoints SET manifest = zeroblob(200)")
+        await scene.engine.answer(prompt.id, "yes")
 
-FORGED = """
-import gc
-channel = next(o for o in gc.get_objects() if type(o).__name__ == "Channel" and type(o).__module__.startswith("bridge"))
-input("On?")
-channel.send({"type": "checkpoint", "id": "w900", "execution_id": "desk@1", "statement": 3, "data": b"forged"})
-input("never")
-"""
-
-
-async def a_checkpoint_that_is_forged(scene: Scene) -> tuple[str, Trigger]:
-    _, execution, prompt = await scene.asked(FORGED)
-    return execution.id, lambda: scene.engine.answer(prompt.id, "yes")
+    return execution.id, refused
 
 
 async def a_checkpoint_that_cannot_be_stored(scene: Scene) -> tuple[str, Trigger]:
@@ -207,7 +197,10 @@ PLACES: dict[tuple[str, str], tuple[Way, ...]] = {
     (PASS, "FunctionPass.__init__"): (a_record_of_before_branches_had_an_order,),
     (PASS, "FunctionPass.begin"): (changed_code,),
     (PASS, "FunctionPass._finish"): (a_step_left_out,),
-    (PASS, "FunctionPass._advance"): (),  # where the record itself has no order that could have been: as the others
+    (
+        PASS,
+        "FunctionPass._run_and_deliver",
+    ): (),  # where the record itself has no order that could have been: as the others
     (PASS, "FunctionPass.check_same"): (),  # where somebody else made the promise since: as `Run.halted` does
     (RUN, "Run.halt"): (changed_code, a_step_left_out),
     (RUN, "Run.halted"): (foreign_code_changed,),
@@ -215,9 +208,9 @@ PLACES: dict[tuple[str, str], tuple[Way, ...]] = {
     ("sessions/host.py", "SessionHost.durable_execute"): (a_checkpoint_that_is_refused,),
     (LIVE, "LiveSession._drive"): (a_checkpoint_that_is_refused,),
     (LIVE, "LiveSession._answered"): (a_call_with_other_arguments,),
-    (LIVE, "LiveSession._take"): (a_checkpoint_that_is_forged, a_checkpoint_that_cannot_be_stored),
+    (LIVE, "LiveSession._take"): (a_checkpoint_that_cannot_be_stored,),
     (LIVE, "LiveSession._on_unsaved"): (a_checkpoint_that_the_store_refuses,),
-    (LIVE, "LiveSession._stop"): (a_checkpoint_that_is_forged,),
+    (LIVE, "LiveSession._stop"): (a_checkpoint_that_cannot_be_stored,),
     ("executions.py", "Executions.gave_up"): (changed_code, a_checkpoint_that_is_refused),
     ("executions.py", "Executions.interrupt"): (an_interrupt,),
 }

@@ -62,7 +62,7 @@ async def spins(ctx: durable.Context, which: str) -> Any:
 
 async def stopped(engine: durable.Engine) -> None:
     """Return when the code has ended in this process."""
-    leaves = [task for task in asyncio.all_tasks() if "_Leaf.outcome" in repr(task.get_coro())]
+    leaves = [task for task in asyncio.all_tasks() if "Leaf.perform" in repr(task.get_coro())]
     if leaves:
         _, left = await asyncio.wait(leaves, timeout=60)
         assert not left

@@ -297,6 +297,7 @@ def test_what_cannot_be_served_or_reached_is_said(terminal: Terminal) -> None:
         assert end_server(server) == 0
     terminal.durable("--store", url, "list").failed(1, "does not answer", "durable serve")
     (terminal.directory / "token").write_text("a b\n")
+    (terminal.directory / "token").chmod(0o600)
     del terminal.environment["DURABLE_TOKEN"]
     terminal.durable("--store", "other.db", "serve", "--token-file", "token").failed(1, "holds no token")
     terminal.durable("serve", "--lease", "0").failed(2, "--lease")

@@ -273,12 +273,19 @@ class FunctionLoop(asyncio.AbstractEventLoop):  # its other methods are set belo
         with self.running():
             for task in self.pending():
                 task._log_destroy_pending = False  # type: ignore[attr-defined]
-                coro = task.get_coro()
+                coro, waiter = task.get_coro(), task._fut_waiter  # type: ignore[attr-defined]
                 if coro is not None:
                     _close_coroutine(coro)
+                if waiter is not None:
+                    waiter.cancel()  # which lets go of the task, and the task of it
         self._ready.clear()
         self._polls.clear()
         self._numbers.clear()
+        self._on_timer = self._on_error = _nothing  # they hold the pass, which holds this
+
+
+def _nothing(*_: object) -> None:
+    """What a disposed loop tells anybody."""
 
 
 class _Running:

@@ -525,6 +525,8 @@ class FunctionPass:
         self.loop.dispose()
         self._main = None
         self.run.passes.pop(self, None)
+        for found in self._under_way.values():
+            found.task = None  # its frames hold this in turn
         self._under_way.clear()
         self._waiting.clear()
         self._arrived.clear()

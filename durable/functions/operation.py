@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from resonate.types import PromiseRecord
 
 from durable.functions.codec import decode
+from durable.functions.event_loop import PassEnded
 from durable.functions.failure import rebuild
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ class Operation[T](Coroutine[Any, Any, T]):
     promise_id = ""
 
     def __init__(self, function_pass: FunctionPass, shape: Callable[[Any], T]) -> None:
-        self._function_pass = function_pass
+        self._function_pass: FunctionPass | None = function_pass
         self._shape = shape
         self._record: PromiseRecord | None = None
         self._waiters: list[asyncio.Future[None]] = []
@@ -41,6 +42,8 @@ class Operation[T](Coroutine[Any, Any, T]):
 
     async def _wait(self) -> T:
         if self._record is None:
+            if self._function_pass is None:
+                raise PassEnded
             self._function_pass.check()
             waiter = self._function_pass.loop.create_future()
             self._waiters.append(waiter)
@@ -70,12 +73,16 @@ class Operation[T](Coroutine[Any, Any, T]):
     def close(self) -> None:
         if self._waiting is not None:
             self._waiting.close()
+        if self._record is None:
+            self._function_pass = None  # a task that is left may hold this for long
+            self._waiters.clear()
 
 
 class Derived[T](Operation[T]):
     """An operation whose outcome is looked at once more."""
 
     def __init__(self, inner: Operation[T], look: Callable[[Operation[T]], Awaitable[T]]) -> None:
+        assert inner._function_pass is not None
         super().__init__(inner._function_pass, inner._shape)
         self.promise_id = inner.promise_id
         self._inner = inner
@@ -83,3 +90,13 @@ class Derived[T](Operation[T]):
 
     async def _wait(self) -> T:
         return await self._look(self._inner)
+
+    def close(self) -> None:
+        super().close()
+        self._inner.close()
+        self._look = _over
+
+
+async def _over(_operation: Operation[Any]) -> Any:
+    """What a closed operation comes to."""
+    raise PassEnded

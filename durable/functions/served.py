@@ -14,7 +14,7 @@ from durable.functions.function import Function
 from durable.functions.function_pass import FunctionPass
 from durable.functions.ports import internal
 from durable.functions.recorded import read_record
-from durable.functions.run import Run
+from durable.functions.run import Run, forget_frames
 from durable.functions.sdk import SdkContext
 from durable.functions.steps import StepThreads
 from durable.functions.values import bind_json, encode
@@ -78,13 +78,14 @@ class Passes:
                     run.logged.update(self.suspensions[promise_id].logged)
             self._runs[promise_id] = run
             return await self._outcome(run, function, ctx, args, kwargs)
-        except sdk.Suspended:
+        except sdk.Suspended as suspended:
             self.suspensions[promise_id] = sdk.Suspension(run.logged, run.cancelling)
-            raise sdk.suspend_on(ctx, run.waits) from None
+            forget_frames(suspended)
         finally:
             if self._runs.get(promise_id) is run:
                 del self._runs[promise_id]
             run.dispose()
+        raise sdk.suspend_on(ctx, run.waits)  # out here, where no other holds the frames of the pass
 
     def cancel(self, executions: Iterable[str]) -> None:
         """These are to be cancelled: those that run here hear of it at once."""

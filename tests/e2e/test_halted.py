@@ -129,9 +129,9 @@ async def a_call_with_other_arguments(scene: Scene) -> tuple[str, Trigger]:
 
 async def a_checkpoint_that_is_refused(scene: Scene) -> tuple[str, Trigger]:
     _, execution, prompt = await scene.asked("x = 1\ninput('On?')")
-    await scene.engine.host.forget("desk")
 
     async def refused() -> None:
+        await scene.engine.host.forget("desk")
         scene.change("UPDATE checkpoints SET manifest = zeroblob(200)")
         await scene.engine.answer(prompt.id, "yes")
 
@@ -200,7 +200,7 @@ PLACES: dict[tuple[str, str], tuple[Way, ...]] = {
     (
         PASS,
         "FunctionPass._run_and_deliver",
-    ): (),  # where the record itself has no order that could have been: as the others
+    ): (),  # a record that has no order that could have been
     (PASS, "FunctionPass.check_same"): (),  # where somebody else made the promise since: as `Run.halted` does
     (RUN, "Run.halt"): (changed_code, a_step_left_out),
     (RUN, "Run.halted"): (foreign_code_changed,),

@@ -118,6 +118,12 @@ async def _rest_of_the_day(path: Path) -> None:
             if name == "returned":
                 await store.request("task.release", {"id": "exec:returned", "version": 1})
             await store.request("execution.cancel", {"id": f"exec:{name}", "reason": "", "grace_ms": 1_000})
+            if name == "stopping":
+                await store.request("promise.create", promise("exec:stopping.1", resonate_external="true"))
+                awaited = {"awaited": "exec:stopping.1", "awaiter": "exec:stopping"}
+                actions = [{"kind": "promise.register_callback", "data": awaited}]
+                unheard = {"id": "exec:stopping", "version": 1, "actions": actions, "cancelled": False}
+                assert (await store.request("task.suspend", unheard)).status == 300
         store.glance.cancelled("e9")
         clock.now += 1_000
         await store.request("promise.create", root("lapses"))

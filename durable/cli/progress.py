@@ -48,7 +48,14 @@ class Steps:
                 self._out.say(described(step_view(row, None)))
 
     async def _settled(self, engine: Engine, execution_id: str) -> list[PromiseRow]:
-        return [row for row in await engine.store.reads.children(execution_id) if row.state != "pending"]
+        rows = await engine.store.reads.children(execution_id)
+        return [row for row in rows if row.state != "pending" and not _is_detail(row)]
+
+
+def _is_detail(row: PromiseRow) -> bool:
+    """The wait for a retry, and the timer of a limit that was met: nothing that the reader began."""
+    met = row.tags.get("durable:kind") == "timer" and row.state == "rejected_canceled"
+    return met or row.tags.get("durable:capability") == "retry"
 
 
 def described(step: StepView) -> str:

@@ -127,6 +127,20 @@ async def a_call_with_other_arguments(scene: Scene) -> tuple[str, Trigger]:
     return execution.id, trigger
 
 
+async def a_checkpoint_that_is_refused(scene: Scene) -> tuple[str, Trigger]:
+    session = await scene.engine.session("desk", grants=["lookup"])
+    await session.execute("x = 1")
+    await session.checkpoint("before")  # a wait of a cell is checkpointed some time after it began
+    _, execution, prompt = await scene.asked("input('On?')")
+
+    async def refused() -> None:
+        await scene.engine.host.forget("desk")
+        scene.change("UPDATE checkpoints SET manifest = zeroblob(200)")
+        await scene.engine.answer(prompt.id, "yes")
+
+    return execution.id, refused
+
+
 async def a_checkpoint_that_cannot_be_stored(scene: Scene) -> tuple[str, Trigger]:
     code = "import random\ninput('On?')\nlarge = random.Random(1).randbytes(3_000_000)\nmore = 1"
     _, execution, prompt = await scene.asked(code)
@@ -194,13 +208,13 @@ PLACES: dict[tuple[str, str], tuple[Way, ...]] = {
     (RUN, "Run.halt"): (changed_code, a_step_left_out),
     (RUN, "Run.halted"): (foreign_code_changed,),
     ("functions/foreign.py", "performing.body"): (foreign_code_changed,),
-    ("sessions/host.py", "SessionHost.durable_execute"): (),  # tests/e2e/test_checkpoint_refused.py
-    (LIVE, "LiveSession._drive"): (),  # tests/e2e/test_checkpoint_refused.py
+    ("sessions/host.py", "SessionHost.durable_execute"): (a_checkpoint_that_is_refused,),
+    (LIVE, "LiveSession._drive"): (a_checkpoint_that_is_refused,),
     (LIVE, "LiveSession._answered"): (a_call_with_other_arguments,),
     (LIVE, "LiveSession._take"): (a_checkpoint_that_cannot_be_stored,),
     (LIVE, "LiveSession._on_unsaved"): (a_checkpoint_that_the_store_refuses,),
     (LIVE, "LiveSession._stop"): (a_checkpoint_that_cannot_be_stored,),
-    ("executions.py", "Executions.gave_up"): (changed_code,),
+    ("executions.py", "Executions.gave_up"): (changed_code, a_checkpoint_that_is_refused),
     ("executions.py", "Executions.interrupt"): (an_interrupt,),
 }
 """Every place that halts an execution, or passes on that it is to be halted, and the ways below that go through it."""

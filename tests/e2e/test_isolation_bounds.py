@@ -136,7 +136,11 @@ async def test_memory_is_bounded_whatever_holds_it(
     running = asyncio.create_task(session.execute(HOLD[what] + "\nimport time\ntime.sleep(0.5)", journal=False))
     peak = await _peak(session, engine, running)
     result = await running
-    assert 0 < peak <= BOUND, (what, peak, result)
+    assert peak > 0
+    if grouped:
+        assert peak <= BOUND, (what, peak, result)
+    elif peak > BOUND:  # what is allocated between two looks is missed (G4), but not what is held then
+        assert result.error is not None, (what, peak, result)
     if result.error is not None:
         assert result.error.exception_type in ("durable.ResourceExceeded", "OSError", "MemoryError"), result.error
     assert (await session.execute("1 + 1")).value == 2

@@ -28,6 +28,7 @@ from durable.functions.function_pass import FunctionPass, Perform, UnderWay
 from durable.functions.leaf import Body, Leaf
 from durable.functions.operation import Derived, Operation
 from durable.functions.questions import Asked
+from durable.functions.recorder import Outcome
 from durable.functions.replay import Operation as Made
 from durable.functions.steps import Arguments, Step, StepThreads, step_of
 from durable.functions.values import digest, encode, from_json, to_json
@@ -117,7 +118,7 @@ class Context(Asking):
                 value = await (call() if limit is None else _limited(step.name, limit, call))
                 changed = given.changed()
                 if changed:
-                    run.observer(ArgumentsChanged(run.execution_id, step.name, changed))
+                    run.tell(ArgumentsChanged(run.execution_id, step.name, changed))
                 return encode(value, f"the result of step {step.name}", step.returns)
             except BaseException as error:
                 if isinstance(error, asyncio.CancelledError) and run.closing():
@@ -147,7 +148,8 @@ class Context(Asking):
             async def main() -> Any:
                 return encode(await step.fn(context, *args, **kwargs), f"the result of {name}", step.returns)
 
-            outcome = nested.start(main)
+            outcome: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+            nested.start(main, outcome.set_result)
             if limit is not None:
                 outer.wait_for(found, found.promise_id)  # its deadline ends it, whatever it waits for itself
             run.ended()  # what is under way from here on are the operations inside

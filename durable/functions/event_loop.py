@@ -41,9 +41,10 @@ class PassEnded(BaseException):
 
 
 class Timer(asyncio.TimerHandle):
-    """A callback at a time of the loop. The engine makes it an operation and may be told that it was cancelled."""
+    """A callback at a time of the loop. It knows its operation by number only: whoever keeps it keeps no pass."""
 
-    on_cancel: Callable[[], None] | None = None
+    ordinal = 0
+    """The operation that the engine made of it; 0 for none."""
 
 
 class FunctionTask(asyncio.Task[Any]):
@@ -58,12 +59,21 @@ class FunctionTask(asyncio.Task[Any]):
 
 
 class FunctionLoop(asyncio.AbstractEventLoop):  # its other methods are set below, from _LOOP_CALLS
-    """The loop of one function. `on_timer` begins a durable timer; `on_error` is told what nobody retrieved."""
+    """The loop of one function.
+
+    `on_timer` begins a durable timer, `on_timer_cancelled` lets go of it; `on_error` is told what nobody retrieved.
+    """
 
     def __init__(
-        self, *, on_timer: Callable[[Timer, float], None], on_error: Callable[[dict[str, Any]], None], now: float
+        self,
+        *,
+        on_timer: Callable[[Timer, float], None],
+        on_timer_cancelled: Callable[[Timer], None],
+        on_error: Callable[[dict[str, Any]], None],
+        now: float,
     ) -> None:
         self._on_timer = on_timer
+        self._on_timer_cancelled = on_timer_cancelled
         self._on_error = on_error
         self._now = now
         self._salt = (int(now * 1000) & 0xFFFFFFFF) << 24  # asyncio keeps the tasks of all loops in one set
@@ -169,8 +179,8 @@ class FunctionLoop(asyncio.AbstractEventLoop):  # its other methods are set belo
         return timer
 
     def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
-        if isinstance(handle, Timer) and handle.on_cancel is not None and not self._disposed:
-            handle.on_cancel()
+        if isinstance(handle, Timer) and handle.ordinal and not self._disposed:
+            self._on_timer_cancelled(handle)
 
     def create_future(self) -> asyncio.Future[Any]:
         return asyncio.Future(loop=self)
@@ -275,13 +285,27 @@ class FunctionLoop(asyncio.AbstractEventLoop):  # its other methods are set belo
                 task._log_destroy_pending = False  # type: ignore[attr-defined]
                 coro, waiter = task.get_coro(), task._fut_waiter  # type: ignore[attr-defined]
                 if coro is not None:
+                    outer = _swap_current_task(self, task)  # a scope of anyio is left by its own task only
                     _close_coroutine(coro)
+                    _swap_current_task(self, outer)
                 if waiter is not None:
                     waiter.cancel()  # which lets go of the task, and the task of it
+                _forget_in_anyio(task)
         self._ready.clear()
         self._polls.clear()
         self._numbers.clear()
-        self._on_timer = self._on_error = _nothing  # they hold the pass, which holds this
+        self._on_timer = self._on_timer_cancelled = self._on_error = _nothing  # they hold the pass, which holds this
+
+
+_swap_current_task: Callable[[Any, Any], Any] = asyncio.tasks._swap_current_task  # type: ignore[attr-defined]
+
+
+def _forget_in_anyio(task: asyncio.Task[Any]) -> None:
+    """anyio keeps what it knows of a task until the task is done, which one that is left never is."""
+    backend = sys.modules.get("anyio._backends._asyncio")
+    states = getattr(backend, "_task_states", None)
+    if states is not None:
+        states.pop(task, None)
 
 
 def _nothing(*_: object) -> None:

@@ -85,7 +85,10 @@ class FunctionPass:
         self._replay = Replay(recorded)
         self._outer = asyncio.get_running_loop()
         self.loop = FunctionLoop(  # type: ignore[abstract]
-            on_timer=self._begin_timer, on_error=self._unretrieved, now=created_at / 1000
+            on_timer=self._begin_timer,
+            on_timer_cancelled=self._let_go_of_timer,
+            on_error=self._unretrieved,
+            now=created_at / 1000,
         )
         self.leaves: dict[asyncio.Task[Any], bool] = {}
         """Steps that run here, and whether they can be stopped. What they come to is recorded also when the function
@@ -101,7 +104,12 @@ class FunctionPass:
         """Nested functions that are still replayed: what is new here waits for them (X5)."""
         self._main: asyncio.Task[Any] | None = None
         self._over = False
-        self._outcome: asyncio.Future[Outcome] = self._outer.create_future()
+        self._done: Callable[[Outcome], object] | None = None
+        """Told the function's outcome, once."""
+        self._starting: list[tuple[UnderWay, PromiseRecord | None]] = []
+        """What is performed as soon as this loop is left."""
+        self._logged: list[Logged] = []
+        """What is told before that: once an operation that came later is recorded nobody would tell it any more."""
         self._cancelled = False
         self._lines = 0
         run.passes[self] = None
@@ -118,11 +126,11 @@ class FunctionPass:
 
     # -- running --------------------------------------------------------------------------------------------------
 
-    def start(self, main: Callable[[], Coroutine[Any, Any, Any]]) -> asyncio.Future[Outcome]:
-        """Begin; what is returned is done with the function's JSON result or its failure (a Rejection)."""
+    def start(self, main: Callable[[], Coroutine[Any, Any, Any]], done: Callable[[Outcome], object]) -> None:
+        """Begin; `done` is called with the function's JSON result or its failure (a Rejection)."""
+        self._done = done
         self.run.began()
         self._outer.call_soon(self._first, main, context=contextvars.copy_context())
-        return self._outcome
 
     def _first(self, main: Callable[[], Coroutine[Any, Any, Any]]) -> None:
         if not self.run.over:
@@ -144,18 +152,7 @@ class FunctionPass:
         main = self._main
         assert main is not None
         try:
-            with self.loop.running():
-                while True:
-                    self.loop.run()
-                    if self.run.over or main.done():
-                        break
-                    arrived = self._next()
-                    if arrived is None:
-                        break
-                    if arrived == "cancel":
-                        self._deliver_cancellation(main)
-                    else:
-                        self._deliver(arrived)
+            self._run_to_wait(main)
         except NonDeterminism as error:
             self.run.halt(error)
             return
@@ -171,6 +168,23 @@ class FunctionPass:
             self._finish(main)
         elif not self._under_way:
             self._fail(Deadlock.of(self.function, [describe(task) for task in self.loop.pending()]))
+
+    def _run_to_wait(self, main: asyncio.Task[Any]) -> None:
+        try:
+            with self.loop.running():
+                while True:
+                    self.loop.run()
+                    if self.run.over or main.done():
+                        break
+                    arrived = self._next()
+                    if arrived is None:
+                        break
+                    if arrived == "cancel":
+                        self._deliver_cancellation(main)
+                    else:
+                        self._deliver(arrived)
+        finally:
+            self._do_put_off()
 
     def _next(self) -> UnderWay | Literal["cancel"] | None:
         """What is delivered now: an operation's outcome, or the cancellation. NonDeterminism when nothing can be."""
@@ -313,7 +327,24 @@ class FunctionPass:
 
     def _perform(self, found: UnderWay, known: PromiseRecord | None) -> None:
         self.run.began()
-        found.task = self.run.spawn(found.perform(found, known), found.context, partial(self._performed, found))
+        if self.loop.is_running():
+            self._starting.append((found, known))
+        else:
+            self._spawn(found, known)
+
+    def _do_put_off(self) -> None:
+        """On the engine's loop: what was put off while this loop ran."""
+        logged, self._logged = self._logged, []
+        for event in logged:
+            self.run.tell(event)
+        starting, self._starting = self._starting, []
+        for found, known in starting:
+            if not self.run.over:
+                self._spawn(found, known)
+
+    def _spawn(self, found: UnderWay, known: PromiseRecord | None) -> None:
+        done = partial(self._performed, found)
+        found.task = self.run.spawn(found.perform(found, known), found.context, done, at_once=True)
 
     def _performed(self, found: UnderWay, task: asyncio.Task[PromiseRecord]) -> None:
         """On the engine's loop: an operation has its promise."""
@@ -389,15 +420,16 @@ class FunctionPass:
             if not timer.cancelled():
                 self.loop.fire(timer)
 
-        def cancel() -> None:
+        made = Made("timer", "timer", digest(round(delay, 3)))
+        timer.ordinal = self.begin(made, self.sleeping(delay), deliver, {}).ordinal
+
+    def _let_go_of_timer(self, timer: Timer) -> None:
+        found = self._under_way.pop(timer.ordinal, None)
+        if found is not None:
             found.cancelled = True
-            if self._under_way.pop(found.ordinal, None) is not None and found.waits_for:
+            if found.waits_for:
                 self.wait_for(found, "")
                 self.run.spawn(self._let_go(found.promise_id))
-
-        made = Made("timer", "timer", digest(round(delay, 3)))
-        found = self.begin(made, self.sleeping(delay), deliver, {})
-        timer.on_cancel = cancel
 
     def sleeping(self, delay: float) -> Perform:
         """What brings a durable timer about; `delay` in seconds from now."""
@@ -507,7 +539,7 @@ class FunctionPass:
         if starting or self.leaves or (self._waiting and self.promise_id != self.run.promise_id):
             self.run.spawn(self._leave(outcome))
         else:
-            self._outcome.set_result(outcome)
+            self._tell(outcome)
 
     async def _leave(self, outcome: Outcome) -> None:
         """Steps under way end; what a nested function leaves open is cancelled, the store does so for the whole."""
@@ -516,8 +548,12 @@ class FunctionPass:
         if self.promise_id != self.run.promise_id:
             for promise_id in [*self._waiting]:
                 await self.run.recorder.cancel(promise_id)
-        if not self._outcome.done():
-            self._outcome.set_result(outcome)
+        self._tell(outcome)
+
+    def _tell(self, outcome: Outcome) -> None:
+        done, self._done = self._done, None
+        if done is not None:
+            done(outcome)
 
     def dispose(self) -> None:
         """Let go of the loop and of all that is under way. Idempotent."""
@@ -531,7 +567,9 @@ class FunctionPass:
         self._waiting.clear()
         self._arrived.clear()
         self._deferred.clear()
+        self._starting.clear()
         self._records.clear()
+        self._done = None
 
     # -- what is told -----------------------------------------------------------------------------------------------
 
@@ -543,8 +581,7 @@ class FunctionPass:
         if self._replay.live and self._lines > told:
             self.run.logged[self.promise_id] = self._lines
             context = self.promise_id.removeprefix("exec:")
-            event = Logged(self.run.execution_id, context, self._lines, level, text)
-            self._outer.call_soon(self.run.observer, event)
+            self._logged.append(Logged(self.run.execution_id, context, self._lines, level, text))
 
     def _unretrieved(self, context: dict[str, Any]) -> None:
         """What asyncio reports of a task or callback, once: not again at each replay."""

@@ -21,6 +21,7 @@ from durable.functions.fence import Fence, answered, fenced
 from durable.store.requests import (
     ActionCallback,
     ActionSettle,
+    Answer,
     PromiseCreate,
     PromiseSettle,
     RegisterCallback,
@@ -109,21 +110,11 @@ class StorePorts:
         return record_of(data["promise"])
 
     async def task_suspend(self, id: str, version: int, actions: list[PromiseRegisterCallbackData]) -> SuspendResult:
-        callbacks = [
-            ActionCallback(
-                kind="promise.register_callback", data=RegisterCallback(awaited=one.awaited, awaiter=one.awaiter)
-            )
-            for one in actions
-        ]
-        left = self._lifecycle.suspension(id)
-        request = TaskSuspend(
-            id=id, version=version, actions=callbacks, logged=left.logged_json(), cancelled=left.cancelled
-        )
-        status, data = await self._send("task.suspend", request)
-        if status == 300:
-            return Redirect(preload=[record_of(promise) for promise in data["preload"]])
-        self._lifecycle.suspended(id)
-        return "suspended"
+        request = suspend_request(id, version, actions, self._lifecycle.suspension(id))
+        found = suspend_result(await answered(self._store.enqueue("task.suspend", request)))
+        if found == "suspended":
+            self._lifecycle.suspended(id)
+        return found
 
     async def task_release(self, id: str, version: int) -> None:
         await self._lifecycle.release(id, version, release_reason())
@@ -139,6 +130,24 @@ class StorePorts:
     async def task_heartbeat(self, pid: str, tasks: list[TaskRef]) -> None:
         held = [TaskAt(id=task.id, version=task.version) for task in tasks]
         await self._send("task.heartbeat", TaskHeartbeat(pid=pid, tasks=held))
+
+
+def suspend_request(id: str, version: int, actions: list[PromiseRegisterCallbackData], left: Suspension) -> TaskSuspend:
+    """The SDK's request, with what the pass leaves behind."""
+    callbacks = [
+        ActionCallback(
+            kind="promise.register_callback", data=RegisterCallback(awaited=one.awaited, awaiter=one.awaiter)
+        )
+        for one in actions
+    ]
+    return TaskSuspend(id=id, version=version, actions=callbacks, logged=left.logged_json(), cancelled=left.cancelled)
+
+
+def suspend_result(answer: Answer) -> SuspendResult:
+    """What the SDK makes of the answer."""
+    if answer.status == 300:
+        return Redirect(preload=[record_of(promise) for promise in answer.data["preload"]])
+    return "suspended"
 
 
 def release_reason() -> BaseException | None:

@@ -16,7 +16,7 @@ import msgspec
 from resonate.types import PromiseRecord
 
 from durable.core.errors import DurableError
-from durable.core.events import Observer
+from durable.core.events import Event, Observer
 from durable.functions.ports import Halted, internal, record_of
 from durable.functions.recorded import ExecutionRecord
 from durable.functions.recorder import Recorder
@@ -54,7 +54,7 @@ class Run:
         self.execution_id = promise_id.removeprefix("exec:")
         self.recorder = recorder
         self.closing = closing
-        self.observer = observer
+        self._observer = observer
         self.origin = origin
         self.target = target
         self.over = False
@@ -126,6 +126,14 @@ class Run:
         """A step is to be tried again."""
         self._retries[step] = retry
 
+    def tell(self, event: Event) -> None:
+        """Tell the engine's observer, whose errors are no fault of the function."""
+        try:
+            self._observer(event)
+        except Exception as error:
+            message = f"the observer failed at {type(event).__name__}"
+            self._loop.call_exception_handler({"message": message, "exception": error})
+
     def next_call(self, capability: str) -> str:
         """The id of a new call: numbered over all functions of the execution."""
         self._calls += 1
@@ -138,9 +146,14 @@ class Run:
         work: Coroutine[Any, Any, Any],
         context: contextvars.Context | None = None,
         done: Callable[[asyncio.Task[Any]], None] | None = None,
+        *,
+        at_once: bool = False,
     ) -> asyncio.Task[Any]:
-        """Run something of this pass on the engine's loop, and call `done` at its end: with the pass at the latest."""
-        task: asyncio.Task[Any] = asyncio.Task(work, loop=self._loop, context=context)
+        """Run something of this pass on the engine's loop, and call `done` at its end: with the pass at the latest.
+
+        at_once: it begins before this returns; only where the engine's loop is the running one.
+        """
+        task: asyncio.Task[Any] = asyncio.Task(work, loop=self._loop, context=context, eager_start=at_once)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard if done is None else partial(self._done, done))
         return task

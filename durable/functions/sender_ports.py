@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import msgspec
 from resonate.error import ServerError
 from resonate.send import Sender, SuspendResult, TaskAcquireResult, TaskFenceResult, TaskRef
 from resonate.types import PromiseCreateReq, PromiseRecord, PromiseRegisterCallbackData, PromiseSettleReq
 
 from durable.core.errors import DurableError
+from durable.functions.fence import answered
 from durable.functions.heartbeat import HeldTasks
-from durable.functions.ports import Lifecycle, release_reason
+from durable.functions.ports import Lifecycle, release_reason, suspend_request, suspend_result
 from durable.store.face import StoreFace
 
 
@@ -40,7 +42,8 @@ class SenderPorts:
             raise
 
     async def task_suspend(self, id: str, version: int, actions: list[PromiseRegisterCallbackData]) -> SuspendResult:
-        found = await self.sender.task_suspend(id, version, actions)
+        request = suspend_request(id, version, actions, self._lifecycle.suspension(id))
+        found = suspend_result(await answered(self._store.post("task.suspend", msgspec.to_builtins(request))))
         if found == "suspended":
             self._lifecycle.suspended(id)
         return found

@@ -116,5 +116,5 @@ class Passes:
             value = await function.fn(context, *bound.args, **bound.kwargs)
             return encode(value, f"the result of {function.name}", function.returns)
 
-        root.start(main).add_done_callback(lambda outcome: run.complete(outcome.result()))
+        root.start(main, run.complete)
         return await run.outcome()

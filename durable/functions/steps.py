@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from functools import lru_cache
+from types import FunctionType
 from typing import Any
 from uuid import UUID
 
@@ -40,11 +41,9 @@ class Step:
 
 
 def step_of(fn: Callable[..., Any]) -> Step:
-    """Describe a callable; the description of a plain function is kept."""
-    try:
-        return _described(fn)
-    except TypeError:  # unhashable
-        return _describe(fn)
+    """Describe a callable. The description of a function that holds nothing is kept; a closure may hold its context."""
+    lasting = isinstance(fn, Function) or (isinstance(fn, FunctionType) and fn.__closure__ is None)
+    return _described(fn) if lasting else _describe(fn)
 
 
 @lru_cache(maxsize=2048)
@@ -191,13 +190,15 @@ class Arguments:
     __slots__ = ("_before",)
 
     def __init__(self, args: tuple[object, ...], kwargs: dict[str, object]) -> None:
-        named = [*((f"argument {n + 1}", value) for n, value in enumerate(args)),
-                 *((f"argument {name!r}", value) for name, value in kwargs.items())]  # fmt: skip
-        self._before = [(name, value, _look(value)) for name, value in named if type(value) not in _FROZEN]
+        self._before = [
+            (place, value, _look(value))
+            for place, value in (*enumerate(args, 1), *kwargs.items())
+            if type(value) not in _FROZEN
+        ]
 
     def changed(self) -> tuple[str, ...]:
         """The names of the arguments that are not what they were."""
-        return tuple(name for name, value, before in self._before if _look(value) != before)
+        return tuple(f"argument {place!r}" for place, value, before in self._before if _look(value) != before)
 
 
 LOOKED_AT_MAX = 1_000

@@ -588,17 +588,24 @@ def _shape(fn: Callable[..., object], skip_first: bool) -> tuple[inspect.Signatu
     return signature.replace(parameters=parameters[1:] if skip_first else parameters), hints_of(fn)
 
 
+@lru_cache(maxsize=1024)
+def _places(fn: Callable[..., object], skip_first: bool) -> tuple[list[str], str]:
+    """The parameters that positional arguments go to, and the one that takes any other keyword, or ""."""
+    found = _shape(fn, skip_first)[0].parameters.values()
+    positional = [each.name for each in found if each.kind not in (each.KEYWORD_ONLY, each.VAR_KEYWORD)]
+    return positional, next((each.name for each in found if each.kind is each.VAR_KEYWORD), "")
+
+
 def encode_arguments(
     fn: Callable[..., object], args: tuple[object, ...], kwargs: dict[str, object], name: str, *, skip_first: bool
 ) -> tuple[list[Any], dict[str, Any]]:
     """Arguments for `fn` as `encode` writes them, each by its parameter's annotation; NotEncodable names it."""
     signature, hints = _shape(fn, skip_first)
-    places = [p for p in signature.parameters.values() if p.kind is not p.KEYWORD_ONLY and p.kind is not p.VAR_KEYWORD]
+    places, rest = _places(fn, skip_first)
     packed = []
     for n, value in enumerate(args):
-        place = places[min(n, len(places) - 1)].name if places else ""
+        place = places[min(n, len(places) - 1)] if places else ""
         packed.append(encode(value, f"{name}: argument {n + 1}", hints.get(place, inspect.Parameter.empty)))
-    rest = next((p.name for p in signature.parameters.values() if p.kind is p.VAR_KEYWORD), "")
     named = {}
     for key, value in kwargs.items():
         hint = hints.get(key if key in signature.parameters else rest, inspect.Parameter.empty)

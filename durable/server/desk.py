@@ -141,7 +141,7 @@ class Desk:
     async def _joined(self, engine: str, joining: Awaitable[r.Answer]) -> r.Answer:
         await joining
         self._leases.join(engine, self._clock())
-        return self._lease()
+        return self._lease({})
 
     def _serve(self, request: r.EngineServe) -> Awaitable[r.Answer]:
         self._of_ours(request.engine)
@@ -155,10 +155,10 @@ class Desk:
     async def _beat(self, request: r.Engine) -> r.Answer:
         if not self._leases.beat(request.engine, self._clock()):
             raise _unknown(request.engine)
-        return self._lease()
+        return self._lease({"cancelled": self._store.glance.cancelled(request.engine)})
 
-    def _lease(self) -> r.Answer:
-        return r.Answer(200, {"lease_ms": int(self._leases.lease_s * 1000)})
+    def _lease(self, more: dict[str, Any]) -> r.Answer:
+        return r.Answer(200, {"lease_ms": int(self._leases.lease_s * 1000), **more})
 
     def _heartbeat(self, request: r.TaskHeartbeat) -> Awaitable[r.Answer]:
         self._leases.beat(request.pid, self._clock())

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import sqlite3
 from pathlib import Path
+from typing import NamedTuple
 
 from durable.core.clock import Clock
 from durable.store.halts import Halt, halts_of
 
-_PENDING = "SELECT 1 FROM promises WHERE id=? AND state='pending' AND timeout_at>?"
-_MAY_BE_HELD = (
-    "SELECT 1 FROM tasks WHERE id=? AND (state IN ('halted','suspended') OR (state='pending' AND session IS NOT NULL))"
+_STANDING = (
+    "SELECT p.state='pending' AND p.timeout_at>?2,"
+    " t.state IN ('halted','suspended') OR (t.state='pending' AND t.session IS NOT NULL)"
+    " FROM promises p LEFT JOIN tasks t ON t.id=p.id WHERE p.id=?1"
 )
 _MAY_BEGIN = (
     "SELECT 1 FROM tasks t JOIN promises p ON p.id=t.id"
@@ -25,6 +27,16 @@ _MAY_BEGIN = (
 _CANCELLED = "SELECT id FROM tasks WHERE cancel_at IS NOT NULL AND state='acquired' AND pid=?"
 
 
+class Standing(NamedTuple):
+    """How a promise stands: it surely exists and waits to be settled; something may hold it up."""
+
+    pending: bool
+    may_be_held: bool
+
+
+UNKNOWN = Standing(pending=False, may_be_held=True)
+
+
 class Glance:
     """A connection that cannot write. Used on the loop only, for single rows by their key."""
 
@@ -33,14 +45,16 @@ class Glance:
         uri = f"{path.absolute().as_uri()}?mode=ro"
         self._connection = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=0)
 
-    def pending(self, promise_id: str) -> bool:
-        """Whether it surely exists and waits to be settled."""
-        return self._found(_PENDING, (promise_id, self._clock()))
+    def standing(self, promise_id: str) -> Standing:
+        """How a promise stands at this moment."""
+        try:
+            row = self._connection.execute(_STANDING, (promise_id, self._clock())).fetchone()
+        except sqlite3.Error:
+            row = None
+        return UNKNOWN if row is None else Standing(bool(row[0]), bool(row[1]))
 
     def halt(self, promise_id: str) -> Halt | None:
         """What holds it up, if anything does. sqlite3.Error when the file cannot be read just now."""
-        if self._connection.execute(_MAY_BE_HELD, (promise_id,)).fetchone() is None:
-            return None
         return halts_of(self._connection, [promise_id]).get(promise_id)
 
     def may_begin(self, task_id: str, version: int, child: str) -> bool:

@@ -347,6 +347,9 @@ class RemoteStore:
 
     def _told_lease(self, answer: asyncio.Future[Answer]) -> None:
         if not answer.cancelled() and answer.exception() is None:
+            cancelled = answer.result().data.get("cancelled")
+            if cancelled:  # while the stream of changes was away, it may be
+                self._call_watchers(Change(foreign=False, cancelled=frozenset(cancelled)))
             self._lease_s = max(LEASE_S_MIN, float(answer.result().data.get("lease_ms", LEASE_MS)) / 1000)
             if self._leases is not None:
                 self._leases.lease(self._lease_s)

@@ -27,7 +27,7 @@ from durable.core.ids import PREFIX
 from durable.store import discards, file, trust
 from durable.store.dispatch import collect_mail
 from durable.store.faults import Fault, watched
-from durable.store.glance import Glance
+from durable.store.glance import UNKNOWN, Glance
 from durable.store.halts import Halt
 from durable.store.kinds import KINDS
 from durable.store.leases import Held, Leases
@@ -234,13 +234,14 @@ class Store:
         for register in registers:
             register.setdefault(promise_id, set()).add(future)
         try:
-            pending = self.glance.pending(promise_id)
-            if not pending:
+            standing = self.glance.standing(promise_id)
+            if not standing.pending:
+                standing = UNKNOWN
                 record = (await self.request("promise.get", {"id": promise_id})).data["promise"]
                 row = promise_row(_as_record(record))
                 if row.state != "pending":
                     return row
-            held = await self._halt_of(promise_id) if halts else None
+            held = await self._halt_of(promise_id) if halts and standing.may_be_held else None
             if held is not None:
                 raise held.error()
             return await future
@@ -317,17 +318,14 @@ class Store:
             future = self._futures.pop(job, None)
             if future is not None and not future.done():
                 self._resolve(future, job)
-            if file.is_full(job.outcome):
-                self._tell_of_trouble(job.outcome)
-            lost = discards.discarded(job.request, job.outcome)
-            if lost is not None:
-                self._submit(Job(discards.record, lost, True, "task.discard"))
-                self.discarded(lost.id, lost.step, lost.reason)
+            if type(job.outcome) is not Answer:
+                self._look_at_failure(job)
         for promise_id, record in (*effects.settled.items(), *effects.internal.items()):
             for waiter in self._waiters.get(promise_id, ()):
                 if not waiter.done():
                     waiter.set_result(promise_row(record))
-        self._tell_halts(effects, foreign)
+        if effects.halted or effects.halts:
+            self._tell_halts(effects, foreign)
         for end, message in effects.pushes:
             self._contained("push", end.push, message)
         for engine, tasks in effects.dead:
@@ -345,6 +343,15 @@ class Store:
             )
             for watcher in list(self._watchers):
                 self._contained("watch", watcher, change)
+
+    def _look_at_failure(self, job: Job) -> None:
+        """What others than the one who asked are to hear of it."""
+        if file.is_full(job.outcome):
+            self._tell_of_trouble(job.outcome)
+        lost = discards.discarded(job.request, job.outcome)
+        if lost is not None:
+            self._submit(Job(discards.record, lost, True, "task.discard"))
+            self.discarded(lost.id, lost.step, lost.reason)
 
     def _tell_halts(self, effects: Effects, foreign: bool) -> None:
         """Tell whoever waits here, and the observer: of halts here, and of those elsewhere that somebody waits for."""

@@ -7,12 +7,14 @@ import gc
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import anyio
 import pytest
 
 import durable
 from bridge.session import WorkerSession
 from durable.core.errors import EngineClosed
 from durable.core.events import Event, MemoryGivenBack
+from durable.functions.event_loop import FunctionTask
 from durable.functions.run import Run
 from durable.sessions.entrance import Entrance
 from durable.sessions.live import LiveSession
@@ -26,6 +28,22 @@ KINDS = (LiveSession, WorkerSession, Run)
 @durable.function
 async def nested(ctx: durable.Context) -> str:
     return await ctx.ask("nested?")
+
+
+@durable.function
+async def asks_in_scopes(ctx: durable.Context) -> str:
+    async def step() -> str:
+        return ctx.id
+
+    async def sleeps() -> None:
+        await anyio.sleep(60)
+
+    with anyio.fail_after(3_600):
+        async with anyio.create_task_group() as group, asyncio.timeout(3_600):
+            group.start_soon(sleeps)
+            answer = await ctx.ask(await ctx.run(step))
+            group.cancel_scope.cancel()
+    return answer
 
 
 @durable.function
@@ -45,23 +63,27 @@ def collector() -> Iterator[None]:
     gc.enable()
 
 
-def kept() -> list[str]:
-    return sorted(type(found).__name__ for found in gc.get_objects() if isinstance(found, KINDS))
+def kept(*kinds: type) -> list[str]:
+    return sorted(type(found).__name__ for found in gc.get_objects() if isinstance(found, kinds or KINDS))
 
 
 @pytest.mark.usefixtures("collector")
 async def test_what_waits_leaves_no_object_and_no_garbage(tmp_path: Path) -> None:
     assert kept() == []
+    before = len(kept(FunctionTask))
     async with durable.open(tmp_path / "work.db", durability="process", parked=0) as engine:
         for n in range(2):
             await engine.start(asks_two, id=f"f{n}")
+            await engine.start(asks_in_scopes, id=f"s{n}")
         for n in range(4):
             session = await engine.session(f"s{n}")
             await session.submit(f"print({n})\nx = ask('session {n}?')\nx")
 
         async with asyncio.timeout(30):
-            while len(await engine.prompts()) < 8 or engine.workers.live or kept():
+            while len(await engine.prompts()) < 10 or engine.workers.live or kept():
                 await asyncio.wait([engine.changed()], timeout=0.05)  # a worker's end is no change of the store
+        gc.collect()  # a scope of anyio and its task hold each other
+        assert len(kept(FunctionTask)) == before
         for prompt in await engine.prompts():
             await engine.answer(prompt.id, "said")
         function = await engine.get("f0")

@@ -504,6 +504,32 @@ async def test_a_step_that_changes_its_argument_is_told_of(engine: durable.Engin
     assert any("ArgumentsChanged" in type(each).__name__ and "clear" in repr(each) for each in events)
 
 
+async def test_a_line_is_told_before_the_step_that_follows_it_begins(engine: durable.Engine) -> None:
+    def heard() -> list[str]:
+        return [each.text for each in events if isinstance(each, Logged)]
+
+    @durable.function(name="speaks")
+    async def speaks(ctx: durable.Context) -> list[str]:
+        ctx.log("before")
+        return await ctx.run(heard)
+
+    assert await result(engine, speaks) == ["before"]
+
+
+async def test_an_observer_that_fails_is_no_failure_of_the_function(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fails(event: Event) -> None:
+        if type(event).__name__ in ("Logged", "ArgumentsChanged"):
+            raise RuntimeError("no space for it")
+
+    async with durable.open(tmp_path / "work.db", observer=fails) as engine:
+        assert await result(engine, changes_what_it_is_given) == []
+        assert await result(engine, talks_inside) is None
+    assert "the observer failed at ArgumentsChanged" in caplog.text
+    assert "the observer failed at Logged" in caplog.text
+
+
 # -- cancelling ----------------------------------------------------------------------------------------------------
 
 

@@ -20,10 +20,18 @@ class Stepped:
 
     def __init__(self) -> None:
         self.timers: list[tuple[Timer, float]] = []
+        self.cancelled: list[Timer] = []
         self.reported: list[dict[str, Any]] = []
         self.loop = FunctionLoop(  # type: ignore[abstract]
-            on_timer=lambda timer, delay: self.timers.append((timer, delay)), on_error=self.reported.append, now=100.0
+            on_timer=self._begin_timer,
+            on_timer_cancelled=self.cancelled.append,
+            on_error=self.reported.append,
+            now=100.0,
         )
+
+    def _begin_timer(self, timer: Timer, delay: float) -> None:
+        timer.ordinal = len(self.timers) + 1
+        self.timers.append((timer, delay))
 
     def start(self, coro: Any) -> asyncio.Task[Any]:
         with self.loop.running():
@@ -83,11 +91,9 @@ def test_a_timer_that_is_cancelled_says_so(stepped: Stepped) -> None:
 
     task = stepped.start(main())
     ((timer, _),) = stepped.timers
-    cancelled: list[bool] = []
-    timer.on_cancel = lambda: cancelled.append(True)
     stepped.step(event.set)
     assert task.result() == "in time"
-    assert cancelled == [True]
+    assert stepped.cancelled == [timer]
 
 
 def test_a_shielded_scope_of_anyio_in_a_cancelled_one_waits(stepped: Stepped) -> None:

@@ -88,22 +88,31 @@ class Replay:
     """The record of one function, matched operation by operation while the function runs again."""
 
     def __init__(self, recorded: Iterable[Recorded] = ()) -> None:
+        self._old_children: deque[Recorded] = deque()
+        self._old_calls: deque[Recorded] = deque()
+        self._old = 0
+        """How many operations an older durable-exec recorded: they come first, one after another."""
+        self.old_concurrent = False
+        self._script: dict[int, Recorded] = {}
+        self._length = self._children = self._begun = 0
+        self._due: deque[int] = deque()
+        self._delivered: list[int] = []
+        self._outstanding: dict[int, Recorded] = {}
         found = sorted(recorded, key=lambda each: each.number)
+        if found:
+            self._load(found)
+            self._enter()
+
+    def _load(self, found: list[Recorded]) -> None:
         current = any(each.versioned and each.ordinal == 1 for each in found)
         old = [] if current else [each for each in found if not each.versioned]
-        self._old_children = deque(each for each in old if not each.call)
-        self._old_calls = deque(each for each in old if each.call)
+        self._old_children.extend(each for each in old if not each.call)
+        self._old_calls.extend(each for each in old if each.call)
         self._old = len(old)
-        """How many operations an older durable-exec recorded: they come first, one after another."""
         self.old_concurrent = any(each.concurrent for each in old)
         self._script = {each.ordinal: each for each in found if current or each.versioned}
         self._length = max(self._script, default=self._old)
         self._children = max((each.number for each in found if not each.call), default=0)
-        self._begun = 0
-        self._due: deque[int] = deque()
-        self._delivered: list[int] = []
-        self._outstanding: dict[int, Recorded] = {}
-        self._enter()
 
     @property
     def live(self) -> bool:

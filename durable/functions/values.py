@@ -23,10 +23,10 @@ from collections.abc import (
     Awaitable,
     Callable,
     ItemsView,
-    Iterable,
     Iterator,
     KeysView,
     Mapping,
+    Sequence,
     ValuesView,
 )
 from enum import Enum, StrEnum
@@ -613,6 +613,24 @@ def encode_arguments(
     return packed, named
 
 
+@lru_cache(maxsize=1024)
+def _plain_names(fn: Callable[..., object], skip_first: bool) -> tuple[str, ...] | None:
+    """The parameters where each can be given by its place; None where one cannot."""
+    found = _shape(fn, skip_first)[0].parameters.values()
+    plain = all(each.kind in (each.POSITIONAL_ONLY, each.POSITIONAL_OR_KEYWORD) for each in found)
+    return tuple(each.name for each in found) if plain else None
+
+
+def _bind(
+    fn: Callable[..., object], skip_first: bool, args: list[Any], kwargs: dict[str, Any]
+) -> inspect.BoundArguments:
+    """`Signature.bind`, which is slow, where something is left to be found out."""
+    signature, names = _shape(fn, skip_first)[0], _plain_names(fn, skip_first)
+    if names is not None and not kwargs and len(args) == len(names):
+        return inspect.BoundArguments(signature, dict(zip(names, args, strict=True)))
+    return signature.bind(*args, **kwargs)
+
+
 def bind_json(
     fn: Callable[..., object], args: list[Any], kwargs: dict[str, Any], *, skip_first: bool
 ) -> inspect.BoundArguments:
@@ -620,7 +638,7 @@ def bind_json(
     signature, hints = _shape(fn, skip_first)
     name = getattr(fn, "__name__", "function")
     try:
-        bound = signature.bind(*args, **kwargs)
+        bound = _bind(fn, skip_first, args, kwargs)
     except TypeError as error:
         raise BadArguments(f"{name}{signature}: {error}") from None
     for parameter, value in list(bound.arguments.items()):
@@ -687,10 +705,11 @@ def _is_default(parameter: inspect.Parameter, value: object) -> bool:
     return parameter.default is not parameter.empty and digest(parameter.default) == digest(value)
 
 
-def _digest_of(bound: inspect.BoundArguments, omitted: Iterable[str]) -> str:
-    left = {name: value for name, value in bound.arguments.items() if name not in omitted}
-    call = inspect.BoundArguments(bound.signature, left)
-    return digest(call.args, call.kwargs)
+def _digest_of(bound: inspect.BoundArguments, omitted: Sequence[str]) -> str:
+    if omitted:
+        left = {name: value for name, value in bound.arguments.items() if name not in omitted}
+        bound = inspect.BoundArguments(bound.signature, left)
+    return digest(bound.args, bound.kwargs)
 
 
 def _plain(value: object, depth: int, budget: Iterator[int]) -> object:

@@ -503,8 +503,14 @@ def adapter_of(annotation: Any) -> TypeAdapter[Any] | None:
         return None
 
 
+_AS_THEY_ARE = (int, bool, float)
+"""Types whose values any JSON has as they are."""
+
+
 def from_json(value: Any, annotation: Any, what: str) -> Any:
     """Recorded JSON builtins shaped to `annotation`; BadArguments names `what` and each field that does not fit."""
+    if annotation in _AS_THEY_ARE and type(value) is annotation:
+        return value
     adapter = adapter_of(annotation)
     if adapter is None and _is_simple(value):
         return value

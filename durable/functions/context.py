@@ -128,6 +128,7 @@ class Context(Asking):
 
     def _nested(self, step: Step, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Perform:
         outer, limit = self._pass, self._timeout
+        cleans_up = outer.cleans_up
 
         async def perform(found: UnderWay, known: PromiseRecord | None) -> PromiseRecord:
             run = outer.run
@@ -141,6 +142,7 @@ class Context(Asking):
                 timeout_at=record.timeout_at,
                 created_at=record.created_at,
                 caller=None if known is None else outer,  # a replay of it, which the caller waits for
+                cleans_up=cleans_up,
             )
             context = Context(nested, self._threads, self._cells)
 

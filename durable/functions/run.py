@@ -192,8 +192,11 @@ class Run:
         function_pass.arrived(promise_id, record_of(promise))
 
     def cancel(self) -> None:
-        """The execution is to end: every function in it is told, the innermost first (R10)."""
-        if not self.cancelling:
+        """The execution is to end: every function in it is told, the innermost first (R10).
+
+        A pass that is over does not hear of it: when it is recorded as suspended, the store says so (S16).
+        """
+        if not self.cancelling and not self.over:
             self.cancelling = True
             self.cancellation.set()
             for each in reversed([*self.passes]):

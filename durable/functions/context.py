@@ -18,7 +18,7 @@ from capabilities.sandbox.front import Directories, Ran
 from capabilities.sandbox.limits import SandboxLimits
 from capabilities.sandbox.values import plain
 from durable.core import ids
-from durable.core.errors import ExecutionError
+from durable.core.errors import BadArguments, ExecutionError
 from durable.core.events import ArgumentsChanged
 from durable.functions import foreign
 from durable.functions.asking import Asking, until_valid
@@ -69,7 +69,8 @@ class Context(Asking):
         """A context whose next operations carry these.
 
         name: what the record calls a step. timeout: seconds or timedelta that a step may take, each time it is tried;
-        then it fails with TimeoutError. retry: how often a step that raised is tried again.
+        then it fails with TimeoutError. retry: how often a step that raised is tried again; a nested durable function
+        takes none, its steps do.
         """
         other = copy.copy(self)
         other._name, other._timeout, other._retry = name, seconds(timeout), retry
@@ -95,6 +96,11 @@ class Context(Asking):
         made = Made("step", name, digest(name, args, kwargs))
         retry = self._retry or step.retry
         if step.takes_context:
+            if self._retry is not None and self._retry.max_retries:
+                raise BadArguments(
+                    f"{name} is a durable function: its steps are tried again, it is not, since it would go the same "
+                    "way over its record. Give retry to the steps inside it"
+                )
             perform = self._nested(step, name, args, kwargs)
         else:
             perform = Leaf(self._pass, self._leaf(step, args, kwargs), retry, stoppable=step.is_async).perform

@@ -196,6 +196,7 @@ class FunctionPass:
         if not self._live and not self._go_live():
             return None
         if self.run.cancelling and not self._cancelled:
+            self._stop_begun()
             return None if self._nested() else "cancel"  # what nested ones come to is delivered after it
         while self._arrived:
             arrived = self._arrived.popleft()
@@ -260,11 +261,16 @@ class FunctionPass:
     def _deliver_cancellation(self, main: asyncio.Task[Any]) -> None:
         self._cancelled = True
         self._replay.delivered(CANCEL)
-        for found in [*self._under_way.values()]:
-            found.stopped = True
-            if self._live:
-                self._stop(found)
+        self._stop_begun()
         main.cancel("the execution is cancelled")
+
+    def _stop_begun(self) -> None:
+        """What was begun before the function hears of it is stopped, once."""
+        for found in [*self._under_way.values()]:
+            if not found.stopped:
+                found.stopped = True
+                if self._live:
+                    self._stop(found)
 
     def _stop(self, found: UnderWay) -> None:
         """Asynchronous steps under way are cancelled, and cells; synchronous ones ask `durable.cancelled()`.

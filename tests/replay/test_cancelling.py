@@ -155,6 +155,29 @@ async def test_a_function_cleans_up_when_all_nested_ones_have(engine: durable.En
     assert performed == ["first", "second", "outer"]
 
 
+async def opens(gate: str) -> None:
+    begun.set()
+    try:
+        await asyncio.sleep(3600)
+    finally:
+        gates[gate].set()
+
+
+@durable.function
+async def a_step_beside_a_nested_one(ctx: durable.Context) -> None:
+    await asyncio.gather(ctx.run(inner, "inner"), ctx.run(opens, "inner"))
+
+
+async def test_steps_are_stopped_at_once_also_beside_a_nested_function_that_cleans_up(engine: durable.Engine) -> None:
+    global begun
+    begun, gates["inner"] = asyncio.Event(), asyncio.Event()
+    execution = await engine.start(a_step_beside_a_nested_one, id="beside")
+    await begun.wait()
+    await promise(engine, "exec:beside.1.1", settled=False)
+    assert await execution.cancel(grace=30)
+    assert performed == ["inner"]
+
+
 @durable.function
 async def clean_up(ctx: durable.Context) -> str:
     await ctx.run(note, "one")

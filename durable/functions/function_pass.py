@@ -251,7 +251,9 @@ class FunctionPass:
 
     def cancel(self) -> None:
         """The execution is to end: the function gets CancelledError where it waits, once nested ones have ended."""
-        if self._live:
+        if self._over:
+            self.stop_steps()
+        elif self._live:
             self._advance()
 
     def _nested(self) -> bool:
@@ -271,6 +273,13 @@ class FunctionPass:
                 found.stopped = True
                 if self._live:
                     self._stop(found)
+
+    def stop_steps(self) -> None:
+        """Those that run here, of a function that goes on no more."""
+        for found in self._under_way.values():
+            if found.stop is not None and not found.stopped:
+                found.stopped = True
+                found.stop()
 
     def _stop(self, found: UnderWay) -> None:
         """Asynchronous steps under way are cancelled, and cells; synchronous ones ask `durable.cancelled()`.

@@ -25,7 +25,7 @@ from durable.functions.function_pass import FunctionPass, UnderWay
 from durable.functions.ports import internal
 from durable.functions.recorder import give_up
 from durable.functions.sdk import PlatformError
-from durable.functions.steps import cancellation
+from durable.functions.steps import under_way
 
 type Body = Callable[[str], Awaitable[Any]]
 """Runs the step whose promise has this id: gives JSON builtins, or raises Rejection."""
@@ -68,7 +68,7 @@ class Leaf:
         task = asyncio.current_task()
         assert task is not None
         identify_call(found.promise_id)
-        cancellation.set(run.cancellation)
+        under_way.set(found)
         self.function_pass.leaves.add(task)
         found.stop = self.stop
         creation: Posted | None = None

@@ -123,6 +123,25 @@ async def test_a_step_that_waits_for_its_next_try_has_failed_when_its_function_i
     assert performed == ["tried", "asyncio.exceptions.CancelledError"]
 
 
+def told() -> None:
+    performed.append(f"told {durable.cancelled()}")
+
+
+@durable.function
+async def cleans_up_by_a_step(ctx: durable.Context) -> None:
+    try:
+        await ctx.sleep(3600)
+    finally:
+        await ctx.run(told)
+
+
+async def test_a_step_that_cleans_up_is_not_told_to_stop(engine: durable.Engine) -> None:
+    execution = await engine.start(cleans_up_by_a_step)
+    await in_state(engine, execution, "waiting")
+    assert await execution.cancel(grace=30)
+    assert performed == ["told False"]
+
+
 # -- nested functions -------------------------------------------------------------------------------------------------
 
 

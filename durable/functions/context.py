@@ -18,7 +18,7 @@ from capabilities.sandbox.front import Directories, Ran
 from capabilities.sandbox.limits import SandboxLimits
 from capabilities.sandbox.values import plain
 from durable.core import ids
-from durable.core.errors import ExecutionError
+from durable.core.errors import BadArguments, ExecutionError
 from durable.core.events import ArgumentsChanged
 from durable.functions import foreign
 from durable.functions.asking import Asking, until_valid
@@ -70,7 +70,8 @@ class Context(Asking):
         """A context whose next operations carry these.
 
         name: what the record calls a step. timeout: seconds or timedelta that a step may take, each time it is tried;
-        then it fails with TimeoutError. retry: how often a step that raised is tried again.
+        then it fails with TimeoutError. retry: how often a step that raised is tried again; a nested durable function
+        takes none, its steps do.
         """
         other = copy.copy(self)
         other._name, other._timeout, other._retry = name, seconds(timeout), retry
@@ -96,6 +97,11 @@ class Context(Asking):
         made = Made("step", name, digest(name, args, kwargs))
         retry = self._retry or step.retry
         if step.takes_context:
+            if self._retry is not None and self._retry.max_retries:
+                raise BadArguments(
+                    f"{name} is a durable function: its steps are tried again, it is not, since it would go the same "
+                    "way over its record. Give retry to the steps inside it"
+                )
             perform = self._nested(step, name, args, kwargs)
         else:
             perform = Leaf(self._pass, self._leaf(step, args, kwargs), retry, stoppable=step.is_async).perform
@@ -129,6 +135,7 @@ class Context(Asking):
 
     def _nested(self, step: Step, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Perform:
         outer, limit = self._pass, self._timeout
+        cleans_up = outer.cleans_up
 
         async def perform(found: UnderWay, known: PromiseRecord | None) -> PromiseRecord:
             run = outer.run
@@ -142,6 +149,7 @@ class Context(Asking):
                 timeout_at=record.timeout_at,
                 created_at=record.created_at,
                 caller=None if known is None else outer,  # a replay of it, which the caller waits for
+                cleans_up=cleans_up,
             )
             context = Context(nested, self._threads, self._cells)
 

@@ -1,4 +1,4 @@
-"""The event loop of one durable function: deterministic, no I/O, stepped by the engine (specs/execution.md, L1-L7).
+"""The event loop of one durable function: deterministic, no I/O, stepped by the engine (specs/execution.md, L1-L8).
 
 A function runs on a loop of its own, so that the order in which its tasks go on depends on nothing but the results that
 the engine delivers to it. The loop has a queue of callbacks and no selector; it never blocks and never waits. The
@@ -9,17 +9,19 @@ L2  `time` advances only when the engine says so, between two runs.
 L3  A timer is an operation of the function, which the engine begins and delivers like any other.
 L4  Everything that reaches outside (sockets, threads, executors, subprocesses, signals, other loops) raises StepNeeded.
 L5  A callback that only schedules itself again, as anyio's cancellation does, waits for the next delivery.
-L6  Tasks have the same numbers, names and hashes at each replay.
+L6  Tasks have the same numbers, names and hashes at each replay; futures and operations the same hashes.
 L7  After `dispose` nothing of the function runs but the `finally` blocks that Python runs as coroutines are closed.
+L8  An asynchronous generator that is left is closed by a task of the loop, unless the garbage collector found it.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextvars
+import gc
 import math
 import sys
-import weakref
+import threading
 from asyncio import events
 from collections import deque
 from collections.abc import AsyncGenerator, Callable
@@ -34,6 +36,10 @@ TURNS_MAX = 1_000_000
 
 CLOSES_MAX = 16
 """Times that a suspended coroutine is closed: a `finally` that awaits needs one more for each await."""
+
+
+_HASHES_FROM = 1 << 22
+"""Hashes below are those of tasks, from which those of other objects differ."""
 
 
 class PassEnded(BaseException):
@@ -56,6 +62,32 @@ class FunctionTask(asyncio.Task[Any]):
 
     def __hash__(self) -> int:
         return self._hashed
+
+
+class FunctionFuture(asyncio.Future[Any]):
+    """A future whose hash is the same at each replay: `asyncio.wait` returns sets of whatever it is given."""
+
+    _hashed = 0
+
+    def __hash__(self) -> int:
+        if not self._hashed:
+            self._hashed = _next_hash(self)
+        return self._hashed
+
+
+class _Gathering(asyncio.tasks._GatheringFuture):  # type: ignore[misc, name-defined]
+    """What `asyncio.gather` returns."""
+
+    _hashed = 0
+    __hash__ = FunctionFuture.__hash__
+
+
+asyncio.tasks._GatheringFuture = _Gathering  # type: ignore[attr-defined]
+
+
+def _next_hash(future: asyncio.Future[Any]) -> int:
+    loop = future.get_loop()
+    return loop.next_hash() if isinstance(loop, FunctionLoop) else object.__hash__(future)
 
 
 class FunctionLoop(asyncio.AbstractEventLoop):  # its other methods are set below, from _LOOP_CALLS
@@ -81,6 +113,7 @@ class FunctionLoop(asyncio.AbstractEventLoop):  # its other methods are set belo
         self._polls: list[asyncio.Handle] = []
         self._numbers: dict[asyncio.Task[Any], int] = {}
         self._count = 0
+        self._hashes = 0
         self._making = 0
         """The number of the task that is being made: an eager one runs before it is known."""
         self._prune_at = 1024
@@ -183,7 +216,12 @@ class FunctionLoop(asyncio.AbstractEventLoop):  # its other methods are set belo
             self._on_timer_cancelled(handle)
 
     def create_future(self) -> asyncio.Future[Any]:
-        return asyncio.Future(loop=self)
+        return FunctionFuture(loop=self)
+
+    def next_hash(self) -> int:
+        """Of something of this function that is put into a set for the first time now."""
+        self._hashes += 1
+        return self._salt + _HASHES_FROM + self._hashes
 
     def create_task(self, coro: Any, **options: Any) -> asyncio.Task[Any]:
         if self._disposed:
@@ -195,8 +233,11 @@ class FunctionLoop(asyncio.AbstractEventLoop):  # its other methods are set belo
         if options.get("name") is None:
             options["name"] = f"Task-{number}"
         try:
+            task: asyncio.Task[Any]
             if self._task_factory is None:
-                task: asyncio.Task[Any] = FunctionTask(self._salt + number, coro, loop=self, **options)
+                task = FunctionTask(self._salt + number, coro, loop=self, **options)
+            elif self._task_factory is asyncio.eager_task_factory:
+                task = FunctionTask(self._salt + number, coro, loop=self, **{"eager_start": True, **options})
             else:
                 task = self._task_factory(self, coro, **options)
             self.number(task)
@@ -269,8 +310,11 @@ class FunctionLoop(asyncio.AbstractEventLoop):  # its other methods are set belo
         """Nothing: what is left of them ends with the pass."""
 
     def finalize(self, generator: AsyncGenerator[Any, Any]) -> None:
-        """An asynchronous generator that is dropped before its end is closed by a task, as asyncio does."""
-        if not self._disposed:
+        """An asynchronous generator that is dropped before its end is closed by a task, as asyncio does.
+
+        Not one that the garbage collector found: its time is another one at each replay.
+        """
+        if self.is_running() and not self._disposed and _collector != threading.get_ident():
             self.create_task(_close(generator))
 
     # -- the end ----------------------------------------------------------------------------------------------------
@@ -315,53 +359,32 @@ def _nothing(*_: object) -> None:
 class _Running:
     """A loop that runs for a while in the thread of another."""
 
-    __slots__ = ("_loop", "_outer")
+    __slots__ = ("_hooks", "_loop", "_outer")
 
     def __init__(self, loop: FunctionLoop) -> None:
         self._loop = loop
 
     def __enter__(self) -> None:
         self._outer = events._get_running_loop()
+        self._hooks = sys.get_asyncgen_hooks()  # a generator keeps the finalizer that is set when it is first iterated
         events._set_running_loop(self._loop)
+        sys.set_asyncgen_hooks(None, self._loop.finalize)
 
     def __exit__(self, *_: object) -> None:
+        sys.set_asyncgen_hooks(*self._hooks)
         events._set_running_loop(self._outer)
 
 
-# -- asynchronous generators -------------------------------------------------------------------------------------------
-
-_generators: weakref.WeakSet[AsyncGenerator[Any, Any]] = weakref.WeakSet()
-"""Those that a function iterates: the loop of the thread has nothing to do with them."""
+_collector = 0
+"""The thread that collects garbage now, 0 for none."""
 
 
-class _Hooks:
-    """The hooks for asynchronous generators of a thread's own loop, but for those of functions."""
-
-    def __init__(self, firstiter: Any, finalizer: Any) -> None:
-        self._firstiter = firstiter
-        self._finalizer = finalizer
-
-    def first(self, generator: AsyncGenerator[Any, Any]) -> None:
-        if type(events._get_running_loop()) is FunctionLoop:
-            _generators.add(generator)
-        elif self._firstiter is not None:
-            self._firstiter(generator)
-
-    def final(self, generator: AsyncGenerator[Any, Any]) -> None:
-        loop = events._get_running_loop()
-        if generator not in _generators:
-            if self._finalizer is not None:
-                self._finalizer(generator)
-        elif type(loop) is FunctionLoop:
-            loop.finalize(generator)
+def _collects(phase: str, _info: dict[str, int]) -> None:
+    global _collector
+    _collector = threading.get_ident() if phase == "start" else 0
 
 
-def share_thread() -> None:
-    """Called in the running loop of a thread in which functions will run too. Idempotent."""
-    hooks = sys.get_asyncgen_hooks()
-    if not isinstance(getattr(hooks.firstiter, "__self__", None), _Hooks):
-        own = _Hooks(*hooks)
-        sys.set_asyncgen_hooks(own.first, own.final)
+gc.callbacks.append(_collects)
 
 
 def _polls(before: asyncio.Handle, after: asyncio.Handle) -> bool:

@@ -150,7 +150,7 @@ def _details(error: BaseException, room: _Room) -> dict[str, Any]:
               if (value := getattr(error, name, None)) is not None}  # fmt: skip
     if not isinstance(error, BaseExceptionGroup):
         args = [_kept(value, room) for value in error.args[:ARGS_MAX]]
-        if args and all(value is not _LEFT_OUT for value in args):
+        if all(value is not _LEFT_OUT for value in args):
             found["args"] = args
     for part, values in (("fields", fields), ("attributes", _own_attributes(error))):
         kept = {name: recorded for name, value in values.items() if (recorded := _kept(value, room)) is not _LEFT_OUT}

@@ -326,8 +326,9 @@ def function[**P, T_co](
 
     name: what it is known by in records, wherever it is defined; default its module and its own name. version: raise
     it when a change would break the executions that are under way; engines go on serving the versions they know.
-    retry: for a function that raises before it made a step. aliases: what it was known by before it was renamed or
-    moved, each as `module::name`, `file.py::name` or a given name; executions recorded so are run by it. Raises
+    retry: for an execution whose function raises before it made a step; of a nested function it is not looked at.
+    aliases: what it was known by before it was renamed or moved, each as `module::name`, `file.py::name` or a given
+    name; executions recorded so are run by it. Raises
     Conflict where another function is known by one of these.
     """
     if fn is not None:

@@ -53,6 +53,10 @@ class UnderWay:
     waits_for: str = ""
     """The promise of others that it waits for."""
     cancelled: bool = False
+    stopped: bool = False
+    """The function was cancelled after it was begun: nothing of it begins any more."""
+    stop: Callable[[], None] | None = None
+    """Stops what of it runs here."""
     task: asyncio.Task[PromiseRecord] | None = None
     performed: asyncio.Future[PromiseRecord] | None = None
     """For another operation that goes on from this one."""
@@ -76,6 +80,7 @@ class FunctionPass:
         timeout_at: int,
         created_at: int,
         caller: FunctionPass | None = None,
+        cleans_up: bool = False,
     ) -> None:
         self.run = run
         self.promise_id = promise_id
@@ -90,9 +95,8 @@ class FunctionPass:
             on_error=self._unretrieved,
             now=created_at / 1000,
         )
-        self.leaves: dict[asyncio.Task[Any], bool] = {}
-        """Steps that run here, and whether they can be stopped. What they come to is recorded also when the function
-        has ended."""
+        self.leaves: set[asyncio.Task[Any]] = set()
+        """Steps that run here. What they come to is recorded also when the function has ended."""
         self._under_way: dict[int, UnderWay] = {}
         self._waiting: dict[str, UnderWay] = {}
         """By the promise of others that it waits for."""
@@ -110,7 +114,8 @@ class FunctionPass:
         """What is performed as soon as this loop is left."""
         self._logged: list[Logged] = []
         """What is told before that: once an operation that came later is recorded nobody would tell it any more."""
-        self._cancelled = False
+        self._cancelled = cleans_up
+        """It was told that the execution is cancelled, or was begun by one that had been."""
         self._lines = 0
         run.passes[self] = None
         if self._replay.old_concurrent:
@@ -204,9 +209,9 @@ class FunctionPass:
             return found
         if not self._live and not self._go_live():
             return None
-        if self.run.cancelling and not self._cancelled and not self._nested():
-            self._stop_steps()
-            return "cancel"
+        if self.run.cancelling and not self._cancelled:
+            self._stop_begun()
+            return None if self._nested() else "cancel"  # what nested ones come to is delivered after it
         while self._arrived:
             arrived = self._arrived.popleft()
             if not arrived.cancelled:
@@ -251,11 +256,18 @@ class FunctionPass:
         self.loop.advance((record.settled_at or 0) / 1000)
         arrived.deliver(record)
 
+    @property
+    def cleans_up(self) -> bool:
+        """The execution is cancelled and the function knows: what it begins now is not cancelled once more."""
+        return self._cancelled
+
     # -- cancelling -----------------------------------------------------------------------------------------------
 
     def cancel(self) -> None:
         """The execution is to end: the function gets CancelledError where it waits, once nested ones have ended."""
-        if self._live:
+        if self._over:
+            self.stop_steps()
+        elif self._live:
             self._advance()
 
     def _nested(self) -> bool:
@@ -265,16 +277,38 @@ class FunctionPass:
     def _deliver_cancellation(self, main: asyncio.Task[Any]) -> None:
         self._cancelled = True
         self._replay.delivered(CANCEL)
+        self._stop_begun()
         main.cancel("the execution is cancelled")
 
-    def _stop_steps(self) -> None:
-        """Asynchronous steps under way are cancelled, and cells; synchronous ones ask `durable.cancelled()`."""
-        for leaf, stoppable in self.leaves.items():
-            if stoppable:
-                leaf.cancel()
+    def _stop_begun(self) -> None:
+        """What was begun before the function hears of it is stopped, once."""
+        for found in [*self._under_way.values()]:
+            if not found.stopped:
+                found.stopped = True
+                if self._live:
+                    self._stop(found)
+
+    def stop_steps(self) -> None:
+        """Those that run here, of a function that goes on no more."""
         for found in self._under_way.values():
-            if found.waits_for == found.promise_id and found.tags["durable:kind"] == "execute":
+            if found.stop is not None and not found.stopped:
+                found.stopped = True
+                found.stop()
+
+    def _stop(self, found: UnderWay) -> None:
+        """Asynchronous steps under way are cancelled, and cells; synchronous ones ask `durable.cancelled()`.
+
+        A step that waits for its next try has failed.
+        """
+        if found.stop is not None:
+            found.stop()
+        elif found.waits_for == found.promise_id:
+            if found.tags["durable:kind"] == "execute":
                 self.run.spawn(self._let_go(found.promise_id))
+        elif found.waits_for:
+            retry = self.run.last_retry(found.promise_id)
+            self.wait_for(found, "")
+            self._perform(found, retry)
 
     # -- operations -----------------------------------------------------------------------------------------------
 
@@ -360,8 +394,11 @@ class FunctionPass:
         if self._over or found.record is not None:
             return
         if record.state == "pending":
+            if found.stopped and record.id != found.promise_id:  # a retry, which comes no more
+                self._perform(found, record)
+                return
             self.wait_for(found, record.id)
-            if found.cancelled:
+            if found.cancelled or (found.stopped and found.tags["durable:kind"] == "execute"):
                 self.run.spawn(self._let_go(found.promise_id))
             return
         found.record = record

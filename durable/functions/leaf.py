@@ -18,17 +18,20 @@ from capabilities.capability import identify_call
 from durable.core.clock import now_ms
 from durable.core.ids import PREFIX
 from durable.functions.codec import encode
-from durable.functions.failure import Rejection
+from durable.functions.failure import Rejection, rejection
 from durable.functions.fence import Posted
 from durable.functions.function import Retry
 from durable.functions.function_pass import FunctionPass, UnderWay
 from durable.functions.ports import internal
 from durable.functions.recorder import give_up
 from durable.functions.sdk import PlatformError
-from durable.functions.steps import cancellation
+from durable.functions.steps import under_way
 
 type Body = Callable[[str], Awaitable[Any]]
 """Runs the step whose promise has this id: gives JSON builtins, or raises Rejection."""
+
+STOPPED = "the execution is cancelled"
+"""What a step that did not run when its function was cancelled has failed with."""
 
 RETRY_HERE_S = 5.0
 """A longer wait for the next try holds nothing: the execution is suspended until then."""
@@ -36,13 +39,28 @@ RETRY_HERE_S = 5.0
 
 @dataclass(slots=True)
 class Leaf:
-    """One step, as the function pass performs it."""
+    """One step, as the function pass performs it.
+
+    When its function is cancelled it is stopped: what runs on the engine's loop gets CancelledError, a wait for the
+    next try ends, and nothing of it begins any more. What that comes to is its outcome.
+    """
 
     function_pass: FunctionPass
     body: Body
     retry: Retry
     stoppable: bool = False
     """It runs on the engine's loop, where it can be cancelled."""
+    _runs: asyncio.Task[Any] | None = None
+    """While the body runs."""
+    _pause: asyncio.Future[None] | None = None
+    """While the time of the next try is waited for."""
+
+    def stop(self) -> None:
+        """Its function was cancelled, which the operation says by now."""
+        if self._runs is not None and self.stoppable:
+            self._runs.cancel()
+        if self._pause is not None and not self._pause.done():
+            self._pause.set_result(None)
 
     async def perform(self, found: UnderWay, known: PromiseRecord | None) -> PromiseRecord:
         """The promise, settled; or that of the next try, when that is a while ahead."""
@@ -50,8 +68,9 @@ class Leaf:
         task = asyncio.current_task()
         assert task is not None
         identify_call(found.promise_id)
-        cancellation.set(run.cancellation)
-        self.function_pass.leaves[task] = self.stoppable
+        under_way.set(found)
+        self.function_pass.leaves.add(task)
+        found.stop = self.stop
         creation: Posted | None = None
         try:
             if known is None:
@@ -73,7 +92,8 @@ class Leaf:
             what = f"run {found.promise_id.removeprefix(PREFIX)}"
             raise PlatformError([internal(what, error)]) from error
         finally:
-            self.function_pass.leaves.pop(task, None)
+            found.stop = None
+            self.function_pass.leaves.discard(task)
             if creation is not None:
                 give_up(creation)
 
@@ -81,26 +101,40 @@ class Leaf:
         last = self.function_pass.run.last_retry(found.promise_id)
         attempt = 0 if last is None else int(last.id.rpartition(":")[2])
         again = known is not None and known.id == found.promise_id
-        if again and last is not None and last.state == "pending" and not await self._here(last):
+        if again and last is not None and last.state == "pending" and not found.stopped and not await self._here(last):
             return last
-        while True:
+        while not found.stopped:
             try:
+                self._runs = asyncio.current_task()
                 return await self.body(found.promise_id)
             except Rejection as error:
+                if found.stopped:
+                    return error
                 attempt += 1
                 delay = self.retry.decide(attempt, error, found.promise_id.removeprefix(PREFIX))
                 if delay is None:
                     return error
+                self._runs = None
                 retry = await self._recorded(found, attempt, delay, error)
-                if not await self._here(retry):
+                if not found.stopped and not await self._here(retry):
                     return retry
+            finally:
+                self._runs = None
+        return rejection(asyncio.CancelledError(STOPPED), found.promise_id.removeprefix(PREFIX))
 
     async def _here(self, retry: PromiseRecord) -> bool:
         """Wait for the time of a retry, if it comes soon."""
         left = (retry.timeout_at - now_ms()) / 1000
         if left > RETRY_HERE_S:
             return False
-        await asyncio.sleep(max(0.0, left))
+        loop = asyncio.get_running_loop()
+        self._pause = loop.create_future()
+        timer = loop.call_later(max(0.0, left), _end, self._pause)
+        try:
+            await self._pause
+        finally:
+            timer.cancel()
+            self._pause = None
         return True
 
     async def _recorded(self, found: UnderWay, attempt: int, delay: float, error: Rejection) -> PromiseRecord:
@@ -125,3 +159,8 @@ class Leaf:
         retry = await run.recorder.create(request)
         run.retried(found.promise_id, retry)
         return retry
+
+
+def _end(pause: asyncio.Future[None]) -> None:
+    if not pause.done():
+        pause.set_result(None)

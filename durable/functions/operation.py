@@ -24,6 +24,7 @@ class Operation[T](Coroutine[Any, Any, T]):
     """
 
     promise_id = ""
+    _hashed = 0
 
     def __init__(self, function_pass: FunctionPass, shape: Callable[[Any], T]) -> None:
         self._function_pass: FunctionPass | None = function_pass
@@ -40,12 +41,18 @@ class Operation[T](Coroutine[Any, Any, T]):
             if not waiter.done():
                 waiter.set_result(None)
 
+    def __hash__(self) -> int:
+        if not self._hashed:
+            function_pass = self._function_pass
+            self._hashed = object.__hash__(self) if function_pass is None else function_pass.loop.next_hash()
+        return self._hashed
+
     async def _wait(self) -> T:
         if self._record is None:
             if self._function_pass is None:
                 raise PassEnded
             self._function_pass.check()
-            waiter = self._function_pass.loop.create_future()
+            waiter = asyncio.Future[None](loop=self._function_pass.loop)  # nobody sees it, so it needs no hash of ours
             self._waiters.append(waiter)
             await waiter
         record = self._record

@@ -22,7 +22,6 @@ from durable.functions.recorded import ExecutionRecord
 from durable.functions.recorder import Recorder
 from durable.functions.replay import Recorded, read
 from durable.functions.sdk import PlatformError, Suspended
-from durable.functions.steps import Cancellation
 from durable.store.face import StoreFace
 
 if TYPE_CHECKING:
@@ -61,8 +60,6 @@ class Run:
         """Nothing more of this pass begins."""
         self.cancelling = False
         """The execution is to end, whatever it comes to."""
-        self.cancellation = Cancellation()
-        """The same, for steps."""
         self.waits: list[str] = []
         """The promises that a suspended pass waits for."""
         self.passes: dict[FunctionPass, None] = {}
@@ -90,7 +87,6 @@ class Run:
             self.logged = msgspec.json.decode(record.logged, type=dict[str, int])
         if record.cancelled is not None:
             self.cancelling = True
-            self.cancellation.set()
         for promise in record.promises:
             place = _PLACE.fullmatch(promise["id"])
             if place is None:
@@ -205,10 +201,15 @@ class Run:
         function_pass.arrived(promise_id, record_of(promise))
 
     def cancel(self) -> None:
-        """The execution is to end: every function in it is told, the innermost first (R10)."""
-        if not self.cancelling:
+        """The execution is to end: every function in it is told, the innermost first (R10).
+
+        A pass that is over does not hear of it: when it is recorded as suspended, the store says so (S16).
+        """
+        if self.over:
+            for each in self.passes:
+                each.stop_steps()  # those under way when it was halted
+        elif not self.cancelling:
             self.cancelling = True
-            self.cancellation.set()
             for each in reversed([*self.passes]):
                 each.cancel()
             self.look()

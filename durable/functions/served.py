@@ -8,7 +8,7 @@ from typing import Any
 from durable.core.events import Observer
 from durable.functions import sdk
 from durable.functions.context import Cells, Context
-from durable.functions.event_loop import share_thread, watch_outside
+from durable.functions.event_loop import watch_outside
 from durable.functions.failure import Rejection
 from durable.functions.function import Function
 from durable.functions.function_pass import FunctionPass
@@ -42,7 +42,6 @@ class Passes:
         self.suspensions: dict[str, sdk.Suspension] = {}
         """Executions whose pass suspended here, until that is recorded: they may be passed again under one lease."""
         watch_outside()
-        share_thread()
 
     def of(self, function: Function[..., Any]) -> Callable[..., Awaitable[Any]]:
         """The callable that the SDK's registry holds for a function."""

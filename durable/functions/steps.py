@@ -20,7 +20,7 @@ from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from functools import lru_cache
 from types import FunctionType
-from typing import Any
+from typing import Any, Protocol
 from uuid import UUID
 
 from durable.core.limits import STEP_THREADS_MAX
@@ -149,34 +149,24 @@ def _deliver(done: asyncio.Future[Any], outcome: tuple[Any, BaseException | None
 # -- what a step can know and change --------------------------------------------------------------------------------
 
 
-class Cancellation:
-    """Whether an execution is being cancelled, as its steps see it in whatever thread."""
+class Stopping(Protocol):
+    """A step under way, which knows whether its function was cancelled since it was begun."""
 
-    __slots__ = ("_wished",)
-
-    def __init__(self) -> None:
-        self._wished = False
-
-    def set(self) -> None:
-        """From now on it is."""
-        self._wished = True
-
-    def is_set(self) -> bool:
-        return self._wished
+    stopped: bool
 
 
-cancellation: contextvars.ContextVar[Cancellation | None] = contextvars.ContextVar("durable_cancelled", default=None)
+under_way: contextvars.ContextVar[Stopping | None] = contextvars.ContextVar("durable_under_way", default=None)
 """Set where a step is begun."""
 
 
 def cancelled() -> bool:
-    """Whether the execution of the step that asks is being cancelled; False outside a step.
+    """Whether the execution was cancelled since the step that asks was begun; False outside a step.
 
     Asynchronous steps are told by CancelledError too. A synchronous step cannot be stopped from outside: a long one
-    asks now and then, and returns or raises.
+    asks now and then, and returns or raises. A step that cleans up after the cancel is not told of it once more.
     """
-    flag = cancellation.get()
-    return flag is not None and flag.is_set()
+    step = under_way.get()
+    return step is not None and step.stopped
 
 
 class Arguments:

@@ -533,7 +533,12 @@ async def test_an_observer_that_fails_is_no_failure_of_the_function(
 # -- cancelling ----------------------------------------------------------------------------------------------------
 
 
+begun = threading.Event()
+"""A step that runs until it is cancelled does run: one that had not begun when the cancel came never does."""
+
+
 async def until_cancelled() -> None:
+    begun.set()
     try:
         await asyncio.Event().wait()
     except asyncio.CancelledError:
@@ -542,6 +547,7 @@ async def until_cancelled() -> None:
 
 
 def thread_until_cancelled() -> str:
+    begun.set()
     while not durable.cancelled():
         time.sleep(0.01)
     return note("thread told")
@@ -591,13 +597,11 @@ async def cleans(ctx: durable.Context, how: str) -> str:
 async def test_a_cancelled_function_cleans_up_durably_and_stays_cancelled(
     engine: durable.Engine, how: str, told: list[str]
 ) -> None:
+    begun.clear()
     execution = await engine.start(cleans, how)
     await in_state(engine, execution, "waiting" if how == "prompt" else "running")
-    while how != "prompt":
-        changed = engine.changed()
-        if await engine.store.reads.children(execution.id):
-            break
-        await asyncio.wait([changed], timeout=1)  # a step's creation alone is told to nobody
+    while how != "prompt" and not begun.is_set():
+        await asyncio.wait([engine.changed()], timeout=0.05)  # a step's beginning is told to nobody
     assert await execution.cancel("not wanted", grace=30)
     assert await execution.state() == "cancelled"
     with pytest.raises(durable.ExecutionCancelled, match="not wanted"):

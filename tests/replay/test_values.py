@@ -273,6 +273,21 @@ async def test_a_policy_says_which_errors_are_tried_again(engine: durable.Engine
 
 
 @durable.function
+async def nested_of_no_use(ctx: durable.Context) -> None:
+    raise ValueError("it would raise again")
+
+
+@durable.function
+async def retries_a_function(ctx: durable.Context) -> None:
+    await ctx.options(retry=Retry(max_retries=1)).run(nested_of_no_use)
+
+
+async def test_a_retry_for_a_nested_function_is_refused_and_not_forgotten(engine: durable.Engine) -> None:
+    with pytest.raises(durable.BadArguments, match=r"nested_of_no_use.*Give retry to the steps inside it"):
+        await (await engine.start(retries_a_function)).result(30)
+
+
+@durable.function
 async def defaults(ctx: durable.Context, a: int, b: int = 2, *, c: bytes | None = None) -> list[Any]:
     return [a, b, c]
 

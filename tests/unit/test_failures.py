@@ -122,6 +122,7 @@ def test_fields_arguments_attributes_and_notes_come_back() -> None:
         "a.txt",
         (2, "No such file"),
     )
+    assert (through(TimeoutError()).args, through(KeyError()).args) == ((), ())
     gone = through(socket.gaierror(-2, "unknown"))
     assert isinstance(gone, OSError)
     assert (gone.errno, gone.strerror) == (-2, "unknown")

@@ -7,12 +7,13 @@ import asyncio
 import threading
 from dataclasses import dataclass, field
 from datetime import date
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 import durable
-from durable.functions.steps import LOOKED_AT_MAX, Arguments, Cancellation, StepThreads, cancellation
+from durable.functions.steps import LOOKED_AT_MAX, Arguments, StepThreads, under_way
 
 
 class OwnExit(BaseException):
@@ -83,7 +84,7 @@ async def test_a_thread_that_cannot_be_started_is_an_error_of_its_step(monkeypat
 
 async def test_a_step_can_ask_whether_it_is_cancelled() -> None:
     assert durable.cancelled() is False
-    flag, told, begun, seen = Cancellation(), threading.Event(), threading.Event(), []
+    found, told, begun, seen = SimpleNamespace(stopped=False), threading.Event(), threading.Event(), []
     threads = StepThreads()
 
     def step() -> str:
@@ -92,11 +93,11 @@ async def test_a_step_can_ask_whether_it_is_cancelled() -> None:
         assert told.wait(10)
         return "stopped" if durable.cancelled() else "went on"
 
-    token = cancellation.set(flag)
+    token = under_way.set(found)
     running = asyncio.create_task(threads.run(step))
-    cancellation.reset(token)
+    under_way.reset(token)
     await asyncio.to_thread(begun.wait, 10)
-    flag.set()
+    found.stopped = True
     told.set()
     assert await running == "stopped"
     assert seen == [False]

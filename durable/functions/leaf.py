@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from resonate.types import PromiseCreateReq, PromiseRecord, Value
@@ -25,7 +25,7 @@ from durable.functions.function_pass import FunctionPass, UnderWay
 from durable.functions.ports import internal
 from durable.functions.recorder import give_up
 from durable.functions.sdk import PlatformError
-from durable.functions.steps import under_way
+from durable.functions.steps import Stopping, under_way
 
 type Body = Callable[[str], Awaitable[Any]]
 """Runs the step whose promise has this id: gives JSON builtins, or raises Rejection."""
@@ -50,6 +50,8 @@ class Leaf:
     retry: Retry
     stoppable: bool = False
     """It runs on the engine's loop, where it can be cancelled."""
+    _stopping: Stopping = field(default_factory=lambda: Stopping(stopped=False))
+    """What the body can ask."""
     _runs: asyncio.Task[Any] | None = None
     """While the body runs."""
     _pause: asyncio.Future[None] | None = None
@@ -57,6 +59,7 @@ class Leaf:
 
     def stop(self) -> None:
         """Its function was cancelled, which the operation says by now."""
+        self._stopping.stopped = True
         if self._runs is not None and self.stoppable:
             self._runs.cancel()
         if self._pause is not None and not self._pause.done():
@@ -68,7 +71,8 @@ class Leaf:
         task = asyncio.current_task()
         assert task is not None
         identify_call(found.promise_id)
-        under_way.set(found)
+        self._stopping.stopped = found.stopped
+        under_way.set(self._stopping)
         self.function_pass.leaves.add(task)
         found.stop = self.stop
         creation: Posted | None = None

@@ -20,7 +20,7 @@ from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from functools import lru_cache
 from types import FunctionType
-from typing import Any, Protocol
+from typing import Any
 from uuid import UUID
 
 from durable.core.limits import STEP_THREADS_MAX
@@ -149,8 +149,9 @@ def _deliver(done: asyncio.Future[Any], outcome: tuple[Any, BaseException | None
 # -- what a step can know and change --------------------------------------------------------------------------------
 
 
-class Stopping(Protocol):
-    """A step under way, which knows whether its function was cancelled since it was begun."""
+@dataclass(slots=True)
+class Stopping:
+    """Whether the function of a step under way was cancelled since it was begun. It holds nothing of either."""
 
     stopped: bool
 

@@ -7,13 +7,12 @@ import asyncio
 import threading
 from dataclasses import dataclass, field
 from datetime import date
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 import durable
-from durable.functions.steps import LOOKED_AT_MAX, Arguments, StepThreads, under_way
+from durable.functions.steps import LOOKED_AT_MAX, Arguments, StepThreads, Stopping, under_way
 
 
 class OwnExit(BaseException):
@@ -84,7 +83,7 @@ async def test_a_thread_that_cannot_be_started_is_an_error_of_its_step(monkeypat
 
 async def test_a_step_can_ask_whether_it_is_cancelled() -> None:
     assert durable.cancelled() is False
-    found, told, begun, seen = SimpleNamespace(stopped=False), threading.Event(), threading.Event(), []
+    found, told, begun, seen = Stopping(stopped=False), threading.Event(), threading.Event(), []
     threads = StepThreads()
 
     def step() -> str:

@@ -513,6 +513,7 @@ _AUDITED = {
     "socket.getaddrinfo": "a host name was looked up",
     "socket.gethostbyname": "a host name was looked up",
     "sqlite3.connect": "a database was opened",
+    "time.sleep": "the engine was put to sleep",  # told since Python 3.13
     "open": "a file was opened",
     **dict.fromkeys(
         (

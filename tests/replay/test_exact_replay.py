@@ -297,6 +297,7 @@ OUTSIDE: dict[str, Callable[[], Any]] = {
     "remove": lambda: Path("/nonexistent/x").unlink(),
     "database": lambda: sqlite3.connect(":memory:"),
     "run": lambda: run_to_its_end(note_later()),
+    **({"time.sleep": lambda: time.sleep(0.01)} if sys.version_info >= (3, 13) else {}),
 }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -95,6 +96,8 @@ def open_engine(
 def _observer(out: Out, own: Callable[[], str | None]) -> events.Observer:
     def observe(event: events.Event) -> None:
         match event:
+            case events.Logged(_, function, _, level, text) if level >= logging.INFO:
+                out.say(f"{function}: {text}")
             case events.AttemptFailed(execution, error):
                 out.say(f"{execution}: an attempt failed: {error}")
             case events.ExecutionHalted(execution):

@@ -54,6 +54,12 @@ async def both(ctx) -> list[str]:
     return list(await asyncio.gather(ctx.ask("Well?", choices=["yes", "no"]), ctx.run(slow, "beside")))
 
 @durable.function
+async def says(ctx) -> str:
+    ctx.log("begins with %s", 1)
+    ctx.log("a detail", level=10)
+    return await ctx.run(noted, "said")
+
+@durable.function
 async def fails(ctx) -> None:
     raise ValueError("the user's own")
 
@@ -107,6 +113,12 @@ def test_arguments_are_json_or_text_as_the_annotation_wants(terminal: Terminal) 
     assert terminal.durable("run", "jobs.py::greet", "42", "times=2").out == "4242\n"
     given = terminal.durable("run", "jobs.py::order", '{"amount": 3, "rush": true}')
     assert given.data == {"amount": 3, "rush": True}
+
+
+def test_what_a_function_logs_is_said(terminal: Terminal) -> None:
+    done = terminal.durable("run", "jobs.py::says", "--id", "a")
+    assert "durable: a: begins with 1\n" in done.err
+    assert "a detail" not in done.err
 
 
 def test_killed_it_goes_on_with_the_same_command(terminal: Terminal) -> None:

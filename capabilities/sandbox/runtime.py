@@ -23,7 +23,7 @@ from capabilities.sandbox.artefacts import Artefacts
 from capabilities.sandbox.compiling import SMALL_BYTES, check_names, check_size, compiled
 from capabilities.sandbox.errors import ComponentParseFailed, ComponentValidationFailed, EngineInitialization
 from capabilities.sandbox.guard import ASK_TICKS_MAX, cancel_all
-from capabilities.sandbox.limits import STACK_BYTES, TICK_MS
+from capabilities.sandbox.limits import ASYNC_STACK_BYTES, STACK_BYTES, TICK_MS
 from capabilities.sandbox.threads import SandboxThreads
 
 MAGIC = b"\0asm"
@@ -282,7 +282,7 @@ def _end() -> None:
             runtime.ended(EXIT_S)
 
 
-_CONFIGURATION = "2"
+_CONFIGURATION = "3"
 """Raise it with each change of `_config`."""
 
 
@@ -294,6 +294,7 @@ def _config(metered: bool, sparing: bool = False) -> Config:
         config.parallel_compilation = False  # its threads would each have their heap
     config.consume_fuel = metered
     config.epoch_interruption = True
+    ffi.wasmtime_config_async_stack_size_set(config.ptr(), ASYNC_STACK_BYTES)
     config.max_wasm_stack = STACK_BYTES
     config.wasm_threads = False
     config.wasm_relaxed_simd = False

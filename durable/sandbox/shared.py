@@ -70,7 +70,8 @@ class Shared:
         execution = task.execution or (owner.name if owner.kind == "execution" else ids.mint_execution_id())
         code = task.code if isinstance(task.code, bytes) else task.code.encode(errors="surrogatepass")
         for name, source in sorted(task.modules.items()):
-            code += f"\0{name}\0{source}".encode(errors="surrogatepass")
+            raw = source if isinstance(source, bytes) else source.encode(errors="surrogatepass")
+            code += f"\0{name}\0".encode(errors="surrogatepass") + raw
         program = task.program
         if program:
             code += repr((program.args, sorted(program.env.items()), sorted(program.directories))).encode()

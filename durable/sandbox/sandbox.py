@@ -64,9 +64,10 @@ class Sandbox:
         `interface#name`), else the first of run, main, _start; of JavaScript a function of the script's, called when
         that has run. inputs: globals of a script; arguments of a function by name (WebAssembly only) or, as a list, in
         order. modules: sources that JavaScript may import, by name, bytes where they are no text; code that imports or
-        exports is a module itself, and its value its exports. limits: None for the backend's own. grants: capabilities of this engine. execution:
-        an id under which host calls are recorded; the same id again replays them. identity: whose `kv` and files it
-        has: none without it but, for the time of its id, those of an execution.
+        exports is a module itself, and its value its exports. limits: None for the backend's own. grants:
+        capabilities of this engine. execution: an id under which host calls are recorded; the same id again replays
+        them. identity:
+        whose `kv` and files it has: none without it but, for the time of its id, those of an execution.
 
         ScriptError, Err and the SandboxErrors; for Python ExecutionError and ResourceExceeded; each with what the code
         had `printed`. BadArguments, InvalidId.

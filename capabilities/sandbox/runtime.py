@@ -34,6 +34,8 @@ IDLE_TICKS_MAX = 20
 """That the ticker goes on for without a call."""
 EXIT_S = 2.0
 """That the end of the process waits for calls, which are cancelled then."""
+AT_HAND_BYTES = 64 * 1024
+"""To be hashed in an event loop."""
 MODULES_MAX = 100
 """Compiled modules kept in memory (A19)."""
 MODULES_BYTES_MAX = 512 * 1024 * 1024
@@ -108,6 +110,13 @@ class Runtime:
         found = self._load(data, name or "component", _COMPONENT, False)
         assert isinstance(found, Component)
         return found
+
+    def at_hand(self, data: bytes) -> bool:
+        """Whether it is small and compiled: having it takes less than handing it to a thread."""
+        if len(data) > AT_HAND_BYTES:
+            return False
+        with self._lock:
+            return self.key(data) in self._compiled
 
     def running(self) -> _Ticker:
         """While it is entered, the engine's epoch moves."""

@@ -187,7 +187,7 @@ CALLS_KEEP_MS = 86_400_000
 """`gc` leaves the calls of a run that has no promise of its own (`engine.sandbox.run`) so long after the last one: it
 may still run."""
 
-WRITE_CACHE_KIB = 32_000
+WRITE_CACHE_KIB = 16_000
 """Pages that the writing connection keeps. They are most of what an engine holds after much work of one session, which
 may not be 64 MiB (tests/protocol/hostile_worker); the system's own cache has the rest of the file."""
 

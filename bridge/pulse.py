@@ -7,12 +7,19 @@ from time import monotonic
 
 from bridge.session import WorkerSession
 from bridge.states import State
-from bridge.vitals import Vitals, cpu_seconds, memory_now, why_stuck
+from bridge.vitals import STOPPED, TRACED, Vitals, cpu_seconds, memory_now, why_stuck
 from durable.core.errors import DurableError
 from durable.core.events import Observer, WorkerBeat, WorkerStuck
 
+HALF_S_MAX = 60.0
+"""A worker that uses no CPU time ends the messages that it began before this. What it sends later would be taken for
+the rest of one, its own result too, and whoever waits for that would wait for ever."""
+
 BEAT_S = 5.0
 """Between two looks at a worker (requirement P35)."""
+
+IDLE_PERCENT = 1.0
+PAUSED = (STOPPED, TRACED)
 
 ASK_S = 0.5
 """For a worker whose code does not run to say whether something else does; it takes less than a millisecond."""
@@ -33,6 +40,8 @@ class Pulse:
         self._background = 0
         self._asking: asyncio.Task[None] | None = None
         self._suspected = self._named = ""
+        self._half_at = 0.0
+        self._half_beats = 0
 
     async def run(self) -> None:
         """Until the worker has ended."""
@@ -68,9 +77,18 @@ class Pulse:
             self._named = found.stuck
             self._observer(WorkerStuck(self._worker.name, found.pid, found.stuck))
         self._suspected = found.stuck
+        self._half(found)
         self._observer(WorkerBeat(self._worker.name, found.pid, found.memory, found.cpu, found.names))
         if self._worker.state in (State.READY, State.IDLE, State.BUSY):
             self._asked()
+
+    def _half(self, found: Vitals) -> None:
+        """Beats are counted, not seconds: an engine that stood still has not looked."""
+        half_at = self._worker.half_at
+        waits = half_at > 0 and half_at == self._half_at and found.cpu < IDLE_PERCENT and found.stuck not in PAUSED
+        self._half_at, self._half_beats = half_at, self._half_beats + 1 if waits else 0
+        if self._half_beats * self._beat_s >= HALF_S_MAX:
+            self._worker.give_up_half(HALF_S_MAX)
 
     async def background(self) -> int | None:
         """How much of its user's is alive in an idle worker; None when it does not answer. 0 when it has ended."""

@@ -7,6 +7,7 @@ import signal
 import threading
 from collections.abc import Callable, Sequence
 from functools import partial
+from time import monotonic
 from typing import Any
 from weakref import proxy
 
@@ -174,6 +175,7 @@ class WorkerSession:
         self._broken = ""
         """Why the worker was given up: what it did, or did not, or `_breach`."""
         self._breach = False
+        self._half_at = 0.0
 
     # --- life ------------------------------------------------------------------------------------------------
 
@@ -397,8 +399,18 @@ class WorkerSession:
                 self._interceptors.show(message)
                 self._route(message)
             self._decoder.check()
+            self._half_at = monotonic() if self._decoder.pending_bytes else 0.0
         except ProtocolError as error:
             self._break(str(error), breach=True)
+
+    @property
+    def half_at(self) -> float:
+        """When the last bytes came of a message that is not whole yet; 0 where none waits, or nobody reads it."""
+        return 0.0 if self._transport is None or self._transport.paused else self._half_at
+
+    def give_up_half(self, waited_s: float) -> None:
+        """Nothing more comes of a message that it began."""
+        self._break(f"a message that it began, and did not end in {waited_s:g} s", breach=True)
 
     def _route(self, message: FromWorker) -> None:
         match message:

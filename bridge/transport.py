@@ -107,6 +107,11 @@ class Transport:
 
     # --- in --------------------------------------------------------------------------------------------------
 
+    @property
+    def paused(self) -> bool:
+        """Nothing is read."""
+        return self._paused
+
     def pause(self, *, pipes: bool = True) -> None:
         """Read nothing more (the pipes only if `pipes`): the worker's writes block when the kernel's buffers are full.
 

@@ -10,11 +10,12 @@ if TYPE_CHECKING:
     from bridge.output_rules import OutputRules
     from bridge.pool import Pool, PoolMetrics
     from capabilities.capability import Capability, call_id, capability
-    from capabilities.javascript.errors import ScriptError, ScriptSyntaxError
+    from capabilities.javascript.errors import InstanceBusy, InvalidSnapshot, ScriptError, ScriptSyntaxError, StateLost
     from capabilities.permissions.manifest import Manifest
     from capabilities.prompt import Prompt
     from capabilities.sandbox.errors import (
         CacheUnsafe,
+        Cancelled,
         CapabilityDenied,
         ComponentExited,
         ComponentLoadFailed,
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
         ResourceLimitExceeded,
         SandboxError,
         SandboxUnavailable,
+        SerializationError,
         SnapshotRefused,
         Used,
     )
@@ -116,9 +118,16 @@ _HOME = {
     "capabilities.capability": ("Capability", "call_id", "capability"),
     "capabilities.permissions.manifest": ("Manifest",),
     "capabilities.prompt": ("Prompt",),
-    "capabilities.javascript.errors": ("ScriptError", "ScriptSyntaxError"),
+    "capabilities.javascript.errors": (
+        "InstanceBusy",
+        "InvalidSnapshot",
+        "ScriptError",
+        "ScriptSyntaxError",
+        "StateLost",
+    ),
     "capabilities.sandbox.errors": (
         "CacheUnsafe",
+        "Cancelled",
         "CapabilityDenied",
         "ComponentExited",
         "ComponentLoadFailed",
@@ -141,6 +150,7 @@ _HOME = {
         "ResourceLimitExceeded",
         "SandboxError",
         "SandboxUnavailable",
+        "SerializationError",
         "SnapshotRefused",
         "Used",
     ),
@@ -222,6 +232,7 @@ __all__ = [
     "BadArguments",
     "Busy",
     "CacheUnsafe",
+    "Cancelled",
     "Capability",
     "CapabilityDenied",
     "Change",
@@ -265,9 +276,11 @@ __all__ = [
     "Halted",
     "HostError",
     "HostTimeout",
+    "InstanceBusy",
     "InvalidAnswer",
     "InvalidConfiguration",
     "InvalidId",
+    "InvalidSnapshot",
     "Keep",
     "LimitExceeded",
     "Limits",
@@ -311,10 +324,12 @@ __all__ = [
     "SandboxUnavailable",
     "ScriptError",
     "ScriptSyntaxError",
+    "SerializationError",
     "Session",
     "SnapshotRefused",
     "Some",
     "Sources",
+    "StateLost",
     "StepNeeded",
     "StoreError",
     "StoreForeign",

@@ -17,6 +17,10 @@ SOCKET_BYTES = 425_984
 """What the kernel lets one socket hold for whoever sends to it, twice: the usual net.core.wmem_max."""
 
 
+IN_FLIGHT_BYTES = 32 * 2**20
+"""For each descriptor that was sent through a socket and not taken yet: what it holds cannot be seen."""
+
+
 class TreeUsage:
     """A worker's process group, its descendants, and those of them that ended."""
 
@@ -37,11 +41,16 @@ class TreeUsage:
         """Held now: pages of processes, memory files that they have open, file systems in memory, sockets."""
         self._look()
         files: dict[tuple[int, int], int] = {}
+        flying: dict[int, int] = {}
         pages = 0
         for pid in self._members:
             pages += _proportional_bytes(pid)
-            for key, size in _memory_files(pid):
-                files[key] = size
+            for name, target in _open_files(pid):
+                if target.startswith("/memfd:"):
+                    files.update(_memory_file(pid, name))
+                elif target.startswith("socket:") and self._isolated:
+                    flying[int(target[8:-1])] = _in_flight(pid, name)
+        pages += sum(flying.values()) * IN_FLIGHT_BYTES
         return pages + sum(files.values()) + self._in_file_systems() + self._in_sockets()
 
     def processes(self) -> list[int]:
@@ -99,18 +108,32 @@ def _proportional_bytes(pid: int) -> int:
     return 0
 
 
-def _memory_files(pid: int) -> Iterator[tuple[tuple[int, int], int]]:
-    """Memory files that a process has open, by device and inode, with what they hold."""
+def _open_files(pid: int) -> Iterator[tuple[str, str]]:
+    """The descriptors of a process, and what they are."""
     try:
         names = os.listdir(f"/proc/{pid}/fd")
     except OSError:
         return
     for name in names:
         with suppress(OSError):
-            path = f"/proc/{pid}/fd/{name}"
-            if os.readlink(path).startswith("/memfd:"):
-                found = os.stat(path)
-                yield (found.st_dev, found.st_ino), found.st_blocks * 512
+            yield name, os.readlink(f"/proc/{pid}/fd/{name}")
+
+
+def _memory_file(pid: int, name: str) -> dict[tuple[int, int], int]:
+    """What a memory file holds, by its device and inode; nothing when it was closed."""
+    with suppress(OSError):
+        found = os.stat(f"/proc/{pid}/fd/{name}")
+        return {(found.st_dev, found.st_ino): found.st_blocks * 512}
+    return {}
+
+
+def _in_flight(pid: int, name: str) -> int:
+    """Descriptors that wait in a Unix socket."""
+    with suppress(OSError, ValueError):
+        for line in Path(f"/proc/{pid}/fdinfo/{name}").read_text().splitlines():
+            if line.startswith("scm_fds:"):
+                return int(line.split()[1])
+    return 0
 
 
 def _is_in_memory(pid: int, place: str) -> bool:

@@ -22,7 +22,7 @@ from capabilities.javascript.errors import ScriptError
 from capabilities.javascript.vm import VM
 from capabilities.javascript.warm import Warm, unpacked, warm
 from capabilities.sandbox.errors import Cancelled
-from capabilities.sandbox.limits import JAVASCRIPT
+from capabilities.sandbox.limits import JAVASCRIPT, STACK_BYTES
 from capabilities.sandbox.runtime import Runtime
 from durable.core.lent import LENT
 from durable.core.shown import Shown
@@ -34,6 +34,9 @@ LIMITS = JAVASCRIPT.but(timeout_ms=24 * 3600 * 1000, cpu_ms=None)
 another run of the cell."""
 NO_ROOM = "Cannot allocate memory"
 """What the system says, by wasmtime, where a limit leaves no address space."""
+
+MAIN_STACK_BYTES = 2 * STACK_BYTES
+"""Scripts run in the main thread, whose stack grows up to a soft limit of the process."""
 
 _images: list[Warm] = []
 
@@ -145,10 +148,20 @@ def _plain(function: Callable[..., Any]) -> Callable[..., Any]:
 def _image() -> Warm:
     """What the engine lent, else made here: no cache of compiled code, nor its key, is this process's (E9)."""
     if not _images:
+        _make_room()
         sparing = resource.getrlimit(resource.RLIMIT_AS)[0] != resource.RLIM_INFINITY
         runtime = Runtime(metered=False, sparing=sparing)
         _images.append(_lent(runtime) or warm(runtime))
     return _images[0]
+
+
+def _make_room() -> None:
+    """Let the main thread's stack grow beyond what WebAssembly may take of it."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_STACK)
+    if soft != resource.RLIM_INFINITY and soft < MAIN_STACK_BYTES:
+        if hard != resource.RLIM_INFINITY and hard < MAIN_STACK_BYTES:
+            raise MemoryError(f"JavaScript needs a stack of {MAIN_STACK_BYTES} bytes; the limit (ulimit -s) is {hard}")
+        resource.setrlimit(resource.RLIMIT_STACK, (MAIN_STACK_BYTES, hard))
 
 
 def _lent(runtime: Runtime) -> Warm | None:

@@ -18,6 +18,7 @@ from wasmtime import Trap, WasmtimeError
 
 from capabilities.javascript import values
 from capabilities.javascript.errors import ScriptSyntaxError
+from capabilities.javascript.modules import Source, as_module, asked_kind, parted
 from capabilities.javascript.steps import HostCall
 from capabilities.sandbox.errors import (
     MESSAGE_MAX,
@@ -56,13 +57,15 @@ class Imports:
         self,
         vm: VM,
         functions: Mapping[str, Callable[..., Any]],
-        modules: Mapping[str, str],
+        modules: Mapping[str, Source],
         clock: Callable[[], float] | None,
         entropy: bool,
     ) -> None:
         self._vm = vm
         self._functions = {name: Method(name, function) for name, function in functions.items()}
         self._modules = {_place(name): source for name, source in modules.items()}
+        self.script = ""
+        """The source of the script that runs, of which modules may be imported."""
         self._clock = clock
         self._entropy = entropy
         self.calling = False
@@ -300,22 +303,24 @@ class Imports:
 
     def _normalize(self, base: int, name: int) -> int:
         entry = self._vm.entry
-        wanted = entry.c_string(name).decode("utf-8", "replace")
-        if wanted.startswith("."):
-            wanted = posixpath.normpath(posixpath.join(posixpath.dirname(_decoded(entry.c_string(base))), wanted))
-        return self._vm.handles.text(wanted.encode())
+        named, importer = _decoded(entry.c_string(name)), _decoded(entry.c_string(base))
+        wanted = _resolved(importer, named)
+        source = self._modules.get(importer, self.script)
+        kind = asked_kind(source, named) if isinstance(source, str) else ""
+        return self._vm.handles.text((f"{wanted} ({kind})" if kind else wanted).encode())
 
     def _load(self, name: int, length: int) -> int:
         vm = self._vm
-        wanted = _decoded(vm.entry.c_string(name))
+        called = _decoded(vm.entry.c_string(name))
+        wanted, kind = parted(called) if called not in self._modules else (called, "")
         source = self._modules.get(wanted)
         if source is None:
             given = ", ".join(sorted(self._modules)) or "none"
             return self._thrown("import", CapabilityDenied("the script", "import", wanted, f"its modules are {given}"))
         try:
-            raw = _as_module(wanted, source).encode("utf-8", "surrogatepass")
+            raw = as_module(wanted, source, kind).encode("utf-8", "surrogatepass")
         except ValueError as error:
-            return self._thrown("import", ScriptSyntaxError("SyntaxError", f"{wanted} is no JSON: {error}", ""))
+            return self._thrown("import", ScriptSyntaxError("SyntaxError", str(error), ""))
         vm.entry.write(length, len(raw).to_bytes(4, "little"))
         return vm.handles.text(raw)
 
@@ -368,14 +373,10 @@ def _place(name: str) -> str:
     return posixpath.normpath(name) if name.startswith(".") else name
 
 
-def _as_module(name: str, source: str) -> str:
-    """The source of a module. One whose name says that it is JSON or text has that as its default export."""
-    if name.endswith(".json"):
-        json.loads(source)
-        return f"export default JSON.parse({json.dumps(source)});"
-    if name.endswith((".txt", ".md", ".csv")):
-        return f"export default {json.dumps(source)};"
-    return source
+def _resolved(importer: str, named: str) -> str:
+    if not named.startswith("."):
+        return named
+    return posixpath.normpath(posixpath.join(posixpath.dirname(importer), named))
 
 
 def _decoded(raw: bytes) -> str:

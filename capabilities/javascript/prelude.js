@@ -99,7 +99,7 @@
       }
       if (value instanceof kept.Map) {
         const made = list();
-        apply(mapEach, value, [(v, k) => put(made, pair(encode(k, above), encode(v, above)))]);
+        apply(mapEach, value, [(v, k) => put(made, pair(k === undefined ? { __proto__: null, $: 'x', v: 'undefined', t: 'undefined' } : encode(k, above), encode(v, above)))]);
         return { __proto__: null, $: 'm', v: made };
       }
       if (value instanceof kept.Set) {
@@ -221,9 +221,28 @@
     return typeof name === 'string' ? cut(name) : '';
   };
 
+  // A first text with %s, %d and the like takes what follows it.
+  const directed = (values) => {
+    const first = values[0];
+    let line = '', next = 1;
+    for (let i = 0; i < first.length; i++) {
+      const how = first[i] === '%' ? first[i + 1] : '';
+      if (how === '%') { line += '%'; i++; continue; }
+      if (next >= values.length || !(how === 's' || how === 'd' || how === 'i' || how === 'f' || how === 'j' || how === 'o' || how === 'O' || how === 'c')) { line += first[i]; continue; }
+      const value = values[next++];
+      i++;
+      if (how === 'd' || how === 'f') line += typeof value === 'bigint' ? `${value}n` : typeof value === 'object' || typeof value === 'symbol' ? 'NaN' : `${+value}`;
+      else if (how === 'i') line += typeof value === 'bigint' ? `${value}n` : typeof value === 'object' || typeof value === 'symbol' ? 'NaN' : `${whole(value)}`;
+      else if (how === 'j') line += stringify(value);
+      else if (how === 'o' || how === 'O') { room = TEXT; line += inspect(value, 1); } else if (how === 's') line += text(value);
+    }
+    return { __proto__: null, line, next };
+  };
+  const whole = parseInt;
   const printer = (stream) => function (...values) {
-    let line = '';
-    for (let i = 0; i < values.length; i++) line += (i ? ' ' : '') + text(values[i]);
+    let line = '', next = 0;
+    if (values.length > 1 && typeof values[0] === 'string') ({ line, next } = directed(values));
+    for (let i = next; i < values.length; i++) line += (i ? ' ' : '') + text(values[i]);
     host('print', stream, `${indent}${line}\n`);
   };
   const [out, err] = [printer('stdout'), printer('stderr')];
@@ -296,8 +315,22 @@
     for (let i = 0; i < timers.length; i++) if (timers[i].id !== id) put(left, timers[i]);
     timers = left;
   };
+  // What a WeakRef gave stays until all jobs are done, as the language has it: this engine lets go of it at once.
+  const Weak = WeakRef, strong = Weak.prototype.deref, held = new Set(), hold = Set.prototype.add, letGo = Set.prototype.clear;
+  globalThis.WeakRef = class WeakRef {
+    #weak;
+    constructor(target) { this.#weak = new Weak(target); apply(hold, held, [target]); }
+    deref() {
+      const target = apply(strong, this.#weak, []);
+      if (target !== undefined) apply(hold, held, [target]);
+      return target;
+    }
+    get [Symbol.toStringTag]() { return 'WeakRef'; }
+  };
+
   // Whether a timer has run. An interval runs only while the script waits, or a single timer is still to come.
   const tick = (waits) => {
+    apply(letGo, held, []);
     let next = null, once = false;
     for (let i = 0; i < timers.length; i++) {
       once ||= !timers[i].repeats;
@@ -314,123 +347,6 @@
   globalThis.clearTimeout = globalThis.clearInterval = cancelTimer;
   globalThis.setImmediate = (call, ...args) => globalThis.setTimeout(call, 0, ...args);
   globalThis.clearImmediate = cancelTimer;
-
-  // UTF-8.
-  globalThis.TextEncoder = class TextEncoder {
-    get encoding() { return 'utf-8'; }
-    encode(value = '') {
-      const made = [];
-      for (const part of `${value}`) {
-        let c = part.codePointAt(0);
-        if (c >= 0xd800 && c <= 0xdfff) c = 0xfffd;
-        if (c < 0x80) made.push(c);
-        else if (c < 0x800) made.push(0xc0 | c >> 6, 0x80 | c & 63);
-        else if (c < 0x10000) made.push(0xe0 | c >> 12, 0x80 | c >> 6 & 63, 0x80 | c & 63);
-        else made.push(0xf0 | c >> 18, 0x80 | c >> 12 & 63, 0x80 | c >> 6 & 63, 0x80 | c & 63);
-      }
-      return new kept.Uint8Array(made);
-    }
-    encodeInto(value, target) {
-      let read = 0, written = 0;
-      for (const part of `${value}`) {
-        const bytes = this.encode(part);
-        if (written + bytes.length > target.length) break;
-        target.set(bytes, written);
-        written += bytes.length;
-        read += part.length;
-      }
-      return { read, written };
-    }
-  };
-  globalThis.TextDecoder = class TextDecoder {
-    #fatal; #bom;
-    constructor(encoding = 'utf-8', { fatal = false, ignoreBOM = false } = {}) {
-      if (!['utf-8', 'utf8'].includes(`${encoding}`.toLowerCase())) throw new kept.RangeError(`the encoding ${encoding} is not there: utf-8 only`);
-      this.#fatal = fatal;
-      this.#bom = ignoreBOM;
-    }
-    get encoding() { return 'utf-8'; }
-    get fatal() { return this.#fatal; }
-    decode(data = new kept.Uint8Array()) {
-      const b = isView(data) ? new kept.Uint8Array(data.buffer, data.byteOffset, data.byteLength) : new kept.Uint8Array(data);
-      let text = '';
-      const bad = () => { if (this.#fatal) throw new kept.TypeError('the data is not UTF-8'); text += '\ufffd'; };
-      for (let i = 0; i < b.length;) {
-        const first = b[i++];
-        if (first < 0x80) { text += fromCharCode(first); continue; }
-        const more = first >= 0xc2 && first < 0xe0 ? 1 : first >= 0xe0 && first < 0xf0 ? 2 : first >= 0xf0 && first < 0xf5 ? 3 : 0;
-        if (!more) { bad(); continue; }
-        let code = first & (0x3f >> more), took = 0;
-        while (took < more && i < b.length) {
-          const low = took === 0 ? (first === 0xe0 ? 0xa0 : first === 0xf0 ? 0x90 : 0x80) : 0x80;
-          const high = took === 0 ? (first === 0xed ? 0x9f : first === 0xf4 ? 0x8f : 0xbf) : 0xbf;
-          if (b[i] < low || b[i] > high) break;
-          code = code << 6 | b[i++] & 63;
-          took++;
-        }
-        if (took < more) bad(); else text += String.fromCodePoint(code);
-      }
-      return !this.#bom && text.charCodeAt(0) === 0xfeff ? text.slice(1) : text;
-    }
-  };
-
-  // A copy of data; functions and what is of a class of the script's own have none.
-  globalThis.structuredClone = (value) => {
-    const made = new Map();
-    const copy = (value) => {
-      if (typeof value === 'function' || typeof value === 'symbol') throw new kept.TypeError(`${typeof value} cannot be cloned`);
-      if (typeof value !== 'object' || value === null) return value;
-      if (made.has(value)) return made.get(value);
-      const keep = (clone) => { made.set(value, clone); return clone; };
-      if (value instanceof kept.Date) return keep(new kept.Date(apply(time, value, [])));
-      if (value instanceof kept.RegExp) return keep(new kept.RegExp(value.source, value.flags));
-      if (value instanceof kept.ArrayBuffer) return keep(value.slice(0));
-      if (isView(value)) {
-        const buffer = copy(value.buffer);
-        return keep(new value.constructor(buffer, value.byteOffset, value.length ?? value.byteLength));
-      }
-      if (value instanceof kept.Map) {
-        const clone = keep(new kept.Map());
-        apply(mapEach, value, [(v, k) => clone.set(copy(k), copy(v))]);
-        return clone;
-      }
-      if (value instanceof kept.Set) {
-        const clone = keep(new kept.Set());
-        apply(setEach, value, [(v) => clone.add(copy(v))]);
-        return clone;
-      }
-      if (value instanceof kept.Error) {
-        const clone = keep(new kept.Error(value.message));
-        own(clone, 'name', `${value.name}`);
-        return clone;
-      }
-      if (value instanceof kept.Promise) throw new kept.TypeError('a promise cannot be cloned');
-      const clone = keep(isArray(value) ? [] : {});
-      if (isArray(value)) clone.length = value.length;
-      const names = keys(value);
-      for (let i = 0; i < names.length; i++) own(clone, names[i], copy(value[names[i]]));
-      return clone;
-    };
-    return copy(value);
-  };
-
-  // Chance is Math.random's: the same for every instance, but where entropy was granted.
-  globalThis.crypto = {
-    getRandomValues(view) {
-      if (!isView(view) || view.byteLength > 65536) throw new kept.TypeError('getRandomValues takes a typed array of at most 65536 bytes');
-      const b = new kept.Uint8Array(view.buffer, view.byteOffset, view.byteLength);
-      for (let i = 0; i < b.length; i++) b[i] = Math.floor(Math.random() * 256);
-      return view;
-    },
-    randomUUID() {
-      const b = this.getRandomValues(new kept.Uint8Array(16));
-      b[6] = b[6] & 15 | 64;
-      b[8] = b[8] & 63 | 128;
-      let text = '';
-      for (let i = 0; i < 16; i++) text += ([4, 6, 8, 10].includes(i) ? '-' : '') + b[i].toString(16).padStart(2, '0');
-      return text;
-    },
-  };
 
   // Nothing shares memory here, and Atomics is not in this engine: code that looks for both finds neither.
   delete globalThis.SharedArrayBuffer;

@@ -137,11 +137,16 @@ def _date(ms: float, text: str) -> Any:
         return Foreign("date", text)
 
 
+_UNDEFINED = Foreign("undefined", "undefined")
+
+
 def _by_key(pairs: list[Any]) -> dict[Any, Any]:
     """The entries of a Map. Keys that JavaScript tells apart and Python does not (1, true, 1n) stay apart."""
     found: dict[Any, Any] = {}
     for key, value in pairs:
         made = _key(key)
+        if made == _UNDEFINED and None not in found and not any(key is None for key, _ in pairs):
+            made = None
         if made in found:
             kind = {bool: "boolean", int: "bigint", float: "number"}.get(type(made), "object")
             text = str(made).lower() if isinstance(made, bool) else str(made)

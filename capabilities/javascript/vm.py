@@ -56,7 +56,7 @@ class VM:
         limits: SandboxLimits = JAVASCRIPT,
         *,
         functions: Mapping[str, Callable[..., Any]] | None = None,
-        modules: Mapping[str, str] | None = None,
+        modules: Mapping[str, str | bytes] | None = None,
         clock: Callable[[], float] | None = None,
         entropy: bool = False,
     ) -> None:
@@ -122,6 +122,7 @@ class VM:
         shows: `Done.shown` is what JavaScript shows of the value.
         """
         self._started(timeout_ms)
+        self.imports.script = code
         text = values.encode(dict(inputs)) if inputs else ""
         return self._slice(lambda: self._script.begin(code, text, module, name, shows))
 

@@ -17,11 +17,14 @@ from capabilities.javascript.image import bake
 from capabilities.sandbox.errors import EngineInitialization, SandboxUnavailable
 from capabilities.sandbox.runtime import Runtime
 
-STACK_BYTES = 256 * 1024
-"""JavaScript's own limit on its stack, far below wasm's: a script that is too deep gets an error that it can catch."""
+STACK_BYTES = 800 * 1024
+"""JavaScript's own limit on its stack, of 1 MiB that the engine has: a script that is too deep, by some 3,000
+functions, gets an error that it can catch. The rest is for what the engine does without looking."""
 SCRATCH_BYTES = 8192
 """A place in each instance for small texts, so that they cost no allocation."""
 NAME = "script.js"
+SURROUNDINGS = ("surroundings.js", "url.js", "locale.js")
+"""Run after the prelude: what is there beside the language."""
 
 HEAD_BYTES_MAX = 8192
 """Of what is lent, before the memory: some places by name."""
@@ -101,11 +104,12 @@ def _made(runtime: Runtime) -> Warm:
         engine = quickjs.read()
     except quickjs.EngineMissing as error:
         raise SandboxUnavailable(str(error)) from None
-    prelude = files(__package__).joinpath("prelude.js").read_bytes()
-    digest = hashlib.sha256(b"%d:%d:" % (_FORM, STACK_BYTES) + engine + prelude).hexdigest()
+    prelude, *others = (files(__package__).joinpath(name).read_bytes() for name in ("prelude.js", *SURROUNDINGS))
+    whole = b"\0".join((engine, prelude, *others))
+    digest = hashlib.sha256(b"%d:%d:" % (_FORM, STACK_BYTES) + whole).hexdigest()
     kept = runtime.artefact(f"warm-{digest}")
     if kept is None:
-        kept = _baked(runtime, engine, prelude)
+        kept = _baked(runtime, engine, prelude, others)
         runtime.keep(f"warm-{digest}", kept)
     head, body = kept.split(b"\n", 1)
     places = json.loads(head)
@@ -133,7 +137,7 @@ class _Quiet:
         raise AssertionError from error
 
 
-def _baked(runtime: Runtime, engine: bytes, prelude: bytes) -> bytes:
+def _baked(runtime: Runtime, engine: bytes, prelude: bytes, others: Sequence[bytes]) -> bytes:
     store = Store(runtime.engine)
     store.set_epoch_deadline(_BAKE_TIMEOUT_TICKS)
     if runtime.metered:
@@ -157,11 +161,18 @@ def _baked(runtime: Runtime, engine: bytes, prelude: bytes) -> bytes:
     value = text(b"value")
     function = entry.call("qjs_new_host_function", text(b"host"), 4, 0)
     entry.call("qjs_set_prop_string", entry.call("qjs_get_global"), text(b"__host"), function)
-    source = text(prelude)
-    api = entry.call("qjs_eval", source, len(prelude), text(b"prelude.js"), 0)
-    if entry.call("qjs_is_exception", api):
-        raise EngineInitialization("the prelude failed")
-    entry.call("wasm_free", source)
+
+    def run(name: str, code: bytes) -> int:
+        source = text(code)
+        made = entry.call("qjs_eval", source, len(code), text(name.encode()), 0)
+        if entry.call("qjs_is_exception", made):
+            raise EngineInitialization(f"{name} failed")
+        entry.call("wasm_free", source)
+        return made
+
+    api = run("prelude.js", prelude)
+    for place, code in zip(SURROUNDINGS, others, strict=True):
+        run(place, code)
     names = ("result", "show", "decode", "describe", "globals", "define", "settle", "fail", "apply", "entropy", "tick")
     functions = {each: entry.call("qjs_get_prop_string", api, text(each.encode())) for each in names}
     functions["undefined"] = entry.call("qjs_get_undefined")

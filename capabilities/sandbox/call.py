@@ -11,11 +11,11 @@ from wasmtime import Func, FuncType, Instance, Linker, Memory, Module, WasmtimeE
 from capabilities.sandbox.entries import Inputs, in_order
 from capabilities.sandbox.errors import ExecutionFailed
 from capabilities.sandbox.hostcalls import CoreHost, Port
-from capabilities.sandbox.hosting import Import, define
+from capabilities.sandbox.hosting import Import, define, imported
 from capabilities.sandbox.limits import INSTANCES_MAX, MEMORIES_MAX, TABLES_MAX, SandboxLimits
 from capabilities.sandbox.metered import Metered, Outcome
 from capabilities.sandbox.runtime import Runtime
-from capabilities.sandbox.wasi import Ambient, Captured, Preopened, Wasi
+from capabilities.sandbox.wasi import WASI, Ambient, Captured, Preopened, Wasi
 
 _BARE = Wasi()
 
@@ -42,8 +42,9 @@ class CoreCall(Metered):
         self._module = module
         self._linker = Linker(runtime.engine)
         self._linker.allow_shadowing = True
+        wanted = imported(module)
         defined = list(imports)
-        if wasi is not None:
+        if wasi is not None and any(where == WASI for where, _ in wanted):
             self._linker.define_wasi()
             self.store.set_wasi(wasi.config(self.output))
             defined = [*Ambient(wasi.started_ns, wasi.seed).imports(), *defined]
@@ -51,7 +52,9 @@ class CoreCall(Metered):
             host = CoreHost(port, limits)
             host.attach(self.guard, self.fuel_used)
             defined += host.imports()
-        self._defined = [define(self._linker, each, lambda: self.guard) for each in defined]
+        self._defined = [
+            define(self._linker, each, lambda: self.guard) for each in defined if (each.module, each.name) in wanted
+        ]
         self._instance: Instance | None = None
 
     def call(self, function: str, *args: Any) -> Outcome:

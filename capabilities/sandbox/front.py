@@ -90,7 +90,7 @@ class Task:
     component: str = ""
     function: str = ""
     identity: str = ""
-    modules: Mapping[str, str] = field(default_factory=dict)
+    modules: Mapping[str, str | bytes] = field(default_factory=dict)
     program: Program = field(default_factory=Program)
 
     def text(self, most: int | None = None) -> str:

@@ -13,7 +13,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
 
-from wasmtime import Caller, FuncType, Linker, Trap, Val, ValType, WasmtimeError
+from wasmtime import Caller, FuncType, Linker, Module, Trap, Val, ValType, WasmtimeError
 from wasmtime import _ffi as ffi
 
 from capabilities.sandbox.errors import HostError, SandboxError
@@ -50,6 +50,19 @@ class Defined:
 
 _bound: weakref.WeakValueDictionary[int, Defined] = weakref.WeakValueDictionary()
 _numbers = itertools.count(1)
+
+
+_imported: weakref.WeakKeyDictionary[Module, frozenset[tuple[str, str | None]]] = weakref.WeakKeyDictionary()
+
+
+def imported(module: Module) -> frozenset[tuple[str, str | None]]:
+    """Module and name of all that it imports. A host function is made for what is among these alone: making one costs
+    as much as running a small module.
+    """
+    found = _imported.get(module)
+    if found is None:
+        found = _imported[module] = frozenset((each.module, each.name) for each in module.imports)
+    return found
 
 
 def define(linker: Linker, function: Import, guard: Callable[[], Guard | None]) -> Defined:

@@ -13,8 +13,11 @@ MIB = 1024 * KIB
 TICK_MS = 10
 """Between two epochs: how late a deadline may be noticed by code that runs."""
 
-STACK_BYTES = 1 * MIB
-"""What wasm code may use of a thread's stack. Above wasmtime's own 2 MiB the process would abort."""
+STACK_BYTES = 4 * MIB
+"""What wasm code may use of a thread's stack: JavaScript needs about a kilobyte for each function that it is in."""
+
+ASYNC_STACK_BYTES = 2 * STACK_BYTES
+"""Nothing here uses wasmtime's own stacks, but one that is smaller than the above aborts the process."""
 
 THREAD_STACK_BYTES = 16 * MIB
 """The stack of a thread that calls wasm: its code, and the host functions on top of it."""

@@ -23,7 +23,7 @@ from capabilities.sandbox.artefacts import Artefacts
 from capabilities.sandbox.compiling import SMALL_BYTES, check_names, check_size, compiled
 from capabilities.sandbox.errors import ComponentParseFailed, ComponentValidationFailed, EngineInitialization
 from capabilities.sandbox.guard import ASK_TICKS_MAX, cancel_all
-from capabilities.sandbox.limits import STACK_BYTES, TICK_MS
+from capabilities.sandbox.limits import ASYNC_STACK_BYTES, STACK_BYTES, TICK_MS
 from capabilities.sandbox.threads import SandboxThreads
 
 MAGIC = b"\0asm"
@@ -34,6 +34,8 @@ IDLE_TICKS_MAX = 20
 """That the ticker goes on for without a call."""
 EXIT_S = 2.0
 """That the end of the process waits for calls, which are cancelled then."""
+AT_HAND_BYTES = 64 * 1024
+"""To be hashed in an event loop."""
 MODULES_MAX = 100
 """Compiled modules kept in memory (A19)."""
 MODULES_BYTES_MAX = 512 * 1024 * 1024
@@ -108,6 +110,13 @@ class Runtime:
         found = self._load(data, name or "component", _COMPONENT, False)
         assert isinstance(found, Component)
         return found
+
+    def at_hand(self, data: bytes) -> bool:
+        """Whether it is small and compiled: having it takes less than handing it to a thread."""
+        if len(data) > AT_HAND_BYTES:
+            return False
+        with self._lock:
+            return self.key(data) in self._compiled
 
     def running(self) -> _Ticker:
         """While it is entered, the engine's epoch moves."""
@@ -282,7 +291,7 @@ def _end() -> None:
             runtime.ended(EXIT_S)
 
 
-_CONFIGURATION = "2"
+_CONFIGURATION = "3"
 """Raise it with each change of `_config`."""
 
 
@@ -294,6 +303,7 @@ def _config(metered: bool, sparing: bool = False) -> Config:
         config.parallel_compilation = False  # its threads would each have their heap
     config.consume_fuel = metered
     config.epoch_interruption = True
+    ffi.wasmtime_config_async_stack_size_set(config.ptr(), ASYNC_STACK_BYTES)
     config.max_wasm_stack = STACK_BYTES
     config.wasm_threads = False
     config.wasm_relaxed_simd = False

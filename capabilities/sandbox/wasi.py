@@ -24,6 +24,9 @@ from capabilities.sandbox.errors import CapabilityDenied
 from capabilities.sandbox.guard import NO_FINALIZER
 from capabilities.sandbox.hosting import Import
 
+WASI = "wasi_snapshot_preview1"
+"""The module that preview 1 is imported from."""
+
 _OK, _FAULT, _INVALID, _UNSUPPORTED = 0, 21, 28, 58
 _SUBSCRIPTION, _EVENT = 48, 32
 SUBSCRIPTIONS_MAX = 1_000
@@ -129,7 +132,7 @@ class Ambient:
     def imports(self) -> list[Import]:
         """The functions of preview 1 that are these instead of WASI's."""
         i32, i64 = ValType.i32(), ValType.i64()
-        module = "wasi_snapshot_preview1"
+        module = WASI
         return [
             Import(module, "clock_time_get", [i32, i64, i32], [i32], self._time, caller=True),
             Import(module, "clock_res_get", [i32, i32], [i32], self._resolution, caller=True),

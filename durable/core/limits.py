@@ -187,6 +187,10 @@ CALLS_KEEP_MS = 86_400_000
 """`gc` leaves the calls of a run that has no promise of its own (`engine.sandbox.run`) so long after the last one: it
 may still run."""
 
+WRITE_CACHE_KIB = 16_000
+"""Pages that the writing connection keeps. They are most of what an engine holds after much work of one session, which
+may not be 64 MiB (tests/protocol/hostile_worker); the system's own cache has the rest of the file."""
+
 READ_CACHE_KIB = 8_000
 """Pages that the reading connection keeps, where there are so many: with SQLite's own 2,000 KiB a list in a store of
 1,000,000 executions reads the same ones again and again."""

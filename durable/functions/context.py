@@ -236,7 +236,7 @@ class Context(Asking):
         grants: Iterable[str] = (),
         function: str = "",
         identity: str = "",
-        modules: Mapping[str, str] | None = None,
+        modules: Mapping[str, str | bytes] | None = None,
         args: Iterable[str] = (),
         env: Mapping[str, str] | None = None,
         directories: Directories | None = None,

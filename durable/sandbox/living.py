@@ -26,7 +26,7 @@ class Given:
 
     task: Task
     functions: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
-    modules: Mapping[str, str] = field(default_factory=dict)
+    modules: Mapping[str, str | bytes] = field(default_factory=dict)
 
 
 class JavaScriptInstance:

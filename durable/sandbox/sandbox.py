@@ -51,7 +51,7 @@ class Sandbox:
         grants: Iterable[str] = (),
         execution: str = "",
         identity: str = "",
-        modules: Mapping[str, str] | None = None,
+        modules: Mapping[str, str | bytes] | None = None,
         args: Iterable[str] = (),
         env: Mapping[str, str] | None = None,
         directories: Directories | None = None,
@@ -63,10 +63,11 @@ class Sandbox:
         limits and permissions are those of its manifest. function: an export of WebAssembly (`name`, or
         `interface#name`), else the first of run, main, _start; of JavaScript a function of the script's, called when
         that has run. inputs: globals of a script; arguments of a function by name (WebAssembly only) or, as a list, in
-        order. modules: sources that JavaScript may import, by name; code that imports or exports is a module itself,
-        and its value its exports. limits: None for the backend's own. grants: capabilities of this engine. execution:
-        an id under which host calls are recorded; the same id again replays them. identity: whose `kv` and files it
-        has: none without it but, for the time of its id, those of an execution.
+        order. modules: sources that JavaScript may import, by name, bytes where they are no text; code that imports or
+        exports is a module itself, and its value its exports. limits: None for the backend's own. grants:
+        capabilities of this engine. execution: an id under which host calls are recorded; the same id again replays
+        them. identity:
+        whose `kv` and files it has: none without it but, for the time of its id, those of an execution.
 
         ScriptError, Err and the SandboxErrors; for Python ExecutionError and ResourceExceeded; each with what the code
         had `printed`. BadArguments, InvalidId.
@@ -88,7 +89,7 @@ class Sandbox:
         self,
         *,
         functions: Mapping[str, Callable[..., Any]] | None = None,
-        modules: Mapping[str, str] | None = None,
+        modules: Mapping[str, str | bytes] | None = None,
         limits: SandboxLimits | None = None,
         grants: Iterable[str] = (),
         execution: str = "",

@@ -56,7 +56,10 @@ class Wasm:
         runtime = self._shared.runtime(metered=True)
         calls, permits = self._shared.calls(task, hashlib.sha256(runtime.key(data).encode()).hexdigest()[:16])
         try:
-            call = await asyncio.to_thread(self._made, runtime, data, task, calls)
+            if runtime.at_hand(data) and not task.program:
+                call = self._made(runtime, data, task, calls)
+            else:
+                call = await asyncio.to_thread(self._made, runtime, data, task, calls)
             return await called(runtime, call, task.function, task.inputs)
         finally:
             await permits.close()

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TypeGuard
 
 from durable.core.errors import StoreError, StoreMissing, StoreNewer
-from durable.core.limits import LOG_PAGES_GOAL
+from durable.core.limits import LOG_PAGES_GOAL, WRITE_CACHE_KIB
 from durable.store import trust
 from durable.store.target import MEMORY, is_url, parsed
 
@@ -128,7 +128,7 @@ def connect(path: Path, factory: type[sqlite3.Connection] = sqlite3.Connection) 
         for pragma in (
             "journal_mode=WAL",
             "foreign_keys=OFF",
-            "cache_size=-65536",
+            f"cache_size=-{WRITE_CACHE_KIB}",
             "temp_store=MEMORY",
             f"wal_autocheckpoint={LOG_PAGES_GOAL}",
         ):

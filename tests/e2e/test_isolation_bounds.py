@@ -146,6 +146,32 @@ async def test_memory_is_bounded_whatever_holds_it(
     assert (await session.execute("1 + 1")).value == 2
 
 
+IN_FLIGHT = """
+import os, socket
+a, b = socket.socketpair()
+for _ in range(20):
+    held = os.memfd_create("m")
+    os.write(held, b"x" * 2**24)
+    socket.send_fds(a, [b"x"], [held])
+    os.close(held)
+import time; time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize("grouped", [True, False], ids=["group", "sum"])
+async def test_memory_files_that_nobody_has_open_count(
+    engine: durable.Engine, grouped: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """640 MiB of them waited in a socket, and no sum knew of them."""
+    need("profile isolated")
+    if not grouped:
+        monkeypatch.setattr(cgroup, "means", lambda: cgroup.Means(1, None, None))
+    session = await engine.session("box", profile="isolated", limits=durable.Limits(memory=MEMORY, wall=30))
+    error = (await session.execute(IN_FLIGHT, journal=False)).error
+    assert isinstance(error, durable.ResourceExceeded), error
+    assert error.resource == "memory"
+
+
 @pytest.mark.parametrize("what", BURN)
 async def test_cpu_is_bounded_whoever_burns_it(engine: durable.Engine, what: str) -> None:
     need("profile isolated")

@@ -6,16 +6,20 @@ import asyncio
 import os
 import signal
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
+from bridge import pulse as pulse_module
 from bridge.messages import Error
 from bridge.pulse import Pulse
 from bridge.vitals import DEADLOCKED, STOPPED, why_stuck
+from durable.core.errors import ProtocolError
 from durable.core.events import WorkerBeat, WorkerStuck
 from tests.protocol.desk import Desk
 
 BEAT_S = 0.02
+HOSTILE = Path(__file__).parent / "hostile_cell.py"
 
 STUCK = {
     "a lock that is held": "import threading; lock = threading.Lock(); lock.acquire(); lock.acquire()",
@@ -93,6 +97,47 @@ async def test_a_stopped_worker_is_named_again_after_it_went_on(desk: Desk) -> N
         assert found == [WorkerStuck("desk", desk.session.pid, STOPPED)] * expected
         os.kill(desk.session.pid, signal.SIGCONT)
         assert await desk.value("sum(range(10**6)) > 0")
+
+
+HALF = """
+from pathlib import Path
+exec(Path({cell!r}).read_text())
+Engine().raw((2**20).to_bytes(4, 'big') + b'x' * 50)
+import time
+"""
+
+
+@pytest.mark.parametrize("after", ["5", "time.sleep(1000)", "import asyncio; await asyncio.Event().wait()"])
+async def test_a_message_that_is_never_whole_is_given_up(
+    desk: Desk, after: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What followed it, the result too, was taken for the rest of it, and its caller waited for ever."""
+    monkeypatch.setattr(pulse_module, "HALF_S_MAX", 0.2)
+    cell = desk.start(HALF.format(cell=str(HOSTILE)) + after)
+    running = asyncio.create_task(pulse_of(desk).run())
+    with pytest.raises(ProtocolError, match="did not end"):
+        await cell
+    await end(desk, running)
+
+
+@pytest.mark.parametrize("what", ["computes", "is stopped", "is not read"])
+async def test_a_worker_that_may_still_end_its_message_is_waited_for(
+    desk: Desk, what: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cell = desk.start(HALF.format(cell=str(HOSTILE)) + "while True: pass")
+    async with asyncio.timeout(20):
+        while not desk.session.half_at:  # noqa: ASYNC110 - half a message is nothing that anybody is told of
+            await asyncio.sleep(0.005)
+    monkeypatch.setattr(pulse_module, "HALF_S_MAX", 0.1)
+    if what == "is stopped":
+        os.kill(desk.session.pid, signal.SIGSTOP)
+    elif what == "is not read":
+        desk.session.pause_reading()
+    elif what == "computes":  # some percent of a processor are enough, and looks are further apart than its ticks
+        monkeypatch.setattr("tests.protocol.test_vitals.BEAT_S", 0.2)
+    running = await beats(desk, pulse_of(desk), 8)
+    assert not cell.done()
+    await end(desk, cell, running)
 
 
 async def test_memory_cpu_and_names_are_the_worker_s_own(desk: Desk) -> None:

@@ -55,7 +55,7 @@ def test_all_state_lives_on_in_another_instance(image: Warm) -> None:
     first = VM(image, LIMITS, functions={"f": lambda: "old"})
     first.execute(CODE)
     data = snapshot.take(first)
-    assert len(data) < 100_000
+    assert len(data) < 150_000  # of 4 MB: what a collection touches of the surroundings is in it
     second = VM(image, LIMITS, functions={"f": lambda: "new"})
     snapshot.restore(second, data)
     assert second.execute("[n, seen.get('a'), add(1), half.next().value, big.length, f()]") == [

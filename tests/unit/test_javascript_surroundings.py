@@ -158,6 +158,185 @@ def test_modules_by_relative_names_and_of_data(runtime: Runtime) -> None:
     vm.close()
 
 
+MODULES: dict[str, str | bytes] = {
+    "data": '{"a": 1}',
+    "code.js": "export const c = 1",
+    "self.js": "import me from './self.js' with { type: 'text' }; export default me.length",
+    "itself.json": "import x from './itself.json' with { type: 'json' }; export default 5",
+    "deep.json": "[" * 100_000,
+    "picture.png": b"\x89PNG\xff",
+    "notes.txt": "été".encode(),
+}
+
+
+@pytest.mark.parametrize(
+    ("code", "gives"),
+    [
+        ("import d from 'data' with { type: 'json' }; export default d", {"a": 1}),
+        ("import d from 'data' with { type: 'text' }; export default d", '{"a": 1}'),
+        ("import d from './code.js' with { type: 'bytes' }; export default d", b"export const c = 1"),
+        ("import p from 'picture.png'; export default p", b"\x89PNG\xff"),
+        ("import n from 'notes.txt'; export default n", "été"),
+        ("import n from 'self.js'; export default n", 74),
+        ("const { default: d } = await import('data', { with: { type: 'json' } }); export default d", {"a": 1}),
+        ("import { c } from 'code.js'; import t from 'data' with {'type': 'text',}; export default c + t[0]", "1{"),
+    ],
+)
+def test_import_attributes_say_what_a_module_is(runtime: Runtime, code: str, gives: Any) -> None:
+    vm = VM(warm(runtime), modules=MODULES)
+    assert vm.execute(code, module=True) == {"default": gives}
+    vm.close()
+
+
+@pytest.mark.parametrize(
+    ("code", "says"),
+    [
+        ("import d from 'code.js' with { type: 'json' }", "no JSON"),
+        ("import d from 'code.js' with { type: 'css' }", "json, text, bytes"),
+        ("import 'code.js' with { integrity: 'x' }", "no other attribute"),
+        (
+            "import d from 'itself.json'",
+            "no JSON",
+        ),  # it imported itself until the stack was gone, and with it all state
+        ("import d from 'deep.json'", "no JSON"),
+    ],
+)
+def test_a_module_that_is_not_what_it_is_imported_as_is_refused(runtime: Runtime, code: str, says: str) -> None:
+    vm = VM(warm(runtime), modules=MODULES)
+    vm.execute("globalThis.kept = 5")
+    with pytest.raises(ScriptSyntaxError, match=says):
+        vm.execute(f"{code}; export default 1", module=True)
+    assert vm.execute("kept") == 5
+    vm.close()
+
+
+def test_recursion_may_be_three_thousand_functions_deep(vm: VM) -> None:
+    assert vm.execute("function f(n) { return n ? 1 + f(n - 1) : 0 } f(3000)") == 3000
+    assert vm.execute("let d = 0; function g() { d++; g() } try { g() } catch (e) { e.name }") == "RangeError"
+    assert vm.execute("d > 3000") is True
+
+
+def test_a_weak_reference_holds_as_long_as_jobs_run(vm: VM) -> None:
+    code = "globalThis.w = new WeakRef({ a: 1 }); await 0; await 0; w.deref().a"
+    assert vm.execute(code) == 1
+    assert vm.execute("typeof w.deref()") == "undefined"
+
+
+@pytest.mark.parametrize(
+    ("url", "href"),  # what Node 20 gives
+    [
+        ("'https://u:p@EX.com:443/a/./b/../c?x=1#h'", "https://u:p@ex.com/a/c?x=1#h"),
+        ("'../x?y', 'http://a/b/c/d#e'", "http://a/b/x?y"),
+        ("'//h:81', 'https://a/b'", "https://h:81/"),
+        ("'?q', 'foo://h/d/e'", "foo://h/d/e?q"),
+        ("'http://münchen.de/ä?ö#ü'", "http://xn--mnchen-3ya.de/%C3%A4?%C3%B6#%C3%BC"),
+        ("'http://0x7f.1/'", "http://127.0.0.1/"),
+        ("'http://[1:2:0:0:5:0:0:8]/'", "http://[1:2::5:0:0:8]/"),
+        ("'file:///c|/x/../..'", "file:///c:/"),
+        ("'mailto:a b@c'", "mailto:a b@c"),
+        ("' ht\\ntp:\\\\a\\\\b '", "http://a/b"),
+    ],
+)
+def test_urls_are_read_as_the_web_does(vm: VM, url: str, href: str) -> None:
+    assert vm.execute(f"new URL({url}).href") == href
+
+
+@pytest.mark.parametrize(
+    "url", ["", "/p", "http://", "http://a b", "http://a:99999", "http://256.256.256.256", "http://[::1"]
+)
+def test_what_is_no_url_is_a_type_error(vm: VM, url: str) -> None:
+    assert vm.execute("try { new URL(u) } catch (e) { e.name + URL.canParse(u) }", {"u": url}) == "TypeErrorfalse"
+
+
+def test_parts_and_parameters_of_a_url_are_one(vm: VM) -> None:
+    code = """
+    const u = new URL('http://a:80/b?x=1&y=%20+#h');
+    u.searchParams.append('z', 'é&'); u.searchParams.delete('x'); u.port = '81'; u.hash = ''; u.pathname = '/p q';
+    u.hostname = 'b.org'; u.protocol = 'https'; u.username = 'me@';
+    [u.href, u.origin, `${new URLSearchParams({ a: 1, b: 'x y' })}`, [...u.searchParams.keys()],
+     JSON.stringify([u]).length]
+    """
+    href = "https://me%40@b.org:81/p%20q?y=++&z=%C3%A9%26"
+    assert vm.execute(code) == [href, "https://b.org:81", "a=1&b=x+y", ["y", "z"], len(href) + 4]
+
+
+def test_events_and_aborts_reach_who_listens(vm: VM) -> None:
+    code = """
+    const seen = [], target = new EventTarget(), stop = new AbortController();
+    target.addEventListener('x', (e) => { seen.push(e.detail); e.preventDefault() }, { once: true });
+    target.addEventListener('x', { handleEvent: () => seen.push('o') }, { signal: stop.signal });
+    seen.push(target.dispatchEvent(new CustomEvent('x', { detail: 7, cancelable: true })));
+    stop.signal.onabort = () => seen.push('on'); stop.abort(); stop.abort();
+    seen.push(target.dispatchEvent(new Event('x')), stop.signal.reason.name, AbortSignal.any([stop.signal]).aborted);
+    const late = AbortSignal.timeout(5000);
+    await new Promise((done) => late.addEventListener('abort', done));
+    [...seen, late.reason.name]
+    """
+    assert vm.execute(code) == [7, "o", False, "on", True, "AbortError", True, "TimeoutError"]
+
+
+@pytest.mark.parametrize(
+    ("code", "text"),  # what Node 20 gives for en-US and UTC
+    [
+        ("(1234567.891).toLocaleString()", "1,234,567.891"),
+        ("(1.005).toLocaleString('en-US', { maximumFractionDigits: 2 })", "1.01"),
+        ("(-1234.5).toLocaleString('en-US', { style: 'currency', currency: 'USD' })", "-$1,234.50"),
+        ("(0.125).toLocaleString('en', { style: 'percent', minimumFractionDigits: 1 })", "12.5%"),
+        ("new Intl.NumberFormat('en-US', { notation: 'compact' }).format(999950)", "1M"),
+        ("(2n ** 70n).toLocaleString()", "1,180,591,620,717,411,303,424"),
+        ("new Date(0).toLocaleString()", "1/1/1970, 12:00:00 AM"),
+        ("new Date(9e11).toLocaleDateString('en-US', { weekday: 'long', year: 'numeric', month: 'long' })",
+         "Thursday, July 1998"),
+        ("new Date(9e11).toLocaleTimeString('en-US', { hour: 'numeric', minute: '2-digit', hour12: false })", "16:00"),
+        ("new Intl.DateTimeFormat('en-US', { dateStyle: 'full', timeStyle: 'short' }).format(9e11)",
+         "Thursday, July 9, 1998 at 4:00 PM"),
+        ("['z', 'ä', 'B', 'a', 'b', 'ß', 'A', '_'].sort((x, y) => x.localeCompare(y)).join('')", "_aAäbBßz"),
+        ("['a10', 'a9'].sort(new Intl.Collator('en', { numeric: true }).compare).join()", "a9,a10"),
+        ("[1, 2, 3, 11, 23].map((n) => new Intl.PluralRules('en', { type: 'ordinal' }).select(n)).join()",
+         "one,two,few,other,few"),
+        ("new Intl.ListFormat('en').format(['a', 'b', 'c'])", "a, b, and c"),
+        ("new Intl.RelativeTimeFormat('en', { numeric: 'auto' }).format(-1, 'day')", "yesterday"),
+    ],
+)  # fmt: skip
+def test_texts_for_people_are_those_of_en_us(vm: VM, code: str, text: str) -> None:
+    assert vm.execute(code) == text
+
+
+@pytest.mark.parametrize(
+    ("code", "says"),
+    [
+        ("(1).toLocaleString('de-DE')", "the locale de-DE is not there: this sandbox has en-US only"),
+        ("new Date(0).toLocaleString('en-US', { timeZone: 'Europe/Berlin' })", "Europe/Berlin is not there"),
+        ("(1).toLocaleString('en-US', { style: 'unit', unit: 'liter' })", "unit"),
+        ("new Intl.Segmenter('en')", "Intl.Segmenter is not there"),
+        ("'a'.localeCompare('b', 'sv')", "sv"),
+    ],
+)
+def test_what_is_not_there_of_locales_says_so(vm: VM, code: str, says: str) -> None:
+    with pytest.raises(ScriptError, match=says):
+        vm.execute(code)
+
+
+def test_texts_of_other_encodings_and_in_pieces(vm: VM) -> None:
+    code = "const d = new TextDecoder(); [d.decode(b.slice(0, 2), { stream: true }), d.decode(b.slice(2))]"
+    assert vm.execute(code, {"b": "a€".encode()}) == ["a", "€"]
+    assert vm.execute("new TextDecoder('utf-16le').decode(b)", {"b": "a😀".encode("utf-16-le")}) == "a😀"
+    assert vm.execute("new TextDecoder('latin1').decode(b)", {"b": b"\x80\xe9"}) == "€é"
+    with pytest.raises(ScriptError, match="shift_jis is not there"):
+        vm.execute("new TextDecoder('shift_jis')")
+
+
+def test_the_console_takes_directions(vm: VM) -> None:
+    assert printed(vm, "console.log('%s is %d%% of %o', 'a', 5.5, { b: 1 }, 'more'); console.log('100%', 1)") == (
+        "a is 5.5% of { b: 1 } more\n100% 1\n"
+    )
+
+
+def test_a_key_that_is_undefined_is_not_null_s(vm: VM) -> None:
+    assert vm.execute("new Map([[undefined, 1]])") == {None: 1}
+    assert vm.execute("new Map([[undefined, 1], [null, 2]])") == {Foreign("undefined", "undefined"): 1, None: 2}
+
+
 def test_await_is_a_name_where_it_is_one(vm: VM) -> None:
     assert vm.execute("var await = 3; await + 1") == 4
     assert vm.execute("await Promise.resolve(2)") == 2

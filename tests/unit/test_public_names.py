@@ -24,3 +24,17 @@ def test_import_durable_loads_nothing_heavy() -> None:
     code = "import durable, sys; print([m for m in ('resonate', 'pydantic', 'asyncio', 'rich') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_every_error_of_a_sandbox_can_be_caught_by_its_name() -> None:
+    """They are raised out of `engine.sandbox` and `ctx.sandbox`: SerializationError, Cancelled, StateLost were not."""
+    code = (
+        "import durable, capabilities.javascript.errors, capabilities.sandbox.errors as errors\n"
+        "def below(kind):\n"
+        "    for each in kind.__subclasses__():\n"
+        "        yield each\n"
+        "        yield from below(each)\n"
+        "print([each.__name__ for each in below(errors.SandboxError) if each.__name__ not in durable.__all__])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from wasmtime import ValType
 
-from capabilities.sandbox import errors
+from capabilities.sandbox import call, errors, hosting
 from capabilities.sandbox.call import CoreCall, Outcome
 from capabilities.sandbox.hosting import Import
 from capabilities.sandbox.limits import COMPONENT, SandboxLimits
@@ -59,6 +59,24 @@ def make(runtime: Runtime) -> Call:
 def test_a_value_and_what_it_used(make: Call) -> None:
     outcome = make().call("answer")
     assert (outcome.value, outcome.used.fuel, outcome.used.memory) == (42, 2, 65_536)
+
+
+def test_host_functions_are_made_for_what_a_module_imports_alone(
+    runtime: Runtime, make: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Making one takes as long as running a small module, and there are ten."""
+    made: list[str] = []
+
+    def define(linker: Any, each: Import, guard: Any) -> hosting.Defined:
+        made.append(each.name)
+        return hosting.define(linker, each, guard)
+
+    monkeypatch.setattr(call, "define", define)
+    plain = runtime.module(wat('(module (func (export "run") (result i32) i32.const 5))'))
+    assert CoreCall(runtime, plain, FREE).call("run").value == 5
+    assert made == []
+    assert make(FREE).call("ask", 1).value == 2
+    assert made == ["f"]
 
 
 def test_the_same_call_uses_the_same_fuel(make: Call) -> None:

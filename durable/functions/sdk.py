@@ -21,7 +21,7 @@ from resonate.registry import Registry
 from resonate.resonate import Resonate
 from resonate.retry import RetryPolicy
 from resonate.transport import ExecuteMsg, Message
-from resonate.types import PromiseRecord, Status
+from resonate.types import Args, PromiseRecord, Status
 
 from durable.core.clock import Clock
 from durable.core.defined import spellings
@@ -92,8 +92,26 @@ def build(
     return resonate
 
 
+PASSES = "durable_passes"
+"""The attribute of a callable that runs passes of a function."""
+
+
+class _Passing(DurableFunction):
+    """Hands a pass its arguments as they were recorded: it binds and shapes them itself."""
+
+    async def invoke(self, ctx: SdkContext, packed: Args, *, coerce_args: bool = True) -> Any:  # noqa: ARG002
+        return await self._fn(ctx, *packed.args, **packed.kwargs)
+
+
 class _Registry(Registry):
     """Finds a function by what was recorded: another spelling of its name (specs/execution.md, Identity)."""
+
+    def register(
+        self, name: str, fn: Callable[..., Any], version: int = 1, retry_policy: RetryPolicy | None = None
+    ) -> None:
+        super().register(name, fn, version, retry_policy)
+        if PASSES in fn.__dict__:
+            self._by_key[name, version] = _Passing(fn)
 
     def get(self, name: str, version: int = 1) -> DurableFunction | None:
         return super().get(self._known(name, version), version)
@@ -102,6 +120,8 @@ class _Registry(Registry):
         return super().get_policy(self._known(name, version), version)
 
     def _known(self, name: str, version: int) -> str:
+        if (name, version) in self._by_key:
+            return name
         return next((each for each in spellings(name) if (each, version) in self._by_key), name)
 
 

@@ -54,6 +54,7 @@ class Passes:
             except Exception as error:  # the function's own are rejections by now
                 raise sdk.PlatformError([internal(f"pass {function.name}", error)]) from error
 
+        setattr(attempt, sdk.PASSES, True)
         return attempt
 
     async def _pass(

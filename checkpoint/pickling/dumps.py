@@ -7,6 +7,7 @@ import dataclasses
 import io
 import pickle
 import types
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,9 +17,9 @@ from checkpoint.format import TEXT_CHARS_MAX, Rebuilt, chunk_digest
 from checkpoint.pickling.groups import Sharing, load_order, united
 from checkpoint.pickling.importable import kept_once
 from checkpoint.pickling.objects import Column
-from checkpoint.pickling.pickler import GroupPickler, Hole, Scope
+from checkpoint.pickling.pickler import GroupPickler, Hole, Kind, Scope
 from checkpoint.pickling.stack import StackPickler, circular
-from checkpoint.pickling.trial import PROVEN, TRIAL_BYTES_MAX, Sample, Verdict, doubtful, tried
+from checkpoint.pickling.trial import PROVEN, SHAPES_MAX, TRIAL_BYTES_MAX, Sample, Verdict, doubtful, tried
 from checkpoint.pickling.unsaveable import explain, type_key, type_name
 from checkpoint.survey import Survey, buckets
 
@@ -50,6 +51,11 @@ class Dump:
         """Tells whether it is the same as another time."""
         return chunk_digest(self.stream)
 
+    def tried_as(self, shapes: Mapping[str, list[int]]) -> bytes:
+        """Tells whether a trial says the same as another time: what is left out of a stream is in its shapes only."""
+        first_met = [sorted(shapes.get(name, ())) for name in self.names]
+        return self.digest() + chunk_digest(repr((self.names, first_met)).encode())
+
     def sample(self, values: Mapping[str, object]) -> Sample:
         """What a trial needs of it."""
         return Sample(
@@ -59,6 +65,11 @@ class Dump:
     def places(self) -> list[Place]:
         """Where its buffers are."""
         return [buffer.place if isinstance(buffer, Column) else place_of(buffer.raw()) for buffer in self.buffers]
+
+
+def _proof(kind: Kind) -> tuple[str, int, int]:
+    cls, shape = kind
+    return type_key(cls), id(cls), shape
 
 
 class _Unpickled(Exception):
@@ -86,12 +97,12 @@ class _NotPlain(Exception):
 class Trials:
     """What is known of earlier trials, as plain data: a child that captured sends it back."""
 
-    proven: set[tuple[str, int]] = field(default_factory=set)
-    """Kinds that came back: the name of the class and its id."""
+    proven: set[tuple[str, int, int]] = field(default_factory=set)
+    """Kinds that came back: as in PROVEN."""
     suspect: set[str] = field(default_factory=set)
     """Classes of which something did not load, or came back different: each group is tried that comes with them."""
     streams: set[bytes] = field(default_factory=set)
-    """Digests of groups that were tried."""
+    """Groups that were tried, as what."""
     unloadable: dict[str, dict[int, str]] = field(default_factory=dict)
     """What does not load inside of variables: by its id, why; `""`'s place, 0, has the id of the variable's value."""
     refused: dict[str, tuple[int, str]] = field(default_factory=dict)
@@ -146,10 +157,13 @@ class Grouping:
     def _try_out(self, scope: Scope, survey: Survey, dumps: list[Dump]) -> None:
         """Restore a sample in a copy of the process. _Refused: something that does not load was taken out."""
         trials, values = self.trials, survey.values
-        kinds = {cls: name for cls, name in scope.met.items() if (type_key(cls), id(cls)) not in trials.proven}
-        names = {name for cls, name in kinds.items() if doubtful(cls)}
-        everything = not trials.suspect.isdisjoint(map(type_key, kinds))
-        samples = [dump for dump in dumps if self._worth(dump, names, everything=everything)]
+        kinds = self._new_kinds(scope)
+        names = {name for (cls, _shape), name in kinds.items() if doubtful(cls)}
+        everything = not trials.suspect.isdisjoint(type_key(cls) for cls, _shape in kinds)
+        shapes: dict[str, list[int]] = {}
+        for (_cls, shape), name in scope.met.items():
+            shapes.setdefault(name, []).append(shape)
+        samples = [dump for dump in dumps if self._worth(dump, names, shapes, everything=everything)]
         verdicts = tried([dump.sample(values) for dump in samples], scope) if samples else []
         for verdict in verdicts:
             if verdict.difference:
@@ -160,16 +174,24 @@ class Grouping:
             self._refuse(verdict, next(dump for dump in samples if verdict.name in dump.names), survey)
         if problems:
             raise _Refused
-        trials.streams |= {dump.digest() for dump in samples}
+        trials.streams |= {dump.tried_as(shapes) for dump in samples}
         if any(verdict.difference for verdict in verdicts) and not everything:
             self._try_out(scope, survey, dumps)
             return
-        trials.proven |= {(type_key(cls), id(cls)) for cls in kinds if type_key(cls) not in trials.suspect}
+        trials.proven |= {_proof(kind) for kind in kinds if type_key(kind[0]) not in trials.suspect}
         for dump in dumps if trials.different else ():
             for name in dump.names:
                 identity, difference = trials.different.get(name, (0, ""))
                 if identity == id(values[name]):
                     dump.rebuilt.append(Rebuilt(name, difference))
+
+    def _new_kinds(self, scope: Scope) -> dict[Kind, str]:
+        """Those of which none came back yet. Of a class that came back in many shapes all are believed."""
+        kinds = {kind: name for kind, name in scope.met.items() if _proof(kind) not in self.trials.proven}
+        if not any(shape for _cls, shape in kinds):
+            return kinds
+        known = Counter(proof[:2] for proof in self.trials.proven)
+        return {kind: name for kind, name in kinds.items() if known[_proof(kind)[:2]] <= SHAPES_MAX}
 
     def _refuse(self, verdict: Verdict, dump: Dump, survey: Survey) -> None:
         """Placeholders for the members that do not load; the variable is lost when that did not help before."""
@@ -189,11 +211,11 @@ class Grouping:
         found = self.trials.unloadable.get(name, {})
         return found if found.get(0) == f"{id(value)}" else {}
 
-    def _worth(self, dump: Dump, names: set[str], *, everything: bool) -> bool:
+    def _worth(self, dump: Dump, names: set[str], shapes: Mapping[str, list[int]], *, everything: bool) -> bool:
         """Whether a group is tried: something in it is doubtful, and it was not tried yet as it is."""
         if names.isdisjoint(dump.names) and not dump.holes and not everything:
             return False
-        if dump.digest() in self.trials.streams:
+        if dump.tried_as(shapes) in self.trials.streams:
             return False
         return len(dump.stream) + sum(size for _address, size in dump.places()) <= TRIAL_BYTES_MAX
 

@@ -68,8 +68,11 @@ class Verdict:
     members: Mapping[int, str] = field(default_factory=dict)
 
 
-PROVEN: set[tuple[str, int]] = set()
-"""Kinds that came back in this process: the name of the class and its id."""
+PROVEN: set[tuple[str, int, int]] = set()
+"""Kinds that came back in this process: the name of the class, its id, and the number for types of attributes."""
+
+SHAPES_MAX = 12
+"""Of one class: when its objects came back with so many types of attributes, others are believed."""
 
 
 def doubtful(cls: type) -> bool:
@@ -84,6 +87,11 @@ def doubtful(cls: type) -> bool:
     if is_python_class(cls):
         return own_hook(cls) is not None or issubclass(cls, type)
     return True
+
+
+def shaped(cls: type) -> bool:
+    """Whether what comes back of an object may depend on what it has: its class says itself how it is saved."""
+    return is_python_class(cls) and bool(cls.__dictoffset__) and own_hook(cls) is not None and doubtful(cls)
 
 
 def tried(samples: Sequence[Sample], scope: Scope) -> list[Verdict]:

@@ -78,7 +78,8 @@ def _describe_all(_names):
             base = next(base for base in (list, tuple, collections.deque) if isinstance(value, base))
             parts.append([inner(item) for item in base.__iter__(value)])
         elif isinstance(value, (set, frozenset)):
-            parts.append(sorted(inner(item) for item in value))
+            ordered = sorted(value, key=lambda item: describe(item, dict(seen), depth + 1))
+            parts.append([inner(item) for item in ordered])
         elif isinstance(value, BaseException):
             parts += [inner(value.args), str(value), inner(value.__cause__), sorted(getattr(value, "__notes__", []))]
         elif isinstance(value, (int, float, complex, str, bytes)):
@@ -117,7 +118,8 @@ def _describe_all(_names):
             parts.append(re.sub(r" at 0x[0-9A-Fa-f]+|\d{12,}|0x[0-9A-Fa-f]{6,}", "", text))
         return f"{name} {parts}"
     OWN = ("__traceback__", "_waiters", "_loop", "_owner", "_thread", "_ident",
-           "__vectorcalloffset__", "_b_needsfree_", "_handle", "_hash")
+           "__vectorcalloffset__", "_b_needsfree_", "_handle", "_hash",
+           "_cid_gen")  # of matplotlib: each pickling takes a number
     found = {}
     for name in _names:
         keep = []

@@ -140,6 +140,20 @@ class TestTrials:
             assert rebuilt["a"] == "a comes back without its attributes m"
             assert rebuilt["b"] == "b comes back with 1 items, not 2"
 
+    def test_a_kind_that_came_back_is_tried_again_with_attributes_of_other_types(self) -> None:
+        with Process() as process:
+            process.run(
+                "class A:\n    def __init__(self, palette=None): self.palette = palette\n"
+                "    def __getstate__(self): return {}\n    def __setstate__(self, s): self.palette = None\na = A()"
+            )
+            assert process.capture()[3] == {}
+            process.run("b = A('red'); many = [A(list(range(3))) for _ in range(5)]")
+            for _ in range(2):
+                rebuilt = process.capture()[3]
+                assert rebuilt["b"] == "b.palette comes back as builtins.NoneType, not builtins.str"
+                assert rebuilt["many"] == "many[0].palette comes back as builtins.NoneType, not builtins.list"
+                assert rebuilt.keys() == {"b", "many"}
+
     def test_nothing_of_a_trial_is_seen_in_the_session(self) -> None:
         with Process() as process:
             process.run(

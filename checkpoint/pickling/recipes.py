@@ -17,7 +17,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from checkpoint.pickling import rebuild
+from checkpoint.pickling import inner, rebuild
 from checkpoint.pickling.arrays import reduce_array
 from checkpoint.pickling.files import file_recipe, reopen
 from checkpoint.pickling.importable import importable
@@ -197,6 +197,7 @@ def _array(array: Any, notes: Notes) -> Reduced:
 
 
 RECIPES: dict[str, Recipe] = {
+    **inner.RECIPES,
     "_thread.lock": _lock,
     "_thread.RLock": _rlock,
     "threading.Event": _event,
@@ -242,7 +243,7 @@ RECIPES: dict[str, Recipe] = {
         f"itertools.{name}": _iterator
         for name in (
             "accumulate", "chain", "combinations", "combinations_with_replacement", "compress", "count", "cycle",
-            "dropwhile", "filterfalse", "islice", "pairwise", "permutations", "product", "repeat", "starmap",
+            "dropwhile", "filterfalse", "islice", "permutations", "product", "repeat", "starmap",
             "takewhile", "zip_longest",
         )
     },

@@ -42,6 +42,39 @@ def f(v, into=l): into.append(v)
 class A: pass
 def f(a: A) -> 'int': ...
 => f.__annotations__ == {'a': A, 'return': 'int'}
+## struct
+import struct; s = struct.Struct('<ih')
+=> (s.format, s.size, s.pack(1, 2)) == ('<ih', 6, struct.pack('<ih', 1, 2))
+## pairs
+import itertools
+new, begun, done = (itertools.pairwise(iter([1, 2, 3, 4])) for _ in range(3)); next(begun); list(done)
+=> (list(new), list(begun), list(done)) == ([(1, 2), (2, 3), (3, 4)], [(2, 3), (3, 4)], [])
+=> type(new) is itertools.pairwise
+## CSV
+import csv, io
+out = io.StringIO(); w = csv.writer(out, delimiter=';'); w.writerow([1, 'a b']); d = csv.DictWriter(out, ['k'])
+r = csv.reader(iter(['a|b', 'c|d']), delimiter='|'); first = next(r); dr = csv.DictReader(['x,y', '1,2'])
+=> (w.writerow(['x', 2]), d.writerow({'k': 3}), out.getvalue()) == (5, 3, '1;a b\\r\\nx;2\\r\\n3\\r\\n')
+=> (first, list(r), list(dr)) == (['a', 'b'], [['c', 'd']], [{'x': '1', 'y': '2'}])
+## keys by comparison
+import functools
+def longer(a, b): return len(a) - len(b)
+key = functools.cmp_to_key(longer); one = key('ccc')
+=> (sorted(['bb', 'a'], key=key), one > key('aa'), one.obj) == (['a', 'bb'], True, 'ccc')
+## weak method
+import weakref
+class C:
+    def m(self): return 5
+c = C(); told = []; w = weakref.WeakMethod(c.m, told.append); dead = weakref.WeakMethod(C().m)
+=> (w()(), dead()) == (5, None)
+=> [globals().pop('c'), w() is None][1] is False
+=> (__import__('gc').collect() >= 0, w() is None, len(told)) == (True, True, 1)
+## system random
+import random; r = random.SystemRandom()
+=> type(r) is random.SystemRandom and 0 <= r.random() < 1
+## numbers of numpy
+import numpy as np; f = np.finfo('f4')
+=> f.dtype == 'f4' and f.eps == np.finfo('f4').eps
 ## closure cell
 def make():
     n = 0

@@ -10,6 +10,7 @@ import gc
 import itertools
 import types
 import weakref
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol
 
@@ -54,6 +55,17 @@ def _reader(reader: Any, notes: _Notes) -> Reduced:
 def make_csv(kind: str, file: Any, dialect: Mapping[str, Any]) -> object:
     """A reader of an iterator, or a writer to a file."""
     return getattr(csv, kind)(file, **dialect)
+
+
+def _view(view: Any, _notes: _Notes) -> Reduced:
+    (of,) = _held(view)
+    return make_view, (type(view).__name__, of)
+
+
+def make_view(kind: str, of: Any) -> object:
+    """The keys, values or items of a dict, by the builtin's own method."""
+    builtin: Any = OrderedDict if kind.startswith("odict") else dict
+    return getattr(builtin, kind.partition("_")[2])(of)
 
 
 def _pairwise(pairs: Any, _notes: _Notes) -> Reduced:
@@ -102,5 +114,6 @@ RECIPES: dict[str, Callable[[Any, Any], Reduced]] = {
     "weakref.WeakMethod": _weak_method,
     "random.SystemRandom": _system_random,
     "numpy.finfo": lambda value, _notes: (type(value), (value.dtype,)),
+    **{f"builtins.{kind}_{what}": _view for kind in ("dict", "odict") for what in ("keys", "values", "items")},
 }
 """For exactly these types."""

@@ -169,3 +169,13 @@ async def test_what_does_not_come_back_is_named(tmp_path: Path) -> None:
         lost = {entry.name: entry.kind for entry in report.lost}
         assert lost["sys.stdout"] == "process state"
         assert lost[f"the working directory {gone}"] == "process state"
+
+
+async def test_what_is_changed_in_the_statement_after_a_restore_is_changed_after_the_next(tmp_path: Path) -> None:
+    seen: list[Event] = []
+    async with durable.open(tmp_path / "w.db", observer=seen.append) as engine:
+        session = await engine.session("desk")
+        for code in ("import colorsys as colours", "colours.ONE_THIRD = 5", "colours.ONE_THIRD"):
+            result = await session.execute(code)
+            os.kill([event.pid for event in seen if isinstance(event, WorkerStarted)][-1], signal.SIGKILL)
+        assert result.value == 5

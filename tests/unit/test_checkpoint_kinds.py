@@ -58,12 +58,13 @@ r = csv.reader(iter(['a|b', 'c|d']), delimiter='|'); first = next(r); dr = csv.D
 => (first, list(r), list(dr)) == (['a', 'b'], [['c', 'd']], [{'x': '1', 'y': '2'}])
 ## views of a dict
 from collections import OrderedDict, defaultdict
-d = {'a': 1, 'b': 2}; keys, values, items = d.keys(), d.values(), d.items(); mine = [OrderedDict(x=1).items(), {3: 4}.values()]
+d = {'a': 1, 'b': 2}; keys, values, items = d.keys(), d.values(), d.items()
+mine = [OrderedDict(x=1).items(), {3: 4}.values()]
 class D(dict):
     def keys(self): return ['no']
 sub = D(k=1); theirs = dict.keys(sub); o = OrderedDict(x=1); back = o.keys(); d['me'] = d.items()
 => [d.pop('a'), d.pop('me'), list(keys), list(values), list(items)] == [1, d.items(), ['b'], [2], [('b', 2)]]
-=> [list(mine[0]), list(mine[1]), sub.update(j=2), list(theirs), type(theirs)] == [[('x', 1)], [4], None, ['k', 'j'], type(d.keys())]
+=> [list(mine[0]), list(mine[1]), sub.update(j=2), list(theirs)] == [[('x', 1)], [4], None, ["k", "j"]]
 => [o.update(y=2), list(reversed(back)), type(back)] == [None, ['y', 'x'], type(OrderedDict().keys())]
 ## keys by comparison
 import functools

@@ -20,6 +20,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from typing import Any
 
+from checkpoint.pickling.importable import module_of
+
 PROCESS = "\0process:"
 """Starts the saved names of entries."""
 
@@ -115,8 +117,9 @@ class Process:
         if self._exits:
             found["atexit"] = list(self._exits)
         for value in list(namespace.values()):
-            if type(value) is types.ModuleType:
-                found.update(self._changed(value))
+            module = value if type(value) is types.ModuleType else module_of(value)
+            if module is not None:
+                found.update(self._changed(module))
         return found
 
     def _read_streams(self) -> Iterator[tuple[str, object]]:

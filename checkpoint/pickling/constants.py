@@ -1,14 +1,16 @@
-"""Constants of modules that are compared by identity: they come back as themselves, not as equals (worker side)."""
+"""What modules have one of: constants that are compared by identity, and the containers that are the process's own.
+They come back as themselves, not as equals or copies (worker side).
+"""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any
 
 from checkpoint.pickling import rebuild
-from checkpoint.pickling.importable import importable
+from checkpoint.pickling.importable import importable, module_of
 from checkpoint.pickling.instances import attributes_of, builtin_base, own_hook, slots_of
 
 _TEXTS = (("argparse", "SUPPRESS"),)
@@ -18,9 +20,23 @@ type Place = tuple[str, str]
 """A module and a name in it."""
 
 
+_CONTAINERS = (("sys", "path"), ("sys", "modules"))
+"""They are saved with the interpreter's state."""
+
+
 def texts() -> dict[int, Place]:
     """Those of the modules that are loaded, by id."""
     return {id(getattr(sys.modules[place[0]], place[1])): place for place in _TEXTS if place[0] in sys.modules}
+
+
+def containers(namespace: Mapping[str, object]) -> dict[int, Place]:
+    """The process's own, and the namespaces of modules that are variables, by id."""
+    found = {id(getattr(sys.modules[place[0]], place[1])): place for place in _CONTAINERS}
+    for value in list(namespace.values()):
+        module = module_of(value)
+        if module is not None:
+            found[id(value)] = module.__name__, "__dict__"
+    return found
 
 
 def recipe_for(cls: type) -> Callable[[Any], tuple[Any, ...] | None] | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import types
 
 _HEAP_TYPE = 1 << 9
 """Py_TPFLAGS_HEAPTYPE: made while the program runs."""
@@ -40,6 +41,16 @@ def defined(cls: type, name: str) -> object:
     No descriptor is asked, since it may make something new each time.
     """
     return next((vars(base)[name] for base in cls.__mro__ if name in vars(base)), None)
+
+
+def module_of(value: object) -> types.ModuleType | None:
+    """The module whose namespace this is: one that an import gives, but not the session's nor the builtins."""
+    if type(value) is not dict or "__spec__" not in value:
+        return None
+    name = value.get("__name__")
+    module = sys.modules.get(name) if isinstance(name, str) and name not in ("__main__", "builtins") else None
+    known = type(module) is types.ModuleType and vars(module) is value and module.__name__ == name
+    return module if known else None
 
 
 def kept_once(text: str) -> bool:

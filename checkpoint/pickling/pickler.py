@@ -63,8 +63,8 @@ class Scope:
         own = ("__stdin__", "__stdout__", "__stderr__")  # what the user put in their place is saved as what it is
         self.streams = {id(stream): name for name in own if (stream := getattr(sys, name, None))}
         self.filenames: set[str] = set()
-        self.texts = constants.texts()
-        """Constants that are compared by identity: id -> module and name."""
+        self.texts = constants.texts() | constants.containers(namespace)
+        """What modules have one of: id -> module and name."""
         self.columns: Mapping[Place, Known] = {}
         self.dispatch_table = {**cloudpickle.Pickler.dispatch_table, **copyreg.dispatch_table}
         self.special = {type(value) for value in (*externals.values(), sys.__stdin__, sys.__stdout__, sys.__stderr__)}

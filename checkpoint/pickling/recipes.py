@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextvars
 import gc
 import io
+import os
 import re
 import sys
 import threading
@@ -92,6 +93,13 @@ def _context_variable(variable: contextvars.ContextVar[object], _notes: Notes) -
 
     default, value = read(contextvars.Context()), read(code_context().copy())
     return rebuild.make_context_variable, (variable.name, default, value)
+
+
+def _environment(environment: Any, _notes: Notes) -> Reduced:
+    for name in ("environ", "environb"):
+        if environment is getattr(os, name, None):
+            return rebuild.module_attribute, ("os", name)
+    return None
 
 
 def _file(file: io.IOBase, notes: Notes) -> Reduced:
@@ -208,6 +216,7 @@ RECIPES: dict[str, Recipe] = {
     "weakref.WeakKeyDictionary": _weak_mapping,
     "weakref.WeakValueDictionary": _weak_mapping,
     "_contextvars.ContextVar": _context_variable,
+    "os._Environ": _environment,
     "_io.TextIOWrapper": _file,
     "_io.BufferedReader": _file,
     "_io.BufferedWriter": _file,

@@ -108,8 +108,8 @@ def _imports(module: types.ModuleType, text: str) -> list[str]:
     """What a docstring takes as there: the names of its module, and the usual abbreviations."""
     words = set(re.findall(r"[A-Za-z_]\w*", text))
     own = sorted(word for word in words & vars(module).keys() if not word.startswith("__") and word not in _USUAL)
-    usual = [f"import {_USUAL[word]} as {word}" for word in sorted(words & _USUAL.keys())]
-    return [*usual, *([f"from {module.__name__} import {', '.join(own)}"] if own else [])]
+    usual = [f"import {_USUAL[word]} as {word}\n" for word in sorted(words & _USUAL.keys())]
+    return [*usual, *([f"from {module.__name__} import {', '.join(own)}\n"] if own else [])]
 
 
 def _sources(examples: list[doctest.Example]) -> list[str]:

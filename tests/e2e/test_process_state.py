@@ -175,7 +175,9 @@ async def test_what_is_changed_in_the_statement_after_a_restore_is_changed_after
     seen: list[Event] = []
     async with durable.open(tmp_path / "w.db", observer=seen.append) as engine:
         session = await engine.session("desk")
-        for code in ("import colorsys as colours", "colours.ONE_THIRD = 5", "colours.ONE_THIRD"):
+        names = "names = vars(colours); del colours; names['ONE_SIXTH'] = 6"
+        look = "import colorsys; [colorsys.ONE_THIRD, colorsys.ONE_SIXTH, names is vars(colorsys)]"
+        for code in ("import colorsys as colours", "colours.ONE_THIRD = 5", names, look):
             result = await session.execute(code)
             os.kill([event.pid for event in seen if isinstance(event, WorkerStarted)][-1], signal.SIGKILL)
-        assert result.value == 5
+        assert result.value == [5, 6, True]

@@ -56,6 +56,13 @@ out = io.StringIO(); w = csv.writer(out, delimiter=';'); w.writerow([1, 'a b']);
 r = csv.reader(iter(['a|b', 'c|d']), delimiter='|'); first = next(r); dr = csv.DictReader(['x,y', '1,2'])
 => (w.writerow(['x', 2]), d.writerow({'k': 3}), out.getvalue()) == (5, 3, '1;a b\\r\\nx;2\\r\\n3\\r\\n')
 => (first, list(r), list(dr)) == (['a', 'b'], [['c', 'd']], [{'x': '1', 'y': '2'}])
+## what the process has one of
+import os, sys, collections, string, colorsys
+from os import environ
+path, modules, inside, names = sys.path, sys.modules, [sys.path, 1], vars(string)
+layers = collections.ChainMap({}, os.environ); letters = [vars(string)]; colours = vars(colorsys)
+=> [environ is os.environ, path is sys.path, modules is sys.modules, inside[0] is path] == 4 * [True]
+=> [layers.maps[1] is environ, letters[0] is names is vars(string), colours is vars(sys.modules['colorsys'])] == 3 * [True]
 ## views of a dict
 from collections import OrderedDict, defaultdict
 d = {'a': 1, 'b': 2}; keys, values, items = d.keys(), d.values(), d.items()

@@ -62,7 +62,7 @@ from os import environ
 path, modules, inside, names = sys.path, sys.modules, [sys.path, 1], vars(string)
 layers = collections.ChainMap({}, os.environ); letters = [vars(string)]; colours = vars(colorsys)
 => [environ is os.environ, path is sys.path, modules is sys.modules, inside[0] is path] == 4 * [True]
-=> [layers.maps[1] is environ, letters[0] is names is vars(string), colours is vars(sys.modules['colorsys'])] == 3 * [True]
+=> [layers.maps[1] is environ, letters[0] is names is vars(string), colours is vars(colorsys)] == 3 * [True]
 ## views of a dict
 from collections import OrderedDict, defaultdict
 d = {'a': 1, 'b': 2}; keys, values, items = d.keys(), d.values(), d.items()

@@ -16,8 +16,9 @@ from checkpoint.buffers import Place, place_of
 from checkpoint.format import TEXT_CHARS_MAX, Rebuilt, chunk_digest
 from checkpoint.pickling.groups import Sharing, load_order, united
 from checkpoint.pickling.importable import kept_once
+from checkpoint.pickling.instances import attributes_of
 from checkpoint.pickling.objects import Column
-from checkpoint.pickling.pickler import GroupPickler, Hole, Kind, Scope
+from checkpoint.pickling.pickler import Adopted, GroupPickler, Hole, Kind, Scope
 from checkpoint.pickling.stack import StackPickler, circular
 from checkpoint.pickling.trial import PROVEN, SHAPES_MAX, TRIAL_BYTES_MAX, Sample, Verdict, doubtful, tried
 from checkpoint.pickling.unsaveable import explain, type_key, type_name
@@ -28,6 +29,12 @@ HOLES_MAX = 1_000
 
 STRAIGHT_MAX = 1_000
 """Digests that are remembered: 32 KB."""
+
+_NEAR = 12
+"""The namespace of an object is written so many places after it at most."""
+
+_LOOKED_THROUGH_MAX = 2_000
+"""Objects of a group of several variables that are all looked at: some hundred microseconds."""
 
 _TRIES = 3
 """Another thread may change a container while it is pickled."""
@@ -119,6 +126,8 @@ class Grouping:
         self.last: list[dict[str, int]] = []
         """The groups of several variables of the last capture: name -> id of the value."""
         self.trials = Trials(PROVEN)
+        self._owners: dict[int, int] = {}
+        """Of dicts that were namespaces of objects at the last capture: the id of the owner, by the dict's id."""
         self._straight: set[bytes] = set()
         """Digests of groups in which no set or dict is in a circle with its keys."""
         self._pickler: GroupPickler | None = None
@@ -222,16 +231,39 @@ class Grouping:
     def _attempt(self, scope: Scope, survey: Survey) -> list[Dump]:
         dumps = self._first_dumps(scope, survey)
         roots = united([dump.memo for dump in dumps], self._shares(dumps, scope, survey))
+        scope.owners = self._owners_in(dumps, survey.values)
         merged: dict[int, list[str]] = {}
         for dump, root in zip(dumps, roots, strict=True):
             merged.setdefault(root, []).extend(dump.names)
         chosen = [
-            dumps[root] if len(names) == len(dumps[root].names) else self._together(scope, names, survey)
+            dumps[root]
+            if len(names) == len(dumps[root].names)
+            and not any(id(survey.values[name]) in scope.owners for name in names)
+            else self._together(scope, names, survey)
             for root, names in merged.items()
         ]
         ordered = self._ordered(scope, chosen, survey)
         self.last = [{name: id(survey.values[name]) for name in dump.names} for dump in ordered if len(dump.names) > 1]
         return ordered
+
+    def _owners_in(self, dumps: list[Dump], values: Mapping[str, object]) -> dict[int, object]:
+        """Which dicts that are variables are the namespace of an object that another variable holds."""
+        dicts = {id(value): value for value in values.values() if type(value) is dict}
+        found: dict[int, object] = {}
+        for dump in dumps if dicts else ():
+            shared = dicts.keys() & dump.memo.keys()
+            if len(dump.names) == 1:
+                shared.discard(id(values[dump.names[0]]))
+            for identity in shared:
+                place, namespace = dump.memo[identity]
+                before = dump.memo.get(self._owners.get(identity, 0))
+                everywhere = len(dump.names) > 1 and len(dump.memo) <= _LOOKED_THROUGH_MAX
+                near = [one for at, one in dump.memo.values() if everywhere or place - _NEAR <= at < place]
+                for owner in (before[1],) if before else near:
+                    if attributes_of(owner) is namespace:
+                        found[identity] = owner
+        self._owners = {identity: id(owner) for identity, owner in found.items()}
+        return found
 
     def _first_dumps(self, scope: Scope, survey: Survey) -> list[Dump]:
         """Every variable pickled: those that were one group last time together, if they still are the same objects."""
@@ -384,8 +416,10 @@ def _dumped(
     rebuilt: list[Rebuilt] = []
     holes: dict[str, list[Hole]] = {}
     for name in names:
-        pickler.variable(name, values[name])
-        dump(values[name])
+        value = values[name]
+        pickler.variable(name, value)
+        owner = pickler.scope.owners.get(id(value))
+        dump(value if owner is None else Adopted(owner, value))  # type: ignore[arg-type]
         if pickler.notes:
             rebuilt.append(Rebuilt(name, "; ".join(pickler.notes)[:TEXT_CHARS_MAX]))
         if pickler.holes:

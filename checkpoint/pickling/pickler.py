@@ -65,6 +65,8 @@ class Scope:
         self.filenames: set[str] = set()
         self.texts = constants.texts() | constants.containers(namespace)
         """What modules have one of: id -> module and name."""
+        self.owners: Mapping[int, object] = {}
+        """Of dicts that are variables and the namespace of an object: its owner, by the dict's id."""
         self.columns: Mapping[Place, Known] = {}
         self.dispatch_table = {**cloudpickle.Pickler.dispatch_table, **copyreg.dispatch_table}
         self.special = {type(value) for value in (*externals.values(), sys.__stdin__, sys.__stdout__, sys.__stderr__)}
@@ -148,6 +150,16 @@ class Kept:
             self._places[id(value)] = len(self.values)
             self.values.append(value)
         return self._places[id(value)]
+
+
+class Adopted:
+    """Pickles as a dict that is the namespace of an object in the same pickle: `attributes = vars(client)`."""
+
+    def __init__(self, owner: object, namespace: dict[str, object]) -> None:
+        self._made_of = owner, namespace
+
+    def __reduce__(self) -> tuple[object, tuple[object, dict[str, object]]]:
+        return rebuild.adopt_namespace, self._made_of
 
 
 class _ModuleNamespace:

@@ -174,10 +174,7 @@ class Corpus:
             for way in ways:
                 size = TOGETHER if way in OF_THE_ENGINE else 1
                 for at in range(0, len(drawn[way]), size):
-                    if (
-                        self.counts[way, "restores"] + self.counts["killed", "restores"] * (way == "killed")
-                        <= self._kills
-                    ):
+                    if way != "killed" or self.counts["killed", "restores"] < self._kills:
                         self._batch(job, way, drawn[way][at : at + size])
         finally:
             job.kill()

@@ -35,9 +35,10 @@ RUN_S = 15.0
 _LEFT_OUT = re.compile(
     r"\b(input|help|exit|quit|breakpoint|_exit|abort|kill|fork\w*|rmtree|webbrowser|turtle|tkinter|urlopen|getpass"
     r"|set_trace|runcall|await|asyncio\.run|HTTPS?Connection|ServerProxy|socket|doctest|pdb|readline|spawn\w*"
-    r"|fetch_\w+|show_versions|gc|getrefcount|settrace|setprofile|_getframe|getsizeof|perf_counter|process_time)\b"
+    r"|fetch_\w+|show_versions|gc|getrefcount|settrace|setprofile|_getframe|getsizeof|perf_counter|process_time|monotonic"
+    r"|now|utcnow|today)\b|\btime\(\)"
 )
-"""Examples that ask somebody, end the process, need a network, or tell of the interpreter itself."""
+"""Examples that ask somebody, end the process, need a network, or tell of the interpreter itself or of the time."""
 
 _SKIPPED = re.compile(
     r"^(antigravity|this|idlelib|lib2to3|turtle|tkinter|__main__|pip|ensurepip)\b|__main__|\.conftest"

@@ -56,6 +56,16 @@ out = io.StringIO(); w = csv.writer(out, delimiter=';'); w.writerow([1, 'a b']);
 r = csv.reader(iter(['a|b', 'c|d']), delimiter='|'); first = next(r); dr = csv.DictReader(['x,y', '1,2'])
 => (w.writerow(['x', 2]), d.writerow({'k': 3}), out.getvalue()) == (5, 3, '1;a b\\r\\nx;2\\r\\n3\\r\\n')
 => (first, list(r), list(dr)) == (['a', 'b'], [['c', 'd']], [{'x': '1', 'y': '2'}])
+## the namespace of an object
+class A: pass
+class B(A):
+    def __getattr__(self, name): return 0
+a, b = A(), B(); a.x = 1; b.y = 2; d, e, inside = vars(a), b.__dict__, [vars(a)]
+def f(): pass
+f.tag = 1; g = f.__dict__
+z = A(); z.big = list(range(40)); early = vars(z)
+=> [d is a.__dict__, e is b.__dict__, inside[0] is d, g is f.__dict__, early is z.__dict__] == 5 * [True]
+=> [setattr(a, 'new', 5), d['new'], d.update(more=6), a.more] == [None, 5, None, 6]
 ## what the process has one of
 import os, sys, collections, string, colorsys
 from os import environ

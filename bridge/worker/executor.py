@@ -132,7 +132,7 @@ class Executor:
                 PROCESS_STATE.note_modules()
                 self._output.check()
             self._end_forked_child(None)
-            return self._user_code(lambda: self._result(cell, value, request))
+            return self._user_code(lambda: self._context.run(self._result, cell, value, request))
         except BaseException as error:
             self._end_forked_child(error)
             failure = error  # the name ends with the clause
@@ -140,7 +140,7 @@ class Executor:
         self._remember(failure)
         self._cancellation.explain(failure)
         try:
-            text = self._user_code(lambda: (message_of(failure), format_error(failure)))
+            text = self._user_code(lambda: self._context.run(lambda: (message_of(failure), format_error(failure))))
         except BaseException:
             text = ("", f"{type_name(failure)}\n")
         return {

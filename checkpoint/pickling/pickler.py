@@ -14,6 +14,7 @@ import marshal
 import pickle
 import sys
 import types
+import weakref
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
@@ -180,7 +181,8 @@ class GroupPickler(cloudpickle.Pickler):  # type: ignore[misc]
         self.dispatch_table = (
             scope.dispatch_table
         )  # before __init__, which reads it; cloudpickle's own is a slow ChainMap
-        super().__init__(self.file, protocol=5, buffer_callback=self.take_buffer)
+        this = weakref.ref(self)  # a method of its own would keep it, and all that it pickled last, until a collection
+        super().__init__(self.file, protocol=5, buffer_callback=lambda buffer: this().take_buffer(buffer))  # type: ignore[union-attr]
         self.scope = scope
         self._codes: dict[int, bytes] = {}
         self._plain = scope.plain
@@ -288,6 +290,7 @@ class GroupPickler(cloudpickle.Pickler):  # type: ignore[misc]
         if value is self._root or issubclass(type(value), type) or is_too_deep(error):
             raise error
         kind, reason = explain(value, error)
+        error.__traceback__ = None  # its frames would keep the pickler
         self.holes.append(Hole(value, kind[:TEXT_CHARS_MAX], reason[:TEXT_CHARS_MAX], error))
         return self._placeholder(self.holes[-1])
 

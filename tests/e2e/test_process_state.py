@@ -181,3 +181,17 @@ async def test_what_is_changed_in_the_statement_after_a_restore_is_changed_after
             result = await session.execute(code)
             os.kill([event.pid for event in seen if isinstance(event, WorkerStarted)][-1], signal.SIGKILL)
         assert result.value == [5, 6, True]
+
+
+async def test_values_and_errors_are_shown_in_the_context_of_the_code(tmp_path: Path) -> None:
+    async with durable.open(tmp_path / "w.db") as engine:
+        session = await engine.session("desk")
+        await session.execute(
+            "from contextvars import ContextVar\nunit = ContextVar('unit', default='m')\nn = unit.set('km')\n"
+            "class Way:\n    def __repr__(self): return unit.get()\n"
+            "class Failed(Exception):\n    def __str__(self): return unit.get()"
+        )
+        assert (await session.execute("Way()")).repr == "km"
+        error = (await session.execute("raise Failed")).error
+        assert error is not None
+        assert error.exception_message == "km"

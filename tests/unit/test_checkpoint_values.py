@@ -183,6 +183,19 @@ def test_what_was_pickled_last_is_not_kept_alive() -> None:
         assert process.value("(w() is None, len(dead))") == (True, 1)
 
 
+def test_what_was_pickled_last_ends_when_its_last_name_does() -> None:
+    with Process() as process:
+        process.run("import gc, sys, weakref; gc.disable()\nclass C: pass\nc = C(); w = weakref.ref(c); d = {'c': c}")
+        process.run(
+            "import numpy as np; a = np.zeros(4); rows = [c, (i for i in [1])]; e = {c: sys.stdin, 'k': map(len, rows)}"
+        )
+        for _ in range(2):
+            process.capture()
+            assert process.value("(sys.getrefcount(a), sys.getrefcount(c))") == (2, 5)
+        process.run("a.resize((2, 2)); del d, c, rows, e")
+        assert process.value("w()") is None
+
+
 @pytest.mark.skipif(PYTHON != "3.13", reason="its code was compiled by Python 3.13")
 def test_checkpoints_of_the_format_before_are_restored() -> None:
     """By the functions that its pickles name: classes, an enum, an exception, a long chain, a file."""

@@ -35,7 +35,8 @@ def _describe_all(_names):
         inner = lambda item: describe(item, seen, depth + 1)
         if str(kind.__module__).startswith("numpy") and hasattr(value, "dtype") and hasattr(value, "tolist"):
             extra = sorted((k, inner(v)) for k, v in getattr(value, "__dict__", {}).items())
-            return f"{name} {value.dtype} {getattr(value, 'shape', ())} {value.tolist()!r} {extra}"
+            items = inner(value.tolist()) if value.dtype == object else repr(value.tolist())
+            return f"{name} {value.dtype} {getattr(value, 'shape', ())} {items} {extra}"
         if name.startswith(("pandas", "polars", "pyarrow")) and hasattr(value, "to_dict"):
             return f"{name} {value.to_dict()!r} {getattr(value, 'dtypes', '')!s}"
         if name.startswith("sympy") and hasattr(kind, "is_commutative"):  # what was deduced of it is a cache

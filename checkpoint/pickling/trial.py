@@ -11,6 +11,7 @@ import io
 import pickle
 import sys
 import types
+import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -250,6 +251,8 @@ def _differ(one: Any, other: Any) -> str:
 
 def _unequal(one: Any, other: Any) -> str:
     """Of a class made in C, that can be compared: one that equals itself equals what came back."""
+    if isinstance(one, weakref.ref):  # they are equal when what they refer to is, which is compared where it is
+        return ""
     if defined(type(one), "__eq__") is vars(object)["__eq__"] or type(one).__hash__ is None:
         return ""
     same, again = one == one, one == other

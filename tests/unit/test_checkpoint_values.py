@@ -154,6 +154,14 @@ class TestTrials:
                 assert rebuilt["many"] == "many[0].palette comes back as builtins.NoneType, not builtins.list"
                 assert rebuilt.keys() == {"b", "many"}
 
+    def test_a_weak_reference_to_what_comes_back_is_no_difference(self) -> None:
+        with Process() as process:
+            process.run(
+                "import weakref\nclass A:\n    def __init__(self): self.me = weakref.ref(self)\n"
+                "    def __getstate__(self): return vars(self)\na = A()"
+            )
+            assert process.capture()[3] == {}
+
     def test_nothing_of_a_trial_is_seen_in_the_session(self) -> None:
         with Process() as process:
             process.run(

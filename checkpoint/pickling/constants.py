@@ -5,6 +5,7 @@ They come back as themselves, not as equals or copies (worker side).
 from __future__ import annotations
 
 import sys
+import types
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any
@@ -37,6 +38,16 @@ def containers(namespace: Mapping[str, object]) -> dict[int, Place]:
         if module is not None:
             found[id(value)] = module.__name__, "__dict__"
     return found
+
+
+def method_recipe(method: Any, _notes: object) -> tuple[Any, ...] | None:
+    """A method that a module has one of, such as `random.randint`, whose object is the module's own."""
+    owner = method.__self__
+    home = None if isinstance(owner, type | types.ModuleType) else type(owner).__module__
+    if home in (None, "__main__", "builtins") or home not in sys.modules:
+        return None
+    names = [name for name, value in list(vars(sys.modules[home]).items()) if value is method]
+    return _named((home, names[0])) if names else None
 
 
 def recipe_for(cls: type) -> Callable[[Any], tuple[Any, ...] | None] | None:

@@ -27,7 +27,9 @@ def importable(value: object, name: str | None = None) -> bool:
 
 def is_python_class(cls: type) -> bool:
     """Whether a class statement made it; what C code made is told apart."""
-    return bool(cls.__flags__ & _HEAP_TYPE) and not cls.__flags__ & _IMMUTABLE_TYPE
+    if not cls.__flags__ & _HEAP_TYPE or cls.__flags__ & _IMMUTABLE_TYPE:
+        return False
+    return getattr(vars(cls).get("__new__"), "__self__", None) is not cls  # C's own, of a class that is not immutable
 
 
 def python_line(cls: type) -> list[type]:

@@ -18,7 +18,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from checkpoint.pickling import inner, rebuild
+from checkpoint.pickling import constants, inner, rebuild
 from checkpoint.pickling.arrays import reduce_array
 from checkpoint.pickling.files import file_recipe, reopen
 from checkpoint.pickling.importable import importable
@@ -216,6 +216,8 @@ RECIPES: dict[str, Recipe] = {
     "weakref.WeakKeyDictionary": _weak_mapping,
     "weakref.WeakValueDictionary": _weak_mapping,
     "_contextvars.ContextVar": _context_variable,
+    "builtins.method": constants.method_recipe,
+    "builtins.builtin_function_or_method": constants.method_recipe,
     "os._Environ": _environment,
     "_io.TextIOWrapper": _file,
     "_io.BufferedReader": _file,

@@ -73,6 +73,16 @@ path, modules, inside, names = sys.path, sys.modules, [sys.path, 1], vars(string
 layers = collections.ChainMap({}, os.environ); letters = [vars(string)]; colours = vars(colorsys)
 => [environ is os.environ, path is sys.path, modules is sys.modules, inside[0] is path] == 4 * [True]
 => [layers.maps[1] is environ, letters[0] is names is vars(string), colours is vars(colorsys)] == 3 * [True]
+## methods that a module has one of
+import random, calendar, numpy as np
+from random import randint, random as draw
+from calendar import monthcalendar
+from numpy.random import rand
+class R(random.Random): pass
+own = R(3); mine = own.random; append = [].append; lower = 'A'.lower
+=> [randint is random.randint, draw is random.random, monthcalendar is calendar.monthcalendar] == 3 * [True]
+=> rand is np.random.rand and mine.__self__ is own
+=> [random.seed(5), [draw(), random.seed(5)][0] == random.random(), lower()] == [None, True, 'a']
 ## views of a dict
 from collections import OrderedDict, defaultdict
 d = {'a': 1, 'b': 2}; keys, values, items = d.keys(), d.values(), d.items()

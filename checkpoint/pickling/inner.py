@@ -8,6 +8,7 @@ import csv
 import functools
 import gc
 import itertools
+import json.scanner
 import types
 import weakref
 from collections import OrderedDict
@@ -88,6 +89,18 @@ def make_key(compare: Callable[[Any, Any], Any], *value: object) -> object:
     return key(*value) if value else key
 
 
+_SCANNED = ("strict", "object_hook", "object_pairs_hook", "parse_float", "parse_int", "parse_constant")
+
+
+def _scanner(scanner: Any, _notes: _Notes) -> Reduced:
+    return make_scanner, ({name: getattr(scanner, name) for name in _SCANNED},)
+
+
+def make_scanner(options: Mapping[str, object]) -> object:
+    """What a JSONDecoder reads with."""
+    return json.scanner.c_make_scanner(types.SimpleNamespace(**options))  # type: ignore[attr-defined]
+
+
 def _weak_method(method: Any, _notes: _Notes) -> Reduced:
     on_death = method.__callback__  # there only while it lives
     names = () if on_death is None else on_death.__code__.co_freevars
@@ -108,6 +121,7 @@ def _system_random(generator: Any, _notes: _Notes) -> Reduced:
 RECIPES: dict[str, Callable[[Any, Any], Reduced]] = {
     "_csv.writer": _writer,
     "_csv.reader": _reader,
+    "_json.Scanner": _scanner,
     "_struct.Struct": lambda value, _notes: (type(value), (value.format,)),
     "itertools.pairwise": _pairwise,
     "functools.KeyWrapper": _key,

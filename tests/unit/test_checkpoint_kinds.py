@@ -93,6 +93,9 @@ sub = D(k=1); theirs = dict.keys(sub); o = OrderedDict(x=1); back = o.keys(); d[
 => [d.pop('a'), d.pop('me'), list(keys), list(values), list(items)] == [1, d.items(), ['b'], [2], [('b', 2)]]
 => [list(mine[0]), list(mine[1]), sub.update(j=2), list(theirs)] == [[('x', 1)], [4], None, ["k", "j"]]
 => [o.update(y=2), list(reversed(back)), type(back)] == [None, ['y', 'x'], type(OrderedDict().keys())]
+## JSON decoder
+import json; plain = json.JSONDecoder(); whole = json.JSONDecoder(parse_float=str, strict=False)
+=> (plain.decode('[1, {"a": 1.5}]'), whole.decode('[1.5]')) == ([1, {'a': 1.5}], ['1.5'])
 ## keys by comparison
 import functools
 def longer(a, b): return len(a) - len(b)

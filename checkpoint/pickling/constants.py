@@ -24,6 +24,9 @@ type Place = tuple[str, str]
 _CONTAINERS = (("sys", "path"), ("sys", "modules"))
 """They are saved with the interpreter's state."""
 
+_STARTED_ARGV = getattr(sys, "argv", None)
+"""Its contents are saved with the process's state."""
+
 
 def texts() -> dict[int, Place]:
     """Those of the modules that are loaded, by id."""
@@ -33,6 +36,8 @@ def texts() -> dict[int, Place]:
 def containers(namespace: Mapping[str, object]) -> dict[int, Place]:
     """The process's own, and the namespaces of modules that are variables, by id."""
     found = {id(getattr(sys.modules[place[0]], place[1])): place for place in _CONTAINERS}
+    if getattr(sys, "argv", None) is _STARTED_ARGV:  # one that code put there is saved by value
+        found[id(_STARTED_ARGV)] = "sys", "argv"
     for value in list(namespace.values()):
         module = module_of(value)
         if module is not None:

@@ -95,6 +95,20 @@ KINDS = {
         "math.tau = 6\nn = json.__dict__.pop('load')",
         "json.loads('1'), json.loads is loads, string.MINE, math.tau, hasattr(json, 'load')",
     ),
+    "what was registered": Kind(
+        "import copyreg, csv, logging, sqlite3, numbers, collections.abc as cabc, xml.etree.ElementTree as ET\n"
+        "class C: pass\ndef reduce(c): return C, ()\nn = copyreg.pickle(C, reduce)\n"
+        "csv.register_dialect('mine', delimiter='#')\nlogging.addLevelName(25, 'NOTE')\n"
+        "sqlite3.register_adapter(C, lambda c: 'c')\nsqlite3.register_converter('mine', lambda data: 7)\n"
+        "ET.register_namespace('zz', 'http://zz')\nn = cabc.Sequence.register(C)\nn = numbers.Number.register(C)",
+        "copyreg.dispatch_table[C] is reduce, csv.get_dialect('mine').delimiter, logging.getLevelName(25),"
+        " sqlite3.connect(':memory:').execute('select ?', (C(),)).fetchone(), sqlite3.converters['MINE'](b''),"
+        " ET._namespace_map['http://zz'], isinstance(C(), cabc.Sequence), isinstance(C(), numbers.Number)",
+    ),
+    "arguments": Kind(
+        "import sys, threading\nsys.argv.append('--fast')\nfrom sys import argv\nn = threading.stack_size(2**20)",
+        "sys.argv[-1], argv is sys.argv, threading.stack_size()",
+    ),
     "the hooks of sys": Kind(
         "import sys\ndef hook(*a): pass\nsys.excepthook = hook\nsys.tracebacklimit = 3\nsys.argv = ['x', 'y']",
         "sys.excepthook is hook, sys.tracebacklimit, sys.argv",

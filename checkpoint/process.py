@@ -23,6 +23,7 @@ from contextlib import suppress
 from functools import partial
 from typing import Any
 
+from checkpoint.patches import may_patch, patches
 from checkpoint.pickling.importable import module_of
 from checkpoint.registries import REGISTRIES, registered_classes
 
@@ -31,6 +32,8 @@ PROCESS = "\0process:"
 
 KIND = "process state"
 """The type of what is lost of it, in reports."""
+
+PATCH = "\0patch"
 
 STREAMS = ("stdin", "stdout", "stderr")
 _SKIPPED = frozenset(STREAMS) | frozenset((
@@ -61,6 +64,8 @@ class Process:
         self._simple: dict[str, Any] = {}
         self._filters: list[Any] = []
         self._owned: dict[int, tuple[str, str]] = {}
+        self._may_patch = False
+        """Code ran that may have put something into a class of a library."""
         self._abstract: tuple[object, list[tuple[str, str, type]]] = None, []
         """What was registered with abstract classes, and the number that rises with each registration."""
 
@@ -107,6 +112,11 @@ class Process:
                 with suppress(Exception):
                     self._options[name] = read()
 
+    def note_statement(self, code: types.CodeType) -> None:
+        """After a statement: what it imported, and whether it may have changed a class."""
+        self.note_modules()
+        self._may_patch = self._may_patch or may_patch(code)
+
     # -- at a capture -----------------------------------------------------------------------------------------------
 
     def read(self, namespace: Mapping[str, object]) -> dict[str, object]:
@@ -126,6 +136,8 @@ class Process:
             self._abstract = get_cache_token(), registered_classes()
         if self._abstract[1]:
             found["abstract classes"] = list(self._abstract[1])
+        for cls, name, value in patches(namespace) if self._may_patch else ():
+            found[f"{cls.__module__}.{cls.__qualname__}.{name}"] = (PATCH, cls, name, value)
         for value in list(namespace.values()):
             module = value if type(value) is types.ModuleType else module_of(value)
             if module is not None:
@@ -223,7 +235,10 @@ class Process:
     def _apply(self, name: str, value: Any) -> None:
         first, _, rest = name.partition(".")
         context = code_context()
-        if isinstance(value, tuple) and value and value[0] in ("attribute", "variable", "deleted"):
+        if isinstance(value, tuple) and value and value[0] == PATCH:
+            self._may_patch = True
+            setattr(*value[1:])
+        elif isinstance(value, tuple) and value and value[0] in ("attribute", "variable", "deleted"):
             module = __import__("importlib").import_module(value[1])
             self.note_modules()
             if value[0] == "attribute":

@@ -129,7 +129,7 @@ class Executor:
                 self._loops.boundary = partial(self._boundary, rule, execution, cell.statements[at], at)
                 self._loops.enter(cell.statements[at], iterations)
                 value = self._run_statement(cell.statements[at])
-                PROCESS_STATE.note_modules()
+                PROCESS_STATE.note_statement(cell.statements[at].code)
                 self._output.check()
             self._end_forked_child(None)
             return self._user_code(lambda: self._context.run(self._result, cell, value, request))

@@ -11,8 +11,8 @@ from functools import lru_cache
 from typing import Any
 
 from checkpoint.pickling import rebuild
-from checkpoint.pickling.importable import importable, module_of
-from checkpoint.pickling.instances import attributes_of, builtin_base, own_hook, slots_of
+from checkpoint.pickling.importable import attributes_of, importable, module_of
+from checkpoint.pickling.instances import builtin_base, own_hook, slots_of
 
 _TEXTS = (("argparse", "SUPPRESS"),)
 """Texts that a module compares with `is`. Of other texts only the characters count."""

@@ -15,8 +15,7 @@ from typing import Any
 from checkpoint.buffers import Place, place_of
 from checkpoint.format import TEXT_CHARS_MAX, Rebuilt, chunk_digest
 from checkpoint.pickling.groups import Sharing, load_order, united
-from checkpoint.pickling.importable import kept_once
-from checkpoint.pickling.instances import attributes_of
+from checkpoint.pickling.importable import attributes_of, kept_once
 from checkpoint.pickling.objects import Column
 from checkpoint.pickling.pickler import Adopted, GroupPickler, Hole, Kind, Scope
 from checkpoint.pickling.stack import StackPickler, circular

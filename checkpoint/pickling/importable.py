@@ -45,6 +45,16 @@ def defined(cls: type, name: str) -> object:
     return next((vars(base)[name] for base in cls.__mro__ if name in vars(base)), None)
 
 
+def attributes_of(value: object) -> dict[str, object]:
+    """What stands in the instance's own namespace, whatever it says of it; empty when it has none."""
+    for base in type(value).__mro__:
+        found = vars(base).get("__dict__")
+        if isinstance(found, types.GetSetDescriptorType):
+            own: dict[str, object] = found.__get__(value)
+            return own
+    return {}
+
+
 def module_of(value: object) -> types.ModuleType | None:
     """The module whose namespace this is: one that an import gives, but not the session's nor the builtins."""
     if type(value) is not dict or "__spec__" not in value:

@@ -28,8 +28,7 @@ from checkpoint.format import TEXT_CHARS_MAX
 from checkpoint.lost import LostValue
 from checkpoint.pickling import classes, constants, frames, instances, rebuild
 from checkpoint.pickling.arrays import subclass_recipe
-from checkpoint.pickling.importable import defined, importable
-from checkpoint.pickling.instances import attributes_of
+from checkpoint.pickling.importable import attributes_of, defined, importable
 from checkpoint.pickling.objects import Column, Columns, Known
 from checkpoint.pickling.recipes import RECIPES, Recipe, Reduced
 from checkpoint.pickling.trial import shaped

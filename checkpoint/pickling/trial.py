@@ -22,8 +22,8 @@ import msgspec
 
 from checkpoint.aside import ask_copy
 from checkpoint.lost import LostValue, LostValueError
-from checkpoint.pickling.importable import defined, importable, is_python_class
-from checkpoint.pickling.instances import attributes_of, builtin_base, makes_itself, own_hook, slots_of
+from checkpoint.pickling.importable import attributes_of, defined, importable, is_python_class
+from checkpoint.pickling.instances import builtin_base, makes_itself, own_hook, slots_of
 from checkpoint.pickling.rebuild import Loading, Pieces, loading
 from checkpoint.pickling.unpickler import GroupUnpickler
 from checkpoint.pickling.unsaveable import safe_text, type_key

@@ -105,6 +105,15 @@ KINDS = {
         " sqlite3.connect(':memory:').execute('select ?', (C(),)).fetchone(), sqlite3.converters['MINE'](b''),"
         " ET._namespace_map['http://zz'], isinstance(C(), cabc.Sequence), isinstance(C(), numbers.Number)",
     ),
+    "methods of libraries' classes": Kind(
+        "import json, fractions, pandas as pd\nfrom textwrap import TextWrapper\n"
+        "def default(self, value): return 'mine'\njson.JSONEncoder.default = default\n"
+        "fractions.Fraction.twice = property(lambda self: self * 2)\nTextWrapper.size = lambda self: self.width\n"
+        "@pd.api.extensions.register_dataframe_accessor('first')\nclass First:\n"
+        "    def __init__(self, frame): self.frame = frame\n    def row(self): return list(self.frame.iloc[0])",
+        "json.dumps(object()), json.JSONEncoder.default is default, fractions.Fraction(1, 4).twice,"
+        " TextWrapper().size(), pd.DataFrame({'a': [1]}).first.row()",
+    ),
     "arguments": Kind(
         "import sys, threading\nsys.argv.append('--fast')\nfrom sys import argv\nn = threading.stack_size(2**20)",
         "sys.argv[-1], argv is sys.argv, threading.stack_size()",

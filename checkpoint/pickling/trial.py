@@ -41,8 +41,8 @@ COMPARED_MAX = 500
 """Objects that are compared in one variable."""
 
 _ATOMS = frozenset((int, float, complex, bool, str, bytes, type(None), bytearray))
-_TRUSTED = frozenset(("numpy", "builtins", "checkpoint", "durable", "bridge", "__mp_main__"))
-"""Packages whose kinds have tests of ours."""
+_TRUSTED = frozenset(("numpy", "polars", "builtins", "checkpoint", "durable", "bridge", "__mp_main__"))
+"""Packages whose kinds have tests of ours. Polars loads by threads of its own, of which a copy has none."""
 
 
 @dataclass(frozen=True, slots=True)

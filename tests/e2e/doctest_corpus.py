@@ -247,7 +247,7 @@ class Corpus:
 def _normal(text: str, folder: str) -> str:
     """Without addresses, places and what differs in how cells are called."""
     text = re.sub(r"\b0x[0-9a-fA-F]+", "0x", text.replace(folder, "FOLDER"))
-    return re.sub(r'File "<[^"]*>", line \d+', "File, line", text)
+    return re.sub(r"<cell [^>]*>, line \d+", "CELL", re.sub(r'File "<[^"]*>", line \d+', "File, line", text))
 
 
 def _agreed(both: list[list[str]]) -> list[str | None]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import sys
 import time
 import types
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -58,6 +59,9 @@ STREAMED_BYTES_MIN = 64 * 2**10
 
 HOLES_MAX = 20
 """Placeholders in one variable that are named one by one; of the others their number."""
+
+_THREADED = ("polars",)
+"""Packages that pickle by threads of their own, of which a forked child has none: it would wait for ever."""
 
 FAILURES_MAX = 3
 """Captures aside that failed before no more are tried: something in this process does not survive a fork."""
@@ -165,6 +169,8 @@ class Capturer:
         self._grown = resident_bytes() if began_bytes is None else began_bytes
         self._failures = 0
         self._fails_now = False
+        self._pickles_here = False
+        """A child that was to pickle did not come to its end: it may be that it never can."""
         self._kept: set[bytes] = set()
         """Chunks of the capture under way that need not be made again."""
 
@@ -194,7 +200,7 @@ class Capturer:
         grown = resident_bytes()
         heavy = self._memory.pickling_ns > ASIDE_PICKLING_NS or grown - self._grown > ASIDE_GROWTH_BYTES
         self._grown = grown
-        if heavy:
+        if heavy and not self._pickles_here and sys.modules.keys().isdisjoint(_THREADED):
             if not self._memory.columns:  # else it was done
                 draft.known = self._look(self._memory.buffers)
             draft.tracked = True
@@ -218,7 +224,7 @@ class Capturer:
             self._the_buffers().learn(self._memory.buffers)
             return
         self._failures += 1
-        self._fails_now = True
+        self._fails_now = self._pickles_here = True
         self.forget()
 
     @property

@@ -8,6 +8,7 @@ what cannot be saved is named. `begin` is called before any code of the user run
 from __future__ import annotations
 
 import _signal  # type: ignore[import-not-found]
+import _thread
 import atexit
 import contextvars
 import gc
@@ -16,15 +17,23 @@ import signal
 import sys
 import types
 import warnings
+from abc import get_cache_token
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
+from functools import partial
 from typing import Any
+
+from checkpoint.patches import may_patch, patches
+from checkpoint.pickling.importable import module_of
+from checkpoint.registries import REGISTRIES, registered_classes
 
 PROCESS = "\0process:"
 """Starts the saved names of entries."""
 
 KIND = "process state"
 """The type of what is lost of it, in reports."""
+
+PATCH = "\0patch"
 
 STREAMS = ("stdin", "stdout", "stderr")
 _SKIPPED = frozenset(STREAMS) | frozenset((
@@ -55,6 +64,10 @@ class Process:
         self._simple: dict[str, Any] = {}
         self._filters: list[Any] = []
         self._owned: dict[int, tuple[str, str]] = {}
+        self._may_patch = False
+        """Code ran that may have put something into a class of a library."""
+        self._abstract: tuple[object, list[tuple[str, str, type]]] = None, []
+        """What was registered with abstract classes, and the number that rises with each registration."""
 
     def begin(self, replaced: Iterable[str] = ()) -> None:
         """Note what there is; code of the user comes after this. replaced: modules that the worker changed itself."""
@@ -99,6 +112,11 @@ class Process:
                 with suppress(Exception):
                     self._options[name] = read()
 
+    def note_statement(self, code: types.CodeType) -> None:
+        """After a statement: what it imported, and whether it may have changed a class."""
+        self.note_modules()
+        self._may_patch = self._may_patch or may_patch(code)
+
     # -- at a capture -----------------------------------------------------------------------------------------------
 
     def read(self, namespace: Mapping[str, object]) -> dict[str, object]:
@@ -114,9 +132,16 @@ class Process:
             found["warnings.filters"] = list(warnings.filters)
         if self._exits:
             found["atexit"] = list(self._exits)
+        if self._abstract[0] != get_cache_token():
+            self._abstract = get_cache_token(), registered_classes()
+        if self._abstract[1]:
+            found["abstract classes"] = list(self._abstract[1])
+        for cls, name, value in patches(namespace) if self._may_patch else ():
+            found[f"{cls.__module__}.{cls.__qualname__}.{name}"] = (PATCH, cls, name, value)
         for value in list(namespace.values()):
-            if type(value) is types.ModuleType:
-                found.update(self._changed(value))
+            module = value if type(value) is types.ModuleType else module_of(value)
+            if module is not None:
+                found.update(self._changed(module))
         return found
 
     def _read_streams(self) -> Iterator[tuple[str, object]]:
@@ -210,7 +235,10 @@ class Process:
     def _apply(self, name: str, value: Any) -> None:
         first, _, rest = name.partition(".")
         context = code_context()
-        if isinstance(value, tuple) and value and value[0] in ("attribute", "variable", "deleted"):
+        if isinstance(value, tuple) and value and value[0] == PATCH:
+            self._may_patch = True
+            setattr(*value[1:])
+        elif isinstance(value, tuple) and value and value[0] in ("attribute", "variable", "deleted"):
             module = __import__("importlib").import_module(value[1])
             self.note_modules()
             if value[0] == "attribute":
@@ -233,6 +261,9 @@ class Process:
         elif name == "warnings.filters":
             warnings.filters[:] = value  # type: ignore[index]
             warnings._filters_mutated()  # type: ignore[attr-defined]
+        elif name == "abstract classes":
+            for module_name, owner, cls in value:
+                getattr(_module(module_name), owner).register(cls)
         elif name == "atexit":
             for function, args, kwargs in value:
                 atexit.register(function, *args, **kwargs)
@@ -299,7 +330,10 @@ def _simple() -> dict[str, Any]:
         "sys.getswitchinterval()": sys.getswitchinterval(),
         "sys.get_int_max_str_digits()": sys.get_int_max_str_digits(),
         "gc": (gc.isenabled(), gc.get_threshold()),
+        "threading.stack_size()": _thread.stack_size(),
     }
+    if type(getattr(sys, "argv", None)) is list:
+        found["the contents of sys.argv"] = list(sys.argv)
     locale: Any = sys.modules.get("_locale")
     if locale is not None:
         found["locale"] = locale.setlocale(locale.LC_ALL, None)
@@ -325,6 +359,8 @@ _APPLY: dict[str, Apply] = {
     "sys.getswitchinterval()": lambda _context, value: sys.setswitchinterval(value),
     "sys.get_int_max_str_digits()": lambda _context, value: sys.set_int_max_str_digits(value),
     "gc": lambda _context, value: _set_gc(value),
+    "threading.stack_size()": lambda _context, value: _thread.stack_size(value),
+    "the contents of sys.argv": lambda _context, value: sys.argv.__setitem__(slice(None), value),
     "locale": lambda _context, value: _module("_locale").setlocale(_module("_locale").LC_ALL, value),
     "socket.getdefaulttimeout()": lambda _context, value: _module("socket").setdefaulttimeout(value),
     "decimal.getcontext()": lambda context, value: context.run(_module("decimal").setcontext, value),
@@ -373,8 +409,21 @@ def _numpy() -> dict[str, Any]:
     return found
 
 
-_OPTIONS: dict[str, Callable[[], dict[str, Any]]] = {"numpy": _numpy, "pandas": _pandas, "matplotlib": _matplotlib}
-"""Options of libraries, by module."""
+_OPTIONS: dict[str, Callable[[], dict[Any, Any]]] = {
+    "numpy": _numpy,
+    "pandas": _pandas,
+    "matplotlib": _matplotlib,
+    **{name: read for name, (read, _put_back) in REGISTRIES.items()},
+}
+"""Options of libraries, and what was registered with them, by module."""
+
+
+def _register(name: str, _context: contextvars.Context, value: Mapping[Any, Any]) -> None:
+    _module(name)
+    REGISTRIES[name][1](value)
+
+
+_APPLY.update({f"{name} options": partial(_register, name) for name in REGISTRIES})
 
 
 def _difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, Any]:

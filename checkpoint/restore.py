@@ -139,6 +139,7 @@ class Restoration:
 
     def apply_process(self, report: Report) -> None:
         """Put the process's state back, last: what cannot be, and what `run` could not, is lost by name."""
+        PROCESS_STATE.note_modules()  # those that were imported just now, as they are before code changes them
         loaded = self._loading.loaded
         entries = {name.removeprefix(PROCESS): value for name, value in loaded.items() if name.startswith(PROCESS)}
         failed = PROCESS_STATE.apply(entries)

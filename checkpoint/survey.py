@@ -50,7 +50,7 @@ class Survey:
     texts: dict[int, str] = field(default_factory=dict)
     """Texts that are variables, by id: somebody may compare them by identity."""
     constants: Collection[int] = ()
-    """Ids of texts that are no atoms."""
+    """Ids of texts and containers that are no atoms."""
     apart: bool = False
     """No container is an atom."""
 
@@ -127,10 +127,10 @@ def _nameable(name: object) -> bool:
 
 def _sort(survey: Survey, name: str, value: object) -> None:
     cls = type(value)
+    if id(value) in survey.constants and name[:1] != INTERNAL:
+        survey.values[name] = value
+        return
     if cls is str and name[:1] != INTERNAL:
-        if id(value) in survey.constants:
-            survey.values[name] = value
-            return
         survey.texts[id(value)] = name
     if (
         cls in _ATOMS
@@ -154,7 +154,7 @@ def _small(survey: Survey, name: str, value: object) -> bool:
             if len(item) > _ATOM_CHARS_MAX or id(item) in survey.constants:  # type: ignore[arg-type]
                 return False
             continue
-        if cls not in _CONTAINERS:
+        if cls not in _CONTAINERS or id(item) in survey.constants:
             return False
         items += len(item)  # type: ignore[arg-type]
         if items > _ATOM_ITEMS_MAX:

@@ -884,7 +884,7 @@ requests.auth.HTTPBasicAuth('a', 'b')
     ),
     group(
         "pyarrow",
-        "import pyarrow as pa",
+        "import pyarrow as pa, pyarrow.csv, pyarrow.compute as pc",
         """
 pa.array([1, None])
 pa.table({'a': [1]})
@@ -893,23 +893,67 @@ pa.int64()
 pa.scalar(1)
 pa.chunked_array([[1], [2]])
 pa.py_buffer(b'x')
+pa.array(['a', None, 'b']).dictionary_encode()
+pa.array([[1], [2, 3]])
+pa.array([{'a': 1, 'b': 'x'}])
+pa.array([1.5, 2.5]).slice(1)
+pa.record_batch({'a': [1, 2]})
+pa.table({'a': [1]}).replace_schema_metadata({'k': 'v'})
+pa.field('a', pa.list_(pa.string()), nullable=False)
+pa.struct([('a', pa.int8())])
+pa.decimal128(10, 2)
+pa.timestamp('us', tz='UTC')
+pa.dictionary(pa.int8(), pa.string())
+pa.union([pa.field('a', pa.int8())], 'sparse')
+pa.scalar({'a': [1]})
+pa.scalar(None, pa.int8())
+pa.ArrowInvalid('x')
+pc.field('a') + 1
+pc.ScalarAggregateOptions()
+pa.csv.ReadOptions(skip_rows=1)
+pa.BufferOutputStream()
+pa.KeyValueMetadata({'a': 'b'})
+pa.Tensor.from_numpy(__import__('numpy').ones((2, 2)))
+pa.table({'a': [1, 2]}).group_by('a')
 """,
         "pyarrow",
     ),
     group(
         "sklearn",
-        "from sklearn.linear_model import LinearRegression\nfrom sklearn.pipeline import make_pipeline\nfrom sklearn.preprocessing import StandardScaler\nfrom sklearn.ensemble import RandomForestRegressor\nfrom sklearn.cluster import KMeans\nX, y = [[1.0], [2.0], [3.0]], [1.0, 2.0, 3.0]",
+        "from sklearn.linear_model import LinearRegression\nfrom sklearn.pipeline import make_pipeline\nfrom sklearn.preprocessing import StandardScaler\nfrom sklearn.ensemble import RandomForestRegressor\nfrom sklearn.cluster import KMeans\nfrom sklearn.linear_model import LogisticRegression, Ridge\nfrom sklearn.svm import SVC\nfrom sklearn.tree import DecisionTreeClassifier\nfrom sklearn.ensemble import GradientBoostingRegressor, HistGradientBoostingRegressor, IsolationForest\nfrom sklearn.neighbors import KNeighborsClassifier, NearestNeighbors\nfrom sklearn.gaussian_process import GaussianProcessRegressor\nfrom sklearn.neural_network import MLPRegressor\nfrom sklearn.feature_extraction.text import CountVectorizer\nfrom sklearn.preprocessing import OneHotEncoder, FunctionTransformer\nfrom sklearn.compose import ColumnTransformer\nfrom sklearn.model_selection import GridSearchCV, KFold\nfrom sklearn.decomposition import PCA\nfrom sklearn.metrics import make_scorer, mean_squared_error\nfrom sklearn.utils import Bunch\nfrom sklearn.base import clone\nfrom sklearn.exceptions import NotFittedError\nX, y = [[1.0], [2.0], [3.0]], [1.0, 2.0, 3.0]",
         """
 LinearRegression().fit(X, y)
 make_pipeline(StandardScaler(), LinearRegression()).fit(X, y)
 RandomForestRegressor(2, random_state=0).fit(X, y)
 KMeans(2, n_init=1, random_state=0).fit(X)
+LogisticRegression(C=2).fit(X, [0, 1, 1])
+SVC(probability=False).fit(X, [0, 1, 1])
+DecisionTreeClassifier(random_state=0).fit(X, [0, 1, 1])
+GradientBoostingRegressor(n_estimators=2, random_state=0).fit(X, y)
+HistGradientBoostingRegressor(max_iter=2, random_state=0).fit(X, y)
+KNeighborsClassifier(1).fit(X, [0, 1, 1])
+NearestNeighbors(n_neighbors=1, algorithm='kd_tree').fit(X)
+GaussianProcessRegressor(random_state=0).fit(X, y)
+MLPRegressor(hidden_layer_sizes=(2,), max_iter=3, random_state=0).fit(X, y)
+CountVectorizer().fit(['a bc', 'bc de'])
+OneHotEncoder(sparse_output=False).fit([['a'], ['b']])
+ColumnTransformer([('n', StandardScaler(), [0])]).fit(X)
+GridSearchCV(Ridge(), {'alpha': [1, 2]}, cv=2).fit(X + X, y + y)
+PCA(1).fit([[1.0, 2.0], [3.0, 4.5]])
+KFold(3, shuffle=True, random_state=1)
+make_scorer(mean_squared_error, greater_is_better=False)
+FunctionTransformer(abs)
+FunctionTransformer(lambda value: value)
+Bunch(data=1)
+clone(Ridge(3))
+NotFittedError('x')
+IsolationForest(n_estimators=2, random_state=0).fit(X)
 """,
         "sklearn",
     ),
     group(
         "matplotlib",
-        "import matplotlib; matplotlib.use('agg')\nimport matplotlib.pyplot as plt\nfig, ax = plt.subplots(); ax.plot([1, 2])",
+        "import matplotlib; matplotlib.use('agg')\nimport matplotlib.pyplot as plt, matplotlib.dates\nfig, ax = plt.subplots(); ax.plot([1, 2])",
         """
 fig
 ax
@@ -918,6 +962,26 @@ matplotlib.colors.Normalize(0, 1)
 matplotlib.colors.ListedColormap(['r'])
 matplotlib.ticker.MaxNLocator(3)
 matplotlib.rcParams
+matplotlib.colors.LinearSegmentedColormap.from_list('m', ['r', 'b'])
+plt.get_cmap('viridis')
+matplotlib.colors.LogNorm(1, 10)
+matplotlib.colors.BoundaryNorm([0, 1, 2], 2)
+matplotlib.cm.ScalarMappable(matplotlib.colors.Normalize(0, 1), 'viridis')
+matplotlib.transforms.Affine2D().rotate(1)
+matplotlib.transforms.Bbox([[0, 0], [1, 1]])
+matplotlib.path.Path([[0, 0], [1, 1]])
+matplotlib.patches.Rectangle((0, 0), 1, 2, color='r')
+matplotlib.lines.Line2D([0, 1], [0, 1])
+matplotlib.text.Text(0, 0, 'a')
+matplotlib.font_manager.FontProperties(size=9)
+matplotlib.ticker.FuncFormatter(lambda x, at: str(x))
+matplotlib.ticker.StrMethodFormatter('{x}')
+matplotlib.dates.DateFormatter('%Y')
+matplotlib.markers.MarkerStyle('o')
+matplotlib.gridspec.GridSpec(2, 2)
+matplotlib.RcParams({'lines.linewidth': 3})
+matplotlib.cycler(color=['r', 'g'])
+matplotlib.figure.Figure()
 """,
         "matplotlib",
     ),

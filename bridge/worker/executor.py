@@ -129,10 +129,10 @@ class Executor:
                 self._loops.boundary = partial(self._boundary, rule, execution, cell.statements[at], at)
                 self._loops.enter(cell.statements[at], iterations)
                 value = self._run_statement(cell.statements[at])
-                PROCESS_STATE.note_modules()
+                PROCESS_STATE.note_statement(cell.statements[at].code)
                 self._output.check()
             self._end_forked_child(None)
-            return self._user_code(lambda: self._result(cell, value, request))
+            return self._user_code(lambda: self._context.run(self._result, cell, value, request))
         except BaseException as error:
             self._end_forked_child(error)
             failure = error  # the name ends with the clause
@@ -140,7 +140,7 @@ class Executor:
         self._remember(failure)
         self._cancellation.explain(failure)
         try:
-            text = self._user_code(lambda: (message_of(failure), format_error(failure)))
+            text = self._user_code(lambda: self._context.run(lambda: (message_of(failure), format_error(failure))))
         except BaseException:
             text = ("", f"{type_name(failure)}\n")
         return {

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
 from checkpoint.pickling import rebuild
-from checkpoint.pickling.importable import python_line
-from checkpoint.pickling.instances import attributes_of, slots_of
+from checkpoint.pickling.importable import attributes_of, python_line
+from checkpoint.pickling.instances import slots_of
 from checkpoint.pickling.objects import Columns, reduce_objects
 from checkpoint.pickling.rebuild import Pieces
 from checkpoint.pickling.unsaveable import Unsaveable

@@ -1,15 +1,18 @@
-"""Constants of modules that are compared by identity: they come back as themselves, not as equals (worker side)."""
+"""What modules have one of: constants that are compared by identity, and the containers that are the process's own.
+They come back as themselves, not as equals or copies (worker side).
+"""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+import types
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any
 
 from checkpoint.pickling import rebuild
-from checkpoint.pickling.importable import importable
-from checkpoint.pickling.instances import attributes_of, builtin_base, own_hook, slots_of
+from checkpoint.pickling.importable import attributes_of, importable, module_of
+from checkpoint.pickling.instances import builtin_base, own_hook, slots_of
 
 _TEXTS = (("argparse", "SUPPRESS"),)
 """Texts that a module compares with `is`. Of other texts only the characters count."""
@@ -18,9 +21,38 @@ type Place = tuple[str, str]
 """A module and a name in it."""
 
 
+_CONTAINERS = (("sys", "path"), ("sys", "modules"))
+"""They are saved with the interpreter's state."""
+
+_STARTED_ARGV = getattr(sys, "argv", None)
+"""Its contents are saved with the process's state."""
+
+
 def texts() -> dict[int, Place]:
     """Those of the modules that are loaded, by id."""
     return {id(getattr(sys.modules[place[0]], place[1])): place for place in _TEXTS if place[0] in sys.modules}
+
+
+def containers(namespace: Mapping[str, object]) -> dict[int, Place]:
+    """The process's own, and the namespaces of modules that are variables, by id."""
+    found = {id(getattr(sys.modules[place[0]], place[1])): place for place in _CONTAINERS}
+    if getattr(sys, "argv", None) is _STARTED_ARGV:  # one that code put there is saved by value
+        found[id(_STARTED_ARGV)] = "sys", "argv"
+    for value in list(namespace.values()):
+        module = module_of(value)
+        if module is not None:
+            found[id(value)] = module.__name__, "__dict__"
+    return found
+
+
+def method_recipe(method: Any, _notes: object) -> tuple[Any, ...] | None:
+    """A method that a module has one of, such as `random.randint`, whose object is the module's own."""
+    owner = method.__self__
+    home = None if isinstance(owner, type | types.ModuleType) else type(owner).__module__
+    if home in (None, "__main__", "builtins") or home not in sys.modules:
+        return None
+    names = [name for name, value in list(vars(sys.modules[home]).items()) if value is method]
+    return _named((home, names[0])) if names else None
 
 
 def recipe_for(cls: type) -> Callable[[Any], tuple[Any, ...] | None] | None:

@@ -7,6 +7,7 @@ import dataclasses
 import io
 import pickle
 import types
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,11 +15,11 @@ from typing import Any
 from checkpoint.buffers import Place, place_of
 from checkpoint.format import TEXT_CHARS_MAX, Rebuilt, chunk_digest
 from checkpoint.pickling.groups import Sharing, load_order, united
-from checkpoint.pickling.importable import kept_once
+from checkpoint.pickling.importable import attributes_of, kept_once
 from checkpoint.pickling.objects import Column
-from checkpoint.pickling.pickler import GroupPickler, Hole, Scope
+from checkpoint.pickling.pickler import Adopted, GroupPickler, Hole, Kind, Scope
 from checkpoint.pickling.stack import StackPickler, circular
-from checkpoint.pickling.trial import PROVEN, TRIAL_BYTES_MAX, Sample, Verdict, doubtful, tried
+from checkpoint.pickling.trial import PROVEN, SHAPES_MAX, TRIAL_BYTES_MAX, Sample, Verdict, doubtful, tried
 from checkpoint.pickling.unsaveable import explain, type_key, type_name
 from checkpoint.survey import Survey, buckets
 
@@ -27,6 +28,12 @@ HOLES_MAX = 1_000
 
 STRAIGHT_MAX = 1_000
 """Digests that are remembered: 32 KB."""
+
+_NEAR = 12
+"""The namespace of an object is written so many places after it at most."""
+
+_LOOKED_THROUGH_MAX = 2_000
+"""Objects of a group of several variables that are all looked at: some hundred microseconds."""
 
 _TRIES = 3
 """Another thread may change a container while it is pickled."""
@@ -50,6 +57,11 @@ class Dump:
         """Tells whether it is the same as another time."""
         return chunk_digest(self.stream)
 
+    def tried_as(self, shapes: Mapping[str, list[int]]) -> bytes:
+        """Tells whether a trial says the same as another time: what is left out of a stream is in its shapes only."""
+        first_met = [sorted(shapes.get(name, ())) for name in self.names]
+        return self.digest() + chunk_digest(repr((self.names, first_met)).encode())
+
     def sample(self, values: Mapping[str, object]) -> Sample:
         """What a trial needs of it."""
         return Sample(
@@ -59,6 +71,11 @@ class Dump:
     def places(self) -> list[Place]:
         """Where its buffers are."""
         return [buffer.place if isinstance(buffer, Column) else place_of(buffer.raw()) for buffer in self.buffers]
+
+
+def _proof(kind: Kind) -> tuple[str, int, int]:
+    cls, shape = kind
+    return type_key(cls), id(cls), shape
 
 
 class _Unpickled(Exception):
@@ -86,12 +103,12 @@ class _NotPlain(Exception):
 class Trials:
     """What is known of earlier trials, as plain data: a child that captured sends it back."""
 
-    proven: set[tuple[str, int]] = field(default_factory=set)
-    """Kinds that came back: the name of the class and its id."""
+    proven: set[tuple[str, int, int]] = field(default_factory=set)
+    """Kinds that came back: as in PROVEN."""
     suspect: set[str] = field(default_factory=set)
     """Classes of which something did not load, or came back different: each group is tried that comes with them."""
     streams: set[bytes] = field(default_factory=set)
-    """Digests of groups that were tried."""
+    """Groups that were tried, as what."""
     unloadable: dict[str, dict[int, str]] = field(default_factory=dict)
     """What does not load inside of variables: by its id, why; `""`'s place, 0, has the id of the variable's value."""
     refused: dict[str, tuple[int, str]] = field(default_factory=dict)
@@ -108,6 +125,8 @@ class Grouping:
         self.last: list[dict[str, int]] = []
         """The groups of several variables of the last capture: name -> id of the value."""
         self.trials = Trials(PROVEN)
+        self._owners: dict[int, int] = {}
+        """Of dicts that were namespaces of objects at the last capture: the id of the owner, by the dict's id."""
         self._straight: set[bytes] = set()
         """Digests of groups in which no set or dict is in a circle with its keys."""
         self._pickler: GroupPickler | None = None
@@ -146,10 +165,13 @@ class Grouping:
     def _try_out(self, scope: Scope, survey: Survey, dumps: list[Dump]) -> None:
         """Restore a sample in a copy of the process. _Refused: something that does not load was taken out."""
         trials, values = self.trials, survey.values
-        kinds = {cls: name for cls, name in scope.met.items() if (type_key(cls), id(cls)) not in trials.proven}
-        names = {name for cls, name in kinds.items() if doubtful(cls)}
-        everything = not trials.suspect.isdisjoint(map(type_key, kinds))
-        samples = [dump for dump in dumps if self._worth(dump, names, everything=everything)]
+        kinds = self._new_kinds(scope)
+        names = {name for (cls, _shape), name in kinds.items() if doubtful(cls)}
+        everything = not trials.suspect.isdisjoint(type_key(cls) for cls, _shape in kinds)
+        shapes: dict[str, list[int]] = {}
+        for (_cls, shape), name in scope.met.items():
+            shapes.setdefault(name, []).append(shape)
+        samples = [dump for dump in dumps if self._worth(dump, names, shapes, everything=everything)]
         verdicts = tried([dump.sample(values) for dump in samples], scope) if samples else []
         for verdict in verdicts:
             if verdict.difference:
@@ -160,16 +182,24 @@ class Grouping:
             self._refuse(verdict, next(dump for dump in samples if verdict.name in dump.names), survey)
         if problems:
             raise _Refused
-        trials.streams |= {dump.digest() for dump in samples}
+        trials.streams |= {dump.tried_as(shapes) for dump in samples}
         if any(verdict.difference for verdict in verdicts) and not everything:
             self._try_out(scope, survey, dumps)
             return
-        trials.proven |= {(type_key(cls), id(cls)) for cls in kinds if type_key(cls) not in trials.suspect}
+        trials.proven |= {_proof(kind) for kind in kinds if type_key(kind[0]) not in trials.suspect}
         for dump in dumps if trials.different else ():
             for name in dump.names:
                 identity, difference = trials.different.get(name, (0, ""))
                 if identity == id(values[name]):
                     dump.rebuilt.append(Rebuilt(name, difference))
+
+    def _new_kinds(self, scope: Scope) -> dict[Kind, str]:
+        """Those of which none came back yet. Of a class that came back in many shapes all are believed."""
+        kinds = {kind: name for kind, name in scope.met.items() if _proof(kind) not in self.trials.proven}
+        if not any(shape for _cls, shape in kinds):
+            return kinds
+        known = Counter(proof[:2] for proof in self.trials.proven)
+        return {kind: name for kind, name in kinds.items() if known[_proof(kind)[:2]] <= SHAPES_MAX}
 
     def _refuse(self, verdict: Verdict, dump: Dump, survey: Survey) -> None:
         """Placeholders for the members that do not load; the variable is lost when that did not help before."""
@@ -189,27 +219,50 @@ class Grouping:
         found = self.trials.unloadable.get(name, {})
         return found if found.get(0) == f"{id(value)}" else {}
 
-    def _worth(self, dump: Dump, names: set[str], *, everything: bool) -> bool:
+    def _worth(self, dump: Dump, names: set[str], shapes: Mapping[str, list[int]], *, everything: bool) -> bool:
         """Whether a group is tried: something in it is doubtful, and it was not tried yet as it is."""
         if names.isdisjoint(dump.names) and not dump.holes and not everything:
             return False
-        if dump.digest() in self.trials.streams:
+        if dump.tried_as(shapes) in self.trials.streams:
             return False
         return len(dump.stream) + sum(size for _address, size in dump.places()) <= TRIAL_BYTES_MAX
 
     def _attempt(self, scope: Scope, survey: Survey) -> list[Dump]:
         dumps = self._first_dumps(scope, survey)
         roots = united([dump.memo for dump in dumps], self._shares(dumps, scope, survey))
+        scope.owners = self._owners_in(dumps, survey.values)
         merged: dict[int, list[str]] = {}
         for dump, root in zip(dumps, roots, strict=True):
             merged.setdefault(root, []).extend(dump.names)
         chosen = [
-            dumps[root] if len(names) == len(dumps[root].names) else self._together(scope, names, survey)
+            dumps[root]
+            if len(names) == len(dumps[root].names)
+            and not any(id(survey.values[name]) in scope.owners for name in names)
+            else self._together(scope, names, survey)
             for root, names in merged.items()
         ]
         ordered = self._ordered(scope, chosen, survey)
         self.last = [{name: id(survey.values[name]) for name in dump.names} for dump in ordered if len(dump.names) > 1]
         return ordered
+
+    def _owners_in(self, dumps: list[Dump], values: Mapping[str, object]) -> dict[int, object]:
+        """Which dicts that are variables are the namespace of an object that another variable holds."""
+        dicts = {id(value): value for value in values.values() if type(value) is dict}
+        found: dict[int, object] = {}
+        for dump in dumps if dicts else ():
+            shared = dicts.keys() & dump.memo.keys()
+            if len(dump.names) == 1:
+                shared.discard(id(values[dump.names[0]]))
+            for identity in shared:
+                place, namespace = dump.memo[identity]
+                before = dump.memo.get(self._owners.get(identity, 0))
+                everywhere = len(dump.names) > 1 and len(dump.memo) <= _LOOKED_THROUGH_MAX
+                near = [one for at, one in dump.memo.values() if everywhere or place - _NEAR <= at < place]
+                for owner in (before[1],) if before else near:
+                    if attributes_of(owner) is namespace:
+                        found[identity] = owner
+        self._owners = {identity: id(owner) for identity, owner in found.items()}
+        return found
 
     def _first_dumps(self, scope: Scope, survey: Survey) -> list[Dump]:
         """Every variable pickled: those that were one group last time together, if they still are the same objects."""
@@ -362,8 +415,10 @@ def _dumped(
     rebuilt: list[Rebuilt] = []
     holes: dict[str, list[Hole]] = {}
     for name in names:
-        pickler.variable(name, values[name])
-        dump(values[name])
+        value = values[name]
+        pickler.variable(name, value)
+        owner = pickler.scope.owners.get(id(value))
+        dump(value if owner is None else Adopted(owner, value))  # type: ignore[arg-type]
         if pickler.notes:
             rebuilt.append(Rebuilt(name, "; ".join(pickler.notes)[:TEXT_CHARS_MAX]))
         if pickler.holes:

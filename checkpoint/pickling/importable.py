@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import types
 
 _HEAP_TYPE = 1 << 9
 """Py_TPFLAGS_HEAPTYPE: made while the program runs."""
@@ -26,7 +27,9 @@ def importable(value: object, name: str | None = None) -> bool:
 
 def is_python_class(cls: type) -> bool:
     """Whether a class statement made it; what C code made is told apart."""
-    return bool(cls.__flags__ & _HEAP_TYPE) and not cls.__flags__ & _IMMUTABLE_TYPE
+    if not cls.__flags__ & _HEAP_TYPE or cls.__flags__ & _IMMUTABLE_TYPE:
+        return False
+    return getattr(vars(cls).get("__new__"), "__self__", None) is not cls  # C's own, of a class that is not immutable
 
 
 def python_line(cls: type) -> list[type]:
@@ -40,6 +43,26 @@ def defined(cls: type, name: str) -> object:
     No descriptor is asked, since it may make something new each time.
     """
     return next((vars(base)[name] for base in cls.__mro__ if name in vars(base)), None)
+
+
+def attributes_of(value: object) -> dict[str, object]:
+    """What stands in the instance's own namespace, whatever it says of it; empty when it has none."""
+    for base in type(value).__mro__:
+        found = vars(base).get("__dict__")
+        if isinstance(found, types.GetSetDescriptorType):
+            own: dict[str, object] = found.__get__(value)
+            return own
+    return {}
+
+
+def module_of(value: object) -> types.ModuleType | None:
+    """The module whose namespace this is: one that an import gives, but not the session's nor the builtins."""
+    if type(value) is not dict or "__spec__" not in value:
+        return None
+    name = value.get("__name__")
+    module = sys.modules.get(name) if isinstance(name, str) and name not in ("__main__", "builtins") else None
+    known = type(module) is types.ModuleType and vars(module) is value and module.__name__ == name
+    return module if known else None
 
 
 def kept_once(text: str) -> bool:

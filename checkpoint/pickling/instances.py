@@ -17,7 +17,7 @@ from collections.abc import Callable
 from typing import Any
 
 from checkpoint.pickling import rebuild
-from checkpoint.pickling.importable import defined, importable, is_python_class, python_line
+from checkpoint.pickling.importable import attributes_of, defined, importable, is_python_class, python_line
 
 type Reduced = tuple[Any, ...]
 type Read = Callable[[Any], object]
@@ -150,16 +150,6 @@ def makes_itself(cls: type) -> bool:
 
 def _defines(cls: type, names: tuple[str, ...]) -> bool:
     return any(name in vars(base) for base in python_line(cls) for name in names)
-
-
-def attributes_of(value: object) -> dict[str, object]:
-    """What stands in the instance's own namespace, whatever it says of it; empty when it has none."""
-    for base in type(value).__mro__:
-        found = vars(base).get("__dict__")
-        if isinstance(found, types.GetSetDescriptorType):
-            own: dict[str, object] = found.__get__(value)
-            return own
-    return {}
 
 
 def slots_of(value: object) -> dict[str, object]:

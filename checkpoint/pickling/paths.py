@@ -8,7 +8,8 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from checkpoint.pickling.instances import attributes_of, slots_of
+from checkpoint.pickling.importable import attributes_of
+from checkpoint.pickling.instances import slots_of
 
 LOOKED_AT_MAX = 50_000
 """Objects that are looked at in one variable: some tens of milliseconds."""

@@ -14,6 +14,7 @@ import marshal
 import pickle
 import sys
 import types
+import weakref
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
@@ -27,12 +28,19 @@ from checkpoint.format import TEXT_CHARS_MAX
 from checkpoint.lost import LostValue
 from checkpoint.pickling import classes, constants, frames, instances, rebuild
 from checkpoint.pickling.arrays import subclass_recipe
-from checkpoint.pickling.importable import defined, importable
+from checkpoint.pickling.importable import attributes_of, defined, importable
 from checkpoint.pickling.objects import Column, Columns, Known
 from checkpoint.pickling.recipes import RECIPES, Recipe, Reduced
+from checkpoint.pickling.trial import shaped
 from checkpoint.pickling.unsaveable import Unsaveable, explain, is_too_deep, reason_key, type_key
 
 type Reducer = Callable[["GroupPickler", Any], Any]
+
+type Kind = tuple[type, int]
+"""A class, and a number for the types of the attributes of some of its objects; 0 for the class itself."""
+
+LOOKED_AT_MAX = 1_000
+"""Objects of one class whose attributes are looked at in one capture: some milliseconds."""
 
 
 class Scope:
@@ -45,15 +53,20 @@ class Scope:
     def __init__(self, namespace: dict[str, object], externals: Mapping[str, object], kept: Kept | None = None) -> None:
         self.namespace = namespace
         self.kept = kept
-        self.met: dict[type, str] = {}
+        self.met: dict[Kind, str] = {}
         """Kinds of objects, with the variable in which each was met first."""
+        self.looked_at: dict[type, int] = {}
+        """Classes that say themselves how they are saved, and how many of their objects were looked at: what they say
+        may depend on what an object has."""
         self.externals = {id(value): name for name, value in externals.items()}
         self.definitions: dict[int, str] = {}
         own = ("__stdin__", "__stdout__", "__stderr__")  # what the user put in their place is saved as what it is
         self.streams = {id(stream): name for name in own if (stream := getattr(sys, name, None))}
         self.filenames: set[str] = set()
-        self.texts = constants.texts()
-        """Constants that are compared by identity: id -> module and name."""
+        self.texts = constants.texts() | constants.containers(namespace)
+        """What modules have one of: id -> module and name."""
+        self.owners: Mapping[int, object] = {}
+        """Of dicts that are variables and the namespace of an object: its owner, by the dict's id."""
         self.columns: Mapping[Place, Known] = {}
         self.dispatch_table = {**cloudpickle.Pickler.dispatch_table, **copyreg.dispatch_table}
         self.special = {type(value) for value in (*externals.values(), sys.__stdin__, sys.__stdout__, sys.__stderr__)}
@@ -139,6 +152,16 @@ class Kept:
         return self._places[id(value)]
 
 
+class Adopted:
+    """Pickles as a dict that is the namespace of an object in the same pickle: `attributes = vars(client)`."""
+
+    def __init__(self, owner: object, namespace: dict[str, object]) -> None:
+        self._made_of = owner, namespace
+
+    def __reduce__(self) -> tuple[object, tuple[object, dict[str, object]]]:
+        return rebuild.adopt_namespace, self._made_of
+
+
 class _ModuleNamespace:
     """Pickles as the dict of a module."""
 
@@ -157,7 +180,8 @@ class GroupPickler(cloudpickle.Pickler):  # type: ignore[misc]
         self.dispatch_table = (
             scope.dispatch_table
         )  # before __init__, which reads it; cloudpickle's own is a slow ChainMap
-        super().__init__(self.file, protocol=5, buffer_callback=self.take_buffer)
+        this = weakref.ref(self)  # a method of its own would keep it, and all that it pickled last, until a collection
+        super().__init__(self.file, protocol=5, buffer_callback=lambda buffer: this().take_buffer(buffer))  # type: ignore[union-attr]
         self.scope = scope
         self._codes: dict[int, bytes] = {}
         self._plain = scope.plain
@@ -219,18 +243,31 @@ class GroupPickler(cloudpickle.Pickler):  # type: ignore[misc]
         if id(value) in scope.streams:
             return getattr, (sys, scope.streams[id(value)])
         if cls not in scope.reducers:
-            scope.met[cls] = self._name
+            scope.met[cls, 0] = self._name
         reducer = scope.reducer(cls)
         if cls in scope.hashed:
             self.hashed = True
+        more = self._look_at(cls, value)
         if reducer is None:
-            if cls not in scope.special:
+            if cls not in scope.special and not more:
                 (self._hashed if cls in scope.hashed else self._plain).add(cls)
             return NotImplemented
         try:
             return reducer(self, value)
         except Exception as error:
             return self.replaced(value, error)
+
+    def _look_at(self, cls: type, value: object) -> bool:
+        """Note of which types the attributes of an object are, for a trial. Whether more of its class are looked at."""
+        looked_at = self.scope.looked_at
+        if cls not in looked_at:
+            looked_at[cls] = 0 if shaped(cls) else LOOKED_AT_MAX
+        if looked_at[cls] == LOOKED_AT_MAX:
+            return False
+        looked_at[cls] += 1
+        held = attributes_of(value)
+        self.scope.met.setdefault((cls, hash(frozenset(zip(held, map(type, held.values()), strict=True)))), self._name)
+        return True
 
     def reduce_or_replace(self, value: Any) -> Any:
         """What the object itself, or whoever registered its class, says of how it is saved."""
@@ -252,6 +289,7 @@ class GroupPickler(cloudpickle.Pickler):  # type: ignore[misc]
         if value is self._root or issubclass(type(value), type) or is_too_deep(error):
             raise error
         kind, reason = explain(value, error)
+        error.__traceback__ = None  # its frames would keep the pickler
         self.holes.append(Hole(value, kind[:TEXT_CHARS_MAX], reason[:TEXT_CHARS_MAX], error))
         return self._placeholder(self.holes[-1])
 
@@ -286,7 +324,7 @@ class GroupPickler(cloudpickle.Pickler):  # type: ignore[misc]
         if again is not None:
             return again
         self.by_value.add(id(cls))
-        self.scope.met.setdefault(cls, self._name)
+        self.scope.met.setdefault((cls, 0), self._name)
         cell = cell_of(cls)
         if cell is not None:
             self.scope.filenames.add(cell)

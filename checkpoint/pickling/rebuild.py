@@ -332,6 +332,16 @@ def fill_obeyed(value: Any, state: tuple[Any, Any]) -> None:
     _put(value, items)
 
 
+def adopt_namespace(owner: object, namespace: dict[str, object]) -> dict[str, object]:
+    """The dict is the object's own namespace, as it was."""
+    for base in type(owner).__mro__:
+        slot = vars(base).get("__dict__")
+        if isinstance(slot, types.GetSetDescriptorType):
+            slot.__set__(owner, namespace)
+            break
+    return namespace
+
+
 def make_exception(cls: Any, base: Any, arguments: tuple[object, ...]) -> BaseException:
     """An exception as the builtin one that it is makes it."""
     error: BaseException = base.__new__(cls, *arguments)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextvars
 import gc
 import io
+import os
 import re
 import sys
 import threading
@@ -17,7 +18,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from checkpoint.pickling import rebuild
+from checkpoint.pickling import constants, inner, rebuild
 from checkpoint.pickling.arrays import reduce_array
 from checkpoint.pickling.files import file_recipe, reopen
 from checkpoint.pickling.importable import importable
@@ -92,6 +93,13 @@ def _context_variable(variable: contextvars.ContextVar[object], _notes: Notes) -
 
     default, value = read(contextvars.Context()), read(code_context().copy())
     return rebuild.make_context_variable, (variable.name, default, value)
+
+
+def _environment(environment: Any, _notes: Notes) -> Reduced:
+    for name in ("environ", "environb"):
+        if environment is getattr(os, name, None):
+            return rebuild.module_attribute, ("os", name)
+    return None
 
 
 def _file(file: io.IOBase, notes: Notes) -> Reduced:
@@ -197,6 +205,7 @@ def _array(array: Any, notes: Notes) -> Reduced:
 
 
 RECIPES: dict[str, Recipe] = {
+    **inner.RECIPES,
     "_thread.lock": _lock,
     "_thread.RLock": _rlock,
     "threading.Event": _event,
@@ -207,6 +216,9 @@ RECIPES: dict[str, Recipe] = {
     "weakref.WeakKeyDictionary": _weak_mapping,
     "weakref.WeakValueDictionary": _weak_mapping,
     "_contextvars.ContextVar": _context_variable,
+    "builtins.method": constants.method_recipe,
+    "builtins.builtin_function_or_method": constants.method_recipe,
+    "os._Environ": _environment,
     "_io.TextIOWrapper": _file,
     "_io.BufferedReader": _file,
     "_io.BufferedWriter": _file,
@@ -242,7 +254,7 @@ RECIPES: dict[str, Recipe] = {
         f"itertools.{name}": _iterator
         for name in (
             "accumulate", "chain", "combinations", "combinations_with_replacement", "compress", "count", "cycle",
-            "dropwhile", "filterfalse", "islice", "pairwise", "permutations", "product", "repeat", "starmap",
+            "dropwhile", "filterfalse", "islice", "permutations", "product", "repeat", "starmap",
             "takewhile", "zip_longest",
         )
     },

@@ -11,6 +11,7 @@ import io
 import pickle
 import sys
 import types
+import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,8 +22,8 @@ import msgspec
 
 from checkpoint.aside import ask_copy
 from checkpoint.lost import LostValue, LostValueError
-from checkpoint.pickling.importable import defined, importable, is_python_class
-from checkpoint.pickling.instances import attributes_of, builtin_base, makes_itself, own_hook, slots_of
+from checkpoint.pickling.importable import attributes_of, defined, importable, is_python_class
+from checkpoint.pickling.instances import builtin_base, makes_itself, own_hook, slots_of
 from checkpoint.pickling.rebuild import Loading, Pieces, loading
 from checkpoint.pickling.unpickler import GroupUnpickler
 from checkpoint.pickling.unsaveable import safe_text, type_key
@@ -40,8 +41,8 @@ COMPARED_MAX = 500
 """Objects that are compared in one variable."""
 
 _ATOMS = frozenset((int, float, complex, bool, str, bytes, type(None), bytearray))
-_TRUSTED = frozenset(("numpy", "builtins", "checkpoint", "durable", "bridge", "__mp_main__"))
-"""Packages whose kinds have tests of ours."""
+_TRUSTED = frozenset(("numpy", "polars", "builtins", "checkpoint", "durable", "bridge", "__mp_main__"))
+"""Packages whose kinds have tests of ours. Polars loads by threads of its own, of which a copy has none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +69,11 @@ class Verdict:
     members: Mapping[int, str] = field(default_factory=dict)
 
 
-PROVEN: set[tuple[str, int]] = set()
-"""Kinds that came back in this process: the name of the class and its id."""
+PROVEN: set[tuple[str, int, int]] = set()
+"""Kinds that came back in this process: the name of the class, its id, and the number for types of attributes."""
+
+SHAPES_MAX = 12
+"""Of one class: when its objects came back with so many types of attributes, others are believed."""
 
 
 def doubtful(cls: type) -> bool:
@@ -84,6 +88,11 @@ def doubtful(cls: type) -> bool:
     if is_python_class(cls):
         return own_hook(cls) is not None or issubclass(cls, type)
     return True
+
+
+def shaped(cls: type) -> bool:
+    """Whether what comes back of an object may depend on what it has: its class says itself how it is saved."""
+    return is_python_class(cls) and bool(cls.__dictoffset__) and own_hook(cls) is not None and doubtful(cls)
 
 
 def tried(samples: Sequence[Sample], scope: Scope) -> list[Verdict]:
@@ -242,6 +251,8 @@ def _differ(one: Any, other: Any) -> str:
 
 def _unequal(one: Any, other: Any) -> str:
     """Of a class made in C, that can be compared: one that equals itself equals what came back."""
+    if isinstance(one, weakref.ref):  # they are equal when what they refer to is, which is compared where it is
+        return ""
     if defined(type(one), "__eq__") is vars(object)["__eq__"] or type(one).__hash__ is None:
         return ""
     same, again = one == one, one == other

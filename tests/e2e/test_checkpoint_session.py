@@ -132,3 +132,23 @@ capture.chunk_digest = counted
         await session.checkpoint("again")
         tracks = "__import__('checkpoint.buffers', fromlist=['*']).Buffers().tracks"
         assert (await session.execute(f"not {tracks} or max(hashed, default=0) < 2**18", journal=False)).value is True
+
+
+async def test_what_polars_pickles_by_its_threads_is_not_left_to_a_child(tmp_path: Path) -> None:
+    """A forked child has none of them, and would wait for ever."""
+    failed: list[Event] = []
+
+    def observe(event: Event) -> None:
+        if isinstance(event, BackgroundFailed):
+            failed.append(event)
+
+    async with durable.open(tmp_path / "work.db", observer=observe) as engine:
+        session = await engine.session("desk")
+        for code in (
+            "import polars as pl; df = pl.DataFrame({'a': [1, 2, 3]})",
+            "df.select(pl.col('a').sum())",
+            "x = df.lazy().filter(pl.col('a') > 1).collect()",
+        ):
+            (await session.execute(code)).unwrap()
+        assert (await session.execute("x.to_dicts()")).value == [{"a": 2}, {"a": 3}]
+    assert failed == []

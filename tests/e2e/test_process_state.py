@@ -95,6 +95,29 @@ KINDS = {
         "math.tau = 6\nn = json.__dict__.pop('load')",
         "json.loads('1'), json.loads is loads, string.MINE, math.tau, hasattr(json, 'load')",
     ),
+    "what was registered": Kind(
+        "import copyreg, csv, logging, sqlite3, numbers, collections.abc as cabc, xml.etree.ElementTree as ET\n"
+        "class C: pass\ndef reduce(c): return C, ()\nn = copyreg.pickle(C, reduce)\n"
+        "csv.register_dialect('mine', delimiter='#')\nlogging.addLevelName(25, 'NOTE')\n"
+        "sqlite3.register_adapter(C, lambda c: 'c')\nsqlite3.register_converter('mine', lambda data: 7)\n"
+        "ET.register_namespace('zz', 'http://zz')\nn = cabc.Sequence.register(C)\nn = numbers.Number.register(C)",
+        "copyreg.dispatch_table[C] is reduce, csv.get_dialect('mine').delimiter, logging.getLevelName(25),"
+        " sqlite3.connect(':memory:').execute('select ?', (C(),)).fetchone(), sqlite3.converters['MINE'](b''),"
+        " ET._namespace_map['http://zz'], isinstance(C(), cabc.Sequence), isinstance(C(), numbers.Number)",
+    ),
+    "methods of libraries' classes": Kind(
+        "import json, fractions, pandas as pd\nfrom textwrap import TextWrapper\n"
+        "def default(self, value): return 'mine'\njson.JSONEncoder.default = default\n"
+        "fractions.Fraction.twice = property(lambda self: self * 2)\nTextWrapper.size = lambda self: self.width\n"
+        "@pd.api.extensions.register_dataframe_accessor('first')\nclass First:\n"
+        "    def __init__(self, frame): self.frame = frame\n    def row(self): return list(self.frame.iloc[0])",
+        "json.dumps(object()), json.JSONEncoder.default is default, fractions.Fraction(1, 4).twice,"
+        " TextWrapper().size(), pd.DataFrame({'a': [1]}).first.row()",
+    ),
+    "arguments": Kind(
+        "import sys, threading\nsys.argv.append('--fast')\nfrom sys import argv\nn = threading.stack_size(2**20)",
+        "sys.argv[-1], argv is sys.argv, threading.stack_size()",
+    ),
     "the hooks of sys": Kind(
         "import sys\ndef hook(*a): pass\nsys.excepthook = hook\nsys.tracebacklimit = 3\nsys.argv = ['x', 'y']",
         "sys.excepthook is hook, sys.tracebacklimit, sys.argv",
@@ -169,3 +192,29 @@ async def test_what_does_not_come_back_is_named(tmp_path: Path) -> None:
         lost = {entry.name: entry.kind for entry in report.lost}
         assert lost["sys.stdout"] == "process state"
         assert lost[f"the working directory {gone}"] == "process state"
+
+
+async def test_what_is_changed_in_the_statement_after_a_restore_is_changed_after_the_next(tmp_path: Path) -> None:
+    seen: list[Event] = []
+    async with durable.open(tmp_path / "w.db", observer=seen.append) as engine:
+        session = await engine.session("desk")
+        names = "names = vars(colours); del colours; names['ONE_SIXTH'] = 6"
+        look = "import colorsys; [colorsys.ONE_THIRD, colorsys.ONE_SIXTH, names is vars(colorsys)]"
+        for code in ("import colorsys as colours", "colours.ONE_THIRD = 5", names, look):
+            result = await session.execute(code)
+            os.kill([event.pid for event in seen if isinstance(event, WorkerStarted)][-1], signal.SIGKILL)
+        assert result.value == [5, 6, True]
+
+
+async def test_values_and_errors_are_shown_in_the_context_of_the_code(tmp_path: Path) -> None:
+    async with durable.open(tmp_path / "w.db") as engine:
+        session = await engine.session("desk")
+        await session.execute(
+            "from contextvars import ContextVar\nunit = ContextVar('unit', default='m')\nn = unit.set('km')\n"
+            "class Way:\n    def __repr__(self): return unit.get()\n"
+            "class Failed(Exception):\n    def __str__(self): return unit.get()"
+        )
+        assert (await session.execute("Way()")).repr == "km"
+        error = (await session.execute("raise Failed")).error
+        assert error is not None
+        assert error.exception_message == "km"

@@ -35,7 +35,8 @@ def _describe_all(_names):
         inner = lambda item: describe(item, seen, depth + 1)
         if str(kind.__module__).startswith("numpy") and hasattr(value, "dtype") and hasattr(value, "tolist"):
             extra = sorted((k, inner(v)) for k, v in getattr(value, "__dict__", {}).items())
-            return f"{name} {value.dtype} {getattr(value, 'shape', ())} {value.tolist()!r} {extra}"
+            items = inner(value.tolist()) if value.dtype == object else repr(value.tolist())
+            return f"{name} {value.dtype} {getattr(value, 'shape', ())} {items} {extra}"
         if name.startswith(("pandas", "polars", "pyarrow")) and hasattr(value, "to_dict"):
             return f"{name} {value.to_dict()!r} {getattr(value, 'dtypes', '')!s}"
         if name.startswith("sympy") and hasattr(kind, "is_commutative"):  # what was deduced of it is a cache
@@ -78,7 +79,8 @@ def _describe_all(_names):
             base = next(base for base in (list, tuple, collections.deque) if isinstance(value, base))
             parts.append([inner(item) for item in base.__iter__(value)])
         elif isinstance(value, (set, frozenset)):
-            parts.append(sorted(inner(item) for item in value))
+            ordered = sorted(value, key=lambda item: describe(item, dict(seen), depth + 1))
+            parts.append([inner(item) for item in ordered])
         elif isinstance(value, BaseException):
             parts += [inner(value.args), str(value), inner(value.__cause__), sorted(getattr(value, "__notes__", []))]
         elif isinstance(value, (int, float, complex, str, bytes)):
@@ -117,7 +119,8 @@ def _describe_all(_names):
             parts.append(re.sub(r" at 0x[0-9A-Fa-f]+|\d{12,}|0x[0-9A-Fa-f]{6,}", "", text))
         return f"{name} {parts}"
     OWN = ("__traceback__", "_waiters", "_loop", "_owner", "_thread", "_ident",
-           "__vectorcalloffset__", "_b_needsfree_", "_handle", "_hash")
+           "__vectorcalloffset__", "_b_needsfree_", "_handle", "_hash",
+           "_cid_gen")  # of matplotlib: each pickling takes a number
     found = {}
     for name in _names:
         keep = []

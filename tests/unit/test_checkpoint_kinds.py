@@ -42,6 +42,79 @@ def f(v, into=l): into.append(v)
 class A: pass
 def f(a: A) -> 'int': ...
 => f.__annotations__ == {'a': A, 'return': 'int'}
+## struct
+import struct; s = struct.Struct('<ih')
+=> (s.format, s.size, s.pack(1, 2)) == ('<ih', 6, struct.pack('<ih', 1, 2))
+## pairs
+import itertools
+new, begun, done = (itertools.pairwise(iter([1, 2, 3, 4])) for _ in range(3)); next(begun); list(done)
+=> (list(new), list(begun), list(done)) == ([(1, 2), (2, 3), (3, 4)], [(2, 3), (3, 4)], [])
+=> type(new) is itertools.pairwise
+## CSV
+import csv, io
+out = io.StringIO(); w = csv.writer(out, delimiter=';'); w.writerow([1, 'a b']); d = csv.DictWriter(out, ['k'])
+r = csv.reader(iter(['a|b', 'c|d']), delimiter='|'); first = next(r); dr = csv.DictReader(['x,y', '1,2'])
+=> (w.writerow(['x', 2]), d.writerow({'k': 3}), out.getvalue()) == (5, 3, '1;a b\\r\\nx;2\\r\\n3\\r\\n')
+=> (first, list(r), list(dr)) == (['a', 'b'], [['c', 'd']], [{'x': '1', 'y': '2'}])
+## the namespace of an object
+class A: pass
+class B(A):
+    def __getattr__(self, name): return 0
+a, b = A(), B(); a.x = 1; b.y = 2; d, e, inside = vars(a), b.__dict__, [vars(a)]
+def f(): pass
+f.tag = 1; g = f.__dict__
+z = A(); z.big = list(range(40)); early = vars(z)
+=> [d is a.__dict__, e is b.__dict__, inside[0] is d, g is f.__dict__, early is z.__dict__] == 5 * [True]
+=> [setattr(a, 'new', 5), d['new'], d.update(more=6), a.more] == [None, 5, None, 6]
+## what the process has one of
+import os, sys, collections, string, colorsys
+from os import environ
+path, modules, inside, names = sys.path, sys.modules, [sys.path, 1], vars(string)
+layers = collections.ChainMap({}, os.environ); letters = [vars(string)]; colours = vars(colorsys)
+=> [environ is os.environ, path is sys.path, modules is sys.modules, inside[0] is path] == 4 * [True]
+=> [layers.maps[1] is environ, letters[0] is names is vars(string), colours is vars(colorsys)] == 3 * [True]
+## methods that a module has one of
+import random, calendar, numpy as np
+from random import randint, random as draw
+from calendar import monthcalendar
+from numpy.random import rand
+class R(random.Random): pass
+own = R(3); mine = own.random; append = [].append; lower = 'A'.lower
+=> [randint is random.randint, draw is random.random, monthcalendar is calendar.monthcalendar] == 3 * [True]
+=> rand is np.random.rand and mine.__self__ is own
+=> [random.seed(5), [draw(), random.seed(5)][0] == random.random(), lower()] == [None, True, 'a']
+## views of a dict
+from collections import OrderedDict, defaultdict
+d = {'a': 1, 'b': 2}; keys, values, items = d.keys(), d.values(), d.items()
+mine = [OrderedDict(x=1).items(), {3: 4}.values()]
+class D(dict):
+    def keys(self): return ['no']
+sub = D(k=1); theirs = dict.keys(sub); o = OrderedDict(x=1); back = o.keys(); d['me'] = d.items()
+=> [d.pop('a'), d.pop('me'), list(keys), list(values), list(items)] == [1, d.items(), ['b'], [2], [('b', 2)]]
+=> [list(mine[0]), list(mine[1]), sub.update(j=2), list(theirs)] == [[('x', 1)], [4], None, ["k", "j"]]
+=> [o.update(y=2), list(reversed(back)), type(back)] == [None, ['y', 'x'], type(OrderedDict().keys())]
+## JSON decoder
+import json; plain = json.JSONDecoder(); whole = json.JSONDecoder(parse_float=str, strict=False)
+=> (plain.decode('[1, {"a": 1.5}]'), whole.decode('[1.5]')) == ([1, {'a': 1.5}], ['1.5'])
+## keys by comparison
+import functools
+def longer(a, b): return len(a) - len(b)
+key = functools.cmp_to_key(longer); one = key('ccc')
+=> (sorted(['bb', 'a'], key=key), one > key('aa'), one.obj) == (['a', 'bb'], True, 'ccc')
+## weak method
+import weakref
+class C:
+    def m(self): return 5
+c = C(); told = []; w = weakref.WeakMethod(c.m, told.append); dead = weakref.WeakMethod(C().m)
+=> (w()(), dead()) == (5, None)
+=> [globals().pop('c'), w() is None][1] is False
+=> (__import__('gc').collect() >= 0, w() is None, len(told)) == (True, True, 1)
+## system random
+import random; r = random.SystemRandom()
+=> type(r) is random.SystemRandom and 0 <= r.random() < 1
+## numbers of numpy
+import numpy as np; f = np.finfo('f4')
+=> f.dtype == 'f4' and f.eps == np.finfo('f4').eps
 ## closure cell
 def make():
     n = 0

@@ -140,6 +140,28 @@ class TestTrials:
             assert rebuilt["a"] == "a comes back without its attributes m"
             assert rebuilt["b"] == "b comes back with 1 items, not 2"
 
+    def test_a_kind_that_came_back_is_tried_again_with_attributes_of_other_types(self) -> None:
+        with Process() as process:
+            process.run(
+                "class A:\n    def __init__(self, palette=None): self.palette = palette\n"
+                "    def __getstate__(self): return {}\n    def __setstate__(self, s): self.palette = None\na = A()"
+            )
+            assert process.capture()[3] == {}
+            process.run("b = A('red'); many = [A(list(range(3))) for _ in range(5)]")
+            for _ in range(2):
+                rebuilt = process.capture()[3]
+                assert rebuilt["b"] == "b.palette comes back as builtins.NoneType, not builtins.str"
+                assert rebuilt["many"] == "many[0].palette comes back as builtins.NoneType, not builtins.list"
+                assert rebuilt.keys() == {"b", "many"}
+
+    def test_a_weak_reference_to_what_comes_back_is_no_difference(self) -> None:
+        with Process() as process:
+            process.run(
+                "import weakref\nclass A:\n    def __init__(self): self.me = weakref.ref(self)\n"
+                "    def __getstate__(self): return vars(self)\na = A()"
+            )
+            assert process.capture()[3] == {}
+
     def test_nothing_of_a_trial_is_seen_in_the_session(self) -> None:
         with Process() as process:
             process.run(
@@ -167,6 +189,19 @@ def test_what_was_pickled_last_is_not_kept_alive() -> None:
         process.capture()
         process.run("del c; gc.collect()")
         assert process.value("(w() is None, len(dead))") == (True, 1)
+
+
+def test_what_was_pickled_last_ends_when_its_last_name_does() -> None:
+    with Process() as process:
+        process.run("import gc, sys, weakref; gc.disable()\nclass C: pass\nc = C(); w = weakref.ref(c); d = {'c': c}")
+        process.run(
+            "import numpy as np; a = np.zeros(4); rows = [c, (i for i in [1])]; e = {c: sys.stdin, 'k': map(len, rows)}"
+        )
+        for _ in range(2):
+            process.capture()
+            assert process.value("(sys.getrefcount(a), sys.getrefcount(c))") == (2, 5)
+        process.run("a.resize((2, 2)); del d, c, rows, e")
+        assert process.value("w()") is None
 
 
 @pytest.mark.skipif(PYTHON != "3.13", reason="its code was compiled by Python 3.13")

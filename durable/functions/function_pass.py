@@ -286,7 +286,7 @@ class FunctionPass:
             if not found.stopped:
                 found.stopped = True
                 if self._live:
-                    self._stop(found)
+                    self._stop_operation(found)
 
     def stop_steps(self) -> None:
         """Those that run here, of a function that goes on no more."""
@@ -295,7 +295,7 @@ class FunctionPass:
                 found.stopped = True
                 found.stop()
 
-    def _stop(self, found: UnderWay) -> None:
+    def _stop_operation(self, found: UnderWay) -> None:
         """Asynchronous steps under way are cancelled, and cells; synchronous ones ask `durable.cancelled()`.
 
         A step that waits for its next try has failed.

@@ -1,8 +1,10 @@
-"""Random durable functions, killed anywhere: `python -m tests.sim.replay --programs 10000 --seed N [--changed]`.
+"""Random durable functions, killed anywhere: `python -m tests.sim.replay --programs 10000 --seed N`.
 
 Each program runs undisturbed, then once more with its engine killed one to three times; what anybody can see of the two
 runs has to be the same (compare.py). With --changed it is killed once and goes on as a program that was changed
 somewhere the record had passed: that has to be NonDeterminism, and the program put back has to end as it would have.
+With --cancelled the execution is cancelled at a moment of the seed's choice, undisturbed and with the kills before and
+behind that: it has to be cancelled, and its functions have to clean up in the same way.
 A failure prints the program, and the command that repeats it.
 """
 
@@ -43,6 +45,7 @@ class Finding:
     change: str = ""
     written: str = ""
     """The number of one that was written by hand."""
+    cancelled: bool = False
 
     def __str__(self) -> str:
         command = f"python -m tests.sim.replay --programs 1 --seed {self.seed}"
@@ -52,6 +55,8 @@ class Finding:
             command += f" --kill {','.join(map(str, self.kills))}"
         if self.change:
             command += " --changed"
+        if self.cancelled:
+            command += " --cancelled"
         lines = ["=" * 100, self.source, f"repeat with: {command}"]
         if self.change:
             lines.append(f"changed: {self.change}")
@@ -63,13 +68,15 @@ class Campaign:
     """Runs programs and counts."""
 
     empty: Path
+    cancels: bool = False
+    """The execution of each program is cancelled."""
     counted: Counter[str] = field(default_factory=Counter)
 
     def run(self, seed: int) -> Run:
         place = self.empty.parent / "run"
         shutil.rmtree(place, ignore_errors=True)
         self.counted["runs"] += 1
-        return Run(place, self.empty, seed)
+        return Run(place, self.empty, seed, cancels=self.cancels)
 
     def undisturbed(self, program: Sourced, seed: int) -> Told:
         run = self.run(seed)
@@ -97,11 +104,13 @@ class Campaign:
             undisturbed = self.undisturbed(program, seed)
             words = unsound(undisturbed)
             if not words:
+                self.counted["cancelled"] += undisturbed.cancelled() is not None
                 chosen = kills if kills is not None else chosen_kills(seed, undisturbed)
                 words = differences(undisturbed, self.killed(program, seed, chosen))
         except LifeFailed as failed:
             words = [str(failed)]
-        return Finding(seed, chosen, words, program.source()) if words else None
+        found = Finding(seed, chosen, words, program.source(), cancelled=self.cancels)
+        return found if words else None
 
     def changed(self, seed: int) -> Finding | None:
         """One program, killed, changed, put back; what is wrong with it."""
@@ -204,11 +213,19 @@ def every_kill(undisturbed: Told) -> Iterator[Kill]:
 
 
 def chosen_kills(seed: int, undisturbed: Told) -> tuple[Kill, ...]:
-    """Where the program of a seed is killed."""
+    """Where the program of a seed is killed. Where it is cancelled, the first time close to that."""
     chance = random.Random(f"kills {seed}")
     commits = points(undisturbed)
     left = len(commits) - 1
     kills: list[Kill] = []
+    cancelled = undisturbed.cancelled()
+    if cancelled is not None:
+        decisions = min(left, max(0, cancelled + chance.choice((-1, 0, 1, 1, 1, 2, 3))))
+        when = chance.choice(["before", "after", "after", "effect", "idle"])
+        kills.append(Kill(decisions, when, chance.randrange(max(1, commits[decisions]))))  # type: ignore[arg-type]
+        left = max(0, left - decisions) if chance.random() < 0.5 else 0
+        if not left:
+            return tuple(kills)
     for _ in range(chance.choice((1, 1, 1, 2, 2, KILLS_MAX))):
         decisions = chance.randint(0 if not kills else 1, max(1, left)) if left else 0
         when = chance.choice(["before", "after", "after", "effect", "idle"])
@@ -244,13 +261,16 @@ def tasks(given: argparse.Namespace) -> list[Callable[[Campaign], Finding | None
         ]
     if given.changed:
         return [partial(Campaign.changed, seed=seed) for seed in seeds]
-    return [partial(Campaign.program, seed=seed, program=generate(seed), kills=kills) for seed in seeds]
+    return [
+        partial(Campaign.program, seed=seed, program=generate(seed, cancelled=given.cancelled), kills=kills)
+        for seed in seeds
+    ]
 
 
 def work(given: argparse.Namespace, job: int, out: int) -> None:
     """Every n-th program; findings and counts go into the pipe."""
     with template() as empty:
-        campaign = Campaign(empty)
+        campaign = Campaign(empty, given.cancelled)
         for task in tasks(given)[job :: given.jobs]:
             found = task(campaign)
             if found is None:
@@ -268,6 +288,7 @@ def main() -> None:
     parser.add_argument("--programs", type=int, default=200)
     parser.add_argument("--seed", type=int, default=1, help="of the first program; the others have the next ones")
     parser.add_argument("--changed", action="store_true", help="change each program where its record had passed")
+    parser.add_argument("--cancelled", action="store_true", help="cancel each execution")
     parser.add_argument(
         "--written", type=int, nargs="?", const=-1, help="those written by hand, or the n-th, killed at every point"
     )

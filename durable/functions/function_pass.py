@@ -116,6 +116,8 @@ class FunctionPass:
         """What is told before that: once an operation that came later is recorded nobody would tell it any more."""
         self._cancelled = cleans_up
         """It was told that the execution is cancelled, or was begun by one that had been."""
+        self._hears = False
+        """It got all that had come before the cancel; what comes now comes after it."""
         self._lines = 0
         run.passes[self] = None
         if self._replay.old_concurrent:
@@ -209,14 +211,21 @@ class FunctionPass:
             return found
         if not self._live and not self._go_live():
             return None
-        if self.run.cancelling and not self._cancelled:
-            self._stop_begun()
-            return None if self._nested() else "cancel"  # what nested ones come to is delivered after it
-        while self._arrived:
+        cancelling = self.run.cancelling and not self._cancelled
+        while self._arrived and not (cancelling and self._after_cancel(self._arrived[0])):
             arrived = self._arrived.popleft()
             if not arrived.cancelled:
                 return arrived
-        return None
+        if not cancelling:
+            return None
+        self._hears = True
+        self._stop_begun()
+        return None if self._nested() else "cancel"  # what nested ones come to is delivered after it
+
+    def _after_cancel(self, arrived: UnderWay) -> bool:
+        """Whether it came after the execution was cancelled. What came in the same millisecond may have by that."""
+        assert arrived.record is not None
+        return self._hears or (arrived.record.settled_at or 0) >= self.run.cancelled_at
 
     def _go_live(self) -> bool:
         """Everything recorded was begun again: what is settled comes in the order of that, the rest is performed.
@@ -233,7 +242,7 @@ class FunctionPass:
         self._live = True
         settled = [each for each in self._under_way.values() if each.record is not None and not each.let_go]
         settled.sort(key=lambda each: (each.record.settled_at or 0 if each.record else 0, each.ordinal))
-        self._arrived.extendleft(reversed(settled))
+        self._arrived = deque(settled)  # with what nested functions came to meanwhile
         self._perform_deferred()
         return True
 

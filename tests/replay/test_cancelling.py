@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import suppress
 from pathlib import Path
 
+import anyio
 import pytest
 
 import durable
@@ -218,6 +219,93 @@ async def test_a_nested_function_that_cleans_up_is_not_cancelled_itself(engine: 
     await in_state(engine, execution, "waiting")
     assert await execution.cancel(grace=30)
     assert performed == ["one", "two", "after two"]
+
+
+@durable.function
+async def stopped(ctx: durable.Context, name: str) -> None:
+    try:
+        await ctx.run(until_cancelled)
+    finally:
+        await ctx.run(note, name)
+
+
+@durable.function
+async def nested_in_order(ctx: durable.Context) -> None:
+    await asyncio.gather(*(ctx.run(stopped, f"{n}") for n in range(3)))
+
+
+async def test_nested_functions_hear_of_it_in_the_order_in_which_they_were_begun(engine: durable.Engine) -> None:
+    """Which is that of a replay."""
+    global begun
+    begun = asyncio.Event()
+    execution = await engine.start(nested_in_order, id="order")
+    for number in range(1, 4):
+        await promise(engine, f"exec:order.{number}.1", settled=False)
+    await begun.wait()
+    assert await execution.cancel(grace=30)
+    assert performed == ["begun", "begun", "begun", "0", "1", "2"]
+
+
+# -- what came before -------------------------------------------------------------------------------------------------
+
+
+@durable.function
+async def pays_back(ctx: durable.Context) -> None:
+    charged: list[str] = []
+
+    async def charge() -> None:
+        charged.append(await ctx.run(note, "charged"))
+        ctx.log("has it")
+
+    try:
+        await asyncio.gather(charge(), ctx.sleep(3600))
+    finally:
+        ctx.log("pays back")
+        for each in charged:
+            await ctx.run(note, f"paid back what was {each}")
+
+
+async def test_what_came_before_the_cancel_is_delivered_before_it(tmp_path: Path) -> None:
+    """By the pass that hears of it too, which may be another one: the first one is suspended."""
+    lines: list[str] = []
+
+    def observe(event: object) -> None:
+        if isinstance(event, durable.Logged):
+            lines.append(event.text)
+
+    performed.clear()
+    async with durable.open(tmp_path / "work.db", durability="process", observer=observe) as engine:
+        execution = await engine.start(pays_back)
+        await in_state(engine, execution, "waiting")
+        await asyncio.sleep(0.01)  # another millisecond
+        assert await execution.cancel(grace=30)
+    assert performed == ["charged", "paid back what was charged"]
+    assert lines == ["has it", "pays back"]
+
+
+# -- anyio ------------------------------------------------------------------------------------------------------------
+
+
+@durable.function
+async def many_of_anyio(ctx: durable.Context) -> None:
+    async def branch(number: int) -> None:
+        try:
+            await ctx.sleep(3600)
+        finally:
+            with anyio.CancelScope(shield=True):
+                await ctx.run(note, f"{number}")
+
+    async with anyio.create_task_group() as group:
+        for number in range(20):
+            group.start_soon(branch, number)
+
+
+async def test_tasks_of_anyio_clean_up_in_the_order_in_which_they_were_begun(engine: durable.Engine) -> None:
+    """Which a replay has too; anyio's own order is that of addresses."""
+    execution = await engine.start(many_of_anyio)
+    await in_state(engine, execution, "waiting")
+    assert await execution.cancel(grace=30)
+    assert performed == [f"{number}" for number in range(20)]
 
 
 # -- hearing of it ----------------------------------------------------------------------------------------------------

@@ -29,7 +29,7 @@ from .conductor import Kill
 from .generator import generate
 from .journal import Told
 from .life import LifeFailed, Run, Sourced, template
-from .written import SEEDS, WRITTEN, Written
+from .written import CANCELLED, SEEDS, WRITTEN, Written
 
 KILLS_MAX = 3
 
@@ -153,12 +153,10 @@ class Campaign:
             undisturbed = self.undisturbed(written, seed)
             words = unsound(undisturbed)
             value = (undisturbed.outcome() or {}).get("value")
-            if written.values and value not in written.values:
+            if written.values and not self.cancels and value not in written.values:
                 words.append(f"came to {value!r}, and not to one of {written.values!r}")
             if words:
-                return Finding(
-                    seed, (), words, written.source(), written=str(WRITTEN.index(written) if written in WRITTEN else -1)
-                )
+                return Finding(seed, (), words, written.source(), "", _number(written), self.cancels)
             for kill in [*every_kill(undisturbed)][::every]:
                 kills = (kill,)
                 words = differences(undisturbed, self.killed(written, seed, kills))
@@ -166,13 +164,12 @@ class Campaign:
                     break
         except LifeFailed as failed:
             words = [str(failed)]
-        return (
-            Finding(
-                seed, kills, words, written.source(), written=str(WRITTEN.index(written) if written in WRITTEN else -1)
-            )
-            if words
-            else None
-        )
+        return Finding(seed, kills, words, written.source(), "", _number(written), self.cancels) if words else None
+
+
+def _number(written: Written) -> str:
+    """What the command calls one that was written by hand."""
+    return str((*WRITTEN, *CANCELLED).index(written)) if written in (*WRITTEN, *CANCELLED) else "-1"
 
 
 def _not_told(outcome: Any) -> list[str]:
@@ -250,9 +247,12 @@ def tasks(given: argparse.Namespace) -> list[Callable[[Campaign], Finding | None
     kills = tuple(Kill.of(text) for text in given.kill.split(",")) if given.kill else None
     seeds = range(given.seed, given.seed + given.programs)
     if given.written is not None:
+        all = (*WRITTEN, *CANCELLED)
         if kills is not None:
-            return [partial(Campaign.program, seed=given.seed, program=WRITTEN[given.written], kills=kills)]
-        chosen = WRITTEN if given.written < 0 else WRITTEN[given.written : given.written + 1]
+            return [partial(Campaign.program, seed=given.seed, program=all[given.written], kills=kills)]
+        chosen = all if given.written < 0 else all[given.written : given.written + 1]
+        if given.written < 0 and not given.cancelled:
+            chosen = WRITTEN
         orders = seeds[:SEEDS]
         return [
             partial(Campaign.everywhere, written=each, seed=seed, every=given.every)

@@ -386,6 +386,8 @@ class FunctionPass:
                 self._spawn(found, known)
 
     def _spawn(self, found: UnderWay, known: PromiseRecord | None) -> None:
+        if self.run.cancelling and not self._cancelled:
+            found.stopped = True  # also of a function that ends, or had ended, and never hears of it
         done = partial(self._performed, found)
         found.task = self.run.spawn(found.perform(found, known), found.context, done, at_once=True)
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 import time
 from collections.abc import AsyncIterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 
 import anyio
@@ -244,6 +245,43 @@ async def test_nested_functions_hear_of_it_in_the_order_in_which_they_were_begun
     await begun.wait()
     assert await execution.cancel(grace=30)
     assert performed == ["begun", "begun", "begun", "0", "1", "2"]
+
+
+# -- after a kill -----------------------------------------------------------------------------------------------------
+
+
+async def fails() -> None:
+    raise ValueError("down")
+
+
+@durable.function
+async def ends_beside_a_step(ctx: durable.Context) -> None:
+    async def begins(ctx: durable.Context) -> None:
+        await asyncio.gather(ctx.run(until_cancelled), ctx.run(fails))
+
+    await ctx.run(begins)
+
+
+async def test_a_step_of_a_function_that_had_ended_does_not_begin_again_after_a_cancel(tmp_path: Path) -> None:
+    global begun
+    begun = asyncio.Event()
+    performed.clear()
+    path = tmp_path / "work.db"
+    async with durable.open(path, durability="process") as engine:
+        await engine.start(ends_beside_a_step, id="ends")
+        await begun.wait()
+        await promise(engine, "exec:ends.1.2", settled=True)
+    with closing(sqlite3.connect(path)) as file:  # the engine died just after it was cancelled
+        file.execute(
+            "UPDATE tasks SET cancel_at=?, cancelled_at=?, cancel_reason='' WHERE id='exec:ends'",
+            (time.time_ns() // 10**6 + 60_000, time.time_ns() // 10**6),
+        )
+        file.commit()
+    async with durable.open(path, durability="process") as engine:
+        execution = await engine.start(ends_beside_a_step, id="ends")
+        with pytest.raises(durable.ExecutionCancelled):
+            await execution.result()
+    assert performed == ["begun"]
 
 
 # -- what came before -------------------------------------------------------------------------------------------------

@@ -317,7 +317,13 @@ class FunctionPass:
         elif found.waits_for:
             retry = self.run.last_retry(found.promise_id)
             self.wait_for(found, "")
+            self.run.began()
+            self._outer.call_soon(self._stop_waiting, found, retry)  # behind those that are cancelled before it
+
+    def _stop_waiting(self, found: UnderWay, retry: PromiseRecord | None) -> None:
+        if not self.run.over:
             self._perform(found, retry)
+        self.run.ended()
 
     # -- operations -----------------------------------------------------------------------------------------------
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import closing, suppress
 from pathlib import Path
 
@@ -123,6 +123,35 @@ async def test_a_step_that_waits_for_its_next_try_has_failed_when_its_function_i
         await promise(engine, "exec:tries.1:retry:1", settled=False)
     assert await execution.cancel(grace=30)
     assert performed == ["tried", "asyncio.exceptions.CancelledError"]
+
+
+@durable.function
+async def fail_in_order(ctx: durable.Context) -> None:
+    order: list[str] = []
+
+    async def branch(step: Callable[[], Awaitable[None]]) -> None:
+        try:
+            await ctx.options(retry=durable.Retry(delay=3600, max_delay=3600)).run(step)
+        except durable.ExecutionError:
+            order.append(step.__name__)
+
+    tasks = [asyncio.create_task(branch(step)) for step in (until_cancelled, failing)]
+    try:
+        await asyncio.wait(tasks)
+    except asyncio.CancelledError:
+        await asyncio.wait(tasks)
+        await ctx.run(note, " ".join(order))
+
+
+async def test_steps_that_run_or_wait_fail_in_the_order_in_which_they_were_begun(engine: durable.Engine) -> None:
+    """Which is that of a replay."""
+    global begun
+    begun = asyncio.Event()
+    execution = await engine.start(fail_in_order, id="fail")
+    await begun.wait()
+    await promise(engine, "exec:fail.2:retry:1", settled=False)
+    assert await execution.cancel(grace=30)
+    assert performed[-1] == "until_cancelled failing"
 
 
 def told() -> None:

@@ -275,20 +275,20 @@ class Conductor:
                 await asyncio.sleep(0.002)
                 continue
             jumps = 0
-            if self._cancels and not self._cancelled(execution.promise_id):
-                moment = " ".join([CANCEL, *sorted(keys)])
-                if int.from_bytes(self._rank(moment)) % self._cancels == 0:
-                    self._decide(moment)
-                    self._cancelling = asyncio.create_task(engine.cancel(execution.id, grace=GRACE_S))
-                    await asyncio.sleep(0)
-                    continue
             key = min(keys, key=self._rank)
-            if deadline is not None and key.startswith("time"):
+            moment = " ".join([CANCEL, *sorted(keys)])
+            if self._cancels and int.from_bytes(self._rank(moment)) % self._cancels == 0:
+                key = key if self._cancelled(execution.promise_id) else moment
+            due = deadline is not None and deadline <= self.time.now_ms + 1 and key not in self._times
+            if deadline is not None and (due or key.startswith("time")):  # no other decision passes a deadline by
                 self._decide(f"time passes to {deadline}", deadline)
                 await self._jump(engine, execution, deadline)
                 continue
             self._decide(key)
-            if key in prompts:
+            if key == moment:
+                self._cancelling = asyncio.create_task(engine.cancel(execution.id, grace=GRACE_S))
+                await asyncio.sleep(0)
+            elif key in prompts:
                 await engine.answer(key, f"answer to {key}")
             else:
                 await self._release(key)

@@ -107,7 +107,7 @@ class Generator:
         """A step that fails some times first; without enough retries it fails for good."""
         failing, retries = self._random.choice([(1, 1), (1, 2), (2, 2), (2, 3), (1, 0), (2, 1)])
         self._left -= min(failing, retries) + 1
-        delay = self._random.choice([0.0, 0.7, 0.7, 1.6, 1.6, 6.0])  # the last one holds nothing meanwhile
+        delay = self._random.choice([0.0, 0.65, 0.65, 1.65, 1.65, 6.05])  # the last one holds nothing meanwhile
         site = self._next()
         return Node("retry", site, {"failing": failing, "retries": retries, "delay": delay and delay + site / 1000})
 

@@ -266,6 +266,11 @@ class FunctionPass:
         arrived.deliver(record)
 
     @property
+    def ended(self) -> bool:
+        """Whether the function itself has ended, steps that it had begun or not."""
+        return self._over or (self._main is not None and self._main.done())
+
+    @property
     def cleans_up(self) -> bool:
         """The execution is cancelled and the function knows: what it begins now is not cancelled once more."""
         return self._cancelled
@@ -586,6 +591,11 @@ class FunctionPass:
     def _end(self, outcome: Outcome) -> None:
         if self._replay.live and not self._live:
             self._perform_deferred()  # a step that was begun and that nobody awaited is performed all the same
+        for found in [*self._waiting.values()]:
+            retry = self.run.last_retry(found.promise_id)
+            if retry is not None and found.waits_for == retry.id:
+                self.wait_for(found, "")
+                self._perform(found, retry)  # it has failed: its function does not wait for its next try
         self._over = True
         self.loop.stopped = True
         self.run.began()  # until whoever began this function has its outcome

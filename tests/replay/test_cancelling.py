@@ -284,11 +284,13 @@ async def fails() -> None:
 
 
 @durable.function
-async def ends_beside_a_step(ctx: durable.Context) -> None:
-    async def begins(ctx: durable.Context) -> None:
-        await asyncio.gather(ctx.run(until_cancelled), ctx.run(fails))
+async def ends_early(ctx: durable.Context) -> None:
+    await asyncio.gather(ctx.run(until_cancelled), ctx.run(fails))
 
-    await ctx.run(begins)
+
+@durable.function
+async def ends_beside_a_step(ctx: durable.Context) -> None:
+    await ctx.run(ends_early)
 
 
 async def test_a_step_of_a_function_that_had_ended_does_not_begin_again_after_a_cancel(tmp_path: Path) -> None:
@@ -389,3 +391,34 @@ async def test_a_pass_that_is_over_does_not_hear_of_it(engine: durable.Engine) -
     with pytest.raises(PlatformError):
         await run.outcome()
     run.dispose()
+
+
+# -- a function that ended ---------------------------------------------------------------------------------------------
+
+
+@durable.function
+async def ends_before_the_next_try(ctx: durable.Context) -> None:
+    await ctx.run(ends_beside_a_retry)
+    await ctx.run(note, "ended")
+    await ctx.sleep(3600)
+
+
+@durable.function
+async def ends_beside_a_retry(ctx: durable.Context) -> None:
+    for _ in range(2):
+        ctx.options(retry=durable.Retry(delay=60)).run(failing)
+    await ctx.sleep(0.05)
+
+
+async def test_a_step_of_a_function_that_ended_waits_for_no_next_try(tmp_path: Path) -> None:
+    """It has failed with the error of its last try, so that it is not tried once more after a kill either."""
+    performed.clear()
+    async with durable.open(tmp_path / "work.db", durability="process") as engine:
+        execution = await engine.start(ends_before_the_next_try, id="last")
+        await in_state(engine, execution, "waiting")
+        await promise(engine, "exec:last.2", settled=True)
+        for number in (1, 2):
+            found = (await engine.store.request("promise.get", {"id": f"exec:last.1.{number}"})).data["promise"]
+            assert found["state"] == "rejected"
+        assert performed == ["tried", "tried", "ended"]
+        await execution.cancel()

@@ -543,7 +543,14 @@ class Source:
         for n, block in enumerate(node.blocks):
             self._open(f'async def child{site}_{n}(ctx, p=f"{{p}}/n{site}.{n}"):')
             self._line("out = []")
-            self._block(block)
+            if node["errors"]:
+                self._inside("try:", block)
+                self._open("except Exception:")
+                self._line("ended(p)")
+                self._line("raise")
+                self._close()
+            else:
+                self._block(block)
             self._line("ended(p)")
             self._line("return out")
             self._close()

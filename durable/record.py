@@ -1,8 +1,8 @@
 """The record of an execution as a JSON document: what `durable show --json` holds and `durable import` reads.
 
 `{"version": 1, "promises": [...], "starts": n, "halted": false, "note": null, "lost": false, "logged": null,
-"cancelled": null}`: the promises of the execution itself and of all under it, as the store has them, and what its task
-says beside them (specs/execution.md, Records).
+"cancelled": null, "cancelled_at": null}`: the promises of the execution itself and of all under it, as the store has
+them, and what its task says beside them (specs/execution.md, Records).
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ async def export(store: StoreFace, row: ExecutionRow) -> dict[str, Any]:
         "lost": row.state == "lost",
         "logged": found.logged,
         "cancelled": found.cancelled,
+        "cancelled_at": found.cancelled_at,
     }
 
 

@@ -45,7 +45,15 @@ def encode(value: Any) -> str | None:
 
 def decode(record: PromiseRecord) -> Any:
     """The JSON builtins that a promise was settled with."""
-    data = record.value.data
+    return _decoded(record.value.data)
+
+
+def decode_param(record: PromiseRecord) -> Any:
+    """The JSON builtins that a promise was made with."""
+    return _decoded(record.param.data)
+
+
+def _decoded(data: Any) -> Any:
     if not data:
         return None
     return msgspec.json.decode(without_pickle(base64.b64decode(data)))

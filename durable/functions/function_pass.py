@@ -116,6 +116,8 @@ class FunctionPass:
         """What is told before that: once an operation that came later is recorded nobody would tell it any more."""
         self._cancelled = cleans_up
         """It was told that the execution is cancelled, or was begun by one that had been."""
+        self._hears = False
+        """It got all that had come before the cancel; what comes now comes after it."""
         self._lines = 0
         run.passes[self] = None
         if self._replay.old_concurrent:
@@ -209,14 +211,21 @@ class FunctionPass:
             return found
         if not self._live and not self._go_live():
             return None
-        if self.run.cancelling and not self._cancelled:
-            self._stop_begun()
-            return None if self._nested() else "cancel"  # what nested ones come to is delivered after it
-        while self._arrived:
+        cancelling = self.run.cancelling and not self._cancelled
+        while self._arrived and not (cancelling and self._after_cancel(self._arrived[0])):
             arrived = self._arrived.popleft()
             if not arrived.cancelled:
                 return arrived
-        return None
+        if not cancelling:
+            return None
+        self._hears = True
+        self._stop_begun()
+        return None if self._nested() else "cancel"  # what nested ones come to is delivered after it
+
+    def _after_cancel(self, arrived: UnderWay) -> bool:
+        """Whether it came after the execution was cancelled. What came in the same millisecond may have by that."""
+        assert arrived.record is not None
+        return self._hears or (arrived.record.settled_at or 0) >= self.run.cancelled_at
 
     def _go_live(self) -> bool:
         """Everything recorded was begun again: what is settled comes in the order of that, the rest is performed.
@@ -233,7 +242,7 @@ class FunctionPass:
         self._live = True
         settled = [each for each in self._under_way.values() if each.record is not None and not each.let_go]
         settled.sort(key=lambda each: (each.record.settled_at or 0 if each.record else 0, each.ordinal))
-        self._arrived.extendleft(reversed(settled))
+        self._arrived = deque(settled)  # with what nested functions came to meanwhile
         self._perform_deferred()
         return True
 
@@ -255,6 +264,11 @@ class FunctionPass:
         self._replay.delivered(arrived.ordinal)
         self.loop.advance((record.settled_at or 0) / 1000)
         arrived.deliver(record)
+
+    @property
+    def ended(self) -> bool:
+        """Whether the function itself has ended, steps that it had begun or not."""
+        return self._over or (self._main is not None and self._main.done())
 
     @property
     def cleans_up(self) -> bool:
@@ -308,7 +322,13 @@ class FunctionPass:
         elif found.waits_for:
             retry = self.run.last_retry(found.promise_id)
             self.wait_for(found, "")
+            self.run.began()
+            self._outer.call_soon(self._stop_waiting, found, retry)  # behind those that are cancelled before it
+
+    def _stop_waiting(self, found: UnderWay, retry: PromiseRecord | None) -> None:
+        if not self.run.over:
             self._perform(found, retry)
+        self.run.ended()
 
     # -- operations -----------------------------------------------------------------------------------------------
 
@@ -377,6 +397,8 @@ class FunctionPass:
                 self._spawn(found, known)
 
     def _spawn(self, found: UnderWay, known: PromiseRecord | None) -> None:
+        if self.run.cancelling and not self._cancelled:
+            found.stopped = True  # also of a function that ends, or had ended, and never hears of it
         done = partial(self._performed, found)
         found.task = self.run.spawn(found.perform(found, known), found.context, done, at_once=True)
 
@@ -569,6 +591,11 @@ class FunctionPass:
     def _end(self, outcome: Outcome) -> None:
         if self._replay.live and not self._live:
             self._perform_deferred()  # a step that was begun and that nobody awaited is performed all the same
+        for found in [*self._waiting.values()]:
+            retry = self.run.last_retry(found.promise_id)
+            if retry is not None and found.waits_for == retry.id:
+                self.wait_for(found, "")
+                self._perform(found, retry)  # it has failed: its function does not wait for its next try
         self._over = True
         self.loop.stopped = True
         self.run.began()  # until whoever began this function has its outcome

@@ -17,7 +17,7 @@ from resonate.types import PromiseCreateReq, PromiseRecord, Value
 from capabilities.capability import identify_call
 from durable.core.clock import now_ms
 from durable.core.ids import PREFIX
-from durable.functions.codec import encode
+from durable.functions.codec import decode_param, encode
 from durable.functions.failure import Rejection, rejection
 from durable.functions.fence import Posted
 from durable.functions.function import Retry
@@ -105,8 +105,12 @@ class Leaf:
         last = self.function_pass.run.last_retry(found.promise_id)
         attempt = 0 if last is None else int(last.id.rpartition(":")[2])
         again = known is not None and known.id == found.promise_id
-        if again and last is not None and last.state == "pending" and not found.stopped and not await self._here(last):
-            return last
+        waiting = last if again else known
+        if waiting is not None and waiting.state == "pending" and not found.stopped:
+            if self.function_pass.ended and _left(waiting) > RETRY_HERE_S:
+                return Rejection(decode_param(waiting)["error"])
+            if not await self._here(waiting):
+                return waiting
         while not found.stopped:
             try:
                 self._runs = asyncio.current_task()
@@ -116,7 +120,7 @@ class Leaf:
                     return error
                 attempt += 1
                 delay = self.retry.decide(attempt, error, found.promise_id.removeprefix(PREFIX))
-                if delay is None:
+                if delay is None or (delay > RETRY_HERE_S and self.function_pass.ended):
                     return error
                 self._runs = None
                 retry = await self._recorded(found, attempt, delay, error)
@@ -128,7 +132,7 @@ class Leaf:
 
     async def _here(self, retry: PromiseRecord) -> bool:
         """Wait for the time of a retry, if it comes soon."""
-        left = (retry.timeout_at - now_ms()) / 1000
+        left = _left(retry)
         if left > RETRY_HERE_S:
             return False
         loop = asyncio.get_running_loop()
@@ -163,6 +167,11 @@ class Leaf:
         retry = await run.recorder.create(request)
         run.retried(found.promise_id, retry)
         return retry
+
+
+def _left(retry: PromiseRecord) -> float:
+    """Seconds until the time of a retry."""
+    return (retry.timeout_at - now_ms()) / 1000
 
 
 def _end(pause: asyncio.Future[None]) -> None:

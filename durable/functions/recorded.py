@@ -22,6 +22,8 @@ class ExecutionRecord:
     """Lines that each function had logged at the last suspension, as JSON."""
     cancelled: str | None = None
     """Why it is being cancelled; None when it is not."""
+    cancelled_at: int | None = None
+    """When that was asked for."""
 
 
 async def read_record(store: Asks, execution: str) -> ExecutionRecord:
@@ -33,6 +35,7 @@ async def read_record(store: Asks, execution: str) -> ExecutionRecord:
         page = data["promises"]
         found.promises += page
         found.logged, found.cancelled = data.get("logged"), data.get("cancelled")
+        found.cancelled_at = data.get("cancelled_at")
         if len(page) < PAGE:
             return found
         after = page[-1]["id"]

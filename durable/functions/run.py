@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from resonate.types import PromiseRecord
 
+from durable.core.clock import now_ms
 from durable.core.errors import DurableError
 from durable.core.events import Event, Observer
 from durable.functions.ports import Halted, internal, record_of
@@ -60,6 +61,8 @@ class Run:
         """Nothing more of this pass begins."""
         self.cancelling = False
         """The execution is to end, whatever it comes to."""
+        self.cancelled_at = 0
+        """When that was asked for, as far as this pass knows: what came before is delivered before."""
         self.waits: list[str] = []
         """The promises that a suspended pass waits for."""
         self.passes: dict[FunctionPass, None] = {}
@@ -86,7 +89,7 @@ class Run:
         if record.logged:
             self.logged = msgspec.json.decode(record.logged, type=dict[str, int])
         if record.cancelled is not None:
-            self.cancelling = True
+            self.cancelling, self.cancelled_at = True, record.cancelled_at or 0
         for promise in record.promises:
             place = _PLACE.fullmatch(promise["id"])
             if place is None:
@@ -201,7 +204,7 @@ class Run:
         function_pass.arrived(promise_id, record_of(promise))
 
     def cancel(self) -> None:
-        """The execution is to end: every function in it is told, the innermost first (R10).
+        """The execution is to end: every function in it is told, in the order in which a replay would (R10).
 
         A pass that is over does not hear of it: when it is recorded as suspended, the store says so (S16).
         """
@@ -209,10 +212,15 @@ class Run:
             for each in self.passes:
                 each.stop_steps()  # those under way when it was halted
         elif not self.cancelling:
-            self.cancelling = True
-            for each in reversed([*self.passes]):
+            self.cancelling, self.cancelled_at = True, now_ms()
+            for each in sorted(self.passes, key=self._place):
                 each.cancel()
             self.look()
+
+    def _place(self, function_pass: FunctionPass) -> tuple[int, list[int]]:
+        """By depth, and then as they were begun."""
+        numbers = function_pass.promise_id[len(self.promise_id) :].split(".")[1:]
+        return len(numbers), [int(number) for number in numbers]
 
     # -- the end --------------------------------------------------------------------------------------------------
 

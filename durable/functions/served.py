@@ -7,6 +7,7 @@ from typing import Any
 
 from durable.core.events import Observer
 from durable.functions import sdk
+from durable.functions.anyio_order import order_scopes
 from durable.functions.context import Cells, Context
 from durable.functions.event_loop import watch_outside
 from durable.functions.failure import Rejection
@@ -42,6 +43,7 @@ class Passes:
         self.suspensions: dict[str, sdk.Suspension] = {}
         """Executions whose pass suspended here, until that is recorded: they may be passed again under one lease."""
         watch_outside()
+        order_scopes()
 
     def of(self, function: Function[..., Any]) -> Callable[..., Awaitable[Any]]:
         """The callable that the SDK's registry holds for a function."""

@@ -35,7 +35,10 @@ def cancel(tx: Tx, request: ExecutionCancel) -> Answer:
     if task is None or not request.grace_ms or not _cleans_up(tx, task):
         return _answer(settle(tx, request.id, "rejected_canceled", reason_value(request.reason)), cancelled=True)
     deadline = min(tx.now + request.grace_ms, TIME_MAX_MS)
-    tx.execute("UPDATE tasks SET cancel_at=?, cancel_reason=? WHERE id=?", (deadline, request.reason, request.id))
+    tx.execute(
+        "UPDATE tasks SET cancel_at=?, cancelled_at=?, cancel_reason=? WHERE id=?",
+        (deadline, tx.now, request.reason, request.id),
+    )
     tx.wake_at(deadline)
     if task[0] != "acquired":
         make_pending(tx, request.id)

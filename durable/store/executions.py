@@ -219,7 +219,8 @@ def _insert_task(tx: Tx, promise: RecordPromise, *, version: int, request: Execu
     cancel_at = None if cancelled is None else tx.now + int(CANCEL_GRACE_S * 1000)
     tx.execute(
         "INSERT INTO tasks (id, state, version, due, not_before, grp, preferred, exclusive, function, timer, note,"
-        " logged, cancel_at, cancel_reason, ended, created_at) VALUES (?,?,?,?,0,?,?,?,?,?,?,?,?,?,?,?)",
+        " logged, cancel_at, cancelled_at, cancel_reason, ended, created_at)"
+        " VALUES (?,?,?,?,0,?,?,?,?,?,?,?,?,?,?,?,?)",
         (
             promise.id,
             "fulfilled" if not pending else "halted" if halted else "pending",
@@ -233,6 +234,7 @@ def _insert_task(tx: Tx, promise: RecordPromise, *, version: int, request: Execu
             request.note if request is not None and halted else None,
             request.logged if request is not None else None,
             cancel_at,
+            None if cancelled is None or request is None else request.cancelled_at or tx.now,
             cancelled,
             "lost"
             if request is not None and request.lost and promise.state == "rejected"

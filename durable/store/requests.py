@@ -362,7 +362,7 @@ class RecordPromise(Request, frozen=True, kw_only=True):
 
 class ExecutionImport(Ours, frozen=True, kw_only=True):
     """An execution with all that is recorded under it, its own promise first. `starts`: how often it was acquired;
-    `note`: why it is halted, where it is. `logged`, `cancelled`: as `call.list` gives them."""
+    `note`: why it is halted, where it is. `logged`, `cancelled`, `cancelled_at`: as `call.list` gives them."""
 
     promises: Annotated[list[RecordPromise], msgspec.Meta(min_length=1, max_length=RECORD_PROMISES_MAX)]
     starts: Natural
@@ -371,6 +371,7 @@ class ExecutionImport(Ours, frozen=True, kw_only=True):
     lost: bool = False
     logged: str | None = None
     cancelled: str | None = None
+    cancelled_at: Natural | None = None
 
 
 class CallList(Ours, frozen=True, kw_only=True):

@@ -233,7 +233,13 @@ def list_calls(tx: Tx, request: CallList) -> Answer:
         (max(f"{own}.", request.after), f"{own}/", max(f"{own}:", request.after), f"{own};", request.limit),
     )
     data: Record = {"promises": [promise_record(row) for row in rows]}
-    task = tx.row("SELECT logged, cancel_at, cancel_reason FROM tasks WHERE id=?", (own,))
+    task = tx.row("SELECT logged, cancel_at, cancel_reason, cancelled_at FROM tasks WHERE id=?", (own,))
     if task is not None:
-        data |= {"logged": task[0], "cancelled": None if task[1] is None else task[2] or ""}
+        logged, cancel_at, reason, cancelled_at = task
+        data["logged"] = logged
+        data |= (
+            {"cancelled": None, "cancelled_at": None}
+            if cancel_at is None
+            else {"cancelled": reason or "", "cancelled_at": cancelled_at}
+        )
     return Answer(200, data)

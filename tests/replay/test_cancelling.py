@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 import time
-from collections.abc import AsyncIterator
-from contextlib import suppress
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import closing, suppress
 from pathlib import Path
 
+import anyio
 import pytest
 
 import durable
@@ -123,6 +125,35 @@ async def test_a_step_that_waits_for_its_next_try_has_failed_when_its_function_i
     assert performed == ["tried", "asyncio.exceptions.CancelledError"]
 
 
+@durable.function
+async def fail_in_order(ctx: durable.Context) -> None:
+    order: list[str] = []
+
+    async def branch(step: Callable[[], Awaitable[None]]) -> None:
+        try:
+            await ctx.options(retry=durable.Retry(delay=3600, max_delay=3600)).run(step)
+        except durable.ExecutionError:
+            order.append(step.__name__)
+
+    tasks = [asyncio.create_task(branch(step)) for step in (until_cancelled, failing)]
+    try:
+        await asyncio.wait(tasks)
+    except asyncio.CancelledError:
+        await asyncio.wait(tasks)
+        await ctx.run(note, " ".join(order))
+
+
+async def test_steps_that_run_or_wait_fail_in_the_order_in_which_they_were_begun(engine: durable.Engine) -> None:
+    """Which is that of a replay."""
+    global begun
+    begun = asyncio.Event()
+    execution = await engine.start(fail_in_order, id="fail")
+    await begun.wait()
+    await promise(engine, "exec:fail.2:retry:1", settled=False)
+    assert await execution.cancel(grace=30)
+    assert performed[-1] == "until_cancelled failing"
+
+
 def told() -> None:
     performed.append(f"told {durable.cancelled()}")
 
@@ -220,6 +251,132 @@ async def test_a_nested_function_that_cleans_up_is_not_cancelled_itself(engine: 
     assert performed == ["one", "two", "after two"]
 
 
+@durable.function
+async def stopped(ctx: durable.Context, name: str) -> None:
+    try:
+        await ctx.run(until_cancelled)
+    finally:
+        await ctx.run(note, name)
+
+
+@durable.function
+async def nested_in_order(ctx: durable.Context) -> None:
+    await asyncio.gather(*(ctx.run(stopped, f"{n}") for n in range(3)))
+
+
+async def test_nested_functions_hear_of_it_in_the_order_in_which_they_were_begun(engine: durable.Engine) -> None:
+    """Which is that of a replay."""
+    global begun
+    begun = asyncio.Event()
+    execution = await engine.start(nested_in_order, id="order")
+    for number in range(1, 4):
+        await promise(engine, f"exec:order.{number}.1", settled=False)
+    await begun.wait()
+    assert await execution.cancel(grace=30)
+    assert performed == ["begun", "begun", "begun", "0", "1", "2"]
+
+
+# -- after a kill -----------------------------------------------------------------------------------------------------
+
+
+async def fails() -> None:
+    raise ValueError("down")
+
+
+@durable.function
+async def ends_early(ctx: durable.Context) -> None:
+    await asyncio.gather(ctx.run(until_cancelled), ctx.run(fails))
+
+
+@durable.function
+async def ends_beside_a_step(ctx: durable.Context) -> None:
+    await ctx.run(ends_early)
+
+
+async def test_a_step_of_a_function_that_had_ended_does_not_begin_again_after_a_cancel(tmp_path: Path) -> None:
+    global begun
+    begun = asyncio.Event()
+    performed.clear()
+    path = tmp_path / "work.db"
+    async with durable.open(path, durability="process") as engine:
+        await engine.start(ends_beside_a_step, id="ends")
+        await begun.wait()
+        await promise(engine, "exec:ends.1.2", settled=True)
+    with closing(sqlite3.connect(path)) as file:  # the engine died just after it was cancelled
+        file.execute(
+            "UPDATE tasks SET cancel_at=?, cancelled_at=?, cancel_reason='' WHERE id='exec:ends'",
+            (time.time_ns() // 10**6 + 60_000, time.time_ns() // 10**6),
+        )
+        file.commit()
+    async with durable.open(path, durability="process") as engine:
+        execution = await engine.start(ends_beside_a_step, id="ends")
+        with pytest.raises(durable.ExecutionCancelled):
+            await execution.result()
+    assert performed == ["begun"]
+
+
+# -- what came before -------------------------------------------------------------------------------------------------
+
+
+@durable.function
+async def pays_back(ctx: durable.Context) -> None:
+    charged: list[str] = []
+
+    async def charge() -> None:
+        charged.append(await ctx.run(note, "charged"))
+        ctx.log("has it")
+
+    try:
+        await asyncio.gather(charge(), ctx.sleep(3600))
+    finally:
+        ctx.log("pays back")
+        for each in charged:
+            await ctx.run(note, f"paid back what was {each}")
+
+
+async def test_what_came_before_the_cancel_is_delivered_before_it(tmp_path: Path) -> None:
+    """By the pass that hears of it too, which may be another one: the first one is suspended."""
+    lines: list[str] = []
+
+    def observe(event: object) -> None:
+        if isinstance(event, durable.Logged):
+            lines.append(event.text)
+
+    performed.clear()
+    async with durable.open(tmp_path / "work.db", durability="process", observer=observe) as engine:
+        execution = await engine.start(pays_back)
+        await in_state(engine, execution, "waiting")
+        await asyncio.sleep(0.01)  # another millisecond
+        assert await execution.cancel(grace=30)
+    assert performed == ["charged", "paid back what was charged"]
+    assert lines == ["has it", "pays back"]
+
+
+# -- anyio ------------------------------------------------------------------------------------------------------------
+
+
+@durable.function
+async def many_of_anyio(ctx: durable.Context) -> None:
+    async def branch(number: int) -> None:
+        try:
+            await ctx.sleep(3600)
+        finally:
+            with anyio.CancelScope(shield=True):
+                await ctx.run(note, f"{number}")
+
+    async with anyio.create_task_group() as group:
+        for number in range(20):
+            group.start_soon(branch, number)
+
+
+async def test_tasks_of_anyio_clean_up_in_the_order_in_which_they_were_begun(engine: durable.Engine) -> None:
+    """Which a replay has too; anyio's own order is that of addresses."""
+    execution = await engine.start(many_of_anyio)
+    await in_state(engine, execution, "waiting")
+    assert await execution.cancel(grace=30)
+    assert performed == [f"{number}" for number in range(20)]
+
+
 # -- hearing of it ----------------------------------------------------------------------------------------------------
 
 
@@ -234,3 +391,34 @@ async def test_a_pass_that_is_over_does_not_hear_of_it(engine: durable.Engine) -
     with pytest.raises(PlatformError):
         await run.outcome()
     run.dispose()
+
+
+# -- a function that ended ---------------------------------------------------------------------------------------------
+
+
+@durable.function
+async def ends_before_the_next_try(ctx: durable.Context) -> None:
+    await ctx.run(ends_beside_a_retry)
+    await ctx.run(note, "ended")
+    await ctx.sleep(3600)
+
+
+@durable.function
+async def ends_beside_a_retry(ctx: durable.Context) -> None:
+    for _ in range(2):
+        ctx.options(retry=durable.Retry(delay=60)).run(failing)
+    await ctx.sleep(0.05)
+
+
+async def test_a_step_of_a_function_that_ended_waits_for_no_next_try(tmp_path: Path) -> None:
+    """It has failed with the error of its last try, so that it is not tried once more after a kill either."""
+    performed.clear()
+    async with durable.open(tmp_path / "work.db", durability="process") as engine:
+        execution = await engine.start(ends_before_the_next_try, id="last")
+        await in_state(engine, execution, "waiting")
+        await promise(engine, "exec:last.2", settled=True)
+        for number in (1, 2):
+            found = (await engine.store.request("promise.get", {"id": f"exec:last.1.{number}"})).data["promise"]
+            assert found["state"] == "rejected"
+        assert performed == ["tried", "tried", "ended"]
+        await execution.cancel()

@@ -28,7 +28,8 @@ def unsound(undisturbed: Told) -> list[str]:
     """What a run without any kill did that no run may do."""
     outcome = undisturbed.outcome()
     found = [*_repeated(undisturbed), *_keys(undisturbed)]
-    if outcome is None or outcome["state"] not in ("completed", "failed"):
+    wanted = ("cancelled",) if undisturbed.cancelled() is not None else ("completed", "failed")
+    if outcome is None or outcome["state"] not in wanted:
         found.append(f"without any kill the function came to {outcome}")
     return found
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
+import random
 import signal
 import sqlite3
 import threading
@@ -26,7 +27,7 @@ from durable.functions.steps import StepThreads
 from durable.store.store import Store
 from durable.store.writer import Writer
 
-from .journal import Journal, Told
+from .journal import CANCEL, Journal, Told
 
 BEGIN_MS = 1_800_000_000_000
 IDLE_TURNS = 40
@@ -37,6 +38,10 @@ HASTENED_MAX = 4
 """How many of them in a row: more are something that looks again and again."""
 THREAD_WAIT_S = 0.3
 """How long a thread may take from its effect to the record: one that nobody waits for is not recorded at all."""
+CANCELS = (2, 3, 5, 8, 12)
+"""The execution is cancelled in place of one in so many decisions."""
+GRACE_S = 1e7
+"""For its clean-up: nothing that a program waits for takes so long."""
 STUCK_JUMPS = 40
 """Seconds by which time is moved on before a function that waits for nothing known is called stuck."""
 
@@ -91,9 +96,13 @@ class Time:
 class Conductor:
     """One life of one execution."""
 
-    def __init__(self, seed: int, store: Path, told: Told, journal: Journal, kill: Kill | None) -> None:
+    def __init__(
+        self, seed: int, store: Path, told: Told, journal: Journal, kill: Kill | None, *, cancels: bool = False
+    ) -> None:
         self.journal = journal
         self._seed = seed
+        self._cancels = random.Random(f"cancel {seed}").choice(CANCELS) if cancels else 0
+        self._cancelling: asyncio.Task[bool] | None = None
         self._path = store
         self._kill = kill
         earlier = told.of("decision")
@@ -150,6 +159,14 @@ class Conductor:
             self._effects += 1
         if self._kill is not None and self._kill.when == "effect" and self.decisions == self._kill.decisions:
             os.kill(os.getpid(), signal.SIGKILL)
+
+    def retries(self, promise_id: str) -> int:
+        """How often the step of this promise is recorded to have failed."""
+        with sqlite3.connect(f"{self._path.as_uri()}?mode=ro", uri=True) as file:
+            beneath = (f"{promise_id}:retry:", f"{promise_id}:retry;")
+            (found,) = file.execute("SELECT count(*) FROM promises WHERE id > ? AND id < ?", beneath).fetchone()
+        file.close()
+        return int(found)
 
     # -- the log ----------------------------------------------------------------------------------------------------
 
@@ -259,12 +276,19 @@ class Conductor:
                 continue
             jumps = 0
             key = min(keys, key=self._rank)
-            if deadline is not None and key.startswith("time"):
+            moment = " ".join([CANCEL, *sorted(keys)])
+            if self._cancels and int.from_bytes(self._rank(moment)) % self._cancels == 0:
+                key = key if self._cancelled(execution.promise_id) else moment
+            due = deadline is not None and deadline <= self.time.now_ms + 1 and key not in self._times
+            if deadline is not None and (due or key.startswith("time")):  # no other decision passes a deadline by
                 self._decide(f"time passes to {deadline}", deadline)
                 await self._jump(engine, execution, deadline)
                 continue
             self._decide(key)
-            if key in prompts:
+            if key == moment:
+                self._cancelling = asyncio.create_task(engine.cancel(execution.id, grace=GRACE_S))
+                await asyncio.sleep(0)
+            elif key in prompts:
                 await engine.answer(key, f"answer to {key}")
             else:
                 await self._release(key)
@@ -306,6 +330,12 @@ class Conductor:
     async def _jump(self, engine: durable.Engine, execution: durable.Execution[Any], now_ms: int) -> None:
         self.time.jump(now_ms)
         await engine.store.request("promise.get", {"id": execution.promise_id})
+
+    def _cancelled(self, root: str) -> bool:
+        """Whether it is recorded that the execution is to end."""
+        assert self._file is not None
+        found = self._file.execute("SELECT 1 FROM tasks WHERE id=? AND cancel_at IS NOT NULL", (root,)).fetchone()
+        return found is not None
 
     def _look(self, root: str) -> tuple[str, list[str], int | None]:
         """From the file: how the execution ended, the open questions, when the next timer is due (ms)."""

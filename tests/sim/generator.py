@@ -27,18 +27,21 @@ class Scope:
 class Generator:
     """Draws one program."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, *, cancelled: bool = False) -> None:
         self._random = random.Random(f"program {seed}")
+        self._scope = Scope(cancelled=cancelled)
         self._site = 0
         self._left = float(self._random.randint(4, STEPS_MAX))
 
     def program(self) -> Program:
         body: list[Node] = []
         while self._left > 0 and len(body) < 6:
-            body.append(self._node(Scope()))
+            body.append(self._node(self._scope))
         if self._random.random() < 0.5:
-            body.append(self._pause(Scope()))
-        body.append(self._step(Scope()))
+            body.append(self._pause(self._scope))
+        body.append(self._step(self._scope))
+        if self._scope.cancelled:
+            body = [Node("guard", 0, {}, (tuple(body),))]
         return Program(tuple(body))
 
     # -- parts --------------------------------------------------------------------------------------------------
@@ -57,7 +60,7 @@ class Generator:
     def _node(self, scope: Scope) -> Node:
         chosen = self._random
         if scope.depth >= DEPTH_MAX or self._left <= 0 or chosen.random() < 0.3 + 0.1 * scope.depth:
-            kinds = ["step"] * 8 + ["pause"] * 2 + ["ask"] * 2 + ["log", "turn", "later", "key"]
+            kinds = ["step"] * 8 + ["pause"] * 2 + ["ask"] * 2 + ["log", "turn", "later", "key", "retry", "retry"]
             if self._left <= 0:
                 kinds = ["step"] * 4 + ["log", "turn"]
             return self._simple(chosen.choice(kinds), scope)
@@ -70,6 +73,9 @@ class Generator:
             + ["child"] * 2
             + ["later", "key", "direct", "anyio_group", "wait_for", "timeout", "fail_after", "move_on", "shield"]
             + ["cancel", "event", "lock", "condition"]
+            + ["clean_up"] * 2
+            + ["futures"] * 2
+            + ["stream"] * 2
         )
         node: Node = getattr(self, f"_{compound}")(replace(scope, depth=scope.depth + 1))
         return node
@@ -96,6 +102,14 @@ class Generator:
             "name": self._random.choice([None, None, None, "n1", "n2"]),
         }
         return Node("step", self._next(), values)
+
+    def _retry(self, scope: Scope) -> Node:
+        """A step that fails some times first; without enough retries it fails for good."""
+        failing, retries = self._random.choice([(1, 1), (1, 2), (2, 2), (2, 3), (1, 0), (2, 1)])
+        self._left -= min(failing, retries) + 1
+        delay = self._random.choice([0.0, 0.65, 0.65, 1.65, 1.65, 6.05])  # the last one holds nothing meanwhile
+        site = self._next()
+        return Node("retry", site, {"failing": failing, "retries": retries, "delay": delay and delay + site / 1000})
 
     def _pause(self, scope: Scope) -> Node:
         return Node("sleep", self._next(), {"durable": self._random.random() < 0.6, "seconds": self._seconds()})
@@ -168,6 +182,38 @@ class Generator:
         values = {"count": count, "functions": functions, "tasks": self._random.random() < 0.5}
         return Node("completed", self._next(), values, (*blocks, each))
 
+    def _futures(self, scope: Scope) -> Node:
+        rest = self._random.choice(["cancel", "cancel", "await", "leave"])
+        count, functions, blocks = self._branched(replace(scope, cancelled=scope.cancelled or rest != "await"), 3)
+        self._left -= count * scope.times
+        kinds = ["task", "shield", "shield", "gather", "gather", "future", "future"]
+        values = {
+            "condition": self._random.choice(["FIRST_COMPLETED"] * 3 + ["ALL_COMPLETED"]),
+            "rest": rest,
+            "count": count,
+            "functions": functions,
+            "kinds": [self._random.choice(kinds) for _ in range(count)],
+        }
+        return Node("futures", self._next(), values, tuple(blocks))
+
+    # -- what cleans up -----------------------------------------------------------------------------------------
+
+    def _clean_up(self, scope: Scope) -> Node:
+        body = self._block(scope)
+        caught = self._block(replace(scope, depth=DEPTH_MAX), 1) if self._random.random() < 0.6 else ()
+        return Node("clean_up", self._next(), {}, (body, caught, self._block(replace(scope, depth=DEPTH_MAX))))
+
+    def _stream(self, scope: Scope) -> Node:
+        count = self._random.randint(2, 3)
+        each = self._block(replace(scope, times=scope.times * count, depth=max(2, scope.depth)), 1)
+        values = {
+            "count": count,
+            "taken": self._random.randint(1, count + 1),
+            "closing": self._random.random() < 0.5,
+            "inside": self._random.random() < 0.3,
+        }
+        return Node("stream", self._next(), values, (each, self._block(replace(scope, depth=DEPTH_MAX))))
+
     # -- limits -------------------------------------------------------------------------------------------------
 
     def _limit(self, kind: str, scope: Scope) -> Node:
@@ -222,6 +268,6 @@ class Generator:
         return Node("child", self._next(), {"errors": errors}, tuple(blocks))
 
 
-def generate(seed: int) -> Program:
-    """The program of a seed."""
-    return Generator(seed).program()
+def generate(seed: int, *, cancelled: bool = False) -> Program:
+    """The program of a seed. cancelled: it is one whose execution may be cancelled."""
+    return Generator(seed, cancelled=cancelled).program()

@@ -24,6 +24,10 @@ class Journal:
         os.write(self._file, f"{line}\n".encode())
 
 
+CANCEL = "cancel"
+"""How the key of the decision begins that cancels the execution."""
+
+
 @dataclass
 class Told:
     """A journal, read."""
@@ -36,6 +40,11 @@ class Told:
 
     def of(self, kind: str, life: int | None = None) -> list[dict[str, Any]]:
         return [line for line in self.lines if line["kind"] == kind and life in (None, line["life"])]
+
+    def cancelled(self) -> int | None:
+        """Which decision cancelled the execution, from 0; None when none did."""
+        keys = (line["key"] for line in self.of("decision"))
+        return next((n for n, key in enumerate(keys) if key.partition(" ")[0] == CANCEL), None)
 
     def outcome(self) -> Any:
         """How the last life ended, None when it was killed."""

@@ -47,8 +47,9 @@ class Sourced(Protocol):
 class Run:
     """One execution with its store and its journal, in a folder of its own."""
 
-    def __init__(self, folder: Path, template: Path, seed: int) -> None:
+    def __init__(self, folder: Path, template: Path, seed: int, *, cancels: bool = False) -> None:
         self.seed = seed
+        self._cancels = cancels
         self.store = folder / "s.db"
         self._journal = folder / "journal"
         self.lives = 0
@@ -69,7 +70,7 @@ class Run:
         global _main, _conductor
         journal = Journal(self._journal, life)
         _main = vocabulary.compiled(source)
-        _conductor = Conductor(self.seed, self.store, told, journal, kill)
+        _conductor = Conductor(self.seed, self.store, told, journal, kill, cancels=self._cancels)
         vocabulary.conduct(_conductor)
         _conductor.watch()
         _conductor.time.install()
@@ -85,7 +86,7 @@ async def _outcome(store: Path, conductor: Conductor, resume: bool) -> None:
         await engine.resume("run")
     state = await conductor.conduct(engine, execution)
     found: Any
-    state = {"resolved": "completed", "rejected": "failed"}.get(state, state)
+    state = {"resolved": "completed", "rejected": "failed", "rejected_canceled": "cancelled"}.get(state, state)
     if state in ("stuck", "interrupted"):
         row = await execution.info()
         found = {"state": state, "note": row.note, "last_error": row.last_error}

@@ -176,6 +176,18 @@ class Source:
         self._block(node.blocks[0])
         self._line(f"out.append(await o{node.site})")
 
+    def _retry(self, node: Node) -> None:
+        policy = f"Retry(max_retries={node['retries']}, delay={node['delay']}, factor=1)"
+        self._open("try:")
+        self._line(
+            f"out.append(await ctx.options(retry={policy}).run("
+            f'partial(flaky, f"{{p}}/s{node.site}"), {node["failing"]}))'
+        )
+        self._close()
+        self._open("except ValueError as error:")
+        self._line('out.append(f"gave up {error}")')
+        self._close()
+
     def _key(self, node: Node) -> None:
         self._line(f'k{node.site} = await ctx.run(partial(key, f"{{p}}/s{node.site}"))')
         self._block(node.blocks[0])
@@ -275,6 +287,108 @@ class Source:
                 self._line(f"out.append(await asyncio.gather(*t{site}))")
             case _:
                 pass
+
+    def _futures(self, node: Node) -> None:
+        """`asyncio.wait` for futures of all kinds; the order of the sets that it returns is seen."""
+        site = node.site
+        calls = self._branches(node, "u")
+        self._line(f"u{site}, kept{site} = {{}}, []")
+        self._open(f"async def fill{site}(future, branch):")
+        self._open("try:")
+        self._line("found = await branch")
+        self._close()
+        self._open("except BaseException:")
+        self._line("future.cancel()")
+        self._line("raise")
+        self._close()
+        self._open("if not future.done():")
+        self._line("future.set_result(found)")
+        self._close()
+        self._close()
+        for i, (kind, call) in enumerate(zip(node["kinds"], calls, strict=True)):
+            made = {
+                "task": f"asyncio.create_task({call})",
+                "shield": f"asyncio.shield({call})",
+                "gather": f"asyncio.gather({call})",
+                "future": "asyncio.get_running_loop().create_future()",
+            }[kind]
+            self._line(f"f{site} = {made}")
+            self._line(f'u{site}[f{site}] = "{i}"')
+            if kind == "future":
+                self._line(f"kept{site}.append(asyncio.create_task(fill{site}(f{site}, {call})))")
+        condition = f"asyncio.{node['condition']}"
+        self._line(f"done{site}, rest{site} = await asyncio.wait(set(u{site}), return_when={condition})")
+        self._line(f'log(ctx, f"{{p}} futures {site} {{[u{site}[f] for f in done{site}]}}")')
+        self._open(f"for f{site} in [*done{site}, *rest{site}]:")
+        self._line(f'out.append(await ctx.run(partial(act, f"{{p}}/s{site}.{{u{site}[f{site}]}}"), 1))')
+        self._close()
+        if node["rest"] == "leave":
+            return
+        if node["rest"] == "cancel":
+            self._open(f"for f{site} in rest{site}:")
+            self._line(f"f{site}.cancel()")
+            self._close()
+        self._line(f"await asyncio.wait(set(u{site}))")
+        self._line(f"out.append([came(f) for f in u{site}])")
+
+    # -- what cleans up -------------------------------------------------------------------------------------------
+
+    def _guard(self, node: Node) -> None:
+        """Round the whole of a program that may be cancelled: what it had come to is seen."""
+        self._inside("try:", node.blocks[0])
+        self._open("finally:")
+        self._line('log(ctx, f"end {out}")')
+        self._line('await ctx.run(partial(act, "m/s0"), out)')
+        self._close()
+
+    def _clean_up(self, node: Node) -> None:
+        body, caught, last = node.blocks
+        self._inside("try:", body)
+        self._open("except asyncio.CancelledError:")
+        self._line(f'log(ctx, f"{{p}} cancelled {node.site} {{out}}")')
+        self._line(f'out.append("cancelled {node.site}")')
+        self._block(caught)
+        self._line("raise")
+        self._close()
+        self._inside("finally:", last)
+
+    def _stream(self, node: Node) -> None:
+        """An asynchronous generator, which may be left before its end: closed, or dropped."""
+        site = node.site
+        self._branch(f"each{site}", node.blocks[0])
+        self._branch(f"last{site}", node.blocks[1])
+        self._open(f"async def stream{site}(p):")
+        self._open("try:")
+        self._open(f"for i in range({node['count']}):")
+        self._line(f'yield await each{site}(f"{{p}}/y{site}.{{i}}")')
+        self._close()
+        self._close()
+        self._open("finally:")
+        self._line(f'log(ctx, f"{{p}} left the stream {site}")')
+        self._line(f'log(ctx, f"{{p}} {{await last{site}(f"{{p}}/z{site}")}}")')
+        self._close()
+        self._close()
+        made = f"stream{site}(p)"
+        if node["inside"]:
+            self._open(f"async def outer{site}(p):")
+            self._open(f"async for x in {made}:")
+            self._line("yield [x]")
+            self._close()
+            self._close()
+            made = f"outer{site}(p)"
+        self._line(f"n{site} = 0")
+        if node["closing"]:
+            self._open(f"async with aclosing({made}) as a{site}:")
+            made = f"a{site}"
+        self._open(f"async for x{site} in {made}:")
+        self._line(f"out.append(x{site})")
+        self._line(f"n{site} += 1")
+        self._open(f"if n{site} == {node['taken']}:")
+        self._line("break")
+        self._close()
+        self._close()
+        if node["closing"]:
+            self._close()
 
     def _completed(self, node: Node) -> None:
         site = node.site
@@ -429,7 +543,14 @@ class Source:
         for n, block in enumerate(node.blocks):
             self._open(f'async def child{site}_{n}(ctx, p=f"{{p}}/n{site}.{n}"):')
             self._line("out = []")
-            self._block(block)
+            if node["errors"]:
+                self._inside("try:", block)
+                self._open("except Exception:")
+                self._line("ended(p)")
+                self._line("raise")
+                self._close()
+            else:
+                self._block(block)
             self._line("ended(p)")
             self._line("return out")
             self._close()

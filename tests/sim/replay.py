@@ -1,8 +1,10 @@
-"""Random durable functions, killed anywhere: `python -m tests.sim.replay --programs 10000 --seed N [--changed]`.
+"""Random durable functions, killed anywhere: `python -m tests.sim.replay --programs 10000 --seed N`.
 
 Each program runs undisturbed, then once more with its engine killed one to three times; what anybody can see of the two
 runs has to be the same (compare.py). With --changed it is killed once and goes on as a program that was changed
 somewhere the record had passed: that has to be NonDeterminism, and the program put back has to end as it would have.
+With --cancelled the execution is cancelled at a moment of the seed's choice, undisturbed and with the kills before and
+behind that: it has to be cancelled, and its functions have to clean up in the same way.
 A failure prints the program, and the command that repeats it.
 """
 
@@ -27,7 +29,7 @@ from .conductor import Kill
 from .generator import generate
 from .journal import Told
 from .life import LifeFailed, Run, Sourced, template
-from .written import SEEDS, WRITTEN, Written
+from .written import CANCELLED, SEEDS, WRITTEN, Written
 
 KILLS_MAX = 3
 
@@ -43,6 +45,7 @@ class Finding:
     change: str = ""
     written: str = ""
     """The number of one that was written by hand."""
+    cancelled: bool = False
 
     def __str__(self) -> str:
         command = f"python -m tests.sim.replay --programs 1 --seed {self.seed}"
@@ -52,6 +55,8 @@ class Finding:
             command += f" --kill {','.join(map(str, self.kills))}"
         if self.change:
             command += " --changed"
+        if self.cancelled:
+            command += " --cancelled"
         lines = ["=" * 100, self.source, f"repeat with: {command}"]
         if self.change:
             lines.append(f"changed: {self.change}")
@@ -63,13 +68,15 @@ class Campaign:
     """Runs programs and counts."""
 
     empty: Path
+    cancels: bool = False
+    """The execution of each program is cancelled."""
     counted: Counter[str] = field(default_factory=Counter)
 
     def run(self, seed: int) -> Run:
         place = self.empty.parent / "run"
         shutil.rmtree(place, ignore_errors=True)
         self.counted["runs"] += 1
-        return Run(place, self.empty, seed)
+        return Run(place, self.empty, seed, cancels=self.cancels)
 
     def undisturbed(self, program: Sourced, seed: int) -> Told:
         run = self.run(seed)
@@ -97,11 +104,13 @@ class Campaign:
             undisturbed = self.undisturbed(program, seed)
             words = unsound(undisturbed)
             if not words:
+                self.counted["cancelled"] += undisturbed.cancelled() is not None
                 chosen = kills if kills is not None else chosen_kills(seed, undisturbed)
                 words = differences(undisturbed, self.killed(program, seed, chosen))
         except LifeFailed as failed:
             words = [str(failed)]
-        return Finding(seed, chosen, words, program.source()) if words else None
+        found = Finding(seed, chosen, words, program.source(), cancelled=self.cancels)
+        return found if words else None
 
     def changed(self, seed: int) -> Finding | None:
         """One program, killed, changed, put back; what is wrong with it."""
@@ -144,12 +153,10 @@ class Campaign:
             undisturbed = self.undisturbed(written, seed)
             words = unsound(undisturbed)
             value = (undisturbed.outcome() or {}).get("value")
-            if written.values and value not in written.values:
+            if written.values and not self.cancels and value not in written.values:
                 words.append(f"came to {value!r}, and not to one of {written.values!r}")
             if words:
-                return Finding(
-                    seed, (), words, written.source(), written=str(WRITTEN.index(written) if written in WRITTEN else -1)
-                )
+                return Finding(seed, (), words, written.source(), "", _number(written), self.cancels)
             for kill in [*every_kill(undisturbed)][::every]:
                 kills = (kill,)
                 words = differences(undisturbed, self.killed(written, seed, kills))
@@ -157,13 +164,12 @@ class Campaign:
                     break
         except LifeFailed as failed:
             words = [str(failed)]
-        return (
-            Finding(
-                seed, kills, words, written.source(), written=str(WRITTEN.index(written) if written in WRITTEN else -1)
-            )
-            if words
-            else None
-        )
+        return Finding(seed, kills, words, written.source(), "", _number(written), self.cancels) if words else None
+
+
+def _number(written: Written) -> str:
+    """What the command calls one that was written by hand."""
+    return str((*WRITTEN, *CANCELLED).index(written)) if written in (*WRITTEN, *CANCELLED) else "-1"
 
 
 def _not_told(outcome: Any) -> list[str]:
@@ -204,11 +210,19 @@ def every_kill(undisturbed: Told) -> Iterator[Kill]:
 
 
 def chosen_kills(seed: int, undisturbed: Told) -> tuple[Kill, ...]:
-    """Where the program of a seed is killed."""
+    """Where the program of a seed is killed. Where it is cancelled, the first time close to that."""
     chance = random.Random(f"kills {seed}")
     commits = points(undisturbed)
     left = len(commits) - 1
     kills: list[Kill] = []
+    cancelled = undisturbed.cancelled()
+    if cancelled is not None:
+        decisions = min(left, max(0, cancelled + chance.choice((-1, 0, 1, 1, 1, 2, 3))))
+        when = chance.choice(["before", "after", "after", "effect", "idle"])
+        kills.append(Kill(decisions, when, chance.randrange(max(1, commits[decisions]))))  # type: ignore[arg-type]
+        left = max(0, left - decisions) if chance.random() < 0.5 else 0
+        if not left:
+            return tuple(kills)
     for _ in range(chance.choice((1, 1, 1, 2, 2, KILLS_MAX))):
         decisions = chance.randint(0 if not kills else 1, max(1, left)) if left else 0
         when = chance.choice(["before", "after", "after", "effect", "idle"])
@@ -233,9 +247,12 @@ def tasks(given: argparse.Namespace) -> list[Callable[[Campaign], Finding | None
     kills = tuple(Kill.of(text) for text in given.kill.split(",")) if given.kill else None
     seeds = range(given.seed, given.seed + given.programs)
     if given.written is not None:
+        all = (*WRITTEN, *CANCELLED)
         if kills is not None:
-            return [partial(Campaign.program, seed=given.seed, program=WRITTEN[given.written], kills=kills)]
-        chosen = WRITTEN if given.written < 0 else WRITTEN[given.written : given.written + 1]
+            return [partial(Campaign.program, seed=given.seed, program=all[given.written], kills=kills)]
+        chosen = all if given.written < 0 else all[given.written : given.written + 1]
+        if given.written < 0 and not given.cancelled:
+            chosen = WRITTEN
         orders = seeds[:SEEDS]
         return [
             partial(Campaign.everywhere, written=each, seed=seed, every=given.every)
@@ -244,13 +261,16 @@ def tasks(given: argparse.Namespace) -> list[Callable[[Campaign], Finding | None
         ]
     if given.changed:
         return [partial(Campaign.changed, seed=seed) for seed in seeds]
-    return [partial(Campaign.program, seed=seed, program=generate(seed), kills=kills) for seed in seeds]
+    return [
+        partial(Campaign.program, seed=seed, program=generate(seed, cancelled=given.cancelled), kills=kills)
+        for seed in seeds
+    ]
 
 
 def work(given: argparse.Namespace, job: int, out: int) -> None:
     """Every n-th program; findings and counts go into the pipe."""
     with template() as empty:
-        campaign = Campaign(empty)
+        campaign = Campaign(empty, given.cancelled)
         for task in tasks(given)[job :: given.jobs]:
             found = task(campaign)
             if found is None:
@@ -268,6 +288,7 @@ def main() -> None:
     parser.add_argument("--programs", type=int, default=200)
     parser.add_argument("--seed", type=int, default=1, help="of the first program; the others have the next ones")
     parser.add_argument("--changed", action="store_true", help="change each program where its record had passed")
+    parser.add_argument("--cancelled", action="store_true", help="cancel each execution")
     parser.add_argument(
         "--written", type=int, nargs="?", const=-1, help="those written by hand, or the n-th, killed at every point"
     )

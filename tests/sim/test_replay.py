@@ -30,12 +30,17 @@ def campaign(*options: str) -> None:
 
 @pytest.mark.timeout(600)
 def test_killed_programs_do_what_they_do_undisturbed() -> None:
-    campaign("--programs", "200", "--seed", "1")
+    campaign("--programs", "170", "--seed", "1")
+
+
+@pytest.mark.timeout(600)
+def test_cancelled_programs_that_are_killed_clean_up_as_they_do_undisturbed() -> None:
+    campaign("--programs", "30", "--seed", "1", "--cancelled")
 
 
 @pytest.mark.timeout(600)
 def test_changed_programs_are_halted_and_go_on_when_they_are_put_back() -> None:
-    campaign("--programs", "60", "--seed", "1", "--changed")
+    campaign("--programs", "60", "--seed", "101", "--changed")
 
 
 @pytest.mark.timeout(600)
@@ -50,8 +55,9 @@ def test_functions_written_by_hand_killed_at_many_points() -> None:
 def test_a_program_is_its_seeds_and_is_python(seed: int) -> None:
     program = generate(seed)
     assert generate(seed) == program
-    assert Program.from_text(program.to_text()) == program
-    compile(program.source(), "program", "exec")
+    for each in (program, generate(seed, cancelled=True)):
+        assert Program.from_text(each.to_text()) == each
+        compile(each.source(), "program", "exec")
 
 
 def test_a_kill_is_what_it_is_printed_as() -> None:

@@ -9,10 +9,14 @@ import asyncio
 import linecache
 import uuid
 from collections.abc import Awaitable, Callable
+from contextlib import aclosing
 from functools import partial
 from typing import Any
 
 import anyio
+
+from capabilities.capability import call_id
+from durable import Retry
 
 from .conductor import Conductor
 
@@ -52,6 +56,17 @@ def fail_now(tag: str, argument: Any = None) -> str:
     _theirs().permission_in_thread(tag)
     _theirs().effect(tag, "fail", [argument], tag)
     raise ValueError(f"{tag} failed")
+
+
+async def flaky(tag: str, failing: int) -> str:
+    """Fails so many times. Each try is another effect; which one it is says the record, as no life knows them all."""
+    tried = f"{tag}.{_theirs().retries(call_id())}"
+    await _theirs().permission(tried)
+    if int(tried.rpartition(".")[2]) < failing:
+        _theirs().effect(tried, "fail", [failing], tried)
+        raise ValueError(f"{tried} failed")
+    _theirs().effect(tried, "act", [failing], tried)
+    return tried
 
 
 async def key(tag: str) -> str:
@@ -100,6 +115,14 @@ def log(ctx: Any, text: str) -> None:
         _theirs().log_without_engine(ctx.id, text)
 
 
+def came(future: asyncio.Future[Any]) -> Any:
+    """What a future that is done came to."""
+    if future.cancelled():
+        return None
+    error = future.exception()
+    return future.result() if error is None else f"{type(error).__name__}: {error}"
+
+
 def ended(path: str) -> None:
     """A nested function reached its end, in this pass or an earlier one."""
     _theirs().journal.write("ended", path=path)
@@ -109,10 +132,14 @@ NAMES = {
     "asyncio": asyncio,
     "anyio": anyio,
     "partial": partial,
+    "aclosing": aclosing,
+    "Retry": Retry,
     "act": act,
     "act_now": act_now,
     "fail": fail,
     "fail_now": fail_now,
+    "flaky": flaky,
+    "came": came,
     "key": key,
     "charge": charge,
     "Teller": Teller,

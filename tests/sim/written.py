@@ -272,3 +272,73 @@ WRITTEN = (
     LET_GO,
     CLEAN_UP,
 )
+
+
+# -- cancelled --------------------------------------------------------------------------------------------------------
+
+HAD = Written(
+    "a branch that has its result when the other one is cancelled",
+    """
+async def main(ctx):
+    out = []
+    async def one():
+        out.append(await ctx.run(act, "m/s1"))
+        log(ctx, "one has it")
+    try:
+        await asyncio.gather(one(), ctx.ask("ok?"))
+    finally:
+        log(ctx, f"cleans up {out}")
+        await ctx.run(act, "m/s2", out)
+""",
+)
+
+HAD_OF_NESTED = Written(
+    "nested functions, some of which have ended when the rest is cancelled",
+    """
+async def main(ctx):
+    out = []
+    async def child(ctx, i):
+        try:
+            await ctx.run(partial(act, f"m/s1.{i}"))
+            log(ctx, f"{i} goes on")
+            await ctx.run(partial(act, f"m/s2.{i}"))
+        finally:
+            log(ctx, f"{i} cleans up")
+            await ctx.run(partial(act, f"m/s3.{i}"))
+    async def branch(i):
+        await ctx.run(child, i)
+        out.append(i)
+        log(ctx, f"{i} has ended")
+    try:
+        await asyncio.gather(*(branch(i) for i in range(3)))
+    finally:
+        log(ctx, f"cleans up {out}")
+        await ctx.run(act, "m/s4", out)
+""",
+)
+
+HAD_OF_TIMERS = Written(
+    "timers and steps, some of which have come when the rest is cancelled",
+    """
+async def main(ctx):
+    out = []
+    async def nap(i):
+        await asyncio.sleep(0.3 * i)
+        out.append(f"nap {i}")
+        log(ctx, out[-1])
+    async def step(i):
+        out.append(await ctx.run(partial(act, f"m/s1.{i}")))
+        log(ctx, out[-1])
+    try:
+        async with asyncio.TaskGroup() as group:
+            for i in range(1, 4):
+                group.create_task(nap(i))
+                group.create_task(step(i))
+    finally:
+        log(ctx, f"cleans up {out}")
+        for i in range(2):
+            out.append(await ctx.run(partial(act, f"m/s2.{i}"), out))
+""",
+)
+
+CANCELLED = (HAD, HAD_OF_NESTED, HAD_OF_TIMERS)

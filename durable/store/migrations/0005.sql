@@ -3,6 +3,8 @@
 
 -- when a cancelled function has to have ended its clean-up
 ALTER TABLE tasks ADD COLUMN cancel_at INTEGER;
+-- when that was asked for: what had come before it is delivered before it
+ALTER TABLE tasks ADD COLUMN cancelled_at INTEGER;
 -- why it is cancelled
 ALTER TABLE tasks ADD COLUMN cancel_reason TEXT;
 CREATE INDEX tasks_cancel ON tasks (cancel_at) WHERE cancel_at IS NOT NULL;

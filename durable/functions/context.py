@@ -24,7 +24,7 @@ from durable.functions import foreign
 from durable.functions.asking import Asking, until_valid
 from durable.functions.failure import rejection
 from durable.functions.function import NEVER, Function, Retry, seconds
-from durable.functions.function_pass import FunctionPass, Perform, UnderWay
+from durable.functions.function_pass import LEFT, FunctionPass, Perform, UnderWay
 from durable.functions.leaf import Body, Leaf
 from durable.functions.operation import Derived, Operation
 from durable.functions.questions import Asked
@@ -151,6 +151,9 @@ class Context(Asking):
                 caller=None if known is None else outer,  # a replay of it, which the caller waits for
                 cleans_up=cleans_up,
             )
+            outer.inner.add(nested)
+            if outer.ended:
+                nested.leave_off()
             context = Context(nested, self._threads, self._cells)
 
             async def main() -> Any:
@@ -167,7 +170,10 @@ class Context(Asking):
                 run.began()
                 raise
             finally:
+                outer.inner.discard(nested)
                 nested.dispose()
+            if result is LEFT:
+                return record
             outer.wait_for(found, "")
             return await run.recorder.settle(found.promise_id, result)
 

@@ -106,6 +106,10 @@ class FunctionPass:
         self._caller = caller
         self._replaying_inside = 0
         """Nested functions that are still replayed: what is new here waits for them (X5)."""
+        self.inner: set[FunctionPass] = set()
+        """The nested functions that it began and that go on."""
+        self._left = False
+        """Its caller has ended without it: it begins nothing more (R6)."""
         self._main: asyncio.Task[Any] | None = None
         self._over = False
         self._done: Callable[[Outcome], object] | None = None
@@ -173,6 +177,8 @@ class FunctionPass:
             return
         if main.done():
             self._finish(main)
+        elif self._left and self._live:
+            self._leave_off()
         elif not self._under_way:
             self._fail(Deadlock.of(self.function, [describe(task) for task in self.loop.pending()]))
 
@@ -240,6 +246,8 @@ class FunctionPass:
         if self._replaying_inside:
             return False
         self._live = True
+        if self._left:
+            return False
         settled = [each for each in self._under_way.values() if each.record is not None and not each.let_go]
         settled.sort(key=lambda each: (each.record.settled_at or 0 if each.record else 0, each.ordinal))
         self._arrived = deque(settled)  # with what nested functions came to meanwhile
@@ -588,9 +596,22 @@ class FunctionPass:
     def _fail(self, error: DurableError) -> None:
         self._end(self._rejection(error))
 
+    def leave_off(self) -> None:
+        """Its caller has ended without it: what it has begun ends, nothing more begins."""
+        if not self._left and not self._over:
+            self._left = True
+            if self._live:
+                self._leave_off()
+
+    def _leave_off(self) -> None:
+        self._deferred = [each for each in self._deferred if each.promise_id in self._records]
+        self._end(LEFT)
+
     def _end(self, outcome: Outcome) -> None:
-        if self._replay.live and not self._live:
+        if self._replay.live and (not self._live or self._left):
             self._perform_deferred()  # a step that was begun and that nobody awaited is performed all the same
+        for inner in [*self.inner]:
+            inner.leave_off()
         for found in [*self._waiting.values()]:
             retry = self.run.last_retry(found.promise_id)
             if retry is not None and found.waits_for == retry.id:
@@ -607,8 +628,9 @@ class FunctionPass:
 
     async def _leave(self, outcome: Outcome) -> None:
         """Steps under way end; what a nested function leaves open is cancelled, the store does so for the whole."""
-        if self.leaves:
-            await asyncio.wait(self.leaves)
+        nested = [each.task for each in self._under_way.values() if each.nested and each.task is not None]
+        if self.leaves or nested:
+            await asyncio.wait([*self.leaves, *nested])
         if self.promise_id != self.run.promise_id:
             for promise_id in [*self._waiting]:
                 await self.run.recorder.cancel(promise_id)
@@ -652,6 +674,9 @@ class FunctionPass:
         if self._live and not self.run.over:
             self._outer.call_exception_handler({**context, "function": self.function})
 
+
+LEFT: Any = object()
+"""The outcome of a nested function whose caller ended without it."""
 
 _NESTED_LOOP = "cannot be called from a running event loop"
 """What `asyncio.run` and `Runner.run` say."""

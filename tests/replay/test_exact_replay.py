@@ -37,6 +37,7 @@ def note(text: str) -> str:
 @pytest.fixture
 async def engine(tmp_path: Path) -> AsyncIterator[durable.Engine]:
     performed.clear()
+    at_gates.clear()
     events.clear()
     async with durable.open(tmp_path / "work.db", durability="process", observer=events.append) as engine:
         yield engine
@@ -51,7 +52,11 @@ async def result(engine: durable.Engine, function: Any, *args: Any) -> Any:
 gates: dict[str, asyncio.Event] = {}
 
 
+at_gates: list[str] = []
+
+
 async def pass_gate(name: str) -> None:
+    at_gates.append(name)
     await gates[name].wait()
 
 
@@ -269,6 +274,37 @@ async def test_a_function_that_waits_for_nothing_is_told_with_its_tasks(engine: 
     assert "Event.wait" in said
     assert "second waits at" in said
     assert "Lock.acquire" in said
+
+
+@durable.function
+async def is_left(ctx: durable.Context) -> None:
+    await ctx.run(note, "one")
+    await ctx.run(pass_gate, "inside")
+    await ctx.run(note, "after its caller")
+
+
+@durable.function
+async def leaves_it(ctx: durable.Context) -> str:
+    ctx.run(is_left)
+    ctx.run(pass_gate, "beside")
+    await ctx.run(pass_gate, "outside")
+    return "left"
+
+
+async def test_a_nested_function_that_nobody_awaits_goes_no_further_than_its_caller(engine: durable.Engine) -> None:
+    for name in ("inside", "beside", "outside"):
+        gates[name] = asyncio.Event()
+    execution = await engine.start(leaves_it, id="l")
+    for name, step in (("outside", "exec:l.3"), ("inside", "exec:l.1.2")):
+        async with asyncio.timeout(30):
+            while name not in at_gates:
+                await asyncio.wait([engine.changed()], timeout=0.05)
+            gates[name].set()
+            while (await engine.store.request("promise.get", {"id": step})).data["promise"]["state"] == "pending":
+                await asyncio.wait([engine.changed()], timeout=0.05)
+    gates["beside"].set()
+    assert await execution.result(30) == "left"
+    assert performed == ["one"]
 
 
 # -- what only a step may do ---------------------------------------------------------------------------------------

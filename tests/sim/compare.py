@@ -90,9 +90,34 @@ def _by_tag(told: Told) -> dict[str, list[Any]]:
     return found
 
 
+def _left(*runs: Told) -> re.Pattern[str]:
+    """Matches what belongs to nested functions whose caller ended without them: how far those got is open (R6)."""
+    left: set[str] = set()
+    for told in runs:
+        ended = {line["path"] for line in told.of("ended")}
+        tags = [line["tag"] for line in told.of("effect")] + [str(line["text"]) for line in told.of("log")]
+        left.update(path for tag in tags for path in _nested(tag) if path not in ended)
+    return re.compile("|".join(f"{re.escape(path)}(?![0-9])" for path in sorted(left)) or r"(?!)")
+
+
+def _nested(tag: str) -> Iterator[str]:
+    """The nested functions that a tag or a line of the log is inside of: `m/n10.0` and `m/n10.0/n7.1` of
+    `m/n10.0/n7.1/s3`."""
+    for path in _PATH.findall(tag):
+        for place in _NESTED.finditer(path):
+            yield path[: place.end()]
+
+
+_PATH = re.compile(r"\bm(?:/[a-z]+[0-9.]+)+")
+_NESTED = re.compile(r"/n[0-9]+\.[0-9]+")
+
+
 def _effects(undisturbed: Told, killed: Told) -> Iterator[str]:
     wanted, found = _by_tag(undisturbed), _by_tag(killed)
+    left = _left(undisturbed, killed)
     for tag in sorted(wanted.keys() | found.keys()):
+        if left.search(tag):
+            continue
         if tag not in found:
             yield f"step {tag} was not performed"
         elif tag not in wanted:
@@ -119,7 +144,8 @@ def _logs(undisturbed: Told, killed: Told) -> Iterator[str]:
                 f" and is {line['text']!r} in life {line['life']}"
             )
             return
-    wanted, found = log_of(undisturbed), log_of(killed)
+    left = _left(undisturbed, killed)
+    wanted, found = ([line for line in log_of(told) if not left.search(str(line[2]))] for told in (undisturbed, killed))
     if wanted != found:
         at = next((n for n, pair in enumerate(zip(wanted, found, strict=False)) if pair[0] != pair[1]), None)
         at = min(len(wanted), len(found)) if at is None else at

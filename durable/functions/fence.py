@@ -28,16 +28,17 @@ class Fence:
         """Whether the lease surely holds at this moment, and the promise `child` does not exist."""
         return self._store.glance.may_begin(self._task_id, self._version, child)
 
-    def create(self, request: PromiseCreate) -> Posted:
-        """Post the creation of a child."""
-        return self._post(FencedCreate(data=request))
+    def create(self, request: PromiseCreate, *, awaited: bool = True) -> Posted:
+        """Post the creation of a child. Not `awaited`: nobody waits for it before the child is settled."""
+        return self._post(FencedCreate(data=request), awaited=awaited)
 
     def settle(self, request: PromiseSettle) -> Posted:
         """Post the settlement of a child."""
         return self._post(FencedSettle(data=request))
 
-    def _post(self, action: FencedCreate | FencedSettle) -> Posted:
-        return self._store.enqueue("task.fence", TaskFence(id=self._task_id, version=self._version, action=action))
+    def _post(self, action: FencedCreate | FencedSettle, *, awaited: bool = True) -> Posted:
+        request = TaskFence(id=self._task_id, version=self._version, action=action)
+        return self._store.enqueue("task.fence", request, awaited=awaited)
 
 
 async def fenced(posted: Posted) -> dict[str, Any]:

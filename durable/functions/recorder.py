@@ -50,7 +50,7 @@ class Recorder:
         if self._fence is None or not self._fence.may_begin(request.id):
             return None
         create = PromiseCreate(id=request.id, timeout_at=request.timeout_at, tags=request.tags)
-        return self._fence.create(create)
+        return self._fence.create(create, awaited=False)
 
     async def settle(
         self,

@@ -174,14 +174,19 @@ class Store:
             return future
         return self.enqueue(kind, request)
 
-    def enqueue(self, kind: str, request: msgspec.Struct, *, internal: bool = False) -> asyncio.Future[Answer]:
-        """`post` for a request in the kind's own struct already. `internal`: this one need not be synced (W4)."""
+    def enqueue(
+        self, kind: str, request: msgspec.Struct, *, internal: bool = False, awaited: bool = True
+    ) -> asyncio.Future[Answer]:
+        """`post` for a request in the kind's own struct already.
+
+        internal: this one need not be synced (W4). Not `awaited`: it may wait a moment for others to be committed with.
+        """
         future: asyncio.Future[Answer] = self._loop.create_future()
         if self._closing is not None:
             future.set_exception(EngineClosed(f"store {str(self.path)!r} is closed"))
             return future
         known = KINDS[kind]
-        job = Job(known.operation, request, internal or known.internal(request), kind)
+        job = Job(known.operation, request, internal or known.internal(request), kind, awaited=awaited)
         self._futures[job] = future
         self._writer.submit(job)
         return future

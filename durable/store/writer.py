@@ -12,6 +12,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Collection
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -37,6 +38,9 @@ type Durability = Literal["power", "process"]
 
 _RETRY_FIRST_S = 0.0002
 _RETRY_MAX_S = 0.005
+COMPANY_S = 0.001
+"""What nobody waits for waits so long for a request to be committed with: a short step's creation for its result."""
+
 _LOOK_S = 0.001
 _LOOK_REST = 4
 """A look that took longer than that many seconds is followed by a rest of so many times its length: it costs about a
@@ -52,6 +56,8 @@ class Job:
     internal: bool
     kind: str
     outcome: Answer | Unfinished | Refused | Exception | None = None
+    awaited: bool = True
+    """Somebody waits for it now. What nobody waits for is committed with what comes soon (COMPANY_S)."""
 
     def run(self, tx: Tx) -> None:
         """Do it inside the transaction. A refusal writes nothing, so it does not disturb the others of the batch."""
@@ -147,12 +153,20 @@ class Writer(threading.Thread):
         jobs: list[Job] = []
         try:
             item = self._queue.get(timeout=wait) if wait else self._queue.get_nowait()
+            self._drain(item, jobs)
+            if jobs and not any(job.awaited for job in jobs):
+                self._drain(self._queue.get(timeout=COMPANY_S), jobs)
+        except queue.Empty:
+            pass
+        return jobs
+
+    def _drain(self, item: Job | None, jobs: list[Job]) -> None:
+        """Add it, and all that waits behind it."""
+        with suppress(queue.Empty):
             while True:
                 if item is not None:
                     jobs.append(item)
                 item = self._queue.get_nowait()
-        except queue.Empty:
-            return jobs
 
     def _turn(self, jobs: list[Job]) -> None:
         try:

@@ -503,10 +503,12 @@ class WorkerSession:
         """The worker does not answer, or broke the protocol (`breach`): it is killed, and its waiters hear why."""
         if not self._broken and self.state is not State.TERMINATED:
             self._broken, self._breach = why, breach
+            self._decoder.close()
             self._go(Step.FAILED)
             self.kill()
 
     def _process_ended(self, reason: str) -> None:
+        self._decoder.close()  # this object may live on, until Python's collector comes
         self._printed.tell_dropped()
         self.end_reason = f"broke the protocol: {self._broken}" if self._broken else reason
         self._go(Step.ENDED)

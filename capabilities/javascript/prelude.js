@@ -400,7 +400,7 @@
       if (ok) resolve(decode(text)); else reject(failure(text));
     },
     fail: (text) => { throw failure(text); },
-    entropy: () => { Math.random = () => host('random'); },
+    entropy: () => { const random = () => host('random'); Math.random = random; },
     tick,
     apply: (call, text) => apply(call, undefined, decode(text)),
   };

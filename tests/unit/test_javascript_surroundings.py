@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import UTC, datetime
 from typing import Any
 
@@ -272,6 +273,12 @@ def test_what_stands_in_for_the_language_looks_as_it_does(vm: VM) -> None:
       say('subclass', new (class Own extends WeakRef { more() { return this.deref().a } })({ a: 3 }).more() === 3);
       wrong"""
     assert vm.execute(code) == []
+    with closing(VM(vm.warm, entropy=True)) as chance:
+        assert chance.execute("[Math.random.name, Math.random.length, 'prototype' in Math.random]") == [
+            "random",
+            0,
+            False,
+        ]
 
 
 def test_parts_and_parameters_of_a_url_are_one(vm: VM) -> None:

@@ -28,7 +28,7 @@ def encode(payload: bytes, frame_bytes_max: int = FRAME_BYTES_MAX) -> list[bytes
 
 
 class FrameDecoder:
-    """Collects bytes into messages. After a ProtocolError it is empty and refuses everything."""
+    """Collects bytes into messages. After a ProtocolError, or `close`, it is empty and refuses everything."""
 
     def __init__(
         self,
@@ -99,6 +99,12 @@ class FrameDecoder:
         """The stream ended. Raises ProtocolError if that was inside a message (F2)."""
         if self.pending_bytes and self._failed is None:
             self._fail(f"the stream ended inside a message ({self.pending_bytes} bytes of it had come)")
+
+    def close(self) -> None:
+        """Nothing more is fed: let go of what came of an unfinished message, whoever still holds this."""
+        if self._failed is None:
+            self._failed = "the stream was given up"
+        self._buffer, self._whole = bytearray(), bytearray()
 
     def _check(self, size: int, *, goes_on: bool) -> None:
         if size > self._frame_bytes_max:

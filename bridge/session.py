@@ -69,6 +69,7 @@ from durable.core.events import (
     WorkerStarted,
     log_event,
 )
+from durable.core.heap import give_back_beside
 from durable.core.limits import HANDSHAKE_S, MESSAGE_BYTES_MAX
 
 SHUTDOWN_GRACE_S = 5.0
@@ -503,10 +504,12 @@ class WorkerSession:
         """The worker does not answer, or broke the protocol (`breach`): it is killed, and its waiters hear why."""
         if not self._broken and self.state is not State.TERMINATED:
             self._broken, self._breach = why, breach
+            self._decoder.close()
             self._go(Step.FAILED)
             self.kill()
 
     def _process_ended(self, reason: str) -> None:
+        self._decoder.close()  # this object may live on, until Python's collector comes
         self._printed.tell_dropped()
         self.end_reason = f"broke the protocol: {self._broken}" if self._broken else reason
         self._go(Step.ENDED)
@@ -515,6 +518,8 @@ class WorkerSession:
             self.starved_at = self.group.memory_peak() if self.group.killed_for_memory() else None
             threading.Thread(target=self.group.remove, name=f"group of {self.name}").start()
         self._keeping.worker_ended()
+        if self._breach:
+            give_back_beside()  # it may have sent many MiB at once
         self._caused.flush()
         self._observer(WorkerEnded(self.name, self.pid, self.end_reason))
         unread = self._transport is not None and self._transport.untaken and self._executed_at == self._writes  # S6

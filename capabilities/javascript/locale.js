@@ -302,23 +302,43 @@
   give(Intl, 'getCanonicalLocales', (locales) => (locales === undefined ? [] : [locales].flat()).map((each) => `${each}`));
   give(globalThis, 'Intl', Intl);
 
-  const localeString = function toLocaleString(locales, options) { checked(locales); return number(this.valueOf(), shape(options ?? {})); };
-  give(Number.prototype, 'toLocaleString', localeString);
-  give(BigInt.prototype, 'toLocaleString', localeString);
-  const dates = { toLocaleString: ['any', 'all'], toLocaleDateString: ['date', 'date'], toLocaleTimeString: ['time', 'time'] };
-  for (const [name, [wanted, usual]] of Object.entries(dates)) {
-    give(Date.prototype, name, { [name](locales, options) {
+  // Of the language's own objects: methods as it has them, of that length, no constructors, and only of their own kind.
+  const own = (object, name, length, call) => {
+    const method = { [name](...given) { return call(this, ...given); } }[name];
+    give(object, name, Object.defineProperty(method, 'length', { value: length, configurable: true }));
+  };
+  for (const kind of [Number, BigInt]) {
+    const { valueOf } = kind.prototype;
+    own(kind.prototype, 'toLocaleString', 0, (self, locales, options) => {
+      const value = valueOf.call(self);
       checked(locales);
-      const ms = this.getTime();
-      return ms === ms ? moment(ms, calendar(options ?? {}, wanted, usual)) : 'Invalid Date';
-    } }[name]);
+      return number(value, shape(options ?? {}));
+    });
   }
-  give(String.prototype, 'localeCompare', function localeCompare(that, locales, options) {
+  const dates = { toLocaleString: ['any', 'all'], toLocaleDateString: ['date', 'date'], toLocaleTimeString: ['time', 'time'] };
+  const { getTime } = Date.prototype;
+  for (const [name, [wanted, usual]] of Object.entries(dates)) {
+    own(Date.prototype, name, 0, (self, locales, options) => {
+      const ms = getTime.call(self);
+      checked(locales);
+      return ms === ms ? moment(ms, calendar(options ?? {}, wanted, usual)) : 'Invalid Date';
+    });
+  }
+  const text = (self, name) => {
+    if (self === undefined || self === null) throw new TypeError(`String.prototype.${name} of ${self}`);
+    return `${self}`;
+  };
+  own(String.prototype, 'localeCompare', 1, (self, that, locales, options) => {
+    const [one, other] = [text(self, 'localeCompare'), `${that}`];
     checked(locales);
-    return compared(`${this}`, `${that}`, collation(options ?? {}));
+    return compared(one, other, collation(options ?? {}));
   });
   for (const name of ['toLocaleLowerCase', 'toLocaleUpperCase']) {
     const plain = String.prototype[name.replace('Locale', '')];
-    give(String.prototype, name, { [name](locales) { checked(locales); return plain.call(this); } }[name]);
+    own(String.prototype, name, 0, (self, locales) => {
+      const value = text(self, name);
+      checked(locales);
+      return plain.call(value);
+    });
   }
 })();

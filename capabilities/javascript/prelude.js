@@ -8,7 +8,7 @@
   const { parse } = JSON, json = JSON.stringify;
   const { isArray } = Array;
   const { keys, getPrototypeOf, setPrototypeOf, create, is, defineProperty, hasOwn, getOwnPropertyNames, getOwnPropertyDescriptor } = Object;
-  const { apply } = Reflect;
+  const { apply, construct } = Reflect;
   const { isFinite } = Number;
   const { fromCharCode } = String;
   const { slice } = String.prototype;
@@ -316,17 +316,20 @@
     timers = left;
   };
   // What a WeakRef gave stays until all jobs are done, as the language has it: this engine lets go of it at once.
-  const Weak = WeakRef, strong = Weak.prototype.deref, held = new Set(), hold = Set.prototype.add, letGo = Set.prototype.clear;
-  globalThis.WeakRef = class WeakRef {
-    #weak;
-    constructor(target) { this.#weak = new Weak(target); apply(hold, held, [target]); }
-    deref() {
-      const target = apply(strong, this.#weak, []);
-      if (target !== undefined) apply(hold, held, [target]);
-      return target;
-    }
-    get [Symbol.toStringTag]() { return 'WeakRef'; }
-  };
+  const Weak = WeakRef, natural = Weak.prototype, strong = natural.deref, held = new Set(), hold = Set.prototype.add, letGo = Set.prototype.clear;
+  globalThis.WeakRef = new Proxy(Weak, { __proto__: null,
+    construct: (_, [target], made) => {
+      const weak = construct(Weak, [target], made);
+      apply(hold, held, [target]);
+      return weak;
+    },
+  });
+  natural.constructor = WeakRef;
+  natural.deref = { deref() {
+    const target = apply(strong, this, []);
+    if (target !== undefined) apply(hold, held, [target]);
+    return target;
+  } }.deref;
 
   // Whether a timer has run. An interval runs only while the script waits, or a single timer is still to come.
   const tick = (waits) => {
@@ -397,7 +400,7 @@
       if (ok) resolve(decode(text)); else reject(failure(text));
     },
     fail: (text) => { throw failure(text); },
-    entropy: () => { Math.random = () => host('random'); },
+    entropy: () => { const random = () => host('random'); Math.random = random; },
     tick,
     apply: (call, text) => apply(call, undefined, decode(text)),
   };

@@ -3,10 +3,11 @@ was freed but that the C library keeps. After much work only: the next request r
 
 from __future__ import annotations
 
-import ctypes
 import sqlite3
 import time
 from collections.abc import Callable
+
+from durable.core.heap import give_back
 
 REST_S = 2.0
 """Without a request for so long, a store is at rest."""
@@ -34,7 +35,5 @@ class Rest:
             return
         requests, self._requests = self._requests, 0
         connection.execute("PRAGMA shrink_memory")
-        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc's alone keeps so much
-        if trim is not None:
-            trim(0)
+        give_back()
         self._tell(requests)

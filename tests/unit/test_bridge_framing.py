@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -84,6 +86,19 @@ def test_what_is_not_allowed_leaves_a_clear_state(data: bytes, what: str) -> Non
         decoder.feed(data)
     assert decoder.pending_bytes == 0
     with pytest.raises(ProtocolError, match=what):
+        decoder.feed(stream([b"good"]))
+    decoder.end()
+
+
+def test_a_closed_decoder_holds_nothing_whoever_holds_it() -> None:
+    """Those of ended workers waited for Python's collector with all that had come of half a message."""
+    decoder = FrameDecoder(frame_bytes_max=2**20)
+    decoder.feed((2**20 | GOES_ON).to_bytes(4, "big") + bytes(2**20) + (2**20).to_bytes(4, "big") + bytes(2**19))
+    assert decoder.pending_bytes > 2**20
+    decoder.close()
+    decoder.close()
+    assert sum(sys.getsizeof(held) for held in (decoder._buffer, decoder._whole)) < 1_000
+    with pytest.raises(ProtocolError, match="given up"):
         decoder.feed(stream([b"good"]))
     decoder.end()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import UTC, datetime
 from typing import Any
 
@@ -246,6 +247,38 @@ def test_urls_are_read_as_the_web_does(vm: VM, url: str, href: str) -> None:
 )
 def test_what_is_no_url_is_a_type_error(vm: VM, url: str) -> None:
     assert vm.execute("try { new URL(u) } catch (e) { e.name + URL.canParse(u) }", {"u": url}) == "TypeErrorfalse"
+
+
+def test_what_stands_in_for_the_language_looks_as_it_does(vm: VM) -> None:
+    """Found by test262: lengths, constructors, tags, other kinds of `this`."""
+    code = """
+      const wrong = [], say = (what, right) => { if (!right) wrong.push(what) };
+      const methods = [[WeakRef.prototype, 'deref', 0], [Number.prototype, 'toLocaleString', 0],
+        [BigInt.prototype, 'toLocaleString', 0], [String.prototype, 'localeCompare', 1],
+        ...['toLocaleLowerCase', 'toLocaleUpperCase'].map(name => [String.prototype, name, 0]),
+        ...['toLocaleString', 'toLocaleDateString', 'toLocaleTimeString'].map(name => [Date.prototype, name, 0])];
+      for (const [of, name, length] of methods) {
+        const { value, writable, enumerable, configurable } = Object.getOwnPropertyDescriptor(of, name);
+        say(`${name} is a property`, writable && !enumerable && configurable);
+        say(`${name}.length`, value.length === length && value.name === name && !('prototype' in value));
+        try { value.call(); say(`${name} of undefined`, false) } catch (e) { say(name, e instanceof TypeError) }
+        try { Reflect.construct(Object, [], value); say(`new ${name}`, false) } catch { }
+      }
+      const tag = Object.getOwnPropertyDescriptor(WeakRef.prototype, Symbol.toStringTag);
+      say('tag', tag.value === 'WeakRef' && !tag.writable);
+      say('constructor', WeakRef.prototype.constructor === WeakRef && new WeakRef([]) instanceof WeakRef);
+      try { WeakRef({}); say('without new', false) } catch (e) { say('without new', e instanceof TypeError) }
+      const made = Object.assign(function () {}, { prototype: null });
+      say('fallback', Object.getPrototypeOf(Reflect.construct(WeakRef, [{}], made)) === WeakRef.prototype);
+      say('subclass', new (class Own extends WeakRef { more() { return this.deref().a } })({ a: 3 }).more() === 3);
+      wrong"""
+    assert vm.execute(code) == []
+    with closing(VM(vm.warm, entropy=True)) as chance:
+        assert chance.execute("[Math.random.name, Math.random.length, 'prototype' in Math.random]") == [
+            "random",
+            0,
+            False,
+        ]
 
 
 def test_parts_and_parameters_of_a_url_are_one(vm: VM) -> None:

@@ -1,4 +1,4 @@
-"""What code of the session put into classes of libraries: `pd.DataFrame.summary = summary` (worker side).
+"""Functions that code of the session put into classes of libraries: `pd.DataFrame.summary = summary` (worker side).
 
 Nothing tells that a class was changed, so its attributes are looked at for what the user made, once code has run that
 may have set one.

@@ -1,4 +1,4 @@
-"""What libraries keep of what code registered with them: read as plain dicts, and put back (worker side).
+"""Registrations of code with libraries (copyreg, csv, logging, …): read as plain dicts, and put back (worker side).
 
 By the module that has to be loaded for it. What is in one when its module has been imported is the library's own.
 """

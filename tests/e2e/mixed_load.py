@@ -181,8 +181,7 @@ def check(seen: list[Seen], seed: int) -> None:
     part = max(1, len(warm) // 4)
     first, last = warm[:part], warm[-part:]
     for what in ("processes", "descriptors", "tasks"):
-        then = max(getattr(one, what) for one in first)
-        now = min(getattr(one, what) for one in last)  # what grows is more in each of them; a capture's child in one
+        then, now = (max(getattr(one, what) for one in some) for some in (first, last))
         assert now <= then, f"{what}: {then}, at the end {now} (seed {seed})"
     then, now = (statistics.median(one.memory for one in some) for some in (first, last))
     limit = then + max(GROWTH_MAX * then, GROWTH_BYTES_MIN)

@@ -60,6 +60,24 @@ async def says(ctx) -> str:
     return await ctx.run(noted, "said")
 
 @durable.function
+async def books(ctx) -> str:
+    seat = await ctx.run(noted, "booked")
+    try:
+        return await ctx.ask("Go?")
+    except asyncio.CancelledError:
+        await ctx.run(noted, "given back")
+        raise
+
+@durable.function
+async def books_slowly(ctx) -> None:
+    await ctx.run(noted, "booked")
+    try:
+        await ctx.run(slow, "slow")
+    except asyncio.CancelledError:
+        await ctx.run(noted, "given back")
+        raise
+
+@durable.function
 async def fails(ctx) -> None:
     raise ValueError("the user's own")
 
@@ -113,6 +131,30 @@ def test_arguments_are_json_or_text_as_the_annotation_wants(terminal: Terminal) 
     assert terminal.durable("run", "jobs.py::greet", "42", "times=2").out == "4242\n"
     given = terminal.durable("run", "jobs.py::order", '{"amount": 3, "rush": true}')
     assert given.data == {"amount": 3, "rush": True}
+
+
+def test_a_cancel_cleans_up_where_no_engine_is_alive(terminal: Terminal) -> None:
+    assert terminal.durable("run", "jobs.py::books", "--id", "a").code == 4
+    assert terminal.durable("cancel", "a").code == 0
+    assert terminal.lines("ran") == ["booked", "given back"]
+    assert [each["name"] for each in terminal.durable("show", "a", "--json").data["steps"]].count("noted") == 2
+    with terminal.running("run", "jobs.py::books_slowly", "--id", "b") as process:
+        while terminal.lines("ran")[2:] != ["booked", "slow"]:
+            os.sched_yield()
+        os.killpg(process.pid, signal.SIGKILL)
+    assert terminal.durable("cancel", "b").code == 0
+    assert terminal.lines("ran")[2:] == ["booked", "slow", "given back"]
+
+
+def test_a_cancel_without_a_clean_up_says_why(terminal: Terminal) -> None:
+    assert terminal.durable("run", "jobs.py::books", "--id", "a").code == 4
+    assert terminal.durable("run", "jobs.py::books", "--id", "b").code == 4
+    assert terminal.durable("cancel", "b", "--grace", "0").code == 0
+    (terminal.directory / "jobs.py").unlink()
+    done = terminal.durable("cancel", "a")
+    assert done.code == 0
+    assert "a ends without its clean-up, which nobody can run: there is no file" in done.err
+    assert terminal.lines("ran") == ["booked", "booked"]
 
 
 def test_what_a_function_logs_is_said(terminal: Terminal) -> None:

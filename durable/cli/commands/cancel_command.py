@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from durable.cli import exits
 from durable.cli.app import Command, Settings, in_loop, settings
 from durable.core.limits import CANCEL_GRACE_S
+
+if TYPE_CHECKING:
+    from durable.cli.out import Out
+    from durable.store.face import StoreFace
+    from durable.store.reads import ExecutionRow
 
 
 @click.command("cancel", cls=Command, short_help="End an execution for good.")
@@ -21,22 +28,24 @@ from durable.core.limits import CANCEL_GRACE_S
 )
 @click.option("--reason", default="", metavar="TEXT", help="Why; kept with the execution.")
 def command(execution_id: str, reason: str, grace: float) -> int:
-    """End an execution for good, wherever it runs, and wait until it has. One that has ended otherwise is a conflict
-    (exit 6).
+    """End an execution for good, wherever it runs, and wait until it has. A durable function cleans up first: here,
+    where no engine that serves it is alive. One that has ended otherwise is a conflict (exit 6).
     """
     chosen = settings()
     return in_loop(lambda: _cancel(chosen, execution_id.removeprefix("exec:"), reason, grace))
 
 
 async def _cancel(chosen: Settings, execution_id: str, reason: str, grace: float) -> int:
-    from durable.cli.driving import open_engine
+    from durable.cli.driving import open_engine, opened
     from durable.cli.standing import find, served
     from durable.core.errors import Conflict
     from durable.views import execution_view
 
     out = chosen.out()
-    async with open_engine(chosen, out, serve=False, create=False) as engine:
-        await find(engine.store.reads, execution_id)
+    async with opened(chosen, create=False) as store:
+        row = await find(store.reads, execution_id)
+        serving = bool(grace) and await _cleans_up_here(out, store, row)
+    async with open_engine(chosen, out, serve=serving, create=False) as engine:
         await engine.cancel(execution_id, reason, grace=grace)
         row = await find(engine.store.reads, execution_id)
         living = await served(engine.store)
@@ -46,3 +55,21 @@ async def _cancel(chosen: Settings, execution_id: str, reason: str, grace: float
         out.document(execution_view(row, living))
     out.say(f"{row.id} is cancelled")
     return exits.DONE
+
+
+async def _cleans_up_here(out: Out, store: StoreFace, row: ExecutionRow) -> bool:
+    """Whether it is a function that has begun, which no engine that is alive serves and this process can."""
+    from durable.cli.loading import load_ids
+    from durable.cli.standing import served
+    from durable.views import CELL, SETTLED
+
+    function = row.function
+    if row.state in SETTLED or not row.starts or not function or function == CELL:
+        return False
+    if (await served(store)).serve([function]):
+        return False
+    out.protect()
+    for reason in (await load_ids({function}, store.reads)).values():
+        out.say(f"{row.id} ends without its clean-up, which nobody can run: {reason}")
+        return False
+    return True

@@ -45,9 +45,9 @@ class Giving:
                 found = [(one.name, one.resting.since) for one in chosen]
                 kept = await asyncio.gather(*(one.give() for one in chosen))
                 self._kept |= {which: why for which, why in zip(found, kept, strict=True) if why}
-        finally:
+        finally:  # an error too is no reason not to look again
             self._task = None
-        self._wait()
+            self._wait()
 
     def _choose(self) -> list[LiveSession]:
         free = [one for one in self._live() if not one.keeps() and (one.name, one.resting.since) not in self._kept]

@@ -23,6 +23,8 @@ class Receiver:
     def __init__(self, status: int) -> None:
         self.url = ""
         self.status = status
+        self.taken: asyncio.Queue[str] = asyncio.Queue()
+        """Ids of those that were answered with 204."""
         self._came: asyncio.Queue[tuple[str, dict[str, Any]]] = asyncio.Queue()
 
     async def handle(self, request: web.Request) -> web.Response:
@@ -31,6 +33,8 @@ class Receiver:
         mac = hmac.new(SECRET.encode(), f"{id}.{at}.".encode() + body, hashlib.sha256).digest()
         assert request.headers["webhook-signature"] == f"v1,{base64.b64encode(mac).decode()}"
         self._came.put_nowait((id, json.loads(body)))
+        if self.status == 204:
+            self.taken.put_nowait(id)
         return web.Response(status=self.status)
 
     async def next(self) -> tuple[str, dict[str, Any]]:

@@ -53,8 +53,8 @@ async def main(directory: Path, whom: str, at: int) -> None:
         if not await engine.store.reads.list_executions(session="js", limit=1):
             await session.execute("let told = []; 0")
             await session.submit(CELL)
-        while not await engine.prompts():
-            await engine.changed()
+        while (change := engine.changed()) and not await engine.prompts():
+            await change
         os.kill(os.getpid(), signal.SIGKILL)  # a question waits: that is for another engine to answer
 
 

@@ -229,7 +229,7 @@ async def test_what_code_notifies_of_is_sent_until_it_is_taken(tmp_path: Path) -
             assert (await session.execute("notify('done', title='job')")).error is None
             id, said = await receiver.next()
             receiver.status = 204
-            assert (await receiver.next())[0] == id
+            assert await asyncio.wait_for(receiver.taken.get(), 30) == id
             assert (said["type"], said["links"]) == ("notify", [])
             about = {key: said["notify"][key] for key in ("id", "session", "execution", "message", "title")}
             call = {"id": "exec:desk@1:notify:1", "session": "desk", "execution": "desk@1"}

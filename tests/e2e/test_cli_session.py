@@ -228,8 +228,8 @@ async def main():
     async with durable.open(".durable/state.db", capabilities=[lookup]) as engine:
         session = await engine.session("desk", grants=["lookup"])
         await session.submit("sku = input('Which?')\\nlookup(sku)")
-        while not await engine.prompts():
-            await engine.changed()
+        while (change := engine.changed()) and not await engine.prompts():
+            await change
 
 if __name__ == "__main__":
     asyncio.run(main())

@@ -49,8 +49,8 @@ async def test_so_is_one_whose_code_runs_or_waits(tmp_path: Path) -> None:
         for n, code in enumerate(["while True: pass", "input('?')"]):
             session = await engine.session(f"s{n}")
             running = await session.submit(code)
-            while await running.state() == "pending":
-                await engine.changed()
+            while (change := engine.changed()) and await running.state() == "pending":
+                await change
             await closed_elsewhere(store, f"s{n}")
             assert (await (await engine.session("other")).execute("1")).value == 1
             await (await engine.session("other")).close()

@@ -39,8 +39,8 @@ import durable
 async def main():
     async with durable.open({store!r}) as engine:
         execution = await engine.start(nightly, 40, id=sys.argv[1])
-        while (await execution.info()).state != "waiting":
-            await engine.changed()
+        while (change := engine.changed()) and (await execution.info()).state != "waiting":
+            await change
     print("waits")
 
 if __name__ == "__main__":
@@ -163,8 +163,9 @@ def test_a_schedule_is_served_by_a_program_that_imports_the_module(terminal: Ter
 import asyncio, durable, nightly
 async def main():
     async with durable.open({store!r}) as engine:
-        while not (rows := await engine.store.reads.list_executions(state="completed")):
-            await engine.changed()
+        reads = engine.store.reads
+        while (change := engine.changed()) and not (rows := await reads.list_executions(state="completed")):
+            await change
         print(rows[0].id, rows[0].value)
 asyncio.run(asyncio.wait_for(main(), 50))
 """

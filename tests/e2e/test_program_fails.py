@@ -45,8 +45,8 @@ async def fails(store: str, how: str, end: str) -> None:
     elif how != "nothing":
         await engine.start(job, how, id="job")
         if how == "question":
-            while not await engine.prompts():
-                await engine.changed()
+            while (change := engine.changed()) and not await engine.prompts():
+                await change
             begun.touch()
     while how != "nothing" and not begun.exists():
         await asyncio.sleep(0.01)

@@ -81,8 +81,8 @@ async def test_branches_with_equal_steps_keep_their_results(engine: durable.Engi
     gates.update({f"{n}": asyncio.Event() for n in range(3)})
     execution = await engine.start(equal_branches)
     for n in (2, 0, 1):  # in another order than they were begun
-        while len(performed) < (2, 0, 1).index(n):
-            await engine.changed()
+        while (change := engine.changed()) and len(performed) < (2, 0, 1).index(n):
+            await change
         gates[f"{n}"].set()
         while f"row {n}" not in performed:
             await asyncio.wait([engine.changed()], timeout=0.05)

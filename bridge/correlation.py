@@ -1,9 +1,8 @@
-"""Which promise a worker's reply belongs to (requirements P9-P16).
+"""Which promise a worker's reply belongs to (requirements P9-P16), and the interceptor that completes promises.
 
 One map, execution or call id -> promise id and a waiter of this process, filled before anything is sent. An entry
 leaves the map by resolve, reject, timeout or close; exactly one of these wins, whatever comes after is counted.
-Closing settles nothing durable: it only fails this process's waiters.
-"""
+Closing settles nothing durable: it only fails this process's waiters."""
 
 from __future__ import annotations
 
@@ -13,8 +12,23 @@ from dataclasses import dataclass
 
 from pydantic import JsonValue
 
+from bridge.protocol.messages import Error, FromWorker, Result
 from durable.core.errors import Conflict, EngineClosed
 from durable.core.events import Observer, ReplyUnknown, log_event
+
+
+class ResultRouter:
+    """Resolves with a Result's fields, rejects with an Error's; everything else is not its business."""
+
+    def __init__(self, correlation: Correlation) -> None:
+        self._correlation = correlation
+
+    def __call__(self, message: FromWorker) -> None:
+        if isinstance(message, Result):
+            self._correlation.resolve(message.execution_id, message.model_dump())
+        elif isinstance(message, Error) and message.execution_id is not None:
+            self._correlation.reject(message.execution_id, message.model_dump())
+
 
 type Payload = Mapping[str, JsonValue]
 

@@ -18,9 +18,9 @@ from typing import Any, Literal, overload
 from capabilities.call import Call
 from capabilities.permissions.levels import Resource
 from capabilities.permissions.policy import Decision, Policy
+from capabilities.registry import STANDARD, load
 from capabilities.signature import Method
-from capabilities.standard import STANDARD, load
-from durable.core.defined import ANY_CAPABILITY, capability_id, source
+from durable.core.definition_id import ANY_CAPABILITY, capability_id, source
 from durable.core.errors import BadArguments, DurableError, NotServed
 from durable.core.ids import check_capability
 

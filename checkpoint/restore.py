@@ -11,18 +11,18 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from checkpoint import environment
-from checkpoint.buffers import Place, place_of
-from checkpoint.format import PYTHON, Group, Lost, Part, chunk_digest, decode_payload
-from checkpoint.interpreter import Rollback, State, apply_sources, finish, prepare
-from checkpoint.lost import LOST, LostNames, explain_name_error
-from checkpoint.pickling.groups import load_order
-from checkpoint.pickling.rebuild import Loading, Pieces, loading, same_text
+from checkpoint.capture.buffer_digests import Place, place_of
+from checkpoint.capture.interpreter_state import Rollback, State, apply_sources, finish, prepare
+from checkpoint.capture.process_state import KIND, PROCESS, PROCESS_STATE
+from checkpoint.capture.survey import INTERNAL, MODULE_NAMES
+from checkpoint.format import environment
+from checkpoint.format.group_table import Table, read_table
+from checkpoint.format.payload import PYTHON, Group, Lost, Part, chunk_digest, decode_payload
+from checkpoint.lost_names import LOST, LostNames, explain_name_error
+from checkpoint.pickling.loaders import Loading, Pieces, loading, same_text
+from checkpoint.pickling.shared_groups import load_order
 from checkpoint.pickling.unpickler import GroupUnpickler
 from checkpoint.pickling.unsaveable import safe_text
-from checkpoint.process import KIND, PROCESS, PROCESS_STATE
-from checkpoint.survey import INTERNAL, MODULE_NAMES
-from checkpoint.table import Table, read_table
 from durable.core.errors import CheckpointError
 
 __all__ = ["Report", "explain_name_error", "restore_into"]

@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from bridge.confine.limits import Limits
-    from bridge.output_rules import OutputRules
-    from bridge.pool import Pool, PoolMetrics
+    from bridge.launch.pool import Pool, PoolMetrics
+    from bridge.protocol.output_rules import OutputRules
     from capabilities.capability import Capability, call_id, capability
-    from capabilities.javascript.errors import InstanceBusy, InvalidSnapshot, ScriptError, ScriptSyntaxError, StateLost
     from capabilities.permissions.manifest import Manifest
-    from capabilities.prompt import Prompt
+    from capabilities.prompts.prompt import Prompt
     from capabilities.sandbox.errors import (
         CacheUnsafe,
         Cancelled,
@@ -43,10 +42,18 @@ if TYPE_CHECKING:
         Used,
     )
     from capabilities.sandbox.front import Ran
+    from capabilities.sandbox.javascript.errors import (
+        InstanceBusy,
+        InvalidSnapshot,
+        ScriptError,
+        ScriptSyntaxError,
+        StateLost,
+    )
     from capabilities.sandbox.limits import SandboxLimits
-    from capabilities.sandbox.values import Err, Ok, Some, Variant
-    from checkpoint.asked import checkpoint
+    from capabilities.sandbox.wasm.wit_values import Err, Ok, Some, Variant
+    from checkpoint.checkpoint_request import checkpoint
     from checkpoint.resumable import resumable
+    from durable.core.answers import Decision, Given, Review
     from durable.core.errors import (
         AnswerLate,
         BadArguments,
@@ -90,35 +97,34 @@ if TYPE_CHECKING:
         WorkerDied,
     )
     from durable.core.events import Logged
-    from durable.core.people import Decision, Given, Review
-    from durable.engine import Engine, open
-    from durable.execution import Execution
+    from durable.engine.engine import Engine, open
+    from durable.executions.handle import Execution
     from durable.functions.context import Context
-    from durable.functions.failure import raised
-    from durable.functions.function import Function, Retry, function
+    from durable.functions.definition import Function, Retry, function
+    from durable.functions.failures import raised
     from durable.functions.operation import Operation
-    from durable.functions.steps import cancelled
-    from durable.prompts import OpenPrompt
-    from durable.sandbox.declared import Component
-    from durable.sessions.audit import AuditEntry
-    from durable.sessions.displays import Display
-    from durable.sessions.history import Change, CheckpointDetail, CheckpointInfo
-    from durable.sessions.keeping import Keep
+    from durable.functions.step import cancelled
+    from durable.prompts.inbox import OpenPrompt
+    from durable.prompts.webhooks import Webhook
+    from durable.sandbox.component_registry import Component
+    from durable.sessions.calls.audit import AuditEntry
+    from durable.sessions.checkpoints.history import Change, CheckpointDetail, CheckpointInfo
+    from durable.sessions.checkpoints.retention import Keep
     from durable.sessions.migration import MigrationAdapter
     from durable.sessions.namespace import NamespaceLimits, Sources, Variable
-    from durable.sessions.recent import DisplayEvent, OutputEvent, Rewound
+    from durable.sessions.output.displays import Display
+    from durable.sessions.output.live_output import DisplayEvent, OutputEvent, Rewound
     from durable.sessions.result import Lost, RestoreReport, Result, RolledBack
     from durable.sessions.session import Session
-    from durable.webhooks import Webhook
 
 _HOME = {
     "bridge.confine.limits": ("Limits",),
-    "bridge.output_rules": ("OutputRules",),
-    "bridge.pool": ("Pool", "PoolMetrics"),
+    "bridge.protocol.output_rules": ("OutputRules",),
+    "bridge.launch.pool": ("Pool", "PoolMetrics"),
     "capabilities.capability": ("Capability", "call_id", "capability"),
     "capabilities.permissions.manifest": ("Manifest",),
-    "capabilities.prompt": ("Prompt",),
-    "capabilities.javascript.errors": (
+    "capabilities.prompts.prompt": ("Prompt",),
+    "capabilities.sandbox.javascript.errors": (
         "InstanceBusy",
         "InvalidSnapshot",
         "ScriptError",
@@ -156,8 +162,8 @@ _HOME = {
     ),
     "capabilities.sandbox.front": ("Ran",),
     "capabilities.sandbox.limits": ("SandboxLimits",),
-    "capabilities.sandbox.values": ("Err", "Ok", "Some", "Variant"),
-    "checkpoint.asked": ("checkpoint",),
+    "capabilities.sandbox.wasm.wit_values": ("Err", "Ok", "Some", "Variant"),
+    "checkpoint.checkpoint_request": ("checkpoint",),
     "checkpoint.resumable": ("resumable",),
     "durable.core.errors": (
         "AnswerLate",
@@ -202,27 +208,27 @@ _HOME = {
         "Waiting",
         "WorkerDied",
     ),
-    "durable.core.people": ("Decision", "Given", "Review"),
-    "durable.engine": ("Engine", "open"),
-    "durable.execution": ("Execution",),
+    "durable.core.answers": ("Decision", "Given", "Review"),
+    "durable.engine.engine": ("Engine", "open"),
+    "durable.executions.handle": ("Execution",),
     "durable.core.events": ("Logged",),
     "durable.functions.context": ("Context",),
-    "durable.functions.failure": ("raised",),
-    "durable.functions.function": ("Function", "Retry", "function"),
+    "durable.functions.failures": ("raised",),
+    "durable.functions.definition": ("Function", "Retry", "function"),
     "durable.functions.operation": ("Operation",),
-    "durable.functions.steps": ("cancelled",),
-    "durable.prompts": ("OpenPrompt",),
-    "durable.sandbox.declared": ("Component",),
-    "durable.sessions.audit": ("AuditEntry",),
-    "durable.sessions.history": ("Change", "CheckpointDetail", "CheckpointInfo"),
-    "durable.sessions.displays": ("Display",),
-    "durable.sessions.keeping": ("Keep",),
+    "durable.functions.step": ("cancelled",),
+    "durable.prompts.inbox": ("OpenPrompt",),
+    "durable.sandbox.component_registry": ("Component",),
+    "durable.sessions.calls.audit": ("AuditEntry",),
+    "durable.sessions.checkpoints.history": ("Change", "CheckpointDetail", "CheckpointInfo"),
+    "durable.sessions.output.displays": ("Display",),
+    "durable.sessions.checkpoints.retention": ("Keep",),
     "durable.sessions.migration": ("MigrationAdapter",),
     "durable.sessions.namespace": ("NamespaceLimits", "Sources", "Variable"),
-    "durable.sessions.recent": ("DisplayEvent", "OutputEvent", "Rewound"),
+    "durable.sessions.output.live_output": ("DisplayEvent", "OutputEvent", "Rewound"),
     "durable.sessions.result": ("Lost", "RestoreReport", "Result", "RolledBack"),
     "durable.sessions.session": ("Session",),
-    "durable.webhooks": ("Webhook",),
+    "durable.prompts.webhooks": ("Webhook",),
 }
 _WHERE = {name: module for module, names in _HOME.items() for name in names}
 

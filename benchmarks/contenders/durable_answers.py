@@ -15,7 +15,7 @@ from typing import Any
 
 import durable
 from benchmarks.turns import Ready, serve
-from durable.store.store import Change
+from durable.store.sqlite.store import Change
 
 CYCLES = 10
 CELL = f"for _ in range({CYCLES + 1}): last = ask('more?')\nlast"

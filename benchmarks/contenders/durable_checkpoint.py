@@ -10,10 +10,10 @@ from pathlib import Path
 
 from benchmarks import namespace
 from benchmarks.turns import Ready, serve
-from checkpoint.capture import Capturer
-from checkpoint.format import Manifest, Position
-from checkpoint.snapshot import seal
-from checkpoint.table import Table
+from checkpoint.capture.capture import Capturer
+from checkpoint.engine.seal import seal
+from checkpoint.format.group_table import Table
+from checkpoint.format.payload import Manifest, Position
 
 KEY = bytes(32)
 

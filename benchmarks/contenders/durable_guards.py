@@ -15,9 +15,9 @@ from wasmtime import Engine, Func, Instance, Module, Store
 
 from benchmarks.contenders.scripts import timed
 from benchmarks.turns import Ready, Turn, serve
-from capabilities.sandbox.call import CoreCall
 from capabilities.sandbox.limits import COMPONENT, TICK_MS
-from capabilities.sandbox.runtime import Runtime, _config, wat
+from capabilities.sandbox.wasm.module_call import CoreCall
+from capabilities.sandbox.wasm.runtime import Runtime, _config, wat
 
 ROUNDS = 40_000_000
 LOOP = wat("""

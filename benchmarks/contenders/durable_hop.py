@@ -17,8 +17,8 @@ from pathlib import Path
 import durable
 from benchmarks.turns import Ready, serve
 from durable.core.clock import TIME_MAX_MS
-from durable.functions.values import pack
-from durable.store.store import Change
+from durable.records.values import pack
+from durable.store.sqlite.store import Change
 
 
 @durable.function

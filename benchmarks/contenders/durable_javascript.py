@@ -18,12 +18,12 @@ from wasmtime import Engine
 
 from benchmarks.contenders import scripts
 from benchmarks.turns import Ready, Turn, serve
-from capabilities.javascript import snapshot
-from capabilities.javascript.run import run
-from capabilities.javascript.vm import VM
-from capabilities.javascript.warm import warm
+from capabilities.sandbox.javascript import snapshot
+from capabilities.sandbox.javascript.run import run
+from capabilities.sandbox.javascript.vm import VM
+from capabilities.sandbox.javascript.warm_image import warm
 from capabilities.sandbox.limits import JAVASCRIPT
-from capabilities.sandbox.runtime import Runtime, _config
+from capabilities.sandbox.wasm.runtime import Runtime, _config
 
 FUEL = 10**12
 

@@ -15,10 +15,10 @@ from wasmtime.component import Component, Func, Linker
 from benchmarks.contenders import modules
 from benchmarks.contenders.scripts import timed
 from benchmarks.turns import Ready, Turn, serve
-from capabilities.sandbox.call import CoreCall
-from capabilities.sandbox.component import ComponentCall
 from capabilities.sandbox.limits import COMPONENT
-from capabilities.sandbox.runtime import Runtime, wat
+from capabilities.sandbox.wasm.component_call import ComponentCall
+from capabilities.sandbox.wasm.module_call import CoreCall
+from capabilities.sandbox.wasm.runtime import Runtime, wat
 
 LIMITS = COMPONENT.but(timeout_ms=10_000)
 RECORD: dict[str, Any] = {"name": "x" * 20, "numbers": list(range(10))}

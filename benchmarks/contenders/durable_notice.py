@@ -20,7 +20,7 @@ from pathlib import Path
 from benchmarks.turns import Ready, serve
 from durable.core.clock import TIME_MAX_MS
 from durable.core.limits import NOTICE_POLL_S
-from durable.store.store import Store
+from durable.store.sqlite.store import Store
 
 _COMMAND = [sys.executable, "-m", "benchmarks.contenders.durable_notice", "settle"]
 

@@ -12,9 +12,9 @@ from statistics import quantiles
 
 from benchmarks import namespaces
 from benchmarks.turns import Ready, Turn, serve
-from checkpoint.aside import BLOCK_BYTES, HEADER_BYTES, Aside, resident_bytes
-from checkpoint.buffers import LOOKS_LEFT_ALONE
-from checkpoint.capture import Capturer
+from checkpoint.capture.buffer_digests import LOOKS_LEFT_ALONE
+from checkpoint.capture.capture import Capturer
+from checkpoint.capture.forked_capture import BLOCK_BYTES, HEADER_BYTES, Aside, resident_bytes
 
 READ_BYTES = 2**20
 

@@ -11,8 +11,8 @@ from typing import Any
 
 from durable.core.clock import TIME_MAX_MS, now_ms
 from durable.core.ids import mint_execution_id
-from durable.functions.values import pack
-from durable.store.store import Store
+from durable.records.values import pack
+from durable.store.sqlite.store import Store
 
 PROMISES_EACH = 2
 """The execution's own promise, and its step's."""

@@ -12,10 +12,10 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from bridge.confine import landlock, linux, seccomp
+from bridge.confine import landlock, seccomp, syscalls
 from bridge.confine.confinement import Confinement, kept_environment
+from bridge.confine.filesystem import DEVICES, SESSION, SHARED_MEMORY, Tree, map_user
 from bridge.confine.limits import Limits
-from bridge.confine.tree import DEVICES, SESSION, SHARED_MEMORY, Tree, map_user
 from durable.core.errors import Unenforceable
 
 NOBODY = 65_534
@@ -49,8 +49,8 @@ def confine(what: Confinement, inherited: Iterable[int] = ()) -> None:
             os.close(fd)
         tree = _enter_namespaces(what)
         with _step("no capabilities, no new privileges"):
-            linux.drop_capabilities()
-            linux.no_new_privileges()
+            syscalls.drop_capabilities()
+            syscalls.no_new_privileges()
         with _step("Landlock"):
             landlock.restrict(_rules(tree.read_only))
         _limit(what.limits)
@@ -70,11 +70,11 @@ def _hold_limits(limits: Limits) -> None:
             uid, gid = os.getuid(), os.getgid()
             os.unshare(os.CLONE_NEWUSER)
             map_user("/proc/self", uid, gid)
-            linux.drop_capabilities()
+            syscalls.drop_capabilities()
     with _step("no new privileges"):
         if root:
-            linux.drop_capabilities(~(1 << linux.CAP_SYS_RESOURCE))
-        linux.no_new_privileges()
+            syscalls.drop_capabilities(~(1 << syscalls.CAP_SYS_RESOURCE))
+        syscalls.no_new_privileges()
     _limit(limits)
     with _step("a system call filter (seccomp)"):
         seccomp.install((), seccomp.NO_MORE_CPU, strict=False)
@@ -82,8 +82,8 @@ def _hold_limits(limits: Limits) -> None:
 
 def _enter_namespaces(what: Confinement) -> Tree:
     uid, gid = os.getuid(), os.getgid()
-    wanted = 1 << linux.CAP_SYS_ADMIN | 1 << linux.CAP_SETUID
-    privileged = linux.effective_capabilities() & wanted == wanted
+    wanted = 1 << syscalls.CAP_SYS_ADMIN | 1 << syscalls.CAP_SETUID
+    privileged = syscalls.effective_capabilities() & wanted == wanted
     with _step("a directory of its own"):
         tree = Tree(what.directory, what.limits.disk)
         if privileged and uid == 0:
@@ -104,10 +104,10 @@ def _enter_namespaces(what: Confinement) -> Tree:
             os.setgroups([])
             os.setresgid(gid, gid, gid)
             os.setresuid(uid, uid, uid)
-            linux.set_dumpable()
+            syscalls.set_dumpable()
             os.unshare(os.CLONE_NEWUSER)
             tree.map_user(uid, gid)
-        linux.set_dumpable()  # its engine, and only that, opens the pipes of its captures
+        syscalls.set_dumpable()  # its engine, and only that, opens the pipes of its captures
         tree.close()
     return tree
 
@@ -125,7 +125,7 @@ def _limit(limits: Limits) -> None:
     with _step("resource limits"):
         resource.setrlimit(resource.RLIMIT_CORE, _CORE_NONE)
         if limits.memory is not None:
-            linux.few_arenas()
+            syscalls.few_arenas()
             mapped = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
             _set(resource.RLIMIT_DATA, limits.memory)  # what it may write to, privately
             _set(resource.RLIMIT_AS, mapped + limits.memory)  # and shared
@@ -144,6 +144,6 @@ def _set(which: int, value: int) -> None:
 
 def _clean_environment() -> None:
     for name in os.environ.keys() - kept_environment(os.environ).keys():
-        linux.wipe_environment(name)
+        syscalls.wipe_environment(name)
         del os.environ[name]
     os.environ["HOME"] = os.environ["TMPDIR"] = SESSION

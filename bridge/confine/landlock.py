@@ -7,7 +7,7 @@ import os
 import stat
 from collections.abc import Iterable
 
-from bridge.confine.linux import syscall
+from bridge.confine.syscalls import syscall
 
 ABI_MIN = 6
 """The first that keeps signals and abstract sockets inside; ptrace and the memory of others always were closed."""

@@ -9,8 +9,8 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from bridge.confine.linux import MACHINE, prctl
-from bridge.confine.numbers import LAST_KNOWN, MACHINES, Machine
+from bridge.confine.syscall_numbers import LAST_KNOWN, MACHINES, Machine
+from bridge.confine.syscalls import MACHINE, prctl
 
 _LOAD, _EQUAL, _ABOVE, _ANY_BIT, _RETURN = 0x20, 0x15, 0x25, 0x45, 0x06
 _ALLOW, _ERRNO, _KILL_PROCESS = 0x7FFF0000, 0x00050000, 0x80000000

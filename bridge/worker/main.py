@@ -1,7 +1,7 @@
 """The worker process: handshake, then executions until the engine says stop or goes away.
 
 Started as `python -P -c BOOT <root> bridge.worker.main <socket fd> <stdout pipe fd> <stderr pipe fd> <engine's pid>`
-(bridge/launcher.py), or forked from the zygote, which calls `serve`.
+(bridge/launch/launcher.py), or forked from the zygote, which calls `serve`.
 """
 
 from __future__ import annotations
@@ -17,36 +17,42 @@ import threading
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-import bridge.worker.people  # noqa: F401  # here once, for every worker that is forked
+import bridge.worker.calls.prompt_functions  # noqa: F401  # here once, for every worker that is forked
 import checkpoint  # pins the package before the user's directory is on sys.path
-from bridge.worker import adapters, source_lines
-from bridge.worker.alive import children_alive, threads_alive
-from bridge.worker.calls import Calls, before_threads
-from bridge.worker.channel import Channel
-from bridge.worker.checkpoints import Checkpoints
-from bridge.worker.completing import completions
-from bridge.worker.death import die_with
-from bridge.worker.displaying import Displays, plain_text
-from bridge.worker.executor import Executor
-from bridge.worker.functions import grant, granted, granted_function
-from bridge.worker.gate import Gate
-from bridge.worker.held import hold, inherited_descriptors
-from bridge.worker.inbound import Wire
-from bridge.worker.lending import take
-from bridge.worker.loop import WorkerLoop, hide_running, report_when_idle, watch_threads
-from bridge.worker.namespace import Namespace, make_main
-from bridge.worker.stdio import install
-from bridge.worker.streams import OutputPort, Pipe
-from checkpoint.process import PROCESS_STATE
+from bridge.worker import import_hooks
+from bridge.worker.calls.calls import Calls, before_threads
+from bridge.worker.calls.capability_functions import grant, granted, granted_function
+from bridge.worker.confine_self import hold, inherited_descriptors
+from bridge.worker.io.channel import Channel, take
+from bridge.worker.io.display import Displays, plain_text
+from bridge.worker.io.inbound_messages import Wire
+from bridge.worker.io.output import OutputPort, Pipe
+from bridge.worker.io.stdio import install
+from bridge.worker.namespace import sources
+from bridge.worker.namespace.main_module import Namespace, make_main
+from bridge.worker.namespace.variables import completions
+from bridge.worker.parent_death import die_with
+from bridge.worker.run.checkpoints import Checkpoints
+from bridge.worker.run.event_loop import (
+    WorkerLoop,
+    children_alive,
+    hide_running,
+    report_when_idle,
+    threads_alive,
+    watch_threads,
+)
+from bridge.worker.run.executor import Executor
+from bridge.worker.run.sigint_gate import Gate
+from checkpoint.capture.process_state import PROCESS_STATE
 from durable.core.limits import FRAME_BYTES_MAX
 
 if TYPE_CHECKING:
-    from bridge.worker.live_namespace import LiveNamespace
+    from bridge.worker.namespace.access import LiveNamespace
 
 assert checkpoint
 
 PROTOCOL_VERSION = 1
-"""That of bridge/messages.py, which the worker does not import; a test holds them together."""
+"""That of bridge/protocol/messages.py, which the worker does not import; a test holds them together."""
 
 REPLACED = ("asyncio", "asyncio.runners", "builtins", "getpass", "inspect", "sys", "threading", "_thread")
 """Modules in which the worker puts something of its own."""
@@ -91,11 +97,11 @@ class Worker:
         hide_running(self.loop, self.output.synchronous)
         before_threads(self.calls, self.output.unbatch, self.output.never_batch)
         watch_threads(self._failed)
-        source_lines.install()
+        sources.install()
         displays = Displays(self._display, self.calls.tag, self._print)
         displays.install()
         self.executor.show_value = displays.show_value
-        adapters.install()
+        import_hooks.install()
         self.channel.send({"type": "hello", "version": PROTOCOL_VERSION, "frame_bytes_max": FRAME_BYTES_MAX})
         hello = self._next()
         if hello["type"] != "hello" or hello["version"] != PROTOCOL_VERSION:
@@ -192,8 +198,10 @@ class Worker:
         return False
 
     def _answer_namespace(self, message: Wire) -> Wire:
-        from bridge.worker.live_namespace import LiveNamespace  # most sessions are never asked
-        from bridge.worker.namespace_calls import answer
+        from bridge.worker.namespace.access import (
+            LiveNamespace,  # most sessions are never asked
+            answer,
+        )
 
         if self._live_namespace is None:
             self._live_namespace = LiveNamespace(self.namespace)

@@ -17,10 +17,11 @@ import warnings
 from contextlib import suppress
 
 import checkpoint
-import checkpoint.capture
+import checkpoint.capture.capture
+import checkpoint.capture.savepoint
 import checkpoint.restore
-import checkpoint.savepoint
-from bridge.forking import (
+from bridge.launch.launcher import process_start_time
+from bridge.launch.zygote_protocol import (
     DESCRIPTORS_FORK,
     Fork,
     Forked,
@@ -31,12 +32,11 @@ from bridge.forking import (
     encode,
     receive,
 )
-from bridge.launcher import process_start_time
-from bridge.worker.death import ENGINE_GONE, die_with, outlive
 from bridge.worker.main import serve
-from checkpoint.process import PROCESS_STATE
+from bridge.worker.parent_death import ENGINE_GONE, die_with, outlive
+from checkpoint.capture.process_state import PROCESS_STATE
 
-assert checkpoint.capture
+assert checkpoint.capture.capture
 assert checkpoint.restore
 
 

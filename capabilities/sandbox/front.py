@@ -10,7 +10,6 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, Self
 
-from capabilities.sandbox.entries import Inputs
 from capabilities.sandbox.errors import (
     Cancelled,
     InvalidConfiguration,
@@ -20,9 +19,10 @@ from capabilities.sandbox.errors import (
     Used,
     near_limit,
 )
+from capabilities.sandbox.fair_queue import Turns
 from capabilities.sandbox.limits import COMPONENT, SandboxLimits
 from capabilities.sandbox.routing import Choice, Name, Route, checked, choice_of, route
-from capabilities.sandbox.turns import Turns
+from capabilities.sandbox.wasm.exports import Inputs
 from durable.core.errors import DurableError
 
 DECISIONS_KEPT = 100

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 
 from capabilities.permissions.rate import Bucket
 from capabilities.sandbox.errors import ResourceLimitExceeded
+from capabilities.sandbox.fair_queue import Turns
 from capabilities.sandbox.limits import MIB
-from capabilities.sandbox.turns import Turns
 
 ROOM_WAIT_S_MAX = 60.0
 """An execution that has not found room by then is refused."""

@@ -7,11 +7,11 @@ import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
-from checkpoint.pickling import rebuild
+from checkpoint.pickling import loaders
 from checkpoint.pickling.importable import attributes_of, python_line
 from checkpoint.pickling.instances import slots_of
-from checkpoint.pickling.objects import Columns, reduce_objects
-from checkpoint.pickling.rebuild import Pieces
+from checkpoint.pickling.loaders import Pieces
+from checkpoint.pickling.object_columns import Columns, reduce_objects
 from checkpoint.pickling.unsaveable import Unsaveable
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def _subclass(array: Any, _notes: Notes) -> Reduced:
     if reduced is None:  # nothing that could be shared: as plain pickle does
         reduced = numpy.array, (numpy.array(plain),)
     state = (attributes_of(array), slots_of(array), ())
-    return rebuild_subclass, (type(array), *reduced), state, None, None, rebuild.fill_instance
+    return rebuild_subclass, (type(array), *reduced), state, None, None, loaders.fill_instance
 
 
 def rebuild_subclass(cls: Any, make: Callable[..., Any], arguments: tuple[object, ...]) -> Any:

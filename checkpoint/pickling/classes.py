@@ -12,7 +12,7 @@ import types
 from enum import Enum, EnumType
 from typing import Any
 
-from checkpoint.pickling import rebuild
+from checkpoint.pickling import loaders
 
 _ABC_CACHES = ("_abc_impl", "_abc_cache", "_abc_negative_cache", "_abc_negative_cache_version", "_abc_registry")
 _MADE_WITH = ("__module__", "__qualname__", "__doc__", "__slots__", "__orig_bases__")
@@ -25,7 +25,7 @@ def reduce_generic(cls: type) -> tuple[object, tuple[object, ...]] | None:
     if not isinstance(metadata, dict) or not metadata.get("origin") or not metadata.get("args"):
         return None
     arguments = metadata["args"]
-    return rebuild.parametrised, (metadata["origin"], arguments)
+    return loaders.parametrised, (metadata["origin"], arguments)
 
 
 def reduce_foreign(cls: type) -> tuple[object, tuple[object, ...]] | None:
@@ -33,7 +33,7 @@ def reduce_foreign(cls: type) -> tuple[object, tuple[object, ...]] | None:
     if type(cls).__module__ == "_ctypes":
         made = vars(cls)
         if "_length_" in made and "_type_" in made and "_fields_" not in made:
-            return rebuild.array_type, (made["_type_"], made["_length_"])
+            return loaders.array_type, (made["_type_"], made["_length_"])
         if issubclass(cls, sys.modules["_ctypes"]._Pointer) and isinstance(made.get("_type_"), type):
             return sys.modules["ctypes"].POINTER, (made["_type_"],)
     elif cls.__module__ == "_ctypes" and issubclass(cls, type):  # the metaclasses have no name that can be imported
@@ -61,14 +61,14 @@ def reduce_by_value(cls: type) -> tuple[Any, ...]:
     if type(cls).__module__ == "_ctypes":
         state = _ctypes_last(state)
     registry = [known() for known in abc._get_dump(cls)[0]] if isinstance(cls, abc.ABCMeta) else []  # type: ignore[attr-defined]
-    make = rebuild.make_enum if isinstance(cls, EnumType) else rebuild.make_class
+    make = loaders.make_enum if isinstance(cls, EnumType) else loaders.make_class
     return (
         make,
         (type(cls), cls.__name__, cls.__bases__, attributes, None, None),
         (state, registry),
         None,
         None,
-        rebuild.fill_class,
+        loaders.fill_class,
     )
 
 
@@ -83,5 +83,5 @@ def named_member(member: Enum) -> tuple[object, tuple[object, ...]]:
     """A member of an enum that is referred to by name."""
     name = member._name_
     if type(member)._member_map_.get(name) is member:
-        return rebuild.enum_member, (type(member), name)
-    return rebuild.enum_value, (type(member), member._value_)
+        return loaders.enum_member, (type(member), name)
+    return loaders.enum_value, (type(member), member._value_)

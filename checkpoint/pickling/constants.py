@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any
 
-from checkpoint.pickling import rebuild
+from checkpoint.pickling import loaders
 from checkpoint.pickling.importable import attributes_of, importable, module_of
 from checkpoint.pickling.instances import builtin_base, own_hook, slots_of
 
@@ -75,7 +75,7 @@ def recipe_for(cls: type) -> Callable[[Any], tuple[Any, ...] | None] | None:
 
 
 def _named(place: Place | None) -> tuple[Any, ...] | None:
-    return None if place is None else (rebuild.module_attribute, place)
+    return None if place is None else (loaders.module_attribute, place)
 
 
 @lru_cache(maxsize=1)

@@ -15,7 +15,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol
 
-from checkpoint.pickling import rebuild
+from checkpoint.pickling import loaders
 from checkpoint.pickling.unsaveable import Unsaveable
 
 type Reduced = tuple[Any, ...]
@@ -111,11 +111,11 @@ def _weak_method(method: Any, _notes: _Notes) -> Reduced:
 
 def make_weak_method(method: Any, callback: Callable[[object], object] | None) -> object:
     """A weak reference to a bound method; None makes a dead one."""
-    return weakref.WeakMethod(rebuild.make_event(False).is_set if method is None else method, callback)
+    return weakref.WeakMethod(loaders.make_event(False).is_set if method is None else method, callback)
 
 
 def _system_random(generator: Any, _notes: _Notes) -> Reduced:
-    return type(generator), (), vars(generator) or None, None, None, rebuild.fill_attributes
+    return type(generator), (), vars(generator) or None, None, None, loaders.fill_attributes
 
 
 RECIPES: dict[str, Callable[[Any, Any], Reduced]] = {

@@ -16,7 +16,7 @@ import types
 from collections.abc import Callable
 from typing import Any
 
-from checkpoint.pickling import rebuild
+from checkpoint.pickling import loaders
 from checkpoint.pickling.importable import attributes_of, defined, importable, is_python_class, python_line
 
 type Reduced = tuple[Any, ...]
@@ -180,37 +180,37 @@ def reduce_whole(value: object) -> Reduced:
 
 
 def _bare(value: Any) -> Reduced:
-    return rebuild.make_instance, (type(value), object), _state(value), None, None, rebuild.fill_instance
+    return loaders.make_instance, (type(value), object), _state(value), None, None, loaders.fill_instance
 
 
 def _container(value: Any) -> Reduced:
     base = builtin_base(type(value))
     arguments, items = _CONTAINERS[base]
     made = (type(value), base, *arguments(value))
-    return rebuild.make_instance, made, _state(value, items(value)), None, None, rebuild.fill_instance
+    return loaders.make_instance, made, _state(value, items(value)), None, None, loaders.fill_instance
 
 
 def _atom(value: Any) -> Reduced:
     base = builtin_base(type(value))
     made = (type(value), base, _ATOMS[base](value))
-    return rebuild.make_instance, made, _filled(value), None, None, rebuild.fill_instance
+    return loaders.make_instance, made, _filled(value), None, None, loaders.fill_instance
 
 
 def _dated(value: Any) -> Reduced:
     base: Any = builtin_base(type(value))
     made = (type(value), base, *base.__reduce_ex__(value, 5)[1])
-    return rebuild.make_instance, made, _filled(value), None, None, rebuild.fill_instance
+    return loaders.make_instance, made, _filled(value), None, None, loaders.fill_instance
 
 
 def _array(value: Any) -> Reduced:
     made = (type(value), array.array, value.typecode, memoryview(value).tobytes())
-    return rebuild.make_instance, made, _filled(value), None, None, rebuild.fill_instance
+    return loaders.make_instance, made, _filled(value), None, None, loaders.fill_instance
 
 
 def _generator(value: Any) -> Reduced:
     state = random.Random.getstate(value), attributes_of(value)
     made = (type(value), builtin_base(type(value)))
-    return rebuild.make_instance, made, state, None, None, rebuild.fill_generator
+    return loaders.make_instance, made, state, None, None, loaders.fill_generator
 
 
 def _filled(value: object) -> tuple[object, ...] | None:
@@ -234,7 +234,7 @@ def _obeyed(value: Any) -> Reduced:
         state = (attributes or None, slots) if slots else attributes or None
     items = _CONTAINERS[base][1](value) if base in _CONTAINERS else ()
     made = (cls, arguments, options)
-    return rebuild.make_new, made, (state, items), None, None, rebuild.fill_obeyed
+    return loaders.make_new, made, (state, items), None, None, loaders.fill_obeyed
 
 
 def reduce_exception(error: BaseException) -> Reduced | None:
@@ -263,4 +263,4 @@ def reduce_exception(error: BaseException) -> Reduced | None:
     attributes = attributes_of(error)
     chain = (error.__cause__, error.__context__, error.__suppress_context__)
     state = (attributes, {name: value for name, value in members.items() if value is not None}, chain)
-    return rebuild.make_exception, made, state, None, None, rebuild.fill_error
+    return loaders.make_exception, made, state, None, None, loaders.fill_error

@@ -22,14 +22,14 @@ from typing import Any
 
 import cloudpickle
 
-from checkpoint.buffers import Place
-from checkpoint.cells import cell_of
-from checkpoint.format import TEXT_CHARS_MAX
-from checkpoint.lost import LostValue
-from checkpoint.pickling import classes, constants, frames, instances, rebuild
+from checkpoint.capture.buffer_digests import Place
+from checkpoint.capture.class_sources import cell_of
+from checkpoint.format.payload import TEXT_CHARS_MAX
+from checkpoint.lost_names import LostValue
+from checkpoint.pickling import classes, constants, frames, instances, loaders
 from checkpoint.pickling.arrays import subclass_recipe
 from checkpoint.pickling.importable import attributes_of, defined, importable
-from checkpoint.pickling.objects import Column, Columns, Known
+from checkpoint.pickling.object_columns import Column, Columns, Known
 from checkpoint.pickling.recipes import RECIPES, Recipe, Reduced
 from checkpoint.pickling.trial import shaped
 from checkpoint.pickling.unsaveable import Unsaveable, explain, is_too_deep, reason_key, type_key
@@ -159,7 +159,7 @@ class Adopted:
         self._made_of = owner, namespace
 
     def __reduce__(self) -> tuple[object, tuple[object, dict[str, object]]]:
-        return rebuild.adopt_namespace, self._made_of
+        return loaders.adopt_namespace, self._made_of
 
 
 class _ModuleNamespace:
@@ -169,7 +169,7 @@ class _ModuleNamespace:
         self.name = name
 
     def __reduce__(self) -> tuple[object, tuple[str]]:
-        return rebuild.module_namespace, (self.name,)
+        return loaders.module_namespace, (self.name,)
 
 
 class GroupPickler(cloudpickle.Pickler):  # type: ignore[misc]
@@ -197,7 +197,7 @@ class GroupPickler(cloudpickle.Pickler):  # type: ignore[misc]
         self.file.seek(0)
         self.file.truncate()
         places = [self.scope.texts[identity] for identity in texts]
-        self.file.write(rebuild.preamble(places) if places else rebuild.PREAMBLE)
+        self.file.write(loaders.preamble(places) if places else loaders.PREAMBLE)
         self.seed = dict(self._spaces)
         for module, name in places:
             constant = getattr(sys.modules[module], name)
@@ -239,7 +239,7 @@ class GroupPickler(cloudpickle.Pickler):  # type: ignore[misc]
             return NotImplemented
         scope = self.scope
         if id(value) in scope.externals:
-            return rebuild.external, (scope.externals[id(value)],)
+            return loaders.external, (scope.externals[id(value)],)
         if id(value) in scope.streams:
             return getattr, (sys, scope.streams[id(value)])
         if cls not in scope.reducers:
@@ -300,15 +300,15 @@ class GroupPickler(cloudpickle.Pickler):  # type: ignore[misc]
 
     def _placeholder(self, hole: Hole) -> tuple[Any, tuple[Any, ...]]:
         if self.scope.kept is not None:
-            return rebuild.kept_value, (self.scope.kept.place(hole.value),)
-        return rebuild.lost_value, (hole.kind, hole.reason)
+            return loaders.kept_value, (self.scope.kept.place(hole.value),)
+        return loaders.lost_value, (hole.kind, hole.reason)
 
     def _reference(self, value: object) -> Reduced:
         name = self.scope.definitions.get(id(value))
         if name is None or name in self.own:
             return None
         self.needs.add(name)
-        return rebuild.definition, (name,)
+        return loaders.definition, (name,)
 
     def reduce_class(self, cls: type) -> Any:
         """By reference when importable or a variable; else by value, as cloudpickle does."""
@@ -347,14 +347,14 @@ class GroupPickler(cloudpickle.Pickler):  # type: ignore[misc]
             return NotImplemented
         self.by_value.add(id(function))
         self.scope.filenames.add(function.__code__.co_filename)
-        values = tuple(getattr(function, name) for name in rebuild.FUNCTION_ATTRIBUTES)
+        values = tuple(getattr(function, name) for name in loaders.FUNCTION_ATTRIBUTES)
         return (
-            rebuild.make_function,
+            loaders.make_function,
             (function.__code__, self.scope.module_namespace(function), function.__closure__),
             (function.__dict__, values),
             None,
             None,
-            rebuild.fill_function,
+            loaders.fill_function,
         )
 
     def reduce_exception(self, error: BaseException) -> Any:
@@ -369,31 +369,31 @@ class GroupPickler(cloudpickle.Pickler):  # type: ignore[misc]
             return reduced
         own = reduced[2] if len(reduced) == 3 else None
         state = (own, error.__cause__, error.__context__, error.__suppress_context__)
-        return *reduced[:2], state, None, None, rebuild.fill_exception
+        return *reduced[:2], state, None, None, loaders.fill_exception
 
     def reduce_code(self, code: types.CodeType) -> Any:
         """marshal's version 2 writes the same bytes for the same code; later versions depend on reference counts."""
         data = self._codes.get(id(code))
         if data is None:
             data = self._codes[id(code)] = marshal.dumps(code, 2)
-        return rebuild.make_code, (data,)
+        return loaders.make_code, (data,)
 
     def reduce_cell(self, cell: types.CellType) -> Any:
         """A cell is memoised before its contents: functions may refer to themselves and share it."""
         try:
             contents = (cell.cell_contents,)
         except ValueError:
-            return rebuild.make_cell, ()
-        return rebuild.make_cell, (), contents, None, None, rebuild.fill_cell
+            return loaders.make_cell, ()
+        return loaders.make_cell, (), contents, None, None, loaders.fill_cell
 
     def reduce_module(self, module: types.ModuleType) -> Any:
         """The session's own module by reference, others by name; one that no import gives, by value."""
         if vars(module) is self.scope.namespace:
-            return rebuild.main_module, ()
+            return loaders.main_module, ()
         if sys.modules.get(module.__name__) is module:
             return NotImplemented
         state = {name: value for name, value in vars(module).items() if name != "__builtins__"}
-        return rebuild.make_module, (module.__name__,), state, None, None, rebuild.fill_module
+        return loaders.make_module, (module.__name__,), state, None, None, loaders.fill_module
 
 
 _OWN: dict[type, Reducer] = {

@@ -18,13 +18,13 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from checkpoint.pickling import constants, inner, rebuild
+from checkpoint.capture.process_state import code_context
+from checkpoint.pickling import constants, inner, loaders
 from checkpoint.pickling.arrays import reduce_array
 from checkpoint.pickling.files import file_recipe, reopen
 from checkpoint.pickling.importable import importable
-from checkpoint.pickling.objects import Columns
+from checkpoint.pickling.object_columns import Columns
 from checkpoint.pickling.unsaveable import Unsaveable
-from checkpoint.process import code_context
 
 type Reduced = tuple[Any, ...] | str | None
 
@@ -43,17 +43,17 @@ type Recipe = Callable[[Any, Notes], Reduced]
 
 def _lock(_lock: object, notes: Notes) -> Reduced:
     notes.note("a lock comes back released")
-    return rebuild.make_lock, ()
+    return loaders.make_lock, ()
 
 
 def _rlock(_lock: object, notes: Notes) -> Reduced:
     notes.note("a lock comes back released")
-    return rebuild.make_rlock, ()
+    return loaders.make_rlock, ()
 
 
 def _event(event: threading.Event, notes: Notes) -> Reduced:
     notes.note("an event comes back with nobody waiting")
-    return rebuild.make_event, (event.is_set(),)
+    return loaders.make_event, (event.is_set(),)
 
 
 def _condition(condition: Any, notes: Notes) -> Reduced:
@@ -63,7 +63,7 @@ def _condition(condition: Any, notes: Notes) -> Reduced:
 
 def _local(local: threading.local, notes: Notes) -> Reduced:
     notes.note("a thread-local comes back with the main thread's values")
-    return rebuild.make_local, (dict(local.__dict__),)
+    return loaders.make_local, (dict(local.__dict__),)
 
 
 def _lru_cache(function: Any, notes: Notes) -> Reduced:
@@ -73,11 +73,11 @@ def _lru_cache(function: Any, notes: Notes) -> Reduced:
     parameters = function.cache_parameters()
     state = {key: value for key, value in function.__dict__.items() if key not in ("__wrapped__", "cache_parameters")}
     arguments = (function.__wrapped__, parameters["maxsize"], parameters["typed"])
-    return rebuild.make_lru_cache, arguments, state, None, None, rebuild.fill_attributes
+    return loaders.make_lru_cache, arguments, state, None, None, loaders.fill_attributes
 
 
 def _weakref(reference: Any, _notes: Notes) -> Reduced:
-    return rebuild.make_weakref, (reference(), reference.__callback__)
+    return loaders.make_weakref, (reference(), reference.__callback__)
 
 
 def _weak_mapping(mapping: Any, _notes: Notes) -> Reduced:
@@ -92,13 +92,13 @@ def _context_variable(variable: contextvars.ContextVar[object], _notes: Notes) -
             return ()
 
     default, value = read(contextvars.Context()), read(code_context().copy())
-    return rebuild.make_context_variable, (variable.name, default, value)
+    return loaders.make_context_variable, (variable.name, default, value)
 
 
 def _environment(environment: Any, _notes: Notes) -> Reduced:
     for name in ("environ", "environb"):
         if environment is getattr(os, name, None):
-            return rebuild.module_attribute, ("os", name)
+            return loaders.module_attribute, ("os", name)
     return None
 
 
@@ -111,11 +111,11 @@ def _file(file: io.IOBase, notes: Notes) -> Reduced:
 
 
 def _match(match: Any, _notes: Notes) -> Reduced:
-    for how, name in enumerate(rebuild.MATCHERS):
+    for how, name in enumerate(loaders.MATCHERS):
         for start, end in ((match.pos, match.endpos), (match.start(), match.endpos), (match.start(), match.end())):
             again = getattr(match.re, name)(match.string, start, end)
             if again is not None and again.regs == match.regs:
-                return rebuild.make_match, (match.re, how, match.string, start, end)
+                return loaders.make_match, (match.re, how, match.string, start, end)
     raise Unsaveable("re.Match", re.Match)
 
 
@@ -123,11 +123,11 @@ def _memoryview(view: memoryview, _notes: Notes) -> Reduced:
     base = view.obj
     if type(base) not in (bytes, bytearray) or not view.c_contiguous or view.nbytes != len(base) or not view.ndim:  # type: ignore[arg-type]
         raise Unsaveable("memory.view", memoryview)
-    return rebuild.make_memoryview, (base, view.shape, view.format)
+    return loaders.make_memoryview, (base, view.shape, view.format)
 
 
 def _type_alias(alias: Any, _notes: Notes) -> Reduced:
-    return rebuild.make_type_alias, (alias.__name__, alias.__value__, alias.__type_params__)
+    return loaders.make_type_alias, (alias.__name__, alias.__value__, alias.__type_params__)
 
 
 def _type_variable(variable: Any, _notes: Notes) -> Reduced:
@@ -141,20 +141,20 @@ def _type_variable(variable: Any, _notes: Notes) -> Reduced:
     if sys.version_info >= (3, 13) and variable.has_default():
         options["default"] = variable.__default__
     made = (variable.__name__, variable.__constraints__, options)
-    return rebuild.make_type_variable, made, variable.__module__, None, None, rebuild.set_module
+    return loaders.make_type_variable, made, variable.__module__, None, None, loaders.set_module
 
 
 def _type_parameter(parameter: Any, _notes: Notes) -> Reduced:
     if importable(parameter, parameter.__name__):
         return str(parameter.__name__)
-    return type(parameter), (parameter.__name__,), parameter.__module__, None, None, rebuild.set_module
+    return type(parameter), (parameter.__name__,), parameter.__module__, None, None, loaders.set_module
 
 
 def _new_type(new_type: Any, _notes: Notes) -> Reduced:
     if importable(new_type):
         return None
     made = (new_type.__name__, new_type.__supertype__)
-    return type(new_type), made, new_type.__module__, None, None, rebuild.set_module
+    return type(new_type), made, new_type.__module__, None, None, loaders.set_module
 
 
 def _missing(_missing: object, _notes: Notes) -> Reduced:
@@ -168,7 +168,7 @@ def _asyncio(value: Any, notes: Notes) -> Reduced:
         if state.get(name) is not None:
             state[name] = deque()
     state.pop("_loop", None)
-    return rebuild.make_bare, (type(value),), state, None, None, rebuild.fill_attributes
+    return loaders.make_bare, (type(value),), state, None, None, loaders.fill_attributes
 
 
 def _iterator(iterator: Any, _notes: Notes) -> Reduced:

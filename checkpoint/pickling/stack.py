@@ -18,7 +18,7 @@ from itertools import batched
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from checkpoint.pickling import rebuild
+from checkpoint.pickling import loaders
 from checkpoint.pickling.importable import defined
 from checkpoint.pickling.unsaveable import Unloadable
 
@@ -36,8 +36,8 @@ _BATCH = 1_000
 
 _BUILTIN_SETTERS = frozenset(vars(cls)["__setitem__"] for cls in (dict, list, OrderedDict, deque))
 _OUR_SETTERS = frozenset((
-    rebuild.fill_instance, rebuild.fill_error, rebuild.fill_class, rebuild.fill_function, rebuild.fill_cell,
-    rebuild.fill_attributes,
+    loaders.fill_instance, loaders.fill_error, loaders.fill_class, loaders.fill_function, loaders.fill_cell,
+    loaders.fill_attributes,
 ))  # fmt: skip
 """They put what they are given in its place and look at nothing in it, so that it may be filled later."""
 
@@ -237,7 +237,7 @@ class StackPickler:
             self._write(pickle.BUILD)
             self._eager -= eager
             return
-        if setter is rebuild.fill_instance and not self._eager:
+        if setter is loaders.fill_instance and not self._eager:
             attributes, slots, items = state
             yield from self._set(value, setter, (attributes, slots, ()))
             if items:  # after all attributes of all keys

@@ -20,11 +20,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import msgspec
 
-from checkpoint.aside import ask_copy
-from checkpoint.lost import LostValue, LostValueError
+from checkpoint.capture.forked_capture import ask_copy
+from checkpoint.lost_names import LostValue, LostValueError
 from checkpoint.pickling.importable import attributes_of, defined, importable, is_python_class
 from checkpoint.pickling.instances import builtin_base, makes_itself, own_hook, slots_of
-from checkpoint.pickling.rebuild import Loading, Pieces, loading
+from checkpoint.pickling.loaders import Loading, Pieces, loading
 from checkpoint.pickling.unpickler import GroupUnpickler
 from checkpoint.pickling.unsaveable import safe_text, type_key
 

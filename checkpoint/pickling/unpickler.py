@@ -7,7 +7,8 @@ import pickle
 from collections.abc import Iterator
 from typing import Any
 
-from checkpoint.pickling.rebuild import Loading
+from checkpoint.pickling.loaders import Loading
+from checkpoint.pickling.moved_modules import MOVED
 
 
 class GroupUnpickler(pickle.Unpickler):
@@ -20,7 +21,7 @@ class GroupUnpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         """What a pickle names."""
         if module != "__main__":
-            return super().find_class(module, name)
+            return super().find_class(MOVED.get(module, module), name)
         first, *rest = name.split(".")
         found: Any = self._state.loaded.get(first, self._state.namespace.get(first))
         for attribute in rest:

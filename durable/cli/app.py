@@ -12,8 +12,8 @@ from typing import Any, override
 
 import click
 
-from durable.cli import exits
-from durable.cli.out import Out
+from durable.cli import exit_codes
+from durable.cli.output import Out
 from durable.core.errors import DurableError, StoreMissing, Waiting
 
 STORE_DEFAULT = ".durable/state.db"
@@ -143,7 +143,7 @@ class Command(click.Command):
         except StoreMissing as error:
             if not any(ctx.params.get(each) for each in _NAMES_ONE):
                 raise
-            raise exits.Absent(str(error)) from None
+            raise exit_codes.Absent(str(error)) from None
 
 
 class Commands(click.Group):
@@ -205,31 +205,31 @@ def run(argv: list[str] | None = None) -> int:
     try:
         code = root.main(argv, prog_name="durable", standalone_mode=False, obj=chosen)
         sys.stdout.flush()
-        return code if isinstance(code, int) else exits.DONE
+        return code if isinstance(code, int) else exit_codes.DONE
     except Exception as error:
         return _explain(error, chosen)
     except KeyboardInterrupt:
-        return exits.INTERRUPTED
+        return exit_codes.INTERRUPTED
 
 
 def _explain(error: Exception, chosen: Settings) -> int:
     out = chosen.out()
     if isinstance(error, click.Abort):
-        return exits.INTERRUPTED
+        return exit_codes.INTERRUPTED
     if isinstance(error, click.exceptions.NoArgsIsHelpError):
         out.note(error.format_message())
-        return exits.USAGE
+        return exit_codes.USAGE
     if isinstance(error, click.ClickException):
         where = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx is not None else "durable"
-        return _fail(out, f"{error.format_message()} (see `{where} --help`)", "USAGE", exits.USAGE)
+        return _fail(out, f"{error.format_message()} (see `{where} --help`)", "USAGE", exit_codes.USAGE)
     if isinstance(error, Waiting):
-        return exits.WAITING  # said where it was found, with the commands that answer
+        return exit_codes.WAITING  # said where it was found, with the commands that answer
     if isinstance(error, DurableError):
-        return _fail(out, str(error), error.code, exits.code_of(error))
+        return _fail(out, str(error), error.code, exit_codes.code_of(error))
     if os.environ.get("DURABLE_DEBUG"):
         raise error
     text = f"an error of durable-exec itself: {type(error).__name__}: {error}. Nothing recorded is lost; try again"
-    return _fail(out, f"{text}, or set DURABLE_DEBUG=1 and report what it shows", "INTERNAL", exits.FAILED)
+    return _fail(out, f"{text}, or set DURABLE_DEBUG=1 and report what it shows", "INTERNAL", exit_codes.FAILED)
 
 
 def _fail(out: Out, message: str, code: str, status: int) -> int:
@@ -265,9 +265,9 @@ def in_loop(main: Callable[[], Coroutine[Any, Any, int]]) -> int:
     try:
         return asyncio.run(guarded())
     except asyncio.CancelledError:
-        return 128 + ended_by[0] if ended_by else exits.INTERRUPTED
+        return 128 + ended_by[0] if ended_by else exit_codes.INTERRUPTED
     except BrokenPipeError:
-        return exits.PIPE_CLOSED  # whoever read us has enough, as in `durable list | head`
+        return exit_codes.PIPE_CLOSED  # whoever read us has enough, as in `durable list | head`
 
 
 def _quiet_logs() -> None:

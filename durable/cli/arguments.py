@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from durable.cli.exits import Unusable
+from durable.cli.exit_codes import Unusable
 
 
 def which_one(text: str) -> str | int:
@@ -81,7 +81,7 @@ def fit(function: Any, words: Sequence[str]) -> tuple[list[Any], dict[str, Any]]
 
 
 def _hints(function: Any) -> dict[str, Any]:
-    from durable.functions.values import hints_of
+    from durable.records.values import hints_of
 
     return hints_of(function.fn)
 
@@ -92,7 +92,7 @@ def _hint(hints: dict[str, Any], parameter: inspect.Parameter | None) -> Any:
 
 def _fitted(word: Word, hint: Any) -> Any:
     from durable.core.errors import BadArguments
-    from durable.functions.values import from_json
+    from durable.records.values import from_json
 
     value = word.value
     for candidate in (value, word.text):

@@ -5,15 +5,15 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from durable.cli.out import Out
-from durable.sessions.displays import shown
-from durable.sessions.following import LiveReader
-from durable.sessions.recent import Rewound
-from durable.store.reads import PromiseRow
-from durable.views import StepView, step_view
+from durable.cli.output import Out
+from durable.executions.views import StepView, step_view
+from durable.sessions.output.displays import shown
+from durable.sessions.output.follow import LiveReader
+from durable.sessions.output.live_output import Rewound
+from durable.store.sqlite.reads import PromiseRow
 
 if TYPE_CHECKING:
-    from durable.engine import Engine
+    from durable.engine.engine import Engine
 
 
 class Steps:

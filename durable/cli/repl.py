@@ -6,22 +6,22 @@ import asyncio
 import signal
 from typing import TYPE_CHECKING
 
-from durable.cli import exits
+from durable.cli import exit_codes
 from durable.cli.app import Settings
-from durable.cli.asking import asker, show_waiting
-from durable.cli.driving import Job, follow_here, open_engine, opened
-from durable.cli.making import Making
-from durable.cli.out import Out
-from durable.cli.outcome import halted, report_cell
+from durable.cli.engine_or_client import Job, follow_here, open_engine, opened
+from durable.cli.execution_status import Halts, Settled, Standing, Waits, find, first_unsettled, served
+from durable.cli.output import Out
 from durable.cli.progress import Printed
-from durable.cli.reading import Reader
-from durable.cli.standing import Halts, Settled, Standing, Waits, find, first_unsettled, served
+from durable.cli.prompts import asker, show_waiting
+from durable.cli.repl_input import Reader
+from durable.cli.report import halted, report_cell
+from durable.cli.session_options import Making
 from durable.core.errors import Conflict, DurableError, EngineClosed
 from durable.core.limits import INTERRUPT_GRACE_S
-from durable.views import CELL
+from durable.executions.views import CELL
 
 if TYPE_CHECKING:
-    from durable.engine import Engine
+    from durable.engine.engine import Engine
     from durable.sessions.session import Session
 
 DEAF_S = 2 * INTERRUPT_GRACE_S
@@ -63,7 +63,7 @@ class Conversation:
             text = await reader.read()
             if text is None:
                 self._out.say(f"{self._session.name} stays; go on with: durable repl {self._session.name}")
-                return exits.DONE
+                return exit_codes.DONE
             if not text.strip():
                 continue
             try:
@@ -107,11 +107,11 @@ class Conversation:
                 return None
             case Waits():
                 show_waiting(self._chosen, self._out, execution, standing)
-                return exits.WAITING
+                return exit_codes.WAITING
             case Halts(row):
                 error = halted(execution, row)
                 self._out.say(str(error))
-                return exits.code_of(error)
+                return exit_codes.code_of(error)
             case _:
                 raise AssertionError("it still goes on")
 

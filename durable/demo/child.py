@@ -7,7 +7,7 @@ import os
 import sys
 from typing import Any
 
-from durable.cli import imports
+from durable.cli import lazy_imports
 from durable.core import events
 
 
@@ -29,7 +29,7 @@ def observe(event: events.Event) -> None:
 
 async def main(store: str, execution_id: str, session: str) -> None:
     """Serve until the job has ended, or the demo has."""
-    imports.engine()
+    lazy_imports.engine()
     import durable
     from durable.demo import data, job
 

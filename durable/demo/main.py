@@ -10,24 +10,24 @@ from collections import deque
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from durable.cli import exits, imports
-from durable.cli.asking import on_terminal
-from durable.cli.out import Out, plain, to_text
+from durable.cli import exit_codes, lazy_imports
+from durable.cli.output import Out, plain, to_text
+from durable.cli.prompts import on_terminal
 from durable.demo import data
 from durable.demo.job import ANSWER, QUESTION
 from durable.demo.plan import Kill, plan
 from durable.demo.report import Findings, Row, findings
-from durable.demo.running import Broken, Run, answer_all
+from durable.demo.runner import Broken, Run, answer_all
 
 if TYPE_CHECKING:
-    from durable.store.reads import PromptRow
+    from durable.store.sqlite.reads import PromptRow
 
 
 async def demo(out: Out, *, seed: int, kills: int, store: str | None) -> int:
     """Run the job killed and undisturbed, side by side; exit 1 when their results differ."""
     if not data.path().is_file():
-        raise exits.Unusable(f"the data set is missing: {str(data.path())!r}; install durable-exec again")
-    imports.engine()
+        raise exit_codes.Unusable(f"the data set is missing: {str(data.path())!r}; install durable-exec again")
+    lazy_imports.engine()
     scratch = Path(tempfile.mkdtemp(prefix="durable-demo-"))
     try:
         return await _demo(out, seed, kills, store, scratch)
@@ -54,7 +54,7 @@ async def _demo(out: Out, seed: int, kills: int, store: str | None, scratch: Pat
     try:
         if not await _both(out, run, reference):
             out.say("the demo's engine ended by itself; please report this with the seed")
-            return exits.FAILED
+            return exit_codes.FAILED
         found = await findings(seed, run, reference)
     finally:
         await run.stop()
@@ -62,7 +62,7 @@ async def _demo(out: Out, seed: int, kills: int, store: str | None, scratch: Pat
     _show(out, found, kills)
     if store is not None:
         out.say(f"look around: durable show {name} --store {store}")
-    return exits.DONE if found.equal else exits.FAILED
+    return exit_codes.DONE if found.equal else exit_codes.FAILED
 
 
 async def _both(out: Out, run: Run, reference: Run) -> bool:
@@ -95,7 +95,7 @@ async def _both(out: Out, run: Run, reference: Run) -> bool:
 
 
 async def _typed(out: Out) -> str:
-    from durable.cli.asking import read_line
+    from durable.cli.prompts import read_line
 
     out.note(f"The session asks: {QUESTION} [{ANSWER}] ", end="")
     while True:

@@ -6,8 +6,8 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
-from durable.demo.running import Run
-from durable.views import DetailView, Served, StepView, detail_view
+from durable.demo.runner import Run
+from durable.executions.views import DetailView, Served, StepView, detail_view
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ async def findings(seed: int, run: Run, reference: Run) -> Findings:
 
 
 async def _detail(run: Run) -> DetailView:
-    from durable.store.store import Store
+    from durable.store.sqlite.store import Store
 
     store = await Store.open(run.store, create=False)
     try:

@@ -13,25 +13,25 @@ from typing import Any, Protocol, overload
 
 from resonate.types import PromiseRecord
 
-from capabilities.sandbox.entries import Inputs
 from capabilities.sandbox.front import Directories, Ran
 from capabilities.sandbox.limits import SandboxLimits
-from capabilities.sandbox.values import plain
+from capabilities.sandbox.wasm.exports import Inputs
+from capabilities.sandbox.wasm.wit_values import plain
 from durable.core import ids
 from durable.core.errors import BadArguments, ExecutionError
 from durable.core.events import ArgumentsChanged
-from durable.functions import foreign
-from durable.functions.asking import Asking, until_valid
-from durable.functions.failure import rejection
-from durable.functions.function import NEVER, Function, Retry, seconds
-from durable.functions.function_pass import LEFT, FunctionPass, Perform, UnderWay
-from durable.functions.leaf import Body, Leaf
+from durable.functions import sandbox_step
+from durable.functions.definition import NEVER, Function, Retry, seconds
+from durable.functions.failures import rejection
 from durable.functions.operation import Derived, Operation
-from durable.functions.questions import Asked
-from durable.functions.recorder import Outcome
-from durable.functions.replay import Operation as Made
-from durable.functions.steps import Arguments, Step, StepThreads, step_of
-from durable.functions.values import digest, encode, from_json, to_json
+from durable.functions.prompt_methods import Asking, until_valid
+from durable.functions.prompt_records import Asked
+from durable.functions.replay.function_pass import LEFT, FunctionPass, Perform, UnderWay
+from durable.functions.replay.record import Operation as Made
+from durable.functions.replay.recorder import Outcome
+from durable.functions.step import Arguments, Step, StepThreads, step_of
+from durable.functions.step_run import Body, Leaf
+from durable.records.values import digest, encode, from_json, to_json
 from durable.sessions.result import Result
 
 
@@ -53,8 +53,8 @@ class Context(Asking):
         self._threads = threads
         self._cells = cells
         execution = function_pass.run.execution_id
-        self._ends: foreign.Ends = lambda: cells.sandbox.ends_with(execution)  # holds neither this nor the run
-        self._instances = foreign.Instances(function_pass, self._ends)
+        self._ends: sandbox_step.Ends = lambda: cells.sandbox.ends_with(execution)  # holds neither this nor the run
+        self._instances = sandbox_step.Instances(function_pass, self._ends)
         self._timeout: float | None = None
         self._retry: Retry | None = None
         self._name: str | None = None
@@ -254,7 +254,7 @@ class Context(Asking):
         it has; without one they are this run's alone. Raises ExecutionError for whatever it came to instead, which also
         is the SandboxError that it was.
         """
-        given = foreign.given(inputs or {}, "the inputs")
+        given = sandbox_step.given(inputs or {}, "the inputs")
         asked, argv = sorted(grants), list(args)
         more: list[Any] = [each for each in (function, identity, modules) if each]
         if argv or env or directories:
@@ -278,7 +278,7 @@ class Context(Asking):
             )
             return to_json(asdict(replace(ran, value=plain(ran.value))), "what the sandbox gave")
 
-        return self._begin(made, foreign.performing(self._pass, perform, self._ends), lambda value: Ran(**value))
+        return self._begin(made, sandbox_step.performing(self._pass, perform, self._ends), lambda value: Ran(**value))
 
     def component(self, component: str, function: str, *args: Any, instance: str = "") -> Operation[Any]:
         """Call an export of a component that this engine knows (`engine.sandbox.add`), once: its value is recorded.
@@ -297,16 +297,16 @@ class Context(Asking):
                 found = await self._cells.sandbox.call(component, function, *args, execution=execution)
                 return to_json(plain(found.value), f"the value of {called}")
 
-            return self._begin(made, foreign.performing(self._pass, perform, self._ends), lambda value: value)
+            return self._begin(made, sandbox_step.performing(self._pass, perform, self._ends), lambda value: value)
         self._instances.check(component, instance)
         made = Made("component", called, digest(component, function, args, instance))
 
-        async def stateful(execution: str, kept: foreign.Kept | None) -> Any:
+        async def stateful(execution: str, kept: sandbox_step.Kept | None) -> Any:
             await self._cells.sandbox.added(component)
             found, state = await self._cells.sandbox.call_instance(
                 component, function, *args, execution=execution, instance=instance, kept=kept
             )
-            return to_json(foreign.with_state(plain(found.value), state), f"the value and the state of {called}")
+            return to_json(sandbox_step.with_state(plain(found.value), state), f"the value and the state of {called}")
 
         call = self._instances.next(component, instance, stateful)
         operation: Operation[Any] = self._begin(made, call.perform, lambda value: value["value"], begun=call.begun)

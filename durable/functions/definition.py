@@ -1,79 +1,350 @@
-"""The place where a durable function is defined, and whether a second definition of an id takes the first one's place.
+"""`@durable.function`: what makes a coroutine function durable is an identity that outlives the process.
 
-A module that is loaded again, a notebook cell that is run again and a test that runs again define a function anew: the
-newest counts. Two functions of one id side by side are a mistake, which nobody would see until the wrong one runs: a
-decorator that hides their names, a loop or factory that gives all the same one, two files of one name.
+The identity is `where::name@version`, or `name@version` where a name is given (specs/execution.md, Identity). `where`
+is the module's dotted name, or the name of a file that is no module: a script, or what `durable run FILE::FUNC` loads.
 """
 
 from __future__ import annotations
 
-import os
-import sys
-import weakref
+import hashlib
+import inspect
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
-from types import FrameType, ModuleType
+from datetime import timedelta
+from typing import Any, Concatenate, ParamSpec, TypeVar, cast, overload
 
-_MARK = "__durable_definitions__"
-"""Local variable of a call in which functions were defined: it tells this call from the next one."""
+from durable.core.definition_id import file_of, source, spellings, where, where_of_file
+from durable.core.errors import BadArguments, Conflict, Fatal, RetryAfter
+from durable.functions.failures import Rejection, raised, rebuild
+from durable.functions.redefinition import Definition
+from durable.records import notation
+from durable.records.values import argument_digests, bind_json, encode_arguments, hints_of
+
+P = ParamSpec("P")
+T_co = TypeVar("T_co", covariant=True)
+
+KNOWN: dict[str, Function[..., Any]] = {}
+"""Every durable function of this process by each id under which it is served; the newest definition counts."""
+
+_ambiguous: set[str] = set()
+"""Weak ids that two functions could have: nobody is served by them."""
+
+_RESERVED = ("durable_execute", "capability")
+"""What engines serve beside durable functions: cells, and capabilities of sessions."""
+
+_learning: list[Callable[[Function[..., Any]], None]] = []
+
+
+type Kind = type[BaseException] | str
+"""An exception class, or its qualified name: `"pkg.MyError"`, `"ValueError"`."""
 
 
 @dataclass(frozen=True, slots=True)
-class Definition:
-    """Where `@durable.function` stands, and the run of that code in which it was reached."""
+class Retry:
+    """How often a step or a function without steps is tried again after it raised.
 
-    file: str
-    line: int
-    at_import: bool
-    """Reached while the module itself was run, not in a call later on."""
-    _run: tuple[object, int]
-    _module_name: str
-    _module: weakref.ref[ModuleType] | None
+    The n-th retry comes after `delay * factor ** (n - 1)` seconds, at most `max_delay`. jitter: the part of that, from
+    0 to 1, that is left to chance, so that many who failed together do not come back together; the chance is the same
+    for the same execution and retry. retry_on: only errors of these classes are tried again; all by default.
+    give_up_on: errors of these are not. Both take classes and qualified names, which match classes derived from them.
 
-    @classmethod
-    def here(cls, ours: str) -> Definition:
-        """The place that is reached now, outside of the module `ours`."""
-        frame = sys._getframe(1)
-        while frame.f_globals.get("__name__") in (ours, __name__) and frame.f_back is not None:
-            frame = frame.f_back
-        outermost, caller = frame, frame.f_back
-        while caller is not None:
-            if caller.f_globals is frame.f_globals and not _is_module(outermost):
-                outermost = caller
-            caller = caller.f_back
-        name = str(frame.f_globals.get("__name__"))
-        module = sys.modules.get(name)
-        loaded = module is not None and vars(module) is frame.f_globals
-        file = frame.f_code.co_filename
-        return cls(
-            file=file if file.startswith("<") else os.path.abspath(file),
-            line=frame.f_lineno,
-            at_import=_is_module(outermost),
-            _run=_run_of(outermost),
-            _module_name=name,
-            _module=weakref.ref(module) if module is not None and loaded else None,
+    A step that raises `durable.Fatal` is never tried again. One that raises `durable.RetryAfter` is, that many seconds
+    later at the earliest, whatever its class; where no retry is asked for, as often as `Retry()` says.
+    Raises BadArguments for what makes no sense.
+    """
+
+    max_retries: int = 3
+    delay: float = 0.1
+    factor: float = 2.0
+    max_delay: float = 60.0
+    jitter: float = 0.0
+    retry_on: Kind | tuple[Kind, ...] = ()
+    give_up_on: Kind | tuple[Kind, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.max_retries, int) or isinstance(self.max_retries, bool) or self.max_retries < 0:
+            raise BadArguments(f"Retry: max_retries is a whole number from 0, not {self.max_retries!r}")
+        for name, least, most in (
+            ("delay", 0.0, SECONDS_MAX),
+            ("factor", 0.0, FACTOR_MAX),
+            ("max_delay", 0.0, SECONDS_MAX),
+            ("jitter", 0.0, 1.0),
+        ):
+            value = getattr(self, name)
+            if isinstance(value, timedelta):
+                value = value.total_seconds()
+            if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value <= most:
+                raise BadArguments(f"Retry: {name} is a number from {least:g} to {most:g}, not {value!r}")
+            object.__setattr__(self, name, value)
+        for name in ("retry_on", "give_up_on"):
+            kinds = getattr(self, name)
+            kinds = (kinds,) if isinstance(kinds, str | type) else kinds
+            if not isinstance(kinds, tuple | list | set | frozenset) or not all(map(_is_kind, kinds)):
+                raise BadArguments(f'Retry: {name} takes exception classes or names like "pkg.MyError", not {kinds!r}')
+            object.__setattr__(self, name, tuple(kinds))
+
+    def next(self, attempt: int) -> int | None:
+        """Seconds before the retry `attempt` (from 1), or None for no more: the SDK's policy protocol."""
+        if attempt > self.max_retries:
+            return None
+        # The SDK's annotation says int; its sleeper takes fractions.
+        return cast(int, self._wait(attempt))
+
+    def decide(self, attempt: int, error: BaseException, execution_id: str = "") -> float | None:
+        """Seconds before the retry `attempt` (from 1) of a step that raised `error`, or None for no more.
+
+        error: what the step raised, or its ExecutionError, or the Rejection of it. execution_id: seeds the jitter.
+        """
+        if isinstance(error, Rejection):
+            error = rebuild("rejected", {"message": str(error)}, execution_id)
+        after = error if isinstance(error, RetryAfter) else None
+        most = self.max_retries if after is None else self.max_retries or RETRY_AFTER_TIMES
+        if attempt > most or raised(error, Fatal):
+            return None
+        wait = self._wait(attempt) * (1 - self.jitter * _chance(execution_id, attempt))
+        if after is not None:
+            return max(wait, float(after.seconds))
+        if raised(error, *self._kinds("give_up_on")):
+            return None
+        if self.retry_on and not raised(error, *self._kinds("retry_on")):
+            return None
+        return wait
+
+    def _kinds(self, name: str) -> tuple[Kind, ...]:
+        return cast("tuple[Kind, ...]", getattr(self, name))
+
+    def _wait(self, attempt: int) -> float:
+        try:
+            return min(self.delay * self.factor ** (attempt - 1), self.max_delay)
+        except OverflowError:
+            return self.max_delay
+
+
+SECONDS_MAX = 1000 * 366 * 86_400.0
+"""A thousand years: longer ones are a mistake in the unit, and do not fit into a timedelta at some point."""
+
+FACTOR_MAX = 1e6
+
+RETRY_AFTER_TIMES = 3
+"""Retries of a step that asks for them itself and has no Retry."""
+
+
+def _is_kind(kind: object) -> bool:
+    return (isinstance(kind, str) and bool(kind)) or (isinstance(kind, type) and issubclass(kind, BaseException))
+
+
+def _chance(execution_id: str, attempt: int) -> float:
+    """A number from 0 to 1, the same for the same execution and attempt in every process."""
+    drawn = hashlib.blake2b(f"{execution_id}:{attempt}".encode("utf-8", "replace"), digest_size=8).digest()
+    return int.from_bytes(drawn) / 2**64
+
+
+NEVER = Retry(max_retries=0)
+
+
+class Function[**P, T_co]:
+    """A durable function. Call it through `engine.start` or `ctx.run`; calling it directly just runs its code."""
+
+    def __init__(
+        self,
+        fn: Callable[Concatenate[Any, P], Awaitable[T_co]],
+        *,
+        name: str | None = None,
+        version: int = 1,
+        retry: Retry = NEVER,
+        aliases: Iterable[str] = (),
+    ) -> None:
+        if not inspect.iscoroutinefunction(fn):
+            raise BadArguments(
+                f"@durable.function needs `async def`, {getattr(fn, '__name__', fn)!r} is not a coroutine function"
+            )
+        if not inspect.signature(fn).parameters:
+            raise BadArguments(f"{fn.__name__}: a durable function takes the context as its first argument")
+        if version < 1:
+            raise BadArguments(f"{fn.__name__}: version is a whole number from 1, not {version!r}")
+        self.fn = fn
+        self.given_name = None if name is None else _check_name(name)
+        self.name = name or fn.__qualname__.replace(".<locals>.", ".")
+        self.version = version
+        self.retry = retry
+        self.where = where(fn.__module__)
+        self.source = file_of(fn.__module__) or source(fn.__module__)
+        self.definition = Definition.here(__name__)
+        self.__name__ = fn.__name__
+        self.__doc__ = fn.__doc__
+        self.__module__ = fn.__module__
+        self.__wrapped__ = fn
+        self.returns = hints_of(fn).get("return", inspect.Parameter.empty)
+        self.own_ids = _own_ids(self, aliases)
+        self.weak_ids = _weak_ids(self)
+        self._enter()
+        for learn in list(_learning):
+            learn(self)
+
+    @property
+    def key(self) -> str:
+        """`where::name`, or the name alone where one is given: the name in the SDK's registry."""
+        return self.given_name or f"{self.where}::{self.name}"
+
+    @property
+    def id(self) -> str:
+        """The key with `@version`: what is recorded with an execution."""
+        return f"{self.key}@{self.version}"
+
+    @property
+    def ids(self) -> list[str]:
+        """All ids under which engines serve it: its own, other spellings, and what it was known by before."""
+        return [each for each in (*self.own_ids, *self.weak_ids) if KNOWN.get(each) is self]
+
+    def _enter(self) -> None:
+        """Be what these ids mean in this process, in place of an earlier definition of the same; Conflict."""
+        shared = [(each, known) for each in (*self.own_ids, *self.weak_ids) if (known := KNOWN.get(each)) is not None]
+        beside = [(each, known) for each, known in shared if known.definition.is_beside(self.definition)]
+        for each, known in beside:
+            if each in self.own_ids and each in known.own_ids:
+                raise _two_functions(each, known, self)
+        for known in {each: known for each, known in shared if (each, known) not in beside}.values():
+            for each in known.ids:
+                del KNOWN[each]
+        _ambiguous.update(each for each, known in beside if each in known.weak_ids)
+        KNOWN.update(dict.fromkeys(self.own_ids, self))
+        KNOWN.update({each: self for each in self.weak_ids if KNOWN.get(each) is None})
+        for each in _ambiguous.difference(self.own_ids):
+            KNOWN.pop(each, None)
+
+    def check_newest(self) -> None:
+        """Raise Conflict where engines would run another function under this id: one that a later call defined."""
+        newest = KNOWN.get(self.id, self)
+        if newest is not self and not newest.definition.at_import:
+            raise _two_functions(self.id, self, newest)
+
+    def pack(self, args: tuple[object, ...], kwargs: dict[str, object]) -> tuple[list[Any], dict[str, Any], str]:
+        """The arguments as JSON, checked against the signature and annotations, and their digest; BadArguments.
+
+        The digest is of what the function gets, without what equals its default: it is the same for a model and for the
+        JSON of one, for `f(1)` and for `f(1, b=<default>)`.
+        """
+        packed, named = encode_arguments(self.fn, args, kwargs, self.name, skip_first=True)
+        bound = bind_json(self.fn, packed, named, skip_first=True)
+        return packed, named, next(argument_digests(bound))
+
+    def is_call(self, arguments: str, packed: list[Any], named: dict[str, Any]) -> bool:
+        """Whether a recorded digest, also one of an older version, is of a call with these packed arguments."""
+        for args, kwargs in ((packed, named), (notation.shown(packed), notation.shown(named))):
+            try:
+                bound = bind_json(self.fn, args, kwargs, skip_first=True)
+            except BadArguments:
+                continue
+            if arguments in argument_digests(bound):
+                return True
+        return False
+
+    def __call__(self, ctx: Any, *args: P.args, **kwargs: P.kwargs) -> Awaitable[T_co]:
+        return self.fn(ctx, *args, **kwargs)
+
+    def __repr__(self) -> str:
+        return f"<durable function {self.id}>"
+
+
+def known_as(function: str) -> Function[..., Any] | None:
+    """The function of this process that runs what is recorded under an id."""
+    return next((KNOWN[each] for each in spellings(function) if each in KNOWN), None)
+
+
+def _own_ids(function: Function[..., Any], aliases: Iterable[str]) -> tuple[str, ...]:
+    """The ids that mean this function: its own first, then its module's as a file, then its former ones."""
+    if isinstance(aliases, str):
+        raise BadArguments(f"aliases is a list of ids: write aliases=[{aliases!r}]")
+    placed = f"{function.where}::{function.name}"
+    file = file_of(function.__module__)
+    keys = [function.key, placed]  # a given name was recorded with its module by earlier versions
+    if file is not None and function.where.isidentifier():
+        keys.append(f"{where_of_file(file)}::{function.name}")
+    found = [f"{each}@{function.version}" for key in keys for each in spellings(key)]
+    for alias in aliases:
+        found += spellings(alias if _has_version(alias) else f"{alias}@{function.version}")
+    return tuple(dict.fromkeys(found))
+
+
+def _weak_ids(function: Function[..., Any]) -> tuple[str, ...]:
+    """Its module as a file, in a package without `__init__.py`: files of several such packages may have that name."""
+    file = file_of(function.__module__)
+    if file is None or "." not in function.where or function.where.endswith(".py"):
+        return ()
+    place = where_of_file(file)
+    return () if place == function.where else (f"{place}::{function.name}@{function.version}",)
+
+
+def _has_version(alias: str) -> bool:
+    """Whether an id says its version; BadArguments for what is no id."""
+    key, separator, version = alias.rpartition("@")
+    if not alias or alias.endswith("::") or (separator and not (key and version.isascii() and version.isdecimal())):
+        raise BadArguments(f"{alias!r} is no id of a function; write 'module::name', 'file.py::name' or a given name")
+    return bool(separator)
+
+
+def _check_name(name: str) -> str:
+    """A name that stands alone in records; BadArguments."""
+    if not name or "::" in name or "@" in name or name.partition(":")[0] in _RESERVED or not name.isprintable():
+        raise BadArguments(
+            f"name={name!r} cannot be the name of a function: it is a text without '::' and '@', and not one of "
+            f"{', '.join(_RESERVED)}"
         )
-
-    def is_beside(self, newer: Definition) -> bool:
-        """Whether both are there at once, so that an id cannot mean both."""
-        if self._run[0] is newer._run[0] and self._run[1] == newer._run[1]:
-            return True
-        if self.file == newer.file or os.path.realpath(self.file) == os.path.realpath(newer.file):
-            return False
-        if os.path.exists(self.file):
-            return self._module is None or sys.modules.get(self._module_name) is self._module()
-        # It was moved, or typed somewhere: a notebook's cells have names of their own, their module is one.
-        return not os.path.exists(newer.file) and self._module_name != newer._module_name
-
-    def __str__(self) -> str:
-        return f"{self.file}:{self.line}"
+    return name
 
 
-def _run_of(frame: FrameType) -> tuple[object, int]:
-    """What is the same for all that one run of a module, or one call, defines."""
-    if _is_module(frame):
-        return frame.f_code, id(frame)  # loading a module again makes its code anew
-    return frame.f_locals.setdefault(_MARK, object()), 0
+def _two_functions(shared: str, one: Function[..., Any], other: Function[..., Any]) -> Conflict:
+    return Conflict(
+        f"two functions would be known as {shared!r}: those at {one.definition} and {other.definition}. Records say by "
+        "it which one runs, so each needs its own: give @durable.function(name=...), and in a decorator that wraps "
+        "functions write @functools.wraps(fn)"
+    )
 
 
-def _is_module(frame: FrameType) -> bool:
-    return frame.f_code.co_name == "<module>"
+def on_new(learn: Callable[[Function[..., Any]], None]) -> Callable[[], None]:
+    """Call `learn` with every function defined from now on; returns what undoes it."""
+    _learning.append(learn)
+    return lambda: _learning.remove(learn)
+
+
+@overload
+def function[**P, T_co](fn: Callable[Concatenate[Any, P], Awaitable[T_co]], /) -> Function[P, T_co]: ...
+@overload
+def function(
+    *, name: str | None = None, version: int = 1, retry: Retry = NEVER, aliases: Iterable[str] = ()
+) -> Callable[[Callable[Concatenate[Any, P], Awaitable[T_co]]], Function[P, T_co]]: ...
+def function[**P, T_co](
+    fn: Callable[Concatenate[Any, P], Awaitable[T_co]] | None = None,
+    /,
+    *,
+    name: str | None = None,
+    version: int = 1,
+    retry: Retry = NEVER,
+    aliases: Iterable[str] = (),
+) -> Function[P, T_co] | Callable[[Callable[Concatenate[Any, P], Awaitable[T_co]]], Function[P, T_co]]:
+    """Make `async def f(ctx, ...)` durable: its finished steps are never run again.
+
+    name: what it is known by in records, wherever it is defined; default its module and its own name. version: raise
+    it when a change would break the executions that are under way; engines go on serving the versions they know.
+    retry: for an execution whose function raises before it made a step; of a nested function it is not looked at.
+    aliases: what it was known by before it was renamed or moved, each as `module::name`, `file.py::name` or a given
+    name; executions recorded so are run by it. Raises
+    Conflict where another function is known by one of these.
+    """
+    if fn is not None:
+        return Function(fn)
+    return lambda f: Function(f, name=name, version=version, retry=retry, aliases=aliases)
+
+
+def seconds(value: float | timedelta | None) -> float | None:
+    """A duration given as seconds or timedelta, in seconds; BadArguments when it is none, negative or without end."""
+    if value is None:
+        return None
+    found = value.total_seconds() if isinstance(value, timedelta) else value
+    if isinstance(found, bool) or not isinstance(found, int | float):
+        raise BadArguments(f"a duration is seconds or a timedelta, not {value!r}")
+    if found < 0:
+        raise BadArguments(f"a duration cannot be negative: {value!r}")
+    if not found <= SECONDS_MAX:
+        raise BadArguments(f"a duration is at most a thousand years, not {value!r}; without a limit it is None")
+    return float(found)

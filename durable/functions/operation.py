@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from resonate.types import PromiseRecord
 
-from durable.functions.codec import decode
-from durable.functions.event_loop import PassEnded
-from durable.functions.failure import rebuild
+from durable.functions.failures import rebuild
+from durable.functions.replay.event_loop import PassEnded
+from durable.records.codec import decode
 
 if TYPE_CHECKING:
-    from durable.functions.function_pass import FunctionPass
+    from durable.functions.replay.function_pass import FunctionPass
 
 
 class Operation[T](Coroutine[Any, Any, T]):

@@ -9,11 +9,11 @@ from capabilities.sandbox.front import Backend
 from capabilities.sandbox.routing import Name
 from durable.sandbox.javascript import JavaScript
 from durable.sandbox.python import Python
-from durable.sandbox.shared import Shared
+from durable.sandbox.runtime import Shared
 from durable.sandbox.wasm import Wasm
 
 if TYPE_CHECKING:
-    from durable.engine import Engine
+    from durable.engine.engine import Engine
     from durable.sandbox.components import Components
 
 

@@ -9,18 +9,18 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from capabilities.sandbox.call import CoreCall, Outcome
-from capabilities.sandbox.component import ComponentCall
-from capabilities.sandbox.entries import Inputs
+from capabilities.sandbox.component_manifest import ComponentManifest
 from capabilities.sandbox.errors import ComponentNotFound
-from capabilities.sandbox.interfaces import Interface
-from capabilities.sandbox.manifest import ComponentManifest
-from capabilities.sandbox.runtime import Component, Module, Runtime, is_component
-from durable.sandbox.declared import Declared, NotDeclared
-from durable.sandbox.permits import ComponentPermits
-from durable.sandbox.recorded import RecordedCalls
+from capabilities.sandbox.wasm.component_call import ComponentCall
+from capabilities.sandbox.wasm.component_imports import Interface
+from capabilities.sandbox.wasm.exports import Inputs
+from capabilities.sandbox.wasm.module_call import CoreCall, Outcome
+from capabilities.sandbox.wasm.runtime import Component, Module, Runtime, is_component
+from durable.sandbox.component_policy import ComponentPermits
+from durable.sandbox.component_registry import Declared, NotDeclared
+from durable.sandbox.journaled_calls import RecordedCalls
 from durable.sandbox.wasm import called
-from durable.sessions.house import House
+from durable.sessions.services import House
 
 ADDED_S = 10.0
 """From an engine's opening, and from the last component that was added, until none is waited for any more (R9)."""
@@ -63,8 +63,8 @@ class Components:
     ) -> Known:
         """Compile it and know it by its manifest's id; one of the same id is replaced. ComponentLoadFailed.
 
-        interfaces: more host functions for a component (`capabilities.sandbox.interfaces`). They are not recorded:
-        they have to give the same for the same arguments.
+        interfaces: more host functions for a component (`capabilities.sandbox.wasm.component_imports`).
+        They are not recorded: they have to give the same for the same arguments.
         """
         self._adding += 1
         try:

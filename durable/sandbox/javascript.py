@@ -11,11 +11,11 @@ from capabilities.sandbox.limits import JAVASCRIPT
 from capabilities.sandbox.routing import is_module
 from capabilities.signature import Method
 from durable.core.errors import BadArguments
-from durable.sandbox.shared import Shared, no_wasmtime
-from durable.sessions.house import House
+from durable.sandbox.runtime import Shared, no_wasmtime
+from durable.sessions.services import House
 
 if TYPE_CHECKING:
-    from durable.sandbox.recorded import RecordedCalls
+    from durable.sandbox.journaled_calls import RecordedCalls
 
 
 class JavaScript:
@@ -32,20 +32,20 @@ class JavaScript:
             return ""
         if lacks := no_wasmtime():
             return lacks
-        from capabilities.javascript import quickjs
+        from capabilities.sandbox.javascript import engine_file
 
         try:
-            await asyncio.to_thread(quickjs.read)
-        except quickjs.EngineMissing as error:
+            await asyncio.to_thread(engine_file.read)
+        except engine_file.EngineMissing as error:
             return str(error)
         self._present = True
         return ""
 
     async def run(self, task: Task) -> Ran:
         """A fresh instance for each. With `function` that is called then, and its value is the run's."""
-        from capabilities.javascript.run import run, run_function
-        from capabilities.javascript.vm import VM
-        from capabilities.javascript.warm import made, warm
+        from capabilities.sandbox.javascript.run import run, run_function
+        from capabilities.sandbox.javascript.vm import VM
+        from capabilities.sandbox.javascript.warm_image import made, warm
 
         code, limits = task.text(), task.limits or JAVASCRIPT
         inputs, args = task.arguments()
@@ -81,7 +81,7 @@ def granted(house: House, grants: Iterable[str], calls: RecordedCalls) -> dict[s
 
 def _asked(capability: str, method: Method, calls: RecordedCalls) -> Callable[..., Any]:
     """The capability as a script calls it: arguments in order, recorded by name."""
-    from capabilities.sandbox.hostcalls import HostCall
+    from capabilities.sandbox.host_calls import HostCall
 
     names = list(method.signature.parameters)
     how = method.name.partition(".")[2]

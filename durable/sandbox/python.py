@@ -10,24 +10,24 @@ from typing import TYPE_CHECKING
 from bridge.confine.confinement import Confinement
 from bridge.confine.limits import Limits
 from bridge.confine.probe import can_hold
-from bridge.output_rules import OutputRules
+from bridge.protocol.output_rules import OutputRules
 from capabilities.sandbox.errors import ExecutionTimeout, InvalidConfiguration, Used
 from capabilities.sandbox.front import Ran, Task
 from capabilities.sandbox.limits import JAVASCRIPT, SandboxLimits
-from capabilities.sandbox.values import plain
+from capabilities.sandbox.wasm.wit_values import plain
 from durable.core import ids
 from durable.core.errors import ProtocolError, WorkerDied
-from durable.functions.values import to_json
-from durable.sandbox.shared import KEEPING
-from durable.sessions.confined import forget_directory, options_of
+from durable.records.values import to_json
+from durable.sandbox.runtime import KEEPING
+from durable.sessions.ownership.confinement import forget_directory, options_of
 from durable.sessions.permissions import asked_options
 from durable.sessions.session import unrecorded_result
-from durable.store.sessions import RUN
+from durable.store.operations.sessions import RUN
 
 if TYPE_CHECKING:
-    from durable.engine import Engine
-    from durable.sessions.cell import Pass
-    from durable.sessions.live import LiveSession
+    from durable.engine.engine import Engine
+    from durable.sessions.execution.cell import Pass
+    from durable.sessions.execution.runner import LiveSession
     from durable.sessions.result import Result
 
 HELD = Limits(memory=JAVASCRIPT.memory, files=64, processes=16)

@@ -8,23 +8,23 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from capabilities.sandbox.entries import Inputs
 from capabilities.sandbox.front import Decision, Directories, Front, Program, Ran, Statistics, Task
 from capabilities.sandbox.limits import SandboxLimits
 from capabilities.sandbox.routing import Name, is_wasm
+from capabilities.sandbox.wasm.exports import Inputs
 from durable.core import ids
 from durable.core.errors import BadArguments
 from durable.sandbox.backends import backends
-from durable.sandbox.ending import Ending
-from durable.sandbox.shared import Shared
+from durable.sandbox.cancellation import Ending
+from durable.sandbox.runtime import Shared
 
 if TYPE_CHECKING:
-    from capabilities.sandbox.manifest import ComponentManifest
-    from capabilities.sandbox.metered import Outcome
-    from capabilities.sandbox.runtime import Compilations
-    from durable.engine import Engine
+    from capabilities.sandbox.component_manifest import ComponentManifest
+    from capabilities.sandbox.wasm.metered_store import Outcome
+    from capabilities.sandbox.wasm.runtime import Compilations
+    from durable.engine.engine import Engine
     from durable.sandbox.components import Components
-    from durable.sandbox.living import JavaScriptInstance
+    from durable.sandbox.javascript_instance import JavaScriptInstance
 
 
 class Sandbox:
@@ -101,7 +101,7 @@ class Sandbox:
         their annotations. modules: sources of ES modules by name. The others as in `run`. The state ends with the
         block; one that lives on after a crash is a session's (`engine.session(language="javascript")`).
         """
-        from durable.sandbox.living import Given, JavaScriptInstance
+        from durable.sandbox.javascript_instance import Given, JavaScriptInstance
 
         task = replace(_task("", None, limits, grants, execution), identity=identity)
         return JavaScriptInstance(self._shared, Given(task, dict(functions or {}), dict(modules or {})))
@@ -142,7 +142,7 @@ class Sandbox:
         manifest: a `Component.toml`, its path or its text. Limits and permissions of all calls are those that it says.
         InvalidConfiguration, MissingMemoryConfig, MissingCpuConfig, ComponentLoadFailed.
         """
-        from capabilities.sandbox.manifest import ComponentManifest, parse_component
+        from capabilities.sandbox.component_manifest import ComponentManifest, parse_component
 
         if isinstance(manifest, Path):
             text = await asyncio.to_thread(manifest.read_text)
@@ -175,7 +175,7 @@ class Sandbox:
         kept: tuple[str, bytes] | None,
     ) -> tuple[Outcome, bytes]:
         """For `ctx.component(..., instance=)`, which keeps the state (specs/sandbox.md, I1-I5)."""
-        from durable.sandbox.instances import call_instance
+        from durable.sandbox.wasm_instance import call_instance
 
         known = self._known()
         return await call_instance(

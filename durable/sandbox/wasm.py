@@ -9,22 +9,22 @@ import hashlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from capabilities.sandbox.entries import Inputs, entry
 from capabilities.sandbox.errors import ComponentLoadFailed, InvalidConfiguration
 from capabilities.sandbox.front import Ran, Task
 from capabilities.sandbox.limits import COMPONENT
 from capabilities.sandbox.routing import WASM_TEXT
+from capabilities.sandbox.wasm.exports import Inputs, entry
 from durable.core import ids
-from durable.sandbox.shared import WHO, Shared, no_wasmtime
+from durable.sandbox.runtime import WHO, Shared, no_wasmtime
 
 if TYPE_CHECKING:
-    from capabilities.sandbox.call import CoreCall
-    from capabilities.sandbox.component import ComponentCall
-    from capabilities.sandbox.metered import Outcome
-    from capabilities.sandbox.runtime import Runtime
-    from capabilities.sandbox.wasi import Wasi
+    from capabilities.sandbox.wasm.component_call import ComponentCall
+    from capabilities.sandbox.wasm.metered_store import Outcome
+    from capabilities.sandbox.wasm.module_call import CoreCall
+    from capabilities.sandbox.wasm.runtime import Runtime
+    from capabilities.sandbox.wasm.wasi import Wasi
     from durable.sandbox.components import Components
-    from durable.sandbox.recorded import RecordedCalls
+    from durable.sandbox.journaled_calls import RecordedCalls
 
 
 class Wasm:
@@ -65,9 +65,9 @@ class Wasm:
             await permits.close()
 
     def _made(self, runtime: Runtime, data: bytes, task: Task, calls: RecordedCalls) -> CoreCall | ComponentCall:
-        from capabilities.sandbox.call import CoreCall
-        from capabilities.sandbox.component import ComponentCall
-        from capabilities.sandbox.runtime import is_component
+        from capabilities.sandbox.wasm.component_call import ComponentCall
+        from capabilities.sandbox.wasm.module_call import CoreCall
+        from capabilities.sandbox.wasm.runtime import is_component
 
         limits, port = task.limits or COMPONENT, calls.port  # whoever asks for what is not granted is told so
         name, wasi = task.identity or WHO, _wasi(task)
@@ -91,7 +91,7 @@ async def called(runtime: Runtime, call: CoreCall | ComponentCall, function: str
 
 def _wasi(task: Task) -> Wasi:
     """What the code has of WASI: its own name as the first argument, as every program."""
-    from capabilities.sandbox.wasi import Preopened, Wasi
+    from capabilities.sandbox.wasm.wasi import Preopened, Wasi
 
     program = task.program
     opened = [Preopened(path, name, writable) for name, (path, writable) in program.directories.items()]

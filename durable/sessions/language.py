@@ -9,7 +9,7 @@ from typing import Any, Literal
 from bridge.confine.limits import Limits
 from capabilities.sandbox.errors import SandboxUnavailable
 from durable.core.errors import BadArguments, Conflict
-from durable.sessions.cell import Cell
+from durable.sessions.execution.cell import Cell
 
 type Language = Literal["python", "javascript"]
 
@@ -28,9 +28,9 @@ def language_option(language: Language | None, limits: Limits | None) -> dict[st
         raise BadArguments(f"JavaScript begins with {MEMORY_BYTES_MIN} bytes of memory; the limit is {limits.memory}")
     if find_spec("wasmtime") is None:
         raise SandboxUnavailable("wasmtime is not installed; `pip install durable-exec[sandbox]` brings it")
-    from capabilities.javascript import quickjs
+    from capabilities.sandbox.javascript import engine_file
 
-    if not quickjs.present():
+    if not engine_file.present():
         raise SandboxUnavailable("JavaScript's engine is not installed; `durable sandbox install` brings it")
     return {"language": language}
 
@@ -51,6 +51,6 @@ def spoken(cell: Cell, language: Language, execution_id: str) -> tuple[str, str]
     """The cell's code as its worker runs it, and its file name there; "" for the worker's own choice."""
     if language == "python":
         return cell.code, ""
-    from capabilities.javascript.cell import text
+    from capabilities.sandbox.javascript.session_cell import text
 
     return text(cell.code, cell.inputs), f"<script {execution_id}>"

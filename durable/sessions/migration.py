@@ -6,8 +6,8 @@ import ast
 import os
 from typing import TYPE_CHECKING, Any, Literal
 
-from bridge.blocking import names_bound
-from bridge.modes import Classification, Detection, classify
+from bridge.code.blocking_calls import names_bound
+from bridge.code.cell_mode import Classification, Detection, classify
 from capabilities.permissions.levels import QUESTIONS
 
 if TYPE_CHECKING:

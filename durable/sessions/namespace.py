@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from bridge.messages import Namespace, NamespaceReply
+from bridge.protocol.messages import Namespace, NamespaceReply
 from durable.core.errors import BadArguments, ResourceExceeded
-from durable.functions.values import to_json
+from durable.records.values import to_json
 
 if TYPE_CHECKING:
-    from durable.sessions.live import LiveSession
+    from durable.sessions.execution.runner import LiveSession
 
 type Strategy = Literal["overwrite", "preserve", "smart"]
 

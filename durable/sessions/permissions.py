@@ -13,8 +13,8 @@ from capabilities.permissions.manifest import Level, Manifest, database_path, pa
 from capabilities.permissions.policy import Policy
 from durable.core.clock import now_ms
 from durable.core.errors import BadArguments, Conflict, StoreRefused
-from durable.sessions.audit import Audit
-from durable.store.face import StoreFace
+from durable.sessions.calls.audit import Audit
+from durable.store.port import StoreFace
 
 EVERYWHERE = "*"
 """The name under which permissions of all sessions are kept."""

@@ -8,8 +8,8 @@ from types import MappingProxyType
 from typing import Any
 
 from durable.core.errors import ExecutionError
-from durable.sessions.copy import Row
-from durable.sessions.displays import DISPLAY, Display
+from durable.sessions.output.displays import DISPLAY, Display
+from durable.sessions.output.stored_output import Row
 
 
 @dataclass(frozen=True, slots=True)

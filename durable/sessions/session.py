@@ -15,25 +15,25 @@ from capabilities.permissions.manifest import Level
 from durable.core import ids
 from durable.core.clock import TIME_MAX_MS, now_ms
 from durable.core.errors import BadArguments, Busy, Conflict, ExecutionError, ExecutionTimedOut, StoreRefused
-from durable.execution import Execution
-from durable.functions.failure import read_document, rebuild
-from durable.functions.function import seconds
-from durable.functions.values import digest, pack, to_json, unpack
+from durable.executions.handle import Execution
+from durable.functions.definition import seconds
+from durable.functions.failures import read_document, rebuild
+from durable.records.values import digest, pack, to_json, unpack
 from durable.sessions import namespace
-from durable.sessions.archiving import Exported
-from durable.sessions.cell import FUNCTION, Cell, Done, Failed, Pass, Transaction
-from durable.sessions.confined import forget_directory
-from durable.sessions.copy import Row
-from durable.sessions.history import Change, CheckpointInfo
+from durable.sessions.checkpoints.export import Exported
+from durable.sessions.checkpoints.history import Change, CheckpointInfo
+from durable.sessions.execution.cell import FUNCTION, Cell, Done, Failed, Pass, Transaction
 from durable.sessions.language import Language
 from durable.sessions.namespace import NamespaceLimits, Sources, Strategy, Variable
+from durable.sessions.output.live_output import DisplayEvent, Event, OutputEvent
+from durable.sessions.output.session_output import read_output
+from durable.sessions.output.stored_output import Row
+from durable.sessions.ownership.confinement import forget_directory
 from durable.sessions.permissions import Permissions, load_permissions
-from durable.sessions.recent import DisplayEvent, Event, OutputEvent
 from durable.sessions.result import RestoreReport, Result, Texts
-from durable.sessions.session_output import read_output
 
 if TYPE_CHECKING:
-    from durable.engine import Engine
+    from durable.engine.engine import Engine
 
 
 type OnBusy = Literal["queue", "error"]

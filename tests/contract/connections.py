@@ -24,7 +24,7 @@ from pathlib import Path
 
 import aiohttp
 
-from durable.store.remote import RemoteStore
+from durable.store.remote.store import RemoteStore
 from tests.conftest import TOKEN, end_server, start_server
 
 DESCRIPTORS_SPARE = 200

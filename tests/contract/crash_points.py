@@ -26,9 +26,9 @@ from pathlib import Path
 from durable.core.clock import TIME_MAX_MS
 from durable.core.errors import StoreRefused
 from durable.core.events import Event, PeerDead
-from durable.store.faults import Fault
-from durable.store.file import APPLICATION_ID, migrations
-from durable.store.store import Store
+from durable.store.sqlite.fault_points import Fault
+from durable.store.sqlite.file import APPLICATION_ID, migrations
+from durable.store.sqlite.store import Store
 
 from .crash_script import MAKE_DOOMED, Advance, Connect, Request, Step, before_the_day, the_day
 from .invariants import check, contents

@@ -6,7 +6,7 @@ import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
 
-from durable.store.invariants import broken
+from durable.store.upkeep.invariants import broken
 
 TABLES = (
     "promises", "tasks", "callbacks", "listeners", "outbox", "schedules", "engines", "sessions", "cells", "output",

@@ -12,8 +12,8 @@ from typing import Any
 
 from durable.core.clock import TIME_MAX_MS
 from durable.core.errors import StoreRefused
-from durable.store.requests import Answer
-from durable.store.store import Store
+from durable.store.protocol.requests import Answer
+from durable.store.sqlite.store import Store
 
 T0 = 1_900_000_000_000
 FUNCTION = "app.py::job@1"

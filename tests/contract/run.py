@@ -18,8 +18,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from durable.core.errors import StoreError, StoreRefused
-from durable.store.face import StoreFace
-from durable.store.store import Store
+from durable.store.port import StoreFace
+from durable.store.sqlite.store import Store
 
 from .compare import Difference, Opening, SetClock, Subject, compare
 from .oracle import Answer

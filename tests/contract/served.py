@@ -14,10 +14,10 @@ from typing import Any
 import aiohttp
 
 from durable.core.limits import POLL_S
-from durable.server.serving import listen, serving
-from durable.server.site import Site
-from durable.store.remote import RemoteStore
-from durable.store.store import Store
+from durable.http.serve import listen, serving
+from durable.http.site import Site
+from durable.store.remote.store import RemoteStore
+from durable.store.sqlite.store import Store
 
 from .compare import Opening, SetClock, Subject
 from .oracle import Answer

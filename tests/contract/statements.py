@@ -20,7 +20,7 @@ def statements(*, but: frozenset[str]) -> dict[str, re.Pattern[str]]:
     `but`: modules that are left out.
     """
     found = {}
-    for path in sorted(_SOURCES.glob("*.py")):
+    for path in sorted(_SOURCES.rglob("*.py")):
         if path.stem not in but:
             for line, pattern in _of(ast.parse(path.read_text("utf-8"))):
                 found[f"{path.stem}:{line}"] = re.compile(pattern, re.DOTALL)

@@ -14,10 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from checkpoint import coding
-from checkpoint.blobs import TOGETHER_MIN, Blobs, DirectoryBlobs, Moved
-from checkpoint.coding import FRAME, check_kept, packed, unpacked
-from checkpoint.objects import ObjectBlobs
+from checkpoint.blobs.directory import TOGETHER_MIN, Blobs, DirectoryBlobs, Moved
+from checkpoint.blobs.object_store import ObjectBlobs
+from checkpoint.format import compression
+from checkpoint.format.compression import FRAME, check_kept, packed, unpacked
 from durable.core.errors import CheckpointError, CheckpointTampered, StoreError
 from tests.s3 import new_bucket, s3_server
 
@@ -108,7 +108,7 @@ def test_killed_while_writing_many_each_is_whole_or_absent(tmp_path: Path) -> No
     code = """
 import hashlib, sys
 from pathlib import Path
-from checkpoint.blobs import DirectoryBlobs
+from checkpoint.blobs.directory import DirectoryBlobs
 blobs = DirectoryBlobs(Path(sys.argv[1]))
 for n in range(100_000):
     some = [bytes([each]) * (n % 7 * 50_000 + n + 1) for each in range(20)]
@@ -209,7 +209,7 @@ def test_a_frame_gives_no_more_than_was_asked_for(monkeypatch: pytest.MonkeyPatc
     digest = hashlib.sha256(bytes(2**26)).digest()
     with pytest.raises(CheckpointTampered):
         unpacked(bomb, digest, 2**20)
-    monkeypatch.setattr(coding, "SIZE_MAX", 2**20)
+    monkeypatch.setattr(compression, "SIZE_MAX", 2**20)
     with pytest.raises(CheckpointError, match="does not have that digest"):
         check_kept(bomb, digest.hex())
 

@@ -16,7 +16,7 @@ import pytest
 from yarl import URL
 
 from durable.core import limits
-from durable.server import app, connections
+from durable.http import app, connections
 
 from .served import TOKEN, Served, client, events, served
 

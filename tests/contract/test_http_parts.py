@@ -10,21 +10,21 @@ from pathlib import Path
 
 import pytest
 
-from checkpoint.sign import sign, verified
+from checkpoint.format.signature import sign, verified
 from durable.core.errors import CheckpointTampered, StoreRefused
-from durable.server.events import Messages, ascii_json
-from durable.server.feeds import Feed, merged
-from durable.server.leases import Leases
-from durable.server.rate import Rate
-from durable.server.seals import Seals
-from durable.store.client import AGAIN
-from durable.store.readings import READINGS
-from durable.store.reads import Reads
-from durable.store.remote import RemoteStore
-from durable.store.remote_reads import RemoteReads
-from durable.store.requests import Answer
-from durable.store.store import Change
-from durable.store.transit import transit_key
+from durable.http.change_feed import Feed, merged
+from durable.http.manifest_border import Seals
+from durable.http.rate_limit import Rate
+from durable.http.remote_leases import Leases
+from durable.http.sse import Messages, ascii_json
+from durable.store.protocol.reads import READINGS
+from durable.store.protocol.requests import Answer
+from durable.store.remote.client import AGAIN
+from durable.store.remote.reads import RemoteReads
+from durable.store.remote.store import RemoteStore
+from durable.store.remote.transit_key import transit_key
+from durable.store.sqlite.reads import Reads
+from durable.store.sqlite.store import Change
 
 from .opened import engine as joined
 from .opened import opened, root, settle
@@ -197,7 +197,7 @@ async def test_who_waits_elsewhere_is_woken_by_whoever_settles_it(tmp_path: Path
 
 
 async def test_waiting_for_too_many_promises_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("durable.server.feeds.AWAITED_MAX", 3)
+    monkeypatch.setattr("durable.http.change_feed.AWAITED_MAX", 3)
     async with opened(tmp_path / "work.db") as store:
         feed = Feed(store)
         feed.wait_for(["a", "b", "c"])
@@ -242,7 +242,7 @@ async def test_a_remote_engine_is_alive_for_everybody_until_its_lease_is_over(tm
 
 def test_a_store_on_a_file_needs_no_http() -> None:
     code = (
-        "import sys, durable.store.face, durable.store.store\n"
+        "import sys, durable.store.port, durable.store.sqlite.store\n"
         "assert not {'aiohttp', 'uvicorn', 'starlette'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

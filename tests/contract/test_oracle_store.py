@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from durable.core.errors import StoreRefused
-from durable.store.store import Store
+from durable.store.sqlite.store import Store
 
 from .compare import replay
 from .run import opening_in, run

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from durable.store.store import Store
-from durable.store.writer import Durability
+from durable.store.sqlite.store import Store
+from durable.store.sqlite.writer import Durability
 
 from .opened import acquire, opened, promise, root, settle
 

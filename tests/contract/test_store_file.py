@@ -15,7 +15,7 @@ import pytest
 from resonate_base import ConnectorError
 
 from durable.core.errors import EngineClosed, StoreError, StoreNewer, StoreRefused
-from durable.store.store import Store
+from durable.store.sqlite.store import Store
 
 from .opened import opened, promise, root, settle
 

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from durable.core.errors import StoreRefused
-from durable.store.gc import thin
-from durable.store.store import Store
+from durable.store.sqlite.store import Store
+from durable.store.upkeep.gc import thin
 from tests.contract.opened import Clock, opened
 
 
@@ -104,7 +104,7 @@ async def test_who_builds_on_what_has_gone_is_refused(tmp_path: Path) -> None:
 
 
 async def test_code_labels_some_and_people_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("durable.store.checkpoints.CODE_LABELS_MAX", 3)
+    monkeypatch.setattr("durable.store.operations.checkpoints.CODE_LABELS_MAX", 3)
     clock = Clock()
     async with opened(tmp_path / "s.db", clock=clock) as store:
         await sessions(store, "desk")

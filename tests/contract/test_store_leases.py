@@ -13,8 +13,8 @@ import pytest
 from durable.core.clock import now_ms
 from durable.core.events import Event, PeerDead, ResultDiscarded
 from durable.core.limits import DISCARDS_KEPT, LEASE_ASK_MS, RETRY_MAX_MS
-from durable.functions.heartbeat import HeldTasks
-from durable.store.store import Store
+from durable.functions.resonate.heartbeat import HeldTasks
+from durable.store.sqlite.store import Store
 
 from .opened import T0, Clock, acquire, engine, opened, promise, root, settle, state, status, task
 from .test_store_processes import heard, other, tell

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from durable.core.clock import TIME_MAX_MS
-from durable.store.reads import WORDS, Reads, State
+from durable.store.sqlite.reads import WORDS, Reads, State
 
 from .opened import T0, opened
 

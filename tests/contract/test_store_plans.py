@@ -17,11 +17,11 @@ import pytest
 from durable.core.clock import now_ms
 from durable.core.errors import StoreError
 from durable.core.limits import OUTBOX_KEEP_MS
-from durable.store import searches
-from durable.store.blobs import sweep_blobs
-from durable.store.gc import collect
-from durable.store.kept import DIRECTORY, sweep_directories
-from durable.store.store import Store
+from durable.store.sqlite import searches
+from durable.store.sqlite.store import Store
+from durable.store.upkeep.blobs import sweep_blobs
+from durable.store.upkeep.gc import collect
+from durable.store.upkeep.run_storage import DIRECTORY, sweep_directories
 
 from .crash_points import _leave_behind, killed, run
 from .crash_script import the_day

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from durable.store.store import Store
+from durable.store.sqlite.store import Store
 
 from .opened import T0, Clock, engine, opened
 

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from durable.core.errors import EngineClosed
-from durable.store import searches
-from durable.store.store import Store
+from durable.store.sqlite import searches
+from durable.store.sqlite.store import Store
 
 from .opened import opened, promise, settle, status
 

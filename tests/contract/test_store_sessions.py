@@ -11,8 +11,8 @@ import pytest
 
 from durable.core.clock import TIME_MAX_MS
 from durable.core.errors import StoreRefused
-from durable.store.printed import OutputReader
-from durable.store.store import Change, Store
+from durable.store.sqlite.output_reader import OutputReader
+from durable.store.sqlite.store import Change, Store
 
 from .opened import Inbox, acquire, engine, opened, promise, settle, status, task
 

@@ -17,9 +17,9 @@ import pytest
 
 from durable.core.errors import StoreError, StoreRefused
 from durable.core.limits import NOTICE_POLL_S
-from durable.store import writer
-from durable.store.doctor import examine
-from durable.store.store import Store
+from durable.store.sqlite import writer
+from durable.store.sqlite.store import Store
+from durable.store.upkeep.doctor import examine
 
 from .invariants import check, contents
 from .opened import Clock, opened, promise, root, settle
@@ -28,7 +28,7 @@ FILLING = """
 import asyncio, json, resource, signal, sys
 from pathlib import Path
 from durable.core.errors import StoreError
-from durable.store.store import Store
+from durable.store.sqlite.store import Store
 from tests.contract.opened import promise, settle
 
 async def main(limit):
@@ -165,7 +165,7 @@ async def test_whoever_waits_hears_of_a_full_disk_and_all_goes_on_when_there_is_
 READ_ONLY = """
 import asyncio, os, sys
 from durable.core.errors import StoreError
-from durable.store.store import Store
+from durable.store.sqlite.store import Store
 
 async def main():
     await (await Store.open(":memory:")).close()  # everything is imported: another user may not read the modules

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 import durable
-from durable.server.tokens import token_for
+from durable.http.tokens import token_for
 from durable.store import trust
-from durable.store.store import Store
+from durable.store.sqlite.store import Store
 
 STRANGER = 12_345
 

@@ -13,13 +13,13 @@ from pathlib import Path
 
 import pytest
 
-from checkpoint.blobs import DirectoryBlobs
-from checkpoint.format import chunk_digest
+from checkpoint.blobs.directory import DirectoryBlobs
+from checkpoint.format.payload import chunk_digest
 from durable.core.clock import TIME_MAX_MS
 from durable.core.errors import StoreError
-from durable.store.backup import backup
-from durable.store.doctor import examine
-from durable.store.store import Store
+from durable.store.sqlite.store import Store
+from durable.store.upkeep.backup import backup
+from durable.store.upkeep.doctor import examine
 
 from .invariants import check, contents
 from .opened import FUNCTION, acquire, engine, opened, promise, root, state, task
@@ -160,7 +160,7 @@ FULL = """
 import resource, signal, sys
 from pathlib import Path
 from durable.core.errors import StoreError
-from durable.store.backup import backup
+from durable.store.upkeep.backup import backup
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))
 try:

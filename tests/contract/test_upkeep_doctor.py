@@ -13,14 +13,14 @@ from pathlib import Path
 
 import pytest
 
-from checkpoint.blobs import DirectoryBlobs
-from checkpoint.format import chunk_digest
-from checkpoint.sign import sign, verified
+from checkpoint.blobs.directory import DirectoryBlobs
+from checkpoint.format.payload import chunk_digest
+from checkpoint.format.signature import sign, verified
 from durable.core.errors import StoreError
 from durable.core.limits import BLOB_GRACE_S
-from durable.store import doctor
-from durable.store.doctor import Finding, examine
-from durable.store.store import Store
+from durable.store.sqlite.store import Store
+from durable.store.upkeep import doctor
+from durable.store.upkeep.doctor import Finding, examine
 
 from .opened import acquire, engine, opened, promise, root
 

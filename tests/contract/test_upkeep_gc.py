@@ -13,19 +13,19 @@ from typing import Any
 import pytest
 
 import durable
-from checkpoint.blobs import DirectoryBlobs
-from checkpoint.format import chunk_digest
+from checkpoint.blobs.directory import DirectoryBlobs
+from checkpoint.format.payload import chunk_digest
 from durable.core.clock import TIME_MAX_MS
 from durable.core.errors import StoreError
 from durable.core.events import BackgroundFailed, BlobsSwept, Event
 from durable.core.limits import BLOB_GRACE_S, CALLS_KEEP_MS, CHECKPOINTS_KEPT, OUTBOX_KEEP_MS
-from durable.server.serving import listen, serving
-from durable.server.site import Site
-from durable.store import blobs, gc, sweeping
-from durable.store.blobs import Swept, sweep_blobs
-from durable.store.gc import Collected, collect, root_of
-from durable.store.kept import sweep_directories
-from durable.store.store import Store
+from durable.http.serve import listen, serving
+from durable.http.site import Site
+from durable.store.sqlite.store import Store
+from durable.store.upkeep import blob_sweeper, blobs, gc
+from durable.store.upkeep.blobs import Swept, sweep_blobs
+from durable.store.upkeep.gc import Collected, collect, root_of
+from durable.store.upkeep.run_storage import sweep_directories
 
 from .invariants import check, contents
 from .opened import T0, Clock, acquire, engine, opened, promise, root, settle
@@ -199,9 +199,9 @@ async def test_it_may_end_after_any_batch_and_goes_on_beside_writers(
         batches = 0
         while True:
             batches += 1
-            sweeping = collect(store, before=clock.now)
-            first = await anext(sweeping)
-            await sweeping.aclose()
+            blob_sweeper = collect(store, before=clock.now)
+            first = await anext(blob_sweeper)
+            await blob_sweeper.aclose()
             check(store.path)
             writing = asyncio.create_task(store.request("promise.create", root(f"new-{batches}")))
             if first == Collected():
@@ -385,7 +385,7 @@ async def test_an_engine_and_a_server_sweep_by_themselves_and_again(
     async with durable.open(tmp_path / "s.db", observer=observe):
         assert await asyncio.wait_for(swept.get(), 10) == BlobsSwept(1, 6)
     put(beside, b"another", 2 * BLOB_GRACE_S)
-    monkeypatch.setattr(sweeping, "BLOB_GRACE_S", 0.01)
+    monkeypatch.setattr(blob_sweeper, "BLOB_GRACE_S", 0.01)
     async with opened(tmp_path / "s.db") as store:
         with listen("127.0.0.1", 0) as sock:
             async with serving(Site(store, "token", observer=observe), sock):

@@ -26,8 +26,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from bridge.worker.tracebacks import message_of, type_name
-from bridge.worker.values import bounded_repr
+from bridge.worker.namespace.values import bounded_repr
+from bridge.worker.run.tracebacks import message_of, type_name
 
 COLLECT_S = 180.0
 RUN_S = 15.0

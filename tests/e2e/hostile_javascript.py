@@ -20,11 +20,11 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from capabilities.javascript.vm import VM
-from capabilities.javascript.warm import Warm, warm
 from capabilities.sandbox import errors
+from capabilities.sandbox.javascript.vm import VM
+from capabilities.sandbox.javascript.warm_image import Warm, warm
 from capabilities.sandbox.limits import JAVASCRIPT, MIB
-from capabilities.sandbox.runtime import Runtime
+from capabilities.sandbox.wasm.runtime import Runtime
 from tests.unit.test_javascript_hostile import DEEP, ENDLESS, GREEDY, WRONG
 
 LIMITS = JAVASCRIPT.but(timeout_ms=100, memory=16 * MIB, output=4096)

@@ -20,11 +20,11 @@ from typing import Any
 from wasmtime import ValType
 
 from capabilities.sandbox import errors
-from capabilities.sandbox.call import CoreCall
-from capabilities.sandbox.component import ComponentCall
-from capabilities.sandbox.hosting import Import
 from capabilities.sandbox.limits import COMPONENT, MIB
-from capabilities.sandbox.runtime import Runtime, is_component, wat
+from capabilities.sandbox.wasm.component_call import ComponentCall
+from capabilities.sandbox.wasm.module_call import CoreCall
+from capabilities.sandbox.wasm.module_imports import Import
+from capabilities.sandbox.wasm.runtime import Runtime, is_component, wat
 from tests.unit.test_sandbox_calls import MODULE
 from tests.unit.test_sandbox_components import COMPONENT_CODE
 

@@ -76,18 +76,20 @@ def wrap(owner: Any, name: str, *, covers: bool = False, only_covered: bool = Tr
 def in_worker() -> None:
     """Points of captures and restores in a worker, and in the child that captures for it."""
     global _role
-    from bridge.worker import channel, checkpoints
-    from checkpoint import aside, capture, restore
+    from bridge.worker.io import channel
+    from bridge.worker.run import checkpoints
+    from checkpoint import restore
+    from checkpoint.capture import capture, forked_capture
 
     _role = "worker"
-    be_child = aside._be_child
+    be_child = forked_capture._be_child
 
     def child(*arguments: Any) -> None:
         global _role
         _role = "child"
         be_child(*arguments)
 
-    aside._be_child = child  # type: ignore[assignment]
+    forked_capture._be_child = child  # type: ignore[assignment]
     wrap(checkpoints.Checkpoints, "send", covers=True)
     wrap(checkpoints.Checkpoints, "restore", covers=True)
     wrap(channel.Channel, "send")
@@ -104,7 +106,7 @@ def in_worker() -> None:
 def in_engine() -> None:
     """Points of an engine that stores a checkpoint: its files, and the statements of its transaction."""
     global _role
-    from durable.store.store import Store
+    from durable.store.sqlite.store import Store
 
     _role = "engine"
     open_files = Store._open_files

@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import durable
-from bridge.vitals import memory_now
+from bridge.host.proc_vitals import memory_now
 from durable.core.events import Event
 
 FLOOD_CHARS = 300_000

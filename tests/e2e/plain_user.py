@@ -10,7 +10,7 @@ import os
 import sys
 from pathlib import Path
 
-from bridge.confine import linux
+from bridge.confine import syscalls
 
 
 def needed() -> list[Path]:
@@ -29,17 +29,17 @@ def closed(path: Path) -> Path | None:
 
 def open_ways() -> None:
     os.unshare(os.CLONE_NEWNS)
-    linux.mount("none", "/", "", linux.MS_REC | linux.MS_PRIVATE)
+    syscalls.mount("none", "/", "", syscalls.MS_REC | syscalls.MS_PRIVATE)
     ways: dict[Path, list[tuple[Path, int]]] = {}
     for path in needed():
         at = closed(path)
         if at is not None:
             ways.setdefault(at, []).append((path, os.open(path, os.O_PATH)))
     for at, shown in ways.items():
-        linux.mount("tmpfs", str(at), "tmpfs", linux.MS_NODEV, "mode=755")
+        syscalls.mount("tmpfs", str(at), "tmpfs", syscalls.MS_NODEV, "mode=755")
         for path, fd in shown:
             path.mkdir(parents=True, exist_ok=True)
-            linux.mount(f"/proc/self/fd/{fd}", str(path), "", linux.MS_BIND | linux.MS_REC)
+            syscalls.mount(f"/proc/self/fd/{fd}", str(path), "", syscalls.MS_BIND | syscalls.MS_REC)
             os.close(fd)
 
 

@@ -17,7 +17,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from durable.store.file import reading
+from durable.store.sqlite.file import reading
 from tests.e2e import killing
 from tests.e2e.sandbox_kills_job import CASES, COMMAND
 from tests.e2e.sandboxed import LEDGER

@@ -20,14 +20,14 @@ os.environ["KILLING_ENGINE"] = str(os.getpid())
 import durable
 from capabilities.capability import Capability
 from capabilities.permissions.manifest import read_manifest
+from capabilities.sandbox.component_manifest import ComponentManifest
 from capabilities.sandbox.front import Front
-from capabilities.sandbox.hostcalls import HostCall
+from capabilities.sandbox.host_calls import HostCall
 from capabilities.sandbox.limits import MIB, SandboxLimits
-from capabilities.sandbox.manifest import ComponentManifest
-from capabilities.sandbox.runtime import wat
-from durable.sandbox import instances
+from capabilities.sandbox.wasm.runtime import wat
+from durable.sandbox import wasm_instance
 from durable.sandbox.components import Components
-from durable.sandbox.recorded import RecordedCalls
+from durable.sandbox.journaled_calls import RecordedCalls
 from tests.e2e import killing
 from tests.e2e.sandboxed import LEDGER, asking
 
@@ -172,7 +172,7 @@ def watch(directory: Path) -> None:
     """Make what the host calls come by points, and performing one an effect."""
     killing._role = "engine"
     request, perform, answer = RecordedCalls._request, Capability.perform, RecordedCalls.answer
-    front, component, instance = Front.run, Components.call, instances.call_instance
+    front, component, instance = Front.run, Components.call, wasm_instance.call_instance
 
     async def requested(self: RecordedCalls, kind: str, data: dict[str, Any]) -> dict[str, Any]:
         name = f"{kind} {data['id'].removeprefix('exec:')}"
@@ -214,7 +214,7 @@ def watch(directory: Path) -> None:
     Capability.perform = performed  # type: ignore[method-assign]
     Front.run = ran  # type: ignore[method-assign]
     Components.call = called  # type: ignore[method-assign]
-    instances.call_instance = called_instance
+    wasm_instance.call_instance = called_instance
 
 
 async def main(directory: Path, case: str, component: str) -> None:

@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import durable
-from capabilities.sandbox.manifest import parse_component
-from capabilities.sandbox.runtime import Runtime, wat
+from capabilities.sandbox.component_manifest import parse_component
+from capabilities.sandbox.wasm.runtime import Runtime, wat
 from durable.sandbox.components import Components
 
 LEDGER = "ledger"

@@ -18,12 +18,12 @@ import pytest
 from pydantic import BaseModel, TypeAdapter
 
 import durable
-from capabilities.prompt import Prompt, prompt_for
-from durable.links import links_for
-from durable.server.page import form_page, read_form
-from durable.server.serving import listen, serving
-from durable.server.site import Site
-from durable.store.store import Store
+from capabilities.prompts.prompt import Prompt, prompt_for
+from durable.http.pages.prompt_form import form_page, read_form
+from durable.http.serve import listen, serving
+from durable.http.site import Site
+from durable.prompts.signed_links import links_for
+from durable.store.sqlite.store import Store
 from tests.conftest import TOKEN
 from tests.waiting import first_prompt, until
 

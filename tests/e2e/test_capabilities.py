@@ -12,9 +12,9 @@ import pytest
 from pydantic import BaseModel
 
 import durable
-from capabilities.standard import STANDARD
+from capabilities.registry import STANDARD
 from durable.core.events import Event, Notified
-from durable.core.standard import STANDARD_NAMES
+from durable.core.standard_names import STANDARD_NAMES
 from tests.waiting import first_prompt, until
 
 

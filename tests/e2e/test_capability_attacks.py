@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 import durable
-from capabilities.fetch import Fetch
-from capabilities.websocket import WebSocket
+from capabilities.standard.fetch import Fetch
+from capabilities.standard.websocket import WebSocket
 from tests.e2e import raw_http
 
 

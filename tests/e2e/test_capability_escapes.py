@@ -12,11 +12,14 @@ import pytest
 from aiohttp import web
 
 import durable
-from capabilities.fetch import Fetch
+from capabilities.standard.fetch import Fetch
 from durable.core.events import Event, PermissionsBypassed, WorkerEnded
 from tests.waiting import first_prompt, until
 
-FORGE = "from bridge.worker.functions import granted_function\nchannel = granted_function('input')._calls._channel\n"
+FORGE = (
+    "from bridge.worker.calls.capability_functions import granted_function\n"
+    "channel = granted_function('input')._calls._channel\n"
+)
 
 
 async def value(session: durable.Session, code: str, **options: Any) -> Any:

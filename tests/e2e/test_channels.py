@@ -14,9 +14,9 @@ from urllib.parse import quote
 import pytest
 
 import durable
-from durable.server.serving import listen, serving
-from durable.server.site import Site
-from durable.store.store import Store
+from durable.http.serve import listen, serving
+from durable.http.site import Site
+from durable.store.sqlite.store import Store
 from tests.conftest import TOKEN, end_server, start_server
 from tests.e2e.cli_process import Terminal
 from tests.e2e.hooks import Receiver, post, receiving

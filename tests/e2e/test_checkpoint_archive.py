@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 import durable
-from checkpoint import archive
-from checkpoint.snapshot import open_sealed
+from checkpoint.engine.seal import open_sealed
+from checkpoint.format import archive
 from durable.core.errors import CheckpointError, CheckpointTampered
 from tests.e2e.cli_process import Terminal
 

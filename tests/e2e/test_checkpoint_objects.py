@@ -14,8 +14,8 @@ import pytest
 
 import durable
 from durable.core.limits import BLOB_GRACE_S
-from durable.sessions.keeping import objects_of, sweep_objects
-from durable.store.file import load_key
+from durable.sessions.checkpoints.retention import objects_of, sweep_objects
+from durable.store.sqlite.file import load_key
 from tests.e2e.cli_process import Terminal
 from tests.s3 import s3_server
 from tests.waiting import in_state
@@ -86,7 +86,7 @@ async def test_what_nothing_uses_goes_from_the_bucket(bucket: str, tmp_path: Pat
         planned = sweep_objects(store, key, now_s=later, dry_run=True)
         assert (planned.blobs, planned.bytes) == (3, sum(each.size for each in held))
         assert sweep_objects(store, key, now_s=later).blobs == 0  # the bucket's own clock says that they are fresh
-        patched.setattr("durable.sessions.keeping.BLOB_GRACE_S", -1.0)
+        patched.setattr("durable.sessions.checkpoints.retention.BLOB_GRACE_S", -1.0)
         assert sweep_objects(store, key, now_s=time.time()).blobs == 3
     assert list(objects.list()) == []
 

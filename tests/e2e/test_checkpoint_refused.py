@@ -11,10 +11,10 @@ import msgspec
 import pytest
 
 import durable
-from checkpoint.sign import sign, unsigned
+from checkpoint.format.signature import sign, unsigned
 from durable.core.errors import CheckpointError
-from durable.engine import Engine
-from durable.store.file import load_key
+from durable.engine.engine import Engine
+from durable.store.sqlite.file import load_key
 from tests.e2e.test_checkpoint_travel import cli
 from tests.waiting import in_state
 

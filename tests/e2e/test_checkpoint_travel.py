@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import durable
-from durable.sessions.history import Change
+from durable.sessions.checkpoints.history import Change
 
 
 @pytest.fixture

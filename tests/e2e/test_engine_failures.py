@@ -10,17 +10,18 @@ from typing import Any
 import pytest
 
 import durable
-from bridge.session import WorkerSession
+from bridge.host.worker_session import WorkerSession
 from capabilities.sandbox.front import Front
-from durable.functions import served
-from durable.functions.fence import Fence
-from durable.functions.function_pass import FunctionPass
-from durable.functions.ports import StorePorts
-from durable.sandbox.recorded import RecordedCalls
-from durable.sessions import live, saved
-from durable.sessions.calls import Calls
-from durable.sessions.copy import StoredCopy
-from durable.sessions.host import SessionHost
+from durable.functions import dispatcher
+from durable.functions.replay.function_pass import FunctionPass
+from durable.functions.resonate.fence import Fence
+from durable.functions.resonate.store_ports import StorePorts
+from durable.sandbox.journaled_calls import RecordedCalls
+from durable.sessions.calls.journaled_calls import Calls
+from durable.sessions.checkpoints import writer
+from durable.sessions.execution import runner
+from durable.sessions.output.stored_output import StoredCopy
+from durable.sessions.ownership.owner import SessionHost
 from tests.e2e.sandboxed import charging
 
 ATTEMPTS = 3
@@ -48,14 +49,14 @@ class Fault:
 
 CELLS: dict[str, tuple[Any, str]] = {
     "taken up": (SessionHost, "_take"),
-    "text made": (live, "spoken"),
+    "text made": (runner, "spoken"),
     "dispatched": (WorkerSession, "execute"),
     "printed": (StoredCopy, "add"),
     "called": (Calls, "_recorded"),
     "told what a call came to": (Calls, "_told"),
     "waits": (Calls, "waiting"),
     "watched": (Calls, "_wait_if_all"),
-    "checkpoint sealed": (saved, "seal"),
+    "checkpoint sealed": (writer, "seal"),
     "outcome recorded": (StorePorts, "task_fulfill"),
 }
 STAGES = [
@@ -110,7 +111,7 @@ async def test_a_fault_that_passes_costs_an_attempt_and_nothing_else(
         session = await engine.session("s", grants=["charge"])
         answering = asyncio.create_task(answered(engine, "ana"))
         # What the reply says is in the last checkpoint too: that is what the next attempt settles with.
-        Fault(monkeypatch, *CELLS.get(stage, (live, "outcome_from")), times=1)
+        Fault(monkeypatch, *CELLS.get(stage, (runner, "outcome_from")), times=1)
         result = await asyncio.wait_for(session.execute(CODE["python"]), 60)
         assert (result.error, result.value, result.stdout) == (None, "ana", "hi\nwho?")
         await answering
@@ -118,7 +119,7 @@ async def test_a_fault_that_passes_costs_an_attempt_and_nothing_else(
 
 
 FUNCTIONS: dict[str, tuple[Any, str]] = {
-    "context made": (served, "Context"),
+    "context made": (dispatcher, "Context"),
     "step begun": (FunctionPass, "local"),
     "step recorded": (Fence, "settle"),
     "child created": (StorePorts, "task_fence_create"),

@@ -18,7 +18,7 @@ import pytest
 
 import durable
 from durable.core.events import Event, ExecutionHalted
-from durable.functions.replay import AFTER_TAG, ORDINAL_TAG, RECORD_TAG
+from durable.functions.replay.record import AFTER_TAG, ORDINAL_TAG, RECORD_TAG
 from tests.conftest import TOKEN, end_server, start_server
 from tests.e2e.sandboxed import MANIFEST, MODULE, charging
 from tests.waiting import first_prompt, in_state
@@ -195,7 +195,11 @@ async def a_record_of_before_branches_had_an_order(scene: Scene) -> tuple[str, T
     return execution, trigger
 
 
-RUN, PASS, LIVE = "functions/run.py", "functions/function_pass.py", "sessions/live.py"
+RUN, PASS, LIVE = (
+    "functions/replay/execution_pass.py",
+    "functions/replay/function_pass.py",
+    "sessions/execution/runner.py",
+)
 PLACES: dict[tuple[str, str], tuple[Way, ...]] = {
     (PASS, "FunctionPass.__init__"): (a_record_of_before_branches_had_an_order,),
     (PASS, "FunctionPass.begin"): (changed_code,),
@@ -207,8 +211,8 @@ PLACES: dict[tuple[str, str], tuple[Way, ...]] = {
     (PASS, "FunctionPass.check_same"): (),  # where somebody else made the promise since: as `Run.halted` does
     (RUN, "Run.halt"): (changed_code, a_step_left_out),
     (RUN, "Run.halted"): (foreign_code_changed,),
-    ("functions/foreign.py", "performing.body"): (foreign_code_changed,),
-    ("sessions/host.py", "SessionHost.durable_execute"): (a_checkpoint_that_is_refused,),
+    ("functions/sandbox_step.py", "performing.body"): (foreign_code_changed,),
+    ("sessions/ownership/owner.py", "SessionHost.durable_execute"): (a_checkpoint_that_is_refused,),
     (LIVE, "LiveSession._drive"): (a_checkpoint_that_is_refused,),
     (LIVE, "LiveSession._answered"): (a_call_with_other_arguments,),
     (LIVE, "LiveSession._take"): (a_checkpoint_that_cannot_be_stored,),

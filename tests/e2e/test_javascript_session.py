@@ -13,7 +13,7 @@ import pytest
 
 import durable
 from capabilities.sandbox.limits import MIB
-from durable.sessions.lending import Images
+from durable.sessions.ownership.javascript_image import Images
 from tests.e2e import javascript_killed
 from tests.e2e.isolated import need
 from tests.e2e.sandboxed import LEDGER

@@ -11,15 +11,15 @@ import anyio
 import pytest
 
 import durable
-from bridge.session import WorkerSession
+from bridge.host.worker_session import WorkerSession
 from durable.core.errors import EngineClosed
 from durable.core.events import Event, MemoryGivenBack
-from durable.functions.event_loop import FunctionTask
-from durable.functions.run import Run
-from durable.sessions.entrance import Entrance
-from durable.sessions.live import LiveSession
-from durable.store import rest
-from durable.store.store import Store
+from durable.functions.replay.event_loop import FunctionTask
+from durable.functions.replay.execution_pass import Run
+from durable.sessions.execution.runner import LiveSession
+from durable.sessions.ownership.admission import Entrance
+from durable.store.sqlite import idle_memory
+from durable.store.sqlite.store import Store
 from tests.waiting import until
 
 KINDS = (LiveSession, WorkerSession, Run)
@@ -99,7 +99,7 @@ async def ended(engine: durable.Engine, execution: str) -> bool:
 
 
 async def test_a_store_at_rest_gives_back_what_a_burst_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rest, "REST_S", 0.05)
+    monkeypatch.setattr(idle_memory, "REST_S", 0.05)
     given: asyncio.Queue[int] = asyncio.Queue()
 
     def seen(event: Event) -> None:
@@ -111,10 +111,10 @@ async def test_a_store_at_rest_gives_back_what_a_burst_left(tmp_path: Path, monk
         for burst in range(2):
             made = [
                 store.post("promise.create", {"id": f"p{burst}.{n}", "timeoutAt": 2**50, "tags": {}})
-                for n in range(rest.WORK_REQUESTS_MIN)
+                for n in range(idle_memory.WORK_REQUESTS_MIN)
             ]
             await asyncio.gather(*made)
-            assert await given.get() >= rest.WORK_REQUESTS_MIN
+            assert await given.get() >= idle_memory.WORK_REQUESTS_MIN
             await store.request("promise.get", {"id": f"p{burst}.1"})
         assert given.empty()
     finally:

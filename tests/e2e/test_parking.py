@@ -11,9 +11,9 @@ import pytest
 
 import durable
 from durable.core.events import AttemptFailed, Event, WorkerStarted
-from durable.sessions.live import LiveSession
-from durable.sessions.resting import Resting
-from durable.sessions.worker import SessionWorker
+from durable.sessions.execution.runner import LiveSession
+from durable.sessions.ownership.idle_timer import Resting
+from durable.sessions.ownership.session_worker import SessionWorker
 from tests.waiting import first_prompt, until
 
 FIRST = "import os\nkept = os.getpid()"

@@ -12,7 +12,7 @@ import pytest
 from pydantic import BaseModel, field_validator
 
 import durable
-from capabilities.prompt import prompt_for
+from capabilities.prompts.prompt import prompt_for
 from tests.waiting import first_prompt
 
 

@@ -13,10 +13,10 @@ import pytest
 from aiohttp import WSMsgType, web
 
 import durable
-from capabilities.websocket import OPEN_MAX, WebSocket
+from capabilities.standard.websocket import OPEN_MAX, WebSocket
 from durable.core.clock import now_ms
 from durable.core.events import Event, PermissionsBypassed
-from durable.sessions import permits
+from durable.sessions.calls import session_policy
 from tests.e2e.cli_process import Terminal
 from tests.waiting import first_prompt
 
@@ -89,7 +89,7 @@ except PermissionError:
     found = 'refused'
 found""")
     prompt = await first_prompt(engine)
-    monkeypatch.setattr(permits, "now_ms", lambda: now_ms() + 60_000)
+    monkeypatch.setattr(session_policy, "now_ms", lambda: now_ms() + 60_000)
     await engine.answer(prompt.id, "yes")
     assert (await session.result(execution.id)).value == "refused"
     assert "NameError" in await failure(session, "kv")

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import durable
-from bridge.vitals import cpu_seconds
+from bridge.host.proc_vitals import cpu_seconds
 from durable.core.events import Event, PoolHeld, WorkerEnded, WorkerStarted
 from tests.waiting import first_prompt, in_state
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import durable
-from capabilities import supervising
+from capabilities.standard import process_supervisor
 
 MANIFEST = {"grant": ["process"], "process": {"programs": ["sh", "true"]}}
 
@@ -117,9 +117,9 @@ async def test_how_a_program_ended_is_told_as_ever(session: durable.Session, tmp
 async def test_children_are_found_without_help_of_the_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
     child = await asyncio.create_subprocess_exec("sleep", "1000")
     try:
-        assert child.pid in supervising._children()
-        monkeypatch.setattr(supervising, "open", _no_children_file, raising=False)
-        assert child.pid in supervising._children()
+        assert child.pid in process_supervisor._children()
+        monkeypatch.setattr(process_supervisor, "open", _no_children_file, raising=False)
+        assert child.pid in process_supervisor._children()
     finally:
         child.kill()
         await child.wait()

@@ -88,7 +88,8 @@ KINDS = {
     ),
     "atexit": Kind(
         "import atexit\ndef bye(text): pass\nn = atexit.register(bye, 'x')",
-        "[(f is bye, a) for f, a, k in __import__('checkpoint.process').process.PROCESS_STATE._exits]",
+        "[(f is bye, a) for f, a, k in __import__('checkpoint.capture.process_state', fromlist=['*'])"
+        ".PROCESS_STATE._exits]",
     ),
     "attributes of modules": Kind(
         "import json, string, math\ndef loads(text): return 'patched'\njson.loads = loads\nstring.MINE = [1, 2]\n"

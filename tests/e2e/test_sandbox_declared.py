@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import durable
-from capabilities.sandbox.runtime import wat
+from capabilities.sandbox.wasm.runtime import wat
 from tests.e2e.cli_process import Terminal
 from tests.e2e.sandboxed import LEDGER, MANIFEST, MODULE, charging
 

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 import durable
-from capabilities.sandbox.runtime import wat
-from durable.functions.failure import rebuild
+from capabilities.sandbox.wasm.runtime import wat
+from durable.functions.failures import rebuild
 from durable.sandbox import components
 from durable.sandbox.sandbox import Sandbox
 from tests.e2e.isolated import need

@@ -16,19 +16,19 @@ from typing import Any
 import pytest
 
 import durable
-from capabilities.javascript import quickjs
-from capabilities.javascript.errors import ScriptError
 from capabilities.sandbox import errors
+from capabilities.sandbox.javascript import engine_file
+from capabilities.sandbox.javascript.errors import ScriptError
 from capabilities.sandbox.limits import COMPONENT, JAVASCRIPT, MIB
-from capabilities.sandbox.runtime import wat
+from capabilities.sandbox.wasm.runtime import wat
 from durable.core.clock import now_ms
 from durable.core.errors import ExecutionError
-from durable.sandbox import recorded
-from durable.sessions.confined import directory_of
-from durable.store.face import StoreFace
-from durable.store.gc import collect
-from durable.store.kept import sweep_directories
-from durable.store.store import Store
+from durable.sandbox import journaled_calls
+from durable.sessions.ownership.confinement import directory_of
+from durable.store.port import StoreFace
+from durable.store.sqlite.store import Store
+from durable.store.upkeep.gc import collect
+from durable.store.upkeep.run_storage import sweep_directories
 from tests.e2e import scripted
 from tests.e2e.isolated import need
 from tests.e2e.sandboxed import LEDGER, charging
@@ -115,7 +115,7 @@ async def test_python_that_ignores_interrupts_ends_at_its_limit(
     engine: durable.Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     need("profile isolated")
-    monkeypatch.setattr("durable.sessions.interrupting.INTERRUPT_GRACE_S", 3600.0)
+    monkeypatch.setattr("durable.sessions.execution.interrupt.INTERRUPT_GRACE_S", 3600.0)
     deaf = "import signal, time\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\nwhile True: pass"
     limits = JAVASCRIPT.but(timeout_ms=1000, memory=256 * MIB)
     async with asyncio.timeout(60):
@@ -172,7 +172,7 @@ async def test_another_run_under_the_same_id_is_no_replay(
         await module(engine, 11)
     with pytest.raises(durable.Conflict, match="'m' has calls of other code recorded"):
         await module(engine, 10, SLOWLY + b"\0\x02\x01x")
-    monkeypatch.setattr("capabilities.sandbox.runtime._CONFIGURATION", "of another version")
+    monkeypatch.setattr("capabilities.sandbox.wasm.runtime._CONFIGURATION", "of another version")
     async with durable.open(tmp_path / "work.db", capabilities=[charging(tmp_path, 0)]) as other:
         assert await module(other, 11) == first, "what another meter counted is not compared"
     assert (tmp_path / LEDGER).read_text() == "exec:s:charge:1 5\nexec:m:charge:1 1\n"
@@ -205,12 +205,12 @@ async def test_host_calls_of_one_execution_are_counted_and_their_arguments_bound
     for (let i = 0; i < 5; i++) try { await kv.get('x' + i) } catch (e) { said.push(e.name) }
     said
     """
-    monkeypatch.setattr(recorded, "CALLS_MAX", 3)
+    monkeypatch.setattr(journaled_calls, "CALLS_MAX", 3)
     assert (await engine.sandbox.run(code, language="javascript", grants=["kv"], identity="counted")).value == [
         "ResourceLimitExceeded"
     ] * 2
-    monkeypatch.setattr(recorded, "CALLS_MAX", 100)
-    monkeypatch.setattr(recorded, "RECORDED_BYTES_MAX", 200)
+    monkeypatch.setattr(journaled_calls, "CALLS_MAX", 100)
+    monkeypatch.setattr(journaled_calls, "RECORDED_BYTES_MAX", 200)
     long = "await kv.get('x'.repeat(300))"
     with pytest.raises(errors.ResourceLimitExceeded, match="arguments of host calls"):
         await engine.sandbox.run(long, language="javascript", grants=["kv"], identity="counted")
@@ -294,8 +294,8 @@ async def test_a_module_as_text_and_what_is_none(engine: durable.Engine) -> None
 async def test_what_is_not_installed_says_so_and_no_other_backend_runs_it(
     engine: durable.Engine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    read = quickjs.read
-    monkeypatch.setattr(quickjs, "read", lambda: read(tmp_path / "absent.wasm"))
+    read = engine_file.read
+    monkeypatch.setattr(engine_file, "read", lambda: read(tmp_path / "absent.wasm"))
     with pytest.raises(errors.SandboxUnavailable, match=r"javascript cannot be run here: .*durable sandbox install"):
         await engine.sandbox.run("const x = 1;")
     with pytest.raises(errors.SandboxUnavailable, match="javascript cannot be run here"):

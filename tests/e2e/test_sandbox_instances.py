@@ -14,10 +14,10 @@ import pytest
 
 import durable
 from capabilities.permissions.manifest import read_manifest
-from capabilities.sandbox.manifest import ComponentManifest
-from capabilities.sandbox.runtime import wat
+from capabilities.sandbox.component_manifest import ComponentManifest
+from capabilities.sandbox.wasm.runtime import wat
 from durable.core.errors import BadArguments, ExecutionError
-from durable.sandbox.instances import call_instance
+from durable.sandbox.wasm_instance import call_instance
 from tests.e2e import sandbox_kills
 from tests.e2e.sandbox_kills_job import COUNTER, SIX, charge, refund
 

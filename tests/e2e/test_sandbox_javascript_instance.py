@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 import durable
-from capabilities.javascript.errors import InstanceBusy, InvalidSnapshot, ScriptError
 from capabilities.sandbox import errors
+from capabilities.sandbox.javascript.errors import InstanceBusy, InvalidSnapshot, ScriptError
 from capabilities.sandbox.limits import JAVASCRIPT
 from tests.e2e.sandboxed import LEDGER, charging
 

@@ -13,15 +13,15 @@ from typing import Any
 import pytest
 
 import durable
-from capabilities.sandbox.call import CoreCall, Outcome
+from capabilities.sandbox.component_manifest import parse_component
 from capabilities.sandbox.errors import CapabilityDenied, ComponentNotFound, ComponentTrapped, HostError
-from capabilities.sandbox.hostcalls import CallFailed, HostCall
-from capabilities.sandbox.manifest import parse_component
-from capabilities.sandbox.runtime import Module, Runtime
+from capabilities.sandbox.host_calls import CallFailed, HostCall
+from capabilities.sandbox.wasm.module_call import CoreCall, Outcome
+from capabilities.sandbox.wasm.runtime import Module, Runtime
 from durable.core.errors import NonDeterminism
 from durable.sandbox.components import Components
-from durable.sandbox.recorded import RecordedCalls
-from durable.sessions.audit import read_audit
+from durable.sandbox.journaled_calls import RecordedCalls
+from durable.sessions.calls.audit import read_audit
 from tests.e2e.sandboxed import EXECUTION, LEDGER, MANIFEST, MODULE, charging
 
 ROOT = Path(__file__).parents[2]

@@ -9,7 +9,7 @@ import pytest
 
 import durable
 from capabilities.sandbox.errors import ComponentNotFound, ExecutionFailed, MissingCpuConfig
-from capabilities.sandbox.runtime import wat
+from capabilities.sandbox.wasm.runtime import wat
 from durable.core.errors import ExecutionError
 from tests.e2e.sandboxed import LEDGER, MANIFEST, MODULE, charging
 from tests.waiting import in_state

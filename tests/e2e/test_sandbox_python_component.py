@@ -13,15 +13,15 @@ import pytest
 import durable
 from capabilities.permissions.manifest import read_manifest
 from capabilities.sandbox import errors
-from capabilities.sandbox.component import ComponentCall, Handle
-from capabilities.sandbox.hostcalls import HostCall
+from capabilities.sandbox.component_manifest import ComponentManifest
+from capabilities.sandbox.host_calls import HostCall
 from capabilities.sandbox.limits import MIB, SandboxLimits
-from capabilities.sandbox.manifest import ComponentManifest
-from capabilities.sandbox.runtime import Component, Runtime
-from capabilities.sandbox.values import Err, Ok, Some, Variant
+from capabilities.sandbox.wasm.component_call import ComponentCall, Handle
+from capabilities.sandbox.wasm.runtime import Component, Runtime
+from capabilities.sandbox.wasm.wit_values import Err, Ok, Some, Variant
 from durable.core.errors import NonDeterminism
 from durable.sandbox.components import Components
-from durable.sandbox.recorded import RecordedCalls
+from durable.sandbox.journaled_calls import RecordedCalls
 from tests.components.building import built
 
 pytestmark = pytest.mark.timeout(600)  # the first time the component is built and compiled

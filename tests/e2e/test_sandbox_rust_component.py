@@ -15,7 +15,7 @@ import pytest
 import durable
 from capabilities.sandbox import errors
 from capabilities.sandbox.limits import COMPONENT
-from capabilities.sandbox.values import Err, Variant
+from capabilities.sandbox.wasm.wit_values import Err, Variant
 from durable.core.errors import ExecutionError
 from durable.core.events import Event, PermissionsBypassed
 from tests.components.rusty.build import HERE, sources

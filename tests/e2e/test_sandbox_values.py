@@ -11,7 +11,7 @@ from typing import Any, Final
 import pytest
 
 import durable
-from capabilities.javascript.values import Foreign
+from capabilities.sandbox.javascript.values import Foreign
 from tests.e2e.cli_process import Terminal
 from tests.e2e.isolated import need
 

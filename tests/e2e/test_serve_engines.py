@@ -14,10 +14,10 @@ import pytest
 import durable
 from durable.core.errors import StoreError, StoreRefused
 from durable.core.events import Event, StoreUnreachable, WorkerEnded, WorkerStarted
-from durable.server.serving import listen, serving
-from durable.server.site import Site
-from durable.store.remote import RemoteStore
-from durable.store.store import Store
+from durable.http.serve import listen, serving
+from durable.http.site import Site
+from durable.store.remote.store import RemoteStore
+from durable.store.sqlite.store import Store
 from tests.conftest import TOKEN, end_server, start_server
 from tests.e2e.cli_process import Terminal, read_errors_until
 from tests.waiting import first_prompt, until

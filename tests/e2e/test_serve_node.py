@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from durable.store.remote import RemoteStore
+from durable.store.remote.store import RemoteStore
 from tests.conftest import TOKEN, end_server, start_server
 
 PROGRAM = Path(__file__).parent / "node" / "workflow.mjs"

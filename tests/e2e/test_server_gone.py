@@ -14,7 +14,7 @@ import pytest
 
 import durable
 from durable.core.errors import StoreError
-from durable.store import client, remote, remote_reads
+from durable.store.remote import client, reads, store
 from tests.conftest import TOKEN, end_server, start_server
 
 BOUND_S = 0.5
@@ -30,10 +30,10 @@ async def job(ctx: durable.Context) -> int:
 @pytest.fixture(autouse=True)
 def _bounds(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DURABLE_TOKEN", TOKEN)
-    for module in (remote, remote_reads):
+    for module in (store, reads):
         monkeypatch.setattr(module, "REQUEST_UNHEARD_S", BOUND_S)
-    monkeypatch.setattr(remote, "WAIT_UNHEARD_S", BOUND_S)
-    monkeypatch.setattr(remote, "OPEN_UNHEARD_S", BOUND_S)
+    monkeypatch.setattr(store, "WAIT_UNHEARD_S", BOUND_S)
+    monkeypatch.setattr(store, "OPEN_UNHEARD_S", BOUND_S)
     monkeypatch.setattr(client, "CONNECT_S", BOUND_S)
 
 

@@ -14,8 +14,8 @@ import pytest
 
 import durable
 from durable.core.events import Event, SessionRestored, WorkerEnded, WorkerStarted
-from durable.sessions.calls import Calls
-from durable.store.requests import Answer
+from durable.sessions.calls.journaled_calls import Calls
+from durable.store.protocol.requests import Answer
 from tests.waiting import first_prompt, in_state, until
 
 

@@ -27,7 +27,14 @@ def preload() -> None:
 
     for module in pkgutil.iter_modules(commands.__path__, f"{commands.__name__}."):
         importlib.import_module(module.name)
-    for name in ("durable.engine", "durable.functions", "durable.store.store", "aiohttp", "pydantic", "resonate"):
+    for name in (
+        "durable.engine.engine",
+        "durable.functions",
+        "durable.store.sqlite.store",
+        "aiohttp",
+        "pydantic",
+        "resonate",
+    ):
         importlib.import_module(name)
 
 

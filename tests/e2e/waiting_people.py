@@ -21,8 +21,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import durable
-from durable.sessions import live
-from durable.store.rest import REST_S
+from durable.sessions.execution import runner
+from durable.store.sqlite.idle_memory import REST_S
 
 MEMORY_BYTES_MAX = 4096
 MEASURED_MIN = 500
@@ -74,7 +74,7 @@ class Outcome:
 
 async def serve(store: str) -> None:
     """The engine's process: runs what is asked of it, and tells its memory and workers when a line comes."""
-    vars(live)["IDLE_S"] = 0.1  # a session that ended keeps its worker for minutes, which others wait for here
+    vars(runner)["IDLE_S"] = 0.1  # a session that ended keeps its worker for minutes, which others wait for here
     async with durable.open(store, parked=0, durability="process", pool=durable.Pool(max=WAVE)) as engine:
         reader = asyncio.StreamReader()
         await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)

@@ -4,8 +4,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from bridge.launcher import ColdLauncher, WorkerLauncher
-from bridge.zygote import Zygote
+from bridge.launch.launcher import ColdLauncher, WorkerLauncher
+from bridge.launch.zygote import Zygote
 from tests.protocol.desk import Desk, running
 
 

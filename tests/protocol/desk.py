@@ -7,10 +7,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
-from bridge.launcher import WorkerLauncher
-from bridge.messages import Call, CallError, CallResult, Checkpoint, Error, Execute, Output, Result, Waiting
-from bridge.output_rules import OutputRules
-from bridge.session import WorkerSession
+from bridge.host.worker_session import WorkerSession
+from bridge.launch.launcher import WorkerLauncher
+from bridge.protocol.messages import Call, CallError, CallResult, Checkpoint, Error, Execute, Output, Result, Waiting
+from bridge.protocol.output_rules import OutputRules
 from durable.core.events import Event
 
 

@@ -20,7 +20,8 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
-from bridge.messages import (
+from bridge.host.worker_session import WorkerSession
+from bridge.protocol.messages import (
     Call,
     CallResult,
     Checkpoint,
@@ -29,10 +30,9 @@ from bridge.messages import (
     Output,
     Result,
 )
-from bridge.session import WorkerSession
-from bridge.states import State
-from bridge.worker.channel import Channel, Waiter
-from bridge.worker.gate import Gate
+from bridge.protocol.states import State
+from bridge.worker.io.channel import Channel, Waiter
+from bridge.worker.run.sigint_gate import Gate
 from durable.core.errors import DurableError
 from tests.protocol.hostile import FROM_WORKER, TO_WORKER, Hostile
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import msgspec
 
-from bridge import messages
-from bridge.framing import GOES_ON, encode
+from bridge.protocol import messages
+from bridge.protocol.framing import GOES_ON, encode
 
 type Fields = dict[str, Any]
 

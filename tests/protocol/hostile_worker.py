@@ -20,7 +20,7 @@ from time import monotonic
 from typing import Any
 
 import durable
-from bridge import pulse, stream
+from bridge.host import checkpoint_stream, vitals_watch
 from durable.core.events import Event
 
 CELL = (Path(__file__).parent / "hostile_cell.py").read_text()
@@ -137,12 +137,12 @@ async def campaign(
 ) -> Tally:
     """A run in a directory of its own. patience_s: for pipes that nobody writes to and messages
     that are never whole; a minute outside of tests."""
-    patience = stream.PROGRESS_S_MAX, pulse.HALF_S_MAX
-    stream.PROGRESS_S_MAX = pulse.HALF_S_MAX = patience_s
+    patience = checkpoint_stream.PROGRESS_S_MAX, vitals_watch.HALF_S_MAX
+    checkpoint_stream.PROGRESS_S_MAX = vitals_watch.HALF_S_MAX = patience_s
     try:
         return await _campaign(seconds, seed, frames, profile)
     finally:
-        stream.PROGRESS_S_MAX, pulse.HALF_S_MAX = patience
+        checkpoint_stream.PROGRESS_S_MAX, vitals_watch.HALF_S_MAX = patience
 
 
 async def _campaign(seconds: float, seed: int, frames: int, profile: str) -> Tally:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bridge.messages import CallError, CallResult, Result
+from bridge.protocol.messages import CallError, CallResult, Result
 from tests.protocol.desk import Desk, running
 
 
@@ -105,7 +105,7 @@ async def test_a_new_call_of_a_thread_is_a_new_set(desk: Desk) -> None:
     assert isinstance(await task, Result)
 
 
-NEVER_SETTLED = "import bridge.worker.calls\nbridge.worker.calls.SETTLE_MS = 10**8\n"
+NEVER_SETTLED = "import bridge.worker.calls.calls\nbridge.worker.calls.SETTLE_MS = 10**8\n"
 
 
 @pytest.mark.parametrize("ask", ["input('a')", "import asyncio\nawait asyncio.gather(input.aio('a'), input.aio('b'))"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bridge.messages import Error, Result
+from bridge.protocol.messages import Error, Result
 from durable.core.errors import NotEncodable
 from tests.protocol.desk import Desk
 

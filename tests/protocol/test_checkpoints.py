@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from msgspec import structs
 
-from bridge.messages import Checkpoint, Error, Restore, Restored, Result
-from checkpoint.format import chunk_digest, decode_payload, encode_payload
-from checkpoint.memory_file import MemoryFile
-from checkpoint.table import read_table
+from bridge.protocol.messages import Checkpoint, Error, Restore, Restored, Result
+from checkpoint.blobs.memory_file import MemoryFile
+from checkpoint.format.group_table import read_table
+from checkpoint.format.payload import chunk_digest, decode_payload, encode_payload
 from durable.core.errors import CheckpointError, WorkerDied
 from tests.protocol.desk import Desk
 
@@ -282,7 +282,7 @@ async def test_a_session_that_may_open_nothing_more_says_so(desk: Desk) -> None:
 async def test_killed_between_ready_and_the_descriptor(desk: Desk) -> None:
     file = await large(desk)
     await desk.run(
-        "import os, threading\nfrom bridge.worker.channel import Channel\n"
+        "import os, threading\nfrom bridge.worker.io.channel import Channel\n"
         "Channel._received = lambda self: os.kill(os.getpid(), 9) if self.awaits_descriptor else "
         "self._sock.recv(2**16, 64)"
     )

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from bridge.launcher import process_start_time
-from bridge.messages import Checkpoint, Error, Execute, Result
-from bridge.session import WorkerSession
-from bridge.states import State
+from bridge.host.worker_session import WorkerSession
+from bridge.launch.launcher import process_start_time
+from bridge.protocol.messages import Checkpoint, Error, Execute, Result
+from bridge.protocol.states import State
 from durable.core.errors import Busy, EngineClosed, ProtocolError, WorkerDied
 from durable.core.events import InterceptorFailed, InterceptorOverran, WorkerEnded, WorkerStarted
 from tests.protocol.desk import Desk
@@ -190,7 +190,8 @@ async def test_start_twice_is_refused(desk: Desk) -> None:
 
 
 PROTOCOL_SOCKET = (
-    "import gc, bridge.worker.channel as c\ns = next(o for o in gc.get_objects() if isinstance(o, c.Channel))._sock\n"
+    "import gc, bridge.worker.io.channel as c\n"
+    "s = next(o for o in gc.get_objects() if isinstance(o, c.Channel))._sock\n"
 )
 
 
@@ -318,8 +319,8 @@ async def test_heartbeat_while_idle_and_while_it_waits(desk: Desk) -> None:
 
 ENGINE = """
 import asyncio, sys
-from bridge.messages import Execute
-from bridge.session import WorkerSession
+from bridge.protocol.messages import Execute
+from bridge.host.worker_session import WorkerSession
 async def no(message): return None
 async def main():
     session = WorkerSession("s", on_call=no, on_checkpoint=no)
@@ -348,7 +349,7 @@ def test_the_worker_ends_when_the_engine_is_killed(code: str) -> None:
 
 
 async def test_a_worker_that_cannot_start() -> None:
-    from bridge.launcher import ColdLauncher
+    from bridge.launch.launcher import ColdLauncher
 
     async def no(_message: object) -> None:
         return None

@@ -8,11 +8,11 @@ from typing import get_args
 import msgspec
 import pytest
 
-from bridge import messages
-from bridge.framing import encode
-from bridge.messages import Result
-from bridge.session import WorkerSession
-from bridge.worker import inbound
+from bridge.host.worker_session import WorkerSession
+from bridge.protocol import messages
+from bridge.protocol.framing import encode
+from bridge.protocol.messages import Result
+from bridge.worker.io import inbound_messages
 from durable.core.errors import ProtocolError
 from tests.protocol.desk import running
 from tests.protocol.fuzz import EngineEnd, Tally, engine_end, worker_end
@@ -79,10 +79,10 @@ async def test_trailing_data_belongs_to_what_follows() -> None:
 
 def test_the_workers_forms_are_the_models() -> None:
     for model in get_args(get_args(messages.ToWorker.__value__)[0]):
-        form = getattr(inbound, model.__name__)
+        form = getattr(inbound_messages, model.__name__)
         assert {"type", *form.__struct_fields__} == set(model.model_fields), model
         good = model(**{name: _example(name) for name, field in model.model_fields.items() if field.is_required()})
-        assert inbound.parse(messages.encode_message(good)) == good.model_dump()
+        assert inbound_messages.parse(messages.encode_message(good)) == good.model_dump()
 
 
 def _example(name: str) -> object:
@@ -96,7 +96,7 @@ def _example(name: str) -> object:
 )
 def test_what_an_engine_may_not_send(message: object) -> None:
     with pytest.raises(ProtocolError):
-        inbound.parse(msgspec.msgpack.encode(message))
+        inbound_messages.parse(msgspec.msgpack.encode(message))
 
 
 async def test_a_worker_whose_engine_talks_nonsense_ends_at_once_and_says_why() -> None:

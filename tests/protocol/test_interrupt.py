@@ -7,7 +7,7 @@ from functools import partial
 
 import pytest
 
-from bridge.messages import Error, Result
+from bridge.protocol.messages import Error, Result
 from tests.protocol.desk import Desk
 
 BUSY = {

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from bridge.confine.confinement import Confinement
+from bridge.confine.host_limits import execute_within
 from bridge.confine.limits import Limits
-from bridge.confine.watch import execute_within
-from bridge.launcher import WorkerLauncher
-from bridge.messages import Error, Result
+from bridge.launch.launcher import WorkerLauncher
+from bridge.protocol.messages import Error, Result
 from durable.core.errors import ResourceExceeded, Unenforceable, WorkerDied
 from tests.e2e.isolated import need
 from tests.protocol.desk import Desk

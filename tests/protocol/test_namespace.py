@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from bridge.messages import Error, Namespace, NamespaceReply, Result
+from bridge.protocol.messages import Error, Namespace, NamespaceReply, Result
 from tests.protocol.desk import Desk
 
 
@@ -86,7 +86,7 @@ async def test_values_variables_and_clear(desk: Desk) -> None:
 
 async def test_reprs_that_never_end_do_not_keep_the_variables_back(desk: Desk) -> None:
     await desk.run(
-        "import bridge.worker.variables as showing\nshowing.SHORT_S, showing.SHORT_EACH_S = 0.1, 0.05\n"
+        "import bridge.worker.namespace.variables as showing\nshowing.SHORT_S, showing.SHORT_EACH_S = 0.1, 0.05\n"
         "class Never:\n    def __repr__(self):\n        while True: pass\nn = [Never() for _ in range(50)]\n"
         "for i in range(50): globals()[f'n{i}'] = n[i]"
     )
@@ -222,7 +222,7 @@ async def test_display_shows_bundles_in_order_with_the_output(desk: Desk) -> Non
 
 async def test_displays_are_bounded_in_size_number_and_time(desk: Desk) -> None:
     await desk.run(
-        "import bridge.worker.displaying as d\nd.DISPLAYS_MAX = 3\n"
+        "import bridge.worker.io.display as d\nd.DISPLAYS_MAX = 3\n"
         "class Large:\n    def _repr_html_(self): return 'x' * 2**21\n    def _repr_markdown_(self): return 'small'\n"
         "class Never:\n    def _repr_html_(self):\n        while True: pass\n"
         "d._ask.__defaults__ = None\nd.bundle_of.__defaults__ = (0.05,)\n"
@@ -267,7 +267,7 @@ async def test_display_in_threads_tasks_and_forked_children(desk: Desk) -> None:
     ],
 )
 async def test_reprs_are_bounded_in_time_and_size(desk: Desk, code: str, shown: str) -> None:
-    await desk.run("import bridge.worker.values as v\nv.bounded_repr.__defaults__ = (10_000, 0.1)")
+    await desk.run("import bridge.worker.namespace.values as v\nv.bounded_repr.__defaults__ = (10_000, 0.1)")
     async with asyncio.timeout(10):
         result = await desk.run(code)
     assert isinstance(result, Result)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bridge.messages import Result
+from bridge.protocol.messages import Result
 from durable.core.errors import WorkerDied
 from tests.protocol.desk import Desk
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from bridge.launcher import WorkerLauncher
-from bridge.messages import Error, Result
-from bridge.output_rules import OutputPolicy, OutputRules
+from bridge.launch.launcher import WorkerLauncher
+from bridge.protocol.messages import Error, Result
+from bridge.protocol.output_rules import OutputPolicy, OutputRules
 from durable.core.events import OutputUndrained
 from tests.protocol.desk import Desk, running
 

@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 
 import durable
-from bridge.breaker import FAILURES_MAX
-from bridge.launcher import WorkerProcess
-from bridge.pool import Pool, WorkerPool, _answers
-from bridge.zygote import Zygote
+from bridge.launch.circuit_breaker import FAILURES_MAX
+from bridge.launch.launcher import WorkerProcess
+from bridge.launch.pool import Pool, WorkerPool, _answers
+from bridge.launch.zygote import Zygote
 from tests.protocol.desk import running
 
 

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from bridge import pulse as pulse_module
-from bridge.messages import Error
-from bridge.pulse import Pulse
-from bridge.vitals import DEADLOCKED, STOPPED, why_stuck
+from bridge.host import vitals_watch as pulse_module
+from bridge.host.proc_vitals import DEADLOCKED, STOPPED, why_stuck
+from bridge.host.vitals_watch import Pulse
+from bridge.protocol.messages import Error
 from durable.core.errors import ProtocolError
 from durable.core.events import WorkerBeat, WorkerStuck
 from tests.protocol.desk import Desk

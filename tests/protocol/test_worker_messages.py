@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge import messages
-from bridge.messages import FromWorker, parse_from_worker, parse_to_worker
-from bridge.session import WorkerSession
+from bridge.host.worker_session import WorkerSession
+from bridge.protocol import messages
+from bridge.protocol.messages import FromWorker, parse_from_worker, parse_to_worker
 from bridge.worker.main import PROTOCOL_VERSION
 from durable.core.errors import ProtocolError
 from tests.protocol.desk import Desk, running

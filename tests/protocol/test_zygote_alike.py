@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from bridge.launcher import ColdLauncher
-from bridge.zygote import Zygote
+from bridge.launch.launcher import ColdLauncher
+from bridge.launch.zygote import Zygote
 from tests.protocol.desk import Desk, running
 
 ABOUT = """

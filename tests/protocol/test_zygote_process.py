@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from bridge.forking import Forked, Reaped, Warm
-from bridge.zygote import Zygote
+from bridge.launch.zygote import Zygote
+from bridge.launch.zygote_protocol import Forked, Reaped, Warm
 from durable.core.errors import EngineClosed, WorkerDied
 from durable.core.events import Event, ZygoteEnded
 from tests.protocol.desk import Desk
@@ -113,7 +113,7 @@ async def test_one_that_does_not_answer_is_retired_and_its_workers_live_on(
     before = await warm.desk()
     stuck = warm.zygote.pid
     os.kill(stuck, signal.SIGSTOP)
-    monkeypatch.setattr("bridge.zygote_process.FORK_S", 0.2)
+    monkeypatch.setattr("bridge.launch.zygote_process.FORK_S", 0.2)
     after = await warm.desk()
     assert await after.value("1") == 1
     assert warm.zygote.pid != stuck
@@ -125,7 +125,7 @@ async def test_cold_where_there_is_no_zygote_to_be_had(warm: Started, monkeypatc
     def none(*_args: object, **_options: object) -> int:
         raise OSError("no more processes of this kind")
 
-    monkeypatch.setattr("bridge.zygote.spawn", none)
+    monkeypatch.setattr("bridge.launch.zygote.spawn", none)
     desk = await warm.desk()
     assert await desk.value("import os\nos.getppid()") == os.getpid()
 
@@ -224,10 +224,10 @@ async def test_a_preload_that_fails_fails_the_launch_with_its_reason(
 
 ENGINE = """
 import asyncio, os, sys, time
-from bridge.messages import Execute
-from bridge.session import WorkerSession
-from bridge.forking import Forked, Reaped, Warm
-from bridge.zygote import Zygote
+from bridge.protocol.messages import Execute
+from bridge.host.worker_session import WorkerSession
+from bridge.launch.zygote_protocol import Forked, Reaped, Warm
+from bridge.launch.zygote import Zygote
 async def no(message): return None
 async def main():
     zygote = Zygote()

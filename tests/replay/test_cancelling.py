@@ -14,8 +14,8 @@ import pytest
 
 import durable
 from durable.core.errors import DurableError
-from durable.functions.run import Run
-from durable.functions.sdk import PlatformError
+from durable.functions.replay.execution_pass import Run
+from durable.functions.resonate.sdk import PlatformError
 from tests.waiting import in_state
 
 performed: list[str] = []

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import durable
-from durable.store.store import Store
+from durable.store.sqlite.store import Store
 from tests.waiting import in_state
 
 began: list[str] = []

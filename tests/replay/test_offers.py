@@ -6,8 +6,8 @@ import asyncio
 from pathlib import Path
 
 import durable
-from durable.functions import sdk
-from durable.store.dispatch import execute_message
+from durable.functions.resonate import sdk
+from durable.store.operations.dispatch import execute_message
 
 runs: list[None] = []
 

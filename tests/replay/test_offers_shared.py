@@ -10,7 +10,7 @@ from pathlib import Path
 
 import durable
 from durable.core.limits import TASKS_MAX
-from durable.functions import sdk
+from durable.functions.resonate import sdk
 from tests.waiting import until
 
 gates: dict[str, asyncio.Event] = {}

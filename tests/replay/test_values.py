@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 import durable
-from durable.functions.function import Retry
+from durable.functions.definition import Retry
 
 
 @pytest.fixture
@@ -303,7 +303,7 @@ async def test_defaults_written_out_attach_to_the_same_execution(engine: durable
 
 async def test_an_execution_recorded_with_its_defaults_written_out_is_attached_to(engine: durable.Engine) -> None:
     """As versions before recorded it: the digest of the call as it was written."""
-    from durable.functions.values import digest
+    from durable.records.values import digest
 
     data = {"func": defaults.key, "args": [1, 2], "kwargs": {}, "version": 1}
     old = digest((1, 2), {})

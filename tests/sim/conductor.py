@@ -23,9 +23,9 @@ from typing import Any, Literal
 import durable
 from durable.core.clock import TIME_MAX_MS
 from durable.core.events import Event
-from durable.functions.steps import StepThreads
-from durable.store.store import Store
-from durable.store.writer import Writer
+from durable.functions.step import StepThreads
+from durable.store.sqlite.store import Store
+from durable.store.sqlite.writer import Writer
 
 from .journal import CANCEL, Journal, Told
 

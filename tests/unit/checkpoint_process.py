@@ -11,8 +11,8 @@ from typing import IO, Any
 
 from msgspec import structs
 
-from checkpoint.format import chunk_digest, decode_payload, encode_payload
-from checkpoint.table import read_table
+from checkpoint.format.group_table import read_table
+from checkpoint.format.payload import chunk_digest, decode_payload, encode_payload
 
 ROOT = Path(__file__).parents[2]
 INTERNALS = frozenset({"_", "In", "Out", "_oh"})
@@ -108,7 +108,7 @@ def _read(stream: IO[bytes]) -> Any:
 
 def _drained(reader: int) -> bytes:
     """What came through the pipe, as one payload; nothing when it was cut."""
-    from checkpoint.format import Payload, decode_payload, encode_payload
+    from checkpoint.format.payload import Payload, decode_payload, encode_payload
 
     with os.fdopen(os.dup(reader), "rb") as stream:
         blocks = []
@@ -125,8 +125,8 @@ def _drained(reader: int) -> bytes:
 def _serve() -> None:
     import types
 
-    from checkpoint.aside import Aside
-    from checkpoint.capture import Capturer
+    from checkpoint.capture.capture import Capturer
+    from checkpoint.capture.forked_capture import Aside
     from checkpoint.restore import explain_name_error, restore_into
 
     stdin, stdout = sys.stdin.buffer, sys.stdout.buffer

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from capabilities.sandbox.runtime import Runtime
+    from capabilities.sandbox.wasm.runtime import Runtime
 
 
 @pytest.fixture(scope="module")
 def runtime() -> Iterator[Runtime]:
     """An engine of WebAssembly without a cache on disk."""
-    from capabilities.sandbox.runtime import Runtime
+    from capabilities.sandbox.wasm.runtime import Runtime
 
     made = Runtime()
     yield made

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from capabilities.sandbox import errors
-from capabilities.sandbox.metered import Metered
+from capabilities.sandbox.wasm.metered_store import Metered
 
 
 def strangers(make: Callable[[Callable[[int], Any]], Any], trap: str) -> list[object]:

@@ -17,9 +17,9 @@ from benchmarks.figures import Benchmark, Comparison, Entrant, Target, compare, 
 from benchmarks.peers import Peers, requirements
 from benchmarks.report import row, shown
 from benchmarks.rounds import command, measure, turned
-from capabilities.sandbox.call import CoreCall
 from capabilities.sandbox.limits import COMPONENT
-from capabilities.sandbox.runtime import Runtime
+from capabilities.sandbox.wasm.module_call import CoreCall
+from capabilities.sandbox.wasm.runtime import Runtime
 
 OURS, PEER, FLOOR = (Entrant(label, "none", label) for label in ("ours", "peer", "floor"))
 

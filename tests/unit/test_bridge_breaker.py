@@ -1,6 +1,6 @@
 """When nothing is tried any more, and when again (specs/pool.md W5)."""
 
-from bridge.breaker import FAILURES_MAX, PAUSE_FIRST_S, PAUSE_MAX_S, Breaker
+from bridge.launch.circuit_breaker import FAILURES_MAX, PAUSE_FIRST_S, PAUSE_MAX_S, Breaker
 
 
 def _broken(now: float = 0.0) -> Breaker:

@@ -8,9 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.correlation import Correlation
-from bridge.messages import Error, Output, Result
-from bridge.router import ResultRouter
+from bridge.correlation import Correlation, ResultRouter
+from bridge.protocol.messages import Error, Output, Result
 from durable.core.errors import Conflict, EngineClosed
 from durable.core.events import Event, ReplyUnknown
 

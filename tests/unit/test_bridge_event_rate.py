@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bridge.event_rate import BURST, EventRate
+from bridge.host.event_rate import BURST, EventRate
 from durable.core.events import BackgroundFailed, Event, EventsOmitted, ReplyUnknown
 
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.framing import GOES_ON, HEADER_BYTES, FrameDecoder, encode
+from bridge.protocol.framing import GOES_ON, HEADER_BYTES, FrameDecoder, encode
 from durable.core.errors import ProtocolError
 
 PAYLOADS = st.lists(st.binary(min_size=1, max_size=60), min_size=1, max_size=6)

@@ -8,8 +8,8 @@ import tracemalloc
 import msgspec
 import pytest
 
-from bridge.messages import parse_from_worker
-from bridge.size import Oversized, check_size
+from bridge.protocol.decoded_size import Oversized, check_size
+from bridge.protocol.messages import parse_from_worker
 from durable.core.errors import ProtocolError
 
 _encode = msgspec.msgpack.encode
@@ -75,7 +75,7 @@ def test_a_message_that_would_take_gigabytes_is_refused_before_it_does() -> None
 
 
 def test_the_largest_honest_value_passes() -> None:
-    from bridge.worker.values import to_json
+    from bridge.worker.namespace.values import to_json
 
     value = to_json({str(n): n for n in range(700_000)})  # 16 bytes an item, and the keys: just below VALUE_BYTES_MAX
     parse_from_worker(_encode({"type": "namespace_reply", "id": "w1", "timestamp": 1, "request": "e1", "value": value}))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from bridge.states import TRANSITIONS, State, Step, step
+from bridge.protocol.states import TRANSITIONS, State, Step, step
 from durable.core.errors import ProtocolError
 
 

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
-import bridge.stream as stream_module
-from bridge.stream import BLOCK_BYTES_MAX, READ_BYTES, CaptureStream, no_chunks
+import bridge.host.checkpoint_stream as stream_module
+from bridge.host.checkpoint_stream import BLOCK_BYTES_MAX, READ_BYTES, CaptureStream, no_chunks
 from durable.core.errors import CheckpointError, ProtocolError
 
 

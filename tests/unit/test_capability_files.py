@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from capabilities.files import FILE_BYTES_MAX, clean, growth, listed, read, write
-from capabilities.space import COUNTED_MS, ENTRY_BYTES, Space, count
+from capabilities.standard.disk_usage import COUNTED_MS, ENTRY_BYTES, Space, count
+from capabilities.standard.files import FILE_BYTES_MAX, clean, growth, listed, read, write
 from durable.core.errors import Denied, ResourceExceeded
 
 SECRET = b"secret"

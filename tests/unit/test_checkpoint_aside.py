@@ -5,8 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 
-from checkpoint.format import CHUNK_BYTES, decode_payload
-from checkpoint.table import PAGE_BYTES
+from checkpoint.format.group_table import PAGE_BYTES
+from checkpoint.format.payload import CHUNK_BYTES, decode_payload
 from tests.unit.checkpoint_process import Process
 from tests.unit.test_checkpoint_capture import data_bytes
 
@@ -15,7 +15,7 @@ BIG = "import numpy as np\nbig = np.arange(2_000_000.0)\nsmall = {'k': [1]}"
 
 SLEEPERS = """
 import os, threading
-from checkpoint.aside import _others_sleep
+from checkpoint.capture.forked_capture import _others_sleep
 while not _others_sleep(): pass
 """
 """Until a library's threads, which spin for a while after they started, are asleep."""
@@ -54,7 +54,7 @@ def test_a_small_namespace_is_not_worth_a_fork() -> None:
 def test_a_small_change_beside_a_large_array_is_captured_here_and_is_small() -> None:
     with Process() as process:
         # On a busy machine anything takes long.
-        process.run("import checkpoint.capture as capture\ncapture.ASIDE_PICKLING_NS = 10**12")
+        process.run("import checkpoint.capture.capture as capture\ncapture.ASIDE_PICKLING_NS = 10**12")
         process.run(BIG)
         process.aside()
         process.aside()
@@ -103,8 +103,8 @@ spinner = threading.Thread(target=spin); spinner.start()
 
 def test_a_child_that_hangs_is_killed_and_the_next_capture_is_whole_and_made_here() -> None:
     hangs = """
-import checkpoint.aside, threading
-checkpoint.aside.PROGRESS_S = 1
+import checkpoint.capture.forked_capture, threading
+checkpoint.capture.forked_capture.PROGRESS_S = 1
 lock = threading.Lock()
 class Locked:
     def __getstate__(self):
@@ -162,7 +162,8 @@ def test_random_draws_go_on_as_if_nothing_had_been() -> None:
 
 def test_where_no_child_can_be_made_the_code_waits_and_everything_is_captured_here() -> None:
     none = (
-        "import checkpoint.aside as aside\ndef none(*_): raise BlockingIOError\naside._quiet_fork = aside._fork = none"
+        "import checkpoint.capture.forked_capture as aside\n"
+        "def none(*_): raise BlockingIOError\naside._quiet_fork = aside._fork = none"
     )
     with Process() as first, Process() as second:
         first.run(BIG + "\n" + none)

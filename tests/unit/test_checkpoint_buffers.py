@@ -10,8 +10,8 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from checkpoint.buffers import Buffers, Digests, Place, place_of
-from checkpoint.format import CHUNK_BYTES, chunk_digest, cut
+from checkpoint.capture.buffer_digests import Buffers, Digests, Place, place_of
+from checkpoint.format.payload import CHUNK_BYTES, chunk_digest, cut
 
 SIZE = 3 * CHUNK_BYTES + 12_345
 

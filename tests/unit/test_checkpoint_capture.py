@@ -5,11 +5,11 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from checkpoint.capture import Capturer
-from checkpoint.format import CHUNK_BYTES, FORMAT, Payload, chunk_digest, decode_payload, encode_payload
-from checkpoint.lost import LostNames
+from checkpoint.capture.capture import Capturer
+from checkpoint.format.group_table import PAGE_BYTES, read_table
+from checkpoint.format.payload import CHUNK_BYTES, FORMAT, Payload, chunk_digest, decode_payload, encode_payload
+from checkpoint.lost_names import LostNames
 from checkpoint.restore import restore_into
-from checkpoint.table import PAGE_BYTES, read_table
 from durable.core.errors import CheckpointError
 from tests.unit.checkpoint_process import Process
 

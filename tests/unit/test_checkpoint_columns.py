@@ -6,8 +6,8 @@ import importlib.util
 
 import pytest
 
-from checkpoint.buffers import Buffers
-from checkpoint.table import PAGE_BYTES
+from checkpoint.capture.buffer_digests import Buffers
+from checkpoint.format.group_table import PAGE_BYTES
 from tests.unit.checkpoint_process import Process
 from tests.unit.test_checkpoint_capture import data_bytes
 from tests.unit.test_checkpoint_kinds import carried
@@ -15,7 +15,7 @@ from tests.unit.test_checkpoint_kinds import carried
 COLUMN = "import numpy as np\nitems = np.array([f'item {n}' for n in range(100_000)], object); small = {'k': [1]}\n"
 
 COUNTED = """
-import checkpoint.pickling.objects as o
+import checkpoint.pickling.object_columns as o
 c.ASIDE_PICKLING_NS = 10**10
 counts = []
 def counted(values, pickled=o._pickled):
@@ -31,7 +31,7 @@ def test_an_unchanged_column_is_not_pickled_again() -> None:
     with Process() as process, Process() as other:
         process.run(COLUMN)
         process.aside()
-        process.run("import checkpoint.capture as c; c.ASIDE_PICKLING_NS = 0")
+        process.run("import checkpoint.capture.capture as c; c.ASIDE_PICKLING_NS = 0")
         process.aside()
         process.run(COUNTED)
         process.run("small['k'].append(2)")
@@ -49,10 +49,12 @@ def test_what_stands_at_the_ends_of_a_column_is_compared() -> None:
     """The pages there are not watched, and a new object may be where an old one was."""
     with Process() as process, Process() as other:
         process.run(COLUMN)
-        process.run("import checkpoint.capture as c; c.ASIDE_PICKLING_NS = 0")
+        process.run("import checkpoint.capture.capture as c; c.ASIDE_PICKLING_NS = 0")
         for _ in range(3):
             process.aside()
-        process.run("import checkpoint.pickling.objects as o\nitems[0] = None; items[0] = 'item x'; items[-1] = 2")
+        process.run(
+            "import checkpoint.pickling.object_columns as o\nitems[0] = None; items[0] = 'item x'; items[-1] = 2"
+        )
         assert data_bytes(process.aside()[1]) > 1_000_000
         other.restore(process.whole())
         assert other.value("(items[0], items[1], items[-1])") == ("item x", "item 1", 2)

@@ -9,9 +9,9 @@ import cloudpickle
 import numpy as np
 import pytest
 
-from checkpoint import environment
-from checkpoint.environment import differences, packages
-from checkpoint.format import PYTHON, Contents
+from checkpoint.format import environment
+from checkpoint.format.environment import differences, packages
+from checkpoint.format.payload import PYTHON, Contents
 
 
 class Own:

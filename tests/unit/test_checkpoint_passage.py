@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from checkpoint.blobs import INLINE_BYTES_MAX, DirectoryBlobs
-from checkpoint.coding import Bytes, packed
-from checkpoint.format import PYTHON, Contents, Payload, chunk_digest, encode_payload
-from checkpoint.passage import bring
+from checkpoint.blobs.directory import INLINE_BYTES_MAX, DirectoryBlobs
+from checkpoint.engine.large_capture import bring
+from checkpoint.format.compression import Bytes, packed
+from checkpoint.format.payload import PYTHON, Contents, Payload, chunk_digest, encode_payload
 from durable.core.errors import CheckpointError
 
 NOISE = [random.Random(n).randbytes(2 * INLINE_BYTES_MAX) for n in range(20)]
@@ -49,7 +49,7 @@ def test_writing_does_not_wait_for_the_last_to_be_hashed(tmp_path: Path, monkeyp
         assert data != NOISE[-1] or written.wait(30)
         return packed(data)
 
-    monkeypatch.setattr("checkpoint.passage.packed", late)
+    monkeypatch.setattr("checkpoint.engine.large_capture.packed", late)
     hashed, _ = bring(payload(NOISE), Noticed(tmp_path / "blobs"))
     assert len(hashed.chunks) == len(NOISE)
 

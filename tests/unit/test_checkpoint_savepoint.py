@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from bridge.worker.namespace import ENGINE_INTERNALS, initial_internals
-from checkpoint.savepoint import RolledBack, Savepoint
+from bridge.worker.namespace.main_module import ENGINE_INTERNALS, initial_internals
+from checkpoint.capture.savepoint import RolledBack, Savepoint
 
 type Names = dict[str, object]
 type Run = Callable[[str], RolledBack]

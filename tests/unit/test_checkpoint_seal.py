@@ -11,8 +11,10 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from checkpoint.capture import Capturer
-from checkpoint.format import (
+from checkpoint.capture.capture import Capturer
+from checkpoint.engine.seal import Sealed, open_into_memory, open_sealed, read_manifest, seal
+from checkpoint.format.group_table import PAGE_BYTES, Table
+from checkpoint.format.payload import (
     FORMAT,
     Contents,
     Group,
@@ -24,11 +26,9 @@ from checkpoint.format import (
     chunk_digest,
     encode_payload,
 )
-from checkpoint.lost import LostNames
+from checkpoint.format.signature import MAGIC, sign
+from checkpoint.lost_names import LostNames
 from checkpoint.restore import restore_into
-from checkpoint.sign import MAGIC, sign
-from checkpoint.snapshot import Sealed, open_into_memory, open_sealed, read_manifest, seal
-from checkpoint.table import PAGE_BYTES, Table
 from durable.core.errors import CheckpointError, CheckpointTampered
 
 KEY = b"k" * 32
@@ -268,8 +268,8 @@ class TestUntrustedPayloads:
 
     def test_the_engines_side_never_imports_the_unpickling_half(self) -> None:
         code = (
-            "import sys, checkpoint.snapshot, checkpoint.blobs\n"
-            "unpickling = {'cloudpickle', 'checkpoint.restore', 'checkpoint.pickling', 'checkpoint.capture'}\n"
+            "import sys, checkpoint.engine.seal, checkpoint.blobs.directory\n"
+            "unpickling = {'cloudpickle', 'checkpoint.restore', 'checkpoint.pickling', 'checkpoint.capture.capture'}\n"
             "assert not unpickling & sys.modules.keys()"
         )
         subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[2])

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from checkpoint.format import PYTHON
+from checkpoint.format.payload import PYTHON
 from tests.unit.checkpoint_format_3 import payload
 from tests.unit.checkpoint_process import Process
 from tests.unit.test_checkpoint_kinds import carried

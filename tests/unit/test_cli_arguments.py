@@ -11,10 +11,10 @@ import durable
 from durable.cli.app import COMMANDS
 from durable.cli.arguments import Word, fit, parse
 from durable.cli.commands.list_command import STATES
-from durable.cli.exits import Unusable
-from durable.cli.listing import duration
-from durable.cli.loading import split_target
-from durable.store.reads import State
+from durable.cli.exit_codes import Unusable
+from durable.cli.load_target import split_target
+from durable.cli.tables import duration
+from durable.store.sqlite.reads import State
 
 
 @durable.function

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from durable.cli.scripts import needs_more
+from durable.cli.javascript_input import needs_more
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from capabilities.permissions.levels import Resource
+from capabilities.sandbox.component_manifest import parse_component
 from capabilities.sandbox.errors import InvalidConfiguration, MissingCpuConfig, MissingMemoryConfig, SandboxError
-from capabilities.sandbox.manifest import parse_component
 from capabilities.sandbox.quotas import Quotas
 
 WHOLE = """

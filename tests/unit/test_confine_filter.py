@@ -8,8 +8,8 @@ import struct
 
 import pytest
 
-from bridge.confine.numbers import LAST_KNOWN, MACHINES, Machine
 from bridge.confine.seccomp import CONDITIONS, NO_MORE_CPU, REFUSED, program
+from bridge.confine.syscall_numbers import LAST_KNOWN, MACHINES, Machine
 
 ALLOWED = "allowed"
 KILLED = "killed"

@@ -7,7 +7,7 @@ import pytest
 from bridge.confine.confinement import Confinement
 from bridge.confine.limits import Limits, ran_out
 from durable.core.errors import BadArguments, ResourceExceeded, Unenforceable
-from durable.functions.failure import document, rebuild
+from durable.functions.failures import document, rebuild
 
 
 def test_no_limit_is_no_limit() -> None:

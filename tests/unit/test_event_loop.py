@@ -11,8 +11,8 @@ import anyio
 import pytest
 
 from durable.core.errors import StepNeeded
-from durable.functions import event_loop
-from durable.functions.event_loop import FunctionLoop, Timer, describe
+from durable.functions.replay import event_loop
+from durable.functions.replay.event_loop import FunctionLoop, Timer, describe
 
 
 class Stepped:

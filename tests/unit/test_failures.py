@@ -15,7 +15,7 @@ import pytest
 
 import durable
 from durable.core.errors import ExecutionError
-from durable.functions.failure import document, name_of, rebuild, rejection
+from durable.functions.failures import document, name_of, rebuild, rejection
 
 
 class MissingRow(KeyError):
@@ -301,7 +301,7 @@ def test_an_error_can_be_copied(error: Exception) -> None:
 
 def test_names_do_not_need_the_class() -> None:
     code = (
-        "import sys, json; from durable.functions.failure import rebuild; import durable;"
+        "import sys, json; from durable.functions.failures import rebuild; import durable;"
         "e = rebuild('rejected', {'message': sys.argv[1]}, 'x');"
         f"print(durable.raised(e, '{__name__}.MissingRow'), isinstance(e, KeyError))"
     )

@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 
 import durable
-from durable.core import defined
+from durable.core import definition_id
 from durable.core.errors import BadArguments, Conflict
-from durable.functions.function import KNOWN, Function, known_as
+from durable.functions.definition import KNOWN, Function, known_as
 
 JOB = """
 import durable
@@ -53,7 +53,7 @@ def load(path: Path, name: str) -> ModuleType:
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    setattr(module, defined.FILE_MARK, str(path))
+    setattr(module, definition_id.FILE_MARK, str(path))
     sys.modules[name] = module
     spec.loader.exec_module(module)
     return module
@@ -178,7 +178,7 @@ def test_a_file_of_a_package_is_its_module(folder: Path) -> None:
     path = write(folder / "packed" / "inner" / "job.py")
     (folder / "packed" / "__init__.py").touch()
     (folder / "packed" / "inner" / "__init__.py").touch()
-    assert defined.module_of_file(str(path)) == ("packed.inner.job", str(folder))
+    assert definition_id.module_of_file(str(path)) == ("packed.inner.job", str(folder))
     assert load(path, "durable_file_packed").f.id == "packed.inner.job::f@1"
     assert importlib.import_module("packed.inner.job").f.id == "packed.inner.job::f@1"
     assert known_as(f"/old/{folder.name}/packed/inner/job.py::f@1") is KNOWN["packed.inner.job::f@1"]
@@ -234,7 +234,7 @@ def test_when_two_files_are_two_programs(tmp_path: Path) -> None:
     other = write(tmp_path / "elsewhere/jobs.py")
 
     def differ(one: Path | str, two: Path | str) -> bool:
-        return defined.another_program("jobs.py::f@1", str(one), "jobs.py::f@1", str(two))
+        return definition_id.another_program("jobs.py::f@1", str(one), "jobs.py::f@1", str(two))
 
     assert differ(first, second)
     (tmp_path / "current").symlink_to("releases/2")
@@ -242,7 +242,7 @@ def test_when_two_files_are_two_programs(tmp_path: Path) -> None:
     assert not differ(second, first)
     assert not differ(tmp_path / "current/app/jobs.py", second)
     assert differ(other, second)
-    assert not defined.another_program("jobs::f@1", str(other), "jobs.py::f@1", str(second))
+    assert not definition_id.another_program("jobs::f@1", str(other), "jobs.py::f@1", str(second))
     other.unlink()
     assert not differ(other, second)
 
@@ -252,8 +252,8 @@ def test_a_path_keeps_the_links_that_the_shell_shows(tmp_path: Path, monkeypatch
     (tmp_path / "current").symlink_to("releases/1")
     monkeypatch.chdir(tmp_path / "current")
     monkeypatch.setenv("PWD", str(tmp_path / "current"))
-    assert defined.absolute("jobs.py") == str(tmp_path / "current/jobs.py")
-    assert defined.absolute(os.path.join(os.getcwd(), "jobs.py")) == str(tmp_path / "current/jobs.py")
-    assert defined.absolute("../jobs.py") == str(tmp_path / "releases/jobs.py")
+    assert definition_id.absolute("jobs.py") == str(tmp_path / "current/jobs.py")
+    assert definition_id.absolute(os.path.join(os.getcwd(), "jobs.py")) == str(tmp_path / "current/jobs.py")
+    assert definition_id.absolute("../jobs.py") == str(tmp_path / "releases/jobs.py")
     monkeypatch.setenv("PWD", "/")
-    assert defined.absolute("jobs.py") == str(tmp_path / "releases/1/jobs.py")
+    assert definition_id.absolute("jobs.py") == str(tmp_path / "releases/1/jobs.py")

@@ -11,15 +11,15 @@ from typing import Any
 
 import pytest
 
-from capabilities.javascript.errors import InstanceBusy, ScriptError, ScriptSyntaxError
-from capabilities.javascript.run import run, run_function
-from capabilities.javascript.values import Foreign
-from capabilities.javascript.vm import VM
-from capabilities.javascript.warm import Warm, forget, warm
 from capabilities.sandbox import errors
-from capabilities.sandbox.kinds import kind_of
+from capabilities.sandbox.error_kinds import kind_of
+from capabilities.sandbox.javascript.errors import InstanceBusy, ScriptError, ScriptSyntaxError
+from capabilities.sandbox.javascript.run import run, run_function
+from capabilities.sandbox.javascript.values import Foreign
+from capabilities.sandbox.javascript.vm import VM
+from capabilities.sandbox.javascript.warm_image import Warm, forget, warm
 from capabilities.sandbox.limits import JAVASCRIPT, MIB
-from capabilities.sandbox.runtime import Runtime
+from capabilities.sandbox.wasm.runtime import Runtime
 
 LIMITS = JAVASCRIPT.but(timeout_ms=20_000, memory=32 * MIB)
 

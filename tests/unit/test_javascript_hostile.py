@@ -10,15 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from capabilities.javascript.errors import ScriptError, StateLost
-from capabilities.javascript.imports import OUTSTANDING_BYTES_MAX, OUTSTANDING_MAX
-from capabilities.javascript.run import run
-from capabilities.javascript.steps import Waits
-from capabilities.javascript.vm import VM
-from capabilities.javascript.warm import Warm, forget, warm
 from capabilities.sandbox import errors
+from capabilities.sandbox.javascript.errors import ScriptError, StateLost
+from capabilities.sandbox.javascript.host_functions import OUTSTANDING_BYTES_MAX, OUTSTANDING_MAX
+from capabilities.sandbox.javascript.outcomes import Waits
+from capabilities.sandbox.javascript.run import run
+from capabilities.sandbox.javascript.vm import VM
+from capabilities.sandbox.javascript.warm_image import Warm, forget, warm
 from capabilities.sandbox.limits import JAVASCRIPT, MIB
-from capabilities.sandbox.runtime import Runtime
+from capabilities.sandbox.wasm.runtime import Runtime
 
 LIMITS = JAVASCRIPT.but(timeout_ms=150, memory=24 * MIB)
 PATIENT = LIMITS.but(timeout_ms=60_000)

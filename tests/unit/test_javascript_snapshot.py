@@ -13,14 +13,14 @@ from pathlib import Path
 
 import pytest
 
-from capabilities.javascript import snapshot
-from capabilities.javascript.errors import InvalidSnapshot, StateLost
-from capabilities.javascript.image import bake
-from capabilities.javascript.vm import VM
-from capabilities.javascript.warm import Warm, forget, warm
 from capabilities.sandbox import errors
+from capabilities.sandbox.javascript import snapshot
+from capabilities.sandbox.javascript.bake_image import bake
+from capabilities.sandbox.javascript.errors import InvalidSnapshot, StateLost
+from capabilities.sandbox.javascript.vm import VM
+from capabilities.sandbox.javascript.warm_image import Warm, forget, warm
 from capabilities.sandbox.limits import JAVASCRIPT, MIB
-from capabilities.sandbox.runtime import Runtime
+from capabilities.sandbox.wasm.runtime import Runtime
 
 if sys.version_info >= (3, 14):
     from compression import zstd

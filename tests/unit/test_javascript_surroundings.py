@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 
-from capabilities.javascript.errors import ScriptError, ScriptSyntaxError
-from capabilities.javascript.run import run
-from capabilities.javascript.values import Foreign
-from capabilities.javascript.vm import VM
-from capabilities.javascript.warm import warm
-from capabilities.sandbox.artefacts import users_cache
-from capabilities.sandbox.runtime import Runtime
+from capabilities.sandbox.javascript.errors import ScriptError, ScriptSyntaxError
+from capabilities.sandbox.javascript.run import run
+from capabilities.sandbox.javascript.values import Foreign
+from capabilities.sandbox.javascript.vm import VM
+from capabilities.sandbox.javascript.warm_image import warm
+from capabilities.sandbox.wasm.compiled_cache import users_cache
+from capabilities.sandbox.wasm.runtime import Runtime
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ import random
 import pytest
 
 from durable.core.errors import NonDeterminism
-from durable.functions.journal import Journal, Made, Sequence
+from durable.functions.replay.matching import Journal, Made, Sequence
 
 
 def made(name: str, digest: str = "0" * 32, scope: str = "") -> Made:

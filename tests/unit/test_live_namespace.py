@@ -6,10 +6,9 @@ import threading
 
 import pytest
 
-from bridge.worker.code_cache import SIZE, CodeCache, cache_size, digest_of
-from bridge.worker.live_namespace import LiveNamespace, Refused
-from bridge.worker.merging import better
-from bridge.worker.namespace import ENGINE_INTERNALS, initial_internals
+from bridge.worker.namespace.access import LiveNamespace, Refused, better
+from bridge.worker.namespace.main_module import ENGINE_INTERNALS, initial_internals
+from bridge.worker.run.code_cache import SIZE, CodeCache, cache_size, digest_of
 
 
 def test_ten_threads_of_a_hundred_updates_lose_nothing() -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from bridge.blocking import BLOCKING, Table
-from bridge.modes import CALLS_ENV, WARN_ENV, Detection, classify
+from bridge.code.blocking_calls import BLOCKING, Table
+from bridge.code.cell_mode import CALLS_ENV, WARN_ENV, Detection, classify
 
 MODES = {
     "1 + 1": "simple_sync",

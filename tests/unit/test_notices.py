@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 
 import durable
-from capabilities.prompt import Prompt, prompt_for
+from capabilities.prompts.prompt import Prompt, prompt_for
 from durable.core.clock import TIME_MAX_MS
 from durable.core.retries import Retries
-from durable.links import Link, links_for, read_link
-from durable.notices import due, next_ms, notice_id
+from durable.prompts.reminders import due, next_ms, notice_id
+from durable.prompts.signed_links import Link, links_for, read_link
 
 ID = "exec:e:input:1"
 

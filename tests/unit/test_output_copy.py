@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from durable.sessions.copy import COLLAPSED_MAX, GAP_CHARS, Row, StoredCopy, Stream, collapse, place
+from durable.sessions.output.stored_output import COLLAPSED_MAX, GAP_CHARS, Row, StoredCopy, Stream, collapse, place
 
 TEXT = st.text(alphabet="ab\r\n", min_size=1, max_size=12)
 STEPS = st.lists(

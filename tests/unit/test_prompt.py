@@ -6,8 +6,8 @@ import pytest
 from pydantic import BaseModel, TypeAdapter
 
 from capabilities.capability import Capabilities, Capability, call_id, capability
-from capabilities.people import question as question_of
-from capabilities.prompt import Prompt, Settlement, prompt_for
+from capabilities.prompts.prompt import Prompt, Settlement, prompt_for
+from capabilities.standard.prompts import question as question_of
 from durable.core.errors import BadArguments, InvalidAnswer, InvalidId
 
 

@@ -29,7 +29,7 @@ def test_import_durable_loads_nothing_heavy() -> None:
 def test_every_error_of_a_sandbox_can_be_caught_by_its_name() -> None:
     """They are raised out of `engine.sandbox` and `ctx.sandbox`: SerializationError, Cancelled, StateLost were not."""
     code = (
-        "import durable, capabilities.javascript.errors, capabilities.sandbox.errors as errors\n"
+        "import durable, capabilities.sandbox.javascript.errors, capabilities.sandbox.errors as errors\n"
         "def below(kind):\n"
         "    for each in kind.__subclasses__():\n"
         "        yield each\n"

@@ -7,7 +7,7 @@ import random
 import pytest
 
 from durable.core.errors import NonDeterminism
-from durable.functions.replay import (
+from durable.functions.replay.record import (
     CANCEL,
     Begun,
     Operation,

@@ -11,8 +11,8 @@ import pytest
 
 import durable
 from durable.core.errors import BadArguments
-from durable.functions.failure import rebuild, rejection
-from durable.functions.function import NEVER, Retry, seconds
+from durable.functions.definition import NEVER, Retry, seconds
+from durable.functions.failures import rebuild, rejection
 
 
 class Own(ConnectionError):

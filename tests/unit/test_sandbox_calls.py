@@ -11,11 +11,12 @@ from typing import Any
 import pytest
 from wasmtime import ValType
 
-from capabilities.sandbox import call, errors, hosting
-from capabilities.sandbox.call import CoreCall, Outcome
-from capabilities.sandbox.hosting import Import
+from capabilities.sandbox import errors
 from capabilities.sandbox.limits import COMPONENT, SandboxLimits
-from capabilities.sandbox.runtime import Runtime, wat
+from capabilities.sandbox.wasm import module_call, module_imports
+from capabilities.sandbox.wasm.module_call import CoreCall, Outcome
+from capabilities.sandbox.wasm.module_imports import Import
+from capabilities.sandbox.wasm.runtime import Runtime, wat
 from tests.unit.own_errors import cancelled, strangers
 
 MODULE = wat("""
@@ -67,11 +68,11 @@ def test_host_functions_are_made_for_what_a_module_imports_alone(
     """Making one takes as long as running a small module, and there are ten."""
     made: list[str] = []
 
-    def define(linker: Any, each: Import, guard: Any) -> hosting.Defined:
+    def define(linker: Any, each: Import, guard: Any) -> module_imports.Defined:
         made.append(each.name)
-        return hosting.define(linker, each, guard)
+        return module_imports.define(linker, each, guard)
 
-    monkeypatch.setattr(call, "define", define)
+    monkeypatch.setattr(module_call, "define", define)
     plain = runtime.module(wat('(module (func (export "run") (result i32) i32.const 5))'))
     assert CoreCall(runtime, plain, FREE).call("run").value == 5
     assert made == []
@@ -210,13 +211,13 @@ def test_a_cancel_from_another_thread_stops_it(make: Call) -> None:
         entered.set()
         return n
 
-    call = make(COMPONENT.but(fuel=None, timeout_ms=60_000), host)
+    module_call = make(COMPONENT.but(fuel=None, timeout_ms=60_000), host)
 
     def work() -> None:
-        call.call("ask", 1)
-        call.call("spin")
+        module_call.call("ask", 1)
+        module_call.call("spin")
 
-    assert isinstance(cancelled(call, work, lambda: entered.wait(10)), errors.Cancelled)
+    assert isinstance(cancelled(module_call, work, lambda: entered.wait(10)), errors.Cancelled)
     assert entered.is_set()
 
 

@@ -10,13 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from capabilities.sandbox import artefacts, compiling, errors
-from capabilities.sandbox import runtime as runtimes
-from capabilities.sandbox.artefacts import Artefacts
-from capabilities.sandbox.call import CoreCall
-from capabilities.sandbox.compiling import SMALL_BYTES, compiled
+from capabilities.sandbox import errors
 from capabilities.sandbox.limits import COMPONENT
-from capabilities.sandbox.runtime import Runtime, wat
+from capabilities.sandbox.wasm import compile_process, compiled_cache
+from capabilities.sandbox.wasm import runtime as runtimes
+from capabilities.sandbox.wasm.compile_process import SMALL_BYTES, compiled
+from capabilities.sandbox.wasm.compiled_cache import Artefacts
+from capabilities.sandbox.wasm.module_call import CoreCall
+from capabilities.sandbox.wasm.runtime import Runtime, wat
 
 LARGE = wat(
     f'(module (memory 1) (data (i32.const 0) "{"x" * 2 * SMALL_BYTES}") (func (export "f") (result i32) (i32.const 7)))'
@@ -75,13 +76,13 @@ def test_code_that_is_not_small_is_compiled_elsewhere_and_runs_here(runtime: Run
 
 
 def test_more_names_than_a_call_can_look_at_are_refused(runtime: Runtime) -> None:
-    names = "".join(f'(export "e{n}" (func $f))' for n in range(compiling.NAMES_MAX + 1))
+    names = "".join(f'(export "e{n}" (func $f))' for n in range(compile_process.NAMES_MAX + 1))
     with pytest.raises(errors.ComponentValidationFailed, match="imports and exports; at most"):
         runtime.module(wat(f"(module (func $f) {names})"), "named")
 
 
 def test_more_code_than_is_read_is_refused(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(compiling, "CODE_BYTES_MAX", 1_000)
+    monkeypatch.setattr(compile_process, "CODE_BYTES_MAX", 1_000)
     with pytest.raises(errors.ResourceLimitExceeded, match="bytes of code"):
         runtime.module(LARGE)
 
@@ -152,7 +153,7 @@ def test_a_key_that_others_could_have_is_made_anew(tmp_path: Path, how: str) -> 
 
 
 def test_what_is_kept_on_disk_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(artefacts, "CACHE_BYTES_MAX", 10_000)
+    monkeypatch.setattr(compiled_cache, "CACHE_BYTES_MAX", 10_000)
     cache = Artefacts(tmp_path / "cache")
     for n in range(20):
         cache.keep(f"a{n}", bytes(1_000))
@@ -164,9 +165,9 @@ def test_what_is_kept_on_disk_is_bounded(tmp_path: Path, monkeypatch: pytest.Mon
 RACE = """
 import sys
 from pathlib import Path
-from capabilities.sandbox.call import CoreCall
+from capabilities.sandbox.wasm.module_call import CoreCall
 from capabilities.sandbox.limits import COMPONENT
-from capabilities.sandbox.runtime import Runtime
+from capabilities.sandbox.wasm.runtime import Runtime
 sys.stdin.readline()
 runtime = Runtime(Path(sys.argv[1]))
 print(CoreCall(runtime, runtime.module(bytes.fromhex(sys.argv[2])), COMPONENT).call("f").value, flush=True)
@@ -195,9 +196,9 @@ def test_processes_that_begin_a_cache_together_share_it(tmp_path: Path) -> None:
 
 ENDS = """
 import threading
-from capabilities.sandbox.call import CoreCall
+from capabilities.sandbox.wasm.module_call import CoreCall
 from capabilities.sandbox.limits import COMPONENT
-from capabilities.sandbox.runtime import Runtime, wat
+from capabilities.sandbox.wasm.runtime import Runtime, wat
 from tests.unit.test_sandbox_compiling import PRINTS
 runtime = Runtime()
 call = CoreCall(runtime, runtime.module(wat(PRINTS)), COMPONENT.but(fuel=None, timeout_ms=60_000))

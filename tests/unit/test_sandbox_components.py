@@ -9,12 +9,13 @@ from typing import Any
 
 import pytest
 
-from capabilities.sandbox import errors, guard, hosting, interfaces
-from capabilities.sandbox.component import ComponentCall
+from capabilities.sandbox import errors
 from capabilities.sandbox.limits import COMPONENT, MIB, SandboxLimits
-from capabilities.sandbox.runtime import Runtime, wat
-from capabilities.sandbox.values import Err
-from capabilities.sandbox.wasip2 import VERSIONS
+from capabilities.sandbox.wasm import component_imports, deadline, module_imports
+from capabilities.sandbox.wasm.component_call import ComponentCall
+from capabilities.sandbox.wasm.runtime import Runtime, wat
+from capabilities.sandbox.wasm.wasi_p2 import VERSIONS
+from capabilities.sandbox.wasm.wit_values import Err
 from tests.unit.own_errors import strangers
 
 COMPONENT_CODE = wat("""
@@ -237,10 +238,10 @@ def test_the_versions_that_are_shadowed_are_those_that_wasmtime_has() -> None:
 
 def test_a_call_that_is_over_leaves_nothing(make: Call) -> None:
     gc.collect()  # what other tests left to be collected
-    before = len(guard._guards), len(interfaces._bound), len(hosting._bound)
+    before = len(deadline._guards), len(component_imports._bound), len(module_imports._bound)
     for n in range(20):
         make().call("ask", n)
         with pytest.raises(errors.ComponentTrapped):
             make().call("trap")
     gc.collect()
-    assert (len(guard._guards), len(interfaces._bound), len(hosting._bound)) == before
+    assert (len(deadline._guards), len(component_imports._bound), len(module_imports._bound)) == before

@@ -9,12 +9,12 @@ from collections.abc import Callable
 import pytest
 
 from capabilities.sandbox import errors
-from capabilities.sandbox.call import CoreCall
+from capabilities.sandbox.fair_queue import Turns
 from capabilities.sandbox.front import Front, Ran, Task
 from capabilities.sandbox.limits import COMPONENT, JAVASCRIPT, MIB, RESTRICTIVE
 from capabilities.sandbox.quotas import Quotas, Together
-from capabilities.sandbox.runtime import MODULES_MAX, Runtime, wat
-from capabilities.sandbox.turns import Turns
+from capabilities.sandbox.wasm.module_call import CoreCall
+from capabilities.sandbox.wasm.runtime import MODULES_MAX, Runtime, wat
 from tests.unit.own_errors import cancelled
 
 SPIN = wat("""

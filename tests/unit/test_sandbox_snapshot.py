@@ -5,14 +5,14 @@ from __future__ import annotations
 import pytest
 from wasmtime import ValType
 
-from capabilities.javascript import quickjs
 from capabilities.sandbox import errors
-from capabilities.sandbox.binary import with_state
 from capabilities.sandbox.errors import SnapshotRefused
-from capabilities.sandbox.hosting import Import
+from capabilities.sandbox.javascript import engine_file
 from capabilities.sandbox.limits import COMPONENT, MIB
-from capabilities.sandbox.runtime import Runtime, wat
-from capabilities.sandbox.snapshot import Snapshotable, give, take
+from capabilities.sandbox.wasm.module_bytes import with_state
+from capabilities.sandbox.wasm.module_imports import Import
+from capabilities.sandbox.wasm.runtime import Runtime, wat
+from capabilities.sandbox.wasm.snapshot import Snapshotable, give, take
 
 KEY = b"k" * 32
 CODE = wat("""
@@ -104,7 +104,7 @@ def test_state_that_nobody_can_read_back_is_refused(runtime: Runtime, code: str,
 
 
 def test_a_large_real_module_is_read_whole(runtime: Runtime) -> None:
-    data = quickjs.read()
+    data = engine_file.read()
     made, state = with_state(data)
     assert (len(state.memories), len(state.globals), state.hidden) == (1, 1, "")
     assert len(made) - len(data) < 100

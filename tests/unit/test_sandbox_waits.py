@@ -11,11 +11,11 @@ import pytest
 from wasmtime import ValType
 
 from capabilities.sandbox import errors
-from capabilities.sandbox.call import CoreCall
-from capabilities.sandbox.hostcalls import HostCall
-from capabilities.sandbox.hosting import Import
+from capabilities.sandbox.host_calls import HostCall
 from capabilities.sandbox.limits import COMPONENT, SandboxLimits
-from capabilities.sandbox.runtime import Runtime, wat
+from capabilities.sandbox.wasm.module_call import CoreCall
+from capabilities.sandbox.wasm.module_imports import Import
+from capabilities.sandbox.wasm.runtime import Runtime, wat
 from tests.unit.own_errors import cancelled
 
 ASKS = wat("""

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from capabilities.sandbox.call import CoreCall, Preopened, Wasi
 from capabilities.sandbox.limits import COMPONENT
-from capabilities.sandbox.runtime import Runtime, wat
+from capabilities.sandbox.wasm.module_call import CoreCall, Preopened, Wasi
+from capabilities.sandbox.wasm.runtime import Runtime, wat
 
 READ, WRITE, CREATE = 2, 64, 1
 PATHS = ["file", "../secret", "link", "/etc/passwd", "made", "dir/../../secret"]

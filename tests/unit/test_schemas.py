@@ -8,8 +8,8 @@ from typing import Annotated, Any
 import pytest
 from pydantic import BaseModel, Field, TypeAdapter
 
-from capabilities.prompt import prompt_for
-from capabilities.schemas import DEPTH_MAX, check_schema, faults
+from capabilities.prompts.json_schema import DEPTH_MAX, check_schema, faults
+from capabilities.prompts.prompt import prompt_for
 from durable.core.errors import BadArguments, InvalidAnswer
 
 

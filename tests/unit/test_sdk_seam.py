@@ -1,4 +1,4 @@
-"""The private parts of resonate-sdk that durable/functions/sdk.py stands on: a new SDK that moves one fails here."""
+"""The private parts of resonate-sdk that `functions/resonate/sdk.py` stands on: a new SDK that moves one fails here."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from resonate.effects import ResonateEffects
 from resonate.registry import Registry
 from resonate.resonate import Resonate, _Runtime
 
-from durable.functions.function import NEVER, Retry
+from durable.functions.definition import NEVER, Retry
 
 
 def parameters(fn: Any) -> list[str]:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 import durable
-from durable.functions.steps import LOOKED_AT_MAX, Arguments, StepThreads, Stopping, under_way
+from durable.functions.step import LOOKED_AT_MAX, Arguments, StepThreads, Stopping, under_way
 
 
 class OwnExit(BaseException):

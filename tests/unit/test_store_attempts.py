@@ -6,7 +6,7 @@ import base64
 import json
 
 from durable.core.limits import ATTEMPTS_DIED_MAX, ATTEMPTS_FAILED_MAX, RETRY_FIRST_MS, RETRY_MAX_MS
-from durable.store.attempts import Attempts, after_attempt, lost_value
+from durable.store.operations.attempts import Attempts, after_attempt, lost_value
 
 
 def test_progress_resets_both_counts_and_asks_for_no_delay() -> None:

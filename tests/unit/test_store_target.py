@@ -12,7 +12,7 @@ import pytest
 
 import durable
 from durable.core.errors import Conflict, EngineClosed, StoreError
-from durable.store.store import Store
+from durable.store.sqlite.store import Store
 from durable.store.target import is_url, parsed
 
 WRONG = [

@@ -21,8 +21,8 @@ from pydantic import BaseModel, ConfigDict, Field, field_serializer, field_valid
 from pydantic.dataclasses import dataclass as pydantic_dataclass
 
 from durable.core.errors import BadArguments, NotEncodable
-from durable.functions import notation
-from durable.functions.values import (
+from durable.records import notation
+from durable.records.values import (
     _same,
     argument_digests,
     bind_json,

@@ -18,9 +18,9 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from durable.core.errors import BadArguments, ExecutionCancelled, ExecutionError, ExecutionLost, NotEncodable
-from durable.functions.codec import StripPickle
-from durable.functions.failure import Rejection, document, read_document, rebuild, rejection
-from durable.functions.values import digest, from_json, pack, to_json, unpack
+from durable.functions.failures import Rejection, document, read_document, rebuild, rejection
+from durable.records.codec import StripPickle
+from durable.records.values import digest, from_json, pack, to_json, unpack
 
 
 class Colour(enum.Enum):
@@ -92,7 +92,7 @@ def test_what_does_not_fit_is_refused_field_by_field() -> None:
 
 def test_a_digest_is_the_same_in_every_process() -> None:
     code = (
-        "from durable.functions.values import digest; "
+        "from durable.records.values import digest; "
         "print(digest({'b': {'x', 'y', 'z'}, 'a': frozenset('abc')}, [1, (2, 3)], object()))"
     )
     seen = {

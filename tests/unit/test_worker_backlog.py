@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.output_rules import OutputRules
-from bridge.worker.backlog import Backlog, OutputOverflow, Printed
+from bridge.protocol.output_rules import OutputRules
+from bridge.worker.io.backlog import Backlog, OutputOverflow, Printed
 from durable.core.errors import BadArguments
 
 SIZE = 3

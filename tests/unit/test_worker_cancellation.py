@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from bridge.worker.cancellation import INTERRUPT, Cancellation
-from bridge.worker.coroutines import Coroutines
-from bridge.worker.foreground import Foreground
-from bridge.worker.gate import Gate
-from bridge.worker.loop import WorkerLoop
+from bridge.worker.run.cancellation import INTERRUPT, Cancellation
+from bridge.worker.run.event_loop import WorkerLoop
+from bridge.worker.run.executor import Coroutines
+from bridge.worker.run.foreground_task import Foreground
+from bridge.worker.run.sigint_gate import Gate
 
 
 @pytest.fixture

@@ -6,8 +6,8 @@ import linecache
 
 import pytest
 
-from bridge.worker.code_cache import SIZE
-from bridge.worker.compiling import SOURCES_MAX, _compiled, compile_cell, remember_source
+from bridge.worker.run.code_cache import SIZE
+from bridge.worker.run.compiler import SOURCES_MAX, _compiled, compile_cell, remember_source
 
 CELLS = [
     "x = 1\ny = x + 1",

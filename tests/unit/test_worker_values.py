@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.worker.namespace import HISTORY_MAX, History, initial_internals
-from bridge.worker.values import DEPTH_MAX, NotJson, bounded_repr, cut, to_json
+from bridge.worker.namespace.main_module import HISTORY_MAX, History, initial_internals
+from bridge.worker.namespace.values import DEPTH_MAX, NotJson, bounded_repr, cut, to_json
 
 JSON = st.recursive(
     st.none()

@@ -11,8 +11,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from capabilities.registry import STANDARD, load
 from capabilities.sandbox.wit.parse import BadWit, Function, Package, parse
-from capabilities.standard import STANDARD, load
 
 SOURCE = Path(__file__).parent / "host.wit"
 BINDINGS = Path(__file__).parent / "bindings.json"

@@ -7,9 +7,9 @@ import re
 
 import click
 
-from durable.cli import exits
+from durable.cli import exit_codes
 from durable.cli.app import Command, Settings, in_loop, settings
-from durable.cli.exits import Unusable
+from durable.cli.exit_codes import Unusable
 
 _ID = re.compile(r"(?:[^@]+::)?[^@:]([^@]*[^@:])?(?:@[1-9][0-9]*)?")
 
@@ -34,7 +34,7 @@ def command(old: str, new: str) -> int:
 
 
 async def _alias(chosen: Settings, old: str, new: str) -> int:
-    from durable.cli.driving import opened
+    from durable.cli.engine_or_client import opened
     from durable.core.errors import NotFound
 
     known_as, source = _named(new)
@@ -55,12 +55,12 @@ async def _alias(chosen: Settings, old: str, new: str) -> int:
         out.document({"old": old, "new": known_as, "executions": executions, "schedules": schedules})
     else:
         out.say(f"{executions} executions and {schedules} schedules of {old} are {known_as} now")
-    return exits.DONE
+    return exit_codes.DONE
 
 
 def _named(new: str) -> tuple[str, str]:
     """What NEW is known by in records, and the file it is loaded from where it is typed as one."""
-    from durable.core.defined import absolute, where_of_file
+    from durable.core.definition_id import absolute, where_of_file
 
     place, separator, name = new.rpartition("::")
     if separator and os.path.isfile(place):

@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from durable.cli import exits
+from durable.cli import exit_codes
 from durable.cli.app import Command, Settings, in_loop, settings
-from durable.cli.exits import Unusable
+from durable.cli.exit_codes import Unusable
 from durable.core import ids
 from durable.core.errors import NotFound, NotServed
 
 if TYPE_CHECKING:
-    from durable.cli.out import Out
-    from durable.engine import Engine
-    from durable.store.face import StoreFace
-    from durable.store.reads import PromptRow
+    from durable.cli.output import Out
+    from durable.engine.engine import Engine
+    from durable.store.port import StoreFace
+    from durable.store.sqlite.reads import PromptRow
 
 
 @click.command("answer", cls=Command, own_json=True, short_help="Answer a question.")
@@ -65,9 +65,9 @@ class Given:
 
 
 async def _answer(chosen: Settings, prompt: str, given: Given) -> int:
-    from durable.cli.asking import on_terminal, user_name
-    from durable.cli.driving import open_engine, opened
-    from durable.cli.standing import needs_of, root_of, served
+    from durable.cli.engine_or_client import open_engine, opened
+    from durable.cli.execution_status import needs_of, root_of, served
+    from durable.cli.prompts import on_terminal, user_name
 
     out = chosen.out()
     async with opened(chosen, create=False) as store:
@@ -77,7 +77,7 @@ async def _answer(chosen: Settings, prompt: str, given: Given) -> int:
     async with open_engine(chosen, out, serve=False, create=False) as engine:
         if not given.count():
             if not await _ask(engine, chosen, out, row, given.by):
-                return exits.WAITING
+                return exit_codes.WAITING
             decided = True
         else:
             answer = None if given.decline else _value(row, given)
@@ -89,17 +89,17 @@ async def _answer(chosen: Settings, prompt: str, given: Given) -> int:
         alive = (await served(engine.store)).serve(await needs_of(engine.store.reads, root))
     if not decided:
         out.say(f"{row.id} has your answer, and waits for others")
-        return exits.DONE
+        return exit_codes.DONE
     out.say(f"{row.id} is {'declined' if given.decline else 'answered'}")
     if alive:
         out.say(f"its engine goes on with {root}; follow it with: durable wait {root}")
-        return exits.DONE
+        return exit_codes.DONE
     return await _go_on(chosen, out, root)
 
 
 async def _go_on(chosen: Settings, out: Out, root: str) -> int:
-    from durable.cli.following import follow
-    from durable.cli.outcome import report
+    from durable.cli.follow import follow
+    from durable.cli.report import report
 
     try:
         standing = await follow(chosen, out, root)
@@ -109,15 +109,15 @@ async def _go_on(chosen: Settings, out: Out, root: str) -> int:
 
 
 async def _ask(engine: Engine, chosen: Settings, out: Out, row: PromptRow, by: str | None) -> bool:
-    from durable.cli.asking import ask_one
-    from durable.views import prompt_view
+    from durable.cli.prompts import ask_one
+    from durable.executions.views import prompt_view
 
     return await ask_one(engine, out, row, prompt_view(row, chosen.named), by)
 
 
 async def _prompt(store: StoreFace, given: str) -> PromptRow:
     """The open prompt of that id, or the only one of that execution. Says why one that was open no longer is."""
-    from durable.prompts import Prompts, already
+    from durable.prompts.inbox import Prompts, already
 
     open_ = await store.reads.prompts()
     wanted = given if given.startswith(ids.PREFIX) else ids.PREFIX + given
@@ -140,9 +140,9 @@ async def _prompt(store: StoreFace, given: str) -> PromptRow:
 def _value(row: PromptRow, given: Given) -> Any:
     import sys
 
-    from durable.cli.asking import prompt_of, read_value
-    from durable.cli.form import read_pairs
-    from durable.views import prompt_view
+    from durable.cli.prompt_form import read_pairs
+    from durable.cli.prompts import prompt_of, read_value
+    from durable.executions.views import prompt_view
 
     view = prompt_view(row)
     if given.chosen:

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from durable.cli import exits
+from durable.cli import exit_codes
 from durable.cli.app import Command, Settings, in_loop, settings
 
 if TYPE_CHECKING:
-    from durable.store.face import StoreFace
+    from durable.store.port import StoreFace
 
 
 @click.command("audit", cls=Command, short_help="What code asked for, and what was decided.")
@@ -37,9 +37,9 @@ async def _require_session(store: StoreFace, session: str) -> None:
 async def _audit(chosen: Settings, session: str | None, limit: int, before: int | None) -> int:
     from dataclasses import asdict
 
-    from durable.cli.driving import opened
-    from durable.sessions.audit import read_audit
-    from durable.views import iso
+    from durable.cli.engine_or_client import opened
+    from durable.executions.views import iso
+    from durable.sessions.calls.audit import read_audit
 
     async with opened(chosen, create=False) as store:
         entries = await read_audit(store, session, limit, before)
@@ -48,7 +48,7 @@ async def _audit(chosen: Settings, session: str | None, limit: int, before: int 
     out = chosen.out()
     if out.json:
         out.document([{**asdict(entry), "at": iso(entry.at)} for entry in entries])
-        return exits.DONE
+        return exit_codes.DONE
     rows = [
         (
             entry.id,
@@ -61,4 +61,4 @@ async def _audit(chosen: Settings, session: str | None, limit: int, before: int 
         for entry in entries
     ]
     out.table(("n", "when", "who", "verdict", "what", "why"), rows, "nothing was asked for")
-    return exits.DONE
+    return exit_codes.DONE

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import click
 
-from durable.cli import exits
+from durable.cli import exit_codes
 from durable.cli.app import Command, settings
-from durable.cli.local import path_of, size
+from durable.cli.upkeep_options import path_of, size
 
 
 @click.command("backup", cls=Command, short_help="Copy the store while engines run.")
@@ -20,7 +20,7 @@ def command(path: str) -> int:
     Engines may run meanwhile. The copy is a store: `--store PATH` opens it and goes on from that moment. Beside the
     original that runs everything twice that had not ended.
     """
-    from durable.store.backup import backup
+    from durable.store.upkeep.backup import backup
 
     chosen = settings()
     out = chosen.out()
@@ -29,4 +29,4 @@ def command(path: str) -> int:
         out.document({**asdict(copied), "path": str(copied.path)})
     else:
         out.data(f"{copied.path}\t{size(copied.bytes)}")
-    return exits.DONE
+    return exit_codes.DONE

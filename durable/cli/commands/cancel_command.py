@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from durable.cli import exits
+from durable.cli import exit_codes
 from durable.cli.app import Command, Settings, in_loop, settings
 from durable.core.limits import CANCEL_GRACE_S
 
 if TYPE_CHECKING:
-    from durable.cli.out import Out
-    from durable.store.face import StoreFace
-    from durable.store.reads import ExecutionRow
+    from durable.cli.output import Out
+    from durable.store.port import StoreFace
+    from durable.store.sqlite.reads import ExecutionRow
 
 
 @click.command("cancel", cls=Command, short_help="End an execution for good.")
@@ -36,10 +36,10 @@ def command(execution_id: str, reason: str, grace: float) -> int:
 
 
 async def _cancel(chosen: Settings, execution_id: str, reason: str, grace: float) -> int:
-    from durable.cli.driving import open_engine, opened
-    from durable.cli.standing import find, served
+    from durable.cli.engine_or_client import open_engine, opened
+    from durable.cli.execution_status import find, served
     from durable.core.errors import Conflict
-    from durable.views import execution_view
+    from durable.executions.views import execution_view
 
     out = chosen.out()
     async with opened(chosen, create=False) as store:
@@ -54,14 +54,14 @@ async def _cancel(chosen: Settings, execution_id: str, reason: str, grace: float
     if out.json:
         out.document(execution_view(row, living))
     out.say(f"{row.id} is cancelled")
-    return exits.DONE
+    return exit_codes.DONE
 
 
 async def _cleans_up_here(out: Out, store: StoreFace, row: ExecutionRow) -> bool:
     """Whether it is a function that has begun, which no engine that is alive serves and this process can."""
-    from durable.cli.loading import load_ids
-    from durable.cli.standing import served
-    from durable.views import CELL, SETTLED
+    from durable.cli.execution_status import served
+    from durable.cli.load_target import load_ids
+    from durable.executions.views import CELL, SETTLED
 
     function = row.function
     if row.state in SETTLED or not row.starts or not function or function == CELL:

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from durable.cli import exits
+from durable.cli import exit_codes
 from durable.cli.app import Command, Settings, in_loop, settings
 from durable.cli.arguments import which_one
 
 if TYPE_CHECKING:
-    from durable.sessions.history import CheckpointInfo, History
+    from durable.sessions.checkpoints.history import CheckpointInfo, History
 
 
 @click.group("checkpoint", short_help="What a session has saved: list, show, diff, restore, export.")
@@ -106,59 +106,59 @@ def import_(file: Path, session: str | None, trust: bool) -> int:
 
 
 async def _list(chosen: Settings, session: str) -> int:
-    from durable.cli.driving import open_engine
+    from durable.cli.engine_or_client import open_engine
 
     out = chosen.out()
     async with open_engine(chosen, out, serve=False, create=False) as engine:
         found = await engine.checkpoints_of(session).listing()
     if out.json:
         out.document([asdict(info) for info in found])
-        return exits.DONE
+        return exit_codes.DONE
     rows = [
         (info.id, info.label or "", info.execution, "end" if info.final else info.statement, _time(info.created_at_ms))
         for info in found
     ]
     out.table(("checkpoint", "label", "execution", "statement", "made"), rows, f"no checkpoints of {session}")
-    return exits.DONE
+    return exit_codes.DONE
 
 
 async def _show(chosen: Settings, session: str, which: str | int) -> int:
-    from durable.cli.driving import open_engine
-    from durable.cli.out import line
+    from durable.cli.engine_or_client import open_engine
+    from durable.cli.output import line
 
     out = chosen.out()
     async with open_engine(chosen, out, serve=False, create=False) as engine:
         found = await engine.checkpoints_of(session).show(which)
     if out.json:
         out.document(asdict(found))
-        return exits.DONE
+        return exit_codes.DONE
     out.data(f"checkpoint  {found.info.id} of {line(session)}, {found.size:,} bytes")
     out.data(f"variables   {line(' '.join(found.names))}")
     out.data(f"modules     {line(' '.join(name for name, _module, _version in found.modules))}")
     for entry in found.lost:
         out.data(f"lost        {line(entry.name)}: {line(entry.reason)}")
-    return exits.DONE
+    return exit_codes.DONE
 
 
 async def _diff(chosen: Settings, session: str, before: str | int, after: str | int) -> int:
-    from durable.cli.driving import open_engine
+    from durable.cli.engine_or_client import open_engine
 
     out = chosen.out()
     async with open_engine(chosen, out, serve=False, create=False) as engine:
         found = await engine.checkpoints_of(session).diff(before, after)
     if out.json:
         out.document([{**asdict(change), "kind": change.kind} for change in found])
-        return exits.DONE
+        return exit_codes.DONE
     rows = [(change.kind, change.name, change.before or "", change.after or "") for change in found]
     out.table(("what", "name", "before", "after"), rows, "no difference")
-    return exits.DONE
+    return exit_codes.DONE
 
 
 async def _restore(
     chosen: Settings, session: str, which: str | int, *, clear: bool, override: bool, recompute: bool
 ) -> int:
-    from durable.cli.driving import open_engine
-    from durable.cli.out import line
+    from durable.cli.engine_or_client import open_engine
+    from durable.cli.output import line
 
     out = chosen.out()
     async with open_engine(chosen, out, serve=True, create=False, override_environment=override) as engine:
@@ -167,28 +167,28 @@ async def _restore(
         report = await desk.restore(info.id, clear_existing=clear, recompute=recompute)
     if out.json:
         out.document(asdict(report))
-        return exits.DONE
+        return exit_codes.DONE
     out.say(f"restored {len(report.restored)} variables from checkpoint {info.id}")
     for name, execution in report.recomputed:
         out.say(f"made {line(name)} by running {line(execution)} again")
     for entry in report.lost:
         out.say(f"lost {line(entry.name)}: {line(entry.reason)}")
-    return exits.DONE
+    return exit_codes.DONE
 
 
 async def _mark(chosen: Settings, session: str, mark: Callable[[History], Awaitable[CheckpointInfo]]) -> int:
-    from durable.cli.driving import open_engine
+    from durable.cli.engine_or_client import open_engine
 
     out = chosen.out()
     async with open_engine(chosen, out, serve=False, create=False) as engine:
         info = await mark(engine.checkpoints_of(session))
     if out.json:
         out.document(asdict(info))
-    return exits.DONE
+    return exit_codes.DONE
 
 
 async def _export(chosen: Settings, session: str, which: str | int, file: Path) -> int:
-    from durable.cli.driving import open_engine
+    from durable.cli.engine_or_client import open_engine
 
     out = chosen.out()
     async with open_engine(chosen, out, serve=False, create=False) as engine:
@@ -196,21 +196,21 @@ async def _export(chosen: Settings, session: str, which: str | int, file: Path) 
     if out.json:
         out.document({"path": str(written.path), "bytes": written.size, "key": written.key})
     out.say(f"wrote {written.path}, {written.size:,} bytes, signed with the key {written.key}")
-    return exits.DONE
+    return exit_codes.DONE
 
 
 async def _import(chosen: Settings, file: Path, session: str | None, *, trust: bool) -> int:
-    from durable.cli.driving import open_engine
+    from durable.cli.engine_or_client import open_engine
 
     out = chosen.out()
     if not file.is_file():  # looked at before a store is made
-        raise exits.Absent(f"there is no file {str(file)!r}; `durable checkpoint export` writes one")
+        raise exit_codes.Absent(f"there is no file {str(file)!r}; `durable checkpoint export` writes one")
     async with open_engine(chosen, out, serve=True) as engine:
         made = await engine.import_checkpoint(file, session, trust=trust)
     if out.json:
         out.document({"session": made.name, "grants": list(made.grants)})
     out.say(f"session {made.name} begins with what {file} holds")
-    return exits.DONE
+    return exit_codes.DONE
 
 
 def _time(ms: int) -> str:

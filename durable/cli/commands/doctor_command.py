@@ -7,10 +7,10 @@ from pathlib import Path
 
 import click
 
-from durable.cli import exits
+from durable.cli import exit_codes
 from durable.cli.app import Command, settings
-from durable.cli.local import path_of
-from durable.cli.out import Out, line
+from durable.cli.output import Out, line
+from durable.cli.upkeep_options import path_of
 
 
 @click.command("doctor", cls=Command, short_help="Say what is wrong with the store, what this machine can enforce.")
@@ -26,8 +26,8 @@ def command(machine: bool) -> int:
     out = chosen.out()
     if machine:
         return _machine(out)
-    from checkpoint.snapshot import read_manifest
-    from durable.store.doctor import examine
+    from checkpoint.engine.seal import read_manifest
+    from durable.store.upkeep.doctor import examine
 
     path = path_of(chosen)
     found = examine(path, _elsewhere(path), read_manifest)
@@ -36,15 +36,15 @@ def command(machine: bool) -> int:
     else:
         for each in found:
             out.data(f"{each.check}: {line(each.message)}")
-    return exits.FAILED if found else exits.DONE
+    return exit_codes.FAILED if found else exit_codes.DONE
 
 
 def _elsewhere(path: Path) -> set[str]:
     """What an object store keeps."""
     import os
 
-    from durable.sessions.keeping import VARIABLE, objects_of
-    from durable.store.file import load_key
+    from durable.sessions.checkpoints.retention import VARIABLE, objects_of
+    from durable.store.sqlite.file import load_key
 
     if not os.environ.get(VARIABLE) or not path.exists():
         return set()
@@ -62,4 +62,4 @@ def _machine(out: Out) -> int:
     else:
         for each in found:
             out.data(f"{each.name}: {'yes' if each.can else f'no: {line(each.lacks)}'}")
-    return exits.DONE
+    return exit_codes.DONE

@@ -7,19 +7,19 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from durable.cli import exits
+from durable.cli import exit_codes
 from durable.cli.app import Command, Settings, in_loop, settings
-from durable.cli.exits import Unusable
-from durable.cli.making import Making, making_sessions
-from durable.cli.out import Out
+from durable.cli.exit_codes import Unusable
+from durable.cli.output import Out
+from durable.cli.session_options import Making, making_sessions
 from durable.core import ids
 
 if TYPE_CHECKING:
     from bridge.confine.limits import Profile
     from capabilities.permissions.manifest import Level
-    from durable.engine import Engine
+    from durable.engine.engine import Engine
     from durable.sessions.language import Language
-    from durable.store.reads import ExecutionRow
+    from durable.store.sqlite.reads import ExecutionRow
 
 
 @click.command("exec", cls=Command, short_help="Run code in a session.")
@@ -78,12 +78,12 @@ async def _exec(
     checkpoint: Literal["auto", "statement"],
     made_with: Making,
 ) -> int:
-    from durable.cli.asking import asker, show_waiting
-    from durable.cli.driving import Job, drive
-    from durable.cli.outcome import report
+    from durable.cli.engine_or_client import Job, drive
+    from durable.cli.execution_status import Settled, Waits, first_unsettled
     from durable.cli.progress import Printed
-    from durable.cli.standing import Settled, Waits, first_unsettled
-    from durable.views import CELL
+    from durable.cli.prompts import asker, show_waiting
+    from durable.cli.report import report
+    from durable.executions.views import CELL
 
     out = chosen.out()
     out.protect()
@@ -111,24 +111,24 @@ async def _exec(
     if isinstance(standing, Waits) and all(row.execution != made[0] for row in standing.prompts):
         show_waiting(chosen, out, made[0], standing)
         out.say(f"{made[0]} is behind it; follow it with: durable wait {made[0]}")
-        return exits.WAITING
+        return exit_codes.WAITING
     return report(chosen, out, made[0], standing)
 
 
 async def _ended(chosen: Settings, out: Out, row: ExecutionRow) -> int:
-    from durable.cli.outcome import report_cell
+    from durable.cli.report import report_cell
 
     if not out.json:
         return report_cell(out, row)
     value = row.value if row.state == "completed" and isinstance(row.value, dict) else {}
     out.document(await _as_json(chosen, row, value))
-    return exits.DONE if row.state == "completed" else exits.OF_STATE.get(row.state, exits.FAILED)
+    return exit_codes.DONE if row.state == "completed" else exit_codes.OF_STATE.get(row.state, exit_codes.FAILED)
 
 
 async def _as_json(chosen: Settings, row: ExecutionRow, value: dict[str, Any]) -> dict[str, Any]:
-    from durable.cli.driving import opened
-    from durable.cli.outcome import error_of
-    from durable.sessions.copy import Row
+    from durable.cli.engine_or_client import opened
+    from durable.cli.report import error_of
+    from durable.sessions.output.stored_output import Row
     from durable.sessions.result import Texts
 
     async with opened(chosen, create=False) as store:

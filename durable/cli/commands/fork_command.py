@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from durable.cli import exits
+from durable.cli import exit_codes
 from durable.cli.app import Command, Settings, in_loop, settings
 from durable.cli.arguments import which_one
 
@@ -20,7 +20,7 @@ def command(session: str, name: str, checkpoint: str | int | None) -> int:
 
 
 async def _fork(chosen: Settings, session: str, name: str, checkpoint: str | int | None) -> int:
-    from durable.cli.driving import open_engine
+    from durable.cli.engine_or_client import open_engine
 
     out = chosen.out()
     async with open_engine(chosen, out, serve=True, create=False) as engine:
@@ -30,4 +30,4 @@ async def _fork(chosen: Settings, session: str, name: str, checkpoint: str | int
             {"session": made.name, "from": session, "checkpoint": None if checkpoint is None else str(checkpoint)}
         )
     out.say(f"session {made.name} begins where {session} was")
-    return exits.DONE
+    return exit_codes.DONE

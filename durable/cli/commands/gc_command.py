@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from durable.cli import exits
+from durable.cli import exit_codes
 from durable.cli.app import Command, Settings, in_loop, settings
-from durable.cli.local import Duration, path_of, size
+from durable.cli.upkeep_options import Duration, path_of, size
 
 if TYPE_CHECKING:
-    from durable.sessions.keeping import Keep
+    from durable.sessions.checkpoints.retention import Keep
 
 
 @click.command("gc", cls=Command, short_help="Forget what ended long ago.")
@@ -34,7 +34,7 @@ def command(
     path_of(chosen)
     fewer = None
     if checkpoints is not None or checkpoint_age is not None or labelled:
-        from durable.sessions.keeping import Keep
+        from durable.sessions.checkpoints.retention import Keep
 
         fewer = Keep(last=checkpoints or 2**31, age=checkpoint_age, labelled=not labelled)
     return in_loop(lambda: _gc(chosen, older_than, keep, fewer, dry_run))
@@ -46,11 +46,11 @@ async def _gc(chosen: Settings, older_than: float, keep: int, fewer: Keep | None
     from dataclasses import asdict, replace
 
     from durable.core.clock import now_ms
-    from durable.sessions.keeping import sweep_objects
-    from durable.store.blobs import sweep_blobs
-    from durable.store.gc import Collected, collect, thin
-    from durable.store.kept import sweep_directories
-    from durable.store.store import Store
+    from durable.sessions.checkpoints.retention import sweep_objects
+    from durable.store.sqlite.store import Store
+    from durable.store.upkeep.blobs import sweep_blobs
+    from durable.store.upkeep.gc import Collected, collect, thin
+    from durable.store.upkeep.run_storage import sweep_directories
 
     out = chosen.out()
     before = max(0, now_ms() - int(older_than * 1000))
@@ -76,11 +76,11 @@ async def _gc(chosen: Settings, older_than: float, keep: int, fewer: Keep | None
     if out.json:
         found_bytes = {"blobs": swept.blobs, "unfinished_blobs": swept.unfinished, "bytes": swept.bytes}
         out.document({**asdict(done), "directories": directories, **found_bytes, "dry_run": dry_run})
-        return exits.DONE
+        return exit_codes.DONE
     verb = "would forget" if dry_run else "forgot"
     out.data(
         f"{verb} {done.executions} executions ({done.promises} promises), {done.messages} messages,"
         f" {done.checkpoints} checkpoints, {done.entries} audit entries,"
         f" {swept.blobs + swept.unfinished} blobs ({size(swept.bytes)})"
     )
-    return exits.DONE
+    return exit_codes.DONE

@@ -6,9 +6,9 @@ import sys
 
 import click
 
-from durable.cli import exits
+from durable.cli import exit_codes
 from durable.cli.app import Command, Settings, in_loop, settings
-from durable.cli.exits import Unusable
+from durable.cli.exit_codes import Unusable
 
 
 @click.command("import", cls=Command, short_help="Recreate an execution from its record.")
@@ -35,14 +35,14 @@ def _read(file: str) -> str:
 
 
 async def _import(chosen: Settings, text: str) -> int:
-    from durable import record
-    from durable.cli.driving import opened
-    from durable.cli.standing import find, served
-    from durable.views import execution_view
+    from durable.cli.engine_or_client import opened
+    from durable.cli.execution_status import find, served
+    from durable.executions import exported_record
+    from durable.executions.views import execution_view
 
-    found = record.read(text)
+    found = exported_record.read(text)
     async with opened(chosen, create=True) as store:
-        execution_id = await record.import_(store, found)
+        execution_id = await exported_record.import_(store, found)
         view = execution_view(await find(store.reads, execution_id), await served(store))
     out = chosen.out()
     if out.json:
@@ -50,4 +50,4 @@ async def _import(chosen: Settings, text: str) -> int:
     else:
         out.data(view.id)
         out.say(f"{view.id} is {view.state}" + ("" if view.settled_at else f"; go on with: durable resume {view.id}"))
-    return exits.DONE
+    return exit_codes.DONE

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from durable.cli import exits
+from durable.cli import exit_codes
 from durable.cli.app import Command, Settings, in_loop, settings
 
 
@@ -17,21 +17,21 @@ def command(watch: bool) -> int:
 
 
 async def _inbox(chosen: Settings) -> int:
-    from durable.cli.driving import opened
-    from durable.cli.out import line
-    from durable.views import prompt_view
+    from durable.cli.engine_or_client import opened
+    from durable.cli.output import line
+    from durable.executions.views import prompt_view
 
     async with opened(chosen, create=False) as store:
         views = [prompt_view(row, chosen.named) for row in await store.reads.prompts()]
     out = chosen.out()
     if out.json:
         out.document(views)
-        return exits.DONE
+        return exit_codes.DONE
     rows = [(view.id, line(view.question), ", ".join(map(str, view.choices or ())), view.created_at) for view in views]
     out.table(("prompt", "question", "choices", "since"), rows, "nobody is asked anything")
     if views:
         out.say(f"answer one with: {views[0].command}")
-    return exits.DONE
+    return exit_codes.DONE
 
 
 async def _watch(chosen: Settings) -> int:
@@ -39,9 +39,9 @@ async def _watch(chosen: Settings) -> int:
     import asyncio
     from dataclasses import asdict
 
-    from durable.cli.driving import open_engine
-    from durable.cli.out import line, to_text
-    from durable.views import prompt_view
+    from durable.cli.engine_or_client import open_engine
+    from durable.cli.output import line, to_text
+    from durable.executions.views import prompt_view
 
     out, shown = chosen.out(), set[str]()
     async with open_engine(chosen, out, serve=False, create=False) as engine:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from durable.cli import exits
+from durable.cli import exit_codes
 from durable.cli.app import Command, Settings, in_loop, settings
 
 
@@ -18,10 +18,10 @@ def command(execution_id: str, raises: bool) -> int:
 
 
 async def _interrupt(chosen: Settings, execution_id: str, raises: bool) -> int:
-    from durable.cli.driving import open_engine
-    from durable.cli.standing import find, served
+    from durable.cli.engine_or_client import open_engine
+    from durable.cli.execution_status import find, served
     from durable.core.errors import Conflict
-    from durable.views import execution_view
+    from durable.executions.views import execution_view
 
     out = chosen.out()
     async with open_engine(chosen, out, serve=False, create=False, own=lambda: execution_id) as engine:
@@ -34,4 +34,4 @@ async def _interrupt(chosen: Settings, execution_id: str, raises: bool) -> int:
     if out.json:
         out.document(execution_view(row, living))
     out.say(f"KeyboardInterrupt was raised in {row.id}" if raises else f"{row.id} is interrupted")
-    return exits.DONE
+    return exit_codes.DONE

@@ -26,10 +26,10 @@ def command(state: str | None, session: str | None, function: str | None, limit:
 async def _list(
     chosen: Settings, state: str | None, session: str | None, function: str | None, limit: int, before: str | None
 ) -> int:
-    from durable.cli.driving import opened
-    from durable.cli.listing import show_executions
-    from durable.cli.standing import find
-    from durable.store.reads import State
+    from durable.cli.engine_or_client import opened
+    from durable.cli.execution_status import find
+    from durable.cli.tables import show_executions
+    from durable.store.sqlite.reads import State
 
     word: State | None = next((each for each in get_args(State.__value__) if each == state), None)
     async with opened(chosen, create=False) as store:

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from durable.cli import exits
+from durable.cli import exit_codes
 from durable.cli.app import Command, Settings, in_loop, settings
 from durable.core import ids
 
 if TYPE_CHECKING:
-    from durable.cli.out import Out
-    from durable.store.face import ReadsFace, StoreFace
-    from durable.store.printed import OutputReader
+    from durable.cli.output import Out
+    from durable.store.port import ReadsFace, StoreFace
+    from durable.store.sqlite.output_reader import OutputReader
 
 
 @click.command("logs", cls=Command, short_help="What an execution printed.")
@@ -31,9 +31,9 @@ def command(execution_id: str, follow: bool) -> int:
 
 
 async def _logs(chosen: Settings, execution_id: str, follow: bool) -> int:
-    from durable.cli.driving import opened
-    from durable.cli.standing import find
-    from durable.store.printed import OutputReader
+    from durable.cli.engine_or_client import opened
+    from durable.cli.execution_status import find
+    from durable.store.sqlite.output_reader import OutputReader
 
     out = chosen.out()
     async with opened(chosen, create=False) as store:
@@ -51,7 +51,7 @@ async def _logs(chosen: Settings, execution_id: str, follow: bool) -> int:
             for each in printing:
                 await _print(out, store.reads, each, readers.setdefault(each, OutputReader(each)))
             if ended or not follow:
-                return exits.DONE
+                return exit_codes.DONE
             for halt in await store.reads.halts(awaited=[ids.execution_promise(execution_id)]):
                 raise halt.error()
             await changed.wait()
@@ -71,9 +71,9 @@ async def _cells(store: StoreFace, execution_id: str) -> list[str]:
 
 
 async def _print(out: Out, reads: ReadsFace, execution_id: str, reader: OutputReader) -> None:
-    from durable.cli.out import to_text
+    from durable.cli.output import to_text
     from durable.cli.progress import gap, rewound
-    from durable.sessions.displays import shown
+    from durable.sessions.output.displays import shown
 
     async for page in reader.look(reads):
         if page.rewound is not None:

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from durable.cli import exits
+from durable.cli import exit_codes
 from durable.cli.app import Command, Settings, in_loop, settings
-from durable.cli.local import Duration
-from durable.cli.out import Out
+from durable.cli.output import Out
+from durable.cli.upkeep_options import Duration
 
 if TYPE_CHECKING:
-    from durable.store.face import StoreFace
+    from durable.store.port import StoreFace
 
 STATES = ("pending", "resolved", "rejected", "rejected_canceled", "rejected_timedout")
 
@@ -101,10 +101,10 @@ def tags_of(pairs: tuple[str, ...]) -> dict[str, str]:
 async def _create(
     chosen: Settings, promise_id: str, param: str | None, timeout: float | None, pairs: tuple[str, ...]
 ) -> int:
-    from durable.cli.driving import opened
+    from durable.cli.engine_or_client import opened
     from durable.core.clock import TIME_MAX_MS, now_ms
     from durable.core.errors import Conflict
-    from durable.functions.values import pack
+    from durable.records.values import pack
 
     nonce = uuid.uuid4().hex
     timeout_at = TIME_MAX_MS if timeout is None else now_ms() + int(timeout * 1000)
@@ -120,7 +120,7 @@ async def _create(
 
 
 async def _get(chosen: Settings, promise_id: str) -> int:
-    from durable.cli.driving import opened
+    from durable.cli.engine_or_client import opened
 
     async with opened(chosen, create=False) as store:
         found = await _found(store, promise_id)
@@ -128,9 +128,9 @@ async def _get(chosen: Settings, promise_id: str) -> int:
 
 
 async def _list(chosen: Settings, state: str | None, pairs: tuple[str, ...], limit: int, after: str | None) -> int:
-    from durable.cli.driving import opened
-    from durable.store.reads import promise_row
-    from durable.views import promise_view
+    from durable.cli.engine_or_client import opened
+    from durable.executions.views import promise_view
+    from durable.store.sqlite.reads import promise_row
 
     request: dict[str, object] = {"limit": limit, "tags": tags_of(pairs)}
     if state is not None:
@@ -147,13 +147,13 @@ async def _list(chosen: Settings, state: str | None, pairs: tuple[str, ...], lim
         columns = ("id", "state", "created", "deadline", "settled")
         rows = [(view.id, view.state, view.created_at, view.timeout_at, view.settled_at) for view in views]
         out.table(columns, rows, "no promises")
-    return exits.DONE
+    return exit_codes.DONE
 
 
 async def _settle(chosen: Settings, promise_id: str, state: str, value: Any) -> int:
-    from durable.cli.driving import opened
+    from durable.cli.engine_or_client import opened
     from durable.core.errors import Conflict
-    from durable.functions.values import pack
+    from durable.records.values import pack
 
     data = pack(value)
     async with opened(chosen, create=False) as store:
@@ -181,17 +181,17 @@ async def _found(store: StoreFace, promise_id: str) -> dict[str, Any]:
 
 
 def _show(out: Out, record: dict[str, Any]) -> int:
-    from durable.store.reads import promise_row
-    from durable.views import promise_view
+    from durable.executions.views import promise_view
+    from durable.store.sqlite.reads import promise_row
 
     view = promise_view(promise_row(record))
     if out.json:
         out.document(view)
-        return exits.DONE
-    from durable.cli.out import to_text
+        return exit_codes.DONE
+    from durable.cli.output import to_text
 
     for name in view.__dataclass_fields__:
         value = getattr(view, name)
         if value not in (None, {}):
             out.text(f"{name}\t{value if isinstance(value, str) else to_text(value)}")
-    return exits.DONE
+    return exit_codes.DONE

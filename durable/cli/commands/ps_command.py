@@ -18,10 +18,10 @@ def command() -> int:
 
 
 async def _ps(chosen: Settings) -> int:
-    from durable.cli.driving import opened
-    from durable.cli.listing import show_executions
-    from durable.cli.standing import unsettled
-    from durable.sessions.outcome import not_saved
+    from durable.cli.engine_or_client import opened
+    from durable.cli.execution_status import unsettled
+    from durable.cli.tables import show_executions
+    from durable.sessions.execution.outcome import not_saved
 
     async with opened(chosen, create=False) as store:
         out = chosen.out()

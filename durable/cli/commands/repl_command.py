@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import click
 
 from durable.cli.app import Command, in_loop, settings
-from durable.cli.exits import Unusable
-from durable.cli.making import Making, making_sessions
+from durable.cli.exit_codes import Unusable
+from durable.cli.session_options import Making, making_sessions
 from durable.core import ids
 
 if TYPE_CHECKING:

@@ -17,8 +17,8 @@ def command(execution_id: str, timeout: float | None) -> int:
 
 
 async def _result(chosen: Settings, execution_id: str, timeout: float | None) -> int:
-    from durable.cli.following import follow
-    from durable.cli.outcome import report
+    from durable.cli.follow import follow
+    from durable.cli.report import report
 
     out = chosen.out()
     return report(chosen, out, execution_id, await follow(chosen, out, execution_id, timeout=timeout))

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from durable.cli import exits
+from durable.cli import exit_codes
 from durable.cli.app import Command, Settings, in_loop, settings
 from durable.core.errors import Conflict, NotFound, StoreRefused
 
 if TYPE_CHECKING:
-    from durable.cli.out import Out
-    from durable.engine import Engine
+    from durable.cli.output import Out
+    from durable.engine.engine import Engine
 
 
 @click.command("resume", cls=Command, short_help="Go on with what was interrupted or left.")
@@ -37,8 +37,8 @@ def command(execution_id: str | None, skip_checkpoint: tuple[int, ...], override
 
 
 async def _resume(chosen: Settings, execution_id: str, skip: tuple[int, ...]) -> int:
-    from durable.cli.following import follow
-    from durable.cli.outcome import report
+    from durable.cli.follow import follow
+    from durable.cli.report import report
 
     out = chosen.out()
     await _skip(chosen, out, skip)
@@ -50,7 +50,7 @@ async def _resume(chosen: Settings, execution_id: str, skip: tuple[int, ...]) ->
 
 
 async def _skip(chosen: Settings, out: Out, checkpoints: tuple[int, ...]) -> None:
-    from durable.cli.driving import opened
+    from durable.cli.engine_or_client import opened
 
     if not checkpoints:
         return
@@ -67,17 +67,17 @@ async def _skip(chosen: Settings, out: Out, checkpoints: tuple[int, ...]) -> Non
 
 async def _continue(engine: Engine, execution_id: str) -> bool:
     """Let what halts an execution go on: itself, or what it waits for. False when nothing does."""
-    from durable.cli.standing import Halts, stand
+    from durable.cli.execution_status import Halts, stand
 
     standing = await stand(engine.store.reads, execution_id)
     return isinstance(standing, Halts) and await engine.resume(standing.row.id)
 
 
 async def _resume_all(chosen: Settings, skip: tuple[int, ...]) -> int:
-    from durable.cli.driving import open_engine, opened
-    from durable.cli.loading import load_ids
-    from durable.cli.standing import unsettled
-    from durable.views import CELL
+    from durable.cli.engine_or_client import open_engine, opened
+    from durable.cli.execution_status import unsettled
+    from durable.cli.load_target import load_ids
+    from durable.executions.views import CELL
 
     out = chosen.out()
     await _skip(chosen, out, skip)
@@ -87,7 +87,7 @@ async def _resume_all(chosen: Settings, skip: tuple[int, ...]) -> int:
         out.say("there is nothing to go on with")
         if out.json:
             out.document([])
-        return exits.DONE
+        return exit_codes.DONE
     out.protect()
     async with opened(chosen, create=False) as store:
         missing = await load_ids({row.function for row in rows if row.function} - {CELL}, store.reads)
@@ -102,9 +102,9 @@ async def _resume_all(chosen: Settings, skip: tuple[int, ...]) -> int:
 
 async def _until_rest(out: Out, engine: Engine, wanted: list[str]) -> int:
     """Serve until each has ended, waits for people, is halted, or is served by nobody; then say how they are."""
-    from durable.cli.driving import LOOK_FIRST_S, LOOK_S
-    from durable.cli.listing import show_executions
-    from durable.cli.standing import GoesOn, find, served, stand
+    from durable.cli.engine_or_client import LOOK_FIRST_S, LOOK_S
+    from durable.cli.execution_status import GoesOn, find, served, stand
+    from durable.cli.tables import show_executions
 
     reads = engine.store.reads
     moving, patience = list(wanted), LOOK_FIRST_S
@@ -130,7 +130,7 @@ async def _until_rest(out: Out, engine: Engine, wanted: list[str]) -> int:
 def _worst(states: set[str]) -> int:
     """The exit code of several: failed before waiting before done."""
     if states <= {"completed"}:
-        return exits.DONE
+        return exit_codes.DONE
     if states <= {"completed", "waiting"}:
-        return exits.WAITING
-    return exits.FAILED
+        return exit_codes.WAITING
+    return exit_codes.FAILED

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 import click
 
 from durable.cli.app import Command, Settings, in_loop, settings
-from durable.cli.out import Out
+from durable.cli.output import Out
 from durable.core import ids
 from durable.core.errors import DurableError
 
 if TYPE_CHECKING:
-    from durable.engine import Engine
-    from durable.store.reads import ExecutionRow
+    from durable.engine.engine import Engine
+    from durable.store.sqlite.reads import ExecutionRow
 
 
 @click.command(
@@ -40,9 +40,9 @@ def command(target: str, words: tuple[str, ...], execution_id: str | None, timeo
 
 
 async def _run(chosen: Settings, target: str, words: tuple[str, ...], execution_id: str, timeout: float | None) -> int:
-    from durable.cli.driving import opened
-    from durable.cli.loading import split_target
-    from durable.cli.outcome import report_settled
+    from durable.cli.engine_or_client import opened
+    from durable.cli.load_target import split_target
+    from durable.cli.report import report_settled
 
     out = chosen.out()
     source, name = split_target(target)
@@ -57,8 +57,8 @@ async def _run(chosen: Settings, target: str, words: tuple[str, ...], execution_
 def _is_same(row: ExecutionRow, source: str, name: str, words: tuple[str, ...]) -> bool:
     """Whether the record is of this function and arguments, as far as can be told without loading it."""
     from durable.cli.arguments import parse
-    from durable.core.defined import another_program, is_served, source_of, spellings, where_of_file
-    from durable.functions.values import digest
+    from durable.core.definition_id import another_program, is_served, source_of, spellings, where_of_file
+    from durable.records.values import digest
 
     key, _, version = row.function.rpartition("@")
     place = where_of_file(source) if os.path.isabs(source) else source
@@ -86,15 +86,15 @@ async def _drive(
     execution_id: str,
     timeout: float | None,
 ) -> int:
-    from durable.cli import imports
+    from durable.cli import lazy_imports
     from durable.cli.arguments import fit
-    from durable.cli.asking import asker
-    from durable.cli.driving import Job, drive
-    from durable.cli.loading import LoadFailed, find
-    from durable.cli.outcome import report
+    from durable.cli.engine_or_client import Job, drive
+    from durable.cli.load_target import LoadFailed, find
     from durable.cli.progress import Steps
+    from durable.cli.prompts import asker
+    from durable.cli.report import report
 
-    imports.engine()
+    lazy_imports.engine()
     out.protect()
     try:
         function = find(source, name)
@@ -127,7 +127,7 @@ async def _drive(
 
 async def _say_kept(chosen: Settings, out: Out, execution_id: str) -> None:
     """After Ctrl-C: whether it was recorded before that, as the store has it."""
-    from durable.cli.driving import opened
+    from durable.cli.engine_or_client import opened
 
     try:
         async with opened(chosen, create=False) as store:

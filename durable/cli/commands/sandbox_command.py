@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from capabilities.sandbox.routing import CHOICES
-from durable.cli import exits
+from durable.cli import exit_codes
 from durable.cli.app import Command, Settings, in_loop, settings
-from durable.cli.exits import Unusable
-from durable.cli.out import Out
+from durable.cli.exit_codes import Unusable
+from durable.cli.output import Out
 
 if TYPE_CHECKING:
     import durable
@@ -71,20 +71,20 @@ def health() -> int:
 @command.command("install", cls=Command)
 def install() -> int:
     """Bring JavaScript's engine, with npm, when the package was built without it."""
-    from capabilities.javascript import quickjs
     from capabilities.sandbox.errors import SandboxUnavailable
+    from capabilities.sandbox.javascript import engine_file
 
     out = settings().out()
     try:
-        if not quickjs.present():
-            quickjs.install()
-    except (quickjs.EngineMissing, OSError) as error:
+        if not engine_file.present():
+            engine_file.install()
+    except (engine_file.EngineMissing, OSError) as error:
         raise SandboxUnavailable(str(error)) from None
     if out.json:
-        out.document({"engine": quickjs.PACKAGE, "version": quickjs.VERSION, "sha256": quickjs.DIGEST})
+        out.document({"engine": engine_file.PACKAGE, "version": engine_file.VERSION, "sha256": engine_file.DIGEST})
     else:
-        out.data(f"{quickjs.PACKAGE} {quickjs.VERSION} is installed")
-    return exits.DONE
+        out.data(f"{engine_file.PACKAGE} {engine_file.VERSION} is installed")
+    return exit_codes.DONE
 
 
 def _code(file: str) -> str | bytes:
@@ -145,8 +145,8 @@ def _limits(given: dict[str, Any], code: str | bytes) -> Any:
 
 async def _run(chosen: Settings, code: str | bytes, language: str, inputs: Any, given: dict[str, Any]) -> int:
     import durable
-    from capabilities.sandbox.values import plain
-    from durable.functions.values import to_json
+    from capabilities.sandbox.wasm.wit_values import plain
+    from durable.records.values import to_json
 
     limits, out, manifest = _limits(given, code), chosen.out(), given["manifest"]
     if given["execution"] and not chosen.store:
@@ -174,20 +174,20 @@ async def _run(chosen: Settings, code: str | bytes, language: str, inputs: Any, 
         fields = {"backend": ran.backend, "value": value, "stdout": ran.stdout, "stderr": ran.stderr}
         used = {"elapsed_ms": ran.elapsed_ms, "fuel": ran.fuel, "memory": ran.memory, "memory_limit": ran.memory_limit}
         out.document({**fields, **used})
-        return exits.DONE
+        return exit_codes.DONE
     _printed(ran.stdout, ran.stderr)
     if ran.value is not None:
         if isinstance(ran.value, str):
             out.text(ran.value)
         else:
             out.repr(repr(ran.value))
-    return exits.DONE
+    return exit_codes.DONE
 
 
 def _failed(out: Out, error: durable.DurableError) -> int:
     """What it printed before it failed is kept; the kind of failure is W9's word."""
+    from capabilities.sandbox.error_kinds import kind_of
     from capabilities.sandbox.errors import Used
-    from capabilities.sandbox.kinds import kind_of
 
     used = getattr(error, "used", None)
     used = used if isinstance(used, Used) else Used()
@@ -200,7 +200,7 @@ def _failed(out: Out, error: durable.DurableError) -> int:
         if traceback:
             out.traceback(traceback)
     out.say(str(error))
-    return exits.code_of(error)
+    return exit_codes.code_of(error)
 
 
 def _printed(stdout: str, stderr: str) -> None:
@@ -210,7 +210,7 @@ def _printed(stdout: str, stderr: str) -> None:
 
 
 def _read(manifest: Path) -> Any:
-    from capabilities.sandbox.manifest import parse_component
+    from capabilities.sandbox.component_manifest import parse_component
 
     try:
         return parse_component(manifest.read_text(), str(manifest))
@@ -235,4 +235,4 @@ async def _health(chosen: Settings) -> int:
     else:
         for name, lacks in found.items():
             out.data(f"{name}: {f'no: {lacks}' if lacks else 'yes'}")
-    return exits.FAILED if all(found.values()) else exits.DONE
+    return exit_codes.FAILED if all(found.values()) else exit_codes.DONE

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from durable.cli import exits
+from durable.cli import exit_codes
 from durable.cli.app import Command, Settings, in_loop, settings
 from durable.core import ids
 
 if TYPE_CHECKING:
-    from durable.store.face import StoreFace
+    from durable.store.port import StoreFace
 
 
 @click.group("schedule", short_help="Executions that the clock starts.")
@@ -39,7 +39,7 @@ def create(schedule_id: str, cron: str, target: str, words: tuple[str, ...], mis
     is in that zone. Ticks fire while any process has the store open; their executions run where the function is served.
     """
     from durable.core.errors import BadArguments
-    from durable.store.cron import Cron, CronError
+    from durable.store.operations.cron import Cron, CronError
 
     ids.check_given_id(schedule_id)
     try:
@@ -68,18 +68,18 @@ def delete(schedule_id: str) -> int:
 async def _create(
     chosen: Settings, schedule_id: str, cron: str, target: str, words: tuple[str, ...], missed: str
 ) -> int:
-    from durable.cli import imports
+    from durable.cli import lazy_imports
     from durable.cli.arguments import fit
-    from durable.cli.driving import opened
-    from durable.cli.loading import LoadFailed, find, split_target
+    from durable.cli.engine_or_client import opened
+    from durable.cli.load_target import LoadFailed, find, split_target
     from durable.core.clock import TIME_MAX_MS
-    from durable.core.defined import SOURCE
+    from durable.core.definition_id import SOURCE
     from durable.core.errors import Conflict
-    from durable.functions.values import pack
-    from durable.views import schedule_view
+    from durable.executions.views import schedule_view
+    from durable.records.values import pack
 
     out = chosen.out()
-    group = imports.engine().GROUP
+    group = lazy_imports.engine().GROUP
     out.protect()
     try:
         function = find(*split_target(target))
@@ -114,22 +114,22 @@ async def _create(
         out.document(view)
     else:
         out.data(f"{view.id}\t{view.next_run_at}")
-    return exits.DONE
+    return exit_codes.DONE
 
 
 async def _list(chosen: Settings) -> int:
-    from durable.cli.driving import opened
-    from durable.views import schedule_view
+    from durable.cli.engine_or_client import opened
+    from durable.executions.views import schedule_view
 
     async with opened(chosen, create=False) as store:
         views = [schedule_view(each) for each in await _all(store)]
     out = chosen.out()
     if out.json:
         out.document(views)
-        return exits.DONE
+        return exit_codes.DONE
     rows = [(view.id, view.cron, view.name, view.next_run_at, view.last_run_at) for view in views]
     out.table(("id", "cron", "runs", "next", "last"), rows, "no schedules")
-    return exits.DONE
+    return exit_codes.DONE
 
 
 async def _known(store: StoreFace, schedule_id: str) -> bool:
@@ -156,7 +156,7 @@ async def _all(store: StoreFace) -> list[dict[str, Any]]:
 
 
 async def _delete(chosen: Settings, schedule_id: str) -> int:
-    from durable.cli.driving import opened
+    from durable.cli.engine_or_client import opened
     from durable.core.errors import NotFound
 
     async with opened(chosen, create=False) as store:
@@ -164,4 +164,4 @@ async def _delete(chosen: Settings, schedule_id: str) -> int:
             raise NotFound("schedule", schedule_id, "`durable schedule list` shows what there is")
         await store.request("schedule.delete", {"id": schedule_id})
     chosen.out().say(f"schedule {schedule_id} is deleted")
-    return exits.DONE
+    return exit_codes.DONE

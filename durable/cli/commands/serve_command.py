@@ -9,10 +9,10 @@ from typing import NamedTuple
 
 import click
 
-from durable.cli import exits
+from durable.cli import exit_codes
 from durable.cli.app import Command, Settings, in_loop, settings
-from durable.cli.exits import Unusable
-from durable.cli.out import Out
+from durable.cli.exit_codes import Unusable
+from durable.cli.output import Out
 from durable.core import events
 from durable.core.limits import LEASE_MS
 
@@ -83,11 +83,11 @@ async def _serve(chosen: Settings, host: str, port: int, token_file: str | None,
     import asyncio
 
     from durable.core.errors import BadArguments
-    from durable.server.serving import listen, serving
-    from durable.server.site import Site
-    from durable.server.tokens import VARIABLE, token_for
-    from durable.store.store import Store
-    from durable.webhooks import Webhook, telling
+    from durable.http.serve import listen, serving
+    from durable.http.site import Site
+    from durable.http.tokens import VARIABLE, token_for
+    from durable.prompts.webhooks import Webhook, telling
+    from durable.store.sqlite.store import Store
 
     out = chosen.out()
     try:  # before anything is opened
@@ -119,7 +119,7 @@ async def _serve(chosen: Settings, host: str, port: int, token_file: str | None,
                     out.say("ending; nothing is lost by it")
     finally:
         await store.close()
-    return exits.DONE
+    return exit_codes.DONE
 
 
 def _observer(out: Out) -> events.Observer:

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from durable.cli import exits
+from durable.cli import exit_codes
 from durable.cli.app import Command, Settings, in_loop, settings
 
 if TYPE_CHECKING:
     from durable.sessions.namespace import Variable
-    from durable.store.face import StoreFace
+    from durable.store.port import StoreFace
 
 
 @click.group("session", short_help="Sessions: list, show, vars, restart, close, grant, revoke.")
@@ -68,9 +68,9 @@ def close(session: str) -> int:
 
 
 async def _list(chosen: Settings) -> int:
-    from durable.cli.driving import opened
-    from durable.cli.standing import served
-    from durable.views import session_view
+    from durable.cli.engine_or_client import opened
+    from durable.cli.execution_status import served
+    from durable.executions.views import session_view
 
     async with opened(chosen, create=False) as store:
         living = await served(store)
@@ -78,21 +78,21 @@ async def _list(chosen: Settings) -> int:
     out = chosen.out()
     if out.json:
         out.document(views)
-        return exits.DONE
+        return exit_codes.DONE
     rows = [
         (view.name, view.state, view.executions, view.unfinished or "", view.owner_pid, view.worker_pid)
         for view in views
     ]
     out.table(("session", "state", "executions", "unfinished", "engine", "worker"), rows, "no sessions")
-    return exits.DONE
+    return exit_codes.DONE
 
 
 async def _found(store: StoreFace, session: str) -> dict[str, Any]:
     """The session's view and what it was made with. Raises NotFound, for a closed one too."""
-    from durable.cli.standing import served
+    from durable.cli.execution_status import served
     from durable.core.errors import NotFound
+    from durable.executions.views import session_view
     from durable.sessions.language import language_of
-    from durable.views import session_view
 
     row = next((row for row in await store.reads.sessions() if row.name == session and not row.closed), None)
     if row is None:
@@ -108,9 +108,9 @@ async def _found(store: StoreFace, session: str) -> dict[str, Any]:
 
 
 async def _show(chosen: Settings, session: str) -> int:
-    from durable.cli.driving import opened
-    from durable.cli.out import to_text
-    from durable.store.store import Store
+    from durable.cli.engine_or_client import opened
+    from durable.cli.output import to_text
+    from durable.store.sqlite.store import Store
 
     async with opened(chosen, create=False) as store:
         found = await _found(store, session)
@@ -121,15 +121,15 @@ async def _show(chosen: Settings, session: str) -> int:
     out = chosen.out()
     if out.json:
         out.document(found)
-        return exits.DONE
+        return exit_codes.DONE
     shown = {key.replace("_", " "): value for key, value in found.items() if value not in (None, "", [], {})}
     out.table(("", ""), [(key, value if isinstance(value, str) else to_text(value)) for key, value in shown.items()])
-    return exits.DONE
+    return exit_codes.DONE
 
 
 def _vitals(pid: int | None) -> dict[str, Any]:
     """How its worker is, where it is on this machine."""
-    from bridge.vitals import cpu_seconds, memory_now, why_stuck
+    from bridge.host.proc_vitals import cpu_seconds, memory_now, why_stuck
 
     if pid is None or memory_now(pid) is None:
         return {"worker_memory": None, "worker_cpu_time": None, "worker_stuck": None}
@@ -141,8 +141,8 @@ def _vitals(pid: int | None) -> dict[str, Any]:
 
 
 async def _vars(chosen: Settings, session: str) -> int:
-    from durable.cli.driving import open_engine
-    from durable.cli.out import line
+    from durable.cli.engine_or_client import open_engine
+    from durable.cli.output import line
     from durable.core.errors import DurableError
 
     out = chosen.out()
@@ -171,7 +171,7 @@ async def _vars(chosen: Settings, session: str) -> int:
                 "variables": [asdict(each) for each in variables],
             }
         )
-        return exits.DONE
+        return exit_codes.DONE
     known = {each.name: each for each in variables}
     rows: list[tuple[Any, ...]] = []
     for name in names:
@@ -183,11 +183,11 @@ async def _vars(chosen: Settings, session: str) -> int:
     out.table(("name", "type", "bytes", "value"), rows, f"{session} has no variables")
     for each in lost:
         out.say(f"{each['name']} ({each['kind']}) is in no checkpoint: {line(each['reason'])}")
-    return exits.DONE
+    return exit_codes.DONE
 
 
 async def _restart(chosen: Settings, session: str, *, clear: bool) -> int:
-    from durable.cli.driving import open_engine
+    from durable.cli.engine_or_client import open_engine
 
     out = chosen.out()
     async with open_engine(chosen, out, serve=False, create=False) as engine:
@@ -204,11 +204,11 @@ async def _restart(chosen: Settings, session: str, *, clear: bool) -> int:
         out.say(f"{session} begins {'empty' if clear else 'in a new worker'}")
     if out.json:
         out.document({"session": session, "worker_pid": found["worker_pid"], "ended": ended, "cleared": clear})
-    return exits.DONE
+    return exit_codes.DONE
 
 
 async def _close(chosen: Settings, session: str) -> int:
-    from durable.cli.driving import open_engine
+    from durable.cli.engine_or_client import open_engine
 
     out = chosen.out()
     async with open_engine(chosen, out, serve=False, create=False) as engine:
@@ -219,7 +219,7 @@ async def _close(chosen: Settings, session: str) -> int:
     out.say(f"{session} is closed")
     if out.json:
         out.document({"session": session, "state": "closed"})
-    return exits.DONE
+    return exit_codes.DONE
 
 
 async def _forget(engine: Any, session: str) -> None:
@@ -230,8 +230,8 @@ async def _forget(engine: Any, session: str) -> None:
 
 async def _end_worker(store: StoreFace, record: dict[str, Any]) -> bool:
     """Kill the worker that is on record, where it is on this machine; its engine notices."""
-    from durable.sessions.takeover import end_worker, start_time
-    from durable.store.store import Store
+    from durable.sessions.ownership.takeover import end_worker, start_time
+    from durable.store.sqlite.store import Store
 
     worker = record.get("worker")
     if worker is None or not isinstance(store, Store) or start_time(int(worker["pid"])) != int(worker["start"]):
@@ -265,10 +265,10 @@ async def _permit(
     chosen: Settings, session: str, grant: str, seconds: float | None, by: str | None, *, revoke: bool
 ) -> int:
     from capabilities.capability import Capabilities
-    from capabilities.standard import STANDARD
-    from durable.cli.driving import opened
+    from capabilities.registry import STANDARD
+    from durable.cli.engine_or_client import opened
     from durable.core.errors import NotFound
-    from durable.sessions.audit import Audit
+    from durable.sessions.calls.audit import Audit
     from durable.sessions.permissions import PermissionChanges
 
     async with opened(chosen, create=False) as store:
@@ -285,4 +285,4 @@ async def _permit(
     if name not in (*STANDARD, "level", "*"):
         chosen.out().say(f"{name} is no standard capability: it is one where an engine has its own of that name")
     chosen.out().say(f"{'revoked' if revoke else 'granted'} {grant}: it counts from the next call on")
-    return exits.DONE
+    return exit_codes.DONE

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from durable.cli import exits
+from durable.cli import exit_codes
 from durable.cli.app import Command, Settings, in_loop, settings
 
 if TYPE_CHECKING:
-    from durable.cli.out import Out
-    from durable.views import DetailView
+    from durable.cli.output import Out
+    from durable.executions.views import DetailView
 
 
 @click.command("show", cls=Command, short_help="Everything about one execution.")
@@ -26,26 +26,28 @@ def command(execution_id: str) -> int:
 
 
 async def _show(chosen: Settings, execution_id: str) -> int:
-    from durable import record
-    from durable.cli.driving import opened
-    from durable.cli.standing import find, served
-    from durable.views import detail_view
+    from durable.cli.engine_or_client import opened
+    from durable.cli.execution_status import find, served
+    from durable.executions import exported_record
+    from durable.executions.views import detail_view
 
     async with opened(chosen, create=False) as store:
         row = await find(store.reads, execution_id)
         detail = await detail_view(store.reads, row, await served(store), chosen.named)
-        exported = await record.export(store, row) if chosen.json and detail.execution.kind == "function" else None
+        exported = (
+            await exported_record.export(store, row) if chosen.json and detail.execution.kind == "function" else None
+        )
     out = chosen.out()
     if out.json:
         out.document({**detail.to_json(), "record": exported})
     else:
         _print(out, detail)
-    return exits.DONE
+    return exit_codes.DONE
 
 
 def _print(out: Out, detail: DetailView) -> None:
-    from durable.cli.listing import duration, note_of
-    from durable.cli.out import line, plain, to_text
+    from durable.cli.output import line, plain, to_text
+    from durable.cli.tables import duration, note_of
 
     view = detail.execution
     fields = [

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from durable.cli import exits
+from durable.cli import exit_codes
 from durable.cli.app import Command, Settings, in_loop, settings
 
 
@@ -18,11 +18,11 @@ def command(execution_id: str, timeout: float | None) -> int:
 
 
 async def _wait(chosen: Settings, execution_id: str, timeout: float | None) -> int:
-    from durable.cli.driving import opened
-    from durable.cli.following import follow
-    from durable.cli.outcome import error_of, report
-    from durable.cli.standing import Settled, served
-    from durable.views import execution_view
+    from durable.cli.engine_or_client import opened
+    from durable.cli.execution_status import Settled, served
+    from durable.cli.follow import follow
+    from durable.cli.report import error_of, report
+    from durable.executions.views import execution_view
 
     out = chosen.out()
     standing = await follow(chosen, out, execution_id, timeout=timeout)
@@ -36,4 +36,4 @@ async def _wait(chosen: Settings, execution_id: str, timeout: float | None) -> i
         out.data(row.state)
         if row.state != "completed":
             out.say(str(error_of(row)))
-    return exits.DONE if row.state == "completed" else exits.OF_STATE.get(row.state, exits.FAILED)
+    return exit_codes.DONE if row.state == "completed" else exit_codes.OF_STATE.get(row.state, exit_codes.FAILED)

@@ -1,0 +1,1 @@
+"""Starting workers: the pool, the zygote that forks them, the circuit breaker."""

@@ -1,0 +1,1 @@
+"""The protocol between engine and worker: framing, messages, states, limits of output."""

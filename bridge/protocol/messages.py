@@ -1,0 +1,502 @@
+"""The messages of specs/worker-protocol.md: one model per type, the single source of their fields.
+
+Everything that comes from a worker goes through `parse_from_worker`: unknown types and fields are refused, and every
+number, text and list has a bound, which no honest worker reaches (specs/worker-protocol.md, H1-H7).
+"""
+
+from __future__ import annotations
+
+import itertools
+from typing import Annotated, Any, Literal
+
+import msgspec
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, TypeAdapter, ValidationError
+
+from bridge.code.cell_mode import Mode
+from bridge.protocol.decoded_size import Oversized, check_size
+from durable.core.clock import now_ms
+from durable.core.errors import NotEncodable, ProtocolError
+from durable.core.limits import (
+    COMPLETIONS_MAX,
+    DISPLAY_CHARS_MAX,
+    ERROR_CHARS_MAX,
+    FRAME_BYTES_MAX,
+    MESSAGE_BYTES_MAX,
+    PLAIN_BYTES_MAX,
+    WARNINGS_MAX,
+)
+
+PROTOCOL_VERSION = 1
+
+COUNT_MAX = 2**53
+"""What JSON readers can hold exactly, and what a checkpoint's manifest takes."""
+
+CHARS_MAX = 2**52
+"""Characters of one execution's output: leaves room below COUNT_MAX for what comes through its pipes."""
+
+STATEMENTS_MAX = 2**31
+"""Statements of one cell: its code fits into one message."""
+
+CAPABILITIES_MAX = 10_000
+NAMES_MAX = 100_000
+"""Of one namespace, in one message."""
+
+CALLS_OPEN_MAX = 4_096
+"""Calls that one worker may have open; more are refused at once."""
+
+NAME_CHARS_MAX = 2_000
+DATA_CHARS_MAX = 2 * DISPLAY_CHARS_MAX
+"""One output message: a display's bundle is the longest."""
+
+TEXT_CHARS_MAX = 10 * ERROR_CHARS_MAX
+"""A repr, an error's message, its traceback: the worker cuts them to 100,000, and escapes make six of one."""
+
+type Id = Annotated[str, Field(max_length=400)]
+type ExecutionId = Id
+type Name = Annotated[str, Field(max_length=NAME_CHARS_MAX)]
+type Text = Annotated[str, Field(max_length=TEXT_CHARS_MAX)]
+type Names = Annotated[list[Name], Field(max_length=NAMES_MAX)]
+type Stream = Literal["stdout", "stderr"]
+type Count = Annotated[int, Field(ge=0, le=COUNT_MAX)]
+type StatementIndex = Annotated[int, Field(ge=0, le=STATEMENTS_MAX)]
+type Seconds = Annotated[float, Field(ge=0, le=COUNT_MAX, allow_inf_nan=False)]
+type Counters = Annotated[dict[Name, Count], Field(max_length=CAPABILITIES_MAX)]
+type Warnings = Annotated[list[Text], Field(max_length=WARNINGS_MAX)]
+type Transaction = Literal["commit_always", "rollback_on_failure", "rollback_always"]
+
+_ids = itertools.count(1)
+
+
+def _next_id() -> str:
+    return f"e{next(_ids)}"
+
+
+class Message(BaseModel):
+    """What every message has: `id` unique for its sender, `timestamp` in ms since the epoch."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=True)
+
+    id: Id = Field(default_factory=_next_id)
+    timestamp: Count = Field(default_factory=now_ms)
+
+
+class Hello(Message):
+    """First message of each side. `capabilities` are the names that become functions of user code.
+
+    `confinement` is how the worker has to confine itself before anything else (bridge/confine/confinement.py), `output`
+    what it does when its output is not taken (bridge/protocol/output_rules.py).
+    """
+
+    type: Literal["hello"] = "hello"
+    version: Count = PROTOCOL_VERSION
+    frame_bytes_max: Count = FRAME_BYTES_MAX
+    session: Name = ""
+    capabilities: Annotated[list[str | dict[str, JsonValue]], Field(max_length=CAPABILITIES_MAX)] = []
+    confinement: dict[str, JsonValue] = {}
+    output: dict[str, JsonValue] = {}
+
+
+class Ready(Message):
+    """The worker has taken the engine's hello."""
+
+    type: Literal["ready"] = "ready"
+    session_id: Name
+    capabilities: Annotated[list[Name], Field(max_length=CAPABILITIES_MAX)]
+    pid: Count
+    python: Name
+
+
+class Execute(Message):
+    """Run `code`; `id` is the execution's id.
+
+    `start_statement`, `start_iteration` (of its resumable loop) and `counters` (calls made so far, per capability) are
+    the position to continue at; `inputs` are assigned before statement 0 and not on continuation. `capabilities`
+    replaces the granted ones when given: names, or what `help` shows of each (`capabilities.Capability.described`).
+    `transaction` is as specs/namespace.md says; with `recompute`, which is a `rollback_always`, what the code makes of
+    these names stays if they were not there, and the history does not know of it.
+    `checkpoint_every_s` replaces the rule of "auto", and before a statement that reaches one of `checkpoint_before`
+    there is one in any case. `output_offset` is where this run's output continues, in characters.
+    """
+
+    type: Literal["execute"] = "execute"
+    code: str
+    start_statement: StatementIndex = 0
+    start_iteration: Count = 0
+    counters: Counters = Field(default_factory=dict)  # a mutable default would be deep-copied each time
+    inputs: dict[str, JsonValue] = Field(default_factory=dict)
+    checkpoint: Literal["auto", "statement", "none"] = "auto"
+    checkpoint_every_s: Annotated[float, Field(gt=0)] | None = None
+    checkpoint_before: list[str] = []
+    filename: str = ""
+    capabilities: list[str | dict[str, JsonValue]] | None = None
+    output_offset: Count = 0
+    transaction: Transaction = "commit_always"
+    recompute: list[str] = []
+
+
+class Output(Message):
+    """Text written by code of `execution_id`, after `dropped` characters that nobody gets.
+
+    `offset` (characters before both) is counted by the host. Of stream `display` the text is one bundle as JSON
+    (specs/namespace.md, D1), of stream `failure` it says which thread or task ended with an error. `execution_id` is
+    empty where no execution ran.
+    """
+
+    type: Literal["output"] = "output"
+    execution_id: ExecutionId
+    stream: Stream | Literal["display", "failure"]
+    data: Annotated[str, Field(max_length=DATA_CHARS_MAX)]
+    dropped: Annotated[int, Field(ge=0, le=CHARS_MAX)] = 0
+    offset: Count = 0
+
+    @property
+    def chars(self) -> int:
+        """Characters from this message's offset to the next one's."""
+        return self.dropped + len(self.data)
+
+
+class Piped(Message):
+    """Bytes that the worker took from the pipe of a descriptor, to keep their order; the host decodes all of them."""
+
+    type: Literal["piped"] = "piped"
+    stream: Stream
+    data: bytes
+
+
+class Call(Message):
+    """Code asks the host. `call` numbers the calls of this worker; `ordered` as specs/session.md says."""
+
+    type: Literal["call"] = "call"
+    execution_id: ExecutionId
+    call: Count
+    capability: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
+    arguments: dict[str, JsonValue]
+    ordered: bool
+
+
+class CallError(BaseModel):
+    """Why a call failed: `kind` chooses what is raised (EOFError, TimeoutError, PermissionError, RuntimeError).
+
+    "ended": its execution was over when the call came; where it was made by a thread or task it is made again.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    kind: Literal["eof", "timeout", "denied", "error", "ended"] = "error"
+    exception_type: str = "RuntimeError"
+    exception_message: str = ""
+
+
+class CallResult(Message):
+    """The answer to `call`: a value, or an error."""
+
+    type: Literal["call_result"] = "call_result"
+    call: Count
+    value: JsonValue = None
+    error: CallError | None = None
+
+
+class Waiting(Message):
+    """The code can do nothing more before one of `calls` is answered."""
+
+    type: Literal["waiting"] = "waiting"
+    execution_id: ExecutionId
+    calls: Annotated[list[Count], Field(max_length=CALLS_OPEN_MAX)]
+
+
+class RolledBack(BaseModel):
+    """What a transaction put back: names whose contents were loaded, and names that could not be, each with why.
+
+    `recomputed`: of the names to be made again those that are there now.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    restored: Names
+    kept: Annotated[list[Annotated[list[Text], Field(min_length=2, max_length=2)]], Field(max_length=NAMES_MAX)]
+    recomputed: Names = []
+
+
+class Ended(BaseModel):
+    """How code ended: what a result and an error have in common. `execution_time` in seconds, without waiting.
+
+    `undrained` counts the characters that were not taken in time and given up.
+    `mode` and `warnings` say what the code is, `rollback` what its transaction put back (specs/namespace.md).
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=True)
+
+    statement: StatementIndex = 0
+    undrained: Count = 0
+    mode: Mode = "simple_sync"
+    warnings: Warnings = Field(default_factory=list)
+    rollback: RolledBack | None = None
+
+
+class Value(Ended):
+    """The code ran to its end; `value` is null when it is not plain JSON."""
+
+    type: Literal["result"] = "result"
+    execution_id: ExecutionId
+    value: JsonValue
+    repr: Text
+    execution_time: Seconds
+
+
+class Failure(Ended):
+    """The code failed at `statement`; `traceback` holds the user's own lines."""
+
+    type: Literal["error"] = "error"
+    execution_id: ExecutionId | None = None
+    exception_type: Text
+    exception_message: Text
+    traceback: Text
+    execution_time: Seconds = 0.0
+
+
+class Result(Message, Value):
+    """The execution ended."""
+
+
+class Error(Message, Failure):
+    """The execution failed."""
+
+
+class Lost(BaseModel):
+    """A variable that a checkpoint could not hold."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    name: Name
+    kind: Text
+    reason: Text
+
+
+class Checkpoint(Message):
+    """From the worker: the namespace before `statement`, or after `iteration` rounds of its loop. From the engine: make
+    one now.
+
+    `data` is opaque to the bridge. `outcome` (of the final one) is what the Result or Error that follows says.
+    `output_offset` is filled in by the host. `problem` says why there is no data. `stream` is a descriptor of the
+    worker: the read end of a pipe through which a forked child sends the data. `label` is what code asked for.
+    """
+
+    type: Literal["checkpoint"] = "checkpoint"
+    execution_id: ExecutionId = ""
+    statement: StatementIndex = 0
+    iteration: Count = 0
+    final: bool = False
+    counters: Counters = {}
+    output_offset: Count = 0
+    outcome: Annotated[Value | Failure, Field(discriminator="type")] | None = None
+    data: bytes = b""
+    lost: Annotated[list[Lost], Field(max_length=NAMES_MAX)] = []
+    cost_ns: Count = 0
+    problem: Text = ""
+    stream: Annotated[int, Field(ge=0, le=2**20)] | None = None
+    label: Annotated[str, Field(min_length=1, max_length=200)] | None = None
+
+
+class CheckpointAck(Message):
+    """The checkpoint whose id is `checkpoint` is durable; or, with a `problem`, its stream did not come whole."""
+
+    type: Literal["checkpoint_ack"] = "checkpoint_ack"
+    checkpoint: str
+    problem: str = ""
+
+
+class Restore(Message):
+    """Bring back what `data` holds, by merging; `clear_existing` removes the user's names first.
+
+    `memory`: that many bytes come in a memory file instead; once the worker is `ready` for its descriptor the message
+    comes again with the descriptor `attached`.
+
+    `override_environment`: also where Python or packages are others than it was made with.
+    """
+
+    type: Literal["restore"] = "restore"
+    data: bytes = b""
+    memory: Count = 0
+    attached: bool = False
+    clear_existing: bool = False
+    override_environment: bool = False
+
+
+class Restored(Message):
+    """The report of a restore (`restored`, `rebuilt`, `lost`), or `problem` when nothing was changed.
+
+    `ready`: nothing was done yet, the descriptor of the data is awaited.
+    """
+
+    type: Literal["restored"] = "restored"
+    restore: Id
+    report: dict[str, JsonValue] = {}
+    problem: Text = ""
+    ready: bool = False
+
+
+class Lend(Message):
+    """Something to read, in a memory file of `memory` bytes: as `restore` says, `attached` the second time."""
+
+    type: Literal["lend"] = "lend"
+    name: str
+    memory: Count
+    attached: bool = False
+
+
+class Lent(Message):
+    """The worker is `ready` for the descriptor, has what was lent, or says what the `problem` is."""
+
+    type: Literal["lent"] = "lent"
+    lend: Id
+    problem: Text = ""
+    ready: bool = False
+
+
+class Namespace(Message):
+    """Read or change the namespace between executions: `names` of `values`, the rest of `update`.
+
+    `limits`: the largest `name` (characters), `value` and `namespace` (bytes) where they are limited.
+    """
+
+    type: Literal["namespace"] = "namespace"
+    action: Literal["values", "update", "clear", "variables", "sources"]
+    names: list[str] = []
+    updates: dict[str, JsonValue] = {}
+    source: str = "user"
+    strategy: Literal["overwrite", "preserve", "smart"] = "overwrite"
+    limits: dict[str, int] = {}
+
+
+class NamespaceReply(Message):
+    """The answer to `request`; with a `problem` nothing was changed.
+
+    `exceeded`: a limit, what it allows, what it was.
+    """
+
+    type: Literal["namespace_reply"] = "namespace_reply"
+    request: Id
+    value: JsonValue = None
+    problem: Text = ""
+    exceeded: Annotated[list[Name | float], Field(max_length=3)] | None = None
+
+
+class Heartbeat(Message):
+    """Asked for by the engine with zeros; memory in bytes, CPU time in seconds, names in the namespace.
+
+    `background`: tasks, timers, descriptors, threads and child processes of the user's code that are alive.
+    """
+
+    type: Literal["heartbeat"] = "heartbeat"
+    memory_usage: Count = 0
+    cpu_time: Seconds = 0.0
+    namespace_size: Count = 0
+    background: Count = 0
+
+
+class Complete(Message):
+    """What could stand for the dotted name `text`, at most; asked of an idle worker."""
+
+    type: Literal["complete"] = "complete"
+    text: Annotated[str, Field(max_length=1_000)]
+
+
+class Completions(Message):
+    """The answer to `complete`: whole dotted names, at most `COMPLETIONS_MAX`."""
+
+    type: Literal["completions"] = "completions"
+    complete: Id
+    names: Annotated[list[Name], Field(max_length=COMPLETIONS_MAX)]
+
+
+class Shutdown(Message):
+    """End the worker."""
+
+    type: Literal["shutdown"] = "shutdown"
+    reason: str = ""
+
+
+type FromWorker = Annotated[
+    Hello
+    | Ready
+    | Output
+    | Piped
+    | Call
+    | Waiting
+    | Result
+    | Error
+    | Checkpoint
+    | Restored
+    | Lent
+    | NamespaceReply
+    | Completions
+    | Heartbeat,
+    Field(discriminator="type"),
+]
+type ToWorker = Annotated[
+    Hello
+    | Execute
+    | CallResult
+    | Checkpoint
+    | CheckpointAck
+    | Restore
+    | Lend
+    | Namespace
+    | Complete
+    | Heartbeat
+    | Shutdown,
+    Field(discriminator="type"),
+]
+
+_from_worker: TypeAdapter[FromWorker] = TypeAdapter(FromWorker)
+_to_worker: TypeAdapter[ToWorker] = TypeAdapter(ToWorker)
+_decode = msgspec.msgpack.Decoder().decode
+_encode = msgspec.msgpack.Encoder().encode
+
+
+def encode_message(message: Message) -> bytes:
+    """A message's msgpack payload. Raises NotEncodable for text with surrogates and integers beyond 64 bits."""
+    try:
+        return _encode(message.model_dump())
+    except (UnicodeEncodeError, OverflowError, TypeError) as error:
+        raise NotEncodable(f"a {type(message).__name__} message that cannot be sent: {error}") from None
+
+
+def _parse(payload: bytes | bytearray, adapter: TypeAdapter[Any]) -> Any:
+    try:
+        return adapter.validate_python(_decode(payload))
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(map(str, first["loc"]))[:NAME_CHARS_MAX] or "message"
+        raise ProtocolError(f"a message that is not allowed: {where}: {first['msg'][:NAME_CHARS_MAX]}") from None
+    except (msgspec.DecodeError, RecursionError, ValueError, TypeError) as error:
+        raise ProtocolError(f"a payload that is not a message: {error}") from None
+
+
+_LARGE = b"\xa4type\xaacheckpoint"
+"""How the message that holds a namespace begins, after the map's own byte: the worker says what it is first."""
+
+
+def limit_from_worker(first: bytes | bytearray, memory: int = MESSAGE_BYTES_MAX) -> int:
+    """What a message that begins so may have in all, in bytes. memory: of its session."""
+    return min(memory, MESSAGE_BYTES_MAX) if first.startswith(_LARGE, 1) else PLAIN_BYTES_MAX
+
+
+def parse_from_worker(payload: bytes | bytearray, memory: int = MESSAGE_BYTES_MAX) -> FromWorker:
+    """The message that a worker sent. Raises ProtocolError for anything else.
+
+    memory: of its session; no message is larger than what its sender could hold.
+    """
+    if len(payload) > limit_from_worker(payload, memory):
+        raise ProtocolError(f"a message of {len(payload)} bytes")
+    try:
+        check_size(payload)
+    except Oversized as error:
+        raise ProtocolError(f"a message of {error}") from None
+    message: FromWorker = _parse(payload, _from_worker)
+    return message
+
+
+def parse_to_worker(payload: bytes) -> ToWorker:
+    """The message that an engine sent. Raises ProtocolError for anything else."""
+    return _parse(payload, _to_worker)  # type: ignore[no-any-return]

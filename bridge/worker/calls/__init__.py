@@ -1,0 +1,1 @@
+"""Host calls as a cell makes them: capabilities and prompts."""

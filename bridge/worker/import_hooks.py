@@ -1,0 +1,45 @@
+"""Modules of others that the worker adapts once user code has imported them: a finder in `sys.meta_path`."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.machinery
+import sys
+from typing import Any
+
+ADAPTED = {"matplotlib.pyplot": "bridge.worker.io.figures", "multiprocessing.spawn": "bridge.worker.spawned_children"}
+"""Modules, and whose `adapt(module)` is called for each."""
+
+
+class Finder:
+    """In `sys.meta_path`: finds the adapted modules as Python does, all others not at all."""
+
+    @staticmethod
+    def find_spec(fullname: str, path: Any = None, target: Any = None) -> Any:
+        """None: the other finders know it."""
+        if fullname not in ADAPTED:
+            return None
+        spec = importlib.machinery.PathFinder.find_spec(fullname, path, target)
+        if spec is None or spec.loader is None:
+            return None
+        loader: Any = spec.loader
+        execute = loader.exec_module
+
+        def exec_module(module: Any) -> None:
+            execute(module)
+            _adapt(fullname, module)
+
+        loader.exec_module = exec_module
+        return spec
+
+
+def install() -> None:
+    """Adapt what is loaded, and what will be."""
+    sys.meta_path.insert(0, Finder)
+    for name in ADAPTED:
+        if name in sys.modules:
+            _adapt(name, sys.modules[name])
+
+
+def _adapt(name: str, module: Any) -> None:
+    importlib.import_module(ADAPTED[name]).adapt(module)

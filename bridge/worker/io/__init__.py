@@ -1,0 +1,1 @@
+"""The worker's socket, standard streams, displays."""

@@ -1,0 +1,1 @@
+"""The worker's namespace: reading, changing and showing variables."""

@@ -1,0 +1,1 @@
+"""Running a cell in the worker: compiling, executing, interrupting, checkpoints."""

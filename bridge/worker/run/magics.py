@@ -1,0 +1,326 @@
+"""Habits of IPython in cells: `%magic`, `!command`, `name?`, code fences (specs/namespace.md, Habits).
+
+Loaded when a cell does not compile: what the line in error is meant to be is written as Python, line for line, and the
+cell compiled again. What has no meaning here is a SyntaxError that says what to write instead.
+"""
+
+from __future__ import annotations
+
+import ast
+import builtins
+import inspect
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from time import perf_counter, process_time
+from typing import Any
+
+NAME = "__magics__"
+"""Under which transformed code finds the functions of this module, in builtins."""
+
+_LINES_MAX = 1_000
+"""Lines of one cell that are looked at."""
+
+_MAGIC = re.compile(r"(?P<indent>\s*)(?P<assigned>[\w.,\[\]'\" ]+=\s*)?%(?P<name>\w+)[ \t]*(?P<rest>.*)")
+_SYSTEM = re.compile(r"(?P<indent>\s*)(?P<assigned>[\w.,\[\]'\" ]+=\s*)?!{1,2}(?P<rest>.*)")
+_HELP = re.compile(r"(?P<indent>\s*)(?:(?P<before>\?{1,2})\s*(?P<first>[\w.]+)|(?P<last>[\w.]+)(?P<after>\?{1,2}))\s*")
+_PIP = re.compile(r"(?P<indent>\s*)(?P<name>pip|conda|uv)\s+(?P<rest>\w+.*)")
+_CELL_MAGIC = re.compile(r"%%(\w+)[ \t]*(.*)")
+_FENCE = re.compile(r"\s*(```+|~~~+)[\w+-]*\s*")
+
+HINTS = {
+    "run": "exec(open('file.py').read()), or import the module",
+    "reset": "session.clear_namespace(), or `del name`",
+    "load": "read the file with open(...)",
+    "writefile": "pathlib.Path('file').write_text(...)",
+    "capture": "contextlib.redirect_stdout(io.StringIO())",
+    "html": "display an object with _repr_html_",
+    "javascript": "a session with language='javascript'",
+    "sql": "a library of that database",
+    "prun": "cProfile.run('...')",
+    "debug": "sys.last_exc has the exception",
+    "history": "In, or `durable list`",
+    "store": "variables are kept as they are",
+}
+"""What to write instead, for magics that have no meaning here."""
+
+
+class UsageError(SyntaxError):
+    """A magic that sessions do not have."""
+
+
+UsageError.__module__ = "builtins"
+UsageError.__qualname__ = UsageError.__name__ = "SyntaxError"
+
+
+def rewritten(code: str, error: SyntaxError) -> str | None:
+    """The cell with the line in error written as Python; None where that is nothing of IPython's. Raises UsageError."""
+    lines = code.split("\n")
+    if (unfenced := _unfenced(lines)) is not None:
+        return unfenced
+    first = next((at for at, line in enumerate(lines) if line.strip()), 0)
+    if (found := _CELL_MAGIC.fullmatch(lines[first].strip())) is not None:
+        return _cell_magic(found[1], found[2], lines, first)
+    at = (error.lineno or 1) - 1
+    if not 0 <= at < len(lines) or len(lines) > _LINES_MAX:
+        return None
+    line = _line(lines[at])
+    if line is None:
+        return None
+    setattr(builtins, NAME, sys.modules[__name__])
+    return "\n".join([*lines[:at], line, *lines[at + 1 :]])
+
+
+def _unfenced(lines: list[str]) -> str | None:
+    """Without code fences round it: the lines keep their numbers."""
+    filled = [at for at, line in enumerate(lines) if line.strip()]
+    if len(filled) < 2 or not _FENCE.fullmatch(lines[filled[0]]):
+        return None
+    closing = next((at for at in filled[1:] if _FENCE.fullmatch(lines[at])), None)
+    end = len(lines) if closing is None else closing
+    return "\n".join("" if at == filled[0] or at >= end else line for at, line in enumerate(lines))
+
+
+def _line(line: str) -> str | None:
+    if (found := _SYSTEM.fullmatch(line)) is not None:
+        how = "lines" if found["assigned"] or line.lstrip().startswith("!!") else "system"
+        return f"{found['indent']}{found['assigned'] or ''}{NAME}.{how}({found['rest']!r}, globals(), locals())"
+    if (found := _MAGIC.fullmatch(line)) is not None:
+        return f"{found['indent']}{found['assigned'] or ''}{_magic(found['name'], found['rest'].strip())}"
+    if (found := _HELP.fullmatch(line)) is not None:
+        name, marks = found["first"] or found["last"], found["before"] or found["after"]
+        return f"{found['indent']}{NAME}.explain({name!r}, {len(marks)}, globals())"
+    if (found := _PIP.fullmatch(line)) is not None:
+        return f"{found['indent']}{_magic(found['name'], found['rest'])}"
+    return None
+
+
+def _magic(name: str, rest: str) -> str:
+    match name:
+        case "pip" | "uv":
+            return f"{NAME}.pip({rest!r}, globals(), locals())"
+        case "time":
+            if _is_expression(rest):
+                return f"({NAME}.begin(), ({rest}), {NAME}.end())[1]"
+            return f"{NAME}.begin(); {rest or 'pass'}; {NAME}.end()"
+        case "timeit":
+            return f"{NAME}.timeit({rest!r}, globals())"
+        case "cd":
+            return f"{NAME}.cd({rest!r})"
+        case "pwd":
+            return "__import__('os').getcwd()"
+        case "env" | "set_env":
+            return f"{NAME}.env({rest!r})"
+        case "who" | "whos":
+            return f"{NAME}.who(globals())"
+        case "matplotlib" | "config" | "load_ext" | "autoreload" | "reload_ext" | "pylab":
+            return f"pass  # %{name} {rest}"
+        case "pinfo" | "pinfo2":
+            return f"{NAME}.explain({rest!r}, {2 if name.endswith('2') else 1}, globals())"
+        case "ls" | "cat" | "mkdir" | "rm" | "cp" | "mv" | "sx" | "system" | "bash" | "sh":
+            command = rest if name in ("sx", "system", "bash", "sh") else f"{name} {rest}"
+            return f"{NAME}.system({command!r}, globals(), locals())"
+    instead = HINTS.get(name, "plain Python")
+    raise UsageError(f"%{name} is a command of IPython that sessions do not have; write {instead} instead")
+
+
+def _cell_magic(name: str, rest: str, lines: list[str], first: int) -> str:
+    """`%%name` over a whole cell."""
+    setattr(builtins, NAME, sys.modules[__name__])
+    body = lines[first + 1 :]
+    match name:
+        case "time":
+            return "\n".join([*lines[:first], f"{NAME}.time_cell()", *body])
+        case "timeit":
+            return "\n".join([*lines[:first], f"{NAME}.timeit({'\n'.join(body)!r}, globals(), {rest!r})"])
+        case "bash" | "sh" | "script":
+            script = "\n".join(body)
+            return "\n".join([*lines[:first], f"{NAME}.system({script!r}, None, None)"])
+        case "python" | "python3" | "ipython":
+            return "\n".join([*lines[:first], "", *body])
+    raise UsageError(
+        f"%%{name} is a command of IPython that sessions do not have; write {HINTS.get(name, 'plain Python')} instead"
+    )
+
+
+def _is_expression(text: str) -> bool:
+    try:
+        compile(text, "<magic>", "eval", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
+    except (SyntaxError, ValueError):
+        return False
+    return True
+
+
+# -- what transformed code calls ----------------------------------------------------------------------------------
+
+
+def expanded(command: str, names: dict[str, Any] | None, inner: dict[str, Any] | None) -> str:
+    """A command with `{expression}` and `$name` of the code's in it."""
+    if names is None:
+        return command
+
+    def braced(found: re.Match[str]) -> str:
+        try:
+            return str(eval(found[1], names, inner))  # noqa: S307  # the cell's own code
+        except Exception:
+            return found[0]
+
+    def named(found: re.Match[str]) -> str:
+        where = inner if inner is not None and found[1] in inner else names
+        return str(where[found[1]]) if found[1] in where else found[0]
+
+    return re.sub(r"\$(\w+)", named, re.sub(r"\{([^{}]+)\}", braced, command))
+
+
+def system(command: str, names: dict[str, Any] | None, inner: dict[str, Any] | None) -> None:
+    """Run a shell's command; what it prints is the cell's output, `_exit_code` how it ended."""
+    text = expanded(command, names, inner).strip()
+    words = text.split(None, 1)
+    if words and words[0] in ("pip", "pip3"):
+        pip(words[1] if len(words) > 1 else "", None, None)
+        return
+    sys.stdout.flush()
+    _ended(subprocess.run(text, shell=True, check=False, stdin=subprocess.DEVNULL).returncode)  # noqa: S602
+
+
+def lines(command: str, names: dict[str, Any] | None, inner: dict[str, Any] | None) -> list[str]:
+    """Run it; the lines that it prints."""
+    text = expanded(command, names, inner).strip()
+    done = subprocess.run(  # noqa: S602
+        text, shell=True, check=False, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True
+    )
+    _ended(done.returncode)
+    return done.stdout.splitlines()
+
+
+def pip(words: str, names: dict[str, Any] | None, inner: dict[str, Any] | None) -> None:
+    """Install packages into the environment of this session: with pip, or uv where that made it."""
+    import importlib
+    import importlib.util
+    import shlex
+    import shutil
+
+    arguments = shlex.split(expanded(words, names, inner))
+    if arguments[:1] == ["pip"]:
+        arguments = arguments[1:]
+    if importlib.util.find_spec("pip") is not None:
+        command = [sys.executable, "-m", "pip", *arguments]
+    elif (uv := shutil.which("uv")) is not None:
+        command = [uv, "pip", *arguments[:1], "--python", sys.executable, *arguments[1:]]
+    else:
+        raise RuntimeError(f"{sys.executable} has no pip, and there is no uv; install packages where the engine runs")
+    sys.stdout.flush()
+    _ended(subprocess.run(command, check=False, stdin=subprocess.DEVNULL).returncode)
+    importlib.invalidate_caches()
+
+
+def _ended(code: int) -> None:
+    vars(sys.modules["__main__"])["_exit_code"] = code
+
+
+_started: list[tuple[float, float]] = []
+_of_cell: list[bool] = []
+
+
+def begin() -> None:
+    """Begin to measure time."""
+    _started.append((perf_counter(), process_time()))
+
+
+def end() -> None:
+    """Say how long it took."""
+    wall, used = _started.pop()
+    print(f"CPU times: {_seconds(process_time() - used)}\nWall time: {_seconds(perf_counter() - wall)}")
+
+
+def time_cell() -> None:
+    """Measure from here to the end of the cell."""
+    begin()
+    _of_cell.append(True)
+
+
+def cell_ended() -> None:
+    """Say how long the cell took, if it wanted that."""
+    if _of_cell:
+        end()
+    _of_cell.clear()
+    _started.clear()
+
+
+def timeit(code: str, names: dict[str, Any], setup: str = "") -> None:
+    """Run it many times; the mean of one, and its deviation."""
+    import statistics
+    import timeit as timer
+
+    while (option := re.match(r"\s*-[nrtcqop]\s*\d*\s*", code)) is not None:
+        code = code[option.end() :]
+    measured = timer.Timer(code or "pass", setup or "pass", globals=names)
+    count, _took = measured.autorange()
+    each = [one / count for one in measured.repeat(7, count)]
+    mean, deviation = statistics.mean(each), statistics.pstdev(each)
+    print(f"{_seconds(mean)} ± {_seconds(deviation)} per loop (mean ± std. dev. of 7 runs, {count:,} loops each)")
+
+
+def _seconds(value: float) -> str:
+    for unit, factor in (("s", 1.0), ("ms", 1e3), ("µs", 1e6)):
+        if value * factor >= 1:
+            return f"{value * factor:.3g} {unit}"
+    return f"{value * 1e9:.3g} ns"
+
+
+def cd(directory: str) -> None:
+    """Change the working directory, and print it."""
+    os.chdir(os.path.expanduser(directory.strip("'\"") or "~"))
+    print(os.getcwd())
+
+
+def env(text: str) -> str | dict[str, str] | None:
+    """`NAME=value` or `NAME value` sets, `NAME` reads, nothing lists the environment."""
+    if not text:
+        return dict(os.environ)
+    name, separator, value = text.partition("=") if "=" in text else text.partition(" ")
+    if not separator:
+        return os.environ[name]
+    os.environ[name.strip()] = value.strip()
+    return None
+
+
+def who(names: dict[str, Any]) -> None:
+    """Print the user's names."""
+    hidden = ("_", "In", "Out")
+    print("   ".join(sorted(n for n in names if not n.startswith(hidden))) or "There are no variables.")
+
+
+def explain(name: str, marks: int, names: dict[str, Any]) -> None:
+    """Print what there is to know of a name: signature, text, with two marks its source."""
+    try:
+        value = eval(name, names)  # noqa: S307  # the cell's own names
+    except Exception:
+        print(f"Object `{name}` not found.")
+        return
+    kind = type(value)
+    print(f"Type:      {kind.__qualname__}")
+    for label, read in (
+        ("Signature: ", lambda: f"{name}{inspect.signature(value)}"),
+        ("String:    ", lambda: _short(value)),
+    ):
+        _say(label, read)
+    if marks > 1:
+        _say("Source:\n", lambda: inspect.getsource(value))
+    else:
+        _say("Docstring:\n", lambda: inspect.getdoc(value) or "<no docstring>")
+
+
+def _short(value: Any) -> str:
+    from bridge.worker.namespace.values import bounded_repr
+
+    return bounded_repr(value, 200)
+
+
+def _say(label: str, read: Callable[[], str]) -> None:
+    try:
+        print(f"{label}{read()}")
+    except (TypeError, ValueError, OSError):
+        return

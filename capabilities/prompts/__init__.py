@@ -1,0 +1,1 @@
+"""Questions to people: the prompt, the form's fields, the rules of an answer."""

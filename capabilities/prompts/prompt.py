@@ -1,0 +1,257 @@
+"""A question to a person, as a record: what is asked, what may be answered, and checking an answer.
+
+The record travels as the param of the promise `exec:<id>:input:<n>`; whoever answers, in whatever process, checks
+the answer against the record's JSON Schema before the promise is settled (specs/prompt.md).
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, TypeAdapter
+
+from capabilities.prompts.form_fields import read_field, resolved
+from capabilities.prompts.json_schema import check_parts, check_schema, faults
+from durable.core.errors import BadArguments, InvalidAnswer
+from durable.core.limits import APPROVERS_MAX, CHOICES_MAX, PROMPT_CHARS_MAX
+
+type Form = Literal["input", "ask", "choose", "approve", "review"]
+type AtDeadline = Literal["default", "deny", "fail"]
+type Quorum = int | Literal["any", "all"]
+
+TEAM = "team:"
+"""What the name of a team begins with in `to`."""
+
+_LATER = ("form", "many", "on_timeout", "initial", "to", "quorum", "remind_s", "escalate_s", "escalate_to", "secret")
+"""Fields that are left out of the record where they say nothing: records of before they were there stay the same."""
+
+_WAYS = {
+    "approve": 'yes, no, or {"approve": true, "why": "…"}',
+    "review": 'accept, decline, {"action": "edit", "document": …} or {"action": "respond", "comment": "…"}',
+}
+"""How to answer the forms whose answers are objects."""
+
+_YES, _NO = frozenset({"yes", "y", "approve", "ok"}), frozenset({"no", "n", "deny"})
+
+
+class Prompt(BaseModel):
+    """One question. `json_schema` is a JSON Schema; None takes any text. `default` is what a deadline answers.
+
+    form: which function asked. choices: what may be answered, `many` of them or one. initial: what a form begins with.
+    context: Markdown. reason: why the question is asked again. secret: do not show what is typed. to: who may answer,
+    persons and `team:` names; empty is anybody. quorum: how many persons have to approve. on_timeout: what the
+    deadline does. remind_s: tell the channels again every so many seconds. escalate_s, escalate_to: after so many
+    seconds these may answer too, and are told.
+    """
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    question: str
+    json_schema: dict[str, Any] | None = None
+    choices: list[Any] | None = None
+    default: Any = None
+    has_default: bool = False
+    title: str | None = None
+    context: str | None = None
+    reason: str | None = None
+    form: Form = "ask"
+    many: bool = False
+    on_timeout: AtDeadline | None = None
+    initial: Any = None
+    to: tuple[str, ...] = ()
+    quorum: Quorum = 1
+    remind_s: float | None = None
+    escalate_s: float | None = None
+    escalate_to: tuple[str, ...] = ()
+    secret: bool = False
+
+    def record(self) -> dict[str, Any]:
+        """The prompt as the promise's param."""
+        found = self.model_dump(mode="json", exclude_none=True)
+        for name in _LATER:
+            if name in found and getattr(self, name) == type(self).model_fields[name].default:
+                del found[name]
+        return found
+
+    def may_answer(self, since_ms: int, now_ms: int) -> tuple[str, ...]:
+        """Who is asked, as of a time; empty is anybody."""
+        late = self.escalate_s is not None and now_ms >= since_ms + self.escalate_s * 1000
+        return (*self.to, *self.escalate_to) if self.to and late else self.to
+
+    def needed(self) -> int:
+        """How many persons have to approve."""
+        if self.quorum == "all":
+            return len(self.to)
+        return 1 if self.quorum == "any" else self.quorum
+
+    # -- answers ----------------------------------------------------------------------------------------------------
+
+    def check(self, prompt_id: str, value: Any) -> Any:
+        """The answer in the form that it is recorded in, or InvalidAnswer with field errors; the prompt stays open."""
+        value = self._whole(value)
+        if self.choices is not None:
+            self._check_choice(prompt_id, value)
+        if self.json_schema is None:
+            if self.choices is None and not isinstance(value, str):
+                raise InvalidAnswer(prompt_id, [{"loc": [], "msg": "an answer in words was asked for"}])
+            return value
+        if self.form in _WAYS and not isinstance(value, dict):
+            raise InvalidAnswer(prompt_id, [{"loc": [], "msg": f"answer with {_WAYS[self.form]}"}])
+        found = faults(self.json_schema, value)
+        if found:
+            raise InvalidAnswer(prompt_id, found)
+        return value
+
+    def _whole(self, value: Any) -> Any:
+        """Short ways to say the common answers: true, "yes", and what a review may be without more."""
+        if self.form == "approve":
+            if isinstance(value, str) and value.strip().lower() in _YES | _NO:
+                value = value.strip().lower() in _YES
+            return {"approve": value} if isinstance(value, bool) else value
+        if self.form == "review" and value in ("accept", "decline"):
+            return {"action": value}
+        return value
+
+    def _check_choice(self, prompt_id: str, value: Any) -> None:
+        assert self.choices is not None
+        shown = ", ".join(str(choice) for choice in self.choices)
+        if not self.many:
+            if not any(_same(value, choice) for choice in self.choices):
+                raise InvalidAnswer(prompt_id, [{"loc": [], "msg": f"choose one of: {shown}"}])
+            return
+        if not isinstance(value, list):
+            raise InvalidAnswer(prompt_id, [{"loc": [], "msg": f"choose any of: {shown}"}])
+        for n, each in enumerate(value):
+            if not any(_same(each, choice) for choice in self.choices):
+                raise InvalidAnswer(prompt_id, [{"loc": [n], "msg": f"choose any of: {shown}"}])
+            if any(_same(each, other) for other in value[:n]):
+                raise InvalidAnswer(prompt_id, [{"loc": [n], "msg": f"{each!r} is chosen twice"}])
+
+    def read(self, text: str) -> Any:
+        """An answer typed as text, read by the schema's type: JSON where that or the choices want no text."""
+        if self.choices is not None and not self.many:
+            return next((choice for choice in self.choices if str(choice) == text), text)
+        if self.choices is not None:
+            found = _json(text)
+            if isinstance(found, list):
+                return found
+            words = [word.strip() for word in text.split(",") if word.strip()]
+            return [next((c for c in self.choices if str(c) == word), word) for word in words]
+        return text if self.json_schema is None else read_field(resolved(self.json_schema, self.json_schema), text)
+
+    def chosen(self, prompt_id: str, numbers: list[int]) -> Any:
+        """The answer that numbers from 1 mean, as a form shows the choices."""
+        if self.choices is None:
+            raise InvalidAnswer(prompt_id, [{"loc": [], "msg": "it has no choices to number"}])
+        if any(not 1 <= n <= len(self.choices) for n in numbers):
+            raise InvalidAnswer(prompt_id, [{"loc": [], "msg": f"choose by a number from 1 to {len(self.choices)}"}])
+        found = [self.choices[n - 1] for n in numbers]
+        if self.many:
+            return found
+        if len(found) != 1:
+            raise InvalidAnswer(prompt_id, [{"loc": [], "msg": "choose one"}])
+        return found[0]
+
+
+def _same(one: Any, other: Any) -> bool:
+    """Equal as JSON: true is not 1."""
+    return isinstance(one, bool) == isinstance(other, bool) and bool(one == other)
+
+
+def _json(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return text
+
+
+class Settlement(BaseModel):
+    """What an answer settles its promise with: the value, who answered, and a nonce that tells whose answer won.
+
+    `answers` are those of all who were asked, where it were several.
+    """
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    value: Any = None
+    by: str | None = None
+    nonce: str | None = None
+    declined: bool = False
+    why: str = ""
+    via: str = ""
+    at: int = 0
+    answers: tuple[dict[str, Any], ...] = ()
+
+    @classmethod
+    def from_record(cls, record: Any) -> Settlement:
+        """From a resolved prompt's value; a bare value (settled past us) counts as the answer."""
+        if isinstance(record, dict) and ("nonce" in record or "declined" in record):
+            return cls.model_validate(record)
+        if isinstance(record, dict) and set(record) == {"data"}:
+            return cls(value=record["data"])
+        return cls(value=record)
+
+
+def read_prompt(param: Any) -> Prompt:
+    """The prompt of a promise's param; a bare text, asked past us, is the question."""
+    return Prompt.model_validate(param if isinstance(param, dict) else {"question": str(param)})
+
+
+# -- making one -----------------------------------------------------------------------------------------------------
+
+
+def schema_of(schema: Any, adapter: TypeAdapter[Any] | None = None) -> dict[str, Any] | None:
+    """A type's JSON Schema, or the one given; BadArguments for what is neither."""
+    if schema is None or isinstance(schema, dict):
+        if schema is not None:
+            check_schema(schema)
+        return schema
+    if adapter is None:
+        raise BadArguments(f"schema={schema!r} is neither a JSON Schema nor a type that pydantic knows")
+    found = adapter.json_schema()
+    check_parts(found)
+    return found
+
+
+def prompt_for(question: str, *, schema: Any = None, adapter: TypeAdapter[Any] | None = None, **fields: Any) -> Prompt:
+    """A prompt whose schema is a type's; BadArguments for an empty or overlong question or an unusable schema."""
+    if not question.strip():
+        raise BadArguments("a question cannot be empty")
+    if len(question) > PROMPT_CHARS_MAX:
+        raise BadArguments(
+            f"a question has at most {PROMPT_CHARS_MAX} characters, this has {len(question)}; "
+            "put the rest into context="
+        )
+    try:
+        prompt = Prompt(question=question, json_schema=schema_of(schema, adapter), **fields)
+    except ValueError as error:
+        raise BadArguments(f"the question {question[:80]!r} cannot be asked so: {error}") from None
+    _check(prompt)
+    return prompt
+
+
+def _check(prompt: Prompt) -> None:
+    if prompt.choices is not None and not 1 <= len(prompt.choices) <= CHOICES_MAX:
+        raise BadArguments(f"there are 1 to {CHOICES_MAX} choices, not {len(prompt.choices)}")
+    if prompt.on_timeout == "default" and not prompt.has_default:
+        raise BadArguments('on_timeout="default" needs a default=')
+    for name, given in (("to", prompt.to), ("escalate_to", prompt.escalate_to)):
+        if len(set(given)) < len(given):
+            raise BadArguments(f"{name}= names each person and team once: {', '.join(given)}")
+    if prompt.escalate_to and (prompt.escalate_s is None or not prompt.to):
+        raise BadArguments("escalate_to= needs escalate= (when) and to= (who is asked before)")
+    if len(prompt.to) + len(prompt.escalate_to) > APPROVERS_MAX:
+        raise BadArguments(f"to= names at most {APPROVERS_MAX} persons and teams")
+    for seconds in (prompt.remind_s, prompt.escalate_s):
+        if seconds is not None and not seconds > 0:
+            raise BadArguments(f"remind= and escalate= are more than 0 seconds, not {seconds:g}")
+    if isinstance(prompt.quorum, int) and not 1 <= prompt.quorum <= APPROVERS_MAX:
+        raise BadArguments(f"a quorum is 1 to {APPROVERS_MAX} persons, not {prompt.quorum}")
+    if prompt.quorum not in (1, "any") and prompt.form != "approve":
+        raise BadArguments("only approve() can ask several persons; ask each one to ask several")
+    persons = prompt.to and not any(name.startswith(TEAM) for name in prompt.to)
+    if prompt.quorum == "all" and not persons:
+        raise BadArguments('quorum="all" needs to=, and persons in it: who all members of a team are is not recorded')
+    if persons and prompt.needed() > len(prompt.to) + len(prompt.escalate_to):
+        raise BadArguments(f"{prompt.needed()} are to approve, {len(prompt.to)} are asked")

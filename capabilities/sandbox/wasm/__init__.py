@@ -1,0 +1,1 @@
+"""WebAssembly modules and components: compiling, running, limits, WASI."""

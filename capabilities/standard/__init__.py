@@ -1,0 +1,1 @@
+"""The capabilities that come with the engine: files, fetch, query, processes and others."""

@@ -1,0 +1,1 @@
+"""Capturing a namespace in the worker, incrementally."""

@@ -1,0 +1,1 @@
+"""The format of a checkpoint: payload, groups, compression, environment, signature."""

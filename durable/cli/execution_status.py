@@ -1,0 +1,134 @@
+"""Where an execution stands: settled, going on, waiting for people, or halted (specs/cli.md)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from durable.core import ids
+from durable.core.errors import NotFound
+from durable.executions.views import CELL, SETTLED, Served
+from durable.store.port import ReadsFace, StoreFace
+from durable.store.sqlite.reads import ExecutionRow, PromptRow, State
+
+QUEUE_SEEN_MAX = 1_000
+"""How far back a session's queue is looked through: more waiting cells than people make."""
+
+UNSETTLED_SEEN_MAX = 10_000
+"""Unfinished executions of one state that a list shows."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """It has ended; the row says how."""
+
+    row: ExecutionRow
+
+
+@dataclass(frozen=True, slots=True)
+class GoesOn:
+    """Something of it runs, is due, or is a timer. `needs` are the functions that must be served for it.
+
+    `session` is the one whose cell goes on, where it is one.
+    """
+
+    needs: frozenset[str]
+    session: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Waits:
+    """Nothing of it can go on before one of these is answered."""
+
+    prompts: tuple[PromptRow, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Halts:
+    """`row` is interrupted: the execution itself, or one that it waits for."""
+
+    row: ExecutionRow
+
+
+type Standing = Settled | GoesOn | Waits | Halts
+
+
+async def find(reads: ReadsFace, execution_id: str) -> ExecutionRow:
+    """The execution; NotFound."""
+    row = await reads.get_execution(execution_id.removeprefix(ids.PREFIX))
+    if row is None:
+        raise NotFound("execution", execution_id, "`durable list` shows what there is")
+    return row
+
+
+async def stand(reads: ReadsFace, execution_id: str) -> Standing:
+    """Where an execution stands now; NotFound when there is none."""
+    return await _stand(reads, await find(reads, execution_id))
+
+
+async def _stand(reads: ReadsFace, row: ExecutionRow) -> Standing:
+    if row.state in SETTLED:
+        return Settled(row)
+    if row.state == "interrupted":
+        return Halts(row)
+    if row.state == "waiting":
+        return await _waiting(reads, row)
+    if row.state == "pending" and row.session is not None:
+        before = await first_unsettled(reads, row.session)
+        if before is not None and before.id != row.id:
+            return await _stand(reads, before)
+    return GoesOn(frozenset((row.function,)), row.session)
+
+
+async def _waiting(reads: ReadsFace, row: ExecutionRow) -> Standing:
+    """Suspended: what it waits for is among the pending promises under it."""
+    own = ids.execution_promise(row.id)
+    halted: Halts | None = None
+    for promise in await reads.children(row.id):
+        is_execution = "resonate:target" in promise.tags and "resonate:timer" not in promise.tags
+        if promise.state != "pending" or not is_execution:
+            continue
+        child = await reads.get_execution(promise.id.removeprefix(ids.PREFIX))
+        if child is None:
+            continue
+        standing = await _stand(reads, child)
+        if isinstance(standing, GoesOn):
+            return GoesOn(standing.needs | {row.function}, standing.session)
+        if isinstance(standing, Halts):
+            halted = standing
+    if halted is not None:
+        return halted
+    prompts = tuple(p for p in await reads.prompts() if p.id.startswith((f"{own}:", f"{own}.")))
+    if prompts:
+        return Waits(prompts)
+    return GoesOn(frozenset((row.function,)))
+
+
+async def first_unsettled(reads: ReadsFace, session: str) -> ExecutionRow | None:
+    """The execution whose turn it is in a session."""
+    rows = await reads.list_executions(session=session, limit=QUEUE_SEEN_MAX)
+    return min((row for row in rows if row.state not in SETTLED), key=lambda row: row.n or 0, default=None)
+
+
+def root_of(execution_id: str) -> str:
+    """The execution that a nested one (`<id>.<k>`) belongs to."""
+    return execution_id.partition(".")[0]
+
+
+async def served(store: StoreFace) -> Served:
+    """What the living engines on this store serve."""
+    return Served.by(await store.reads.engines(), store.engine_alive)
+
+
+async def needs_of(reads: ReadsFace, execution_id: str) -> frozenset[str]:
+    """The functions that must be served so that an execution can go on to its end: its own, its root's, and cells."""
+    row = await find(reads, execution_id)
+    root = await reads.get_execution(root_of(row.id))
+    names = {row.function, CELL, *(() if root is None else (root.function,))}
+    return frozenset(name for name in names if name)
+
+
+async def unsettled(reads: ReadsFace) -> list[ExecutionRow]:
+    """Every execution that has not ended, newest first."""
+    words: tuple[State, ...] = ("pending", "running", "waiting", "interrupted")
+    found = [row for word in words for row in await reads.list_executions(state=word, limit=UNSETTLED_SEEN_MAX)]
+    return sorted(found, key=lambda row: (row.created_at, row.id), reverse=True)

@@ -1,0 +1,36 @@
+"""Which running cells have a worker that cannot go on by itself, as this machine's kernel tells it now."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+from bridge.host.proc_vitals import cpu_seconds, why_stuck
+from durable.executions.views import Served
+from durable.store.port import StoreFace
+from durable.store.sqlite.reads import ExecutionRow
+from durable.store.sqlite.store import Store
+
+AGAIN_S = 0.05
+"""Between the two looks that have to agree, without CPU time used: a thread may be between two locks."""
+
+
+async def stuck_workers(store: StoreFace, living: Served, rows: Sequence[ExecutionRow]) -> dict[str, str]:
+    """By execution id, why its worker is stuck. Nothing for a store elsewhere: its workers are not of this machine."""
+    running = {row.session: row.id for row in rows if row.session is not None and row.state == "running"}
+    if not running or not isinstance(store, Store):
+        return {}
+    suspects: dict[str, tuple[int, str, float | None]] = {}
+    for session in await store.reads.sessions():
+        execution, pid = running.get(session.name), session.worker_pid
+        if execution is None or pid is None or session.owner not in living.pids:
+            continue
+        if reason := why_stuck(pid):
+            suspects[execution] = (pid, reason, cpu_seconds(pid))
+    if suspects:
+        await asyncio.sleep(AGAIN_S)
+    return {
+        execution: f"worker {pid}: {reason}"
+        for execution, (pid, reason, cpu) in suspects.items()
+        if why_stuck(pid) == reason and cpu_seconds(pid) == cpu
+    }

@@ -1,0 +1,69 @@
+"""Executions as a table or as JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from durable.cli import exit_codes
+from durable.cli.execution_status import served
+from durable.cli.output import Out
+from durable.cli.stuck_workers import stuck_workers
+from durable.executions.views import ExecutionView, execution_view, needed_by, retry_view
+from durable.store.port import StoreFace
+from durable.store.sqlite.reads import ExecutionRow
+
+COLUMNS = ("id", "state", "what", "age", "tries", "engine", "note")
+
+
+async def show_executions(out: Out, store: StoreFace, rows: Sequence[ExecutionRow], empty: str) -> int:
+    """Print them; `empty` is said when there are none."""
+    living = await served(store)
+    prompts = await store.reads.prompts()
+    retries = [retry_view(row) for row in await store.reads.retries()]
+    stuck = await stuck_workers(store, living, rows)
+    needed = await needed_by(store.reads, rows)
+    views = []
+    for row in rows:
+        own = (f"exec:{row.id}:", f"exec:{row.id}.")
+        waits_for = [p.id for p in prompts if p.id.startswith(own)]
+        retry = next((each for each in retries if each.step.startswith(f"{row.id}.")), None)
+        capabilities = needed.get(row.session or "", {})
+        views.append(execution_view(row, living, waits_for, stuck.get(row.id), retry, capabilities))
+    if out.json:
+        out.document(views)
+    else:
+        out.table(COLUMNS, [_cells(view) for view in views], empty)
+    return exit_codes.DONE
+
+
+def _cells(view: ExecutionView) -> tuple[object, ...]:
+    state = f"{view.state} (stuck)" if view.stuck else view.state
+    engine = "" if view.engine_pid is None else f"pid {view.engine_pid}"
+    return (view.id, state, view.name, duration(view.duration), view.attempts or "", engine, note_of(view))
+
+
+def note_of(view: ExecutionView) -> str:
+    """The most useful thing to know about it."""
+    if view.worker_stuck:
+        return f"{view.worker_stuck}; `durable interrupt {view.id}` ends it"
+    if view.unknown_capabilities:
+        names = ", ".join(view.unknown_capabilities)
+        return f"waits for an engine that knows the capability {names}; `durable resume {view.id}`"
+    if view.stuck:
+        return f"no living engine serves {view.function}; `durable resume {view.id}`"
+    if view.retry is not None and view.settled_at is None:
+        return f"retry {view.retry.number} of step {view.retry.step} at {view.retry.next_at}: {view.retry.error}"
+    if view.waits_for:
+        return "for " + ", ".join(view.waits_for)
+    return view.error or view.note or view.last_error or ""
+
+
+def duration(seconds: float) -> str:
+    """A duration for people: 0.3 s, 12 s, 4 m 10 s, 3 h 20 m, 5 d 2 h."""
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    whole = int(seconds)
+    for unit, length, next_unit, next_length in (("d", 86_400, "h", 3_600), ("h", 3_600, "m", 60), ("m", 60, "s", 1)):
+        if whole >= length:
+            return f"{whole // length} {unit} {whole % length // next_length} {next_unit}"
+    return f"{whole} s"

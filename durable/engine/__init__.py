@@ -1,0 +1,1 @@
+"""The engine: opening and closing, executions, capabilities, news of changes."""

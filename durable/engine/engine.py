@@ -1,0 +1,567 @@
+"""`durable.open`: an opened store plus what runs on it in this process."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import os
+import uuid
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from datetime import timedelta
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+from bridge.confine.confinement import kept_environment
+from bridge.confine.limits import Limits, Profile
+from bridge.launch.pool import Pool, PoolMetrics, WorkerPool
+from bridge.launch.zygote import Zygote
+from bridge.protocol.output_rules import OutputPolicy, OutputRules
+from capabilities.capability import Capabilities, Capability
+from capabilities.permissions.manifest import Level
+from durable.core import events, ids
+from durable.core.answers import Given
+from durable.core.clock import now_ms
+from durable.core.errors import BadArguments, Conflict, EngineClosed
+from durable.core.events import Observer, log_event
+from durable.core.limits import CANCEL_GRACE_S, PARKED_S
+from durable.engine.capability_host import Lent
+from durable.engine.changes import Changes
+from durable.engine.executions import Executions
+from durable.executions.handle import Execution
+from durable.functions.context import Context
+from durable.functions.definition import KNOWN, NEVER, Function, known_as, on_new, seconds
+from durable.functions.dispatcher import Passes
+from durable.functions.resonate import sdk
+from durable.functions.step import StepThreads
+from durable.prompts.channels import Channel, Told
+from durable.prompts.inbox import OpenPrompt, Prompts
+from durable.prompts.webhooks import Hooks, Webhook
+from durable.sandbox.component_registry import Component, Declared
+from durable.sandbox.sandbox import Sandbox
+from durable.sessions.calls.audit import Audit, AuditEntry, read_audit
+from durable.sessions.checkpoints import export
+from durable.sessions.checkpoints.history import History
+from durable.sessions.checkpoints.retention import Keep, Keeping, blobs_of
+from durable.sessions.execution.cell import FUNCTION, FUNCTION_ID, Cell
+from durable.sessions.execution.runner import LiveSession
+from durable.sessions.language import Language, check_language, language_of, language_option
+from durable.sessions.output.follow import follow
+from durable.sessions.output.live_output import Event
+from durable.sessions.ownership.confinement import check_machine, check_same, confinement_of, options_of
+from durable.sessions.ownership.owner import SessionHost
+from durable.sessions.permissions import PermissionChanges, Permissions, asked_options, check_permissions
+from durable.sessions.required_capabilities import own_capabilities, require_known
+from durable.sessions.services import House
+from durable.sessions.session import Session
+from durable.store.port import StoreFace, open_store
+from durable.store.sqlite.store import Change, Store
+from durable.store.target import is_url, parsed
+from durable.store.upkeep.blob_sweeper import keep_swept
+
+GROUP = "default"
+
+_NOT_OPEN = "the engine is not open; use `async with durable.open(...) as engine`"
+_OPENED = frozenset(
+    ("_audit", "_executions", "_hooks", "_host", "_house", "_passes", "_prompts", "_threads")
+)  # what `open` makes
+
+
+class Engine:
+    """Runs durable functions and sessions on one store. Use `async with durable.open(path) as engine`."""
+
+    def __init__(
+        self,
+        target: str | os.PathLike[str],
+        *,
+        serve: bool = True,
+        durability: Literal["power", "process"] = "power",
+        capabilities: Iterable[Capability] = (),
+        components: Iterable[Component] = (),
+        parked: float = PARKED_S,
+        preload: Sequence[str] = (),
+        pool: Pool | None = None,
+        group: str = GROUP,
+        create: bool = True,
+        token: str | None = None,
+        blobs: str | None = None,
+        keep: Keep | None = None,
+        override_environment: bool = False,
+        webhooks: Sequence[Webhook] = (),
+        observer: Observer = log_event,
+    ) -> None:
+        self.engine_id = uuid.uuid4().hex
+        self.group = group
+        self._target = parsed(target)
+        self._options: dict[str, Any] = {"durability": durability, "create": create, "token": token}
+        self._remote = is_url(target)
+        self._serve = serve
+        self._capabilities = Capabilities.of(capabilities)
+        self._declared = Declared.of(components)
+        self._parked = parked
+        self._blobs = blobs
+        self._keep = keep or Keep()
+        self._override_environment = override_environment or os.environ.get("DURABLE_OVERRIDE_ENVIRONMENT") == "1"
+        clean = Zygote(
+            preload=("bridge.confine.apply", *preload),
+            observer=observer,
+            environment=lambda: kept_environment(os.environ),
+        )
+        self._pool = WorkerPool(Zygote(preload=preload, observer=observer), clean, pool, observer=observer)
+        self._observer = observer
+        self._store: StoreFace | None = None
+        self._resonate: Any = None
+        self._connection: Any = None
+        self._sweeping: asyncio.Task[None] | None = None
+        self._opening = False
+        self._closing = False
+        self._guard: asyncio.Task[None] | None = None
+        self._undo: list[Callable[[], None]] = []
+        self._changes = Changes()
+        self._sandbox: Sandbox | None = None
+        self._webhooks = tuple(webhooks)
+
+    async def __aenter__(self) -> Self:
+        return await self.open()
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    if not TYPE_CHECKING:  # the checker sees the attributes themselves
+
+        def __getattr__(self, name: str) -> Any:
+            """What `open` makes is not there before it: say that, not which attribute is missing."""
+            if name in _OPENED:
+                raise EngineClosed(_NOT_OPEN)
+            raise AttributeError(f"an engine has no attribute {name!r}", name=name, obj=self)
+
+    async def open(self) -> Self:
+        """Open the store and begin to serve, once. StoreError and StoreNewer say why a file cannot be opened."""
+        if self._closing:
+            raise EngineClosed("this engine was closed; make another one with durable.open(...)")
+        if self._opening:
+            raise Conflict(
+                "this engine is open already; `async with` opens it too. Another one is another durable.open(...)"
+            )
+        self._opening = True
+        try:
+            self._store = store = await open_store(self._target, observer=self._observer, **self._options)
+        except BaseException:
+            self._opening = False
+            raise
+        self._threads = StepThreads()
+        self._audit = audit = Audit(store)
+        self._house = house = House(
+            store,
+            self.engine_id,
+            self._capabilities,
+            self._threads,
+            self._observer,
+            self._parked,
+            self._pool,
+            Keeping(blobs_of(store, self._blobs), self._keep, self._override_environment),
+            audit,
+        )
+        house.lent = Lent(self)
+        self._host = SessionHost(house)
+        self._passes = Passes(
+            store=store,
+            closing=lambda: self.ending,
+            threads=self._threads,
+            cells=self,
+            observer=self._observer,
+        )
+        self._executions = Executions(
+            store,
+            self._host,
+            engine_id=self.engine_id,
+            group=self.group,
+            remote=self._remote,
+            observer=self._observer,
+        )
+        self._prompts = Prompts(store)
+        self._undo.append(store.watch(self._on_change))
+        self._hooks = Hooks(self._webhooks, self._prompts, store.key, self.changed, self._observer)
+        if self._serve:
+            try:
+                await self.serve()
+            except BaseException:
+                await self.close()
+                raise
+        return self
+
+    async def serve(self) -> None:
+        """Begin to run executions and sessions: what `open` does unless it was told serve=False. Idempotent."""
+        store = self.store
+        if self._resonate is not None:
+            return
+        self._connection = connection = store.connect(self.engine_id, self.group)
+        self._resonate = sdk.build(
+            connection, store, engine_id=self.engine_id, group=self.group, lifecycle=self, clock=now_ms
+        )
+        self._executions.resonate = self._resonate
+        sdk.register(self._resonate, FUNCTION, 1, self._host.durable_execute, NEVER)
+        for known in set(KNOWN.values()):
+            self._register(known)
+        self._undo.append(on_new(self._learn))
+        self._resonate.start()
+        self._guard = asyncio.create_task(_until_cancelled())
+        if isinstance(store, Store):
+            self._sweeping = asyncio.create_task(keep_swept(store, self._observer))
+        await store.request(
+            "engine.join",
+            {
+                "engine": self.engine_id,
+                "group": self.group,
+                "pid": os.getpid(),
+                "functions": [FUNCTION_ID, *KNOWN, *self._capabilities.served()],
+                "serves_sessions": True,
+            },
+        )
+
+    def _register(self, function: Function[..., Any]) -> None:
+        attempt = self._passes.of(function)
+        for key, _, version in (each.rpartition("@") for each in function.ids):
+            sdk.register(self._resonate, key, int(version), attempt, function.retry)
+
+    def _learn(self, function: Function[..., Any]) -> None:
+        self._register(function)
+        self.store.post("engine.serve", {"engine": self.engine_id, "functions": function.ids})
+
+    async def close(self) -> None:
+        """Stop working and give everything back: tasks are released, nothing is settled by it. Idempotent."""
+        store = self._store
+        if store is None or self._closing:
+            return
+        self._closing = True
+        for undo in reversed(self._undo):
+            undo()
+        await self._hooks.close()
+        for task in (self._sweeping, self._guard):
+            if task is not None:
+                task.cancel()
+                await asyncio.wait([task])
+        await self._host.close()
+        await self._pool.close()
+        if self._resonate is not None:
+            await self._connection.stop()
+            sdk.cancel_running(self._resonate)
+            await self._resonate.stop()
+            await store.request("engine.leave", {"engine": self.engine_id})
+        self._threads.close()
+        if self._sandbox is not None:
+            await self._sandbox.close()
+        self._changes.tell()
+        await store.close()
+
+    @property
+    def ending(self) -> bool:
+        """It is being closed, or its loop ends without that: `asyncio.run` cancels all tasks, functions' among them.
+
+        That is no cancel of theirs: they stay as they are, as after a kill.
+        """
+        return self._closing or (self._guard is not None and self._guard.cancelling() > 0)
+
+    @property
+    def store(self) -> StoreFace:
+        """The opened store; EngineClosed before `open`."""
+        if self._store is None:
+            raise EngineClosed(_NOT_OPEN)
+        return self._store
+
+    def _require_serving(self, lacking: str) -> None:
+        """Conflict where this engine runs nothing itself; EngineClosed before `open`."""
+        assert self.store is not None
+        if self._resonate is None:
+            raise Conflict(f"this engine was opened with serve=False, it has {lacking}")
+
+    @property
+    def workers(self) -> PoolMetrics:
+        """How many workers this engine has, and how launching them went."""
+        return self._pool.metrics()
+
+    @property
+    def sandbox(self) -> Sandbox:
+        """Foreign code, run once, with nothing but what it is given: JavaScript, Python, WebAssembly."""
+        if self._sandbox is None:
+            self._sandbox = Sandbox(self)
+        return self._sandbox
+
+    # -- executions ---------------------------------------------------------------------------------------------
+
+    async def start[**P, T](
+        self,
+        fn: Function[P, T],
+        *args: Any,
+        id: str | None = None,
+        timeout: float | timedelta | None = None,
+        **kwargs: Any,
+    ) -> Execution[T]:
+        """Start an execution, or attach to the one that has this id.
+
+        id: the caller's name for it, minted when None. timeout: seconds or timedelta, none by default. The
+        arguments are recorded as JSON. Raises Conflict when the id exists with other code or arguments, BadArguments.
+        """
+        if not isinstance(fn, Function):
+            raise BadArguments(f"{getattr(fn, '__name__', fn)!r} is not durable; decorate it with @durable.function")
+        execution_id = ids.mint_execution_id() if id is None else ids.check_given_id(id)
+        await self.start_as(execution_id, fn, args, dict(kwargs), seconds(timeout))
+        return Execution(self, execution_id, fn.returns)
+
+    async def start_as(
+        self, id: str, fn: Function[..., Any], args: Sequence[Any], kwargs: dict[str, Any], timeout: float | None = None
+    ) -> None:
+        """Start an execution under an id that was minted for it, or attach to it. Conflict, BadArguments."""
+        fn.check_newest()
+        packed, named, arguments = fn.pack(tuple(args), kwargs)
+        data = {"func": fn.key, "args": packed, "kwargs": named, "version": fn.version}
+        is_call = partial(fn.is_call, packed=packed, named=named)
+        await self._executions.start(id, fn, data, arguments, timeout, is_call)
+
+    async def get(self, id: str) -> Execution[Any]:
+        """A handle on an existing execution; NotFound."""
+        found = Execution[Any](self, id)
+        row = await found.info()
+        known = known_as(row.function or "")
+        return Execution(self, id, known.returns if known is not None else inspect.Parameter.empty)
+
+    async def cancel(self, id: str, reason: str = "", *, grace: float | timedelta = CANCEL_GRACE_S) -> bool:
+        """Cancel an execution; returns when it has ended. False when it was settled before. NotFound.
+
+        A durable function gets CancelledError where it waits, its asynchronous steps too; what it does then, durable
+        operations included, has `grace` seconds. Whatever it comes to, the execution is cancelled.
+        """
+        return await self._executions.cancel(id, reason, seconds(grace) or 0.0)
+
+    async def interrupt(self, id: str, *, raises: bool = False) -> bool:
+        """Stop an execution so that `resume` goes on with it; False when it does not run, wait or stand in a queue.
+
+        Code in a session gets SIGINT, another, SIGKILL; `resume` begins at the last checkpoint before the statement
+        that was cut, and calls that were recorded get their recorded answers. raises: raise KeyboardInterrupt in the
+        code instead, and let the execution end as the code decides; on the machine where it runs only. NotFound;
+        Conflict when there is no code to raise it in.
+        """
+        return await self._executions.interrupt(id, raises=raises)
+
+    async def resume(self, id: str) -> bool:
+        """Continue an execution that was interrupted or halted; False when it was not. NotFound."""
+        return await self._executions.resume(id)
+
+    async def skip_checkpoint(self, checkpoint: int) -> None:
+        """Forget a checkpoint that is refused, so that its session goes on from the one before. NotFound, Conflict."""
+        await self._host.skip_checkpoint(checkpoint)
+
+    # -- sessions and people ------------------------------------------------------------------------------------
+
+    async def session(
+        self,
+        name: str,
+        *,
+        grants: Iterable[str] = (),
+        level: Level | None = None,
+        permissions: Permissions | None = None,
+        profile: Profile | None = None,
+        limits: Limits | None = None,
+        output: OutputPolicy | OutputRules | None = None,
+        language: Language | None = None,
+    ) -> Session:
+        """A session by name, made when it does not exist.
+
+        grants: capabilities beside `input`, as `name` or `name:resource`. level, permissions: a level, or a manifest
+        (an object, or a TOML file's path); then `input` has to be granted too (specs/permission.md). profile: "open",
+        or "isolated" for code that may reach nothing but its own directory. limits: what it may use. output: what code
+        that prints meets when nobody takes it ("block", "drop_new", "drop_oldest", "error"), or all OutputRules.
+        language: "python", or "javascript" for cells that are scripts (specs/javascript.md). What it was made with
+        counts: Conflict when something else is asked for, Unenforceable when this machine cannot enforce it.
+        """
+        ids.check_session_name(name)
+        asked = asked_options(self._capabilities, grants, level, permissions)
+        rules = OutputRules(policy=output) if isinstance(output, str) else output
+        options = {**asked, **options_of(profile, limits, rules), **language_option(language, limits)}
+        if self._resonate is not None:
+            await check_machine(confinement_of(self.store, name, options))
+        row = (await self.store.request("session.open", {"session": name, "engine": None, "options": options})).data
+        check_language(name, row.get("options") or {}, language)
+        check_same(name, row.get("options") or {}, profile, limits, rules)
+        recorded = row.get("options") or {}
+        check_permissions(name, recorded, asked)
+        if self._resonate is not None:
+            self._pool.start()  # its warm-up overlaps with what comes before the first cell
+        return Session(
+            self, name, tuple(recorded.get("grants") or ()), language_of(recorded), own_capabilities(recorded)
+        )
+
+    async def fork(self, session: str, name: str, *, checkpoint: str | int | None = None) -> Session:
+        """A new session `name` that begins with what a checkpoint of another holds (by number or label; the newest).
+
+        It has the other's grants, profile and limits, and a history of its own. NotFound, Conflict when `name` exists.
+        """
+        self._require_serving("no session of its own")
+        await self.checkpoints_of(session).fork(self._host, name, checkpoint)
+        return await self.session(name)
+
+    async def import_checkpoint(
+        self, path: str | os.PathLike[str], name: str | None = None, *, trust: bool = False
+    ) -> Session:
+        """A new session from a file that `Session.export` wrote, under the name that it had or another.
+
+        It has the profile and grants of the one that it comes from. trust: take a file of another store, whose
+        signature cannot be checked here. CheckpointTampered, CheckpointError, Conflict, BadArguments.
+        """
+        self._require_serving("no session of its own")
+        return await self.session(await export.import_(self._house, self._host, Path(path), name, trust=trust))
+
+    def checkpoints_of(self, session: str) -> History:
+        """The checkpoints of a session: listed, shown, compared."""
+        return History(self._house, session)
+
+    async def audit(
+        self, session: str | None = None, *, limit: int = 100, before: int | None = None
+    ) -> list[AuditEntry]:
+        """What code asked for and what was decided, newest first. before: the id of the last one of the page before."""
+        self._audit.flush()
+        return await read_audit(self.store, session, limit, before)
+
+    def permissions(self) -> PermissionChanges:
+        """Granting and revoking while sessions live; `durable.session` objects have it for themselves."""
+        return PermissionChanges(self.store, self._capabilities, self._audit)
+
+    def observe(self, event: events.Event) -> None:
+        """Tell the engine's observer, and its webhooks what code notifies of."""
+        self._observer(event)
+        if isinstance(event, events.Notified):
+            self._hooks.notify(event)
+
+    async def prompts(self) -> list[OpenPrompt]:
+        """The questions that wait for a person, oldest first."""
+        return await self._prompts.open()
+
+    async def answer(
+        self,
+        prompt: str,
+        value: Any = None,
+        *,
+        by: str | None = None,
+        decline: bool = False,
+        why: str = "",
+        teams: Sequence[str] = (),
+        via: str = "api",
+    ) -> bool:
+        """Answer a prompt; False when it still waits for other persons.
+
+        by, teams: who answers, and of which teams, for questions that name who may; whoever calls this is believed.
+        InvalidAnswer (with field errors) and NotAsked leave it open; Conflict names who answered first; AnswerLate
+        after its deadline; NotFound.
+        """
+        return await self._prompts.answer(prompt, value, by=by, decline=decline, why=why, teams=teams, via=via)
+
+    async def answers(self, prompt: str) -> list[Given]:
+        """Who answered a prompt, what, when and through which channel, in order. NotFound."""
+        return await self._prompts.answers(prompt)
+
+    def on_prompt(self, callback: Told) -> Callable[[], None]:
+        """Call back for each open question, those of other processes too: now, and as they come. Returns what ends it.
+
+        callback: takes an OpenPrompt; sync or async. It is told of each question once while this engine is open, and
+        again at the times of its reminders and its escalation (`OpenPrompt.notice`).
+        """
+        channel = Channel(self._prompts, self.changed, callback, self._observer)
+        self._undo.append(channel.close)
+        return channel.close
+
+    async def blocking_prompts(self, id: str) -> list[str] | None:
+        """The prompts that an execution waits for, its children's included; None when it does not wait for people."""
+        return await self._prompts.blocking(id)
+
+    # -- what functions and sessions need of the engine ---------------------------------------------------------
+
+    def cell(self, code: str, session: str, inputs: dict[str, Any]) -> dict[str, Any]:
+        return Cell(code=code, session=session, inputs=inputs).to_json()
+
+    def cell_tags(self, session: str) -> dict[str, str]:
+        return {"durable:session": session, "durable:function": FUNCTION_ID, "durable:nonce": uuid.uuid4().hex}
+
+    def cell_target(self) -> str:
+        return f"poll://any@{self.group}"
+
+    async def submit(self, session: str, cell: dict[str, Any]) -> dict[str, Any]:
+        """Record a cell; where this engine has the session and a slot, its task is acquired at once and begins."""
+        return await self._executions.submit(session, cell)
+
+    @property
+    def host(self) -> SessionHost:
+        return self._host
+
+    async def live(self, session: str) -> LiveSession:
+        """The session with its worker, which only the engine that owns it has; Conflict says who that is."""
+        self._require_serving(f"no worker for session {session!r}")
+        return await self._host.owned(session)
+
+    async def require_known(self, session: str, needed: Mapping[str, str]) -> None:
+        """What the session's code may call is known here, or to another engine that is alive. NotServed."""
+        await require_known(self.store, self._capabilities, session, needed)
+
+    async def release(self, id: str, version: int, error: BaseException | None) -> None:
+        """An attempt ended without an outcome: halt its task, or count the attempt (the SDK's release)."""
+        self._passes.forget(id)
+        self._host.let_pass(id)
+        if self.ending:
+            return  # engine.leave releases all at once, or the end of this process
+        await self._executions.gave_up(id, version, error)
+
+    def suspension(self, id: str) -> sdk.Suspension:
+        """What the pass of a task that is to be suspended now leaves behind."""
+        return self._passes.suspensions.get(id) or sdk.Suspension()
+
+    def suspended(self, id: str) -> None:
+        self._passes.forget(id)
+        self._host.let_pass(id)
+
+    def epoch_of(self, id: str) -> int | None:
+        """The epoch under which a cell was run here: its outcome counts only in that."""
+        return self._host.epochs.pop(id, None)
+
+    def follow(self, id: str, offset: int = 0, *, wait_through_halts: bool = False) -> AsyncIterator[Event]:
+        """What an execution prints, from an offset in characters until it is settled, and where it was taken back.
+
+        Halted, after what was printed, as soon as it or what it waits for is halted; wait_through_halts: go on.
+        """
+        return follow(self, id, offset, wait_through_halts=wait_through_halts)
+
+    def changed(self) -> asyncio.Future[None]:
+        """Done at the next change of the store, by anyone."""
+        return self._changes.next()
+
+    def _on_change(self, change: Change) -> None:
+        if change.cancelled:
+            self._passes.cancel(change.cancelled)
+        if change.foreign and self._passes.running and isinstance(self._store, Store):
+            self._passes.cancel(self._store.glance.cancelled(self.engine_id))
+        if change.lapsed:
+            self._host.end_workers()
+        if change.foreign or change.stopped or (self._remote and change.sessions):
+            self._host.look()
+        self._changes.tell()
+
+
+async def _until_cancelled() -> None:
+    await asyncio.get_running_loop().create_future()
+
+
+def open(target: str | os.PathLike[str] = ".durable/state.db", **options: Any) -> Engine:
+    """An engine on a store: a path (made when missing), the URL of `durable serve`, or ":memory:" for one that ends
+    with the engine.
+
+    serve: False for a client that runs nothing itself. durability: "power" survives the machine, "process" only the
+    process. token: for a URL; DURABLE_TOKEN when None. capabilities: what sessions can be granted. components: what
+    functions can call. parked: seconds a waiting worker stays in memory. preload: modules that workers find imported
+    already, such as "numpy". pool: how many workers there may be, and how many are forked before they are asked for.
+    blobs: where large data of checkpoints is kept, "s3://bucket/prefix" (DURABLE_BLOBS when None), else beside the
+    file. keep: which checkpoints stay beside the newest, a `durable.Keep`. override_environment: restore sessions also
+    where Python or a package is another one than before; what cannot be loaded is lost, and named. webhooks: where
+    questions are told of, each a `durable.Webhook(url, secret)`; signed, and sent until they are taken.
+    """
+    return Engine(target, **options)
+
+
+__all__ = ["Context", "Engine", "open"]

@@ -1,0 +1,1 @@
+"""An execution as its user sees it: the handle, and views of its row."""

@@ -1,0 +1,85 @@
+"""A handle on one execution: its result, its state, cancelling it."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from durable.core.errors import NotFound, StoreRefused, Waiting
+from durable.core.limits import CANCEL_GRACE_S
+from durable.functions.failures import rebuild
+from durable.records.values import from_json
+from durable.store.sqlite.reads import ExecutionRow
+
+if TYPE_CHECKING:
+    from durable.engine.engine import Engine
+
+
+class Execution[T]:
+    """One execution, running here or elsewhere. It outlives this object and this process."""
+
+    def __init__(self, engine: Engine, id: str, returns: Any = inspect.Parameter.empty) -> None:
+        self.id = id
+        self.promise_id = f"exec:{id}"
+        self._engine = engine
+        self._returns = returns
+
+    async def result(self, timeout: float | None = None, *, wait_through_halts: bool = False) -> T:
+        """The value, shaped to the function's return annotation.
+
+        Raises ExecutionError (or its subclasses for lost, cancelled, timed out) when it failed, Halted as soon as it,
+        or what it waits for, is halted, TimeoutError when `timeout` seconds pass first (the execution goes on),
+        EngineClosed when the engine is closed meanwhile. wait_through_halts: wait on until somebody resumes it and it
+        ends.
+        """
+        try:
+            async with asyncio.timeout(timeout):
+                row = await self._engine.store.settled(self.promise_id, halts=not wait_through_halts, patient=False)
+        except StoreRefused as error:
+            if error.status == 404:
+                raise NotFound("execution", self.id) from None
+            raise
+        value = row.value
+        if row.state == "resolved":
+            shaped: T = from_json(value, self._returns, f"the result of {self.id}")
+            return shaped
+        raise rebuild(row.state, value, self.id)
+
+    async def result_or_wait(self) -> T:
+        """The value, or Waiting as soon as the execution waits for people: for callers that must not hang. Halted."""
+        settled = asyncio.ensure_future(self.result())
+        try:
+            while not settled.done():
+                # Taken before the look, so that nothing falls between.
+                both: set[asyncio.Future[Any]] = {settled, self._engine.changed()}
+                prompts = await self._engine.blocking_prompts(self.id)
+                if prompts is not None:
+                    raise Waiting(self.id, prompts)
+                await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+            return await settled
+        finally:
+            settled.cancel()
+
+    async def info(self) -> ExecutionRow:
+        """What the store knows: state, function, attempts, last error. NotFound when there is no such execution."""
+        row = await self._engine.store.reads.get_execution(self.id)
+        if row is None:
+            raise NotFound("execution", self.id)
+        return row
+
+    async def state(self) -> str:
+        """pending, running, waiting, interrupted, completed, failed, lost, cancelled or timed_out."""
+        return (await self.info()).state
+
+    async def cancel(self, reason: str = "", *, grace: float | timedelta = CANCEL_GRACE_S) -> bool:
+        """End it for good, and return when it has ended: its promise is rejected_canceled.
+
+        grace: seconds or timedelta that a durable function has for its clean-up (`Engine.cancel`). False when it was
+        settled before.
+        """
+        return await self._engine.cancel(self.id, reason, grace=grace)
+
+    def __repr__(self) -> str:
+        return f"<execution {self.id}>"

@@ -1,0 +1,470 @@
+"""What surfaces show: one set of plain views over the store's rows, for tables, JSON and whatever comes later.
+
+Times are ISO 8601 in UTC, durations in seconds, execution ids without `exec:`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from types import MappingProxyType
+from typing import Any
+
+from durable.core import ids
+from durable.core.clock import TIME_MAX_MS, now_ms
+from durable.core.definition_id import is_served
+from durable.functions.failures import rebuild
+from durable.records import notation
+from durable.sessions.required_capabilities import know_them, own_capabilities
+from durable.store.port import ReadsFace
+from durable.store.sqlite.reads import EngineRow, ExecutionRow, PromiseRow, PromptRow, SessionRow, decode_value
+
+SETTLED = frozenset(("completed", "failed", "lost", "cancelled", "timed_out"))
+CELL = "durable_execute@1"
+_WORD = {
+    "pending": "running",
+    "resolved": "completed",
+    "rejected": "failed",
+    "rejected_canceled": "cancelled",
+    "rejected_timedout": "timed_out",
+}
+_PROMISE_STATE = {
+    "failed": "rejected",
+    "lost": "rejected",
+    "cancelled": "rejected_canceled",
+    "timed_out": "rejected_timedout",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class RetryView:
+    """The n-th retry of a step: why there is one, and when it is tried again."""
+
+    step: str
+    number: int
+    error: str
+    next_at: str
+
+
+@dataclass(frozen=True, slots=True)
+class ExecutionView:
+    """An execution in a list. `stuck`: it could go on, and no living engine serves it or knows the capabilities of its
+    session (`unknown_capabilities`), or `worker_stuck` says why its worker cannot."""
+
+    id: str
+    kind: str
+    state: str
+    stuck: bool
+    function: str
+    name: str
+    session: str | None
+    n: int | None
+    created_at: str
+    settled_at: str | None
+    duration: float
+    timeout_at: str | None
+    starts: int
+    attempts: int
+    last_error: str | None
+    note: str | None
+    engine: str | None
+    engine_pid: int | None
+    waits_for: list[str]
+    error: str | None
+    retry: RetryView | None = None
+    """The next try of a step that failed, where one waits for its time."""
+    worker_stuck: str | None = None
+    unknown_capabilities: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class StepView:
+    """A step, sleep, child, call or question of an execution.
+
+    `attempts` counts those without progress, and the retries of a step, which are `retries`.
+    """
+
+    id: str
+    kind: str
+    name: str
+    state: str
+    created_at: str
+    settled_at: str | None
+    duration: float
+    attempts: int
+    error: str | None
+    note: str | None
+    value: Any
+    retries: list[RetryView] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class PromptView:
+    """An open question and the command that answers it."""
+
+    id: str
+    execution: str
+    question: str
+    title: str | None
+    context: str | None
+    choices: list[Any] | None
+    schema: dict[str, Any] | None
+    default: Any
+    has_default: bool
+    created_at: str
+    timeout_at: str | None
+    command: str
+    form: str = "ask"
+    many: bool = False
+    initial: Any = None
+    to: list[str] = field(default_factory=list)
+    quorum: int | str = 1
+    reason: str | None = None
+    secret: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class SessionView:
+    """A session: `idle`, `busy`, `unfinished` (cells left, nobody alive owns it) or `closed`."""
+
+    name: str
+    state: str
+    executions: int
+    unfinished: int
+    owner: str | None
+    owner_pid: int | None
+    worker_pid: int | None
+    created_at: str
+
+
+@dataclass(frozen=True, slots=True)
+class PromiseView:
+    """A promise as it is, in the store's own words. `id` is whole."""
+
+    id: str
+    state: str
+    param: Any
+    value: Any
+    tags: dict[str, str]
+    created_at: str
+    timeout_at: str | None
+    settled_at: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class ScheduleView:
+    """A cron line and what runs at its ticks; `missed`: once, all or skip."""
+
+    id: str
+    cron: str
+    function: str
+    name: str
+    arguments: Any
+    missed: str
+    created_at: str
+    next_run_at: str
+    last_run_at: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class DiscardView:
+    """A result that was thrown away, of the execution itself or of a step: its engine had lost the lease."""
+
+    at: str
+    step: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class DetailView:
+    """Everything about one execution."""
+
+    execution: ExecutionView
+    arguments: Any
+    result: Any
+    traceback: str | None
+    steps: list[StepView] = field(default_factory=list)
+    discards: list[DiscardView] = field(default_factory=list)
+    prompts: list[PromptView] = field(default_factory=list)
+
+    def to_json(self) -> dict[str, Any]:
+        """The execution's fields with the others beside them."""
+        found = asdict(self)
+        return {**found.pop("execution"), **found}
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """What the living engines of a store serve."""
+
+    functions: frozenset[str]
+    pids: dict[str, int]
+    each: tuple[tuple[str, ...], ...] = ()
+    """The functions of each."""
+
+    @classmethod
+    def by(cls, engines: Sequence[EngineRow], alive: Callable[[str], bool]) -> Served:
+        """From the engines that joined, and who of them lives."""
+        living = [row for row in engines if alive(row.engine)]
+        functions = frozenset(name for row in living for name in row.functions)
+        return cls(functions, {row.engine: row.pid for row in living}, tuple(row.functions for row in living))
+
+    def serve(self, functions: Iterable[str]) -> bool:
+        """Whether every one of these, by the ids that are recorded, is served."""
+        return all(is_served(function, self.functions) for function in functions)
+
+    def unknown(self, needed: Mapping[str, str]) -> list[str]:
+        """The capabilities, by name, for which a session's cells wait; none where one engine knows all of them."""
+        return [] if not needed or know_them(self.each, needed) else sorted(needed)
+
+
+def iso(time_ms: int | None) -> str | None:
+    """A time of the store as text; None for none, which includes "no deadline"."""
+    if time_ms is None or time_ms >= TIME_MAX_MS:
+        return None
+    moment = datetime.fromtimestamp(time_ms / 1000, UTC)
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _moment(time_ms: int) -> str:
+    return iso(time_ms) or ""
+
+
+def _duration(created_ms: int, settled_ms: int | None) -> float:
+    return round(max(0, (now_ms() if settled_ms is None else settled_ms) - created_ms) / 1000, 3)
+
+
+def kind_of(row: ExecutionRow) -> str:
+    """`cell` for code in a session, `function` for a durable function."""
+    return "cell" if row.session is not None else "function"
+
+
+def name_of(function: str) -> str:
+    """The short name inside `where::name@version`."""
+    return function.rpartition("::")[2].rpartition("@")[0] or function
+
+
+async def needed_by(reads: ReadsFace, rows: Sequence[ExecutionRow]) -> dict[str, dict[str, str]]:
+    """The capabilities that the sessions of these executions need, where some may not go on for want of them."""
+    if all(row.session is None or row.state not in ("pending", "running") for row in rows):
+        return {}
+    return {row.name: own_capabilities(row.options) for row in await reads.sessions()}
+
+
+def execution_view(
+    row: ExecutionRow,
+    served: Served,
+    waits_for: Sequence[str] = (),
+    worker_stuck: str | None = None,
+    retry: RetryView | None = None,
+    needed: Mapping[str, str] = MappingProxyType({}),
+) -> ExecutionView:
+    """One execution as it stands; `waits_for` are the open prompts under it, `needed` its session's capabilities."""
+    can_go_on = row.state in ("pending", "running") and (row.engine is None or row.engine not in served.pids)
+    unknown = served.unknown(needed) if can_go_on else []
+    unserved = bool(unknown) or (bool(row.function) and not is_served(row.function, served.functions))
+    error = None
+    if row.state in _PROMISE_STATE:
+        error = str(rebuild(_PROMISE_STATE[row.state], row.value, row.id))
+    return ExecutionView(
+        id=row.id,
+        kind=kind_of(row),
+        state=row.state,
+        stuck=bool(worker_stuck) or (can_go_on and unserved),
+        function=row.function,
+        name=name_of(row.function) if row.session is None else f"cell of {row.session}",
+        session=row.session,
+        n=row.n,
+        created_at=_moment(row.created_at),
+        settled_at=iso(row.settled_at),
+        duration=_duration(row.created_at, row.settled_at),
+        timeout_at=iso(row.timeout_at),
+        starts=row.starts,
+        attempts=row.attempts,
+        last_error=row.last_error,
+        note=row.note,
+        engine=row.engine,
+        engine_pid=row.engine_pid,
+        waits_for=list(waits_for),
+        error=error,
+        retry=retry,
+        worker_stuck=worker_stuck,
+        unknown_capabilities=unknown,
+    )
+
+
+def retry_view(row: PromiseRow) -> RetryView:
+    """The promise of a step's retry."""
+    step, _, number = row.id.removeprefix(ids.PREFIX).rpartition(":retry:")
+    param = row.param if isinstance(row.param, dict) else {}
+    error = str(rebuild("rejected", {"message": param.get("error")}, step))
+    return RetryView(step, int(number) if number.isdigit() else 0, error, _moment(row.timeout_at))
+
+
+def step_view(row: PromiseRow, task: ExecutionRow | None, retries: Sequence[RetryView] = ()) -> StepView:
+    """A promise under an execution; `task` where it is an execution of its own, `retries` those of a step."""
+    call = ids.parse_call(row.id)
+    kind = row.tags.get("durable:kind") or ("call" if call is not None else "step")
+    state = task.state if task is not None else _WORD[row.state]
+    if row.state == "pending" and (kind in ("input", "sleep") or row.tags.get("durable:capability") == "input"):
+        state = "waiting"
+    error = None
+    if row.state not in ("pending", "resolved"):
+        error = str(rebuild(row.state, row.value, row.id.removeprefix(ids.PREFIX)))
+    return StepView(
+        id=row.id.removeprefix(ids.PREFIX),
+        kind=kind,
+        name=row.tags.get("durable:name") or (call.capability if call is not None else ""),
+        state=state,
+        created_at=_moment(row.created_at),
+        settled_at=iso(row.settled_at),
+        duration=_duration(row.created_at, row.settled_at),
+        attempts=len(retries) if task is None else task.attempts,
+        error=error,
+        note=_step_note(row, task, retries),
+        retries=list(retries),
+        value=notation.shown(row.value) if row.state == "resolved" else None,
+    )
+
+
+def _step_note(row: PromiseRow, task: ExecutionRow | None, retries: Sequence[RetryView]) -> str | None:
+    if task is not None:
+        return task.note or task.last_error
+    if retries and row.state == "pending":
+        last = retries[-1]
+        return f"retry {last.number} at {last.next_at}: {last.error}"
+    return None
+
+
+def prompt_view(row: PromptRow, store: str | None = None) -> PromptView:
+    """An open question. `store` is the path to name in the command, None for the default one."""
+    param = row.param if isinstance(row.param, dict) else {"question": str(row.param)}
+    choices, schema = param.get("choices"), param.get("json_schema")
+    return PromptView(
+        id=row.id,
+        execution=row.execution,
+        question=str(param.get("question", "")),
+        title=_text(param.get("title")),
+        context=_text(param.get("context")),
+        choices=choices if isinstance(choices, list) else None,
+        schema=schema if isinstance(schema, dict) else None,
+        default=param.get("default"),
+        has_default=bool(param.get("has_default")),
+        created_at=_moment(row.created_at),
+        timeout_at=iso(row.timeout_at),
+        command=answer_command(row.id, store),
+        form=str(param.get("form", "ask")),
+        many=param.get("many") is True,
+        initial=param.get("initial"),
+        to=list(map(str, param.get("to") or ())),
+        quorum=param.get("quorum", 1),
+        reason=_text(param.get("reason")),
+        secret=param.get("secret") is True,
+    )
+
+
+def answer_command(prompt_id: str, store: str | None) -> str:
+    """The command that answers a prompt."""
+    import shlex
+
+    place = "" if store is None else f" --store {shlex.quote(store)}"
+    return f"durable answer{place} {prompt_id} VALUE"
+
+
+def _text(value: object) -> str | None:
+    return None if value is None else str(value)
+
+
+def session_view(row: SessionRow, served: Served) -> SessionView:
+    """A session and who holds it."""
+    pid = served.pids.get(row.owner or "")
+    state = "idle"
+    if row.closed:
+        state = "closed"
+    elif row.open_executions:
+        state = "busy" if pid is not None else "unfinished"
+    return SessionView(
+        name=row.name,
+        state=state,
+        executions=row.executions,
+        unfinished=row.open_executions,
+        owner=row.owner,
+        owner_pid=pid,
+        worker_pid=row.worker_pid if pid is not None else None,
+        created_at=_moment(row.created_at),
+    )
+
+
+def promise_view(row: PromiseRow) -> PromiseView:
+    """A promise's row."""
+    return PromiseView(
+        id=row.id,
+        state=row.state,
+        param=row.param,
+        value=row.value,
+        tags=row.tags,
+        created_at=_moment(row.created_at),
+        timeout_at=None if row.timeout_at >= TIME_MAX_MS else _moment(row.timeout_at),
+        settled_at=None if row.settled_at is None else _moment(row.settled_at),
+    )
+
+
+def schedule_view(record: dict[str, Any]) -> ScheduleView:
+    """A schedule's protocol record."""
+    param, function = decode_value(record["promiseParam"]), record["promiseTags"].get("durable:function", "")
+    last = record.get("lastRunAt")
+    return ScheduleView(
+        id=record["id"],
+        cron=record["cron"],
+        function=function,
+        name=function.rpartition("::")[2].partition("@")[0] or record["promiseId"],
+        arguments={key: param.get(key) for key in ("args", "kwargs")} if isinstance(param, dict) else param,
+        missed=record["promiseTags"].get("durable:missed", "once"),
+        created_at=_moment(record["createdAt"]),
+        next_run_at=_moment(record["nextRunAt"]),
+        last_run_at=None if last is None else _moment(last),
+    )
+
+
+async def detail_view(reads: ReadsFace, row: ExecutionRow, served: Served, store: str | None = None) -> DetailView:
+    """Everything about one execution: its steps and calls with what they are, and its open questions."""
+    children = await reads.children(row.id)
+    retries: dict[str, list[RetryView]] = {}
+    for child in children:
+        if ":retry:" in child.id:
+            view = retry_view(child)
+            retries.setdefault(f"{ids.PREFIX}{view.step}", []).append(view)
+    steps = []
+    for child in children:
+        if ":retry:" in child.id:
+            continue
+        is_execution = "resonate:target" in child.tags and "resonate:timer" not in child.tags
+        task = await reads.get_execution(child.id.removeprefix(ids.PREFIX)) if is_execution else None
+        tried = sorted(retries.get(child.id, ()), key=lambda retry: retry.number)
+        steps.append(step_view(child, task, tried))
+    steps.sort(key=lambda step: step.created_at)
+    own = (row.id, f"{row.id}.")
+    prompts = [p for p in await reads.prompts() if p.execution == own[0] or p.execution.startswith(own[1])]
+    needed = await needed_by(reads, [row])
+    error = None
+    if row.state in _PROMISE_STATE:
+        error = rebuild(_PROMISE_STATE[row.state], row.value, row.id)
+    return DetailView(
+        execution=execution_view(row, served, [p.id for p in prompts], needed=needed.get(row.session or "", {})),
+        arguments=_arguments(row),
+        result=notation.shown(row.value) if row.state == "completed" else None,
+        traceback=error.traceback or None if error is not None else None,
+        steps=steps,
+        discards=[DiscardView(_moment(each.at), each.step, each.reason) for each in await reads.discards(row.id)],
+        prompts=[prompt_view(p, store) for p in prompts],
+    )
+
+
+def _arguments(row: ExecutionRow) -> Any:
+    if not isinstance(row.param, dict):
+        return row.param
+    args, kwargs = row.param.get("args") or [], row.param.get("kwargs") or {}
+    if row.session is not None and args and isinstance(args[0], dict):
+        return {"code": args[0].get("code", ""), "inputs": args[0].get("inputs") or {}}
+    return {"args": notation.shown(args), "kwargs": notation.shown(kwargs)}

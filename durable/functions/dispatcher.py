@@ -1,0 +1,122 @@
+"""Every durable function of this process by identity, and the pass that the SDK calls for each."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any
+
+from durable.core.events import Observer
+from durable.functions.context import Cells, Context
+from durable.functions.definition import Function
+from durable.functions.failures import Rejection
+from durable.functions.replay.anyio_order import order_scopes
+from durable.functions.replay.event_loop import watch_outside
+from durable.functions.replay.execution_pass import Run, forget_frames
+from durable.functions.replay.function_pass import FunctionPass
+from durable.functions.replay.recorded_promises import read_record
+from durable.functions.resonate import sdk
+from durable.functions.resonate.sdk import SdkContext
+from durable.functions.resonate.store_ports import internal
+from durable.functions.step import StepThreads
+from durable.records.values import bind_json, encode
+from durable.store.port import StoreFace
+
+
+class Passes:
+    """Runs passes of durable functions for one engine."""
+
+    def __init__(
+        self,
+        *,
+        store: StoreFace,
+        closing: Callable[[], bool],
+        threads: StepThreads,
+        cells: Cells,
+        observer: Observer,
+    ) -> None:
+        self._store = store
+        self._closing = closing
+        self._threads = threads
+        self._cells = cells
+        self._observer = observer
+        self._runs: dict[str, Run] = {}
+        self.suspensions: dict[str, sdk.Suspension] = {}
+        """Executions whose pass suspended here, until that is recorded: they may be passed again under one lease."""
+        watch_outside()
+        order_scopes()
+
+    def of(self, function: Function[..., Any]) -> Callable[..., Awaitable[Any]]:
+        """The callable that the SDK's registry holds for a function."""
+
+        async def attempt(ctx: SdkContext, *args: Any, **kwargs: Any) -> Any:
+            try:
+                return await self._pass(function, ctx, list(args), kwargs)
+            except (Rejection, sdk.ResonateError):
+                raise
+            except Exception as error:  # the function's own are rejections by now
+                raise sdk.PlatformError([internal(f"pass {function.name}", error)]) from error
+
+        setattr(attempt, sdk.PASSES, True)
+        return attempt
+
+    async def _pass(
+        self, function: Function[..., Any], ctx: SdkContext, args: list[Any], kwargs: dict[str, Any]
+    ) -> Any:
+        promise_id = ctx.info.id
+        run = Run(
+            promise_id,
+            sdk.recorder_of(ctx),
+            self._store,
+            self._closing,
+            self._observer,
+            origin=ctx.info.origin_id,
+            target=self._cells.cell_target(),
+            begun=lambda: sdk.mark_begun(ctx),
+        )
+        try:
+            if not sdk.first_attempt(ctx) or promise_id in self.suspensions:
+                run.load(await read_record(self._store, promise_id))
+                if promise_id in self.suspensions:
+                    run.logged.update(self.suspensions[promise_id].logged)
+            self._runs[promise_id] = run
+            return await self._outcome(run, function, ctx, args, kwargs)
+        except sdk.Suspended as suspended:
+            self.suspensions[promise_id] = sdk.Suspension(run.logged, run.cancelling)
+            forget_frames(suspended)
+        finally:
+            if self._runs.get(promise_id) is run:
+                del self._runs[promise_id]
+            run.dispose()
+        raise sdk.suspend_on(ctx, run.waits)  # out here, where no other holds the frames of the pass
+
+    def cancel(self, executions: Iterable[str]) -> None:
+        """These are to be cancelled: those that run here hear of it at once."""
+        for promise_id in executions:
+            run = self._runs.get(promise_id)
+            if run is not None:
+                run.cancel()
+
+    def forget(self, promise_id: str) -> None:
+        """Its pass is over: what comes next begins with what is recorded."""
+        self.suspensions.pop(promise_id, None)
+
+    @property
+    def running(self) -> bool:
+        """Whether any pass goes on here."""
+        return bool(self._runs)
+
+    async def _outcome(
+        self, run: Run, function: Function[..., Any], ctx: SdkContext, args: list[Any], kwargs: dict[str, Any]
+    ) -> Any:
+        root = FunctionPass(
+            run, run.promise_id, function.name, timeout_at=ctx.info.timeout_at, created_at=sdk.created_at()
+        )
+        context = Context(root, self._threads, self._cells)
+
+        async def main() -> Any:
+            bound = bind_json(function.fn, args, kwargs, skip_first=True)
+            value = await function.fn(context, *bound.args, **bound.kwargs)
+            return encode(value, f"the result of {function.name}", function.returns)
+
+        root.start(main, run.complete)
+        return await run.outcome()

@@ -1,0 +1,107 @@
+"""Questions of durable functions to people: `ctx.ask`, `ctx.choose`, `ctx.approve`, `ctx.review` (specs/prompt.md)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import Any
+
+from capabilities.prompts.prompt import AtDeadline, Form, Prompt
+from capabilities.prompts.rules import told
+from capabilities.standard.prompts import question
+from durable.core.answers import Decision, Review
+from durable.core.errors import BadArguments, Denied, ExecutionTimedOut
+from durable.functions.definition import seconds
+from durable.records.values import adapter_of, from_json, to_json
+
+ABSENT: Any = object()
+"""No default was given: None may be one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What is recorded, its deadline in seconds, and how the code gets the answer."""
+
+    prompt: Prompt
+    timeout: float | None
+    shape: Callable[[Any], Any]
+    default: Any = ABSENT
+
+    def value(self, record: Any) -> Any:
+        """The shaped answer of a resolved promise. Denied; BadArguments when it has to be asked again."""
+        found = told(self.prompt, "resolved", record)
+        if found.error == "again":
+            raise BadArguments(found.text)
+        if found.error is not None:
+            raise Denied(found.text)
+        return self.shape(found.value)
+
+    def late(self, error: ExecutionTimedOut) -> Any:
+        """What the deadline makes of it; raises."""
+        found = told(self.prompt, "rejected_timedout", None)
+        if found.error == "denied":
+            raise Denied(found.text) from None
+        if found.error is not None:
+            raise error
+        return self.default if self.prompt.form in ("ask", "choose") else self.shape(found.value)
+
+    def again(self, error: BadArguments) -> Asked:
+        """The same once more, with the reason."""
+        return replace(self, prompt=self.prompt.model_copy(update={"reason": str(error)}))
+
+
+def asked(
+    form: Form,
+    fields: dict[str, Any],
+    *,
+    schema: Any = None,
+    default: Any = ABSENT,
+    timeout: float | timedelta | None = None,
+    remind: float | timedelta | None = None,
+    escalate: float | timedelta | None = None,
+    on_timeout: AtDeadline | None = None,
+) -> Asked:
+    """A question with its arguments as Python objects. BadArguments."""
+    found = {name: value for name, value in fields.items() if value is not None}
+    found |= {"timeout": seconds(timeout), "remind": seconds(remind), "escalate": seconds(escalate)}
+    found |= {"on_timeout": on_timeout, "schema": schema}
+    if default is not ABSENT:
+        found["default"] = to_json(default, "the default answer")
+    for name in ("initial", "document", "options", "choices", "details"):
+        if name in found:
+            found[name] = to_json(found[name], name)
+    adapter = None if schema is None or isinstance(schema, dict) else adapter_of(schema)
+    prompt, limit = question(form, found, adapter)
+    return Asked(prompt, limit, _shape(form, prompt, schema, fields.get("options")), default)
+
+
+def _shape(form: Form, prompt: Prompt, schema: Any, options: Any) -> Callable[[Any], Any]:
+    annotation = Any if schema is None or isinstance(schema, dict) else schema
+
+    def plain(value: Any) -> Any:
+        return from_json(value, annotation, f"the answer to {prompt.question!r}")
+
+    match form:
+        case "approve":
+            return Decision.read
+        case "review":
+            return lambda found: Review(
+                found["outcome"],
+                None if found["document"] is None else plain(found["document"]),
+                found["comment"],
+                found["by"],
+            )
+        case "choose":
+            return lambda found: _chosen(found, list(options), prompt)
+        case _:
+            return plain
+
+
+def _chosen(found: Any, options: list[Any], prompt: Prompt) -> Any:
+    """The options themselves for what was chosen of their JSON."""
+    assert prompt.choices is not None
+    known = prompt.choices
+    if prompt.many:
+        return [options[known.index(each)] for each in found]
+    return options[known.index(found)]

@@ -1,0 +1,1 @@
+"""Running a durable function over its record: the loop, the record, matching, passes."""

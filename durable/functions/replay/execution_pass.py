@@ -1,0 +1,302 @@
+"""One pass of an execution: its function and the nested ones in it run until they end or can only wait.
+
+States of a pass: running -> ended | suspended | halted | broken; each is final (specs/execution.md, R1-R8).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import re
+from collections.abc import Callable, Coroutine
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from resonate.types import PromiseRecord
+
+from durable.core.clock import now_ms
+from durable.core.errors import DurableError
+from durable.core.events import Event, Observer
+from durable.functions.replay.record import Recorded, read
+from durable.functions.replay.recorded_promises import ExecutionRecord
+from durable.functions.replay.recorder import Recorder
+from durable.functions.resonate.sdk import PlatformError, Suspended
+from durable.functions.resonate.store_ports import Halted, internal, record_of
+from durable.store.port import StoreFace
+
+if TYPE_CHECKING:
+    from durable.functions.replay.function_pass import FunctionPass
+
+WATCH_AFTER_S = 0.005
+"""Steps that take longer than this have what is waited for beside them watched; most are shorter."""
+
+_PLACE = re.compile(r"(?P<owner>.+)(?P<kind>\.|:input:|:retry:)(?P<number>[0-9]+)", re.DOTALL)
+"""Ids of what a function does: `exec:<id>.<k>`, `exec:<id>:input:<n>`, `exec:<id>.<k>:retry:<n>`."""
+
+
+class Run:
+    """What all functions of one pass share: the record, the lease, and what is under way."""
+
+    def __init__(
+        self,
+        promise_id: str,
+        recorder: Recorder,
+        store: StoreFace,
+        closing: Callable[[], bool],
+        observer: Observer,
+        *,
+        origin: str,
+        target: str,
+        begun: Callable[[], None],
+    ) -> None:
+        self.promise_id = promise_id
+        self.execution_id = promise_id.removeprefix("exec:")
+        self.recorder = recorder
+        self.closing = closing
+        self._observer = observer
+        self.origin = origin
+        self.target = target
+        self.over = False
+        """Nothing more of this pass begins."""
+        self.cancelling = False
+        """The execution is to end, whatever it comes to."""
+        self.cancelled_at = 0
+        """When that was asked for, as far as this pass knows: what came before is delivered before."""
+        self.waits: list[str] = []
+        """The promises that a suspended pass waits for."""
+        self.passes: dict[FunctionPass, None] = {}
+        """The functions that go on, the outermost first."""
+        self.logged: dict[str, int] = {}
+        """Lines that each function had logged when the execution was last suspended, by its promise."""
+        self.begun = begun
+        """To be called when a function makes an operation."""
+        self._store = store
+        self._loop = asyncio.get_running_loop()
+        self._active = 0
+        self._calls = 0
+        self._records: dict[str, list[dict[str, Any]]] = {}
+        self._retries: dict[str, PromiseRecord] = {}
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._watched: set[str] = set()
+        self._watching: asyncio.TimerHandle | None = None
+        self._outcome: asyncio.Future[Any] = self._loop.create_future()
+
+    # -- the record -----------------------------------------------------------------------------------------------
+
+    def load(self, record: ExecutionRecord) -> None:
+        """Take over what earlier passes recorded."""
+        if record.logged:
+            self.logged = msgspec.json.decode(record.logged, type=dict[str, int])
+        if record.cancelled is not None:
+            self.cancelling, self.cancelled_at = True, record.cancelled_at or 0
+        for promise in record.promises:
+            place = _PLACE.fullmatch(promise["id"])
+            if place is None:
+                continue  # a call of foreign code that a step ran, the answer of one of several persons
+            owner, number = place["owner"], int(place["number"])
+            if place["kind"] == ":retry:":
+                known = self._retries.get(owner)
+                if known is None or number > int(known.id.rpartition(":")[2]):
+                    self._retries[owner] = record_of(promise)
+                continue
+            if place["kind"] == ":input:":
+                if owner != self.promise_id:
+                    continue  # a question of a cell that the function had run
+                owner = f"exec:{(promise.get('tags') or {}).get('durable:scope', '')}"
+                self._calls = max(self._calls, number)
+            self._records.setdefault(owner, []).append(promise)
+
+    def recorded(self, function: str) -> tuple[list[Recorded], dict[str, PromiseRecord]]:
+        """The operations of a function by its promise, and their promises by id."""
+        found, records = [], {}
+        for promise in self._records.pop(function, ()):
+            operation = read(promise["id"], promise.get("tags") or {}, settled=promise["state"] != "pending")
+            if operation is not None:
+                found.append(operation)
+                records[promise["id"]] = record_of(promise)
+        return found, records
+
+    def last_retry(self, step: str) -> PromiseRecord | None:
+        """The last recorded retry of a step."""
+        return self._retries.get(step)
+
+    def retried(self, step: str, retry: PromiseRecord) -> None:
+        """A step is to be tried again."""
+        self._retries[step] = retry
+
+    def tell(self, event: Event) -> None:
+        """Tell the engine's observer, whose errors are no fault of the function."""
+        try:
+            self._observer(event)
+        except Exception as error:
+            message = f"the observer failed at {type(event).__name__}"
+            self._loop.call_exception_handler({"message": message, "exception": error})
+
+    def next_call(self, capability: str) -> str:
+        """The id of a new call: numbered over all functions of the execution."""
+        self._calls += 1
+        return f"{self.promise_id}:{capability}:{self._calls}"
+
+    # -- what is under way ----------------------------------------------------------------------------------------
+
+    def spawn(
+        self,
+        work: Coroutine[Any, Any, Any],
+        context: contextvars.Context | None = None,
+        done: Callable[[asyncio.Task[Any]], None] | None = None,
+        *,
+        at_once: bool = False,
+    ) -> asyncio.Task[Any]:
+        """Run something of this pass on the engine's loop, and call `done` at its end: with the pass at the latest.
+
+        at_once: it begins before this returns; only where the engine's loop is the running one.
+        """
+        task: asyncio.Task[Any] = asyncio.Task(work, loop=self._loop, context=context, eager_start=at_once)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard if done is None else partial(self._done, done))
+        return task
+
+    def _done(self, done: Callable[[asyncio.Task[Any]], None], task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        done(task)
+
+    def began(self) -> None:
+        """Something is under way that goes on without any promise of others."""
+        self._active += 1
+
+    def ended(self) -> None:
+        self._active -= 1
+        self.look()
+
+    def look(self) -> None:
+        """Suspend when nothing is under way and every function can only wait (R2)."""
+        if self.over:
+            return
+        if self._active:
+            if self._watching is None and any(each.waits for each in self.passes):
+                self._watching = self._loop.call_later(WATCH_AFTER_S, self._watch)
+            return
+        waits = [promise_id for each in self.passes for promise_id in each.externals()]
+        if not waits:  # a function that waits for nothing has ended, as a deadlock
+            self.fail(RuntimeError("a pass goes on, and nothing can bring it further"))
+            return
+        self.waits = list(dict.fromkeys(waits))
+        self._end(Suspended())
+
+    def _watch(self) -> None:
+        """While steps run here: learn what promises of others come to, and deliver it at once (R2)."""
+        self._watching = None
+        if self.over:
+            return
+        for each in self.passes:
+            for promise_id in [*each.externals()]:
+                if promise_id not in self._watched:
+                    self._watched.add(promise_id)
+                    self.spawn(self._settled(each, promise_id))
+
+    async def _settled(self, function_pass: FunctionPass, promise_id: str) -> None:
+        try:
+            await self._store.settled(promise_id)
+            promise = (await self._store.request("promise.get", {"id": promise_id})).data["promise"]
+        except DurableError:
+            return  # the suspension asks again
+        function_pass.arrived(promise_id, record_of(promise))
+
+    def cancel(self) -> None:
+        """The execution is to end: every function in it is told, in the order in which a replay would (R10).
+
+        A pass that is over does not hear of it: when it is recorded as suspended, the store says so (S16).
+        """
+        if self.over:
+            for each in self.passes:
+                each.stop_steps()  # those under way when it was halted
+        elif not self.cancelling:
+            self.cancelling, self.cancelled_at = True, now_ms()
+            for each in sorted(self.passes, key=self._place):
+                each.cancel()
+            self.look()
+
+    def _place(self, function_pass: FunctionPass) -> tuple[int, list[int]]:
+        """By depth, and then as they were begun."""
+        numbers = function_pass.promise_id[len(self.promise_id) :].split(".")[1:]
+        return len(numbers), [int(number) for number in numbers]
+
+    # -- the end --------------------------------------------------------------------------------------------------
+
+    async def outcome(self) -> Any:
+        """The function's JSON result. Raises Rejection, Suspended, or PlatformError."""
+        return await self._outcome
+
+    def complete(self, outcome: Any) -> None:
+        """The function ended: with JSON builtins or a Rejection."""
+        if isinstance(outcome, BaseException):
+            self._end(outcome)
+        elif not self.over:
+            self.over = True
+            if not self._outcome.done():
+                self._outcome.set_result(outcome)
+
+    def halt(self, error: DurableError) -> None:
+        """Stop the pass so that it can be resumed: steps under way end and are recorded, nothing else begins (R4)."""
+        if self.over:
+            return
+        self.over = True
+        for each in self.passes:
+            each.loop.stopped = True
+        self._loop.call_soon(self._halt, Halted(error))
+
+    def halted(self, error: DurableError) -> PlatformError:
+        """Halt the pass from something that runs on the engine's loop: raise what is returned."""
+        self.halt(error)
+        return PlatformError([Halted(error)])
+
+    def _halt(self, halted: Halted) -> None:
+        self.spawn(self._drained(PlatformError([halted])))
+
+    async def _drained(self, error: BaseException) -> None:
+        leaves = {task for each in self.passes for task in each.leaves}
+        if leaves:
+            await asyncio.wait(leaves)
+        if not self._outcome.done():
+            self._outcome.set_exception(error)
+
+    def fail(self, error: BaseException) -> None:
+        """The attempt is broken: the store refused something, or the engine failed."""
+        if not isinstance(error, PlatformError):
+            assert isinstance(error, Exception)
+            error = PlatformError([internal(f"run {self.execution_id}", error)])
+        self._end(error)
+
+    def _end(self, error: BaseException) -> None:
+        if not self.over:
+            self.over = True
+            for each in self.passes:
+                each.loop.stopped = True
+            if not self._outcome.done():
+                self._outcome.set_exception(error)
+
+    def dispose(self) -> None:
+        """Let go of everything: tasks, loops, records. Idempotent."""
+        self.over = True
+        if self._watching is not None:
+            self._watching.cancel()
+        for task in [*self._tasks]:
+            task.cancel()
+        for each in [*self.passes]:
+            each.dispose()
+        self._records.clear()
+        self._retries.clear()
+        if self._outcome.done() and not self._outcome.cancelled():
+            self._outcome.exception()
+
+
+def forget_frames(error: BaseException) -> None:
+    """Drop the frames that an error holds, which hold it: nothing waits for the garbage collector."""
+    error.__traceback__ = None
+    for inner in (error.__cause__, error.__context__):
+        if inner is not None and inner.__traceback__ is not None:
+            forget_frames(inner)
+    if isinstance(error, BaseExceptionGroup):
+        for inner in error.exceptions:
+            forget_frames(inner)

@@ -1,0 +1,1 @@
+"""What knows the Resonate SDK: its private parts, the lease's fence, heartbeats, ports."""

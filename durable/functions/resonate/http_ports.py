@@ -1,0 +1,79 @@
+"""The SDK's ports onto a store elsewhere: its own Sender, and the engine's say in how an attempt ends."""
+
+from __future__ import annotations
+
+import msgspec
+from resonate.error import ServerError
+from resonate.send import Sender, SuspendResult, TaskAcquireResult, TaskFenceResult, TaskRef
+from resonate.types import PromiseCreateReq, PromiseRecord, PromiseRegisterCallbackData, PromiseSettleReq
+
+from durable.core.errors import DurableError
+from durable.functions.resonate.fence import answered
+from durable.functions.resonate.heartbeat import HeldTasks
+from durable.functions.resonate.store_ports import Lifecycle, release_reason, suspend_request, suspend_result
+from durable.store.port import StoreFace
+
+
+class SenderPorts:
+    """`TaskLifecycle`, `PromiseFencing` and `TaskHeartbeating` of the SDK. `sender` is set when the SDK has made it."""
+
+    sender: Sender
+
+    def __init__(self, store: StoreFace, held: HeldTasks, lifecycle: Lifecycle) -> None:
+        self._store = store
+        self._held = held
+        self._lifecycle = lifecycle
+
+    async def task_acquire(self, id: str, version: int, pid: str, ttl: int) -> TaskAcquireResult:
+        if self._held.holds(id, version) and await self._renewed(id, version, pid):
+            raise ServerError(409, f"task {id!r} runs here already: its lease had lapsed, and goes on")
+        return await self.sender.task_acquire(id, version, pid, ttl)
+
+    async def _renewed(self, id: str, version: int, pid: str) -> bool:
+        """Whether an offer is of a lapsed lease that this engine can still renew."""
+        await self.sender.task_heartbeat(pid, [TaskRef(id=id, version=version)])
+        return await self._version(id) == (version, "acquired")
+
+    async def task_fulfill(self, id: str, version: int, action: PromiseSettleReq) -> PromiseRecord:
+        try:
+            return await self.sender.task_fulfill(id, version, action)
+        except ServerError as error:
+            await self._discarded(id, version, id, error)
+            raise
+
+    async def task_suspend(self, id: str, version: int, actions: list[PromiseRegisterCallbackData]) -> SuspendResult:
+        request = suspend_request(id, version, actions, self._lifecycle.suspension(id))
+        found = suspend_result(await answered(self._store.post("task.suspend", msgspec.to_builtins(request))))
+        if found == "suspended":
+            self._lifecycle.suspended(id)
+        return found
+
+    async def task_release(self, id: str, version: int) -> None:
+        await self._lifecycle.release(id, version, release_reason())
+
+    async def task_fence_create(self, id: str, version: int, req: PromiseCreateReq) -> TaskFenceResult:
+        return await self.sender.task_fence_create(id, version, req)
+
+    async def task_fence_settle(self, id: str, version: int, req: PromiseSettleReq) -> TaskFenceResult:
+        try:
+            return await self.sender.task_fence_settle(id, version, req)
+        except ServerError as error:
+            await self._discarded(id, version, req.id, error)
+            raise
+
+    async def task_heartbeat(self, pid: str, tasks: list[TaskRef]) -> None:
+        await self.sender.task_heartbeat(pid, tasks)
+
+    async def _discarded(self, id: str, version: int, step: str, error: ServerError) -> None:
+        """Tell of a result that was thrown away because somebody else has the task; the server notes it, too."""
+        if error.code == 409:
+            held, _ = await self._version(id)
+            if held > version:
+                self._store.discarded(id, step, error.message)
+
+    async def _version(self, id: str) -> tuple[int, str]:
+        try:
+            task = (await self._store.request("task.get", {"id": id})).data["task"]
+        except DurableError:
+            return 0, ""
+        return int(task["version"]), str(task["state"])

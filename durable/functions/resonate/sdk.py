@@ -1,0 +1,265 @@
+"""The one place that touches resonate-sdk's private parts (0.8.x); tests/unit/test_sdk_seam.py holds each of them.
+
+Needed because the SDK has no public way to choose a child's id, to suspend on promises that another part
+created, to stand in for its two durable effects, or to say why a task is released.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import logging
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+from typing import Any
+
+from resonate.context import Context as SdkContext
+from resonate.core import Core
+from resonate.durable import DurableFunction
+from resonate.error import PlatformError, ResonateError, Suspended
+from resonate.observability import Event as SdkEvent
+from resonate.registry import Registry
+from resonate.resonate import Resonate
+from resonate.retry import RetryPolicy
+from resonate.transport import ExecuteMsg, Message
+from resonate.types import Args, PromiseRecord, Status
+
+from durable.core.clock import Clock
+from durable.core.definition_id import spellings
+from durable.core.limits import LEASE_MS, TASKS_MAX
+from durable.functions.definition import NEVER, Retry
+from durable.functions.replay.recorder import Recorder
+from durable.functions.resonate.heartbeat import held_tasks
+from durable.functions.resonate.http_ports import SenderPorts
+from durable.functions.resonate.store_ports import (
+    Halted,
+    HandedBack,
+    Lifecycle,
+    StorePorts,
+    Suspension,
+    internal,
+    record_of,
+)
+from durable.records.codec import StripPickle
+from durable.store.operations.slots import Slots
+from durable.store.port import Connection, StoreFace
+from durable.store.sqlite.sdk_connection import SqliteConnection
+from durable.store.sqlite.store import Store
+
+__all__ = [
+    "Halted",
+    "HandedBack",
+    "PlatformError",
+    "ResonateError",
+    "SdkContext",
+    "Suspended",
+    "Suspension",
+    "internal",
+]
+
+_root: contextvars.ContextVar[PromiseRecord] = contextvars.ContextVar("durable_root")
+
+
+def _quiet(event: SdkEvent) -> None:
+    """The SDK's events have no reader here: failures reach us through the release of their task."""
+
+
+def build(
+    connection: Connection, store: StoreFace, *, engine_id: str, group: str, lifecycle: Lifecycle, clock: Clock
+) -> Resonate:
+    """A Resonate over our store, wired but not started. `clock` is in ms."""
+    held = held_tasks(store, engine_id)
+    ports = StorePorts(store, lifecycle) if isinstance(store, Store) else SenderPorts(store, held, lifecycle)
+    logging.getLogger("resonate").setLevel(logging.CRITICAL)
+    resonate = Resonate(
+        network=connection,
+        sources=[connection],
+        group=group,
+        pid=engine_id,
+        ttl=timedelta(milliseconds=LEASE_MS),
+        encryptor=StripPickle(),
+        heartbeat=held,
+        max_concurrent_tasks=TASKS_MAX,
+        retry_policy=NEVER,
+        env={},
+        clock=clock,
+        observer=_quiet,
+        subscription_refresh_secs=0,
+        autostart=False,
+    )
+    core = resonate._core = _counting(resonate._core)
+    core.registry = resonate._registry = _Registry()
+    if isinstance(ports, SenderPorts):
+        ports.sender = resonate._sender
+    core.sender = core.fencing = ports
+    slots = Slots(TASKS_MAX)
+    resonate._slots = slots  # type: ignore[attr-defined]
+    counted = isinstance(connection, SqliteConnection)
+    if isinstance(connection, SqliteConnection):
+        connection.bound(slots)
+    _queue_once(resonate, slots, counted=counted)
+    return resonate
+
+
+PASSES = "durable_passes"
+"""The attribute of a callable that runs passes of a function."""
+
+
+class _Passing(DurableFunction):
+    """Hands a pass its arguments as they were recorded: it binds and shapes them itself."""
+
+    async def invoke(self, ctx: SdkContext, packed: Args, *, coerce_args: bool = True) -> Any:  # noqa: ARG002
+        return await self._fn(ctx, *packed.args, **packed.kwargs)
+
+
+class _Registry(Registry):
+    """Finds a function by what was recorded: another spelling of its name (specs/execution.md, Identity)."""
+
+    def register(
+        self, name: str, fn: Callable[..., Any], version: int = 1, retry_policy: RetryPolicy | None = None
+    ) -> None:
+        super().register(name, fn, version, retry_policy)
+        if PASSES in fn.__dict__:
+            self._by_key[name, version] = _Passing(fn)
+
+    def get(self, name: str, version: int = 1) -> DurableFunction | None:
+        return super().get(self._known(name, version), version)
+
+    def get_policy(self, name: str, version: int = 1) -> RetryPolicy | None:
+        return super().get_policy(self._known(name, version), version)
+
+    def _known(self, name: str, version: int) -> str:
+        if (name, version) in self._by_key:
+            return name
+        return next((each for each in spellings(name) if (each, version) in self._by_key), name)
+
+
+class _Core(Core, kw_only=True):
+    """A task whose attempt ended by an error of the engine's own is released too (specs/execution.md, Attempts)."""
+
+    async def execute_until_blocked_outer(
+        self, task_id: str, task_version: int, promise: PromiseRecord, preload: list[PromiseRecord]
+    ) -> Status:
+        _root.set(promise)
+        try:
+            return await super().execute_until_blocked_outer(task_id, task_version, promise, preload)
+        except ResonateError:
+            raise  # released already
+        except Exception as error:
+            try:
+                raise internal(f"run {task_id.removeprefix('exec:')} or to record how it ended", error) from error
+            except ResonateError:
+                await self.sender.task_release(task_id, task_version)  # while the reason is being handled
+                raise
+
+
+def _counting(core: Core) -> Core:
+    return _Core(**{name: getattr(core, name) for name in core.__struct_fields__})
+
+
+def _queue_once(resonate: Resonate, slots: Slots, *, counted: bool) -> None:
+    """An offer that waits here for a slot does not wait twice: the store repeats it until the task is acquired.
+
+    `counted`: offers come with a slot taken for them. Those of a store elsewhere do not, and may have to wait for one.
+    """
+    core: Core = resonate._core
+    others = resonate._on_message
+    waiting: set[tuple[str, int]] = set()
+
+    def on_message(message: Message) -> None:
+        if not isinstance(message, ExecuteMsg):
+            others(message)
+        elif not resonate._runtime.stopping:
+            offer = (message.task_id, message.version)
+            if offer not in waiting:
+                waiting.add(offer)
+                resonate._spawn(begin(*offer))
+            elif counted:
+                slots.give()
+
+    async def begin(task_id: str, version: int) -> None:
+        held = counted
+        try:
+            async with resonate._runtime.execute_sema:
+                waiting.discard((task_id, version))
+                held = held or slots.take()
+                await core.on_message(task_id, version)
+        finally:
+            if held:
+                slots.give()
+
+    resonate._on_message = on_message  # type: ignore[method-assign, assignment]
+
+
+def register(resonate: Resonate, name: str, version: int, fn: Callable[..., Any], retry: Retry) -> None:
+    """Enter or replace what runs under (name, version)."""
+    resonate._registry._by_key.pop((name, version), None)
+    resonate._registry.register(name, fn, version, retry)
+
+
+def slots_of(resonate: Resonate) -> Slots:
+    """What an engine has for executions; `execute_acquired` gives the one back that was taken for it."""
+    slots: Slots = resonate._slots  # type: ignore[attr-defined]
+    return slots
+
+
+def execute_acquired(
+    resonate: Resonate, task_id: str, version: int, promise: dict[str, Any], preload: list[dict[str, Any]]
+) -> None:
+    """Run a task that is acquired already, in a slot that was taken for it; `promise` as the store returns it."""
+    core: Core = resonate._core
+    record = core.codec.decode_promise(record_of(promise))
+    known = [record_of(item) for item in preload]
+    run = core.execute_until_blocked_outer(task_id, version, record, known)
+    resonate._spawn(_finish(resonate._bounded_execute(run), slots_of(resonate)))
+
+
+async def _finish(run: Awaitable[Status | None], slots: Slots) -> None:
+    try:
+        await run
+    except ResonateError:
+        pass  # released or halted with its reason already
+    finally:
+        slots.give()
+
+
+def cancel_running(resonate: Resonate) -> None:
+    """Cancel every task of the SDK in this process: used only by a closing engine, whose store refuses writes."""
+    for task in list(resonate._runtime.bg_tasks):
+        task.cancel()
+
+
+# -- inside a durable function --------------------------------------------------------------------------------
+
+
+def recorder_of(ctx: SdkContext) -> Recorder:
+    """What a pass records with, under the lease of its task."""
+    effects: Any = ctx._state.effects
+    sender = effects.sender
+    fence = sender.fence(effects.task_id, effects.task_version) if isinstance(sender, StorePorts) else None
+    return Recorder(sender, fence, effects.task_id, effects.task_version)
+
+
+def first_attempt(ctx: SdkContext) -> bool:
+    """Whether the task was acquired for the first time, so that nothing of this execution can be recorded."""
+    effects: Any = ctx._state.effects
+    return int(effects.task_version) == 1
+
+
+def created_at() -> int:
+    """When the execution that is run in this task was made: milliseconds since the Unix epoch."""
+    return _root.get().created_at
+
+
+def mark_begun(ctx: SdkContext) -> None:
+    """The function made an operation: it is not tried again by its retry policy when it raises."""
+    ctx._state.workflow = True
+
+
+def suspend_on(ctx: SdkContext, ids: list[str]) -> Suspended:
+    """Make `ctx` wait for promises that exist already; raise what is returned."""
+    state = ctx._state
+    state.workflow = True
+    for id in ids:
+        if state.tree.add_child(state.id, id, "ext"):
+            state.spawned_remote.append(id)
+    return Suspended()

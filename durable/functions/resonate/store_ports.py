@@ -1,0 +1,171 @@
+"""The SDK's two narrow ports onto a store in this process: task lifecycle and fenced effects, without JSON in between.
+
+The SDK's own Sender does the same through an envelope of JSON; against a store that lives here that costs more than
+the store. A store elsewhere goes through the Sender.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import msgspec
+from resonate.error import PlatformError
+from resonate.send import Redirect, SuspendResult, TaskAcquireResult, TaskFenceResult, TaskRef
+from resonate.types import PromiseCreateReq, PromiseRecord, PromiseRegisterCallbackData, PromiseSettleReq, TaskRecord
+from resonate_base import ResonateError
+
+from durable.core.errors import DurableError, EngineFailed
+from durable.functions.resonate.fence import Fence, answered, fenced
+from durable.store.protocol.requests import (
+    ActionCallback,
+    ActionSettle,
+    Answer,
+    PromiseCreate,
+    PromiseSettle,
+    RegisterCallback,
+    TaskAcquire,
+    TaskAt,
+    TaskFulfill,
+    TaskHeartbeat,
+    TaskSuspend,
+    Value,
+)
+from durable.store.sqlite.store import Store
+
+
+class Halted(ResonateError):
+    """Ends an attempt by halting its task instead of releasing it: the promise stays pending, `resume` goes on."""
+
+    def __init__(self, error: DurableError) -> None:
+        self.error = error
+        super().__init__(str(error))
+
+
+class HandedBack(ResonateError):
+    """Ends an attempt that this engine cannot make (another one may): nothing is counted."""
+
+
+def internal(what: str, error: Exception) -> ResonateError:
+    """What ends an attempt by an error of the engine's own: it counts, and is the last error of what is lost."""
+    return ResonateError(str(error if isinstance(error, EngineFailed) else EngineFailed(what, error)))
+
+
+@dataclass(frozen=True, slots=True)
+class Suspension:
+    """What a pass leaves behind: lines that each function has logged, and whether it heard of a cancellation."""
+
+    logged: dict[str, int] = field(default_factory=dict)
+    cancelled: bool | None = None
+
+    def logged_json(self) -> str | None:
+        return msgspec.json.encode(self.logged).decode() if self.logged else None
+
+
+class Lifecycle(Protocol):
+    """The engine's side of an attempt's end."""
+
+    async def release(self, id: str, version: int, error: BaseException | None) -> None:
+        """The attempt ended without an outcome, for this reason."""
+
+    def epoch_of(self, id: str) -> int | None:
+        """For a cell: the epoch of its session under which it was run."""
+
+    def suspension(self, id: str) -> Suspension:
+        """What the pass of a task that is to be suspended now leaves behind."""
+
+    def suspended(self, id: str) -> None:
+        """The task is suspended: the next pass begins under a new lease."""
+
+
+class StorePorts:
+    """`TaskLifecycle`, `PromiseFencing` and `TaskHeartbeating` of the SDK, on a Store."""
+
+    def __init__(self, store: Store, lifecycle: Lifecycle) -> None:
+        self._store = store
+        self._lifecycle = lifecycle
+
+    def fence(self, id: str, version: int) -> Fence:
+        """What the holder of this lease writes under it."""
+        return Fence(self._store, id, version)
+
+    async def _send(self, kind: str, request: msgspec.Struct) -> tuple[int, dict[str, Any]]:
+        return await answered(self._store.enqueue(kind, request))
+
+    async def task_acquire(self, id: str, version: int, pid: str, ttl: int) -> TaskAcquireResult:
+        request = TaskAcquire(id=id, version=version, pid=pid, ttl=ttl)
+        # Internal: a power cut that loses this lease ends the engine that has it, too.
+        _, data = await answered(self._store.enqueue("task.acquire", request, internal=True))
+        return TaskAcquireResult(
+            task=msgspec.convert(data["task"], TaskRecord),
+            promise=record_of(data["promise"]),
+            preload=[record_of(promise) for promise in data["preload"]],
+        )
+
+    async def task_fulfill(self, id: str, version: int, action: PromiseSettleReq) -> PromiseRecord:
+        settle = ActionSettle(kind="promise.settle", data=_settle(action))
+        epoch = self._lifecycle.epoch_of(id)
+        _, data = await self._send("task.fulfill", TaskFulfill(id=id, version=version, action=settle, epoch=epoch))
+        return record_of(data["promise"])
+
+    async def task_suspend(self, id: str, version: int, actions: list[PromiseRegisterCallbackData]) -> SuspendResult:
+        request = suspend_request(id, version, actions, self._lifecycle.suspension(id))
+        found = suspend_result(await answered(self._store.enqueue("task.suspend", request)))
+        if found == "suspended":
+            self._lifecycle.suspended(id)
+        return found
+
+    async def task_release(self, id: str, version: int) -> None:
+        await self._lifecycle.release(id, version, release_reason())
+
+    async def task_fence_create(self, id: str, version: int, req: PromiseCreateReq) -> TaskFenceResult:
+        create = PromiseCreate(id=req.id, timeout_at=req.timeout_at, param=_value(req.param), tags=req.tags)
+        return TaskFenceResult(promise=record_of(await fenced(self.fence(id, version).create(create))), preload=[])
+
+    async def task_fence_settle(self, id: str, version: int, req: PromiseSettleReq) -> TaskFenceResult:
+        found = await fenced(self.fence(id, version).settle(_settle(req)))
+        return TaskFenceResult(promise=record_of(found), preload=[])
+
+    async def task_heartbeat(self, pid: str, tasks: list[TaskRef]) -> None:
+        held = [TaskAt(id=task.id, version=task.version) for task in tasks]
+        await self._send("task.heartbeat", TaskHeartbeat(pid=pid, tasks=held))
+
+
+def suspend_request(id: str, version: int, actions: list[PromiseRegisterCallbackData], left: Suspension) -> TaskSuspend:
+    """The SDK's request, with what the pass leaves behind."""
+    callbacks = [
+        ActionCallback(
+            kind="promise.register_callback", data=RegisterCallback(awaited=one.awaited, awaiter=one.awaiter)
+        )
+        for one in actions
+    ]
+    return TaskSuspend(id=id, version=version, actions=callbacks, logged=left.logged_json(), cancelled=left.cancelled)
+
+
+def suspend_result(answer: Answer) -> SuspendResult:
+    """What the SDK makes of the answer."""
+    if answer.status == 300:
+        return Redirect(preload=[record_of(promise) for promise in answer.data["preload"]])
+    return "suspended"
+
+
+def release_reason() -> BaseException | None:
+    """Why the SDK releases a task now: its Core does so inside its `except` block, so that error is being handled."""
+    error = sys.exception()
+    if isinstance(error, PlatformError):
+        return next((cause for cause in error.causes if isinstance(cause, Halted | HandedBack)), error.cause)
+    return error
+
+
+def record_of(promise: dict[str, Any]) -> PromiseRecord:
+    """The SDK's record of a promise as the store returns it."""
+    return msgspec.convert(promise, PromiseRecord)
+
+
+def _settle(req: PromiseSettleReq) -> PromiseSettle:
+    return PromiseSettle(id=req.id, state=req.state, value=_value(req.value))
+
+
+def _value(value: Any) -> Value:
+    return Value(headers=value.headers, data=value.data)

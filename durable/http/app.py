@@ -1,0 +1,336 @@
+"""The routes of a served store (specs/http.md). The dashboard and the REST API join the same application."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable
+from importlib.metadata import version
+
+import msgspec
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from checkpoint.blobs.directory import Blobs, check_digest
+from checkpoint.format.compression import check_kept
+from durable.core.errors import CheckpointError, DurableError
+from durable.core.events import BackgroundFailed
+from durable.core.limits import BATCH_BYTES_MAX, BODIES_BYTES_MAX, BODY_BYTES_MAX, HTTP_HEAD_BYTES_MAX
+from durable.http.pages.layout import HEADERS, said_page
+from durable.http.site import Site
+from durable.http.sse import stream
+from durable.store.protocol.requests import Id
+from durable.store.remote.client import AGAIN
+from durable.store.sqlite.sdk_connection import reply
+
+CLIENTS_MAX = 1_024
+"""Clients whose last batch is remembered."""
+
+BATCH_KEEP_S = 60.0
+"""How long: clients that lost a connection come back within seconds, and answers may be large."""
+
+READY_S = 5.0
+
+type Handler = Callable[[Request], Awaitable[Response]]
+
+
+FORM = "application/x-www-form-urlencoded"
+
+
+class Turned(Exception):
+    """A request that is not let in: its status and what is wrong."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+def refusal(status: int, message: str) -> Response:
+    """An error as the protocol has it, whatever the request was."""
+    headers = {"www-authenticate": "Bearer"} if status == 401 else None
+    return Response(reply("", "", status, message), status, headers, "application/json")
+
+
+def create_app(site: Site) -> Starlette:
+    """The application on one store."""
+    routes = Routes(site)
+    return Starlette(
+        routes=[
+            Route("/", _answering(site, routes.envelope), methods=["POST"]),
+            Route("/batch", _answering(site, routes.batch), methods=["POST"]),
+            Route("/chunk/{digest}", _answering(site, routes.chunk), methods=["GET", "HEAD", "PUT"]),
+            Route("/prompts/{id}/answer", routes.answer, methods=["GET", "POST"]),
+            Route("/poll/{group}/{pid}", Streamed(site, routes.poll), methods=["GET"]),
+            Route("/changes/{client}", Streamed(site, routes.changes), methods=["GET"]),
+            Route("/health", _health, methods=["GET"]),
+            Route("/ready", routes.ready, methods=["GET"]),
+        ],
+        middleware=[Middleware(_HeadLimit)],
+        exception_handlers={HTTPException: _http_error, Exception: routes.failed},
+    )
+
+
+async def paced(site: Site, request: Request) -> None:
+    """Waits when an address asks too fast, raises Turned when that would be long."""
+    address = request.client.host if request.client is not None else ""
+    wait = site.rate.take(address, site.clock())
+    if wait is None:
+        raise Turned(429, "too many requests from this address (REQUESTS_PER_S_MAX); slow down")
+    if wait:
+        await asyncio.sleep(wait)
+
+
+async def let_in(site: Site, request: Request) -> None:
+    """Raises Turned for a request that comes too fast or without the token."""
+    await paced(site, request)
+    if not site.admits(request.headers.get("authorization")):
+        raise Turned(401, "the token is missing or wrong; send `Authorization: Bearer <token>`, see `durable serve`")
+
+
+def _answering(site: Site, handler: Handler) -> Handler:
+    async def answer(request: Request) -> Response:
+        try:
+            await let_in(site, request)
+            return await handler(request)
+        except Turned as turned:
+            return refusal(turned.status, str(turned))
+        except ClientDisconnect:
+            return refusal(400, "the body ended early")
+
+    return answer
+
+
+class Streamed:
+    """An ASGI endpoint that lets a request in and then streams."""
+
+    def __init__(self, site: Site, handler: Callable[[Request, Receive, Send], Awaitable[None]]) -> None:
+        self._site = site
+        self._handler = handler
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        request = Request(scope, receive)
+        try:
+            await let_in(self._site, request)
+            if self._site.ending:
+                raise Turned(503, "the server is ending")
+            for name in request.path_params:
+                _id(request, name)
+        except Turned as turned:
+            await refusal(turned.status, str(turned))(scope, receive, send)
+        else:
+            await self._handler(request, receive, send)
+
+
+class Routes:
+    """The handlers of one site."""
+
+    def __init__(self, site: Site) -> None:
+        self._site = site
+        self._batches: OrderedDict[str, tuple[str, asyncio.Task[tuple[int, bytes]]]] = OrderedDict()
+
+    async def envelope(self, request: Request) -> Response:
+        """`POST /`"""
+        async with _Body(self._site, request, BODY_BYTES_MAX) as body:
+            status, text = await self._site.desk.envelope(body)
+        return Response(text, status, media_type="application/json")
+
+    async def batch(self, request: Request) -> Response:
+        """`POST /batch`: a client's number that came before is answered again, not done again (H1)."""
+        client, number = request.headers.get("durable-client", ""), request.headers.get("durable-batch", "")
+        if not 0 < len(client) <= 100 or not 0 < len(number) <= 20:
+            raise Turned(400, "a batch has the headers durable-client and durable-batch")
+        async with _Body(self._site, request, BATCH_BYTES_MAX) as body:
+            last = self._batches.get(client)
+            if last is not None and last[0] == number:
+                task = last[1]
+            else:
+                task = asyncio.create_task(self._site.desk.batch(body, again=AGAIN in request.headers))
+                self._remember(client, number, task)
+            status, answers = await asyncio.shield(task)
+        return Response(answers, status, media_type="application/json")
+
+    def _remember(self, client: str, number: str, task: asyncio.Task[tuple[int, bytes]]) -> None:
+        """Keep a client's last answers for as long as it may ask again."""
+        self._batches[client] = (number, task)
+        self._batches.move_to_end(client)
+        if len(self._batches) > CLIENTS_MAX:
+            self._batches.popitem(last=False)
+
+        def forget() -> None:
+            if self._batches.get(client, ("", None))[1] is task:
+                del self._batches[client]
+
+        asyncio.get_running_loop().call_later(BATCH_KEEP_S, forget)
+
+    async def chunk(self, request: Request) -> Response:
+        """`PUT`, `GET`, `HEAD /chunk/{digest}`"""
+        digest, blobs = request.path_params["digest"], self._site.blobs
+        try:
+            if request.method == "PUT":
+                async with _Body(self._site, request, BATCH_BYTES_MAX) as body:
+                    await asyncio.to_thread(_keep, blobs, digest, body)
+                return Response(status_code=204)
+            if request.method == "HEAD":
+                found = b"" if await asyncio.to_thread(blobs.exists, digest) else None
+            else:
+                found = await asyncio.to_thread(blobs.get, digest)
+            if found is None:
+                return refusal(404, f"there is no chunk {digest[:80]!r}")
+            return Response(found, media_type="application/octet-stream")
+        except CheckpointError as error:
+            return refusal(400, str(error))
+
+    async def answer(self, request: Request) -> Response:
+        """`POST /prompts/{id}/answer`, with the token or with a link to this prompt; by link also as a page."""
+        if request.method != "POST" or request.headers.get("content-type", "").startswith(FORM):
+            return await self._page(request)
+        site, prompt, header = self._site, request.path_params["id"], request.headers.get("authorization")
+        try:
+            await paced(site, request)
+            link = None
+            if not site.admits(header):
+                link = site.answers.link(request.query_params.get("link") or (header or "").partition(" ")[2], prompt)
+                if link is None:
+                    raise Turned(401, "send the server's token, or the link that a webhook gave for this prompt")
+            async with _Body(site, request, BODY_BYTES_MAX) as body:
+                status, said = await site.answers.answer(prompt, body, link)
+        except Turned as turned:
+            return refusal(turned.status, str(turned))
+        except ClientDisconnect:
+            return refusal(400, "the body ended early")
+        return JSONResponse(said, status)
+
+    async def _page(self, request: Request) -> Response:
+        """`GET /prompts/{id}/answer?link=…`, and `POST` of the form that it shows."""
+        site = self._site
+        try:
+            await paced(site, request)
+            link = site.answers.link(request.query_params.get("link"), request.path_params["id"])
+            if link is None:
+                raise Turned(401, "This is no link to a question, or not a whole one.")
+            if request.method != "POST":
+                status, text = await site.answers.page(link)
+            elif request.headers.get("sec-fetch-site", "same-origin") != "same-origin":
+                raise Turned(403, "The form was sent by another site.")
+            else:
+                async with _Body(site, request, BODY_BYTES_MAX) as body:
+                    status, text = await site.answers.form(body, link)
+        except Turned as turned:
+            status, text = turned.status, said_page("That did not work", str(turned))
+        except ClientDisconnect:
+            status, text = 400, said_page("That did not work", "The form ended early.")
+        return HTMLResponse(text, status, HEADERS)
+
+    async def poll(self, request: Request, receive: Receive, send: Send) -> None:
+        """`GET /poll/{group}/{pid}`"""
+        async with self._site.poll(_id(request, "group"), _id(request, "pid")) as messages:
+            await stream(messages, receive, send, life_s=self._site.stream_s)
+
+    async def changes(self, request: Request, receive: Receive, send: Send) -> None:
+        """`GET /changes/{client}`"""
+        with self._site.changes(_id(request, "client")) as feed:
+            await stream(feed, receive, send, life_s=self._site.stream_s)
+
+    async def ready(self, request: Request) -> Response:
+        """`GET /ready`: the writer answers."""
+        try:
+            await paced(self._site, request)
+            async with asyncio.timeout(READY_S):
+                await self._site.store.request("engine.list", {})
+        except Turned as turned:
+            return refusal(turned.status, str(turned))
+        except (DurableError, TimeoutError) as error:
+            return refusal(503, f"the store does not answer: {error}")
+        return JSONResponse({"status": "ready", "version": version("durable-exec")})
+
+    async def failed(self, request: Request, error: Exception) -> Response:
+        """What nobody expected: told to our observer, not to the client."""
+        self._site.observe(BackgroundFailed(f"{request.method} {request.url.path[:200]}", repr(error)))
+        return refusal(500, f"an error of the server itself: {type(error).__name__}")
+
+
+class _Body:
+    """A request's body within its limit, counted while it is held."""
+
+    def __init__(self, site: Site, request: Request, limit: int) -> None:
+        self._site = site
+        self._request = request
+        self._limit = limit
+        self._held = 0
+
+    async def __aenter__(self) -> bytes:
+        declared = self._request.headers.get("content-length", "0")
+        if declared.isdecimal() and int(declared) > self._limit:
+            raise self._too_large()
+        chunks = []
+        try:
+            async for chunk in self._request.stream():
+                self._hold(len(chunk))
+                chunks.append(chunk)
+        except BaseException:
+            self._site.body_bytes -= self._held
+            raise
+        return b"".join(chunks)
+
+    async def __aexit__(self, *_: object) -> None:
+        self._site.body_bytes -= self._held
+
+    def _hold(self, size: int) -> None:
+        self._held += size
+        self._site.body_bytes += size
+        if self._held > self._limit:
+            raise self._too_large()
+        if self._site.body_bytes > BODIES_BYTES_MAX:
+            raise Turned(503, "too many large requests at once (BODIES_BYTES_MAX); try again")
+
+    def _too_large(self) -> Turned:
+        return Turned(413, f"the body is over the limit of {self._limit} bytes")
+
+
+def _id(request: Request, name: str) -> str:
+    try:
+        found: str = msgspec.convert(request.path_params[name], Id)
+    except msgspec.ValidationError as error:
+        raise Turned(400, f"{name}: {error}") from None
+    if not found.isprintable():
+        raise Turned(400, f"{name}: it holds a character that is not printable")
+    return found
+
+
+class _HeadLimit:
+    """Refuses a request whose head is longer than HTTP_HEAD_BYTES_MAX: h11 counts only one that comes in pieces."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and _head_bytes(scope) > HTTP_HEAD_BYTES_MAX:
+            text = f"the request's head is longer than {HTTP_HEAD_BYTES_MAX} bytes (HTTP_HEAD_BYTES_MAX)"
+            await refusal(431, text)(scope, receive, send)
+        else:
+            await self._app(scope, receive, send)
+
+
+def _head_bytes(scope: Scope) -> int:
+    line = len(scope["method"]) + len(scope.get("raw_path") or b"") + len(scope["query_string"]) + len("  HTTP/1.1\r\n")
+    return line + sum(len(name) + len(value) + len(": \r\n") for name, value in scope["headers"])
+
+
+def _keep(blobs: Blobs, digest: str, body: bytes) -> None:
+    """Keep what is sent, when it is what its address says."""
+    check_kept(body, check_digest(digest))
+    blobs.put_many([(digest, body)])
+
+
+async def _health(_request: Request) -> Response:
+    return JSONResponse({"status": "ok"})
+
+
+async def _http_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    return refusal(error.status_code, f"{request.method} {request.url.path[:200]}: {error.detail}")

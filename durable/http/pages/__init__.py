@@ -1,0 +1,1 @@
+"""HTML pages for people: the layout and the form of a question."""

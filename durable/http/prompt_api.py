@@ -1,0 +1,159 @@
+"""`/prompts/{id}/answer`: who may, what is answered, and each error's status (specs/http.md)."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import parse_qsl
+
+import msgspec
+
+from capabilities.prompts.prompt import Prompt, read_prompt
+from durable.core.clock import Clock, now_ms
+from durable.core.errors import (
+    AnswerLate,
+    BadArguments,
+    Conflict,
+    DurableError,
+    InvalidAnswer,
+    NotAsked,
+    NotFound,
+    StoreRefused,
+)
+from durable.core.limits import CHOICES_MAX
+from durable.http.pages.layout import said_page
+from durable.http.pages.prompt_form import Pairs, form_page, read_form
+from durable.prompts.inbox import Prompts, already
+from durable.prompts.signed_links import Link, read_link
+from durable.records.values import unpack
+from durable.store.remote.transit_key import transit_key
+from durable.store.sqlite.store import Store
+
+_STATUS: tuple[tuple[type[DurableError], int], ...] = (
+    (NotFound, 404),
+    (AnswerLate, 410),
+    (Conflict, 409),
+    (NotAsked, 403),
+    (InvalidAnswer, 422),
+    (BadArguments, 400),
+)
+
+_FIELDS_MAX = CHOICES_MAX + 100
+"""Of one form: each choice can be one."""
+
+_TITLES = {
+    400: "That cannot be read",
+    403: "You are not asked",
+    404: "There is no such question",
+    409: "It is answered already",
+    410: "It is too late",
+}
+
+
+class Said(msgspec.Struct, forbid_unknown_fields=True):
+    """A body. `by` and `teams` are believed from whoever has the server's token."""
+
+    value: Any = None
+    by: str | None = None
+    teams: list[str] = []
+    decline: bool = False
+    why: str = ""
+
+
+class Answers:
+    """Answers that come in over HTTP."""
+
+    def __init__(self, store: Store, token: str, clock: Clock = now_ms) -> None:
+        self._prompts = Prompts(store)
+        self._clock = clock
+        self._keys = (store.key, transit_key(token))
+
+    def link(self, text: str | None, prompt_id: str) -> Link | None:
+        """The link that a request shows, when it is one to this question."""
+        found = None if text is None else read_link(text, self._keys)
+        return found if found is not None and found.prompt == prompt_id else None
+
+    async def answer(self, prompt_id: str, body: bytes, link: Link | None) -> tuple[int, dict[str, Any]]:
+        """The status and answer. link: by what it was let in, None for the server's token."""
+        try:
+            try:
+                said = msgspec.json.decode(body, type=Said)
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+                raise BadArguments(f"the body is {{value, by, teams, decline, why}} as JSON: {error}") from None
+            by, teams, via = said.by, tuple(said.teams), "http"
+            if link is not None:
+                by, teams = await self._by_link(link, said)
+                via = "link"
+            settled = await self._prompts.answer(
+                prompt_id, said.value, by=by, decline=said.decline, why=said.why, via=via, teams=teams
+            )
+        except DurableError as error:
+            return _refused(error)
+        return 200, {"settled": settled}
+
+    async def page(self, link: Link) -> tuple[int, str]:
+        """The question as a form, as a page."""
+        try:
+            return 200, form_page(await self._asked(link), link.who)
+        except DurableError as error:
+            return _refused_page(error)
+
+    async def form(self, body: bytes, link: Link) -> tuple[int, str]:
+        """What a form says, answered; what became of it, as a page."""
+        pairs: Pairs = ()
+        try:
+            prompt = await self._asked(link)
+            try:
+                pairs = _pairs(body)
+                said = msgspec.convert(read_form(link.prompt, prompt, pairs), Said)
+                by, teams = link.answerer(said.by, prompt)
+                settled = await self._prompts.answer(
+                    link.prompt, said.value, by=by, decline=said.decline, why=said.why, via="page", teams=teams
+                )
+            except (InvalidAnswer, BadArguments) as error:
+                return _refused(error)[0], form_page(prompt, link.who, _problems(error), pairs)
+        except DurableError as error:
+            return _refused_page(error)
+        others = "" if settled else " Others are asked too."
+        return 200, said_page("Thank you", f"Your answer is recorded.{others} You can close this page.")
+
+    async def _by_link(self, link: Link, said: Said) -> tuple[str | None, tuple[str, ...]]:
+        return link.answerer(said.by, await self._asked(link, settled=True))
+
+    async def _asked(self, link: Link, *, settled: bool = False) -> Prompt:
+        """The question that a link is to. settled: it may be; else that raises as answering it would."""
+        promise = await self._prompts.get(link.prompt)
+        if promise["createdAt"] != link.asked_at:
+            raise Conflict(f"the link is to an earlier question that was {link.prompt}")
+        if promise["state"] == "pending":
+            link.check_time(self._clock())
+        elif not settled:
+            raise already(link.prompt, promise)
+        return read_prompt(unpack((promise.get("param") or {}).get("data")))
+
+
+def _pairs(body: bytes) -> Pairs:
+    try:
+        return parse_qsl(body.decode(), keep_blank_values=True, max_num_fields=_FIELDS_MAX, errors="strict")
+    except ValueError:
+        raise BadArguments("the form is not UTF-8, or has too many fields") from None
+
+
+def _problems(error: InvalidAnswer | BadArguments) -> list[str]:
+    if isinstance(error, InvalidAnswer):
+        return [f"{'.'.join(map(str, each['loc'])) or 'The answer'}: {each['msg']}" for each in error.errors]
+    return [str(error)]
+
+
+def _refused_page(error: DurableError) -> tuple[int, str]:
+    status, said = _refused(error)
+    return status, said_page(_TITLES.get(status, "It could not be answered"), said["error"]["message"])
+
+
+def _refused(error: DurableError) -> tuple[int, dict[str, Any]]:
+    status = next((status for kind, status in _STATUS if isinstance(error, kind)), 503)
+    if isinstance(error, StoreRefused):
+        status = error.status
+    said: dict[str, Any] = {"code": error.code, "message": str(error)}
+    if isinstance(error, InvalidAnswer):
+        said["errors"] = error.errors
+    return status, {"error": said}

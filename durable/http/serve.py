@@ -1,0 +1,80 @@
+"""Running a site on a socket, for `durable serve` and for programs that serve a store themselves."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import socket
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import cast, override
+
+import uvicorn
+
+from durable.core.errors import StoreError
+from durable.core.limits import CONNECTION_IDLE_S, HTTP_HEAD_BYTES_MAX, SHUTDOWN_S
+from durable.http.app import create_app
+from durable.http.connections import Connection
+from durable.http.site import Site
+from durable.store.upkeep.blob_sweeper import keep_swept
+
+BACKLOG = 2_048
+
+
+class _Server(uvicorn.Server):
+    """Signals are the caller's: several servers and engines may live in one process."""
+
+    @override
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A listening socket; port 0 takes a free one. StoreError when the address cannot be had."""
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        return socket.create_server((host, port), family=family, backlog=BACKLOG)
+    except OSError as error:
+        raise StoreError(f"cannot listen on {host}:{port}: {error.strerror or error}; choose another --port") from error
+
+
+def url_of(sock: socket.socket) -> str:
+    """The address that clients use."""
+    host, port = sock.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+@asynccontextmanager
+async def serving(site: Site, sock: socket.socket) -> AsyncIterator[str]:
+    """Serve until the block ends; gives the URL. Requests under way are answered first, streams are ended."""
+    config = uvicorn.Config(
+        create_app(site),
+        http=cast(type[asyncio.Protocol], functools.partial(Connection, site.guard)),
+        ws="none",
+        lifespan="off",
+        loop="none",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,  # whoever connects is who asks: the rate is by address
+        backlog=BACKLOG,
+        timeout_keep_alive=int(CONNECTION_IDLE_S),
+        timeout_graceful_shutdown=int(SHUTDOWN_S),
+        h11_max_incomplete_event_size=HTTP_HEAD_BYTES_MAX,
+    )
+    server = _Server(config)
+    url = url_of(sock)
+    running = asyncio.create_task(server.serve(sockets=[sock]))
+    keeping = asyncio.create_task(site.keep())
+    sweeping = asyncio.create_task(keep_swept(site.store, site.observe))
+    try:
+        yield url
+    finally:
+        keeping.cancel()
+        sweeping.cancel()
+        server.should_exit = True
+        site.end_streams()
+        await asyncio.wait([running, keeping, sweeping])
+        if not running.cancelled() and running.exception() is not None:
+            raise StoreError(f"the server failed: {running.exception()!r}")

@@ -1,0 +1,159 @@
+"""What one server has beside its routes: the store, who may ask, who is connected, and what is due each second."""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from contextlib import asynccontextmanager, contextmanager
+
+from checkpoint.blobs.directory import Blobs
+from durable.core.events import BackgroundFailed, Observer, log_event
+from durable.core.limits import LEASE_MS, POLL_AGAIN_S, POLL_S, RATE_WAIT_S, REQUESTS_BURST_MAX, REQUESTS_PER_S_MAX
+from durable.http.change_feed import Feed
+from durable.http.connections import Guard, connections_max
+from durable.http.manifest_border import Seals
+from durable.http.prompt_api import Answers
+from durable.http.rate_limit import Rate
+from durable.http.remote_leases import Leases
+from durable.http.sse import Messages
+from durable.http.store_api import Desk
+from durable.sessions.checkpoints.retention import blobs_of
+from durable.store.remote.transit_key import transit_key
+from durable.store.sqlite.store import Store
+
+TURN_S = 1.0
+"""How often leases and connections are looked at."""
+
+
+class Listener:
+    """One address and its messages, over as many streams as its client needs."""
+
+    def __init__(self, store: Store, group: str, pid: str) -> None:
+        self.group = group
+        self.messages = Messages()
+        self.connection = store.connect(pid, group)
+        self.connection.recv(self.messages.put)
+        self._ending: asyncio.Task[None] | None = None
+
+    def keep(self, end: Callable[[], Coroutine[None, None, None]]) -> None:
+        """A stream ended by its age: wait for the next one a while, then end."""
+
+        async def later() -> None:
+            await asyncio.sleep(POLL_AGAIN_S)
+            self._ending = None
+            await end()
+
+        self._ending = asyncio.create_task(later())
+
+    def between_streams(self) -> bool:
+        """Whether it waits for its next stream, which this call begins."""
+        if self._ending is None or self.messages.closed:
+            return False
+        self._ending.cancel()
+        self._ending = None
+        return True
+
+    async def end(self) -> None:
+        """Take no more messages."""
+        if self._ending is not None:
+            self._ending.cancel()
+            self._ending = None
+        self.messages.close()
+        await self.connection.stop()
+
+
+class Site:
+    """One served store. `lease_s` is how long an engine elsewhere may be silent; `clock` is monotonic, in seconds."""
+
+    def __init__(
+        self,
+        store: Store,
+        token: str,
+        *,
+        observer: Observer = log_event,
+        lease_s: float = LEASE_MS / 1000,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.store = store
+        self.leases = Leases(lease_s)
+        self.desk = Desk(store, Seals(store.key, transit_key(token)), self.leases, clock)
+        self.answers = Answers(store, token)
+        self.rate = Rate(REQUESTS_PER_S_MAX, REQUESTS_BURST_MAX, RATE_WAIT_S)
+        self.guard = Guard(connections_max())
+        self.blobs: Blobs = blobs_of(store)
+        self.clock = clock
+        self.body_bytes = 0
+        """Of bodies that are being read or answered."""
+        self.ending = False
+        self.stream_s = POLL_S
+        """How long an event stream lasts."""
+        self._token = token.encode()
+        self.observe = observer
+        self._listeners: dict[str, Listener] = {}
+
+    def admits(self, authorization: str | None) -> bool:
+        """Whether the header has the token; takes the same time wherever it differs."""
+        scheme, _, given = (authorization or "").partition(" ")
+        return scheme.lower() == "bearer" and hmac.compare_digest(given.strip().encode("utf-8", "replace"), self._token)
+
+    @asynccontextmanager
+    async def poll(self, group: str, pid: str) -> AsyncIterator[Messages]:
+        """The messages for one address. A newer stream of the same process takes the place of an older one; one that
+        follows a stream that ended by its age goes on with its messages."""
+        listener = self._listeners.pop(pid, None)
+        if listener is not None and (listener.group != group or not listener.between_streams()):
+            await listener.end()
+            listener = None
+        if listener is None:
+            listener = Listener(self.store, group, pid)
+            await listener.connection.start()
+        self._listeners[pid] = listener
+        self.leases.opened(pid)
+        try:
+            yield listener.messages
+        finally:
+            self.leases.closed(pid, self.clock())
+            if listener.messages.closed or self._listeners.get(pid) is not listener:
+                await self._end(pid, listener)
+            else:
+                listener.keep(lambda: self._end(pid, listener))
+
+    async def _end(self, pid: str, listener: Listener) -> None:
+        if self._listeners.get(pid) is listener:
+            del self._listeners[pid]
+        await listener.end()
+
+    @contextmanager
+    def changes(self, client: str) -> Iterator[Feed]:
+        """The store's changes for one client; a newer stream takes the place of an older one."""
+        older = self.desk.feeds.get(client)
+        if older is not None:
+            older.close()
+        feed = self.desk.feeds[client] = Feed(self.store)
+        try:
+            yield feed
+        finally:
+            feed.close()
+            if self.desk.feeds.get(client) is feed:
+                del self.desk.feeds[client]
+
+    async def keep(self) -> None:
+        """Each second: engines whose lease is over are dead, connections that took too long are dropped."""
+        while True:
+            try:
+                self.guard.sweep(asyncio.get_running_loop().time())
+                for engine in self.leases.expired(self.clock()):
+                    await self.store.request("engine.lost", {"engine": engine})
+            except Exception as error:  # it must go on: nobody else drops the dead and the slow
+                self.observe(BackgroundFailed("the server's upkeep", repr(error)))
+            await asyncio.sleep(TURN_S)
+
+    def end_streams(self) -> None:
+        """Every client is told that its stream is over; none begins any more."""
+        self.ending = True
+        for listener in list(self._listeners.values()):
+            listener.messages.close()
+        for feed in list(self.desk.feeds.values()):
+            feed.close()

@@ -1,0 +1,1 @@
+"""Questions to people: the inbox, signed links, reminders, webhooks."""

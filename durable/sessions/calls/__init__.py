@@ -1,0 +1,1 @@
+"""Host calls of a session: journaled, permitted, audited."""

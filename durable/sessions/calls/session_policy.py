@@ -1,0 +1,163 @@
+"""A live session's permissions: the policy that holds now, rates, and what capabilities keep for it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Collection
+from typing import Any
+
+from bridge.host.worker_session import WorkerSession
+from bridge.protocol.messages import Call as Asked
+from capabilities.call import Call
+from capabilities.permissions.policy import Change, Decision, Policy
+from capabilities.permissions.rate import Bucket
+from durable.core.clock import now_ms
+from durable.core.errors import Denied, NotEncodable
+from durable.core.events import PermissionsBypassed
+from durable.sessions.output.backpressure import Reading
+from durable.sessions.ownership.confinement import directory_of
+from durable.sessions.permissions import EVERYWHERE, manifest_of
+from durable.sessions.services import House
+from durable.store.operations.sessions import RUN
+from durable.store.sqlite.store import Change as StoreChange
+
+WAIT_S_MAX = 60.0
+"""A call that its rate would delay longer than this is refused."""
+
+
+class Permits:
+    """What one session may do. `policy` is read anew when somebody may have changed it."""
+
+    def __init__(self, house: House, session: str, options: dict[str, Any]) -> None:
+        self.session = session
+        run = options.get(RUN)
+        self.who = session if run is None else f"execution/{run}"
+        """Whom the audit names."""
+        self.house = house
+        self.state: dict[str, Any] = {}
+        self._options = options
+        self._policy = self._made(Change())
+        self._stale = True
+        self._directory = directory_of(house.store, session)
+        self._calls = Bucket(self._policy.manifest.quotas.calls_per_s, time.monotonic())
+        self._network = Bucket(self._policy.manifest.quotas.network_bytes_per_s, time.monotonic())
+        self._rates: dict[str, Bucket] = {}
+        self._delayed = 0
+        self._given: list[str] = []  # the functions that the worker has
+        self._unwatch: Callable[[], None] = house.store.watch(self._on_change)
+        if self._policy.development:
+            self.house.observer(PermissionsBypassed(self.who))
+
+    def _made(self, change: Change) -> Policy:
+        return Policy(manifest_of(self._options), self._options.get("grants") or (), change)
+
+    def _on_change(self, change: StoreChange) -> None:
+        if change.foreign or self.session in change.sessions or EVERYWHERE in change.sessions:
+            self._stale = True
+
+    async def current(self, *, again: bool = False) -> Policy:
+        """The policy as the store has it now; the one at hand when nothing can have changed it."""
+        if self._stale or again:
+            self._stale = False
+            found = (await self.house.store.request("policy.get", {"name": self.session})).data
+            if found["version"] != self._policy.version:
+                own, everywhere = found["own"]["document"], found["everywhere"]["document"]
+                known, self._policy = self._policy, self._made(Change(found["version"], own, everywhere))
+                if self._policy.development and not known.development:
+                    self.house.observer(PermissionsBypassed(self.who))
+                quotas = self._policy.manifest.quotas
+                self._calls.per_s, self._network.per_s = quotas.calls_per_s, quotas.network_bytes_per_s
+                self._rates.clear()
+        return self._policy
+
+    async def names(self, called: Collection[str] = ()) -> list[str]:
+        """The capabilities that become functions of the code: what may be had now, and what it called before."""
+        policy = await self.current()
+        now = now_ms()
+        return [name for name in self.house.capabilities.names() if name in called or policy.may_have(name, now)]
+
+    async def functions(self, called: Collection[str] = ()) -> list[str | dict[str, Any]]:
+        """What `names` become, as a new worker is told it; a replay has to come by the calls that are recorded."""
+        self._given = await self.names(called)
+        known = (self.house.capabilities.get(name) for name in self._given)
+        return [capability.described() for capability in known if capability is not None]
+
+    async def new_functions(self, called: Collection[str] = ()) -> list[str | dict[str, Any]] | None:
+        """The same, when they are others than the worker has; else None."""
+        return None if self._given == await self.names(called) else await self.functions(called)
+
+    async def delay(self, call: Asked, worker: WorkerSession | None, reading: Reading) -> Decision | None:
+        """Wait until the rate allows it; meanwhile the worker is not read. A refusal when that is too long."""
+        now = time.monotonic()
+        wait = self._calls.take(1, now)
+        rate = self._policy.manifest.rates.get(call.capability)
+        if rate is not None:
+            bucket = self._rates.get(call.capability)
+            if bucket is None:
+                bucket = self._rates[call.capability] = Bucket(rate, now)
+            wait = max(wait, bucket.take(1, now))
+        if wait <= 0:
+            return None
+        if wait > WAIT_S_MAX:
+            return Decision("denied", f"more calls than its rate allows for {WAIT_S_MAX:g} s")
+        reason = "more calls than its rate allows: delayed"
+        self.house.audit.note(self.who, call.execution_id, call.capability, "", "limited", reason, self._policy.version)
+        self._delayed += 1
+        reading.pause(worker, "rate")
+        try:
+            await asyncio.sleep(wait)
+        finally:
+            self._delayed -= 1
+            if not self._delayed:
+                reading.resume(worker, "rate")
+        return None
+
+    def call(self, asked: Asked, method: str, arguments: dict[str, Any], policy: Policy, key: str) -> Call:
+        """The call as its capability sees it."""
+        assert self.house.lent is not None
+        return Call(
+            capability=asked.capability,
+            method=method,
+            arguments=arguments,
+            session=self.session,
+            execution=asked.execution_id,
+            key=key,
+            policy=policy,
+            directory=self._directory,
+            host=self.house.lent,
+            now_ms=now_ms,
+            decided=self.house.audit.decided,
+            pace=self._pace,
+            who=self.who,
+            state=self.state,
+        )
+
+    def unfit(self, call: Asked, error: Exception) -> None:
+        """Note a call that leads where nobody may go, was denied, or cannot be recorded; whatever its arguments look
+        like, one of what is not granted."""
+        granted = self._policy.may_have(call.capability, now_ms())
+        if isinstance(error, Denied | NotEncodable) or not granted:
+            who = (self.who, call.execution_id, call.capability, "")
+            self.house.audit.note(*who, "denied", str(error), self._policy.version)
+
+    def failed(self, asked: Call, error: Exception) -> None:
+        """Note a call that was refused while it was performed: at a link, a redirect, by the database."""
+        if isinstance(error, PermissionError) and not asked.refused:
+            self.house.audit.decided(asked, Decision("denied", str(error)))
+
+    async def _pace(self, size: int) -> None:
+        wait = self._network.take(size, time.monotonic())
+        if wait > 0:
+            await asyncio.sleep(wait)
+
+    async def close(self) -> None:
+        """The session is not run here any more: end what capabilities keep for it."""
+        self._unwatch()
+        self._unwatch = _unwatched
+        for capability in self.house.capabilities.used():
+            await capability.forget(self.state)
+
+
+def _unwatched() -> None:
+    """A session that is closed twice."""

@@ -1,0 +1,1 @@
+"""A session's checkpoints: written, read, listed, exported, given up."""

@@ -1,0 +1,249 @@
+"""A session's checkpoints on the engine's side: sealed, stored conditional on the epoch, opened again for a worker."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable
+from typing import Any
+
+from bridge.confine.limits import Profile
+from checkpoint.blobs.directory import INLINE_BYTES_MAX
+from checkpoint.blobs.memory_file import MemoryFile
+from checkpoint.engine.large_capture import bring
+from checkpoint.engine.seal import Hashed, Sealed, identity, read_manifest, seal
+from checkpoint.format.compression import packed
+from checkpoint.format.group_table import Table
+from checkpoint.format.payload import Malformed, Manifest, decode_payload
+from checkpoint.format.payload import Position as SealedPosition
+from durable.core.clock import now_ms
+from durable.core.errors import ProtocolError
+from durable.sessions.checkpoints.reader import Stored
+from durable.sessions.checkpoints.retention import Keeping
+from durable.sessions.checkpoints.streamed_chunks import Arrivals
+from durable.sessions.execution.position import Position
+from durable.store.port import StoreFace
+
+IN_THREAD_BYTES = 256 * 2**10
+"""Payloads above this are hashed in a thread: a megabyte takes the loop about half a millisecond."""
+
+
+type Data = bytes | bytearray | memoryview
+
+
+class Saved:
+    """The checkpoints of one owned session: newest first, published in order."""
+
+    def __init__(
+        self,
+        store: StoreFace,
+        keeping: Keeping,
+        session: str,
+        epoch: int,
+        grants: tuple[str, ...],
+        profile: Profile,
+        on_failed: Callable[[Exception], None],
+    ) -> None:
+        self._on_failed = on_failed
+        self.latest_id: int | None = None
+        self._store = store
+        self._session = session
+        self._epoch = epoch
+        self._grants = grants
+        self._profile = profile
+        self._blobs = keeping.blobs
+        self.arrivals = Arrivals(keeping.blobs)
+        """What comes before the capture that names it."""
+        self.stored = Stored(store, keeping.blobs, session, grants, profile)
+        self._keep = keeping.keep
+        self._manifest: Manifest | None = None
+        self._envelope: bytes | None = None
+        self._base: tuple[Manifest, Table] | None = None
+        self._loaded = False
+        self._last: asyncio.Future[Any] | None = None
+        self._label: str | None = None
+        self._publishing: set[asyncio.Task[Any]] = set()
+        self._order = asyncio.Lock()
+
+    async def latest(self) -> Position | None:
+        """The newest checkpoint's position; raises CheckpointTampered or CheckpointError when it cannot be trusted."""
+        if not self._loaded:
+            answer = await self._store.request("checkpoint.latest", {"session": self._session})
+            row = answer.data.get("checkpoint")
+            if row is not None:
+                self._envelope = row["manifest"]
+                self.latest_id, self._label = row["id"], row["label"]
+                self._manifest = await self.stored.manifest(row["id"], row["manifest"])
+            self._loaded = True
+        if self._manifest is None:
+            return None
+        found = self._manifest.position
+        outcome = None if self._manifest.outcome is None else json.loads(self._manifest.outcome)
+        return Position(
+            execution=found.execution,
+            statement=found.statement,
+            counters=dict(found.counters),
+            output_offset=found.output_offset,
+            outcome=outcome,
+            iteration=found.iteration,
+        )
+
+    @property
+    def lost(self) -> bool:
+        """Whether the newest checkpoint had to leave something out."""
+        return self._manifest is not None and bool(self._manifest.contents.lost)
+
+    async def payload(self) -> bytes | MemoryFile | None:
+        """What a fresh worker restores from; every byte is verified."""
+        await self.latest()
+        if self._envelope is None or self.latest_id is None:
+            return None
+        opened = await self.stored.opened(self.latest_id, self._envelope)
+        self._base = opened.manifest, opened.table
+        return opened.payload
+
+    def build_on(self, base: tuple[Manifest, Table]) -> None:
+        """The worker was restored from this: its next capture leaves out what this has."""
+        self._base = base
+
+    async def keep(self, payload: bytes, label: str | None) -> int:
+        """Store what was captured on demand, unless nothing changed; the number of the checkpoint that has it."""
+        kept = await self._same(payload, label)
+        if kept is not None:
+            return kept
+        await self.publish(payload, await self.latest() or Position(), wait=True, label=label)
+        assert self.latest_id is not None
+        return self.latest_id
+
+    async def _same(self, payload: bytes, label: str | None) -> int | None:
+        """The newest checkpoint's number when a capture has nothing that it has not; it gets the label then."""
+        if self._manifest is None or (label is not None and self._label not in (None, label)):
+            return None
+        found = decode_payload(payload)
+        if found.chunks or found.contents != self._manifest.contents:
+            return None
+        if self._last is not None:
+            await asyncio.shield(self._last)
+        if label is not None and self._label is None:
+            await self._store.request("checkpoint.label", {"checkpoint": self.latest_id, "label": label})
+            self._label = label
+        return self.latest_id
+
+    async def publish(
+        self,
+        payload: Data,
+        position: Position,
+        *,
+        wait: bool,
+        label: str | None = None,
+        by_code: bool = False,
+        progress: bool = True,
+    ) -> None:
+        """Seal and store a capture. Returns when it is on its way, or with `wait` when it is durable.
+
+        `by_code`: the session's code gave the label. `progress`: the execution had come further than where its attempt
+        began. ProtocolError for a capture that no honest worker makes.
+
+        A capture that could not be stored spoils those after it, which build on it: `on_failed` is told, once.
+        """
+        task = asyncio.current_task()
+        assert task is not None
+        self._publishing.add(task)
+        try:
+            async with self._order:
+                sealed, stored = await self._kept(payload, position)
+                self._manifest, self._envelope, self._loaded = sealed.read, sealed.manifest, True
+                self._base = sealed.read, sealed.table
+                row = {**self._row(sealed, position, stored), "label": label, "by_code": by_code and label is not None}
+                row["progress"] = progress
+                future = self._store.post("checkpoint.publish", row)
+                self._last, self._label = future, label
+            future.add_done_callback(self._published)
+            if wait:
+                await asyncio.shield(future)
+        finally:
+            self._publishing.discard(task)
+
+    async def _kept(self, payload: Data, position: Position) -> tuple[Sealed, list[tuple[str, bytes]]]:
+        """Sealed, with its large chunks durable before the row that needs them; and the small ones."""
+        try:
+            return await self._stored(payload, position)
+        except Malformed as error:
+            raise ProtocolError(
+                f"the worker of session {self._session!r} sent a checkpoint that is none: {error}"
+            ) from None
+
+    async def _stored(self, payload: Data, position: Position) -> tuple[Sealed, list[tuple[str, bytes]]]:
+        arrived, self.arrivals.chunks = self.arrivals.chunks, {}
+        sizes = {digest: each.size for digest, each in arrived.items()}
+        if len(payload) > IN_THREAD_BYTES:
+            hashed, small = await asyncio.to_thread(bring, payload, self._blobs)
+            sealed = self._sealed(hashed, position, sizes)
+        else:
+            sealed = self._sealed(payload, position, sizes)
+            small = await self._brought(sealed)
+        rows = {digest: row for digest, (_size, row) in arrived.items() if row is not None}
+        return sealed, small + [
+            (digest.hex(), bytes(row)) for digest, row in rows.items() if digest in sealed.table.digests
+        ]
+
+    async def _brought(self, sealed: Sealed) -> list[tuple[str, bytes]]:
+        kept = [(digest, packed(data)) for digest, data in sealed.chunks]
+        large = [(digest, data) for digest, data in kept if len(data) > INLINE_BYTES_MAX]
+        if large:
+            await asyncio.to_thread(self._blobs.put_many, large)
+        return [(digest, bytes(data)) for digest, data in kept if len(data) <= INLINE_BYTES_MAX]
+
+    def _sealed(self, payload: Hashed | Data, position: Position, arrived: dict[bytes, int]) -> Sealed:
+        sealed = seal(
+            payload,
+            session=self._session,
+            position=SealedPosition(
+                execution=position.execution,
+                n=0,
+                statement=position.statement,
+                final=position.outcome is not None,
+                counters=position.counters,
+                output_offset=position.output_offset,
+                iteration=position.iteration,
+            ),
+            key=self._store.key,
+            created_at_ms=now_ms(),
+            profile=self._profile,
+            grants=self._grants,
+            outcome=None if position.outcome is None else json.dumps(position.outcome).encode(),
+            previous=self._base,
+            arrived=arrived,
+            previous_id=None if self.latest_id is None else str(self.latest_id),
+            number=1 if self._manifest is None else self._manifest.number + 1,
+            predecessor=None if self._envelope is None else identity(self._envelope),
+        )
+        read_manifest(sealed.manifest, self._store.key)  # what cannot be read again is no progress
+        return sealed
+
+    def _row(self, sealed: Sealed, position: Position, chunks: list[tuple[str, bytes]]) -> dict[str, Any]:
+        return {
+            "session": self._session,
+            "epoch": self._epoch,
+            "execution": position.execution,
+            "n": sealed.read.number,
+            "statement": position.statement,
+            "final": position.outcome is not None,
+            "manifest": sealed.manifest,
+            "chunks": chunks,
+            "uses": sealed.uses,
+            "carried": sealed.carried,
+            "keep": self._keep.to_json(),
+        }
+
+    def _published(self, future: asyncio.Future[Any]) -> None:
+        error = None if future.cancelled() else future.exception()
+        if isinstance(error, Exception):
+            self._on_failed(error)
+        elif not future.cancelled():
+            self.latest_id = future.result().data["checkpoint"]
+
+    async def posted(self) -> None:
+        """Return when every capture so far is in the store's queue: what is posted now commits after them."""
+        while self._publishing:
+            await asyncio.wait(set(self._publishing))

@@ -1,0 +1,1 @@
+"""Running a session's cells: one after the other, interrupted, continued."""

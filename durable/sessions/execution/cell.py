@@ -1,0 +1,192 @@
+"""A cell as an execution: what travels in its promise, its pass through a worker, and how that pass ends.
+
+States of a pass (specs/session.md): starting -> running <-> waiting -> done | failed | ended. `waiting` hands the lease
+back; `ended` means that the worker was let go while waiting, so the next pass restores.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import msgspec
+
+from bridge.protocol.messages import Error
+from durable.core.errors import DurableError
+from durable.functions.replay.matching import Journal
+from durable.sessions.output.live_output import Recent
+from durable.sessions.output.session_output import Earlier
+from durable.sessions.output.stored_output import Row, StoredCopy, place
+from durable.sessions.result import Texts
+
+FUNCTION = "durable_execute"
+FUNCTION_ID = "durable_execute@1"
+
+
+KEPT_CHARS_MAX = 2**20
+"""Output of a running cell that is also kept in memory; more is in the store only."""
+
+
+type Transaction = Literal["commit_always", "rollback_on_failure", "rollback_always"]
+
+
+class Cell(msgspec.Struct, frozen=True, kw_only=True):
+    """The param of a cell's promise: what to run, in which session, under which rules."""
+
+    code: str
+    session: str
+    inputs: dict[str, Any] = msgspec.field(default_factory=dict)
+    checkpoint: Literal["auto", "statement"] = "auto"
+    transaction: Transaction = "commit_always"
+    every_s: float | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        found: dict[str, Any] = msgspec.to_builtins(self)
+        if self.every_s is None:
+            del found["every_s"]  # a cell's arguments are compared: those of before it was there stay the same
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """The code ended; `value` is what the promise is resolved with."""
+
+    value: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The code raised, or was given up; `document` is the error document the promise is rejected with."""
+
+    document: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Waits:
+    """The code waits for these promises."""
+
+    promises: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Stopped:
+    """The pass cannot go on, and nothing is settled: the task is halted with this error as its note."""
+
+    error: DurableError
+
+
+@dataclass(frozen=True, slots=True)
+class Gone:
+    """Somebody else settled the promise or halted its task (cancel, deadline, interrupt): nothing is left to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Died:
+    """The worker ended by itself: the attempt is over, the store counts it and decides whether there is another."""
+
+    error: DurableError
+
+
+type Outcome = Done | Failed | Stopped | Gone | Died
+type Turn = Outcome | Waits
+
+
+@dataclass(slots=True)
+class Pass:
+    """One pass of a cell through a worker: what it printed, which calls are open, what the leaf is to be told."""
+
+    promise_id: str
+    cell: Cell
+    journal: Journal
+    copy: StoredCopy
+    open_calls: dict[int, str] = field(default_factory=dict)
+    kept_max: int = KEPT_CHARS_MAX
+    rows: list[Row] = field(default_factory=list)
+    recent: Recent = field(default_factory=Recent)
+    whole: bool = True
+    waiting: bool = False
+    parked: bool = False
+    """Its leaf has gone: somebody's answer brings the next one."""
+    earlier: str = ""
+    """What threads and tasks printed before it, since the execution before."""
+    failures: list[str] = field(default_factory=list)
+    """Threads and tasks that ended with an error since then."""
+    not_saved: str = ""
+    """Why the namespace could not be captured at its end."""
+    stopped: bool = False
+    """It was cancelled or passed its deadline: only the end of its code still counts."""
+    end: Error | None = None
+    """How its code ended, where it was stopped."""
+    outcome: Outcome | None = None
+    ended: bool = False
+    begun_at: tuple[bool, int, int, int] = (False, 0, 0, 0)
+    """How far the code was where this pass began (`Position.reached`): a checkpoint beyond it is progress."""
+    _turn: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @property
+    def execution_id(self) -> str:
+        return self.promise_id.removeprefix("exec:")
+
+    def keep(self, rows: list[Row]) -> None:
+        """Keep what is stored of the output for a result that is read here; much is read from the store instead."""
+        if self.whole:
+            for row in rows:
+                place(self.rows, row)
+            if self.copy.kept > self.kept_max:
+                self.whole = False
+                self.rows.clear()
+
+    def begin_after(self, earlier: Earlier) -> None:
+        """It begins: what happened since the execution before is told with its outcome."""
+        self.earlier, self.failures = earlier.text, list(earlier.failures)
+
+    def printed(self) -> Texts:
+        """What is stored of the output, when `whole`."""
+        return Texts.of(self.rows)
+
+    @property
+    def lives(self) -> bool:
+        """Whether a leaf can attach to this pass: it runs, waits, or has its outcome."""
+        return not self.ended and not isinstance(self.outcome, Died | Stopped | Gone)
+
+    @property
+    def runs(self) -> bool:
+        """Its code runs, or is about to."""
+        return not self.waiting and not self.ended and self.outcome is None
+
+    @property
+    def gone(self) -> bool:
+        """It was interrupted, settled by somebody else, or failed here: nothing that its code still does counts."""
+        return isinstance(self.outcome, Gone | Died)
+
+    def finish(self, outcome: Outcome) -> None:
+        """Exactly one outcome: the first."""
+        if self.outcome is None:
+            self.outcome = outcome
+            self._turn.set()
+
+    def wait(self) -> None:
+        """The code can do nothing until one of its open calls is answered."""
+        self.waiting = True
+        self._turn.set()
+
+    def go_on(self) -> None:
+        """A call was answered: the code runs again."""
+        self.waiting = self.parked = False
+        if self.outcome is None and not self.ended:
+            self._turn.clear()
+
+    def let_go(self) -> None:
+        """The worker is gone for good as far as this pass is concerned."""
+        self.ended = True
+        self._turn.set()
+
+    async def turn(self) -> Turn | None:
+        """The next thing the leaf has to act on; None when the pass was let go."""
+        await self._turn.wait()
+        if self.outcome is not None:
+            return self.outcome
+        if self.ended:
+            return None
+        return Waits(tuple(dict.fromkeys(self.open_calls.values())))

@@ -1,0 +1,92 @@
+"""What is done with a session between its executions: its namespace read and changed, checkpoints made on demand."""
+
+from __future__ import annotations
+
+import asyncio
+
+from bridge.protocol.messages import Namespace, NamespaceReply
+from durable.sessions.checkpoints.recompute import Recomputation
+from durable.sessions.checkpoints.retention import Keeping
+from durable.sessions.checkpoints.writer import Saved
+from durable.sessions.execution.position import Position
+from durable.sessions.ownership.session_worker import SessionWorker
+from durable.sessions.result import RestoreReport
+
+COMPLETE_S = 1.0
+"""For the user's own `__dir__` and `__getattr__`; then SIGINT."""
+
+
+class Between:
+    """Each waits for its turn, starts a worker where there is none, and raises what that raises."""
+
+    def __init__(
+        self, busy: asyncio.Lock, worker: SessionWorker, saved: Saved, keeping: Keeping, recomputation: Recomputation
+    ) -> None:
+        self.unsaved = False
+        """Unjournaled code ran since the last checkpoint."""
+        self.unsaveable = False
+        """The namespace holds what no checkpoint can: it ends with its worker, so that is kept."""
+        self._busy = busy
+        self._worker = worker
+        self._saved = saved
+        self._keeping = keeping
+        self._recomputation = recomputation
+
+    async def namespace(self, request: Namespace) -> NamespaceReply:
+        """Read or change it; what was changed is saved before this returns."""
+        async with self._busy:
+            worker = await self._worker.ready()
+            reply = await worker.namespace(request)
+            if request.action in ("update", "clear") and not reply.problem:
+                await self._capture(None)
+            return reply
+
+    async def complete(self, text: str) -> list[str]:
+        """What could stand for a dotted name in the live namespace; nothing while code runs or waits there."""
+        if self._busy.locked():
+            return []
+        async with self._busy:
+            worker = await self._worker.ready()
+            late = asyncio.get_running_loop().call_later(COMPLETE_S, worker.interrupt)
+            try:
+                return await worker.complete(text)
+            finally:
+                late.cancel()
+
+    async def checkpoint(self, label: str | None) -> int:
+        """Save the namespace now; the checkpoint's number."""
+        async with self._busy:
+            return await self._capture(label)
+
+    async def _capture(self, label: str | None) -> int:
+        worker = await self._worker.ready()
+        made = await worker.checkpoint()
+        try:
+            kept = await self._saved.keep(made.data, label)
+        except BaseException as error:
+            worker.not_kept(made, error)
+            raise
+        self.unsaveable, self.unsaved = self._saved.lost, False
+        return kept
+
+    async def begin_from(self, payload: bytes | memoryview, label: str | None = None) -> None:
+        """Make a checkpoint of another session the first of this one."""
+        async with self._busy:
+            await self._saved.publish(payload, Position(), wait=True, label=label)
+
+    async def restore(
+        self, which: str | int, *, clear_existing: bool, override_environment: bool = False, recompute: bool = False
+    ) -> RestoreReport:
+        """Merge a checkpoint, by label or number, into the live namespace; then save what that made."""
+        async with self._busy:
+            worker = await self._worker.ready()
+            stored = self._saved.stored
+            opened = await stored.open((await stored.find(which))["id"])
+            override = override_environment or self._keeping.override_environment
+            asked = await worker.restore(opened.payload, clear_existing=clear_existing, override_environment=override)
+            self._saved.build_on((opened.manifest, opened.table))
+            report = RestoreReport.read(asked.report)
+            if recompute:
+                report = await self._recomputation.of(report, worker)
+            await self._capture(None)
+            return report

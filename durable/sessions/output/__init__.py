@@ -1,0 +1,1 @@
+"""A session's output: stored, live, followed, held back."""

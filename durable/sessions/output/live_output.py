@@ -1,0 +1,102 @@
+"""What readers of output get, and the newest output of a pass as it was printed (specs/worker-protocol.md)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Any
+
+from durable.sessions.output.displays import DISPLAY, Display
+
+RECENT_CHARS_MAX = 2**20
+"""Of what a session printed last, kept for readers in this process; who is further behind reads the stored copy."""
+
+
+@dataclass(frozen=True, slots=True)
+class OutputEvent:
+    """Something printed: `offset` counts characters of this execution's output before it.
+
+    `dropped` (then there is no `data`) is how many characters are missing here: dropped by the session's output policy,
+    or over what is stored.
+    """
+
+    stream: str
+    data: str
+    offset: int
+    dropped: int = 0
+    end: int = field(default=-1, compare=False, repr=False)
+    """The offset at which to read on: it may be further than `data` reaches, where the stored copy holds less."""
+
+    def __post_init__(self) -> None:
+        if self.end < 0:
+            object.__setattr__(self, "end", self.offset + self.dropped + len(self.data))
+
+
+@dataclass(frozen=True, slots=True)
+class DisplayEvent:
+    """Something shown with `display(obj)`: a MIME bundle, at this place in the output."""
+
+    data: dict[str, Any]
+    metadata: dict[str, Any]
+    offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class Rewound:
+    """The execution went on from a checkpoint, after a crash or an interrupt: what it had printed from this character
+    on is taken back, and what is printed in its place follows."""
+
+    offset: int
+
+
+type Event = OutputEvent | DisplayEvent | Rewound
+
+
+def shown_event(event: OutputEvent | Rewound) -> Event | None:
+    """As users get it; None for a display that is not whole."""
+    if not isinstance(event, OutputEvent) or event.stream != DISPLAY or event.dropped:
+        return event
+    display = Display.read(event.data)
+    return None if display is None else DisplayEvent(display.data, display.metadata, event.offset)
+
+
+class Recent:
+    """The newest output of one pass of an execution; `origin` is the offset where the pass began."""
+
+    def __init__(self, origin: int = 0) -> None:
+        self.origin = origin
+        self._events: deque[OutputEvent] = deque()
+        self._start = self._end = origin
+        self._changed: asyncio.Future[None] | None = None
+
+    def add(self, stream: str, data: str, dropped: int = 0) -> None:
+        """Take what was printed next: `dropped` characters that nobody gets, then `data`."""
+        for event in (OutputEvent(stream, "", self._end, dropped), OutputEvent(stream, data, self._end + dropped)):
+            if event.end > event.offset:
+                self._events.append(event)
+                self._end = event.end
+        while self._end - self._start > RECENT_CHARS_MAX and len(self._events) > 1:
+            self._start = self._events.popleft().end
+        if self._changed is not None and not self._changed.done():
+            self._changed.set_result(None)
+
+    def since(self, offset: int) -> list[OutputEvent] | None:
+        """What came from there on; None when that is no longer here."""
+        if offset < self._start:
+            return None
+        found: list[OutputEvent] = []
+        for event in reversed(self._events):
+            if event.end <= offset:
+                break
+            skip = max(0, offset - event.offset)
+            found.append(
+                OutputEvent(event.stream, event.data[skip:], event.offset + skip, max(0, event.dropped - skip))
+            )
+        return found[::-1]
+
+    def changed(self) -> asyncio.Future[None]:
+        """Done when there is more."""
+        if self._changed is None or self._changed.done():
+            self._changed = asyncio.get_running_loop().create_future()
+        return self._changed

@@ -1,0 +1,1 @@
+"""Which engine runs a session, and its worker: admission, eviction, takeover."""

@@ -1,0 +1,45 @@
+"""What an engine lends to its sessions."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from bridge.launch.pool import WorkerPool
+from capabilities.call import Host
+from capabilities.capability import Capabilities
+from durable.core.events import Observer
+from durable.functions.step import StepThreads
+from durable.sessions.calls.audit import Audit
+from durable.sessions.checkpoints.retention import Keeping
+from durable.sessions.ownership.javascript_image import Images
+from durable.store.port import StoreFace
+
+
+@dataclass(slots=True)
+class House:
+    """The engine's parts that its sessions use, and what they do for each other."""
+
+    store: StoreFace
+    engine_id: str
+    capabilities: Capabilities
+    threads: StepThreads
+    observer: Observer
+    parked_s: float
+    launcher: WorkerPool
+    keeping: Keeping
+    audit: Audit
+    performing: dict[str, asyncio.Task[dict[str, Any]]] = field(default_factory=dict)
+    """Calls being performed, by promise id."""
+    epochs: dict[str, int] = field(default_factory=dict)
+    """The epoch under which each cell that runs here is run, by promise id."""
+    forget: Callable[[str], None] = lambda _name: None
+    """Drops what the engine has in memory of a session."""
+    rested: Callable[[], None] = lambda: None
+    """Told when a worker came to rest: others may wait for its place."""
+    images: Images = field(default_factory=Images)
+    """What sessions of JavaScript are lent."""
+    lent: Host | None = None
+    """What capabilities may use of the engine; set once, as it opens."""

@@ -1,0 +1,186 @@
+"""The transitions that pull others along: a promise settles, a task becomes pending, an attempt ends.
+
+
+One transaction holds the whole cascade: the promise; its task fulfilled and the callbacks it held dropped; awaiters
+resumed; listeners told; the next cell of its session made due.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from durable.store.operations.attempts import Cause, after_attempt, lost_value
+from durable.store.protocol.requests import EMPTY, Record, Value
+from durable.store.sqlite.records import PROMISE, dump, promise_record
+from durable.store.sqlite.transaction import Tx
+
+type Settled = Literal["resolved", "rejected", "rejected_canceled", "rejected_timedout"]
+
+ENDED: dict[str, str] = {
+    "resolved": "completed",
+    "rejected": "failed",
+    "rejected_canceled": "cancelled",
+    "rejected_timedout": "timed_out",
+}
+"""How an execution ended, in the words of every surface; `lost` where it was given up."""
+
+
+def settle(
+    tx: Tx, promise_id: str, state: Settled, value: Value = EMPTY, *, at: int | None = None, outcome: str | None = None
+) -> Record:
+    """Settle a pending promise and all that follows from it. `at` is the time of settlement, where it is not now."""
+    record = settle_pending(tx, promise_id, state, value, at=at, outcome=outcome)
+    assert record is not None, f"a terminal state never changes: {promise_id}"
+    return record
+
+
+def settle_pending(
+    tx: Tx, promise_id: str, state: Settled, value: Value = EMPTY, *, at: int | None = None, outcome: str | None = None
+) -> Record | None:
+    """The same; None, and nothing happens, when no such promise is pending."""
+    headers = None if value.headers is None else dump(value.headers)
+    row = tx.row(
+        "UPDATE promises SET state=?, value_headers=?, value_data=?, settled_at=?, outcome=?"
+        f" WHERE id=? AND state='pending' RETURNING {PROMISE}, external",
+        (state, headers, value.data, tx.now if at is None else at, outcome, promise_id),
+    )
+    if row is None:
+        return None
+    record = promise_record(row)
+    if row[10]:
+        tx.effects.settled[promise_id] = record
+        _follow(tx, promise_id, record, outcome or ENDED[state])
+    else:
+        tx.effects.internal[promise_id] = record
+    return record
+
+
+def _follow(tx: Tx, promise_id: str, record: Record, ended: str) -> None:
+    task = tx.row(
+        "UPDATE tasks SET state='fulfilled', ended=?, pid=NULL, ttl=NULL, lease_at=NULL, lapsed_pid=NULL,"
+        " lapsed_ttl=NULL, due=NULL, resumes=0, note=NULL, cancel_at=NULL WHERE id=? RETURNING session, n, function",
+        (ended, promise_id),
+    )
+    if task is not None:
+        tx.execute("DELETE FROM callbacks WHERE awaiter=?", (promise_id,))
+        if task[0] is not None:
+            _close_cell(tx, task[0], task[1])
+        if task[2]:
+            _close_open(tx, promise_id)
+    awaiters = tx.rows("DELETE FROM callbacks WHERE awaited=? RETURNING awaiter", (promise_id,))
+    for (awaiter,) in sorted(awaiters):
+        resume(tx, awaiter)
+    for (address,) in sorted(tx.rows("DELETE FROM listeners WHERE awaited=? RETURNING address", (promise_id,))):
+        tx.effects.unblocked.append((address, record))
+
+
+def _close_open(tx: Tx, execution: str) -> None:
+    """Cancel what an ended execution of ours leaves open: its questions, calls, steps and child executions."""
+    rows = tx.rows(
+        "SELECT id FROM promises WHERE state='pending' AND ((id > ? AND id < ?) OR (id > ? AND id < ?)) ORDER BY id",
+        (f"{execution}.", f"{execution}/", f"{execution}:", f"{execution};"),
+    )
+    for (promise_id,) in rows:
+        if tx.row("SELECT 1 FROM promises WHERE id=? AND state='pending'", (promise_id,)) is not None:
+            settle(tx, promise_id, "rejected_canceled")
+
+
+def resume(tx: Tx, awaiter: str) -> None:
+    """What `awaiter` waited for is there: a suspended task becomes pending, any other unfinished one counts it."""
+    row = tx.row("SELECT state FROM tasks WHERE id=?", (awaiter,))
+    if row is None or row[0] == "fulfilled":
+        return
+    if row[0] == "suspended":
+        make_pending(tx, awaiter)
+    else:
+        tx.execute("UPDATE tasks SET resumes=resumes+1 WHERE id=?", (awaiter,))
+
+
+def make_pending(tx: Tx, task_id: str, *, delay_ms: int = 0) -> None:
+    """Let a task be acquired: due after the delay, or not yet while another cell of its session is before it."""
+    row = tx.row("SELECT session, n, not_before, timer FROM tasks WHERE id=?", (task_id,))
+    assert row is not None, f"a task that is made pending exists: {task_id}"
+    due: int | None = max(tx.now + delay_ms, row[2])
+    if row[3] or (row[0] is not None and not is_head(tx, row[0], row[1])):
+        due = None
+    tx.execute(
+        "UPDATE tasks SET state='pending', pid=NULL, ttl=NULL, lease_at=NULL, lapsed_pid=NULL, lapsed_ttl=NULL, due=?"
+        " WHERE id=?",
+        (due, task_id),
+    )
+    announce(tx, task_id, due)
+
+
+def announce(tx: Tx, task_id: str, due: int | None) -> None:
+    """A pending task got a due time: offer it after this transaction's work, or wake up for it."""
+    if due is None:
+        return
+    if due <= tx.now:
+        tx.effects.ready.append(task_id)
+    else:
+        tx.wake_at(due)
+
+
+def is_head(tx: Tx, session: str, n: int) -> bool:
+    """Whether no unsettled cell of the session comes before n: only that one may run."""
+    row = tx.row("SELECT 1 FROM cells WHERE session=? AND settled=0 AND n<? LIMIT 1", (session, n))
+    return row is None
+
+
+def _close_cell(tx: Tx, session: str, n: int) -> None:
+    tx.execute("UPDATE cells SET settled=1 WHERE session=? AND n=?", (session, n))
+    tx.effects.sessions.add(session)
+    head = tx.row("SELECT promise FROM cells WHERE session=? AND settled=0 ORDER BY n LIMIT 1", (session,))
+    if head is None:
+        return
+    blocked = "SELECT 1 FROM tasks WHERE id=? AND state='pending' AND due IS NULL AND timer=0"
+    if tx.row(blocked, (head[0],)) is not None:
+        make_pending(tx, head[0])
+
+
+def end_attempt(tx: Tx, task_id: str, cause: Cause, error: str | None, *, claimed: bool = False) -> None:
+    """An acquired task's attempt ended without result: another after a delay, or the promise is settled as lost.
+
+    `claimed`: its engine may be at it still, unheard of: until somebody else acquires the task it may go on (L4).
+    """
+    row = tx.row(
+        "SELECT attempts_failed, attempts_died, progress, last_error, function, pid, ttl FROM tasks WHERE id=?",
+        (task_id,),
+    )
+    assert row is not None, f"an attempt belongs to a task: {task_id}"
+    attempts = after_attempt(row[0], row[1], progress=bool(row[2]), cause=cause)
+    last_error = error if error is not None else (row[3] if row[3] is not None else "released without a reason")
+    tx.execute(
+        "UPDATE tasks SET attempts_failed=?, attempts_died=?, progress=0, last_error=? WHERE id=?",
+        (attempts.failed, attempts.died, last_error, task_id),
+    )
+    # A task of another SDK, which names no function of ours, is offered for ever, as any Resonate server does.
+    if attempts.lost and row[4] and not tx.debug:
+        value = Value(data=lost_value(task_id, attempts.failed + attempts.died, last_error))
+        settle(tx, task_id, "rejected", value, outcome="lost")
+    else:
+        make_pending(tx, task_id, delay_ms=attempts.delay_ms)
+        if claimed and row[4]:
+            tx.execute("UPDATE tasks SET lapsed_pid=?, lapsed_ttl=? WHERE id=?", (row[5], row[6], task_id))
+
+
+def note_progress(tx: Tx, task_id: str) -> None:
+    """This attempt recorded something new, so it will not count."""
+    tx.execute("UPDATE tasks SET progress=1 WHERE id=? AND progress=0", (task_id,))
+
+
+def forget_checkpoints(tx: Tx, checkpoints: list[int]) -> list[str]:
+    """Delete checkpoints and the chunks that only they used; returns those chunks, which may lie in files too."""
+    ids = dump(checkpoints)
+    released = tx.rows(
+        "DELETE FROM checkpoint_uses WHERE checkpoint IN (SELECT value FROM json_each(?)) RETURNING digest", (ids,)
+    )
+    tx.execute("DELETE FROM checkpoints WHERE id IN (SELECT value FROM json_each(?))", (ids,))
+    unused = (
+        "SELECT value FROM json_each(?)"
+        " WHERE NOT EXISTS (SELECT 1 FROM checkpoint_uses WHERE digest=json_each.value) ORDER BY value"
+    )
+    dropped = [row[0] for row in tx.rows(unused, (dump(sorted({row[0] for row in released})),))]
+    if dropped:
+        tx.execute("DELETE FROM chunks WHERE digest IN (SELECT value FROM json_each(?))", (dump(dropped),))
+    return dropped

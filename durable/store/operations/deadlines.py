@@ -1,0 +1,78 @@
+"""What happens by itself, when the next due time has come: promises time out, leases end, schedules fire.
+
+Everything due is settled before any request of the same transaction is answered, so expiry is visible on every read.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+
+from durable.core.clock import TIME_MAX_MS
+from durable.core.limits import RETRY_MAX_MS
+from durable.store.operations import cancellation
+from durable.store.operations.cancellation import overdue
+from durable.store.operations.cascade import Settled, end_attempt, settle
+from durable.store.operations.leases import asked_for
+from durable.store.operations.promises import lease_until
+from durable.store.operations.schedules import fire
+from durable.store.sqlite.records import load_tags
+from durable.store.sqlite.transaction import Tx
+
+_DEADLINE_PROMISE = (
+    "SELECT id, timeout_at, tags FROM promises"
+    f" WHERE state='pending' AND timeout_at < {TIME_MAX_MS} AND timeout_at <= ? ORDER BY timeout_at, length(id), id"
+)
+_DEADLINE_LEASE = (
+    "SELECT id, pid, version, ttl FROM tasks WHERE state='acquired' AND lease_at <= ? ORDER BY lease_at, id"
+)
+_NEXT = (
+    f"SELECT min(timeout_at) FROM promises WHERE state='pending' AND timeout_at < {TIME_MAX_MS}",
+    "SELECT min(next_run_at) FROM schedules",
+    cancellation.NEXT,
+)
+_NEXT_LEASE = "SELECT min(lease_at) FROM tasks WHERE state='acquired' AND lease_at > ?"
+_NEXT_DUE = "SELECT min(due) FROM tasks WHERE state='pending' AND due IS NOT NULL AND due > ?"
+
+
+def sweep(tx: Tx) -> None:
+    """Settle what timed out, at its deadline's time; fire schedules; end the attempts whose lease ran out."""
+    for promise_id, timeout_at, tags in tx.rows(_DEADLINE_PROMISE, (tx.now,)):
+        if tx.row("SELECT 1 FROM promises WHERE id=? AND state='pending'", (promise_id,)) is None:
+            continue  # it went with an execution that an earlier deadline of this sweep ended
+        timer = load_tags(tags).get("resonate:timer") == "true"
+        state: Settled = "resolved" if timer else "rejected_timedout"
+        settle(tx, promise_id, state, at=timeout_at)
+    overdue(tx)
+    if not tx.debug:
+        fire(tx)
+    for task_id, pid, version, ttl in tx.rows(_DEADLINE_LEASE, (tx.now,)):
+        if tx.row("SELECT 1 FROM tasks WHERE id=? AND state='acquired'", (task_id,)) is None:
+            continue  # likewise: one that is lost here ends what it began
+        verdict = tx.leases.verdict(task_id, version, pid)
+        if verdict == "over":
+            end_attempt(tx, task_id, "died", f"{pid} stopped renewing its lease", claimed=True)
+        elif verdict != "theirs":
+            lease_at = lease_until(tx, ttl if verdict == "held" else asked_for(ttl))
+            tx.execute("UPDATE tasks SET lease_at=? WHERE id=?", (lease_at, task_id))
+
+
+def follow_clock(tx: Tx) -> None:
+    """The clock was set back: what was to happen within a delay from then happens within that delay from now."""
+    tx.execute(
+        "UPDATE tasks SET due=max(?1, not_before) WHERE state='pending' AND due > ?1+?2 AND due > not_before",
+        (tx.now, RETRY_MAX_MS),
+    )
+    tx.execute(
+        "UPDATE tasks SET lease_at=?1+ttl WHERE state='acquired' AND lease_at > ?1 AND lease_at-ttl > ?1", (tx.now,)
+    )
+    tx.effects.rescan = True
+
+
+def next_deadline(connection: sqlite3.Connection, now: int) -> int:
+    """The next time anything is due after now.
+
+    An overdue task that nobody here serves does not count, nor does a lease that ran out and is another process's.
+    """
+    found = [connection.execute(sql).fetchone()[0] for sql in _NEXT]
+    found += [connection.execute(sql, (now,)).fetchone()[0] for sql in (_NEXT_DUE, _NEXT_LEASE)]
+    return min((each for each in found if each is not None), default=TIME_MAX_MS)

@@ -1,0 +1,55 @@
+"""The whole store at once, for the contract suite; refused unless the store was opened with debug=True."""
+
+from __future__ import annotations
+
+from durable.store.operations.deadlines import sweep
+from durable.store.protocol.requests import Answer, DebugTick, Nothing, Refused
+from durable.store.sqlite.records import PROMISE, TASK, promise_record, task_record
+from durable.store.sqlite.transaction import Tx
+
+_TABLES = (
+    "promises", "tasks", "callbacks", "listeners", "outbox", "schedules", "sessions", "cells", "output",
+    "rewinds", "checkpoints", "checkpoint_uses", "chunks", "policies", "audit", "kv", "kv_usage",
+    "discards",
+)  # fmt: skip
+
+
+def _allow(tx: Tx) -> None:
+    if not tx.debug:
+        raise Refused(403, "this store was not opened for debugging")
+
+
+def reset(tx: Tx, _request: Nothing) -> Answer:
+    """Empty every table."""
+    _allow(tx)
+    for table in _TABLES:
+        tx.execute(f"DELETE FROM {table}")
+    return Answer(200, {})
+
+
+def tick(tx: Tx, request: DebugTick) -> Answer:
+    """Apply every deadline up to that time; the store's time does not go back behind it."""
+    _allow(tx)
+    tx.now = max(tx.now, request.time)
+    sweep(tx)
+    return Answer(200, {})
+
+
+def snap(tx: Tx, _request: Nothing) -> Answer:
+    """All promises, tasks, callbacks and listeners, sorted."""
+    _allow(tx)
+    return Answer(
+        200,
+        {
+            "promises": [promise_record(row) for row in tx.rows(f"SELECT {PROMISE} FROM promises ORDER BY id")],
+            "tasks": [task_record(row) for row in tx.rows(f"SELECT {TASK} FROM tasks ORDER BY id")],
+            "callbacks": [
+                {"awaited": row[0], "awaiter": row[1]}
+                for row in tx.rows("SELECT awaited, awaiter FROM callbacks ORDER BY awaited, awaiter")
+            ],
+            "listeners": [
+                {"awaited": row[0], "address": row[1]}
+                for row in tx.rows("SELECT awaited, address FROM listeners ORDER BY awaited, address")
+            ],
+        },
+    )

@@ -1,0 +1,186 @@
+"""Who gets what: due tasks to engines of this process that serve them, `unblock` to listeners (specs/store.md, S7).
+
+A task is offered in the transaction that made it due, by pushing its due time into the future: of several processes
+only the one whose transaction did that sends the message. What nobody here may take stays due for the others.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import zlib
+from collections.abc import Iterable
+
+import msgspec
+
+from durable.core.definition_id import ANY_CAPABILITY, capability_id, is_served
+from durable.core.limits import DISPATCH_RETRY_MS, OUTBOX_KEEP_MS
+from durable.store.protocol.requests import Record
+from durable.store.sqlite.records import Row, dump
+from durable.store.sqlite.transaction import End, Tx
+
+_TASK = (
+    "SELECT id, version, due, grp, preferred, exclusive, function, session FROM tasks"
+    " WHERE state='pending' AND due IS NOT NULL"
+)
+_DUE = f"{_TASK} AND due <= ?1 AND grp IN (SELECT value FROM json_each(?2)) ORDER BY due"
+_ONE = f"{_TASK} AND id=?1 AND due <= ?2"
+_ANY_DUE = (
+    "SELECT 1 FROM tasks WHERE state='pending' AND due IS NOT NULL AND due <= ?1"
+    " AND grp IN (SELECT value FROM json_each(?2)) LIMIT 1"
+)
+_DEFINED = "CASE WHEN options = '' THEN NULL ELSE json_extract(options, '$.defined') END"
+_defined = msgspec.json.Decoder(dict[str, str])
+_MAIL = "SELECT 1 FROM outbox WHERE address IN (SELECT value FROM json_each(?)) LIMIT 1"
+
+
+def execute_message(task_id: str, version: int) -> str:
+    """What is pushed to an engine that may acquire a task."""
+    return dump({"kind": "execute", "head": {}, "data": {"task": {"id": task_id, "version": version}}})
+
+
+def unblock_message(promise: Record) -> str:
+    """What is pushed to a listener."""
+    return dump({"kind": "unblock", "head": {}, "data": {"promise": promise}})
+
+
+def offer(tx: Tx, task_ids: Iterable[str]) -> None:
+    """Offer tasks that became due in this transaction; note those that are for other processes."""
+    for task_id in dict.fromkeys(task_ids):
+        row = tx.row(_ONE, (task_id, tx.now))
+        if row is not None and not (tx.ends and _send(tx, row)):
+            tx.effects.peers = True
+
+
+def offer_all(tx: Tx) -> None:
+    """Offer what is due in the groups of this process's connections, the oldest first, while they have slots."""
+    chosen = []
+    if _with_slots(tx.ends):
+        rows = tx.execute(_DUE, (tx.now, _groups(tx.ends)))
+        for row in rows:
+            end = _taking(tx, row)
+            if end is not None:
+                chosen.append((end, row))
+            elif not _with_slots(tx.ends):
+                break
+        rows.close()  # none stays open over a write
+    for end, row in chosen:
+        _push(tx, end, row)
+
+
+def tell_listeners(tx: Tx) -> None:
+    """Push to connections of this process; leave a message in the outbox for all others."""
+    for address, promise in tx.effects.unblocked:
+        end = next((end for end in tx.ends.values() if address in end.addresses()), None)
+        if end is not None:
+            tx.effects.pushes.append((end, unblock_message(promise)))
+        else:
+            _mail(tx, address, unblock_message(promise))
+    tx.effects.unblocked = []
+
+
+def collect_mail(tx: Tx) -> None:
+    """Take from the outbox what other processes left for connections of this one."""
+    for end in tx.ends.values():
+        for address in end.addresses():
+            sql = "DELETE FROM outbox WHERE address=? RETURNING id, message"
+            for _, message in sorted(tx.rows(sql, (address,))):
+                tx.effects.pushes.append((end, message))
+
+
+def anything(connection: sqlite3.Connection, now: int, ends: dict[str, End]) -> bool:
+    """Whether a look without the write lock finds work for this process."""
+    if not ends:
+        return False
+    addresses = dump([address for end in ends.values() for address in end.addresses()])
+    free = _with_slots(ends)
+    return (
+        bool(free) and connection.execute(_ANY_DUE, (now, _groups(free))).fetchone() is not None
+    ) or connection.execute(_MAIL, (addresses,)).fetchone() is not None
+
+
+def _groups(ends: dict[str, End]) -> str:
+    return dump(sorted({end.group for end in ends.values()}))
+
+
+def _with_slots(ends: dict[str, End]) -> dict[str, End]:
+    return {name: end for name, end in ends.items() if end.slots is None or end.slots.free()}
+
+
+def _send(tx: Tx, row: Row) -> bool:
+    end = _taking(tx, row)
+    if end is not None:
+        _push(tx, end, row)
+    return end is not None
+
+
+def _taking(tx: Tx, row: Row) -> End | None:
+    """Who gets the task, with a slot taken for it."""
+    end = _choose(tx, row)
+    if end is not None and end.slots is not None:
+        if not end.slots.take():
+            return None
+        tx.taken.append(end.slots)
+    return end
+
+
+def _push(tx: Tx, end: End, row: Row) -> None:
+    task_id, version = row[0], row[1]
+    tx.execute("UPDATE tasks SET due=? WHERE id=?", (tx.now + DISPATCH_RETRY_MS, task_id))
+    tx.wake_at(tx.now + DISPATCH_RETRY_MS)
+    tx.effects.pushes.append((end, execute_message(task_id, version)))
+
+
+def _choose(tx: Tx, row: Row) -> End | None:
+    task_id, _, due, group, preferred, exclusive, function, session = row
+    owner, needed = _owner(tx, session)
+    able = [end for end in tx.ends.values() if end.group == group and _serves(tx, end, function, session, needed)]
+    if exclusive:
+        able = [end for end in able if end.engine == preferred]
+    able = [end for end in able if end.slots is None or end.slots.free()]
+    if not able:
+        return None
+    wanted = owner or preferred
+    local = next((end for end in able if end.engine == wanted), None)
+    if local is not None:
+        return local
+    if owner is not None and tx.liveness.alive(owner):
+        return None
+    # A preferred engine elsewhere gets the first chance, and everybody the second.
+    if (
+        preferred is not None
+        and preferred != owner
+        and due > tx.now - DISPATCH_RETRY_MS
+        and tx.liveness.alive(preferred)
+    ):
+        return None
+    return able[zlib.crc32(task_id.encode()) % len(able)]
+
+
+def _owner(tx: Tx, session: str | None) -> tuple[str | None, frozenset[str]]:
+    """Who owns a session, and the capabilities that an engine must know to run its cells."""
+    row = None if session is None else tx.row(f"SELECT owner, {_DEFINED} FROM sessions WHERE name=?", (session,))
+    if row is None:
+        return None, frozenset()
+    return row[0], frozenset() if row[1] is None else frozenset(map(capability_id, _defined.decode(row[1])))
+
+
+def _serves(tx: Tx, end: End, function: str, session: str | None, needed: frozenset[str]) -> bool:
+    if not function and session is None:
+        return True
+    served = tx.served.get(end.engine)
+    if (
+        served is None
+        or (session is not None and not served.sessions)
+        or (function and not is_served(function, served.functions))
+    ):
+        return False
+    return needed <= served.functions or ANY_CAPABILITY in served.functions
+
+
+def _mail(tx: Tx, address: str, message: str) -> None:
+    tx.execute("INSERT INTO outbox (address, message, created_at) VALUES (?,?,?)", (address, message, tx.now))
+    tx.execute(
+        "DELETE FROM outbox WHERE id IN (SELECT id FROM outbox ORDER BY id LIMIT 8) AND created_at < ?",
+        (tx.now - OUTBOX_KEEP_MS,),
+    )
+    tx.effects.peers = True

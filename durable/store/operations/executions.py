@@ -1,0 +1,247 @@
+"""Executions as a whole: where one is loaded from, what functions are known by, records of other stores."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Iterator
+
+import msgspec
+
+from durable.core.clock import TIME_MAX_MS
+from durable.core.definition_id import SOURCE, spellings
+from durable.core.ids import PREFIX
+from durable.core.limits import ALIAS_ROWS, CANCEL_GRACE_S, RECORD_BYTES_MAX
+from durable.store.operations.cascade import ENDED, announce
+from durable.store.operations.promises import address_of, check_create, check_value, is_external
+from durable.store.protocol.requests import (
+    Answer,
+    ExecutionImport,
+    ExecutionSource,
+    FunctionAlias,
+    PromiseCreate,
+    RecordPromise,
+    Refused,
+    Value,
+)
+from durable.store.sqlite.records import PROMISE, dump, load_tags, load_value
+from durable.store.sqlite.transaction import Tx
+
+FUNCTION = "durable:function"
+_Tags = dict[str, str]
+
+
+def note_source(tx: Tx, request: ExecutionSource) -> Answer:
+    """Where an execution's function is loaded from now."""
+    found = tx.execute(
+        "UPDATE promises SET tags=json_set(tags, '$.\"durable:source\"', ?) WHERE id=? AND state='pending'",
+        (request.source, request.id),
+    )
+    return Answer(200, {"noted": found.rowcount > 0})
+
+
+# -- functions that are known by another id ---------------------------------------------------------------------
+
+
+def alias(tx: Tx, request: FunctionAlias) -> Answer:
+    """Rename one batch of executions, and with the first batch the schedules; `last` is the next one's cursor."""
+    schedules = _rename_schedules(tx, request) if not request.after else 0
+    rows = tx.rows("SELECT id, function FROM tasks WHERE id > ? ORDER BY id LIMIT ?", (request.after, ALIAS_ROWS))
+    executions = 0
+    for task_id, function in rows:
+        renamed = _renamed(function, request)
+        if renamed is not None:
+            _rename_execution(tx, task_id, renamed, request.source)
+            executions += 1
+    if executions:
+        tx.effects.rescan = tx.effects.peers = True
+    last = rows[-1][0] if len(rows) == ALIAS_ROWS else ""
+    return Answer(200, {"executions": executions, "schedules": schedules, "last": last})
+
+
+def _renamed(function: str, request: FunctionAlias) -> str | None:
+    """The id that takes the place of a recorded one; None for another function's."""
+    key, _, version = function.rpartition("@")
+    old, old_version = _parted(request.old)
+    new, new_version = _parted(request.new)
+    if (old_version or version) != version or old not in spellings(key):
+        return None
+    return f"{new}@{new_version or version}"
+
+
+def _parted(function: str) -> tuple[str, str]:
+    """An id without its version, and the version, "" for none."""
+    key, separator, version = function.rpartition("@")
+    return (key, version) if separator and version.isdecimal() else (function, "")
+
+
+def _rename_execution(tx: Tx, task_id: str, function: str, source: str) -> None:
+    row = tx.row("SELECT tags, param_data FROM promises WHERE id=?", (task_id,))
+    assert row is not None, f"a task has a promise: {task_id}"
+    tags = _renamed_tags(load_tags(row[0]), function, source)
+    tx.execute("UPDATE tasks SET function=? WHERE id=?", (function, task_id))
+    tx.execute(
+        "UPDATE promises SET tags=?, param_data=? WHERE id=?", (dump(tags), _renamed_data(row[1], function), task_id)
+    )
+
+
+def _rename_schedules(tx: Tx, request: FunctionAlias) -> int:
+    count = 0
+    for schedule_id, tags_text, param_text in tx.rows("SELECT id, promise_tags, promise_param FROM schedules"):
+        tags, param = load_tags(tags_text), load_value(param_text)
+        renamed = _renamed(tags.get(FUNCTION, ""), request)
+        if renamed is not None:
+            param = Value(headers=param.headers, data=_renamed_data(param.data, renamed))
+            tx.execute(
+                "UPDATE schedules SET promise_tags=?, promise_param=? WHERE id=?",
+                (dump(_renamed_tags(tags, renamed, request.source)), dump(param), schedule_id),
+            )
+            count += 1
+    return count
+
+
+def _renamed_tags(tags: _Tags, function: str, source: str) -> _Tags:
+    kept = {name: text for name, text in tags.items() if name != SOURCE}
+    return {**kept, FUNCTION: function, **({SOURCE: source} if source else {})}
+
+
+def _renamed_data(data: str | None, function: str) -> str | None:
+    """What an execution is started with, for the function of another id; as it is where it is not ours."""
+    try:
+        call = msgspec.json.decode(base64.b64decode(data or "", validate=True))
+    except (binascii.Error, msgspec.MsgspecError):
+        return data
+    if not isinstance(call, dict) or "func" not in call:
+        return data
+    key, version = _parted(function)
+    call |= {"func": key, "version": int(version)}
+    return base64.b64encode(msgspec.json.encode(call)).decode("ascii")
+
+
+# -- records of other stores ------------------------------------------------------------------------------------
+
+
+def import_(tx: Tx, request: ExecutionImport) -> Answer:
+    """Recreate an execution with all that is recorded under it: what has not ended runs again over its record."""
+    root, *children = request.promises
+    _check_record(root, children)
+    own = root.id
+    if tx.row("SELECT 1 FROM promises WHERE id=?", (own,)) is not None or _has_children(tx, own):
+        raise Refused(409, f"execution {own.removeprefix(PREFIX)!r} exists in this store; nothing was imported")
+    for promise in request.promises:
+        _insert(tx, promise)
+    if request.lost and root.state == "rejected":
+        tx.execute("UPDATE promises SET outcome='lost' WHERE id=?", (own,))
+    _insert_task(tx, root, version=max(request.starts, 1 if children else 0), request=request)
+    for child in children:
+        if "resonate:target" in child.tags:
+            _insert_task(tx, child, version=int(child.state != "pending"), request=None)
+    return Answer(200, {"promises": len(request.promises)})
+
+
+def _has_children(tx: Tx, own: str) -> bool:
+    sql = "SELECT 1 FROM promises WHERE (id > ? AND id < ?) OR (id > ? AND id < ?) LIMIT 1"
+    return tx.row(sql, (f"{own}.", f"{own}/", f"{own}:", f"{own};")) is not None
+
+
+def _check_record(root: RecordPromise, children: list[RecordPromise]) -> None:
+    """Refuse what no execution's record is."""
+    if not root.id.startswith(PREFIX) or "resonate:target" not in root.tags or not root.tags.get(FUNCTION):
+        raise Refused(400, f"the first promise, {root.id!r}, is not the one of a durable function's execution")
+    if "durable:session" in root.tags:
+        raise Refused(400, f"{root.id!r} is a cell; its session's variables are moved with `durable checkpoint export`")
+    own, seen, size = root.id, set[str](), 0
+    for promise in (root, *children):
+        if promise is not root and not promise.id.startswith((f"{own}.", f"{own}:")):
+            raise Refused(400, f"the promise {promise.id!r} is not under {own!r}")
+        if promise.id in seen:
+            raise Refused(400, f"the promise {promise.id!r} is there twice")
+        seen.add(promise.id)
+        size += _check_promise(promise)
+        waits_for_cell = promise.state == "pending" and "resonate:target" in promise.tags
+        if promise is not root and waits_for_cell and promise.tags.get("resonate:timer") != "true":
+            raise Refused(400, f"{promise.id!r} has not ended: it is run in a session, which a record does not hold")
+    if size > RECORD_BYTES_MAX:
+        raise Refused(400, f"the record's {size} bytes are over the limit of {RECORD_BYTES_MAX} (RECORD_BYTES_MAX)")
+
+
+def _check_promise(promise: RecordPromise) -> int:
+    """Refuse a promise that could not be; its size in bytes."""
+    check_value(promise.value)
+    check_create(
+        PromiseCreate(id=promise.id, timeout_at=promise.timeout_at, param=promise.param, tags=promise.tags),
+        promise.tags,
+    )
+    if (promise.state == "pending") != (promise.settled_at is None):
+        raise Refused(400, f"{promise.id!r} is {promise.state}, which does not go with settledAt {promise.settled_at}")
+    if promise.state == "pending" and promise.value != Value():
+        raise Refused(400, f"{promise.id!r} is pending and has a value")
+    return len(promise.param.data or "") + len(promise.value.data or "") + len(dump(promise.tags))
+
+
+def _insert(tx: Tx, promise: RecordPromise) -> None:
+    branch, tags = promise.tags.get("resonate:branch"), promise.tags
+    tx.execute(
+        f"INSERT INTO promises ({PROMISE}, external, branch, capability) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?)",
+        (
+            promise.id,
+            promise.state,
+            *_columns(promise.param),
+            *_columns(promise.value),
+            dump(tags),
+            promise.timeout_at,
+            promise.created_at,
+            promise.settled_at,
+            is_external(tags),
+            None if branch == promise.id else branch,
+            tags.get("durable:capability"),
+        ),
+    )
+    if promise.state == "pending":
+        tx.wake_at(min(promise.timeout_at, TIME_MAX_MS))
+        if tags.get("durable:capability") == "input":
+            tx.effects.prompts.add(promise.id)
+
+
+def _columns(value: Value) -> Iterator[str | None]:
+    yield None if value.headers is None else dump(value.headers)
+    yield value.data
+
+
+def _insert_task(tx: Tx, promise: RecordPromise, *, version: int, request: ExecutionImport | None) -> None:
+    """The task of the execution itself (`request`), or of what it waited for or waits for: a cell, a timer."""
+    address = address_of(promise.tags["resonate:target"])
+    timer = promise.tags.get("resonate:timer") == "true"
+    pending = promise.state == "pending"
+    halted = request is not None and request.halted and pending
+    cancelled = request.cancelled if request is not None and pending else None
+    due = tx.now if pending and not timer and not halted else None
+    cancel_at = None if cancelled is None else tx.now + int(CANCEL_GRACE_S * 1000)
+    tx.execute(
+        "INSERT INTO tasks (id, state, version, due, not_before, grp, preferred, exclusive, function, timer, note,"
+        " logged, cancel_at, cancelled_at, cancel_reason, ended, created_at)"
+        " VALUES (?,?,?,?,0,?,?,?,?,?,?,?,?,?,?,?,?)",
+        (
+            promise.id,
+            "fulfilled" if not pending else "halted" if halted else "pending",
+            version,
+            due,
+            address and address["group"],
+            address and address["pid"],
+            bool(address and not address["any"]),
+            promise.tags.get(FUNCTION, ""),
+            timer,
+            request.note if request is not None and halted else None,
+            request.logged if request is not None else None,
+            cancel_at,
+            None if cancelled is None or request is None else request.cancelled_at or tx.now,
+            cancelled,
+            "lost"
+            if request is not None and request.lost and promise.state == "rejected"
+            else ENDED.get(promise.state),
+            promise.created_at,
+        ),
+    )
+    if cancel_at is not None:
+        tx.wake_at(cancel_at)
+    announce(tx, promise.id, due)

@@ -1,0 +1,83 @@
+"""Which halted task holds up what somebody waits for (specs/execution.md, T1-T7).
+
+Waited for is held up when its own task is halted; when it is suspended and something that it awaits is held up; and
+when it is a cell whose turn has not come, and the cell whose turn it is is held up.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Collection, Container, Iterable
+from typing import NamedTuple
+
+from durable.core import ids
+from durable.core.errors import Halted
+from durable.store.sqlite.records import Row, dump
+
+_DEPTH_MAX = 64
+"""How far from what is waited for the halted task may be: far more than executions are nested."""
+
+HALTS = f"""
+WITH RECURSIVE held(awaited, id, depth) AS (
+    SELECT value, value, 0 FROM json_each(?)
+    UNION
+    SELECT h.awaited, c.awaited, h.depth + 1 FROM held h CROSS JOIN tasks t ON t.id = h.id
+        CROSS JOIN callbacks c ON c.awaiter = h.id
+        WHERE t.state = 'suspended' AND h.depth < {_DEPTH_MAX}
+    UNION
+    SELECT h.awaited, (SELECT promise FROM cells WHERE session = t.session AND settled = 0 ORDER BY n LIMIT 1),
+        h.depth + 1 FROM held h CROSS JOIN tasks t ON t.id = h.id
+        WHERE t.state = 'pending' AND t.session IS NOT NULL AND h.depth < {_DEPTH_MAX}
+)
+SELECT h.awaited, t.id, t.note FROM held h CROSS JOIN tasks t ON t.id = h.id WHERE t.state = 'halted'
+ORDER BY h.awaited, h.depth, t.id
+"""
+"""The halted tasks behind each awaited promise, the nearest first; its parameter is a JSON array of promise ids."""
+
+_BEHIND = (
+    "SELECT promise FROM cells WHERE session=(SELECT session FROM tasks WHERE id=?) AND settled=0"
+    " AND n>(SELECT n FROM tasks WHERE id=?)"
+)
+
+
+class Halt(NamedTuple):
+    """`awaited` cannot go on, since `task` is halted: the same, or one that it waits for. Both are promise ids."""
+
+    awaited: str
+    task: str
+    note: str
+
+    def error(self) -> Halted:
+        """What whoever waits is told."""
+        halted = self.task.removeprefix(ids.PREFIX)
+        return Halted(halted, self.note, awaited=self.awaited.removeprefix(ids.PREFIX))
+
+
+def nearest(rows: Iterable[Row]) -> dict[str, Halt]:
+    """Of the rows of HALTS, one halt for each promise that is held up."""
+    found: dict[str, Halt] = {}
+    for awaited, task, note in rows:
+        found.setdefault(awaited, Halt(awaited, task, note or ""))
+    return found
+
+
+def halts_of(connection: sqlite3.Connection, awaited: Collection[str]) -> dict[str, Halt]:
+    """What holds up each of these promises; those that nothing holds up are left out."""
+    return nearest(connection.execute(HALTS, (dump(list(awaited)),)).fetchall()) if awaited else {}
+
+
+def concerned(connection: sqlite3.Connection, stopped: Iterable[str], told: Container[str]) -> set[str]:
+    """Those of `told` that these tasks, halted or suspended just now, may hold up."""
+    found: set[str] = set()
+    for task in stopped:
+        behind = [row[0] for row in connection.execute(_BEHIND, (task, task))]
+        for each in (task, *behind):
+            found.update(one for one in _ancestors(each) if one in told)
+    return found
+
+
+def _ancestors(promise_id: str) -> Iterable[str]:
+    """The promise and those of the executions that it is nested in: `exec:a.1.2`, `exec:a.1`, `exec:a`."""
+    while promise_id:
+        yield promise_id
+        promise_id = promise_id.rpartition(".")[0]

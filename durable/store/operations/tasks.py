@@ -1,0 +1,310 @@
+"""Tasks: the right to run a promise's code, a lease fenced by a version that only acquiring bumps (S4-S6)."""
+
+from __future__ import annotations
+
+from resonate_base import PROTOCOL_VERSION
+
+from durable.store.operations.cancellation import wished
+from durable.store.operations.cascade import end_attempt, is_head, make_pending, note_progress, settle
+from durable.store.operations.promises import (
+    Lease,
+    add_callback,
+    check_create,
+    check_value,
+    create_promise,
+    find,
+    lease_until,
+    origin_of,
+    settle_promise,
+)
+from durable.store.protocol.requests import (
+    EMPTY,
+    Answer,
+    ById,
+    FencedCreate,
+    LeaseLost,
+    Record,
+    Refused,
+    TaskAcquire,
+    TaskAt,
+    TaskCreate,
+    TaskFail,
+    TaskFence,
+    TaskFulfill,
+    TaskHalt,
+    TaskHeartbeat,
+    TaskSearch,
+    TaskSuspend,
+)
+from durable.store.sqlite.records import PROMISE, TASK, Row, load_tags, promise_record, task_record
+from durable.store.sqlite.searches import SEARCH_DEFAULT, Search, Unfinished, begin
+from durable.store.sqlite.transaction import Tx
+
+
+def _find(tx: Tx, task_id: str) -> Row:
+    row = tx.row(
+        f"SELECT {TASK}, session, n, progress, lapsed_pid, lapsed_ttl, cancel_at FROM tasks WHERE id=?", (task_id,)
+    )
+    if row is None:
+        raise Refused(404, f"task {task_id!r} does not exist")
+    return row
+
+
+def _held(tx: Tx, task_id: str, version: int) -> Row:
+    """The task, if it is acquired in that version: the fence of every write of a running execution.
+
+    One whose lease lapsed, and that nobody has acquired since, counts as acquired (L4).
+    """
+    row = _find(tx, task_id)
+    if row[2] != version or (row[1] != "acquired" and row[9] is None):
+        refusal = LeaseLost if row[2] > version else Refused
+        raise refusal(409, f"task {task_id!r} is {row[1]} in version {row[2]}, not acquired in version {version}")
+    return row
+
+
+def _renew(tx: Tx, row: Row) -> None:
+    """Its holder is at work after all: the lease that lapsed goes on, and nobody died (L4)."""
+    if row[1] == "pending":
+        tx.execute(
+            "UPDATE tasks SET state='acquired', pid=lapsed_pid, ttl=lapsed_ttl, lease_at=?, lapsed_pid=NULL,"
+            " lapsed_ttl=NULL, due=NULL, attempts_died=max(0, attempts_died-1) WHERE id=?",
+            (lease_until(tx, row[10]), row[0]),
+        )
+
+
+def preload(tx: Tx, task_id: str) -> list[Record]:
+    """The other promises of the task's branch, so that a replay need not ask for each."""
+    row = tx.row("SELECT tags FROM promises WHERE id=?", (task_id,))
+    assert row is not None
+    return _branch(tx, task_id, load_tags(row[0]).get("resonate:branch"))
+
+
+def _branch(tx: Tx, task_id: str, branch: str | None) -> list[Record]:
+    if branch is None:
+        return []
+    rows = tx.rows(f"SELECT {PROMISE} FROM promises WHERE branch=? AND id<>? ORDER BY id", (branch, task_id))
+    if branch != task_id:
+        own = tx.row(f"SELECT {PROMISE} FROM promises WHERE id=? AND branch IS NULL", (branch,))
+        if own is not None and load_tags(own[6]).get("resonate:branch") == branch:
+            rows = sorted([*rows, own], key=lambda each: each[0])
+    return [promise_record(each) for each in rows]
+
+
+def acquired(tx: Tx, task_id: str, pid: str, ttl: int) -> Answer:
+    """Give the lease: a new version, which is the fence of everything that this attempt writes."""
+    task = tx.row(
+        "UPDATE tasks SET state='acquired', version=version+1, pid=?, ttl=?, lease_at=?, lapsed_pid=NULL,"
+        f" lapsed_ttl=NULL, due=NULL, resumes=0, progress=0 WHERE id=? RETURNING {TASK}",
+        (pid, ttl, lease_until(tx, ttl), task_id),
+    )
+    assert task is not None
+    return Answer(200, {"task": task_record(task), "promise": find(tx, task_id), "preload": preload(tx, task_id)})
+
+
+def _require_head(tx: Tx, row: Row) -> None:
+    if row[6] is not None and not is_head(tx, row[6], row[7]):
+        raise Refused(409, f"task {row[0]!r} has an unfinished execution of session {row[6]!r} before it")
+
+
+def get(tx: Tx, request: ById) -> Answer:
+    return Answer(200, {"task": task_record(_find(tx, request.id))})
+
+
+def create(tx: Tx, request: TaskCreate) -> Answer:
+    """Create a promise and acquire its task in one; an existing pending task is acquired."""
+    action = request.action.data
+    tags = action.tags or {}
+    if "resonate:target" not in tags:
+        raise Refused(400, "task.create needs a resonate:target")
+    if "resonate:delay" in tags:
+        raise Refused(400, "task.create cannot be delayed")
+    check_create(action, tags)
+    session = tags.get("durable:session")
+    if session is not None and tx.row("SELECT 1 FROM promises WHERE id=?", (action.id,)) is None:
+        _require_free_session(tx, session)
+    record, created = create_promise(tx, action, Lease(request.pid, request.ttl))
+    if created and record["state"] == "pending":
+        task = {"id": action.id, "state": "acquired", "version": 1, "resumes": 0}
+        task |= {"ttl": request.ttl, "pid": request.pid}
+        others = _branch(tx, action.id, tags.get("resonate:branch"))
+        return Answer(200, {"task": task, "promise": record, "preload": others})
+    row = tx.row(f"SELECT {TASK}, session, n FROM tasks WHERE id=?", (action.id,))
+    if row is None:
+        raise Refused(422, f"promise {action.id!r} exists and has no task")
+    if row[1] == "pending":
+        _require_head(tx, row)
+        return acquired(tx, action.id, request.pid, request.ttl)
+    if row[1] != "fulfilled":
+        raise Refused(409, f"task {action.id!r} is {row[1]}")
+    return Answer(200, {"task": task_record(row), "promise": find(tx, action.id), "preload": preload(tx, action.id)})
+
+
+def _require_free_session(tx: Tx, session: str) -> None:
+    if not is_head(tx, session, 2**63 - 1):
+        raise Refused(409, f"session {session!r} has unfinished executions")
+
+
+def acquire(tx: Tx, request: TaskAcquire) -> Answer:
+    row = _find(tx, request.id)
+    if row[1] != "pending" or row[2] != request.version:
+        raise Refused(
+            409, f"task {request.id!r} is {row[1]} in version {row[2]}, not pending in version {request.version}"
+        )
+    _require_head(tx, row)
+    return acquired(tx, request.id, request.pid, request.ttl)
+
+
+def release(tx: Tx, request: TaskAt) -> Answer:
+    """Give the lease back without a result: the attempt counts unless it made progress."""
+    _renew(tx, _held(tx, request.id, request.version))
+    end_attempt(tx, request.id, "failed", None)
+    return Answer(200, {})
+
+
+def fail(tx: Tx, request: TaskFail) -> Answer:
+    """Release, saying why: the last reason is what `lost` will show."""
+    _renew(tx, _held(tx, request.id, request.version))
+    end_attempt(tx, request.id, request.cause, request.error)
+    return Answer(200, {})
+
+
+_CANCELLING = "SELECT 1 FROM tasks WHERE id=? AND cancel_at IS NOT NULL"
+
+
+def suspend(tx: Tx, request: TaskSuspend) -> Answer:
+    """Wait, holding nothing, until any awaited promise settles; 300 and the preload if one has."""
+    awaited = [action.data.awaited for action in request.actions]
+    if not awaited:
+        raise Refused(400, "task.suspend needs something to wait for")
+    for action in request.actions:
+        if action.data.awaiter != request.id:
+            raise Refused(400, f"the awaiter {action.data.awaiter!r} is not the task {request.id!r}")
+        if action.data.awaited == request.id:
+            raise Refused(400, "a task cannot await itself")
+        if origin_of(action.data.awaited) != origin_of(request.id):
+            raise Refused(400, "awaited and awaiter have different origins")
+    if len(set(awaited)) != len(awaited):
+        raise Refused(400, "a promise is awaited twice")
+    task = _held(tx, request.id, request.version)
+    settled = False
+    for promise_id in awaited:
+        row = tx.row("SELECT state, external FROM promises WHERE id=?", (promise_id,))
+        if row is None or not row[1]:
+            raise Refused(422, f"promise {promise_id!r} does not exist or is not external")
+        settled = settled or row[0] != "pending"
+    _renew(tx, task)
+    # One that is to be cancelled, and whose pass did not hear of it, has something to go on with as well.
+    unheard = request.cancelled is False and tx.row(_CANCELLING, (request.id,)) is not None
+    if settled or unheard:
+        return Answer(300, {"preload": preload(tx, request.id)})
+    for promise_id in awaited:
+        add_callback(tx, promise_id, request.id)
+    tx.execute(
+        "UPDATE tasks SET state='suspended', pid=NULL, ttl=NULL, lease_at=NULL, resumes=0,"
+        " attempts_failed=0, attempts_died=0, last_error=NULL, logged=coalesce(?, logged) WHERE id=?",
+        (request.logged, request.id),
+    )
+    tx.effects.stopped.add(request.id)
+    return Answer(200, {})
+
+
+def fulfill(tx: Tx, request: TaskFulfill) -> Answer:
+    """Settle the task's own promise, fenced."""
+    action = request.action.data
+    if action.id != request.id:
+        raise Refused(400, f"task {request.id!r} can only settle its own promise, not {action.id!r}")
+    check_value(action.value)
+    task = _held(tx, request.id, request.version)
+    if request.epoch is not None:
+        _require_epoch(tx, request.id, request.epoch)
+    cancelled = None if task[11] is None else wished(tx, request.id)
+    if cancelled is not None:
+        return Answer(200, {"promise": cancelled})
+    return Answer(200, {"promise": settle(tx, request.id, action.state, action.value or EMPTY)})
+
+
+def _require_epoch(tx: Tx, task_id: str, epoch: int) -> None:
+    row = tx.row("SELECT s.epoch FROM tasks t JOIN sessions s ON s.name = t.session WHERE t.id=?", (task_id,))
+    if row is not None and row[0] != epoch:
+        raise Refused(409, f"the session of {task_id!r} moved: its epoch is {row[0]}, not {epoch}")
+
+
+def fence(tx: Tx, request: TaskFence) -> Answer:
+    """Create or settle another promise for a running execution. No preload: with every fence it would be quadratic."""
+    action = request.action
+    if action.data.id == request.id:
+        raise Refused(400, "a fenced action is about another promise than the task's own")
+    if isinstance(action, FencedCreate):
+        check_create(action.data, action.data.tags or {})
+        task = _held(tx, request.id, request.version)
+        _renew(tx, task)
+        record, changed = create_promise(tx, action.data)
+        kind = "promise.create"
+    else:
+        check_value(action.data.value)
+        task = _held(tx, request.id, request.version)
+        record, changed = settle_promise(tx, action.data)
+        _renew(tx, task)  # after it: a promise that does not exist is refused
+        kind = "promise.settle"
+    if changed and not task[8]:
+        note_progress(tx, request.id)
+    # Whole, as an answer of its own: the TypeScript SDK checks it like one.
+    corr_id = "" if action.head is None else action.head.corr_id or ""
+    head: Record = {"corrId": corr_id, "status": 200, "version": PROTOCOL_VERSION}
+    return Answer(200, {"action": {"kind": kind, "head": head, "data": {"promise": record}}, "preload": []})
+
+
+def heartbeat(tx: Tx, request: TaskHeartbeat) -> Answer:
+    """Renew leases; a task that is not held by that pid in that version is skipped."""
+    if len({origin_of(task.id) for task in request.tasks}) > 1:
+        raise Refused(400, "the tasks of one heartbeat have different origins")
+    for task in request.tasks:
+        lapsed = tx.row(
+            f"SELECT {TASK}, session, n, progress, lapsed_pid, lapsed_ttl, cancel_at FROM tasks"
+            " WHERE id=? AND version=? AND lapsed_pid=?",
+            (task.id, task.version, request.pid),
+        )
+        if lapsed is not None:
+            _renew(tx, lapsed)
+        tx.execute(
+            "UPDATE tasks SET lease_at=min(?+ttl, 9223372036854775807)"
+            " WHERE id=? AND state='acquired' AND version=? AND pid=?",
+            (tx.now, task.id, task.version, request.pid),
+        )
+    return Answer(200, {})
+
+
+def halt(tx: Tx, request: TaskHalt) -> Answer:
+    """Keep a task from running until it is continued; a running attempt loses its lease."""
+    row = _find(tx, request.id)
+    if row[1] == "fulfilled":
+        raise Refused(409, f"task {request.id!r} is fulfilled")
+    if request.version is not None:
+        _held(tx, request.id, request.version)
+    tx.execute(
+        "UPDATE tasks SET state='halted', pid=NULL, ttl=NULL, lease_at=NULL, lapsed_pid=NULL, lapsed_ttl=NULL,"
+        " due=NULL, note=coalesce(?, note) WHERE id=?",
+        (request.note, request.id),
+    )
+    tx.effects.stopped.add(request.id)
+    tx.effects.halted[request.id] = request.note or ""
+    return Answer(200, {})
+
+
+def resume(tx: Tx, request: ById) -> Answer:
+    """Let a halted task go on, with a clean record of attempts."""
+    row = _find(tx, request.id)
+    if row[1] != "halted":
+        raise Refused(409, f"task {request.id!r} is {row[1]}, not halted")
+    tx.execute(
+        "UPDATE tasks SET note=NULL, attempts_failed=0, attempts_died=0, last_error=NULL WHERE id=?", (request.id,)
+    )
+    make_pending(tx, request.id)
+    return Answer(200, {})
+
+
+def search(tx: Tx, request: TaskSearch) -> Answer | Unfinished:
+    """A page in order of id."""
+    where, parameters = (("state = ?",), (request.state,)) if request.state is not None else ((), ())
+    limit = request.limit or SEARCH_DEFAULT
+    return begin(tx, Search("tasks", "tasks", TASK, task_record, limit, where, parameters), request.cursor)

@@ -1,0 +1,125 @@
+"""What an engine, its sessions and people's answers need of a store, wherever it is: the file here, or a URL."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Protocol
+
+from durable.core.events import Observer, log_event
+from durable.store.operations.halts import Halt
+from durable.store.operations.leases import Held
+from durable.store.protocol.requests import Answer
+from durable.store.sqlite.reads import (
+    DiscardRow,
+    EngineRow,
+    ExecutionRow,
+    OutputRow,
+    Printed,
+    PromiseRow,
+    PromptRow,
+    SessionRow,
+    State,
+    Stopped,
+)
+from durable.store.sqlite.store import Change, Store
+from durable.store.sqlite.writer import Durability
+from durable.store.target import is_url, parsed
+
+
+class ReadsFace(Protocol):
+    """The lists and searches of `durable.store.sqlite.reads.Reads`, which documents them."""
+
+    async def list_executions(
+        self,
+        *,
+        state: State | None = None,
+        session: str | None = None,
+        function: str | None = None,
+        limit: int = 100,
+        before: str | None = None,
+    ) -> list[ExecutionRow]: ...
+
+    async def get_execution(self, execution_id: str) -> ExecutionRow | None: ...
+
+    async def get_promise(self, promise_id: str) -> PromiseRow | None: ...
+
+    async def children(self, execution_id: str, *, limit: int = 10_000) -> list[PromiseRow]: ...
+
+    async def prompts(self, *, execution: str | None = None) -> list[PromptRow]: ...
+
+    async def retries(self) -> list[PromiseRow]: ...
+
+    async def output(self, execution_id: str, from_offset: int = 0, *, limit: int = 10_000) -> list[OutputRow]: ...
+
+    async def printed(
+        self, execution_id: str, from_offset: int = 0, *, rewinds: int | None = None, limit: int = 10_000
+    ) -> Printed: ...
+
+    async def stopped(self, *, executions: list[str], sessions: dict[str, int]) -> Stopped: ...
+
+    async def halts(self, *, awaited: list[str]) -> list[Halt]: ...
+
+    async def discards(self, execution_id: str) -> list[DiscardRow]: ...
+
+    async def sessions(self) -> list[SessionRow]: ...
+
+    async def engines(self) -> list[EngineRow]: ...
+
+
+class Connection(Protocol):
+    """The SDK's `Network` and its `Source` in one: requests out, messages in."""
+
+    def unicast(self) -> str: ...
+    def resolve_target(self, target: str) -> str: ...
+    def recv(self, callback: Callable[[str], None]) -> None: ...
+    async def start(self) -> None: ...
+    async def stop(self) -> None: ...
+    async def send(self, req: str, headers: dict[str, str] | None = None) -> str: ...
+
+
+class StoreFace(Protocol):
+    """An open store. `durable.store.sqlite.store.Store` documents what each does."""
+
+    @property
+    def key(self) -> bytes:
+        """What checkpoints are signed and verified with here."""
+
+    @property
+    def reads(self) -> ReadsFace: ...
+
+    async def request(self, kind: str, data: Mapping[str, object]) -> Answer: ...
+
+    def post(self, kind: str, data: Mapping[str, object]) -> asyncio.Future[Answer]: ...
+
+    def connect(self, engine_id: str, group: str) -> Connection: ...
+
+    def keep_leases(self, engine: str, held: Held) -> None: ...
+
+    def discarded(self, task_id: str, step: str, reason: str) -> None: ...
+
+    def engine_alive(self, engine: str) -> bool: ...
+
+    async def settled(self, promise_id: str, *, halts: bool = False, patient: bool = True) -> PromiseRow: ...
+
+    def watch(self, callback: Callable[[Change], None]) -> Callable[[], None]: ...
+
+    async def close(self) -> None: ...
+
+
+async def open_store(
+    target: str | Path,
+    *,
+    durability: Durability = "power",
+    create: bool = True,
+    token: str | None = None,
+    observer: Observer = log_event,
+) -> StoreFace:
+    """The store at a path or a URL. `durability` and `create` are about files, `token` about URLs."""
+    named = parsed(target)
+    if is_url(target):
+        from durable.store.remote.store import RemoteStore  # brings an HTTP client, which a file never needs
+
+        return await RemoteStore.open(str(named), token=token, observer=observer)
+    return await Store.open(named, durability=durability, create=create, observer=observer)

@@ -1,0 +1,1 @@
+"""Requests and reads of the store as they travel."""

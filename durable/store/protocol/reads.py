@@ -1,0 +1,90 @@
+"""The reads as requests: name, arguments, answer. The remote store sends them, `durable serve` answers them."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import msgspec
+
+from durable.store.operations.halts import Halt
+from durable.store.protocol.requests import Id, Natural
+from durable.store.sqlite import reads as r
+
+type _Limit = Annotated[int, msgspec.Meta(ge=1, le=2**31)]
+
+
+class ListExecutions(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    state: r.State | None = None
+    session: str | None = None
+    function: str | None = None
+    limit: _Limit = 100
+    before: str | None = None
+
+
+class ExecutionId(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    execution_id: Id
+
+
+class PromiseId(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    promise_id: Id
+
+
+class Children(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    execution_id: Id
+    limit: _Limit = 10_000
+
+
+class Prompts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    execution: str | None = None
+
+
+class Output(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    execution_id: Id
+    from_offset: Natural = 0
+    limit: _Limit = 10_000
+
+
+class Printed(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    execution_id: Id
+    from_offset: Natural = 0
+    rewinds: Natural | None = None
+    limit: _Limit = 10_000
+
+
+class Stopped(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    executions: list[Id] = []
+    sessions: dict[str, int] = {}
+
+
+class Halts(msgspec.Struct, frozen=True, kw_only=True):
+    awaited: list[Id]
+
+
+class Nothing(msgspec.Struct, frozen=True, kw_only=True):
+    pass
+
+
+READ = "read."
+"""Before a reading's name, the kind of its request."""
+
+READINGS: dict[str, tuple[type[msgspec.Struct], Any]] = {
+    "list_executions": (ListExecutions, list[r.ExecutionRow]),
+    "get_execution": (ExecutionId, r.ExecutionRow | None),
+    "get_promise": (PromiseId, r.PromiseRow | None),
+    "children": (Children, list[r.PromiseRow]),
+    "prompts": (Prompts, list[r.PromptRow]),
+    "retries": (Nothing, list[r.PromiseRow]),
+    "output": (Output, list[r.OutputRow]),
+    "printed": (Printed, r.Printed),
+    "stopped": (Stopped, r.Stopped),
+    "halts": (Halts, list[Halt]),
+    "discards": (ExecutionId, list[r.DiscardRow]),
+    "sessions": (Nothing, list[r.SessionRow]),
+    "engines": (Nothing, list[r.EngineRow]),
+}
+"""By the name of the method of `Reads`: its arguments, and the type of its answer."""
+
+
+async def answer(reads: r.Reads, name: str, request: msgspec.Struct) -> Any:
+    """Call the method `name`, which is one of READINGS, with what the request says."""
+    return await getattr(reads, name)(**msgspec.structs.asdict(request))

@@ -1,0 +1,195 @@
+"""The file: found or made, checked, migrated, its key beside it. Everything is 0600, directories 0700."""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+import sqlite3
+import tempfile
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from importlib import resources
+from pathlib import Path
+from typing import TypeGuard
+
+from durable.core.errors import StoreError, StoreMissing, StoreNewer
+from durable.core.limits import LOG_PAGES_GOAL, WRITE_CACHE_KIB
+from durable.store import trust
+from durable.store.target import MEMORY, is_url, parsed
+
+APPLICATION_ID = 0x44555241  # "DURA": tells our files from other SQLite databases
+_KEY_BYTES = 32
+_HINT = {
+    "unable to open": "check that the directory exists and that you may read and write there",
+    "readonly": "the file or its directory is read-only; copy it elsewhere or change its permissions",
+    "read-only": "the file or its directory is read-only; copy it elsewhere or change its permissions",
+    "not a database": "it was not written by durable-exec; choose another path",
+    "decode to UTF-8": "it is damaged; run `durable doctor`, or restore a backup",
+    "malformed": "it is damaged; run `durable doctor`, or restore a backup",
+    "full": "free some disk space, then it goes on; nothing was acknowledged that is not stored",
+    "locked": "another process holds it for too long; end that process or try again",
+    "disk I/O": "the disk reports an error; nothing was acknowledged that is not stored",
+}
+
+
+SQLITE_ERRORS = (sqlite3.Error, UnicodeDecodeError)
+"""What using a file raises. The second comes of a damaged one whose own words end up in SQLite's message."""
+
+
+def explain(path: Path, error: Exception) -> StoreError:
+    """SQLite's error as ours: what happened to which file, and what to do."""
+    text = "malformed text in the file" if isinstance(error, UnicodeDecodeError) else str(error)
+    hint = next((hint for part, hint in _HINT.items() if part in text), "")
+    return StoreError(f"store {str(path)!r}: {text}" + (f"; {hint}" if hint else ""))
+
+
+def is_full(outcome: object) -> TypeGuard[sqlite3.Error]:
+    """Whether a request failed because there is no space on the disk."""
+    return isinstance(outcome, sqlite3.Error) and outcome.sqlite_errorcode & 0xFF == sqlite3.SQLITE_FULL
+
+
+def migrations() -> list[str]:
+    """The numbered scripts in order; script i brings the schema from version i to i + 1."""
+    directory = resources.files("durable.store.sqlite") / "migrations"
+    names = sorted(each.name for each in directory.iterdir() if each.name.endswith(".sql"))
+    assert [int(name.removesuffix(".sql")) for name in names] == list(range(1, len(names) + 1))
+    return [(directory / name).read_text("utf-8") for name in names]
+
+
+def locate(path: str | Path, *, create: bool) -> Path:
+    """The absolute path of the store, with its parent directory and the file made where allowed and missing."""
+    named = parsed(path)
+    if named == MEMORY:
+        return Path(tempfile.mkdtemp(prefix="durable-")) / "state.db"
+    if is_url(path):
+        raise StoreError("a file's store was asked for, and this is the URL of a server")
+    found = Path(named).expanduser().absolute()
+    try:
+        if found.is_dir():
+            raise StoreError(
+                f"store {str(found)!r} is a directory; name a file in it, for instance {str(found / 'state.db')!r}"
+            )
+        trust.check(found)
+        if not create and not found.exists():
+            raise StoreMissing(f"there is no store at {str(found)!r}; `durable run` or `durable exec` makes one")
+        found.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _touch(found)
+        Path(f"{found}.d").mkdir(mode=0o700, exist_ok=True)
+    except OSError as error:
+        raise StoreError(f"store {str(found)!r} cannot be opened for writing: {error.strerror}") from error
+    return found
+
+
+def _touch(path: Path) -> None:
+    """Make the file, private, if there is none. Raises OSError when it may not be written.
+
+    Without opening it: SQLite's locks are the process's, and closing any descriptor of the file drops them all (F1).
+    """
+    try:
+        os.mknod(path, 0o600)
+    except FileExistsError:
+        if not os.access(path, os.R_OK | os.W_OK):
+            code = errno.EROFS if os.statvfs(path).f_flag & os.ST_RDONLY else errno.EACCES
+            raise OSError(code, os.strerror(code)) from None
+
+
+def load_key(path: Path, *, create: bool = True) -> bytes:
+    """The key that authenticates checkpoints: 32 random bytes beside the store, made whole at first opening."""
+    file = Path(f"{path}.key")
+    try:
+        if create and not file.exists():
+            draft = Path(f"{file}.{secrets.token_hex(8)}")
+            descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            with os.fdopen(descriptor, "wb") as stream:
+                stream.write(secrets.token_bytes(_KEY_BYTES))
+                stream.flush()
+                os.fsync(stream.fileno())
+            try:
+                os.link(draft, file)  # fails when another process was first: its key is the one
+            except FileExistsError:
+                pass
+            draft.unlink()
+        key = trust.read_secret(file, path)
+    except OSError as error:
+        raise StoreError(f"the store's key {str(file)!r} cannot be read: {error.strerror}") from error
+    if len(key) != _KEY_BYTES:
+        raise StoreError(f"the store's key {str(file)!r} is damaged: {len(key)} bytes, expected {_KEY_BYTES}")
+    return key
+
+
+def connect(path: Path, factory: type[sqlite3.Connection] = sqlite3.Connection) -> sqlite3.Connection:
+    """Open the file for the writer and bring its schema up to date. Raises sqlite3.Error and StoreError."""
+    connection = sqlite3.connect(
+        path, timeout=5.0, isolation_level=None, check_same_thread=False, cached_statements=512, factory=factory
+    )
+    try:
+        _claim(connection, path)
+        for pragma in (
+            "journal_mode=WAL",
+            "foreign_keys=OFF",
+            f"cache_size=-{WRITE_CACHE_KIB}",
+            "temp_store=MEMORY",
+            f"wal_autocheckpoint={LOG_PAGES_GOAL}",
+        ):
+            connection.execute(f"PRAGMA {pragma}")
+        _migrate(connection, path)
+        connection.execute("PRAGMA busy_timeout=0")  # the writer has its own, shorter and jittered retry
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[sqlite3.Connection]:
+    """A connection that only reads, for upkeep. StoreError when there is no such file or it cannot be read."""
+    if not path.is_file():
+        raise StoreError(f"there is no store at {str(path)!r}")
+    trust.check(path)
+    log = Path(f"{path}-wal")
+    recovered = not log.exists() or log.stat().st_size == 0
+    # SQLite makes its files beside the store even for a reader, and only who may write takes them away again.
+    mode = "rw" if os.access(path, os.W_OK) else "ro"
+    try:
+        uri = f"{path.absolute().as_uri()}?mode={mode}"
+        with closing(sqlite3.connect(uri, uri=True, isolation_level=None)) as found:
+            found.execute("PRAGMA query_only=ON")
+            if not recovered:
+                found.setconfig(sqlite3.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, True)  # what a crash left stays as it is
+            yield found
+    except SQLITE_ERRORS as error:
+        raise explain(path, error) from error
+
+
+def _claim(connection: sqlite3.Connection, path: Path) -> None:
+    connection.execute("BEGIN")  # one look at both: another process may be making the schema right now
+    application = connection.execute("PRAGMA application_id").fetchone()[0]
+    foreign = application != APPLICATION_ID and connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone()
+    connection.execute("COMMIT")
+    if foreign:
+        raise StoreError(f"store {str(path)!r} is a database of another program; choose another path")
+
+
+def _migrate(connection: sqlite3.Connection, path: Path) -> None:
+    scripts = migrations()
+    version = connection.execute("PRAGMA user_version").fetchone()[0]
+    if version > len(scripts):
+        raise StoreNewer(
+            f"store {str(path)!r} has schema version {version}, this durable-exec knows up to {len(scripts)};"
+            " upgrade durable-exec"
+        )
+    if version == len(scripts):
+        return
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        version = connection.execute("PRAGMA user_version").fetchone()[0]  # another process may have been first
+        for script in scripts[version:]:
+            for statement in script.split(";\n"):
+                connection.execute(statement)
+        connection.execute(f"PRAGMA application_id={APPLICATION_ID}")
+        connection.execute(f"PRAGMA user_version={len(scripts)}")
+        connection.execute("COMMIT")
+    except BaseException:
+        connection.execute("ROLLBACK")
+        raise

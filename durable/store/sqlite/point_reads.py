@@ -1,0 +1,79 @@
+"""What the file says at this moment, read on a connection of the loop: microseconds, not a round trip to the writer.
+
+A glance sees every commit that was answered, since nothing is answered before it is committed (W1). It only ever saves
+a request: where it cannot tell, or the file cannot be read just now, the request is made.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+from typing import NamedTuple
+
+from durable.core.clock import Clock
+from durable.store.operations.halts import Halt, halts_of
+
+_STANDING = (
+    "SELECT p.state='pending' AND p.timeout_at>?2,"
+    " t.state IN ('halted','suspended') OR (t.state='pending' AND t.session IS NOT NULL)"
+    " FROM promises p LEFT JOIN tasks t ON t.id=p.id WHERE p.id=?1"
+)
+_MAY_BEGIN = (
+    "SELECT 1 FROM tasks t JOIN promises p ON p.id=t.id"
+    " WHERE t.id=?1 AND t.version=?2 AND t.state='acquired' AND t.lease_at>?3"
+    " AND p.state='pending' AND p.timeout_at>?3 AND NOT EXISTS (SELECT 1 FROM promises WHERE id=?4)"
+)
+
+_CANCELLED = "SELECT id FROM tasks WHERE cancel_at IS NOT NULL AND state='acquired' AND pid=?"
+
+
+class Standing(NamedTuple):
+    """How a promise stands: it surely exists and waits to be settled; something may hold it up."""
+
+    pending: bool
+    may_be_held: bool
+
+
+UNKNOWN = Standing(pending=False, may_be_held=True)
+
+
+class Glance:
+    """A connection that cannot write. Used on the loop only, for single rows by their key."""
+
+    def __init__(self, path: Path, clock: Clock) -> None:
+        self._clock = clock
+        uri = f"{path.absolute().as_uri()}?mode=ro"
+        self._connection = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=0)
+
+    def standing(self, promise_id: str) -> Standing:
+        """How a promise stands at this moment."""
+        try:
+            row = self._connection.execute(_STANDING, (promise_id, self._clock())).fetchone()
+        except sqlite3.Error:
+            row = None
+        return UNKNOWN if row is None else Standing(bool(row[0]), bool(row[1]))
+
+    def halt(self, promise_id: str) -> Halt | None:
+        """What holds it up, if anything does. sqlite3.Error when the file cannot be read just now."""
+        return halts_of(self._connection, [promise_id]).get(promise_id)
+
+    def may_begin(self, task_id: str, version: int, child: str) -> bool:
+        """Whether the fence would surely let the task's holder create `child` now, and there is none yet."""
+        return self._found(_MAY_BEGIN, (task_id, version, self._clock(), child))
+
+    def cancelled(self, engine: str) -> list[str]:
+        """Functions that run on this engine and are to end."""
+        try:
+            return [row[0] for row in self._connection.execute(_CANCELLED, (engine,))]
+        except sqlite3.Error:
+            return []
+
+    def _found(self, sql: str, parameters: tuple[object, ...]) -> bool:
+        try:
+            return self._connection.execute(sql, parameters).fetchone() is not None
+        except sqlite3.Error:
+            return False
+
+    def close(self) -> None:
+        """Before the writer's connection, which tidies up behind the last."""
+        self._connection.close()

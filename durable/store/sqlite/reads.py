@@ -1,0 +1,496 @@
+"""Lists and searches for people and surfaces, on a connection of their own: they never delay the writer.
+
+A reader sees the file as of the last commit. Deadlines are kept by whatever store has the file open, so a promise whose
+time has just passed may still read as pending here for a moment; the protocol's own requests never show that.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import batched
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import aiosqlite
+import msgspec
+
+from durable.core.limits import READ_CACHE_KIB
+from durable.store.operations.halts import HALTS, Halt, nearest
+from durable.store.protocol.requests import Answer, PromiseState, Record
+from durable.store.sqlite import searches
+from durable.store.sqlite.file import SQLITE_ERRORS, explain
+from durable.store.sqlite.records import PROMISE, Row, dump, promise_record
+from durable.store.sqlite.searches import Unfinished
+
+type State = Literal[
+    "pending", "running", "waiting", "interrupted", "completed", "failed", "lost", "cancelled", "timed_out"
+]
+"""An execution's state in the words of every surface.
+
+`pending`: no attempt yet. `running`: an engine holds it, or it is on its way from one attempt to the next. `waiting`:
+suspended until an answer, a timer or a child settles. `interrupted`: halted. The others are how its promise settled.
+"""
+
+_PROMISE = ",".join(f"p.{column}" for column in PROMISE.split(","))
+_COLUMNS = (
+    f"SELECT {_PROMISE}, t.word, t.function, t.session, t.n, t.version, t.attempts_failed, t.attempts_died,"
+    " t.last_error, t.note, t.pid, e.pid, t.created_at"
+)
+_JOINS = " JOIN promises p ON p.id = t.id LEFT JOIN engines e ON e.engine = t.pid"
+_EXECUTION = f"{_COLUMNS} FROM tasks t{_JOINS}"
+
+WORDS: tuple[State, ...] = get_args(State.__value__)
+
+LIST_RANGES_MAX = 90
+"""Ranges of an index that one statement merges: SQLite takes 500 parts, and ten functions of one name are many."""
+
+
+def _each_function(table: str, condition: str) -> str:
+    """The functions in an index, each found by a step into it: there are few, of any number of rows."""
+    return f"""
+    WITH RECURSIVE each(function) AS (
+        SELECT * FROM (SELECT function FROM {table} WHERE {condition} ORDER BY function LIMIT 1)
+        UNION ALL
+        SELECT (SELECT function FROM {table} WHERE {condition} AND function > each.function ORDER BY function LIMIT 1)
+        FROM each WHERE each.function IS NOT NULL
+    )
+    SELECT function FROM each WHERE function IS NOT NULL"""
+
+
+_FUNCTIONS = _each_function("tasks INDEXED BY tasks_function", "listed IS NOT NULL")
+_FUNCTIONS_OF_SESSION = _each_function(
+    "tasks INDEXED BY tasks_session", "session = ?1 AND session IS NOT NULL AND listed IS NOT NULL"
+)
+
+
+def _page(ranges: Sequence[dict[str, object]], place: tuple[int, str] | None, limit: int) -> tuple[str, list[object]]:
+    """The newest executions in any of these ranges of an index (column and value), and after a place in the order.
+
+    Each part reads at most `limit` entries of the index, in its order. The index is named: SQLite's planner takes the
+    range of all ids for narrower, and sorts a million rows.
+    """
+    parts, parameters = [], list[object]()
+    for each in ranges:
+        index = "tasks_session" if "session" in each else "tasks_function" if "function" in each else "tasks_listed"
+        conditions = [f"{column} = ?" for column in each]
+        parameters += each.values()
+        if place is not None:
+            conditions.append("(created_at, id) < (?, ?)")
+            parameters += place
+        part = (
+            f"SELECT created_at, id FROM tasks INDEXED BY {index} WHERE {' AND '.join(conditions)}"
+            f" ORDER BY created_at DESC, id DESC LIMIT {limit}"
+        )
+        parts.append(f"SELECT * FROM ({part})")
+    newest = f"SELECT id FROM ({' UNION ALL '.join(parts)}) ORDER BY created_at DESC, id DESC LIMIT {limit}"
+    source = f" FROM ({newest}) page CROSS JOIN tasks t ON t.id = page.id"
+    return f"{_COLUMNS}{source}{_JOINS}", parameters
+
+
+@dataclass(frozen=True, slots=True)
+class PromiseRow:
+    """A promise. `param` and `value` are the decoded JSON, or None; times in milliseconds since the epoch."""
+
+    id: str
+    state: PromiseState
+    param: Any
+    value: Any
+    tags: dict[str, str]
+    timeout_at: int
+    created_at: int
+    settled_at: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class ExecutionRow:
+    """An execution: its promise, its task, and who runs it."""
+
+    id: str
+    """Without `exec:`."""
+    state: State
+    function: str
+    session: str | None
+    n: int | None
+    param: Any
+    value: Any
+    tags: dict[str, str]
+    created_at: int
+    settled_at: int | None
+    timeout_at: int
+    starts: int
+    """How often it was acquired."""
+    attempts: int
+    """Attempts without progress so far."""
+    last_error: str | None
+    note: str | None
+    engine: str | None
+    """Who holds it now."""
+    engine_pid: int | None
+
+
+_PRINTED = """
+    WITH cut AS (
+        SELECT coalesce(max(n), 0) AS n, min(CASE WHEN n > ?3 THEN start END) AS start FROM rewinds WHERE execution = ?1
+    )
+    SELECT cut.n, cut.start, o.start, o.length, o.stream, o.text FROM cut LEFT JOIN output o
+        ON o.execution = ?1 AND o.start >= coalesce(
+            (SELECT start FROM output WHERE execution = ?1 AND start <= min(?2, coalesce(cut.start, ?2))
+             ORDER BY start DESC LIMIT 1), 0)
+    ORDER BY o.start LIMIT ?4"""
+"""One row at least. The output from ?2 on, or from where it was cut after the ?3rd rewind, if that is before."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stopped:
+    """What others stopped or took: executions without `exec:`, names of sessions."""
+
+    executions: list[str]
+    sessions: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class DiscardRow:
+    """A result that was thrown away. `execution` and `step` are without `exec:`; equal where it was its own outcome."""
+
+    execution: str
+    at: int
+    step: str
+    version: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class PromptRow:
+    """An open question. `execution` is without `exec:`."""
+
+    id: str
+    execution: str
+    param: Any
+    tags: dict[str, str]
+    created_at: int
+    timeout_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class OutputRow:
+    """A stretch of one stream, of `chars` characters; `offset` counts characters of all streams of its execution.
+
+    `text` is all of it, the newest state of a line that was repainted, or nothing: then it was not kept.
+    """
+
+    offset: int
+    stream: Literal["stdout", "stderr", "display", "failure", "next"]
+    text: str
+    chars: int
+
+    @property
+    def end(self) -> int:
+        """The offset at which to read on."""
+        return self.offset + self.chars
+
+    @property
+    def dropped(self) -> int:
+        """Characters that are gone, where nothing was kept."""
+        return 0 if self.text else self.chars
+
+
+@dataclass(frozen=True, slots=True)
+class Printed:
+    """What a reader of an execution's output gets at one look."""
+
+    rewinds: int
+    """How often it was cut so far; to be given at the next look."""
+    rewound: int | None
+    """What the reader had from this character on is gone: the execution went on before it. None when nothing is."""
+    chunks: list[OutputRow]
+    """From where the reader was, or from `rewound` on."""
+
+
+@dataclass(frozen=True, slots=True)
+class SessionRow:
+    """A session: its owner, its worker, how many executions it has had."""
+
+    name: str
+    owner: str | None
+    epoch: int
+    options: dict[str, Any]
+    worker_pid: int | None
+    closed: bool
+    executions: int
+    open_executions: int
+    created_at: int
+
+    @property
+    def run(self) -> str:
+        """Of a run of sandboxed code its execution id; "" of a session as people know them."""
+        return str(self.options.get("run", ""))
+
+
+@dataclass(frozen=True, slots=True)
+class EngineRow:
+    """An engine that joined and has not left; whether it lives is the store's `engine_alive`."""
+
+    engine: str
+    group: str
+    pid: int
+    functions: tuple[str, ...]
+    joined_at: int
+
+
+def decode_value(value: object) -> Any:
+    """What a Value's data says: decoded where it is base64 of JSON, as the SDK writes it; None when absent."""
+    data = value.get("data") if isinstance(value, dict) else None
+    if not isinstance(data, str):
+        return None
+    try:
+        return msgspec.json.decode(base64.b64decode(data, validate=True))
+    except (binascii.Error, msgspec.MsgspecError, UnicodeDecodeError):
+        return data
+
+
+def promise_row(record: Record) -> PromiseRow:
+    """A protocol record as a row."""
+    known: Any = record
+    return PromiseRow(
+        known["id"],
+        known["state"],
+        decode_value(known["param"]),
+        decode_value(known["value"]),
+        known["tags"],
+        known["timeoutAt"],
+        known["createdAt"],
+        known.get("settledAt"),
+    )
+
+
+class Reads:
+    """The read side of one open store."""
+
+    def __init__(self, connection: aiosqlite.Connection, path: Path) -> None:
+        self._connection = connection
+        self._path = path
+
+    @classmethod
+    async def open(cls, path: Path) -> Reads:
+        """Open a connection that cannot write; its errors are StoreError."""
+        connecting = aiosqlite.connect(path, isolation_level=None, cached_statements=128)
+        # A program that fails before it closes the store has to end all the same: this thread only reads.
+        thread: Any = getattr(connecting, "_thread", connecting)
+        thread.daemon = True
+        connection = await connecting
+        try:
+            await connection.execute("PRAGMA query_only=ON")
+            await connection.execute("PRAGMA busy_timeout=5000")
+            await connection.execute(f"PRAGMA cache_size=-{READ_CACHE_KIB}")
+        except SQLITE_ERRORS as error:
+            await connection.close()
+            raise explain(path, error) from error
+        return cls(connection, path)
+
+    async def close(self) -> None:
+        """Close the connection and end its thread."""
+        await self._connection.close()
+
+    async def list_executions(
+        self,
+        *,
+        state: State | None = None,
+        session: str | None = None,
+        function: str | None = None,
+        limit: int = 100,
+        before: str | None = None,
+    ) -> list[ExecutionRow]:
+        """Executions, newest first. `before` is the id of the last one of the page before; `function` matches a whole
+        `where::name@version` or its name."""
+        place = await self._place(before)
+        if before is not None and place is None:
+            return []
+        words = WORDS if state is None else (state,)
+        if session is not None or function is not None:
+            functions = await self._functions(session, function)
+            ranges: list[dict[str, object]] = [
+                {**({} if session is None else {"session": session}), "function": name, "listed": word}
+                for name in functions
+                for word in words
+            ]
+        else:
+            ranges = [{"listed": word} for word in words]
+        rows: list[Row] = []
+        for some in batched(ranges, LIST_RANGES_MAX):
+            rows += await self._rows(*_page(some, place, limit))
+        found = [_execution(row) for row in rows]
+        newest = sorted(found, key=lambda row: (row.created_at, row.id), reverse=True)[:limit]
+        return [row for row in newest if state is None or row.state == state]
+
+    async def _place(self, before: str | None) -> tuple[int, str] | None:
+        """Where in the order of lists an execution is."""
+        if before is None:
+            return None
+        rows = await self._rows("SELECT created_at, id FROM tasks WHERE id = ?", [f"exec:{before}"])
+        return (rows[0][0], rows[0][1]) if rows else None
+
+    async def _functions(self, session: str | None, function: str | None) -> list[str]:
+        """Functions that executions (of a session) have, by whole id, that are meant by an id or a name."""
+        sql, parameters = (_FUNCTIONS, []) if session is None else (_FUNCTIONS_OF_SESSION, [session])
+        names = [row[0] for row in await self._rows(sql, parameters)]
+        return [name for name in names if function is None or name == function or f"::{function}@" in name]
+
+    async def get_execution(self, execution_id: str) -> ExecutionRow | None:
+        """One execution, or None. The id is without `exec:`."""
+        rows = await self._rows(f"{_EXECUTION} WHERE t.id = ?", [f"exec:{execution_id}"])
+        return _execution(rows[0]) if rows else None
+
+    async def get_promise(self, promise_id: str) -> PromiseRow | None:
+        """One promise by its full id, or None."""
+        rows = await self._rows(f"SELECT {PROMISE} FROM promises WHERE id = ?", [promise_id])
+        return promise_row(promise_record(rows[0])) if rows else None
+
+    async def children(self, execution_id: str, *, limit: int = 10_000) -> list[PromiseRow]:
+        """Everything under an execution, in order of id: steps, children and calls, theirs too."""
+        own = f"exec:{execution_id}"
+        rows = await self._rows(
+            f"SELECT {PROMISE} FROM promises WHERE (id > ? AND id < ?) OR (id > ? AND id < ?) ORDER BY id LIMIT ?",
+            [f"{own}.", f"{own}/", f"{own}:", f"{own};", limit],
+        )
+        return [promise_row(promise_record(row)) for row in rows]
+
+    async def prompts(self, *, execution: str | None = None) -> list[PromptRow]:
+        """Open questions to people, oldest first."""
+        rows = await self._rows(
+            f"SELECT {PROMISE} FROM promises WHERE capability = 'input' AND state = 'pending' ORDER BY created_at, id",
+            [],
+        )
+        found = [_prompt(row) for row in rows]
+        return [each for each in found if execution is None or each.execution == execution]
+
+    async def retries(self) -> list[PromiseRow]:
+        """Steps that wait for their next try: the promise of each, `exec:<id>.<k>:retry:<n>`, oldest first."""
+        rows = await self._rows(
+            f"SELECT {PROMISE} FROM promises WHERE capability = 'retry' AND state = 'pending' ORDER BY created_at, id",
+            [],
+        )
+        return [promise_row(promise_record(row)) for row in rows]
+
+    async def output(self, execution_id: str, from_offset: int = 0, *, limit: int = 10_000) -> list[OutputRow]:
+        """What an execution printed from that character on, where the first chunk begins; at most `limit` chunks."""
+        return (await self.printed(execution_id, from_offset, limit=limit)).chunks
+
+    async def printed(
+        self, execution_id: str, from_offset: int = 0, *, rewinds: int | None = None, limit: int = 10_000
+    ) -> Printed:
+        """The same for a reader that follows, as of one moment, with what was cut since.
+
+        rewinds: that of the reader's last look; None the first time.
+        """
+        rows = await self._rows(_PRINTED, [execution_id, from_offset, rewinds, limit])
+        count, cut = rows[0][0], rows[0][1]
+        begin = from_offset if cut is None else min(from_offset, cut)
+        found = []
+        for _, _, start, length, stream, text in rows:
+            skip = 0 if start is None else max(0, begin - start)
+            if start is not None and skip < length:
+                # A chunk that was collapsed is one line: its newest state, wherever a reader was in it.
+                shown = text[skip:] if len(text) == length else text
+                found.append(OutputRow(start + skip, stream, shown, length - skip))
+        return Printed(count, cut if begin < from_offset else None, found)
+
+    async def stopped(self, *, executions: list[str], sessions: dict[str, int]) -> Stopped:
+        """Which of these executions are halted, and which of these sessions are not in the epoch given any more."""
+        halted = "SELECT id FROM tasks WHERE id IN (SELECT 'exec:' || value FROM json_each(?)) AND state = 'halted'"
+        moved = (
+            "SELECT json_each.key FROM json_each(?) LEFT JOIN sessions s ON s.name = json_each.key"
+            " WHERE s.epoch IS NOT json_each.value"
+        )
+        found = await self._rows(halted, [dump(executions)]) if executions else []
+        lost = await self._rows(moved, [dump(sessions)]) if sessions else []
+        return Stopped([row[0].removeprefix("exec:") for row in found], [row[0] for row in lost])
+
+    async def halts(self, *, awaited: list[str]) -> list[Halt]:
+        """What holds up each of these promises; those that nothing holds up are left out."""
+        return [*nearest(await self._rows(HALTS, [dump(awaited)])).values()] if awaited else []
+
+    async def discards(self, execution_id: str) -> list[DiscardRow]:
+        """Results of an execution and its children that were thrown away since their lease was another's, in order."""
+        own = f"exec:{execution_id}"
+        rows = await self._rows(
+            "SELECT execution, at, step, version, reason FROM discards"
+            " WHERE execution = ? OR (execution > ? AND execution < ?) ORDER BY at, step",
+            [own, f"{own}.", f"{own}/"],
+        )
+        return [
+            DiscardRow(row[0].removeprefix("exec:"), row[1], row[2].removeprefix("exec:"), row[3], row[4])
+            for row in rows
+        ]
+
+    async def sessions(self) -> list[SessionRow]:
+        """All sessions, by name."""
+        rows = await self._rows(
+            "SELECT name, owner, epoch, options, worker_pid, closed, next_n - 1,"
+            " (SELECT count(*) FROM cells c WHERE c.session = name AND c.settled = 0), created_at"
+            " FROM sessions ORDER BY name",
+            [],
+        )
+        return [
+            SessionRow(
+                name=row[0],
+                owner=row[1],
+                epoch=row[2],
+                options=msgspec.json.decode(row[3]) if row[3] else {},
+                worker_pid=row[4],
+                closed=bool(row[5]),
+                executions=row[6],
+                open_executions=row[7],
+                created_at=row[8],
+            )
+            for row in rows
+        ]
+
+    async def engines(self) -> list[EngineRow]:
+        """Engines that joined, oldest first."""
+        rows = await self._rows(
+            "SELECT engine, grp, pid, functions, joined_at FROM engines ORDER BY joined_at, engine", []
+        )
+        return [EngineRow(row[0], row[1], row[2], tuple(msgspec.json.decode(row[3])), row[4]) for row in rows]
+
+    async def go_on(self, search: Unfinished) -> Answer:
+        """The rest of a search that the writer began."""
+        return await searches.go_on(self._rows, search)
+
+    async def _rows(self, sql: str, parameters: Sequence[object]) -> list[Row]:
+        try:
+            return [tuple(row) for row in await self._connection.execute_fetchall(sql, parameters)]
+        except SQLITE_ERRORS as error:
+            raise explain(self._path, error) from error
+
+
+def _execution(row: Row) -> ExecutionRow:
+    promise = promise_row(promise_record(row))
+    word, function, session, n, version, failed, died, last_error, note, engine, engine_pid, created_at = row[10:]
+    return ExecutionRow(
+        id=promise.id.removeprefix("exec:"),
+        state=word,
+        function=function,
+        session=session,
+        n=n,
+        param=promise.param,
+        value=promise.value,
+        tags=promise.tags,
+        created_at=created_at,
+        settled_at=promise.settled_at,
+        timeout_at=promise.timeout_at,
+        starts=version,
+        attempts=failed + died,
+        last_error=last_error,
+        note=note,
+        engine=engine,
+        engine_pid=engine_pid,
+    )
+
+
+def _prompt(row: Row) -> PromptRow:
+    promise = promise_row(promise_record(row))
+    execution = promise.id.removeprefix("exec:").partition(":")[0]
+    return PromptRow(promise.id, execution, promise.param, promise.tags, promise.created_at, promise.timeout_at)

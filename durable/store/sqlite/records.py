@@ -1,0 +1,91 @@
+"""Rows to protocol records and back. The column lists here and `migrations/` are one story: keep them together."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from durable.core.errors import StoreError
+from durable.store.protocol.requests import Record, Value
+
+type Row = tuple[Any, ...]
+"""What SQLite gives back: typed by the columns asked for, which the type checker cannot see."""
+
+PROMISE = "id,state,param_headers,param_data,value_headers,value_data,tags,timeout_at,created_at,settled_at"
+TASK = "id,state,version,resumes,ttl,pid"
+SCHEDULE = "id,cron,promise_id,promise_timeout,promise_param,promise_tags,created_at,next_run_at,last_run_at"
+
+_tags = msgspec.json.Decoder(dict[str, str])
+_value = msgspec.json.Decoder(Value)
+
+
+def load_tags(text: object) -> dict[str, str]:
+    """Tags as stored, back as a dict. A row that does not decode was not written by this store."""
+    try:
+        return _tags.decode(str(text))
+    except msgspec.MsgspecError as error:
+        raise StoreError(f"the store is damaged: tags that are not JSON ({error}); run `durable doctor`") from error
+
+
+def dump(value: object) -> str:
+    """Compact JSON text for a column."""
+    return msgspec.json.encode(value).decode()
+
+
+def value_record(headers: object, data: object) -> Record:
+    """A Value as the protocol shows it: absent fields are absent."""
+    record: Record = {}
+    if headers is not None:
+        record["headers"] = load_tags(headers)
+    if data is not None:
+        record["data"] = data
+    return record
+
+
+def load_value(text: object) -> Value:
+    """A Value from its JSON text."""
+    return _value.decode(str(text))
+
+
+def promise_record(row: Row) -> Record:
+    """A Promise from the columns of `PROMISE`."""
+    record: Record = {
+        "id": row[0],
+        "state": row[1],
+        "param": value_record(row[2], row[3]),
+        "value": value_record(row[4], row[5]),
+        "tags": load_tags(row[6]),
+        "timeoutAt": row[7],
+        "createdAt": row[8],
+    }
+    if row[9] is not None:
+        record["settledAt"] = row[9]
+    return record
+
+
+def task_record(row: Row) -> Record:
+    """A Task from the columns of `TASK`."""
+    record: Record = {"id": row[0], "state": row[1], "version": row[2], "resumes": row[3]}
+    if row[4] is not None:
+        record["ttl"] = row[4]
+    if row[5] is not None:
+        record["pid"] = row[5]
+    return record
+
+
+def schedule_record(row: Row) -> Record:
+    """A Schedule from the columns of `SCHEDULE`."""
+    record: Record = {
+        "id": row[0],
+        "cron": row[1],
+        "promiseId": row[2],
+        "promiseTimeout": row[3],
+        "promiseParam": msgspec.to_builtins(_value.decode(row[4])),
+        "promiseTags": load_tags(row[5]),
+        "createdAt": row[6],
+        "nextRunAt": row[7],
+    }
+    if row[8] is not None:
+        record["lastRunAt"] = row[8]
+    return record

@@ -1,0 +1,112 @@
+"""The store as the SDK sees it: a `Network` that answers requests and a `Source` that brings messages, in-process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import msgspec
+from resonate_base import PROTOCOL_VERSION, ConnectorError
+
+from durable.core.errors import DurableError, EngineClosed, StoreRefused
+from durable.store.operations.slots import Slots
+from durable.store.operations.table import KINDS
+from durable.store.protocol.requests import Request
+from durable.store.sqlite.transaction import End
+
+if TYPE_CHECKING:
+    from durable.store.sqlite.store import Store
+
+
+class _Head(Request, frozen=True, kw_only=True):
+    corr_id: str = ""
+
+
+class Envelope(msgspec.Struct, frozen=True):
+    """A request as it travels; `data` is decoded by its kind."""
+
+    kind: str
+    head: _Head = _Head()
+    data: msgspec.Raw = msgspec.Raw(b"{}")
+
+
+envelopes = msgspec.json.Decoder(Envelope)
+_decoders = {name: msgspec.json.Decoder(kind.request) for name, kind in KINDS.items() if kind.protocol}
+
+
+class SqliteConnection:
+    """One engine's or client's connection, at the address `poll://uni@<group>/<engine id>`."""
+
+    def __init__(self, store: Store, engine_id: str, group: str) -> None:
+        self._store = store
+        self._group = group
+        self._receivers: list[Callable[[str], None]] = []
+        self._stopped = False
+        self._end = End(engine_id, group, f"poll://uni@{group}/{engine_id}", self._push)
+
+    def bound(self, slots: Slots) -> None:
+        """Offer no more than there are slots, each of which comes with its offer; to be called before `start`."""
+        self._end.slots = slots
+        slots.on_free = self._store.offer_again
+
+    def unicast(self) -> str:
+        """Where this process alone is reached."""
+        return self._end.address
+
+    def resolve_target(self, target: str) -> str:
+        """The address of a group, or of one preferred engine in it (`group/engine`)."""
+        return f"poll://any@{target}"
+
+    def recv(self, callback: Callable[[str], None]) -> None:
+        """Register a receiver of pushed messages; to be called before `start`."""
+        self._receivers.append(callback)
+
+    async def start(self) -> None:
+        """Begin to take messages; what was due before is offered now."""
+        self._stopped = False
+        self._store.attach(self._end)
+
+    async def stop(self) -> None:
+        """Take no more messages, send no more requests. The tasks it holds stay as they are until it leaves or dies."""
+        self._stopped = True
+        self._store.detach(self._end)
+
+    async def send(self, req: str, headers: dict[str, str] | None = None) -> str:  # noqa: ARG002 - one file holds all origins
+        """Answer one protocol envelope. Works before `start`; raises ConnectorError at once after `stop`."""
+        if self._stopped:
+            raise ConnectorError(EngineClosed("this connection is stopped"))
+        try:
+            return await answer_envelope(self._store, req)
+        except DurableError as error:
+            raise ConnectorError(error) from error
+
+    def _push(self, message: str) -> None:
+        for receiver in self._receivers:
+            receiver(message)
+
+
+async def answer_envelope(store: Store, text: str | bytes) -> str:
+    """Answer one request of the protocol, given and returned as JSON; only StoreError and EngineClosed are raised."""
+    try:
+        envelope = envelopes.decode(text)
+    except msgspec.MsgspecError as error:
+        return reply("", "", 400, f"this is not a request: {error}")
+    kind, corr_id = envelope.kind, envelope.head.corr_id
+    decoder = _decoders.get(kind)
+    if decoder is None:
+        return reply(kind, corr_id, 400, f"unknown kind {kind!r}")
+    try:
+        request = decoder.decode(envelope.data)
+    except msgspec.MsgspecError as error:
+        return reply(kind, corr_id, 400, f"{kind}: {error}")
+    try:
+        answer = await store.enqueue(kind, request)
+    except StoreRefused as refused:
+        return reply(kind, corr_id, refused.status, refused.message)
+    return reply(kind, corr_id, answer.status, answer.data)
+
+
+def reply(kind: str, corr_id: str, status: int, data: object) -> str:
+    """An answer as it travels; text in place of data is an error."""
+    head = {"corrId": corr_id, "status": status, "version": PROTOCOL_VERSION}
+    return msgspec.json.encode({"kind": kind, "head": head, "data": data}).decode()

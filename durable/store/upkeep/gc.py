@@ -1,0 +1,186 @@
+"""Forgetting what is old, in batches that may be interrupted anywhere (specs/store.md, G1-G5).
+
+`sweep_executions` and `sweep_messages` are request kinds: each is one short transaction in the writer's queue, so that
+engines go on beside it. `collect` sends them until nothing is left to do.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from durable.core.ids import ORIGIN, PREFIX, parse_call
+from durable.core.limits import CALLS_KEEP_MS, OUTBOX_KEEP_MS, SWEEP_ROWS
+from durable.store.operations import kv
+from durable.store.protocol.requests import Answer, SweepExecutions, SweepMessages
+from durable.store.sqlite.file import reading
+from durable.store.sqlite.transaction import Tx
+from durable.store.upkeep.run_storage import namespaces
+
+if TYPE_CHECKING:
+    from durable.store.sqlite.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Collected:
+    """What was deleted, or would be. `promises` are all those of the executions, `messages` nobody came for."""
+
+    executions: int = 0
+    promises: int = 0
+    messages: int = 0
+    checkpoints: int = 0
+    entries: int = 0
+    """Of the audit."""
+    namespaces: int = 0
+    """Values that foreign code had kept under the id of its run."""
+
+    def plus(self, found: dict[str, int]) -> Collected:
+        return Collected(**{name: count + found.get(name, 0) for name, count in asdict(self).items()})
+
+
+async def collect(store: Store, *, before: int, keep: int = 0, dry_run: bool = False) -> AsyncGenerator[Collected]:
+    """Forget what was settled before a time (ms), but for the `keep` newest; yields the totals after each batch."""
+    if keep:
+        before = min(before, await asyncio.to_thread(_floor, store.path, keep))
+    done, cursor, more = Collected(), "", True
+    while more:
+        request = {"after": cursor, "before": before, "dry_run": dry_run}
+        answer = (await store.request("sweep.executions", request)).data
+        done, cursor, more = done.plus(answer), answer["next"], answer["more"]
+        yield done
+    more = True
+    while more:
+        answer = (await store.request("sweep.messages", {"dry_run": dry_run})).data
+        done, more = done.plus(answer), answer["more"]
+        yield done
+    more = True
+    while more:
+        answer = (await store.request("sweep.audit", {"before": before, "dry_run": dry_run})).data
+        done, more = done.plus(answer), answer["more"]
+        yield done
+
+
+async def thin(store: Store, keep: dict[str, Any], *, dry_run: bool = False) -> AsyncGenerator[Collected]:
+    """Drop the checkpoints of every session that need not be kept; yields the totals after each batch."""
+    done, cursor, more = Collected(), "", True
+    while more:
+        request = {"after": cursor, "keep": keep, "dry_run": dry_run}
+        answer = (await store.request("sweep.checkpoints", request)).data
+        done, cursor, more = done.plus(answer), answer["next"], answer["more"]
+        yield done
+
+
+def root_of(promise_id: str) -> str:
+    """The promise that another one is part of: `exec:<id>` for its steps and calls, the origin elsewhere."""
+    if not promise_id.startswith(PREFIX):
+        return promise_id.partition(":")[0]
+    own = promise_id[len(PREFIX) :]
+    return PREFIX + own.partition(":")[0].partition(".")[0]
+
+
+def _floor(path: Path, keep: int) -> int:
+    """When the oldest of the newest so many settled roots was settled; 0 when there are not more of them."""
+    with reading(path) as connection:
+        connection.create_function("root_of", 1, root_of, deterministic=True)
+        row = connection.execute(
+            "SELECT settled_at FROM promises WHERE settled_at IS NOT NULL AND id=root_of(id)"
+            " ORDER BY settled_at DESC LIMIT 1 OFFSET ?",
+            (keep - 1,),
+        ).fetchone()
+    return 0 if row is None else int(row[0])
+
+
+def sweep_executions(tx: Tx, request: SweepExecutions) -> Answer:
+    """Look at the next promises in order of id, and delete the trees of roots that nobody can need any more."""
+    rows = tx.rows("SELECT id, settled_at FROM promises WHERE id > ? ORDER BY id LIMIT ?", (request.after, SWEEP_ROWS))
+    done = Collected()
+    for number, (promise_id, settled_at) in enumerate(rows):
+        root, before = root_of(promise_id), request.before
+        if promise_id == ORIGIN:
+            continue
+        if promise_id != root:
+            if not _first(tx, promise_id, root):
+                continue
+            before = min(before, tx.now - CALLS_KEEP_MS)
+        elif settled_at is None or settled_at >= before:
+            continue
+        if not _over(tx, root, before):
+            continue
+        tree, whole = _tree(tx, root, request)
+        kept = namespaces(tx, root) if whole else []
+        done = done.plus({"executions": whole, "promises": len(tree), "namespaces": len(kept)})
+        if not request.dry_run:
+            _delete(tx, tree)
+            for namespace in kept:
+                kv.forget(tx, namespace)
+        if done.promises >= SWEEP_ROWS:
+            # The root of a tree that is not yet gone is looked at again.
+            last = promise_id if whole else rows[number - 1][0] if number else request.after
+            return Answer(200, {"next": last, "more": True, **asdict(done)})
+    last = rows[-1][0] if rows else request.after
+    return Answer(200, {"next": last, "more": len(rows) == SWEEP_ROWS, **asdict(done)})
+
+
+def _first(tx: Tx, call: str, root: str) -> bool:
+    """Whether it is the first call of a run that has no promise of its own: then it stands for all of it (G7)."""
+    if parse_call(call) is None or tx.row("SELECT 1 FROM promises WHERE id=?", (root,)) is not None:
+        return False
+    earlier = f"SELECT 1 FROM promises WHERE {_under(root)} AND id < ?2 LIMIT 1"
+    return tx.row("SELECT 1 FROM promises WHERE id=?", (call,)) is not None and tx.row(earlier, (root, call)) is None
+
+
+def _under(root: str, column: str = "id") -> str:
+    """Under a root, whose id is ?1: all of a foreign origin; the calls, steps and children of an execution."""
+    calls = f"({column} > ?1 || ':' AND {column} < ?1 || ';')"
+    return f"({calls} OR ({column} > ?1 || '.' AND {column} < ?1 || '/'))" if ":" in root else calls
+
+
+def _over(tx: Tx, root: str, before: int) -> bool:
+    """Whether nothing under a settled root runs, was settled or begun lately, or is waited for from elsewhere (G2)."""
+    under = _under(root)
+    own = (
+        f"SELECT 1 FROM tasks WHERE {under} AND state<>'fulfilled' AND timer=0 LIMIT 1",
+        f"SELECT 1 FROM callbacks WHERE {_under(root, 'awaited')} LIMIT 1",
+        f"SELECT 1 FROM listeners WHERE {_under(root, 'awaited')} LIMIT 1",
+        # The call of what has ended can go; a promise that somebody made by hand may be settled yet.
+        f"SELECT 1 FROM promises p WHERE {under} AND state='pending' AND external AND capability IS NULL"
+        " AND NOT EXISTS (SELECT 1 FROM tasks t WHERE t.id=p.id) LIMIT 1",
+    )
+    lately = f"SELECT 1 FROM promises WHERE {under} AND COALESCE(settled_at, created_at) >= ?2 LIMIT 1"
+    return tx.row(lately, (root, before)) is None and all(tx.row(sql, (root,)) is None for sql in own)
+
+
+def _tree(tx: Tx, root: str, request: SweepExecutions) -> tuple[list[str], bool]:
+    """A root and all under it, or the first part of a large tree without its root; and whether it is all."""
+    limit = -1 if request.dry_run else SWEEP_ROWS
+    found = [row[0] for row in tx.rows(f"SELECT id FROM promises WHERE {_under(root)} LIMIT ?2", (root, limit))]
+    whole = request.dry_run or len(found) < SWEEP_ROWS
+    there = tx.row("SELECT 1 FROM promises WHERE id=?", (root,)) is not None
+    return ([*found, root] if whole and there else found), whole
+
+
+def _delete(tx: Tx, promises: list[str]) -> None:
+    """Promises with their tasks, places in sessions and output."""
+    for promise_id in promises:
+        row = tx.row("DELETE FROM tasks WHERE id=? RETURNING session, n", (promise_id,))
+        if row is not None:
+            for sql in ("DELETE FROM output WHERE execution=?", "DELETE FROM rewinds WHERE execution=?"):
+                tx.execute(sql, (promise_id.removeprefix(PREFIX),))
+            tx.execute("DELETE FROM discards WHERE execution=?", (promise_id,))
+            tx.execute("DELETE FROM cells WHERE session=? AND n=?", row)
+    tx.connection.executemany("DELETE FROM promises WHERE id=?", [(promise_id,) for promise_id in promises])
+
+
+def sweep_messages(tx: Tx, request: SweepMessages) -> Answer:
+    """Delete messages that nobody came for."""
+    messages = tx.rows(
+        "SELECT id FROM outbox WHERE id IN (SELECT id FROM outbox ORDER BY id LIMIT ?) AND created_at < ?",
+        (SWEEP_ROWS, tx.now - OUTBOX_KEEP_MS),
+    )
+    if not request.dry_run:
+        tx.connection.executemany("DELETE FROM outbox WHERE id=?", messages)
+    more = len(messages) == SWEEP_ROWS and not request.dry_run
+    return Answer(200, {"more": more, "messages": len(messages)})

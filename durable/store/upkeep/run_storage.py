@@ -1,0 +1,78 @@
+"""What foreign code keeps under the id of its own run: values in the store, files beside it (specs/store.md, G6)."""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+from durable.core.ids import PREFIX
+from durable.store import trust
+from durable.store.sqlite.file import SQLITE_ERRORS, explain
+from durable.store.sqlite.transaction import Tx
+
+NAMESPACE = "session/execution/"
+"""Before the id. No session has a name with a slash."""
+DIRECTORY = "executions"
+"""Beside the store; in it a directory by each id."""
+
+_SWEPT = ".swept."
+"""Before the name of what is being deleted; no id that keeps files begins with a dot."""
+_THERE = "SELECT 1 FROM promises WHERE id=?1 OR (id > ?1 || ':' AND id < ?1 || ';') LIMIT 1"
+
+
+def namespaces(tx: Tx, root: str) -> list[str]:
+    """Those of an execution, by its promise, and of what ran inside it."""
+    own = NAMESPACE + root.removeprefix(PREFIX)
+    sql = "SELECT namespace FROM kv_usage WHERE namespace=?1 OR (namespace > ?1 || '.' AND namespace < ?1 || '/')"
+    return [row[0] for row in tx.rows(sql, (own,))]
+
+
+def sweep_directories(store: Path, *, dry_run: bool = False) -> int:
+    """Delete the files of runs of which nothing is recorded any more; how many runs' they were.
+
+    A directory is moved aside while nobody can record anything: a run has its call's promise before it makes one, so
+    whoever takes the id again makes a new directory.
+    """
+    directory = Path(f"{store}.d") / DIRECTORY
+    if not directory.is_dir():
+        return 0
+    with _opened(store) as connection:
+        gone = [path for path in directory.iterdir() if not _recorded(connection, path)]
+        if dry_run:
+            return sum(not path.name.startswith(_SWEPT) for path in gone)
+        moved = [path for path in gone if _moved(connection, path)]
+    for path in directory.glob(f"{_SWEPT}*"):  # also what a sweep that was killed left
+        shutil.rmtree(path, ignore_errors=True)
+    return len(moved)
+
+
+@contextmanager
+def _opened(store: Path) -> Iterator[sqlite3.Connection]:
+    trust.check(store)
+    try:
+        with closing(sqlite3.connect(store, timeout=5.0, isolation_level=None)) as connection:
+            yield connection
+    except SQLITE_ERRORS as error:
+        raise explain(store, error) from error
+
+
+def _recorded(connection: sqlite3.Connection, path: Path) -> bool:
+    """Whether there is a promise of this run, or a call of it."""
+    return connection.execute(_THERE, (PREFIX + path.name,)).fetchone() is not None
+
+
+def _moved(connection: sqlite3.Connection, path: Path) -> bool:
+    """Look again with nobody writing, and move it aside."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        if path.name.startswith(_SWEPT) or _recorded(connection, path):
+            return False
+        path.rename(path.with_name(f"{_SWEPT}{path.name}"))
+        return True
+    except OSError:  # another upkeep was first, or what it left is still there: the next one takes it
+        return False
+    finally:
+        connection.execute("ROLLBACK")

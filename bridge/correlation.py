@@ -34,7 +34,7 @@ type Payload = Mapping[str, JsonValue]
 
 
 @dataclass(frozen=True, slots=True)
-class Settled:
+class CorrelatedReply:
     """How a correlated request ended: `ok` with the reply's fields, or not, with a JSON document of the failure."""
 
     key: str
@@ -47,7 +47,7 @@ class Settled:
 class _Entry:
     promise_id: str
     capability: str
-    waiter: asyncio.Future[Settled]
+    waiter: asyncio.Future[CorrelatedReply]
     timer: asyncio.TimerHandle | None = None
 
 
@@ -76,7 +76,7 @@ class Correlation:
 
     def register(
         self, key: str, promise_id: str, *, timeout_s: float | None = None, capability: str = "execute"
-    ) -> asyncio.Future[Settled]:
+    ) -> asyncio.Future[CorrelatedReply]:
         """Expect a reply for `key`; call it before sending. No timeout unless given (D20).
 
         Raises Conflict when `key` is registered, EngineClosed after close.
@@ -123,7 +123,7 @@ class Correlation:
             self._observer(ReplyUnknown(self._session, key))
             return False
         if not entry.waiter.done():
-            entry.waiter.set_result(Settled(key, entry.promise_id, ok, payload))
+            entry.waiter.set_result(CorrelatedReply(key, entry.promise_id, ok, payload))
         return True
 
     def _take(self, key: str) -> _Entry | None:

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from capabilities.permissions.levels import Resource
-from capabilities.permissions.policy import Decision, Policy
+from capabilities.permissions.policy import Policy, PolicyDecision
 from durable.core.errors import Denied
 
 
-class Host(Protocol):
+class EngineServices(Protocol):
     """What capabilities need of the engine."""
 
     async def request(self, kind: str, data: Mapping[str, Any]) -> Any:
@@ -30,12 +30,12 @@ class Host(Protocol):
     async def submit(self, parent: str, name: str, code: str, inputs: dict[str, Any], nonce: str) -> str:
         """Run code in a session that this one spawned; the cell's promise id, the same for the same nonce."""
 
-    def notified(self, call: Call, message: str, title: str | None) -> None:
+    def notified(self, call: CapabilityCall, message: str, title: str | None) -> None:
         """Tell people who listen to this engine."""
 
 
 @dataclass(slots=True)
-class Call:
+class CapabilityCall:
     """What is asked for, by whom, under which policy. `key` is the promise's id, an idempotency key to pass on.
 
     `key` is "" for code that is not journaled. `directory` is where the session's own files are.
@@ -49,9 +49,9 @@ class Call:
     key: str
     policy: Policy
     directory: Path
-    host: Host
+    host: EngineServices
     now_ms: Callable[[], int]
-    decided: Callable[[Call, Decision], None]
+    decided: Callable[[CapabilityCall, PolicyDecision], None]
     """Puts a decision into the audit."""
     pace: Callable[[int], Awaitable[None]]
     """Waits until so many bytes of network may have been used."""
@@ -68,14 +68,14 @@ class Call:
         if decision.verdict != "allowed":
             raise self.refuse(decision)
 
-    def refuse(self, decision: Decision) -> Denied:
+    def refuse(self, decision: PolicyDecision) -> Denied:
         """The error of a refused call, noted in the audit."""
         self.decided(self, decision._replace(verdict="denied"))
         self.refused = True
         return denied(self.who or self.session, self.capability, decision)
 
 
-def denied(who: str, capability: str, decision: Decision) -> Denied:
+def denied(who: str, capability: str, decision: PolicyDecision) -> Denied:
     """Who, what, on which resource, and why (A72)."""
     on = f" to {decision.resource.action} {decision.resource.name!r}" if decision.resource is not None else ""
     remedy = "" if decision.blocked else ". It can be granted with grants=[…], a manifest, or `durable session grant`"

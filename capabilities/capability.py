@@ -15,9 +15,9 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from typing import Any, Literal, overload
 
-from capabilities.call import Call
+from capabilities.call import CapabilityCall
 from capabilities.permissions.levels import Resource
-from capabilities.permissions.policy import Decision, Policy
+from capabilities.permissions.policy import Policy, PolicyDecision
 from capabilities.registry import STANDARD, load
 from capabilities.signature import Method
 from durable.core.definition_id import ANY_CAPABILITY, capability_id, source
@@ -106,15 +106,15 @@ class Capability:
             raise BadArguments(f"{self.name} has no {method!r}; it has {', '.join(filter(None, self.methods))}")
         return found.bind(args, kwargs)
 
-    def touches(self, call: Call) -> tuple[Resource, ...]:  # noqa: ARG002  # for subclasses
+    def touches(self, call: CapabilityCall) -> tuple[Resource, ...]:  # noqa: ARG002  # for subclasses
         """What the call would touch, from its arguments alone. BadArguments for what nobody may touch."""
         return ()
 
-    def allow(self, call: Call, policy: Policy) -> Decision:
+    def allow(self, call: CapabilityCall, policy: Policy) -> PolicyDecision:
         """Whether it may be performed. Pure."""
         return policy.decide(self.name, self.touches(call), call.now_ms())
 
-    async def perform(self, call: Call, run_sync: RunSync) -> Any:
+    async def perform(self, call: CapabilityCall, run_sync: RunSync) -> Any:
         """Do it, and return what the code gets, shaped to the annotation. `run_sync` runs a function in a thread.
 
         What ends a process or a task (SystemExit, KeyboardInterrupt, CancelledError) ends the call alone.
@@ -136,7 +136,7 @@ class Capability:
                 _call_id.reset(token)
         return value if call.method in self.waits else method.returned(value)
 
-    def _run(self, method: Method, call: Call) -> Any:
+    def _run(self, method: Method, call: CapabilityCall) -> Any:
         return method.call(call.arguments, call)
 
     async def forget(self, state: dict[str, Any]) -> None:
@@ -174,7 +174,7 @@ class FunctionCapability(Capability):
     def doc(self) -> str:
         return inspect.getdoc(self.fn) or ""
 
-    def _run(self, method: Method, call: Call) -> Any:
+    def _run(self, method: Method, call: CapabilityCall) -> Any:
         return method.call(call.arguments)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:

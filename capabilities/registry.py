@@ -13,7 +13,7 @@ STANDARD = {
     "ask": ("prompts", "Ask"),
     "choose": ("prompts", "Choose"),
     "approve": ("prompts", "Approve"),
-    "review": ("prompts", "Review"),
+    "review": ("prompts", "ReviewDocument"),
     "now": ("clock_and_chance", "Now"),
     "sleep": ("clock_and_chance", "Sleep"),
     "random": ("clock_and_chance", "Random"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from checkpoint.format.payload import Lost
+from checkpoint.format.payload import LostVariable
 from durable.core.errors import CheckpointError
 
 
@@ -74,9 +74,9 @@ class LostNames:
     """The names that are missing from one namespace, with the reason. A worker has one (`LOST`)."""
 
     def __init__(self) -> None:
-        self._names: dict[str, Lost] = {}
+        self._names: dict[str, LostVariable] = {}
 
-    def remember(self, lost: Iterable[Lost]) -> None:
+    def remember(self, lost: Iterable[LostVariable]) -> None:
         """Add names; a later entry of the same name replaces the earlier. Placeholders inside of variables stay out."""
         self._names.update((entry.name, entry) for entry in lost if entry.name.isidentifier())
 
@@ -84,7 +84,7 @@ class LostNames:
         """The namespace was cleared."""
         self._names.clear()
 
-    def still(self, namespace: Mapping[str, object]) -> list[Lost]:
+    def still(self, namespace: Mapping[str, object]) -> list[LostVariable]:
         """What is still missing; names that were assigned in the meantime are dropped for good."""
         for name in [name for name in self._names if name in namespace]:
             del self._names[name]

@@ -16,8 +16,8 @@ from checkpoint.capture.interpreter_state import Rollback, State, apply_sources,
 from checkpoint.capture.process_state import KIND, PROCESS, PROCESS_STATE
 from checkpoint.capture.survey import INTERNAL, MODULE_NAMES
 from checkpoint.format import environment
-from checkpoint.format.group_table import Table, read_table
-from checkpoint.format.payload import PYTHON, Group, Lost, Part, chunk_digest, decode_payload
+from checkpoint.format.group_table import GroupTable, read_table
+from checkpoint.format.payload import PYTHON, Group, LostVariable, PayloadPart, chunk_digest, decode_payload
 from checkpoint.lost_names import LOST, LostNames, explain_name_error
 from checkpoint.pickling.loaders import Loading, Pieces, loading, same_text
 from checkpoint.pickling.shared_groups import load_order
@@ -104,7 +104,7 @@ class Restoration:
 
     def __init__(
         self,
-        table: Table,
+        table: GroupTable,
         chunks: dict[bytes, memoryview],
         state: Loading,
         internals: frozenset[str],
@@ -116,7 +116,7 @@ class Restoration:
         self._loading = state
         self._internals = internals
         self._placed = placed
-        self._lost: list[Lost] = []
+        self._lost: list[LostVariable] = []
 
     def run(self) -> Report:
         state = self._single("state")
@@ -144,10 +144,10 @@ class Restoration:
         entries = {name.removeprefix(PROCESS): value for name, value in loaded.items() if name.startswith(PROCESS)}
         failed = PROCESS_STATE.apply(entries)
         failed += [(name, why) for name, _, why in (text.partition(": ") for text in report["state"])]
-        self._lost += [Lost(name, KIND, why) for name, why in failed]
+        self._lost += [LostVariable(name, KIND, why) for name, why in failed]
         report["lost"] += [[name, KIND, why, ""] for name, why in failed]
 
-    def losses(self) -> list[Lost]:
+    def losses(self) -> list[LostVariable]:
         """What the capture left out, then what could not be loaded."""
         return [*self._contents.lost, *self._lost]
 
@@ -182,7 +182,9 @@ class Restoration:
     def _check_intact(self, group: Group, error: BaseException) -> None:
         """Tells a value that cannot be loaded from data that is not what was saved."""
         for part in group.parts:
-            if isinstance(part, Part) and any(chunk_digest(self._chunks[digest]) != digest for digest in part.digests):
+            if isinstance(part, PayloadPart) and any(
+                chunk_digest(self._chunks[digest]) != digest for digest in part.digests
+            ):
                 raise CheckpointError(f"the data of {', '.join(group.names)[:200]} is corrupt: {error}") from error
 
     def _load(self, group: Group) -> list[object]:
@@ -197,16 +199,16 @@ class Restoration:
             raise CheckpointError(f"the preamble of {', '.join(group.names)[:200]} cannot be read: {error}") from error
         return [unpickler.load() for _ in group.names]
 
-    def _pieces(self, part: Part | bytes) -> list[memoryview]:
+    def _pieces(self, part: PayloadPart | bytes) -> list[memoryview]:
         return [memoryview(part)] if isinstance(part, bytes) else [self._chunks[digest] for digest in part.digests]
 
-    def _where(self, part: Part | bytes) -> Callable[[memoryview], None] | None:
+    def _where(self, part: PayloadPart | bytes) -> Callable[[memoryview], None] | None:
         placed = self._placed
         if placed is None or isinstance(part, bytes):
             return None
         return lambda view: placed(place_of(view), part.digests)
 
-    def _joined(self, part: Part | bytes) -> bytes | memoryview:
+    def _joined(self, part: PayloadPart | bytes) -> bytes | memoryview:
         pieces = self._pieces(part)
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
@@ -220,7 +222,9 @@ class Restoration:
         if name.startswith(PROCESS):
             name, kind = name.removeprefix(PROCESS), KIND
         if not name.startswith(INTERNAL):
-            self._lost.append(Lost(name, kind, f"it could not be loaded: {type(error).__name__}: {safe_text(error)}"))
+            self._lost.append(
+                LostVariable(name, kind, f"it could not be loaded: {type(error).__name__}: {safe_text(error)}")
+            )
 
     def fill_internals(self) -> None:
         """Give the engine's own names back to a fresh worker."""

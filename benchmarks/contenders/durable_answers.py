@@ -15,7 +15,7 @@ from typing import Any
 
 import durable
 from benchmarks.turns import Ready, serve
-from durable.store.sqlite.store import Change
+from durable.store.sqlite.store import StoreChange
 
 CYCLES = 10
 CELL = f"for _ in range({CYCLES + 1}): last = ask('more?')\nlast"
@@ -54,7 +54,7 @@ class Waits:
         self._stopped.clear()
         return samples
 
-    def _changed(self, change: Change) -> None:
+    def _changed(self, change: StoreChange) -> None:
         if change.prompts:
             self._asked.set()
         if change.stopped:

@@ -12,8 +12,8 @@ from benchmarks import namespace
 from benchmarks.turns import Ready, serve
 from checkpoint.capture.capture import Capturer
 from checkpoint.engine.seal import seal
-from checkpoint.format.group_table import Table
-from checkpoint.format.payload import Manifest, Position
+from checkpoint.format.group_table import GroupTable
+from checkpoint.format.payload import CheckpointManifest, StatementPosition
 
 KEY = bytes(32)
 
@@ -24,13 +24,13 @@ class Checkpoints:
     def __init__(self) -> None:
         self._module = namespace.fresh()
         self._capturer = Capturer(self._module.__dict__)
-        self._last: tuple[Manifest, Table] | None = None
+        self._last: tuple[CheckpointManifest, GroupTable] | None = None
 
     def take(self) -> None:
         """Capture what changed, and seal it."""
         captured = self._capturer.capture("desk@1")
         assert not captured.lost, captured.lost
-        position = Position(execution="desk@1", n=1, statement=1, final=True)
+        position = StatementPosition(execution="desk@1", n=1, statement=1, final=True)
         sealed = seal(
             captured.payload, session="desk", position=position, key=KEY, created_at_ms=0, previous=self._last
         )

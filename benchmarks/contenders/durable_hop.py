@@ -18,7 +18,7 @@ import durable
 from benchmarks.turns import Ready, serve
 from durable.core.clock import TIME_MAX_MS
 from durable.records.values import pack
-from durable.store.sqlite.store import Change
+from durable.store.sqlite.store import StoreChange
 
 
 @durable.function
@@ -49,7 +49,7 @@ async def setup(directory: Path) -> AsyncIterator[Ready]:
             name = f"hop{next(numbers)}"
             waiting = asyncio.Event()
 
-            def on_change(change: Change) -> None:
+            def on_change(change: StoreChange) -> None:
                 if f"exec:{name}" in change.stopped:
                     waiting.set()
 

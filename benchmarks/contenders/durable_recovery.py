@@ -18,7 +18,7 @@ from pathlib import Path
 
 import durable
 from benchmarks.turns import Ready, Turn, at_concurrency, serve
-from durable.store.sqlite.store import Change
+from durable.store.sqlite.store import StoreChange
 
 CONCURRENCY = 64
 SLEEP_S = {1_000: 8.0, 10_000: 40.0}
@@ -36,12 +36,12 @@ async def waits(ctx: durable.Context, number: int, seconds: float) -> int:
     return await ctx.run(step, value)
 
 
-def seen(engine: durable.Engine, total: int, ids: Callable[[Change], frozenset[str]]) -> asyncio.Event:
+def seen(engine: durable.Engine, total: int, ids: Callable[[StoreChange], frozenset[str]]) -> asyncio.Event:
     """Set as soon as that many ids have been seen in the store's changes."""
     found: set[str] = set()
     complete = asyncio.Event()
 
-    def look(change: Change) -> None:
+    def look(change: StoreChange) -> None:
         found.update(id for id in ids(change) if id.startswith("exec:w") and "." not in id)
         if len(found) >= total:
             complete.set()

@@ -59,7 +59,7 @@ class BlockingCall:
     instead: str
 
 
-class Table:
+class BlockingTable:
     """Patterns of blocking calls with their advice."""
 
     def __init__(self, patterns: Mapping[str, str] = BLOCKING) -> None:
@@ -72,10 +72,10 @@ class Table:
         """Whether a call of the table can end with this name."""
         return name in self._words or name.startswith(self._starts)
 
-    def with_names(self, names: Iterable[str]) -> Table:
+    def with_names(self, names: Iterable[str]) -> BlockingTable:
         """These too."""
         more = {name: "asyncio.to_thread(...)" for name in names if name}
-        return Table({**self._exact, **{f"{start}*": instead for start, instead in self._open.items()}, **more})
+        return BlockingTable({**self._exact, **{f"{start}*": instead for start, instead in self._open.items()}, **more})
 
     def advice(self, path: str) -> str | None:
         """What to use instead of what is called; None when it does not block."""
@@ -96,13 +96,13 @@ def canonical(path: str) -> str:
     return path
 
 
-def blocking_calls(tree: ast.AST, table: Table, resolve: Resolve) -> list[BlockingCall]:
+def blocking_calls(tree: ast.AST, table: BlockingTable, resolve: Resolve) -> list[BlockingCall]:
     """The calls of the table, in order of their lines."""
     found = _Reader(table, resolve).read(tree)
     return sorted(found, key=lambda call: call.line)
 
 
-def names_bound(tree: ast.AST, table: Table, resolve: Resolve) -> dict[str, str | None]:
+def names_bound(tree: ast.AST, table: BlockingTable, resolve: Resolve) -> dict[str, str | None]:
     """The names that a text binds at its top level, each with the path of what it is, or None."""
     reader = _Reader(table, resolve)
     reader.read(tree)
@@ -129,7 +129,7 @@ class _Scope:
 class _Reader:
     """Reads a text in order, statement by statement; functions after the scope around them is known."""
 
-    def __init__(self, table: Table, resolve: Resolve) -> None:
+    def __init__(self, table: BlockingTable, resolve: Resolve) -> None:
         self._table = table
         self._resolve = resolve
         self.outermost = _Scope(resolve)

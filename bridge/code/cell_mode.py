@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from bridge.code.blocking_calls import BlockingCall, Resolve, Table, blocking_calls
+from bridge.code.blocking_calls import BlockingCall, BlockingTable, Resolve, blocking_calls
 from durable.core.limits import WARNINGS_MAX
 
 type Mode = Literal["top_level_await", "async_def", "blocking_sync", "simple_sync", "unknown"]
@@ -35,7 +35,7 @@ def unresolved(_name: str) -> str | None:
     return None
 
 
-def classify(code: str, *, table: Table | None = None, resolve: Resolve = unresolved) -> Classification:
+def classify(code: str, *, table: BlockingTable | None = None, resolve: Resolve = unresolved) -> Classification:
     """The mode of a text by itself."""
     flags = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
     try:
@@ -44,10 +44,10 @@ def classify(code: str, *, table: Table | None = None, resolve: Resolve = unreso
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return UNKNOWN
     awaits = bool(compiled.co_flags & inspect.CO_COROUTINE)
-    return classify_tree(tree, awaits=awaits, table=table or Table(), resolve=resolve)
+    return classify_tree(tree, awaits=awaits, table=table or BlockingTable(), resolve=resolve)
 
 
-def classify_tree(tree: ast.AST, *, awaits: bool, table: Table, resolve: Resolve) -> Classification:
+def classify_tree(tree: ast.AST, *, awaits: bool, table: BlockingTable, resolve: Resolve) -> Classification:
     """The mode of a parsed text that compiles; `awaits`: at its top level."""
     blocking = tuple(blocking_calls(tree, table, resolve))
     mode: Mode
@@ -65,10 +65,12 @@ def classify_tree(tree: ast.AST, *, awaits: bool, table: Table, resolve: Resolve
 class Detection:
     """The table in force, whether it warns, and how often each blocking call was met."""
 
-    def __init__(self, environ: Mapping[str, str], *, table: Table | None = None, warn: bool | None = None) -> None:
+    def __init__(
+        self, environ: Mapping[str, str], *, table: BlockingTable | None = None, warn: bool | None = None
+    ) -> None:
         """An argument wins over the environment, that over the default."""
         more = environ.get(CALLS_ENV, "").split(",")
-        self.table = table or Table().with_names(name.strip() for name in more)
+        self.table = table or BlockingTable().with_names(name.strip() for name in more)
         self.warn = environ.get(WARN_ENV, "1") not in ("0", "false", "no", "off") if warn is None else warn
         self.modes: Counter[str] = Counter()
         self.calls: Counter[str] = Counter()

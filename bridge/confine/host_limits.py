@@ -36,7 +36,7 @@ async def execute_within(
     """
     if not limits:
         return await worker.execute(request)
-    watch = Watch(worker, request.id, limits, waits)
+    watch = LimitsWatch(worker, request.id, limits, waits)
     if worker.watch is not None:
         worker.watch.end()
     worker.add_interceptor(watch.see)
@@ -69,7 +69,7 @@ def _tree(worker: WorkerSession, limits: Limits) -> TreeUsage | None:
     return TreeUsage(worker.pid, isolated=worker.confinement.profile == "isolated")
 
 
-class Watch:
+class LimitsWatch:
     """One execution's use of CPU time, time and output; ends the worker when it is too much."""
 
     def __init__(self, worker: WorkerSession, execution: str, limits: Limits, waits: Callable[[], bool]) -> None:

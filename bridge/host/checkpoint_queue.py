@@ -60,7 +60,7 @@ WAITING_BYTES_MAX = 64 * 2**20
 type OnCheckpoint = Callable[[Checkpoint], Awaitable[None]]
 
 
-class Keeping:
+class CheckpointQueue:
     """The last checkpoint that is being kept, which the one after it and the end of the execution wait for.
 
     While too much waits the worker is not read, so that no worker can pile up more (specs/worker-protocol.md, W6c).

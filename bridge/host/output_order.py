@@ -11,11 +11,11 @@ from bridge.protocol.messages import CHARS_MAX, Output, Stream
 from durable.core.errors import ProtocolError
 
 
-class Reading:
+class ReadGate:
     """Two reasons to pause, either of which holds. What the worker says then waits in it, and so does it."""
 
     def __init__(
-        self, printed: Printed, transport: Callable[[], Transport | None], crowded: Callable[[], bool]
+        self, printed: OutputOrder, transport: Callable[[], Transport | None], crowded: Callable[[], bool]
     ) -> None:
         self._printed = printed
         self._transport = transport
@@ -53,7 +53,7 @@ class Reading:
             transport.resume()
 
 
-class Printed:
+class OutputOrder:
     """The output of the execution in flight, or of the last one. `show` gets what came through the pipes."""
 
     def __init__(self, show: Callable[[Output], None], *, drops: bool) -> None:

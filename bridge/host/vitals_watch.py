@@ -7,7 +7,7 @@ from time import monotonic
 
 from bridge.host.proc_vitals import STOPPED, TRACED, Vitals, cpu_seconds, memory_now, why_stuck
 from bridge.host.worker_session import WorkerSession
-from bridge.protocol.states import State
+from bridge.protocol.states import WorkerState
 from durable.core.errors import DurableError
 from durable.core.events import Observer, WorkerBeat, WorkerStuck
 
@@ -79,7 +79,7 @@ class Pulse:
         self._suspected = found.stuck
         self._half(found)
         self._observer(WorkerBeat(self._worker.name, found.pid, found.memory, found.cpu, found.names))
-        if self._worker.state in (State.READY, State.IDLE, State.BUSY):
+        if self._worker.state in (WorkerState.READY, WorkerState.IDLE, WorkerState.BUSY):
             self._asked()
 
     def _half(self, found: Vitals) -> None:

@@ -16,12 +16,12 @@ from weakref import proxy
 
 from bridge.confine.cgroup import Cgroup
 from bridge.confine.confinement import Confinement
-from bridge.host.checkpoint_queue import Captures, Keeping, OnCheckpoint
+from bridge.host.checkpoint_queue import Captures, CheckpointQueue, OnCheckpoint
 from bridge.host.checkpoint_stream import OnChunks, no_chunks
 from bridge.host.event_rate import EventRate
 from bridge.host.interceptors import Beside, Interceptor, Interceptors
 from bridge.host.open_calls import OnCall, OpenCalls
-from bridge.host.output_order import Printed, Reading
+from bridge.host.output_order import OutputOrder, ReadGate
 from bridge.host.replies import Replies
 from bridge.host.transport import Transport
 from bridge.host.weak_callback import weakly
@@ -58,7 +58,7 @@ from bridge.protocol.messages import (
     parse_from_worker,
 )
 from bridge.protocol.output_rules import OutputRules
-from bridge.protocol.states import State, Step, step
+from bridge.protocol.states import WorkerEvent, WorkerState, step
 from checkpoint.blobs.memory_file import MemoryFile
 from durable.core.errors import Busy, CheckpointError, EngineClosed, ProtocolError, Unenforceable, WorkerDied
 from durable.core.events import Observer, OutputUndrained, ReplyUnknown, WorkerEnded, WorkerStarted, log_event
@@ -68,7 +68,7 @@ from durable.core.limits import HANDSHAKE_S, MESSAGE_BYTES_MAX
 PROBLEM = "it waits for a descriptor that it was not to get"
 
 
-class Ask(Protocol):
+class AskWorker(Protocol):
     """Sends a message and waits for its reply. Raises Busy, WorkerDied."""
 
     async def __call__[R: Message](
@@ -76,7 +76,7 @@ class Ask(Protocol):
     ) -> R: ...
 
 
-async def restored(ask: Ask, asked: Restore, payload: bytes | MemoryFile) -> Restored:
+async def restored(ask: AskWorker, asked: Restore, payload: bytes | MemoryFile) -> Restored:
     """The worker's reply, with a `problem` where it changed nothing."""
     if not isinstance(payload, MemoryFile):
         reply = await ask(asked.model_copy(update={"data": payload}), Restored)
@@ -88,7 +88,7 @@ async def restored(ask: Ask, asked: Restore, payload: bytes | MemoryFile) -> Res
     return reply.model_copy(update={"problem": PROBLEM}) if reply.ready else reply
 
 
-async def lent(ask: Ask, name: str, file: MemoryFile) -> str:
+async def lent(ask: AskWorker, name: str, file: MemoryFile) -> str:
     """Let the worker read the file under this name; "", or what the problem is."""
     asked = Lend(name=name, memory=file.size)
     reply = await ask(asked, Lent)
@@ -136,7 +136,7 @@ class WorkerSession:
         output: OutputRules | None = None,
     ) -> None:
         self.name = name
-        self.state = State.CREATING
+        self.state = WorkerState.CREATING
         self.unknown_replies = 0
         """Results, errors and calls that nobody asked for."""
         self.undrained = 0
@@ -178,14 +178,14 @@ class WorkerSession:
         """Bytes that were held when the kernel ended a process for want of more."""
         self._hello: asyncio.Future[Ready] | None = None
         self._execution: Execute | None = None
-        self._printed = Printed(weakly(self._show_output), drops=self._rules.policy in ("drop_new", "drop_oldest"))
+        self._printed = OutputOrder(weakly(self._show_output), drops=self._rules.policy in ("drop_new", "drop_oldest"))
         self._outcome: asyncio.Future[Result | Error] | None = None
         self._replies = Replies(unknown)
         self._calls = OpenCalls(
             self._on_call, write=weakly(self._write), track=self._beside.track, unknown=unknown, observer=self._caused
         )
-        self._reading = Reading(self._printed, lambda: me._transport, lambda: me._keeping.full)
-        self._keeping = Keeping(
+        self._reading = ReadGate(self._printed, lambda: me._transport, lambda: me._keeping.full)
+        self._keeping = CheckpointQueue(
             self.name,
             self._on_checkpoint,
             self._on_chunks,
@@ -221,12 +221,12 @@ class WorkerSession:
         Raises WorkerDied, Unenforceable when this machine cannot confine it as asked, ProtocolError when the worker
         breaks the protocol, or the session was started before.
         """
-        self._go(Step.START)
+        self._go(WorkerEvent.START)
         self.ended.clear()
         try:
             process = await self._launcher.launch(self.name)
         except BaseException:
-            self._go(Step.ENDED)
+            self._go(WorkerEvent.ENDED)
             self.ended.set()
             raise
         self._hello = asyncio.get_running_loop().create_future()
@@ -254,7 +254,7 @@ class WorkerSession:
 
     async def restart(self) -> None:
         """Start again after the end, with an empty namespace."""
-        self._go(Step.RESET)
+        self._go(WorkerEvent.RESET)
         self._reset()
         await self.start()
 
@@ -285,10 +285,10 @@ class WorkerSession:
 
     async def shutdown(self, grace_s: float = SHUTDOWN_GRACE_S) -> None:
         """Ask the worker to end, then make it. Waiters get EngineClosed; nothing is settled. Idempotent."""
-        if self.state is State.TERMINATED:
+        if self.state is WorkerState.TERMINATED:
             return
         grace_s = grace_s if self._execution is None else min(grace_s, BUSY_GRACE_S)  # code that computes does not read
-        self._go(Step.CLOSE)
+        self._go(WorkerEvent.CLOSE)
         self._fail_waiters(EngineClosed(f"session {self.name!r} was closed"))
         if self._transport is None:
             return
@@ -311,12 +311,12 @@ class WorkerSession:
         the process ends, ProtocolError when it said what is not allowed (it is killed), EngineClosed at a shutdown, and
         what `on_checkpoint` raised. Cancelling the caller leaves the execution running: interrupt or kill it.
         """
-        if self.state is State.BUSY:
+        if self.state is WorkerState.BUSY:
             raise Busy(f"session {self.name!r} runs {self._printed.execution!r}")
-        if self.state not in (State.READY, State.IDLE):
+        if self.state not in (WorkerState.READY, WorkerState.IDLE):
             raise WorkerDied(self._death(), begun=False)
         frames = encode(encode_message(request))
-        self._go(Step.EXECUTE)
+        self._go(WorkerEvent.EXECUTE)
         self._keeping.begin()
         outcome: asyncio.Future[Result | Error] = asyncio.get_running_loop().create_future()
         self._outcome = outcome
@@ -399,9 +399,9 @@ class WorkerSession:
         guard_s: float | None = HANDSHAKE_S,
         attached: MemoryFile | None = None,
     ) -> R:
-        if idle and self.state is State.BUSY:
+        if idle and self.state is WorkerState.BUSY:
             raise Busy(f"session {self.name!r} runs {self._printed.execution!r}")
-        if self.state not in (State.READY, State.IDLE, State.BUSY):
+        if self.state not in (WorkerState.READY, WorkerState.IDLE, WorkerState.BUSY):
             raise WorkerDied(self._death())
         try:
             return await self._replies.wait(reply, message.id, lambda: self._send(message, attached), guard_s)
@@ -468,9 +468,9 @@ class WorkerSession:
                 self._ready(message)
 
     def _ready(self, message: Ready) -> None:
-        if self.state is State.SHUTTING_DOWN:
+        if self.state is WorkerState.SHUTTING_DOWN:
             return
-        self._go(Step.READY)
+        self._go(WorkerEvent.READY)
         if self._hello is not None and not self._hello.done():
             self._hello.set_result(message)
 
@@ -492,7 +492,7 @@ class WorkerSession:
             return
         self._execution = None
         self._printed.end()
-        self._go(Step.DONE)
+        self._go(WorkerEvent.DONE)
         if message.undrained:
             self.undrained += 1
             self._caused(OutputUndrained(self.name, current.id, message.undrained))
@@ -527,17 +527,17 @@ class WorkerSession:
 
     def _break(self, why: str, *, breach: bool = False) -> None:
         """The worker does not answer, or broke the protocol (`breach`): it is killed, and its waiters hear why."""
-        if not self._broken and self.state is not State.TERMINATED:
+        if not self._broken and self.state is not WorkerState.TERMINATED:
             self._broken, self._breach = why, breach
             self._decoder.close()
-            self._go(Step.FAILED)
+            self._go(WorkerEvent.FAILED)
             self.kill()
 
     def _process_ended(self, reason: str) -> None:
         self._decoder.close()  # this object may live on, until Python's collector comes
         self._printed.tell_dropped()
         self.end_reason = f"broke the protocol: {self._broken}" if self._broken else reason
-        self._go(Step.ENDED)
+        self._go(WorkerEvent.ENDED)
         if self.group is not None:
             self.group.kill()  # also what left the worker's process group
             self.starved_at = self.group.memory_peak() if self.group.killed_for_memory() else None
@@ -567,7 +567,7 @@ class WorkerSession:
 
     # --- small parts -----------------------------------------------------------------------------------------
 
-    def _go(self, event: Step) -> None:
+    def _go(self, event: WorkerEvent) -> None:
         self.state = step(self.state, event)
 
     def _send(self, message: Message, attached: MemoryFile | None = None) -> None:

@@ -70,7 +70,7 @@ class PoolMetrics:
         return self.hits / (self.hits + self.misses) if self.hits else 0.0
 
 
-class Warm(Protocol):
+class WarmStarter(Protocol):
     """What makes the workers: the zygote."""
 
     def start(self) -> None: ...
@@ -96,8 +96,8 @@ class WorkerPool:
 
     def __init__(
         self,
-        warm: Warm,
-        clean: Warm,
+        warm: WarmStarter,
+        clean: WarmStarter,
         settings: Pool | None = None,
         *,
         observer: Observer = log_event,
@@ -180,7 +180,7 @@ class WorkerPool:
 
     # -- asking ---------------------------------------------------------------------------------------------------
 
-    async def _launch(self, session: str, source: Warm) -> WorkerProcess:
+    async def _launch(self, session: str, source: WarmStarter) -> WorkerProcess:
         if self._closed:
             raise EngineClosed("the engine is closed")
         began = self._clock()

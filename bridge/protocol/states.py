@@ -7,7 +7,7 @@ from enum import StrEnum
 from durable.core.errors import ProtocolError
 
 
-class State(StrEnum):
+class WorkerState(StrEnum):
     CREATING = "creating"
     WARMING = "warming"
     READY = "ready"
@@ -18,7 +18,7 @@ class State(StrEnum):
     TERMINATED = "terminated"
 
 
-class Step(StrEnum):
+class WorkerEvent(StrEnum):
     """What happens to a session."""
 
     START = "start"
@@ -31,9 +31,9 @@ class Step(StrEnum):
     RESET = "reset"
 
 
-_S, _E = State, Step
+_S, _E = WorkerState, WorkerEvent
 
-TRANSITIONS: dict[State, dict[Step, State]] = {
+TRANSITIONS: dict[WorkerState, dict[WorkerEvent, WorkerState]] = {
     _S.CREATING: {_E.START: _S.WARMING, _E.CLOSE: _S.TERMINATED},
     _S.WARMING: {_E.READY: _S.READY, _E.FAILED: _S.ERROR, _E.CLOSE: _S.SHUTTING_DOWN, _E.ENDED: _S.TERMINATED},
     _S.READY: {_E.EXECUTE: _S.BUSY, _E.FAILED: _S.ERROR, _E.CLOSE: _S.SHUTTING_DOWN, _E.ENDED: _S.TERMINATED},
@@ -50,7 +50,7 @@ TRANSITIONS: dict[State, dict[Step, State]] = {
 }
 
 
-def step(state: State, event: Step) -> State:
+def step(state: WorkerState, event: WorkerEvent) -> WorkerState:
     """The next state. Raises ProtocolError, naming both, when the table has no place for it."""
     after = TRANSITIONS[state].get(event)
     if after is None:

@@ -49,7 +49,7 @@ class Born:
         self.zygote_pid = zygote_pid
 
 
-class Zygote:
+class ZygoteServer:
     """Answers the engine until it goes; ends with all its workers."""
 
     def __init__(self, control: socket.socket, engine: int) -> None:
@@ -197,4 +197,4 @@ def main(arguments: list[str]) -> None:
     PROCESS_STATE.note_modules()
     gc.collect()
     gc.freeze()  # collections in workers then do not touch, and so copy, what they share
-    serve(*begin_life(Zygote(control, engine).run()))
+    serve(*begin_life(ZygoteServer(control, engine).run()))

@@ -53,13 +53,13 @@ STORAGE_MB = 100
 """A74, where a manifest says nothing of storage, or of the size of files."""
 
 
-class Part(BaseModel):
+class ManifestTable(BaseModel):
     """What all tables of a manifest have in common."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class Filesystem(Part):
+class Filesystem(ManifestTable):
     """Patterns below `root`, the session's own directory when None, and what all below it may take in MiB."""
 
     root: str | None = None
@@ -81,14 +81,14 @@ def _endpoint(given: Any) -> Any:
     return {"host": given}
 
 
-class Endpoint(Part):
+class Endpoint(ManifestTable):
     """A host pattern and its port; None is any port. As text: `host`, `host:port`, `host:*`."""
 
     host: Host
     port: Port | None = 443
 
 
-class Network(Part):
+class Network(ManifestTable):
     """Whom code may reach. `methods` None: GET and HEAD up to level standard, all above. `private`: networks whose
     addresses may be reached although they are not public."""
 
@@ -108,20 +108,20 @@ class Network(Part):
         return inbound
 
 
-class Storage(Part):
+class Storage(ManifestTable):
     """Shared namespaces beside the own one, and what each may hold in MiB."""
 
     namespaces: tuple[Namespace, ...] = ()
     max_size_mb: Annotated[int, Field(ge=0)] = 0
 
 
-class Environment(Part):
+class EnvironmentTable(ManifestTable):
     """Variables of the engine's environment; `*` and `?` as in file names."""
 
     read: tuple[Name, ...] = ()
 
 
-class Process(Part):
+class ProcessTable(ManifestTable):
     """Programs by name (looked up in the system's directories) or absolute path, and what one run may take."""
 
     programs: tuple[Name, ...] = ()
@@ -129,7 +129,7 @@ class Process(Part):
     output_bytes_max: Annotated[int, Field(ge=0)] = 2**20
 
 
-class Query(Part):
+class QueryTable(ManifestTable):
     """SQLite files by the name that code uses for them: a path or a `sqlite:///` URL."""
 
     databases: dict[Name, Database] = {}
@@ -137,20 +137,20 @@ class Query(Part):
     rows_max: Annotated[int, Field(ge=1)] = 10_000
 
 
-class Functions(Part):
+class Functions(ManifestTable):
     """Durable functions that code may start: patterns of `name` or of the whole `where::name@version`."""
 
     start: tuple[Name, ...] = ()
 
 
-class Quotas(Part):
+class QuotasTable(ManifestTable):
     """A74; per second, as a bucket that holds one second's worth."""
 
     calls_per_s: Annotated[float, Field(gt=0)] = 1_000.0
     network_bytes_per_s: Annotated[float, Field(gt=0)] = 10_000_000.0
 
 
-class Manifest(Part):
+class Manifest(ManifestTable):
     """What one session or component may do. An empty one allows nothing but to print.
 
     level: the base set of capabilities. grant: more of them, `name` or `name:resource`. block: never, whatever else
@@ -165,11 +165,11 @@ class Manifest(Part):
     filesystem: Filesystem | None = None
     network: Network = Network()
     storage: Storage | None = None
-    environment: Environment = Environment()
-    process: Process = Process()
-    query: Query = Query()
+    environment: EnvironmentTable = EnvironmentTable()
+    process: ProcessTable = ProcessTable()
+    query: QueryTable = QueryTable()
     functions: Functions = Functions()
-    quotas: Quotas = Quotas()
+    quotas: QuotasTable = QuotasTable()
     rates: dict[Name, Annotated[float, Field(gt=0)]] = {}
     """Calls per second by capability, below that of all together."""
 

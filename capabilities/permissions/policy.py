@@ -41,7 +41,7 @@ type Verdict = Literal["allowed", "denied", "ask"]
 _ORDER: tuple[Level, ...] = ("sandbox", "restricted", "standard", "trusted", "unrestricted")
 
 
-class Decision(NamedTuple):
+class PolicyDecision(NamedTuple):
     """What was decided about one ask, and why. `resource` is the one that decided, None for the capability itself."""
 
     verdict: Verdict
@@ -51,7 +51,7 @@ class Decision(NamedTuple):
     """No grant changes it."""
 
 
-class Change(NamedTuple):
+class PolicyChange(NamedTuple):
     """What was changed while sessions live: the documents of `policy.get`, as they are stored."""
 
     version: int = 0
@@ -59,13 +59,13 @@ class Change(NamedTuple):
     everywhere: dict[str, Any] = {}  # noqa: RUF012
 
 
-NO_CHANGE = Change()
+NO_CHANGE = PolicyChange()
 
 
 class Policy:
     """What one session or component may do now. Made anew when anything changes; decisions are cached in it."""
 
-    def __init__(self, manifest: Manifest, grants: Iterable[str] = (), change: Change = NO_CHANGE) -> None:
+    def __init__(self, manifest: Manifest, grants: Iterable[str] = (), change: PolicyChange = NO_CHANGE) -> None:
         replaced = change.own.get("manifest")
         self.manifest = manifest if replaced is None else read_manifest(replaced)
         self.version = change.version
@@ -77,7 +77,7 @@ class Policy:
         self._grants: tuple[Grant, ...] = ()
         self._level: Level = "sandbox"
         self._names: frozenset[str] = frozenset()
-        self._cache: OrderedDict[tuple[str, tuple[Resource, ...]], Decision] = OrderedDict()
+        self._cache: OrderedDict[tuple[str, tuple[Resource, ...]], PolicyDecision] = OrderedDict()
 
     # -- what holds at a time -----------------------------------------------------------------------------------
 
@@ -126,7 +126,7 @@ class Policy:
 
     # -- deciding -----------------------------------------------------------------------------------------------
 
-    def decide(self, name: str, resources: tuple[Resource, ...], now_ms: int) -> Decision:
+    def decide(self, name: str, resources: tuple[Resource, ...], now_ms: int) -> PolicyDecision:
         """Whether a call of this capability that touches these may be performed."""
         self._at(now_ms)
         key = (name, resources)
@@ -140,15 +140,15 @@ class Policy:
             self._cache.popitem(last=False)
         return found
 
-    def _decide(self, name: str, resources: tuple[Resource, ...]) -> Decision:
+    def _decide(self, name: str, resources: tuple[Resource, ...]) -> PolicyDecision:
         named = self._named(name)
         if named.verdict == "denied":
             return named
         for resource in resources:
             if resource.domain == "environment" and resource.name.startswith(_ENGINES_OWN):
-                return Decision("denied", f"{resource.name} is the engine's own", resource, blocked=True)
+                return PolicyDecision("denied", f"{resource.name} is the engine's own", resource, blocked=True)
             if any(_same(block, name) and _covers(block, resource) for block in self._blocked):
-                return Decision("denied", f"{name} of {resource.name!r} is {_BLOCKED}", resource, blocked=True)
+                return PolicyDecision("denied", f"{name} of {resource.name!r} is {_BLOCKED}", resource, blocked=True)
         if named.verdict != "allowed" or self.development:
             return named._replace(resource=resources[0]) if resources and named.verdict == "ask" else named
         reason = named.reason
@@ -157,30 +157,30 @@ class Policy:
             if because is None:
                 return self._unresolved(f"no rule allows to {resource.shown()}", resource)
             reason = because
-        return Decision("allowed", reason, resources[-1] if resources else None)
+        return PolicyDecision("allowed", reason, resources[-1] if resources else None)
 
-    def _named(self, name: str) -> Decision:
+    def _named(self, name: str) -> PolicyDecision:
         """About the capability, whatever it is to touch."""
         # A grant of `input` is one of all forms of a question, and so is taking it away.
         names = (name, "*", "input") if name in QUESTIONS else (name, "*")
         if any(block.name in names and not block.resource for block in self._blocked):
-            return Decision("denied", f"{name} is {_BLOCKED}", blocked=True)
+            return PolicyDecision("denied", f"{name} is {_BLOCKED}", blocked=True)
         if self.development:
-            return Decision("allowed", "development mode: nothing is checked")
+            return PolicyDecision("allowed", "development mode: nothing is checked")
         if "*" in self._names:
-            return Decision("allowed", f"level {self._level}" if self._level == "unrestricted" else "granted")
+            return PolicyDecision("allowed", f"level {self._level}" if self._level == "unrestricted" else "granted")
         if name in self._names:
-            return Decision("allowed", f"level {self._level}" if name in LEVELS[self._level] else "granted")
+            return PolicyDecision("allowed", f"level {self._level}" if name in LEVELS[self._level] else "granted")
         return self._unresolved(f"{name} is not granted", None)
 
-    def _unresolved(self, why: str, resource: Resource | None) -> Decision:
+    def _unresolved(self, why: str, resource: Resource | None) -> PolicyDecision:
         match self.manifest.trust:
             case "unknown":
-                return Decision("ask", why, resource)
+                return PolicyDecision("ask", why, resource)
             case "trusted":
-                return Decision("allowed", f"trusted, though {why}", resource)
+                return PolicyDecision("allowed", f"trusted, though {why}", resource)
             case _:
-                return Decision("denied", why, resource)
+                return PolicyDecision("denied", why, resource)
 
     def _because(self, name: str, resource: Resource) -> str | None:
         """Which rule allows this resource; None when none does."""

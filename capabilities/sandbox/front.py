@@ -162,7 +162,7 @@ class Backend(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Decision:
+class RoutingDecision:
     """Where one piece of code went, why, and how it ended: "" or the error's code."""
 
     backend: Name
@@ -207,7 +207,7 @@ class Front:
         self._backends = backends
         self._choice: Choice = choice_of(os.environ) if choice is None else checked(choice)
         self.statistics: dict[Name, Statistics] = {name: Statistics() for name in backends}
-        self._decisions: deque[Decision] = deque(maxlen=DECISIONS_KEPT)
+        self._decisions: deque[RoutingDecision] = deque(maxlen=DECISIONS_KEPT)
         self._turns = Turns()
 
     @property
@@ -220,7 +220,7 @@ class Front:
         self._choice = checked(choice)
 
     @property
-    def decisions(self) -> tuple[Decision, ...]:
+    def decisions(self) -> tuple[RoutingDecision, ...]:
         """The last hundred, oldest first."""
         return tuple(self._decisions)
 
@@ -257,7 +257,9 @@ class Front:
             found.count += 1
             found.succeeded += not ended
             found.total_ms += spent
-            self._decisions.append(Decision(way.backend, way.reason, len(task.code), _is_async(task.code), at, ended))
+            self._decisions.append(
+                RoutingDecision(way.backend, way.reason, len(task.code), _is_async(task.code), at, ended)
+            )
         return ran
 
     async def health(self) -> dict[Name, str]:

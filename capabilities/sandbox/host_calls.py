@@ -16,7 +16,7 @@ from wasmtime import Caller, Memory, ValType
 
 from capabilities.sandbox.errors import ExecutionFailed, SandboxError, SerializationError
 from capabilities.sandbox.limits import MIB, SandboxLimits
-from capabilities.sandbox.wasm.deadline import Guard
+from capabilities.sandbox.wasm.deadline import DeadlineGuard
 from capabilities.sandbox.wasm.module_imports import Import
 
 ASK_BYTES_MAX = 1 * MIB
@@ -59,11 +59,11 @@ class CoreHost:
     def __init__(self, port: Port, limits: SandboxLimits) -> None:
         self._port = port
         self._limits = limits
-        self._guard: Guard | None = None
+        self._guard: DeadlineGuard | None = None
         self._fuel: Callable[[], int | None] = lambda: None
         self._answer = b""
 
-    def attach(self, guard: Guard, fuel: Callable[[], int | None]) -> None:
+    def attach(self, guard: DeadlineGuard, fuel: Callable[[], int | None]) -> None:
         """Its call has this guard, and has used so much fuel."""
         self._guard, self._fuel = guard, fuel
 
@@ -100,7 +100,7 @@ class CoreHost:
         memory.write(caller, self._answer, at)
 
 
-def ask(port: Port, call: HostCall, guard: Guard, limits: SandboxLimits) -> Any:
+def ask(port: Port, call: HostCall, guard: DeadlineGuard, limits: SandboxLimits) -> Any:
     """Ask, and wait for the answer under the guard's time and the limit of a host call."""
     name = f"{call.capability}.{call.method}" if call.method else call.capability
     return guard.wait(port(call), name, limits.host_call_ms)

@@ -9,7 +9,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from capabilities.call import Call
+from capabilities.call import CapabilityCall
 from capabilities.capability import Capability, Kind
 
 SLEEP_S_MAX = 100 * 365 * 86_400.0
@@ -21,7 +21,7 @@ class Now(Capability):
     name = "now"
     pure = True
 
-    async def call(self, call: Call) -> float:  # noqa: ARG002
+    async def call(self, call: CapabilityCall) -> float:  # noqa: ARG002
         """Seconds since the Unix epoch, as recorded the first time."""
         return time.time()
 
@@ -32,7 +32,7 @@ class Random(Capability):
     name = "random"
     pure = True
 
-    async def call(self, call: Call) -> float:  # noqa: ARG002
+    async def call(self, call: CapabilityCall) -> float:  # noqa: ARG002
         """A random float in [0, 1), as recorded the first time."""
         return random.SystemRandom().random()
 
@@ -43,7 +43,7 @@ class Uuid(Capability):
     name = "uuid"
     pure = True
 
-    async def call(self, call: Call) -> str:  # noqa: ARG002
+    async def call(self, call: CapabilityCall) -> str:  # noqa: ARG002
         """A random UUID, as recorded the first time."""
         return str(uuid.uuid4())
 
@@ -55,5 +55,5 @@ class Sleep(Capability):
     kind: Kind = "scheduled"
     performs = False
 
-    async def call(self, call: Call, seconds: Annotated[float, Field(ge=0, le=SLEEP_S_MAX)]) -> None:
+    async def call(self, call: CapabilityCall, seconds: Annotated[float, Field(ge=0, le=SLEEP_S_MAX)]) -> None:
         """Wait so many seconds. Holds nothing meanwhile, and ends when it would have ended whatever crashes."""

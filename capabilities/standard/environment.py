@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from capabilities.call import Call
+from capabilities.call import CapabilityCall
 from capabilities.capability import Capability
 from capabilities.permissions.levels import Resource
 
@@ -15,9 +15,9 @@ class Environment(Capability):
     name = "env"
     pure = True
 
-    def touches(self, call: Call) -> tuple[Resource, ...]:
+    def touches(self, call: CapabilityCall) -> tuple[Resource, ...]:
         return (Resource("environment", "read", call.arguments["name"]),)
 
-    async def call(self, call: Call, name: str, default: str | None = None) -> str | None:  # noqa: ARG002
+    async def call(self, call: CapabilityCall, name: str, default: str | None = None) -> str | None:  # noqa: ARG002
         """The variable's value, or `default` when it is not set."""
         return os.environ.get(name, default)

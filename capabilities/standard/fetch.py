@@ -12,10 +12,10 @@ import aiohttp
 from pydantic import Field
 from yarl import URL
 
-from capabilities.call import Call
+from capabilities.call import CapabilityCall
 from capabilities.capability import Capability
 from capabilities.permissions.levels import Resource
-from capabilities.permissions.policy import Decision
+from capabilities.permissions.policy import PolicyDecision
 from capabilities.standard.pinned_connection import (
     Lookup,
     PinnedResolver,
@@ -59,12 +59,12 @@ class Fetch(Capability):
         self._lookup = lookup
         super().__init__()
 
-    def touches(self, call: Call) -> tuple[Resource, ...]:
+    def touches(self, call: CapabilityCall) -> tuple[Resource, ...]:
         return (resource_of(parse_url(call.arguments["url"], SCHEMES), call.arguments["method"].upper()),)
 
     async def call(
         self,
-        call: Call,
+        call: CapabilityCall,
         url: str,
         *,
         method: Verb = "GET",
@@ -99,7 +99,7 @@ class Fetch(Capability):
             raise ConnectionError(f"{url[:200]!r}: {error}") from None
 
     async def _follow(
-        self, call: Call, session: aiohttp.ClientSession, resolver: PinnedResolver, request: _Request
+        self, call: CapabilityCall, session: aiohttp.ClientSession, resolver: PinnedResolver, request: _Request
     ) -> dict[str, Any]:
         for hop in range(REDIRECTS_MAX + 1):
             if hop:
@@ -107,7 +107,9 @@ class Fetch(Capability):
             allowed = call.policy.methods(call.now_ms())
             if allowed is not None and request.method not in allowed:
                 where = resource_of(request.url, request.method)
-                raise call.refuse(Decision("denied", f"methods allowed are {', '.join(allowed) or 'none'}", where))
+                raise call.refuse(
+                    PolicyDecision("denied", f"methods allowed are {', '.join(allowed) or 'none'}", where)
+                )
             assert request.url.host is not None
             resolver.check_literal(request.url.host)
             async with session.request(
@@ -154,7 +156,7 @@ def _headers(given: dict[str, str] | None) -> dict[str, str]:
     return dict(given or {})
 
 
-async def _answer(call: Call, response: aiohttp.ClientResponse) -> dict[str, Any]:
+async def _answer(call: CapabilityCall, response: aiohttp.ClientResponse) -> dict[str, Any]:
     limit = call.policy.manifest.network.bytes_max
     parts, size = [], 0
     async for chunk in response.content.iter_chunked(2**16):

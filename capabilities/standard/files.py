@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Literal
 
-from capabilities.call import Call
+from capabilities.call import CapabilityCall
 from capabilities.capability import Capability
 from capabilities.permissions.levels import Resource
 from capabilities.standard.disk_usage import ENTRY_BYTES, Spaces, taken_by
@@ -44,7 +44,7 @@ def clean(path: str) -> str:
     return "/".join(levels)
 
 
-def root_of(call: Call) -> Path:
+def root_of(call: CapabilityCall) -> Path:
     """Where the session's files are: the manifest's root, or its own directory, which is made."""
     filesystem = call.policy.manifest.filesystem
     if filesystem is not None and filesystem.root is not None:
@@ -203,10 +203,10 @@ class ReadFile(Capability):
 
     name = "read_file"
 
-    def touches(self, call: Call) -> tuple[Resource, ...]:
+    def touches(self, call: CapabilityCall) -> tuple[Resource, ...]:
         return (Resource("filesystem", "read", clean(call.arguments["path"])),)
 
-    def call(self, call: Call, path: str, *, encoding: Encoding = "utf-8") -> str:
+    def call(self, call: CapabilityCall, path: str, *, encoding: Encoding = "utf-8") -> str:
         """The text of a file of at most 10 MiB; encoding="base64" for one that is no text."""
         data = read(root_of(call), clean(path))
         return base64.b64encode(data).decode() if encoding == "base64" else data.decode(encoding)
@@ -221,10 +221,10 @@ class WriteFile(Capability):
         super().__init__()
         self._spaces = Spaces()
 
-    def touches(self, call: Call) -> tuple[Resource, ...]:
+    def touches(self, call: CapabilityCall) -> tuple[Resource, ...]:
         return (Resource("filesystem", "write", clean(call.arguments["path"])),)
 
-    def call(self, call: Call, path: str, content: str, *, encoding: Encoding = "utf-8") -> int:
+    def call(self, call: CapabilityCall, path: str, content: str, *, encoding: Encoding = "utf-8") -> int:
         """Make or replace a file, whole or not at all; returns its size in bytes.
 
         ResourceExceeded when the directory would hold more than it may.
@@ -245,10 +245,10 @@ class DeleteFile(Capability):
 
     name = "delete_file"
 
-    def touches(self, call: Call) -> tuple[Resource, ...]:
+    def touches(self, call: CapabilityCall) -> tuple[Resource, ...]:
         return (Resource("filesystem", "delete", clean(call.arguments["path"])),)
 
-    def call(self, call: Call, path: str) -> bool:
+    def call(self, call: CapabilityCall, path: str) -> bool:
         """Remove a file; whether there was one."""
         return delete(root_of(call), clean(path))
 
@@ -258,9 +258,9 @@ class ListFiles(Capability):
 
     name = "list_files"
 
-    def touches(self, call: Call) -> tuple[Resource, ...]:
+    def touches(self, call: CapabilityCall) -> tuple[Resource, ...]:
         return (Resource("filesystem", "list", clean(call.arguments["path"])),)
 
-    def call(self, call: Call, path: str = ".", *, recursive: bool = False) -> list[str]:
+    def call(self, call: CapabilityCall, path: str = ".", *, recursive: bool = False) -> list[str]:
         """The names in a directory, sorted; directories end with '/'. At most 10,000."""
         return listed(root_of(call), clean(path), recursive=recursive)

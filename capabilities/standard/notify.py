@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from capabilities.call import Call
+from capabilities.call import CapabilityCall
 from capabilities.capability import Capability, Kind
 from capabilities.permissions.levels import Resource
 from durable.core.limits import PROMPT_CHARS_MAX
@@ -20,12 +20,12 @@ class Notify(Capability):
     name = "notify"
     kind: Kind = "send_only"
 
-    def touches(self, call: Call) -> tuple[Resource, ...]:
+    def touches(self, call: CapabilityCall) -> tuple[Resource, ...]:
         return (Resource("message", "send", call.arguments["title"] or ""),)
 
     async def call(
         self,
-        call: Call,
+        call: CapabilityCall,
         message: Annotated[str, Field(min_length=1, max_length=PROMPT_CHARS_MAX)],
         *,
         title: Annotated[str, Field(max_length=TITLE_CHARS_MAX)] | None = None,

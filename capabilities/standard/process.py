@@ -11,10 +11,10 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from capabilities.call import Call
+from capabilities.call import CapabilityCall
 from capabilities.capability import Capability
 from capabilities.permissions.levels import Resource
-from capabilities.permissions.manifest import Process as Limits
+from capabilities.permissions.manifest import ProcessTable
 from capabilities.standard import process_supervisor
 
 PROGRAM_DIRECTORIES = ("/usr/local/bin", "/usr/bin", "/bin")
@@ -40,12 +40,12 @@ class Process(Capability):
 
     name = "process"
 
-    def touches(self, call: Call) -> tuple[Resource, ...]:
+    def touches(self, call: CapabilityCall) -> tuple[Resource, ...]:
         return (Resource("process", "run", call.arguments["program"]),)
 
     async def call(
         self,
-        call: Call,
+        call: CapabilityCall,
         program: str,
         args: Annotated[list[Argument], Field(max_length=ARGUMENTS_MAX)] | None = None,
         *,
@@ -70,7 +70,7 @@ class Process(Capability):
 
 
 async def _run(
-    command: list[str], directory: Path, environment: dict[str, str], given: bytes, seconds: float, limits: Limits
+    command: list[str], directory: Path, environment: dict[str, str], given: bytes, seconds: float, limits: ProcessTable
 ) -> dict[str, Any]:
     """Run it under its supervisor, which has ended all that was started when this returns or raises."""
     report, told = os.pipe()

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 from pydantic import TypeAdapter
 
-from capabilities.call import Call
+from capabilities.call import CapabilityCall
 from capabilities.capability import Capability, Kind
 from capabilities.prompts.prompt import AtDeadline, Form, Prompt, Quorum, prompt_for, schema_of
 from durable.core.errors import BadArguments
@@ -115,11 +115,11 @@ class Ask(Question):
     form = "ask"
 
     def call(
-        self, call: Call, question: str, *, schema: Any = None, default: Any = None, timeout: float | None = None,
-        on_timeout: AtDeadline | None = None, choices: list[Any] | None = None, initial: Any = None,
-        title: str | None = None, context: str | None = None, to: list[str] | None = None, remind: float | None = None,
-        escalate: float | None = None, escalate_to: list[str] | None = None, secret: bool = False,
-        reason: str | None = None,
+        self, call: CapabilityCall, question: str, *, schema: Any = None, default: Any = None,
+        timeout: float | None = None, on_timeout: AtDeadline | None = None, choices: list[Any] | None = None,
+        initial: Any = None, title: str | None = None, context: str | None = None, to: list[str] | None = None,
+        remind: float | None = None, escalate: float | None = None, escalate_to: list[str] | None = None,
+        secret: bool = False, reason: str | None = None,
     ) -> Any:  # fmt: skip
         """The answer, shaped to `schema`: a type, pydantic model or JSON Schema; text without one.
 
@@ -136,7 +136,7 @@ class Choose(Question):
     form = "choose"
 
     def call(
-        self, call: Call, question: str, options: list[Any], *, many: bool = False, default: Any = None,
+        self, call: CapabilityCall, question: str, options: list[Any], *, many: bool = False, default: Any = None,
         timeout: float | None = None, on_timeout: AtDeadline | None = None, title: str | None = None,
         context: str | None = None, to: list[str] | None = None, remind: float | None = None,
         escalate: float | None = None, escalate_to: list[str] | None = None, reason: str | None = None,
@@ -151,7 +151,7 @@ class Approve(Question):
     form = "approve"
 
     def call(
-        self, call: Call, action: str, *, details: Any = None, quorum: Quorum = 1, default: bool = False,
+        self, call: CapabilityCall, action: str, *, details: Any = None, quorum: Quorum = 1, default: bool = False,
         timeout: float | None = None, on_timeout: AtDeadline | None = None, title: str | None = None,
         to: list[str] | None = None, remind: float | None = None, escalate: float | None = None,
         escalate_to: list[str] | None = None, reason: str | None = None,
@@ -162,16 +162,16 @@ class Approve(Question):
         """
 
 
-class Review(Question):
+class ReviewDocument(Question):
     """Let a person review a document."""
 
     name = "review"
     form = "review"
 
     def call(
-        self, call: Call, document: Any, *, schema: Any = None, question: str | None = None, default: Any = None,
-        timeout: float | None = None, on_timeout: AtDeadline | None = None, title: str | None = None,
-        context: str | None = None, to: list[str] | None = None, remind: float | None = None,
+        self, call: CapabilityCall, document: Any, *, schema: Any = None, question: str | None = None,
+        default: Any = None, timeout: float | None = None, on_timeout: AtDeadline | None = None,
+        title: str | None = None, context: str | None = None, to: list[str] | None = None, remind: float | None = None,
         escalate: float | None = None, escalate_to: list[str] | None = None, reason: str | None = None,
     ) -> Any:  # fmt: skip
         """A durable.Review: accepted, edited, responded (with a comment) or declined. The rest as in `ask`."""

@@ -8,7 +8,7 @@ import json
 import sys
 from typing import Any
 
-from capabilities.call import Call
+from capabilities.call import CapabilityCall
 from capabilities.capability import Capability
 from capabilities.permissions.levels import Resource
 from capabilities.permissions.manifest import database_path
@@ -28,11 +28,11 @@ class Query(Capability):
 
     name = "query"
 
-    def touches(self, call: Call) -> tuple[Resource, ...]:
+    def touches(self, call: CapabilityCall) -> tuple[Resource, ...]:
         return (Resource("database", "read", call.arguments["database"]),)
 
     async def call(
-        self, call: Call, database: str, sql: str, parameters: list[Any] | dict[str, Any] | None = None
+        self, call: CapabilityCall, database: str, sql: str, parameters: list[Any] | dict[str, Any] | None = None
     ) -> list[dict[str, Any]]:
         """The rows of a SELECT, each a dict by column; blobs as base64. `database` is a name from the manifest.
 

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from capabilities.call import Call
+from capabilities.call import CapabilityCall
 from capabilities.capability import Capability
 from capabilities.permissions.levels import Resource
 from durable.core.ids import CallId, parse_call
@@ -21,14 +21,14 @@ class RunFunction(Capability):
     also = ("start",)
     waits = frozenset({""})
 
-    def touches(self, call: Call) -> tuple[Resource, ...]:
+    def touches(self, call: CapabilityCall) -> tuple[Resource, ...]:
         return (Resource("function", "start", call.host.function_id(call.arguments["function"])),)
 
-    async def call(self, call: Call, function: str, /, *args: Any, **kwargs: Any) -> Any:
+    async def call(self, call: CapabilityCall, function: str, /, *args: Any, **kwargs: Any) -> Any:
         """Start a durable function and wait for its result, holding nothing meanwhile. Its failure is raised here."""
         return await call.host.start_function(function, list(args), kwargs, _started(call.key))
 
-    async def call_start(self, call: Call, function: str, /, *args: Any, **kwargs: Any) -> str:
+    async def call_start(self, call: CapabilityCall, function: str, /, *args: Any, **kwargs: Any) -> str:
         """Start a durable function and return its execution id; it goes on when this code ends."""
         promise = await call.host.start_function(function, list(args), kwargs, _started(call.key))
         return promise.removeprefix("exec:")
@@ -41,16 +41,16 @@ class SpawnSession(Capability):
     also = ("execute",)
     waits = frozenset({"execute"})
 
-    def touches(self, call: Call) -> tuple[Resource, ...]:
+    def touches(self, call: CapabilityCall) -> tuple[Resource, ...]:
         return (Resource("session", "spawn", call.arguments["name"]),)
 
-    async def call(self, call: Call, name: SessionName, *, grants: list[str] | None = None) -> str:
+    async def call(self, call: CapabilityCall, name: SessionName, *, grants: list[str] | None = None) -> str:
         """Make a session that may do at most what this one may: the same, or these `grants` alone; returns its name."""
         await call.host.spawn(call.session, name, grants)
         return name
 
     async def call_execute(
-        self, call: Call, name: SessionName, code: str, *, inputs: dict[str, Any] | None = None
+        self, call: CapabilityCall, name: SessionName, code: str, *, inputs: dict[str, Any] | None = None
     ) -> Any:
         """Run code in a session made here and wait: its value (plain JSON), or its failure raised."""
         return await call.host.submit(call.session, name, code, inputs or {}, call.key)

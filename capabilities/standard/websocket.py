@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import aiohttp
 from pydantic import Field
 
-from capabilities.call import Call
+from capabilities.call import CapabilityCall
 from capabilities.capability import Capability, Kind
 from capabilities.permissions.levels import Resource
 from capabilities.standard.pinned_connection import (
@@ -57,12 +57,12 @@ class WebSocket(Capability):
         self._lookup = lookup
         super().__init__()
 
-    def touches(self, call: Call) -> tuple[Resource, ...]:
+    def touches(self, call: CapabilityCall) -> tuple[Resource, ...]:
         if call.method:
             return ()
         return (resource_of(parse_url(call.arguments["url"], SCHEMES), "connect"),)
 
-    async def call(self, call: Call, url: str) -> str:
+    async def call(self, call: CapabilityCall, url: str) -> str:
         """Connect; returns a handle for websocket.send, receive and close."""
         known = _known(call)
         if len(known) >= OPEN_MAX:
@@ -90,7 +90,7 @@ class WebSocket(Capability):
         known[handle] = _Connection(session, socket, url)
         return handle
 
-    async def call_send(self, call: Call, handle: str, text: str) -> None:
+    async def call_send(self, call: CapabilityCall, handle: str, text: str) -> None:
         """Send a text message."""
         connection = _open(call, handle)
         await call.pace(len(text))
@@ -100,7 +100,7 @@ class WebSocket(Capability):
             raise ConnectionError(f"{connection.where}: {error}") from None
 
     async def call_receive(
-        self, call: Call, handle: str, *, timeout: Annotated[float, Field(gt=0)] = 30.0
+        self, call: CapabilityCall, handle: str, *, timeout: Annotated[float, Field(gt=0)] = 30.0
     ) -> str | None:
         """The next text message, waiting for it so many seconds (TimeoutError); None when the other side closed."""
         connection = _open(call, handle)
@@ -115,7 +115,7 @@ class WebSocket(Capability):
         await self.call_close(call, handle)
         return None
 
-    async def call_close(self, call: Call, handle: str) -> None:
+    async def call_close(self, call: CapabilityCall, handle: str) -> None:
         """End the connection; nothing when it is closed already."""
         found = _known(call).pop(handle, None)
         if found is not None:
@@ -126,12 +126,12 @@ class WebSocket(Capability):
         await asyncio.gather(*(connection.close() for connection in known.values()))
 
 
-def _known(call: Call) -> dict[str, _Connection]:
+def _known(call: CapabilityCall) -> dict[str, _Connection]:
     found: dict[str, _Connection] = call.state.setdefault("websocket", {})
     return found
 
 
-def _open(call: Call, handle: str) -> _Connection:
+def _open(call: CapabilityCall, handle: str) -> _Connection:
     found = _known(call).get(handle)
     if found is None:
         raise ConnectionError("this connection is closed, or ended with the engine that had it; connect again")

@@ -33,7 +33,7 @@ BEGUN_MAX = 32
 _WRITE = 2  # SYNC_FILE_RANGE_WRITE: begin to write out what is dirty, wait for nothing
 
 
-class Kept(NamedTuple):
+class KeptBlob(NamedTuple):
     """A blob that is there: its size in bytes as kept, and when it was put last, in seconds since the epoch."""
 
     digest: str
@@ -62,7 +62,7 @@ class Blobs(Protocol):
     def delete(self, digest: str) -> bool:
         """Whether there was something to delete."""
 
-    def list(self) -> Iterator[Kept]:
+    def list(self) -> Iterator[KeptBlob]:
         """All of them, in no order."""
 
 
@@ -131,7 +131,7 @@ class DirectoryBlobs:
             return False
         return True
 
-    def list(self) -> Iterator[Kept]:
+    def list(self) -> Iterator[KeptBlob]:
         """Every blob; one that goes meanwhile may be missing."""
         for path in self._root.glob("??/*"):
             if DIGEST.match(path.name):
@@ -139,7 +139,7 @@ class DirectoryBlobs:
                     found = path.stat()
                 except FileNotFoundError:
                     continue
-                yield Kept(path.name, found.st_size, found.st_mtime)
+                yield KeptBlob(path.name, found.st_size, found.st_mtime)
 
     def sweep(self) -> int:
         """Remove what interrupted writes left behind; only while no engine writes. Returns how many."""

@@ -16,7 +16,7 @@ from itertools import batched
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from checkpoint.blobs.directory import DIGEST, Kept, check_digest
+from checkpoint.blobs.directory import DIGEST, KeptBlob, check_digest
 from checkpoint.format.compression import Bytes
 from durable.core.errors import CheckpointError, StoreError
 
@@ -98,7 +98,7 @@ class ObjectBlobs:
             obstore.delete(self._objects, _path(digest))
             return there
 
-    def list(self) -> Iterator[Kept]:
+    def list(self) -> Iterator[KeptBlob]:
         """Every object of this store."""
         import obstore
 
@@ -107,7 +107,7 @@ class ObjectBlobs:
                 for each in some:
                     name = each["path"].rpartition("/")[2]
                     if DIGEST.match(name):
-                        yield Kept(name, each["size"], each["last_modified"].timestamp())
+                        yield KeptBlob(name, each["size"], each["last_modified"].timestamp())
 
     def sweep(self, digests: Iterable[str]) -> int:
         """Delete those of them that nobody has put within `grace_s`; returns how many.

@@ -26,9 +26,9 @@ from checkpoint.format.payload import (
     TEXT_CHARS_MAX,
     Contents,
     Group,
-    Lost,
-    Part,
+    LostVariable,
     Payload,
+    PayloadPart,
     Rebuilt,
     chunk_digest,
     cut,
@@ -40,7 +40,7 @@ from checkpoint.pickling.grouping import Dump, Grouping, Trials
 from checkpoint.pickling.importable import importable
 from checkpoint.pickling.object_columns import Column, Known
 from checkpoint.pickling.paths import paths
-from checkpoint.pickling.pickler import Hole, Kept, Scope
+from checkpoint.pickling.pickler import Hole, KeptValues, Scope
 
 ASIDE_BYTES_MIN = 2 * 2**20
 """More bytes to hash than this are left to a forked child: they would take longer than a fork."""
@@ -73,7 +73,7 @@ class Capture:
 
     payload: bytes
     changed: bool
-    lost: list[Lost]
+    lost: list[LostVariable]
     rebuilt: list[Rebuilt]
     cost_ns: int
 
@@ -129,7 +129,7 @@ class _Draft:
     state: Group
     fresh: _Fresh
     known: dict[Place, Digests]
-    lost_before: list[Lost]
+    lost_before: list[LostVariable]
     tracked: bool = False
     """Whether `known` is from before the pickling, which nothing disturbs: a forked child's."""
     dumps: list[Dump] | None = None
@@ -156,7 +156,7 @@ class Capturer:
         alone: bool = False,
     ) -> None:
         self._alone = alone
-        self._kept_values = Kept() if alone else None
+        self._kept_values = KeptValues() if alone else None
         self._namespace = namespace
         self._internals = internals
         self._externals = externals if externals is not None else {}
@@ -349,20 +349,22 @@ class Capturer:
         large = [place for place in places if place[1] >= TRACKED_BYTES_MIN]
         return self._the_buffers().look(large, self._memory.columns) if large or self._buffers is not None else {}
 
-    def _column_part(self, column: Column, draft: _Draft) -> Part | bytes:
+    def _column_part(self, column: Column, draft: _Draft) -> PayloadPart | bytes:
         place, known = column.place, draft.known.get(column.place)
         part = column.data
-        if isinstance(part, Part):
+        if isinstance(part, PayloadPart):
             self._kept.update(part.digests)
         else:
             part = _part(part, draft.fresh)
             known = [_UNWRITTEN] * len(known) if known is not None and draft.tracked else None
         if place[1] >= TRACKED_BYTES_MIN:
-            self._memory.columns[place] = (part, column.ends) if known is not None and isinstance(part, Part) else None
+            self._memory.columns[place] = (
+                (part, column.ends) if known is not None and isinstance(part, PayloadPart) else None
+            )
             self._memory.buffers[place] = [None] if known is None else known
         return part
 
-    def _buffer_part(self, view: memoryview, draft: _Draft) -> Part | bytes:
+    def _buffer_part(self, view: memoryview, draft: _Draft) -> PayloadPart | bytes:
         place = place_of(view)
         known = draft.known.get(place)
         if known is None and place[1] < TRACKED_BYTES_MIN:
@@ -374,7 +376,7 @@ class Capturer:
             draft.fresh[digest] = chunk
             digests.append(digest)
         self._memory.buffers[place] = list(digests)
-        return Part(len(view), tuple(digests))
+        return PayloadPart(len(view), tuple(digests))
 
     # The groups
 
@@ -404,25 +406,25 @@ class Capturer:
         fresh.update(self._sources[2])
         return self._sources[1]
 
-    def _losses(self, draft: _Draft) -> list[Lost]:
+    def _losses(self, draft: _Draft) -> list[LostVariable]:
         made: dict[str, tuple[int, str]] = {}
-        lost: list[Lost] = []
+        lost: list[LostVariable] = []
         for name, (kind, reason) in draft.survey.lost.items():
             if name.startswith(PROCESS):
-                lost.append(Lost(name.removeprefix(PROCESS)[:NAME_CHARS_MAX], KIND, reason[:TEXT_CHARS_MAX]))
+                lost.append(LostVariable(name.removeprefix(PROCESS)[:NAME_CHARS_MAX], KIND, reason[:TEXT_CHARS_MAX]))
                 continue
             if name.startswith(INTERNAL):
                 continue
             identity = id(self._namespace.get(name))
             before = self._memory.made.get(name)
             made[name] = before if before is not None and before[0] == identity else (identity, draft.execution)
-            lost.append(Lost(name, kind[:TEXT_CHARS_MAX], reason[:TEXT_CHARS_MAX], made[name][1]))
+            lost.append(LostVariable(name, kind[:TEXT_CHARS_MAX], reason[:TEXT_CHARS_MAX], made[name][1]))
         for dump in draft.dumps or ():
             holes = list({id(hole.value): hole for holes in dump.holes.values() for hole in holes}.values())
             for name in dump.names if holes else ():
                 if name.startswith(PROCESS):
                     inside = f"{name.removeprefix(PROCESS)} (inside of it)"[:NAME_CHARS_MAX]
-                    lost += (Lost(inside, KIND, hole.reason) for hole in dump.holes.get(name, [])[:1])
+                    lost += (LostVariable(inside, KIND, hole.reason) for hole in dump.holes.get(name, [])[:1])
                 elif not name.startswith(INTERNAL):
                     lost += self._placeholders(name, holes, dump.holes.get(name, ()), draft, made)
         self._memory.made = made
@@ -430,7 +432,7 @@ class Capturer:
 
     def _placeholders(
         self, name: str, holes: list[Hole], own: Sequence[Hole], draft: _Draft, made: dict[str, tuple[int, str]]
-    ) -> Iterator[Lost]:
+    ) -> Iterator[LostVariable]:
         """What is lost inside of a variable that is not. `holes`: of its group; `own`: those met in it first."""
         where = paths(name, self._namespace.get(name), [hole.value for hole in holes[:HOLES_MAX]])
         first = {id(hole.value) for hole in own}
@@ -441,13 +443,13 @@ class Capturer:
             path = where.get(identity, f"{name} (inside of it)")[:NAME_CHARS_MAX]
             before = self._memory.made.get(path)
             made[path] = before if before is not None and before[0] == identity else (identity, draft.execution)
-            yield Lost(path, hole.kind, hole.reason, made[path][1])
+            yield LostVariable(path, hole.kind, hole.reason, made[path][1])
         if len(holes) > HOLES_MAX and own:
             more = f"{name} (inside of it, {len(holes) - HOLES_MAX} more)"[:NAME_CHARS_MAX]
-            yield Lost(more, holes[-1].kind, holes[-1].reason, draft.execution)
+            yield LostVariable(more, holes[-1].kind, holes[-1].reason, draft.execution)
 
 
-def _part(data: bytes | memoryview, fresh: dict[bytes, memoryview]) -> Part | bytes:
+def _part(data: bytes | memoryview, fresh: dict[bytes, memoryview]) -> PayloadPart | bytes:
     """A short byte string as itself, another cut and hashed; its chunks go into `fresh`."""
     if len(data) <= INLINE_BYTES_MAX:
         return bytes(data)
@@ -456,7 +458,7 @@ def _part(data: bytes | memoryview, fresh: dict[bytes, memoryview]) -> Part | by
         digest = chunk_digest(chunk)
         fresh[digest] = chunk
         digests.append(digest)
-    return Part(len(data), tuple(digests))
+    return PayloadPart(len(data), tuple(digests))
 
 
 def _unhashed(draft: _Draft) -> int:

@@ -47,7 +47,7 @@ _LIVE = frozenset(("decimal", "numpy"))
 """Packages whose context variables are saved by what they mean."""
 
 
-class Process:
+class ProcessState:
     """What one process began with. `interrupts` holds the user's handler of SIGINT, which is not installed at rest."""
 
     def __init__(self) -> None:
@@ -271,7 +271,7 @@ class Process:
             _APPLY[name](context, value)
 
 
-PROCESS_STATE = Process()
+PROCESS_STATE = ProcessState()
 """That of this process: a worker has one."""
 
 

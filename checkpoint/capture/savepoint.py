@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from checkpoint.capture.capture import Capturer
 from checkpoint.capture.survey import HISTORIES, MODULE_NAMES
-from checkpoint.format.group_table import Table, read_table
+from checkpoint.format.group_table import GroupTable, read_table
 from checkpoint.format.payload import Group, chunk_digest, decode_payload
 from checkpoint.lost_names import LostNames
 from checkpoint.pickling.loaders import Loading, loading
@@ -19,7 +19,7 @@ from checkpoint.restore import Restoration, in_load_order
 
 
 @dataclass(frozen=True, slots=True)
-class RolledBack:
+class Rollback:
     """`restored`: names that have their old contents again by loading them. `kept`: names whose objects could not be
     saved, so that they are as the code left them, with why."""
 
@@ -41,7 +41,7 @@ class Savepoint:
         self._bindings = {name: value for name, value in namespace.items() if name not in internals}
         self._saved = self._capture()
 
-    def roll_back(self) -> RolledBack:
+    def roll_back(self) -> Rollback:
         """Put the user's names back. Values that were changed come back as copies of what they were."""
         self._bind_again()
         changed = self._changed(self._capture())
@@ -53,9 +53,9 @@ class Savepoint:
             restoration.load_groups(in_load_order(changed))
         failed = {entry.name: entry.reason for entry in restoration.losses()}
         self._replace_in_history(reloaded - failed.keys())
-        return RolledBack(tuple(sorted(reloaded - failed.keys())), tuple(sorted(failed.items())))
+        return Rollback(tuple(sorted(reloaded - failed.keys())), tuple(sorted(failed.items())))
 
-    def _capture(self) -> Table:
+    def _capture(self) -> GroupTable:
         payload = decode_payload(self._capturer.capture().payload)
         self._chunks.update((chunk_digest(chunk), memoryview(chunk)) for chunk in payload.chunks)
         return read_table(payload.contents, self._chunks.__getitem__)
@@ -67,7 +67,7 @@ class Savepoint:
                 del namespace[name]
         namespace.update(bindings)
 
-    def _changed(self, now: Table) -> list[Group]:
+    def _changed(self, now: GroupTable) -> list[Group]:
         """The saved groups whose contents are others now, and those that need them."""
         same = {(group.kind, group.names): group.parts for group in now.groups}
         groups = [group for group in self._saved.groups if group.kind in ("values", "definitions")]

@@ -13,14 +13,14 @@ import msgspec
 
 from checkpoint.blobs.memory_file import MemoryFile
 from checkpoint.format.compression import unpacked
-from checkpoint.format.group_table import Table, read_table
+from checkpoint.format.group_table import GroupTable, read_table
 from checkpoint.format.payload import (
     FORMAT,
     UNNUMBERED,
+    CheckpointManifest,
     Malformed,
-    Manifest,
     Payload,
-    Position,
+    StatementPosition,
     check_format,
     chunk_digest,
     decode_payload,
@@ -34,7 +34,7 @@ from durable.core.limits import VALUE_BYTES_MAX
 PROFILES = ("open", "isolated")
 """From the least to the most strict."""
 
-_manifest_decoder = msgspec.msgpack.Decoder(Manifest)
+_manifest_decoder = msgspec.msgpack.Decoder(CheckpointManifest)
 _head_decoder = msgspec.msgpack.Decoder(dict[str, msgspec.Raw])
 VERSION = version("durable-exec")
 
@@ -51,8 +51,8 @@ class Sealed:
     chunks: list[tuple[str, memoryview]]
     uses: list[str]
     carried: list[str]
-    read: Manifest
-    table: Table
+    read: CheckpointManifest
+    table: GroupTable
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,13 +73,13 @@ def seal(
     payload: Hashed | bytes | bytearray | memoryview,
     *,
     session: str,
-    position: Position,
+    position: StatementPosition,
     key: bytes,
     created_at_ms: int,
     profile: str = "open",
     grants: Iterable[str] = (),
     outcome: bytes | None = None,
-    previous: tuple[Manifest, Table] | None = None,
+    previous: tuple[CheckpointManifest, GroupTable] | None = None,
     previous_id: str | None = None,
     arrived: Mapping[bytes, int] = MappingProxyType({}),
     number: int = 0,
@@ -118,7 +118,7 @@ def seal(
             raise CheckpointError(
                 f"the worker left out chunk {digest.hex()}, which its last checkpoint did not have either"
             )
-    manifest = Manifest(
+    manifest = CheckpointManifest(
         format=FORMAT,
         version=VERSION,
         session=session,
@@ -142,7 +142,7 @@ def seal(
     )
 
 
-def read_manifest(envelope: bytes, key: bytes | None) -> Manifest:
+def read_manifest(envelope: bytes, key: bytes | None) -> CheckpointManifest:
     """Verify and parse a stored manifest. CheckpointTampered, or CheckpointError for a newer format.
 
     `key` None: whoever signed it, it is trusted.
@@ -162,7 +162,7 @@ def identity(envelope: bytes) -> bytes:
 
 
 def check_place(
-    manifest: Manifest, session: str, number: int | None, before: tuple[int | None, bytes | None] | None
+    manifest: CheckpointManifest, session: str, number: int | None, before: tuple[int | None, bytes | None] | None
 ) -> None:
     """Refuse a manifest that was put into another place than it was sealed for: CheckpointTampered.
 
@@ -190,7 +190,7 @@ type Fetch = Callable[[list[str]], Mapping[str, bytes]]
 """Chunks by hex digest, as they are kept; one that is missing is absent from the answer."""
 
 
-def fetch_table(manifest: Manifest, fetch: Fetch) -> Table:
+def fetch_table(manifest: CheckpointManifest, fetch: Fetch) -> GroupTable:
     """The groups of a manifest. CheckpointTampered for a changed page, CheckpointError for a missing one."""
     pages = {page.digest: page.size for page in manifest.contents.pages}
     return read_table(manifest.contents, _fetched(pages, fetch).__getitem__)
@@ -225,7 +225,7 @@ FILLING = 2
 
 
 def open_into_memory(
-    manifest: Manifest, table: Table, fetch: Fetch, *, profile: str, grants: Iterable[str] | None = None
+    manifest: CheckpointManifest, table: GroupTable, fetch: Fetch, *, profile: str, grants: Iterable[str] | None = None
 ) -> MemoryFile:
     """The same payload as `open_sealed` gives, of a manifest that was read with its key, in a sealed memory file.
 
@@ -273,7 +273,7 @@ def check_profile(profile: str) -> int:
     return PROFILES.index(profile)
 
 
-def check_stricter(manifest: Manifest, profile: str, grants: Iterable[str] | None) -> None:
+def check_stricter(manifest: CheckpointManifest, profile: str, grants: Iterable[str] | None) -> None:
     """Refuse to bring code into a session that may do more than the one it comes from."""
     if check_profile(profile) < check_profile(manifest.profile):
         raise CheckpointError(

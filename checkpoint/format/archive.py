@@ -28,7 +28,7 @@ _READ_BYTES = 2**20
 _HEAD_BYTES_MAX = MANIFEST_BYTES_MAX + 2**16
 
 
-class Head(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+class ArchiveHead(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """The first part. `key` names the key that signed `manifest` (`signature.key_id`); `chunks` follow.
 
     language: of the session's cells.
@@ -43,10 +43,10 @@ class Head(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_default
 
 
 _heads = msgspec.msgpack.Decoder(dict[str, msgspec.Raw])
-_head = msgspec.msgpack.Decoder(Head)
+_head = msgspec.msgpack.Decoder(ArchiveHead)
 
 
-def write(path: Path, head: Head, chunks: Iterable[Bytes]) -> int:
+def write(path: Path, head: ArchiveHead, chunks: Iterable[Bytes]) -> int:
     """Write a file whole or not at all, readable by its owner only; its size in bytes.
 
     CheckpointError when there is one already, or it cannot be written.
@@ -74,14 +74,14 @@ def write(path: Path, head: Head, chunks: Iterable[Bytes]) -> int:
     return size
 
 
-def _pieces(head: Head, chunks: Iterable[Bytes]) -> Iterator[Bytes]:
+def _pieces(head: ArchiveHead, chunks: Iterable[Bytes]) -> Iterator[Bytes]:
     yield MAGIC
     for piece in (msgspec.msgpack.encode(head), *chunks):
         yield len(piece).to_bytes(_SIZE_BYTES, "big")
         yield piece
 
 
-def read(path: Path) -> tuple[Head, dict[str, bytes]]:
+def read(path: Path) -> tuple[ArchiveHead, dict[str, bytes]]:
     """The head and the chunks as they are kept, by digest; what they mean is not yet verified.
 
     CheckpointTampered for a file that is not whole as it was written, CheckpointError for a newer format.
@@ -109,7 +109,7 @@ def _check_whole(file: BinaryIO, path: Path) -> None:
         raise CheckpointTampered(f"{str(path)!r} was changed, or is not all there")
 
 
-def _read_head(data: bytes) -> Head:
+def _read_head(data: bytes) -> ArchiveHead:
     try:
         found = msgspec.msgpack.decode(_heads.decode(data)["format"], type=str)
         if found != FORMAT:

@@ -8,7 +8,7 @@ from functools import cached_property
 
 import msgspec
 
-from checkpoint.format.payload import Contents, Group, Malformed, Page, Part, chunk_digest, chunk_sizes
+from checkpoint.format.payload import Contents, Group, Malformed, Page, PayloadPart, chunk_digest, chunk_sizes
 
 PAGE_BYTES = 4 * 2**10
 """What a page is meant to hold: a small change costs about this much."""
@@ -19,7 +19,7 @@ _page_decoder = msgspec.msgpack.Decoder(tuple[Group, ...])
 _encoder = msgspec.msgpack.Encoder()
 
 
-class Table:
+class GroupTable:
     """A root with its pages, checked. Immutable; pages that two tables share are parsed once."""
 
     def __init__(self, contents: Contents, pages: Mapping[bytes, Groups]) -> None:
@@ -34,7 +34,7 @@ class Table:
         found = {page.digest: page.size for page in self.contents.pages}
         for group in self.groups:
             for part in group.parts:
-                if isinstance(part, Part):
+                if isinstance(part, PayloadPart):
                     for digest, size in chunk_sizes(part):
                         found.setdefault(digest, size)
         return found
@@ -42,13 +42,13 @@ class Table:
 
 def read_table(
     contents: Contents, read: Callable[[bytes], bytes | memoryview], known: Mapping[bytes, Groups] | None = None
-) -> Table:
+) -> GroupTable:
     """Parse the pages that are not `known`; `read` gives a page's verified bytes. CheckpointError."""
     pages: dict[bytes, Groups] = {}
     for page in contents.pages:
         found = known.get(page.digest) if known else None
         pages[page.digest] = _parse(read(page.digest)) if found is None else found
-    return Table(contents, pages)
+    return GroupTable(contents, pages)
 
 
 def _parse(data: bytes | memoryview) -> Groups:
@@ -74,7 +74,7 @@ def _check(contents: Contents, groups: Iterable[Group]) -> None:
         if group.names and not group.parts:
             raise Malformed(f"the checkpoint has no data for {group.names[0]!r}")
         for part in group.parts:
-            if isinstance(part, Part):
+            if isinstance(part, PayloadPart):
                 chunk_sizes(part)
 
 

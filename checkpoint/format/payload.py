@@ -46,7 +46,7 @@ Text = Annotated[str, msgspec.Meta(max_length=TEXT_CHARS_MAX)]
 Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
 
 
-class Part(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+class PayloadPart(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     """One byte string, cut into chunks; a short one stands as itself (`bytes`) where a part is expected."""
 
     size: Count
@@ -64,7 +64,7 @@ class Group(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=
     kind: Literal["values", "definitions", "atoms", "state", "sources"]
     names: tuple[Name, ...]
     needs: tuple[Name, ...]
-    parts: tuple[Part | bytes, ...]
+    parts: tuple[PayloadPart | bytes, ...]
 
 
 class Page(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
@@ -82,7 +82,7 @@ class Module(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields
     version: Text
 
 
-class Lost(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+class LostVariable(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     """A variable that could not be saved: its type, the reason, and the execution that made it (or empty).
 
     Of something inside of a variable the path is the name, and a placeholder stands there.
@@ -107,7 +107,7 @@ class Contents(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     python: Text
     pages: tuple[Page, ...]
     modules: tuple[Module, ...] = ()
-    lost: tuple[Lost, ...] = ()
+    lost: tuple[LostVariable, ...] = ()
     rebuilt: tuple[Rebuilt, ...] = ()
     internals: dict[Name, Text] = {}
     packages: dict[Name, Text] = {}
@@ -122,7 +122,7 @@ class Payload(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     chunks: tuple[memoryview, ...]
 
 
-class Position(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class StatementPosition(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Where the code was: the next statement to run, calls made per capability, characters of output written.
 
     `iteration`: how many iterations of that statement, a loop over `durable.resumable(...)`, are finished.
@@ -137,7 +137,7 @@ class Position(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     iteration: Count = 0
 
 
-class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class CheckpointManifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What the engine signs and stores. `outcome` is the execution's result as JSON text, of a final one.
 
     `number` counts the checkpoints of a session, `predecessor` is the identity of the one before.
@@ -147,7 +147,7 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     version: Text
     session: Name
     profile: Text
-    position: Position
+    position: StatementPosition
     created_at_ms: Count
     contents: Contents
     grants: tuple[Text, ...] = ()
@@ -173,7 +173,7 @@ def cut(data: bytes | memoryview) -> Iterator[memoryview]:
         yield view[start : start + CHUNK_BYTES]
 
 
-def chunk_sizes(part: Part) -> Iterable[tuple[bytes, int]]:
+def chunk_sizes(part: PayloadPart) -> Iterable[tuple[bytes, int]]:
     """Each chunk's digest with its size in bytes; raises CheckpointError when they do not add up."""
     whole, rest = divmod(part.size, CHUNK_BYTES)
     sizes = [CHUNK_BYTES] * min(whole, len(part.digests)) + ([rest] if rest else [])

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _HOOKS = ("__reduce__", "__reduce_ex__", "__getstate__", "__setstate__")
 
 
-class Notes(Protocol):
+class RebuildNotes(Protocol):
     """Where a recipe says what will be made anew."""
 
     def note(self, how: str) -> None:
@@ -53,7 +53,7 @@ def _owner(base: object) -> object:
     return base.obj if isinstance(base, memoryview) else base
 
 
-def subclass_recipe(cls: type) -> Callable[[Any, Notes], Reduced | None] | None:
+def subclass_recipe(cls: type) -> Callable[[Any, RebuildNotes], Reduced | None] | None:
     """How arrays of exactly this subclass are saved: as a view of plain memory, which others may share, and with their
     attributes. None for one that says itself how it is pickled."""
     numpy = sys.modules.get("numpy")
@@ -66,7 +66,7 @@ def subclass_recipe(cls: type) -> Callable[[Any, Notes], Reduced | None] | None:
     return None if any(name in vars(base) for base in line for name in _HOOKS) else _subclass
 
 
-def _subclass(array: Any, _notes: Notes) -> Reduced:
+def _subclass(array: Any, _notes: RebuildNotes) -> Reduced:
     import numpy
 
     plain, owner = array.view(numpy.ndarray), array if array.base is None else _owner(array.base)
@@ -85,7 +85,7 @@ def rebuild_subclass(cls: Any, make: Callable[..., Any], arguments: tuple[object
     return make(*arguments).view(cls)
 
 
-def _memory_map(array: Any, notes: Notes) -> Reduced:
+def _memory_map(array: Any, notes: RebuildNotes) -> Reduced:
     import numpy
 
     root = array

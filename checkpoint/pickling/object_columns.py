@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from checkpoint.capture.buffer_digests import Place
 from checkpoint.capture.dirty_pages import PAGE
-from checkpoint.format.payload import Part
+from checkpoint.format.payload import PayloadPart
 from checkpoint.pickling.loaders import Pieces
 from checkpoint.pickling.unsaveable import type_key
 
@@ -31,7 +31,7 @@ _IMMUTABLE = frozenset((str, int, float, bool, type(None), bytes, complex))
 _IMMUTABLE_KEYS = frozenset(("pandas._libs.missing.NAType", "datetime.date", "decimal.Decimal", "uuid.UUID"))
 
 
-type Known = tuple[Part, bytes]
+type Known = tuple[PayloadPart, bytes]
 """What a column was pickled to, and the values at its ends."""
 
 
@@ -40,7 +40,7 @@ class Column:
     """The objects of one array: pickled now, or the part that they were when they were pickled last."""
 
     place: Place
-    data: bytes | Part
+    data: bytes | PayloadPart
     ends: bytes
 
 
@@ -66,7 +66,7 @@ def reduce_objects(array: Objects, columns: Columns) -> tuple[object, tuple[obje
     ends = _pickled(_ends(flat, address))
     if ends is None:
         return None
-    data: bytes | Part | None
+    data: bytes | PayloadPart | None
     data, ends_before = columns.known.get((address, array.nbytes), (None, b""))
     if ends != ends_before or data is None:
         data = _pickled(flat.tolist())

@@ -50,7 +50,9 @@ class Scope:
     `externals`: id of an object that the worker puts into every session -> its name.
     """
 
-    def __init__(self, namespace: dict[str, object], externals: Mapping[str, object], kept: Kept | None = None) -> None:
+    def __init__(
+        self, namespace: dict[str, object], externals: Mapping[str, object], kept: KeptValues | None = None
+    ) -> None:
         self.namespace = namespace
         self.kept = kept
         self.met: dict[Kind, str] = {}
@@ -137,7 +139,7 @@ class Hole:
     error: BaseException
 
 
-class Kept:
+class KeptValues:
     """What a savepoint cannot save and need not: it stays in this process. A number stands for each."""
 
     def __init__(self) -> None:

@@ -29,7 +29,7 @@ from checkpoint.pickling.unsaveable import Unsaveable
 type Reduced = tuple[Any, ...] | str | None
 
 
-class Notes(Protocol):
+class RecipeNotes(Protocol):
     """What a recipe knows of the pickler, and where it says what will be made anew."""
 
     columns: Columns
@@ -38,35 +38,35 @@ class Notes(Protocol):
         """One short sentence."""
 
 
-type Recipe = Callable[[Any, Notes], Reduced]
+type Recipe = Callable[[Any, RecipeNotes], Reduced]
 
 
-def _lock(_lock: object, notes: Notes) -> Reduced:
+def _lock(_lock: object, notes: RecipeNotes) -> Reduced:
     notes.note("a lock comes back released")
     return loaders.make_lock, ()
 
 
-def _rlock(_lock: object, notes: Notes) -> Reduced:
+def _rlock(_lock: object, notes: RecipeNotes) -> Reduced:
     notes.note("a lock comes back released")
     return loaders.make_rlock, ()
 
 
-def _event(event: threading.Event, notes: Notes) -> Reduced:
+def _event(event: threading.Event, notes: RecipeNotes) -> Reduced:
     notes.note("an event comes back with nobody waiting")
     return loaders.make_event, (event.is_set(),)
 
 
-def _condition(condition: Any, notes: Notes) -> Reduced:
+def _condition(condition: Any, notes: RecipeNotes) -> Reduced:
     notes.note("a condition comes back with nobody waiting")
     return threading.Condition, (condition._lock,)
 
 
-def _local(local: threading.local, notes: Notes) -> Reduced:
+def _local(local: threading.local, notes: RecipeNotes) -> Reduced:
     notes.note("a thread-local comes back with the main thread's values")
     return loaders.make_local, (dict(local.__dict__),)
 
 
-def _lru_cache(function: Any, notes: Notes) -> Reduced:
+def _lru_cache(function: Any, notes: RecipeNotes) -> Reduced:
     if importable(function):
         return None
     notes.note("an lru_cache starts empty")
@@ -76,15 +76,15 @@ def _lru_cache(function: Any, notes: Notes) -> Reduced:
     return loaders.make_lru_cache, arguments, state, None, None, loaders.fill_attributes
 
 
-def _weakref(reference: Any, _notes: Notes) -> Reduced:
+def _weakref(reference: Any, _notes: RecipeNotes) -> Reduced:
     return loaders.make_weakref, (reference(), reference.__callback__)
 
 
-def _weak_mapping(mapping: Any, _notes: Notes) -> Reduced:
+def _weak_mapping(mapping: Any, _notes: RecipeNotes) -> Reduced:
     return type(mapping), (dict(mapping.items()),)
 
 
-def _context_variable(variable: contextvars.ContextVar[object], _notes: Notes) -> Reduced:
+def _context_variable(variable: contextvars.ContextVar[object], _notes: RecipeNotes) -> Reduced:
     def read(context: contextvars.Context) -> tuple[object, ...]:
         try:
             return (context.run(variable.get),)
@@ -95,14 +95,14 @@ def _context_variable(variable: contextvars.ContextVar[object], _notes: Notes) -
     return loaders.make_context_variable, (variable.name, default, value)
 
 
-def _environment(environment: Any, _notes: Notes) -> Reduced:
+def _environment(environment: Any, _notes: RecipeNotes) -> Reduced:
     for name in ("environ", "environb"):
         if environment is getattr(os, name, None):
             return loaders.module_attribute, ("os", name)
     return None
 
 
-def _file(file: io.IOBase, notes: Notes) -> Reduced:
+def _file(file: io.IOBase, notes: RecipeNotes) -> Reduced:
     if file is sys.__stdout__ or file is sys.__stderr__:
         return getattr, (sys, "__stdout__" if file is sys.__stdout__ else "__stderr__")
     recipe = file_recipe(file)
@@ -110,7 +110,7 @@ def _file(file: io.IOBase, notes: Notes) -> Reduced:
     return reopen, recipe
 
 
-def _match(match: Any, _notes: Notes) -> Reduced:
+def _match(match: Any, _notes: RecipeNotes) -> Reduced:
     for how, name in enumerate(loaders.MATCHERS):
         for start, end in ((match.pos, match.endpos), (match.start(), match.endpos), (match.start(), match.end())):
             again = getattr(match.re, name)(match.string, start, end)
@@ -119,18 +119,18 @@ def _match(match: Any, _notes: Notes) -> Reduced:
     raise Unsaveable("re.Match", re.Match)
 
 
-def _memoryview(view: memoryview, _notes: Notes) -> Reduced:
+def _memoryview(view: memoryview, _notes: RecipeNotes) -> Reduced:
     base = view.obj
     if type(base) not in (bytes, bytearray) or not view.c_contiguous or view.nbytes != len(base) or not view.ndim:  # type: ignore[arg-type]
         raise Unsaveable("memory.view", memoryview)
     return loaders.make_memoryview, (base, view.shape, view.format)
 
 
-def _type_alias(alias: Any, _notes: Notes) -> Reduced:
+def _type_alias(alias: Any, _notes: RecipeNotes) -> Reduced:
     return loaders.make_type_alias, (alias.__name__, alias.__value__, alias.__type_params__)
 
 
-def _type_variable(variable: Any, _notes: Notes) -> Reduced:
+def _type_variable(variable: Any, _notes: RecipeNotes) -> Reduced:
     if importable(variable, variable.__name__):
         return str(variable.__name__)
     options = {"bound": variable.__bound__}
@@ -144,24 +144,24 @@ def _type_variable(variable: Any, _notes: Notes) -> Reduced:
     return loaders.make_type_variable, made, variable.__module__, None, None, loaders.set_module
 
 
-def _type_parameter(parameter: Any, _notes: Notes) -> Reduced:
+def _type_parameter(parameter: Any, _notes: RecipeNotes) -> Reduced:
     if importable(parameter, parameter.__name__):
         return str(parameter.__name__)
     return type(parameter), (parameter.__name__,), parameter.__module__, None, None, loaders.set_module
 
 
-def _new_type(new_type: Any, _notes: Notes) -> Reduced:
+def _new_type(new_type: Any, _notes: RecipeNotes) -> Reduced:
     if importable(new_type):
         return None
     made = (new_type.__name__, new_type.__supertype__)
     return type(new_type), made, new_type.__module__, None, None, loaders.set_module
 
 
-def _missing(_missing: object, _notes: Notes) -> Reduced:
+def _missing(_missing: object, _notes: RecipeNotes) -> Reduced:
     return "MISSING"  # dataclasses.MISSING is compared by identity; pickled by value it is another object
 
 
-def _asyncio(value: Any, notes: Notes) -> Reduced:
+def _asyncio(value: Any, notes: RecipeNotes) -> Reduced:
     notes.note("an asyncio object comes back with nobody waiting")
     state = dict(value.__dict__)
     for name in ("_waiters", "_getters", "_putters"):
@@ -171,7 +171,7 @@ def _asyncio(value: Any, notes: Notes) -> Reduced:
     return loaders.make_bare, (type(value),), state, None, None, loaders.fill_attributes
 
 
-def _iterator(iterator: Any, _notes: Notes) -> Reduced:
+def _iterator(iterator: Any, _notes: RecipeNotes) -> Reduced:
     import warnings
 
     with warnings.catch_warnings():  # their pickling is deprecated in 3.12 and gone in 3.14; until then it is sound
@@ -180,18 +180,18 @@ def _iterator(iterator: Any, _notes: Notes) -> Reduced:
     return reduced
 
 
-def _keyed_iterator(iterator: Any, notes: Notes) -> Reduced:
+def _keyed_iterator(iterator: Any, notes: RecipeNotes) -> Reduced:
     notes.note("an iterator of a dict or set comes back over a list of what was left")
     reduced: Reduced = iterator.__reduce__()
     return reduced
 
 
-def _of_sys(value: Any, _notes: Notes) -> Reduced:
+def _of_sys(value: Any, _notes: RecipeNotes) -> Reduced:
     name = type(value).__qualname__
     return (getattr, (sys, name)) if getattr(sys, name, None) is value else None
 
 
-def _mapping_proxy(proxy: types.MappingProxyType[Any, Any], _notes: Notes) -> Reduced:
+def _mapping_proxy(proxy: types.MappingProxyType[Any, Any], _notes: RecipeNotes) -> Reduced:
     """Over the mapping itself, which may be a class's."""
     (mapping,) = gc.get_referents(proxy)
     own = mapping.get("__dict__") if type(mapping) is dict else None
@@ -200,7 +200,7 @@ def _mapping_proxy(proxy: types.MappingProxyType[Any, Any], _notes: Notes) -> Re
     return types.MappingProxyType, (mapping,)
 
 
-def _array(array: Any, notes: Notes) -> Reduced:
+def _array(array: Any, notes: RecipeNotes) -> Reduced:
     return reduce_array(array, notes.columns)
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from durable.cli import lazy_imports
 from durable.cli.app import Settings
-from durable.cli.execution_status import GoesOn, Standing, Waits, needs_of, served, stand
+from durable.cli.execution_status import AwaitsAnswers, GoesOn, Standing, needs_of, served, stand
 from durable.cli.output import Out
 from durable.core import events, ids
 from durable.core.definition_id import capability_id, is_capability
@@ -40,7 +40,7 @@ class Watcher(Protocol):
 
 
 @dataclass(slots=True)
-class Job:
+class CommandWork:
     """What a command wants done: `begin` is called once on an open engine and gives the execution's id.
 
     `needs` are the functions that must be served for it. `ask` answers prompts in place and says whether it did.
@@ -49,7 +49,7 @@ class Job:
     begin: Callable[[Engine], Awaitable[str]]
     needs: frozenset[str]
     watcher: Watcher | None = None
-    ask: Callable[[Engine, Waits], Awaitable[bool]] | None = None
+    ask: Callable[[Engine, AwaitsAnswers], Awaitable[bool]] | None = None
     id: str | None = None
     create: bool = False
     """Make the store when it is missing."""
@@ -122,7 +122,7 @@ def _observer(out: Out, own: Callable[[], str | None]) -> events.Observer:
     return observe
 
 
-async def drive(settings: Settings, out: Out, job: Job) -> Standing:
+async def drive(settings: Settings, out: Out, job: CommandWork) -> Standing:
     """Follow the job to its end or to a wait. Raises NotServed when nobody can go on with it."""
     while True:
         async with opened(settings, create=job.create) as store:
@@ -143,7 +143,7 @@ async def drive(settings: Settings, out: Out, job: Job) -> Standing:
             return standing
 
 
-async def follow_here(engine: Engine, job: Job, execution_id: str, *, serving: bool) -> Standing | None:
+async def follow_here(engine: Engine, job: CommandWork, execution_id: str, *, serving: bool) -> Standing | None:
     """To the end or a wait; None when this is a client and its engine is gone."""
     store = engine.store
     settled = asyncio.ensure_future(store.settled(ids.execution_promise(execution_id), patient=False))
@@ -155,7 +155,7 @@ async def follow_here(engine: Engine, job: Job, execution_id: str, *, serving: b
             resting = not isinstance(standing, GoesOn)
             if job.watcher is not None:
                 await job.watcher.look(engine, execution_id, last=resting)
-            if isinstance(standing, Waits) and job.ask is not None and await job.ask(engine, standing):
+            if isinstance(standing, AwaitsAnswers) and job.ask is not None and await job.ask(engine, standing):
                 continue
             if isinstance(standing, GoesOn):
                 if serving:

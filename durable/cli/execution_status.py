@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from durable.core import ids
 from durable.core.errors import NotFound
-from durable.executions.views import CELL, SETTLED, Served
+from durable.executions.views import CELL, SETTLED, ServedFunctions
 from durable.store.port import ReadsFace, StoreFace
 from durable.store.sqlite.reads import ExecutionRow, PromptRow, State
 
@@ -18,7 +18,7 @@ UNSETTLED_SEEN_MAX = 10_000
 
 
 @dataclass(frozen=True, slots=True)
-class Settled:
+class HasEnded:
     """It has ended; the row says how."""
 
     row: ExecutionRow
@@ -36,20 +36,20 @@ class GoesOn:
 
 
 @dataclass(frozen=True, slots=True)
-class Waits:
+class AwaitsAnswers:
     """Nothing of it can go on before one of these is answered."""
 
     prompts: tuple[PromptRow, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Halts:
+class IsHalted:
     """`row` is interrupted: the execution itself, or one that it waits for."""
 
     row: ExecutionRow
 
 
-type Standing = Settled | GoesOn | Waits | Halts
+type Standing = HasEnded | GoesOn | AwaitsAnswers | IsHalted
 
 
 async def find(reads: ReadsFace, execution_id: str) -> ExecutionRow:
@@ -67,9 +67,9 @@ async def stand(reads: ReadsFace, execution_id: str) -> Standing:
 
 async def _stand(reads: ReadsFace, row: ExecutionRow) -> Standing:
     if row.state in SETTLED:
-        return Settled(row)
+        return HasEnded(row)
     if row.state == "interrupted":
-        return Halts(row)
+        return IsHalted(row)
     if row.state == "waiting":
         return await _waiting(reads, row)
     if row.state == "pending" and row.session is not None:
@@ -82,7 +82,7 @@ async def _stand(reads: ReadsFace, row: ExecutionRow) -> Standing:
 async def _waiting(reads: ReadsFace, row: ExecutionRow) -> Standing:
     """Suspended: what it waits for is among the pending promises under it."""
     own = ids.execution_promise(row.id)
-    halted: Halts | None = None
+    halted: IsHalted | None = None
     for promise in await reads.children(row.id):
         is_execution = "resonate:target" in promise.tags and "resonate:timer" not in promise.tags
         if promise.state != "pending" or not is_execution:
@@ -93,13 +93,13 @@ async def _waiting(reads: ReadsFace, row: ExecutionRow) -> Standing:
         standing = await _stand(reads, child)
         if isinstance(standing, GoesOn):
             return GoesOn(standing.needs | {row.function}, standing.session)
-        if isinstance(standing, Halts):
+        if isinstance(standing, IsHalted):
             halted = standing
     if halted is not None:
         return halted
     prompts = tuple(p for p in await reads.prompts() if p.id.startswith((f"{own}:", f"{own}.")))
     if prompts:
-        return Waits(prompts)
+        return AwaitsAnswers(prompts)
     return GoesOn(frozenset((row.function,)))
 
 
@@ -114,9 +114,9 @@ def root_of(execution_id: str) -> str:
     return execution_id.partition(".")[0]
 
 
-async def served(store: StoreFace) -> Served:
+async def served(store: StoreFace) -> ServedFunctions:
     """What the living engines on this store serve."""
-    return Served.by(await store.reads.engines(), store.engine_alive)
+    return ServedFunctions.by(await store.reads.engines(), store.engine_alive)
 
 
 async def needs_of(reads: ReadsFace, execution_id: str) -> frozenset[str]:

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
 from durable.cli.app import Settings
-from durable.cli.engine_or_client import Job, drive, opened
+from durable.cli.engine_or_client import CommandWork, drive, opened
 from durable.cli.execution_status import GoesOn, Standing, find, needs_of, stand
 from durable.cli.exit_codes import TookTooLong
 from durable.cli.output import Out
@@ -45,6 +45,6 @@ async def follow(
 
     try:
         async with asyncio.timeout(timeout):
-            return await drive(chosen, out, Job(begin, needs, steps, asker(chosen, out)))
+            return await drive(chosen, out, CommandWork(begin, needs, steps, asker(chosen, out)))
     except TimeoutError:
         raise TookTooLong(f"{row.id} has not ended after {timeout:g} s; it is kept and goes on") from None

@@ -64,7 +64,7 @@ def described(step: StepView) -> str:
     return f"{text}: {step.error}" if step.error is not None else text
 
 
-class Printed:
+class OutputPrinter:
     """Passes on what an execution's code prints, to the streams it was printed to."""
 
     def __init__(self, out: Out) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from capabilities.prompts.form_fields import fields_of
 from durable.cli.app import Settings
-from durable.cli.execution_status import Waits
+from durable.cli.execution_status import AwaitsAnswers
 from durable.cli.output import Out, plain, to_text
 from durable.cli.prompt_form import Left, fill
 from durable.core.errors import Conflict, InvalidAnswer, NotAsked
@@ -36,7 +36,7 @@ def user_name() -> str | None:
         return None
 
 
-def show_waiting(settings: Settings, out: Out, execution_id: str, standing: Waits) -> None:
+def show_waiting(settings: Settings, out: Out, execution_id: str, standing: AwaitsAnswers) -> None:
     """Say what is asked and which command answers; with `--json` also as data."""
     views = [prompt_view(row, settings.named) for row in standing.prompts]
     if out.json:
@@ -52,13 +52,13 @@ def _fields(view: PromptView) -> dict[str, Any]:
     return asdict(view)
 
 
-def asker(settings: Settings, out: Out) -> Callable[[Engine, Waits], Awaitable[bool]] | None:
+def asker(settings: Settings, out: Out) -> Callable[[Engine, AwaitsAnswers], Awaitable[bool]] | None:
     """What asks prompts on this terminal; None where there is no person."""
     if not on_terminal():
         return None
     refused: list[bool] = []
 
-    async def ask(engine: Engine, standing: Waits) -> bool:
+    async def ask(engine: Engine, standing: AwaitsAnswers) -> bool:
         if refused:
             return False
         for row in standing.prompts:

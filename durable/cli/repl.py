@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 from durable.cli import exit_codes
 from durable.cli.app import Settings
-from durable.cli.engine_or_client import Job, follow_here, open_engine, opened
-from durable.cli.execution_status import Halts, Settled, Standing, Waits, find, first_unsettled, served
+from durable.cli.engine_or_client import CommandWork, follow_here, open_engine, opened
+from durable.cli.execution_status import AwaitsAnswers, HasEnded, IsHalted, Standing, find, first_unsettled, served
 from durable.cli.output import Out
-from durable.cli.progress import Printed
+from durable.cli.progress import OutputPrinter
 from durable.cli.prompts import asker, show_waiting
 from durable.cli.repl_input import Reader
 from durable.cli.report import halted, report_cell
@@ -102,13 +102,13 @@ class Conversation:
             for task in self._interrupts:
                 task.cancel()
         match standing:
-            case Settled(row):
+            case HasEnded(row):
                 report_cell(self._out, row)
                 return None
-            case Waits():
+            case AwaitsAnswers():
                 show_waiting(self._chosen, self._out, execution, standing)
                 return exit_codes.WAITING
-            case Halts(row):
+            case IsHalted(row):
                 error = halted(execution, row)
                 self._out.say(str(error))
                 return exit_codes.code_of(error)
@@ -116,7 +116,7 @@ class Conversation:
                 raise AssertionError("it still goes on")
 
     async def _rest(self, execution: str) -> Standing:
-        job = Job(self._never, frozenset((CELL,)), Printed(self._out), self._ask, execution)
+        job = CommandWork(self._never, frozenset((CELL,)), OutputPrinter(self._out), self._ask, execution)
         while True:
             standing = await follow_here(self._engine, job, execution, serving=self._serving)
             if standing is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from durable.cli import exit_codes
 from durable.cli.app import Settings
-from durable.cli.execution_status import GoesOn, Halts, Settled, Standing, Waits
+from durable.cli.execution_status import AwaitsAnswers, GoesOn, HasEnded, IsHalted, Standing
 from durable.cli.output import Out
 from durable.cli.prompts import show_waiting
 from durable.core.errors import ExecutionError, Halted
@@ -28,12 +28,12 @@ def error_of(row: ExecutionRow) -> ExecutionError:
 def report(settings: Settings, out: Out, execution_id: str, standing: Standing) -> int:
     """Print the result, or say why there is none; returns the exit code. Raises Halted."""
     match standing:
-        case Settled(row):
+        case HasEnded(row):
             return report_settled(out, row)
-        case Waits():
+        case AwaitsAnswers():
             show_waiting(settings, out, execution_id, standing)
             return exit_codes.WAITING
-        case Halts(row):
+        case IsHalted(row):
             raise halted(execution_id, row)
         case GoesOn():
             raise AssertionError("it still goes on")

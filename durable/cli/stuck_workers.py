@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Sequence
 
 from bridge.host.proc_vitals import cpu_seconds, why_stuck
-from durable.executions.views import Served
+from durable.executions.views import ServedFunctions
 from durable.store.port import StoreFace
 from durable.store.sqlite.reads import ExecutionRow
 from durable.store.sqlite.store import Store
@@ -15,7 +15,7 @@ AGAIN_S = 0.05
 """Between the two looks that have to agree, without CPU time used: a thread may be between two locks."""
 
 
-async def stuck_workers(store: StoreFace, living: Served, rows: Sequence[ExecutionRow]) -> dict[str, str]:
+async def stuck_workers(store: StoreFace, living: ServedFunctions, rows: Sequence[ExecutionRow]) -> dict[str, str]:
     """By execution id, why its worker is stuck. Nothing for a store elsewhere: its workers are not of this machine."""
     running = {row.session: row.id for row in rows if row.session is not None and row.state == "running"}
     if not running or not isinstance(store, Store):

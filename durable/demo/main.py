@@ -16,8 +16,8 @@ from durable.cli.prompts import on_terminal
 from durable.demo import data
 from durable.demo.job import ANSWER, QUESTION
 from durable.demo.plan import Kill, plan
-from durable.demo.report import Findings, Row, findings
-from durable.demo.runner import Broken, Run, answer_all
+from durable.demo.report import Findings, ReportRow, findings
+from durable.demo.runner import DemoRun, EngineDied, answer_all
 
 if TYPE_CHECKING:
     from durable.store.sqlite.reads import PromptRow
@@ -42,9 +42,9 @@ async def _demo(out: Out, seed: int, kills: int, store: str | None, scratch: Pat
     drawn = plan(seed, kills)
     for directory in ("killed", "undisturbed"):
         (scratch / directory).mkdir()
-    run = Run(place, scratch / "killed", name, name, deque(drawn), out.note)
+    run = DemoRun(place, scratch / "killed", name, name, deque(drawn), out.note)
     quiet = scratch / "undisturbed"
-    reference = Run(quiet / "demo.db", quiet, name, name, deque(), lambda _: None)
+    reference = DemoRun(quiet / "demo.db", quiet, name, name, deque(), lambda _: None)
     out.say(f"seed {seed} (repeat it with: durable demo --seed {seed} --kills {kills})")
     out.note(
         f"The job: 43 years of weekly CO2 at Mauna Loa; 8 steps, a session of {_statements()} statements that makes"
@@ -65,7 +65,7 @@ async def _demo(out: Out, seed: int, kills: int, store: str | None, scratch: Pat
     return exit_codes.DONE if found.equal else exit_codes.FAILED
 
 
-async def _both(out: Out, run: Run, reference: Run) -> bool:
+async def _both(out: Out, run: DemoRun, reference: DemoRun) -> bool:
     """Run both to their end; False when an engine ended by itself."""
     asked: asyncio.Future[str] = asyncio.get_running_loop().create_future()
 
@@ -84,7 +84,7 @@ async def _both(out: Out, run: Run, reference: Run) -> bool:
             group.create_task(reference.go())
             group.create_task(answer_all(run, ask))
             group.create_task(answer_all(reference, repeat))
-    except* Broken as broken:
+    except* EngineDied as broken:
         first: BaseException = broken
         while isinstance(first, BaseExceptionGroup):
             first = first.exceptions[0]
@@ -139,9 +139,9 @@ def _restored(found: Findings) -> str:
     return "; ".join(dict.fromkeys(found.restored)) or "nothing"
 
 
-def _folded(rows: list[Row]) -> list[list[Row]]:
+def _folded(rows: list[ReportRow]) -> list[list[ReportRow]]:
     """Neighbours that differ in their number alone share a line."""
-    folded: list[list[Row]] = []
+    folded: list[list[ReportRow]] = []
     for row in rows:
         last = folded[-1][-1] if folded else None
         alike = last is not None and (last.name, last.state, last.runs) == (row.name, row.state, row.runs)
@@ -152,7 +152,7 @@ def _folded(rows: list[Row]) -> list[list[Row]]:
     return folded
 
 
-def _cells(rows: list[Row]) -> tuple[object, ...]:
+def _cells(rows: list[ReportRow]) -> tuple[object, ...]:
     first, last = rows[0], rows[-1]
     number = last.id.rpartition(":")[2]
     shown = first.id if len(rows) == 1 else f"{first.id} to {number}"

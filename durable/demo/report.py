@@ -6,12 +6,12 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
-from durable.demo.runner import Run
-from durable.executions.views import DetailView, Served, StepView, detail_view
+from durable.demo.runner import DemoRun
+from durable.executions.views import DetailView, ServedFunctions, StepView, detail_view
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class ReportRow:
     """One step or recorded call: how often its body really ran, and what is recorded of it."""
 
     id: str
@@ -35,7 +35,7 @@ class Findings:
     kills: list[str]
     engines: int
     restored: list[str]
-    rows: list[Row]
+    rows: list[ReportRow]
     result: Any
     undisturbed: Any
 
@@ -51,7 +51,7 @@ class Findings:
         return {**asdict(self), "equal": self.equal}
 
 
-async def findings(seed: int, run: Run, reference: Run) -> Findings:
+async def findings(seed: int, run: DemoRun, reference: DemoRun) -> Findings:
     """Read both stores."""
     disturbed, undisturbed = await _detail(run), await _detail(reference)
     ran = Counter(run.journal.read_text("utf-8").splitlines())
@@ -59,21 +59,21 @@ async def findings(seed: int, run: Run, reference: Run) -> Findings:
     return Findings(seed, run.done, run.engines, run.restored, rows, disturbed.result, undisturbed.result)
 
 
-async def _detail(run: Run) -> DetailView:
+async def _detail(run: DemoRun) -> DetailView:
     from durable.store.sqlite.store import Store
 
     store = await Store.open(run.store, create=False)
     try:
         row = await store.reads.get_execution(run.id)
         assert row is not None
-        return await detail_view(store.reads, row, Served(frozenset(), {}))
+        return await detail_view(store.reads, row, ServedFunctions(frozenset(), {}))
     finally:
         await store.close()
 
 
-def _row(step: StepView, ran: Counter[str]) -> Row:
+def _row(step: StepView, ran: Counter[str]) -> ReportRow:
     is_call = ":" in step.id
     runs: int | None = ran[f"call\t{step.id}"] if is_call else ran[f"step\t{step.name}"]
     if step.kind == "execute" or ":input:" in step.id:
         runs = None
-    return Row(step.id, "call" if is_call else step.kind, step.name, step.state, runs)
+    return ReportRow(step.id, "call" if is_call else step.kind, step.name, step.state, runs)

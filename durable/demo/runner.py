@@ -23,12 +23,12 @@ STARTS_MAX = 100
 """Engines started for one run before the demo gives up: more than kills can need."""
 
 
-class Broken(Exception):
+class EngineDied(Exception):
     """The engine ended by itself without a result; the message is what it said."""
 
 
 @dataclass
-class Run:
+class DemoRun:
     """What one run needs, and what is seen of it."""
 
     store: Path
@@ -65,7 +65,7 @@ class Run:
         """Start engines until the job has ended. Raises Broken when one fails by itself."""
         while not self.ended:
             if self.engines == STARTS_MAX:
-                raise Broken(f"{STARTS_MAX} engines were not enough")
+                raise EngineDied(f"{STARTS_MAX} engines were not enough")
             self.engines += 1
             await self._engine()
 
@@ -101,7 +101,7 @@ class Run:
             self._armed.cancel()
             self._armed = None
         if status != -signal.SIGKILL and not self.ended:
-            raise Broken(self._errors.read_text("utf-8", "replace").strip()[-2000:])
+            raise EngineDied(self._errors.read_text("utf-8", "replace").strip()[-2000:])
 
     def _heard(self, words: list[str]) -> None:
         match words:
@@ -173,7 +173,7 @@ def _parent_of(pid: int) -> int | None:
         return None
 
 
-async def answer_all(run: Run, answer: Callable[[PromptRow], Awaitable[str]]) -> None:
+async def answer_all(run: DemoRun, answer: Callable[[PromptRow], Awaitable[str]]) -> None:
     """Answer the run's question, from this process, whenever it comes; returns when it is answered."""
     import durable
     from durable.core.errors import Conflict

@@ -5,24 +5,24 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from capabilities.call import Call
+from capabilities.call import CapabilityCall
 from capabilities.permissions.grants import level_of, read_grant
 from capabilities.permissions.manifest import Manifest
-from capabilities.permissions.policy import Change, Policy
+from capabilities.permissions.policy import Policy, PolicyChange
 from durable.core import ids
 from durable.core.clock import TIME_MAX_MS, now_ms
 from durable.core.errors import BadArguments, Conflict, Denied, NotFound, StoreRefused
 from durable.core.events import Notified
 from durable.functions.definition import KNOWN, Function
 from durable.records.values import digest, pack, to_json
-from durable.sessions.execution.cell import FUNCTION, Cell
+from durable.sessions.execution.cell import FUNCTION, CellParam
 from durable.sessions.permissions import manifest_of
 
 if TYPE_CHECKING:
     from durable.engine.engine import Engine
 
 
-class Lent:
+class CapabilityHost:
     """One engine's, for all its sessions."""
 
     def __init__(self, engine: Engine) -> None:
@@ -48,7 +48,7 @@ class Lent:
         document = (await self.request("policy.get", {"name": parent}))["own"]["document"]
         # What was granted for a while is not handed on; what was revoked is.
         lasting = {key: value for key, value in document.items() if key != "grants"}
-        policy = Policy(manifest_of(options), held, Change(0, lasting))
+        policy = Policy(manifest_of(options), held, PolicyChange(0, lasting))
         wanted = [text for text in held if _has(policy, text)] if grants is None else [*dict.fromkeys(grants)]
         for text in wanted:
             if not _has(policy, text) or (read_grant(text).resource and not _named(policy, held, text)):
@@ -73,7 +73,7 @@ class Lent:
         for row in await self._engine.store.reads.list_executions(session=name, limit=1_000):
             if row.tags.get("durable:nonce") == nonce:
                 return ids.execution_promise(row.id)
-        cell = Cell(code=code, session=name, inputs=to_json(inputs, "the inputs")).to_json()
+        cell = CellParam(code=code, session=name, inputs=to_json(inputs, "the inputs")).to_json()
         tags = {**self._engine.cell_tags(name), "durable:nonce": nonce}
         promise = {
             "timeoutAt": TIME_MAX_MS,
@@ -89,7 +89,7 @@ class Lent:
         found: str = (await self._engine.submit(name, {"promise": promise}))["id"]
         return found
 
-    def notified(self, call: Call, message: str, title: str | None) -> None:
+    def notified(self, call: CapabilityCall, message: str, title: str | None) -> None:
         """Tell the engine's observers."""
         self._engine.observe(Notified(call.session, call.execution, message, title or "", call.key))
 

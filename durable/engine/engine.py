@@ -25,7 +25,7 @@ from durable.core.clock import now_ms
 from durable.core.errors import BadArguments, Conflict, EngineClosed
 from durable.core.events import Observer, log_event
 from durable.core.limits import CANCEL_GRACE_S, PARKED_S
-from durable.engine.capability_host import Lent
+from durable.engine.capability_host import CapabilityHost
 from durable.engine.changes import Changes
 from durable.engine.executions import Executions
 from durable.executions.handle import Execution
@@ -34,16 +34,16 @@ from durable.functions.definition import KNOWN, NEVER, Function, known_as, on_ne
 from durable.functions.dispatcher import Passes
 from durable.functions.resonate import sdk
 from durable.functions.step import StepThreads
-from durable.prompts.channels import Channel, Told
-from durable.prompts.inbox import OpenPrompt, Prompts
+from durable.prompts.channels import PromptChannel, Told
+from durable.prompts.inbox import Inbox, OpenPrompt
 from durable.prompts.webhooks import Hooks, Webhook
 from durable.sandbox.component_registry import Component, Declared
 from durable.sandbox.sandbox import Sandbox
 from durable.sessions.calls.audit import Audit, AuditEntry, read_audit
 from durable.sessions.checkpoints import export
-from durable.sessions.checkpoints.history import History
-from durable.sessions.checkpoints.retention import Keep, Keeping, blobs_of
-from durable.sessions.execution.cell import FUNCTION, FUNCTION_ID, Cell
+from durable.sessions.checkpoints.history import CheckpointHistory
+from durable.sessions.checkpoints.retention import Keep, Retention, blobs_of
+from durable.sessions.execution.cell import FUNCTION, FUNCTION_ID, CellParam
 from durable.sessions.execution.runner import LiveSession
 from durable.sessions.language import Language, check_language, language_of, language_option
 from durable.sessions.output.follow import follow
@@ -55,7 +55,7 @@ from durable.sessions.required_capabilities import own_capabilities, require_kno
 from durable.sessions.services import House
 from durable.sessions.session import Session
 from durable.store.port import StoreFace, open_store
-from durable.store.sqlite.store import Change, Store
+from durable.store.sqlite.store import Store, StoreChange
 from durable.store.target import is_url, parsed
 from durable.store.upkeep.blob_sweeper import keep_swept
 
@@ -159,10 +159,10 @@ class Engine:
             self._observer,
             self._parked,
             self._pool,
-            Keeping(blobs_of(store, self._blobs), self._keep, self._override_environment),
+            Retention(blobs_of(store, self._blobs), self._keep, self._override_environment),
             audit,
         )
-        house.lent = Lent(self)
+        house.lent = CapabilityHost(self)
         self._host = SessionHost(house)
         self._passes = Passes(
             store=store,
@@ -179,7 +179,7 @@ class Engine:
             remote=self._remote,
             observer=self._observer,
         )
-        self._prompts = Prompts(store)
+        self._prompts = Inbox(store)
         self._undo.append(store.watch(self._on_change))
         self._hooks = Hooks(self._webhooks, self._prompts, store.key, self.changed, self._observer)
         if self._serve:
@@ -411,9 +411,9 @@ class Engine:
         self._require_serving("no session of its own")
         return await self.session(await export.import_(self._house, self._host, Path(path), name, trust=trust))
 
-    def checkpoints_of(self, session: str) -> History:
+    def checkpoints_of(self, session: str) -> CheckpointHistory:
         """The checkpoints of a session: listed, shown, compared."""
-        return History(self._house, session)
+        return CheckpointHistory(self._house, session)
 
     async def audit(
         self, session: str | None = None, *, limit: int = 100, before: int | None = None
@@ -465,7 +465,7 @@ class Engine:
         callback: takes an OpenPrompt; sync or async. It is told of each question once while this engine is open, and
         again at the times of its reminders and its escalation (`OpenPrompt.notice`).
         """
-        channel = Channel(self._prompts, self.changed, callback, self._observer)
+        channel = PromptChannel(self._prompts, self.changed, callback, self._observer)
         self._undo.append(channel.close)
         return channel.close
 
@@ -476,7 +476,7 @@ class Engine:
     # -- what functions and sessions need of the engine ---------------------------------------------------------
 
     def cell(self, code: str, session: str, inputs: dict[str, Any]) -> dict[str, Any]:
-        return Cell(code=code, session=session, inputs=inputs).to_json()
+        return CellParam(code=code, session=session, inputs=inputs).to_json()
 
     def cell_tags(self, session: str) -> dict[str, str]:
         return {"durable:session": session, "durable:function": FUNCTION_ID, "durable:nonce": uuid.uuid4().hex}
@@ -532,7 +532,7 @@ class Engine:
         """Done at the next change of the store, by anyone."""
         return self._changes.next()
 
-    def _on_change(self, change: Change) -> None:
+    def _on_change(self, change: StoreChange) -> None:
         if change.cancelled:
             self._passes.cancel(change.cancelled)
         if change.foreign and self._passes.running and isinstance(self._store, Store):

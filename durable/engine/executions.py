@@ -125,7 +125,7 @@ class Executions:
     async def gave_up(self, id: str, version: int, error: BaseException | None) -> None:
         """An attempt at a task ended without an outcome: halt it, or count the attempt."""
         try:
-            if isinstance(error, sdk.Halted):
+            if isinstance(error, sdk.HaltTask):
                 await self._store.request("task.halt", {"id": id, "version": version, "note": str(error.error)})
                 return
             text = str(error) if error is not None else "released"

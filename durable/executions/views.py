@@ -195,7 +195,7 @@ class DetailView:
 
 
 @dataclass(frozen=True, slots=True)
-class Served:
+class ServedFunctions:
     """What the living engines of a store serve."""
 
     functions: frozenset[str]
@@ -204,7 +204,7 @@ class Served:
     """The functions of each."""
 
     @classmethod
-    def by(cls, engines: Sequence[EngineRow], alive: Callable[[str], bool]) -> Served:
+    def by(cls, engines: Sequence[EngineRow], alive: Callable[[str], bool]) -> ServedFunctions:
         """From the engines that joined, and who of them lives."""
         living = [row for row in engines if alive(row.engine)]
         functions = frozenset(name for row in living for name in row.functions)
@@ -254,7 +254,7 @@ async def needed_by(reads: ReadsFace, rows: Sequence[ExecutionRow]) -> dict[str,
 
 def execution_view(
     row: ExecutionRow,
-    served: Served,
+    served: ServedFunctions,
     waits_for: Sequence[str] = (),
     worker_stuck: str | None = None,
     retry: RetryView | None = None,
@@ -376,7 +376,7 @@ def _text(value: object) -> str | None:
     return None if value is None else str(value)
 
 
-def session_view(row: SessionRow, served: Served) -> SessionView:
+def session_view(row: SessionRow, served: ServedFunctions) -> SessionView:
     """A session and who holds it."""
     pid = served.pids.get(row.owner or "")
     state = "idle"
@@ -427,7 +427,9 @@ def schedule_view(record: dict[str, Any]) -> ScheduleView:
     )
 
 
-async def detail_view(reads: ReadsFace, row: ExecutionRow, served: Served, store: str | None = None) -> DetailView:
+async def detail_view(
+    reads: ReadsFace, row: ExecutionRow, served: ServedFunctions, store: str | None = None
+) -> DetailView:
     """Everything about one execution: its steps and calls with what they are, and its open questions."""
     children = await reads.children(row.id)
     retries: dict[str, list[RetryView]] = {}

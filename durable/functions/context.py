@@ -27,7 +27,7 @@ from durable.functions.operation import Derived, Operation
 from durable.functions.prompt_methods import Asking, until_valid
 from durable.functions.prompt_records import Asked
 from durable.functions.replay.function_pass import LEFT, FunctionPass, Perform, UnderWay
-from durable.functions.replay.record import Operation as Made
+from durable.functions.replay.record import OperationKey
 from durable.functions.replay.recorder import Outcome
 from durable.functions.step import Arguments, Step, StepThreads, step_of
 from durable.functions.step_run import Body, Leaf
@@ -94,7 +94,7 @@ class Context(Asking):
         """
         step = step_of(fn)
         name = self._name or step.name
-        made = Made("step", name, digest(name, args, kwargs))
+        made = OperationKey("step", name, digest(name, args, kwargs))
         retry = self._retry or step.retry
         if step.takes_context:
             if self._retry is not None and self._retry.max_retries:
@@ -194,7 +194,7 @@ class Context(Asking):
     def sleep(self, duration: float | timedelta) -> Operation[None]:
         """Sleep durably, for days if need be, holding nothing. `duration` in seconds or a timedelta."""
         length = seconds(duration) or 0.0
-        made = Made("sleep", "sleep", digest(length))
+        made = OperationKey("sleep", "sleep", digest(length))
         return self._begin(made, self._pass.sleeping(length), lambda _: None)
 
     # -- code in a session ------------------------------------------------------------------------------------------
@@ -218,7 +218,7 @@ class Context(Asking):
         given = {key: to_json(value, f"input {key!r}") for key, value in (inputs or {}).items()}
         cell = self._cells.cell(code, session, given)
         limit = self._timeout if timeout is None else seconds(timeout)
-        made = Made("execute", session, digest(code, session, given))
+        made = OperationKey("execute", session, digest(code, session, given))
         function_pass = self._pass
         data = {"func": "durable_execute", "args": [cell], "kwargs": {}, "version": 1}
 
@@ -259,7 +259,7 @@ class Context(Asking):
         more: list[Any] = [each for each in (function, identity, modules) if each]
         if argv or env or directories:
             more.append({"args": argv, "env": env, "directories": sorted(directories or ())})
-        made = Made("sandbox", language, digest(code, language, given, asked, *more))
+        made = OperationKey("sandbox", language, digest(code, language, given, asked, *more))
 
         async def perform(execution: str) -> Any:
             ran = await self._cells.sandbox.run(
@@ -290,7 +290,7 @@ class Context(Asking):
         """
         called = f"{component}.{function}"
         if not instance:
-            made = Made("component", called, digest(component, function, args))
+            made = OperationKey("component", called, digest(component, function, args))
 
             async def perform(execution: str) -> Any:
                 await self._cells.sandbox.added(component)
@@ -299,7 +299,7 @@ class Context(Asking):
 
             return self._begin(made, sandbox_step.performing(self._pass, perform, self._ends), lambda value: value)
         self._instances.check(component, instance)
-        made = Made("component", called, digest(component, function, args, instance))
+        made = OperationKey("component", called, digest(component, function, args, instance))
 
         async def stateful(execution: str, kept: sandbox_step.Kept | None) -> Any:
             await self._cells.sandbox.added(component)
@@ -316,7 +316,7 @@ class Context(Asking):
 
     def _ask(self, question: Asked) -> Operation[Any]:
         record = question.prompt.record()
-        made = Made("input", "input", digest(record))
+        made = OperationKey("input", "input", digest(record))
         function_pass = self._pass
 
         async def perform(found: UnderWay, known: PromiseRecord | None) -> PromiseRecord:
@@ -335,7 +335,7 @@ class Context(Asking):
 
     def _begin[T](
         self,
-        made: Made,
+        made: OperationKey,
         perform: Perform,
         shape: Callable[[Any], T],
         tags: dict[str, str] | None = None,

@@ -11,7 +11,7 @@ from durable.functions.definition import Function
 from durable.functions.failures import Rejection
 from durable.functions.replay.anyio_order import order_scopes
 from durable.functions.replay.event_loop import watch_outside
-from durable.functions.replay.execution_pass import Run, forget_frames
+from durable.functions.replay.execution_pass import ExecutionPass, forget_frames
 from durable.functions.replay.function_pass import FunctionPass
 from durable.functions.replay.recorded_promises import read_record
 from durable.functions.resonate import sdk
@@ -39,7 +39,7 @@ class Passes:
         self._threads = threads
         self._cells = cells
         self._observer = observer
-        self._runs: dict[str, Run] = {}
+        self._runs: dict[str, ExecutionPass] = {}
         self.suspensions: dict[str, sdk.Suspension] = {}
         """Executions whose pass suspended here, until that is recorded: they may be passed again under one lease."""
         watch_outside()
@@ -63,7 +63,7 @@ class Passes:
         self, function: Function[..., Any], ctx: SdkContext, args: list[Any], kwargs: dict[str, Any]
     ) -> Any:
         promise_id = ctx.info.id
-        run = Run(
+        run = ExecutionPass(
             promise_id,
             sdk.recorder_of(ctx),
             self._store,
@@ -106,7 +106,7 @@ class Passes:
         return bool(self._runs)
 
     async def _outcome(
-        self, run: Run, function: Function[..., Any], ctx: SdkContext, args: list[Any], kwargs: dict[str, Any]
+        self, run: ExecutionPass, function: Function[..., Any], ctx: SdkContext, args: list[Any], kwargs: dict[str, Any]
     ) -> Any:
         root = FunctionPass(
             run, run.promise_id, function.name, timeout_at=ctx.info.timeout_at, created_at=sdk.created_at()

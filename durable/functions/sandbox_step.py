@@ -87,10 +87,12 @@ def with_state(value: Any, state: bytes) -> dict[str, Any]:
     return {"value": value, "state": base64.b64encode(state).decode("ascii")}
 
 
-class Call:
+class InstanceCall:
     """One call of an instance: it runs once the call before it has ended."""
 
-    def __init__(self, function_pass: FunctionPass, ends: Ends, stateful: Stateful, before: Call | None) -> None:
+    def __init__(
+        self, function_pass: FunctionPass, ends: Ends, stateful: Stateful, before: InstanceCall | None
+    ) -> None:
         self._pass = function_pass
         self._before = before
         self._found: UnderWay | None = None
@@ -122,12 +124,12 @@ class Instances:
 
     function_pass: FunctionPass
     ends: Ends
-    _last: dict[tuple[str, str], Call] = field(default_factory=dict)
+    _last: dict[tuple[str, str], InstanceCall] = field(default_factory=dict)
     _owners: dict[tuple[str, str], asyncio.Task[Any] | None] = field(default_factory=dict)
 
-    def next(self, component: str, name: str, stateful: Stateful) -> Call:
+    def next(self, component: str, name: str, stateful: Stateful) -> InstanceCall:
         """The next call of an instance."""
-        call = Call(self.function_pass, self.ends, stateful, self._last.get((component, name)))
+        call = InstanceCall(self.function_pass, self.ends, stateful, self._last.get((component, name)))
         self._last[component, name] = call
         return call
 

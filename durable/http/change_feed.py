@@ -10,7 +10,7 @@ from durable.core.errors import DurableError, Halted, StoreRefused
 from durable.core.limits import AWAITED_MAX, POLL_QUEUE_MAX
 from durable.http.sse import encode
 from durable.store.sqlite.reads import PromiseRow
-from durable.store.sqlite.store import Change, Store
+from durable.store.sqlite.store import Store, StoreChange
 
 
 class Feed:
@@ -20,7 +20,7 @@ class Feed:
         self.ready = asyncio.Event()
         self.closed = False
         self._store = store
-        self._change: Change | None = None
+        self._change: StoreChange | None = None
         self._settled: list[str] = []
         self._awaited: dict[str, asyncio.Task[None]] = {}
         self._told: set[str] = set()
@@ -91,15 +91,15 @@ class Feed:
         self._settled.append(message)
         self.ready.set()
 
-    def _changed(self, change: Change) -> None:
+    def _changed(self, change: StoreChange) -> None:
         self._change = change if self._change is None else merged(self._change, change)
         self.ready.set()
 
 
-def merged(first: Change, second: Change) -> Change:
+def merged(first: StoreChange, second: StoreChange) -> StoreChange:
     """Both changes as one."""
-    sets = [each.name for each in fields(Change) if each.default == frozenset()]
-    return Change(
+    sets = [each.name for each in fields(StoreChange) if each.default == frozenset()]
+    return StoreChange(
         foreign=first.foreign or second.foreign,
         **{name: getattr(first, name) | getattr(second, name) for name in sets},
     )

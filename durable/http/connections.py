@@ -40,15 +40,15 @@ def connections_max() -> int:
     return max(1, min(CONNECTIONS_MAX, soft - _DESCRIPTORS_KEPT))
 
 
-class Guard:
+class ConnectionGuard:
     """What the connections of one server share: how many may be open, and which of them are idle, oldest first."""
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
-        self.open: set[Connection] = set()
-        self.idle: dict[Connection, None] = {}
+        self.open: set[DeadlineConnection] = set()
+        self.idle: dict[DeadlineConnection, None] = {}
 
-    def admit(self, new: Connection) -> bool:
+    def admit(self, new: DeadlineConnection) -> bool:
         """Whether there is room; an idle connection makes it when there is none."""
         if len(self.open) >= self.limit:
             oldest = next(iter(self.idle), None)
@@ -65,10 +65,10 @@ class Guard:
                 connection.drop()
 
 
-class Connection(H11Protocol):
+class DeadlineConnection(H11Protocol):
     """uvicorn's connection with deadlines."""
 
-    def __init__(self, guard: Guard, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, guard: ConnectionGuard, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._guard = guard
         self._began = self.loop.time()  # of the wait for a request, or of the request

@@ -22,7 +22,7 @@ from durable.core.errors import (
 from durable.core.limits import CHOICES_MAX
 from durable.http.pages.layout import said_page
 from durable.http.pages.prompt_form import Pairs, form_page, read_form
-from durable.prompts.inbox import Prompts, already
+from durable.prompts.inbox import Inbox, already
 from durable.prompts.signed_links import Link, read_link
 from durable.records.values import unpack
 from durable.store.remote.transit_key import transit_key
@@ -49,7 +49,7 @@ _TITLES = {
 }
 
 
-class Said(msgspec.Struct, forbid_unknown_fields=True):
+class AnswerBody(msgspec.Struct, forbid_unknown_fields=True):
     """A body. `by` and `teams` are believed from whoever has the server's token."""
 
     value: Any = None
@@ -63,7 +63,7 @@ class Answers:
     """Answers that come in over HTTP."""
 
     def __init__(self, store: Store, token: str, clock: Clock = now_ms) -> None:
-        self._prompts = Prompts(store)
+        self._prompts = Inbox(store)
         self._clock = clock
         self._keys = (store.key, transit_key(token))
 
@@ -76,7 +76,7 @@ class Answers:
         """The status and answer. link: by what it was let in, None for the server's token."""
         try:
             try:
-                said = msgspec.json.decode(body, type=Said)
+                said = msgspec.json.decode(body, type=AnswerBody)
             except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
                 raise BadArguments(f"the body is {{value, by, teams, decline, why}} as JSON: {error}") from None
             by, teams, via = said.by, tuple(said.teams), "http"
@@ -104,7 +104,7 @@ class Answers:
             prompt = await self._asked(link)
             try:
                 pairs = _pairs(body)
-                said = msgspec.convert(read_form(link.prompt, prompt, pairs), Said)
+                said = msgspec.convert(read_form(link.prompt, prompt, pairs), AnswerBody)
                 by, teams = link.answerer(said.by, prompt)
                 settled = await self._prompts.answer(
                     link.prompt, said.value, by=by, decline=said.decline, why=said.why, via="page", teams=teams
@@ -116,7 +116,7 @@ class Answers:
         others = "" if settled else " Others are asked too."
         return 200, said_page("Thank you", f"Your answer is recorded.{others} You can close this page.")
 
-    async def _by_link(self, link: Link, said: Said) -> tuple[str | None, tuple[str, ...]]:
+    async def _by_link(self, link: Link, said: AnswerBody) -> tuple[str | None, tuple[str, ...]]:
         return link.answerer(said.by, await self._asked(link, settled=True))
 
     async def _asked(self, link: Link, *, settled: bool = False) -> Prompt:

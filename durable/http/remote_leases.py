@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import Counter
 
 
-class Leases:
+class RemoteLeases:
     """The engines that joined over HTTP."""
 
     def __init__(self, lease_s: float) -> None:

@@ -14,7 +14,7 @@ import uvicorn
 from durable.core.errors import StoreError
 from durable.core.limits import CONNECTION_IDLE_S, HTTP_HEAD_BYTES_MAX, SHUTDOWN_S
 from durable.http.app import create_app
-from durable.http.connections import Connection
+from durable.http.connections import DeadlineConnection
 from durable.http.site import Site
 from durable.store.upkeep.blob_sweeper import keep_swept
 
@@ -50,7 +50,7 @@ async def serving(site: Site, sock: socket.socket) -> AsyncIterator[str]:
     """Serve until the block ends; gives the URL. Requests under way are answered first, streams are ended."""
     config = uvicorn.Config(
         create_app(site),
-        http=cast(type[asyncio.Protocol], functools.partial(Connection, site.guard)),
+        http=cast(type[asyncio.Protocol], functools.partial(DeadlineConnection, site.guard)),
         ws="none",
         lifespan="off",
         loop="none",

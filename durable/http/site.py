@@ -12,11 +12,11 @@ from checkpoint.blobs.directory import Blobs
 from durable.core.events import BackgroundFailed, Observer, log_event
 from durable.core.limits import LEASE_MS, POLL_AGAIN_S, POLL_S, RATE_WAIT_S, REQUESTS_BURST_MAX, REQUESTS_PER_S_MAX
 from durable.http.change_feed import Feed
-from durable.http.connections import Guard, connections_max
+from durable.http.connections import ConnectionGuard, connections_max
 from durable.http.manifest_border import Seals
 from durable.http.prompt_api import Answers
 from durable.http.rate_limit import Rate
-from durable.http.remote_leases import Leases
+from durable.http.remote_leases import RemoteLeases
 from durable.http.sse import Messages
 from durable.http.store_api import Desk
 from durable.sessions.checkpoints.retention import blobs_of
@@ -77,11 +77,11 @@ class Site:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.store = store
-        self.leases = Leases(lease_s)
+        self.leases = RemoteLeases(lease_s)
         self.desk = Desk(store, Seals(store.key, transit_key(token)), self.leases, clock)
         self.answers = Answers(store, token)
         self.rate = Rate(REQUESTS_PER_S_MAX, REQUESTS_BURST_MAX, RATE_WAIT_S)
-        self.guard = Guard(connections_max())
+        self.guard = ConnectionGuard(connections_max())
         self.blobs: Blobs = blobs_of(store)
         self.clock = clock
         self.body_bytes = 0

@@ -30,7 +30,7 @@ def _escaped(char: str) -> str:
     return "".join(f"\\u{units[i]:02x}{units[i + 1]:02x}" for i in range(0, len(units), 2))
 
 
-class Waiting(Protocol):
+class StreamSource(Protocol):
     """What a stream sends: messages to take, and a sign that there are some or that the stream is to end."""
 
     ready: asyncio.Event
@@ -74,7 +74,7 @@ class Messages:
         self.ready.set()
 
 
-async def stream(messages: Waiting, receive: Receive, send: Send, *, life_s: float) -> None:
+async def stream(messages: StreamSource, receive: Receive, send: Send, *, life_s: float) -> None:
     """Answer a request with messages until the client goes, the queue is closed, or `life_s` has passed.
 
     In the last case the queue is left open: what comes from now on is for the client's next stream.
@@ -110,7 +110,7 @@ async def _send(send: Send, body: bytes, *, more: bool = True) -> None:
         await send({"type": "http.response.body", "body": body, "more_body": more})
 
 
-async def _disconnected(receive: Receive, messages: Waiting) -> None:
+async def _disconnected(receive: Receive, messages: StreamSource) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
     messages.close()

@@ -11,7 +11,7 @@ import msgspec
 from durable.core.errors import DurableError, StoreRefused
 from durable.http.change_feed import Feed
 from durable.http.manifest_border import Seals
-from durable.http.remote_leases import Leases
+from durable.http.remote_leases import RemoteLeases
 from durable.store.operations.table import KINDS
 from durable.store.protocol import requests as r
 from durable.store.protocol.reads import READ, READINGS
@@ -53,7 +53,7 @@ _decoders: dict[str, msgspec.json.Decoder[Any]] = {
 class Desk:
     """One store's answers to remote clients. `clock` is monotonic, in seconds."""
 
-    def __init__(self, store: Store, seals: Seals, leases: Leases, clock: Callable[[], float]) -> None:
+    def __init__(self, store: Store, seals: Seals, leases: RemoteLeases, clock: Callable[[], float]) -> None:
         self._store = store
         self._seals = seals
         self._leases = leases

@@ -10,19 +10,19 @@ from collections.abc import Awaitable, Callable
 from durable.core.clock import Clock, now_ms
 from durable.core.events import BackgroundFailed, Observer
 from durable.core.limits import NOTICE_PAUSE, NOTICE_PAUSE_S_MAX, NOTICE_WAIT_S
-from durable.prompts.inbox import OpenPrompt, Prompts
+from durable.prompts.inbox import Inbox, OpenPrompt
 from durable.prompts.reminders import due, next_ms, notice_id
 
 type Told = Callable[[OpenPrompt], Awaitable[None] | None]
 
 
-class Channel:
+class PromptChannel:
     """Calls back for each question, those that are open already first, and at the times of its reminders and
     escalation. What a callback raises is observed, no more."""
 
     def __init__(
         self,
-        prompts: Prompts,
+        prompts: Inbox,
         changed: Callable[[], asyncio.Future[None]],
         callback: Told,
         observer: Observer,

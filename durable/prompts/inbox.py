@@ -53,7 +53,7 @@ class OpenPrompt:
         return self.prompt.question
 
 
-class Prompts:
+class Inbox:
     """Questions in one store."""
 
     def __init__(self, store: StoreFace, clock: Callable[[], int] = now_ms) -> None:

@@ -23,8 +23,8 @@ from durable.core.events import BackgroundFailed, Notified, Observer
 from durable.core.limits import WEBHOOK_NOTIFIES_MAX, WEBHOOK_RETRY_S_MAX, WEBHOOK_S, WEBHOOK_SENDS_MAX
 from durable.core.retries import Retries
 from durable.engine.changes import Changes
-from durable.prompts.channels import Channel
-from durable.prompts.inbox import OpenPrompt, Prompts
+from durable.prompts.channels import PromptChannel
+from durable.prompts.inbox import Inbox, OpenPrompt
 from durable.prompts.reminders import notice_id
 from durable.prompts.signed_links import links_for
 from durable.store.port import StoreFace
@@ -86,7 +86,7 @@ class Sender:
     def __init__(
         self,
         webhook: Webhook,
-        prompts: Prompts,
+        prompts: Inbox,
         key: bytes,
         changed: Callable[[], asyncio.Future[None]],
         observer: Observer,
@@ -103,7 +103,7 @@ class Sender:
         self._places = asyncio.Semaphore(WEBHOOK_SENDS_MAX)
         self._sending: dict[tuple[str, str], asyncio.Task[None]] = {}
         self._notifies = 0
-        self._channel = Channel(prompts, changed, self._tell, observer, clock)
+        self._channel = PromptChannel(prompts, changed, self._tell, observer, clock)
 
     def _tell(self, notice: OpenPrompt) -> None:
         async def wanted() -> bool:
@@ -225,7 +225,7 @@ class Hooks:
     def __init__(
         self,
         webhooks: Sequence[Webhook],
-        prompts: Prompts,
+        prompts: Inbox,
         key: bytes,
         changed: Callable[[], asyncio.Future[None]],
         observer: Observer,
@@ -251,7 +251,7 @@ async def telling(store: StoreFace, webhooks: Sequence[Webhook], observer: Obser
     """Tell of one store's questions until the block ends, without an engine."""
     changes = Changes()
     unwatch = store.watch(lambda _: changes.tell())
-    hooks = Hooks(webhooks, Prompts(store), store.key, changes.next, observer)
+    hooks = Hooks(webhooks, Inbox(store), store.key, changes.next, observer)
     try:
         yield
     finally:

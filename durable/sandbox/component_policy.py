@@ -6,8 +6,8 @@ import asyncio
 import time
 from typing import Any, Literal, NamedTuple
 
-from capabilities.call import Call
-from capabilities.permissions.policy import Decision
+from capabilities.call import CapabilityCall
+from capabilities.permissions.policy import PolicyDecision
 from capabilities.permissions.rate import Bucket
 from capabilities.sandbox.component_manifest import ComponentManifest
 from capabilities.sandbox.errors import ResourceLimitExceeded
@@ -48,10 +48,10 @@ class ComponentPermits:
         if self.policy.development:
             house.observer(PermissionsBypassed(self.who))
 
-    def call(self, capability: str, method: str, arguments: dict[str, Any], execution: str, key: str) -> Call:
+    def call(self, capability: str, method: str, arguments: dict[str, Any], execution: str, key: str) -> CapabilityCall:
         """The call as its capability sees it."""
         assert self.house.lent is not None
-        return Call(
+        return CapabilityCall(
             capability=capability,
             method=method,
             arguments=arguments,
@@ -67,7 +67,7 @@ class ComponentPermits:
             state=self._state,
         )
 
-    async def delay(self, asked: Call) -> None:
+    async def delay(self, asked: CapabilityCall) -> None:
         """Wait until its rates allow the call. ResourceLimitExceeded when that is too long."""
         now = time.monotonic()
         wait, per_s = self._calls.take(1, now), self._calls.per_s
@@ -76,7 +76,7 @@ class ComponentPermits:
             wait, per_s = longer, own.per_s
         if wait <= 0:
             return
-        self.house.audit.decided(asked, Decision("ask", "more calls than its rate allows: delayed"))
+        self.house.audit.decided(asked, PolicyDecision("ask", "more calls than its rate allows: delayed"))
         if wait > WAIT_S_MAX:
             raise ResourceLimitExceeded("calls per second", per_s, None)
         await asyncio.sleep(wait)

@@ -18,7 +18,7 @@ from capabilities.sandbox.wasm.module_call import CoreCall, Outcome
 from capabilities.sandbox.wasm.runtime import Component, Module, Runtime, is_component
 from durable.sandbox.component_policy import ComponentPermits
 from durable.sandbox.component_registry import Declared, NotDeclared
-from durable.sandbox.journaled_calls import RecordedCalls
+from durable.sandbox.journaled_calls import SandboxCalls
 from durable.sandbox.wasm import called
 from durable.sessions.services import House
 
@@ -129,12 +129,12 @@ class Components:
     async def run(self, component: str, function: str, inputs: Inputs, execution_id: str) -> Outcome:
         """The same, by the names of the parameters or in their order; function "" is what the code begins with."""
         known = await self.have(component)
-        call = self._call(known, RecordedCalls(known.permits, execution_id, known.meter))
+        call = self._call(known, SandboxCalls(known.permits, execution_id, known.meter))
         call.guard.pace = known.permits.together.pace
         async with known.permits.together.room(known.manifest.limits.memory):
             return await called(self.runtime, call, function, inputs)
 
-    def _call(self, known: Known, calls: RecordedCalls) -> CoreCall | ComponentCall:
+    def _call(self, known: Known, calls: SandboxCalls) -> CoreCall | ComponentCall:
         name, limits = known.manifest.id, known.manifest.limits
         if isinstance(known.code, Module):
             return CoreCall(self.runtime, known.code, limits, port=calls.port, component=name)

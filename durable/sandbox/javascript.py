@@ -15,7 +15,7 @@ from durable.sandbox.runtime import Shared, no_wasmtime
 from durable.sessions.services import House
 
 if TYPE_CHECKING:
-    from durable.sandbox.journaled_calls import RecordedCalls
+    from durable.sandbox.journaled_calls import SandboxCalls
 
 
 class JavaScript:
@@ -68,7 +68,7 @@ class JavaScript:
         return Ran.of("javascript", value, used)
 
 
-def granted(house: House, grants: Iterable[str], calls: RecordedCalls) -> dict[str, Callable[..., Any]]:
+def granted(house: House, grants: Iterable[str], calls: SandboxCalls) -> dict[str, Callable[..., Any]]:
     """The functions of what was granted, as scripts call them."""
     found: dict[str, Callable[..., Any]] = {}
     for grant in grants:
@@ -79,7 +79,7 @@ def granted(house: House, grants: Iterable[str], calls: RecordedCalls) -> dict[s
     return found
 
 
-def _asked(capability: str, method: Method, calls: RecordedCalls) -> Callable[..., Any]:
+def _asked(capability: str, method: Method, calls: SandboxCalls) -> Callable[..., Any]:
     """The capability as a script calls it: arguments in order, recorded by name."""
     from capabilities.sandbox.host_calls import HostCall
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Given:
+class InstanceOptions:
     """What it is given. functions: host functions, an allow list; coroutine functions give a promise. modules: sources
     of ES modules by name."""
 
@@ -32,7 +32,7 @@ class Given:
 class JavaScriptInstance:
     """Made by `engine.sandbox.javascript`; use it with `async with`. It runs one script at a time: InstanceBusy."""
 
-    def __init__(self, shared: Shared, given: Given) -> None:
+    def __init__(self, shared: Shared, given: InstanceOptions) -> None:
         self._shared = shared
         self._given = given
         self._vm: VM | None = None

@@ -12,9 +12,9 @@ from collections import Counter
 from concurrent.futures import Future
 from typing import Any
 
-from capabilities.call import Call
+from capabilities.call import CapabilityCall
 from capabilities.capability import Capability
-from capabilities.permissions.policy import Decision
+from capabilities.permissions.policy import PolicyDecision
 from capabilities.sandbox.errors import CapabilityDenied, ResourceLimitExceeded
 from capabilities.sandbox.host_calls import CallFailed, HostCall
 from durable.core import ids
@@ -42,7 +42,7 @@ RECORDED_BYTES_MAX = 256 * 1024 * 1024
 """Of their arguments, as they are kept: a loop of calls does not fill the store."""
 
 
-class RecordedCalls:
+class SandboxCalls:
     """The host calls of one execution; make one for each run of it. Its `port` goes to the sandbox.
 
     meter: what fuel is counted by (the code's hash, wasmtime's version, our configuration). Fuel is compared only
@@ -87,7 +87,7 @@ class RecordedCalls:
             asked = self._permits.call(call.capability, call.method, arguments, self._execution, "")
             capability.touches(asked)
         except Denied as denied:  # a path that leads out, another scheme: no matter of rules
-            self._permits.house.audit.decided(asked, Decision("denied", str(denied)))
+            self._permits.house.audit.decided(asked, PolicyDecision("denied", str(denied)))
             raise self._denial(call, None, str(denied)) from None
         except (BadArguments, NotEncodable, ValueError, TypeError, OSError, RecursionError) as unfit:
             raise CallFailed(type(unfit).__name__, str(unfit)) from None
@@ -115,7 +115,7 @@ class RecordedCalls:
             raise self._denial(call, None, "what waits for people is not asked from a sandbox: it runs to its end")
         return found
 
-    def _denial(self, call: HostCall, decision: Decision | None, reason: str) -> CapabilityDenied:
+    def _denial(self, call: HostCall, decision: PolicyDecision | None, reason: str) -> CapabilityDenied:
         resource = decision.resource.name if decision is not None and decision.resource is not None else ""
         what = f"{call.capability}.{call.method}" if call.method else call.capability
         return CapabilityDenied(self._permits.component, what, resource, reason)
@@ -123,7 +123,7 @@ class RecordedCalls:
     # -- recording ----------------------------------------------------------------------------------------------
 
     async def _recorded(
-        self, call: HostCall, capability: Capability, asked: Call, param: dict[str, Any]
+        self, call: HostCall, capability: Capability, asked: CapabilityCall, param: dict[str, Any]
     ) -> dict[str, Any]:
         """The call's promise: the recorded one, which keeps the decision that it was recorded with, or a new one."""
         self._counts[call.capability] += 1
@@ -169,7 +169,9 @@ class RecordedCalls:
 
     # -- performing ---------------------------------------------------------------------------------------------
 
-    def _performing(self, capability: Capability, asked: Call, promise_id: str) -> asyncio.Task[dict[str, Any]]:
+    def _performing(
+        self, capability: Capability, asked: CapabilityCall, promise_id: str
+    ) -> asyncio.Task[dict[str, Any]]:
         """A replay joins the one that its ended run began, it does not begin another."""
         under_way = self._permits.house.performing
         task = under_way.get(promise_id)
@@ -178,7 +180,7 @@ class RecordedCalls:
             task.add_done_callback(lambda done: _over(under_way, promise_id, done))
         return task
 
-    async def _perform(self, capability: Capability, asked: Call) -> dict[str, Any]:
+    async def _perform(self, capability: Capability, asked: CapabilityCall) -> dict[str, Any]:
         house = self._permits.house
         await self._permits.delay(asked)
         house.audit.decided(asked, capability.allow(asked, self._permits.policy))

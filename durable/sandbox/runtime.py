@@ -19,7 +19,7 @@ from durable.sessions.services import House
 if TYPE_CHECKING:
     from capabilities.sandbox.wasm.runtime import Compilations, Runtime
     from durable.sandbox.component_policy import ComponentPermits, Owner
-    from durable.sandbox.journaled_calls import RecordedCalls
+    from durable.sandbox.journaled_calls import SandboxCalls
 
 KEEPING = ("kv", "read_file", "write_file", "delete_file", "list_files")
 """Capabilities that are about something of one's own, which somebody else must not come by."""
@@ -50,11 +50,11 @@ class Shared:
         """Of the runtimes that were needed: "metered" counts fuel, "plain" does not."""
         return {"metered" if metered else "plain": each.compilations for metered, each in self._runtimes.items()}
 
-    def calls(self, task: Task, meter: str = "") -> tuple[RecordedCalls, ComponentPermits]:
+    def calls(self, task: Task, meter: str = "") -> tuple[SandboxCalls, ComponentPermits]:
         """The host calls of one task, decided by its grants, recorded under its execution. meter: as there."""
         from capabilities.sandbox.component_manifest import ComponentManifest
         from durable.sandbox.component_policy import ComponentPermits
-        from durable.sandbox.journaled_calls import RecordedCalls
+        from durable.sandbox.journaled_calls import SandboxCalls
 
         owner = owner_of(task)
         for grant in task.grants:
@@ -75,7 +75,7 @@ class Shared:
         program = task.program
         if program:
             code += repr((program.args, sorted(program.env.items()), sorted(program.directories))).encode()
-        return RecordedCalls(permits, execution, meter, hashlib.sha256(code).hexdigest()[:16]), permits
+        return SandboxCalls(permits, execution, meter, hashlib.sha256(code).hexdigest()[:16]), permits
 
     def close(self) -> None:
         """End the runtimes' threads."""

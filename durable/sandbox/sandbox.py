@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from capabilities.sandbox.front import Decision, Directories, Front, Program, Ran, Statistics, Task
+from capabilities.sandbox.front import Directories, Front, Program, Ran, RoutingDecision, Statistics, Task
 from capabilities.sandbox.limits import SandboxLimits
 from capabilities.sandbox.routing import Name, is_wasm
 from capabilities.sandbox.wasm.exports import Inputs
@@ -101,10 +101,10 @@ class Sandbox:
         their annotations. modules: sources of ES modules by name. The others as in `run`. The state ends with the
         block; one that lives on after a crash is a session's (`engine.session(language="javascript")`).
         """
-        from durable.sandbox.javascript_instance import Given, JavaScriptInstance
+        from durable.sandbox.javascript_instance import InstanceOptions, JavaScriptInstance
 
         task = replace(_task("", None, limits, grants, execution), identity=identity)
-        return JavaScriptInstance(self._shared, Given(task, dict(functions or {}), dict(modules or {})))
+        return JavaScriptInstance(self._shared, InstanceOptions(task, dict(functions or {}), dict(modules or {})))
 
     def switch(self, choice: str) -> None:
         """Another backend for code that names none, or "auto". InvalidConfiguration names the choices."""
@@ -116,7 +116,7 @@ class Sandbox:
         return self._front.choice
 
     @property
-    def decisions(self) -> tuple[Decision, ...]:
+    def decisions(self) -> tuple[RoutingDecision, ...]:
         """Where the last hundred pieces of code went, and why."""
         return self._front.decisions
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from capabilities.sandbox.wasm.runtime import Runtime
     from capabilities.sandbox.wasm.wasi import Wasi
     from durable.sandbox.components import Components
-    from durable.sandbox.journaled_calls import RecordedCalls
+    from durable.sandbox.journaled_calls import SandboxCalls
 
 
 class Wasm:
@@ -64,7 +64,7 @@ class Wasm:
         finally:
             await permits.close()
 
-    def _made(self, runtime: Runtime, data: bytes, task: Task, calls: RecordedCalls) -> CoreCall | ComponentCall:
+    def _made(self, runtime: Runtime, data: bytes, task: Task, calls: SandboxCalls) -> CoreCall | ComponentCall:
         from capabilities.sandbox.wasm.component_call import ComponentCall
         from capabilities.sandbox.wasm.module_call import CoreCall
         from capabilities.sandbox.wasm.runtime import is_component

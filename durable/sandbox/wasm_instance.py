@@ -11,7 +11,7 @@ from capabilities.sandbox.wasm.metered_store import Outcome
 from capabilities.sandbox.wasm.runtime import Module
 from capabilities.sandbox.wasm.snapshot import Snapshotable, give, take
 from durable.sandbox.components import Components, Known
-from durable.sandbox.journaled_calls import RecordedCalls
+from durable.sandbox.journaled_calls import SandboxCalls
 
 _PURPOSE = b"durable: the state of an instance\0"
 
@@ -45,7 +45,7 @@ async def call_instance(
     SnapshotRefused for a state that is not as it was kept, or of another module.
     """
     known = await components.have(component)
-    calls = RecordedCalls(known.permits, execution_id, known.meter)
+    calls = SandboxCalls(known.permits, execution_id, known.meter)
     runtime, secret = components.runtime, known.permits.house.store.key
     source = await asyncio.to_thread(sources_of, known, components)
     made = source.call(runtime, known.manifest.limits, port=calls.port, component=component)

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from bridge.confine.limits import Limits
 from capabilities.sandbox.errors import SandboxUnavailable
 from durable.core.errors import BadArguments, Conflict
-from durable.sessions.execution.cell import Cell
+from durable.sessions.execution.cell import CellParam
 
 type Language = Literal["python", "javascript"]
 
@@ -47,7 +47,7 @@ def check_language(session: str, recorded: Mapping[str, Any], language: Language
         raise Conflict(f"session {session!r} exists in {held}; close it to make it anew in {language}")
 
 
-def spoken(cell: Cell, language: Language, execution_id: str) -> tuple[str, str]:
+def spoken(cell: CellParam, language: Language, execution_id: str) -> tuple[str, str]:
     """The cell's code as its worker runs it, and its file name there; "" for the worker's own choice."""
     if language == "python":
         return cell.code, ""

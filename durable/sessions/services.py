@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from bridge.launch.pool import WorkerPool
-from capabilities.call import Host
+from capabilities.call import EngineServices
 from capabilities.capability import Capabilities
 from durable.core.events import Observer
 from durable.functions.step import StepThreads
 from durable.sessions.calls.audit import Audit
-from durable.sessions.checkpoints.retention import Keeping
+from durable.sessions.checkpoints.retention import Retention
 from durable.sessions.ownership.javascript_image import Images
 from durable.store.port import StoreFace
 
@@ -29,7 +29,7 @@ class House:
     observer: Observer
     parked_s: float
     launcher: WorkerPool
-    keeping: Keeping
+    keeping: Retention
     audit: Audit
     performing: dict[str, asyncio.Task[dict[str, Any]]] = field(default_factory=dict)
     """Calls being performed, by promise id."""
@@ -41,5 +41,5 @@ class House:
     """Told when a worker came to rest: others may wait for its place."""
     images: Images = field(default_factory=Images)
     """What sessions of JavaScript are lent."""
-    lent: Host | None = None
+    lent: EngineServices | None = None
     """What capabilities may use of the engine; set once, as it opens."""

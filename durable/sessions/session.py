@@ -22,12 +22,12 @@ from durable.records.values import digest, pack, to_json, unpack
 from durable.sessions import namespace
 from durable.sessions.checkpoints.export import Exported
 from durable.sessions.checkpoints.history import Change, CheckpointInfo
-from durable.sessions.execution.cell import FUNCTION, Cell, Done, Failed, Pass, Transaction
+from durable.sessions.execution.cell import FUNCTION, CellDone, CellParam, Failed, Pass, Transaction
 from durable.sessions.language import Language
 from durable.sessions.namespace import NamespaceLimits, Sources, Strategy, Variable
 from durable.sessions.output.live_output import DisplayEvent, Event, OutputEvent
 from durable.sessions.output.session_output import read_output
-from durable.sessions.output.stored_output import Row
+from durable.sessions.output.stored_output import OutputRow
 from durable.sessions.ownership.confinement import forget_directory
 from durable.sessions.permissions import Permissions, load_permissions
 from durable.sessions.result import RestoreReport, Result, Texts
@@ -88,7 +88,7 @@ class Session:
         if every_s is not None and not every_s > 0:
             raise BadArguments(f"checkpoint={checkpoint!r}: seconds between two checkpoints are more than 0")
         mode: Literal["auto", "statement"] = checkpoint if isinstance(checkpoint, str) else "auto"
-        cell = Cell(
+        cell = CellParam(
             code=code, session=self.name, inputs=given, checkpoint=mode, every_s=every_s, transaction=transaction
         ).to_json()
         request: dict[str, Any] = {
@@ -218,7 +218,7 @@ class Session:
         if local is not None:
             return local
         chunks = await self._engine.store.reads.output(execution_id, 0, limit=2**31)
-        return Texts.of(Row(chunk.offset, chunk.stream, chunk.text, chunk.chars) for chunk in chunks)
+        return Texts.of(OutputRow(chunk.offset, chunk.stream, chunk.text, chunk.chars) for chunk in chunks)
 
     async def stream(
         self, code: str, *, wait_through_halts: bool = False, **options: Any
@@ -405,7 +405,7 @@ def note_stopped(error: ExecutionError, code: str, limit: float | None, found: P
         error.add_note(f"Traceback where it was stopped:\n{end.traceback.rstrip()}")
 
 
-def unrecorded_result(found: Pass, outcome: Done | Failed) -> Result:
+def unrecorded_result(found: Pass, outcome: CellDone | Failed) -> Result:
     """Of code that ran without a promise."""
     if isinstance(outcome, Failed):
         error = rebuild("rejected", {"message": json.dumps(outcome.document)}, found.cell.session)

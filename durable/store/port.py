@@ -15,15 +15,15 @@ from durable.store.sqlite.reads import (
     DiscardRow,
     EngineRow,
     ExecutionRow,
+    OutputPage,
     OutputRow,
-    Printed,
     PromiseRow,
     PromptRow,
     SessionRow,
     State,
-    Stopped,
+    StoppedElsewhere,
 )
-from durable.store.sqlite.store import Change, Store
+from durable.store.sqlite.store import Store, StoreChange
 from durable.store.sqlite.writer import Durability
 from durable.store.target import is_url, parsed
 
@@ -55,9 +55,9 @@ class ReadsFace(Protocol):
 
     async def printed(
         self, execution_id: str, from_offset: int = 0, *, rewinds: int | None = None, limit: int = 10_000
-    ) -> Printed: ...
+    ) -> OutputPage: ...
 
-    async def stopped(self, *, executions: list[str], sessions: dict[str, int]) -> Stopped: ...
+    async def stopped(self, *, executions: list[str], sessions: dict[str, int]) -> StoppedElsewhere: ...
 
     async def halts(self, *, awaited: list[str]) -> list[Halt]: ...
 
@@ -68,7 +68,7 @@ class ReadsFace(Protocol):
     async def engines(self) -> list[EngineRow]: ...
 
 
-class Connection(Protocol):
+class SdkConnection(Protocol):
     """The SDK's `Network` and its `Source` in one: requests out, messages in."""
 
     def unicast(self) -> str: ...
@@ -93,7 +93,7 @@ class StoreFace(Protocol):
 
     def post(self, kind: str, data: Mapping[str, object]) -> asyncio.Future[Answer]: ...
 
-    def connect(self, engine_id: str, group: str) -> Connection: ...
+    def connect(self, engine_id: str, group: str) -> SdkConnection: ...
 
     def keep_leases(self, engine: str, held: Held) -> None: ...
 
@@ -103,7 +103,7 @@ class StoreFace(Protocol):
 
     async def settled(self, promise_id: str, *, halts: bool = False, patient: bool = True) -> PromiseRow: ...
 
-    def watch(self, callback: Callable[[Change], None]) -> Callable[[], None]: ...
+    def watch(self, callback: Callable[[StoreChange], None]) -> Callable[[], None]: ...
 
     async def close(self) -> None: ...
 

@@ -15,7 +15,7 @@ from durable.core.errors import CheckpointTampered, StoreRefused
 from durable.http.change_feed import Feed, merged
 from durable.http.manifest_border import Seals
 from durable.http.rate_limit import Rate
-from durable.http.remote_leases import Leases
+from durable.http.remote_leases import RemoteLeases
 from durable.http.sse import Messages, ascii_json
 from durable.store.protocol.reads import READINGS
 from durable.store.protocol.requests import Answer
@@ -24,7 +24,7 @@ from durable.store.remote.reads import RemoteReads
 from durable.store.remote.store import RemoteStore
 from durable.store.remote.transit_key import transit_key
 from durable.store.sqlite.reads import Reads
-from durable.store.sqlite.store import Change
+from durable.store.sqlite.store import StoreChange
 
 from .opened import engine as joined
 from .opened import opened, root, settle
@@ -32,7 +32,7 @@ from .served import TOKEN, client, served
 
 
 def test_an_engine_lives_while_its_stream_is_open_or_it_was_heard_of_within_its_lease() -> None:
-    leases = Leases(10.0)
+    leases = RemoteLeases(10.0)
     leases.opened("a")
     leases.join("a", 0.0)
     leases.join("b", 0.0)
@@ -82,9 +82,9 @@ def test_messages_beyond_the_limit_end_the_stream() -> None:
 
 
 def test_changes_become_one() -> None:
-    one = Change(foreign=False, settled=frozenset("a"), output=frozenset("x"))
-    two = Change(foreign=True, settled=frozenset("b"), prompts=frozenset("p"))
-    both = Change(foreign=True, settled=frozenset("ab"), output=frozenset("x"), prompts=frozenset("p"))
+    one = StoreChange(foreign=False, settled=frozenset("a"), output=frozenset("x"))
+    two = StoreChange(foreign=True, settled=frozenset("b"), prompts=frozenset("p"))
+    both = StoreChange(foreign=True, settled=frozenset("ab"), output=frozenset("x"), prompts=frozenset("p"))
     assert merged(one, two) == both
 
 
@@ -179,7 +179,7 @@ async def test_who_waits_elsewhere_is_woken_by_whoever_settles_it(tmp_path: Path
     path = tmp_path / "work.db"
     async with served(path) as found, opened(path) as beside:
         store = await RemoteStore.open(found.url, token=TOKEN)
-        changes: list[Change] = []
+        changes: list[StoreChange] = []
         store.watch(changes.append)
         try:
             for n in range(3):

@@ -12,7 +12,7 @@ import pytest
 from durable.core.clock import TIME_MAX_MS
 from durable.core.errors import StoreRefused
 from durable.store.sqlite.output_reader import OutputReader
-from durable.store.sqlite.store import Change, Store
+from durable.store.sqlite.store import Store, StoreChange
 
 from .opened import Inbox, acquire, engine, opened, promise, settle, status, task
 
@@ -179,7 +179,7 @@ async def test_closing_cancels_the_running_and_the_queued_in_one_and_none_of_the
         await store.request("promise.create", caller)
         child = promise("exec:f.1", target="poll://any@g", durable_session="desk", durable_function=CELL)
         await store.request("promise.create", child)
-        changes: list[Change] = []
+        changes: list[StoreChange] = []
         store.watch(changes.append)
         await store.request("session.close", {"session": "desk"})
         assert [change.settled for change in changes if change.settled] == [frozenset((*cells, "exec:f.1"))]
@@ -205,7 +205,7 @@ async def test_calls_of_a_similar_name_are_not_listed(tmp_path: Path) -> None:
 
 async def test_output_is_contiguous_in_characters_and_cut_at_any(tmp_path: Path) -> None:
     async with opened(tmp_path / "s.db") as store:
-        changes: list[Change] = []
+        changes: list[StoreChange] = []
         end = store.watch(changes.append)
         chunks = [(0, "stdout", "grüße\ud800"), (6, "stderr", "no"), (8, "stdout", "\0end")]
         assert (await store.request("output.append", {"execution": "a", "chunks": chunks})).data == {"end": 12}

@@ -22,7 +22,7 @@ from typing import Any
 
 from capabilities.sandbox import errors
 from capabilities.sandbox.javascript.vm import VM
-from capabilities.sandbox.javascript.warm_image import Warm, warm
+from capabilities.sandbox.javascript.warm_image import WarmImage, warm
 from capabilities.sandbox.limits import JAVASCRIPT, MIB
 from capabilities.sandbox.wasm.runtime import Runtime
 from tests.unit.test_javascript_hostile import DEEP, ENDLESS, GREEDY, WRONG
@@ -81,7 +81,7 @@ def attempt(vm: VM, code: str, **options: Any) -> str:
     return ""
 
 
-def instance(image: Warm) -> VM:
+def instance(image: WarmImage) -> VM:
     """With a function of each kind and a module."""
 
     async def later(value: Any) -> Any:
@@ -93,7 +93,7 @@ def instance(image: Warm) -> VM:
     return VM(image, LIMITS, functions={"f": same, "later": later}, modules={"m": "export const a = 1"})
 
 
-def scripts(image: Warm, count: int, seed: int, report: dict[str, Any]) -> Counter[str]:
+def scripts(image: WarmImage, count: int, seed: int, report: dict[str, Any]) -> Counter[str]:
     """How often each outcome came, for what is bad in all places; then the instance works, or says that it is lost."""
     outcomes: Counter[str] = Counter()
     chance = random.Random(seed)
@@ -114,7 +114,7 @@ def scripts(image: Warm, count: int, seed: int, report: dict[str, Any]) -> Count
     return outcomes
 
 
-def corruptions(image: Warm, count: int, seed: int, report: dict[str, Any]) -> Counter[str]:
+def corruptions(image: WarmImage, count: int, seed: int, report: dict[str, Any]) -> Counter[str]:
     """How often each outcome came, for instances whose memory a hole in the engine might have changed (J6)."""
     outcomes: Counter[str] = Counter()
     used = [at for at in range(0, len(image.base) - 64, 64) if any(image.base[at : at + 64])]

@@ -27,7 +27,7 @@ from capabilities.sandbox.limits import MIB, SandboxLimits
 from capabilities.sandbox.wasm.runtime import wat
 from durable.sandbox import wasm_instance
 from durable.sandbox.components import Components
-from durable.sandbox.journaled_calls import RecordedCalls
+from durable.sandbox.journaled_calls import SandboxCalls
 from tests.e2e import killing
 from tests.e2e.sandboxed import LEDGER, asking
 
@@ -171,10 +171,10 @@ COMMAND = "javascript, durable sandbox run"
 def watch(directory: Path) -> None:
     """Make what the host calls come by points, and performing one an effect."""
     killing._role = "engine"
-    request, perform, answer = RecordedCalls._request, Capability.perform, RecordedCalls.answer
+    request, perform, answer = SandboxCalls._request, Capability.perform, SandboxCalls.answer
     front, component, instance = Front.run, Components.call, wasm_instance.call_instance
 
-    async def requested(self: RecordedCalls, kind: str, data: dict[str, Any]) -> dict[str, Any]:
+    async def requested(self: SandboxCalls, kind: str, data: dict[str, Any]) -> dict[str, Any]:
         name = f"{kind} {data['id'].removeprefix('exec:')}"
         killing.point(f"before {name}")
         found = await request(self, kind, data)
@@ -189,7 +189,7 @@ def watch(directory: Path) -> None:
         killing.point(f"effect of {call.key.removeprefix('exec:')}")
         return found
 
-    async def answered(self: RecordedCalls, call: HostCall) -> Any:
+    async def answered(self: SandboxCalls, call: HostCall) -> Any:
         found = await answer(self, call)
         killing.point(f"answer of {call.capability}")
         return found
@@ -209,8 +209,8 @@ def watch(directory: Path) -> None:
         killing.point("end")
         return found
 
-    RecordedCalls._request = requested  # type: ignore[method-assign]
-    RecordedCalls.answer = answered  # type: ignore[method-assign]
+    SandboxCalls._request = requested  # type: ignore[method-assign]
+    SandboxCalls.answer = answered  # type: ignore[method-assign]
     Capability.perform = performed  # type: ignore[method-assign]
     Front.run = ran  # type: ignore[method-assign]
     Components.call = called  # type: ignore[method-assign]

@@ -79,7 +79,9 @@ async def test_a_file_that_somebody_made_is_refused_by_what_it_holds(tmp_path: P
         store = engine.store
         assert open_sealed(head.manifest, lambda _: chunks, store.key, profile="open")
 
-        async def refused(name: str, made: archive.Head, pieces: list[bytes], error: str, *, trust: bool) -> None:
+        async def refused(
+            name: str, made: archive.ArchiveHead, pieces: list[bytes], error: str, *, trust: bool
+        ) -> None:
             archive.write(tmp_path / name, made, pieces)
             with pytest.raises(CheckpointError, match=error):
                 await engine.import_checkpoint(tmp_path / name, name, trust=trust)
@@ -90,15 +92,19 @@ async def test_a_file_that_somebody_made_is_refused_by_what_it_holds(tmp_path: P
         kept = list(chunks.values())
         flipped = bytearray(head.manifest)
         flipped[-1] ^= 1
-        await refused("changed", archive.Head(**{**fields, "manifest": bytes(flipped)}), kept, "signature", trust=True)
-        await refused("newer", archive.Head(**{**fields, "format": "9"}), kept, "has format '9'", trust=True)
-        fewer = archive.Head(**{**fields, "chunks": head.chunks[:-1]})
+        await refused(
+            "changed", archive.ArchiveHead(**{**fields, "manifest": bytes(flipped)}), kept, "signature", trust=True
+        )
+        await refused("newer", archive.ArchiveHead(**{**fields, "format": "9"}), kept, "has format '9'", trust=True)
+        fewer = archive.ArchiveHead(**{**fields, "chunks": head.chunks[:-1]})
         await refused("fewer", fewer, kept[:-1], "is missing", trust=True)
         others = [bytes([piece[0] ^ 1]) + piece[1:] for piece in kept]
         await refused("others", head, others, "was changed", trust=True)
-        foreign = archive.Head(**{**fields, "key": "0" * 16, "manifest": bytes(flipped)})
+        foreign = archive.ArchiveHead(**{**fields, "key": "0" * 16, "manifest": bytes(flipped)})
         await refused("foreign", foreign, kept, "exported by a store", trust=False)
-        await refused("none", archive.Head(**{**fields, "manifest": b"x" * 50, "key": ""}), kept, "not a", trust=True)
+        await refused(
+            "none", archive.ArchiveHead(**{**fields, "manifest": b"x" * 50, "key": ""}), kept, "not a", trust=True
+        )
 
 
 async def test_the_command_line(tmp_path: Path) -> None:

@@ -16,8 +16,8 @@ from durable.functions import dispatcher
 from durable.functions.replay.function_pass import FunctionPass
 from durable.functions.resonate.fence import Fence
 from durable.functions.resonate.store_ports import StorePorts
-from durable.sandbox.journaled_calls import RecordedCalls
-from durable.sessions.calls.journaled_calls import Calls
+from durable.sandbox.journaled_calls import SandboxCalls
+from durable.sessions.calls.journaled_calls import JournaledCalls
 from durable.sessions.checkpoints import writer
 from durable.sessions.execution import runner
 from durable.sessions.output.stored_output import StoredCopy
@@ -52,10 +52,10 @@ CELLS: dict[str, tuple[Any, str]] = {
     "text made": (runner, "spoken"),
     "dispatched": (WorkerSession, "execute"),
     "printed": (StoredCopy, "add"),
-    "called": (Calls, "_recorded"),
-    "told what a call came to": (Calls, "_told"),
-    "waits": (Calls, "waiting"),
-    "watched": (Calls, "_wait_if_all"),
+    "called": (JournaledCalls, "_recorded"),
+    "told what a call came to": (JournaledCalls, "_told"),
+    "waits": (JournaledCalls, "waiting"),
+    "watched": (JournaledCalls, "_wait_if_all"),
     "checkpoint sealed": (writer, "seal"),
     "outcome recorded": (StorePorts, "task_fulfill"),
 }
@@ -126,8 +126,8 @@ FUNCTIONS: dict[str, tuple[Any, str]] = {
     "suspended": (StorePorts, "task_suspend"),
     "outcome recorded": (StorePorts, "task_fulfill"),
     "sandbox run": (Front, "run"),
-    "host call answered": (RecordedCalls, "_recorded"),
-    "host call told": (RecordedCalls, "_told"),
+    "host call answered": (SandboxCalls, "_recorded"),
+    "host call told": (SandboxCalls, "_told"),
 }
 SCRIPT = "let got; try { got = await charge(5) } catch { got = 'caught' } got"
 
@@ -165,7 +165,7 @@ async def test_a_function_and_its_sandbox(
 
 async def test_a_sandbox_alone_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with durable.open(tmp_path / "work.db", capabilities=[charging(tmp_path, 0)]) as engine:
-        Fault(monkeypatch, RecordedCalls, "_told", times=1)
+        Fault(monkeypatch, SandboxCalls, "_told", times=1)
         with pytest.raises(durable.EngineFailed, match="a fault of the engine"):
             await engine.sandbox.run(SCRIPT, language="javascript", grants=["charge"], execution="alone")
         again = await engine.sandbox.run(SCRIPT, language="javascript", grants=["charge"], execution="alone")

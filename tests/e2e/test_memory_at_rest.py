@@ -15,14 +15,14 @@ from bridge.host.worker_session import WorkerSession
 from durable.core.errors import EngineClosed
 from durable.core.events import Event, MemoryGivenBack
 from durable.functions.replay.event_loop import FunctionTask
-from durable.functions.replay.execution_pass import Run
+from durable.functions.replay.execution_pass import ExecutionPass
 from durable.sessions.execution.runner import LiveSession
 from durable.sessions.ownership.admission import Entrance
 from durable.store.sqlite import idle_memory
 from durable.store.sqlite.store import Store
 from tests.waiting import until
 
-KINDS = (LiveSession, WorkerSession, Run)
+KINDS = (LiveSession, WorkerSession, ExecutionPass)
 
 
 @durable.function

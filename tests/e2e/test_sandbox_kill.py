@@ -20,7 +20,7 @@ from capabilities.sandbox.wasm.module_call import CoreCall, Outcome
 from capabilities.sandbox.wasm.runtime import Module, Runtime
 from durable.core.errors import NonDeterminism
 from durable.sandbox.components import Components
-from durable.sandbox.journaled_calls import RecordedCalls
+from durable.sandbox.journaled_calls import SandboxCalls
 from durable.sessions.calls.audit import read_audit
 from tests.e2e.sandboxed import EXECUTION, LEDGER, MANIFEST, MODULE, charging
 
@@ -69,10 +69,10 @@ class Ended(Exception):
     """The run ends here."""
 
 
-async def run(components: Components, execution: str, ends_at: int) -> tuple[Outcome, RecordedCalls]:
+async def run(components: Components, execution: str, ends_at: int) -> tuple[Outcome, SandboxCalls]:
     """Run it in a fresh instance, to the answer of that host call (the code never gets it), or to its end."""
     known = components.get("six")
-    calls = RecordedCalls(known.permits, execution, known.meter)
+    calls = SandboxCalls(known.permits, execution, known.meter)
     count = 0
 
     def port(call: HostCall) -> Future[Any]:
@@ -104,17 +104,17 @@ async def test_ended_at_each_call_it_performs_each_once(components: Components, 
 async def test_another_way_to_the_same_call_is_no_replay(components: Components) -> None:
     await run(components, "way", 0)
     known = components.get("six")
-    calls = RecordedCalls(known.permits, "way", known.meter)
+    calls = SandboxCalls(known.permits, "way", known.meter)
     with pytest.raises(NonDeterminism, match=r"this call after \d+ units of fuel, the code now does it after 5"):
         await calls.answer(HostCall("random", "", {}, fuel=5))
-    other = RecordedCalls(known.permits, "way", "another wasmtime")
+    other = SandboxCalls(known.permits, "way", "another wasmtime")
     await other.answer(HostCall("random", "", {}, fuel=5))
     with pytest.raises(NonDeterminism, match="other arguments"):
         await other.answer(HostCall("charge", "", {"amount": 2}, fuel=5))
 
 
 async def test_a_replay_that_differs_stops_the_code_as_itself(components: Components) -> None:
-    first = RecordedCalls(components.get("six").permits, "differs")
+    first = SandboxCalls(components.get("six").permits, "differs")
     await first.answer(HostCall("random", "", {}))
     await first.answer(HostCall("charge", "", {"amount": 99}))
     with pytest.raises(NonDeterminism):
@@ -139,14 +139,14 @@ async def test_what_is_not_granted_ends_the_code_and_stays_denied(components: Co
 
 async def test_errors_of_a_call_are_told_to_the_code(components: Components) -> None:
     await components.add(parse_component(MANIFEST.replace('id = "six"', 'id = "other"')), MODULE)
-    calls = RecordedCalls(components.get("six").permits, "quota")
+    calls = SandboxCalls(components.get("six").permits, "quota")
     await calls.answer(HostCall("kv", "set", {"key": "a", "value": "x" * 900_000}))
     with pytest.raises(CallFailed, match="ResourceExceeded: storage"):
         await calls.answer(HostCall("kv", "set", {"key": "b", "value": "x" * 200_000}))
     usage = await calls.answer(HostCall("kv", "usage", {}))
     assert usage == {"used": 900_003, "quota": 2**20, "keys": 1}
     # The same keys of another component are others.
-    theirs = RecordedCalls(components.get("other").permits, "theirs")
+    theirs = SandboxCalls(components.get("other").permits, "theirs")
     assert await theirs.answer(HostCall("kv", "get", {"key": "a"})) is None
     await calls.answer(HostCall("kv", "set", {"key": "b", "value": "x" * (2**20 - 900_003 - 4)}))
     # A core module that does not look at the sign of what it gets traps by itself.

@@ -21,7 +21,7 @@ from capabilities.sandbox.wasm.runtime import Component, Runtime
 from capabilities.sandbox.wasm.wit_values import Err, Ok, Some, Variant
 from durable.core.errors import NonDeterminism
 from durable.sandbox.components import Components
-from durable.sandbox.journaled_calls import RecordedCalls
+from durable.sandbox.journaled_calls import SandboxCalls
 from tests.components.building import built
 
 pytestmark = pytest.mark.timeout(600)  # the first time the component is built and compiled
@@ -207,7 +207,7 @@ async def test_it_asks_its_host_and_is_answered_again_from_the_record(components
 async def test_another_way_to_the_same_call_is_no_replay(components: Components) -> None:
     await components.call("every", "remembers", "grüß", execution_id="way")
     known = components.get("every")
-    calls = RecordedCalls(known.permits, "way", known.meter)
+    calls = SandboxCalls(known.permits, "way", known.meter)
     with pytest.raises(NonDeterminism, match=r"this call after \d+ units of fuel, the code now does it after 5"):
         await calls.answer(HostCall("now", "", {}, fuel=5))
 

@@ -14,7 +14,7 @@ import pytest
 
 import durable
 from durable.core.events import Event, SessionRestored, WorkerEnded, WorkerStarted
-from durable.sessions.calls.journaled_calls import Calls
+from durable.sessions.calls.journaled_calls import JournaledCalls
 from durable.store.protocol.requests import Answer
 from tests.waiting import first_prompt, in_state, until
 
@@ -190,9 +190,9 @@ async def test_ten_questions_at_once_killed_half_answered_each_get_their_own_ans
 
 
 async def test_code_that_waits_before_its_question_is_made_waits(store: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    reported, waiting = asyncio.Event(), Calls.waiting
+    reported, waiting = asyncio.Event(), JournaledCalls.waiting
 
-    def report(self: Calls, calls: list[int]) -> None:
+    def report(self: JournaledCalls, calls: list[int]) -> None:
         waiting(self, calls)
         reported.set()
 
@@ -205,7 +205,7 @@ async def test_code_that_waits_before_its_question_is_made_waits(store: str, mon
                 await reported.wait()
             return answer
 
-        monkeypatch.setattr(Calls, "waiting", report)
+        monkeypatch.setattr(JournaledCalls, "waiting", report)
         monkeypatch.setattr(engine.store, "request", slowly)
         execution = await (await engine.session("desk")).submit("input('?')")
         assert await in_state(engine, execution, "waiting")

@@ -30,7 +30,7 @@ from bridge.protocol.messages import (
     Output,
     Result,
 )
-from bridge.protocol.states import State
+from bridge.protocol.states import WorkerState
 from bridge.worker.io.channel import Channel, Waiter
 from bridge.worker.run.sigint_gate import Gate
 from durable.core.errors import DurableError
@@ -151,7 +151,7 @@ class EngineEnd:
             observer=lambda _event: None,
         )
         session._transport = Sink(self._pid, session)  # type: ignore[assignment]
-        session.state = State.READY
+        session.state = WorkerState.READY
         return session
 
     async def until_broken(self, hostile: Hostile, feed: Callable[[WorkerSession, bytes], None], frames: int) -> int:
@@ -160,7 +160,7 @@ class EngineEnd:
         running: asyncio.Task[Result | Error] | None = None
         done = 0
         while done < frames and not session._broken:
-            if session.state in (State.READY, State.IDLE):
+            if session.state in (WorkerState.READY, WorkerState.IDLE):
                 if not await self._over(running):
                     break
                 self._check(running)
@@ -169,14 +169,14 @@ class EngineEnd:
             for _ in range(16):
                 done += 1
                 feed(session, hostile.frame())
-                if session._broken or session.state is not State.BUSY:
+                if session._broken or session.state is not WorkerState.BUSY:
                     break
             if session._decoder.pending_bytes > UNFINISHED_BYTES_MAX:
                 break
             await asyncio.sleep(0)
         if session._broken:
             self._tally.refused += 1
-            assert session.state is State.ERROR
+            assert session.state is WorkerState.ERROR
             assert session._transport.killed  # type: ignore[union-attr]
         session._process_ended("was ended")
         if running is not None:

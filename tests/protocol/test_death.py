@@ -15,7 +15,7 @@ import pytest
 from bridge.host.worker_session import WorkerSession
 from bridge.launch.launcher import process_start_time
 from bridge.protocol.messages import Checkpoint, Error, Execute, Result
-from bridge.protocol.states import State
+from bridge.protocol.states import WorkerState
 from durable.core.errors import Busy, EngineClosed, ProtocolError, WorkerDied
 from durable.core.events import InterceptorFailed, InterceptorOverran, WorkerEnded, WorkerStarted
 from tests.protocol.desk import Desk
@@ -34,7 +34,7 @@ async def test_the_caller_learns_how_it_died_after_all_its_output(desk: Desk, co
     with pytest.raises(WorkerDied, match=how):
         await desk.run(code)
     assert "last words" in desk.text()
-    assert desk.session.state is State.TERMINATED
+    assert desk.session.state is WorkerState.TERMINATED
     assert any(isinstance(one, WorkerEnded) and how in one.reason for one in desk.events)
     with pytest.raises(WorkerDied):
         await desk.run("1")
@@ -137,10 +137,10 @@ async def test_a_caller_that_gives_up_leaves_the_execution_running(desk: Desk) -
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    assert desk.session.state is State.BUSY
+    assert desk.session.state is WorkerState.BUSY
     desk.answer(desk.calls[0], None)
     async with asyncio.timeout(10):
-        while desk.session.state is State.BUSY:
+        while desk.session.state is WorkerState.BUSY:
             await desk.session.heartbeat()
     assert await desk.value("x") == 7
 
@@ -156,7 +156,7 @@ async def test_shutdown_runs_exit_functions_and_finally_of_background_tasks(desk
     await desk.session.shutdown()
     assert desk.text() == "finally\nat exit\n"
     assert desk.session.end_reason == "exited with code 0"
-    assert desk.session.state is State.TERMINATED
+    assert desk.session.state is WorkerState.TERMINATED
     await desk.session.shutdown()
 
 
@@ -358,4 +358,4 @@ async def test_a_worker_that_cannot_start() -> None:
         session = WorkerSession("s", on_call=no, on_checkpoint=no, launcher=ColdLauncher(python=python))
         with pytest.raises(WorkerDied, match=what):
             await session.start()
-        assert session.state is State.TERMINATED
+        assert session.state is WorkerState.TERMINATED

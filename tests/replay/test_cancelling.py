@@ -14,7 +14,7 @@ import pytest
 
 import durable
 from durable.core.errors import DurableError
-from durable.functions.replay.execution_pass import Run
+from durable.functions.replay.execution_pass import ExecutionPass
 from durable.functions.resonate.sdk import PlatformError
 from tests.waiting import in_state
 
@@ -382,7 +382,7 @@ async def test_tasks_of_anyio_clean_up_in_the_order_in_which_they_were_begun(eng
 
 async def test_a_pass_that_is_over_does_not_hear_of_it(engine: durable.Engine) -> None:
     """What heard is suspended for good; what did not gets another pass."""
-    run = Run(
+    run = ExecutionPass(
         "exec:over", None, engine.store, lambda: False, print, origin="", target="", begun=lambda: None  # type: ignore[arg-type]
     )  # fmt: skip
     run.fail(RuntimeError("over"))

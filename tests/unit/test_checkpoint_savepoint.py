@@ -9,10 +9,10 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from bridge.worker.namespace.main_module import ENGINE_INTERNALS, initial_internals
-from checkpoint.capture.savepoint import RolledBack, Savepoint
+from checkpoint.capture.savepoint import Rollback, Savepoint
 
 type Names = dict[str, object]
-type Run = Callable[[str], RolledBack]
+type Run = Callable[[str], Rollback]
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ def names() -> Iterator[Names]:
     sys.modules["__main__"] = before
 
 
-def undone(names: Names, before: str, code: str) -> RolledBack:
+def undone(names: Names, before: str, code: str) -> Rollback:
     exec(before, names)
     savepoint = Savepoint(names, ENGINE_INTERNALS, {})
     exec(code, names)
@@ -36,7 +36,7 @@ def test_names_come_and_go_and_change_back(names: Names) -> None:
     report = undone(names, "a = 1\nb = [1]\nc = 'x' * 500", "del a\nb = 2\nd = 3\nc = None")
     assert (names["a"], names["b"], names["c"]) == (1, [1], "x" * 500)
     assert "d" not in names
-    assert report == RolledBack((), ())
+    assert report == Rollback((), ())
 
 
 def test_mutated_objects_are_as_before_and_the_others_the_same(names: Names) -> None:

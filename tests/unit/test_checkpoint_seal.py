@@ -13,16 +13,16 @@ import pytest
 
 from checkpoint.capture.capture import Capturer
 from checkpoint.engine.seal import Sealed, open_into_memory, open_sealed, read_manifest, seal
-from checkpoint.format.group_table import PAGE_BYTES, Table
+from checkpoint.format.group_table import PAGE_BYTES, GroupTable
 from checkpoint.format.payload import (
     FORMAT,
+    CheckpointManifest,
     Contents,
     Group,
-    Manifest,
     Page,
-    Part,
     Payload,
-    Position,
+    PayloadPart,
+    StatementPosition,
     chunk_digest,
     encode_payload,
 )
@@ -32,11 +32,14 @@ from checkpoint.restore import restore_into
 from durable.core.errors import CheckpointError, CheckpointTampered
 
 KEY = b"k" * 32
-POSITION = Position(execution="s@1", n=1, statement=3, final=False, counters={"input": 2}, output_offset=17)
+POSITION = StatementPosition(execution="s@1", n=1, statement=3, final=False, counters={"input": 2}, output_offset=17)
 
 
 def sealed(
-    payload: bytes, previous: tuple[Manifest, Table] | None = None, profile: str = "open", key: bytes = KEY
+    payload: bytes,
+    previous: tuple[CheckpointManifest, GroupTable] | None = None,
+    profile: str = "open",
+    key: bytes = KEY,
 ) -> Sealed:
     return seal(
         payload,
@@ -204,7 +207,7 @@ def payload_of(groups: list[Group], chunks: list[bytes], **more: object) -> byte
 
 
 DATA = b"data"
-PART = Part(4, (chunk_digest(DATA),))
+PART = PayloadPart(4, (chunk_digest(DATA),))
 
 
 class TestUntrustedPayloads:
@@ -223,14 +226,17 @@ class TestUntrustedPayloads:
             (msgspec.msgpack.encode({"format": FORMAT}), "not what specs/checkpoint.md says"),
             (payload_of([], [], lost=[["n", "t", "r" * 3_000, ""]]), "not what specs/checkpoint.md says"),
             (payload_of([Group("values", ("n" * 2_000,), (), (PART,))], [DATA]), "not what specs/checkpoint.md says"),
-            (payload_of([Group("values", ("a",), (), (Part(4, (b"short",)),))], [DATA]), "not what"),
+            (payload_of([Group("values", ("a",), (), (PayloadPart(4, (b"short",)),))], [DATA]), "not what"),
             (payload_of([Group("values", ("a",), (), (PART,))] * 2, [DATA]), "holds 'a' twice"),
             (payload_of([Group("values", ("a",), ("b",), (PART,))], [DATA]), "refers to 'b', which it does not have"),
-            (payload_of([Group("values", ("a",), (), (Part(5, ()),))], [DATA]), "cannot have 0 chunks"),
-            (payload_of([Group("values", ("a",), (), (Part(2**50, PART.digests),))], [DATA]), "cannot have 1 chunks"),
+            (payload_of([Group("values", ("a",), (), (PayloadPart(5, ()),))], [DATA]), "cannot have 0 chunks"),
+            (
+                payload_of([Group("values", ("a",), (), (PayloadPart(2**50, PART.digests),))], [DATA]),
+                "cannot have 1 chunks",
+            ),
             (payload_of([Group("values", ("a",), (), (PART,))], []), "left out chunk"),
             (payload_of([Group("values", ("a",), (), (PART,))], [DATA, b"more"]), "does not have"),
-            (payload_of([Group("values", ("a",), (), (Part(3, PART.digests),))], [DATA]), "does not have"),
+            (payload_of([Group("values", ("a",), (), (PayloadPart(3, PART.digests),))], [DATA]), "does not have"),
             (encode_payload(Payload("9", Contents("3.13", ()), ())), "format '9'"),
         ],
     )

@@ -17,7 +17,7 @@ from capabilities.sandbox.javascript.errors import InstanceBusy, ScriptError, Sc
 from capabilities.sandbox.javascript.run import run, run_function
 from capabilities.sandbox.javascript.values import Foreign
 from capabilities.sandbox.javascript.vm import VM
-from capabilities.sandbox.javascript.warm_image import Warm, forget, warm
+from capabilities.sandbox.javascript.warm_image import WarmImage, forget, warm
 from capabilities.sandbox.limits import JAVASCRIPT, MIB
 from capabilities.sandbox.wasm.runtime import Runtime
 
@@ -25,7 +25,7 @@ LIMITS = JAVASCRIPT.but(timeout_ms=20_000, memory=32 * MIB)
 
 
 @pytest.fixture(scope="module")
-def image(sandbox_cache: Path) -> Iterator[Warm]:
+def image(sandbox_cache: Path) -> Iterator[WarmImage]:
     runtime = Runtime(sandbox_cache, metered=False)
     yield warm(runtime)
     forget(runtime)
@@ -33,7 +33,7 @@ def image(sandbox_cache: Path) -> Iterator[Warm]:
 
 
 @pytest.fixture
-def vm(image: Warm) -> VM:
+def vm(image: WarmImage) -> VM:
     return VM(image, LIMITS)
 
 
@@ -110,7 +110,7 @@ def test_state_lives_on_until_a_reset(vm: VM) -> None:
     assert vm.execute("typeof n + typeof add + typeof n2") == "undefinedundefinedundefined"
 
 
-def test_globals_of_instances_are_their_own(image: Warm, vm: VM) -> None:
+def test_globals_of_instances_are_their_own(image: WarmImage, vm: VM) -> None:
     vm.execute("Object.prototype.leak = 1; globalThis.shared = 1")
     assert VM(image, LIMITS).execute("typeof shared + typeof ({}).leak") == "undefinedundefined"
 
@@ -152,7 +152,7 @@ def test_whatever_is_thrown_is_an_error(vm: VM, thrown: str, message: str) -> No
     assert caught.value.message == message
 
 
-def test_output_is_captured_by_stream_and_bounded(image: Warm) -> None:
+def test_output_is_captured_by_stream_and_bounded(image: WarmImage) -> None:
     vm = VM(image, LIMITS.but(output=20))
     vm.execute("console.log('one', {a: [1, 'x']}); console.error('bad')")
     assert vm.output.text("stdout") == 'one { a: [ 1, "x" ] }'[:20]
@@ -172,7 +172,7 @@ def test_a_rejection_that_nobody_looks_at_is_told(vm: VM) -> None:
     assert vm.output.text("stderr") == "Uncaught (in promise) Error: lost\n"
 
 
-def test_no_time_and_no_chance_unless_granted(image: Warm) -> None:
+def test_no_time_and_no_chance_unless_granted(image: WarmImage) -> None:
     code = "[Date.now(), performance.now(), Math.random(), Math.random()]"
     first, second = VM(image, LIMITS).execute(code), VM(image, LIMITS).execute(code)
     assert first == second
@@ -182,7 +182,7 @@ def test_no_time_and_no_chance_unless_granted(image: Warm) -> None:
     assert granted[0][2] != granted[1][2]
 
 
-def test_modules_are_those_that_were_given(image: Warm) -> None:
+def test_modules_are_those_that_were_given(image: WarmImage) -> None:
     modules = {"lib/a.js": "import {b} from './b.js'; export const a = b + 1", "lib/b.js": "export const b = 1"}
     vm = VM(image, LIMITS, modules=modules)
     assert vm.execute("import {a} from 'lib/a.js'; export const c = a + 1; export default [c]", module=True) == {
@@ -225,7 +225,7 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
 
 
 @pytest.fixture
-def served(image: Warm) -> VM:
+def served(image: WarmImage) -> VM:
     return VM(image, LIMITS.but(host_call_ms=50), functions=FUNCTIONS)
 
 
@@ -263,7 +263,7 @@ async def test_a_host_call_has_a_time_of_its_own(served: VM) -> None:
     assert await run(served, "await hanging().catch(e => e.message)") == "hanging was not over within 50 ms"
 
 
-async def test_an_instance_runs_one_script_at_a_time(image: Warm) -> None:
+async def test_an_instance_runs_one_script_at_a_time(image: WarmImage) -> None:
     vm = VM(image, LIMITS, functions=FUNCTIONS)
     waiting = asyncio.create_task(run(vm, "await hanging()"))
     await asyncio.sleep(0)
@@ -296,7 +296,7 @@ async def test_waiting_for_nothing_is_an_error(served: VM) -> None:
         await run(served, "await new Promise(() => {})")
 
 
-async def test_a_hundred_at_once_keep_their_own(image: Warm) -> None:
+async def test_a_hundred_at_once_keep_their_own(image: WarmImage) -> None:
     async def one(n: int) -> tuple[Any, str]:
         vm = VM(image, LIMITS, functions={"double": double})
         value = await run(vm, "globalThis.mine = n; console.log('I am', n); await double(n) + mine", {"n": n})

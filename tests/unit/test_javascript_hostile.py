@@ -13,10 +13,10 @@ import pytest
 from capabilities.sandbox import errors
 from capabilities.sandbox.javascript.errors import ScriptError, StateLost
 from capabilities.sandbox.javascript.host_functions import OUTSTANDING_BYTES_MAX, OUTSTANDING_MAX
-from capabilities.sandbox.javascript.outcomes import Waits
+from capabilities.sandbox.javascript.outcomes import ScriptWaits
 from capabilities.sandbox.javascript.run import run
 from capabilities.sandbox.javascript.vm import VM
-from capabilities.sandbox.javascript.warm_image import Warm, forget, warm
+from capabilities.sandbox.javascript.warm_image import WarmImage, forget, warm
 from capabilities.sandbox.limits import JAVASCRIPT, MIB
 from capabilities.sandbox.wasm.runtime import Runtime
 
@@ -25,7 +25,7 @@ PATIENT = LIMITS.but(timeout_ms=60_000)
 
 
 @pytest.fixture(scope="module")
-def image(sandbox_cache: Path) -> Iterator[Warm]:
+def image(sandbox_cache: Path) -> Iterator[WarmImage]:
     runtime = Runtime(sandbox_cache, metered=False)
     yield warm(runtime)
     forget(runtime)
@@ -103,13 +103,13 @@ WRONG = {
 
 
 @pytest.mark.parametrize("code", ENDLESS.values(), ids=ENDLESS)
-def test_a_scripts_cpu_time_has_a_limit(image: Warm, code: str) -> None:
+def test_a_scripts_cpu_time_has_a_limit(image: WarmImage, code: str) -> None:
     vm = VM(image, PATIENT.but(cpu_ms=40), functions={"f": lambda: 1})
     with pytest.raises(errors.CpuTimeExhausted, match="the script used up its 40 ms of CPU time"):
         vm.execute(code)
 
 
-def test_cpu_time_begins_anew_with_each_script_and_the_state_lives_on(image: Warm) -> None:
+def test_cpu_time_begins_anew_with_each_script_and_the_state_lives_on(image: WarmImage) -> None:
     vm = VM(image, PATIENT.but(cpu_ms=40))
     vm.execute("let kept = 1")
     with pytest.raises(errors.CpuTimeExhausted):
@@ -118,7 +118,7 @@ def test_cpu_time_begins_anew_with_each_script_and_the_state_lives_on(image: War
 
 
 @pytest.mark.parametrize("code", ENDLESS.values(), ids=list(ENDLESS))
-def test_what_never_ends_is_ended_in_time(image: Warm, code: str) -> None:
+def test_what_never_ends_is_ended_in_time(image: WarmImage, code: str) -> None:
     vm = VM(image, LIMITS, functions={"f": lambda: 1})
     began = time.monotonic()
     with pytest.raises(errors.ExecutionTimeout) as caught:
@@ -129,7 +129,7 @@ def test_what_never_ends_is_ended_in_time(image: Warm, code: str) -> None:
 
 
 @pytest.mark.parametrize("code", GREEDY.values(), ids=list(GREEDY))
-def test_what_takes_all_memory_is_out_of_memory(image: Warm, code: str) -> None:
+def test_what_takes_all_memory_is_out_of_memory(image: WarmImage, code: str) -> None:
     vm = VM(image, PATIENT)
     with pytest.raises(errors.OutOfMemory) as caught:
         vm.execute(code)
@@ -140,26 +140,26 @@ def test_what_takes_all_memory_is_out_of_memory(image: Warm, code: str) -> None:
 
 
 @pytest.mark.parametrize("code", DEEP.values(), ids=list(DEEP))
-def test_what_is_too_deep_meets_the_stack(image: Warm, code: str) -> None:
+def test_what_is_too_deep_meets_the_stack(image: WarmImage, code: str) -> None:
     with pytest.raises(errors.ResourceLimitExceeded) as caught:
         VM(image, PATIENT).execute(code)
     assert caught.value.resource == "stack"
 
 
 @pytest.mark.parametrize("code", WRONG.values(), ids=list(WRONG))
-def test_what_the_engine_refuses_is_an_error_of_the_script(image: Warm, code: str) -> None:
+def test_what_the_engine_refuses_is_an_error_of_the_script(image: WarmImage, code: str) -> None:
     vm = VM(image, PATIENT)
     with pytest.raises((ScriptError, errors.ResourceLimitExceeded)):
         vm.execute(code)
     assert vm.execute("1 + 1") == 2
 
 
-def test_a_value_that_is_too_large_is_refused(image: Warm) -> None:
+def test_a_value_that_is_too_large_is_refused(image: WarmImage) -> None:
     with pytest.raises(errors.ResourceLimitExceeded, match="value"):
         VM(image, JAVASCRIPT).execute("'x'.repeat(2e7)")
 
 
-async def test_host_calls_at_once_are_counted(image: Warm) -> None:
+async def test_host_calls_at_once_are_counted(image: WarmImage) -> None:
     async def slow(n: int) -> int:
         await asyncio.Event().wait()
         return n
@@ -170,7 +170,7 @@ async def test_host_calls_at_once_are_counted(image: Warm) -> None:
     assert (caught.value.resource, caught.value.limit) == ("host calls at once", OUTSTANDING_MAX)
 
 
-async def test_time_spent_in_the_host_counts(image: Warm) -> None:
+async def test_time_spent_in_the_host_counts(image: WarmImage) -> None:
     async def slow() -> None:
         await asyncio.Event().wait()
 
@@ -180,7 +180,7 @@ async def test_time_spent_in_the_host_counts(image: Warm) -> None:
     assert vm.execute("1 + 1") == 2
 
 
-async def test_others_go_on_beside_hostile_ones(image: Warm) -> None:
+async def test_others_go_on_beside_hostile_ones(image: WarmImage) -> None:
     bad = [run(VM(image, LIMITS), code) for code in (ENDLESS["loop"], GREEDY["objects"], DEEP["recursion"]) * 3]
     good = [run(VM(image, PATIENT), f"{n} + 1") for n in range(20)]
     ended = await asyncio.gather(*bad, *good, return_exceptions=True)
@@ -200,7 +200,7 @@ ESCAPES = [
 
 
 @pytest.mark.parametrize("code", ESCAPES)
-def test_there_is_no_way_from_a_host_function_to_its_host(image: Warm, code: str) -> None:
+def test_there_is_no_way_from_a_host_function_to_its_host(image: WarmImage, code: str) -> None:
     vm = VM(image, PATIENT, functions={"f": lambda: 1})
     try:
         value = vm.execute(code)
@@ -210,7 +210,7 @@ def test_there_is_no_way_from_a_host_function_to_its_host(image: Warm, code: str
         assert value.replace("undefined", "") == ""
 
 
-def test_a_script_that_changes_the_intrinsics_changes_only_itself(image: Warm) -> None:
+def test_a_script_that_changes_the_intrinsics_changes_only_itself(image: WarmImage) -> None:
     vm = VM(image, PATIENT, functions={"f": lambda x: x})
     vm.execute(
         "JSON.stringify = JSON.parse = Object.keys = Reflect.apply = () => { throw 1 }; Array.prototype.push = 1"
@@ -232,7 +232,7 @@ TAMPERED = {
 
 
 @pytest.mark.parametrize("code", TAMPERED.values(), ids=list(TAMPERED))
-def test_values_and_errors_cross_as_they_are_whatever_the_prototypes_say(image: Warm, code: str) -> None:
+def test_values_and_errors_cross_as_they_are_whatever_the_prototypes_say(image: WarmImage, code: str) -> None:
     vm = VM(image, PATIENT, functions={"f": lambda x: x})
     vm.execute(f"{code}; 1")
     assert vm.execute("[{ a: f([1, { b: 2 }]), d: new Date(0) }]")[0]["a"] == [1, {"b": 2}]
@@ -241,7 +241,7 @@ def test_values_and_errors_cross_as_they_are_whatever_the_prototypes_say(image: 
     assert (caught.value.name, caught.value.message) == ("TypeError", "as it is")
 
 
-def test_a_script_sees_no_function_of_the_prelude(image: Warm) -> None:
+def test_a_script_sees_no_function_of_the_prelude(image: WarmImage) -> None:
     vm = VM(image, PATIENT, functions={"f": lambda: 1})
     code = """
     let seen = '';
@@ -261,7 +261,7 @@ def test_a_script_sees_no_function_of_the_prelude(image: Warm) -> None:
         "Promise.reject({ get message() { (function f() { Promise.resolve().then(f) })() } }); 1",
     ],
 )
-def test_jobs_do_not_go_on_with_the_next_script(image: Warm, code: str) -> None:
+def test_jobs_do_not_go_on_with_the_next_script(image: WarmImage, code: str) -> None:
     vm = VM(image, LIMITS)
     with pytest.raises((errors.ExecutionTimeout, ScriptError)):
         vm.execute(code)
@@ -273,7 +273,7 @@ def test_jobs_do_not_go_on_with_the_next_script(image: Warm, code: str) -> None:
     assert not vm.entry.call("qjs_is_job_pending")
 
 
-def test_an_error_that_is_remembered_keeps_no_arguments(image: Warm) -> None:
+def test_an_error_that_is_remembered_keeps_no_arguments(image: WarmImage) -> None:
     def refuse(given: object) -> None:
         raise ValueError(f"no {given}")
 
@@ -289,7 +289,7 @@ def test_an_error_that_is_remembered_keeps_no_arguments(image: Warm) -> None:
     assert kept == []
 
 
-def test_arguments_of_calls_that_wait_are_bounded(image: Warm) -> None:
+def test_arguments_of_calls_that_wait_are_bounded(image: WarmImage) -> None:
     async def later(text: str) -> None: ...
 
     vm = VM(image, JAVASCRIPT, functions={"later": later})
@@ -297,19 +297,19 @@ def test_arguments_of_calls_that_wait_are_bounded(image: Warm) -> None:
         "let no = 0, s = 'x'.repeat(5e6); const all = []; for (let i = 0; i < 9; i++) all.push(later(s).catch(e => "
         "{ no++; console.log(e.name) })); await Promise.all(all)"
     )
-    assert isinstance(step, Waits)
+    assert isinstance(step, ScriptWaits)
     assert sum(len(call.args[0]) for call in step.calls) <= OUTSTANDING_BYTES_MAX
     assert vm.output.text("stdout") == "ResourceLimitExceeded\n" * (9 - len(step.calls))
 
 
-def test_a_function_that_is_not_asynchronous_is_not_begun(image: Warm) -> None:
+def test_a_function_that_is_not_asynchronous_is_not_begun(image: WarmImage) -> None:
     """The way to the host, forged: what blocks would block whoever runs the others."""
     vm = VM(image, PATIENT, functions={"f": lambda: 1})
     with pytest.raises(errors.CapabilityDenied, match="gives no promise"):
         vm.imports._start("f", "[]")
 
 
-def test_a_function_that_was_not_given_is_not_there_to_call(image: Warm) -> None:
+def test_a_function_that_was_not_given_is_not_there_to_call(image: WarmImage) -> None:
     """The prelude's own way to the host, forged: the host looks again at what was given."""
     vm = VM(image, PATIENT, functions={"f": lambda: 1})
     assert vm.execute("f()") == 1
@@ -318,7 +318,7 @@ def test_a_function_that_was_not_given_is_not_there_to_call(image: Warm) -> None
         vm.execute("f()")
 
 
-def test_a_tight_limit_ends_before_a_tick(image: Warm) -> None:
+def test_a_tight_limit_ends_before_a_tick(image: WarmImage) -> None:
     began = time.monotonic()
     with pytest.raises(errors.ExecutionTimeout):
         VM(image, LIMITS.but(timeout_ms=1)).execute("while (true) {}")

@@ -18,7 +18,7 @@ from capabilities.sandbox.javascript import snapshot
 from capabilities.sandbox.javascript.bake_image import bake
 from capabilities.sandbox.javascript.errors import InvalidSnapshot, StateLost
 from capabilities.sandbox.javascript.vm import VM
-from capabilities.sandbox.javascript.warm_image import Warm, forget, warm
+from capabilities.sandbox.javascript.warm_image import WarmImage, forget, warm
 from capabilities.sandbox.limits import JAVASCRIPT, MIB
 from capabilities.sandbox.wasm.runtime import Runtime
 
@@ -31,7 +31,7 @@ LIMITS = JAVASCRIPT.but(timeout_ms=20_000, memory=32 * MIB)
 
 
 @pytest.fixture(scope="module")
-def image(sandbox_cache: Path) -> Iterator[Warm]:
+def image(sandbox_cache: Path) -> Iterator[WarmImage]:
     runtime = Runtime(sandbox_cache, metered=False)
     yield warm(runtime)
     forget(runtime)
@@ -51,7 +51,7 @@ const big = 'x'.repeat(4000000);
 """
 
 
-def test_all_state_lives_on_in_another_instance(image: Warm) -> None:
+def test_all_state_lives_on_in_another_instance(image: WarmImage) -> None:
     first = VM(image, LIMITS, functions={"f": lambda: "old"})
     first.execute(CODE)
     data = snapshot.take(first)
@@ -66,11 +66,11 @@ def test_all_state_lives_on_in_another_instance(image: Warm) -> None:
     assert first.execute("half.next().value") == 2
 
 
-def test_nothing_is_almost_nothing(image: Warm) -> None:
+def test_nothing_is_almost_nothing(image: WarmImage) -> None:
     assert len(snapshot.take(VM(image, LIMITS))) < 5_000
 
 
-def test_what_is_no_snapshot_changes_nothing(image: Warm) -> None:
+def test_what_is_no_snapshot_changes_nothing(image: WarmImage) -> None:
     vm = VM(image, LIMITS)
     vm.execute("let kept = 1")
     data = bytearray(snapshot.take(vm))
@@ -87,7 +87,7 @@ def forged(head: object, table: bytes = struct.pack("<I", 0), content: bytes = b
     return snapshot.MAGIC + hashlib.sha256(kept).digest()[:16] + kept
 
 
-def test_forged_snapshots_are_refused_whole(image: Warm) -> None:
+def test_forged_snapshots_are_refused_whole(image: WarmImage) -> None:
     vm = VM(image, LIMITS)
     vm.execute("let kept = 1")
     good = {"image": image.digest, "size": len(image.base), "names": [], "made": True}
@@ -106,7 +106,7 @@ def test_forged_snapshots_are_refused_whole(image: Warm) -> None:
     assert vm.execute("kept") == 1
 
 
-def test_a_forged_snapshot_that_ends_too_early_leaves_it_fresh(image: Warm) -> None:
+def test_a_forged_snapshot_that_ends_too_early_leaves_it_fresh(image: WarmImage) -> None:
     vm = VM(image, LIMITS)
     vm.execute("let kept = 'x'.repeat(1e5)")
     kept = snapshot.take(vm)[20:]
@@ -117,7 +117,7 @@ def test_a_forged_snapshot_that_ends_too_early_leaves_it_fresh(image: Warm) -> N
     assert vm.execute("1 + 1") == 2
 
 
-def test_a_snapshot_is_never_unpacked_beyond_its_limit(image: Warm) -> None:
+def test_a_snapshot_is_never_unpacked_beyond_its_limit(image: WarmImage) -> None:
     bomb = forged({}, content=bytes(400 * MIB))
     assert len(bomb) < 1 * MIB
     tracemalloc.start()
@@ -129,7 +129,7 @@ def test_a_snapshot_is_never_unpacked_beyond_its_limit(image: Warm) -> None:
         tracemalloc.stop()
 
 
-def test_a_forged_memory_gets_no_further_than_a_script(image: Warm) -> None:
+def test_a_forged_memory_gets_no_further_than_a_script(image: WarmImage) -> None:
     """A snapshot is memory, whoever wrote it: what comes of it is an error of the sandbox, or a value (J6)."""
     chance = random.Random(5)
     vm = VM(image, LIMITS.but(timeout_ms=200), functions={"f": lambda x: x})
@@ -151,14 +151,14 @@ def test_a_forged_memory_gets_no_further_than_a_script(image: Warm) -> None:
         assert VM(image, LIMITS).execute("1 + 1") == 2
 
 
-def test_more_memory_than_is_allowed_is_refused(image: Warm) -> None:
+def test_more_memory_than_is_allowed_is_refused(image: WarmImage) -> None:
     vm = VM(image, LIMITS)
     vm.execute("const big = new Uint8Array(10000000).fill(1)")
     with pytest.raises(InvalidSnapshot, match="are allowed"):
         snapshot.restore(VM(image, LIMITS.but(memory=4 * MIB)), snapshot.take(vm))
 
 
-def test_lost_state_is_not_saved(image: Warm) -> None:
+def test_lost_state_is_not_saved(image: WarmImage) -> None:
     vm = VM(image, LIMITS.but(timeout_ms=50))
     with pytest.raises(errors.ExecutionTimeout):
         vm.execute("function p() { return Promise.resolve().then(p) }; await p()")
@@ -166,7 +166,7 @@ def test_lost_state_is_not_saved(image: Warm) -> None:
         snapshot.take(vm)
 
 
-def test_the_image_is_what_was_baked(image: Warm, sandbox_cache: Path) -> None:
+def test_the_image_is_what_was_baked(image: WarmImage, sandbox_cache: Path) -> None:
     assert VM(image, LIMITS).entry.whole()[: 1 << 20] == image.base[: 1 << 20]
     runtime = Runtime(sandbox_cache, metered=False)
     try:

@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from bridge.worker.namespace.access import LiveNamespace, Refused, better
+from bridge.worker.namespace.access import LiveNamespace, UpdateRefused, better
 from bridge.worker.namespace.main_module import ENGINE_INTERNALS, initial_internals
 from bridge.worker.run.code_cache import SIZE, CodeCache, cache_size, digest_of
 
@@ -56,7 +56,7 @@ def test_smart_keeps_values_from_what_is_empty_or_the_same(old: object, new: obj
 def test_internals_are_refused_to_users_and_left_by_clear() -> None:
     namespace = LiveNamespace(initial_internals())
     for name in ENGINE_INTERNALS:
-        with pytest.raises(Refused, match=name):
+        with pytest.raises(UpdateRefused, match=name):
             namespace.update({name: 1, "x": 1})
     namespace.update({"x": 1})
     assert namespace.clear() == ["x"]

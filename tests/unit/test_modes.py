@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bridge.code.blocking_calls import BLOCKING, Table
+from bridge.code.blocking_calls import BLOCKING, BlockingTable
 from bridge.code.cell_mode import CALLS_ENV, WARN_ENV, Detection, classify
 
 MODES = {
@@ -96,13 +96,13 @@ def test_names_of_earlier_cells_are_resolved() -> None:
 
 def test_the_table_can_be_replaced_and_added_to() -> None:
     code = "import time, mine\ntime.sleep(1)\nmine.Client().fetch_all()"
-    assert classify(code, table=Table({})).mode == "simple_sync"
+    assert classify(code, table=BlockingTable({})).mode == "simple_sync"
     added = Detection({CALLS_ENV: "mine.Client().fetch*, other.call"})
     assert [call.name for call in classify(code, table=added.table).blocking] == [
         "time.sleep",
         "mine.Client().fetch_all",
     ]
-    assert Table(BLOCKING).advice("time.sleep") == "await asyncio.sleep(...)"
+    assert BlockingTable(BLOCKING).advice("time.sleep") == "await asyncio.sleep(...)"
 
 
 def test_it_counts_and_warns_unless_told_not_to() -> None:

@@ -13,7 +13,7 @@ from capabilities.permissions.grants import grant_text, read_grant
 from capabilities.permissions.hosts import address_allowed, check_host, host_matches, is_private, normal_host
 from capabilities.permissions.levels import LEVELS, Resource
 from capabilities.permissions.manifest import Manifest, parse_manifest, read_manifest
-from capabilities.permissions.policy import CACHE_MAX, Change, Policy
+from capabilities.permissions.policy import CACHE_MAX, Policy, PolicyChange
 from capabilities.permissions.rate import Bucket
 from durable.core.errors import BadArguments
 
@@ -223,7 +223,7 @@ def test_a_person_allows_exactly_what_was_asked() -> None:
 
 
 def test_grants_that_end_end_also_in_the_cache() -> None:
-    change = Change(
+    change = PolicyChange(
         3, {"grants": [{"grant": "fetch", "until_ms": 1_000}, {"grant": "level:trusted", "until_ms": 2_000}]}
     )
     policy = Policy(read_manifest({"network": {"outbound": ["a.com"]}}), (), change)
@@ -236,15 +236,15 @@ def test_grants_that_end_end_also_in_the_cache() -> None:
 
 
 def test_revoked_beats_granted_and_a_reloaded_manifest_holds() -> None:
-    revoked = Change(1, {"revoked": [{"grant": "now"}]}, {"grants": [{"grant": "now"}]})
+    revoked = PolicyChange(1, {"revoked": [{"grant": "now"}]}, {"grants": [{"grant": "now"}]})
     assert verdict(Policy(Manifest(), ["now"], revoked), "now") == "denied"
-    reloaded = Change(1, {"manifest": {"level": "restricted"}})
+    reloaded = PolicyChange(1, {"manifest": {"level": "restricted"}})
     assert verdict(Policy(Manifest(), (), reloaded), "now") == "allowed"
     assert verdict(Policy(Manifest(level="trusted"), (), reloaded), "fetch") == "denied"
 
 
 def test_a_block_of_input_is_one_of_all_questions_as_its_grant_is() -> None:
-    revoked = Change(1, {"revoked": [{"grant": "input"}]})
+    revoked = PolicyChange(1, {"revoked": [{"grant": "input"}]})
     for policy in (
         Policy(Manifest(), ["input"], revoked),
         Policy(read_manifest({"level": "trusted", "grant": ["ask"], "block": ["input"]})),

@@ -10,7 +10,7 @@ from durable.core.errors import NonDeterminism
 from durable.functions.replay.record import (
     CANCEL,
     Begun,
-    Operation,
+    OperationKey,
     Recorded,
     Replay,
     pack_ordinals,
@@ -19,8 +19,8 @@ from durable.functions.replay.record import (
 )
 
 
-def operation(name: str, digest: str = "0" * 32, kind: str = "step") -> Operation:
-    return Operation(kind, name, digest)
+def operation(name: str, digest: str = "0" * 32, kind: str = "step") -> OperationKey:
+    return OperationKey(kind, name, digest)
 
 
 class Live:
@@ -128,7 +128,7 @@ def test_a_replay_delivers_in_the_recorded_order() -> None:
         (operation("put"), 2, "in task 2"),
     ],
 )
-def test_another_operation_in_its_place_is_named(attempted: Operation, task: int, shown: str) -> None:
+def test_another_operation_in_its_place_is_named(attempted: OperationKey, task: int, shown: str) -> None:
     replay = Replay(branches().record())
     replay.begin(operation("get"), 2)
     replay.begin(operation("get"), 3)

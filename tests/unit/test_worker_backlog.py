@@ -9,14 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bridge.protocol.output_rules import OutputRules
-from bridge.worker.io.backlog import Backlog, OutputOverflow, Printed
+from bridge.worker.io.backlog import Backlog, OutputOverflow, OutputPiece
 from durable.core.errors import BadArguments
 
 SIZE = 3
 STEPS = st.lists(st.one_of(st.none(), st.tuples(st.sampled_from(["stdout", "stderr"]), st.integers(1, 9))), max_size=40)
 
 
-def taken(backlog: Backlog) -> Printed | None:
+def taken(backlog: Backlog) -> OutputPiece | None:
     piece = backlog.first()
     if piece is not None:
         backlog.sent(piece)
@@ -28,7 +28,7 @@ def test_kept_and_dropped_add_up_in_order(policy: str, steps: list[tuple[str, in
     """Any order of writing and taking: each character is there or counted, in its own place of its stream."""
     backlog = Backlog(policy, SIZE)
     written: dict[str, list[int]] = {"stdout": [], "stderr": []}
-    got: list[Printed] = []
+    got: list[OutputPiece] = []
     number = 0
     for step in steps:
         if step is None:
@@ -39,7 +39,7 @@ def test_kept_and_dropped_add_up_in_order(policy: str, steps: list[tuple[str, in
             written[step[0]] += [number] * step[1]
             full = len(backlog) >= SIZE
             try:
-                backlog.add(Printed("e", step[0], 0, chr(number) * step[1]))
+                backlog.add(OutputPiece("e", step[0], 0, chr(number) * step[1]))
             except OutputOverflow:
                 assert policy == "error"
                 assert full
@@ -62,7 +62,7 @@ def test_kept_and_dropped_add_up_in_order(policy: str, steps: list[tuple[str, in
 def test_which_end_is_dropped(policy: str, kept: str) -> None:
     backlog = Backlog(policy, SIZE)
     for i in range(10):
-        backlog.add(Printed("e", "stdout", 0, str(i)))
+        backlog.add(OutputPiece("e", "stdout", 0, str(i)))
     got = list(iter(lambda: taken(backlog), None))
     assert "".join(str(one.text) for one in got) == kept
     assert [(dropped, len(list(run))) for dropped, run in groupby(one.dropped for one in got)] in (
@@ -74,9 +74,9 @@ def test_which_end_is_dropped(policy: str, kept: str) -> None:
 def test_giving_up_leaves_only_marks() -> None:
     backlog = Backlog("drop_new", SIZE)
     for text in ("ab", "c", b"\xff\xfe"):
-        backlog.add(Printed("e", "stdout", 0, text))
+        backlog.add(OutputPiece("e", "stdout", 0, text))
     assert backlog.give_up() == 5
-    assert taken(backlog) == Printed("e", "stdout", 5, "")
+    assert taken(backlog) == OutputPiece("e", "stdout", 5, "")
     assert taken(backlog) is None
 
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.worker.namespace.main_module import HISTORY_MAX, History, initial_internals
+from bridge.worker.namespace.main_module import HISTORY_MAX, InteractiveHistory, initial_internals
 from bridge.worker.namespace.values import DEPTH_MAX, NotJson, bounded_repr, cut, to_json
 
 JSON = st.recursive(
@@ -104,7 +104,7 @@ def test_an_interrupt_passes_through_a_repr() -> None:
 
 def test_history_is_bounded_and_numbers_hold() -> None:
     names = initial_internals()
-    history = History(names)
+    history = InteractiveHistory(names)
     for i in range(HISTORY_MAX + 10):
         history.record_source(f"cell {i}")
         history.record_value(i)
@@ -114,7 +114,7 @@ def test_history_is_bounded_and_numbers_hold() -> None:
     assert len(values) == HISTORY_MAX
     assert values[HISTORY_MAX + 10] == HISTORY_MAX + 9
     assert sources == [f"cell {i}" for i in range(10, HISTORY_MAX + 10)]
-    again = History(names)
+    again = InteractiveHistory(names)
     again.record_source("after a restore")
     again.record_value("v")
     assert values[HISTORY_MAX + 11] == "v"
@@ -124,7 +124,7 @@ def test_history_is_bounded_and_numbers_hold() -> None:
 
 def test_history_survives_user_code_that_broke_it() -> None:
     names = initial_internals()
-    history = History(names)
+    history = InteractiveHistory(names)
     names["_ih"], names["_oh"] = None, None
     history.record_source("x")
     history.record_value(1)

@@ -73,7 +73,7 @@ class _ExecutionEnded(Exception):
     """The host got a call after the execution that it is of had ended."""
 
 
-class Execution:
+class ExecutionCalls:
     """What the calls of one execution count: per capability, since a statement began, and open ones; its mode."""
 
     def __init__(self, id: str, counters: dict[str, int]) -> None:
@@ -97,9 +97,9 @@ class Calls:
         self._lock = threading.RLock()
         self._number = 0
         self._main_waits = False
-        self.current: Execution | None = None
+        self.current: ExecutionCalls | None = None
         """The execution in flight."""
-        self._kept: dict[int, Callable[[Execution], None]] = {}
+        self._kept: dict[int, Callable[[ExecutionCalls], None]] = {}
         """Calls that were made while no execution ran, by number: each is sent as of the next one."""
         self._of: dict[int, str] = {}
         """Of which execution each open call is."""
@@ -116,7 +116,7 @@ class Calls:
         current = self.current
         return "" if current is None else current.id
 
-    def begin(self, execution: Execution) -> None:
+    def begin(self, execution: ExecutionCalls) -> None:
         """An execution begins: calls that were kept for it are sent."""
         with self._gate.masked(), self._lock:
             self.current = execution
@@ -222,7 +222,7 @@ class Calls:
         self._wake_reporter()
         return number
 
-    def _send_as_of(self, message: Wire, execution: Execution) -> None:
+    def _send_as_of(self, message: Wire, execution: ExecutionCalls) -> None:
         number, capability = message["call"], message["capability"]
         execution.counters[capability] = execution.counters.get(capability, 0) + 1
         execution.called = True

@@ -17,7 +17,7 @@ class OutputDrainTimeout(RuntimeError):
 OutputOverflow.__module__ = OutputDrainTimeout.__module__ = "builtins"  # as users see it; P36 gives the plain name
 
 
-class Printed(NamedTuple):
+class OutputPiece(NamedTuple):
     """A piece of one execution's output: `text`, or the bytes that came from a pipe, or `dropped` characters."""
 
     execution_id: str
@@ -40,18 +40,18 @@ class Backlog:
         self._oldest = policy == "drop_oldest"
         self._raises = policy == "error"
         self._size_max = size_max
-        self._pieces: deque[Printed] = deque()
+        self._pieces: deque[OutputPiece] = deque()
         self._gaps_before: dict[_Origin, int] = {}
         self._gaps_after: dict[_Origin, int] = {}
 
     def __len__(self) -> int:
         return len(self._pieces) + len(self._gaps_before) + len(self._gaps_after)
 
-    def add(self, piece: Printed) -> None:
+    def add(self, piece: OutputPiece) -> None:
         """Take a piece, or count it or another as dropped. For "error" also raises OutputOverflow."""
         if len(self._pieces) < self._size_max:
             for (execution_id, stream), count in self._gaps_after.items():
-                self._pieces.append(Printed(execution_id, stream, count, ""))
+                self._pieces.append(OutputPiece(execution_id, stream, count, ""))
             self._gaps_after.clear()
             self._pieces.append(piece)
         elif self._oldest:
@@ -65,14 +65,14 @@ class Backlog:
                     "print less, or choose the policy 'block', 'drop_new' or 'drop_oldest'"
                 )
 
-    def first(self) -> Printed | None:
+    def first(self) -> OutputPiece | None:
         """What is to be sent next; it stays until `sent`."""
         for gaps in (self._gaps_before, {} if self._pieces else self._gaps_after):
             for (execution_id, stream), count in gaps.items():
-                return Printed(execution_id, stream, count, "")
+                return OutputPiece(execution_id, stream, count, "")
         return self._pieces[0] if self._pieces else None
 
-    def sent(self, piece: Printed) -> None:
+    def sent(self, piece: OutputPiece) -> None:
         """`piece`, which `first` gave, was handed over."""
         if self._pieces and self._pieces[0] is piece:
             self._pieces.popleft()
@@ -93,6 +93,6 @@ class Backlog:
         return kept
 
 
-def _count(gaps: dict[_Origin, int], piece: Printed) -> None:
+def _count(gaps: dict[_Origin, int], piece: OutputPiece) -> None:
     origin = (piece.execution_id, piece.stream)
     gaps[origin] = gaps.get(origin, 0) + piece.dropped + len(piece.text)

@@ -14,7 +14,7 @@ from time import monotonic, sleep
 from types import CodeType
 from typing import TYPE_CHECKING, Protocol
 
-from bridge.worker.io.backlog import Backlog, OutputOverflow, Printed
+from bridge.worker.io.backlog import Backlog, OutputOverflow, OutputPiece
 from durable.core.limits import OUTPUT_CHUNK_BYTES_MAX, OUTPUT_DRAIN_MS, OUTPUT_QUEUE_MAX
 
 if TYPE_CHECKING:
@@ -305,7 +305,7 @@ class OutputPort:
     def _take_pipes(self) -> None:
         for pipe in self._pipes:
             for data in pipe.take():
-                self._pass_on(Printed(self._tag(), pipe.stream, 0, data))
+                self._pass_on(OutputPiece(self._tag(), pipe.stream, 0, data))
 
     def _send(self) -> None:
         if self._batching:
@@ -332,10 +332,10 @@ class OutputPort:
             end = min(at + OUTPUT_CHUNK_BYTES_MAX, len(data))
             while end < len(data) and data[end] & 0xC0 == 0x80:  # inside a character
                 end -= 1
-            self._pass_on(Printed(execution_id, stream, 0, data[at:end].decode()))
+            self._pass_on(OutputPiece(execution_id, stream, 0, data[at:end].decode()))
             at = end
 
-    def _pass_on(self, piece: Printed) -> None:
+    def _pass_on(self, piece: OutputPiece) -> None:
         """Send a piece when code waits for that, else let it wait."""
         if self._waits and not self._backlog:
             self._channel.offer(_message(piece), None)
@@ -418,7 +418,7 @@ class OutputPort:
         self._forked = True
 
 
-def _message(piece: Printed) -> Wire:
+def _message(piece: OutputPiece) -> Wire:
     if isinstance(piece.text, bytes):
         return {"type": "piped", "stream": piece.stream, "data": piece.text}
     found = {"type": "output", "execution_id": piece.execution_id, "stream": piece.stream, "data": piece.text}

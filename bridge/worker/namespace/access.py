@@ -11,9 +11,9 @@ import msgspec
 
 from bridge.worker.io.inbound_messages import Wire
 from bridge.worker.namespace.main_module import ENGINE_INTERNALS, Namespace
-from bridge.worker.namespace.sources import Sources, sources_of
+from bridge.worker.namespace.sources import SourceTexts, sources_of
 from bridge.worker.namespace.values import NotJson, to_json
-from bridge.worker.namespace.variables import Variable, variables_of
+from bridge.worker.namespace.variables import NamespaceVariable, variables_of
 from checkpoint.capture.survey import MODULE_NAMES
 
 
@@ -31,7 +31,7 @@ def answer(namespace: LiveNamespace, request: Wire) -> Wire:
     reply: Wire = {"type": "namespace_reply", "request": request["id"], "value": None, "problem": "", "exceeded": None}
     try:
         reply["value"] = to_json(actions[request["action"]]())
-    except Refused as error:
+    except UpdateRefused as error:
         reply["problem"] = str(error)
         reply["exceeded"] = None if error.limit is None else list(error.limit)
     except NotJson as error:
@@ -93,7 +93,7 @@ ENGINE = "engine"
 """The source whose updates may set the engine's own names."""
 
 
-class Refused(Exception):
+class UpdateRefused(Exception):
     """Nothing was changed; `limit` is what was exceeded: its name, how much is allowed, how much it would be."""
 
     def __init__(self, text: str, limit: tuple[str, float, float] | None = None) -> None:
@@ -121,12 +121,12 @@ class LiveNamespace:
             wanted = list(names)
             for name in wanted or self.users():
                 if name not in self.mapping:
-                    raise Refused(f"there is no variable {name!r} in the session")
+                    raise UpdateRefused(f"there is no variable {name!r} in the session")
                 try:
                     found[name] = to_json(self.mapping[name])
                 except (NotJson, RecursionError) as error:
                     if wanted:
-                        raise Refused(f"the value of {name!r} is not plain JSON: {error}") from None
+                        raise UpdateRefused(f"the value of {name!r} is not plain JSON: {error}") from None
             return found
 
     def update(
@@ -157,11 +157,11 @@ class LiveNamespace:
                 del self.mapping[name]
             return names
 
-    def variables(self) -> list[Variable]:
+    def variables(self) -> list[NamespaceVariable]:
         """What is there: name, type, short repr, size."""
         return variables_of(self.users())
 
-    def sources(self) -> Sources:
+    def sources(self) -> SourceTexts:
         """Where it came from: functions, classes, imports."""
         return sources_of(self.users())
 
@@ -180,10 +180,10 @@ def _check_names(updates: Mapping[str, object], source: str) -> None:
         return
     refused = sorted(updates.keys() & (ENGINE_INTERNALS | MODULE_NAMES))
     if refused:
-        raise Refused(f"the engine's names cannot be given: {', '.join(refused)}; choose others")
+        raise UpdateRefused(f"the engine's names cannot be given: {', '.join(refused)}; choose others")
 
 
 def _check(limit: str, size: int, limits: Mapping[str, int], name: str) -> None:
     if limit in limits and size > limits[limit]:
         text = f"{name[:100]!r} would be {size} where {limits[limit]} is allowed ({limit})"
-        raise Refused(text, (limit, limits[limit], size))
+        raise UpdateRefused(text, (limit, limits[limit], size))

@@ -35,7 +35,7 @@ def make_main() -> Namespace:
     return namespace
 
 
-class History:
+class InteractiveHistory:
     """`_`, `__`, `___`, `Out`, `In`, `_i`…: what the interactive interpreter keeps."""
 
     def __init__(self, namespace: Namespace) -> None:

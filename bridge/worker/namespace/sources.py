@@ -36,7 +36,7 @@ SOURCE_CHARS_MAX = 100_000
 """One function's or class's text; longer ones are cut."""
 
 
-class Sources(TypedDict):
+class SourceTexts(TypedDict):
     """Text by name, and import statements, one name each."""
 
     functions: dict[str, str]
@@ -44,7 +44,7 @@ class Sources(TypedDict):
     imports: list[str]
 
 
-def sources_of(namespace: Mapping[str, object]) -> Sources:
+def sources_of(namespace: Mapping[str, object]) -> SourceTexts:
     """Of the functions and classes that cells defined their text, and the imports whose names are there."""
     functions: dict[str, str] = {}
     classes: dict[str, str] = {}

@@ -76,7 +76,7 @@ SIZED_MAX = 100_000
 """Objects that are looked at for one variable's size."""
 
 
-class Variable(NamedTuple):
+class NamespaceVariable(NamedTuple):
     """One variable; `size` in bytes."""
 
     name: str
@@ -95,7 +95,7 @@ def short_repr(value: object, until: float) -> str:
     return text if len(text) <= SHORT_CHARS else f"{text[: SHORT_CHARS - 1]}…"
 
 
-def variables_of(namespace: Mapping[str, object], *, texts: bool = True) -> list[Variable]:
+def variables_of(namespace: Mapping[str, object], *, texts: bool = True) -> list[NamespaceVariable]:
     """Each variable, by name."""
     until = monotonic() + SHORT_S
     found = []
@@ -104,7 +104,9 @@ def variables_of(namespace: Mapping[str, object], *, texts: bool = True) -> list
         text = short_repr(value, until) if texts else ""
         kind, shown = type(value), name.encode(errors="replace").decode()
         found.append(
-            Variable(shown, f"{kind.__module__}.{kind.__qualname__}".removeprefix("builtins."), text, size_of(value))
+            NamespaceVariable(
+                shown, f"{kind.__module__}.{kind.__qualname__}".removeprefix("builtins."), text, size_of(value)
+            )
         )
     return found
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from bridge.code.cell_mode import SIMPLE, Classification, Detection, classify_tree
 from bridge.worker.namespace.main_module import Namespace
 from bridge.worker.run.code_cache import CodeCache
-from bridge.worker.run.compiler import Cell
+from bridge.worker.run.compiler import CompiledCell
 
 _FLAGS = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT | ast.PyCF_ONLY_AST
 _AWAITS = Classification("top_level_await")
@@ -30,7 +30,7 @@ class Classifier:
         self._namespace = namespace
         self._known: CodeCache[_Known] = CodeCache(cache_size)
 
-    def classify(self, code: str, cell: Cell) -> Classification:
+    def classify(self, code: str, cell: CompiledCell) -> Classification:
         """Of a text and what it is compiled to. A text that mentions nothing of the table is not looked at."""
         key, awaits = cell.key, cell.awaits
         if "async" not in code and ("(" not in code or not self._mentions(cell)):
@@ -49,7 +49,7 @@ class Classifier:
         self._known.put(key, _Known(found, names))
         return found
 
-    def _mentions(self, cell: Cell) -> bool:
+    def _mentions(self, cell: CompiledCell) -> bool:
         """Some name in the compiled code may be that of a blocking call, or is an alias of one in the namespace."""
         table, namespace = self.detection.table, self._namespace
         left = [statement.code for statement in cell.statements]

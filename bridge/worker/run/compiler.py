@@ -39,7 +39,7 @@ class Statement(NamedTuple):
     loops: bool = False
 
 
-class Cell(NamedTuple):
+class CompiledCell(NamedTuple):
     """A compiled cell, the `from __future__` flags that hold after it, and the digest of its text and flags."""
 
     statements: list[Statement]
@@ -52,7 +52,7 @@ class Cell(NamedTuple):
         return any(statement.awaits for statement in self.statements)
 
 
-_compiled: CodeCache[Cell] = CodeCache(cache_size(os.environ))
+_compiled: CodeCache[CompiledCell] = CodeCache(cache_size(os.environ))
 
 
 def future_flags_of(namespace: Mapping[str, object]) -> int:
@@ -86,12 +86,12 @@ def filename_of(code: str, execution_id: str) -> str:
     return f"<cell {execution_id} {digest_of(code).hex()[:8]}>"
 
 
-def compile_cell(code: str, filename: str, future_flags: int) -> Cell:
+def compile_cell(code: str, filename: str, future_flags: int) -> CompiledCell:
     """Compile, or raise what `compile` raises (SyntaxError, ValueError, RecursionError…); nothing has run then."""
     key = digest_of(code, future_flags)
     known = _compiled.get(key)
     if known is not None:
-        return Cell([_renamed(statement, filename) for statement in known.statements], known.future_flags, key)
+        return CompiledCell([_renamed(statement, filename) for statement in known.statements], known.future_flags, key)
     cell = _compile_cell(code, filename, future_flags)._replace(key=key)
     _compiled.put(key, cell)
     return cell
@@ -110,7 +110,7 @@ def _named(code: CodeType, filename: str) -> CodeType:
     return code.replace(co_filename=filename, co_consts=constants)
 
 
-def _compile_cell(code: str, filename: str, future_flags: int) -> Cell:
+def _compile_cell(code: str, filename: str, future_flags: int) -> CompiledCell:
     flags = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT | future_flags
     if len(code) <= SHORT_CHARS and code[:1] not in " \t" and "\n" not in code:
         try:
@@ -118,7 +118,7 @@ def _compile_cell(code: str, filename: str, future_flags: int) -> Cell:
         except (SyntaxError, ValueError):
             pass  # not one expression: below, which also says what is wrong
         else:
-            return Cell([Statement(short, bool(short.co_flags & inspect.CO_COROUTINE), True)], future_flags)
+            return CompiledCell([Statement(short, bool(short.co_flags & inspect.CO_COROUTINE), True)], future_flags)
     tree = compile(code, filename, "exec", flags | ast.PyCF_ONLY_AST, dont_inherit=True)
     assert isinstance(tree, ast.Module)
     body = tree.body
@@ -132,7 +132,7 @@ def _compile_cell(code: str, filename: str, future_flags: int) -> Cell:
         ]
     for statement in statements:
         future_flags |= statement.code.co_flags & FUTURE_FLAGS
-    return Cell(statements, future_flags)
+    return CompiledCell(statements, future_flags)
 
 
 def _statement(node: ast.stmt, filename: str, flags: int, *, docstring: bool) -> Statement:

@@ -15,18 +15,25 @@ from typing import Any
 from weakref import WeakSet
 
 from bridge.code.cell_mode import Detection
-from bridge.worker.calls.calls import Calls, Execution
+from bridge.worker.calls.calls import Calls, ExecutionCalls
 from bridge.worker.io.backlog import OutputDrainTimeout
 from bridge.worker.io.channel import Channel
 from bridge.worker.io.inbound_messages import Wire
 from bridge.worker.io.output import OutputPort
-from bridge.worker.namespace.main_module import ENGINE_INTERNALS, History, Namespace
+from bridge.worker.namespace.main_module import ENGINE_INTERNALS, InteractiveHistory, Namespace
 from bridge.worker.namespace.values import NotJson, bounded_repr, cut, to_json
 from bridge.worker.run.checkpoint_rule import Rule
 from bridge.worker.run.checkpoints import Checkpoints, explain
 from bridge.worker.run.classifier import Classifier
 from bridge.worker.run.code_cache import cache_size
-from bridge.worker.run.compiler import Cell, Statement, compile_cell, filename_of, future_flags_of, remember_source
+from bridge.worker.run.compiler import (
+    CompiledCell,
+    Statement,
+    compile_cell,
+    filename_of,
+    future_flags_of,
+    remember_source,
+)
 from bridge.worker.run.event_loop import WorkerLoop, mark_running
 from bridge.worker.run.resumable_loops import Loops
 from bridge.worker.run.sigint_gate import Gate
@@ -77,7 +84,7 @@ class Executor:
         self._calls = calls
         self._output = output
         self._checkpoints = checkpoints
-        self._history = History(namespace)
+        self._history = InteractiveHistory(namespace)
         self._context: Context = copy_context()
         PROCESS_STATE.context = self._context
         self._future_flags = 0
@@ -99,7 +106,7 @@ class Executor:
     def run(self, request: Wire) -> None:
         """Run one `execute` to its result or error, and send that."""
         started = perf_counter()
-        execution = Execution(request["id"], dict(request["counters"]))
+        execution = ExecutionCalls(request["id"], dict(request["counters"]))
         self._calls.begin(execution)
         self._output.begin()
         self._cancellation.begin(execution.id, request["code"])
@@ -125,7 +132,7 @@ class Executor:
             self._calls.end()
         self._channel.send(dict(outcome))
 
-    def _about(self, execution: Execution, transaction: Transaction, *, failed: bool) -> Wire:
+    def _about(self, execution: ExecutionCalls, transaction: Transaction, *, failed: bool) -> Wire:
         """What else is told of an execution, where there is something to tell."""
         about: Wire = {} if execution.mode == "simple_sync" else {"mode": execution.mode}
         if execution.warnings:
@@ -136,7 +143,7 @@ class Executor:
             about["rollback"] = rolled_back
         return about
 
-    def _outcome(self, request: Wire, execution: Execution, transaction: Transaction, rule: Rule) -> Wire:
+    def _outcome(self, request: Wire, execution: ExecutionCalls, transaction: Transaction, rule: Rule) -> Wire:
         at = request["start_statement"]
         rule.held = transaction.active
         try:
@@ -198,7 +205,7 @@ class Executor:
         kept: Wire = {key: value for key, value in outcome.items() if key not in ("value", "repr")}
         return {**kept, **failed, "traceback": ""}
 
-    def _prepare(self, request: Wire, execution: Execution, transaction: Transaction) -> Cell:
+    def _prepare(self, request: Wire, execution: ExecutionCalls, transaction: Transaction) -> CompiledCell:
         code = request["code"]
         filename = request["filename"] or filename_of(code, request["id"])
         remember_source(code, filename)
@@ -219,7 +226,7 @@ class Executor:
                 self._history.record_source(request["code"])
         return cell
 
-    def _compiled(self, code: str, filename: str) -> tuple[str, Cell]:
+    def _compiled(self, code: str, filename: str) -> tuple[str, CompiledCell]:
         """What is run: the code, or where it is none of Python's but in IPython's manner, what that means."""
         while True:
             try:
@@ -232,7 +239,7 @@ class Executor:
                     raise
                 code = meant
 
-    def _result(self, cell: Cell, value: object, request: Wire) -> Wire:
+    def _result(self, cell: CompiledCell, value: object, request: Wire) -> Wire:
         text = ""
         plain: object = None
         if cell.statements and cell.statements[-1].has_value and value is not None:
@@ -251,7 +258,9 @@ class Executor:
                 plain = None
         return {"type": "result", "value": plain, "repr": text, "statement": len(cell.statements)}
 
-    def _boundary(self, rule: Rule, execution: Execution, statement: Statement, at: int, iterations: int = 0) -> None:
+    def _boundary(
+        self, rule: Rule, execution: ExecutionCalls, statement: Statement, at: int, iterations: int = 0
+    ) -> None:
         """Between two statements, or two iterations of a resumable loop. A forked child has no engine to tell."""
         if self._calls.forked:
             return
@@ -264,7 +273,7 @@ class Executor:
             fields = {**position, "iteration": iterations, **rule.taken()}
             self._checkpoints.send(fields, wait=needed or rule.mode == "statement")
 
-    def _position(self, execution: Execution, at: int) -> Wire:
+    def _position(self, execution: ExecutionCalls, at: int) -> Wire:
         return {"execution_id": execution.id, "statement": at, "counters": dict(execution.counters)}
 
     def _run_statement(self, statement: Statement) -> object:

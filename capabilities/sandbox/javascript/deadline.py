@@ -12,7 +12,7 @@ GRACE_MS = 100
 """A script is asked to stop at its deadline, which its state survives; one that never looks is ended so much later."""
 
 
-class Watch:
+class DeadlineWatch:
     """Of one instance, begun again with each execution."""
 
     def __init__(self, limits: SandboxLimits) -> None:

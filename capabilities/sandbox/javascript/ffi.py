@@ -35,7 +35,7 @@ _context = _own("wasmtime_caller_context", _POINTER, _POINTER)
 _number = _own("wasmtime_context_get_data", _POINTER, _POINTER)
 
 
-class Host(Protocol):
+class InstanceHost(Protocol):
     """What an instance asks of whoever made it. What it raises ends the call; nothing is raised into wasmtime."""
 
     def imported(self, name: str, args: Sequence[int]) -> int:
@@ -116,7 +116,7 @@ def link(engine: Engine, module: Module) -> InstancePre:
 class Entry:
     """One instance, by numbers and addresses. All that it does must be done between `begin` and `end` of a guard."""
 
-    def __init__(self, store: Store, pre: InstancePre, host: Host, number: int) -> None:
+    def __init__(self, store: Store, pre: InstancePre, host: InstanceHost, number: int) -> None:
         _hosts[number] = host
         self.store = store
         ffi.wasmtime_context_set_data(store._context(), number)

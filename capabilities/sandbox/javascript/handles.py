@@ -9,7 +9,7 @@ from capabilities.sandbox.errors import ComponentTrapped, OutOfMemory, ResourceL
 from capabilities.sandbox.javascript import values
 from capabilities.sandbox.javascript.errors import ScriptError
 from capabilities.sandbox.javascript.ffi import Entry
-from capabilities.sandbox.javascript.warm_image import STACK_BYTES, Warm
+from capabilities.sandbox.javascript.warm_image import STACK_BYTES, WarmImage
 from capabilities.sandbox.limits import MIB, SandboxLimits
 
 MEMORY_MIN = 4 * MIB
@@ -32,7 +32,7 @@ class Handles:
     def __init__(
         self,
         entry: Entry,
-        warm: Warm,
+        warm: WarmImage,
         limits: SandboxLimits,
         stopped: Callable[[], SandboxError | None],
         raised_as: Callable[[str], SandboxError | None],

@@ -28,7 +28,7 @@ from capabilities.sandbox.host_calls import CallFailed
 from capabilities.sandbox.javascript import values
 from capabilities.sandbox.javascript.errors import ScriptSyntaxError
 from capabilities.sandbox.javascript.modules import Source, as_module, asked_kind, parted
-from capabilities.sandbox.javascript.outcomes import HostCall
+from capabilities.sandbox.javascript.outcomes import ScriptHostCall
 from capabilities.signature import Method
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ class Imports:
     def started(self) -> None:
         """An execution begins."""
         self.failed = None
-        self._new: list[HostCall] = []
+        self._new: list[ScriptHostCall] = []
         self._sizes: dict[str, int] = {}
         self.outstanding: dict[str, str] = {}
         self._calls = 0
@@ -132,7 +132,7 @@ class Imports:
             return  # the instance itself was ended, while an import of its used it: its guard knows
         self.failed = error if isinstance(error, SandboxError) else HostError("import", error)
 
-    def taken(self) -> list[HostCall]:
+    def taken(self) -> list[ScriptHostCall]:
         """Host calls that began since this was asked last."""
         new, self._new = self._new, []
         return new
@@ -265,13 +265,13 @@ class Imports:
         if held > OUTSTANDING_BYTES_MAX:
             raise ResourceLimitExceeded("arguments of host calls at once", OUTSTANDING_BYTES_MAX, held)
         self._last += 1
-        call = HostCall(str(self._last), function, values.decode(text))
+        call = ScriptHostCall(str(self._last), function, values.decode(text))
         self.outstanding[call.id] = function
         self._sizes[call.id] = len(text)
         self._new.append(call)
         return call.id
 
-    async def perform(self, call: HostCall) -> Any:
+    async def perform(self, call: ScriptHostCall) -> Any:
         """Do what the script asked for. Whatever it raises is for the script."""
         method = self._functions[call.function]
         try:

@@ -8,7 +8,7 @@ from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
-class HostCall:
+class ScriptHostCall:
     """A call of an asynchronous host function that the script waits for."""
 
     id: str
@@ -17,7 +17,7 @@ class HostCall:
 
 
 @dataclass(frozen=True, slots=True)
-class Done:
+class ScriptDone:
     """The script ended with this value."""
 
     value: Any
@@ -26,10 +26,10 @@ class Done:
 
 
 @dataclass(frozen=True, slots=True)
-class Waits:
+class ScriptWaits:
     """The script waits for host calls; these are new."""
 
-    calls: Sequence[HostCall]
+    calls: Sequence[ScriptHostCall]
 
 
-type Step = Done | Waits
+type Step = ScriptDone | ScriptWaits

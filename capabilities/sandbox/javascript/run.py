@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from capabilities.sandbox.javascript.outcomes import Done, HostCall, Step
+from capabilities.sandbox.javascript.outcomes import ScriptDone, ScriptHostCall, Step
 from capabilities.sandbox.javascript.vm import VM
 from durable.core.errors import Conflict, EngineFailed, NonDeterminism
 
@@ -39,10 +39,10 @@ async def run_function(
 
 async def _driven(vm: VM, begin: Callable[[], Step], ordered: bool = False) -> Any:
     vm.claim()
-    waiting: dict[asyncio.Task[Any], HostCall] = {}
+    waiting: dict[asyncio.Task[Any], ScriptHostCall] = {}
     try:
         step = await _in_thread(vm, begin)
-        while not isinstance(step, Done):
+        while not isinstance(step, ScriptDone):
             for call in step.calls:
                 waiting[asyncio.ensure_future(_performed(vm, call))] = call
             first = [next(iter(waiting))] if ordered else waiting
@@ -58,7 +58,7 @@ async def _driven(vm: VM, begin: Callable[[], Step], ordered: bool = False) -> A
         vm.release()
 
 
-async def _settled(vm: VM, task: asyncio.Task[Any], waiting: dict[asyncio.Task[Any], HostCall]) -> Step:
+async def _settled(vm: VM, task: asyncio.Task[Any], waiting: dict[asyncio.Task[Any], ScriptHostCall]) -> Step:
     call = waiting.pop(task)
     error = task.exception()
     if isinstance(error, NonDeterminism | Conflict | EngineFailed):  # nothing for the script to handle
@@ -68,7 +68,7 @@ async def _settled(vm: VM, task: asyncio.Task[Any], waiting: dict[asyncio.Task[A
     return await _in_thread(vm, lambda: vm.settle(call.id, value=value, error=error))
 
 
-async def _performed(vm: VM, call: HostCall) -> Any:
+async def _performed(vm: VM, call: ScriptHostCall) -> Any:
     """The host call, ended by its own time."""
     limit = vm.limits.host_call_ms
     task = asyncio.ensure_future(vm.imports.perform(call))

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from capabilities.sandbox.javascript.deadline import Watch
+from capabilities.sandbox.javascript.deadline import DeadlineWatch
 from capabilities.sandbox.javascript.errors import ScriptError, ScriptSyntaxError
 from capabilities.sandbox.javascript.handles import EXCEPTION, Handles
 from capabilities.sandbox.javascript.host_functions import Imports
-from capabilities.sandbox.javascript.outcomes import Done, Step, Waits
+from capabilities.sandbox.javascript.outcomes import ScriptDone, ScriptWaits, Step
 from capabilities.sandbox.javascript.warm_image import SCRATCH_BYTES
 
 _MODULE, _ASYNC, _COMPILE_ONLY = 1, 1 << 7, 1 << 5
@@ -18,7 +18,7 @@ _NO_EXPORT = "Could not find export"
 class Script:
     """Of one instance: one script at a time. prepared: the instance has its host functions."""
 
-    def __init__(self, handles: Handles, imports: Imports, watch: Watch) -> None:
+    def __init__(self, handles: Handles, imports: Imports, watch: DeadlineWatch) -> None:
         self._handles = handles
         self._imports = imports
         self.prepared = False
@@ -131,9 +131,9 @@ class Script:
         while True:
             main = self._main
             if self._handles.tag(main) >= 0 or not call("qjs_is_promise", main):
-                return Waits(new) if self._imports.outstanding else self._done(main)
+                return ScriptWaits(new) if self._imports.outstanding else self._done(main)
             if not self._awaited(main):
-                return Waits(new)
+                return ScriptWaits(new)
 
     def _ticked(self) -> bool:
         """Whether a timer was there and has run: time is virtual, and passes when nothing else is to be done."""
@@ -185,7 +185,7 @@ class Script:
         self.jobs()  # of getters that were asked for the value
         if self._watch.stopped is not None:
             raise self._watch.stopped
-        return Done(value, shown)
+        return ScriptDone(value, shown)
 
     def _dropped(self) -> None:
         if self._main:

@@ -21,7 +21,7 @@ from capabilities.sandbox.errors import Cancelled
 from capabilities.sandbox.javascript import snapshot
 from capabilities.sandbox.javascript.errors import ScriptError
 from capabilities.sandbox.javascript.vm import VM
-from capabilities.sandbox.javascript.warm_image import Warm, unpacked, warm
+from capabilities.sandbox.javascript.warm_image import WarmImage, unpacked, warm
 from capabilities.sandbox.limits import JAVASCRIPT, STACK_BYTES
 from capabilities.sandbox.wasm.runtime import Runtime
 from durable.core.foreign_value import Shown
@@ -38,10 +38,10 @@ NO_ROOM = "Cannot allocate memory"
 MAIN_STACK_BYTES = 2 * STACK_BYTES
 """Scripts run in the main thread, whose stack grows up to a soft limit of the process."""
 
-_images: list[Warm] = []
+_images: list[WarmImage] = []
 
 
-class State:
+class SessionInstance:
     """The session's instance, made when it is first used."""
 
     def __init__(self, saved: bytes = b"") -> None:
@@ -66,8 +66,8 @@ class State:
         """Its state is lost: the next cell begins with none."""
         self._vm = None
 
-    def __reduce__(self) -> tuple[type[State], tuple[bytes]]:
-        return State, (self._saved if self._vm is None else snapshot.take(self._vm),)
+    def __reduce__(self) -> tuple[type[SessionInstance], tuple[bytes]]:
+        return SessionInstance, (self._saved if self._vm is None else snapshot.take(self._vm),)
 
     def __repr__(self) -> str:
         compiled = sum(image.runtime.compilations.compiled for image in _images)
@@ -83,8 +83,8 @@ def text(code: str, inputs: Mapping[str, Any]) -> str:
 def run(code: str, namespace: dict[str, Any], names: list[str]) -> Shown:
     """Run a script in the session's instance. What it throws is raised, with its own stack."""
     state = namespace.get(VARIABLE)
-    if not isinstance(state, State):
-        state = namespace[VARIABLE] = State()
+    if not isinstance(state, SessionInstance):
+        state = namespace[VARIABLE] = SessionInstance()
     vm = state.vm()
     vm.on_output = _print
     inputs = {name: namespace.pop(name) for name in names if name in namespace}
@@ -145,7 +145,7 @@ def _plain(function: Callable[..., Any]) -> Callable[..., Any]:
     return call
 
 
-def _image() -> Warm:
+def _image() -> WarmImage:
     """What the engine lent, else made here: no cache of compiled code, nor its key, is this process's (E9)."""
     if not _images:
         _make_room()
@@ -164,7 +164,7 @@ def _make_room() -> None:
         resource.setrlimit(resource.RLIMIT_STACK, (MAIN_STACK_BYTES, hard))
 
 
-def _lent(runtime: Runtime) -> Warm | None:
+def _lent(runtime: Runtime) -> WarmImage | None:
     data = LENT.pop(VARIABLE, None)
     if data is None:
         return None

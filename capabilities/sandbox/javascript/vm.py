@@ -18,18 +18,18 @@ from capabilities.sandbox.errors import (
     Used,
 )
 from capabilities.sandbox.javascript import values
-from capabilities.sandbox.javascript.deadline import GRACE_MS, Watch
+from capabilities.sandbox.javascript.deadline import GRACE_MS, DeadlineWatch
 from capabilities.sandbox.javascript.errors import InstanceBusy, StateLost
 from capabilities.sandbox.javascript.ffi import Entry
 from capabilities.sandbox.javascript.handles import MEMORY_MIN, Handles
 from capabilities.sandbox.javascript.host_functions import Imports
-from capabilities.sandbox.javascript.outcomes import Done, Step
+from capabilities.sandbox.javascript.outcomes import ScriptDone, Step
 from capabilities.sandbox.javascript.script import Script
-from capabilities.sandbox.javascript.warm_image import Warm
+from capabilities.sandbox.javascript.warm_image import WarmImage
 from capabilities.sandbox.limits import JAVASCRIPT, SandboxLimits
-from capabilities.sandbox.wasm.deadline import Guard
+from capabilities.sandbox.wasm.deadline import DeadlineGuard
 from capabilities.sandbox.wasm.module_call import INSTANCES_MAX, MEMORIES_MAX, TABLES_MAX, Captured
-from capabilities.sandbox.wasm.verdict import End, verdict
+from capabilities.sandbox.wasm.verdict import CallEnd, verdict
 
 _PATH = re.compile(r"[A-Za-z_$][\w$]*(\.[A-Za-z_$][\w$]*)*\Z")
 _numbers = itertools.count(1)
@@ -52,7 +52,7 @@ class VM:
 
     def __init__(
         self,
-        warm: Warm,
+        warm: WarmImage,
         limits: SandboxLimits = JAVASCRIPT,
         *,
         functions: Mapping[str, Callable[..., Any]] | None = None,
@@ -69,7 +69,7 @@ class VM:
         self.imports = Imports(self, functions or {}, modules or {}, clock, entropy)
         self.output = Captured(limits.output)
         self.on_output: Callable[[str, str], None] | None = None
-        self.watch = Watch(limits)
+        self.watch = DeadlineWatch(limits)
         self._running = threading.Lock()
         self._claimed = False
         self._fresh()
@@ -87,7 +87,7 @@ class VM:
         self.lost = ""
         store = Store(runtime.engine)
         store.set_limits(limits.memory, limits.table_elements, INSTANCES_MAX, TABLES_MAX, MEMORIES_MAX)
-        self._guard = Guard(store)
+        self._guard = DeadlineGuard(store)
         if runtime.metered:
             store.set_fuel(limits.fuel if limits.fuel is not None else (1 << 62))
         store.set_epoch_deadline(1 << 40)
@@ -148,7 +148,7 @@ class VM:
         """Run a script in this thread and give its value. It cannot wait for asynchronous host functions here."""
         return _at_once(self.begin(code, inputs, **options)).value
 
-    def execute_shown(self, code: str, inputs: Mapping[str, Any] | None = None, **options: Any) -> Done:
+    def execute_shown(self, code: str, inputs: Mapping[str, Any] | None = None, **options: Any) -> ScriptDone:
         """The same, with what JavaScript shows of the value."""
         return _at_once(self.begin(code, inputs, shows=True, **options))
 
@@ -284,7 +284,7 @@ class VM:
             found = self.watch.cpu_over() if self._guard.cpu_over else self.watch.timeout()
             found.used = self.used()
         else:
-            ended = verdict(End(str(error), self.used()), self.limits, "the script")
+            ended = verdict(CallEnd(str(error), self.used()), self.limits, "the script")
             assert isinstance(ended, SandboxError)  # only a host's own error may be another, and those were kept above
             found = ended
         self.lost = str(found)
@@ -310,8 +310,8 @@ class VM:
             self.warm.runtime.nudge()
 
 
-def _at_once(step: Step) -> Done:
-    if isinstance(step, Done):
+def _at_once(step: Step) -> ScriptDone:
+    if isinstance(step, ScriptDone):
         return step
     names = ", ".join(sorted({call.function for call in step.calls}))
     raise InvalidConfiguration(f"the script waits for {names}: it has to be run where that can be awaited")

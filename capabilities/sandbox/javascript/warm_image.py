@@ -34,7 +34,7 @@ _BAKE_TIMEOUT_TICKS = 10_000
 
 
 @dataclass(frozen=True, slots=True)
-class Warm:
+class WarmImage:
     """What instances are made from. `functions`: handles of the prelude's functions, the same in every instance."""
 
     runtime: Runtime
@@ -52,10 +52,10 @@ class Warm:
 
 
 _lock = threading.Lock()
-_images: dict[int, Warm] = {}
+_images: dict[int, WarmImage] = {}
 
 
-def warm(runtime: Runtime) -> Warm:
+def warm(runtime: Runtime) -> WarmImage:
     """This runtime's image, made on first use (a second, or milliseconds from the runtime's cache).
 
     SandboxUnavailable where the engine is not installed.
@@ -67,7 +67,7 @@ def warm(runtime: Runtime) -> Warm:
         return found
 
 
-def made(runtime: Runtime) -> Warm | None:
+def made(runtime: Runtime) -> WarmImage | None:
     """This runtime's image, if there is one already."""
     found = _images.get(id(runtime))
     return found if found is not None and found.runtime is runtime else None
@@ -87,7 +87,7 @@ def packed(runtime: Runtime) -> bytes:
     return json.dumps(about).encode() + b"\n" + found.base + bytes(found.module.serialize())
 
 
-def unpacked(runtime: Runtime, data: memoryview) -> Warm:
+def unpacked(runtime: Runtime, data: memoryview) -> WarmImage:
     """The image that whoever started this process made. ValueError: it is of another wasmtime or configuration."""
     head = bytes(data[:HEAD_BYTES_MAX]).split(b"\n", 1)[0]
     about = json.loads(head)
@@ -96,10 +96,10 @@ def unpacked(runtime: Runtime, data: memoryview) -> Warm:
     size = about.pop("size")
     body = data[len(head) + 1 :]
     module = runtime.compiled_by(bytes(body[size:]))
-    return Warm(runtime, link(runtime.engine, module), module, bytes(body[:size]), **about)
+    return WarmImage(runtime, link(runtime.engine, module), module, bytes(body[:size]), **about)
 
 
-def _made(runtime: Runtime) -> Warm:
+def _made(runtime: Runtime) -> WarmImage:
     try:
         engine = engine_file.read()
     except engine_file.EngineMissing as error:
@@ -116,7 +116,7 @@ def _made(runtime: Runtime) -> Warm:
     size = places.pop("size")
     base, image = body[:size], body[size:]
     module = runtime.module(image, "JavaScript", trusted=True)
-    return Warm(runtime, link(runtime.engine, module), module, base, digest=digest, **places)
+    return WarmImage(runtime, link(runtime.engine, module), module, base, digest=digest, **places)
 
 
 class _Quiet:

@@ -16,7 +16,7 @@ from wasmtime import _ffi as ffi
 from wasmtime.component import Linker, ResourceType
 from wasmtime.component import _types as wit
 
-from capabilities.sandbox.wasm.deadline import NO_FINALIZER, Guard
+from capabilities.sandbox.wasm.deadline import NO_FINALIZER, DeadlineGuard
 from capabilities.sandbox.wasm.module_imports import failed
 from capabilities.sandbox.wasm.wit_codecs import Resources, Signature
 from capabilities.sandbox.wasm.wit_values import Err, Misfit, Ok
@@ -37,7 +37,7 @@ class _Bound:
 
     __slots__ = ("__weakref__", "call", "guard", "name", "resources", "signature")
 
-    def __init__(self, name: str, call: HostFunction, guard: Guard, resources: Resources) -> None:
+    def __init__(self, name: str, call: HostFunction, guard: DeadlineGuard, resources: Resources) -> None:
         self.name = name
         self.call = call
         self.guard = guard
@@ -55,7 +55,7 @@ class _Dropping:
 def link(
     linker: Linker,
     interfaces: Mapping[str, Interface],
-    guard: Guard,
+    guard: DeadlineGuard,
     resources: Resources,
     kind: Callable[[type], int],
     drop: Callable[[int], None],
@@ -80,7 +80,7 @@ def _define(
     place: Any,
     interface: str,
     functions: Interface,
-    guard: Guard,
+    guard: DeadlineGuard,
     resources: Resources,
     kind: Callable[[type], int],
     drop: Callable[[int], None],

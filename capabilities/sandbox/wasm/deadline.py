@@ -32,12 +32,12 @@ NO_FINALIZER = ctypes.cast(0, ctypes.CFUNCTYPE(None, ctypes.c_void_p))
 HOST_CALL_MS = 30_000
 """What a host call may take where nobody says otherwise."""
 
-_guards: weakref.WeakValueDictionary[int, Guard] = weakref.WeakValueDictionary()
+_guards: weakref.WeakValueDictionary[int, DeadlineGuard] = weakref.WeakValueDictionary()
 """Weakly: a guard has its store, whose end would else be waited for by itself."""
 _numbers = itertools.count(1)
 
 
-class Guard:
+class DeadlineGuard:
     """Armed on one store, for one call at a time."""
 
     def __init__(self, store: Store, clock: Callable[[], float] = time.monotonic) -> None:

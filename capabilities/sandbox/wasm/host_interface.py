@@ -14,7 +14,7 @@ from capabilities.sandbox.errors import CapabilityDenied, SerializationError
 from capabilities.sandbox.host_calls import CallFailed, HostCall, Port, ask
 from capabilities.sandbox.limits import SandboxLimits
 from capabilities.sandbox.wasm.component_imports import Interface
-from capabilities.sandbox.wasm.deadline import Guard
+from capabilities.sandbox.wasm.deadline import DeadlineGuard
 from capabilities.sandbox.wasm.wit_values import Err
 
 _BINDINGS = Path(__file__).parents[1] / "wit" / "bindings.json"
@@ -29,7 +29,7 @@ class HostInterfaces:
     def __init__(
         self,
         port: Port,
-        guard: Guard,
+        guard: DeadlineGuard,
         limits: SandboxLimits,
         fuel: Callable[[], int | None],
         component: str,

@@ -10,9 +10,9 @@ from wasmtime import ExitTrap, Store, Trap, WasmtimeError
 
 from capabilities.sandbox.errors import ExecutionFailed, SandboxError, Used
 from capabilities.sandbox.limits import INSTANCES_MAX, MEMORIES_MAX, TABLES_MAX, SandboxLimits
-from capabilities.sandbox.wasm.deadline import Guard
+from capabilities.sandbox.wasm.deadline import DeadlineGuard
 from capabilities.sandbox.wasm.runtime import Runtime
-from capabilities.sandbox.wasm.verdict import End, verdict
+from capabilities.sandbox.wasm.verdict import CallEnd, verdict
 from capabilities.sandbox.wasm.wasi import Captured
 from durable.core.errors import DurableError
 
@@ -36,7 +36,7 @@ class Metered:
         self.component = component
         self.output = Captured(limits.output)
         self.store = Store(runtime.engine)
-        self.guard = Guard(self.store)
+        self.guard = DeadlineGuard(self.store)
         self.guard.host_call_ms = limits.host_call_ms
         self.guard.cpu_ms = limits.cpu_ms
         self.store.set_limits(limits.memory, limits.table_elements, INSTANCES_MAX, TABLES_MAX, MEMORIES_MAX)
@@ -115,7 +115,7 @@ class Metered:
     def _verdict(self, error: Trap | WasmtimeError) -> DurableError:
         guard = self.guard
         status = error.code if isinstance(error, ExitTrap) else None
-        end = End(
+        end = CallEnd(
             str(error), self._used(), guard.host, status, guard.cancelled, guard.interrupted, cpu_over=guard.cpu_over
         )
         return verdict(end, self.limits, self.component)

@@ -24,7 +24,7 @@ _REFUSED = {
 
 
 @dataclass(slots=True)
-class State:
+class ModuleState:
     """The names under which memories and mutable globals can be had. `hidden`: why the rest cannot, "" for none."""
 
     memories: list[str] = field(default_factory=list)
@@ -32,7 +32,7 @@ class State:
     hidden: str = ""
 
 
-def with_state(data: bytes, name: str = "") -> tuple[bytes, State]:
+def with_state(data: bytes, name: str = "") -> tuple[bytes, ModuleState]:
     """The module with all its memories and mutable globals exported. ComponentValidationFailed for what is imported
     of them, or cannot be read.
     """
@@ -75,9 +75,9 @@ class _Module:
             kind = reader.byte()
             self.sections.append((kind, reader.text()))
 
-    def exported(self) -> tuple[bytes, State]:
+    def exported(self) -> tuple[bytes, ModuleState]:
         self._check_imports()
-        state = State()
+        state = ModuleState()
         memories = _Reader(self._body(_MEMORIES)).number() if self._body(_MEMORIES) else 0
         mutable = self._mutable_globals()
         added = [(2, n, f"{_HIDDEN}memory:{n}") for n in range(memories)]

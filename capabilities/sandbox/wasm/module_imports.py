@@ -17,7 +17,7 @@ from wasmtime import Caller, FuncType, Linker, Module, Trap, Val, ValType, Wasmt
 from wasmtime import _ffi as ffi
 
 from capabilities.sandbox.errors import HostError, SandboxError
-from capabilities.sandbox.wasm.deadline import NO_FINALIZER, Guard
+from capabilities.sandbox.wasm.deadline import NO_FINALIZER, DeadlineGuard
 from durable.core.errors import Conflict, EngineFailed, NonDeterminism
 
 type HostFunction = Callable[..., Any]
@@ -43,7 +43,7 @@ class Import:
 class Defined:
     """An import as it is given to one call, which keeps it; nothing else does."""
 
-    def __init__(self, function: Import, guard: Callable[[], Guard | None]) -> None:
+    def __init__(self, function: Import, guard: Callable[[], DeadlineGuard | None]) -> None:
         self.function = function
         self.guard = guard
 
@@ -65,7 +65,7 @@ def imported(module: Module) -> frozenset[tuple[str, str | None]]:
     return found
 
 
-def define(linker: Linker, function: Import, guard: Callable[[], Guard | None]) -> Defined:
+def define(linker: Linker, function: Import, guard: Callable[[], DeadlineGuard | None]) -> Defined:
     """Give `function` to all that `linker` links, for as long as what is returned is kept. `guard` finds the guard of
     the call that is being made.
     """
@@ -117,7 +117,7 @@ def _call(number: int | None, caller_ptr: Any, args: Any, nargs: int, results: A
         caller._invalidate()
 
 
-def _value(function: Import, caller: Caller, given: list[Any], guard: Guard | None) -> Any:
+def _value(function: Import, caller: Caller, given: list[Any], guard: DeadlineGuard | None) -> Any:
     if function.caller:
         return function.call(caller, *given)
     if not function.waits or guard is None:
@@ -135,7 +135,7 @@ def _value(function: Import, caller: Caller, given: list[Any], guard: Guard | No
     return guard.wait(future, function.name, guard.host_call_ms)
 
 
-def failed(guard: Guard | None, name: str, error: BaseException) -> str:
+def failed(guard: DeadlineGuard | None, name: str, error: BaseException) -> str:
     """A host function raised: kept for its call, unless the call was over by then. What wasmtime is told."""
     if guard is None:
         return "a host function failed"

@@ -19,7 +19,7 @@ from wasmtime import Global, Memory
 from capabilities.sandbox.errors import ComponentValidationFailed, OutOfMemory, SnapshotRefused
 from capabilities.sandbox.host_calls import Port
 from capabilities.sandbox.limits import SandboxLimits
-from capabilities.sandbox.wasm.module_bytes import State, with_state
+from capabilities.sandbox.wasm.module_bytes import ModuleState, with_state
 from capabilities.sandbox.wasm.module_call import CoreCall, Wasi
 from capabilities.sandbox.wasm.module_imports import Import
 from capabilities.sandbox.wasm.runtime import Module, Runtime
@@ -36,7 +36,7 @@ class Snapshotable:
     """A module whose state can be taken and given. digest: of its source, which names it in snapshots."""
 
     module: Module
-    state: State
+    state: ModuleState
     digest: bytes
 
     @classmethod

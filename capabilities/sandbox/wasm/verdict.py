@@ -37,7 +37,7 @@ COPY = "too much data is being copied between the host and the guest"
 
 
 @dataclass(frozen=True, slots=True)
-class End:
+class CallEnd:
     """What was seen when a call ended without a result.
 
     host: what a host function of this call raised, NonDeterminism among it. exit_status: of a process that ended
@@ -54,7 +54,7 @@ class End:
     cpu_over: bool = False
 
 
-def verdict(end: End, limits: SandboxLimits, component: str = "") -> DurableError:
+def verdict(end: CallEnd, limits: SandboxLimits, component: str = "") -> DurableError:
     """The one error of this end, with what was used."""
     error = _of(end, limits, component)
     if isinstance(error, SandboxError):
@@ -62,7 +62,7 @@ def verdict(end: End, limits: SandboxLimits, component: str = "") -> DurableErro
     return error
 
 
-def _of(end: End, limits: SandboxLimits, component: str) -> DurableError:
+def _of(end: CallEnd, limits: SandboxLimits, component: str) -> DurableError:
     used = end.used
     cpu = (limits.fuel, used.fuel, limits.timeout_ms, used.elapsed_ms, component)
     if end.cancelled:

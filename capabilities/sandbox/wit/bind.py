@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from capabilities.registry import STANDARD, load
-from capabilities.sandbox.wit.parse import BadWit, Function, Package, parse
+from capabilities.sandbox.wit.parse import BadWit, Package, WitFunction, parse
 
 SOURCE = Path(__file__).parent / "host.wit"
 BINDINGS = Path(__file__).parent / "bindings.json"
@@ -36,7 +36,7 @@ def _interface(package: Package, name: str) -> dict[str, Any]:
     return {"records": records, "functions": functions}
 
 
-def _function(where: str, function: Function) -> dict[str, Any]:
+def _function(where: str, function: WitFunction) -> dict[str, Any]:
     said = [line.partition(": ") for line in function.doc if line.startswith(("capability: ", "local: "))]
     if len(said) != 1:
         raise BadWit(f"{where}: its comment says once which `capability: …` or `local: …` answers it")

@@ -21,7 +21,7 @@ class BadWit(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class Function:
+class WitFunction:
     """`name: func(params) -> result`, with its comment."""
 
     params: tuple[tuple[str, str], ...]
@@ -34,7 +34,7 @@ class Interface:
     """Types by name (a record's fields, else None), and functions."""
 
     types: dict[str, tuple[tuple[str, str], ...] | None] = field(default_factory=dict)
-    functions: dict[str, Function] = field(default_factory=dict)
+    functions: dict[str, WitFunction] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -148,7 +148,7 @@ class _Reader:
                 break
         found.types[name] = tuple(members) if what == "record" else None
 
-    def _function(self, found: Interface, doc: tuple[str, ...]) -> Function:
+    def _function(self, found: Interface, doc: tuple[str, ...]) -> WitFunction:
         self._word("func")
         self._mark("(")
         params: list[tuple[str, str]] = []
@@ -164,7 +164,7 @@ class _Reader:
             self._at += 1
             result = self._kind(found)
         self._mark(";")
-        return Function(tuple(params), result, doc)
+        return WitFunction(tuple(params), result, doc)
 
     def _kind(self, found: Interface) -> str:
         name = self._name()

@@ -38,7 +38,7 @@ def command(prompt: str, value: str | None, by: str | None, **options: Any) -> i
     engine is alive to go on with what was woken, this command is the engine until it ends or waits again, and prints
     its result.
     """
-    given = Given(value=value, by=by, **options)
+    given = AnswerOptions(value=value, by=by, **options)
     if given.count() > 1:
         raise Unusable("give one answer: VALUE, --json J, --field NAME=VALUE, --choose N or --decline")
     settled = settings()
@@ -46,7 +46,7 @@ def command(prompt: str, value: str | None, by: str | None, **options: Any) -> i
 
 
 @dataclass(frozen=True, slots=True)
-class Given:
+class AnswerOptions:
     """What the command line says."""
 
     value: str | None
@@ -64,7 +64,7 @@ class Given:
         return sum(map(bool, said))
 
 
-async def _answer(chosen: Settings, prompt: str, given: Given) -> int:
+async def _answer(chosen: Settings, prompt: str, given: AnswerOptions) -> int:
     from durable.cli.engine_or_client import open_engine, opened
     from durable.cli.execution_status import needs_of, root_of, served
     from durable.cli.prompts import on_terminal, user_name
@@ -117,7 +117,7 @@ async def _ask(engine: Engine, chosen: Settings, out: Out, row: PromptRow, by: s
 
 async def _prompt(store: StoreFace, given: str) -> PromptRow:
     """The open prompt of that id, or the only one of that execution. Says why one that was open no longer is."""
-    from durable.prompts.inbox import Prompts, already
+    from durable.prompts.inbox import Inbox, already
 
     open_ = await store.reads.prompts()
     wanted = given if given.startswith(ids.PREFIX) else ids.PREFIX + given
@@ -131,13 +131,13 @@ async def _prompt(store: StoreFace, given: str) -> PromptRow:
         return found[0]
     if ids.parse_call(wanted) is None or await store.reads.get_promise(wanted) is None:
         raise NotFound("prompt", given, "`durable inbox` lists the open ones")
-    promise = await Prompts(store).get(wanted)
+    promise = await Inbox(store).get(wanted)
     if promise["state"] != "pending":
         raise already(wanted, promise)
     raise NotFound("prompt", given, "it was asked just now; try again")
 
 
-def _value(row: PromptRow, given: Given) -> Any:
+def _value(row: PromptRow, given: AnswerOptions) -> Any:
     import sys
 
     from durable.cli.prompt_form import read_pairs

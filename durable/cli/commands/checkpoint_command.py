@@ -15,7 +15,7 @@ from durable.cli.app import Command, Settings, in_loop, settings
 from durable.cli.arguments import which_one
 
 if TYPE_CHECKING:
-    from durable.sessions.checkpoints.history import CheckpointInfo, History
+    from durable.sessions.checkpoints.history import CheckpointHistory, CheckpointInfo
 
 
 @click.group("checkpoint", short_help="What a session has saved: list, show, diff, restore, export.")
@@ -176,7 +176,7 @@ async def _restore(
     return exit_codes.DONE
 
 
-async def _mark(chosen: Settings, session: str, mark: Callable[[History], Awaitable[CheckpointInfo]]) -> int:
+async def _mark(chosen: Settings, session: str, mark: Callable[[CheckpointHistory], Awaitable[CheckpointInfo]]) -> int:
     from durable.cli.engine_or_client import open_engine
 
     out = chosen.out()

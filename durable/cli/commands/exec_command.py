@@ -78,9 +78,9 @@ async def _exec(
     checkpoint: Literal["auto", "statement"],
     made_with: Making,
 ) -> int:
-    from durable.cli.engine_or_client import Job, drive
-    from durable.cli.execution_status import Settled, Waits, first_unsettled
-    from durable.cli.progress import Printed
+    from durable.cli.engine_or_client import CommandWork, drive
+    from durable.cli.execution_status import AwaitsAnswers, HasEnded, first_unsettled
+    from durable.cli.progress import OutputPrinter
     from durable.cli.prompts import asker, show_waiting
     from durable.cli.report import report
     from durable.executions.views import CELL
@@ -98,17 +98,19 @@ async def _exec(
             out.say(f"{before.id} has not ended; it goes on first, then {execution.id}")
         return execution.id
 
-    watcher = None if out.json else Printed(out)
-    job = Job(begin, frozenset((CELL,)), watcher, asker(chosen, out), create=True, capabilities=made_with.capabilities)
+    watcher = None if out.json else OutputPrinter(out)
+    job = CommandWork(
+        begin, frozenset((CELL,)), watcher, asker(chosen, out), create=True, capabilities=made_with.capabilities
+    )
     try:
         standing = await drive(chosen, out, job)
     except BaseException as error:
         if made and not isinstance(error, Exception):
             out.say(f"{made[0]} is kept; go on with: durable resume {made[0]}, or end it: durable cancel {made[0]}")
         raise
-    if isinstance(standing, Settled) and standing.row.id == made[0]:
+    if isinstance(standing, HasEnded) and standing.row.id == made[0]:
         return await _ended(chosen, out, standing.row)
-    if isinstance(standing, Waits) and all(row.execution != made[0] for row in standing.prompts):
+    if isinstance(standing, AwaitsAnswers) and all(row.execution != made[0] for row in standing.prompts):
         show_waiting(chosen, out, made[0], standing)
         out.say(f"{made[0]} is behind it; follow it with: durable wait {made[0]}")
         return exit_codes.WAITING
@@ -128,12 +130,12 @@ async def _ended(chosen: Settings, out: Out, row: ExecutionRow) -> int:
 async def _as_json(chosen: Settings, row: ExecutionRow, value: dict[str, Any]) -> dict[str, Any]:
     from durable.cli.engine_or_client import opened
     from durable.cli.report import error_of
-    from durable.sessions.output.stored_output import Row
+    from durable.sessions.output.stored_output import OutputRow
     from durable.sessions.result import Texts
 
     async with opened(chosen, create=False) as store:
         chunks = await store.reads.output(row.id, limit=2**31)
-    printed = Texts.of(Row(chunk.offset, chunk.stream, chunk.text, chunk.chars) for chunk in chunks)
+    printed = Texts.of(OutputRow(chunk.offset, chunk.stream, chunk.text, chunk.chars) for chunk in chunks)
     error = None
     if row.state != "completed":
         found = error_of(row)

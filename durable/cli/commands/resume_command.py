@@ -67,10 +67,10 @@ async def _skip(chosen: Settings, out: Out, checkpoints: tuple[int, ...]) -> Non
 
 async def _continue(engine: Engine, execution_id: str) -> bool:
     """Let what halts an execution go on: itself, or what it waits for. False when nothing does."""
-    from durable.cli.execution_status import Halts, stand
+    from durable.cli.execution_status import IsHalted, stand
 
     standing = await stand(engine.store.reads, execution_id)
-    return isinstance(standing, Halts) and await engine.resume(standing.row.id)
+    return isinstance(standing, IsHalted) and await engine.resume(standing.row.id)
 
 
 async def _resume_all(chosen: Settings, skip: tuple[int, ...]) -> int:

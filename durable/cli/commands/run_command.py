@@ -88,7 +88,7 @@ async def _drive(
 ) -> int:
     from durable.cli import lazy_imports
     from durable.cli.arguments import fit
-    from durable.cli.engine_or_client import Job, drive
+    from durable.cli.engine_or_client import CommandWork, drive
     from durable.cli.load_target import LoadFailed, find
     from durable.cli.progress import Steps
     from durable.cli.prompts import asker
@@ -115,7 +115,7 @@ async def _drive(
             out.say(f"{function.name} runs as {execution_id}")
         return execution_id
 
-    job = Job(begin, frozenset((function.id,)), steps, asker(chosen, out), create=True)
+    job = CommandWork(begin, frozenset((function.id,)), steps, asker(chosen, out), create=True)
     try:
         standing = await drive(chosen, out, job)
     except BaseException as error:

@@ -19,14 +19,14 @@ def command(execution_id: str, timeout: float | None) -> int:
 
 async def _wait(chosen: Settings, execution_id: str, timeout: float | None) -> int:
     from durable.cli.engine_or_client import opened
-    from durable.cli.execution_status import Settled, served
+    from durable.cli.execution_status import HasEnded, served
     from durable.cli.follow import follow
     from durable.cli.report import error_of, report
     from durable.executions.views import execution_view
 
     out = chosen.out()
     standing = await follow(chosen, out, execution_id, timeout=timeout)
-    if not isinstance(standing, Settled):
+    if not isinstance(standing, HasEnded):
         return report(chosen, out, execution_id, standing)
     row = standing.row
     if out.json:

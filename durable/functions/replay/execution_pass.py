@@ -22,7 +22,7 @@ from durable.functions.replay.record import Recorded, read
 from durable.functions.replay.recorded_promises import ExecutionRecord
 from durable.functions.replay.recorder import Recorder
 from durable.functions.resonate.sdk import PlatformError, Suspended
-from durable.functions.resonate.store_ports import Halted, internal, record_of
+from durable.functions.resonate.store_ports import HaltTask, internal, record_of
 from durable.store.port import StoreFace
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ _PLACE = re.compile(r"(?P<owner>.+)(?P<kind>\.|:input:|:retry:)(?P<number>[0-9]+
 """Ids of what a function does: `exec:<id>.<k>`, `exec:<id>:input:<n>`, `exec:<id>.<k>:retry:<n>`."""
 
 
-class Run:
+class ExecutionPass:
     """What all functions of one pass share: the record, the lease, and what is under way."""
 
     def __init__(
@@ -244,14 +244,14 @@ class Run:
         self.over = True
         for each in self.passes:
             each.loop.stopped = True
-        self._loop.call_soon(self._halt, Halted(error))
+        self._loop.call_soon(self._halt, HaltTask(error))
 
     def halted(self, error: DurableError) -> PlatformError:
         """Halt the pass from something that runs on the engine's loop: raise what is returned."""
         self.halt(error)
-        return PlatformError([Halted(error)])
+        return PlatformError([HaltTask(error)])
 
-    def _halt(self, halted: Halted) -> None:
+    def _halt(self, halted: HaltTask) -> None:
         self.spawn(self._drained(PlatformError([halted])))
 
     async def _drained(self, error: BaseException) -> None:

@@ -24,9 +24,8 @@ from durable.core.errors import Deadlock, DurableError, NonDeterminism, StepNeed
 from durable.core.events import Logged
 from durable.functions.failures import Rejection, rejection
 from durable.functions.replay.event_loop import WHAT_TO_DO, FunctionLoop, PassEnded, Timer, describe
-from durable.functions.replay.execution_pass import Run, forget_frames
-from durable.functions.replay.record import CALL_KINDS, CANCEL, Replay
-from durable.functions.replay.record import Operation as Made
+from durable.functions.replay.execution_pass import ExecutionPass, forget_frames
+from durable.functions.replay.record import CALL_KINDS, CANCEL, OperationKey, Replay
 from durable.functions.replay.recorder import Outcome
 from durable.functions.user_frames import innermost_frame, user_place
 from durable.records.codec import encode
@@ -73,7 +72,7 @@ class FunctionPass:
 
     def __init__(
         self,
-        run: Run,
+        run: ExecutionPass,
         promise_id: str,
         function: str,
         *,
@@ -352,7 +351,7 @@ class FunctionPass:
 
     def begin(
         self,
-        made: Made,
+        made: OperationKey,
         perform: Perform,
         deliver: Callable[[PromiseRecord], None],
         tags: dict[str, str],
@@ -487,7 +486,7 @@ class FunctionPass:
             if not timer.cancelled():
                 self.loop.fire(timer)
 
-        made = Made("timer", "timer", digest(round(delay, 3)))
+        made = OperationKey("timer", "timer", digest(round(delay, 3)))
         timer.ordinal = self.begin(made, self.sleeping(delay), deliver, {}).ordinal
 
     def _let_go_of_timer(self, timer: Timer) -> None:
@@ -561,8 +560,8 @@ class FunctionPass:
         """Halt when a promise with these tags exists, which another operation made. PlatformError."""
         recorded = tags.get("durable:digest")
         if recorded is not None and recorded != found.tags["durable:digest"]:
-            earlier = Made(tags.get("durable:kind", ""), tags.get("durable:name", ""), recorded)
-            now = Made(found.tags["durable:kind"], found.tags["durable:name"], found.tags["durable:digest"])
+            earlier = OperationKey(tags.get("durable:kind", ""), tags.get("durable:name", ""), recorded)
+            now = OperationKey(found.tags["durable:kind"], found.tags["durable:name"], found.tags["durable:digest"])
             raise self.run.halted(NonDeterminism(found.promise_id, earlier.shown(), now.shown()))
 
     async def _let_go(self, promise_id: str) -> None:

@@ -38,7 +38,7 @@ OLD_RECORD = (
 )
 
 
-class Operation(NamedTuple):
+class OperationKey(NamedTuple):
     """What an operation is: its kind (step, sleep, timer, execute, input, …), its name, the digest of its arguments."""
 
     kind: str
@@ -58,7 +58,7 @@ class Recorded:
     """An operation as its promise has it. `number` is the last part of its id: `exec:<id>.3`, `exec:<id>:input:3`."""
 
     promise_id: str
-    operation: Operation
+    operation: OperationKey
     number: int
     ordinal: int = 0
     after: tuple[int, ...] | None = None
@@ -119,7 +119,7 @@ class Replay:
         """Every recorded operation was begun again: what comes now is new."""
         return self._begun >= self._length
 
-    def begin(self, operation: Operation, task: int) -> Begun:
+    def begin(self, operation: OperationKey, task: int) -> Begun:
         """The function begins an operation in its n-th task. NonDeterminism when the record has another one."""
         ordinal = self._begun + 1
         recorded = None
@@ -164,7 +164,7 @@ class Replay:
 
     # -- matching -------------------------------------------------------------------------------------------------
 
-    def _begin_recorded(self, operation: Operation, task: int) -> Recorded:
+    def _begin_recorded(self, operation: OperationKey, task: int) -> Recorded:
         expected = self._expected()
         if operation != expected.operation:
             raise self._differs(expected, operation.shown())
@@ -175,7 +175,7 @@ class Replay:
             raise self._differs(expected, f"it in task {task}", f"in task {expected.task}")
         return expected
 
-    def _begin_old(self, operation: Operation) -> Recorded:
+    def _begin_old(self, operation: OperationKey) -> Recorded:
         queue = self._old_calls if operation.kind in CALL_KINDS else self._old_children
         expected = queue[0] if queue else self._expected()
         if expected.operation != operation:
@@ -226,7 +226,7 @@ def read(promise_id: str, tags: dict[str, str], *, settled: bool) -> Recorded | 
         raise NonDeterminism(promise_id, f"an operation in place {ordinal!r}, task {task!r}", "nothing like it")
     return Recorded(
         promise_id,
-        Operation(tags.get("durable:kind", ""), tags.get("durable:name", ""), digest),
+        OperationKey(tags.get("durable:kind", ""), tags.get("durable:name", ""), digest),
         int(last),
         int(ordinal),
         None if after is None else unpack_ordinals(after),

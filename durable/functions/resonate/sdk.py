@@ -31,7 +31,7 @@ from durable.functions.replay.recorder import Recorder
 from durable.functions.resonate.heartbeat import held_tasks
 from durable.functions.resonate.http_ports import SenderPorts
 from durable.functions.resonate.store_ports import (
-    Halted,
+    HaltTask,
     HandedBack,
     Lifecycle,
     StorePorts,
@@ -41,12 +41,12 @@ from durable.functions.resonate.store_ports import (
 )
 from durable.records.codec import StripPickle
 from durable.store.operations.slots import Slots
-from durable.store.port import Connection, StoreFace
+from durable.store.port import SdkConnection, StoreFace
 from durable.store.sqlite.sdk_connection import SqliteConnection
 from durable.store.sqlite.store import Store
 
 __all__ = [
-    "Halted",
+    "HaltTask",
     "HandedBack",
     "PlatformError",
     "ResonateError",
@@ -64,7 +64,7 @@ def _quiet(event: SdkEvent) -> None:
 
 
 def build(
-    connection: Connection, store: StoreFace, *, engine_id: str, group: str, lifecycle: Lifecycle, clock: Clock
+    connection: SdkConnection, store: StoreFace, *, engine_id: str, group: str, lifecycle: Lifecycle, clock: Clock
 ) -> Resonate:
     """A Resonate over our store, wired but not started. `clock` is in ms."""
     held = held_tasks(store, engine_id)

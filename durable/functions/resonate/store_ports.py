@@ -35,7 +35,7 @@ from durable.store.protocol.requests import (
 from durable.store.sqlite.store import Store
 
 
-class Halted(ResonateError):
+class HaltTask(ResonateError):
     """Ends an attempt by halting its task instead of releasing it: the promise stays pending, `resume` goes on."""
 
     def __init__(self, error: DurableError) -> None:
@@ -154,7 +154,7 @@ def release_reason() -> BaseException | None:
     """Why the SDK releases a task now: its Core does so inside its `except` block, so that error is being handled."""
     error = sys.exception()
     if isinstance(error, PlatformError):
-        return next((cause for cause in error.causes if isinstance(cause, Halted | HandedBack)), error.cause)
+        return next((cause for cause in error.causes if isinstance(cause, HaltTask | HandedBack)), error.cause)
     return error
 
 

@@ -8,8 +8,8 @@ import asyncio
 from dataclasses import dataclass
 from typing import Any
 
-from capabilities.call import Call
-from capabilities.permissions.policy import Decision
+from capabilities.call import CapabilityCall
+from capabilities.permissions.policy import PolicyDecision
 from durable.store.port import StoreFace
 
 REPEATS_S = 1.0
@@ -50,7 +50,7 @@ class Audit:
         self._repeats: dict[_Entry, int] = {}
         self._timer: asyncio.TimerHandle | None = None
 
-    def decided(self, call: Call, decision: Decision) -> None:
+    def decided(self, call: CapabilityCall, decision: PolicyDecision) -> None:
         """Note a decision about a call."""
         resource = decision.resource.shown() if decision.resource is not None else ""
         verdict = "limited" if decision.verdict == "ask" else decision.verdict

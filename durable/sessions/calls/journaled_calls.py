@@ -13,11 +13,10 @@ from collections.abc import Awaitable, Callable
 from typing import Any, NamedTuple
 
 from bridge.protocol.messages import Call, CallResult
-from capabilities.call import Call as Asked
-from capabilities.call import denied
+from capabilities.call import CapabilityCall, denied
 from capabilities.capability import Capabilities, Capability
 from capabilities.permissions.levels import QUESTIONS
-from capabilities.permissions.policy import Decision, Policy
+from capabilities.permissions.policy import Policy, PolicyDecision
 from capabilities.standard.prompts import Question, question
 from durable.core import ids
 from durable.core.clock import TIME_MAX_MS, now_ms
@@ -38,7 +37,7 @@ POLICY_TRIES = 20
 """How often a call is decided anew because the permissions changed in between."""
 
 
-class Calls:
+class JournaledCalls:
     """Answers the calls of the code that `found` runs."""
 
     def __init__(self, found: Pass, epoch: int, permits: Permits) -> None:
@@ -80,7 +79,7 @@ class Calls:
         promise = await asyncio.shield(self._performing(call, capability, said.arguments, promise_id))
         return await self._told(call, capability, promise)
 
-    def _asked(self, call: Call, arguments: dict[str, Any], policy: Policy, key: str) -> Asked:
+    def _asked(self, call: Call, arguments: dict[str, Any], policy: Policy, key: str) -> CapabilityCall:
         return self.permits.call(call, _method(call), arguments, policy, key)
 
     def _refused(self, call: Call) -> CallResult:
@@ -96,7 +95,7 @@ class Calls:
         self,
         call: Call,
         capability: Capability,
-        said: Said,
+        said: CallArguments,
         promise_id: str,
         *,
         new: bool,
@@ -104,7 +103,7 @@ class Calls:
         """The call's promise: the recorded one, or a new one under the decision that it is made with."""
         if not new:
             return await self._create(capability, said, promise_id)
-        allowed_by: Decision | None = None
+        allowed_by: PolicyDecision | None = None
         for attempt in range(POLICY_TRIES):
             policy = await self.permits.current(again=attempt > 0)
             asked = self._asked(call, said.arguments, policy, promise_id)
@@ -119,7 +118,9 @@ class Calls:
                 return promise
         raise DurableError(f"the permissions of {self._session!r} change faster than a call can be decided")
 
-    async def _settlement(self, asked: Asked, capability: Capability, decision: Decision) -> dict[str, Any] | None:
+    async def _settlement(
+        self, asked: CapabilityCall, capability: Capability, decision: PolicyDecision
+    ) -> dict[str, Any] | None:
         """How a new call is settled as it is recorded: a refusal, or what can be had without any effect."""
         if decision.verdict == "denied":
             return _failure(denied(self._session, capability.name, decision), self.found.execution_id)
@@ -128,9 +129,9 @@ class Calls:
     async def _create(
         self,
         capability: Capability,
-        said: Said,
+        said: CallArguments,
         promise_id: str,
-        decision: Decision | None = None,
+        decision: PolicyDecision | None = None,
         policy: Policy | None = None,
         settle: dict[str, Any] | None = None,
     ) -> dict[str, Any]:
@@ -185,7 +186,7 @@ class Calls:
             return {**promise, **settle}  # its cell's end was first: the thread that called gets what was done for it
         return promise
 
-    async def _made(self, capability: Capability, asked: Asked) -> dict[str, Any]:
+    async def _made(self, capability: Capability, asked: CapabilityCall) -> dict[str, Any]:
         """Perform it; how its promise is settled."""
         try:
             value = to_json(await capability.perform(asked, self.house.threads.run), f"the result of {capability.name}")
@@ -262,7 +263,7 @@ async def answer_unrecorded(permits: Permits, call: Call) -> CallResult:
     capability = _called(permits.house.capabilities, call)
     if capability is None or not capability.performs or capability.waits:
         return refused(call, permits.who)
-    asked: Asked | None = None
+    asked: CapabilityCall | None = None
     try:
         policy = await permits.current()
         asked = permits.call(call, _method(call), _said(capability, call).arguments, policy, "")
@@ -296,7 +297,7 @@ def _method(call: Call) -> str:
     return found if isinstance(found, str) else "?"
 
 
-class Said(NamedTuple):
+class CallArguments(NamedTuple):
     """Arguments by parameter, what the call's promise records of them, its deadline in seconds."""
 
     arguments: dict[str, Any]
@@ -310,16 +311,16 @@ def _called(known: Capabilities, call: Call) -> Capability | None:
     return known.get(form if call.capability == "input" and form in QUESTIONS else call.capability)
 
 
-def _said(capability: Capability, call: Call) -> Said:
+def _said(capability: Capability, call: Call) -> CallArguments:
     """What is asked for. BadArguments."""
     args, kwargs = call.arguments.get("args", []), call.arguments.get("kwargs", {})
     if not isinstance(args, list) or not isinstance(kwargs, dict):
         raise BadArguments("a call's arguments are a list and a map")
     if capability.name == "input":
-        return Said({}, _question(args, kwargs))
+        return CallArguments({}, _question(args, kwargs))
     if isinstance(capability, Question):
         prompt, limit = capability.asked(capability.bind("", args, kwargs), kwargs)
-        return Said({}, to_json(prompt.record(), "the question"), limit)
+        return CallArguments({}, to_json(prompt.record(), "the question"), limit)
     method = _method(call)
     arguments = capability.bind(method, args, kwargs)
     param: dict[str, Any] = {"args": args, "kwargs": kwargs}
@@ -329,7 +330,7 @@ def _said(capability: Capability, call: Call) -> Said:
     if capability.kind == "scheduled":
         param["seconds"] = limit_s = float(arguments["seconds"])
     to_json(param, f"what {capability.name} is given")
-    return Said(arguments, param, limit_s)
+    return CallArguments(arguments, param, limit_s)
 
 
 def _question(args: list[Any], kwargs: dict[str, Any]) -> dict[str, Any]:

@@ -6,10 +6,10 @@ import json
 from typing import TYPE_CHECKING
 
 from bridge.protocol.messages import Call
-from capabilities.call import Call as Asked
+from capabilities.call import CapabilityCall
 from capabilities.capability import Capability
 from capabilities.permissions.grants import grant_text
-from capabilities.permissions.policy import Decision
+from capabilities.permissions.policy import PolicyDecision
 from capabilities.prompts.prompt import Settlement, prompt_for
 from durable.core import ids
 from durable.core.clock import TIME_MAX_MS
@@ -18,13 +18,15 @@ from durable.records.values import digest, pack, unpack
 from durable.sessions.permissions import EVERYWHERE, PermissionChanges
 
 if TYPE_CHECKING:
-    from durable.sessions.calls.journaled_calls import Calls
+    from durable.sessions.calls.journaled_calls import JournaledCalls
 
 ONCE, SESSION, ALWAYS, DENY = "allow once", "allow in this session", "always allow", "deny"
 CONTEXT_CHARS_MAX = 4_000
 
 
-async def ask_for(calls: Calls, call: Call, capability: Capability, asked: Asked, decision: Decision) -> Decision:
+async def ask_for(
+    calls: JournaledCalls, call: Call, capability: Capability, asked: CapabilityCall, decision: PolicyDecision
+) -> PolicyDecision:
     """Put the ask to a person and wait; what was decided, and by whom. Asked once: a replay finds the question."""
     found = calls.found
     text = grant_text(capability.name, decision.resource)
@@ -56,13 +58,13 @@ async def ask_for(calls: Calls, call: Call, capability: Capability, asked: Asked
     if promise["state"] == "pending":
         promise = await calls.settled(call.call, ask_id)
     if promise["state"] != "resolved":
-        return Decision("denied", "nobody said whether it may", decision.resource)
+        return PolicyDecision("denied", "nobody said whether it may", decision.resource)
     answer = Settlement.from_record(unpack((promise.get("value") or {}).get("data")))
     by = answer.by or "a person"
     if answer.declined or answer.value not in (ONCE, SESSION, ALWAYS):
-        return Decision("denied", f"{by} said no", decision.resource)
+        return PolicyDecision("denied", f"{by} said no", decision.resource)
     if answer.value != ONCE:
         changes = PermissionChanges(calls.house.store, calls.house.capabilities, calls.house.audit)
         where = asked.session if answer.value == SESSION else EVERYWHERE
         await changes.grant(where, text, by=by, ask=ask_id)
-    return Decision("allowed", f"{by} said: {answer.value}", decision.resource)
+    return PolicyDecision("allowed", f"{by} said: {answer.value}", decision.resource)

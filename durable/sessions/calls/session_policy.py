@@ -9,18 +9,18 @@ from typing import Any
 
 from bridge.host.worker_session import WorkerSession
 from bridge.protocol.messages import Call as Asked
-from capabilities.call import Call
-from capabilities.permissions.policy import Change, Decision, Policy
+from capabilities.call import CapabilityCall
+from capabilities.permissions.policy import Policy, PolicyChange, PolicyDecision
 from capabilities.permissions.rate import Bucket
 from durable.core.clock import now_ms
 from durable.core.errors import Denied, NotEncodable
 from durable.core.events import PermissionsBypassed
-from durable.sessions.output.backpressure import Reading
+from durable.sessions.output.backpressure import Backpressure
 from durable.sessions.ownership.confinement import directory_of
 from durable.sessions.permissions import EVERYWHERE, manifest_of
 from durable.sessions.services import House
 from durable.store.operations.sessions import RUN
-from durable.store.sqlite.store import Change as StoreChange
+from durable.store.sqlite.store import StoreChange
 
 WAIT_S_MAX = 60.0
 """A call that its rate would delay longer than this is refused."""
@@ -37,7 +37,7 @@ class Permits:
         self.house = house
         self.state: dict[str, Any] = {}
         self._options = options
-        self._policy = self._made(Change())
+        self._policy = self._made(PolicyChange())
         self._stale = True
         self._directory = directory_of(house.store, session)
         self._calls = Bucket(self._policy.manifest.quotas.calls_per_s, time.monotonic())
@@ -49,7 +49,7 @@ class Permits:
         if self._policy.development:
             self.house.observer(PermissionsBypassed(self.who))
 
-    def _made(self, change: Change) -> Policy:
+    def _made(self, change: PolicyChange) -> Policy:
         return Policy(manifest_of(self._options), self._options.get("grants") or (), change)
 
     def _on_change(self, change: StoreChange) -> None:
@@ -63,7 +63,7 @@ class Permits:
             found = (await self.house.store.request("policy.get", {"name": self.session})).data
             if found["version"] != self._policy.version:
                 own, everywhere = found["own"]["document"], found["everywhere"]["document"]
-                known, self._policy = self._policy, self._made(Change(found["version"], own, everywhere))
+                known, self._policy = self._policy, self._made(PolicyChange(found["version"], own, everywhere))
                 if self._policy.development and not known.development:
                     self.house.observer(PermissionsBypassed(self.who))
                 quotas = self._policy.manifest.quotas
@@ -87,7 +87,7 @@ class Permits:
         """The same, when they are others than the worker has; else None."""
         return None if self._given == await self.names(called) else await self.functions(called)
 
-    async def delay(self, call: Asked, worker: WorkerSession | None, reading: Reading) -> Decision | None:
+    async def delay(self, call: Asked, worker: WorkerSession | None, reading: Backpressure) -> PolicyDecision | None:
         """Wait until the rate allows it; meanwhile the worker is not read. A refusal when that is too long."""
         now = time.monotonic()
         wait = self._calls.take(1, now)
@@ -100,7 +100,7 @@ class Permits:
         if wait <= 0:
             return None
         if wait > WAIT_S_MAX:
-            return Decision("denied", f"more calls than its rate allows for {WAIT_S_MAX:g} s")
+            return PolicyDecision("denied", f"more calls than its rate allows for {WAIT_S_MAX:g} s")
         reason = "more calls than its rate allows: delayed"
         self.house.audit.note(self.who, call.execution_id, call.capability, "", "limited", reason, self._policy.version)
         self._delayed += 1
@@ -113,10 +113,10 @@ class Permits:
                 reading.resume(worker, "rate")
         return None
 
-    def call(self, asked: Asked, method: str, arguments: dict[str, Any], policy: Policy, key: str) -> Call:
+    def call(self, asked: Asked, method: str, arguments: dict[str, Any], policy: Policy, key: str) -> CapabilityCall:
         """The call as its capability sees it."""
         assert self.house.lent is not None
-        return Call(
+        return CapabilityCall(
             capability=asked.capability,
             method=method,
             arguments=arguments,
@@ -141,10 +141,10 @@ class Permits:
             who = (self.who, call.execution_id, call.capability, "")
             self.house.audit.note(*who, "denied", str(error), self._policy.version)
 
-    def failed(self, asked: Call, error: Exception) -> None:
+    def failed(self, asked: CapabilityCall, error: Exception) -> None:
         """Note a call that was refused while it was performed: at a link, a redirect, by the database."""
         if isinstance(error, PermissionError) and not asked.refused:
-            self.house.audit.decided(asked, Decision("denied", str(error)))
+            self.house.audit.decided(asked, PolicyDecision("denied", str(error)))
 
     async def _pace(self, size: int) -> None:
         wait = self._network.take(size, time.monotonic())

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from bridge.confine.limits import Profile
 from checkpoint.engine.seal import open_sealed, read_manifest
 from checkpoint.format import archive, environment
-from checkpoint.format.payload import Manifest
+from checkpoint.format.payload import CheckpointManifest
 from checkpoint.format.signature import key_id
 from durable.core.errors import CheckpointTampered, Conflict
 from durable.core.ids import check_session_name
@@ -40,7 +40,7 @@ async def export(
     digests = [digest.hex() for digest in opened.table.digests]
     kept = await stored.fetch(digests)
     key = key_id(house.store.key)
-    head = archive.Head(archive.FORMAT, key, label, opened.envelope, tuple(digests), language)
+    head = archive.ArchiveHead(archive.FORMAT, key, label, opened.envelope, tuple(digests), language)
     size = await asyncio.to_thread(archive.write, path, head, [kept[digest] for digest in digests])
     return Exported(path, size, key)
 
@@ -60,7 +60,7 @@ async def import_(house: House, host: SessionHost, path: Path, name: str | None,
             "run any code when it is restored: import it with `--trust` (trust=True) if you know where it comes from"
         )
     key = house.store.key if head.key == own else None
-    manifest: Manifest = read_manifest(head.manifest, key)
+    manifest: CheckpointManifest = read_manifest(head.manifest, key)
     if not house.keeping.override_environment:
         environment.check(manifest.contents, f"what {str(path)!r} holds")
     grants = house.capabilities.check(manifest.grants)

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 from bridge.host.worker_session import WorkerSession
 from bridge.protocol.messages import Call, CallResult, Checkpoint, Execute, Namespace, Result
 from checkpoint.blobs.memory_file import MemoryFile
-from checkpoint.format.group_table import Table
-from checkpoint.format.payload import Part
+from checkpoint.format.group_table import GroupTable
+from checkpoint.format.payload import PayloadPart
 from durable.core.errors import CheckpointError, Conflict, NotFound, StoreRefused
 from durable.core.ids import check_session_name
 from durable.sessions.calls.call_results import refused
@@ -74,7 +74,7 @@ class Change:
         return "added" if self.before is None else "removed" if self.after is None else "changed"
 
 
-class History:
+class CheckpointHistory:
     """The checkpoints of one session, read without owning it."""
 
     def __init__(self, house: House, session: str) -> None:
@@ -220,7 +220,7 @@ def _info(row: dict[str, Any]) -> CheckpointInfo:
     )
 
 
-def _groups(table: Table) -> dict[str, tuple[str, tuple[Part | bytes, ...]]]:
+def _groups(table: GroupTable) -> dict[str, tuple[str, tuple[PayloadPart | bytes, ...]]]:
     """Of each variable the kind and data of its group."""
     return {
         name: (group.kind, group.parts)

@@ -13,8 +13,8 @@ from bridge.confine.limits import Profile
 from checkpoint.blobs.directory import Blobs
 from checkpoint.blobs.memory_file import MemoryFile
 from checkpoint.engine.seal import check_place, fetch_table, identity, open_into_memory, open_sealed, read_manifest
-from checkpoint.format.group_table import Table
-from checkpoint.format.payload import Manifest
+from checkpoint.format.group_table import GroupTable
+from checkpoint.format.payload import CheckpointManifest
 from durable.core.errors import CheckpointError, NotFound, StoreRefused
 from durable.store.port import StoreFace
 
@@ -34,8 +34,8 @@ class Opened:
 
     id: int
     envelope: bytes
-    manifest: Manifest
-    table: Table
+    manifest: CheckpointManifest
+    table: GroupTable
     payload: bytes | MemoryFile
 
 
@@ -66,12 +66,12 @@ class Stored:
             raise NotFound("checkpoint", str(which), f"session {self._session!r} has {len(known)} others")
         return found[-1]
 
-    async def manifest(self, checkpoint: int, envelope: bytes) -> Manifest:
+    async def manifest(self, checkpoint: int, envelope: bytes) -> CheckpointManifest:
         """The verified manifest, in its place. CheckpointTampered, CheckpointError."""
         async with self._named(checkpoint):
             return await self._placed(checkpoint, envelope)
 
-    async def _placed(self, checkpoint: int, envelope: bytes) -> Manifest:
+    async def _placed(self, checkpoint: int, envelope: bytes) -> CheckpointManifest:
         manifest = read_manifest(envelope, self._store.key)
         numbers = {row["id"]: row["n"] for row in await self.rows()}
         older = max((id for id in numbers if id < checkpoint), default=None)
@@ -104,7 +104,7 @@ class Stored:
         )
         return Opened(checkpoint, envelope, manifest, table, await asyncio.to_thread(opened))
 
-    async def _in_memory(self, manifest: Manifest, table: Table) -> MemoryFile:
+    async def _in_memory(self, manifest: CheckpointManifest, table: GroupTable) -> MemoryFile:
         rows = (await self._store.request("chunk.get", {"digests": [digest.hex() for digest in table.digests]})).data
 
         def fetch(wanted: list[str]) -> dict[str, bytes]:

@@ -16,9 +16,9 @@ from durable.core.ids import execution_promise
 from durable.functions.replay.matching import Journal
 from durable.functions.replay.recorded_promises import recorded
 from durable.sessions.calls.call_results import failed
-from durable.sessions.calls.journaled_calls import Answers, Calls, Said
+from durable.sessions.calls.journaled_calls import Answers, CallArguments, JournaledCalls
 from durable.sessions.calls.session_policy import Permits
-from durable.sessions.execution.cell import FUNCTION_ID, Cell, Done, Failed, Pass
+from durable.sessions.execution.cell import FUNCTION_ID, CellDone, CellParam, Failed, Pass
 from durable.sessions.output.stored_output import StoredCopy
 from durable.sessions.result import Lost, RestoreReport
 from durable.store.sqlite.reads import ExecutionRow
@@ -27,7 +27,7 @@ SETTLED = ("completed", "failed")
 """Executions whose code came to its end. One that was stopped before is not run past that."""
 
 
-class RecordedCalls(Calls):
+class RecordedCalls(JournaledCalls):
     """Answers calls from an execution's record, and only from there: nothing is asked, done or recorded again."""
 
     @override
@@ -42,7 +42,7 @@ class RecordedCalls(Calls):
         self,
         call: Call,
         capability: Capability,
-        said: Said,
+        said: CallArguments,
         promise_id: str,
         *,
         new: bool,
@@ -59,7 +59,7 @@ class RecordedCalls(Calls):
         raise Denied(f"{promise_id} has not ended, and {self.found.execution_id} is only run again")
 
 
-type Run = Callable[[Pass, Answers, list[str]], Awaitable[Done | Failed]]
+type Run = Callable[[Pass, Answers, list[str]], Awaitable[CellDone | Failed]]
 """Runs a pass in the session's worker; of what it makes only those names stay."""
 
 
@@ -119,7 +119,7 @@ class Recomputation:
 
     async def _pass(self, row: ExecutionRow) -> Pass:
         try:
-            cell = msgspec.convert(row.param["args"][0], Cell)
+            cell = msgspec.convert(row.param["args"][0], CellParam)
         except (msgspec.ValidationError, LookupError, TypeError) as error:
             raise DurableError(f"the record of {row.id} cannot be read: {error}") from None
         cell = msgspec.structs.replace(cell, transaction="rollback_always")
@@ -129,14 +129,14 @@ class Recomputation:
         return Pass(journal.execution, cell, journal, StoredCopy(0), kept_max=0)
 
 
-def _recomputed(outcome: Done | Failed) -> list[str]:
-    told = (outcome.value if isinstance(outcome, Done) else outcome.document).get("rollback") or {}
+def _recomputed(outcome: CellDone | Failed) -> list[str]:
+    told = (outcome.value if isinstance(outcome, CellDone) else outcome.document).get("rollback") or {}
     return list(told.get("recomputed", ()))
 
 
-def _why(outcome: Done | Failed) -> str:
+def _why(outcome: CellDone | Failed) -> str:
     """Why names are still not there after a run."""
-    if isinstance(outcome, Done):
+    if isinstance(outcome, CellDone):
         return "did not make it"
     return f"raised {outcome.document.get('exception_type')}: {outcome.document.get('exception_message')}"
 

@@ -54,7 +54,7 @@ class Keep:
 
 
 @dataclass(frozen=True, slots=True)
-class Keeping:
+class Retention:
     """What one engine does with checkpoints."""
 
     blobs: Blobs

@@ -13,15 +13,14 @@ from checkpoint.blobs.memory_file import MemoryFile
 from checkpoint.engine.large_capture import bring
 from checkpoint.engine.seal import Hashed, Sealed, identity, read_manifest, seal
 from checkpoint.format.compression import packed
-from checkpoint.format.group_table import Table
-from checkpoint.format.payload import Malformed, Manifest, decode_payload
-from checkpoint.format.payload import Position as SealedPosition
+from checkpoint.format.group_table import GroupTable
+from checkpoint.format.payload import CheckpointManifest, Malformed, StatementPosition, decode_payload
 from durable.core.clock import now_ms
 from durable.core.errors import ProtocolError
 from durable.sessions.checkpoints.reader import Stored
-from durable.sessions.checkpoints.retention import Keeping
+from durable.sessions.checkpoints.retention import Retention
 from durable.sessions.checkpoints.streamed_chunks import Arrivals
-from durable.sessions.execution.position import Position
+from durable.sessions.execution.position import ExecutionPosition
 from durable.store.port import StoreFace
 
 IN_THREAD_BYTES = 256 * 2**10
@@ -37,7 +36,7 @@ class Saved:
     def __init__(
         self,
         store: StoreFace,
-        keeping: Keeping,
+        keeping: Retention,
         session: str,
         epoch: int,
         grants: tuple[str, ...],
@@ -56,16 +55,16 @@ class Saved:
         """What comes before the capture that names it."""
         self.stored = Stored(store, keeping.blobs, session, grants, profile)
         self._keep = keeping.keep
-        self._manifest: Manifest | None = None
+        self._manifest: CheckpointManifest | None = None
         self._envelope: bytes | None = None
-        self._base: tuple[Manifest, Table] | None = None
+        self._base: tuple[CheckpointManifest, GroupTable] | None = None
         self._loaded = False
         self._last: asyncio.Future[Any] | None = None
         self._label: str | None = None
         self._publishing: set[asyncio.Task[Any]] = set()
         self._order = asyncio.Lock()
 
-    async def latest(self) -> Position | None:
+    async def latest(self) -> ExecutionPosition | None:
         """The newest checkpoint's position; raises CheckpointTampered or CheckpointError when it cannot be trusted."""
         if not self._loaded:
             answer = await self._store.request("checkpoint.latest", {"session": self._session})
@@ -79,7 +78,7 @@ class Saved:
             return None
         found = self._manifest.position
         outcome = None if self._manifest.outcome is None else json.loads(self._manifest.outcome)
-        return Position(
+        return ExecutionPosition(
             execution=found.execution,
             statement=found.statement,
             counters=dict(found.counters),
@@ -102,7 +101,7 @@ class Saved:
         self._base = opened.manifest, opened.table
         return opened.payload
 
-    def build_on(self, base: tuple[Manifest, Table]) -> None:
+    def build_on(self, base: tuple[CheckpointManifest, GroupTable]) -> None:
         """The worker was restored from this: its next capture leaves out what this has."""
         self._base = base
 
@@ -111,7 +110,7 @@ class Saved:
         kept = await self._same(payload, label)
         if kept is not None:
             return kept
-        await self.publish(payload, await self.latest() or Position(), wait=True, label=label)
+        await self.publish(payload, await self.latest() or ExecutionPosition(), wait=True, label=label)
         assert self.latest_id is not None
         return self.latest_id
 
@@ -132,7 +131,7 @@ class Saved:
     async def publish(
         self,
         payload: Data,
-        position: Position,
+        position: ExecutionPosition,
         *,
         wait: bool,
         label: str | None = None,
@@ -164,7 +163,7 @@ class Saved:
         finally:
             self._publishing.discard(task)
 
-    async def _kept(self, payload: Data, position: Position) -> tuple[Sealed, list[tuple[str, bytes]]]:
+    async def _kept(self, payload: Data, position: ExecutionPosition) -> tuple[Sealed, list[tuple[str, bytes]]]:
         """Sealed, with its large chunks durable before the row that needs them; and the small ones."""
         try:
             return await self._stored(payload, position)
@@ -173,7 +172,7 @@ class Saved:
                 f"the worker of session {self._session!r} sent a checkpoint that is none: {error}"
             ) from None
 
-    async def _stored(self, payload: Data, position: Position) -> tuple[Sealed, list[tuple[str, bytes]]]:
+    async def _stored(self, payload: Data, position: ExecutionPosition) -> tuple[Sealed, list[tuple[str, bytes]]]:
         arrived, self.arrivals.chunks = self.arrivals.chunks, {}
         sizes = {digest: each.size for digest, each in arrived.items()}
         if len(payload) > IN_THREAD_BYTES:
@@ -194,11 +193,11 @@ class Saved:
             await asyncio.to_thread(self._blobs.put_many, large)
         return [(digest, bytes(data)) for digest, data in kept if len(data) <= INLINE_BYTES_MAX]
 
-    def _sealed(self, payload: Hashed | Data, position: Position, arrived: dict[bytes, int]) -> Sealed:
+    def _sealed(self, payload: Hashed | Data, position: ExecutionPosition, arrived: dict[bytes, int]) -> Sealed:
         sealed = seal(
             payload,
             session=self._session,
-            position=SealedPosition(
+            position=StatementPosition(
                 execution=position.execution,
                 n=0,
                 statement=position.statement,
@@ -221,7 +220,7 @@ class Saved:
         read_manifest(sealed.manifest, self._store.key)  # what cannot be read again is no progress
         return sealed
 
-    def _row(self, sealed: Sealed, position: Position, chunks: list[tuple[str, bytes]]) -> dict[str, Any]:
+    def _row(self, sealed: Sealed, position: ExecutionPosition, chunks: list[tuple[str, bytes]]) -> dict[str, Any]:
         return {
             "session": self._session,
             "epoch": self._epoch,

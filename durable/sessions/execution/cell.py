@@ -17,7 +17,7 @@ from durable.core.errors import DurableError
 from durable.functions.replay.matching import Journal
 from durable.sessions.output.live_output import Recent
 from durable.sessions.output.session_output import Earlier
-from durable.sessions.output.stored_output import Row, StoredCopy, place
+from durable.sessions.output.stored_output import OutputRow, StoredCopy, place
 from durable.sessions.result import Texts
 
 FUNCTION = "durable_execute"
@@ -31,7 +31,7 @@ KEPT_CHARS_MAX = 2**20
 type Transaction = Literal["commit_always", "rollback_on_failure", "rollback_always"]
 
 
-class Cell(msgspec.Struct, frozen=True, kw_only=True):
+class CellParam(msgspec.Struct, frozen=True, kw_only=True):
     """The param of a cell's promise: what to run, in which session, under which rules."""
 
     code: str
@@ -49,7 +49,7 @@ class Cell(msgspec.Struct, frozen=True, kw_only=True):
 
 
 @dataclass(frozen=True, slots=True)
-class Done:
+class CellDone:
     """The code ended; `value` is what the promise is resolved with."""
 
     value: dict[str, Any]
@@ -63,14 +63,14 @@ class Failed:
 
 
 @dataclass(frozen=True, slots=True)
-class Waits:
+class CellWaits:
     """The code waits for these promises."""
 
     promises: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Stopped:
+class CellHalted:
     """The pass cannot go on, and nothing is settled: the task is halted with this error as its note."""
 
     error: DurableError
@@ -88,8 +88,8 @@ class Died:
     error: DurableError
 
 
-type Outcome = Done | Failed | Stopped | Gone | Died
-type Turn = Outcome | Waits
+type Outcome = CellDone | Failed | CellHalted | Gone | Died
+type Turn = Outcome | CellWaits
 
 
 @dataclass(slots=True)
@@ -97,12 +97,12 @@ class Pass:
     """One pass of a cell through a worker: what it printed, which calls are open, what the leaf is to be told."""
 
     promise_id: str
-    cell: Cell
+    cell: CellParam
     journal: Journal
     copy: StoredCopy
     open_calls: dict[int, str] = field(default_factory=dict)
     kept_max: int = KEPT_CHARS_MAX
-    rows: list[Row] = field(default_factory=list)
+    rows: list[OutputRow] = field(default_factory=list)
     recent: Recent = field(default_factory=Recent)
     whole: bool = True
     waiting: bool = False
@@ -128,7 +128,7 @@ class Pass:
     def execution_id(self) -> str:
         return self.promise_id.removeprefix("exec:")
 
-    def keep(self, rows: list[Row]) -> None:
+    def keep(self, rows: list[OutputRow]) -> None:
         """Keep what is stored of the output for a result that is read here; much is read from the store instead."""
         if self.whole:
             for row in rows:
@@ -148,7 +148,7 @@ class Pass:
     @property
     def lives(self) -> bool:
         """Whether a leaf can attach to this pass: it runs, waits, or has its outcome."""
-        return not self.ended and not isinstance(self.outcome, Died | Stopped | Gone)
+        return not self.ended and not isinstance(self.outcome, Died | CellHalted | Gone)
 
     @property
     def runs(self) -> bool:
@@ -189,4 +189,4 @@ class Pass:
             return self.outcome
         if self.ended:
             return None
-        return Waits(tuple(dict.fromkeys(self.open_calls.values())))
+        return CellWaits(tuple(dict.fromkeys(self.open_calls.values())))

@@ -6,9 +6,9 @@ import asyncio
 
 from bridge.protocol.messages import Namespace, NamespaceReply
 from durable.sessions.checkpoints.recompute import Recomputation
-from durable.sessions.checkpoints.retention import Keeping
+from durable.sessions.checkpoints.retention import Retention
 from durable.sessions.checkpoints.writer import Saved
-from durable.sessions.execution.position import Position
+from durable.sessions.execution.position import ExecutionPosition
 from durable.sessions.ownership.session_worker import SessionWorker
 from durable.sessions.result import RestoreReport
 
@@ -20,7 +20,7 @@ class Between:
     """Each waits for its turn, starts a worker where there is none, and raises what that raises."""
 
     def __init__(
-        self, busy: asyncio.Lock, worker: SessionWorker, saved: Saved, keeping: Keeping, recomputation: Recomputation
+        self, busy: asyncio.Lock, worker: SessionWorker, saved: Saved, keeping: Retention, recomputation: Recomputation
     ) -> None:
         self.unsaved = False
         """Unjournaled code ran since the last checkpoint."""
@@ -72,7 +72,7 @@ class Between:
     async def begin_from(self, payload: bytes | memoryview, label: str | None = None) -> None:
         """Make a checkpoint of another session the first of this one."""
         async with self._busy:
-            await self._saved.publish(payload, Position(), wait=True, label=label)
+            await self._saved.publish(payload, ExecutionPosition(), wait=True, label=label)
 
     async def restore(
         self, which: str | int, *, clear_existing: bool, override_environment: bool = False, recompute: bool = False

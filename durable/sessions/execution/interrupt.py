@@ -9,7 +9,7 @@ from typing import Any
 
 from bridge.host.worker_session import WorkerSession
 from bridge.protocol.messages import Error, Message, Result
-from bridge.protocol.states import State
+from bridge.protocol.states import WorkerState
 from durable.core.limits import INTERRUPT_GRACE_S
 from durable.sessions.ownership.takeover import start_time
 
@@ -30,7 +30,7 @@ async def stop_abandoned(worker: WorkerSession, execution_id: str) -> Error | No
 
     The error that the code ended with, if it did.
     """
-    if worker.state is not State.BUSY:
+    if worker.state is not WorkerState.BUSY:
         return None
     over = asyncio.Event()
     ends: list[Error] = []

@@ -10,9 +10,9 @@ from bridge.protocol.messages import Error, Failure, Result, Value
 from durable.core.errors import ResourceExceeded
 from durable.core.limits import PRINTED_CHARS_MAX, WARNINGS_MAX
 from durable.functions.failures import cut, document, read_document
-from durable.sessions.execution.cell import Done, Failed, Pass
+from durable.sessions.execution.cell import CellDone, Failed, Pass
 from durable.sessions.output.displays import DISPLAY
-from durable.sessions.output.stored_output import Row, Stream
+from durable.sessions.output.stored_output import OutputRow, Stream
 from durable.sessions.result import Texts
 from durable.store.port import ReadsFace
 from durable.store.sqlite.reads import ExecutionRow
@@ -23,7 +23,7 @@ UNSAVED_LOOK = 20
 
 def outcome_from(
     reply: Result | Error | ResourceExceeded, execution_id: str, told: Mapping[str, Any] = MappingProxyType({})
-) -> Done | Failed:
+) -> CellDone | Failed:
     """The outcome that a worker's reply is. told: what the engine says of the execution besides."""
     if isinstance(reply, ResourceExceeded):
         return Failed({**document(reply, execution_id), **told})
@@ -41,7 +41,7 @@ def outcome_from(
             }
         )
     value = {"value": reply.value, "repr": cut(reply.repr), "execution_time": reply.execution_time}
-    return Done({"id": execution_id, **value, **_about(reply), **told})
+    return CellDone({"id": execution_id, **value, **_about(reply), **told})
 
 
 async def unsaved_before(reads: ReadsFace, session: str, execution: str) -> list[str]:
@@ -84,12 +84,12 @@ async def _printed(found: Pass, reads: ReadsFace) -> dict[str, Any]:
     """The last characters of the output, by stream, and the offset in the output at which they begin."""
     end, origin = found.copy.offset, found.recent.origin
     begin = max(0, end - PRINTED_CHARS_MAX)
-    rows: list[Row] = []
+    rows: list[OutputRow] = []
     if begin < origin:
         stored = await reads.output(found.execution_id, begin, limit=2**31)
-        rows = [Row(row.offset, row.stream, row.text, row.chars) for row in stored if row.offset < origin]
+        rows = [OutputRow(row.offset, row.stream, row.text, row.chars) for row in stored if row.offset < origin]
     recent = found.recent.since(max(begin, origin)) or []
-    rows += [Row(event.offset, _stream(event.stream), event.data, event.end - event.offset) for event in recent]
+    rows += [OutputRow(event.offset, _stream(event.stream), event.data, event.end - event.offset) for event in recent]
     texts = Texts.of(rows)
     if not (texts.stdout or texts.stderr or begin):
         return {}
@@ -117,8 +117,8 @@ def recordable(outcome: Value | Failure) -> dict[str, Any]:
     return said | {name: cut(said[name]) for name in texts if name in said}
 
 
-def outcome_of(found: Mapping[str, Any], execution_id: str) -> Done | Failed:
+def outcome_of(found: Mapping[str, Any], execution_id: str) -> CellDone | Failed:
     """The outcome that a final checkpoint carries."""
     if found.get("type") == "error":
         return Failed({**found, "execution_id": execution_id})
-    return Done({**found, "id": execution_id})
+    return CellDone({**found, "id": execution_id})

@@ -12,7 +12,7 @@ from durable.sessions.execution.outcome import recordable
 
 
 @dataclass(frozen=True, slots=True)
-class Position:
+class ExecutionPosition:
     """Where an execution was at a checkpoint. `outcome` is set at its end; `counters` are calls per capability.
 
     `iteration`: finished iterations of that statement's resumable loop.
@@ -31,10 +31,10 @@ class Position:
         return self.outcome is not None, self.statement, self.iteration, sum(self.counters.values())
 
 
-def position_at(found: Pass, message: Checkpoint, told: Mapping[str, Any]) -> Position:
+def position_at(found: Pass, message: Checkpoint, told: Mapping[str, Any]) -> ExecutionPosition:
     """What a worker's checkpoint says, held against what was recorded of its calls. told: what its outcome says too."""
     taken = found.journal.taken()
-    return Position(
+    return ExecutionPosition(
         execution=found.execution_id,
         statement=message.statement,
         counters={name: min(n, taken.get(name, 0)) for name, n in message.counters.items()},
@@ -46,7 +46,7 @@ def position_at(found: Pass, message: Checkpoint, told: Mapping[str, Any]) -> Po
 
 def request_from(
     found: Pass,
-    begin: Position,
+    begin: ExecutionPosition,
     code: str,
     filename: str,
     capabilities: list[str | dict[str, Any]] | None,

@@ -31,21 +31,32 @@ from durable.functions.failures import document
 from durable.functions.replay.matching import Journal
 from durable.functions.replay.recorded_promises import recorded
 from durable.sessions.calls.call_results import ended, failed
-from durable.sessions.calls.journaled_calls import Answers, Calls, answer_unrecorded
+from durable.sessions.calls.journaled_calls import Answers, JournaledCalls, answer_unrecorded
 from durable.sessions.calls.session_policy import Permits
 from durable.sessions.checkpoints.recompute import Recomputation
 from durable.sessions.checkpoints.writer import Saved
-from durable.sessions.execution.cell import Cell, Died, Done, Failed, Gone, Pass, Stopped, Transaction, Turn, Waits
+from durable.sessions.execution.cell import (
+    CellDone,
+    CellHalted,
+    CellParam,
+    CellWaits,
+    Died,
+    Failed,
+    Gone,
+    Pass,
+    Transaction,
+    Turn,
+)
 from durable.sessions.execution.guarded_tasks import Failing, beside
 from durable.sessions.execution.idle_operations import Between
 from durable.sessions.execution.interrupt import stop_abandoned, stop_code
 from durable.sessions.execution.outcome import outcome_from, outcome_of, told_of, unsaved_before
-from durable.sessions.execution.position import Position, position_at, request_from
+from durable.sessions.execution.position import ExecutionPosition, position_at, request_from
 from durable.sessions.language import language_of, spoken
-from durable.sessions.output.backpressure import Reading, Unstored
+from durable.sessions.output.backpressure import Backpressure, Unstored
 from durable.sessions.output.live_output import Recent
 from durable.sessions.output.session_output import FAILURE, Earlier, SessionOutput
-from durable.sessions.output.stored_output import Row, StoredCopy
+from durable.sessions.output.stored_output import OutputRow, StoredCopy
 from durable.sessions.ownership.confinement import exceeded_by, named
 from durable.sessions.ownership.idle_timer import RUNS, Resting
 from durable.sessions.ownership.session_worker import SessionWorker
@@ -99,8 +110,8 @@ class LiveSession:
         self._driving: asyncio.Task[None] | None = None
         self.resting = Resting(house)
         self._begun: str | None = None
-        self._calls: Calls | None = None
-        self._reading = Reading()
+        self._calls: JournaledCalls | None = None
+        self._reading = Backpressure()
         self._unstored = Unstored(self._reading)
         self._output = SessionOutput(house.store, name, epoch, rules.stored, weakly(self._posted))
         self.stale = False
@@ -120,7 +131,7 @@ class LiveSession:
 
     # -- the leaf -------------------------------------------------------------------------------------------------
 
-    async def run(self, promise_id: str, cell: Cell, *, first: bool, begun: Callable[[], None]) -> Turn:
+    async def run(self, promise_id: str, cell: CellParam, *, first: bool, begun: Callable[[], None]) -> Turn:
         """Run a cell until its outcome or a wait. `first`: nothing of this execution can be recorded yet. `begun` is
         called when it has a worker, and the namespace is there."""
         while True:
@@ -134,12 +145,12 @@ class LiveSession:
                     await self._settled_elsewhere(found)  # the store lets no cell past an unsettled one
                 found = await self._begin(promise_id, cell, first=first, begun=begun)
             turn = await found.turn()
-            if isinstance(turn, Waits):
+            if isinstance(turn, CellWaits):
                 self._park(found)
             if turn is not None:
                 return turn
 
-    async def _begin(self, promise_id: str, cell: Cell, *, first: bool, begun: Callable[[], None]) -> Pass:
+    async def _begin(self, promise_id: str, cell: CellParam, *, first: bool, begun: Callable[[], None]) -> Pass:
         await self._busy.acquire()
         if self._worker.closed:
             self._busy.release()
@@ -149,7 +160,7 @@ class LiveSession:
         found = Pass(promise_id, cell, Journal(promise_id), StoredCopy(self._rules.stored), whole=fresh)
         self.current = found
         self._house.epochs[promise_id] = self.epoch
-        self._calls = Calls(found, self.epoch, self._permits)
+        self._calls = JournaledCalls(found, self.epoch, self._permits)
         self._driving = asyncio.create_task(self._drive(found, begun, fresh=fresh))
         return found
 
@@ -161,7 +172,7 @@ class LiveSession:
             raise
         except DurableError as error:
             await self._worker.end()
-            found.finish(Stopped(error))
+            found.finish(CellHalted(error))
         except Exception as error:
             await self._failed(found, error)
         finally:
@@ -173,7 +184,7 @@ class LiveSession:
         try:
             begin = await self._prepare(found, fresh=fresh)
             begun()
-            if isinstance(begin, Done | Failed):
+            if isinstance(begin, CellDone | Failed):
                 found.finish(begin)
             elif not found.ended and found.outcome is None:  # else it was let go while the worker was made ready
                 outcome = await self._execute(found, begin)
@@ -194,7 +205,7 @@ class LiveSession:
         except NotEncodable as error:
             found.finish(Failed(document(error, found.execution_id)))  # the cell itself cannot be sent to a worker
 
-    async def _prepare(self, found: Pass, *, fresh: bool) -> Position | Done | Failed:
+    async def _prepare(self, found: Pass, *, fresh: bool) -> ExecutionPosition | CellDone | Failed:
         """A worker with the right namespace, and where to begin in the cell (O5)."""
         latest = await self._saved.latest()
         if latest is not None or not fresh:
@@ -207,7 +218,7 @@ class LiveSession:
         if await self._worker.ready() is not before:
             found.failures += await unsaved_before(self._house.store.reads, self.name, found.execution_id)
             found.failures += self._worker.lost_state
-        begin = latest if latest is not None and mine else Position()
+        begin = latest if latest is not None and mine else ExecutionPosition()
         found.begun_at = begin.reached
         if not fresh:
             found.whole = False
@@ -221,7 +232,7 @@ class LiveSession:
                 found.journal.calls(capability).skip(count)
         return begin
 
-    async def _execute(self, found: Pass, begin: Position) -> Done | Failed | None:
+    async def _execute(self, found: Pass, begin: ExecutionPosition) -> CellDone | Failed | None:
         worker = await self._worker.ready()
         code, filename = spoken(found.cell, self.language, found.execution_id)
         capabilities = await self._permits.new_functions(found.journal.called())
@@ -307,7 +318,7 @@ class LiveSession:
         try:
             return await calls.answer(call)
         except (NonDeterminism, StoreRefused) as error:
-            if isinstance(error, StoreRefused) and isinstance(calls.found.outcome, Done | Failed):
+            if isinstance(error, StoreRefused) and isinstance(calls.found.outcome, CellDone | Failed):
                 return ended(call)  # of a thread: the cell ended meanwhile, and its record with it
             await self._stop(calls.found, error)
             raise
@@ -345,7 +356,7 @@ class LiveSession:
             with self._failing(found):
                 self._store_output(found, found.copy.seal())
 
-    def _store_output(self, found: Pass, rows: list[Row]) -> None:
+    def _store_output(self, found: Pass, rows: list[OutputRow]) -> None:
         found.keep(rows)
         if rows and found is not self._quick:
             fields = {"execution": found.execution_id, "session": self.name, "epoch": self.epoch, "chunks": rows}
@@ -412,7 +423,7 @@ class LiveSession:
 
     async def _stop(self, found: Pass, error: DurableError) -> None:
         """Nothing may be settled any more: the pass ends, its task is halted with the error as a note."""
-        found.finish(Stopped(error))
+        found.finish(CellHalted(error))
         await self._worker.end()
 
     def _failing(self, found: Pass | None) -> Failing:
@@ -523,11 +534,11 @@ class LiveSession:
     ) -> Pass:
         """A pass for `execute`; what its code prints is in it, however that ends. execution: the audit's name of it."""
         stored = self._rules.stored
-        cell = Cell(code=code, session=self.name, inputs=inputs, transaction=transaction)
+        cell = CellParam(code=code, session=self.name, inputs=inputs, transaction=transaction)
         promise_id = ids.execution_promise(execution)
         return Pass(promise_id, cell, Journal(promise_id), StoredCopy(stored), kept_max=stored)
 
-    async def execute(self, found: Pass) -> Done | Failed:
+    async def execute(self, found: Pass) -> CellDone | Failed:
         """Run code without a promise: no checkpoint, calls are not recorded, not resumable. Waits for its turn."""
         async with self._busy:
             self.between.unsaved = True
@@ -535,7 +546,7 @@ class LiveSession:
 
     async def _run_quick(
         self, found: Pass, answers: Answers, recompute: Sequence[str] = (), *, sent: int = 1
-    ) -> Done | Failed:
+    ) -> CellDone | Failed:
         worker = await self._worker.ready()
         code, filename = spoken(found.cell, self.language, found.execution_id)
         request = Execute(

@@ -11,7 +11,7 @@ from typing import Any
 from bridge.host.worker_session import WorkerSession
 
 
-class Reading:
+class Backpressure:
     """Paused while there is any reason; a new worker begins without."""
 
     def __init__(self) -> None:
@@ -43,7 +43,7 @@ UNSTORED_CHARS_MAX = 4 * 2**20
 class Unstored:
     """What a session printed that is not in the store yet."""
 
-    def __init__(self, reading: Reading) -> None:
+    def __init__(self, reading: Backpressure) -> None:
         self.chars = 0
         self._reading = reading
 

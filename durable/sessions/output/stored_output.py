@@ -24,7 +24,7 @@ COLLAPSED_MAX = 64
 """Repainted lines of one message that become rows of their own (K5)."""
 
 
-class Row(NamedTuple):
+class OutputRow(NamedTuple):
     """`length` characters from `start`, of which `text` is kept."""
 
     start: int
@@ -41,14 +41,14 @@ class StoredCopy:
     offset: int = 0
     kept: int = 0
     full: bool = False
-    _line: Row | None = None
+    _line: OutputRow | None = None
     """The last row, when it is a line that may still be repainted."""
-    _gap: Row | None = None
+    _gap: OutputRow | None = None
     _gap_told: int = 0
 
-    def add(self, stream: Stream, text: str, dropped: int = 0) -> list[Row]:
+    def add(self, stream: Stream, text: str, dropped: int = 0) -> list[OutputRow]:
         """Take output: `dropped` characters, then `text`."""
-        rows: list[Row] = []
+        rows: list[OutputRow] = []
         if dropped:
             self._skip(stream, dropped)
         if text:
@@ -62,12 +62,12 @@ class StoredCopy:
             rows += self._tell_gap()
         return rows
 
-    def seal(self) -> list[Row]:
+    def seal(self) -> list[OutputRow]:
         """A checkpoint counts what was printed until here, or the end came: no line is rewritten past it (K3)."""
         self._line = None
         return self._tell_gap()
 
-    def _keep(self, stream: Stream, text: str, rows: list[Row]) -> None:
+    def _keep(self, stream: Stream, text: str, rows: list[OutputRow]) -> None:
         rest = self._repainted(stream, text, rows)
         self._line = None if rest else self._line
         collapsed = 0
@@ -87,7 +87,7 @@ class StoredCopy:
             self._line = row if last else None
         self._append(stream, "".join(plain), rows)
 
-    def _repainted(self, stream: Stream, text: str, rows: list[Row]) -> str:
+    def _repainted(self, stream: Stream, text: str, rows: list[OutputRow]) -> str:
         """Join what continues the line that may be repainted to it; the rest of the text."""
         line = self._line
         if line is None or line.stream != stream:
@@ -99,12 +99,12 @@ class StoredCopy:
             return text
         self.kept += more
         self.offset += end
-        row = Row(line.start, stream, shown, line.length + end)
+        row = OutputRow(line.start, stream, shown, line.length + end)
         rows.append(row)
         self._line = None if text[end - 1] == "\n" else row
         return text[end:]
 
-    def _append(self, stream: Stream, text: str, rows: list[Row], shown: str | None = None) -> Row | None:
+    def _append(self, stream: Stream, text: str, rows: list[OutputRow], shown: str | None = None) -> OutputRow | None:
         """A row of `text`, shown otherwise or as it is, as far as there is room; the rest is a gap from then on."""
         if not text:
             return None
@@ -116,10 +116,10 @@ class StoredCopy:
             return None
         if shown is None:
             taken, over = text[:room], len(text) - room
-            row = Row(self.offset, stream, taken, len(taken))
+            row = OutputRow(self.offset, stream, taken, len(taken))
         else:
             over = 0
-            row = Row(self.offset, stream, shown, len(text))
+            row = OutputRow(self.offset, stream, shown, len(text))
         if row.length:
             rows.append(row)
             self.kept += len(row.text)
@@ -133,12 +133,12 @@ class StoredCopy:
         self._line = None
         gap = self._gap
         if gap is None:
-            self._gap, self._gap_told = Row(self.offset, stream, "", chars), 0
+            self._gap, self._gap_told = OutputRow(self.offset, stream, "", chars), 0
         else:
             self._gap = gap._replace(length=gap.length + chars)
         self.offset += chars
 
-    def _tell_gap(self) -> list[Row]:
+    def _tell_gap(self) -> list[OutputRow]:
         if self._gap is None or self._gap.length == self._gap_told:
             return []
         self._gap_told = self._gap.length
@@ -157,7 +157,7 @@ def collapse(line: str) -> str:
     return line if at < 0 else line[at:]
 
 
-def place(rows: list[Row], row: Row) -> None:
+def place(rows: list[OutputRow], row: OutputRow) -> None:
     """Append a row, or let it take the place of the last one."""
     if rows and rows[-1].start == row.start:
         rows.pop()

@@ -19,7 +19,7 @@ from bridge.protocol.output_rules import OutputRules
 from durable.core import ids
 from durable.core.errors import Conflict, ResourceExceeded, Unenforceable
 from durable.functions.failures import document
-from durable.sessions.execution.cell import Done, Failed
+from durable.sessions.execution.cell import CellDone, Failed
 from durable.store.port import StoreFace
 from durable.store.sqlite.store import Store
 
@@ -93,9 +93,9 @@ async def check_machine(asked: Confinement) -> None:
             raise Unenforceable([found.lacks])
 
 
-def named(outcome: Done | Failed, limits: Limits) -> Done | Failed:
+def named(outcome: CellDone | Failed, limits: Limits) -> CellDone | Failed:
     """A failure by a limit as what it is, where only the code's own error was recorded."""
-    if isinstance(outcome, Done) or not limits:
+    if isinstance(outcome, CellDone) or not limits:
         return outcome
     found = outcome.document
     where, traceback = str(found.get("execution_id") or ""), str(found.get("traceback") or "")

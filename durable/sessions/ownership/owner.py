@@ -24,7 +24,7 @@ from durable.core.errors import (
 from durable.functions.failures import Rejection
 from durable.functions.resonate import sdk
 from durable.functions.resonate.sdk import PlatformError, SdkContext
-from durable.sessions.execution.cell import Cell, Died, Done, Failed, Gone, Pass, Stopped, Waits
+from durable.sessions.execution.cell import CellDone, CellHalted, CellParam, CellWaits, Died, Failed, Gone, Pass
 from durable.sessions.execution.guarded_tasks import beside
 from durable.sessions.execution.runner import LiveSession
 from durable.sessions.output.live_output import Recent
@@ -63,7 +63,7 @@ class SessionHost:
     async def durable_execute(self, ctx: SdkContext, cell: dict[str, Any]) -> Any:
         """One leaf of a cell: run it until its outcome or a wait. Holds nothing while the code waits."""
         promise_id = ctx.info.id
-        request = msgspec.convert(cell, Cell)
+        request = msgspec.convert(cell, CellParam)
         leave: Callable[[], None] = _nowhere
         try:
             if request.session not in self._live:
@@ -91,23 +91,23 @@ class SessionHost:
         finally:
             leave()
         match turn:
-            case Done(value):
+            case CellDone(value):
                 return value
             case Failed(document):
                 raise Rejection(json.dumps(document))
-            case Waits(promises):
+            case CellWaits(promises):
                 raise sdk.suspend_on(ctx, list(promises))
             case Gone():
                 raise PlatformError([sdk.ResonateError("settled by somebody else")])
             case Died(error):
                 raise PlatformError([sdk.ResonateError(str(error))])
-            case Stopped(error):
+            case CellHalted(error):
                 if isinstance(error, StoreRefused):
                     self._live.pop(request.session, None)
                     raise PlatformError([sdk.ResonateError(str(error))])
                 if isinstance(error, PoolExhausted):
                     raise PlatformError([sdk.HandedBack(str(error))])
-                raise PlatformError([sdk.Halted(error)])
+                raise PlatformError([sdk.HaltTask(error)])
 
     def let_pass(self, promise_id: str) -> None:
         """An attempt at a cell is over: nothing more of it is settled here."""

@@ -16,7 +16,7 @@ from durable.core.definition_id import ANY_CAPABILITY, capability_id, is_served
 from durable.core.limits import DISPATCH_RETRY_MS, OUTBOX_KEEP_MS
 from durable.store.protocol.requests import Record
 from durable.store.sqlite.records import Row, dump
-from durable.store.sqlite.transaction import End, Tx
+from durable.store.sqlite.transaction import MessageEnd, Tx
 
 _TASK = (
     "SELECT id, version, due, grp, preferred, exclusive, function, session FROM tasks"
@@ -87,7 +87,7 @@ def collect_mail(tx: Tx) -> None:
                 tx.effects.pushes.append((end, message))
 
 
-def anything(connection: sqlite3.Connection, now: int, ends: dict[str, End]) -> bool:
+def anything(connection: sqlite3.Connection, now: int, ends: dict[str, MessageEnd]) -> bool:
     """Whether a look without the write lock finds work for this process."""
     if not ends:
         return False
@@ -98,11 +98,11 @@ def anything(connection: sqlite3.Connection, now: int, ends: dict[str, End]) -> 
     ) or connection.execute(_MAIL, (addresses,)).fetchone() is not None
 
 
-def _groups(ends: dict[str, End]) -> str:
+def _groups(ends: dict[str, MessageEnd]) -> str:
     return dump(sorted({end.group for end in ends.values()}))
 
 
-def _with_slots(ends: dict[str, End]) -> dict[str, End]:
+def _with_slots(ends: dict[str, MessageEnd]) -> dict[str, MessageEnd]:
     return {name: end for name, end in ends.items() if end.slots is None or end.slots.free()}
 
 
@@ -113,7 +113,7 @@ def _send(tx: Tx, row: Row) -> bool:
     return end is not None
 
 
-def _taking(tx: Tx, row: Row) -> End | None:
+def _taking(tx: Tx, row: Row) -> MessageEnd | None:
     """Who gets the task, with a slot taken for it."""
     end = _choose(tx, row)
     if end is not None and end.slots is not None:
@@ -123,14 +123,14 @@ def _taking(tx: Tx, row: Row) -> End | None:
     return end
 
 
-def _push(tx: Tx, end: End, row: Row) -> None:
+def _push(tx: Tx, end: MessageEnd, row: Row) -> None:
     task_id, version = row[0], row[1]
     tx.execute("UPDATE tasks SET due=? WHERE id=?", (tx.now + DISPATCH_RETRY_MS, task_id))
     tx.wake_at(tx.now + DISPATCH_RETRY_MS)
     tx.effects.pushes.append((end, execute_message(task_id, version)))
 
 
-def _choose(tx: Tx, row: Row) -> End | None:
+def _choose(tx: Tx, row: Row) -> MessageEnd | None:
     task_id, _, due, group, preferred, exclusive, function, session = row
     owner, needed = _owner(tx, session)
     able = [end for end in tx.ends.values() if end.group == group and _serves(tx, end, function, session, needed)]
@@ -164,7 +164,7 @@ def _owner(tx: Tx, session: str | None) -> tuple[str | None, frozenset[str]]:
     return row[0], frozenset() if row[1] is None else frozenset(map(capability_id, _defined.decode(row[1])))
 
 
-def _serves(tx: Tx, end: End, function: str, session: str | None, needed: frozenset[str]) -> bool:
+def _serves(tx: Tx, end: MessageEnd, function: str, session: str | None, needed: frozenset[str]) -> bool:
     if not function and session is None:
         return True
     served = tx.served.get(end.engine)

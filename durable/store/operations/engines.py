@@ -7,7 +7,7 @@ import msgspec
 from durable.store.operations.cascade import end_attempt, make_pending
 from durable.store.protocol.requests import Answer, Engine, EngineJoin, EngineServe, Nothing, Refused
 from durable.store.sqlite.records import dump
-from durable.store.sqlite.transaction import Served, Tx
+from durable.store.sqlite.transaction import EngineServes, Tx
 
 _functions = msgspec.json.Decoder(list[str])
 
@@ -25,7 +25,7 @@ def join(tx: Tx, request: EngineJoin) -> Answer:
         "INSERT OR REPLACE INTO engines (engine, grp, pid, functions, serves_sessions, joined_at) VALUES (?,?,?,?,?,?)",
         (request.engine, request.group, request.pid, dump(sorted(functions)), request.serves_sessions, tx.now),
     )
-    tx.served[request.engine] = Served(functions, request.serves_sessions)
+    tx.served[request.engine] = EngineServes(functions, request.serves_sessions)
     tx.effects.rescan = tx.effects.peers = True
     return Answer(200, {})
 

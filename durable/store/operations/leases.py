@@ -31,7 +31,7 @@ _TURNS = 32
 _ASKED_MAX = 10_000
 
 
-class Leases:
+class EngineLeases:
     """The engines of one open store that say what they run. `loop` is theirs. Used on the writer's thread."""
 
     def __init__(self, liveness: Liveness, loop: asyncio.AbstractEventLoop) -> None:

@@ -16,13 +16,13 @@ from durable.store.sqlite.reads import (
     DiscardRow,
     EngineRow,
     ExecutionRow,
+    OutputPage,
     OutputRow,
-    Printed,
     PromiseRow,
     PromptRow,
     SessionRow,
     State,
-    Stopped,
+    StoppedElsewhere,
 )
 
 
@@ -91,16 +91,16 @@ class RemoteReads:
 
     async def printed(
         self, execution_id: str, from_offset: int = 0, *, rewinds: int | None = None, limit: int = 10_000
-    ) -> Printed:
+    ) -> OutputPage:
         """The same for a reader that follows, with what was cut since its last look."""
         asked = q.Printed(execution_id=execution_id, from_offset=from_offset, rewinds=rewinds, limit=limit)
-        found: Printed = await self._read("printed", asked)
+        found: OutputPage = await self._read("printed", asked)
         return found
 
-    async def stopped(self, *, executions: list[str], sessions: dict[str, int]) -> Stopped:
+    async def stopped(self, *, executions: list[str], sessions: dict[str, int]) -> StoppedElsewhere:
         """Which of these executions are halted, and which of these sessions are not in the epoch given any more."""
         asked = q.Stopped(executions=executions, sessions=sessions)
-        found: Stopped = await self._read("stopped", asked)
+        found: StoppedElsewhere = await self._read("stopped", asked)
         return found
 
     async def halts(self, *, awaited: list[str]) -> list[Halt]:

@@ -24,7 +24,7 @@ from durable.store.remote.reads import RemoteReads
 from durable.store.remote.sdk_connection import RemoteConnection
 from durable.store.remote.transit_key import transit_key
 from durable.store.sqlite.reads import PromiseRow
-from durable.store.sqlite.store import Change
+from durable.store.sqlite.store import StoreChange
 
 _VARIABLE = "DURABLE_TOKEN"
 
@@ -81,7 +81,7 @@ class RemoteStore:
         self._lane = Lane(self._exchange)
         self._waiters: dict[str, set[asyncio.Future[PromiseRow]]] = {}
         self._impatient: set[asyncio.Future[PromiseRow]] = set()
-        self._watchers: list[Callable[[Change], None]] = []
+        self._watchers: list[Callable[[StoreChange], None]] = []
         self._halt_waiters: dict[str, set[asyncio.Future[PromiseRow]]] = {}
         """Those of the waiters, by what they wait for, that want to hear of what holds it up."""
         self._wanted: dict[str, None] = {}
@@ -225,7 +225,7 @@ class RemoteStore:
             asked = {"client": self._name, "ids": some, "halts": [each for each in some if each in self._halt_waiters]}
             self._lane.post("settled.await", asked).add_done_callback(_retrieved)  # 404: the stream is not there yet
 
-    def watch(self, callback: Callable[[Change], None]) -> Callable[[], None]:
+    def watch(self, callback: Callable[[StoreChange], None]) -> Callable[[], None]:
         """Call back on the loop after commits that changed something; the answer ends it."""
         self._watchers.append(callback)
         return lambda: self._watchers.remove(callback) if callback in self._watchers else None
@@ -244,7 +244,7 @@ class RemoteStore:
         self._hear()
         for promise_id in self._waiters:
             self._want(promise_id)
-        self._call_watchers(Change(foreign=True))
+        self._call_watchers(StoreChange(foreign=True))
         if self._joined is not None:
             self._live()
 
@@ -262,7 +262,7 @@ class RemoteStore:
             self._looks.add(look)
             look.add_done_callback(self._looks.discard)
         if event.change is not None:
-            change = msgspec.convert({"foreign": False, **event.change}, Change)
+            change = msgspec.convert({"foreign": False, **event.change}, StoreChange)
             for task, note in sorted(change.halted):
                 self._observe(ExecutionHalted(task.removeprefix(PREFIX), note))
             self._call_watchers(change)
@@ -280,7 +280,7 @@ class RemoteStore:
                 if not future.done():
                     future.set_exception(halt.error())
 
-    def _call_watchers(self, change: Change) -> None:
+    def _call_watchers(self, change: StoreChange) -> None:
         for watcher in list(self._watchers):
             try:
                 watcher(change)
@@ -324,7 +324,7 @@ class RemoteStore:
             stalled = now - asleep > self._lease_s / 3  # this loop stood still, so it could not hear either
             if now - self._heard > self._lease_s * 2 / 3 and not self._silent and not stalled:
                 self._silent = True
-                self._call_watchers(Change(foreign=True, lapsed=True))
+                self._call_watchers(StoreChange(foreign=True, lapsed=True))
 
     def _tell_of_outage(self) -> None:
         """Whoever must not wait for ever hears that the server is gone; the execution goes on when it is back."""
@@ -349,7 +349,7 @@ class RemoteStore:
         if not answer.cancelled() and answer.exception() is None:
             cancelled = answer.result().data.get("cancelled")
             if cancelled:  # while the stream of changes was away, it may be
-                self._call_watchers(Change(foreign=False, cancelled=frozenset(cancelled)))
+                self._call_watchers(StoreChange(foreign=False, cancelled=frozenset(cancelled)))
             self._lease_s = max(LEASE_S_MIN, float(answer.result().data.get("lease_ms", LEASE_MS)) / 1000)
             if self._leases is not None:
                 self._leases.lease(self._lease_s)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 from durable.store.port import ReadsFace
-from durable.store.sqlite.reads import Printed
+from durable.store.sqlite.reads import OutputPage
 
 PAGE = 1_000
 """Chunks at a time: what a reader that comes late holds at once is at most 64 MiB."""
@@ -25,7 +25,7 @@ class OutputReader:
         if self._rewinds is None:
             self._rewinds = (await reads.printed(self._execution_id, 2**62, limit=1)).rewinds
 
-    async def look(self, reads: ReadsFace) -> AsyncIterator[Printed]:
+    async def look(self, reads: ReadsFace) -> AsyncIterator[OutputPage]:
         """All that is new, in pages; none when nothing is."""
         more = True
         while more:

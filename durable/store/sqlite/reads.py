@@ -144,7 +144,7 @@ _PRINTED = """
 
 
 @dataclass(frozen=True, slots=True)
-class Stopped:
+class StoppedElsewhere:
     """What others stopped or took: executions without `exec:`, names of sessions."""
 
     executions: list[str]
@@ -198,7 +198,7 @@ class OutputRow:
 
 
 @dataclass(frozen=True, slots=True)
-class Printed:
+class OutputPage:
     """What a reader of an execution's output gets at one look."""
 
     rewinds: int
@@ -380,7 +380,7 @@ class Reads:
 
     async def printed(
         self, execution_id: str, from_offset: int = 0, *, rewinds: int | None = None, limit: int = 10_000
-    ) -> Printed:
+    ) -> OutputPage:
         """The same for a reader that follows, as of one moment, with what was cut since.
 
         rewinds: that of the reader's last look; None the first time.
@@ -395,9 +395,9 @@ class Reads:
                 # A chunk that was collapsed is one line: its newest state, wherever a reader was in it.
                 shown = text[skip:] if len(text) == length else text
                 found.append(OutputRow(start + skip, stream, shown, length - skip))
-        return Printed(count, cut if begin < from_offset else None, found)
+        return OutputPage(count, cut if begin < from_offset else None, found)
 
-    async def stopped(self, *, executions: list[str], sessions: dict[str, int]) -> Stopped:
+    async def stopped(self, *, executions: list[str], sessions: dict[str, int]) -> StoppedElsewhere:
         """Which of these executions are halted, and which of these sessions are not in the epoch given any more."""
         halted = "SELECT id FROM tasks WHERE id IN (SELECT 'exec:' || value FROM json_each(?)) AND state = 'halted'"
         moved = (
@@ -406,7 +406,7 @@ class Reads:
         )
         found = await self._rows(halted, [dump(executions)]) if executions else []
         lost = await self._rows(moved, [dump(sessions)]) if sessions else []
-        return Stopped([row[0].removeprefix("exec:") for row in found], [row[0] for row in lost])
+        return StoppedElsewhere([row[0].removeprefix("exec:") for row in found], [row[0] for row in lost])
 
     async def halts(self, *, awaited: list[str]) -> list[Halt]:
         """What holds up each of these promises; those that nothing holds up are left out."""

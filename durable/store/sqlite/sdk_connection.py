@@ -12,7 +12,7 @@ from durable.core.errors import DurableError, EngineClosed, StoreRefused
 from durable.store.operations.slots import Slots
 from durable.store.operations.table import KINDS
 from durable.store.protocol.requests import Request
-from durable.store.sqlite.transaction import End
+from durable.store.sqlite.transaction import MessageEnd
 
 if TYPE_CHECKING:
     from durable.store.sqlite.store import Store
@@ -42,7 +42,7 @@ class SqliteConnection:
         self._group = group
         self._receivers: list[Callable[[str], None]] = []
         self._stopped = False
-        self._end = End(engine_id, group, f"poll://uni@{group}/{engine_id}", self._push)
+        self._end = MessageEnd(engine_id, group, f"poll://uni@{group}/{engine_id}", self._push)
 
     def bound(self, slots: Slots) -> None:
         """Offer no more than there are slots, each of which comes with its offer; to be called before `start`."""

@@ -28,7 +28,7 @@ from durable.store import trust
 from durable.store.operations import discards
 from durable.store.operations.dispatch import collect_mail
 from durable.store.operations.halts import Halt
-from durable.store.operations.leases import Held, Leases
+from durable.store.operations.leases import EngineLeases, Held
 from durable.store.operations.table import KINDS
 from durable.store.protocol.requests import Answer, Nothing, Record, Refused
 from durable.store.sqlite import file
@@ -40,13 +40,13 @@ from durable.store.sqlite.point_reads import UNKNOWN, Glance
 from durable.store.sqlite.reads import PromiseRow, Reads, promise_row
 from durable.store.sqlite.sdk_connection import SqliteConnection
 from durable.store.sqlite.searches import Unfinished
-from durable.store.sqlite.transaction import Effects, End, Tx
+from durable.store.sqlite.transaction import Effects, MessageEnd, Tx
 from durable.store.sqlite.wal_room import LogRoom
 from durable.store.sqlite.writer import Durability, Job, Writer
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class StoreChange:
     """What a commit changed, coarsely. A foreign one says only that another process committed something."""
 
     foreign: bool
@@ -78,7 +78,7 @@ class Store:
     glance: Glance
     _connection: sqlite3.Connection
     _liveness: Liveness
-    _leases: Leases
+    _leases: EngineLeases
     _peers: Peers
     _writer: Writer
 
@@ -94,7 +94,7 @@ class Store:
         self._halt_waiters: dict[str, set[asyncio.Future[PromiseRow]]] = {}
         """Those of the waiters, by what they wait for, that want to hear of what holds it up."""
         self._impatient: set[asyncio.Future[PromiseRow]] = set()
-        self._watchers: list[Callable[[Change], None]] = []
+        self._watchers: list[Callable[[StoreChange], None]] = []
         self._searches: set[asyncio.Task[None]] = set()
 
     @classmethod
@@ -153,7 +153,7 @@ class Store:
             trust.check(self.path)  # once more: what SQLite makes beside the file is there now
             self.key = file.load_key(self.path)
             self._liveness = Liveness(self.directory)
-            self._leases = Leases(self._liveness, self._loop)
+            self._leases = EngineLeases(self._liveness, self._loop)
             self._peers = Peers(self.directory)
         except BaseException:
             self._connection.close()
@@ -197,7 +197,7 @@ class Store:
         """A connection for the SDK: its `Network` and its `Source` in one."""
         return SqliteConnection(self, engine_id, group)
 
-    def attach(self, end: End) -> None:
+    def attach(self, end: MessageEnd) -> None:
         """Let messages flow to a connection."""
         self._writer.ends = {**self._writer.ends, end.engine: end}
         self.offer_again()
@@ -214,7 +214,7 @@ class Store:
         """Look at all that is due: somebody has room for it now."""
         self._submit(Job(_offer_again, Nothing(), True, ""))
 
-    def detach(self, end: End) -> None:
+    def detach(self, end: MessageEnd) -> None:
         """Let no more messages flow to a connection."""
         self._writer.ends = {name: each for name, each in self._writer.ends.items() if each is not end}
 
@@ -270,7 +270,7 @@ class Store:
             found = await self.reads.halts(awaited=[promise_id])
             return found[0] if found else None
 
-    def watch(self, callback: Callable[[Change], None]) -> Callable[[], None]:
+    def watch(self, callback: Callable[[StoreChange], None]) -> Callable[[], None]:
         """Call back on the loop after commits that changed something; the answer ends it."""
         self._watchers.append(callback)
         return lambda: self._watchers.remove(callback) if callback in self._watchers else None
@@ -338,7 +338,7 @@ class Store:
         for engine, tasks in effects.dead:
             self._observe(PeerDead(engine, tasks))
         if self._watchers and (foreign or effects.changed()):
-            change = Change(
+            change = StoreChange(
                 foreign,
                 frozenset(effects.settled),
                 frozenset(effects.output),

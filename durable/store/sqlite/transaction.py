@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from durable.core.clock import TIME_MAX_MS
 from durable.store.operations.halts import Halt
-from durable.store.operations.leases import Leases
+from durable.store.operations.leases import EngineLeases
 from durable.store.operations.slots import Slots
 from durable.store.protocol.requests import Record
 from durable.store.sqlite.engine_locks import Liveness
@@ -21,7 +21,7 @@ from durable.store.sqlite.records import Row
 
 
 @dataclass(slots=True)
-class End:
+class MessageEnd:
     """A connection of this process that takes messages: an engine's, or a client's."""
 
     engine: str
@@ -36,7 +36,7 @@ class End:
         return (self.address, f"poll://any@{self.group}", f"poll://any@{self.group}/{self.engine}")
 
 
-class Served(NamedTuple):
+class EngineServes(NamedTuple):
     """What an engine that joined says it serves."""
 
     functions: frozenset[str]
@@ -55,7 +55,7 @@ class Effects:
     """Tasks that became due."""
     unblocked: list[tuple[str, Record]] = field(default_factory=list)
     """Listeners' addresses and the promise each waited for."""
-    pushes: list[tuple[End, str]] = field(default_factory=list)
+    pushes: list[tuple[MessageEnd, str]] = field(default_factory=list)
     """Messages for connections of this process."""
     output: set[str] = field(default_factory=set)
     """Executions that printed."""
@@ -112,10 +112,10 @@ class Tx:
         self,
         connection: sqlite3.Connection,
         now: int,
-        ends: dict[str, End],
-        served: dict[str, Served],
+        ends: dict[str, MessageEnd],
+        served: dict[str, EngineServes],
         liveness: Liveness,
-        leases: Leases,
+        leases: EngineLeases,
         *,
         debug: bool = False,
     ) -> None:

@@ -22,7 +22,7 @@ from durable.store.operations import dispatch
 from durable.store.operations.deadlines import follow_clock, next_deadline, sweep
 from durable.store.operations.engines import bury
 from durable.store.operations.halts import concerned, halts_of
-from durable.store.operations.leases import Leases
+from durable.store.operations.leases import EngineLeases
 from durable.store.operations.table import Operation
 from durable.store.protocol.requests import Answer, Refused
 from durable.store.sqlite.engine_locks import Liveness
@@ -31,7 +31,7 @@ from durable.store.sqlite.idle_memory import Rest
 from durable.store.sqlite.peer_notify import Peers
 from durable.store.sqlite.records import PROMISE, dump, promise_record
 from durable.store.sqlite.searches import Unfinished
-from durable.store.sqlite.transaction import Effects, End, Served, Tx
+from durable.store.sqlite.transaction import Effects, EngineServes, MessageEnd, Tx
 from durable.store.sqlite.wal_room import LogRoom
 
 type Durability = Literal["power", "process"]
@@ -90,7 +90,7 @@ class Writer(threading.Thread):
         durability: Durability,
         deliver: Deliver,
         liveness: Liveness,
-        leases: Leases,
+        leases: EngineLeases,
         peers: Peers,
         room: LogRoom,
         rest: Rest,
@@ -99,7 +99,7 @@ class Writer(threading.Thread):
         debug: bool,
     ) -> None:
         super().__init__(name="durable-store", daemon=True)
-        self.ends: dict[str, End] = {}
+        self.ends: dict[str, MessageEnd] = {}
         self._connection = connection
         self._clock = clock
         self._durability = durability
@@ -113,7 +113,7 @@ class Writer(threading.Thread):
         self._told = told
         self._debug = debug
         self._queue: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
-        self._served: dict[str, Served] = {}
+        self._served: dict[str, EngineServes] = {}
         self._now = 0
         self._set_back = True  # before this process began, for all it knows
         self._next_deadline = 0

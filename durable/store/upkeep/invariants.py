@@ -14,7 +14,7 @@ _FOUND_MAX = 20
 """Broken rows shown for one rule."""
 
 
-class Broken(NamedTuple):
+class BrokenRule(NamedTuple):
     """A row that breaks a rule: the rule's name and what, a promise id mostly."""
 
     rule: str
@@ -99,10 +99,10 @@ RULES: dict[str, str] = {
 """Rules by what they say; each query selects what breaks it, one text a row."""
 
 
-def broken(connection: sqlite3.Connection) -> list[Broken]:
+def broken(connection: sqlite3.Connection) -> list[BrokenRule]:
     """Every rule that does not hold, with the first rows that break it. Raises sqlite3.Error when it cannot be read."""
     found = []
     for rule, sql in RULES.items():
         for row in connection.execute(f"{sql} LIMIT {_FOUND_MAX}"):
-            found.append(Broken(rule, str(row[0])))
+            found.append(BrokenRule(rule, str(row[0])))
     return found

@@ -317,8 +317,8 @@ def _handlers() -> Iterator[tuple[int, Any]]:
         yield number, _signal.getsignal(number)
 
 
-_NUMBERS = sorted(int(number) for number in signal.valid_signals() if number not in (signal.SIGKILL, signal.SIGSTOP))
-_NUMBERS = [number for number in _NUMBERS if number < signal.SIGRTMIN and number != signal.SIGALRM]
+_UNTOUCHED = (signal.SIGKILL, signal.SIGSTOP, signal.SIGALRM)
+_NUMBERS = sorted(int(n) for n in signal.valid_signals() if n < signal.SIGRTMIN and n not in _UNTOUCHED)
 
 
 def _simple() -> dict[str, Any]:

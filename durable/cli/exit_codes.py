@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from capabilities.sandbox import errors as sandbox
+from capabilities.sandbox import errors
 from durable.core.errors import (
     BadArguments,
     Conflict,
@@ -40,11 +40,11 @@ _OF_ERROR: tuple[tuple[type[DurableError], int], ...] = (
     (ExecutionTimedOut, TIMED_OUT),
     (Conflict, CONFLICT),
     (NotAsked, CONFLICT),
-    (sandbox.InvalidConfiguration, USAGE),
-    (sandbox.ExecutionFailed, USAGE),
-    (sandbox.ComponentLoadFailed, USAGE),
-    (sandbox.ComponentNotFound, NOT_FOUND),
-    (sandbox.ExecutionTimeout, TIMED_OUT),
+    (errors.InvalidConfiguration, USAGE),
+    (errors.ExecutionFailed, USAGE),
+    (errors.ComponentLoadFailed, USAGE),
+    (errors.ComponentNotFound, NOT_FOUND),
+    (errors.ExecutionTimeout, TIMED_OUT),
 )
 _OF_STATUS = {404: NOT_FOUND, 409: CONFLICT}
 

@@ -22,7 +22,7 @@ from typing import Any, NoReturn, Self, cast
 from capabilities.sandbox import errors as sandbox_errors
 from capabilities.sandbox.errors import SandboxError, Used
 from capabilities.sandbox.javascript import errors as script_errors
-from capabilities.sandbox.wasm import wit_values as component_values
+from capabilities.sandbox.wasm import wit_values
 from durable.core import errors
 from durable.core.errors import (
     DurableError,
@@ -39,7 +39,7 @@ from durable.records import notation
 WORKER_ERRORS = frozenset({"OutputDrainTimeout", "OutputOverflow"})
 """Errors of ours that a worker tells by their plain name (requirement P36)."""
 
-OWN = (errors, sandbox_errors, script_errors, component_values)
+OWN = (errors, sandbox_errors, script_errors, wit_values)
 """Where the errors are that records name `durable.…`, the first that has the name."""
 
 

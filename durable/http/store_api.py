@@ -13,7 +13,7 @@ from durable.http.change_feed import Feed
 from durable.http.manifest_border import Seals
 from durable.http.remote_leases import RemoteLeases
 from durable.store.operations.table import KINDS
-from durable.store.protocol import requests as r
+from durable.store.protocol import requests
 from durable.store.protocol.reads import READ, READINGS
 from durable.store.protocol.reads import answer as answer_reading
 from durable.store.sqlite.sdk_connection import envelopes, reply
@@ -30,9 +30,9 @@ _NOT_OFFERED = {"engine.lost"}
 class SettledAwait(msgspec.Struct, frozen=True, kw_only=True):
     """Tell the client's stream of changes when these settle."""
 
-    client: r.Id
-    ids: list[r.Id]
-    halts: list[r.Id] = []
+    client: requests.Id
+    ids: list[requests.Id]
+    halts: list[requests.Id] = []
     """Those of them of which the client wants to hear also that something holds them up."""
 
 
@@ -45,7 +45,7 @@ _items = msgspec.json.Decoder(list[_Item])
 _decoders: dict[str, msgspec.json.Decoder[Any]] = {
     **{name: msgspec.json.Decoder(kind.request) for name, kind in KINDS.items() if name not in _NOT_OFFERED},
     **{READ + name: msgspec.json.Decoder(request) for name, (request, _) in READINGS.items()},
-    "engine.beat": msgspec.json.Decoder(r.Engine),
+    "engine.beat": msgspec.json.Decoder(requests.Engine),
     "settled.await": msgspec.json.Decoder(SettledAwait),
 }
 
@@ -60,7 +60,7 @@ class Desk:
         self._clock = clock
         self.feeds: dict[str, Feed] = {}
         """Open streams of changes, by client."""
-        self._special: dict[str, Callable[[Any], Awaitable[r.Answer]]] = {
+        self._special: dict[str, Callable[[Any], Awaitable[requests.Answer]]] = {
             "engine.join": self._join,
             "engine.serve": self._serve,
             "engine.leave": self._leave,
@@ -112,7 +112,7 @@ class Desk:
             return None
         promise = promises[0]
         n = int(promise["id"].rpartition("@")[2])
-        return _guarded(_answered(r.Answer(200, {"promise": promise, "n": n, "id": promise["id"]})))
+        return _guarded(_answered(requests.Answer(200, {"promise": promise, "n": n, "id": promise["id"]})))
 
     def _outcome(self, kind: str, data: msgspec.Raw) -> Awaitable[Outcome]:
         try:
@@ -122,7 +122,7 @@ class Desk:
         except _UNREADABLE as error:
             return _guarded(_refuse(StoreRefused(kind, 400, f"{kind}: {error}")))
 
-    def _begin(self, kind: str, data: msgspec.Raw) -> Awaitable[r.Answer]:
+    def _begin(self, kind: str, data: msgspec.Raw) -> Awaitable[requests.Answer]:
         """Check a request and put it into the store's queue; the rest is waited for."""
         decoder = _decoders.get(kind)
         if decoder is None:
@@ -135,32 +135,32 @@ class Desk:
             return self._read(kind.removeprefix(READ), request)
         return self._store.enqueue(kind, request)
 
-    def _join(self, request: r.EngineJoin) -> Awaitable[r.Answer]:
+    def _join(self, request: requests.EngineJoin) -> Awaitable[requests.Answer]:
         return self._joined(request.engine, self._store.enqueue("engine.join", request))
 
-    async def _joined(self, engine: str, joining: Awaitable[r.Answer]) -> r.Answer:
+    async def _joined(self, engine: str, joining: Awaitable[requests.Answer]) -> requests.Answer:
         await joining
         self._leases.join(engine, self._clock())
         return self._lease({})
 
-    def _serve(self, request: r.EngineServe) -> Awaitable[r.Answer]:
+    def _serve(self, request: requests.EngineServe) -> Awaitable[requests.Answer]:
         self._of_ours(request.engine)
         return self._store.enqueue("engine.serve", request)
 
-    def _leave(self, request: r.Engine) -> Awaitable[r.Answer]:
+    def _leave(self, request: requests.Engine) -> Awaitable[requests.Answer]:
         self._of_ours(request.engine)
         self._leases.leave(request.engine)
         return self._store.enqueue("engine.leave", request)
 
-    async def _beat(self, request: r.Engine) -> r.Answer:
+    async def _beat(self, request: requests.Engine) -> requests.Answer:
         if not self._leases.beat(request.engine, self._clock()):
             raise _unknown(request.engine)
         return self._lease({"cancelled": self._store.glance.cancelled(request.engine)})
 
-    def _lease(self, more: dict[str, Any]) -> r.Answer:
-        return r.Answer(200, {"lease_ms": int(self._leases.lease_s * 1000), **more})
+    def _lease(self, more: dict[str, Any]) -> requests.Answer:
+        return requests.Answer(200, {"lease_ms": int(self._leases.lease_s * 1000), **more})
 
-    def _heartbeat(self, request: r.TaskHeartbeat) -> Awaitable[r.Answer]:
+    def _heartbeat(self, request: requests.TaskHeartbeat) -> Awaitable[requests.Answer]:
         self._leases.beat(request.pid, self._clock())
         return self._store.enqueue("task.heartbeat", request)
 
@@ -169,29 +169,29 @@ class Desk:
         if engine not in self._leases:
             raise _unknown(engine)
 
-    async def _await_settled(self, request: SettledAwait) -> r.Answer:
+    async def _await_settled(self, request: SettledAwait) -> requests.Answer:
         feed = self.feeds.get(request.client)
         if feed is None:
             raise StoreRefused("settled.await", 404, f"client {request.client!r} has no stream of changes")
         feed.wait_for(request.ids, request.halts)
-        return r.Answer(200, {})
+        return requests.Answer(200, {})
 
-    async def _read(self, name: str, request: msgspec.Struct) -> r.Answer:
-        return r.Answer(200, {"found": await answer_reading(self._store.reads, name, request)})
+    async def _read(self, name: str, request: msgspec.Struct) -> requests.Answer:
+        return requests.Answer(200, {"found": await answer_reading(self._store.reads, name, request)})
 
-    def _publish(self, request: r.CheckpointPublish) -> Awaitable[r.Answer]:
+    def _publish(self, request: requests.CheckpointPublish) -> Awaitable[requests.Answer]:
         sealed = self._seals.received(request.manifest)
         return self._store.enqueue("checkpoint.publish", msgspec.structs.replace(request, manifest=sealed))
 
-    async def _unsealed(self, kind: str, request: msgspec.Struct) -> r.Answer:
+    async def _unsealed(self, kind: str, request: msgspec.Struct) -> requests.Answer:
         answer = await self._store.enqueue(kind, request)
         found = answer.data["checkpoint"]
         if found is None:
             return answer
-        return r.Answer(200, {"checkpoint": {**found, "manifest": self._seals.sent(found["manifest"])}})
+        return requests.Answer(200, {"checkpoint": {**found, "manifest": self._seals.sent(found["manifest"])}})
 
 
-async def _guarded(answer: Awaitable[r.Answer]) -> Outcome:
+async def _guarded(answer: Awaitable[requests.Answer]) -> Outcome:
     try:
         return await answer
     except StoreRefused as refused:
@@ -200,11 +200,11 @@ async def _guarded(answer: Awaitable[r.Answer]) -> Outcome:
         return 503, str(error)
 
 
-async def _answered(answer: r.Answer) -> r.Answer:
+async def _answered(answer: requests.Answer) -> requests.Answer:
     return answer
 
 
-async def _refuse(refused: StoreRefused) -> r.Answer:
+async def _refuse(refused: StoreRefused) -> requests.Answer:
     raise refused
 
 

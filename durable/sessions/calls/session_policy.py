@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection
 from typing import Any
 
 from bridge.host.worker_session import WorkerSession
-from bridge.protocol.messages import Call as Asked
+from bridge.protocol.messages import Call
 from capabilities.call import CapabilityCall
 from capabilities.permissions.policy import Policy, PolicyChange, PolicyDecision
 from capabilities.permissions.rate import Bucket
@@ -87,7 +87,7 @@ class Permits:
         """The same, when they are others than the worker has; else None."""
         return None if self._given == await self.names(called) else await self.functions(called)
 
-    async def delay(self, call: Asked, worker: WorkerSession | None, reading: Backpressure) -> PolicyDecision | None:
+    async def delay(self, call: Call, worker: WorkerSession | None, reading: Backpressure) -> PolicyDecision | None:
         """Wait until the rate allows it; meanwhile the worker is not read. A refusal when that is too long."""
         now = time.monotonic()
         wait = self._calls.take(1, now)
@@ -113,7 +113,7 @@ class Permits:
                 reading.resume(worker, "rate")
         return None
 
-    def call(self, asked: Asked, method: str, arguments: dict[str, Any], policy: Policy, key: str) -> CapabilityCall:
+    def call(self, asked: Call, method: str, arguments: dict[str, Any], policy: Policy, key: str) -> CapabilityCall:
         """The call as its capability sees it."""
         assert self.house.lent is not None
         return CapabilityCall(
@@ -133,7 +133,7 @@ class Permits:
             state=self.state,
         )
 
-    def unfit(self, call: Asked, error: Exception) -> None:
+    def unfit(self, call: Call, error: Exception) -> None:
         """Note a call that leads where nobody may go, was denied, or cannot be recorded; whatever its arguments look
         like, one of what is not granted."""
         granted = self._policy.may_have(call.capability, now_ms())

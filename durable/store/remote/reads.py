@@ -10,7 +10,7 @@ import msgspec
 from durable.core.errors import StoreError, StoreRefused
 from durable.core.limits import REQUEST_UNHEARD_S
 from durable.store.operations.halts import Halt
-from durable.store.protocol import reads as q
+from durable.store.protocol import reads
 from durable.store.remote.client import Client
 from durable.store.sqlite.reads import (
     DiscardRow,
@@ -53,39 +53,39 @@ class RemoteReads:
         before: str | None = None,
     ) -> list[ExecutionRow]:
         """Executions, newest first."""
-        asked = q.ListExecutions(state=state, session=session, function=function, limit=limit, before=before)
+        asked = reads.ListExecutions(state=state, session=session, function=function, limit=limit, before=before)
         found: list[ExecutionRow] = await self._read("list_executions", asked)
         return found
 
     async def get_execution(self, execution_id: str) -> ExecutionRow | None:
         """One execution, or None. The id is without `exec:`."""
-        found: ExecutionRow | None = await self._read("get_execution", q.ExecutionId(execution_id=execution_id))
+        found: ExecutionRow | None = await self._read("get_execution", reads.ExecutionId(execution_id=execution_id))
         return found
 
     async def get_promise(self, promise_id: str) -> PromiseRow | None:
         """One promise by its full id, or None."""
-        found: PromiseRow | None = await self._read("get_promise", q.PromiseId(promise_id=promise_id))
+        found: PromiseRow | None = await self._read("get_promise", reads.PromiseId(promise_id=promise_id))
         return found
 
     async def children(self, execution_id: str, *, limit: int = 10_000) -> list[PromiseRow]:
         """Everything under an execution, in order of id."""
-        asked = q.Children(execution_id=execution_id, limit=limit)
+        asked = reads.Children(execution_id=execution_id, limit=limit)
         found: list[PromiseRow] = await self._read("children", asked)
         return found
 
     async def prompts(self, *, execution: str | None = None) -> list[PromptRow]:
         """Open questions to people, oldest first."""
-        found: list[PromptRow] = await self._read("prompts", q.Prompts(execution=execution))
+        found: list[PromptRow] = await self._read("prompts", reads.Prompts(execution=execution))
         return found
 
     async def retries(self) -> list[PromiseRow]:
         """Steps that wait for their next try, oldest first."""
-        found: list[PromiseRow] = await self._read("retries", q.Nothing())
+        found: list[PromiseRow] = await self._read("retries", reads.Nothing())
         return found
 
     async def output(self, execution_id: str, from_offset: int = 0, *, limit: int = 10_000) -> list[OutputRow]:
         """What an execution printed from that character on; at most `limit` chunks."""
-        asked = q.Output(execution_id=execution_id, from_offset=from_offset, limit=limit)
+        asked = reads.Output(execution_id=execution_id, from_offset=from_offset, limit=limit)
         found: list[OutputRow] = await self._read("output", asked)
         return found
 
@@ -93,39 +93,39 @@ class RemoteReads:
         self, execution_id: str, from_offset: int = 0, *, rewinds: int | None = None, limit: int = 10_000
     ) -> OutputPage:
         """The same for a reader that follows, with what was cut since its last look."""
-        asked = q.Printed(execution_id=execution_id, from_offset=from_offset, rewinds=rewinds, limit=limit)
+        asked = reads.Printed(execution_id=execution_id, from_offset=from_offset, rewinds=rewinds, limit=limit)
         found: OutputPage = await self._read("printed", asked)
         return found
 
     async def stopped(self, *, executions: list[str], sessions: dict[str, int]) -> StoppedElsewhere:
         """Which of these executions are halted, and which of these sessions are not in the epoch given any more."""
-        asked = q.Stopped(executions=executions, sessions=sessions)
+        asked = reads.Stopped(executions=executions, sessions=sessions)
         found: StoppedElsewhere = await self._read("stopped", asked)
         return found
 
     async def halts(self, *, awaited: list[str]) -> list[Halt]:
         """What holds up each of these promises; those that nothing holds up are left out."""
-        found: list[Halt] = await self._read("halts", q.Halts(awaited=awaited))
+        found: list[Halt] = await self._read("halts", reads.Halts(awaited=awaited))
         return found
 
     async def discards(self, execution_id: str) -> list[DiscardRow]:
         """Results of an execution that were thrown away since their lease was another's."""
-        found: list[DiscardRow] = await self._read("discards", q.ExecutionId(execution_id=execution_id))
+        found: list[DiscardRow] = await self._read("discards", reads.ExecutionId(execution_id=execution_id))
         return found
 
     async def sessions(self) -> list[SessionRow]:
         """All sessions, by name."""
-        found: list[SessionRow] = await self._read("sessions", q.Nothing())
+        found: list[SessionRow] = await self._read("sessions", reads.Nothing())
         return found
 
     async def engines(self) -> list[EngineRow]:
         """Engines that joined, oldest first. Who of them lives is asked with it."""
         await self._living()
-        found: list[EngineRow] = await self._read("engines", q.Nothing())
+        found: list[EngineRow] = await self._read("engines", reads.Nothing())
         return found
 
     async def _read(self, name: str, request: msgspec.Struct) -> Any:
-        kind = q.READ + name
+        kind = reads.READ + name
         body = msgspec.json.encode({"kind": kind, "data": request})
         _, found = await self._client.send(
             "POST", "/", body, {"content-type": "application/json"}, within_s=self._within_s
@@ -135,6 +135,6 @@ class RemoteReads:
             if reply.head.status >= 400:
                 raise StoreRefused(kind, reply.head.status, msgspec.json.decode(reply.data, type=str))
             rows = msgspec.json.decode(reply.data, type=dict[str, msgspec.Raw])["found"]
-            return msgspec.json.decode(rows, type=q.READINGS[name][1])
+            return msgspec.json.decode(rows, type=reads.READINGS[name][1])
         except (msgspec.MsgspecError, KeyError) as error:
             raise StoreError(f"the answer to {kind} cannot be read: {error}; is the server another version?") from None

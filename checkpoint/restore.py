@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from checkpoint.capture.buffer_digests import Place, place_of
-from checkpoint.capture.interpreter_state import Rollback, State, apply_sources, finish, prepare
+from checkpoint.capture.interpreter_state import State, StateRollback, apply_sources, finish, prepare
 from checkpoint.capture.process_state import KIND, PROCESS, PROCESS_STATE
 from checkpoint.capture.survey import INTERNAL, MODULE_NAMES
 from checkpoint.format import environment
@@ -72,7 +72,7 @@ def restore_into(
     chunks = dict(zip(table.digests, parsed.chunks, strict=False))
     if len(chunks) != len(table.digests):
         raise CheckpointError("the checkpoint data is not whole: chunks are missing")
-    before, rollback = dict(namespace), Rollback()
+    before, rollback = dict(namespace), StateRollback()
     state = Loading(namespace, externals if externals is not None else {}, foreign_code=contents.python != PYTHON)
     restoration = Restoration(table, chunks, state, internals, placed)
     try:

@@ -17,11 +17,11 @@ import threading
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-import bridge.worker.calls.prompt_functions  # noqa: F401  # here once, for every worker that is forked
 import checkpoint  # pins the package before the user's directory is on sys.path
 from bridge.worker import import_hooks
 from bridge.worker.calls.calls import Calls, before_threads
-from bridge.worker.calls.capability_functions import grant, granted, granted_function
+from bridge.worker.calls.capability_functions import granted, granted_function
+from bridge.worker.calls.grants import grant
 from bridge.worker.confine_self import hold, inherited_descriptors
 from bridge.worker.io.channel import Channel, take
 from bridge.worker.io.display import Displays, plain_text

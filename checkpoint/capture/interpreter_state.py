@@ -103,7 +103,7 @@ def finish(state: State) -> list[str]:
     return failed
 
 
-class Rollback:
+class StateRollback:
     """Remembers the state that a restore may change, and puts it back."""
 
     def __init__(self) -> None:

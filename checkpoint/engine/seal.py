@@ -110,14 +110,7 @@ def seal(
     came = {digest: size for digest, size in arrived.items() if table.digests.get(digest) == size} | {
         digest: len(data) for digest, data in chunks.items()
     }
-    for digest, size in came.items():
-        if table.digests.get(digest) != size:
-            raise Malformed("the worker sent a chunk that its table does not have")
-    for digest, size in table.digests.items():
-        if digest not in came and carried.get(digest) != size:
-            raise CheckpointError(
-                f"the worker left out chunk {digest.hex()}, which its last checkpoint did not have either"
-            )
+    _check_chunks(table, came, carried)
     manifest = CheckpointManifest(
         format=FORMAT,
         version=VERSION,
@@ -140,6 +133,18 @@ def seal(
         read=manifest,
         table=table,
     )
+
+
+def _check_chunks(table: GroupTable, came: Mapping[bytes, int], carried: Mapping[bytes, int]) -> None:
+    """Malformed for a chunk that the table does not have, CheckpointError for one that it has and nobody else."""
+    for digest, size in came.items():
+        if table.digests.get(digest) != size:
+            raise Malformed("the worker sent a chunk that its table does not have")
+    for digest, size in table.digests.items():
+        if digest not in came and carried.get(digest) != size:
+            raise CheckpointError(
+                f"the worker left out chunk {digest.hex()}, which its last checkpoint did not have either"
+            )
 
 
 def read_manifest(envelope: bytes, key: bytes | None) -> CheckpointManifest:

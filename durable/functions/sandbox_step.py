@@ -15,8 +15,7 @@ from durable.core import ids
 from durable.core.errors import BadArguments, DurableError, EngineFailed, NonDeterminism, NotEncodable
 from durable.functions.definition import NEVER
 from durable.functions.failures import rejection
-from durable.functions.replay.function_pass import FunctionPass, UnderWay
-from durable.functions.replay.function_pass import Perform as Performing
+from durable.functions.replay.function_pass import FunctionPass, Perform, UnderWay
 from durable.functions.resonate.sdk import PlatformError
 from durable.functions.resonate.store_ports import internal
 from durable.functions.step_run import Leaf
@@ -24,7 +23,7 @@ from durable.records.codec import decode
 from durable.records.values import to_json
 from durable.sandbox.component_registry import NotDeclared
 
-type Perform = Callable[[str], Awaitable[Any]]
+type RunCode = Callable[[str], Awaitable[Any]]
 """Runs the code under this execution id, and gives what is recorded."""
 
 type Kept = tuple[str, bytes]
@@ -58,7 +57,7 @@ def _given(value: Any, what: str) -> Any:
     return to_json(value, what)
 
 
-def performing(function_pass: FunctionPass, perform: Perform, ends: Ends) -> Performing:
+def performing(function_pass: FunctionPass, perform: RunCode, ends: Ends) -> Perform:
     """Foreign code as a leaf. It is tried once: what it asks for is recorded by itself."""
     run = function_pass.run
 

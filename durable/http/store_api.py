@@ -14,8 +14,7 @@ from durable.http.manifest_border import Seals
 from durable.http.remote_leases import RemoteLeases
 from durable.store.operations.table import KINDS
 from durable.store.protocol import requests
-from durable.store.protocol.reads import READ, READINGS
-from durable.store.protocol.reads import answer as answer_reading
+from durable.store.protocol.reads import READ, READINGS, answer_read
 from durable.store.sqlite.sdk_connection import envelopes, reply
 from durable.store.sqlite.store import Store
 
@@ -177,7 +176,7 @@ class Desk:
         return requests.Answer(200, {})
 
     async def _read(self, name: str, request: msgspec.Struct) -> requests.Answer:
-        return requests.Answer(200, {"found": await answer_reading(self._store.reads, name, request)})
+        return requests.Answer(200, {"found": await answer_read(self._store.reads, name, request)})
 
     def _publish(self, request: requests.CheckpointPublish) -> Awaitable[requests.Answer]:
         sealed = self._seals.received(request.manifest)

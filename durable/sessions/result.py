@@ -9,7 +9,7 @@ from typing import Any
 
 from durable.core.errors import ExecutionError
 from durable.sessions.output.displays import DISPLAY, Display
-from durable.sessions.output.stored_output import OutputRow
+from durable.sessions.output.stored_output import CopyRow
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +76,7 @@ class Texts:
     displays: tuple[Display, ...] = ()
 
     @classmethod
-    def of(cls, chunks: Iterable[OutputRow]) -> Texts:
+    def of(cls, chunks: Iterable[CopyRow]) -> Texts:
         """From what the store keeps."""
         texts: dict[str, list[str]] = {"stdout": [], "stderr": [], DISPLAY: []}
         dropped = 0

@@ -27,7 +27,7 @@ from durable.sessions.language import Language
 from durable.sessions.namespace import NamespaceLimits, Sources, Strategy, Variable
 from durable.sessions.output.live_output import DisplayEvent, Event, OutputEvent
 from durable.sessions.output.session_output import read_output
-from durable.sessions.output.stored_output import OutputRow
+from durable.sessions.output.stored_output import CopyRow
 from durable.sessions.ownership.confinement import forget_directory
 from durable.sessions.permissions import Permissions, load_permissions
 from durable.sessions.result import RestoreReport, Result, Texts
@@ -218,7 +218,7 @@ class Session:
         if local is not None:
             return local
         chunks = await self._engine.store.reads.output(execution_id, 0, limit=2**31)
-        return Texts.of(OutputRow(chunk.offset, chunk.stream, chunk.text, chunk.chars) for chunk in chunks)
+        return Texts.of(CopyRow(chunk.offset, chunk.stream, chunk.text, chunk.chars) for chunk in chunks)
 
     async def stream(
         self, code: str, *, wait_through_halts: bool = False, **options: Any

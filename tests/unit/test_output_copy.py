@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from durable.sessions.output.stored_output import (
     COLLAPSED_MAX,
     GAP_CHARS,
-    OutputRow,
+    CopyRow,
     StoredCopy,
     Stream,
     collapse,
@@ -38,10 +38,8 @@ def shown(text: str) -> str:
     return "\n".join(out)
 
 
-def fed(
-    steps: list[tuple[Stream, str, int] | None], limit: int = 10**9
-) -> tuple[StoredCopy, list[OutputRow], list[int]]:
-    copy, rows, sealed = StoredCopy(limit), list[OutputRow](), [0]
+def fed(steps: list[tuple[Stream, str, int] | None], limit: int = 10**9) -> tuple[StoredCopy, list[CopyRow], list[int]]:
+    copy, rows, sealed = StoredCopy(limit), list[CopyRow](), [0]
     for step in steps:
         if step is None:
             sealed.append(copy.offset)
@@ -112,7 +110,7 @@ def test_progress_lines(writes: list[str], text: str) -> None:
 
 
 def test_an_hour_of_a_progress_bar_is_one_row() -> None:
-    copy, rows = StoredCopy(10**9), list[OutputRow]()
+    copy, rows = StoredCopy(10**9), list[CopyRow]()
     for i in range(36_000):
         for row in copy.add("stderr", f"\r{i / 360:5.1f}%|{'#' * 60}"):
             place(rows, row)
@@ -130,11 +128,11 @@ def test_a_flood_of_progress_lines_becomes_no_flood_of_rows() -> None:
 
 def test_a_gap_is_told_of_as_it_grows_and_at_a_checkpoint() -> None:
     copy = StoredCopy(10)
-    assert copy.add("stdout", "x" * 25) == [OutputRow(0, "stdout", "x" * 10, 10)]
+    assert copy.add("stdout", "x" * 25) == [CopyRow(0, "stdout", "x" * 10, 10)]
     assert copy.add("stdout", "y" * 5) == []
-    assert copy.seal() == [OutputRow(10, "stdout", "", 20)]
+    assert copy.seal() == [CopyRow(10, "stdout", "", 20)]
     assert copy.seal() == []
-    assert copy.add("stderr", "z" * GAP_CHARS) == [OutputRow(10, "stdout", "", 20 + GAP_CHARS)]
+    assert copy.add("stderr", "z" * GAP_CHARS) == [CopyRow(10, "stdout", "", 20 + GAP_CHARS)]
 
 
 @given(TEXT)

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import builtins
-import getpass
 import inspect
 import opcode
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from types import FrameType
 from typing import Any
 
@@ -161,13 +159,14 @@ def awaited_at_once(frame: FrameType | None) -> bool:
     return at < len(code) and code[at] == _GET_AWAITABLE
 
 
-_granted: dict[str, CapabilityFunction] = {}
+GRANTED: dict[str, CapabilityFunction] = {}
+"""The functions that exist now, by name; `grants.grant` fills it."""
 
 
 def granted_function(name: str, method: str = "") -> CapabilityFunction:
     """The function of a granted capability (how a pickled reference to one comes back)."""
     try:
-        found = _granted[name]
+        found = GRANTED[name]
     except KeyError:
         raise PermissionError(f"the capability {name!r} is not granted to this session") from None
     return getattr(found, method) if method else found
@@ -175,41 +174,4 @@ def granted_function(name: str, method: str = "") -> CapabilityFunction:
 
 def granted() -> Mapping[str, CapabilityFunction]:
     """The functions that exist now, by name."""
-    return _granted
-
-
-def grant(calls: Calls, given: Iterable[str | Described]) -> None:
-    """Make exactly these capabilities functions of user code. `input` always is one; the host may refuse."""
-    wanted: dict[str, Described | None] = {"input": None}
-    for each in given:
-        if isinstance(each, str):
-            wanted[each] = None
-        else:
-            wanted[each["name"]] = each
-    for name in set(_granted) - set(wanted):
-        if getattr(builtins, name, None) is _granted.pop(name):
-            delattr(builtins, name)
-    for name, described in wanted.items():
-        if name not in _granted:
-            _granted[name] = _function(calls, name, described)
-            setattr(builtins, name, _granted[name])
-        elif described is not None and name != "input":
-            _granted[name].describe(described)
-    getpass.getpass = _ask_secret  # it would read the terminal past a replaced `input`
-
-
-def _function(calls: Calls, name: str, described: Described | None) -> CapabilityFunction:
-    """The function of a capability; questions to people, which are told by name alone, have their own."""
-    if name == "input":
-        return InputFunction(calls, name)
-    if described is not None or name not in QUESTIONS:
-        return CapabilityFunction(calls, name, described)
-    from bridge.worker.calls.prompt_functions import QuestionFunction  # it is made of this module's functions
-
-    return QuestionFunction(calls, name)
-
-
-def _ask_secret(prompt: str = "Password: ", stream: object = None) -> str:  # noqa: ARG001  # getpass's signature
-    answer = granted_function("input")(prompt, secret=True)
-    assert isinstance(answer, str)
-    return answer
+    return GRANTED

@@ -1,4 +1,4 @@
-"""The variables of a namespace for people: types, short texts, estimates of size, completions of a name (E9)."""
+"""The variables of a namespace for people: types, short texts, estimates of size, completions of a name (E16)."""
 
 from __future__ import annotations
 

@@ -1,14 +1,10 @@
-"""Compiling foreign code in a process of its own: wasmtime sets no limit to what it takes (specs/sandbox.md, S12). A
-module of 64 KB can cost half a minute of two processors, one of 300 KB gigabytes.
+"""Compiling foreign code in a process of its own (`compiler.py`): wasmtime sets no limit to what it takes.
 
-`python -m capabilities.sandbox.wasm.compile_process module|component metered|unmetered` reads code and writes what
-is compiled.
+A module of 64 KB can cost half a minute of two processors, one of 300 KB gigabytes (specs/sandbox.md, S12).
 """
 
 from __future__ import annotations
 
-import os
-import resource
 import signal
 import subprocess
 import sys
@@ -32,7 +28,9 @@ NAMES_MAX = 10_000
 """Imports and exports of one module: Python has an object for each, in each call."""
 AT_ONCE = 2
 
-_REFUSED, _NAMES, _LARGE = 3, 4, 5
+COMPILER = "capabilities.sandbox.wasm.compiler"
+REFUSED, TOO_MANY_NAMES, TOO_LARGE = 3, 4, 5
+"""Exit codes of the compiler."""
 _TEXT_BYTES = 4_000
 _turns = threading.BoundedSemaphore(AT_ONCE)
 
@@ -40,7 +38,7 @@ _turns = threading.BoundedSemaphore(AT_ONCE)
 def compiled(data: bytes, name: str, *, component: bool, metered: bool, seconds: int = COMPILE_S) -> bytes:
     """What wasmtime makes of the code. ComponentParseFailed; ResourceLimitExceeded for what costs too much."""
     kind = "component" if component else "module"
-    command = [sys.executable, "-P", "-m", __spec__.name, kind, "metered" if metered else "unmetered", str(seconds)]
+    command = [sys.executable, "-P", "-m", COMPILER, kind, "metered" if metered else "unmetered", str(seconds)]
     with _turns:
         try:
             done = subprocess.run(command, input=data, capture_output=True, timeout=seconds * WALL_FACTOR, check=False)
@@ -49,11 +47,11 @@ def compiled(data: bytes, name: str, *, component: bool, metered: bool, seconds:
     if done.returncode == 0:
         return done.stdout
     said = done.stderr[:_TEXT_BYTES].decode(errors="replace").strip()
-    if done.returncode == _REFUSED:
+    if done.returncode == REFUSED:
         raise ComponentParseFailed(name, said)
-    if done.returncode == _NAMES:
+    if done.returncode == TOO_MANY_NAMES:
         raise ComponentValidationFailed(name, said)
-    if done.returncode == _LARGE:
+    if done.returncode == TOO_LARGE:
         raise _costly(name, "bytes of compiled code", ARTEFACT_BYTES_MAX)
     if done.returncode in (-signal.SIGXCPU, -signal.SIGKILL):
         raise _costly(name, "time", seconds)
@@ -80,42 +78,3 @@ def _costly(name: str, what: str, limit: int) -> ResourceLimitExceeded:
     return ResourceLimitExceeded(
         f"compilation {what}", limit, None, f"{name} takes more {what} to compile than is allowed ({limit})"
     )
-
-
-def main(kind: str, metered: str, seconds: str) -> int:
-    """Compile standard input to standard output, within limits that this process sets itself."""
-    for what, limit in (
-        (resource.RLIMIT_CPU, int(seconds)),
-        (resource.RLIMIT_AS, COMPILE_BYTES),
-        (resource.RLIMIT_CORE, 0),
-    ):
-        hard = resource.getrlimit(what)[1]
-        most = limit if hard == resource.RLIM_INFINITY else min(limit, hard)
-        resource.setrlimit(what, (most, most))
-    os.nice(10)
-    from capabilities.sandbox.wasm.runtime import Runtime, names
-
-    data = sys.stdin.buffer.read()
-    runtime = Runtime(metered=metered == "metered")
-    try:
-        made = runtime.compile_here(data, "", component=kind == "component")
-        check_names("", names(runtime.engine, made))
-    except ComponentParseFailed as error:
-        return _said(error.reason, _REFUSED)
-    except ComponentValidationFailed as error:
-        return _said(error.reason, _NAMES)
-    artefact = made.serialize()
-    if len(artefact) > ARTEFACT_BYTES_MAX:
-        return _LARGE
-    sys.stdout.buffer.write(artefact)
-    sys.stdout.buffer.flush()
-    return 0
-
-
-def _said(text: str, code: int) -> int:
-    sys.stderr.write(text)
-    return code
-
-
-if __name__ == "__main__":
-    sys.exit(main(*sys.argv[1:]))

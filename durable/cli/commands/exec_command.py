@@ -130,12 +130,12 @@ async def _ended(chosen: Settings, out: Out, row: ExecutionRow) -> int:
 async def _as_json(chosen: Settings, row: ExecutionRow, value: dict[str, Any]) -> dict[str, Any]:
     from durable.cli.engine_or_client import opened
     from durable.cli.report import error_of
-    from durable.sessions.output.stored_output import OutputRow
+    from durable.sessions.output.stored_output import CopyRow
     from durable.sessions.result import Texts
 
     async with opened(chosen, create=False) as store:
         chunks = await store.reads.output(row.id, limit=2**31)
-    printed = Texts.of(OutputRow(chunk.offset, chunk.stream, chunk.text, chunk.chars) for chunk in chunks)
+    printed = Texts.of(CopyRow(chunk.offset, chunk.stream, chunk.text, chunk.chars) for chunk in chunks)
     error = None
     if row.state != "completed":
         found = error_of(row)

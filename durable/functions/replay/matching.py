@@ -2,13 +2,7 @@
 
 The SDK numbers children by position, which is sound for code that does one thing after another. Branches of a
 TaskGroup or gather that share a context may reach their operations in another order when replayed, so there a recorded
-operation is found by its name and digest, and position decides only among equal ones.
-
-Invariants (specs/execution.md J1-J4):
-J1  Each recorded operation is matched at most once.
-J2  In code without concurrency an operation matches the lowest unmatched position, or it is NonDeterminism.
-J3  In concurrent code an operation matches an equal one (kind, name, digest), lowest position first, or is new.
-J4  A new operation takes a position above every recorded and every taken one.
+operation is found by its name and digest, and position decides only among equal ones (specs/execution.md, J1).
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ from durable.core.errors import DurableError
 from durable.functions.replay.matching import Journal
 from durable.sessions.output.live_output import Recent
 from durable.sessions.output.session_output import Earlier
-from durable.sessions.output.stored_output import OutputRow, StoredCopy, place
+from durable.sessions.output.stored_output import CopyRow, StoredCopy, place
 from durable.sessions.result import Texts
 
 FUNCTION = "durable_execute"
@@ -102,7 +102,7 @@ class Pass:
     copy: StoredCopy
     open_calls: dict[int, str] = field(default_factory=dict)
     kept_max: int = KEPT_CHARS_MAX
-    rows: list[OutputRow] = field(default_factory=list)
+    rows: list[CopyRow] = field(default_factory=list)
     recent: Recent = field(default_factory=Recent)
     whole: bool = True
     waiting: bool = False
@@ -128,7 +128,7 @@ class Pass:
     def execution_id(self) -> str:
         return self.promise_id.removeprefix("exec:")
 
-    def keep(self, rows: list[OutputRow]) -> None:
+    def keep(self, rows: list[CopyRow]) -> None:
         """Keep what is stored of the output for a result that is read here; much is read from the store instead."""
         if self.whole:
             for row in rows:

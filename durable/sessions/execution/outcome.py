@@ -12,7 +12,7 @@ from durable.core.limits import PRINTED_CHARS_MAX, WARNINGS_MAX
 from durable.functions.failures import cut, document, read_document
 from durable.sessions.execution.cell import CellDone, Failed, Pass
 from durable.sessions.output.displays import DISPLAY
-from durable.sessions.output.stored_output import OutputRow, Stream
+from durable.sessions.output.stored_output import CopyRow, Stream
 from durable.sessions.result import Texts
 from durable.store.port import ReadsFace
 from durable.store.sqlite.reads import ExecutionRow
@@ -84,12 +84,12 @@ async def _printed(found: Pass, reads: ReadsFace) -> dict[str, Any]:
     """The last characters of the output, by stream, and the offset in the output at which they begin."""
     end, origin = found.copy.offset, found.recent.origin
     begin = max(0, end - PRINTED_CHARS_MAX)
-    rows: list[OutputRow] = []
+    rows: list[CopyRow] = []
     if begin < origin:
         stored = await reads.output(found.execution_id, begin, limit=2**31)
-        rows = [OutputRow(row.offset, row.stream, row.text, row.chars) for row in stored if row.offset < origin]
+        rows = [CopyRow(row.offset, row.stream, row.text, row.chars) for row in stored if row.offset < origin]
     recent = found.recent.since(max(begin, origin)) or []
-    rows += [OutputRow(event.offset, _stream(event.stream), event.data, event.end - event.offset) for event in recent]
+    rows += [CopyRow(event.offset, _stream(event.stream), event.data, event.end - event.offset) for event in recent]
     texts = Texts.of(rows)
     if not (texts.stdout or texts.stderr or begin):
         return {}

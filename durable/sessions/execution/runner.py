@@ -56,7 +56,7 @@ from durable.sessions.language import language_of, spoken
 from durable.sessions.output.backpressure import Backpressure, Unstored
 from durable.sessions.output.live_output import Recent
 from durable.sessions.output.session_output import FAILURE, Earlier, SessionOutput
-from durable.sessions.output.stored_output import OutputRow, StoredCopy
+from durable.sessions.output.stored_output import CopyRow, StoredCopy
 from durable.sessions.ownership.confinement import exceeded_by, named
 from durable.sessions.ownership.idle_timer import RUNS, Resting
 from durable.sessions.ownership.session_worker import SessionWorker
@@ -356,7 +356,7 @@ class LiveSession:
             with self._failing(found):
                 self._store_output(found, found.copy.seal())
 
-    def _store_output(self, found: Pass, rows: list[OutputRow]) -> None:
+    def _store_output(self, found: Pass, rows: list[CopyRow]) -> None:
         found.keep(rows)
         if rows and found is not self._quick:
             fields = {"execution": found.execution_id, "session": self.name, "epoch": self.epoch, "chunks": rows}

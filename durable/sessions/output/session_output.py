@@ -11,7 +11,7 @@ from durable.core import ids
 from durable.core.limits import EARLIER_CHARS_MAX, FAILURES_MAX
 from durable.sessions.output.displays import shown
 from durable.sessions.output.live_output import DisplayEvent, OutputEvent, shown_event
-from durable.sessions.output.stored_output import NEXT, OutputRow, StoredCopy, Stream
+from durable.sessions.output.stored_output import NEXT, CopyRow, StoredCopy, Stream
 from durable.store.port import ReadsFace, StoreFace
 
 FAILURE: Final = "failure"
@@ -32,7 +32,7 @@ class Earlier:
     failures: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, rows: Iterable[OutputRow]) -> Earlier:
+    def of(cls, rows: Iterable[CopyRow]) -> Earlier:
         """From rows of the record."""
         texts: list[str] = []
         failures: list[str] = []
@@ -60,7 +60,7 @@ class SessionOutput:
     posted: Callable[[int, asyncio.Future[Any]], None]
     """Told of characters on their way to the store."""
     _copy: StoredCopy | None = None
-    _rows: list[OutputRow] = field(default_factory=list)
+    _rows: list[CopyRow] = field(default_factory=list)
     """Since the last marker."""
     _shown: dict[str, Earlier] = field(default_factory=dict)
     _early: list[tuple[Stream, str, int]] = field(default_factory=list)
@@ -82,7 +82,7 @@ class SessionOutput:
         if self._copy is not None:  # somebody was faster
             return
         for row in found:
-            self._place(OutputRow(row.offset, row.stream, row.text, row.chars))
+            self._place(CopyRow(row.offset, row.stream, row.text, row.chars))
         self._copy = StoredCopy(self.stored, end)
         early, self._early = self._early, []
         for stream, text, dropped in early:
@@ -107,21 +107,21 @@ class SessionOutput:
         self._shown = {}
         if self._copy is not None and self._rows:
             rows = self._copy.seal()
-            row = OutputRow(self._copy.offset, NEXT, execution, len(execution))
+            row = CopyRow(self._copy.offset, NEXT, execution, len(execution))
             self._copy = StoredCopy(self.stored, row.start + row.length)
             self._store([*rows, row])
         return self._shown.get(execution, Earlier())
 
-    def _store(self, rows: list[OutputRow]) -> None:
+    def _store(self, rows: list[CopyRow]) -> None:
         for row in rows:
             self._place(row)
         if rows:
             self.posted(sum(len(row.text) for row in rows), self.store.post("output.append", self._chunks(rows)))
 
-    def _chunks(self, rows: list[OutputRow]) -> dict[str, Any]:
+    def _chunks(self, rows: list[CopyRow]) -> dict[str, Any]:
         return {"execution": self.id, "session": self.session, "epoch": self.epoch, "chunks": rows}
 
-    def _place(self, row: OutputRow) -> None:
+    def _place(self, row: CopyRow) -> None:
         if row.stream == NEXT:
             self._shown = {row.text: Earlier.of(self._rows)}
             self._rows = []

@@ -24,7 +24,7 @@ COLLAPSED_MAX = 64
 """Repainted lines of one message that become rows of their own (K5)."""
 
 
-class OutputRow(NamedTuple):
+class CopyRow(NamedTuple):
     """`length` characters from `start`, of which `text` is kept."""
 
     start: int
@@ -41,14 +41,14 @@ class StoredCopy:
     offset: int = 0
     kept: int = 0
     full: bool = False
-    _line: OutputRow | None = None
+    _line: CopyRow | None = None
     """The last row, when it is a line that may still be repainted."""
-    _gap: OutputRow | None = None
+    _gap: CopyRow | None = None
     _gap_told: int = 0
 
-    def add(self, stream: Stream, text: str, dropped: int = 0) -> list[OutputRow]:
+    def add(self, stream: Stream, text: str, dropped: int = 0) -> list[CopyRow]:
         """Take output: `dropped` characters, then `text`."""
-        rows: list[OutputRow] = []
+        rows: list[CopyRow] = []
         if dropped:
             self._skip(stream, dropped)
         if text:
@@ -62,12 +62,12 @@ class StoredCopy:
             rows += self._tell_gap()
         return rows
 
-    def seal(self) -> list[OutputRow]:
+    def seal(self) -> list[CopyRow]:
         """A checkpoint counts what was printed until here, or the end came: no line is rewritten past it (K3)."""
         self._line = None
         return self._tell_gap()
 
-    def _keep(self, stream: Stream, text: str, rows: list[OutputRow]) -> None:
+    def _keep(self, stream: Stream, text: str, rows: list[CopyRow]) -> None:
         rest = self._repainted(stream, text, rows)
         self._line = None if rest else self._line
         collapsed = 0
@@ -87,7 +87,7 @@ class StoredCopy:
             self._line = row if last else None
         self._append(stream, "".join(plain), rows)
 
-    def _repainted(self, stream: Stream, text: str, rows: list[OutputRow]) -> str:
+    def _repainted(self, stream: Stream, text: str, rows: list[CopyRow]) -> str:
         """Join what continues the line that may be repainted to it; the rest of the text."""
         line = self._line
         if line is None or line.stream != stream:
@@ -99,12 +99,12 @@ class StoredCopy:
             return text
         self.kept += more
         self.offset += end
-        row = OutputRow(line.start, stream, shown, line.length + end)
+        row = CopyRow(line.start, stream, shown, line.length + end)
         rows.append(row)
         self._line = None if text[end - 1] == "\n" else row
         return text[end:]
 
-    def _append(self, stream: Stream, text: str, rows: list[OutputRow], shown: str | None = None) -> OutputRow | None:
+    def _append(self, stream: Stream, text: str, rows: list[CopyRow], shown: str | None = None) -> CopyRow | None:
         """A row of `text`, shown otherwise or as it is, as far as there is room; the rest is a gap from then on."""
         if not text:
             return None
@@ -116,10 +116,10 @@ class StoredCopy:
             return None
         if shown is None:
             taken, over = text[:room], len(text) - room
-            row = OutputRow(self.offset, stream, taken, len(taken))
+            row = CopyRow(self.offset, stream, taken, len(taken))
         else:
             over = 0
-            row = OutputRow(self.offset, stream, shown, len(text))
+            row = CopyRow(self.offset, stream, shown, len(text))
         if row.length:
             rows.append(row)
             self.kept += len(row.text)
@@ -133,12 +133,12 @@ class StoredCopy:
         self._line = None
         gap = self._gap
         if gap is None:
-            self._gap, self._gap_told = OutputRow(self.offset, stream, "", chars), 0
+            self._gap, self._gap_told = CopyRow(self.offset, stream, "", chars), 0
         else:
             self._gap = gap._replace(length=gap.length + chars)
         self.offset += chars
 
-    def _tell_gap(self) -> list[OutputRow]:
+    def _tell_gap(self) -> list[CopyRow]:
         if self._gap is None or self._gap.length == self._gap_told:
             return []
         self._gap_told = self._gap.length
@@ -157,7 +157,7 @@ def collapse(line: str) -> str:
     return line if at < 0 else line[at:]
 
 
-def place(rows: list[OutputRow], row: OutputRow) -> None:
+def place(rows: list[CopyRow], row: CopyRow) -> None:
     """Append a row, or let it take the place of the last one."""
     if rows and rows[-1].start == row.start:
         rows.pop()

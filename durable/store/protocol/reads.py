@@ -1,4 +1,4 @@
-"""The reads as requests: name, arguments, answer. The remote store sends them, `durable serve` answers them."""
+"""The readsequests: name, arguments, answer. The remote store sends them, `durable serve` answers them."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ import msgspec
 
 from durable.store.operations.halts import Halt
 from durable.store.protocol.requests import Id, Natural
-from durable.store.sqlite import reads as r
+from durable.store.sqlite import reads
 
 type _Limit = Annotated[int, msgspec.Meta(ge=1, le=2**31)]
 
 
 class ListExecutions(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    state: r.State | None = None
+    state: reads.State | None = None
     session: str | None = None
     function: str | None = None
     limit: _Limit = 100
@@ -68,23 +68,23 @@ READ = "read."
 """Before a reading's name, the kind of its request."""
 
 READINGS: dict[str, tuple[type[msgspec.Struct], Any]] = {
-    "list_executions": (ListExecutions, list[r.ExecutionRow]),
-    "get_execution": (ExecutionId, r.ExecutionRow | None),
-    "get_promise": (PromiseId, r.PromiseRow | None),
-    "children": (Children, list[r.PromiseRow]),
-    "prompts": (Prompts, list[r.PromptRow]),
-    "retries": (Nothing, list[r.PromiseRow]),
-    "output": (Output, list[r.OutputRow]),
-    "printed": (Printed, r.OutputPage),
-    "stopped": (Stopped, r.StoppedElsewhere),
+    "list_executions": (ListExecutions, list[reads.ExecutionRow]),
+    "get_execution": (ExecutionId, reads.ExecutionRow | None),
+    "get_promise": (PromiseId, reads.PromiseRow | None),
+    "children": (Children, list[reads.PromiseRow]),
+    "prompts": (Prompts, list[reads.PromptRow]),
+    "retries": (Nothing, list[reads.PromiseRow]),
+    "output": (Output, list[reads.OutputRow]),
+    "printed": (Printed, reads.OutputPage),
+    "stopped": (Stopped, reads.StoppedElsewhere),
     "halts": (Halts, list[Halt]),
-    "discards": (ExecutionId, list[r.DiscardRow]),
-    "sessions": (Nothing, list[r.SessionRow]),
-    "engines": (Nothing, list[r.EngineRow]),
+    "discards": (ExecutionId, list[reads.DiscardRow]),
+    "sessions": (Nothing, list[reads.SessionRow]),
+    "engines": (Nothing, list[reads.EngineRow]),
 }
 """By the name of the method of `Reads`: its arguments, and the type of its answer."""
 
 
-async def answer(reads: r.Reads, name: str, request: msgspec.Struct) -> Any:
+async def answer_read(source: reads.Reads, name: str, request: msgspec.Struct) -> Any:
     """Call the method `name`, which is one of READINGS, with what the request says."""
-    return await getattr(reads, name)(**msgspec.structs.asdict(request))
+    return await getattr(source, name)(**msgspec.structs.asdict(request))

@@ -21,7 +21,7 @@ _TASKS_MAX = 10_000
 """Tasks of one request: far below what the server takes."""
 
 
-class RemoteLeases(threading.Thread):
+class HeartbeatThread(threading.Thread):
     """One engine's heartbeats for as long as its store is open. It has its own loop and its own connections."""
 
     def __init__(self, url: str, token: str, engine: str, held: Held, lease_s: float) -> None:

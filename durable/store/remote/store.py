@@ -19,7 +19,7 @@ from durable.store.protocol.requests import Answer
 from durable.store.remote.batches import Lane
 from durable.store.remote.chunks import RemoteChunks
 from durable.store.remote.client import Client
-from durable.store.remote.heartbeat import RemoteLeases
+from durable.store.remote.heartbeat import HeartbeatThread
 from durable.store.remote.reads import RemoteReads
 from durable.store.remote.sdk_connection import RemoteConnection
 from durable.store.remote.transit_key import transit_key
@@ -93,7 +93,7 @@ class RemoteStore:
         self._silent = False
         self._closed = False
         self._connections: list[RemoteConnection] = []
-        self._leases: RemoteLeases | None = None
+        self._leases: HeartbeatThread | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self.reads = RemoteReads(self._client, self._living)
         self.chunks = RemoteChunks(self._client, self._loop)
@@ -291,7 +291,7 @@ class RemoteStore:
 
     def keep_leases(self, engine: str, held: Held) -> None:
         """Keep the leases of what an engine of this process runs, until the store is closed (http.md, L5)."""
-        self._leases = RemoteLeases(self.url, self._token, engine, held, self._lease_s)
+        self._leases = HeartbeatThread(self.url, self._token, engine, held, self._lease_s)
         self._leases.start()
 
     def discarded(self, task_id: str, step: str, reason: str) -> None:

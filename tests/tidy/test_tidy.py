@@ -1,0 +1,148 @@
+"""Rules of the house that a reader relies on: names, folders, docstrings, references to specs."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from functools import cache
+
+import pytest
+
+from tests.tidy.sources import PACKAGES, ROOT, imported, modules, place, tree
+
+FILES_MAX = 16
+LARGER = {
+    "durable/cli": "the texts, tables and options that commands share",
+    "durable/cli/commands": "one file for each command",
+    "durable/store/operations": "one file for each subject of the store",
+    "capabilities/sandbox/wasm": "one runtime with two ways to call it",
+    "checkpoint/pickling": "one recipe for each kind of object",
+}
+"""Folders with more files than a newcomer can look over, and why they stay one."""
+
+PROTOCOLS = {
+    "bridge/protocol/messages.py",
+    "bridge/worker/io/inbound_messages.py",
+    "bridge/launch/zygote_protocol.py",
+    "durable/store/protocol/requests.py",
+    "durable/store/protocol/reads.py",
+}
+"""Messages are named as they travel, and used with their module's name."""
+
+SHOWN_TWICE = {"OutputOverflow", "OutputDrainTimeout"}
+"""Errors that a cell raises in its worker and that its caller gets, under one name."""
+
+FIRST_WORDS = {"What", "It", "Those", "Who", "This", "None"}
+
+LINES_MAX = 70
+
+ALIASES = {
+    ("durable/functions/failures.py", "sandbox_errors"): "two modules are called errors",
+    ("durable/functions/failures.py", "script_errors"): "two modules are called errors",
+}
+
+
+def sources() -> Iterator[tuple[str, ast.Module]]:
+    for path in modules().values():
+        yield str(path.relative_to(ROOT)), tree(path)
+
+
+def test_a_folder_can_be_looked_over() -> None:
+    counted = Counter(str(path.parent.relative_to(ROOT)) for path in modules().values() if path.name != "__init__.py")
+    large = {folder for folder, count in counted.items() if count > FILES_MAX}
+    assert large == set(LARGER)
+
+
+def test_a_class_has_a_name_of_its_own() -> None:
+    places = defaultdict(list)
+    for path in modules().values():
+        name = str(path.relative_to(ROOT))
+        if name in PROTOCOLS:
+            continue
+        for node in ast.walk(tree(path)):
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_") and node.name not in SHOWN_TWICE:
+                places[node.name].append(place(path, node))
+    assert {name: where for name, where in places.items() if len(where) > 1} == {}
+
+
+def test_nothing_of_ours_is_imported_under_another_name() -> None:
+    found = set()
+    for name, module in sources():
+        for node in ast.walk(module):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] in PACKAGES:
+                found |= {(name, alias.asname) for alias in node.names if alias.asname not in (None, alias.name)}
+    assert found == set(ALIASES)
+
+
+def test_no_name_is_assigned_twice_at_module_level() -> None:
+    twice = []
+    for name, module in sources():
+        seen = Counter(
+            target.id
+            for node in module.body
+            for target in ([node.target] if isinstance(node, ast.AnnAssign) else getattr(node, "targets", []))
+            if isinstance(target, ast.Name)
+        )
+        twice += [f"{name}: {each}" for each, count in seen.items() if count > 1]
+    assert twice == []
+
+
+def test_functions_are_short() -> None:
+    long = []
+    for path in modules().values():
+        for node in ast.walk(tree(path)):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                assert node.end_lineno is not None
+                if node.end_lineno - node.lineno >= LINES_MAX:
+                    long.append(f"{place(path, node)} {node.name}")
+    assert long == []
+
+
+def test_a_docstring_begins_with_its_subject() -> None:
+    found = []
+    for path in modules().values():
+        for node in ast.walk(tree(path)):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.Module):
+                first = re.match(r"\W*(\w+)", ast.get_docstring(node) or "")
+                if first is not None and first[1] in FIRST_WORDS:
+                    found.append(f"{place(path, node)} {first[1]}")
+    assert found == []
+
+
+_CITED = re.compile(r"(?:specs/)?([a-z-]+)\.md[,)]? \(?([A-Z]{1,2}\d+[a-z]?)\b")
+
+
+@cache
+def spec_numbers(page: str) -> Counter[str]:
+    """Numbers that a page defines, each at the beginning of an item or of a table's row: `- S1.`, `| S1 |`."""
+    text = (ROOT / "specs" / f"{page}.md").read_text(encoding="utf-8")
+    return Counter(re.findall(r"^(?:- |\| |\* )?\**([A-Z]{1,2}\d+[a-z]?)\**(?:\.|:| )", text, re.MULTILINE))
+
+
+@pytest.mark.parametrize("page", sorted(path.stem for path in (ROOT / "specs").glob("*.md")))
+def test_no_number_of_a_spec_page_is_given_twice(page: str) -> None:
+    assert {number: count for number, count in spec_numbers(page).items() if count > 1} == {}
+
+
+def test_what_code_cites_of_the_specs_is_there() -> None:
+    pages = {path.stem for path in (ROOT / "specs").glob("*.md")}
+    missing = []
+    for path in modules().values():
+        for page, number in _CITED.findall(path.read_text(encoding="utf-8")):
+            if page in pages and number not in spec_numbers(page):
+                missing.append(f"{path.relative_to(ROOT)}: {page}.md {number}")
+    assert missing == []
+
+
+def test_modules_that_are_loaded_together_make_no_circle() -> None:
+    graph = {name: imported(name, typing=False) for name in modules()}
+    todo, order = set(graph), []
+    while todo:
+        ready = {name for name in todo if not graph[name] & todo}
+        if not ready:
+            break
+        order += sorted(ready)
+        todo -= ready
+    assert todo == set()

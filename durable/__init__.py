@@ -106,15 +106,15 @@ if TYPE_CHECKING:
     from durable.functions.step import cancelled
     from durable.prompts.inbox import OpenPrompt
     from durable.prompts.webhooks import Webhook
+    from durable.records.displays import Display
+    from durable.records.result import Lost, RestoreReport, Result, RolledBack
     from durable.sandbox.component_registry import Component
     from durable.sessions.calls.audit import AuditEntry
     from durable.sessions.checkpoints.history import Change, CheckpointDetail, CheckpointInfo
     from durable.sessions.checkpoints.retention import Keep
     from durable.sessions.migration import MigrationAdapter
     from durable.sessions.namespace import NamespaceLimits, Sources, Variable
-    from durable.sessions.output.displays import Display
     from durable.sessions.output.live_output import DisplayEvent, OutputEvent, Rewound
-    from durable.sessions.result import Lost, RestoreReport, Result, RolledBack
     from durable.sessions.session import Session
 
 _HOME = {
@@ -221,12 +221,12 @@ _HOME = {
     "durable.sandbox.component_registry": ("Component",),
     "durable.sessions.calls.audit": ("AuditEntry",),
     "durable.sessions.checkpoints.history": ("Change", "CheckpointDetail", "CheckpointInfo"),
-    "durable.sessions.output.displays": ("Display",),
+    "durable.records.displays": ("Display",),
     "durable.sessions.checkpoints.retention": ("Keep",),
     "durable.sessions.migration": ("MigrationAdapter",),
     "durable.sessions.namespace": ("NamespaceLimits", "Sources", "Variable"),
     "durable.sessions.output.live_output": ("DisplayEvent", "OutputEvent", "Rewound"),
-    "durable.sessions.result": ("Lost", "RestoreReport", "Result", "RolledBack"),
+    "durable.records.result": ("Lost", "RestoreReport", "Result", "RolledBack"),
     "durable.sessions.session": ("Session",),
     "durable.prompts.webhooks": ("Webhook",),
 }

@@ -92,9 +92,10 @@ MOVED = {
     "durable.prompts": "durable.prompts.inbox",
     "durable.sandbox.declared": "durable.sandbox.component_registry",
     "durable.sessions.audit": "durable.sessions.calls.audit",
-    "durable.sessions.displays": "durable.sessions.output.displays",
+    "durable.sessions.displays": "durable.records.displays",
     "durable.sessions.history": "durable.sessions.checkpoints.history",
     "durable.sessions.keeping": "durable.sessions.checkpoints.retention",
+    "durable.sessions.result": "durable.records.result",
     "durable.sessions.recent": "durable.sessions.output.live_output",
     "durable.webhooks": "durable.prompts.webhooks",
 }

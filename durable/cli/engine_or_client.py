@@ -17,7 +17,7 @@ from durable.cli.output import Out
 from durable.core import events, ids
 from durable.core.definition_id import capability_id, is_capability
 from durable.core.errors import NotServed, StoreError
-from durable.executions.views import CELL
+from durable.engine.views import CELL
 from durable.sessions.required_capabilities import own_capabilities
 from durable.store.port import StoreFace, open_store
 

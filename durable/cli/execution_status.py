@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from durable.core import ids
 from durable.core.errors import NotFound
-from durable.executions.views import CELL, SETTLED, ServedFunctions
+from durable.engine.views import CELL, SETTLED, ServedFunctions
 from durable.store.port import ReadsFace, StoreFace
 from durable.store.sqlite.reads import ExecutionRow, PromptRow, State
 

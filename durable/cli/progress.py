@@ -6,8 +6,8 @@ import sys
 from typing import TYPE_CHECKING
 
 from durable.cli.output import Out
-from durable.executions.views import StepView, step_view
-from durable.sessions.output.displays import shown
+from durable.engine.views import StepView, step_view
+from durable.records.displays import shown
 from durable.sessions.output.follow import LiveReader
 from durable.sessions.output.live_output import Rewound
 from durable.store.sqlite.reads import PromiseRow

@@ -7,7 +7,7 @@ from typing import Any
 
 from capabilities.prompts.form_fields import fields_of, read_field
 from durable.cli.output import plain, to_text
-from durable.executions.views import PromptView
+from durable.engine.views import PromptView
 
 type Ask = Callable[[str], Awaitable[str | None]]
 """Shows a label and reads a line; None when there is no more."""

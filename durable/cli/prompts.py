@@ -15,7 +15,7 @@ from durable.cli.execution_status import AwaitsAnswers
 from durable.cli.output import Out, plain, to_text
 from durable.cli.prompt_form import Left, fill
 from durable.core.errors import Conflict, InvalidAnswer, NotAsked
-from durable.executions.views import PromptView, prompt_view
+from durable.engine.views import PromptView, prompt_view
 from durable.store.sqlite.reads import PromptRow
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from durable.cli.report import halted, report_cell
 from durable.cli.session_options import Making
 from durable.core.errors import Conflict, DurableError, EngineClosed
 from durable.core.limits import INTERRUPT_GRACE_S
-from durable.executions.views import CELL
+from durable.engine.views import CELL
 
 if TYPE_CHECKING:
     from durable.engine.engine import Engine

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Sequence
 
 from bridge.host.proc_vitals import cpu_seconds, why_stuck
-from durable.executions.views import ServedFunctions
+from durable.engine.views import ServedFunctions
 from durable.store.port import StoreFace
 from durable.store.sqlite.reads import ExecutionRow
 from durable.store.sqlite.store import Store

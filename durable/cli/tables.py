@@ -8,7 +8,7 @@ from durable.cli import exit_codes
 from durable.cli.execution_status import served
 from durable.cli.output import Out
 from durable.cli.stuck_workers import stuck_workers
-from durable.executions.views import ExecutionView, execution_view, needed_by, retry_view
+from durable.engine.views import ExecutionView, execution_view, needed_by, retry_view
 from durable.store.port import StoreFace
 from durable.store.sqlite.reads import ExecutionRow
 

@@ -145,6 +145,12 @@ class EngineClosed(DurableError):
     code = "ENGINE_CLOSED"
 
 
+class NotDeclared(DurableError):
+    """A command cannot call a component: the execution that needs it is halted, whoever has it can go on with it."""
+
+    code = "COMPONENT_NOT_DECLARED"
+
+
 class NotServed(DurableError):
     """No engine that is alive knows the function, or a capability of the session; what is queued stays as it is."""
 

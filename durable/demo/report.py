@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from durable.demo.runner import DemoRun
-from durable.executions.views import DetailView, ServedFunctions, StepView, detail_view
+from durable.engine.views import DetailView, ServedFunctions, StepView, detail_view
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,7 +26,6 @@ from durable.core.errors import BadArguments, Conflict, EngineClosed
 from durable.core.events import Observer, log_event
 from durable.core.limits import CANCEL_GRACE_S, PARKED_S
 from durable.engine.capability_host import CapabilityHost
-from durable.engine.changes import Changes
 from durable.engine.executions import Executions
 from durable.executions.handle import Execution
 from durable.functions.context import Context
@@ -54,6 +53,7 @@ from durable.sessions.permissions import PermissionChanges, Permissions, asked_o
 from durable.sessions.required_capabilities import own_capabilities, require_known
 from durable.sessions.services import House
 from durable.sessions.session import Session
+from durable.store.changes import Changes
 from durable.store.port import StoreFace, open_store
 from durable.store.sqlite.store import Store, StoreChange
 from durable.store.target import is_url, parsed

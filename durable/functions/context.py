@@ -31,8 +31,8 @@ from durable.functions.replay.record import OperationKey
 from durable.functions.replay.recorder import Outcome
 from durable.functions.step import Arguments, Step, StepThreads, step_of
 from durable.functions.step_run import Body, Leaf
+from durable.records.result import Result
 from durable.records.values import digest, encode, from_json, to_json
-from durable.sessions.result import Result
 
 
 class Cells(Protocol):

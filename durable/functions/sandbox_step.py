@@ -12,7 +12,7 @@ from typing import Any
 
 from capabilities.sandbox.wasm.wit_values import Err, Ok, Some, Variant
 from durable.core import ids
-from durable.core.errors import BadArguments, DurableError, EngineFailed, NonDeterminism, NotEncodable
+from durable.core.errors import BadArguments, DurableError, EngineFailed, NonDeterminism, NotDeclared, NotEncodable
 from durable.functions.definition import NEVER
 from durable.functions.failures import rejection
 from durable.functions.replay.function_pass import FunctionPass, Perform, UnderWay
@@ -21,7 +21,6 @@ from durable.functions.resonate.store_ports import internal
 from durable.functions.step_run import Leaf
 from durable.records.codec import decode
 from durable.records.values import to_json
-from durable.sandbox.component_registry import NotDeclared
 
 type RunCode = Callable[[str], Awaitable[Any]]
 """Runs the code under this execution id, and gives what is recorded."""

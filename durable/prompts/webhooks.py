@@ -22,11 +22,11 @@ from durable.core.errors import BadArguments, NotFound
 from durable.core.events import BackgroundFailed, Notified, Observer
 from durable.core.limits import WEBHOOK_NOTIFIES_MAX, WEBHOOK_RETRY_S_MAX, WEBHOOK_S, WEBHOOK_SENDS_MAX
 from durable.core.retries import Retries
-from durable.engine.changes import Changes
 from durable.prompts.channels import PromptChannel
 from durable.prompts.inbox import Inbox, OpenPrompt
 from durable.prompts.reminders import notice_id
 from durable.prompts.signed_links import links_for
+from durable.store.changes import Changes
 from durable.store.port import StoreFace
 
 _BASE64 = "whsec_"

@@ -10,13 +10,7 @@ from pathlib import Path
 from capabilities.sandbox.component_manifest import ComponentManifest, parse_component
 from capabilities.sandbox.errors import InvalidConfiguration
 from capabilities.sandbox.routing import WASM_MAGIC
-from durable.core.errors import BadArguments, DurableError
-
-
-class NotDeclared(DurableError):
-    """A command cannot call a component: the execution that needs it is halted, whoever has it can go on with it."""
-
-    code = "COMPONENT_NOT_DECLARED"
+from durable.core.errors import BadArguments, NotDeclared
 
 
 class Component:

@@ -16,8 +16,9 @@ from capabilities.sandbox.wasm.component_imports import Interface
 from capabilities.sandbox.wasm.exports import Inputs
 from capabilities.sandbox.wasm.module_call import CoreCall, Outcome
 from capabilities.sandbox.wasm.runtime import Component, Module, Runtime, is_component
+from durable.core.errors import NotDeclared
 from durable.sandbox.component_policy import ComponentPermits
-from durable.sandbox.component_registry import Declared, NotDeclared
+from durable.sandbox.component_registry import Declared
 from durable.sandbox.journaled_calls import SandboxCalls
 from durable.sandbox.wasm import called
 from durable.sessions.services import House

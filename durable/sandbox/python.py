@@ -26,9 +26,9 @@ from durable.store.operations.sessions import RUN
 
 if TYPE_CHECKING:
     from durable.engine.engine import Engine
+    from durable.records.result import Result
     from durable.sessions.execution.cell import Pass
     from durable.sessions.execution.runner import LiveSession
-    from durable.sessions.result import Result
 
 HELD = Limits(memory=JAVASCRIPT.memory, files=64, processes=16)
 """Beside its time."""

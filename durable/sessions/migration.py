@@ -11,7 +11,7 @@ from bridge.code.cell_mode import Classification, Detection, classify
 from capabilities.permissions.levels import QUESTIONS
 
 if TYPE_CHECKING:
-    from durable.sessions.result import Result
+    from durable.records.result import Result
     from durable.sessions.session import Session
 
 type MigrationMode = Literal["legacy", "resonate", "auto"]

@@ -18,6 +18,8 @@ from durable.core.errors import BadArguments, Busy, Conflict, ExecutionError, Ex
 from durable.executions.handle import Execution
 from durable.functions.definition import seconds
 from durable.functions.failures import read_document, rebuild
+from durable.records.result import RestoreReport, Result, Texts
+from durable.records.stored_output import CopyRow
 from durable.records.values import digest, pack, to_json, unpack
 from durable.sessions import namespace
 from durable.sessions.checkpoints.export import Exported
@@ -27,10 +29,8 @@ from durable.sessions.language import Language
 from durable.sessions.namespace import NamespaceLimits, Sources, Strategy, Variable
 from durable.sessions.output.live_output import DisplayEvent, Event, OutputEvent
 from durable.sessions.output.session_output import read_output
-from durable.sessions.output.stored_output import CopyRow
 from durable.sessions.ownership.confinement import forget_directory
 from durable.sessions.permissions import Permissions, load_permissions
-from durable.sessions.result import RestoreReport, Result, Texts
 
 if TYPE_CHECKING:
     from durable.engine.engine import Engine

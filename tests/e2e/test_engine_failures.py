@@ -16,11 +16,11 @@ from durable.functions import dispatcher
 from durable.functions.replay.function_pass import FunctionPass
 from durable.functions.resonate.fence import Fence
 from durable.functions.resonate.store_ports import StorePorts
+from durable.records.stored_output import StoredCopy
 from durable.sandbox.journaled_calls import SandboxCalls
 from durable.sessions.calls.journaled_calls import JournaledCalls
 from durable.sessions.checkpoints import writer
 from durable.sessions.execution import runner
-from durable.sessions.output.stored_output import StoredCopy
 from durable.sessions.ownership.owner import SessionHost
 from tests.e2e.sandboxed import charging
 

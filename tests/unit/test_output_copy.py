@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from durable.sessions.output.stored_output import (
+from durable.records.stored_output import (
     COLLAPSED_MAX,
     GAP_CHARS,
     CopyRow,

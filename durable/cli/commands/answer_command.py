@@ -110,7 +110,7 @@ async def _go_on(chosen: Settings, out: Out, root: str) -> int:
 
 async def _ask(engine: Engine, chosen: Settings, out: Out, row: PromptRow, by: str | None) -> bool:
     from durable.cli.prompts import ask_one
-    from durable.executions.views import prompt_view
+    from durable.engine.views import prompt_view
 
     return await ask_one(engine, out, row, prompt_view(row, chosen.named), by)
 
@@ -142,7 +142,7 @@ def _value(row: PromptRow, given: AnswerOptions) -> Any:
 
     from durable.cli.prompt_form import read_pairs
     from durable.cli.prompts import prompt_of, read_value
-    from durable.executions.views import prompt_view
+    from durable.engine.views import prompt_view
 
     view = prompt_view(row)
     if given.chosen:

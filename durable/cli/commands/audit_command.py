@@ -38,7 +38,7 @@ async def _audit(chosen: Settings, session: str | None, limit: int, before: int 
     from dataclasses import asdict
 
     from durable.cli.engine_or_client import opened
-    from durable.executions.views import iso
+    from durable.engine.views import iso
     from durable.sessions.calls.audit import read_audit
 
     async with opened(chosen, create=False) as store:

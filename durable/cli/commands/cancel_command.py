@@ -39,7 +39,7 @@ async def _cancel(chosen: Settings, execution_id: str, reason: str, grace: float
     from durable.cli.engine_or_client import open_engine, opened
     from durable.cli.execution_status import find, served
     from durable.core.errors import Conflict
-    from durable.executions.views import execution_view
+    from durable.engine.views import execution_view
 
     out = chosen.out()
     async with opened(chosen, create=False) as store:
@@ -61,7 +61,7 @@ async def _cleans_up_here(out: Out, store: StoreFace, row: ExecutionRow) -> bool
     """Whether it is a function that has begun, which no engine that is alive serves and this process can."""
     from durable.cli.execution_status import served
     from durable.cli.load_target import load_ids
-    from durable.executions.views import CELL, SETTLED
+    from durable.engine.views import CELL, SETTLED
 
     function = row.function
     if row.state in SETTLED or not row.starts or not function or function == CELL:

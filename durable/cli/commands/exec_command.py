@@ -83,7 +83,7 @@ async def _exec(
     from durable.cli.progress import OutputPrinter
     from durable.cli.prompts import asker, show_waiting
     from durable.cli.report import report
-    from durable.executions.views import CELL
+    from durable.engine.views import CELL
 
     out = chosen.out()
     out.protect()
@@ -130,8 +130,8 @@ async def _ended(chosen: Settings, out: Out, row: ExecutionRow) -> int:
 async def _as_json(chosen: Settings, row: ExecutionRow, value: dict[str, Any]) -> dict[str, Any]:
     from durable.cli.engine_or_client import opened
     from durable.cli.report import error_of
-    from durable.sessions.output.stored_output import CopyRow
-    from durable.sessions.result import Texts
+    from durable.records.result import Texts
+    from durable.records.stored_output import CopyRow
 
     async with opened(chosen, create=False) as store:
         chunks = await store.reads.output(row.id, limit=2**31)

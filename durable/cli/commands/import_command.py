@@ -37,8 +37,8 @@ def _read(file: str) -> str:
 async def _import(chosen: Settings, text: str) -> int:
     from durable.cli.engine_or_client import opened
     from durable.cli.execution_status import find, served
+    from durable.engine.views import execution_view
     from durable.executions import exported_record
-    from durable.executions.views import execution_view
 
     found = exported_record.read(text)
     async with opened(chosen, create=True) as store:

@@ -19,7 +19,7 @@ def command(watch: bool) -> int:
 async def _inbox(chosen: Settings) -> int:
     from durable.cli.engine_or_client import opened
     from durable.cli.output import line
-    from durable.executions.views import prompt_view
+    from durable.engine.views import prompt_view
 
     async with opened(chosen, create=False) as store:
         views = [prompt_view(row, chosen.named) for row in await store.reads.prompts()]
@@ -41,7 +41,7 @@ async def _watch(chosen: Settings) -> int:
 
     from durable.cli.engine_or_client import open_engine
     from durable.cli.output import line, to_text
-    from durable.executions.views import prompt_view
+    from durable.engine.views import prompt_view
 
     out, shown = chosen.out(), set[str]()
     async with open_engine(chosen, out, serve=False, create=False) as engine:

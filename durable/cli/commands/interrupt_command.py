@@ -21,7 +21,7 @@ async def _interrupt(chosen: Settings, execution_id: str, raises: bool) -> int:
     from durable.cli.engine_or_client import open_engine
     from durable.cli.execution_status import find, served
     from durable.core.errors import Conflict
-    from durable.executions.views import execution_view
+    from durable.engine.views import execution_view
 
     out = chosen.out()
     async with open_engine(chosen, out, serve=False, create=False, own=lambda: execution_id) as engine:

@@ -73,7 +73,7 @@ async def _cells(store: StoreFace, execution_id: str) -> list[str]:
 async def _print(out: Out, reads: ReadsFace, execution_id: str, reader: OutputReader) -> None:
     from durable.cli.output import to_text
     from durable.cli.progress import gap, rewound
-    from durable.sessions.output.displays import shown
+    from durable.records.displays import shown
 
     async for page in reader.look(reads):
         if page.rewound is not None:

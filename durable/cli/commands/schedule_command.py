@@ -75,7 +75,7 @@ async def _create(
     from durable.core.clock import TIME_MAX_MS
     from durable.core.definition_id import SOURCE
     from durable.core.errors import Conflict
-    from durable.executions.views import schedule_view
+    from durable.engine.views import schedule_view
     from durable.records.values import pack
 
     out = chosen.out()
@@ -119,7 +119,7 @@ async def _create(
 
 async def _list(chosen: Settings) -> int:
     from durable.cli.engine_or_client import opened
-    from durable.executions.views import schedule_view
+    from durable.engine.views import schedule_view
 
     async with opened(chosen, create=False) as store:
         views = [schedule_view(each) for each in await _all(store)]

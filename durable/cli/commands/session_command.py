@@ -70,7 +70,7 @@ def close(session: str) -> int:
 async def _list(chosen: Settings) -> int:
     from durable.cli.engine_or_client import opened
     from durable.cli.execution_status import served
-    from durable.executions.views import session_view
+    from durable.engine.views import session_view
 
     async with opened(chosen, create=False) as store:
         living = await served(store)
@@ -91,7 +91,7 @@ async def _found(store: StoreFace, session: str) -> dict[str, Any]:
     """The session's view and what it was made with. Raises NotFound, for a closed one too."""
     from durable.cli.execution_status import served
     from durable.core.errors import NotFound
-    from durable.executions.views import session_view
+    from durable.engine.views import session_view
     from durable.sessions.language import language_of
 
     row = next((row for row in await store.reads.sessions() if row.name == session and not row.closed), None)

@@ -11,7 +11,7 @@ from durable.cli.app import Command, Settings, in_loop, settings
 
 if TYPE_CHECKING:
     from durable.cli.output import Out
-    from durable.executions.views import DetailView
+    from durable.engine.views import DetailView
 
 
 @click.command("show", cls=Command, short_help="Everything about one execution.")
@@ -28,8 +28,8 @@ def command(execution_id: str) -> int:
 async def _show(chosen: Settings, execution_id: str) -> int:
     from durable.cli.engine_or_client import opened
     from durable.cli.execution_status import find, served
+    from durable.engine.views import detail_view
     from durable.executions import exported_record
-    from durable.executions.views import detail_view
 
     async with opened(chosen, create=False) as store:
         row = await find(store.reads, execution_id)

@@ -22,7 +22,7 @@ async def _wait(chosen: Settings, execution_id: str, timeout: float | None) -> i
     from durable.cli.execution_status import HasEnded, served
     from durable.cli.follow import follow
     from durable.cli.report import error_of, report
-    from durable.executions.views import execution_view
+    from durable.engine.views import execution_view
 
     out = chosen.out()
     standing = await follow(chosen, out, execution_id, timeout=timeout)

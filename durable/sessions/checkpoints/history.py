@@ -17,6 +17,7 @@ from checkpoint.format.group_table import GroupTable
 from checkpoint.format.payload import PayloadPart
 from durable.core.errors import CheckpointError, Conflict, NotFound, StoreRefused
 from durable.core.ids import check_session_name
+from durable.records.result import Lost
 from durable.sessions.calls.call_results import refused
 from durable.sessions.checkpoints import export
 from durable.sessions.checkpoints.export import Exported
@@ -24,7 +25,6 @@ from durable.sessions.checkpoints.reader import Opened, Stored
 from durable.sessions.language import language_of
 from durable.sessions.namespace import Variable, read_variables
 from durable.sessions.ownership.confinement import confinement_of
-from durable.sessions.result import Lost
 
 if TYPE_CHECKING:
     from durable.sessions.ownership.owner import SessionHost

@@ -15,12 +15,12 @@ from durable.core.errors import CheckpointError, Denied, DurableError, NonDeterm
 from durable.core.ids import execution_promise
 from durable.functions.replay.matching import Journal
 from durable.functions.replay.recorded_promises import recorded
+from durable.records.result import Lost, RestoreReport
+from durable.records.stored_output import StoredCopy
 from durable.sessions.calls.call_results import failed
 from durable.sessions.calls.journaled_calls import Answers, CallArguments, JournaledCalls
 from durable.sessions.calls.session_policy import Permits
 from durable.sessions.execution.cell import FUNCTION_ID, CellDone, CellParam, Failed, Pass
-from durable.sessions.output.stored_output import StoredCopy
-from durable.sessions.result import Lost, RestoreReport
 from durable.store.sqlite.reads import ExecutionRow
 
 SETTLED = ("completed", "failed")

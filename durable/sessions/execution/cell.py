@@ -15,10 +15,10 @@ import msgspec
 from bridge.protocol.messages import Error
 from durable.core.errors import DurableError
 from durable.functions.replay.matching import Journal
+from durable.records.result import Texts
+from durable.records.stored_output import CopyRow, StoredCopy, place
 from durable.sessions.output.live_output import Recent
 from durable.sessions.output.session_output import Earlier
-from durable.sessions.output.stored_output import CopyRow, StoredCopy, place
-from durable.sessions.result import Texts
 
 FUNCTION = "durable_execute"
 FUNCTION_ID = "durable_execute@1"

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 
 from bridge.protocol.messages import Namespace, NamespaceReply
+from durable.records.result import RestoreReport
 from durable.sessions.checkpoints.recompute import Recomputation
 from durable.sessions.checkpoints.retention import Retention
 from durable.sessions.checkpoints.writer import Saved
 from durable.sessions.execution.position import ExecutionPosition
 from durable.sessions.ownership.session_worker import SessionWorker
-from durable.sessions.result import RestoreReport
 
 COMPLETE_S = 1.0
 """For the user's own `__dir__` and `__getattr__`; then SIGINT."""

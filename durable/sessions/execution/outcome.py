@@ -10,10 +10,10 @@ from bridge.protocol.messages import Error, Failure, Result, Value
 from durable.core.errors import ResourceExceeded
 from durable.core.limits import PRINTED_CHARS_MAX, WARNINGS_MAX
 from durable.functions.failures import cut, document, read_document
+from durable.records.displays import DISPLAY
+from durable.records.result import Texts
+from durable.records.stored_output import CopyRow, Stream
 from durable.sessions.execution.cell import CellDone, Failed, Pass
-from durable.sessions.output.displays import DISPLAY
-from durable.sessions.output.stored_output import CopyRow, Stream
-from durable.sessions.result import Texts
 from durable.store.port import ReadsFace
 from durable.store.sqlite.reads import ExecutionRow
 

@@ -30,6 +30,7 @@ from durable.core.limits import FAILURES_MAX, IDLE_S
 from durable.functions.failures import document
 from durable.functions.replay.matching import Journal
 from durable.functions.replay.recorded_promises import recorded
+from durable.records.stored_output import CopyRow, StoredCopy
 from durable.sessions.calls.call_results import ended, failed
 from durable.sessions.calls.journaled_calls import Answers, JournaledCalls, answer_unrecorded
 from durable.sessions.calls.session_policy import Permits
@@ -56,7 +57,6 @@ from durable.sessions.language import language_of, spoken
 from durable.sessions.output.backpressure import Backpressure, Unstored
 from durable.sessions.output.live_output import Recent
 from durable.sessions.output.session_output import FAILURE, Earlier, SessionOutput
-from durable.sessions.output.stored_output import CopyRow, StoredCopy
 from durable.sessions.ownership.confinement import exceeded_by, named
 from durable.sessions.ownership.idle_timer import RUNS, Resting
 from durable.sessions.ownership.session_worker import SessionWorker

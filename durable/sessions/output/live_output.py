@@ -7,7 +7,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import Any
 
-from durable.sessions.output.displays import DISPLAY, Display
+from durable.records.displays import DISPLAY, Display
 
 RECENT_CHARS_MAX = 2**20
 """Of what a session printed last, kept for readers in this process; who is further behind reads the stored copy."""

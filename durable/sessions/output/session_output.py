@@ -9,9 +9,9 @@ from typing import Any, Final
 
 from durable.core import ids
 from durable.core.limits import EARLIER_CHARS_MAX, FAILURES_MAX
-from durable.sessions.output.displays import shown
+from durable.records.displays import shown
+from durable.records.stored_output import NEXT, CopyRow, StoredCopy, Stream
 from durable.sessions.output.live_output import DisplayEvent, OutputEvent, shown_event
-from durable.sessions.output.stored_output import NEXT, CopyRow, StoredCopy, Stream
 from durable.store.port import ReadsFace, StoreFace
 
 FAILURE: Final = "failure"

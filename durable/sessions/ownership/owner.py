@@ -24,6 +24,7 @@ from durable.core.errors import (
 from durable.functions.failures import Rejection
 from durable.functions.resonate import sdk
 from durable.functions.resonate.sdk import PlatformError, SdkContext
+from durable.records.result import Texts
 from durable.sessions.execution.cell import CellDone, CellHalted, CellParam, CellWaits, Died, Failed, Gone, Pass
 from durable.sessions.execution.guarded_tasks import beside
 from durable.sessions.execution.runner import LiveSession
@@ -34,7 +35,6 @@ from durable.sessions.ownership.eviction import Giving
 from durable.sessions.ownership.lost_check import Looking
 from durable.sessions.ownership.takeover import end_worker
 from durable.sessions.required_capabilities import not_known, own_capabilities
-from durable.sessions.result import Texts
 from durable.sessions.services import House
 
 

@@ -8,8 +8,8 @@ from types import MappingProxyType
 from typing import Any
 
 from durable.core.errors import ExecutionError
-from durable.sessions.output.displays import DISPLAY, Display
-from durable.sessions.output.stored_output import CopyRow
+from durable.records.displays import DISPLAY, Display
+from durable.records.stored_output import CopyRow
 
 
 @dataclass(frozen=True, slots=True)

@@ -86,8 +86,7 @@ def _beside(path: Path) -> Iterator[Path]:
 
 
 def _problem_of_directory(path: Path) -> tuple[str, str] | None:
-    """The problem of a directory in which others can rename files: the next one is theirs. A sticky one forbids
-    that."""
+    """The problem of a directory in which others can rename files: the next is theirs. A sticky one forbids that."""
     if not path.exists():
         return None
     status = path.parent.stat()

@@ -41,8 +41,7 @@ _BEHIND = (
 
 
 class Halt(NamedTuple):
-    """A promise `awaited` that cannot go on, since `task`, the same or one that it waits for, is halted. Both are
-    ids."""
+    """A promise `awaited` that cannot go on, since `task`, itself or one that it waits for, is halted. Both are ids."""
 
     awaited: str
     task: str

@@ -268,8 +268,7 @@ class RemoteStore:
             self._call_watchers(change)
 
     async def _tell_halt(self, promise_id: str) -> None:
-        """Tell waiters of a halt that the server reported. Who has begun to wait since is told only if it still
-        holds."""
+        """Tell waiters of a halt that the server reported. Who began to wait since is told only if it still holds."""
         try:
             found = await self.reads.halts(awaited=[promise_id])
         except DurableError:

@@ -15,8 +15,7 @@ if TYPE_CHECKING:  # looking at a store reads this too, and imports no pydantic
 
 
 def own_capabilities(options: Mapping[str, Any]) -> dict[str, str]:
-    """Capabilities outside the standard set that a session may call, with their place; "" where its record is
-    silent."""
+    """Capabilities outside the standard set that a session may call, with their place ("" where no record says)."""
     names = (text.partition(":")[0] for text in options.get("grants") or ())
     silent = {name: "" for name in names if name not in STANDARD and name not in ("*", "level")}
     return silent | (options.get("defined") or {})

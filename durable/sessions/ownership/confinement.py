@@ -54,8 +54,7 @@ def launcher_of(confinement: Confinement, warm: WorkerLauncher) -> WorkerLaunche
 
 
 def options_of(profile: Profile | None, limits: Limits | None, output: OutputRules | None) -> dict[str, Any]:
-    """The confinement and output rules in a new session's record. Raises BadArguments, Unenforceable for what no
-    machine can."""
+    """Confinement and output rules for a new session's record. BadArguments; Unenforceable for what no machine can."""
     if limits is None:
         limits = ISOLATED_LIMITS if profile == "isolated" else Limits()
     asked = Confinement(profile or "open", limits)

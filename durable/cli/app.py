@@ -271,7 +271,7 @@ def in_loop(main: Callable[[], Coroutine[Any, Any, int]]) -> int:
 
 
 def _quiet_logs() -> None:
-    """What went wrong is said in our own words; logs are for programs that embed an engine."""
+    """Silence the logs: what went wrong is said in our own words; logs are for programs that embed an engine."""
     import logging
 
     if os.environ.get("DURABLE_DEBUG"):

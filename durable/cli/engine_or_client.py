@@ -41,7 +41,7 @@ class Watcher(Protocol):
 
 @dataclass(slots=True)
 class CommandWork:
-    """What a command wants done: `begin` is called once on an open engine and gives the execution's id.
+    """The work of a command: `begin` is called once on an open engine and gives the execution's id.
 
     `needs` are the functions that must be served for it. `ask` answers prompts in place and says whether it did.
     """
@@ -77,7 +77,7 @@ def open_engine(
     own: Callable[[], str | None] = lambda: None,
     **options: Any,
 ) -> Engine:
-    """An engine on the command's store that says what goes wrong on stderr. `capabilities`: as in a Job.
+    """An engine on the command's store that says what goes wrong on stderr. `capabilities`: as in a CommandWork.
 
     `own`: the execution whose end the command itself tells.
     """
@@ -144,7 +144,7 @@ async def drive(settings: Settings, out: Out, job: CommandWork) -> Standing:
 
 
 async def follow_here(engine: Engine, job: CommandWork, execution_id: str, *, serving: bool) -> Standing | None:
-    """To the end or a wait; None when this is a client and its engine is gone."""
+    """Follow it to the end or a wait; None when this is a client and its engine is gone."""
     store = engine.store
     settled = asyncio.ensure_future(store.settled(ids.execution_promise(execution_id), patient=False))
     patience = LOOK_FIRST_S
@@ -194,7 +194,7 @@ async def _capabilities_of(store: StoreFace, standing: GoesOn) -> frozenset[str]
 
 
 async def _require_served(store: StoreFace, execution_id: str, standing: GoesOn) -> None:
-    """What it needs is served here, after loading it if need be, or elsewhere."""
+    """Require that what it needs is served here, after loading it if need be, or elsewhere."""
     missing = await _load(store, standing.needs)
     if not missing or (await served(store)).serve(missing):
         return
@@ -206,7 +206,7 @@ async def _require_served(store: StoreFace, execution_id: str, standing: GoesOn)
 
 
 def _require_session(engine: Engine, execution_id: str, standing: GoesOn) -> None:
-    """Its session's capabilities are known here."""
+    """Require that its session's capabilities are known here."""
     reason = None if standing.session is None else engine.host.refused.get(standing.session)
     if reason is not None:
         raise NotServed(

@@ -19,14 +19,14 @@ UNSETTLED_SEEN_MAX = 10_000
 
 @dataclass(frozen=True, slots=True)
 class HasEnded:
-    """It has ended; the row says how."""
+    """An execution that has ended; the row says how."""
 
     row: ExecutionRow
 
 
 @dataclass(frozen=True, slots=True)
 class GoesOn:
-    """Something of it runs, is due, or is a timer. `needs` are the functions that must be served for it.
+    """An execution with something that runs, is due, or is a timer. `needs` are the functions to be served for it.
 
     `session` is the one whose cell goes on, where it is one.
     """
@@ -37,7 +37,7 @@ class GoesOn:
 
 @dataclass(frozen=True, slots=True)
 class AwaitsAnswers:
-    """Nothing of it can go on before one of these is answered."""
+    """An execution that cannot go on before one of these is answered."""
 
     prompts: tuple[PromptRow, ...]
 
@@ -115,7 +115,7 @@ def root_of(execution_id: str) -> str:
 
 
 async def served(store: StoreFace) -> ServedFunctions:
-    """What the living engines on this store serve."""
+    """The functions that the living engines on this store serve."""
     return ServedFunctions.by(await store.reads.engines(), store.engine_alive)
 
 

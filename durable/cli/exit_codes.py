@@ -50,13 +50,13 @@ _OF_STATUS = {404: NOT_FOUND, 409: CONFLICT}
 
 
 class Unusable(DurableError):
-    """What was typed names something that cannot be used: a file, a function, a value."""
+    """A typed name of something that cannot be used: a file, a function, a value."""
 
     code = "USAGE"
 
 
 class Absent(DurableError):
-    """What was named is in no store or directory here."""
+    """A name that is in no store or directory here."""
 
     code = "NOT_FOUND"
 

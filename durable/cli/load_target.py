@@ -207,7 +207,7 @@ def _load_as(place: str, path: str) -> None:
 
 
 def load_capabilities(places: Iterable[str]) -> Capabilities:
-    """What an engine of the command line knows: the user's own that are names of these files or modules, and those of
+    """The capabilities that an engine of the command line knows: the user's own in these files or modules, and those of
     each session, from where its record says that they are defined. Unusable, LoadFailed."""
     from capabilities.capability import Capabilities, Capability  # looking at a store needs none of this
 

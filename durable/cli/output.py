@@ -67,7 +67,7 @@ class Out:
         self.data(plain(text) if self._data.isatty() else text)
 
     def repr(self, text: str) -> None:
-        """What a stranger's code says that a value is."""
+        """Write the repr that a stranger's code gave to a value."""
         self.data(plain(text))
 
     def traceback(self, text: str) -> None:

@@ -95,7 +95,7 @@ class OutputPrinter:
 
 
 def rewound(execution_id: str, offset: int) -> str:
-    """What is said when output was taken back."""
+    """The message that output was taken back."""
     return (
         f"{execution_id} went on from a checkpoint: what it had printed from character {offset} on counts no more, "
         "what follows takes its place"

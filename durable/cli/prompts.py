@@ -29,7 +29,7 @@ def on_terminal() -> bool:
 
 
 def user_name() -> str | None:
-    """Who answers here, unless told otherwise."""
+    """The name of whoever answers here, unless told otherwise."""
     try:
         return getpass.getuser()
     except (OSError, KeyError):
@@ -53,7 +53,7 @@ def _fields(view: PromptView) -> dict[str, Any]:
 
 
 def asker(settings: Settings, out: Out) -> Callable[[Engine, AwaitsAnswers], Awaitable[bool]] | None:
-    """What asks prompts on this terminal; None where there is no person."""
+    """The asker of prompts on this terminal; None where there is no person."""
     if not on_terminal():
         return None
     refused: list[bool] = []
@@ -108,7 +108,7 @@ async def ask_one(engine: Engine, out: Out, row: PromptRow, view: PromptView, by
 
 
 async def _form(view: PromptView, line: Callable[[str], Awaitable[str | None]]) -> Any:
-    """What the person answers; raises Left."""
+    """The person's answer; raises Left."""
     if view.choices is None and fields_of(view.schema) is not None and not view.has_default:
         return await fill(view, line)
     text = await line("> ")
@@ -158,7 +158,7 @@ def prompt_of(view: PromptView) -> Prompt:
 
 
 def read_value(view: PromptView, text: str) -> Any:
-    """What was typed as an answer: nothing is the default, where there is one; numbers are choices, where none is."""
+    """Read a typed answer: nothing is the default, where there is one; numbers are choices, where none is."""
     if not text and view.has_default:
         return view.default
     prompt = prompt_of(view)

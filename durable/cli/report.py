@@ -67,7 +67,7 @@ def report_cell(out: Out, row: ExecutionRow) -> int:
 
 
 def tell_earlier(out: Out, row: ExecutionRow) -> None:
-    """What threads and tasks of earlier cells printed before this one, and which of them failed since."""
+    """Tell what threads and tasks of earlier cells printed before this one, and which of them failed since."""
     value = row.value if row.state == "completed" else read_document(row.value)
     found = value if isinstance(value, dict) else {}
     if isinstance(found.get("earlier"), str):

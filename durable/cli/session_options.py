@@ -28,7 +28,7 @@ COUNTS = ("files", "processes")
 
 @dataclass(frozen=True, slots=True)
 class Making:
-    """What a session is made with; an existing one keeps what it has, and something else is a Conflict."""
+    """The options for making a session; an existing one keeps what it has, and something else is a Conflict."""
 
     profile: Profile | None = None
     limits: tuple[tuple[str, float], ...] = ()
@@ -40,7 +40,7 @@ class Making:
     """Where capabilities of the user's own are defined: files or modules."""
 
     def as_limits(self) -> Limits | None:
-        """None where none was given. Raises BadArguments for what cannot be."""
+        """The limits; None where none was given. Raises BadArguments for what cannot be."""
         from bridge.confine.limits import Limits
 
         return Limits.read(dict(self.limits)) if self.limits else None

@@ -1,4 +1,4 @@
-"""What upkeep is given: a store that is a file of this machine, and durations."""
+"""The options of upkeep: a store that is a file of this machine, and durations."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What people say, as code gets it: who answered, a decision, a review. In the worker and in the engine alike."""
+"""People's answers, as code gets them: who answered, a decision, a review. In the worker and in the engine alike."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Given:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """That something was approved: by whom and why. A denial raises `Denied`, so this is always true.
+    """An approval: by whom and why. A denial raises `Denied`, so this is always true.
 
     `by` is whoever decided it last, None when the deadline's default did. `answers` are those of all who were asked.
     """
@@ -44,7 +44,7 @@ class Decision:
 
 @dataclass(frozen=True, slots=True)
 class Review:
-    """What became of a document: `document` as given or edited, None when declined; `comment` is what was said."""
+    """A reviewed document: `document` as given or edited, None when declined; `comment` is what was said."""
 
     outcome: ReviewOutcome
     document: Any

@@ -1,4 +1,4 @@
-"""What functions and classes are known by in records, and where they are loaded from (specs/execution.md, Identity)."""
+"""The names of functions and classes in records, and where they are loaded from (specs/execution.md, Identity)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _MAIN = ("__main__", "__mp_main__")
 """A script, and the same script in a child that multiprocessing spawned."""
 
 ANY_CAPABILITY = "capability:*"
-"""What an engine says that looks for capabilities of sessions where these are defined."""
+"""The entry of an engine that looks for capabilities of sessions where these are defined."""
 
 
 def capability_id(name: str) -> str:
@@ -47,7 +47,7 @@ def source(module_name: str) -> str:
 
 
 def where(module_name: str) -> str:
-    """What a module is known by: its dotted name; for a file that is no module of a package, the name of the file."""
+    """The name of a module in records: its dotted name; for a file outside of packages, the name of the file."""
     place = source(module_name)
     return where_of_file(place) if os.path.isabs(place) else place
 

@@ -25,7 +25,7 @@ class DurableError(Exception):
     foreign_traceback: str = ""
     """Where code of another language raised it: stands in place of Python's traceback, which would show only ours."""
     printed: tuple[str, str] = ("", "")
-    """What foreign code had printed when it ended so: stdout and stderr (`engine.sandbox.run`, `ctx.sandbox`)."""
+    """The output of foreign code that ended so: stdout and stderr (`engine.sandbox.run`, `ctx.sandbox`)."""
 
 
 class InvalidId(DurableError, ValueError):
@@ -317,7 +317,7 @@ class ExecutionError(DurableError, RuntimeError):
     bases: tuple[str, ...] = ()
     cause: ExecutionError | None = None
     recorded: Mapping[str, Any] = MappingProxyType({})
-    """What the record holds beside the fields above, so that an error that passes on is recorded as it was."""
+    """The entries of the record beside the fields above, so that an error that passes on is recorded as it was."""
 
     def __init__(
         self,
@@ -434,13 +434,13 @@ class OutputOverflow(ExecutionError):
 
 
 class OutputDrainTimeout(ExecutionError):
-    """What an execution printed last was not taken in time (`OutputRules.drain_ms`); its namespace is as it left it."""
+    """The last output was not taken in time (`OutputRules.drain_ms`); the namespace is as the execution left it."""
 
     code = "OUTPUT_DRAIN_TIMEOUT"
 
 
 class Unenforceable(DurableError):
-    """This machine cannot enforce a limit or profile that was asked for; nothing ran. `missing` says what lacks."""
+    """A limit or profile was asked for that this machine cannot enforce; nothing ran. `missing` says what lacks."""
 
     code = "UNENFORCEABLE"
 

@@ -51,7 +51,7 @@ class EventsOmitted(Event):
 
 @dataclass(frozen=True, slots=True)
 class OutputUndrained(Event):
-    """What an execution printed last was not taken in the time for that; `chars` of it were dropped."""
+    """The last output of an execution was not taken in the time for that; `chars` of it were dropped."""
 
     session: str
     execution: str

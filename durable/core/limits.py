@@ -99,7 +99,7 @@ FAILURES_MAX = 100
 """Threads and tasks that one execution reports as failed; each one's traceback is in the output."""
 
 COMPLETIONS_MAX = 500
-"""What is offered for a name that is being typed; nobody reads more."""
+"""Completions that are offered for a name that is being typed; nobody reads more."""
 
 WARNINGS_MAX = 100
 """Recorded of one execution; a table of blocking calls meets few."""
@@ -108,7 +108,7 @@ REPR_CHARS_MAX = 10_000
 """A result's repr, cut in the middle when longer."""
 
 REPR_S = 2.0
-"""What a repr that runs code of the user's own may take: people wait for it after each cell."""
+"""Seconds that a repr with code of the user's own may take: people wait for it after each cell."""
 
 DISPLAY_CHARS_MAX = 2**20
 """One displayed bundle as JSON, a figure's picture as base64 in it: a page of a notebook, not a data set."""
@@ -123,11 +123,11 @@ PROMPT_CHARS_MAX = 1_000
 """A prompt's question (requirement P75); longer text belongs into its context."""
 
 CHOICES_MAX = 1_000
-"""What one question offers: more is a search, not a choice."""
+"""Choices that one question offers: more is a search, not a choice."""
 
 ANSWERER_CHARS_MAX = 200
 WHY_CHARS_MAX = 10_000
-"""Who answered, and why: shown beside every answer, and in the message of whoever comes second."""
+"""Characters of who answered, and of why: shown beside every answer, and in the message of whoever comes second."""
 
 APPROVERS_MAX = 100
 """Persons and teams that one question names: each answer is a record that the next one reads."""
@@ -142,7 +142,7 @@ TAGS_BYTES_MAX = 64 * 2**10
 """All tags of one promise as JSON: they are read with every record and are not the place for data."""
 
 CANCEL_GRACE_S = 60.0
-"""What a cancelled durable function has for its clean-up, in seconds."""
+"""Seconds that a cancelled durable function has for its clean-up."""
 
 DISPATCH_RETRY_MS = 5_000
 """A dispatched task that nobody acquired is offered again after this."""
@@ -175,7 +175,7 @@ CODE_LABELS_MAX = 100
 
 RECORD_PROMISES_MAX = 100_000
 RECORD_BYTES_MAX = 256 * 2**20
-"""What one imported record may hold: it is written in one transaction, some seconds in which nothing else is."""
+"""Bytes of one imported record: it is written in one transaction, some seconds in which nothing else is."""
 
 ALIAS_ROWS = 1_000
 """Executions that `durable alias` looks at in one transaction: some milliseconds in which nothing else is written."""
@@ -284,7 +284,7 @@ WEBHOOK_RETRY_S_MAX = 300.0
 """The longest wait before a webhook that was not taken is sent again."""
 
 WEBHOOK_NOTIFIES_MAX = 1_000
-"""What code notified of and a webhook has not taken yet; more is dropped. Questions are never dropped."""
+"""Notifications of code that a webhook has not taken yet; more are dropped. Questions are never dropped."""
 
 WEBHOOK_SENDS_MAX = 8
 """Requests to one webhook at once."""

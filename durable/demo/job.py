@@ -62,7 +62,7 @@ SCRIPT = "\n".join(
 
 @dataclass(frozen=True)
 class Report:
-    """What the job finds: figures in ppm, rates in ppm a year."""
+    """The findings of the job: figures in ppm, rates in ppm a year."""
 
     weeks: int
     without_value: int

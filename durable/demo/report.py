@@ -1,4 +1,4 @@
-"""What the demo shows at its end, read from the two stores and the journal."""
+"""The report at the end of the demo, read from the two stores and the journal."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class ReportRow:
     name: str
     state: str
     runs: int | None
-    """None for what cannot run twice: a question, and a cell, which goes on where it was cut."""
+    """How often the body ran; None where it cannot run twice: a question, or a cell, which goes on where it was cut."""
 
     @property
     def cut_off(self) -> int:

@@ -29,7 +29,7 @@ class EngineDied(Exception):
 
 @dataclass
 class DemoRun:
-    """What one run needs, and what is seen of it."""
+    """One run: what it needs, and what is seen of it."""
 
     store: Path
     scratch: Path
@@ -62,7 +62,7 @@ class DemoRun:
         return self.scratch / "stderr"
 
     async def go(self) -> None:
-        """Start engines until the job has ended. Raises Broken when one fails by itself."""
+        """Start engines until the job has ended. Raises EngineDied when one fails by itself."""
         while not self.ended:
             if self.engines == STARTS_MAX:
                 raise EngineDied(f"{STARTS_MAX} engines were not enough")

@@ -1,4 +1,4 @@
-"""What capabilities borrow of the engine: its store, functions that can be started, sessions that can be made."""
+"""Parts of the engine for capabilities: its store, functions that can be started, sessions that can be made."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class CapabilityHost:
-    """One engine's, for all its sessions."""
+    """The host of one engine's capabilities, for all its sessions."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -42,7 +42,7 @@ class CapabilityHost:
         return ids.execution_promise(id)
 
     async def spawn(self, parent: str, name: str, grants: list[str] | None) -> None:
-        """A session with at most the rights of its parent, which is recorded as such."""
+        """Make a session with at most the rights of its parent, which is recorded as such."""
         options = await self._options(parent)
         held: list[str] = options.get("grants") or []
         document = (await self.request("policy.get", {"name": parent}))["own"]["document"]
@@ -67,7 +67,7 @@ class CapabilityHost:
             await self.request("policy.set", change)
 
     async def submit(self, parent: str, name: str, code: str, inputs: dict[str, Any], nonce: str) -> str:
-        """Its cell's promise: made once for a nonce, whoever tries again."""
+        """Submit a cell and return its promise: made once for a nonce, whoever tries again."""
         if (await self._options(name)).get("parent") != parent:
             raise Denied(f"{parent!r} may run code only in sessions that it spawned, not in {name!r}")
         for row in await self._engine.store.reads.list_executions(session=name, limit=1_000):
@@ -117,7 +117,7 @@ def _named(policy: Policy, held: list[str], text: str) -> bool:
 
 
 def _alone(manifest: Manifest) -> Manifest:
-    """What grants that are chosen stand beside: the tables, and nothing that would allow more than the grants do."""
+    """The manifest beside chosen grants: the tables, and nothing that would allow more than the grants do."""
     trust = manifest.trust if manifest.trust in ("strict", "unknown") else "strict"
     return manifest.model_copy(update={"level": "sandbox", "grant": (), "trust": trust})
 

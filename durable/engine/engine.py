@@ -130,7 +130,7 @@ class Engine:
     if not TYPE_CHECKING:  # the checker sees the attributes themselves
 
         def __getattr__(self, name: str) -> Any:
-            """What `open` makes is not there before it: say that, not which attribute is missing."""
+            """Say of what `open` makes that it is not there yet, not which attribute is missing."""
             if name in _OPENED:
                 raise EngineClosed(_NOT_OPEN)
             raise AttributeError(f"an engine has no attribute {name!r}", name=name, obj=self)
@@ -256,7 +256,7 @@ class Engine:
 
     @property
     def ending(self) -> bool:
-        """It is being closed, or its loop ends without that: `asyncio.run` cancels all tasks, functions' among them.
+        """Whether it is being closed, or its loop ends without that: `asyncio.run` cancels all tasks, functions' too.
 
         That is no cancel of theirs: they stay as they are, as after a kill.
         """
@@ -418,7 +418,7 @@ class Engine:
     async def audit(
         self, session: str | None = None, *, limit: int = 100, before: int | None = None
     ) -> list[AuditEntry]:
-        """What code asked for and what was decided, newest first. before: the id of the last one of the page before."""
+        """The requests of code and the decisions on them, newest first. before: the last id of the page before."""
         self._audit.flush()
         return await read_audit(self.store, session, limit, before)
 
@@ -456,7 +456,7 @@ class Engine:
         return await self._prompts.answer(prompt, value, by=by, decline=decline, why=why, teams=teams, via=via)
 
     async def answers(self, prompt: str) -> list[Given]:
-        """Who answered a prompt, what, when and through which channel, in order. NotFound."""
+        """The answers to a prompt: who, what, when and through which channel, in order. NotFound."""
         return await self._prompts.answers(prompt)
 
     def on_prompt(self, callback: Told) -> Callable[[], None]:
@@ -498,7 +498,7 @@ class Engine:
         return await self._host.owned(session)
 
     async def require_known(self, session: str, needed: Mapping[str, str]) -> None:
-        """What the session's code may call is known here, or to another engine that is alive. NotServed."""
+        """Require that what the session's code may call is known here, or to another living engine. NotServed."""
         await require_known(self.store, self._capabilities, session, needed)
 
     async def release(self, id: str, version: int, error: BaseException | None) -> None:
@@ -510,7 +510,7 @@ class Engine:
         await self._executions.gave_up(id, version, error)
 
     def suspension(self, id: str) -> sdk.Suspension:
-        """What the pass of a task that is to be suspended now leaves behind."""
+        """The remains of the pass of a task that is to be suspended now."""
         return self._passes.suspensions.get(id) or sdk.Suspension()
 
     def suspended(self, id: str) -> None:
@@ -522,7 +522,7 @@ class Engine:
         return self._host.epochs.pop(id, None)
 
     def follow(self, id: str, offset: int = 0, *, wait_through_halts: bool = False) -> AsyncIterator[Event]:
-        """What an execution prints, from an offset in characters until it is settled, and where it was taken back.
+        """The output of an execution, from an offset in characters until it is settled, and where it was taken back.
 
         Halted, after what was printed, as soon as it or what it waits for is halted; wait_through_halts: go on.
         """

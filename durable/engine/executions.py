@@ -22,7 +22,7 @@ from durable.store.sqlite.reads import ExecutionRow
 
 
 class Executions:
-    """What `durable.Engine` does with executions and cells, by their ids."""
+    """The operations of `durable.Engine` on executions and cells, by their ids."""
 
     def __init__(
         self, store: StoreFace, host: SessionHost, *, engine_id: str, group: str, remote: bool, observer: Observer

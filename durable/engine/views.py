@@ -1,4 +1,4 @@
-"""What surfaces show: one set of plain views over the store's rows, for tables, JSON and whatever comes later.
+"""The views of surfaces: one set of plain views over the store's rows, for tables, JSON and whatever comes later.
 
 Times are ISO 8601 in UTC, durations in seconds, execution ids without `exec:`.
 """
@@ -196,7 +196,7 @@ class DetailView:
 
 @dataclass(frozen=True, slots=True)
 class ServedFunctions:
-    """What the living engines of a store serve."""
+    """The functions that the living engines of a store serve."""
 
     functions: frozenset[str]
     pids: dict[str, int]

@@ -63,7 +63,7 @@ class Execution[T]:
             settled.cancel()
 
     async def info(self) -> ExecutionRow:
-        """What the store knows: state, function, attempts, last error. NotFound when there is no such execution."""
+        """The store's row: state, function, attempts, last error. NotFound when there is no such execution."""
         row = await self._engine.store.reads.get_execution(self.id)
         if row is None:
             raise NotFound("execution", self.id)

@@ -30,7 +30,7 @@ _ambiguous: set[str] = set()
 """Weak ids that two functions could have: nobody is served by them."""
 
 _RESERVED = ("durable_execute", "capability")
-"""What engines serve beside durable functions: cells, and capabilities of sessions."""
+"""The functions that engines serve beside durable ones: cells, and capabilities of sessions."""
 
 _learning: list[Callable[[Function[..., Any]], None]] = []
 
@@ -197,7 +197,7 @@ class Function[**P, T_co]:
         return [each for each in (*self.own_ids, *self.weak_ids) if KNOWN.get(each) is self]
 
     def _enter(self) -> None:
-        """Be what these ids mean in this process, in place of an earlier definition of the same; Conflict."""
+        """Enter these ids in this process, in place of an earlier definition of the same; Conflict."""
         shared = [(each, known) for each in (*self.own_ids, *self.weak_ids) if (known := KNOWN.get(each)) is not None]
         beside = [(each, known) for each, known in shared if known.definition.is_beside(self.definition)]
         for each, known in beside:

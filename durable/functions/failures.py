@@ -46,7 +46,7 @@ OWN = (errors, sandbox_errors, script_errors, wit_values)
 OUR_PACKAGES = frozenset({"durable", "capabilities", "bridge", "checkpoint"})
 
 DETAILS = ("bases", "args", "fields", "attributes", "notes", "members", "members_left", "cause")
-"""What a document has beside type, text, traceback and place."""
+"""The entries of a document beside type, text, traceback and place."""
 
 FIELDS: dict[type[BaseException], tuple[str, ...]] = {
     OSError: ("errno", "strerror", "filename", "filename2"),
@@ -135,7 +135,7 @@ def name_of(kind: type) -> str:
 
 @dataclass(slots=True)
 class _Room:
-    """What a document may still take: characters, and errors beside the first."""
+    """The room left in a document: characters, and errors beside the first."""
 
     chars: int = DETAIL_CHARS_MAX
     errors: int = DETAIL_ERRORS_MAX
@@ -197,7 +197,7 @@ _LEFT_OUT = object()
 
 
 def _kept(value: Any, room: _Room) -> Any:
-    """What the record keeps of an argument or attribute; _LEFT_OUT when it is no JSON or there is no room for it."""
+    """The recorded form of an argument or attribute; _LEFT_OUT when it is no JSON or there is no room for it."""
     from durable.records.values import encode  # pydantic, which whoever only looks at a store does without
 
     try:
@@ -212,7 +212,7 @@ def _kept(value: Any, room: _Room) -> Any:
 
 
 def _about(error: BaseException) -> dict[str, Any]:
-    """What is recorded of an error beside its text."""
+    """The recorded attributes of an error, beside its text."""
     found: dict[str, Any] = {}
     if isinstance(error, ResourceExceeded):
         found = {"resource": error.resource, "limit": error.limit, "used": error.used}
@@ -314,7 +314,7 @@ def _ours(frame: traceback.FrameSummary) -> bool:
 
 
 def rejection(error: BaseException, execution_id: str) -> Rejection:
-    """What the SDK is given to settle an execution or step as rejected."""
+    """The exception that makes the SDK settle an execution or step as rejected."""
     return Rejection(json.dumps(document(error, execution_id)))
 
 
@@ -452,7 +452,7 @@ def raised(error: BaseException | None, *kinds: str | type[BaseException]) -> bo
 
 
 def _tell(error: ExecutionError, found: dict[str, Any]) -> None:
-    """What `_about` recorded; what does not fit is not known."""
+    """Restore the attributes that `_about` recorded; what does not fit is not known."""
     match found.get("printed"):
         case [str(out), str(err)]:
             error.printed = (out, err)

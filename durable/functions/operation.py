@@ -1,4 +1,4 @@
-"""What `ctx.run`, `ctx.ask`, `ctx.execute` and `ctx.sleep` return: begun at the call, awaited whenever."""
+"""The operations of `ctx.run`, `ctx.ask`, `ctx.execute` and `ctx.sleep`: begun at the call, awaited whenever."""
 
 from __future__ import annotations
 
@@ -105,5 +105,5 @@ class Derived[T](Operation[T]):
 
 
 async def _over(_operation: Operation[Any]) -> Any:
-    """What a closed operation comes to."""
+    """End a closed operation."""
     raise PassEnded

@@ -1,4 +1,4 @@
-"""What a durable function asks people: one record in five forms (specs/prompt.md)."""
+"""The questions of a durable function to people: one record in five forms (specs/prompt.md)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from durable.functions.prompt_records import ABSENT, Asked, asked
 
 
 class _Times(TypedDict):
-    """What a question says of time."""
+    """The times in a question."""
 
     timeout: float | timedelta | None
     remind: float | timedelta | None

@@ -21,7 +21,7 @@ ABSENT: Any = object()
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What is recorded, its deadline in seconds, and how the code gets the answer."""
+    """A question as it is recorded, its deadline in seconds, and how the code gets the answer."""
 
     prompt: Prompt
     timeout: float | None
@@ -38,7 +38,7 @@ class Asked:
         return self.shape(found.value)
 
     def late(self, error: ExecutionTimedOut) -> Any:
-        """What the deadline makes of it; raises."""
+        """Return the answer that the deadline gives, or raise."""
         found = told(self.prompt, "rejected_timedout", None)
         if found.error == "denied":
             raise Denied(found.text) from None
@@ -47,7 +47,7 @@ class Asked:
         return self.default if self.prompt.form in ("ask", "choose") else self.shape(found.value)
 
     def again(self, error: BadArguments) -> Asked:
-        """The same once more, with the reason."""
+        """The same question once more, with the reason."""
         return replace(self, prompt=self.prompt.model_copy(update={"reason": str(error)}))
 
 
@@ -99,7 +99,7 @@ def _shape(form: Form, prompt: Prompt, schema: Any, options: Any) -> Callable[[A
 
 
 def _chosen(found: Any, options: list[Any], prompt: Prompt) -> Any:
-    """The options themselves for what was chosen of their JSON."""
+    """The options themselves for the JSON of the chosen ones."""
     assert prompt.choices is not None
     known = prompt.choices
     if prompt.many:

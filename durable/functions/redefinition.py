@@ -69,7 +69,7 @@ class Definition:
 
 
 def _run_of(frame: FrameType) -> tuple[object, int]:
-    """What is the same for all that one run of a module, or one call, defines."""
+    """A key that is the same for all that one run of a module, or one call, defines."""
     if _is_module(frame):
         return frame.f_code, id(frame)  # loading a module again makes its code anew
     return frame.f_locals.setdefault(_MARK, object()), 0

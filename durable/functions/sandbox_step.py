@@ -57,7 +57,7 @@ def _given(value: Any, what: str) -> Any:
 
 
 def performing(function_pass: FunctionPass, perform: RunCode, ends: Ends) -> Perform:
-    """Foreign code as a leaf. It is tried once: what it asks for is recorded by itself."""
+    """Foreign code as a leaf. It is tried once: whatever it asks for is recorded by itself."""
     run = function_pass.run
 
     async def body(promise_id: str) -> Any:
@@ -81,7 +81,7 @@ def performing(function_pass: FunctionPass, perform: RunCode, ends: Ends) -> Per
 
 
 def with_state(value: Any, state: bytes) -> dict[str, Any]:
-    """What is recorded of an instance's call: both in one promise, so there never is one without the other."""
+    """The record of an instance's call: both in one promise, so there never is one without the other."""
     return {"value": value, "state": base64.b64encode(state).decode("ascii")}
 
 
@@ -104,7 +104,7 @@ class InstanceCall:
         self._found = found
 
     async def _state(self) -> Kept | None:
-        """After the last call that succeeded: one that failed leaves the state as it was (I3)."""
+        """The state after the last call that succeeded: one that failed leaves the state as it was (I3)."""
         call = self._before
         while call is not None:
             assert call._found is not None

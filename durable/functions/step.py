@@ -1,4 +1,4 @@
-"""Steps: what `ctx.run` is given, and threads of our own for the synchronous ones.
+"""Steps: the callables that `ctx.run` is given, and threads of our own for the synchronous ones.
 
 A synchronous step runs in a thread, so that it cannot stop the engine's loop. The threads are daemons: a closing
 process does not wait for a step that the record does not need.
@@ -151,7 +151,7 @@ def _deliver(done: asyncio.Future[Any], outcome: tuple[Any, BaseException | None
 
 @dataclass(slots=True)
 class Stopping:
-    """Whether the function of a step under way was cancelled since it was begun. It holds nothing of either."""
+    """A flag: whether the function of a step under way was cancelled since it was begun. It holds nothing of either."""
 
     stopped: bool
 
@@ -171,7 +171,7 @@ def cancelled() -> bool:
 
 
 class Arguments:
-    """What a step is given, as it was when the step began: `changed` tells which arguments the step changed.
+    """The arguments of a step as they were when it began: `changed` tells which of them the step changed.
 
     The function goes on with the changed object now and with the unchanged one when it is replayed, so its author is
     warned. Of each argument at most LOOKED_AT_MAX values and LOOKED_AT_BYTES_MAX bytes are looked at; an argument of

@@ -31,7 +31,7 @@ type Body = Callable[[str], Awaitable[Any]]
 """Runs the step whose promise has this id: gives JSON builtins, or raises Rejection."""
 
 STOPPED = "the execution is cancelled"
-"""What a step that did not run when its function was cancelled has failed with."""
+"""The error of a step that did not run when its function was cancelled."""
 
 RETRY_HERE_S = 5.0
 """A longer wait for the next try holds nothing: the execution is suspended until then."""
@@ -49,9 +49,9 @@ class Leaf:
     body: Body
     retry: Retry
     stoppable: bool = False
-    """It runs on the engine's loop, where it can be cancelled."""
+    """Whether it runs on the engine's loop, where it can be cancelled."""
     _stopping: Stopping = field(default_factory=lambda: Stopping(stopped=False))
-    """What the body can ask."""
+    """The flag that the body can ask."""
     _runs: asyncio.Task[Any] | None = None
     """While the body runs."""
     _pause: asyncio.Future[None] | None = None
@@ -66,7 +66,7 @@ class Leaf:
             self._pause.set_result(None)
 
     async def perform(self, found: UnderWay, known: PromiseRecord | None) -> PromiseRecord:
-        """The promise, settled; or that of the next try, when that is a while ahead."""
+        """The settled promise; or that of the next try, when that is a while ahead."""
         run = self.function_pass.run
         task = asyncio.current_task()
         assert task is not None

@@ -249,7 +249,7 @@ class Routes:
         return JSONResponse({"status": "ready", "version": version("durable-exec")})
 
     async def failed(self, request: Request, error: Exception) -> Response:
-        """What nobody expected: told to our observer, not to the client."""
+        """Answer an error that nobody expected: told to our observer, not to the client."""
         self._site.observe(BackgroundFailed(f"{request.method} {request.url.path[:200]}", repr(error)))
         return refusal(500, f"an error of the server itself: {type(error).__name__}")
 

@@ -1,4 +1,4 @@
-"""What remote clients are told of a store's changes: commits, coalesced, and the promises that each one waits for."""
+"""The changes of a store for remote clients: commits, coalesced, and the promises that each one waits for."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Feed:
         self._settled: list[str] = []
         self._awaited: dict[str, asyncio.Task[None]] = {}
         self._told: set[str] = set()
-        """Those of the awaited whose halt the client is still to be told of."""
+        """The awaited promises whose halt the client is still to be told of."""
         self._unwatch = store.watch(self._changed)
 
     def wait_for(self, promise_ids: list[str], halts: Sequence[str] = ()) -> None:

@@ -41,7 +41,7 @@ def connections_max() -> int:
 
 
 class ConnectionGuard:
-    """What the connections of one server share: how many may be open, and which of them are idle, oldest first."""
+    """The shared state of one server's connections: how many may be open, and which are idle, oldest first."""
 
     def __init__(self, limit: int) -> None:
         self.limit = limit

@@ -98,7 +98,7 @@ class Answers:
             return _refused_page(error)
 
     async def form(self, body: bytes, link: Link) -> tuple[int, str]:
-        """What a form says, answered; what became of it, as a page."""
+        """Answer by a form; what became of it, as a page."""
         pairs: Pairs = ()
         try:
             prompt = await self._asked(link)

@@ -24,11 +24,11 @@ class RemoteLeases:
         self._until[engine] = now + self.lease_s
 
     def leave(self, engine: str) -> None:
-        """It left in order, or is dead."""
+        """Forget an engine that left in order, or is dead."""
         self._until.pop(engine, None)
 
     def beat(self, engine: str, now: float) -> bool:
-        """It was heard of. False when it is not known here: it has to join again."""
+        """Renew an engine that was heard of. False when it is not known here: it has to join again."""
         if engine not in self._until:
             return False
         self._until[engine] = now + self.lease_s
@@ -46,7 +46,7 @@ class RemoteLeases:
         self.beat(engine, now)
 
     def expired(self, now: float) -> list[str]:
-        """Who is dead now; forgotten here."""
+        """The engines that are dead now; forgotten here."""
         dead = [name for name, until in self._until.items() if until <= now and name not in self._streams]
         for name in dead:
             del self._until[name]

@@ -1,4 +1,4 @@
-"""What one server has beside its routes: the store, who may ask, who is connected, and what is due each second."""
+"""The state of one server beside its routes: the store, who may ask, who is connected, and what is due each second."""
 
 from __future__ import annotations
 

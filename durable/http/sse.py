@@ -31,7 +31,7 @@ def _escaped(char: str) -> str:
 
 
 class StreamSource(Protocol):
-    """What a stream sends: messages to take, and a sign that there are some or that the stream is to end."""
+    """The source of a stream: messages to take, and a sign that there are some or that the stream is to end."""
 
     ready: asyncio.Event
     closed: bool

@@ -22,7 +22,7 @@ type Outcome = tuple[int, object]
 """A status and its data, or the text of a refusal."""
 
 _UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, UnicodeEncodeError, RecursionError)
-"""What reading bytes from outside raises; the last for lists in lists without end."""
+"""The errors of reading bytes from outside; the last for lists in lists without end."""
 _NOT_OFFERED = {"engine.lost"}
 
 
@@ -32,7 +32,7 @@ class SettledAwait(msgspec.Struct, frozen=True, kw_only=True):
     client: requests.Id
     ids: list[requests.Id]
     halts: list[requests.Id] = []
-    """Those of them of which the client wants to hear also that something holds them up."""
+    """The ids of which the client wants to hear also that something holds them up."""
 
 
 class _Item(msgspec.Struct, frozen=True):

@@ -150,7 +150,7 @@ class Inbox:
         raise Conflict(f"the answers to {prompt_id} change all the time; try again")
 
     async def answers(self, prompt_id: str) -> list[Given]:
-        """Who said what, when and through which channel, in order; also those of a question that is settled."""
+        """The answers to a question: who said what, when and through which channel, in order; settled or not."""
         found = (await self._store.request("call.list", {"execution": prompt_id})).data["promises"]
         several = sorted((_value(each) for each in found if each["state"] == "resolved"), key=lambda each: each["n"])
         given = [_given(each) for each in several]

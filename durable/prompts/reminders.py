@@ -13,7 +13,7 @@ from durable.prompts.inbox import OpenPrompt
 
 
 def due(prompt: OpenPrompt, now_ms: int) -> list[OpenPrompt]:
-    """What was to be told until now; of the reminders the last one, which says all that those before it said."""
+    """The notices due until now; of the reminders the last one, which says all that those before it said."""
     found = [prompt]
     asked = prompt.prompt
     if asked.escalate_s is not None and now_ms >= prompt.created_at + asked.escalate_s * 1000:
@@ -36,7 +36,7 @@ def next_ms(prompt: OpenPrompt, now_ms: int) -> float:
 
 
 def notice_id(prompt: OpenPrompt) -> str:
-    """The same for the same notice, from whatever engine and how often it is sent: who receives it knows it by that."""
+    """The id of a notice, the same from any engine and however often it is sent: its receiver knows it by that."""
     said = f"{prompt.id} {prompt.created_at} {prompt.notice} {prompt.nth}"
     return f"msg_{hashlib.sha256(said.encode()).hexdigest()[:32]}"
 

@@ -18,8 +18,8 @@ _PURPOSE = b"durable-exec links to answers"
 
 
 class Link(NamedTuple):
-    """What a link says: which question, asked when (ms), who answers (a person, a `team:` name, None: anybody), until
-    when (ms)."""
+    """The claims of a link: which question, asked when (ms), who answers (a person, a `team:` name, None: anybody),
+    until when (ms)."""
 
     prompt: str
     asked_at: int
@@ -32,7 +32,7 @@ class Link(NamedTuple):
         return f"{_text(said)}.{_text(_mac(key, said))}"
 
     def answerer(self, by: str | None, prompt: Prompt) -> tuple[str | None, tuple[str, ...]]:
-        """Who answers with this link, and of which teams, when they say `by`. NotAsked when it is not theirs."""
+        """The person who answers with this link, and the teams, when they say `by`. NotAsked when it is not theirs."""
         if self.who is None:
             return by, ()
         if not self.who.startswith(TEAM):

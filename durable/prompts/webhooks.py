@@ -70,7 +70,7 @@ class Webhook:
 
 
 class _Message(NamedTuple):
-    """What is sent: for whom it may concern, its id, its body as of a time (ms), and whether it still is to be sent."""
+    """A message: what it is about, its id, its body as of a time (ms), and whether it still is to be sent."""
 
     what: str
     id: str
@@ -201,13 +201,13 @@ async def _always() -> bool:
 
 
 def notified_id(event: Notified) -> str:
-    """The same for the same call, however often it is performed; a new one for a call that is not recorded."""
+    """The id of a notification: one for a recorded call, however often performed; a new one for any other call."""
     said = event.call or uuid.uuid4().hex
     return f"msg_{hashlib.sha256(f'notify {said}'.encode()).hexdigest()[:32]}"
 
 
 def notified_body(id: str, event: Notified, now: int) -> bytes:
-    """What code notifies of, as JSON."""
+    """A notification of code, as JSON."""
     said: dict[str, Any] = {
         "id": event.call or id,
         "session": event.session,

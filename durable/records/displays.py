@@ -1,4 +1,4 @@
-"""What an execution displayed, as pieces of its output (specs/namespace.md, D1)."""
+"""The displays of an execution, as pieces of its output (specs/namespace.md, D1)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ DISPLAY = "display"
 
 @dataclass(frozen=True, slots=True)
 class Display:
-    """What code showed with `display(obj)`: `data` by MIME type (bytes as base64), and `metadata`."""
+    """An object that code showed with `display(obj)`: `data` by MIME type (bytes as base64), and `metadata`."""
 
     data: dict[str, Any]
     metadata: dict[str, Any]

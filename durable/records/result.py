@@ -1,4 +1,4 @@
-"""What an execution of code in a session returns: the value, what it printed, how it failed."""
+"""The result of code that ran in a session: its value, what it printed, how it failed."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Lost:
 
 @dataclass(frozen=True, slots=True)
 class RestoreReport:
-    """What a restore brought back: names as they were, names made anew (and how), names that are lost (and why).
+    """The report of a restore: names as they were, names made anew (and how), names that are lost (and why).
 
     recomputed: names that were lost and are there again, each with the execution that was run again for it.
     """
@@ -48,7 +48,7 @@ class RestoreReport:
 
 @dataclass(frozen=True, slots=True)
 class RolledBack:
-    """What a transaction put back: `restored` had been changed, `kept` could not be put back, each with why."""
+    """The rollback of a transaction: `restored` had been changed, `kept` could not be put back, each with why."""
 
     restored: tuple[str, ...]
     kept: tuple[tuple[str, str], ...]
@@ -68,7 +68,7 @@ def _listed(report: dict[str, Any], key: str) -> list[Any]:
 
 @dataclass(frozen=True, slots=True)
 class Texts:
-    """What is stored of an execution's output; `dropped` counts the characters of its gaps."""
+    """The stored output of an execution; `dropped` counts the characters of its gaps."""
 
     stdout: str = ""
     stderr: str = ""
@@ -167,7 +167,7 @@ def _printed(record: Mapping[str, Any]) -> Texts:
 
 
 def _about(record: Mapping[str, Any]) -> dict[str, Any]:
-    """What else a record says, read from what a worker wrote: what does not fit is left out."""
+    """Further entries of a record, read from what a worker wrote: what does not fit is left out."""
     found: dict[str, Any] = {}
     if isinstance(record.get("execution_time"), int | float):
         found["execution_time"] = float(record["execution_time"])

@@ -1,4 +1,4 @@
-"""What of an execution's output is stored (specs/worker-protocol.md, The stored copy, K1-K5). No I/O.
+"""The part of an execution's output that is stored (specs/worker-protocol.md, The stored copy, K1-K5). No I/O.
 
 A machine: it takes what was printed, in order, and gives back the rows to append; a row that begins where the last one
 began takes that one's place.
@@ -146,7 +146,8 @@ class StoredCopy:
 
 
 def collapse(line: str) -> str:
-    """The text of a line from its last carriage return that something follows; all of it where that is its only one.
+    """Return a line from its last carriage return on, not counting those at its end; all of it where that is its only
+    one.
 
     One carriage return inside a line is text (a line of another system's, a title); a progress bar has more.
     """

@@ -44,7 +44,7 @@ from durable.core.limits import INT_BITS_MAX, VALUE_BYTES_MAX, VALUE_DEPTH_MAX
 from durable.records import notation
 
 JSON_BYTES_MAX = VALUE_BYTES_MAX * 3 // 4 - 2**10
-"""What fits into a promise once it is base64, with room for what the record adds."""
+"""Bytes that fit into a promise once they are base64, with room for what the record adds."""
 
 type Json = bool | int | float | str | list[Json] | dict[str, Json] | None
 
@@ -317,7 +317,7 @@ class _Writer:
             raise _Refused(f"a key of type {_name(type(key))} has no JSON; use strings or numbers as keys") from None
 
     def _other(self, value: object, depth: int) -> Any:
-        """What JSON has not, or has by another name."""
+        """Write what JSON has not, or has by another name."""
         typed = self._form is Form.TYPED
         if isinstance(value, Enum):
             return self._any(value.value, depth)

@@ -24,7 +24,7 @@ class Ending:
 
     @contextmanager
     def of(self, execution_id: str) -> Iterator[None]:
-        """What the current task does inside is cancelled when this execution goes on no more."""
+        """Cancel what the current task does inside when this execution goes on no more."""
         task = asyncio.current_task()
         assert task is not None
         watching: list[asyncio.Task[None]] = []

@@ -1,4 +1,4 @@
-"""What one component may do in this engine: its policy, its rates, and what capabilities keep for it."""
+"""The policy of one component in this engine, its rates, and what capabilities keep for it."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ WAIT_S_MAX = 60.0
 
 
 class Owner(NamedTuple):
-    """Whose storage and files: a component's, by its manifest; a script's, by the identity given; or one run's."""
+    """The owner of storage and files: a component, by its manifest; a script, by the identity given; or one run."""
 
     kind: Literal["component", "script", "execution"]
     name: str
 
 
 class ComponentPermits:
-    """Of one component, shared by all its executions in this engine: rates hold for all of them together (A74)."""
+    """The permits of one component, shared by its executions in this engine: rates hold for all together (A74)."""
 
     def __init__(self, house: House, manifest: ComponentManifest, owner: Owner | None = None) -> None:
         owner = owner or Owner("component", manifest.id)

@@ -39,14 +39,14 @@ class Known:
     code: Module | Component
     permits: ComponentPermits
     meter: str
-    """What its fuel is counted by, for comparing a replay with its record."""
+    """The meter of its fuel, for comparing a replay with its record."""
     interfaces: Mapping[str, Interface]
     data: bytes
-    """As it was added."""
+    """Its bytes as they were added."""
 
 
 class Components:
-    """By id."""
+    """The components of one engine, by id."""
 
     def __init__(self, house: House, runtime: Runtime, declared: Declared | None = None) -> None:
         """runtime: whoever made it closes it. declared: known when they are needed."""
@@ -102,7 +102,7 @@ class Components:
                 return
 
     async def have(self, component: str) -> Known:
-        """As it was added, else as it is declared, which is compiled now. ComponentNotFound, ComponentLoadFailed."""
+        """The component as it was added or else declared, compiled now. ComponentNotFound, ComponentLoadFailed."""
         if component not in self._known and (declared := self._declared.get(component)) is not None:
             async with self._compiling:
                 if component not in self._known:
@@ -110,7 +110,7 @@ class Components:
         return self.get(component)
 
     def get(self, component: str) -> Known:
-        """ComponentNotFound says which there are."""
+        """The component of that id. ComponentNotFound says which there are."""
         found = self._known.get(component)
         if found is None:
             there = ", ".join(sorted(self._manifests())) or "none"
@@ -153,7 +153,7 @@ class Components:
         return self.runtime.component(data, name) if is_component(data) else self.runtime.module(data, name)
 
     def _locals(self) -> dict[str, Callable[..., Any]]:
-        """What `durable:host` is answered with by this engine itself."""
+        """The answers of this engine itself to `durable:host`."""
         known = self._manifests()
 
         def listed() -> list[dict[str, str]]:

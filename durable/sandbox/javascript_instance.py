@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class InstanceOptions:
-    """What it is given. functions: host functions, an allow list; coroutine functions give a promise. modules: sources
-    of ES modules by name."""
+    """The options of an instance. functions: host functions, an allow list; coroutine functions give a promise.
+    modules: sources of ES modules by name."""
 
     task: Task
     functions: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
@@ -105,7 +105,7 @@ class JavaScriptInstance:
 
     @property
     def used(self) -> Used:
-        """What the last script used, and what it printed."""
+        """The resources that the last script used, and what it printed."""
         return self.vm.used()
 
     @property

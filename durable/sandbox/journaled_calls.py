@@ -99,7 +99,7 @@ class SandboxCalls:
         return self._told(call, promise)
 
     def _bounded(self, packed: str | None) -> None:
-        """Counted alike when it is replayed."""
+        """Refuse calls or arguments over the limits; counted alike when it is replayed."""
         self._bytes += len(packed or "")
         calls = self._counts.total()
         if calls > CALLS_MAX:
@@ -155,7 +155,7 @@ class SandboxCalls:
         return promise
 
     def _compare(self, promise_id: str, recorded: dict[str, str], made: dict[str, str]) -> None:
-        """It is the call that is recorded in this place, by what is asked and by what it took to come here."""
+        """Check that this is the call recorded in this place, by what is asked and by what it took to come here."""
         if self._code and recorded.get(CODE_TAG, self._code) != self._code:
             raise Conflict(
                 f"execution {self._execution!r} has calls of other code recorded; give this code an id of its own"

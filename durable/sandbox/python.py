@@ -44,7 +44,7 @@ class Python:
         self._numbers = itertools.count(1)
 
     async def missing(self) -> str:
-        """What this machine lacks to isolate a process."""
+        """Why a process cannot be isolated here; "" when it can."""
         found = await asyncio.to_thread(can_hold, Confinement("isolated", HELD, ""))
         return "" if found.can else f"this machine cannot isolate a process, it lacks {found.lacks}"
 
@@ -86,13 +86,13 @@ class Python:
         await self._engine.store.request("session.open", request)
 
     async def _forget(self, name: str) -> None:
-        """The worker, what the store has of it, its files."""
+        """Forget the worker, what the store has of it, its files."""
         await self._engine.host.forget(name)
         await self._engine.store.request("session.close", {"session": name})
         await asyncio.to_thread(forget_directory, self._engine.store, name)
 
     async def _forget_left(self) -> None:
-        """What runs left whose engines were killed."""
+        """Forget what was left by runs whose engines were killed."""
         store = self._engine.store
         for row in await store.reads.sessions():
             if row.run and (row.owner is None or not store.engine_alive(row.owner)):

@@ -1,4 +1,4 @@
-"""What the backends of one engine's sandbox have in common: runtimes, and the host calls of what has no manifest."""
+"""The common parts of one engine's sandbox backends: runtimes, and the host calls of what has no manifest."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ NO_WASMTIME = "wasmtime is not installed; `pip install durable-exec[sandbox]` br
 
 
 class Shared:
-    """Made when it is first needed."""
+    """Runtimes and host calls of one engine's backends, made when they are first needed."""
 
     def __init__(self, house: House) -> None:
         self.house = house
@@ -90,7 +90,7 @@ def _granting(grants: tuple[str, ...]) -> Manifest:
 
 
 def owner_of(task: Task) -> Owner:
-    """Whose storage and files it has: the identity's, else that run's alone. InvalidId."""
+    """The owner of storage and files: the identity, else that run alone. InvalidId."""
     from durable.sandbox.component_policy import Owner
 
     if task.identity:
@@ -99,5 +99,5 @@ def owner_of(task: Task) -> Owner:
 
 
 def no_wasmtime() -> str:
-    """What is lacking to run WebAssembly; "" when nothing is."""
+    """Why WebAssembly cannot be run here; "" when it can."""
     return "" if "wasmtime" in sys.modules or find_spec("wasmtime") is not None else NO_WASMTIME

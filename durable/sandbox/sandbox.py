@@ -112,7 +112,7 @@ class Sandbox:
 
     @property
     def choice(self) -> str:
-        """What it is set to."""
+        """The backend for code that names none, or "auto"."""
         return self._front.choice
 
     @property
@@ -204,7 +204,7 @@ def _task(
     execution: str,
     function: str = "",
 ) -> Task:
-    """What is to be run, checked: nothing of it runs when it is wrong."""
+    """The task to run, checked: nothing of it runs when it is wrong."""
     if isinstance(code, bytearray | memoryview):
         code = bytes(code)
     if not isinstance(code, str | bytes):

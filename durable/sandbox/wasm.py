@@ -35,7 +35,7 @@ class Wasm:
         self._components = components
 
     async def missing(self) -> str:
-        """wasmtime."""
+        """Why WebAssembly cannot be run here; "" when it can."""
         return no_wasmtime()
 
     async def run(self, task: Task) -> Ran:
@@ -90,7 +90,7 @@ async def called(runtime: Runtime, call: CoreCall | ComponentCall, function: str
 
 
 def _wasi(task: Task) -> Wasi:
-    """What the code has of WASI: its own name as the first argument, as every program."""
+    """The WASI of the code: its own name as the first argument, as every program."""
     from capabilities.sandbox.wasm.wasi import Preopened, Wasi
 
     program = task.program

@@ -17,7 +17,7 @@ _PURPOSE = b"durable: the state of an instance\0"
 
 
 def key_of(secret: bytes, execution_id: str, component: str, instance: str) -> bytes:
-    """What signs the state after that call: it is no other call's, no other instance's, and nobody else's (I4)."""
+    """The key that signs the state after that call: no other call's, no other instance's, and nobody else's (I4)."""
     return hmac.digest(secret, _PURPOSE + "\0".join((execution_id, component, instance)).encode(), "sha256")
 
 

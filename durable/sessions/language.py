@@ -19,7 +19,7 @@ MEMORY_BYTES_MIN = 128 * 2**20
 
 
 def language_option(language: Language | None, limits: Limits | None) -> dict[str, Any]:
-    """What a new session's record says of it. BadArguments, SandboxUnavailable."""
+    """The language in a new session's record. BadArguments, SandboxUnavailable."""
     if language not in (None, "python", "javascript"):
         raise BadArguments(f"there are sessions in python and javascript, not in {language!r}")
     if language != "javascript":
@@ -36,7 +36,7 @@ def language_option(language: Language | None, limits: Limits | None) -> dict[st
 
 
 def language_of(options: Mapping[str, Any]) -> Language:
-    """Of a session's record."""
+    """The language of a recorded session."""
     return "javascript" if options.get("language") == "javascript" else "python"
 
 

@@ -66,7 +66,7 @@ class MigrationAdapter:
         return self._known.get(name, name if name in self._asks else None)
 
     def _learn(self, code: str) -> None:
-        """What later cells may call by the names that this one bound."""
+        """Remember what later cells may call by the names that this one bound."""
         try:
             tree = ast.parse(code)
         except (SyntaxError, ValueError, RecursionError, MemoryError):

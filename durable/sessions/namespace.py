@@ -37,7 +37,7 @@ class Sources:
 
 @dataclass(frozen=True, slots=True)
 class NamespaceLimits:
-    """What one update may bring: characters of a name, bytes of a value as JSON, bytes of all values after it.
+    """The limits of one update: characters of a name, bytes of a value as JSON, bytes of all values after it.
 
     None is no limit. A careful host takes 255, 10 MiB and 100 MiB.
     """
@@ -47,7 +47,7 @@ class NamespaceLimits:
     namespace_bytes_max: int | None = None
 
     def to_json(self) -> dict[str, int]:
-        """Those that limit, by the name that ResourceExceeded gives."""
+        """The limits that are set, by the name that ResourceExceeded gives."""
         found = {"name": self.name_chars_max, "value": self.value_bytes_max, "namespace": self.namespace_bytes_max}
         return {name: limit for name, limit in found.items() if limit is not None}
 

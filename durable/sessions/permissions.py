@@ -1,4 +1,4 @@
-"""What a session may do, as it is recorded, and changing that while it lives (specs/permission.md)."""
+"""The permissions of a session, as they are recorded, and changing them while it lives (specs/permission.md)."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def _absolute(manifest: Manifest, base: Path) -> Manifest:
 def asked_options(
     capabilities: Capabilities, grants: Iterable[str], level: Level | None, permissions: Permissions | None
 ) -> dict[str, Any]:
-    """What a new session's record says of permissions. `input` is granted unless a level or manifest is given."""
+    """The permissions in a new session's record. `input` is granted unless a level or manifest is given."""
     if isinstance(grants, str):
         raise BadArguments(f"grants= is a list of texts: write grants=[{grants!r}]")
     manifest = load_permissions(permissions, level)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:  # looking at a store reads this too, and imports no pydantic
 
 
 def own_capabilities(options: Mapping[str, Any]) -> dict[str, str]:
-    """What a session may call beside the standard set, by name; where it is defined, "" where its record is silent."""
+    """Capabilities outside the standard set that a session may call, with their place ("" where no record says)."""
     names = (text.partition(":")[0] for text in options.get("grants") or ())
     silent = {name: "" for name in names if name not in STANDARD and name not in ("*", "level")}
     return silent | (options.get("defined") or {})
@@ -28,7 +28,7 @@ def know_them(engines: Iterable[Iterable[str]], needed: Iterable[str]) -> bool:
 
 
 async def require_known(store: StoreFace, known: Capabilities, session: str, needed: Mapping[str, str]) -> None:
-    """They are known here, or to another engine that is alive. NotServed."""
+    """Require that they are known here, or to another engine that is alive. NotServed."""
     missing = known.unknown(needed)
     if missing:
         living = [row.functions for row in await store.reads.engines() if store.engine_alive(row.engine)]
@@ -37,7 +37,7 @@ async def require_known(store: StoreFace, known: Capabilities, session: str, nee
 
 
 def not_known(session: str, missing: Mapping[str, str]) -> NotServed:
-    """What is said where nobody knows them."""
+    """The error where nobody knows them."""
     shown = ", ".join(f"{name!r} (defined in {place})" if place else repr(name) for name, place in missing.items())
     return NotServed(
         f"the code of session {session!r} may call {shown}, which this engine does not know: "

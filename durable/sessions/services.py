@@ -1,4 +1,4 @@
-"""What an engine lends to its sessions."""
+"""The services of an engine for its sessions."""
 
 from __future__ import annotations
 
@@ -40,6 +40,6 @@ class House:
     rested: Callable[[], None] = lambda: None
     """Told when a worker came to rest: others may wait for its place."""
     images: Images = field(default_factory=Images)
-    """What sessions of JavaScript are lent."""
+    """The compiled images that sessions of JavaScript are lent."""
     lent: EngineServices | None = None
-    """What capabilities may use of the engine; set once, as it opens."""
+    """The services of the engine for capabilities; set once, as it opens."""

@@ -200,7 +200,7 @@ class Session:
         return Result.failed(execution_id, error, printed, record)
 
     async def _how_it_was_stopped(self, error: ExecutionError, execution_id: str, found: Pass | None) -> dict[str, Any]:
-        """What is known of code that somebody else stopped: told in notes of the error (P53); fields of a record."""
+        """The facts of code that somebody else stopped: told in notes of the error (P53); fields of a record."""
         row = await self._engine.store.reads.get_execution(execution_id)
         cell = row.param["args"][0] if row is not None and isinstance(row.param, dict) else {}
         took = (row.settled_at - row.created_at) / 1000 if row is not None and row.settled_at is not None else 0.0
@@ -235,7 +235,7 @@ class Session:
         yield await self.result(execution.id, wait_through_halts=wait_through_halts)
 
     async def output(self) -> list[OutputEvent | DisplayEvent]:
-        """What threads and tasks of its cells printed and displayed while none ran, oldest first.
+        """The text and displays of its cells' threads and tasks while none ran, oldest first.
 
         What came between two cells is also in the later one's `Result.earlier`. Events of stream "failure" say which
         thread or task ended with an error.
@@ -376,7 +376,7 @@ class Session:
 
 
 def _check_same(answer: dict[str, Any], cell: dict[str, Any]) -> None:
-    """What exists under the id is this cell. Conflict shows both."""
+    """Check that what exists under the id is this cell. Conflict shows both."""
     promise = answer["promise"]
     if not answer.get("existed") or promise["tags"].get("durable:arguments") == digest(cell):
         return
@@ -406,7 +406,7 @@ def note_stopped(error: ExecutionError, code: str, limit: float | None, found: P
 
 
 def unrecorded_result(found: Pass, outcome: CellDone | Failed) -> Result:
-    """Of code that ran without a promise."""
+    """The Result of code that ran without a promise."""
     if isinstance(outcome, Failed):
         error = rebuild("rejected", {"message": json.dumps(outcome.document)}, found.cell.session)
         return Result.failed("", error, found.printed(), outcome.document)

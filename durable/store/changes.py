@@ -18,6 +18,6 @@ class Changes:
         return self._next
 
     def tell(self) -> None:
-        """It changed, or it was closed."""
+        """Tell that it changed, or was closed."""
         if self._next is not None and not self._next.done():
             self._next.set_result(None)

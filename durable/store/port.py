@@ -1,4 +1,4 @@
-"""What an engine, its sessions and people's answers need of a store, wherever it is: the file here, or a URL."""
+"""The face of a store for an engine, its sessions and people's answers, wherever it is: the file here, or a URL."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ class StoreFace(Protocol):
 
     @property
     def key(self) -> bytes:
-        """What checkpoints are signed and verified with here."""
+        """The key that checkpoints are signed and verified with here."""
 
     @property
     def reads(self) -> ReadsFace: ...

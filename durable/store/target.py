@@ -1,4 +1,4 @@
-"""What names a store: a path, `sqlite:///PATH`, `:memory:`, or the URL of `durable serve` (specs/store.md, Files).
+"""The names of a store: a path, `sqlite:///PATH`, `:memory:`, or the URL of `durable serve` (specs/store.md, Files).
 
 No message shows more of a URL than its scheme: it may hold a password.
 """

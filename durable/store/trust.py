@@ -1,4 +1,4 @@
-"""Whose a store is: looked at before anything of it is read, run or unpickled (specs/store.md, O1-O5).
+"""The owner of a store: looked at before anything of it is read, run or unpickled (specs/store.md, O1-O5).
 
 A store that somebody else prepared runs that person's code with the rights of whoever opens it, and a key that others
 read lets them forge checkpoints. So a store's files belong to the user who opens them, or to root, and no other user
@@ -22,7 +22,7 @@ VARIABLE = "DURABLE_TRUST_STORE"
 
 _FILES = ("", "-wal", "-shm", "-journal", ".key", ".token")
 _SECRETS = (".key", ".token")
-"""Who reads these can forge checkpoints, or be a client."""
+"""The endings of files whose readers can forge checkpoints, or be a client."""
 
 _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 _OTHERS_READ = stat.S_IRGRP | stat.S_IROTH
@@ -38,7 +38,7 @@ def check(path: Path) -> None:
 
 
 def read_secret(path: Path, store: Path) -> bytes:
-    """What is in a file that only its user may have: the key of a store, the token of its server.
+    """The content of a file that only its user may have: the key of a store, the token of its server.
 
     Looked at once more when it is open, so that nobody can put another in between. OSError, StoreForeign.
     """
@@ -51,7 +51,7 @@ def read_secret(path: Path, store: Path) -> bytes:
 
 
 def problem_of(path: Path, *, secret: bool = False) -> tuple[str, str] | None:
-    """What is wrong with one file, and the name of its owner; None for one that is its user's own, or not there."""
+    """The problem of one file, and the name of its owner; None for one that is its user's own, or not there."""
     try:
         found = [path.lstat()]
         if stat.S_ISLNK(found[0].st_mode):
@@ -86,7 +86,7 @@ def _beside(path: Path) -> Iterator[Path]:
 
 
 def _problem_of_directory(path: Path) -> tuple[str, str] | None:
-    """Where others can rename files, the next one is theirs; a sticky directory does not let them."""
+    """The problem of a directory in which others can rename files: the next is theirs. A sticky one forbids that."""
     if not path.exists():
         return None
     status = path.parent.stat()
@@ -133,7 +133,7 @@ def trust(path: Path) -> None:
 
 
 def _owners(path: Path) -> list[int]:
-    """Whose files a store is made of."""
+    """The users who own a store's files, without this one and root."""
     found = set()
     for file in _beside(path):
         try:
@@ -149,7 +149,7 @@ def _file() -> Path:
 
 
 def _recorded() -> dict[str, list[int]]:
-    """What this user wrote; a file that others could have written says nothing."""
+    """The trusted stores that this user recorded; a file that others could have written says nothing."""
     try:
         file = _file()
         if problem_of(file) is not None or problem_of(file.parent) is not None:

@@ -59,7 +59,7 @@ async def _alias(chosen: Settings, old: str, new: str) -> int:
 
 
 def _named(new: str) -> tuple[str, str]:
-    """What NEW is known by in records, and the file it is loaded from where it is typed as one."""
+    """The name of NEW in records, and the file it is loaded from where it is typed as one."""
     from durable.core.definition_id import absolute, where_of_file
 
     place, separator, name = new.rpartition("::")

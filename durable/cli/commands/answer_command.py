@@ -47,7 +47,7 @@ def command(prompt: str, value: str | None, by: str | None, **options: Any) -> i
 
 @dataclass(frozen=True, slots=True)
 class AnswerOptions:
-    """What the command line says."""
+    """The answer as it is typed on the command line."""
 
     value: str | None
     as_json: str | None

@@ -35,7 +35,7 @@ def list_(session: str) -> int:
 @click.argument("session", metavar="SESSION")
 @click.argument("which", metavar="WHICH", type=which_one)
 def show(session: str, which: str | int) -> int:
-    """What a checkpoint holds, and what it had to leave out."""
+    """The contents of a checkpoint, and what it had to leave out."""
     chosen = settings()
     return in_loop(lambda: _show(chosen, session, which))
 

@@ -40,7 +40,7 @@ def command(machine: bool) -> int:
 
 
 def _elsewhere(path: Path) -> set[str]:
-    """What an object store keeps."""
+    """The digests of the blobs in an object store."""
     import os
 
     from durable.sessions.checkpoints.retention import VARIABLE, objects_of

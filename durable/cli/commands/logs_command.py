@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 @click.argument("execution_id", metavar="ID|SESSION")
 @click.option("-f", "--follow", is_flag=True, help="Go on until it ends.")
 def command(execution_id: str, follow: bool) -> int:
-    """What the code of an execution printed, that of cells inside a durable function included.
+    """Print the output of an execution, that of cells inside a durable function included.
 
     Of a SESSION: what its threads and tasks printed while none of its executions ran.
     """

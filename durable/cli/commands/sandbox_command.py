@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 LANGUAGES = {".js": "javascript", ".mjs": "javascript", ".py": "python"}
-"""What a file's name says, before what its text looks like."""
+"""The language by the ending of a file's name, before what its text looks like."""
 
 
 @click.group("sandbox", short_help="Foreign code: run, health, install.")
@@ -103,7 +103,7 @@ def _input(given: str) -> tuple[str, Any]:
 
 
 def _program(given: dict[str, Any]) -> dict[str, Any]:
-    """What a WASI program is given."""
+    """The arguments, environment and directories of a WASI program."""
     env = dict(_named("--env", each) for each in given["env"])
     directories: dict[str, Any] = dict(_named("--dir", each) for each in given["directories"])
     for name, path in directories.items():
@@ -128,7 +128,7 @@ def _value(text: str) -> Any:
 
 
 def _limits(given: dict[str, Any], code: str | bytes) -> Any:
-    """Those that were given, changed in what the backend would give; None when none was."""
+    """The limits that were given, changed in what the backend would give; None when none was."""
     from capabilities.sandbox.limits import COMPONENT, JAVASCRIPT, KIB, MIB
     from capabilities.sandbox.routing import is_wasm
 
@@ -185,7 +185,7 @@ async def _run(chosen: Settings, code: str | bytes, language: str, inputs: Any, 
 
 
 def _failed(out: Out, error: durable.DurableError) -> int:
-    """What it printed before it failed is kept; the kind of failure is W9's word."""
+    """Report a failure and what was printed before it; the kind of failure is W9's word."""
     from capabilities.sandbox.error_kinds import kind_of
     from capabilities.sandbox.errors import Used
 

@@ -76,7 +76,7 @@ class FunctionFuture(asyncio.Future[Any]):
 
 
 class _Gathering(asyncio.tasks._GatheringFuture):  # type: ignore[misc, name-defined]
-    """What `asyncio.gather` returns."""
+    """The future that `asyncio.gather` returns."""
 
     _hashed = 0
     __hash__ = FunctionFuture.__hash__
@@ -219,7 +219,7 @@ class FunctionLoop(asyncio.AbstractEventLoop):  # its other methods are set belo
         return FunctionFuture(loop=self)
 
     def next_hash(self) -> int:
-        """Of something of this function that is put into a set for the first time now."""
+        """The next hash, for something of this function that is put into a set for the first time now."""
         self._hashes += 1
         return self._salt + _HASHES_FROM + self._hashes
 
@@ -353,7 +353,7 @@ def _forget_in_anyio(task: asyncio.Task[Any]) -> None:
 
 
 def _nothing(*_: object) -> None:
-    """What a disposed loop tells anybody."""
+    """Do nothing, in place of a disposed loop's callbacks."""
 
 
 class _Running:

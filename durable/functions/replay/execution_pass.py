@@ -36,7 +36,7 @@ _PLACE = re.compile(r"(?P<owner>.+)(?P<kind>\.|:input:|:retry:)(?P<number>[0-9]+
 
 
 class ExecutionPass:
-    """What all functions of one pass share: the record, the lease, and what is under way."""
+    """The state that all functions of one pass share: the record, the lease, and what is under way."""
 
     def __init__(
         self,
@@ -122,7 +122,7 @@ class ExecutionPass:
         return self._retries.get(step)
 
     def retried(self, step: str, retry: PromiseRecord) -> None:
-        """A step is to be tried again."""
+        """Note that a step is to be tried again."""
         self._retries[step] = retry
 
     def tell(self, event: Event) -> None:
@@ -162,7 +162,7 @@ class ExecutionPass:
         done(task)
 
     def began(self) -> None:
-        """Something is under way that goes on without any promise of others."""
+        """Note that something is under way that goes on without any promise of others."""
         self._active += 1
 
     def ended(self) -> None:
@@ -218,7 +218,7 @@ class ExecutionPass:
             self.look()
 
     def _place(self, function_pass: FunctionPass) -> tuple[int, list[int]]:
-        """By depth, and then as they were begun."""
+        """The place of a function: by depth, and then as they were begun."""
         numbers = function_pass.promise_id[len(self.promise_id) :].split(".")[1:]
         return len(numbers), [int(number) for number in numbers]
 

@@ -114,13 +114,13 @@ class FunctionPass:
         self._done: Callable[[Outcome], object] | None = None
         """Told the function's outcome, once."""
         self._starting: list[tuple[UnderWay, PromiseRecord | None]] = []
-        """What is performed as soon as this loop is left."""
+        """Operations to perform as soon as this loop is left."""
         self._logged: list[Logged] = []
-        """What is told before that: once an operation that came later is recorded nobody would tell it any more."""
+        """Lines to tell before that: once an operation that came later is recorded nobody would tell them any more."""
         self._cancelled = cleans_up
-        """It was told that the execution is cancelled, or was begun by one that had been."""
+        """Whether it was told that the execution is cancelled, or was begun by a function that had been told."""
         self._hears = False
-        """It got all that had come before the cancel; what comes now comes after it."""
+        """Whether it got all that had come before the cancel; what comes now comes after it."""
         self._lines = 0
         run.passes[self] = None
         if self._replay.old_concurrent:
@@ -199,7 +199,7 @@ class FunctionPass:
             self._do_put_off()
 
     def _next(self) -> UnderWay | Literal["cancel"] | None:
-        """What is delivered now: an operation's outcome, or the cancellation. NonDeterminism when nothing can be."""
+        """The next delivery: an operation's outcome, or the cancellation. NonDeterminism when there can be none."""
         if not self._replay.live:
             ordinal = self._replay.due()
             if ordinal is None:
@@ -302,7 +302,7 @@ class FunctionPass:
         main.cancel("the execution is cancelled")
 
     def _stop_begun(self) -> None:
-        """What was begun before the function hears of it is stopped, once."""
+        """Stop, once, the operations that were begun before the function hears of the cancel."""
         for found in [*self._under_way.values()]:
             if not found.stopped:
                 found.stopped = True
@@ -310,7 +310,7 @@ class FunctionPass:
                     self._stop_operation(found)
 
     def stop_steps(self) -> None:
-        """Those that run here, of a function that goes on no more."""
+        """Stop the steps that run here, of a function that goes on no more."""
         for found in self._under_way.values():
             if found.stop is not None and not found.stopped:
                 found.stopped = True
@@ -498,7 +498,7 @@ class FunctionPass:
                 self.run.spawn(self._let_go(found.promise_id))
 
     def sleeping(self, delay: float) -> Perform:
-        """What brings a durable timer about; `delay` in seconds from now."""
+        """The Perform of a durable timer; `delay` in seconds from now."""
 
         async def perform(found: UnderWay, known: PromiseRecord | None) -> PromiseRecord:
             return known or await self.create(found, self.remote(found, timeout=delay, timer=True))
@@ -669,7 +669,7 @@ class FunctionPass:
             self._logged.append(Logged(self.run.execution_id, context, self._lines, level, text))
 
     def _unretrieved(self, context: dict[str, Any]) -> None:
-        """What asyncio reports of a task or callback, once: not again at each replay."""
+        """Report what asyncio reports of a task or callback, once: not again at each replay."""
         if self._live and not self.run.over:
             self._outer.call_exception_handler({**context, "function": self.function})
 
@@ -678,7 +678,7 @@ LEFT: Any = object()
 """The outcome of a nested function whose caller ended without it."""
 
 _NESTED_LOOP = "cannot be called from a running event loop"
-"""What `asyncio.run` and `Runner.run` say."""
+"""The message of `asyncio.run` and `Runner.run`."""
 
 _OLD_CONCURRENT = (
     "It was begun by a durable-exec before 0.2: let that finish it, or cancel it and start it again under another id."

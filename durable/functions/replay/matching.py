@@ -21,7 +21,7 @@ ASKS_FROM = 1_000_000
 
 
 class Made(NamedTuple):
-    """What an operation is: its kind (step, sleep, execute, input, call), its name, the digest of its arguments.
+    """The key of an operation: its kind (step, sleep, execute, input, call), its name, the digest of its arguments.
 
     `scope` is the context that made a call: a nested function that is finished is not run again, so its calls
     stay unmatched while those of other contexts are.

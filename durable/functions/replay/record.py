@@ -39,7 +39,7 @@ OLD_RECORD = (
 
 
 class OperationKey(NamedTuple):
-    """What an operation is: its kind (step, sleep, timer, execute, input, …), its name, the digest of its arguments."""
+    """The key of an operation: its kind (step, sleep, timer, execute, input, …), its name, its arguments' digest."""
 
     kind: str
     name: str
@@ -64,7 +64,7 @@ class Recorded:
     after: tuple[int, ...] | None = None
     task: int = 1
     versioned: bool = True
-    """It has the tag of this form of record."""
+    """Whether its promise has the tag of this form of record."""
     settled: bool = False
     concurrent: bool = False
     """An old record's mark of concurrent code."""
@@ -79,7 +79,7 @@ class Begun(NamedTuple):
 
     ordinal: int
     recorded: Recorded | None
-    """None when it is new; then `number` is that of a new child, and `tags` say its place."""
+    """The matching record; None when it is new: then `number` is that of a new child, and `tags` say its place."""
     number: int = 0
     tags: dict[str, str] = {}  # noqa: RUF012
 
@@ -116,11 +116,11 @@ class Replay:
 
     @property
     def live(self) -> bool:
-        """Every recorded operation was begun again: what comes now is new."""
+        """Whether every recorded operation was begun again: what comes now is new."""
         return self._begun >= self._length
 
     def begin(self, operation: OperationKey, task: int) -> Begun:
-        """The function begins an operation in its n-th task. NonDeterminism when the record has another one."""
+        """Begin an operation in the function's n-th task. NonDeterminism when the record has another one."""
         ordinal = self._begun + 1
         recorded = None
         if self._begun < self._old:
@@ -197,7 +197,7 @@ class Replay:
         return found
 
     def _enter(self) -> None:
-        """What is delivered before the next recorded operation."""
+        """Queue the results that are delivered before the next recorded operation."""
         if self._old <= self._begun < self._length:
             after = self._expected().after
             self._due.extend(_usual(self._begun + 1) if after is None else after)
@@ -238,7 +238,7 @@ def read(promise_id: str, tags: dict[str, str], *, settled: bool) -> Recorded | 
 
 
 def _usual(ordinal: int) -> tuple[int, ...]:
-    """What is delivered before an operation of code that does one thing after another."""
+    """The results delivered before an operation of code that does one thing after another."""
     return (ordinal - 1,) if ordinal > 1 else ()
 
 

@@ -1,1 +1,1 @@
-"""What knows the Resonate SDK: its private parts, the lease's fence, heartbeats, ports."""
+"""The parts that know the Resonate SDK: its private parts, the lease's fence, heartbeats, ports."""

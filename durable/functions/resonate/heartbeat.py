@@ -48,7 +48,7 @@ class HeldTasks:
 
 
 def held_tasks(store: StoreFace, engine_id: str) -> HeldTasks:
-    """What an engine runs, made known to its store, which keeps the leases of it."""
+    """The tasks that an engine runs, made known to its store, which keeps their leases."""
     held = HeldTasks()
     store.keep_leases(engine_id, held)
     return held

@@ -197,7 +197,7 @@ def register(resonate: Resonate, name: str, version: int, fn: Callable[..., Any]
 
 
 def slots_of(resonate: Resonate) -> Slots:
-    """What an engine has for executions; `execute_acquired` gives the one back that was taken for it."""
+    """The slots of an engine for executions; `execute_acquired` gives the one back that was taken for it."""
     slots: Slots = resonate._slots  # type: ignore[attr-defined]
     return slots
 
@@ -232,7 +232,7 @@ def cancel_running(resonate: Resonate) -> None:
 
 
 def recorder_of(ctx: SdkContext) -> Recorder:
-    """What a pass records with, under the lease of its task."""
+    """The recorder of a pass, under the lease of its task."""
     effects: Any = ctx._state.effects
     sender = effects.sender
     fence = sender.fence(effects.task_id, effects.task_version) if isinstance(sender, StorePorts) else None

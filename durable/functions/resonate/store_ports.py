@@ -48,13 +48,13 @@ class HandedBack(ResonateError):
 
 
 def internal(what: str, error: Exception) -> ResonateError:
-    """What ends an attempt by an error of the engine's own: it counts, and is the last error of what is lost."""
+    """The error of the engine's own that ends an attempt: it counts, and is the last error of what is lost."""
     return ResonateError(str(error if isinstance(error, EngineFailed) else EngineFailed(what, error)))
 
 
 @dataclass(frozen=True, slots=True)
 class Suspension:
-    """What a pass leaves behind: lines that each function has logged, and whether it heard of a cancellation."""
+    """The remains of a pass: lines that each function has logged, and whether it heard of a cancellation."""
 
     logged: dict[str, int] = field(default_factory=dict)
     cancelled: bool | None = None
@@ -73,7 +73,7 @@ class Lifecycle(Protocol):
         """For a cell: the epoch of its session under which it was run."""
 
     def suspension(self, id: str) -> Suspension:
-        """What the pass of a task that is to be suspended now leaves behind."""
+        """The remains of the pass of a task that is to be suspended now."""
 
     def suspended(self, id: str) -> None:
         """The task is suspended: the next pass begins under a new lease."""
@@ -87,7 +87,7 @@ class StorePorts:
         self._lifecycle = lifecycle
 
     def fence(self, id: str, version: int) -> Fence:
-        """What the holder of this lease writes under it."""
+        """The writer under this lease, for its holder."""
         return Fence(self._store, id, version)
 
     async def _send(self, kind: str, request: msgspec.Struct) -> tuple[int, dict[str, Any]]:
@@ -133,7 +133,7 @@ class StorePorts:
 
 
 def suspend_request(id: str, version: int, actions: list[PromiseRegisterCallbackData], left: Suspension) -> TaskSuspend:
-    """The SDK's request, with what the pass leaves behind."""
+    """The SDK's request, with the remains of the pass."""
     callbacks = [
         ActionCallback(
             kind="promise.register_callback", data=RegisterCallback(awaited=one.awaited, awaiter=one.awaiter)
@@ -144,7 +144,7 @@ def suspend_request(id: str, version: int, actions: list[PromiseRegisterCallback
 
 
 def suspend_result(answer: Answer) -> SuspendResult:
-    """What the SDK makes of the answer."""
+    """The SDK's form of the answer."""
     if answer.status == 300:
         return Redirect(preload=[record_of(promise) for promise in answer.data["preload"]])
     return "suspended"

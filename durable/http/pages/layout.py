@@ -1,4 +1,4 @@
-"""What every page has: its frame, its style, its headers. No scripts, nothing that is loaded."""
+"""The common parts of every page: its frame, its style, its headers. No scripts, nothing that is loaded."""
 
 from __future__ import annotations
 

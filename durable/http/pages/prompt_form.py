@@ -45,7 +45,7 @@ def form_page(prompt: Prompt, who: str | None, problems: Sequence[str] = (), giv
 
 
 def _unfenced(text: str) -> str:
-    """What is one block of code, without its fence."""
+    """The text without its fence, where it is one block of code."""
     found = _FENCED.fullmatch(text)
     return found[1] if found and "```" not in found[1] else text
 
@@ -150,7 +150,7 @@ _OUTLINE_MAX = 20
 
 
 def read_form(prompt_id: str, prompt: Prompt, pairs: Pairs) -> dict[str, Any]:
-    """What a form says, as the body of a request has it: `value`, `by`, `decline`, `why`. BadArguments."""
+    """The answer in a form, as the body of a request has it: `value`, `by`, `decline`, `why`. BadArguments."""
     given = {name: text.replace("\r\n", "\n") for name, text in pairs}
     do = given.get("do", "")
     if do not in dict(_buttons(prompt)):

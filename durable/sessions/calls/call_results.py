@@ -1,4 +1,4 @@
-"""What code gets for a call: the recorded value, or the error that it is raised as there."""
+"""The results that code gets for its calls: the recorded value, or the error that is raised there."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def ended(call: Call) -> CallResult:
 
 
 def answered(call: Call, promise: dict[str, Any]) -> CallResult:
-    """What the code gets for a settled call."""
+    """The result of a settled call."""
     value = unpack((promise.get("value") or {}).get("data"))
     state = promise["state"]
     is_question = (promise.get("tags") or {}).get("durable:capability") == "input"
@@ -40,7 +40,7 @@ def answered(call: Call, promise: dict[str, Any]) -> CallResult:
 
 
 def _answer(call: Call, promise: dict[str, Any], value: Any) -> CallResult:
-    """What a person said: text for `input`, else `{value}`, or `{again}` with why it has to be asked once more."""
+    """A person's answer: text for `input`, else `{value}`, or `{again}` with why it has to be asked once more."""
     prompt = read_prompt(unpack((promise.get("param") or {}).get("data")))
     plain = not call.arguments.get("method")
     found = told(prompt.model_copy(update={"form": "input"}) if plain else prompt, promise["state"], value)
@@ -61,7 +61,7 @@ def _answer(call: Call, promise: dict[str, Any], value: Any) -> CallResult:
 
 
 def outcome(call: int, promise: dict[str, Any]) -> CallResult:
-    """What the code gets for an execution that it waited for: a function's value, or a cell's."""
+    """The result of a wait for an execution: a function's value, or a cell's."""
     value = unpack((promise.get("value") or {}).get("data"))
     if promise["state"] == "resolved":
         is_cell = "durable:session" in (promise.get("tags") or {})
@@ -73,7 +73,7 @@ def outcome(call: int, promise: dict[str, Any]) -> CallResult:
 
 
 def error(call: int, found: dict[str, Any]) -> CallResult:
-    """An error document as what the code gets."""
+    """The result of a call that failed with this error document."""
     kind = str(found.get("exception_type") or "RuntimeError")
     return failed(call, "error", kind, str(found.get("exception_message") or ""))
 

@@ -83,7 +83,7 @@ class JournaledCalls:
         return self.permits.call(call, _method(call), arguments, policy, key)
 
     def _refused(self, call: Call) -> CallResult:
-        """It is of another execution, or of a capability that nobody knows."""
+        """Refuse a call of another execution, or of a capability that nobody knows."""
         reason = "it is of another execution" if call.execution_id != self.found.execution_id else "there is none"
         who = (self._session, self.found.execution_id, call.capability, "")
         self.house.audit.note(*who, "denied", reason)
@@ -187,7 +187,7 @@ class JournaledCalls:
         return promise
 
     async def _made(self, capability: Capability, asked: CapabilityCall) -> dict[str, Any]:
-        """Perform it; how its promise is settled."""
+        """Perform the call; returns how its promise is settled."""
         try:
             value = to_json(await capability.perform(asked, self.house.threads.run), f"the result of {capability.name}")
         except Exception as raised:
@@ -196,7 +196,7 @@ class JournaledCalls:
         return {"state": "resolved", "value": {"data": pack(None if capability.kind == "send_only" else value)}}
 
     async def _told(self, call: Call, capability: Capability, promise: dict[str, Any]) -> CallResult:
-        """What the code gets; for a call that answers with a promise, what that one is settled with."""
+        """The result for the code; for a call that answers with a promise, what that one is settled with."""
         found = answered(call, promise)
         if _method(call) not in capability.waits or found.error is not None:
             return found
@@ -306,13 +306,13 @@ class CallArguments(NamedTuple):
 
 
 def _called(known: Capabilities, call: Call) -> Capability | None:
-    """What is called. Questions to people come as calls of `input`, with their form as method."""
+    """The capability that is called. Questions to people come as calls of `input`, with their form as method."""
     form = _method(call)
     return known.get(form if call.capability == "input" and form in QUESTIONS else call.capability)
 
 
 def _said(capability: Capability, call: Call) -> CallArguments:
-    """What is asked for. BadArguments."""
+    """The arguments of a call, bound and checked. BadArguments."""
     args, kwargs = call.arguments.get("args", []), call.arguments.get("kwargs", {})
     if not isinstance(args, list) or not isinstance(kwargs, dict):
         raise BadArguments("a call's arguments are a list and a map")

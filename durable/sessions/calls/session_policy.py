@@ -27,7 +27,7 @@ WAIT_S_MAX = 60.0
 
 
 class Permits:
-    """What one session may do. `policy` is read anew when somebody may have changed it."""
+    """The permissions and rates of one session. `policy` is read anew when somebody may have changed it."""
 
     def __init__(self, house: House, session: str, options: dict[str, Any]) -> None:
         self.session = session
@@ -78,7 +78,7 @@ class Permits:
         return [name for name in self.house.capabilities.names() if name in called or policy.may_have(name, now)]
 
     async def functions(self, called: Collection[str] = ()) -> list[str | dict[str, Any]]:
-        """What `names` become, as a new worker is told it; a replay has to come by the calls that are recorded."""
+        """The capabilities of `names` as a new worker is told them; a replay has to come by the recorded calls."""
         self._given = await self.names(called)
         known = (self.house.capabilities.get(name) for name in self._given)
         return [capability.described() for capability in known if capability is not None]
@@ -160,4 +160,4 @@ class Permits:
 
 
 def _unwatched() -> None:
-    """A session that is closed twice."""
+    """Do nothing for a session that is closed twice."""

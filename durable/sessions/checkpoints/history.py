@@ -51,7 +51,7 @@ class CheckpointInfo:
 
 @dataclass(frozen=True, slots=True)
 class CheckpointDetail:
-    """What a checkpoint holds: variables, modules by name, what was left out and why, and its size in bytes."""
+    """The contents of a checkpoint: variables, modules by name, what was left out and why, and its size in bytes."""
 
     info: CheckpointInfo
     names: tuple[str, ...]
@@ -98,7 +98,7 @@ class CheckpointHistory:
         )
 
     async def diff(self, before: str | int, after: str | int) -> list[Change]:
-        """What changed between two checkpoints, by name. Both are loaded, each in a worker that is made for it."""
+        """The changes between two checkpoints, by name. Both are loaded, each in a worker that is made for it."""
         (_, old), (_, new) = await self._read(before), await self._read(after)
         old_groups, new_groups = _groups(old.table), _groups(new.table)
         names = sorted(name for name in {*old_groups, *new_groups} if old_groups.get(name) != new_groups.get(name))
@@ -221,7 +221,7 @@ def _info(row: dict[str, Any]) -> CheckpointInfo:
 
 
 def _groups(table: GroupTable) -> dict[str, tuple[str, tuple[PayloadPart | bytes, ...]]]:
-    """Of each variable the kind and data of its group."""
+    """The kind and data of each variable's group."""
     return {
         name: (group.kind, group.parts)
         for group in table.groups

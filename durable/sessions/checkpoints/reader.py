@@ -40,7 +40,7 @@ class Opened:
 
 
 class Stored:
-    """One session's, as one that runs under `profile` and `grants` may use them."""
+    """The checkpoints of one session, as one that runs under `profile` and `grants` may use them."""
 
     def __init__(self, store: StoreFace, blobs: Blobs, session: str, grants: tuple[str, ...], profile: Profile) -> None:
         self._store = store
@@ -50,14 +50,14 @@ class Stored:
         self._profile = profile
 
     async def rows(self) -> list[dict[str, Any]]:
-        """What the store says of each, oldest first, without manifests."""
+        """The store's rows of the checkpoints, oldest first, without manifests."""
         found: list[dict[str, Any]] = (await self._store.request("checkpoint.list", {"session": self._session})).data[
             "checkpoints"
         ]
         return found
 
     async def find(self, which: str | int) -> dict[str, Any]:
-        """A text is a label before it is a number, an int the other way. The newest of one label. NotFound."""
+        """Find one: a text is a label before it is a number, an int the reverse. The newest of one label. NotFound."""
         known = await self.rows()
         numbered = [row for row in known if str(row["id"]) == str(which)]
         labelled = [row for row in known if row["label"] == str(which)]
@@ -83,7 +83,7 @@ class Stored:
         return manifest
 
     async def open(self, checkpoint: int) -> Opened:
-        """One by its number, every byte verified. CheckpointTampered, CheckpointError."""
+        """Open one by its number, every byte verified. CheckpointTampered, CheckpointError."""
         row = (await self._store.request("checkpoint.get", {"checkpoint": checkpoint})).data["checkpoint"]
         return await self.opened(checkpoint, row["manifest"])
 

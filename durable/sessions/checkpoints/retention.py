@@ -55,7 +55,7 @@ class Keep:
 
 @dataclass(frozen=True, slots=True)
 class Retention:
-    """What one engine does with checkpoints."""
+    """One engine's settings for checkpoints."""
 
     blobs: Blobs
     keep: Keep = Keep()

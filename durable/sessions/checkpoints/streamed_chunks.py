@@ -26,7 +26,7 @@ class Arrived(NamedTuple):
 
 
 class Arrivals:
-    """What the last capture of a session streamed. One capture at a time."""
+    """The chunks that the last capture of a session streamed. One capture at a time."""
 
     def __init__(self, blobs: Blobs) -> None:
         self._blobs = blobs

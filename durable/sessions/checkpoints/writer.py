@@ -52,7 +52,7 @@ class Saved:
         self._profile = profile
         self._blobs = keeping.blobs
         self.arrivals = Arrivals(keeping.blobs)
-        """What comes before the capture that names it."""
+        """Chunks streamed before the capture that names them."""
         self.stored = Stored(store, keeping.blobs, session, grants, profile)
         self._keep = keeping.keep
         self._manifest: CheckpointManifest | None = None
@@ -93,7 +93,7 @@ class Saved:
         return self._manifest is not None and bool(self._manifest.contents.lost)
 
     async def payload(self) -> bytes | MemoryFile | None:
-        """What a fresh worker restores from; every byte is verified."""
+        """The payload that a fresh worker restores from; every byte is verified."""
         await self.latest()
         if self._envelope is None or self.latest_id is None:
             return None
@@ -102,7 +102,7 @@ class Saved:
         return opened.payload
 
     def build_on(self, base: tuple[CheckpointManifest, GroupTable]) -> None:
-        """The worker was restored from this: its next capture leaves out what this has."""
+        """Base the next capture on this checkpoint, restored in the worker: the capture leaves out what it has."""
         self._base = base
 
     async def keep(self, payload: bytes, label: str | None) -> int:

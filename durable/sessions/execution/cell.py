@@ -109,13 +109,13 @@ class Pass:
     parked: bool = False
     """Its leaf has gone: somebody's answer brings the next one."""
     earlier: str = ""
-    """What threads and tasks printed before it, since the execution before."""
+    """Text that threads and tasks printed before it, since the execution before."""
     failures: list[str] = field(default_factory=list)
     """Threads and tasks that ended with an error since then."""
     not_saved: str = ""
     """Why the namespace could not be captured at its end."""
     stopped: bool = False
-    """It was cancelled or passed its deadline: only the end of its code still counts."""
+    """The execution was cancelled or passed its deadline: only the end of its code still counts."""
     end: Error | None = None
     """How its code ended, where it was stopped."""
     outcome: Outcome | None = None
@@ -138,11 +138,11 @@ class Pass:
                 self.rows.clear()
 
     def begin_after(self, earlier: Earlier) -> None:
-        """It begins: what happened since the execution before is told with its outcome."""
+        """Begin: what happened since the execution before is told with its outcome."""
         self.earlier, self.failures = earlier.text, list(earlier.failures)
 
     def printed(self) -> Texts:
-        """What is stored of the output, when `whole`."""
+        """The stored output, when `whole`."""
         return Texts.of(self.rows)
 
     @property
@@ -152,16 +152,16 @@ class Pass:
 
     @property
     def runs(self) -> bool:
-        """Its code runs, or is about to."""
+        """Whether its code runs, or is about to."""
         return not self.waiting and not self.ended and self.outcome is None
 
     @property
     def gone(self) -> bool:
-        """It was interrupted, settled by somebody else, or failed here: nothing that its code still does counts."""
+        """Whether it was interrupted, settled by others, or failed here: nothing that its code still does counts."""
         return isinstance(self.outcome, Gone | Died)
 
     def finish(self, outcome: Outcome) -> None:
-        """Exactly one outcome: the first."""
+        """Set the outcome; only the first one counts."""
         if self.outcome is None:
             self.outcome = outcome
             self._turn.set()

@@ -23,7 +23,7 @@ def _retrieved(task: asyncio.Task[None]) -> None:
 
 
 class Failing:
-    """What is raised inside, and is none of the errors that have a meaning, ends the attempt: `ends` gives the work."""
+    """A guard that ends the attempt on an error without a meaning of its own: `ends` gives the work."""
 
     def __init__(self, ends: Callable[[Exception], Coroutine[Any, Any, None] | None]) -> None:
         self._ends = ends

@@ -1,4 +1,4 @@
-"""What is done with a session between its executions: its namespace read and changed, checkpoints made on demand."""
+"""The operations on a session between its executions: namespace read and changed, checkpoints made on demand."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ COMPLETE_S = 1.0
 
 
 class Between:
-    """Each waits for its turn, starts a worker where there is none, and raises what that raises."""
+    """Operations that wait for their turn, start a worker where there is none, and raise what that raises."""
 
     def __init__(
         self, busy: asyncio.Lock, worker: SessionWorker, saved: Saved, keeping: Retention, recomputation: Recomputation
@@ -42,7 +42,7 @@ class Between:
             return reply
 
     async def complete(self, text: str) -> list[str]:
-        """What could stand for a dotted name in the live namespace; nothing while code runs or waits there."""
+        """The names that could stand for a dotted name in the live namespace; none while code runs or waits there."""
         if self._busy.locked():
             return []
         async with self._busy:

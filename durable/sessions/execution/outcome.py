@@ -45,7 +45,7 @@ def outcome_from(
 
 
 async def unsaved_before(reads: ReadsFace, session: str, execution: str) -> list[str]:
-    """What is said in an execution whose worker was restored: which executions before it were not saved."""
+    """The notes of an execution whose worker was restored: which executions before it were not saved."""
     if execution == f"{session}@1":
         return []
     lost: list[str] = []
@@ -66,7 +66,7 @@ def not_saved(row: ExecutionRow) -> str:
 
 
 async def told_of(found: Pass, reads: ReadsFace) -> dict[str, Any]:
-    """What the engine says of an execution in its record, where there is something to say.
+    """The engine's own entries in the record of an execution, where there is something to say.
 
     A cell of a durable function has the end of its output there: a replay reads it without asking for it.
     """
@@ -101,7 +101,7 @@ def _stream(name: str) -> Stream:
 
 
 def _about(reply: Result | Error) -> dict[str, Any]:
-    """What else the record says of an execution, where there is something to say."""
+    """Further entries in the record of an execution, where there is something to say."""
     found: dict[str, Any] = {} if reply.mode == "simple_sync" else {"mode": reply.mode}
     if reply.warnings:
         found["warnings"] = [cut(text) for text in reply.warnings[:WARNINGS_MAX]]
@@ -111,7 +111,7 @@ def _about(reply: Result | Error) -> dict[str, Any]:
 
 
 def recordable(outcome: Value | Failure) -> dict[str, Any]:
-    """What a final checkpoint keeps of the outcome: as the worker said it, its texts cut as the record's are."""
+    """The outcome as a final checkpoint keeps it: in the worker's words, its texts cut as the record's are."""
     said = outcome.model_dump(exclude_unset=True)
     texts = ("repr", "exception_type", "exception_message", "traceback")
     return said | {name: cut(said[name]) for name in texts if name in said}

@@ -32,7 +32,7 @@ class ExecutionPosition:
 
 
 def position_at(found: Pass, message: Checkpoint, told: Mapping[str, Any]) -> ExecutionPosition:
-    """What a worker's checkpoint says, held against what was recorded of its calls. told: what its outcome says too."""
+    """The position of a worker's checkpoint, held against the recorded calls. told: what its outcome says too."""
     taken = found.journal.taken()
     return ExecutionPosition(
         execution=found.execution_id,
@@ -52,7 +52,7 @@ def request_from(
     capabilities: list[str | dict[str, Any]] | None,
     saved_before: list[str],
 ) -> Execute:
-    """The cell from there on. saved_before: capabilities before whose calls it is saved."""
+    """The request to run the cell from there on. saved_before: capabilities before whose calls it is saved."""
     return Execute(
         id=found.execution_id,
         code=code,

@@ -117,12 +117,12 @@ class LiveSession:
         self.stale = False
         """Another engine, or a close, has taken the session: nothing that is done here counts any more."""
         self.parted = False
-        """It was forgotten, without a worker: whoever still has it takes the session up anew."""
+        """Forgotten, without a worker: whoever still has this takes the session up anew."""
         self._quick: Pass | None = None  # code that runs now without being an execution of its own
         self._quick_answers: Answers = partial(answer_unrecorded, self._permits)
         recomputation = Recomputation(self._permits, epoch, self._lineage, weakly(self._run_quick))
         self.between = Between(self._busy, self._worker, self._saved, house.keeping, recomputation)
-        """What is done with it between executions."""
+        """The operations on it between executions."""
 
     async def current_epoch(self) -> bool:
         """Whether the store still has this session in the epoch that this engine took."""
@@ -288,7 +288,7 @@ class LiveSession:
             await asyncio.wait([self._driving])
 
     async def _settled_elsewhere(self, found: Pass) -> None:
-        """It was cancelled, or its deadline passed: its code is stopped, and the session goes on in the same worker.
+        """Stop the code of a pass that was cancelled or timed out; the session goes on in the same worker.
 
         What the code left, and its `finally` did, is saved as at the end of any cell. What does not stop is killed.
         """
@@ -496,8 +496,8 @@ class LiveSession:
             self._forgotten()
 
     def _forgotten(self) -> None:
-        """Its worker is gone: what it is stands in the store. Not where somebody has its turn, or capabilities keep
-        something for it."""
+        """Forget the session: its worker is gone, and all that it is stands in the store. Not where somebody has its
+        turn, or capabilities keep something for it."""
         if not self._busy.locked() and not self._permits.state:
             self.parted = self._worker.closed = True  # whoever waits for a turn, or comes now, takes it up anew
             self._house.forget(self.name)
@@ -524,7 +524,7 @@ class LiveSession:
 
     @property
     def busy(self) -> bool:
-        """Code runs or waits in its worker, or that is used otherwise."""
+        """Whether code runs or waits in its worker, or that is used otherwise."""
         return self._busy.locked()
 
     # -- unjournaled code -----------------------------------------------------------------------------------------

@@ -41,7 +41,7 @@ UNSTORED_CHARS_MAX = 4 * 2**20
 
 
 class Unstored:
-    """What a session printed that is not in the store yet."""
+    """The output of a session that is not in the store yet."""
 
     def __init__(self, reading: Backpressure) -> None:
         self.chars = 0

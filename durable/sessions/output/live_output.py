@@ -1,4 +1,4 @@
-"""What readers of output get, and the newest output of a pass as it was printed (specs/worker-protocol.md)."""
+"""The events for readers of output, and the newest output of a pass as it was printed (specs/worker-protocol.md)."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ type Event = OutputEvent | DisplayEvent | Rewound
 
 
 def shown_event(event: OutputEvent | Rewound) -> Event | None:
-    """As users get it; None for a display that is not whole."""
+    """The event as users get it; None for a display that is not whole."""
     if not isinstance(event, OutputEvent) or event.stream != DISPLAY or event.dropped:
         return event
     display = Display.read(event.data)
@@ -82,7 +82,7 @@ class Recent:
             self._changed.set_result(None)
 
     def since(self, offset: int) -> list[OutputEvent] | None:
-        """What came from there on; None when that is no longer here."""
+        """The events from there on; None when they are no longer here."""
         if offset < self._start:
             return None
         found: list[OutputEvent] = []

@@ -1,4 +1,4 @@
-"""What threads and tasks of a session's code print while no cell runs (specs/session.md, Output between executions)."""
+"""The output of a session's threads and tasks while no cell runs (specs/session.md, Output between executions)."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ PAGE = 1_000
 
 @dataclass(frozen=True, slots=True)
 class Earlier:
-    """What happened between two executions: text in the order in which it was printed, and failures."""
+    """The output between two executions: text in the order in which it was printed, and failures."""
 
     text: str = ""
     failures: tuple[str, ...] = ()
@@ -64,11 +64,11 @@ class SessionOutput:
     """Since the last marker."""
     _shown: dict[str, Earlier] = field(default_factory=dict)
     _early: list[tuple[Stream, str, int]] = field(default_factory=list)
-    """What came before the record was looked at."""
+    """Output that came before the record was looked at."""
 
     @property
     def id(self) -> str:
-        """Under which its rows are kept."""
+        """The id under which its rows are kept."""
         return ids.session_output(self.session)
 
     async def load(self) -> None:
@@ -90,7 +90,7 @@ class SessionOutput:
 
     @property
     def loaded(self) -> bool:
-        """What is added is stored at once; else by `load`."""
+        """Whether what is added is stored at once; else `load` stores it."""
         return self._copy is not None
 
     def add(self, stream: Stream, text: str, dropped: int = 0) -> None:
@@ -101,7 +101,7 @@ class SessionOutput:
         self._store(self._copy.add(stream, text, dropped))
 
     def begin(self, execution: str, *, again: bool = False) -> Earlier:
-        """An execution begins: what is to be shown with it. Where it begins again, the same again."""
+        """Begin an execution; returns what is to be shown with it. Where it begins again, the same again."""
         if again and execution in self._shown:
             return self._shown[execution]
         self._shown = {}
@@ -132,7 +132,7 @@ class SessionOutput:
 
 
 async def read_output(reads: ReadsFace, session: str) -> AsyncIterator[OutputEvent | DisplayEvent]:
-    """What a session printed while none of its cells ran, oldest first."""
+    """The output that a session printed while none of its cells ran, oldest first."""
     offset = 0
     while rows := await reads.output(ids.session_output(session), offset, limit=PAGE):
         for row in rows:

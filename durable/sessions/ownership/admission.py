@@ -55,7 +55,7 @@ class Entrance:
         self._free += 1
 
     def close(self) -> None:
-        """Who waits gets EngineClosed."""
+        """Raise EngineClosed for everybody who waits."""
         self._closed = True
         for turn in self._queue:
             if not turn.done():

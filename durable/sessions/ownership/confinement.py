@@ -38,14 +38,14 @@ def directory_of(store: StoreFace, session: str) -> Path:
 
 
 def confinement_of(store: StoreFace, session: str, options: Mapping[str, Any]) -> Confinement:
-    """What the session's record asks for. Raises BadArguments for a limit that this version does not know."""
+    """The confinement in a session's record. Raises BadArguments for a limit that this version does not know."""
     limits = Limits.read(options.get("limits") or {})
     profile: Profile = options.get("profile", "open")
     return Confinement(profile, limits, str(directory_of(store, session)) if profile == "isolated" else "")
 
 
 def launcher_of(confinement: Confinement, warm: WorkerLauncher) -> WorkerLauncher:
-    """Isolated workers know nothing of the engine's environment, nor does what they are forked from."""
+    """The launcher of a worker: isolated ones, and their forking parent, know nothing of the engine's environment."""
     if confinement.profile != "isolated":
         return warm
     if isinstance(warm, WorkerPool):
@@ -54,7 +54,7 @@ def launcher_of(confinement: Confinement, warm: WorkerLauncher) -> WorkerLaunche
 
 
 def options_of(profile: Profile | None, limits: Limits | None, output: OutputRules | None) -> dict[str, Any]:
-    """What a new session's record says of it. Raises BadArguments, Unenforceable for what no machine can."""
+    """Confinement and output rules for a new session's record. BadArguments; Unenforceable for what no machine can."""
     if limits is None:
         limits = ISOLATED_LIMITS if profile == "isolated" else Limits()
     asked = Confinement(profile or "open", limits)
@@ -94,7 +94,7 @@ async def check_machine(asked: Confinement) -> None:
 
 
 def named(outcome: CellDone | Failed, limits: Limits) -> CellDone | Failed:
-    """A failure by a limit as what it is, where only the code's own error was recorded."""
+    """Name the limit in a failure by a limit, where only the code's own error was recorded."""
     if isinstance(outcome, CellDone) or not limits:
         return outcome
     found = outcome.document

@@ -1,4 +1,4 @@
-"""What sessions' workers are lent to read: JavaScript, compiled by the engine (specs/javascript.md, E9)."""
+"""The memory that sessions' workers are lent to read: JavaScript, compiled by the engine (specs/javascript.md, E9)."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Images:
         self._lock = asyncio.Lock()
 
     async def get(self, *, sparing: bool) -> MemoryFile | None:
-        """sparing: for workers whose address space is limited. None where it cannot be made here: they say why."""
+        """The image; None where it cannot be made here: workers say why. sparing: for limited address space."""
         async with self._lock:
             if sparing not in self._made:
                 try:
@@ -49,7 +49,7 @@ def _made(sparing: bool) -> MemoryFile:
 
 
 def _runtime(sparing: bool) -> Runtime:
-    """With the user's cache, unless that cannot be used."""
+    """A runtime with the user's cache, unless that cannot be used."""
     from capabilities.sandbox.errors import CacheUnsafe
     from capabilities.sandbox.wasm.compiled_cache import users_cache
     from capabilities.sandbox.wasm.runtime import Runtime

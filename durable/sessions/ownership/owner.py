@@ -160,7 +160,7 @@ class SessionHost:
         return LiveSession(name, int(taken["epoch"]), options, self._house, confinement, rules)
 
     def know(self, name: str, options: dict[str, Any]) -> None:
-        """This engine knows what the session's code may call, and says so when it had to look for it. NotServed."""
+        """Learn what the session's code may call, and tell the store of what had to be looked for. NotServed."""
         needed = own_capabilities(options)
         learned = self._house.capabilities.learn(needed)
         if learned:
@@ -171,7 +171,7 @@ class SessionHost:
             raise not_known(name, missing)
 
     def printed(self, execution_id: str) -> Texts | None:
-        """What is stored of an execution's output, when the whole of it ran here just now."""
+        """The stored output of an execution, when the whole of it ran here just now."""
         found = self._pass_of(execution_id)
         return found.printed() if found is not None and found.whole else None
 
@@ -185,7 +185,7 @@ class SessionHost:
         return None
 
     def recent(self, execution_id: str) -> tuple[Recent | None, bool]:
-        """What an execution that runs here, or came to its end here just now, printed last; and whether it runs."""
+        """The newest output of an execution that runs here, or came to its end here just now; and whether it runs."""
         found = self._pass_of(execution_id)
         if found is None or not found.lives:
             return None, False
@@ -212,7 +212,7 @@ class SessionHost:
         await self.forget(session)
 
     async def _lost(self, session: LiveSession) -> None:
-        """It was closed, or is another engine's: nothing that is done with it here counts."""
+        """Drop a session that was closed, or is another engine's: nothing that is done with it here counts."""
         session.stale = True
         if self._live.get(session.name) is session:
             await self.forget(session.name)
@@ -231,7 +231,7 @@ class SessionHost:
             await self._house.store.request("session.give", {"session": name, "epoch": found.epoch})
 
     def here(self, name: str) -> bool:
-        """This engine has the session."""
+        """Whether this engine has the session."""
         return name in self._live
 
     async def interrupted(self, name: str, promise_id: str) -> None:
@@ -265,4 +265,4 @@ class SessionHost:
 
 
 def _nowhere() -> None:
-    """A session that is here already did not enter."""
+    """Do nothing for a session that is here already and did not enter."""

@@ -50,7 +50,7 @@ class SessionWorker:
         self.closed = False
         """No worker is started any more."""
         self.lost_state: list[str] = []
-        """What the restore of the newest one could not bring back of the process, as sentences."""
+        """The state of the process that the restore of the newest worker could not bring back, as sentences."""
         self._name = name
         self._epoch = epoch
         self._house = house
@@ -98,7 +98,7 @@ class SessionWorker:
         return worker
 
     async def _lend(self, worker: WorkerSession) -> None:
-        """What it would have to compile by itself, and does where it cannot be lent."""
+        """Lend the worker what it would otherwise have to compile by itself."""
         file = await self._house.images.get(sparing=self._confinement.limits.memory is not None)
         problem = "" if file is None else await worker.lend(NAME, file)
         if problem:
@@ -120,7 +120,7 @@ class SessionWorker:
         self._house.observer(SessionRestored(self._name, checkpoint, len(report.restored), lost))
 
     def lost(self) -> None:
-        """It died: the next one is another."""
+        """Forget the worker, which died: the next one is another."""
         self.current = self.pulse = None
 
     def kill(self) -> None:

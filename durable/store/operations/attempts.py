@@ -1,4 +1,4 @@
-"""What one attempt that ended without a result means: another attempt after a delay, or the end (specs/store.md, S6).
+"""The consequence of an attempt without a result: another attempt after a delay, or the end (specs/store.md, S6).
 
 An attempt counts only if it ended without progress; progress resets both counts. Pure: no clock, no table.
 """

@@ -48,7 +48,7 @@ def cancel(tx: Tx, request: ExecutionCancel) -> Answer:
 
 
 def overdue(tx: Tx) -> None:
-    """Settle what has had its time to clean up."""
+    """Settle the executions whose time to clean up is over."""
     for (task_id,) in tx.rows(DUE, (tx.now,)):
         wished(tx, task_id)
 
@@ -62,7 +62,7 @@ def wished(tx: Tx, task_id: str) -> Record | None:
 
 
 def reason_value(reason: str) -> Value:
-    """What a cancelled promise is settled with."""
+    """The value that a cancelled promise is settled with."""
     return Value(data=rejection(reason or "cancelled"))
 
 

@@ -86,7 +86,7 @@ def _close_open(tx: Tx, execution: str) -> None:
 
 
 def resume(tx: Tx, awaiter: str) -> None:
-    """What `awaiter` waited for is there: a suspended task becomes pending, any other unfinished one counts it."""
+    """Resume an awaiter whose promise settled: a suspended task becomes pending, any other unfinished one counts it."""
     row = tx.row("SELECT state FROM tasks WHERE id=?", (awaiter,))
     if row is None or row[0] == "fulfilled":
         return
@@ -165,7 +165,7 @@ def end_attempt(tx: Tx, task_id: str, cause: Cause, error: str | None, *, claime
 
 
 def note_progress(tx: Tx, task_id: str) -> None:
-    """This attempt recorded something new, so it will not count."""
+    """Note that this attempt recorded something new, so it will not count."""
     tx.execute("UPDATE tasks SET progress=1 WHERE id=? AND progress=0", (task_id,))
 
 

@@ -1,4 +1,4 @@
-"""What happens by itself, when the next due time has come: promises time out, leases end, schedules fire.
+"""The work of due times: promises time out, leases end, schedules fire.
 
 Everything due is settled before any request of the same transaction is answered, so expiry is visible on every read.
 """
@@ -57,7 +57,7 @@ def sweep(tx: Tx) -> None:
 
 
 def follow_clock(tx: Tx) -> None:
-    """The clock was set back: what was to happen within a delay from then happens within that delay from now."""
+    """Follow a clock that was set back: what was due within a delay from then is due within that delay from now."""
     tx.execute(
         "UPDATE tasks SET due=max(?1, not_before) WHERE state='pending' AND due > ?1+?2 AND due > not_before",
         (tx.now, RETRY_MAX_MS),

@@ -8,7 +8,7 @@ from durable.store.sqlite.transaction import Tx
 
 
 def discarded(request: object, outcome: object) -> TaskDiscard | None:
-    """What a refused request threw away; None when it was refused for something else, or held no result."""
+    """The result that a refused request threw away; None when it was refused for something else, or held no result."""
     if not isinstance(outcome, LeaseLost):
         return None
     if isinstance(request, TaskFulfill):

@@ -1,4 +1,4 @@
-"""Who gets what: due tasks to engines of this process that serve them, `unblock` to listeners (specs/store.md, S7).
+"""The delivery of due tasks to engines here that serve them, and of `unblock` to listeners (specs/store.md, S7).
 
 A task is offered in the transaction that made it due, by pushing its due time into the future: of several processes
 only the one whose transaction did that sends the message. What nobody here may take stays due for the others.
@@ -34,12 +34,12 @@ _MAIL = "SELECT 1 FROM outbox WHERE address IN (SELECT value FROM json_each(?)) 
 
 
 def execute_message(task_id: str, version: int) -> str:
-    """What is pushed to an engine that may acquire a task."""
+    """The message to an engine that may acquire a task."""
     return dump({"kind": "execute", "head": {}, "data": {"task": {"id": task_id, "version": version}}})
 
 
 def unblock_message(promise: Record) -> str:
-    """What is pushed to a listener."""
+    """The message to a listener."""
     return dump({"kind": "unblock", "head": {}, "data": {"promise": promise}})
 
 
@@ -114,7 +114,7 @@ def _send(tx: Tx, row: Row) -> bool:
 
 
 def _taking(tx: Tx, row: Row) -> MessageEnd | None:
-    """Who gets the task, with a slot taken for it."""
+    """The connection that gets the task, with a slot taken for it."""
     end = _choose(tx, row)
     if end is not None and end.slots is not None:
         if not end.slots.take():
@@ -157,7 +157,7 @@ def _choose(tx: Tx, row: Row) -> MessageEnd | None:
 
 
 def _owner(tx: Tx, session: str | None) -> tuple[str | None, frozenset[str]]:
-    """Who owns a session, and the capabilities that an engine must know to run its cells."""
+    """The owner of a session, and the capabilities that an engine must know to run its cells."""
     row = None if session is None else tx.row(f"SELECT owner, {_DEFINED} FROM sessions WHERE name=?", (session,))
     if row is None:
         return None, frozenset()

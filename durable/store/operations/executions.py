@@ -106,7 +106,7 @@ def _renamed_tags(tags: _Tags, function: str, source: str) -> _Tags:
 
 
 def _renamed_data(data: str | None, function: str) -> str | None:
-    """What an execution is started with, for the function of another id; as it is where it is not ours."""
+    """The starting data of an execution, for the function of another id; unchanged where it is not ours."""
     try:
         call = msgspec.json.decode(base64.b64decode(data or "", validate=True))
     except (binascii.Error, msgspec.MsgspecError):
@@ -145,7 +145,7 @@ def _has_children(tx: Tx, own: str) -> bool:
 
 
 def _check_record(root: RecordPromise, children: list[RecordPromise]) -> None:
-    """Refuse what no execution's record is."""
+    """Refuse a record that no execution can have."""
     if not root.id.startswith(PREFIX) or "resonate:target" not in root.tags or not root.tags.get(FUNCTION):
         raise Refused(400, f"the first promise, {root.id!r}, is not the one of a durable function's execution")
     if "durable:session" in root.tags:
@@ -166,7 +166,7 @@ def _check_record(root: RecordPromise, children: list[RecordPromise]) -> None:
 
 
 def _check_promise(promise: RecordPromise) -> int:
-    """Refuse a promise that could not be; its size in bytes."""
+    """Refuse a promise that could not be; otherwise its size in bytes."""
     check_value(promise.value)
     check_create(
         PromiseCreate(id=promise.id, timeout_at=promise.timeout_at, param=promise.param, tags=promise.tags),

@@ -1,6 +1,6 @@
-"""Which halted task holds up what somebody waits for (specs/execution.md, T1-T7).
+"""The halted tasks that hold up what somebody waits for (specs/execution.md, T1-T7).
 
-Waited for is held up when its own task is halted; when it is suspended and something that it awaits is held up; and
+A promise is held up when its own task is halted; when that is suspended and something that it awaits is held up; and
 when it is a cell whose turn has not come, and the cell whose turn it is is held up.
 """
 
@@ -41,14 +41,14 @@ _BEHIND = (
 
 
 class Halt(NamedTuple):
-    """`awaited` cannot go on, since `task` is halted: the same, or one that it waits for. Both are promise ids."""
+    """A promise `awaited` that cannot go on, since `task`, itself or one that it waits for, is halted. Both are ids."""
 
     awaited: str
     task: str
     note: str
 
     def error(self) -> Halted:
-        """What whoever waits is told."""
+        """The error for whoever waits."""
         halted = self.task.removeprefix(ids.PREFIX)
         return Halted(halted, self.note, awaited=self.awaited.removeprefix(ids.PREFIX))
 
@@ -62,12 +62,12 @@ def nearest(rows: Iterable[Row]) -> dict[str, Halt]:
 
 
 def halts_of(connection: sqlite3.Connection, awaited: Collection[str]) -> dict[str, Halt]:
-    """What holds up each of these promises; those that nothing holds up are left out."""
+    """The halt that holds up each of these promises; those that nothing holds up are left out."""
     return nearest(connection.execute(HALTS, (dump(list(awaited)),)).fetchall()) if awaited else {}
 
 
 def concerned(connection: sqlite3.Connection, stopped: Iterable[str], told: Container[str]) -> set[str]:
-    """Those of `told` that these tasks, halted or suspended just now, may hold up."""
+    """The promises in `told` that these tasks, halted or suspended just now, may hold up."""
     found: set[str] = set()
     for task in stopped:
         behind = [row[0] for row in connection.execute(_BEHIND, (task, task))]

@@ -1,4 +1,4 @@
-"""What a lease that ran out means: who holds the engine's lock decides, not the clock (specs/store.md, Leases).
+"""Leases that ran out: the holder of the engine's lock decides, not the clock (specs/store.md, Leases).
 
 An engine may stand still for any time (a blocked loop, SIGSTOP, a clock that is set): its lock and its memory still say
 what it runs. A lease that ran out is therefore a question to the engine's own process, asked by that process's writer.
@@ -14,7 +14,7 @@ from durable.store.sqlite.engine_locks import Liveness
 
 
 class Held(Protocol):
-    """What an engine runs at this moment. Asked on other threads than the engine's."""
+    """An engine's account of what it runs at this moment. Asked on other threads than the engine's."""
 
     def holds(self, task_id: str, version: int) -> bool:
         """Whether it runs the task in that version."""
@@ -41,15 +41,15 @@ class EngineLeases:
         self._asked: dict[tuple[str, int], bool] = {}
 
     def enter(self, engine: str, held: Held) -> None:
-        """From now on this engine is asked. From the loop's thread."""
+        """Ask this engine from now on. From the loop's thread."""
         self._held[engine] = held
 
     def leave(self, engine: str) -> None:
-        """It has given back what it held."""
+        """Stop asking this engine: it has given back what it held."""
         self._held.pop(engine, None)
 
     def verdict(self, task_id: str, version: int, engine: str) -> Verdict:
-        """What is to become of a lease that ran out.
+        """Decide on a lease that ran out.
 
         `held`: the engine runs it. `asked`: the engine may be about to begin, so it is asked, and the lease goes on for
         LEASE_ASK_MS. `theirs`: the engine lives in another process, which decides. `over`: nobody runs it.

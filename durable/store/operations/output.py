@@ -1,4 +1,4 @@
-"""What executions printed: one sequence of characters over both streams, in contiguous chunks (specs/store.md, S10)."""
+"""Printed output: one sequence of characters over both streams, in contiguous chunks (specs/store.md, S10)."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ _COLUMNS = "id, at, who, execution, what, resource, verdict, reason, policy, tim
 
 
 def version_of(tx: Tx, session: str) -> int:
-    """What a decision is fenced with: it grows when the session's or everybody's permissions change."""
+    """The version that fences a decision: it grows when the session's or everybody's permissions change."""
     row = tx.row("SELECT coalesce(sum(version), 0) FROM policies WHERE name IN (?, '*')", (session,))
     assert row is not None
     return int(row[0])
@@ -60,7 +60,7 @@ def put(tx: Tx, request: PolicySet) -> Answer:
 
 
 def append(tx: Tx, request: AuditAppend) -> Answer:
-    """Add what was decided."""
+    """Add decisions to the audit."""
     tx.connection.executemany(
         "INSERT INTO audit (at, who, execution, what, resource, verdict, reason, policy, times)"
         " VALUES (?,?,?,?,?,?,?,?,?)",

@@ -34,7 +34,7 @@ def address_of(text: str) -> re.Match[str] | None:
 
 
 def origin_of(promise_id: str) -> str:
-    """What comes before the first colon."""
+    """The part of a promise's id before the first colon."""
     return promise_id.partition(":")[0]
 
 
@@ -113,7 +113,7 @@ def _delay(tags: dict[str, str]) -> int:
 
 
 class Lease(NamedTuple):
-    """Whose a task is from its creation on. `ttl` in milliseconds."""
+    """The holder of a task from its creation on. `ttl` in milliseconds."""
 
     pid: str
     ttl: int

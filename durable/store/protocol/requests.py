@@ -1,4 +1,4 @@
-"""What a request may say: one struct per kind, so that nothing unchecked reaches a table.
+"""The requests of the protocol: one struct per kind, so that nothing unchecked reaches a table.
 
 Fields are in Python's words; on the wire they are camelCase where the protocol has them so. Unknown fields are ignored,
 as the protocol asks. `Refused` is how an operation answers with a status of 400 or more, before writing anything.
@@ -338,7 +338,7 @@ class ExecutionSource(Ours, frozen=True, kw_only=True):
 
 
 class FunctionAlias(Ours, frozen=True, kw_only=True):
-    """Known as `new` from now on is what was recorded as `old`; ids of functions, with a version or for all of them.
+    """The renaming of `old` to `new` in what is recorded; ids of functions, with a version or for all of them.
     `source`: where it is loaded from, "" where its id says it. `after` is the cursor of the batch before."""
 
     old: Id
@@ -425,7 +425,7 @@ class CheckpointPublish(Ours, frozen=True, kw_only=True):
     chunks: list[tuple[str, bytes]] = []
     uses: list[str] = []
     carried: list[str] = []
-    """Those of `uses` that an earlier checkpoint brought: refused when the last that used one has gone meanwhile."""
+    """Chunks of `uses` that an earlier checkpoint brought: refused when the last that used one has gone meanwhile."""
     keep: Keep = Keep()
     progress: bool = True
     """The execution came further than where its attempt began: the attempt does not count."""

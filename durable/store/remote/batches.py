@@ -173,7 +173,7 @@ def decode(kind: str, data: Any) -> Any:
 
 
 def _text(body: bytes) -> str:
-    """What a refusal says, whether it is an envelope or a text."""
+    """The text of a refusal, whether it comes as an envelope or as a text."""
     try:
         found = msgspec.json.decode(body)
     except msgspec.MsgspecError:

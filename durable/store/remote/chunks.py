@@ -34,7 +34,7 @@ class RemoteChunks:
             raise _refused(digest, status, body)
 
     def get(self, digest: str) -> bytes | None:
-        """What is kept there; None when nothing is."""
+        """The chunk kept under a digest; None when there is none."""
         return self.get_many([digest]).get(digest)
 
     def get_many(self, digests: Iterable[str]) -> dict[str, bytes]:

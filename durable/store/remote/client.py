@@ -117,7 +117,7 @@ class Client:
         return 0.0 if self._unreachable_at is None else time.monotonic() - self._unreachable_at
 
     def unanswered(self, waited_s: float) -> str:
-        """What a call says that waited in vain."""
+        """The message of a call that waited in vain."""
         return f"{self.url} has not answered for {waited_s:g} s; is `durable serve` running there?"
 
     def _note(self, problem: str) -> None:

@@ -84,7 +84,7 @@ class RemoteReads:
         return found
 
     async def output(self, execution_id: str, from_offset: int = 0, *, limit: int = 10_000) -> list[OutputRow]:
-        """What an execution printed from that character on; at most `limit` chunks."""
+        """The output of an execution from that character on; at most `limit` chunks."""
         asked = reads.Output(execution_id=execution_id, from_offset=from_offset, limit=limit)
         found: list[OutputRow] = await self._read("output", asked)
         return found
@@ -104,7 +104,7 @@ class RemoteReads:
         return found
 
     async def halts(self, *, awaited: list[str]) -> list[Halt]:
-        """What holds up each of these promises; those that nothing holds up are left out."""
+        """The halt that holds up each of these promises; those that nothing holds up are left out."""
         found: list[Halt] = await self._read("halts", reads.Halts(awaited=awaited))
         return found
 

@@ -44,7 +44,7 @@ _PATIENT = frozenset(
         "task.fail", "task.fence", "task.fulfill", "task.halt", "task.suspend",
     )
 )  # fmt: skip
-"""What an engine records of what it runs: it waits for the server, however long that is away."""
+"""Requests that record what an engine runs: they wait for the server, however long it is away."""
 
 AWAIT_AT_ONCE = 1_000
 """Promises in one `settled.await`."""
@@ -83,7 +83,7 @@ class RemoteStore:
         self._impatient: set[asyncio.Future[PromiseRow]] = set()
         self._watchers: list[Callable[[StoreChange], None]] = []
         self._halt_waiters: dict[str, set[asyncio.Future[PromiseRow]]] = {}
-        """Those of the waiters, by what they wait for, that want to hear of what holds it up."""
+        """The waiters that want to hear of halts as well, by the promise that they wait for."""
         self._wanted: dict[str, None] = {}
         self._looks: set[asyncio.Task[None]] = set()
         self._alive: frozenset[str] = frozenset()
@@ -268,7 +268,7 @@ class RemoteStore:
             self._call_watchers(change)
 
     async def _tell_halt(self, promise_id: str) -> None:
-        """It was held up when the server said so. Whoever has begun to wait since is told only if it still is."""
+        """Tell waiters of a halt that the server reported. Who began to wait since is told only if it still holds."""
         try:
             found = await self.reads.halts(awaited=[promise_id])
         except DurableError:
@@ -380,7 +380,7 @@ class RemoteStore:
                     future.set_exception(EngineClosed(f"the connection to {self.url} was closed"))
 
     async def _drained(self) -> None:
-        """What is posted is committed before the end, as in a store on a file, where the server can be reached."""
+        """Commit what is posted before the end, as in a store on a file, where the server can be reached."""
         try:
             async with asyncio.timeout(SHUTDOWN_S):
                 await self._lane.flushed()

@@ -34,7 +34,7 @@ _HINT = {
 
 
 SQLITE_ERRORS = (sqlite3.Error, UnicodeDecodeError)
-"""What using a file raises. The second comes of a damaged one whose own words end up in SQLite's message."""
+"""The errors of using a file. The second comes of a damaged one whose own words end up in SQLite's message."""
 
 
 def explain(path: Path, error: Exception) -> StoreError:

@@ -1,5 +1,5 @@
-"""What a store at rest gives back (specs/store.md, At rest): pages of the file that SQLite has in memory, and heap that
-was freed but that the C library keeps. After much work only: the next request reads a few pages anew."""
+"""The memory that a store at rest gives back (specs/store.md, At rest): pages of the file that SQLite has in memory,
+and heap that was freed but that the C library keeps. After much work only: the next request reads a few pages anew."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ WORK_REQUESTS_MIN = 1000
 
 
 class Rest:
-    """Of one writer, on its thread. `tell` is called with the number of requests there were."""
+    """The idle time of one writer, on its thread. `tell` is called with the number of requests there were."""
 
     def __init__(self, tell: Callable[[int], None]) -> None:
         self._tell = tell
@@ -25,12 +25,12 @@ class Rest:
         self._worked_at = 0.0
 
     def worked(self, requests: int) -> None:
-        """So many were committed."""
+        """Count requests that were committed."""
         self._requests += requests
         self._worked_at = time.monotonic()
 
     def look(self, connection: sqlite3.Connection) -> None:
-        """Nothing is to be done now: give back, if it has been so for long enough after much work."""
+        """Give memory back, if nothing was to be done for long enough after much work."""
         if self._requests < WORK_REQUESTS_MIN or time.monotonic() - self._worked_at < REST_S:
             return
         requests, self._requests = self._requests, 0

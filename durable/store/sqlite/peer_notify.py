@@ -20,7 +20,7 @@ _BYTES_MAX = 256
 
 
 class Peers:
-    """This process's socket, and what it knows of the others."""
+    """The socket of this process, and the names of the others that it knows."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory / "peers"

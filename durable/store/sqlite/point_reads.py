@@ -1,4 +1,4 @@
-"""What the file says at this moment, read on a connection of the loop: microseconds, not a round trip to the writer.
+"""Single rows of the file at this moment, read on the loop's own connection: no round trip to the writer, microseconds.
 
 A glance sees every commit that was answered, since nothing is answered before it is committed (W1). It only ever saves
 a request: where it cannot tell, or the file cannot be read just now, the request is made.
@@ -54,7 +54,7 @@ class Glance:
         return UNKNOWN if row is None else Standing(bool(row[0]), bool(row[1]))
 
     def halt(self, promise_id: str) -> Halt | None:
-        """What holds it up, if anything does. sqlite3.Error when the file cannot be read just now."""
+        """The halt that holds up a promise, if one does. sqlite3.Error when the file cannot be read just now."""
         return halts_of(self._connection, [promise_id]).get(promise_id)
 
     def may_begin(self, task_id: str, version: int, child: str) -> bool:

@@ -127,7 +127,7 @@ class ExecutionRow:
     last_error: str | None
     note: str | None
     engine: str | None
-    """Who holds it now."""
+    """The engine that holds it now."""
     engine_pid: int | None
 
 
@@ -145,7 +145,7 @@ _PRINTED = """
 
 @dataclass(frozen=True, slots=True)
 class StoppedElsewhere:
-    """What others stopped or took: executions without `exec:`, names of sessions."""
+    """Executions and sessions that others stopped or took: executions without `exec:`, names of sessions."""
 
     executions: list[str]
     sessions: list[str]
@@ -199,12 +199,12 @@ class OutputRow:
 
 @dataclass(frozen=True, slots=True)
 class OutputPage:
-    """What a reader of an execution's output gets at one look."""
+    """One look of a reader at the output of an execution."""
 
     rewinds: int
     """How often it was cut so far; to be given at the next look."""
     rewound: int | None
-    """What the reader had from this character on is gone: the execution went on before it. None when nothing is."""
+    """The character from which the reader's text is gone: the execution went on before it. None when none is gone."""
     chunks: list[OutputRow]
     """From where the reader was, or from `rewound` on."""
 
@@ -241,7 +241,7 @@ class EngineRow:
 
 
 def decode_value(value: object) -> Any:
-    """What a Value's data says: decoded where it is base64 of JSON, as the SDK writes it; None when absent."""
+    """The data of a Value: decoded where it is base64 of JSON, as the SDK writes it; None when absent."""
     data = value.get("data") if isinstance(value, dict) else None
     if not isinstance(data, str):
         return None
@@ -375,7 +375,7 @@ class Reads:
         return [promise_row(promise_record(row)) for row in rows]
 
     async def output(self, execution_id: str, from_offset: int = 0, *, limit: int = 10_000) -> list[OutputRow]:
-        """What an execution printed from that character on, where the first chunk begins; at most `limit` chunks."""
+        """The output of an execution from that character on, where the first chunk begins; at most `limit` chunks."""
         return (await self.printed(execution_id, from_offset, limit=limit)).chunks
 
     async def printed(
@@ -409,7 +409,7 @@ class Reads:
         return StoppedElsewhere([row[0].removeprefix("exec:") for row in found], [row[0] for row in lost])
 
     async def halts(self, *, awaited: list[str]) -> list[Halt]:
-        """What holds up each of these promises; those that nothing holds up are left out."""
+        """The halt that holds up each of these promises; those that nothing holds up are left out."""
         return [*nearest(await self._rows(HALTS, [dump(awaited)])).values()] if awaited else []
 
     async def discards(self, execution_id: str) -> list[DiscardRow]:

@@ -64,7 +64,7 @@ def tagged(column: str, tags: dict[str, str] | None) -> tuple[tuple[str, ...], t
 
 
 def begin(tx: Tx, search: Search, cursor: str | None) -> Answer | Unfinished:
-    """What the writer does of it."""
+    """The writer's part of a search."""
     after = cursor[1:] if cursor else ""
     last = tx.row(search.end(SEARCH_ROWS), (after,)) if search.where else None
     if last is None:
@@ -78,7 +78,7 @@ type Ask = Callable[[str, tuple[object, ...]], Awaitable[list[Row]]]
 
 
 async def go_on(ask: Ask, at: Unfinished) -> Answer:
-    """What the reading connection does of it."""
+    """The reading connection's part of a search."""
     search, found, after = at.search, at.found, at.after
     while len(found) <= search.limit:
         last = await ask(search.end(SEARCH_ROWS_READ), (after,))

@@ -47,7 +47,7 @@ from durable.store.sqlite.writer import Durability, Job, Writer
 
 @dataclass(frozen=True, slots=True)
 class StoreChange:
-    """What a commit changed, coarsely. A foreign one says only that another process committed something."""
+    """The changes that a commit made, coarsely. A foreign one says only that another process committed something."""
 
     foreign: bool
     settled: frozenset[str] = frozenset()
@@ -57,7 +57,7 @@ class StoreChange:
     stopped: frozenset[str] = frozenset()
     """Tasks that were suspended or halted, by id."""
     halted: frozenset[tuple[str, str]] = frozenset()
-    """Those of them that were halted, by id, and why."""
+    """The stopped tasks that were halted, by id, and why."""
     cancelled: frozenset[str] = frozenset()
     """Functions that are to end, by promise id: they may clean up first."""
     prompts: frozenset[str] = frozenset()
@@ -92,7 +92,7 @@ class Store:
         self._futures: dict[Job, asyncio.Future[Answer]] = {}
         self._waiters: dict[str, set[asyncio.Future[PromiseRow]]] = {}
         self._halt_waiters: dict[str, set[asyncio.Future[PromiseRow]]] = {}
-        """Those of the waiters, by what they wait for, that want to hear of what holds it up."""
+        """The waiters that want to hear of halts as well, by the promise that they wait for."""
         self._impatient: set[asyncio.Future[PromiseRow]] = set()
         self._watchers: list[Callable[[StoreChange], None]] = []
         self._searches: set[asyncio.Task[None]] = set()
@@ -263,7 +263,7 @@ class Store:
                 future.exception()  # told while the first look told the same
 
     async def _halt_of(self, promise_id: str) -> Halt | None:
-        """What holds it up already."""
+        """The halt that holds up a promise already."""
         try:
             return self.glance.halt(promise_id)
         except sqlite3.Error:
@@ -352,7 +352,7 @@ class Store:
                 self._contained("watch", watcher, change)
 
     def _look_at_failure(self, job: Job) -> None:
-        """What others than the one who asked are to hear of it."""
+        """Tell whoever else a failed request concerns, not only the one who asked."""
         if file.is_full(job.outcome):
             self._tell_of_trouble(job.outcome)
         lost = discards.discarded(job.request, job.outcome)
@@ -417,7 +417,7 @@ class Store:
 
 
 def _offer_again(tx: Tx, _request: Nothing) -> Answer:
-    """Work and mail may have waited for this connection."""
+    """Offer again, since work and mail may have waited for this connection."""
     tx.effects.rescan = True
     collect_mail(tx)
     return Answer(200, {})

@@ -29,7 +29,7 @@ class MessageEnd:
     address: str
     push: Callable[[str], None]
     slots: Slots | None = None
-    """What its engine has for offers; None for one elsewhere, which is not counted."""
+    """The room that its engine has for offers; None for one elsewhere, which is not counted."""
 
     def addresses(self) -> tuple[str, str, str]:
         """Every address whose messages this connection takes."""
@@ -37,7 +37,7 @@ class MessageEnd:
 
 
 class EngineServes(NamedTuple):
-    """What an engine that joined says it serves."""
+    """The functions that an engine says it serves when it joins, and whether it serves sessions."""
 
     functions: frozenset[str]
     sessions: bool
@@ -45,7 +45,7 @@ class EngineServes(NamedTuple):
 
 @dataclass(slots=True)
 class Effects:
-    """What a commit changes for others."""
+    """The effects of a commit on others."""
 
     settled: dict[str, Record] = field(default_factory=dict)
     """External promises settled, by id."""
@@ -62,11 +62,11 @@ class Effects:
     stopped: set[str] = field(default_factory=set)
     """Tasks that were suspended or halted."""
     halted: dict[str, str] = field(default_factory=dict)
-    """Those of them that were halted, and why."""
+    """The stopped tasks that were halted, and why."""
     cancelled: set[str] = field(default_factory=set)
     """Functions that are to end: they may clean up first."""
     halts: dict[str, Halt] = field(default_factory=dict)
-    """What holds up promises that somebody waits for here, by their ids; looked at after the commit."""
+    """Halts of promises that somebody waits for here, by the promises' ids; looked at after the commit."""
     prompts: set[str] = field(default_factory=set)
     """Questions that were asked."""
     sessions: set[str] = field(default_factory=set)

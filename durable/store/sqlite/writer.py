@@ -39,7 +39,7 @@ type Durability = Literal["power", "process"]
 _RETRY_FIRST_S = 0.0002
 _RETRY_MAX_S = 0.005
 COMPANY_S = 0.001
-"""What nobody waits for waits so long for a request to be committed with: a short step's creation for its result."""
+"""The time that an unawaited request waits to be committed with another: a short step's creation for its result."""
 
 _LOOK_S = 0.001
 _LOOK_REST = 4
@@ -71,7 +71,7 @@ class Job:
 
 
 def _nothing(_tx: Tx, _request: Any) -> Answer:
-    """What happens by itself is nobody's request, and can fail as one."""
+    """The operation of work that is nobody's request and yet can fail as one."""
     return Answer(200, {})
 
 
@@ -80,7 +80,7 @@ type Deliver = Callable[[list[Job], Effects, bool], None]
 
 
 class Writer(threading.Thread):
-    """Owns the writing connection. `ends`, `awaited` and `told` are read here and replaced by the loop, whole."""
+    """The writing connection's thread. `ends`, `awaited` and `told` are read here and replaced by the loop, whole."""
 
     def __init__(
         self,

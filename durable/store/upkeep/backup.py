@@ -29,7 +29,7 @@ _FORGET_HOLDERS = (
 
 @dataclass(frozen=True, slots=True)
 class Copied:
-    """What a backup holds."""
+    """The place of a backup, and how much it holds."""
 
     path: Path
     bytes: int
@@ -117,7 +117,7 @@ def _check(copy: sqlite3.Connection) -> None:
 
 
 def _copy_blobs(store: Path, target: Path, wanted: set[str]) -> tuple[int, int]:
-    """Those that the copied rows use; the lock keeps sweeps away meanwhile."""
+    """Copy the blobs that the copied rows use; the lock keeps sweeps away meanwhile."""
     count = size = 0
     for source in blobs(store):
         if source.name not in wanted:

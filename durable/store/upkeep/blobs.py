@@ -32,7 +32,7 @@ _LOOK_S = 0.05
 
 @dataclass(frozen=True, slots=True)
 class Swept:
-    """What was deleted, or would be. `unfinished` are what interrupted writes left."""
+    """Counts of what was deleted, or would be. `unfinished` are what interrupted writes left."""
 
     blobs: int = 0
     unfinished: int = 0
@@ -55,7 +55,7 @@ def blobs(store: Path) -> Iterator[Path]:
 
 
 def used(connection: sqlite3.Connection, digests: list[str]) -> set[str]:
-    """Those of the digests that some checkpoint uses."""
+    """The digests among these that some checkpoint uses."""
     sql = "SELECT DISTINCT digest FROM checkpoint_uses WHERE digest IN (SELECT value FROM json_each(?))"
     return {row[0] for row in connection.execute(sql, (msgspec.json.encode(digests).decode(),))}
 
@@ -109,7 +109,7 @@ def orphans(store: Path, now_s: float, *, for_good: bool = False) -> Iterator[tu
 
 
 def _sync_log(store: Path) -> None:
-    """What the file says now survives a power cut: a row that is gone must not come back without its blob (W4)."""
+    """Make what the file says now survive a power cut: a row that is gone must not come back without its blob (W4)."""
     try:
         descriptor = os.open(f"{store}-wal", os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
@@ -163,7 +163,7 @@ def _remove(path: Path, now_s: float) -> bool:
 
 
 def _put_back(store: Path) -> None:
-    """What a sweep had moved aside when it was killed: whether it may go is asked again."""
+    """Put back what a sweep had moved aside when it was killed: whether it may go is asked again."""
     for aside in directory(store).glob(f"??/{_ASIDE}*"):
         aside.rename(aside.with_name(aside.name.removeprefix(_ASIDE)))
 

@@ -1,4 +1,4 @@
-"""What is wrong with a store, found without changing it; nothing when all is well (specs/store.md, "Doctor")."""
+"""The problems of a store, found without changing it; none when all is well (specs/store.md, "Doctor")."""
 
 from __future__ import annotations
 
@@ -139,7 +139,7 @@ def _engines(connection: sqlite3.Connection, path: Path) -> Iterator[str]:
 
 
 def _values(connection: sqlite3.Connection, _path: Path) -> Iterator[str]:
-    """What executions recorded is base64 of JSON; SQLite has no checksums, and the store does not look inside."""
+    """Recorded values that are not base64 of JSON; SQLite has no checksums, and the store does not look inside."""
     rows = connection.execute(
         "SELECT id, state, param_data, value_data FROM promises"
         " WHERE id >= 'exec:' AND id < 'exec;' AND (param_data IS NOT NULL OR value_data IS NOT NULL) ORDER BY id"
@@ -266,4 +266,4 @@ _IN_THE_FILE: dict[str, _Look] = {
     "blobs": _orphans,
 }
 _DECISIVE = {"schema", "integrity", "text"}
-"""What makes the checks after it meaningless."""
+"""The checks whose problems make the checks after them meaningless."""

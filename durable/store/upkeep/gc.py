@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Collected:
-    """What was deleted, or would be. `promises` are all those of the executions, `messages` nobody came for."""
+    """Counts of what was deleted, or would be. `promises`: all those of the executions. `messages`: nobody came for."""
 
     executions: int = 0
     promises: int = 0

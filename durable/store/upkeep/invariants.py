@@ -1,4 +1,5 @@
-"""What holds in a store's file after every commit, as queries that find what does not (specs/store.md, "Invariants").
+"""The rules that hold in a store's file after every commit, as queries for what breaks them (specs/store.md,
+"Invariants").
 
 Read-only, for `durable doctor` and the tests. Each rule walks through whole tables: never used while work waits for it.
 """

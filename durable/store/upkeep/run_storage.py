@@ -1,4 +1,4 @@
-"""What foreign code keeps under the id of its own run: values in the store, files beside it (specs/store.md, G6)."""
+"""Storage of foreign code under the id of its own run: values in the store, files beside it (specs/store.md, G6)."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _THERE = "SELECT 1 FROM promises WHERE id=?1 OR (id > ?1 || ':' AND id < ?1 || '
 
 
 def namespaces(tx: Tx, root: str) -> list[str]:
-    """Those of an execution, by its promise, and of what ran inside it."""
+    """The namespaces of an execution, by its promise, and of what ran inside it."""
     own = NAMESPACE + root.removeprefix(PREFIX)
     sql = "SELECT namespace FROM kv_usage WHERE namespace=?1 OR (namespace > ?1 || '.' AND namespace < ?1 || '/')"
     return [row[0] for row in tx.rows(sql, (own,))]

@@ -1,1 +1,1 @@
-"""What code may ask for: capabilities, prompts to people, and the rules about both."""
+"""Capabilities and prompts to people, for which code may ask, and the rules about both."""

@@ -13,7 +13,7 @@ from durable.core.errors import Denied
 
 
 class EngineServices(Protocol):
-    """What capabilities need of the engine."""
+    """The engine's services to capabilities."""
 
     async def request(self, kind: str, data: Mapping[str, Any]) -> Any:
         """A request to the store; its answer's data."""
@@ -36,7 +36,7 @@ class EngineServices(Protocol):
 
 @dataclass(slots=True)
 class CapabilityCall:
-    """What is asked for, by whom, under which policy. `key` is the promise's id, an idempotency key to pass on.
+    """A call: what is asked for, by whom, under which policy. `key` is the promise's id, an idempotency key to pass on.
 
     `key` is "" for code that is not journaled. `directory` is where the session's own files are.
     """
@@ -56,11 +56,11 @@ class CapabilityCall:
     pace: Callable[[int], Awaitable[None]]
     """Waits until so many bytes of network may have been used."""
     refused: bool = False
-    """Its refusal is in the audit already."""
+    """Whether its refusal is in the audit already."""
     who: str = ""
     """Whom the audit and refusals name, where that is not the session."""
     state: dict[str, Any] = field(default_factory=dict)
-    """Of the session, for as long as this engine has it: what a capability keeps between calls."""
+    """Data that a capability keeps between calls of a session, for as long as this engine has the session."""
 
     def check(self, *resources: Resource) -> None:
         """Decide about something that came up while performing (a redirect); raises Denied, and it is audited."""
@@ -76,7 +76,7 @@ class CapabilityCall:
 
 
 def denied(who: str, capability: str, decision: PolicyDecision) -> Denied:
-    """Who, what, on which resource, and why (A72)."""
+    """The error of a refused call: who, what, on which resource, and why (A72)."""
     on = f" to {decision.resource.action} {decision.resource.name!r}" if decision.resource is not None else ""
     remedy = "" if decision.blocked else ". It can be granted with grants=[…], a manifest, or `durable session grant`"
     return Denied(f"{who!r} may not use {capability}{on}: {decision.reason}{remedy}")

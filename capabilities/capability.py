@@ -1,4 +1,4 @@
-"""What code in a session may ask the host for. Deny by default: a session has `input` and what it was granted.
+"""Capabilities, for which code may ask the host. Deny by default: a session has `input` and what it was granted.
 
 The host checks the arguments, decides, performs and records the answer as the promise `exec:<id>:<capability>:<n>`
 (specs/capability.md). A replay gets the recorded answer. A call whose engine dies after the effect and before the
@@ -50,7 +50,7 @@ def call_id() -> str:
 
 
 def identify_call(promise_id: str) -> None:
-    """What `call_id` says in the present context (that of one task) from now on."""
+    """Set what `call_id` says from now on in the present context (that of one task)."""
     _call_id.set(promise_id)
 
 
@@ -66,7 +66,7 @@ class Capability:
 
     name: str = ""
     place: str = ""
-    """What its calls are recorded as, where it is not the name: every question to a person is `input`."""
+    """The name that its calls are recorded under, where it is another: every question to a person is `input`."""
     kind: Kind = "request_response"
     pure: bool = False
     checkpoint_before: bool = False
@@ -96,7 +96,7 @@ class Capability:
 
     @property
     def doc(self) -> str:
-        """What the capability is for, as `help` shows it."""
+        """The purpose of the capability, as `help` shows it."""
         return inspect.getdoc(type(self)) or ""
 
     def bind(self, method: str, args: list[Any], kwargs: dict[str, Any]) -> dict[str, Any]:
@@ -107,15 +107,15 @@ class Capability:
         return found.bind(args, kwargs)
 
     def touches(self, call: CapabilityCall) -> tuple[Resource, ...]:  # noqa: ARG002  # for subclasses
-        """What the call would touch, from its arguments alone. BadArguments for what nobody may touch."""
+        """The resources that the call would touch, from its arguments alone. BadArguments for what nobody may touch."""
         return ()
 
     def allow(self, call: CapabilityCall, policy: Policy) -> PolicyDecision:
-        """Whether it may be performed. Pure."""
+        """Whether the call may be performed. Pure."""
         return policy.decide(self.name, self.touches(call), call.now_ms())
 
     async def perform(self, call: CapabilityCall, run_sync: RunSync) -> Any:
-        """Do it, and return what the code gets, shaped to the annotation. `run_sync` runs a function in a thread.
+        """Perform it; returns what the code gets, shaped to the annotation. `run_sync` runs a function in a thread.
 
         What ends a process or a task (SystemExit, KeyboardInterrupt, CancelledError) ends the call alone.
         """
@@ -143,7 +143,7 @@ class Capability:
         """A session's worker is gone, or the engine closes: end what was kept for it in `call.state`."""
 
     def described(self) -> str | dict[str, Any]:
-        """What the worker makes its function of: the name alone where it knows the rest."""
+        """The description that the worker makes its function of: the name alone where it knows the rest."""
         methods = {name: method.described() for name, method in self.methods.items()}
         return {"name": self.name, "doc": self.doc, "methods": methods}
 
@@ -253,23 +253,23 @@ class Capabilities:
 
     @classmethod
     def of(cls, given: Iterable[Capability]) -> Capabilities:
-        """These; the object itself when it is one."""
+        """The capabilities given; the object itself when it is one."""
         return given if isinstance(given, Capabilities) else cls(given)
 
     def own(self) -> dict[str, str]:
-        """Where each that is no standard one is defined, by name."""
+        """The places where capabilities are defined, by name, without the standard ones."""
         return {found.name: found.where for found in self.used() if found.name not in STANDARD}
 
     def served(self) -> list[str]:
-        """As what an engine says that it knows its own, and whether it looks for others."""
+        """The ids of the engine's own capabilities, and a mark where it looks for others."""
         return [*map(capability_id, self.own()), *([ANY_CAPABILITY] if self._find is not None else [])]
 
     def unknown(self, needed: Mapping[str, str]) -> dict[str, str]:
-        """What of this, by name and place, is not known here and not looked for."""
+        """The capabilities of these, by name and place, that are not known here and not looked for."""
         return {} if self._find is not None else {n: place for n, place in needed.items() if n not in self._known}
 
     def learn(self, needed: Mapping[str, str]) -> list[str]:
-        """Get what is not known here and looked for, by name and place; the names. NotServed."""
+        """Get what is not known here and looked for, by name and place; returns the names. NotServed."""
         if self._find is None:
             return []
         wanted = [name for name in needed if name not in self._known]
@@ -281,15 +281,15 @@ class Capabilities:
         return wanted
 
     def saved_before(self) -> list[str]:
-        """Those before which a session is saved."""
+        """Names of the capabilities before which a session is saved."""
         return [found.name for found in self._known.values() if found is not None and found.checkpoint_before]
 
     def names(self) -> list[str]:
-        """All of them."""
+        """The names of all capabilities."""
         return list(self._known)
 
     def used(self) -> list[Capability]:
-        """Those that were used so far, and the engine's own."""
+        """The capabilities that were used so far, and the engine's own."""
         return [found for found in self._known.values() if found is not None]
 
     def check(self, grants: Iterable[str]) -> tuple[str, ...]:

@@ -116,7 +116,7 @@ class Method:
         return self.fn(*positional, **named)
 
     def described(self) -> dict[str, Any]:
-        """What the worker needs so that `help(f)` and a wrong call say what Python would."""
+        """The description that the worker needs so that `help(f)` and a wrong call say what Python would."""
         parameters = []
         for parameter in self.signature.parameters.values():
             entry: dict[str, Any] = {"name": parameter.name, "kind": int(parameter.kind)}

@@ -12,7 +12,7 @@ _ask: Ask | None = None
 
 
 def listen(ask: Ask | None) -> None:
-    """Who is asked from now on: the execution that runs in this worker, or nobody."""
+    """Set who is asked from now on: the execution that runs in this worker, or nobody."""
     global _ask
     _ask = ask
 

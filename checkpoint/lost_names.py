@@ -81,11 +81,11 @@ class LostNames:
         self._names.update((entry.name, entry) for entry in lost if entry.name.isidentifier())
 
     def forget(self) -> None:
-        """The namespace was cleared."""
+        """Forget all names: the namespace was cleared."""
         self._names.clear()
 
     def still(self, namespace: Mapping[str, object]) -> list[LostVariable]:
-        """What is still missing; names that were assigned in the meantime are dropped for good."""
+        """The names that are still missing; those assigned in the meantime are dropped for good."""
         for name in [name for name in self._names if name in namespace]:
             del self._names[name]
         return list(self._names.values())
@@ -107,5 +107,5 @@ LOST = LostNames()
 
 
 def explain_name_error(name: str) -> str | None:
-    """What to add to the NameError of a name in this worker's namespace, or None."""
+    """The addition to the NameError of a name in this worker's namespace, or None."""
     return LOST.explain(name)

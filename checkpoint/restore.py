@@ -148,7 +148,7 @@ class Restoration:
         report["lost"] += [[name, KIND, why, ""] for name, why in failed]
 
     def losses(self) -> list[LostVariable]:
-        """What the capture left out, then what could not be loaded."""
+        """The variables that the capture left out, then those that could not be loaded."""
         return [*self._contents.lost, *self._lost]
 
     def _single(self, kind: str) -> State:
@@ -158,7 +158,7 @@ class Restoration:
         return {}
 
     def load_groups(self, groups: list[Group]) -> None:
-        """In order; what raises is tried again after the others: a user's hook may use globals of any group."""
+        """Load in order; what raises is tried again after the others: a user's hook may use globals of any group."""
         while groups:
             failed: list[_Failed] = []
             for group in groups:

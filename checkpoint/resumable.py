@@ -18,7 +18,7 @@ from typing import Any, Protocol
 
 
 class Boundaries(Protocol):
-    """What saves: the executor of the worker."""
+    """The saver of loops: the executor of the worker."""
 
     def begins(self, frame: FrameType) -> int | None:
         """The finished iterations (0 for a fresh start) when the frame runs the statement's own loop; else None."""
@@ -27,7 +27,7 @@ class Boundaries(Protocol):
         """Whether a resumable loop is running: one inside it is iterated as it is."""
 
     def finished(self, iterations: int) -> None:
-        """So many are done: a place to save."""
+        """So many iterations are done: a place to save."""
 
     def ended(self) -> None:
         """The loop is over."""
@@ -43,7 +43,7 @@ def install(boundaries: Boundaries) -> None:
 
 
 class Resumable[T]:
-    """What `resumable` returns: an iterable for one `for` or `async for` statement at the top level of a cell."""
+    """The result of `resumable`: an iterable for one `for` or `async for` statement at the top level of a cell."""
 
     def __init__(self, iterable: Iterable[T] | AsyncIterable[T]) -> None:
         self._iterable = iterable

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 type Resolve = Callable[[str], str | None]
-"""What a name that the text does not bind is: a dotted path, `path()` for an instance of it, or None."""
+"""A lookup for names that the text does not bind: gives a dotted path, `path()` for an instance of it, or None."""
 
 BLOCKING: Mapping[str, str] = {
     "time.sleep": "await asyncio.sleep(...)",
@@ -34,7 +34,7 @@ BLOCKING: Mapping[str, str] = {
     "pathlib.Path().write*": "asyncio.to_thread(...)",
     "open": "asyncio.to_thread(...)",
 }
-"""Patterns of what blocks (`*` at the end: any end of its last part), and what to use instead in asynchronous code."""
+"""Patterns of blocking calls (`*`: any end of the last part), and what to use instead in asynchronous code."""
 
 _SAME = {
     "posix": "os",
@@ -45,7 +45,7 @@ _SAME = {
     "pathlib.PosixPath": "pathlib.Path",
     "requests.api": "requests",
 }
-"""Where the interpreter says that these are, and what they are called."""
+"""The names that the interpreter gives to some modules and functions, and their usual names."""
 
 _BUILTIN = frozenset({"open"})
 
@@ -73,12 +73,12 @@ class BlockingTable:
         return name in self._words or name.startswith(self._starts)
 
     def with_names(self, names: Iterable[str]) -> BlockingTable:
-        """These too."""
+        """The table with these names added."""
         more = {name: "asyncio.to_thread(...)" for name in names if name}
         return BlockingTable({**self._exact, **{f"{start}*": instead for start, instead in self._open.items()}, **more})
 
     def advice(self, path: str) -> str | None:
-        """What to use instead of what is called; None when it does not block."""
+        """The advice for a call of this dotted path; None when it does not block."""
         found = self._exact.get(path)
         if found is not None:
             return found
@@ -89,7 +89,7 @@ class BlockingTable:
 
 
 def canonical(path: str) -> str:
-    """One name for what has several."""
+    """The usual dotted path of what has several."""
     for found, usual in _SAME.items():
         if path == found or path.startswith((f"{found}.", f"{found}()")):
             path = usual + path[len(found) :]
@@ -151,7 +151,7 @@ class _Reader:
         return scope
 
     def _visit(self, root: ast.AST, scope: _Scope) -> list[ast.AST]:
-        """Everything of one scope; returns the functions in it, whose bodies are scopes of their own."""
+        """Visit everything of one scope; returns the functions in it, whose bodies are scopes of their own."""
         functions: list[ast.AST] = []
         left: list[ast.AST] = list(_body(root))[::-1]
         while left:

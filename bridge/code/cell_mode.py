@@ -1,4 +1,4 @@
-"""What kind of code a text is (specs/namespace.md, Modes). Pure: a text and a table in, a classification out."""
+"""The classification of code by mode (specs/namespace.md, Modes). Pure: a text and a table in, a classification out."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ class Detection:
         self.calls: Counter[str] = Counter()
 
     def met(self, found: Classification) -> list[str]:
-        """Count one execution's classification; its warnings."""
+        """Count one execution's classification; returns its warnings."""
         self.modes[found.mode] += 1
         if not found.blocking:
             return []
@@ -85,5 +85,5 @@ class Detection:
 
 
 def warning(call: BlockingCall) -> str:
-    """What is said of a blocking call."""
+    """The warning for a blocking call."""
     return f"line {call.line}: {call.name} holds up the session's background tasks; in a coroutine use {call.instead}"

@@ -19,10 +19,10 @@ from pathlib import Path
 ROOT = Path("/sys/fs/cgroup")
 
 OWN_BYTES = 32 * 2**20
-"""Beside its limit a session may have so much: the interpreter's own pages, and the kernel's for it."""
+"""Bytes that a session may have beside its limit: the interpreter's own pages, and the kernel's for it."""
 
 _EMPTY_S = 5.0
-"""For the kernel to take an ended group's processes away."""
+"""Seconds for the kernel to take an ended group's processes away."""
 
 _numbers = itertools.count(1)
 
@@ -41,7 +41,7 @@ class Means:
 
 @cache
 def means() -> Means:
-    """What this process can use, found by trying it. Groups of engines that are gone are removed."""
+    """Where this process can make groups, found by trying it. Groups of engines that are gone are removed."""
     found = _means()
     for place in filter(None, (found.memory, found.cpu)):
         for left in place.glob("durable-*-*"):
@@ -64,7 +64,7 @@ def _means() -> Means:
 
 
 def _own_groups() -> dict[str, str]:
-    """This process's group by controller; "" is version 2's."""
+    """Paths of this process's groups by controller; "" is version 2's."""
     found: dict[str, str] = {}
     with contextlib.suppress(OSError):
         for line in Path("/proc/self/cgroup").read_text().splitlines():
@@ -95,7 +95,7 @@ def _usable(place: Path, file: str) -> bool:
 
 
 class Cgroup:
-    """One worker's. Made before the worker reads its first message; ended and removed with it."""
+    """The control group of one worker. Made before the worker reads its first message; ended and removed with it."""
 
     def __init__(self, memory: Path | None, cpu: Path | None, version: int) -> None:
         self._memory = memory
@@ -135,7 +135,7 @@ class Cgroup:
 
     @property
     def holds_memory(self) -> bool:
-        """Whether memory is limited by it."""
+        """Whether the group limits memory."""
         return self._memory is not None
 
     def _limit(self, memory: int) -> None:
@@ -150,7 +150,7 @@ class Cgroup:
             (self._memory / "memory.memsw.limit_in_bytes").write_text(str(memory))
 
     def cpu_seconds(self) -> float | None:
-        """CPU time of everything that ever ran in it; None where that is not counted."""
+        """CPU time of everything that ever ran in the group; None where that is not counted."""
         try:
             if self._cpu is None:
                 return None
@@ -162,7 +162,7 @@ class Cgroup:
             return None
 
     def killed_for_memory(self) -> bool:
-        """Whether the kernel ended a process in it that asked for more than there may be."""
+        """Whether the kernel ended a process of the group that asked for more memory than there may be."""
         if self._memory is None:
             return False
         name = "memory.events" if self._version == 2 else "memory.oom_control"
@@ -173,7 +173,7 @@ class Cgroup:
         return int(fields.get("oom_kill", 0)) > 0
 
     def memory_peak(self) -> int | None:
-        """The most that was held, in bytes."""
+        """The most memory that the group held, in bytes."""
         if self._memory is None:
             return None
         name = "memory.peak" if self._version == 2 else "memory.max_usage_in_bytes"
@@ -183,7 +183,7 @@ class Cgroup:
             return None
 
     def processes(self) -> list[int]:
-        """Who is in it."""
+        """Process ids of the group's members."""
         directory = self._cpu or self._memory
         assert directory is not None
         try:
@@ -192,7 +192,7 @@ class Cgroup:
             return []
 
     def kill(self) -> None:
-        """SIGKILL to all of it, also to what left the worker's process group or session."""
+        """Send SIGKILL to the whole group, also to what left the worker's process group or session."""
         if self._version == 2 and self._cpu is not None:
             with contextlib.suppress(OSError):
                 (self._cpu / "cgroup.kill").write_text("1")

@@ -1,4 +1,4 @@
-"""What the engine tells a worker about its confinement: the one value that both sides read. No I/O."""
+"""A worker's confinement as the engine tells it: the one value that both sides read. No I/O."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ENVIRONMENT_KEPT = frozenset(
     {"PATH", "LANG", "LANGUAGE", "TZ", "TERM", "PYTHONHASHSEED", "PYTHONUTF8", "PYTHONHOME", "VIRTUAL_ENV"}
     | {"LD_LIBRARY_PATH"}
 )
-"""What isolated code sees of the engine's environment, and LC_*: the rest may hold secrets."""
+"""Variables of the engine's environment that isolated code sees, beside LC_*: the rest may hold secrets."""
 
 
 def kept_environment(environment: Mapping[str, str]) -> dict[str, str]:
@@ -42,12 +42,12 @@ class Confinement:
         return self.profile != "open" or bool(self.limits)
 
     def to_json(self) -> dict[str, Any]:
-        """As it travels in the engine's hello; empty for a worker that is not confined."""
+        """The confinement as it travels in the engine's hello; empty for a worker that is not confined."""
         if not self:
             return {}
         return {"profile": self.profile, "limits": self.limits.to_json(), "directory": self.directory}
 
     @classmethod
     def read(cls, found: Mapping[str, Any]) -> Confinement:
-        """From `to_json`."""
+        """Read what `to_json` made."""
         return cls(found["profile"], Limits.read(found["limits"]), found["directory"])

@@ -83,7 +83,10 @@ def links(paths: Iterable[str]) -> dict[str, str]:
 
 
 class Tree:
-    """Planned outside, built inside. `disk` limits the session's directory, which is then a file system in memory."""
+    """The tree, planned outside and built inside.
+
+    `disk` limits the session's directory, which is then a file system in memory.
+    """
 
     def __init__(self, directory: str, disk: int | None) -> None:
         self._paths = [*_outermost(shown()), *DEVICES]
@@ -96,9 +99,9 @@ class Tree:
 
     @property
     def read_only(self) -> list[str]:
-        """What is shown beside the session's own: everything in it can be read, run and listed, nothing written.
+        """Paths that are shown beside the session's own: all in them can be read, run and listed, nothing written.
 
-        The directory of our packages too, of which nothing else is there: an import of one lists it.
+        The directory of our packages too, without anything else in it: an import of one lists it.
         """
         shown = [path for path in self._paths if path not in DEVICES]
         return shown if str(OWN) in _SYSTEM else [*shown, str(OWN)]
@@ -109,7 +112,7 @@ class Tree:
             os.chown(self._directory, uid, uid)
 
     def enter(self) -> None:
-        """Build it and make it the root. Needs a mount namespace of its own and the right to mount. Raises OSError."""
+        """Build the tree and make it the root. Needs its own mount namespace and the right to mount. Raises OSError."""
         syscalls.mount("none", "/", "", syscalls.MS_REC | syscalls.MS_PRIVATE)
         before = os.umask(0o022)
         try:
@@ -145,7 +148,7 @@ class Tree:
         map_user(f"/proc/self/fd/{self._process}", uid, gid)  # the one below /proc/self is read-only
 
     def close(self) -> None:
-        """Nothing of the outside is open any more."""
+        """Close the last descriptor of the outside."""
         os.close(self._process)
 
 
@@ -174,7 +177,7 @@ def _open(path: str) -> Source:
 
 
 def _outermost(paths: Iterable[str]) -> list[str]:
-    """Without those that lie in another one of them."""
+    """The paths without those that lie in another one of them."""
     kept: list[str] = []
     for path in sorted(paths):
         if not any(path == one or path.startswith(f"{one}/") for one in kept):

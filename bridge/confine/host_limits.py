@@ -19,10 +19,10 @@ from bridge.protocol.messages import Error, Execute, Message, Output, Result
 from durable.core.errors import ResourceExceeded, WorkerDied
 
 LOOK_S_MIN, LOOK_S_MAX = 0.02, 1.0
-"""Between two looks at a running execution: about when it can next be over a limit, within these."""
+"""Seconds between two looks at a running execution: about when it can next be over a limit, within these."""
 
 SUM_S = 0.1
-"""Between two looks that add up a tree of processes, where no control group limits it."""
+"""Seconds between two looks that add up a tree of processes, where no control group limits it."""
 
 _CPUS = os.cpu_count() or 1
 
@@ -60,7 +60,7 @@ async def execute_within(
 
 
 def _tree(worker: WorkerSession, limits: Limits) -> TreeUsage | None:
-    """What counts in place of a control group; None where there is one, or nothing to count."""
+    """The count that stands in for a control group; None where there is one, or nothing to count."""
     if limits.memory is None and limits.cpu is None:
         return None
     group = worker.group
@@ -78,7 +78,7 @@ class LimitsWatch:
         self._limits = limits
         self._waits = waits
         self.found: ResourceExceeded | None = None
-        """What was too much; the worker is being killed then."""
+        """The limit that was exceeded; the worker is being killed then."""
         self._printed = 0
         self._ran_s = 0.0
         self._looked_at = monotonic()
@@ -103,7 +103,7 @@ class LimitsWatch:
         self._resting = True
 
     def end(self) -> None:
-        """Nothing counts any more."""
+        """Stop counting."""
         if self._timer is not None:
             self._timer.cancel()
 
@@ -167,7 +167,7 @@ class LimitsWatch:
         return self.found
 
     def meaning(self, reply: Error) -> Error | ResourceExceeded:
-        """An error of the code, or which resource the kernel refused it more of."""
+        """The code's own error, or the resource of which the kernel refused it more."""
         which = ran_out(self._limits, reply.exception_type, reply.exception_message)
         if which is None:
             return reply

@@ -1,4 +1,4 @@
-"""What one session may use, and the names of what it ran out of (specs/isolation.md, Limits). No I/O."""
+"""The limits of one session, and the names of what it ran out of (specs/isolation.md, Limits). No I/O."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _SIGNS: tuple[tuple[Resource, str, str], ...] = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """What a session may use; None or 0 means no limit. Raises BadArguments for what cannot be.
+    """A session's limits; None or 0 means no limit. Raises BadArguments for what cannot be.
 
     memory: bytes that each of its processes may hold. cpu: seconds of CPU time of one execution. wall: seconds that one
     execution may run, without its waiting for people. output: bytes that one execution may print. files: descriptors
@@ -69,12 +69,12 @@ class Limits:
         return any(getattr(self, field.name) is not None for field in fields(self))
 
     def to_json(self) -> dict[str, int | float]:
-        """Those that are set."""
+        """The limits that are set, by name."""
         return {name: value for name, value in asdict(self).items() if value is not None}
 
     @classmethod
     def read(cls, found: Mapping[str, object]) -> Limits:
-        """From `to_json`. Raises BadArguments for another name, so that a limit is never dropped."""
+        """Read what `to_json` made. Raises BadArguments for another name, so that a limit is never dropped."""
         try:
             return cls(**found)  # type: ignore[arg-type]  # checked in __post_init__
         except TypeError as error:
@@ -82,7 +82,7 @@ class Limits:
 
 
 def ran_out(limits: Limits, exception_type: str, message: str) -> Resource | None:
-    """The limited resource whose end an error of user code tells of; None when it is another error."""
+    """The limited resource that user code ran out of, told by its error; None when it is another error."""
     for resource, kind, text in _SIGNS:
         if getattr(limits, resource) is not None and re.fullmatch(kind, exception_type) and re.match(text, message):
             return resource

@@ -1,4 +1,4 @@
-"""What this machine can enforce, found out by trying it in a process of its own."""
+"""The confinement that this machine can enforce, found out by trying it in a process of its own."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from bridge.confine.cgroup import Means, means
 from bridge.confine.confinement import Confinement
 
 PROBE_S = 30.0
-"""For a fresh interpreter on a slow day."""
+"""Seconds for a fresh interpreter on a slow day."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ def probe(python: str = sys.executable) -> tuple[Ability, ...]:
 
 
 def _groups() -> tuple[Ability, ...]:
-    """What bounds a session as a whole: the kernel's control groups, or what is added up in place of them."""
+    """The bounds of a session as a whole: the kernel's control groups, or what is added up in place of them."""
     found = means() if sys.platform == "linux" else Means(0, None, None)
     kind = f"control groups, version {found.version}"
     instead = "a group below this process's own; what the session's processes hold is added up every 0.1 s instead"

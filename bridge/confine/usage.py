@@ -1,4 +1,4 @@
-"""What a worker and all that it started use, added up from /proc: where no control group can be had.
+"""The use of a worker and of all that it starts, added up from /proc: where no control group can be had.
 
 It looks now and then, so it sees what lasts: not the CPU time of what began and ended between two looks, nor memory
 that was given back.
@@ -14,11 +14,11 @@ from pathlib import Path
 _TICKS = os.sysconf("SC_CLK_TCK")
 
 SOCKET_BYTES = 425_984
-"""What the kernel lets one socket hold for whoever sends to it, twice: the usual net.core.wmem_max."""
+"""Bytes that the kernel lets one socket hold for its senders: twice the usual net.core.wmem_max."""
 
 
 IN_FLIGHT_BYTES = 32 * 2**20
-"""For each descriptor that was sent through a socket and not taken yet: what it holds cannot be seen."""
+"""Bytes for each descriptor that was sent through a socket and not taken yet: what it holds cannot be seen."""
 
 
 class TreeUsage:
@@ -33,12 +33,12 @@ class TreeUsage:
         self._sockets_before = self._sockets()
 
     def cpu_seconds(self) -> float:
-        """Of all that were seen."""
+        """CPU time of all processes that were seen."""
         self._look()
         return sum(self._seen.values())
 
     def memory_bytes(self) -> int:
-        """Held now: pages of processes, memory files that they have open, file systems in memory, sockets."""
+        """Bytes held now: pages of processes, memory files that they have open, file systems in memory, sockets."""
         self._look()
         files: dict[tuple[int, int], int] = {}
         flying: dict[int, int] = {}
@@ -54,7 +54,7 @@ class TreeUsage:
         return pages + sum(files.values()) + self._in_file_systems() + self._in_sockets()
 
     def processes(self) -> list[int]:
-        """Those that were seen last."""
+        """Ids of the processes that were seen last."""
         return sorted(self._members)
 
     def _look(self) -> None:
@@ -120,7 +120,7 @@ def _open_files(pid: int) -> Iterator[tuple[str, str]]:
 
 
 def _memory_file(pid: int, name: str) -> dict[tuple[int, int], int]:
-    """What a memory file holds, by its device and inode; nothing when it was closed."""
+    """Bytes that a memory file holds, by its device and inode; nothing when it was closed."""
     with suppress(OSError):
         found = os.stat(f"/proc/{pid}/fd/{name}")
         return {(found.st_dev, found.st_ino): found.st_blocks * 512}

@@ -15,7 +15,7 @@ from durable.core.limits import MESSAGE_BYTES_MAX
 
 
 class Captures:
-    """One question at a time; the stream of its reply is opened as the reply comes."""
+    """The requests for checkpoints, one at a time; the stream of a reply is opened as the reply comes."""
 
     def __init__(self, name: str, request: Callable[[bool], Awaitable[Checkpoint]], bytes_max: int) -> None:
         """request: asks the worker; whether it must be idle. bytes_max: of one capture."""
@@ -43,7 +43,7 @@ class Captures:
             self._stream = None
 
     async def again(self) -> Checkpoint:
-        """What the worker captures by itself where its child could not. CheckpointError if that is a stream too."""
+        """The worker's own capture where its child could not. CheckpointError if that is a stream too."""
         reply, stream = await self.ask(idle=False)
         if stream is not None:
             stream.close()
@@ -55,13 +55,13 @@ WAITING_MAX = 64
 """Checkpoints that wait to be kept. An honest worker makes one in ten times what its capture took."""
 
 WAITING_BYTES_MAX = 64 * 2**20
-"""Of their messages together. One alone may be larger."""
+"""Bytes of their messages together. One alone may be larger."""
 
 type OnCheckpoint = Callable[[Checkpoint], Awaitable[None]]
 
 
 class CheckpointQueue:
-    """The last checkpoint that is being kept, which the one after it and the end of the execution wait for.
+    """Checkpoints being kept: each waits for the one before it, and the end of the execution for the last.
 
     While too much waits the worker is not read, so that no worker can pile up more (specs/worker-protocol.md, W6c).
     """
@@ -96,7 +96,7 @@ class CheckpointQueue:
         self._last: asyncio.Task[None] | None = None
         self._waiting = self._waiting_bytes = 0
         self.full = False
-        """More waits than may."""
+        """Whether more waits than may."""
         self._streamed_id: str | None = None
         self._bytes_max = bytes_max
         self._streams: set[CaptureStream] = set()
@@ -137,7 +137,7 @@ class CheckpointQueue:
         self._send(CheckpointAck(checkpoint=message.id, problem=problem))
 
     def worker_ended(self) -> None:
-        """What it has written by now is all there is."""
+        """Tell the streams that the worker ended: what it has written by now is all there is."""
         for stream in self._streams:
             stream.worker_ended()
 
@@ -172,7 +172,7 @@ class CheckpointQueue:
         self._acknowledge(message)
 
     async def _streamed(self, message: Checkpoint, stream: CaptureStream) -> Checkpoint | None:
-        """With its data. Where the child failed: None, or for the last one what the worker captures itself."""
+        """The checkpoint with its data. Where the child failed: None, or for the last one the worker's own capture."""
         whole = await self._whole(message, stream)
         if whole is not None or not message.final:
             return whole
@@ -180,7 +180,7 @@ class CheckpointQueue:
         return message.model_copy(update={"data": again.data, "problem": again.problem})
 
     async def asked(self, message: Checkpoint, stream: CaptureStream) -> Checkpoint:
-        """With its data, what the engine asked for; where the child failed, what the worker captures itself."""
+        """The checkpoint that the engine asked for, with its data; where the child failed, the worker's own capture."""
         try:
             whole = await self._whole(message, stream)
         finally:

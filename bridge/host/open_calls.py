@@ -12,7 +12,7 @@ type OnCall = Callable[[Call], Awaitable[CallResult | None]]
 
 
 class OpenCalls:
-    """What was asked and not answered yet."""
+    """The calls of a worker that are not answered yet."""
 
     def __init__(
         self,

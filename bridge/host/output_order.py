@@ -12,7 +12,7 @@ from durable.core.errors import ProtocolError
 
 
 class ReadGate:
-    """Two reasons to pause, either of which holds. What the worker says then waits in it, and so does it."""
+    """A pause in reading, for either of two reasons. What the worker says then waits in it, and so does it."""
 
     def __init__(
         self, printed: OutputOrder, transport: Callable[[], Transport | None], crowded: Callable[[], bool]
@@ -59,7 +59,7 @@ class OutputOrder:
     def __init__(self, show: Callable[[Output], None], *, drops: bool) -> None:
         """drops: while nothing is taken, what comes through the pipes is counted and thrown away."""
         self.execution = ""
-        """Whose output it is; empty between executions."""
+        """Id of the execution whose output it is; empty between executions."""
         self.offset = 0
         """Characters printed before."""
         self._show = show
@@ -67,7 +67,7 @@ class OutputOrder:
         self._dropped: dict[Stream, int] | None = None
 
     def begin(self, execution: str, offset: int) -> None:
-        """What is printed from now on is this execution's."""
+        """Count what is printed from now on as this execution's."""
         self.execution, self.offset = execution, offset
 
     def end(self) -> None:
@@ -75,7 +75,7 @@ class OutputOrder:
         self.execution = ""
 
     def placed(self, message: Output) -> Output:
-        """With its offset. What is printed when its execution is over belongs to none.
+        """The message with its offset. What is printed when its execution is over belongs to none.
 
         ProtocolError for more than can be counted.
         """
@@ -94,7 +94,7 @@ class OutputOrder:
         return self._drops
 
     def piped(self, stream: Stream, text: str) -> None:
-        """What C code or a child process printed."""
+        """Show what C code or a child process printed, or count it as dropped."""
         if self._dropped is None:
             self._show(Output(execution_id=self.execution, stream=stream, data=text))
         else:

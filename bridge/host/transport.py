@@ -19,12 +19,12 @@ from checkpoint.blobs.memory_file import MemoryFile
 READ_BYTES = 2**16
 READ_BYTES_MIN = 2**11
 SLICE_S = 0.001
-"""What was read at once may take so long: a worker that sends thousands of small messages is read in smaller pieces, so
-that all others have their turn in between."""
+"""Seconds that handling one read may take: a worker that sends thousands of small messages is read in smaller pieces,
+so that all others have their turn in between."""
 
 PIPE_READ_BYTES = 2**16
 DRAIN_BYTES_MAX = 2**20
-"""Taken from each pipe after the end; the kernel's pipe holds 64 KiB unless somebody enlarged it."""
+"""Bytes taken from each pipe after the end; the kernel's pipe holds 64 KiB unless somebody enlarged it."""
 
 
 class Transport:
@@ -40,7 +40,7 @@ class Transport:
     ) -> None:
         self.process = process
         self.untaken = False
-        """The worker ended before it had read all that was sent: the last of it."""
+        """Whether the worker ended before it had read the last of what was sent."""
         self._loop = asyncio.get_running_loop()
         self._on_bytes = on_bytes
         self._on_pipe = on_pipe
@@ -109,7 +109,7 @@ class Transport:
 
     @property
     def paused(self) -> bool:
-        """Nothing is read."""
+        """Whether nothing is read."""
         return self._paused
 
     def pause(self, *, pipes: bool = True) -> None:

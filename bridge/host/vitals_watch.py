@@ -16,13 +16,13 @@ HALF_S_MAX = 60.0
 the rest of one, its own result too, and whoever waits for that would wait for ever."""
 
 BEAT_S = 5.0
-"""Between two looks at a worker (requirement P35)."""
+"""Seconds between two looks at a worker (requirement P35)."""
 
 IDLE_PERCENT = 1.0
 PAUSED = (STOPPED, TRACED)
 
 ASK_S = 0.5
-"""For a worker whose code does not run to say whether something else does; it takes less than a millisecond."""
+"""Seconds for a worker whose code does not run to say whether something else does; it takes less than a millisecond."""
 
 
 class Pulse:
@@ -44,7 +44,7 @@ class Pulse:
         self._half_beats = 0
 
     async def run(self) -> None:
-        """Until the worker has ended."""
+        """Look at the worker until it has ended."""
         while not self._worker.ended.is_set():
             try:
                 async with asyncio.timeout(self._beat_s):
@@ -55,7 +55,7 @@ class Pulse:
             await asyncio.wait([self._asking])
 
     def look(self) -> Vitals | None:
-        """How it is now; None when it has ended."""
+        """The worker's vitals now; None when it has ended."""
         now, pid = monotonic(), self._worker.pid
         cpu, memory = cpu_seconds(pid), memory_now(pid)
         if cpu is None or memory is None:
@@ -91,13 +91,13 @@ class Pulse:
             self._worker.give_up_half(HALF_S_MAX)
 
     async def background(self) -> int | None:
-        """How much of its user's is alive in an idle worker; None when it does not answer. 0 when it has ended."""
+        """How much of the user's is alive in an idle worker; None when it does not answer. 0 when it has ended."""
         asked = self._asked()
         done, _ = await asyncio.wait([asked], timeout=ASK_S)
         return self._background if done else None
 
     def _asked(self) -> asyncio.Task[None]:
-        """It answers when its code lets it read, and is not asked again before."""
+        """The open question to the worker, which answers when its code lets it read and is not asked again before."""
         if self._asking is None:
             self._asking = asyncio.get_running_loop().create_task(self._ask())
         return self._asking

@@ -104,7 +104,7 @@ TERMINATE_GRACE_S = 1.0
 
 
 KEY_CHARS_MAX = 200
-"""Of an unknown reply's id, in the event that tells of it."""
+"""Characters of an unknown reply's id, in the event that tells of it."""
 
 
 def _ignore(_message: Message) -> None:
@@ -150,17 +150,17 @@ class WorkerSession:
         self._on_output = on_output
         self._on_waiting = on_waiting
         self.capabilities: list[str | dict[str, Any]] = list(capabilities)
-        """What the worker is told at its start that its code may call."""
+        """The capabilities that the worker's code may call, as it is told at its start."""
         self._observer = observer
         self._caused = EventRate(name, observer)
-        """For the events that the worker makes happen, as often as it likes."""
+        """The rate of events that the worker makes happen, as often as it likes."""
         self._launcher = launcher or ColdLauncher()
         self.confinement = confinement or Confinement()
         self._rules = output or OutputRules()
         self.watch: Any = None
-        """That of the last execution with limits: what it left running counts on."""
+        """The watch of the last execution with limits: what it left running counts on."""
         self._bytes_max = self.confinement.limits.memory or MESSAGE_BYTES_MAX
-        """Held of one message or capture: no more than the worker itself may hold."""
+        """Bytes held of one message or capture: no more than the worker itself may hold."""
         self._beside = Beside(name, self._caused)
         self._interceptors = Interceptors(name, self._caused, self._beside.track)
         self._reset()
@@ -170,9 +170,9 @@ class WorkerSession:
         unknown = weakly(self._unknown)
         self._transport: Transport | None = None
         self.group: Cgroup | None = None
-        """What counts and ends all that the worker starts, where the session is confined and the machine lets us."""
+        """The control group that counts and ends all that a confined worker starts, where the machine lets us."""
         self._captures = Captures(self.name, lambda idle: me._ask(Checkpoint(), Checkpoint, idle=idle), self._bytes_max)
-        """What a checkpoint that the engine asked for comes through."""
+        """The engine's own requests for checkpoints."""
         self._decoder = FrameDecoder(limit_of=partial(limit_from_worker, memory=self._bytes_max))
         self.starved_at: int | None = None
         """Bytes that were held when the kernel ended a process for want of more."""
@@ -333,7 +333,7 @@ class WorkerSession:
         return reply
 
     async def checkpoint(self) -> Checkpoint:
-        """The namespace now. Idle workers only: raises Busy, or WorkerDied."""
+        """Checkpoint the namespace now. Idle workers only: raises Busy, or WorkerDied."""
         reply, stream = await self._captures.ask(idle=True)
         if stream is not None:
             try:
@@ -346,7 +346,7 @@ class WorkerSession:
         return reply
 
     def not_kept(self, captured: Checkpoint, error: BaseException) -> None:
-        """What `checkpoint` gave could not be kept: the worker's next capture must not build on it."""
+        """Tell the worker that what `checkpoint` gave could not be kept: its next capture must not build on it."""
         self._send(CheckpointAck(checkpoint=captured.id, problem=str(error) or type(error).__name__))
 
     async def restore(
@@ -368,7 +368,7 @@ class WorkerSession:
         return await self._ask(request, NamespaceReply)
 
     async def complete(self, text: str) -> list[str]:
-        """What could stand for a dotted name. Idle workers only: raises Busy, or WorkerDied."""
+        """Completions of a dotted name. Idle workers only: raises Busy, or WorkerDied."""
         return (await self._ask(Complete(text=text), Completions)).names
 
     async def heartbeat(self) -> Heartbeat:
@@ -478,7 +478,7 @@ class WorkerSession:
         self._beside.guarded("on_output", partial(self._on_output, self._printed.placed(message)))
 
     def _show_output(self, message: Output) -> None:
-        """What came through a pipe."""
+        """Show output that came through a pipe."""
         self._interceptors.show(message)
         self._output(message)
 

@@ -186,7 +186,7 @@ class Ends:
             raise
 
     def descriptors(self) -> tuple[int, int, int, int, int]:
-        """What the worker gets: its socket, stdout read and write, stderr read and write."""
+        """The worker's descriptors: its socket, stdout read and write, stderr read and write."""
         return (self._theirs.fileno(), *self._out, *self._err)
 
     def worker(self, pid: int, start_time: int, pidfd: int, reap: Reap) -> WorkerProcess:
@@ -194,13 +194,13 @@ class Ends:
         return WorkerProcess(pid, start_time, pidfd, self._ours, self._out[0], self._err[0], reap)
 
     def close_ours(self) -> None:
-        """It could not be started."""
+        """Close our ends of a worker that could not be started."""
         self._ours.close()
         os.close(self._out[0])
         os.close(self._err[0])
 
     def close_theirs(self) -> None:
-        """The worker has its own copies."""
+        """Close the worker's ends, of which it has its own copies."""
         self._theirs.close()
         os.close(self._out[1])
         os.close(self._err[1])

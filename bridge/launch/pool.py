@@ -21,7 +21,7 @@ LAUNCHES_KEPT = 1_000
 """Durations of the newest launches, for their percentiles."""
 
 END_S = 10.0
-"""For killed workers that nobody had taken to be collected."""
+"""Seconds for killed workers that nobody had taken to be collected."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +48,7 @@ class Pool:
 
 @dataclass(frozen=True, slots=True)
 class PoolMetrics:
-    """What an engine's workers are and were. `hits` found a worker ready, `misses` had one made, `waited` came when
+    """Figures of an engine's workers. `hits` found a worker ready, `misses` had one made, `waited` came when
     there were `max`; `timed_out` gave up. `replaced` were ready and not taken: too old, dead, of another environment.
     `launch_s` are percentiles 50 and 99 of the newest launches, in seconds, hits included.
     """
@@ -71,7 +71,7 @@ class PoolMetrics:
 
 
 class WarmStarter(Protocol):
-    """What makes the workers: the zygote."""
+    """A maker of workers: the zygote."""
 
     def start(self) -> None: ...
     async def launch(self, session: str) -> WorkerProcess: ...
@@ -127,7 +127,7 @@ class WorkerPool:
         return max(0, sum(not waiter.done() for waiter in self._waiters) - len(self._ending))
 
     def metrics(self) -> PoolMetrics:
-        """As it stands."""
+        """The pool's figures as they stand."""
         took = sorted(self._took) or [0.0]
         return PoolMetrics(
             live=self._places,
@@ -148,7 +148,7 @@ class WorkerPool:
         return _Isolated(self)
 
     def start(self) -> None:
-        """Warm up: does not wait."""
+        """Begin to warm up; does not wait."""
         self._warm.start()
         self._fill()
 
@@ -232,7 +232,7 @@ class WorkerPool:
                 self._waiters.remove(waiter)
 
     async def _create(self, session: str, source: WorkerLauncher) -> WorkerProcess:
-        """A place is held; it is given back where no worker comes of it."""
+        """Make a worker in a place that is held; the place is given back where no worker comes of it."""
         try:
             wait_s = self._breaker.closed_for(self._clock())
             if wait_s:
@@ -368,7 +368,7 @@ def _cwd() -> str:
 
 
 def _answers(pid: int) -> bool:
-    """It is there and not stopped."""
+    """Whether the process is there and not stopped."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZXTt"
     except OSError:

@@ -20,18 +20,18 @@ FORK_S = 10.0
 """A zygote that has not forked by then is stuck."""
 
 WARM_S = 120.0
-"""For the imports, preloaded modules included, on a machine that is slow today."""
+"""Seconds for the imports, preloaded modules included, on a machine that is slow today."""
 
 
 ENDED_WITH_ZYGOTE = "ended with the zygote that forked it"
 
 
 class ZygoteGone(Exception):
-    """It ended, or does not answer: ask another."""
+    """The zygote ended, or does not answer: ask another."""
 
 
 class PreloadFailed(Exception):
-    """It could not import what it was to preload; the text says what and why."""
+    """The zygote could not import what it was to preload; the text says what and why."""
 
 
 class ZygoteProcess:
@@ -89,7 +89,7 @@ class ZygoteProcess:
         return ends.worker(forked.pid, forked.start_time, pidfd, partial(self.reap, forked.pid))
 
     def reap(self, pid: int, then: Callable[[str], None]) -> None:
-        """Let it collect a worker that has ended."""
+        """Let the zygote collect a worker that has ended."""
         self._reaps[pid] = then
         try:
             self._send(Reap(pid))
@@ -98,13 +98,13 @@ class ZygoteProcess:
                 then(ENDED_WITH_ZYGOTE)
 
     def kill(self) -> None:
-        """End it at once, and with it its workers."""
+        """End the zygote at once, and with it its workers."""
         if not self.gone.is_set():
             with suppress(ProcessLookupError):
                 signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
 
     async def close(self) -> None:
-        """Let it end, which ends its workers."""
+        """Let the zygote end, which ends its workers."""
         if not self._warm.done():
             self.kill()  # it has no workers yet, and would first finish its imports
         if not self.gone.is_set():

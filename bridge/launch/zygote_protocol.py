@@ -1,4 +1,4 @@
-"""What an engine and its zygote say to each other (specs/zygote.md). Imported by both."""
+"""The messages between an engine and its zygote (specs/zygote.md). Imported by both."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from array import array
 import msgspec
 
 PACKET_BYTES_MAX = 2**20
-"""One message: the largest is `Fork`, which carries what changed in the environment since the zygote was started."""
+"""Bytes of one message: the largest is `Fork`, with what changed in the environment since the zygote was started."""
 
 DESCRIPTORS_FORK = 5
-"""Those of `Fork`: socket, stdout read and write, stderr read and write."""
+"""The descriptors of `Fork`: socket, stdout read and write, stderr read and write."""
 
 
 class Warm(msgspec.Struct, frozen=True, tag="warm"):
@@ -44,7 +44,7 @@ class Reap(msgspec.Struct, frozen=True, tag="reap"):
 
 
 class Reaped(msgspec.Struct, frozen=True, tag="reaped"):
-    """How it ended: `si_code` and `si_status` of waitid; both 0 when there was nothing to collect."""
+    """How a worker ended: `si_code` and `si_status` of waitid; both 0 when there was nothing to collect."""
 
     pid: int
     code: int = 0

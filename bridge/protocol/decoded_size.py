@@ -10,10 +10,10 @@ import re
 from durable.core.limits import VALUE_BYTES_MAX
 
 ITEM_BYTES = 16
-"""What each item of a list or map costs of VALUE_BYTES_MAX, whatever it is: bounds the memory for many small ones."""
+"""Bytes of VALUE_BYTES_MAX that any item of a list or map costs: bounds the memory for many small ones."""
 
 ITEMS_MAX = 2 * VALUE_BYTES_MAX // ITEM_BYTES + 10_000
-"""Of one message: keys and items of the largest value that a worker sends, and the message's own fields."""
+"""Items of one message: keys and items of the largest value that a worker sends, and the message's own fields."""
 
 
 class Oversized(ValueError):
@@ -47,7 +47,7 @@ _RUN = re.compile(
     rb"[\xca\xce\xd2\xdd\xdf\xa4].{4}|[\xcb\xcf\xd3\xa8].{8}){%d}" % RUN,
     re.DOTALL,
 )
-"""So many of the items that are most: passed without Python, which takes three times as long."""
+"""A run of so many items of the commonest kinds: passed without Python, which takes three times as long."""
 
 
 def check_size(payload: bytes | bytearray, items_max: int = ITEMS_MAX) -> None:

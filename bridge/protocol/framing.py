@@ -42,7 +42,7 @@ class FrameDecoder:
         self._limit_of = limit_of
         self._buffer = bytearray()
         self._whole = bytearray()
-        """What has come of a message that goes on; grows with what comes."""
+        """The payload so far of a message that goes on; grows with what comes."""
         self._failed: str | None = None
 
     @property

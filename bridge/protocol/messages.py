@@ -29,7 +29,7 @@ from durable.core.limits import (
 PROTOCOL_VERSION = 1
 
 COUNT_MAX = 2**53
-"""What JSON readers can hold exactly, and what a checkpoint's manifest takes."""
+"""The largest count that JSON readers hold exactly and a checkpoint's manifest takes."""
 
 CHARS_MAX = 2**52
 """Characters of one execution's output: leaves room below COUNT_MAX for what comes through its pipes."""
@@ -39,14 +39,14 @@ STATEMENTS_MAX = 2**31
 
 CAPABILITIES_MAX = 10_000
 NAMES_MAX = 100_000
-"""Of one namespace, in one message."""
+"""Names of one namespace, in one message."""
 
 CALLS_OPEN_MAX = 4_096
 """Calls that one worker may have open; more are refused at once."""
 
 NAME_CHARS_MAX = 2_000
 DATA_CHARS_MAX = 2 * DISPLAY_CHARS_MAX
-"""One output message: a display's bundle is the longest."""
+"""Characters of one output message: a display's bundle is the longest."""
 
 TEXT_CHARS_MAX = 10 * ERROR_CHARS_MAX
 """A repr, an error's message, its traceback: the worker cuts them to 100,000, and escapes make six of one."""
@@ -72,7 +72,7 @@ def _next_id() -> str:
 
 
 class Message(BaseModel):
-    """What every message has: `id` unique for its sender, `timestamp` in ms since the epoch."""
+    """The fields of every message: `id` unique for its sender, `timestamp` in ms since the epoch."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=True)
 
@@ -205,7 +205,7 @@ class Waiting(Message):
 
 
 class RolledBack(BaseModel):
-    """What a transaction put back: names whose contents were loaded, and names that could not be, each with why.
+    """The rollback of a transaction: names whose contents were loaded, and names that could not be, each with why.
 
     `recomputed`: of the names to be made again those that are there now.
     """
@@ -395,7 +395,7 @@ class Heartbeat(Message):
 
 
 class Complete(Message):
-    """What could stand for the dotted name `text`, at most; asked of an idle worker."""
+    """Asks an idle worker for completions of the dotted name `text`."""
 
     type: Literal["complete"] = "complete"
     text: Annotated[str, Field(max_length=1_000)]
@@ -478,7 +478,7 @@ _LARGE = b"\xa4type\xaacheckpoint"
 
 
 def limit_from_worker(first: bytes | bytearray, memory: int = MESSAGE_BYTES_MAX) -> int:
-    """What a message that begins so may have in all, in bytes. memory: of its session."""
+    """The largest size of a message that begins so, in bytes. memory: of its session."""
     return min(memory, MESSAGE_BYTES_MAX) if first.startswith(_LARGE, 1) else PLAIN_BYTES_MAX
 
 

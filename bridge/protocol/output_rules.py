@@ -1,4 +1,4 @@
-"""What becomes of a session's output when it comes faster than it is taken (specs/worker-protocol.md, B1-B5, K4)."""
+"""The rules for output that comes faster than it is taken (specs/worker-protocol.md, B1-B5, K4)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ STORED_CHARS_MAX = 2**40
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OutputRules:
-    """Raises BadArguments for what is not allowed.
+    """A session's rules for its output. Raises BadArguments for what is not allowed.
 
     policy: what code that prints meets while nothing is read: it waits ("block"), goes on ("drop_new" and "drop_oldest"
     say what of the waiting output is dropped, and marked), or gets OutputOverflow ("error").
@@ -42,13 +42,13 @@ class OutputRules:
                 raise BadArguments(f"OutputRules({name}={count!r}): expected a whole number from 0 to {most}")
 
     def to_json(self) -> dict[str, Any]:
-        """Those that differ from the default."""
+        """The rules that differ from the default."""
         default = asdict(OutputRules())
         return {name: value for name, value in asdict(self).items() if value != default[name]}
 
     @classmethod
     def read(cls, found: Mapping[str, object]) -> OutputRules:
-        """From `to_json`. Raises BadArguments for another name, so that a rule is never dropped."""
+        """Read what `to_json` made. Raises BadArguments for another name, so that a rule is never dropped."""
         try:
             return cls(**found)  # type: ignore[arg-type]  # checked in __post_init__
         except TypeError as error:

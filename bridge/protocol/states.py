@@ -19,7 +19,7 @@ class WorkerState(StrEnum):
 
 
 class WorkerEvent(StrEnum):
-    """What happens to a session."""
+    """An event that moves a session's worker to another state."""
 
     START = "start"
     READY = "ready"

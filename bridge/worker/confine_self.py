@@ -15,7 +15,7 @@ EXIT_NOT_HELD = 78
 
 
 def inherited_descriptors(own: set[int]) -> list[int]:
-    """What is open now beside the standard streams and `own`."""
+    """The descriptors that are open now beside the standard streams and `own`."""
     with os.scandir("/proc/self/fd") as found:
         listed = [int(entry.name) for entry in found]
     return [fd for fd in listed if fd > 2 and fd not in own and _is_open(fd)]

@@ -8,7 +8,7 @@ import sys
 from typing import Any
 
 ADAPTED = {"matplotlib.pyplot": "bridge.worker.io.figures", "multiprocessing.spawn": "bridge.worker.spawned_children"}
-"""Modules, and whose `adapt(module)` is called for each."""
+"""Modules to adapt, and the modules whose `adapt(module)` is called for each."""
 
 
 class Finder:
@@ -16,7 +16,7 @@ class Finder:
 
     @staticmethod
     def find_spec(fullname: str, path: Any = None, target: Any = None) -> Any:
-        """None: the other finders know it."""
+        """The spec of an adapted module; None leaves others to the other finders."""
         if fullname not in ADAPTED:
             return None
         spec = importlib.machinery.PathFinder.find_spec(fullname, path, target)

@@ -52,13 +52,13 @@ if TYPE_CHECKING:
 assert checkpoint
 
 PROTOCOL_VERSION = 1
-"""That of bridge/protocol/messages.py, which the worker does not import; a test holds them together."""
+"""The version of bridge/protocol/messages.py, which the worker does not import; a test holds them together."""
 
 REPLACED = ("asyncio", "asyncio.runners", "builtins", "getpass", "inspect", "sys", "threading", "_thread")
 """Modules in which the worker puts something of its own."""
 
 END_GRACE_S = 1.0
-"""For background tasks' `finally` blocks at a shutdown."""
+"""Seconds for background tasks' `finally` blocks at a shutdown."""
 
 
 class Worker:
@@ -172,7 +172,7 @@ class Worker:
         report_when_idle(loop, self.calls.loop_plan if on_main else plan_in_thread)
 
     def _answer_now(self, message: Wire) -> bool:
-        """What need not wait for the execution in flight."""
+        """Answer a message that need not wait for the execution in flight; False for others."""
         kind = message["type"]
         if kind == "heartbeat":
             used = resource.getrusage(resource.RUSAGE_SELF)

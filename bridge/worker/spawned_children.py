@@ -46,7 +46,7 @@ def adapt(spawn: Any) -> None:
 
 
 def captured() -> bytes:
-    """What a child needs of the namespace, as a checkpoint's payload."""
+    """The part of the namespace that a child needs, as a checkpoint's payload."""
     from bridge.worker.calls.capability_functions import granted
     from checkpoint.capture.capture import Capturer
     from checkpoint.lost_names import LostNames

@@ -111,7 +111,7 @@ class ZygoteServer:
             self._end()
 
     def _end(self) -> None:
-        """None of the workers was reaped: their numbers are still their own."""
+        """End the zygote with its workers. None was reaped: their numbers are still their own."""
         for pid in self._workers:
             with suppress(ProcessLookupError, PermissionError):
                 os.killpg(pid, signal.SIGKILL)

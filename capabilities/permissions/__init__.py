@@ -1,1 +1,1 @@
-"""Who may do what: a manifest, and decisions from it. Pure: no file, socket or clock is touched here."""
+"""Permissions: a manifest, and decisions from it. Pure: no file, socket or clock is touched here."""

@@ -23,7 +23,7 @@ class Resource(NamedTuple):
 
 
 _OWN: dict[Domain, str] = {"filesystem": "its directory", "storage": "its own namespace", "message": "a message"}
-"""What a resource without a name is."""
+"""The text for a resource without a name."""
 
 
 QUESTIONS = frozenset({"ask", "choose", "approve", "review"})
@@ -43,7 +43,7 @@ LEVELS: dict[Level, frozenset[str]] = {
 """`print` and `display` are the worker's own; nothing has to be granted for them."""
 
 READ_METHODS = ("GET", "HEAD")
-"""What fetch may do up to level standard, when a manifest does not say (P75)."""
+"""Methods that fetch may use up to level standard, when a manifest does not say (P75)."""
 
 TOUCHES: dict[str, tuple[Domain, str]] = {
     "read_file": ("filesystem", "read"),
@@ -58,4 +58,4 @@ TOUCHES: dict[str, tuple[Domain, str]] = {
     "query": ("database", "read"),
     "run_function": ("function", "start"),
 }
-"""What a grant `name:resource` is about; an empty action is any of its domain."""
+"""The resources of a grant `name:resource`; an empty action is any of its domain."""

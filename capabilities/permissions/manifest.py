@@ -54,7 +54,7 @@ STORAGE_MB = 100
 
 
 class ManifestTable(BaseModel):
-    """What all tables of a manifest have in common."""
+    """The base of all tables of a manifest."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -89,8 +89,8 @@ class Endpoint(ManifestTable):
 
 
 class Network(ManifestTable):
-    """Whom code may reach. `methods` None: GET and HEAD up to level standard, all above. `private`: networks whose
-    addresses may be reached although they are not public."""
+    """Hosts that code may reach. `methods` None: GET and HEAD up to level standard, all above. `private`: networks
+    whose addresses may be reached although they are not public."""
 
     outbound: tuple[Annotated[Endpoint, BeforeValidator(_endpoint)], ...] = ()
     inbound: tuple[Port, ...] = ()
@@ -151,7 +151,7 @@ class QuotasTable(ManifestTable):
 
 
 class Manifest(ManifestTable):
-    """What one session or component may do. An empty one allows nothing but to print.
+    """The permissions of one session or component. An empty one allows nothing but to print.
 
     level: the base set of capabilities. grant: more of them, `name` or `name:resource`. block: never, whatever else
     says so. trust: what happens to an ask that nothing allows: denied (strict), put to a person (unknown), allowed
@@ -175,16 +175,16 @@ class Manifest(ManifestTable):
 
     @property
     def storage_bytes_max(self) -> int:
-        """What one namespace may hold."""
+        """Bytes that one namespace may hold."""
         return (STORAGE_MB if self.storage is None else self.storage.max_size_mb) * 2**20
 
     @property
     def files_bytes_max(self) -> int:
-        """What all files below the root may take, whoever wrote them."""
+        """Bytes that all files below the root may take, whoever wrote them."""
         return (STORAGE_MB if self.filesystem is None else self.filesystem.max_size_mb) * 2**20
 
     def to_json(self) -> dict[str, Any]:
-        """As the session's record keeps it: without what is default."""
+        """The manifest as the session's record keeps it: without what is default."""
         return self.model_dump(mode="json", exclude_defaults=True)
 
 
@@ -200,7 +200,7 @@ def read_manifest(found: Any, where: str = "the manifest") -> Manifest:
 
 
 def said(message: str) -> str:
-    """What a check of ours said, without pydantic's word for it."""
+    """The text of a check of ours, without pydantic's word for it."""
     return "an unknown key" if message == _EXTRA else message.removeprefix("Value error, ")
 
 

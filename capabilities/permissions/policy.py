@@ -34,7 +34,7 @@ CACHE_MAX = 1_000
 _BLOCKED = "blocked by the manifest, or was revoked"
 
 _ENGINES_OWN = "DURABLE_"
-"""What variables of the engine's own begin with: its token, the secret of its webhooks, where its store is."""
+"""The beginning of variables of the engine's own: its token, the secret of its webhooks, where its store is."""
 
 type Verdict = Literal["allowed", "denied", "ask"]
 
@@ -42,17 +42,17 @@ _ORDER: tuple[Level, ...] = ("sandbox", "restricted", "standard", "trusted", "un
 
 
 class PolicyDecision(NamedTuple):
-    """What was decided about one ask, and why. `resource` is the one that decided, None for the capability itself."""
+    """A decision about one ask, and why. `resource` is the one that decided, None for the capability itself."""
 
     verdict: Verdict
     reason: str
     resource: Resource | None = None
     blocked: bool = False
-    """No grant changes it."""
+    """Whether no grant changes it."""
 
 
 class PolicyChange(NamedTuple):
-    """What was changed while sessions live: the documents of `policy.get`, as they are stored."""
+    """Changes made while sessions live: the documents of `policy.get`, as they are stored."""
 
     version: int = 0
     own: dict[str, Any] = {}  # noqa: RUF012  # never changed
@@ -63,7 +63,7 @@ NO_CHANGE = PolicyChange()
 
 
 class Policy:
-    """What one session or component may do now. Made anew when anything changes; decisions are cached in it."""
+    """The permissions of one session or component now. Made anew when anything changes; decisions are cached in it."""
 
     def __init__(self, manifest: Manifest, grants: Iterable[str] = (), change: PolicyChange = NO_CHANGE) -> None:
         replaced = change.own.get("manifest")
@@ -121,7 +121,7 @@ class Policy:
 
     @property
     def development(self) -> bool:
-        """Nothing is checked."""
+        """Whether nothing is checked."""
         return self.manifest.trust == "development"
 
     # -- deciding -----------------------------------------------------------------------------------------------
@@ -160,7 +160,7 @@ class Policy:
         return PolicyDecision("allowed", reason, resources[-1] if resources else None)
 
     def _named(self, name: str) -> PolicyDecision:
-        """About the capability, whatever it is to touch."""
+        """The decision about the capability, whatever it is to touch."""
         # A grant of `input` is one of all forms of a question, and so is taking it away.
         names = (name, "*", "input") if name in QUESTIONS else (name, "*")
         if any(block.name in names and not block.resource for block in self._blocked):

@@ -17,7 +17,7 @@ def fields_of(schema: dict[str, Any] | None) -> dict[str, dict[str, Any]] | None
 
 
 def resolved(field: Any, schema: dict[str, Any]) -> dict[str, Any]:
-    """What a form has to know of a field: references followed in the document; `x | None` is x, and `nullable`."""
+    """A field as a form has to know it: references followed in the document; `x | None` is x, and `nullable`."""
     found = _followed(field, schema)
     options, kinds = found.get("anyOf"), found.get("type")
     if isinstance(kinds, list) and len(kinds) == 2 and "null" in kinds:
@@ -53,7 +53,7 @@ _PLAIN = ("string", "integer", "number", "boolean")
 
 
 def read_field(field: dict[str, Any], text: str) -> Any:
-    """What was typed, by the field's type: a text as it is, yes and no, a list by its lines, else JSON where it parses.
+    """The value typed, by the field's type: text as it is, yes and no, a list by its lines, else JSON where it parses.
 
     "null" is None where that is allowed.
     """

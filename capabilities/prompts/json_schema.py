@@ -55,7 +55,7 @@ def check_schema(schema: dict[str, Any]) -> None:
 
 
 def check_parts(schema: dict[str, Any]) -> None:
-    """The same of one that pydantic made, which is a JSON Schema."""
+    """Check the parts of a schema that pydantic made, which is a JSON Schema."""
     for depth, node in _nodes(schema):
         _check_node(node, is_root=not depth)
 
@@ -105,7 +105,7 @@ def _pattern(pattern: str) -> SchemaValidator:
 
 
 def faults(schema: dict[str, Any], value: Any) -> list[dict[str, Any]]:
-    """What in a value does not fit, as `{loc, msg}`, at most ten; nothing when it fits."""
+    """The faults of a value, as `{loc, msg}`, at most ten; nothing when it fits."""
     from referencing import Registry
     from referencing.exceptions import Unresolvable
 

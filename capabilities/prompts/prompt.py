@@ -21,7 +21,7 @@ type AtDeadline = Literal["default", "deny", "fail"]
 type Quorum = int | Literal["any", "all"]
 
 TEAM = "team:"
-"""What the name of a team begins with in `to`."""
+"""The beginning of a team's name in `to`."""
 
 _LATER = ("form", "many", "on_timeout", "initial", "to", "quorum", "remind_s", "escalate_s", "escalate_to", "secret")
 """Fields that are left out of the record where they say nothing: records of before they were there stay the same."""
@@ -75,7 +75,7 @@ class Prompt(BaseModel):
         return found
 
     def may_answer(self, since_ms: int, now_ms: int) -> tuple[str, ...]:
-        """Who is asked, as of a time; empty is anybody."""
+        """The persons and teams that are asked, as of a time; empty is anybody."""
         late = self.escalate_s is not None and now_ms >= since_ms + self.escalate_s * 1000
         return (*self.to, *self.escalate_to) if self.to and late else self.to
 
@@ -155,7 +155,7 @@ class Prompt(BaseModel):
 
 
 def _same(one: Any, other: Any) -> bool:
-    """Equal as JSON: true is not 1."""
+    """Whether both are equal as JSON: true is not 1."""
     return isinstance(one, bool) == isinstance(other, bool) and bool(one == other)
 
 
@@ -167,7 +167,7 @@ def _json(text: str) -> Any:
 
 
 class Settlement(BaseModel):
-    """What an answer settles its promise with: the value, who answered, and a nonce that tells whose answer won.
+    """The settlement of a prompt's promise: the value, who answered, and a nonce that tells whose answer won.
 
     `answers` are those of all who were asked, where it were several.
     """
@@ -185,7 +185,7 @@ class Settlement(BaseModel):
 
     @classmethod
     def from_record(cls, record: Any) -> Settlement:
-        """From a resolved prompt's value; a bare value (settled past us) counts as the answer."""
+        """Read a resolved prompt's value; a bare value (settled past us) counts as the answer."""
         if isinstance(record, dict) and ("nonce" in record or "declined" in record):
             return cls.model_validate(record)
         if isinstance(record, dict) and set(record) == {"data"}:

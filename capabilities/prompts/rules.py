@@ -37,7 +37,7 @@ def says_yes(given: Given) -> bool:
 
 
 def decide(prompt: Prompt, given: Sequence[Given]) -> Settlement | None:
-    """What these answers settle the question with, the last one having come last; None while it stays open.
+    """The settlement that these answers make, the last one having come last; None while the question stays open.
 
     One answer decides where one is asked for. Of several, as many approvals as are needed do; a denial does as soon as
     they cannot be reached: at once for all; with persons named, when too few are left; else when as many have denied.
@@ -74,7 +74,7 @@ def _plain(given: Given) -> dict[str, Any]:
 
 
 class Told(NamedTuple):
-    """What the code gets: a value, or an error by kind (denied, timeout, eof); `again`: why it is asked once more."""
+    """The answer as the code gets it: a value, or an error by kind (denied, timeout, eof); `again`: why asked anew."""
 
     value: Any = None
     error: str | None = None
@@ -82,7 +82,7 @@ class Told(NamedTuple):
 
 
 def told(prompt: Prompt, state: str, record: Any) -> Told:
-    """What a settled question is for the code that asked. `record` is the value that its promise is resolved with."""
+    """The answer for the code that asked a settled question. `record` is the value of its resolved promise."""
     if state == "rejected_canceled":
         return Told(error="eof", text="the question was cancelled")
     if state == "rejected_timedout":

@@ -24,7 +24,7 @@ TIMEOUT_S = (1, 300)
 """The least and the most that a manifest may ask for (A18)."""
 CPU_MS_PER_S = (1, 64_000)
 MEMORY_QUOTA_MAX = 16 * 1024 * MIB
-"""Of all executions together (A74)."""
+"""Bytes of all executions together (A74)."""
 
 _TABLES = {"component", "resources", "permissions"}
 
@@ -40,7 +40,7 @@ class ComponentManifest:
     quotas: Quotas = field(default_factory=Quotas)
 
     def policy(self) -> Policy:
-        """What it may do. An empty manifest allows nothing."""
+        """The policy of the component. An empty manifest allows nothing."""
         return Policy(self.permissions, _granted(self.permissions))
 
 
@@ -98,7 +98,7 @@ def _limits(found: dict[str, Any], where: str) -> SandboxLimits:
 
 
 def _quotas(found: dict[str, Any], limits: SandboxLimits, where: str) -> Quotas:
-    """Of all its executions together, where the manifest says them."""
+    """The quotas of all its executions together, where the manifest says them."""
     memory, cpu = found["memory"], found["cpu"]
     made = Quotas()
     if "quota_ms_per_s" in cpu:

@@ -10,7 +10,7 @@ from durable.core.errors import DurableError, LimitExceeded
 
 @dataclass(frozen=True, slots=True)
 class Used:
-    """What a call used, as far as it is known: None is not known, never zero."""
+    """The resources that a call used, as far as known: None is not known, never zero."""
 
     elapsed_ms: float = 0.0
     fuel: int | None = None
@@ -26,7 +26,7 @@ class Used:
         return near_limit(self.memory, self.memory_limit)
 
     def to_json(self) -> dict[str, Any]:
-        """As it is recorded, without what was printed."""
+        """The use as it is recorded, without what was printed."""
         return {
             "elapsed_ms": self.elapsed_ms,
             "fuel": self.fuel,
@@ -36,7 +36,7 @@ class Used:
 
     @classmethod
     def of(cls, found: Any, printed: tuple[str, str]) -> Self:
-        """What a record says, whoever wrote it: what does not fit is not known."""
+        """Read a record, whoever wrote it: what does not fit is not known."""
         given = found if isinstance(found, dict) else {}
         elapsed_ms = _number(given.get("elapsed_ms")) or 0.0
         fuel, memory, limit = (_whole(given.get(name)) for name in ("fuel", "memory", "memory_limit"))
@@ -70,7 +70,7 @@ class SandboxError(DurableError):
 
 
 class SandboxUnavailable(SandboxError):
-    """This installation has not what the asked-for kind of code needs; the message says how to get it."""
+    """The installation lacks what the asked-for kind of code needs; the message says how to get it."""
 
     code = "SANDBOX_UNAVAILABLE"
 
@@ -275,7 +275,7 @@ class CapabilityDenied(SandboxError, PermissionError):
 
 
 class SerializationError(SandboxError):
-    """What code gave cannot be read as what it should be."""
+    """A value from code cannot be read as what it should be."""
 
     code = "SANDBOX_SERIALIZATION"
 

@@ -1,4 +1,4 @@
-"""Who may begin while others are under way: as many as fit, the others in the order in which they came."""
+"""A fair queue: as many begin beside those under way as fit, the others in the order in which they came."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections import deque
 
 
 class Turns:
-    """Of one event loop. `used`: what those that are under way have taken."""
+    """The queue of one event loop. `used`: what those that are under way have taken."""
 
     def __init__(self) -> None:
         self.used = 0
@@ -33,7 +33,7 @@ class Turns:
             raise
 
     def give(self, size: int) -> None:
-        """It is over."""
+        """Give back what was taken, at the end."""
         self.used -= size
         assert self.used >= 0
         self._admit()

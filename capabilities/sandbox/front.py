@@ -37,7 +37,7 @@ type Directories = Mapping[str, str | os.PathLike[str] | tuple[str | os.PathLike
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """What a program of WASI is given beside its inputs: arguments, environment, directories."""
+    """The surroundings of a program of WASI, beside its inputs: arguments, environment, directories."""
 
     args: tuple[str, ...] = ()
     env: Mapping[str, str] = field(default_factory=dict)
@@ -46,7 +46,7 @@ class Program:
 
     @classmethod
     def of(cls, args: Iterable[str], env: Mapping[str, str] | None, directories: Directories | None) -> Self:
-        """Checked. InvalidConfiguration."""
+        """The checked surroundings. InvalidConfiguration."""
         if isinstance(args, str):
             raise InvalidConfiguration(f"args is a list of texts: args=[{args!r}]")
         given = tuple(args)
@@ -126,7 +126,7 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class Ran:
-    """What came of it. fuel, memory, memory_limit (bytes, at most): None where the backend does not know."""
+    """The outcome of a task. fuel, memory, memory_limit (bytes, at most): None where the backend does not know."""
 
     backend: Name
     value: Any
@@ -175,7 +175,7 @@ class RoutingDecision:
 
 @dataclass(slots=True)
 class Statistics:
-    """Of one backend, errors included."""
+    """The statistics of one backend, errors included."""
 
     count: int = 0
     succeeded: int = 0
@@ -183,17 +183,17 @@ class Statistics:
 
     @property
     def success_rate(self) -> float:
-        """From 0 to 1; 1 before the first run."""
+        """The part of runs that succeeded, from 0 to 1; 1 before the first run."""
         return self.succeeded / self.count if self.count else 1.0
 
     @property
     def average_ms(self) -> float:
-        """0 before the first run."""
+        """Milliseconds of a run on average; 0 before the first run."""
         return self.total_ms / self.count if self.count else 0.0
 
     @property
     def healthy(self) -> bool:
-        """W8: more than half succeeded, or none ran."""
+        """Whether more than half succeeded, or none ran (W8)."""
         return self.success_rate > 0.5
 
 
@@ -212,7 +212,7 @@ class Front:
 
     @property
     def choice(self) -> Choice:
-        """What it is set to."""
+        """The backend that it is set to, or "auto"."""
         return self._choice
 
     def switch(self, choice: str) -> None:
@@ -221,7 +221,7 @@ class Front:
 
     @property
     def decisions(self) -> tuple[RoutingDecision, ...]:
-        """The last hundred, oldest first."""
+        """The last hundred decisions, oldest first."""
         return tuple(self._decisions)
 
     async def run(self, task: Task, language: str = "auto") -> Ran:

@@ -21,7 +21,7 @@ from capabilities.sandbox.wasm.module_imports import Import
 
 ASK_BYTES_MAX = 1 * MIB
 ANSWER_BYTES_MAX = 10 * MIB
-"""Of one host call, as JSON: as much as a file of `read_file`."""
+"""Bytes of one host call's answer, as JSON: as much as a file of `read_file`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,11 +64,11 @@ class CoreHost:
         self._answer = b""
 
     def attach(self, guard: DeadlineGuard, fuel: Callable[[], int | None]) -> None:
-        """Its call has this guard, and has used so much fuel."""
+        """Take the guard of its call, and a function that tells the fuel used."""
         self._guard, self._fuel = guard, fuel
 
     def imports(self) -> list[Import]:
-        """What a module imports from `durable`."""
+        """The functions that a module imports from `durable`."""
         i32 = ValType.i32()
         return [
             Import("durable", "call", [i32] * 4, [i32], self._call, caller=True),

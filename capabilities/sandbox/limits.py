@@ -1,4 +1,4 @@
-"""What one call of foreign code may use. Named profiles, never averaged (D6)."""
+"""The limits of one call of foreign code. Named profiles, never averaged (D6)."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ KIB = 1024
 MIB = 1024 * KIB
 
 TICK_MS = 10
-"""Between two epochs: how late a deadline may be noticed by code that runs."""
+"""Milliseconds between two epochs: how late a deadline may be noticed by code that runs."""
 
 STACK_BYTES = 4 * MIB
-"""What wasm code may use of a thread's stack: JavaScript needs about a kilobyte for each function that it is in."""
+"""Bytes of a thread's stack for wasm code: JavaScript needs about a kilobyte for each function that it is in."""
 
 ASYNC_STACK_BYTES = 2 * STACK_BYTES
 """Nothing here uses wasmtime's own stacks, but one that is smaller than the above aborts the process."""
@@ -72,12 +72,12 @@ class SandboxLimits:
 
     @classmethod
     def javascript(cls, **changes: Any) -> SandboxLimits:
-        """What a script, or Python, may use (G1, W4), with some of it changed; InvalidConfiguration."""
+        """The limits of a script, or Python (G1, W4), with some of them changed; InvalidConfiguration."""
         return JAVASCRIPT.but(**changes)
 
     @classmethod
     def restrictive(cls, **changes: Any) -> SandboxLimits:
-        """Of a script that is trusted less: 2 s, 64 MiB, no console, ten at once (W7); InvalidConfiguration."""
+        """The limits of a script trusted less: 2 s, 64 MiB, no console, ten at once (W7); InvalidConfiguration."""
         return RESTRICTIVE.but(**changes)
 
 

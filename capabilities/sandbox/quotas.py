@@ -1,4 +1,4 @@
-"""What all executions of one component in one engine may use together (A74): CPU time a second, memory at once.
+"""Quotas of all executions of one component in one engine together (A74): CPU time a second, memory at once.
 
 CPU time is that of the threads that run the code, as the system counts it (D9). Memory is counted by limits, since that
 of a component cannot be seen from outside: an execution takes the room of its limit, and gives it back at its end.

@@ -54,7 +54,7 @@ class Route:
 
 
 def choice_of(environment: Mapping[str, str]) -> Choice:
-    """What the environment says; "auto" when it says nothing. InvalidConfiguration names the choices."""
+    """The choice of the environment; "auto" when it says nothing. InvalidConfiguration names the choices."""
     for variable in VARIABLES:
         said = environment.get(variable)
         if said:
@@ -95,7 +95,7 @@ def route(code: str | bytes, asked: Choice, choice: Choice, component: str = "")
 
 
 def is_wasm(code: str | bytes) -> bool:
-    """Bytes are a module or a component; text is one when it says so."""
+    """Whether code is WebAssembly: bytes are a module or a component; text is one when it says so."""
     return isinstance(code, bytes) or code.startswith(WASM_TEXT)
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from durable.core.errors import ResourceExceeded
 
 ENTRY_BYTES = 4_096
-"""What a file or directory takes at least: so the number of files is bounded too."""
+"""Bytes that a file or directory takes at least: so the number of files is bounded too."""
 COUNTED_MS = 10_000
 """How long a count holds: others may write there."""
 DIRECTORIES_MAX = 1_000
@@ -24,12 +24,12 @@ _LEVEL = os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_RDONLY
 
 
 def taken_by(size: int) -> int:
-    """What a file of that many bytes counts."""
+    """The bytes that a file of that many counts as."""
     return max(size, ENTRY_BYTES)
 
 
 def count(root: Path, most: int) -> int:
-    """What is below a directory, links not followed; no longer looked at once it is more than `most`."""
+    """The bytes below a directory, links not followed; no longer looked at once it is more than `most`."""
     fd = os.open(root, os.O_DIRECTORY | os.O_CLOEXEC | os.O_RDONLY)
     try:
         return _count(fd, most, 0)
@@ -57,7 +57,7 @@ def _count(directory: int, most: int, depth: int) -> int:
 
 
 class Space:
-    """Of one directory."""
+    """The space of one directory."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
@@ -94,7 +94,7 @@ class Space:
 
 
 class Spaces:
-    """Of the directories that an engine's sessions write to."""
+    """The spaces of the directories that an engine's sessions write to."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()

@@ -137,7 +137,7 @@ def write(root: Path, path: str, data: bytes) -> None:
 
 
 def growth(root: Path, path: str, size: int) -> int:
-    """What a file of that size adds to what is below the root: less what it replaces, and its directories."""
+    """Bytes that a file of that size adds to what is below the root: less what it replaces, and its directories."""
     *levels, name = path.split("/")
     try:
         with below(root, levels) as directory:
@@ -170,7 +170,7 @@ def delete(root: Path, path: str) -> bool:
 
 
 def listed(root: Path, path: str, *, recursive: bool) -> list[str]:
-    """What a directory holds, sorted; directories end with '/'. Links are shown, and not followed."""
+    """The contents of a directory, sorted; directories end with '/'. Links are shown, and not followed."""
     with below(root, path.split("/") if path else []) as directory:
         found: list[str] = []
         _list(directory, "", found, recursive=recursive, depth=0)

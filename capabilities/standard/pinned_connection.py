@@ -46,7 +46,7 @@ def endpoint_of(url: URL) -> str:
 
 
 def resource_of(url: URL, action: str) -> Resource:
-    """What reaching a URL touches."""
+    """The resource that reaching a URL touches."""
     return Resource("network", action, endpoint_of(url))
 
 

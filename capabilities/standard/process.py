@@ -107,7 +107,7 @@ def _end(process: asyncio.subprocess.Process) -> None:
 
 
 def _exit_code(report: int, path: str) -> int:
-    """What the supervisor, which has ended, said of the program. OSError."""
+    """The program's exit code, as its supervisor, which has ended, said. OSError."""
     os.set_blocking(report, False)
     try:
         what, number = os.read(report, 100).split()

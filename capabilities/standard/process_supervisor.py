@@ -1,8 +1,9 @@
-"""The process that runs one program and ends all it started: python -I -S supervising.py ENGINE REPORT PATH [ARGS…].
+"""The process that runs one program and ends all it started.
 
-What the program starts becomes a child of this process when its own parent ends, whatever group or session it has moved
-to. All of it is killed when the program has ended, on SIGTERM, and when the engine dies. How the program ended is
-written to the descriptor REPORT: `exit CODE` or `failed ERRNO`. Nothing but the standard library is imported.
+Run as python -I -S process_supervisor.py ENGINE REPORT PATH [ARGS…]. What the program starts becomes a child of this
+process when its own parent ends, whatever group or session it has moved to. All of it is killed when the program has
+ended, on SIGTERM, and when the engine dies. How the program ended is written to the descriptor REPORT: `exit CODE` or
+`failed ERRNO`. Nothing but the standard library is imported.
 """
 
 import ctypes
@@ -13,7 +14,7 @@ import sys
 import time
 
 END_S = 5.0
-"""What cannot be killed within it (another user's, one that the kernel holds) is left."""
+"""Seconds after which what cannot be killed (another user's, one that the kernel holds) is left."""
 LOOK_S = 0.05
 
 _PR_SET_PDEATHSIG = 1

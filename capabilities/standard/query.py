@@ -1,4 +1,4 @@
-"""`query`: SQL that only reads, on a granted SQLite file, in a process of its own (reading_sql.py)."""
+"""`query`: SQL that only reads, on a granted SQLite file, in a process of its own (query_process.py)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The process that runs one query: python -I -S reading_sql.py, what to run on stdin as JSON, the answer on stdout.
+"""The process that runs one query: python -I -S query_process.py, what to run on stdin as JSON, the answer on stdout.
 
 It is a process of its own because SQL decides what it takes: memory, temporary files and time are limited here, and
 what goes wrong in SQLite with a hostile file ends this process only. Nothing but the standard library is imported.

@@ -1,4 +1,4 @@
-"""Where large chunks are kept, content-addressed: a small port, and a directory that implements it.
+"""The store of large chunks, content-addressed: a small port, and a directory that implements it.
 
 What is kept under an address is a chunk as `checkpoint.format.compression` packs it; whoever reads one
 unpacks and verifies it.
@@ -25,7 +25,7 @@ INLINE_BYTES_MAX = 64 * 2**10
 DIGEST = re.compile(r"[0-9a-f]{64}\Z")
 
 TOGETHER_MIN = 8
-"""So many are synced by two syncs of the whole file system, which wait for what others wrote, too."""
+"""From so many files on, two syncs of the whole file system do, which wait for what others wrote, too."""
 
 BEGUN_MAX = 32
 """Files that are open at once: a process may have 1,024, and others need some."""
@@ -45,25 +45,25 @@ class Blobs(Protocol):
     """Write-once byte strings by the hex of the SHA-256 of their data. Every method blocks: call it in a thread."""
 
     def get(self, digest: str) -> bytes | None:
-        """What is kept there; None when nothing is."""
+        """The blob that is kept there; None when there is none."""
 
     def get_many(self, digests: Iterable[str]) -> dict[str, bytes]:
-        """The same for some; what is missing is absent from the answer."""
+        """The blobs kept at these addresses; what is missing is absent from the answer."""
 
     def put_many(self, blobs: Iterable[tuple[str, Bytes]]) -> None:
-        """Durable, all of them, when it returns; some of them when it is killed. One that is there counts as put now.
+        """Keep blobs: all are durable when it returns, some when it is killed. One that is there counts as put now.
 
         Each is taken when it can be written: others may be made meanwhile. CheckpointError when they cannot be kept.
         """
 
     def exists(self, digest: str) -> bool:
-        """Whether it is there, and stays for as long as a checkpoint that names it may be on its way."""
+        """Whether the blob is there, and stays for as long as a checkpoint that names it may be on its way."""
 
     def delete(self, digest: str) -> bool:
-        """Whether there was something to delete."""
+        """Delete a blob; whether there was one."""
 
     def list(self) -> Iterator[KeptBlob]:
-        """All of them, in no order."""
+        """All blobs, in no order."""
 
 
 class DirectoryBlobs:
@@ -164,19 +164,19 @@ class Moved:
         self.list = blobs.list
 
     def get(self, digest: str) -> bytes | None:
-        """What one of them has."""
+        """The blob from either place; None when neither has it."""
         found = self._blobs.get(digest)
         return self._former.get(digest) if found is None else found
 
     def get_many(self, digests: Iterable[str]) -> dict[str, bytes]:
-        """The same for some."""
+        """The same for some blobs."""
         wanted = [*digests]
         found = self._blobs.get_many(wanted)
         return found | self._former.get_many(digest for digest in wanted if digest not in found)
 
 
 def check_digest(digest: str) -> str:
-    """The same; CheckpointError when it is not an address."""
+    """The digest itself; CheckpointError when it is not an address."""
     if not DIGEST.match(digest):
         raise CheckpointError(f"{digest[:80]!r} is not a digest: 64 lower-case hex digits")
     return digest

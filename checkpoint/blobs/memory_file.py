@@ -23,22 +23,22 @@ class MemoryFile:
         os.ftruncate(self.descriptor, size)
 
     def write(self, data: bytes | memoryview, offset: int) -> None:
-        """From any thread. Without a mapping: each page of one costs a fault."""
+        """Write from any thread. Without a mapping: each page of one costs a fault."""
         view = memoryview(data)
         while view:
             count = os.pwrite(self.descriptor, view, offset)
             view, offset = view[count:], offset + count
 
     def seal(self) -> None:
-        """Nothing in it changes any more, whoever has the descriptor."""
+        """Let nothing in the file change any more, whoever has the descriptor."""
         fcntl.fcntl(self.descriptor, fcntl.F_ADD_SEALS, _SEALS)
 
     def view(self) -> memoryview:
-        """What is in it."""
+        """The contents of the file, for reading."""
         return mapped(self.descriptor, self.size)
 
 
 def mapped(descriptor: int, size: int) -> memoryview:
-    """What is in a memory file, for reading, as long as the view lives. OSError, ValueError: it is not that size."""
+    """The contents of a memory file, for reading while the view lives. OSError, ValueError: it is not that size."""
     flags = mmap.MAP_PRIVATE | mmap.MAP_POPULATE
     return memoryview(mmap.mmap(descriptor, size, flags=flags, prot=mmap.PROT_READ))

@@ -1,7 +1,7 @@
-"""What is known of the large buffers of a namespace: the digests of their chunks, and which chunks were written since.
+"""The large buffers of a namespace: the digests of their chunks, and which chunks were written since.
 
-Between captures the kernel notes writes (pagemap.py). Where it cannot, every chunk is hashed again. A buffer is known
-by its address and length: memory that was freed and used again counts as written, page by page.
+Between captures the kernel notes writes (dirty_pages.py). Where it cannot, every chunk is hashed again. A buffer is
+known by its address and length: memory that was freed and used again counts as written, page by page.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ type Place = tuple[int, int]
 """Address and length of a buffer, in bytes."""
 
 type Digests = list[bytes | None]
-"""Of a buffer's chunks in order; None for one that has to be hashed."""
+"""Digests of a buffer's chunks in order; None for one that has to be hashed."""
 
 
 @dataclass(slots=True)
@@ -113,7 +113,7 @@ class Buffers:
         return True
 
     def learn(self, digests: Mapping[Place, Digests]) -> None:
-        """What the last look's unknown chunks are."""
+        """Take the digests of the last look's unknown chunks."""
         for place, region in self._regions.items():
             found = digests.get(place)
             if found is not None and len(found) == len(region.digests):

@@ -80,7 +80,7 @@ class Capture:
 
 @dataclass(slots=True)
 class _Memory:
-    """What a capture leaves for the next one. A child that captured sends it back: only plain data."""
+    """The state that a capture leaves for the next one. A child that captured sends it back: only plain data."""
 
     sent: set[bytes] = field(default_factory=set)
     """Chunks that the engine has."""
@@ -107,7 +107,7 @@ class _Fresh(dict[bytes, memoryview]):
         self._sent: set[bytes] = set()
 
     def stream(self, send: Send, sent: set[bytes]) -> None:
-        """From now on, those that are not in `sent`."""
+        """Send large chunks at once from now on, those that are not in `sent`."""
         self._send, self._sent = send, sent
 
     def __setitem__(self, digest: bytes, chunk: memoryview) -> None:
@@ -189,7 +189,7 @@ class Capturer:
         return self._here(draft)
 
     def capture_aside(self, execution: str = "") -> Capture | Aside:
-        """The same; where that takes long, a forked child does it while the code goes on, and streams the payload.
+        """Capture; where that takes long, a forked child does it while the code goes on, and streams the payload.
 
         After an Aside `settle` has to be called before the next capture.
         """
@@ -229,12 +229,12 @@ class Capturer:
 
     @property
     def kept(self) -> Sequence[object]:
-        """What one that stands alone left in this process, since it cannot be saved."""
+        """The objects that one that stands alone left in this process, since they cannot be saved."""
         return self._kept_values.values if self._kept_values is not None else ()
 
     @property
     def cost_ns(self) -> int:
-        """What the last capture took, in this process or in a child."""
+        """The time that the last capture took, in this process or in a child."""
         return self._memory.cost_ns
 
     def prime(self, payload: bytes | memoryview) -> None:
@@ -433,7 +433,7 @@ class Capturer:
     def _placeholders(
         self, name: str, holes: list[Hole], own: Sequence[Hole], draft: _Draft, made: dict[str, tuple[int, str]]
     ) -> Iterator[LostVariable]:
-        """What is lost inside of a variable that is not. `holes`: of its group; `own`: those met in it first."""
+        """The losses inside of a variable that is not lost. `holes`: of its group; `own`: those met in it first."""
         where = paths(name, self._namespace.get(name), [hole.value for hole in holes[:HOLES_MAX]])
         first = {id(hole.value) for hole in own}
         for hole in holes[:HOLES_MAX]:

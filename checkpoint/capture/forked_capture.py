@@ -50,7 +50,7 @@ BLOCK_BYTES = 4
 """The length of a block, big-endian."""
 
 type Send = Callable[[memoryview], None]
-"""One chunk, at once."""
+"""Sends one chunk, at once."""
 
 type Work = Callable[[Send], tuple[Sequence[bytes | memoryview], bytes]]
 """Sends large chunks, and gives the rest of the payload in pieces, and what the parent is to learn."""
@@ -64,7 +64,7 @@ class Aside:
         self._learned = learned
 
     def learned(self) -> bytes:
-        """What the child learned; empty when it did not come to its end. Call once, when the engine has read all."""
+        """The child's data; empty when it did not come to its end. Call once, when the engine has read all."""
         os.close(self.reader)
         _reap()
         try:
@@ -150,7 +150,7 @@ def _answer(question: Callable[[], bytes], writer: int) -> None:
 
 
 def _all_of(reader: int, seconds: float) -> bytes | None:
-    """What comes through the pipe; None when that is not whole, or not there in time."""
+    """The data that comes through the pipe; None when that is not whole, or not there in time."""
     ends, data = time.monotonic() + seconds, bytearray()
     while len(data) < HEADER_BYTES or len(data) < HEADER_BYTES + int.from_bytes(data[:HEADER_BYTES], "big"):
         left = ends - time.monotonic()
@@ -201,7 +201,7 @@ def _sleeps(thread: str) -> bool:
 
 
 def _quiet_fork() -> int:
-    """No thread asks for the interpreter meanwhile: one that has waited for the switch interval asks its holder to hand
+    """Fork while no thread asks for the interpreter: one that waited for the switch interval asks its holder to hand
     it over, and a copy made in that state would do so at once and wait for ever for somebody to take it.
     """
     python, interval = ctypes.pythonapi, sys.getswitchinterval()

@@ -48,7 +48,7 @@ _LIVE = frozenset(("decimal", "numpy"))
 
 
 class ProcessState:
-    """What one process began with. `interrupts` holds the user's handler of SIGINT, which is not installed at rest."""
+    """The state that one process began with. `interrupts` holds the user's handler of SIGINT, not installed at rest."""
 
     def __init__(self) -> None:
         self.context: contextvars.Context | None = None
@@ -67,7 +67,7 @@ class ProcessState:
         self._may_patch = False
         """Code ran that may have put something into a class of a library."""
         self._abstract: tuple[object, list[tuple[str, str, type]]] = None, []
-        """What was registered with abstract classes, and the number that rises with each registration."""
+        """Registrations with abstract classes, and the number that rises with each."""
 
     def begin(self, replaced: Iterable[str] = ()) -> None:
         """Note what there is; code of the user comes after this. replaced: modules that the worker changed itself."""
@@ -100,7 +100,7 @@ class ProcessState:
         atexit.register, atexit.unregister = registered, unregistered
 
     def note_modules(self) -> None:
-        """After a statement: what modules are that it imported. Does next to nothing where it imported none."""
+        """After a statement: note the modules that it imported. Does next to nothing where it imported none."""
         if len(sys.modules) == self._known:
             return
         for name, module in list(sys.modules.items()):
@@ -113,14 +113,14 @@ class ProcessState:
                     self._options[name] = read()
 
     def note_statement(self, code: types.CodeType) -> None:
-        """After a statement: what it imported, and whether it may have changed a class."""
+        """After a statement: note what it imported, and whether it may have changed a class."""
         self.note_modules()
         self._may_patch = self._may_patch or may_patch(code)
 
     # -- at a capture -----------------------------------------------------------------------------------------------
 
     def read(self, namespace: Mapping[str, object]) -> dict[str, object]:
-        """What is to be saved, by the name that reports have for it."""
+        """The entries to be saved, by the names that reports have for them."""
         found: dict[str, object] = {}
         if not self._begun:
             return found  # nothing is known to compare with
@@ -223,7 +223,7 @@ class ProcessState:
     # -- at a restore -----------------------------------------------------------------------------------------------
 
     def apply(self, entries: Mapping[str, object]) -> list[tuple[str, str]]:
-        """Put back what was read; what could not be, each with why."""
+        """Put back what was read; returns what could not be, each with why."""
         failed: list[tuple[str, str]] = []
         for name, value in entries.items():
             try:
@@ -272,7 +272,7 @@ class ProcessState:
 
 
 PROCESS_STATE = ProcessState()
-"""That of this process: a worker has one."""
+"""The state of this process: a worker has one."""
 
 
 def code_context() -> contextvars.Context:
@@ -300,7 +300,7 @@ def _is_users(function: Any) -> bool:
 
 
 def _is_private(name: str, value: object) -> bool:
-    """What a library keeps for itself in its module, and did not get from the user."""
+    """Whether a library keeps this for itself in its module, and did not get it from the user."""
     return name.startswith("_") and not _is_users(value)
 
 

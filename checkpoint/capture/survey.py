@@ -14,7 +14,7 @@ MODULE_NAMES = frozenset((
     "__name__", "__builtins__", "__doc__", "__loader__", "__spec__", "__package__", "__cached__", "__file__",
     "__path__", "__warningregistry__", "__annotate__", "__conditional_annotations__",
 ))  # fmt: skip
-"""What belongs to the module, not to the user. `__annotations__` is the user's."""
+"""Names that belong to the module, not to the user. `__annotations__` is the user's."""
 
 HISTORIES = ("In", "Out")
 """The engine's own containers that grow with every execution."""
@@ -52,10 +52,10 @@ class Survey:
     constants: Collection[int] = ()
     """Ids of texts and containers that are no atoms."""
     apart: bool = False
-    """No container is an atom."""
+    """Whether no container is an atom."""
 
     def take_out(self, names: Iterable[str]) -> None:
-        """These are no atoms: they hold what others refer to as well, or what is not plain any more."""
+        """Take out atoms that hold what others refer to as well, or what is not plain any more."""
         for name in names:
             self.values[name] = self.atoms.pop(name)
 

@@ -20,7 +20,7 @@ else:
 type Bytes = bytes | memoryview
 
 FRAME = b"\xd5zc1"
-"""What a frame begins with; the CRC-32 of the rest follows, since not every bit of zstd's own format says something."""
+"""The beginning of a frame; the CRC-32 of the rest follows, since not every bit of zstd's own format says something."""
 
 _HEAD_BYTES = len(FRAME) + 4
 
@@ -30,7 +30,7 @@ SAMPLE_BYTES = 4 * 2**10
 """Of a chunk of a megabyte some places tell what the rest is like, for a hundredth of the cost."""
 
 PAYS = 0.75
-"""What is kept must be smaller than this part of the data: reading it back costs time too."""
+"""A frame is kept when it is smaller than this part of the data: reading it back costs time too."""
 
 LEVEL = 1
 
@@ -39,7 +39,7 @@ SIZE_MAX = PAGE_BYTES_MAX
 
 
 def packed(data: Bytes) -> Bytes:
-    """What to keep of a chunk: the data itself, or less."""
+    """The bytes to keep of a chunk: the data itself, or less."""
     view = memoryview(data)
     own = bytes(view[:4]) == FRAME
     if not own and (len(view) < COMPRESS_BYTES_MIN or not _sample_pays(view)):
@@ -76,7 +76,7 @@ def check_kept(kept: Bytes, digest: str) -> None:
 
 
 def _unframed(frame: Bytes, size_max: int) -> bytes | None:
-    """What one whole frame holds; None when it is not one, or holds more."""
+    """The contents of one whole frame; None when it is not one, or holds more."""
     view = memoryview(frame)
     body = view[_HEAD_BYTES:]
     if zlib.crc32(body).to_bytes(4, "big") != view[len(FRAME) : _HEAD_BYTES]:

@@ -40,7 +40,7 @@ def packages(namespace: Mapping[str, object]) -> dict[str, str]:
 
 
 def version_of(root: str) -> str:
-    """What is loaded or installed under that import name; empty when it does not say, or is not there."""
+    """The version loaded or installed under that import name; empty when it does not say, or is not there."""
     known = _versions.get(root)
     if known is None:
         loaded = getattr(sys.modules.get(root), "__version__", None)
@@ -59,7 +59,7 @@ def _installed(root: str) -> str:
 
 
 def differences(contents: Contents) -> list[str]:
-    """What keeps a checkpoint from being restored here, as texts; empty when nothing does.
+    """The differences that keep a checkpoint from being restored here, as texts; empty when there are none.
 
     Another minor version of Python; a package that is missing, or whose first number that is not zero is another one.
     """
@@ -84,7 +84,7 @@ def check(contents: Contents, what: str = "the checkpoint") -> None:
 
 
 def _line(version: str) -> tuple[int, ...]:
-    """Up to the first number of a version that is not zero: within that, newer ones read what older ones wrote."""
+    """The version up to its first number that is not zero: within that, newer ones read what older ones wrote."""
     match = _RELEASE.match(version)
     numbers = [int(part) for part in match[0].split(".")] if match else []
     for place, number in enumerate(numbers):

@@ -11,7 +11,7 @@ import msgspec
 from checkpoint.format.payload import Contents, Group, Malformed, Page, PayloadPart, chunk_digest, chunk_sizes
 
 PAGE_BYTES = 4 * 2**10
-"""What a page is meant to hold: a small change costs about this much."""
+"""Bytes that a page is meant to hold: a small change costs about this much."""
 
 type Groups = tuple[Group, ...]
 

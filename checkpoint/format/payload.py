@@ -1,4 +1,4 @@
-"""What a checkpoint is made of (specs/checkpoint.md): groups of variables, cut into chunks, and their position.
+"""The parts of a checkpoint (specs/checkpoint.md): groups of variables, cut into chunks, and their position.
 
 Both sides read it: the worker writes a `Payload`, the engine turns it into a signed `Manifest`. The table of groups is
 cut into pages, which are chunks like any other, so that one small change beside thousands of variables costs one page.
@@ -20,7 +20,7 @@ FORMAT = "4"
 """Version of the payload and the manifest."""
 
 FORMATS = ("2", "3", FORMAT)
-"""What a reader takes; it refuses any other. "2" had no packages, "3" no number, no predecessor, no placeholders."""
+"""Formats that a reader takes, no others. "2" had no packages, "3" no number, no predecessor, no placeholders."""
 
 UNNUMBERED = ("2", "3")
 
@@ -114,7 +114,7 @@ class Contents(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Payload(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What crosses the pipe. From a worker: the chunks that the last payload did not have. To a worker: all
+    """The data that crosses the pipe. From a worker: the chunks that the last payload did not have. To a worker: all
     of them, in the order of `Table.digests`."""
 
     format: Text
@@ -138,7 +138,7 @@ class StatementPosition(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
 
 
 class CheckpointManifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What the engine signs and stores. `outcome` is the execution's result as JSON text, of a final one.
+    """The manifest that the engine signs and stores. `outcome` is the execution's result as JSON text, of a final one.
 
     `number` counts the checkpoints of a session, `predecessor` is the identity of the one before.
     """

@@ -43,7 +43,7 @@ def reduce_array(array: Array, columns: Columns) -> Reduced | None:
 
 
 def _owner(base: object) -> object:
-    """What the memory of a view belongs to: an array, a map of a file, bytes or a bytearray."""
+    """The owner of a view's memory: an array, a map of a file, bytes or a bytearray."""
     import numpy
 
     while isinstance(base, numpy.ndarray) and base.base is not None:

@@ -44,7 +44,7 @@ def reduce_foreign(cls: type) -> tuple[object, tuple[object, ...]] | None:
 
 
 def reduce_by_value(cls: type) -> tuple[Any, ...]:
-    """What makes the class, and its state for `rebuild.fill_class`."""
+    """The function that makes the class, its arguments, and the class's state for `loaders.fill_class`."""
     state = dict(vars(cls))
     for name in ("__dict__", "__weakref__", "__slotnames__", *_ABC_CACHES):  # __slotnames__: copyreg's cache
         state.pop(name, None)

@@ -1,4 +1,4 @@
-"""What modules have one of: constants that are compared by identity, and the containers that are the process's own.
+"""Objects that modules have one of: constants that are compared by identity, and the process's own containers.
 They come back as themselves, not as equals or copies (worker side).
 """
 
@@ -22,19 +22,19 @@ type Place = tuple[str, str]
 
 
 _CONTAINERS = (("sys", "path"), ("sys", "modules"))
-"""They are saved with the interpreter's state."""
+"""Containers that are saved with the interpreter's state."""
 
 _STARTED_ARGV = getattr(sys, "argv", None)
 """Its contents are saved with the process's state."""
 
 
 def texts() -> dict[int, Place]:
-    """Those of the modules that are loaded, by id."""
+    """The texts of the modules that are loaded, by id."""
     return {id(getattr(sys.modules[place[0]], place[1])): place for place in _TEXTS if place[0] in sys.modules}
 
 
 def containers(namespace: Mapping[str, object]) -> dict[int, Place]:
-    """The process's own, and the namespaces of modules that are variables, by id."""
+    """The process's own containers, and the namespaces of modules that are variables, by id."""
     found = {id(getattr(sys.modules[place[0]], place[1])): place for place in _CONTAINERS}
     if getattr(sys, "argv", None) is _STARTED_ARGV:  # one that code put there is saved by value
         found[id(_STARTED_ARGV)] = "sys", "argv"

@@ -51,7 +51,7 @@ def _index(index: Any) -> Reduced | None:
 
 
 def make_references() -> object:
-    """What blocks of the same memory share, with none yet."""
+    """An object that blocks of the same memory share, with none yet."""
     references: Any = importlib.import_module("pandas._libs.internals").BlockValuesRefs()
     references.referenced_blocks.clear()
     return references
@@ -66,11 +66,11 @@ def make_block(make: Callable[..., Any], arguments: tuple[object, ...], referenc
 
 
 def make_manager(cls: Any, blocks: list[object], axes: list[object]) -> object:
-    """What a series holds. Its own pickles have the values of its block, not the block."""
+    """The manager that a series holds. Its own pickles have the values of its block, not the block."""
     return cls.from_blocks(blocks, axes)
 
 
 def fill_index(index: Any, references: Any) -> None:
-    """The same of an index."""
+    """Let an index say with which others it shares its memory."""
     index._references = references
     references.add_index_reference(index)

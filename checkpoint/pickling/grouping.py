@@ -51,7 +51,7 @@ class Dump:
     by_value: set[int]
     rebuilt: list[Rebuilt]
     holes: dict[str, list[Hole]]
-    """By the variable in which they are."""
+    """The holes by the variable in which they are."""
 
     def digest(self) -> bytes:
         """Tells whether it is the same as another time."""
@@ -63,7 +63,7 @@ class Dump:
         return self.digest() + chunk_digest(repr((self.names, first_met)).encode())
 
     def sample(self, values: Mapping[str, object]) -> Sample:
-        """What a trial needs of it."""
+        """The sample of the group, for a trial."""
         return Sample(
             self.names, [values[name] for name in self.names], self.stream, [_bytes_of(each) for each in self.buffers]
         )
@@ -101,7 +101,7 @@ class _NotPlain(Exception):
 
 @dataclass(slots=True)
 class Trials:
-    """What is known of earlier trials, as plain data: a child that captured sends it back."""
+    """The findings of earlier trials, as plain data: a child that captured sends them back."""
 
     proven: set[tuple[str, int, int]] = field(default_factory=set)
     """Kinds that came back: as in PROVEN."""
@@ -110,7 +110,7 @@ class Trials:
     streams: set[bytes] = field(default_factory=set)
     """Groups that were tried, as what."""
     unloadable: dict[str, dict[int, str]] = field(default_factory=dict)
-    """What does not load inside of variables: by its id, why; `""`'s place, 0, has the id of the variable's value."""
+    """Members that do not load inside of variables: by id, why; place 0 has the id of the variable's value."""
     refused: dict[str, tuple[int, str]] = field(default_factory=dict)
     """Variables that do not load: the id of the value, and why."""
     different: dict[str, tuple[int, str]] = field(default_factory=dict)
@@ -126,13 +126,13 @@ class Grouping:
         """The groups of several variables of the last capture: name -> id of the value."""
         self.trials = Trials(PROVEN)
         self._owners: dict[int, int] = {}
-        """Of dicts that were namespaces of objects at the last capture: the id of the owner, by the dict's id."""
+        """Dicts that were namespaces of objects at the last capture: the id of the owner, by the dict's id."""
         self._straight: set[bytes] = set()
         """Digests of groups in which no set or dict is in a circle with its keys."""
         self._pickler: GroupPickler | None = None
 
     def learn(self, last: list[dict[str, int]], trials: Trials) -> None:
-        """What a child knows now that captured."""
+        """Take over what a child that captured knows now."""
         PROVEN.update(trials.proven)
         self.last, self.trials = last, dataclasses.replace(trials, proven=PROVEN)
 
@@ -194,7 +194,7 @@ class Grouping:
                     dump.rebuilt.append(Rebuilt(name, difference))
 
     def _new_kinds(self, scope: Scope) -> dict[Kind, str]:
-        """Those of which none came back yet. Of a class that came back in many shapes all are believed."""
+        """The kinds of which none came back yet. Of a class that came back in many shapes all are believed."""
         kinds = {kind: name for kind, name in scope.met.items() if _proof(kind) not in self.trials.proven}
         if not any(shape for _cls, shape in kinds):
             return kinds
@@ -338,7 +338,7 @@ class Grouping:
             return error
 
     def _dump(self, scope: Scope, names: tuple[str, ...], values: dict[str, object]) -> Dump | None:
-        """None: the fast pickler would write something that does not load as it was."""
+        """Pickle with the fast pickler; None where it would write something that does not load as it was."""
         pickler, self._pickler = self._pickler, None  # not after it raised
         if pickler is None or pickler.scope is not scope:
             pickler = GroupPickler(scope)
@@ -354,7 +354,7 @@ class Grouping:
         return None if pickler.hashed and self._circular(dump, scope) else dump
 
     def _circular(self, dump: Dump, scope: Scope) -> bool:
-        """Looked for once in what is the same."""
+        """Whether a set or dict is in a circle with its keys; looked for once in what is the same."""
         digest = dump.digest()
         if digest in self._straight:
             return False

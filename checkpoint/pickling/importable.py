@@ -1,4 +1,4 @@
-"""What can be told of a class, an object with a name, or a text, without asking it."""
+"""Facts of a class, an object with a name, or a text, that can be told without asking it."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def python_line(cls: type) -> list[type]:
 
 
 def defined(cls: type, name: str) -> object:
-    """What stands under a name in the class or the first of its bases that has it; None when nothing does.
+    """The attribute under a name in the class or the first of its bases that has it; None when nothing does.
 
     No descriptor is asked, since it may make something new each time.
     """
@@ -46,7 +46,7 @@ def defined(cls: type, name: str) -> object:
 
 
 def attributes_of(value: object) -> dict[str, object]:
-    """What stands in the instance's own namespace, whatever it says of it; empty when it has none."""
+    """The contents of the instance's own namespace, whatever it says of it; empty when it has none."""
     for base in type(value).__mro__:
         found = vars(base).get("__dict__")
         if isinstance(found, types.GetSetDescriptorType):

@@ -31,7 +31,7 @@ _DIALECT = (
 
 
 def _held(value: object) -> list[Any]:
-    """What it refers to, without its class."""
+    """The objects to which a value refers, without its class."""
     return [other for other in gc.get_referents(value) if other is not type(value)]
 
 
@@ -75,7 +75,7 @@ def _pairwise(pairs: Any, _notes: _Notes) -> Reduced:
 
 
 def make_pairwise(items: Iterable[object], before: list[object]) -> object:
-    """Pairs from where it was."""
+    """Pairs from where the iterator was."""
     return itertools.pairwise(itertools.chain(before, items) if before else items)
 
 
@@ -84,7 +84,7 @@ def _key(key: Any, _notes: _Notes) -> Reduced:
 
 
 def make_key(compare: Callable[[Any, Any], Any], *value: object) -> object:
-    """What `functools.cmp_to_key` gives, or one of its keys."""
+    """The result of `functools.cmp_to_key`, or one of its keys."""
     key: Any = functools.cmp_to_key(compare)
     return key(*value) if value else key
 
@@ -97,7 +97,7 @@ def _scanner(scanner: Any, _notes: _Notes) -> Reduced:
 
 
 def make_scanner(options: Mapping[str, object]) -> object:
-    """What a JSONDecoder reads with."""
+    """The scanner with which a JSONDecoder reads."""
     return json.scanner.c_make_scanner(types.SimpleNamespace(**options))  # type: ignore[attr-defined]
 
 
@@ -130,4 +130,4 @@ RECIPES: dict[str, Callable[[Any, Any], Reduced]] = {
     "numpy.finfo": lambda value, _notes: (type(value), (value.dtype,)),
     **{f"builtins.{kind}_{what}": _view for kind in ("dict", "odict") for what in ("keys", "values", "items")},
 }
-"""For exactly these types."""
+"""Recipes for exactly these types."""

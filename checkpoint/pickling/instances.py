@@ -24,7 +24,7 @@ type Read = Callable[[Any], object]
 
 _HOOKS = ("__reduce_ex__", "__reduce__", "__getstate__", "__setstate__", "__getnewargs_ex__", "__getnewargs__")
 _FILLING = ("__new__", "__setitem__", "__iter__", "__reduce__", "items", "append", "extend")
-"""What pickle calls to read and fill a list or dict of a class."""
+"""Methods that pickle calls to read and fill a list or dict of a class."""
 
 _KNOWN_HOOKS = frozenset((
     collections.Counter.__reduce__,
@@ -69,7 +69,7 @@ _CONTAINERS: dict[type, tuple[Callable[[Any], tuple[object, ...]], Read]] = {
     ),
     bytearray: (lambda value: (bytes(memoryview(value)),), lambda _value: []),
 }
-"""What the builtin is made with, and the items that are put in afterwards, by the builtin's own methods."""
+"""Arguments with which the builtin is made, and the items that its own methods put in afterwards."""
 
 _DATED = (datetime.datetime, datetime.date, datetime.time, datetime.timedelta, datetime.tzinfo)
 _ATOMS: dict[type, Read] = {

@@ -52,7 +52,7 @@ class Loading:
     """Code in it is of another version of Python: running that would crash."""
     loaded: dict[str, object] = field(default_factory=dict)
     kept: Sequence[object] = ()
-    """Of a savepoint: what it could not save, and is still there."""
+    """The objects that a savepoint could not save, and that are still there."""
 
 
 def _nothing(_view: memoryview) -> None:
@@ -96,7 +96,7 @@ def _current() -> Loading:
 
 
 def live_namespace() -> dict[str, object]:
-    """The mapping itself."""
+    """The live namespace itself."""
     return _current().namespace
 
 
@@ -142,7 +142,7 @@ def make_module(name: str) -> types.ModuleType:
 
 
 def fill_module(module: types.ModuleType, state: dict[str, object]) -> None:
-    """What stands in it."""
+    """Put the contents into a module."""
     vars(module).update(state)
 
 
@@ -333,7 +333,7 @@ def fill_obeyed(value: Any, state: tuple[Any, Any]) -> None:
 
 
 def adopt_namespace(owner: object, namespace: dict[str, object]) -> dict[str, object]:
-    """The dict is the object's own namespace, as it was."""
+    """Make the dict the object's own namespace, as it was."""
     for base in type(owner).__mro__:
         slot = vars(base).get("__dict__")
         if isinstance(slot, types.GetSetDescriptorType):
@@ -390,7 +390,7 @@ def make_cell() -> types.CellType:
 
 
 def fill_cell(cell: types.CellType, state: tuple[object]) -> None:
-    """Its contents, after it is memoised."""
+    """Set a cell's contents, after it is memoised."""
     cell.cell_contents = state[0]
 
 
@@ -400,12 +400,12 @@ def lost_value(kind: str, reason: str) -> object:
 
 
 def kept_value(place: int) -> object:
-    """What a savepoint could not save: the object itself."""
+    """The object itself that a savepoint could not save."""
     return _current().kept[place]
 
 
 class _Gone:
-    """What a dead weak reference pointed to."""
+    """A stand-in for what a dead weak reference pointed to."""
 
 
 def make_weakref(referent: object | None, callback: Callable[[object], object] | None) -> object:
@@ -459,7 +459,7 @@ def fill_attributes(value: object, state: dict[str, object]) -> None:
 
 
 def last(_objects: list[object], _fillings: list[None], value: object) -> object:
-    """What was wanted, after all that had to be there first."""
+    """The value that was wanted, after all that had to be there first."""
     return value
 
 
@@ -483,7 +483,7 @@ def make_type_variable(name: str, arguments: tuple[Any, ...], options: dict[str,
 
 
 def set_module(value: Any, module: str) -> None:
-    """Where something says that it was made, which is not here."""
+    """Set where something says that it was made, which is not here."""
     with suppress(AttributeError, TypeError):
         value.__module__ = module
 

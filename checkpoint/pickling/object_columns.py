@@ -32,7 +32,7 @@ _IMMUTABLE_KEYS = frozenset(("pandas._libs.missing.NAType", "datetime.date", "de
 
 
 type Known = tuple[PayloadPart, bytes]
-"""What a column was pickled to, and the values at its ends."""
+"""The part to which a column was pickled, and the values at its ends."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,12 +46,12 @@ class Column:
 
 @dataclass(slots=True)
 class Columns:
-    """What is known of the columns of one namespace, and what one pickler met of them."""
+    """The known columns of one namespace, and those that one pickler met."""
 
     known: Mapping[Place, Known] = field(default_factory=dict)
-    """Of arrays whose pointers were not written since, but for the pages at their ends."""
+    """Columns whose pointers were not written since, but for the pages at their ends."""
     met: dict[int, tuple[bytes, Column]] = field(default_factory=dict)
-    """By the id of what stands for it in the stream, which is kept so that the id stays its own."""
+    """Columns by the id of what stands for them in the stream, which is kept so that the id stays its own."""
 
 
 def reduce_objects(array: Objects, columns: Columns) -> tuple[object, tuple[object, ...]] | None:
@@ -78,7 +78,7 @@ def reduce_objects(array: Objects, columns: Columns) -> tuple[object, tuple[obje
 
 
 def _ends(flat: Objects, address: int) -> list[object]:
-    """What stands in pages that are not the array's own."""
+    """The values in pages that are not the array's own."""
     head, tail = -address % PAGE // flat.itemsize, (address + flat.nbytes) % PAGE // flat.itemsize
     return [*flat[:head].tolist(), *flat[max(head, flat.size - tail) :].tolist()]
 

@@ -40,7 +40,7 @@ def paths(name: str, root: object, wanted: Iterable[object]) -> dict[int, str]:
 
 
 def _steps(value: Any) -> Iterator[Step]:
-    """What an object holds, and how it is reached from it."""
+    """The objects that an object holds, each with how it is reached from it."""
     cls = type(value)
     if issubclass(cls, str | bytes | int | float | types.ModuleType):
         return

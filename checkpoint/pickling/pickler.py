@@ -44,7 +44,7 @@ LOOKED_AT_MAX = 1_000
 
 
 class Scope:
-    """What the picklers of one capture share.
+    """The state that the picklers of one capture share.
 
     `definitions`: id of a function or class -> the name of the variable that holds it.
     `externals`: id of an object that the worker puts into every session -> its name.
@@ -66,9 +66,9 @@ class Scope:
         self.streams = {id(stream): name for name in own if (stream := getattr(sys, name, None))}
         self.filenames: set[str] = set()
         self.texts = constants.texts() | constants.containers(namespace)
-        """What modules have one of: id -> module and name."""
+        """Objects that modules have one of: id -> module and name."""
         self.owners: Mapping[int, object] = {}
-        """Of dicts that are variables and the namespace of an object: its owner, by the dict's id."""
+        """Owners of dicts that are variables and the namespace of an object, by the dict's id."""
         self.columns: Mapping[Place, Known] = {}
         self.dispatch_table = {**cloudpickle.Pickler.dispatch_table, **copyreg.dispatch_table}
         self.special = {type(value) for value in (*externals.values(), sys.__stdin__, sys.__stdout__, sys.__stderr__)}
@@ -77,7 +77,7 @@ class Scope:
         self.hashed: set[type] = set()
         """Classes whose instances are hashed by code."""
         self.plain_hashed: set[type] = set()
-        """Those of them that need no recipe."""
+        """The classes among them that need no recipe."""
         self.module_namespaces: dict[int, _ModuleNamespace | None] = {}
 
     def reducer(self, cls: type) -> Reducer | None:
@@ -140,14 +140,14 @@ class Hole:
 
 
 class KeptValues:
-    """What a savepoint cannot save and need not: it stays in this process. A number stands for each."""
+    """Values that a savepoint cannot save and need not: they stay in this process. A number stands for each."""
 
     def __init__(self) -> None:
         self.values: list[object] = []
         self._places: dict[int, int] = {}
 
     def place(self, value: object) -> int:
-        """Its number, the same each time."""
+        """The number of a value, the same each time."""
         if id(value) not in self._places:
             self._places[id(value)] = len(self.values)
             self.values.append(value)
@@ -211,7 +211,7 @@ class GroupPickler(cloudpickle.Pickler):  # type: ignore[misc]
         self.needs: set[str] = set()
         self.by_value: set[int] = set()
         self.hashed = False
-        """Something in it is hashed by code of its class."""
+        """Whether something in the group is hashed by code of its class."""
         self.variable("", None)
 
     def variable(self, name: str, root: object) -> None:
@@ -272,7 +272,7 @@ class GroupPickler(cloudpickle.Pickler):  # type: ignore[misc]
         return True
 
     def reduce_or_replace(self, value: Any) -> Any:
-        """What the object itself, or whoever registered its class, says of how it is saved."""
+        """Reduce an object as it says itself, or as whoever registered its class says."""
         try:
             registered = self.dispatch_table.get(type(value))
             reduced = registered(value) if registered is not None else value.__reduce_ex__(5)

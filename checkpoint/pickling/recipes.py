@@ -1,4 +1,4 @@
-"""How single kinds of objects are saved: a table from type to recipe (the loading halves are in rebuild.py).
+"""How single kinds of objects are saved: a table from type to recipe (the loading halves are in loaders.py).
 
 A recipe returns what `object.__reduce__` may return, or None to leave the object to pickle. It notes in
 `Notes` what will come back made anew.
@@ -30,12 +30,12 @@ type Reduced = tuple[Any, ...] | str | None
 
 
 class RecipeNotes(Protocol):
-    """What a recipe knows of the pickler, and where it says what will be made anew."""
+    """A recipe's view of the pickler, with a place to say what will be made anew."""
 
     columns: Columns
 
     def note(self, how: str) -> None:
-        """One short sentence."""
+        """Say it in one short sentence."""
 
 
 type Recipe = Callable[[Any, RecipeNotes], Reduced]
@@ -259,4 +259,4 @@ RECIPES: dict[str, Recipe] = {
         )
     },
 }  # fmt: skip
-"""For exactly these types. A subclass is pickled as any object; its parts find their recipes."""
+"""Recipes for exactly these types. A subclass is pickled as any object; its parts find their recipes."""

@@ -33,8 +33,8 @@ class Sharing:
         self._by_type: dict[type, bool | None] = {}
 
     def __call__(self, value: object, by_value: set[int]) -> bool | None:
-        """None: never. `by_value` holds the ids of functions and classes that a pickle contains whole, not by
-        reference."""
+        """Whether the object makes one group; None: never. `by_value` holds the ids of functions and classes that a
+        pickle contains whole, not by reference."""
         cls = type(value)
         verdict = self._by_type.get(cls)
         if cls not in self._by_type:

@@ -57,7 +57,7 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What a trial found of one variable: it does not load (`problem`), or comes back different (`difference`).
+    """The verdict of a trial on one variable: it does not load (`problem`), or comes back different (`difference`).
 
     `members`: the places in the pickler's memo of what does not load in it, and why. `kind`: the class of what differs.
     """
@@ -96,7 +96,7 @@ def shaped(cls: type) -> bool:
 
 
 def tried(samples: Sequence[Sample], scope: Scope) -> list[Verdict]:
-    """What is wrong with these groups; nothing when no copy of the process could say."""
+    """The faults of these groups; nothing when no copy of the process could say."""
     answer = ask_copy(lambda: _answer(samples, scope), TRIAL_S)
     return [] if answer is None else msgspec.msgpack.decode(answer, type=list[Verdict])
 

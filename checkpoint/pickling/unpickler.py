@@ -19,7 +19,7 @@ class GroupUnpickler(pickle.Unpickler):
         self._state = state
 
     def find_class(self, module: str, name: str) -> Any:
-        """What a pickle names."""
+        """The object that a pickle names."""
         if module != "__main__":
             return super().find_class(MOVED.get(module, module), name)
         first, *rest = name.split(".")

@@ -1,4 +1,4 @@
-"""What cannot be saved, and why: one table. Subclasses count too, unless they say themselves how to be pickled."""
+"""Unsaveable objects, and why: one table. Subclasses count too, unless they say themselves how to be pickled."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ class Unsaveable(Exception):
 
 
 class Unloadable(Exception):
-    """It can be pickled, but was found not to load; the text says why."""
+    """An object can be pickled, but was found not to load; the text says why."""
 
 
 def type_key(cls: type) -> str:

@@ -26,7 +26,7 @@ _FUTEX = {"x86_64": "202", "aarch64": "98"}.get(platform.machine())
 
 
 def sleeps_on_a_lock(thread_id: int) -> bool:
-    """The thread waits for a lock without a time limit, as in `thread.join()` or a pool's shutdown.
+    """Whether the thread waits for a lock without a time limit, as in `thread.join()` or a pool's shutdown.
 
     False where the kernel does not tell (then only the main thread's own calls are reported as waiting).
     """
@@ -58,7 +58,7 @@ _OURS: dict[str, type[Exception]] = {
     "durable.Denied": PermissionError,
     "durable.NotFound": LookupError,
 }
-"""What errors of the host are in the code that called it."""
+"""The exceptions that errors of the host become in the code that called it."""
 
 _RAISES: dict[str, type[Exception]] = {"eof": EOFError, "timeout": TimeoutError, "denied": PermissionError}
 
@@ -74,7 +74,7 @@ class _ExecutionEnded(Exception):
 
 
 class ExecutionCalls:
-    """What the calls of one execution count: per capability, since a statement began, and open ones; its mode."""
+    """The calls of one execution, counted: per capability, since a statement began, and open ones; its mode."""
 
     def __init__(self, id: str, counters: dict[str, int]) -> None:
         self.id = id
@@ -102,10 +102,10 @@ class Calls:
         self._kept: dict[int, Callable[[ExecutionCalls], None]] = {}
         """Calls that were made while no execution ran, by number: each is sent as of the next one."""
         self._of: dict[int, str] = {}
-        """Of which execution each open call is."""
+        """The id of the execution of each open call, by number."""
         self.forked = False
         self.bare_threads = False
-        """Threads were started of which `threading.active_count` does not tell."""
+        """Whether threads were started of which `threading.active_count` does not tell."""
         self.loop_sleeps: Callable[[], bool] = lambda: False
         """The session's loop waits without a time limit; set by the worker."""
         self._main_thread_id = threading.get_native_id()
@@ -125,7 +125,7 @@ class Calls:
                 send(execution)
 
     def end(self) -> None:
-        """It ended: what threads and tasks ask for now is kept for the next one."""
+        """The execution ended: what threads and tasks ask for now is kept for the next one."""
         with self._gate.masked(), self._lock:
             self.current = None
 
@@ -285,7 +285,7 @@ class Calls:
                 self.current.waited_s += monotonic() - started
 
     def unreported(self) -> bool:
-        """There are open calls that the host has not been told of as waiting."""
+        """Whether there are open calls that the host has not been told of as waiting."""
         current = self.current
         return current is not None and bool(current.open) and current.open.keys() != current.reported
 
@@ -357,7 +357,7 @@ def _error_of(kind: str, message: str) -> Exception:
 
 
 def _key(message: str) -> object:
-    """What a KeyError is about, whose text is the repr of that."""
+    """The key of a KeyError, whose text is the repr of that."""
     try:
         return ast.literal_eval(message)
     except (ValueError, SyntaxError, MemoryError, RecursionError):

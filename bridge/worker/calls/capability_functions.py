@@ -20,7 +20,7 @@ _INSTRUCTION_BYTES = 2
 QUESTIONS = frozenset({"ask", "choose", "approve", "review"})
 
 type Described = Mapping[str, Any]
-"""What the host tells of a capability: name, doc, and methods, each with doc, parameters, returns."""
+"""The host's description of a capability: name, doc, and methods, each with doc, parameters, returns."""
 
 
 class CapabilityFunction:
@@ -149,7 +149,7 @@ def _text(value: object) -> str:
 
 
 def awaited_at_once(frame: FrameType | None) -> bool:
-    """The caller's next instruction awaits what the call returns, as in `await input(...)`."""
+    """Whether the caller's next instruction awaits what the call returns, as in `await input(...)`."""
     if frame is None:  # a thread of `_thread` was started with it
         return False
     code = frame.f_code.co_code

@@ -146,7 +146,7 @@ def _read(asked: dict[str, Any], shape: Shape, told: Any) -> tuple[Any, dict[str
 
 
 def _reason(error: ValueError) -> str:
-    """What is wrong with an answer, in the words of who checks it."""
+    """The faults of an answer, in the words of its check."""
     faults = getattr(error, "errors", None)
     if not callable(faults):
         return str(error)
@@ -161,7 +161,7 @@ def _same(value: Any) -> Any:
 
 
 def _choice(told: Any, options: Any) -> Any:
-    """The options themselves, which may be objects of the code's, for what was chosen of their JSON."""
+    """The chosen options themselves, found by their JSON: they may be objects of the code's."""
     known = list(options)
     plain = [_plain(option) for option in known]
     if isinstance(told, list) and told not in plain:

@@ -11,7 +11,7 @@ class OutputOverflow(RuntimeError):
 
 
 class OutputDrainTimeout(RuntimeError):
-    """What an execution printed was not taken in the time that its end has for that."""
+    """The output of an execution was not taken in the time that its end has for that."""
 
 
 OutputOverflow.__module__ = OutputDrainTimeout.__module__ = "builtins"  # as users see it; P36 gives the plain name
@@ -66,7 +66,7 @@ class Backlog:
                 )
 
     def first(self) -> OutputPiece | None:
-        """What is to be sent next; it stays until `sent`."""
+        """The piece to be sent next; it stays until `sent`."""
         for gaps in (self._gaps_before, {} if self._pieces else self._gaps_after):
             for (execution_id, stream), count in gaps.items():
                 return OutputPiece(execution_id, stream, count, "")

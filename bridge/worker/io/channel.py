@@ -31,7 +31,7 @@ from durable.core.lent_memory import LENT
 
 
 def attached(channel: Channel, size: int) -> memoryview:
-    """What is in the file whose descriptor came with the last message. OSError, ValueError."""
+    """The contents of the file whose descriptor came with the last message. OSError, ValueError."""
     descriptor, channel.descriptor, channel.awaits_descriptor = channel.descriptor, -1, False
     if descriptor < 0:
         raise OSError("no descriptor came: the session may have as many open as it is allowed")
@@ -42,7 +42,7 @@ def attached(channel: Channel, size: int) -> memoryview:
 
 
 def take(channel: Channel, message: Wire) -> Wire:
-    """Await what is lent, or have it; the reply to send."""
+    """Await what is lent, or take it; returns the reply to send."""
     reply: Wire = {"type": "lent", "lend": message["id"], "problem": ""}
     if not message["attached"]:
         channel.awaits_descriptor = True
@@ -128,9 +128,9 @@ class Channel:
         for fd in (sock.fileno(), self._main_wake):
             self._main_poll.register(fd, select.POLLIN)
         self.awaits_descriptor = False
-        """The engine was told that it can send one; else the kernel drops it."""
+        """Whether the engine was told that it can send a descriptor; else the kernel drops it."""
         self.descriptor = -1
-        """What came, for whoever awaited it to close."""
+        """The descriptor that came, for whoever awaited it to close."""
         self.inbox: deque[Wire] = deque()
         self.before_send: Callable[[], None] = lambda: None
         """Sends buffered output first; set by the streams."""
@@ -248,7 +248,7 @@ class Channel:
             self._waiters[key] = waiter
 
     def forget(self, key: int | str) -> None:
-        """Nobody waits any more."""
+        """Forget a reply for which nobody waits any more."""
         with self._gate.masked(), self._state:
             self._waiters.pop(key, None)
 

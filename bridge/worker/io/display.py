@@ -40,7 +40,7 @@ class Displays:
         self._count = 0
 
     def install(self) -> None:
-        """Give it to user code."""
+        """Give `display` to user code."""
 
         def display(*objects: object) -> None:
             """Show objects: what they have as HTML, a picture, Markdown… and as text, kept with the execution."""
@@ -96,7 +96,7 @@ def bundle_of(value: object, seconds: float = REPR_S) -> Bundle:
 
 
 def is_figure(value: object) -> bool:
-    """A figure of matplotlib, which has no methods that give pictures."""
+    """Whether this is a figure of matplotlib, which has no methods that give pictures."""
     figures = sys.modules.get("matplotlib.figure")
     return figures is not None and isinstance(value, figures.Figure)
 
@@ -124,7 +124,7 @@ def is_rich(value: object) -> bool:
 _RICH = ("_repr_mimebundle_", "_ipython_display_", *REPRS)
 
 FIGURE_S = 20.0
-"""What drawing a figure may take, twice: it is computation, as the code itself is."""
+"""Seconds that drawing a figure may take, twice: it is computation, as the code itself is."""
 
 
 def encoded(bundle: Bundle) -> str:
@@ -169,7 +169,7 @@ def _ask(value: object, method: str, seconds: float) -> object:
 
 
 def _plain(found: Mapping[Any, object]) -> dict[str, object]:
-    """What of a bundle can be written; bytes as base64."""
+    """The part of a bundle that can be written; bytes as base64."""
     plain: dict[str, object] = {}
     for kind, value in found.items():
         if isinstance(kind, str) and value is not None:

@@ -1,6 +1,7 @@
-"""What an engine may send, held to its form without the models of bridge/protocol/messages.py, which cost start time.
+"""The messages that an engine may send, held to their form.
 
-A test holds these and the models together. Values are not looked into: they are the code's.
+Without the models of bridge/protocol/messages.py, which cost start time: a test holds these and the models together.
+Values are not looked into: they are the code's.
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ OUTPUT_COALESCE_MS = 2
 """How long written text may wait for more of it."""
 
 PIPE_READ_BYTES = 2**16
-"""What a pipe holds by default."""
+"""Bytes that a pipe holds by default."""
 
 LOOK_S = 0.05
 """How long a wait for the engine to read lasts before its reason is looked at again."""
@@ -44,7 +44,7 @@ class Pipe:
         self._fd = fd
 
     def take(self) -> Iterator[bytes]:
-        """What is in the pipe right now; not what a background child goes on to write."""
+        """The bytes in the pipe right now; not what a background child goes on to write."""
         found = fcntl.ioctl(self._fd, FIONREAD, _ZERO)
         left = 0 if found == _ZERO else int.from_bytes(found, sys.byteorder)
         while left > 0:
@@ -62,7 +62,7 @@ class Batched(Protocol):
     """The stream that can keep what is written to it, in C, until there is a chunk of it (stdio.OutputStream)."""
 
     storing: CodeType
-    """Of the function that is called with a full chunk, for `Gate.storing`."""
+    """The code of the function that is called with a full chunk, for `Gate.storing`."""
 
     def batch(self, *, on: bool) -> None: ...
 
@@ -86,11 +86,11 @@ class OutputPort:
         """The execution that runs, to which all that is written belongs; empty where none runs."""
         self._lock = threading.RLock()
         self._waits = True
-        """Code that prints waits for the engine (the policy "block")."""
+        """Whether code that prints waits for the engine (the policy "block")."""
         self._backlog = Backlog("block", OUTPUT_QUEUE_MAX)
         self._drain_s = OUTPUT_DRAIN_MS / 1000
         self.warns_undrained = False
-        """What is not taken at an execution's end is a warning, not an error."""
+        """Whether output not taken at an execution's end is a warning, not an error."""
         self.overflow: OutputOverflow | None = None
         """More was printed than is taken, under the policy "error", since `begin`."""
         self._parts: list[bytes] = []
@@ -130,7 +130,7 @@ class OutputPort:
 
     @contextmanager
     def muted(self) -> Iterator[None]:
-        """What this thread prints meanwhile is nobody's: reducers of the user's run as often as captures come."""
+        """Throw away what this thread prints meanwhile: reducers of the user's run as often as captures come."""
         self.unbatch()
         before, self._muted = self._muted, threading.get_ident()
         try:
@@ -139,7 +139,7 @@ class OutputPort:
             self._muted = before
 
     def mutes(self) -> bool:
-        """What the calling thread prints is thrown away now."""
+        """Whether the calling thread's output is thrown away now."""
         return self._muted == threading.get_ident()
 
     def begin(self) -> None:
@@ -205,17 +205,17 @@ class OutputPort:
         return before
 
     def unbatch(self) -> None:
-        """What is written from now on is looked at one by one again: whose it is, and whether it can be sent."""
+        """Look at each write again from now on: whose it is, and whether it can be sent."""
         with self._lock:
             self._end_batches()
 
     def never_batch(self) -> None:
-        """A thread starts of which `threading.active_count` will not tell."""
+        """Batch no more: a thread starts of which `threading.active_count` will not tell."""
         self._bare_threads = True
         self.unbatch()
 
     def send_batch(self) -> None:
-        """The stream has stored a whole chunk."""
+        """Send what waits: the stream has stored a whole chunk."""
         with self._lock:
             self._batch_came = True
             self._collect()
@@ -240,7 +240,7 @@ class OutputPort:
             self._collect()
 
     def _collect(self) -> bool:
-        """Take what the stream keeps; whether there was anything."""
+        """Take what the stream keeps; returns whether there was anything."""
         if self._stdout is None:
             return False
         mine = self._gate.mask()

@@ -103,7 +103,7 @@ class OutputStream(io.TextIOWrapper):
         self._sink.batch(on=on)
 
     def take(self) -> list[bytes]:
-        """What was written and not handed over, in order. One thread at a time, and SIGINT masked."""
+        """Take what was written and not handed over, in order. One thread at a time, and SIGINT masked."""
         self._sink.storing(super().flush)
         batches = self._sink.batches
         return [batches.popleft() for _ in range(len(batches))]

@@ -53,7 +53,7 @@ type Strategy = Literal["overwrite", "preserve", "smart"]
 
 
 def assigned(existing: Mapping[str, object], updates: Mapping[str, object], strategy: Strategy) -> dict[str, object]:
-    """Those of `updates` that the strategy sets."""
+    """The part of `updates` that the strategy sets."""
     if strategy == "overwrite":
         return dict(updates)
     if strategy == "preserve":
@@ -73,7 +73,7 @@ def better(old: object, new: object) -> bool:
 
 
 def same(old: object, new: object) -> bool:
-    """Equal and of one type. What cannot be compared, such as an array, is not the same."""
+    """Whether both are equal and of one type. What cannot be compared, such as an array, is not the same."""
     if old is new:
         return True
     try:
@@ -109,7 +109,7 @@ class LiveNamespace:
         self.lock = threading.RLock()
 
     def users(self) -> Namespace:
-        """What is the user's: neither the engine's nor what makes the mapping a module."""
+        """The user's part of the namespace: neither the engine's names nor what makes the mapping a module."""
         with self.lock:
             hidden = ENGINE_INTERNALS | MODULE_NAMES
             return {name: value for name, value in self.mapping.items() if name not in hidden}
@@ -150,7 +150,7 @@ class LiveNamespace:
             return changed
 
     def clear(self) -> list[str]:
-        """Remove what is the user's; the names."""
+        """Remove what is the user's; returns the names."""
         with self.lock:
             names = list(self.users())
             for name in names:
@@ -158,11 +158,11 @@ class LiveNamespace:
             return names
 
     def variables(self) -> list[NamespaceVariable]:
-        """What is there: name, type, short repr, size."""
+        """The user's variables: name, type, short repr, size."""
         return variables_of(self.users())
 
     def sources(self) -> SourceTexts:
-        """Where it came from: functions, classes, imports."""
+        """The sources of the namespace: functions, classes, imports."""
         return sources_of(self.users())
 
     def _check_limits(self, news: Mapping[str, object], limits: Mapping[str, int]) -> None:

@@ -19,14 +19,14 @@ DEPTH_MAX = 60
 
 
 def is_plain_dataclass(kind: type) -> bool:
-    """A dataclass with the repr that `dataclass` made."""
+    """Whether this is a dataclass with the repr that `dataclass` made."""
     made = getattr(kind.__repr__, "__wrapped__", None)
     code = getattr(made, "__code__", None)
     return code is not None and dataclasses.is_dataclass(kind) and code.co_filename == "<string>"
 
 
 def raised(value: object, error: BaseException) -> str:
-    """What stands for a repr that raised."""
+    """The text in place of a repr that raised."""
     return f"<{type(value).__qualname__} object whose repr raised {type(error).__qualname__}>"
 
 

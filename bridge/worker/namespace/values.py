@@ -1,4 +1,4 @@
-"""What of a value leaves the worker: plain JSON, or nothing, and a bounded repr (E7)."""
+"""The forms in which a value leaves the worker: plain JSON, or nothing, and a bounded repr (E7)."""
 
 from __future__ import annotations
 

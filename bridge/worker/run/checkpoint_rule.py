@@ -1,4 +1,4 @@
-"""What one execution says of when it is saved (specs/session.md, Checkpoint rule)."""
+"""The rule of one execution for when it is saved (specs/session.md, Checkpoint rule)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Rule:
         self.every_ns: int | None = None if every_s is None else int(every_s * 1e9)
         self._before = frozenset(request["checkpoint_before"])
         self.held = False
-        """Nothing is saved at boundaries; what code asks for waits for the end."""
+        """Whether nothing is saved at boundaries; what code asks for waits for the end."""
         self._asked = False
         self._label: str | None = None
 
@@ -34,7 +34,7 @@ class Rule:
         return self._asked or (bool(self._before) and reaches(code, namespace, self._before))
 
     def taken(self) -> Wire:
-        """What was asked for, which is done now: fields of the message."""
+        """Take what code asked for, as done now; returns fields of the message."""
         label, self._asked, self._label = self._label, False, None
         return {} if label is None else {"label": label}
 

@@ -41,16 +41,16 @@ class Checkpoints:
         self._namespace = namespace
         self._capturer: Capturer | None = None
         self.muted: Callable[[], AbstractContextManager[None]] = nullcontext
-        """What is printed inside is thrown away; set by the worker."""
+        """A context in which what is printed is thrown away; set by the worker."""
         self.fresh = True
-        """Nothing ran here yet: a restore brings the engine's own names back too."""
+        """Whether nothing ran here yet: a restore brings the engine's own names back too."""
         self._cost_ns = COST_NS_FIRST
         self._began_bytes = resident_bytes()
         self._captured_at = perf_counter_ns()
         self._aside: tuple[Aside, Waiter] | None = None
 
     def due(self, rule: Rule, *, called: bool) -> bool:
-        """The rule, for the boundary after a statement."""
+        """Whether the rule saves at the boundary after a statement."""
         if rule.held or rule.mode == "none":
             return False
         if rule.mode == "statement":
@@ -90,7 +90,7 @@ class Checkpoints:
         return True
 
     def made_by(self, names: Iterable[str], execution: str) -> None:
-        """Those names come from that execution, whoever asks for the next capture."""
+        """Note that those names come from that execution, whoever asks for the next capture."""
         self._the_capturer().made_by(names, execution)
 
     def forget(self) -> None:

@@ -1,4 +1,4 @@
-"""What is known of texts that come again: by digest, least recently used out first (requirement P49)."""
+"""A cache of what is known of texts that come again: by digest, least recently used out first (requirement P49)."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def digest_of(code: str, flags: int = 0) -> bytes:
 
 
 class CodeCache[V]:
-    """`size` entries; none with 0."""
+    """A cache of `size` entries; none with 0."""
 
     def __init__(self, size: int = SIZE) -> None:
         self.size = size
@@ -41,7 +41,7 @@ class CodeCache[V]:
         return found
 
     def put(self, key: bytes, value: V) -> None:
-        """Keep it."""
+        """Keep this entry."""
         if self.size <= 0:
             return
         self._entries[key] = value

@@ -164,7 +164,7 @@ class WorkerLoop(asyncio.SelectorEventLoop):
         return self._ssock.fileno()  # type: ignore[attr-defined,no-any-return]
 
     def has_work(self) -> bool:
-        """Tasks, callbacks, timers or descriptors of the user's code are alive."""
+        """Whether tasks, callbacks, timers or descriptors of the user's code are alive."""
         if self._ready or self._scheduled or len(self.selector.get_map()) > self._own_descriptors:  # type: ignore[attr-defined]
             return True
         return bool(asyncio.all_tasks(self))
@@ -212,7 +212,7 @@ class WorkerLoop(asyncio.SelectorEventLoop):
             self.report(error)
 
     def report(self, error: BaseException) -> None:
-        """What escaped from background work: on standard error, and told of."""
+        """Report an error that escaped from background work, on standard error and to `failed`."""
         print(f"background task ended with {type(error).__qualname__}: {error}", file=sys.stderr)
         self._failed(failure_text("background task", error))
 

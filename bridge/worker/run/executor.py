@@ -45,7 +45,7 @@ from durable.core.foreign_value import Shown
 
 
 class Coroutines:
-    """Those that are not finished, weakly held: what nobody refers to any more is no leak of ours."""
+    """The coroutines that are not finished, weakly held: one that nobody refers to any more is no leak of ours."""
 
     def __init__(self) -> None:
         self._made: WeakSet[Coroutine[Any, Any, object]] = WeakSet()
@@ -133,7 +133,7 @@ class Executor:
         self._channel.send(dict(outcome))
 
     def _about(self, execution: ExecutionCalls, transaction: Transaction, *, failed: bool) -> Wire:
-        """What else is told of an execution, where there is something to tell."""
+        """End the transaction; returns what else is told of an execution, where there is something to tell."""
         about: Wire = {} if execution.mode == "simple_sync" else {"mode": execution.mode}
         if execution.warnings:
             about["warnings"] = execution.warnings
@@ -181,7 +181,7 @@ class Executor:
         }
 
     def _end_habits(self, *, failed: bool) -> None:
-        """What a cell in IPython's manner expects at its end: its time, and figures that it drew and did not show."""
+        """Show what a cell in IPython's manner expects at its end: its time, and figures drawn and not shown."""
         magics, pyplot = sys.modules.get("bridge.worker.run.magics"), sys.modules.get("matplotlib.pyplot")
         if magics is not None:
             magics.cell_ended()
@@ -227,7 +227,7 @@ class Executor:
         return cell
 
     def _compiled(self, code: str, filename: str) -> tuple[str, CompiledCell]:
-        """What is run: the code, or where it is none of Python's but in IPython's manner, what that means."""
+        """The code that is run, and its compiled cell; code in IPython's manner is first rewritten as Python."""
         while True:
             try:
                 return code, compile_cell(code, filename, self._future_flags)

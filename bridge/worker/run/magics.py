@@ -18,7 +18,7 @@ from time import perf_counter, process_time
 from typing import Any
 
 NAME = "__magics__"
-"""Under which transformed code finds the functions of this module, in builtins."""
+"""The name in builtins under which transformed code finds the functions of this module."""
 
 _LINES_MAX = 1_000
 """Lines of one cell that are looked at."""
@@ -44,7 +44,7 @@ HINTS = {
     "history": "In, or `durable list`",
     "store": "variables are kept as they are",
 }
-"""What to write instead, for magics that have no meaning here."""
+"""Advice on what to write instead, for magics that have no meaning here."""
 
 
 class UsageError(SyntaxError):
@@ -74,7 +74,7 @@ def rewritten(code: str, error: SyntaxError) -> str | None:
 
 
 def _unfenced(lines: list[str]) -> str | None:
-    """Without code fences round it: the lines keep their numbers."""
+    """The cell without code fences round it: the lines keep their numbers."""
     filled = [at for at, line in enumerate(lines) if line.strip()]
     if len(filled) < 2 or not _FENCE.fullmatch(lines[filled[0]]):
         return None
@@ -186,7 +186,7 @@ def system(command: str, names: dict[str, Any] | None, inner: dict[str, Any] | N
 
 
 def lines(command: str, names: dict[str, Any] | None, inner: dict[str, Any] | None) -> list[str]:
-    """Run it; the lines that it prints."""
+    """Run a shell's command; returns the lines that it prints."""
     text = expanded(command, names, inner).strip()
     done = subprocess.run(  # noqa: S602
         text, shell=True, check=False, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True
@@ -250,7 +250,7 @@ def cell_ended() -> None:
 
 
 def timeit(code: str, names: dict[str, Any], setup: str = "") -> None:
-    """Run it many times; the mean of one, and its deviation."""
+    """Run the code many times; prints the mean of one, and its deviation."""
     import statistics
     import timeit as timer
 

@@ -25,7 +25,7 @@ class Gate:
         self.deliver: Callable[[], object] | None = None
         """Interrupts the foreground coroutine; set while the loop runs it."""
         self.storing: CodeType | None = None
-        """Of a function whose argument would be lost if it was interrupted as it begins; it calls `check` later."""
+        """The code of a function whose argument would be lost by an interrupt as it begins; it calls `check` later."""
         self._masked = 0
         self._asked = False
         self._main = main_thread().ident
@@ -68,7 +68,7 @@ class Gate:
             signal.signal(signal.SIGINT, self._theirs)  # type: ignore[arg-type]
 
     def end(self) -> None:
-        """It ended: a late SIGINT does nothing, whatever handler the user's code installed for itself."""
+        """The execution ended: a late SIGINT does nothing, whatever handler the user's code installed for itself."""
         self.executing = self.open = self.pending = False
         current = signal.getsignal(signal.SIGINT)
         if current == self.on_signal:
@@ -99,7 +99,7 @@ class Gate:
 
     @property
     def interrupted(self) -> bool:
-        """User code of the main thread, which asks, has a KeyboardInterrupt to come when its masked span ends."""
+        """Whether the main thread, which asks, has a KeyboardInterrupt to come at a masked span's end."""
         return self.pending and self.open and get_ident() == self._main
 
     def mask(self) -> bool:

@@ -39,7 +39,7 @@ def bake(module: bytes, memory: bytes) -> bytes:
 
 
 def _segments(memory: bytes) -> Iterator[tuple[int, bytes]]:
-    """What is not zero, in order."""
+    """The parts of a memory that are not zero, in order."""
     gap = bytes(GAP_BYTES)
     at = 0
     while at < len(memory):

@@ -13,7 +13,7 @@ GRACE_MS = 100
 
 
 class DeadlineWatch:
-    """Of one instance, begun again with each execution."""
+    """The deadline of one instance, begun again with each execution."""
 
     def __init__(self, limits: SandboxLimits) -> None:
         self._limits = limits
@@ -23,9 +23,9 @@ class DeadlineWatch:
         self._cpu_ms = 0.0
         self._cpu_at: float | None = None
         self.asked = False
-        """The caller wants it to stop."""
+        """Whether the caller wants it to stop."""
         self.stopped: SandboxError | None = None
-        """What the script was told to stop for."""
+        """The error that the script was told to stop for."""
 
     def begin(self, timeout_ms: int | None) -> None:
         """An execution begins."""
@@ -42,7 +42,7 @@ class DeadlineWatch:
         self._cpu_at = time.thread_time()
 
     def leave(self) -> None:
-        """It is at rest, or over."""
+        """The script is at rest, or over."""
         self._cpu_ms, self._cpu_at = self.cpu_ms, None
 
     @property
@@ -52,11 +52,11 @@ class DeadlineWatch:
 
     @property
     def cpu_left_ms(self) -> float | None:
-        """Until it is ended by force for its CPU time; None without a limit."""
+        """Milliseconds until it is ended by force for its CPU time; None without a limit."""
         return None if self._limits.cpu_ms is None else self._limits.cpu_ms - self.cpu_ms + GRACE_MS
 
     def hasten(self) -> None:
-        """It is ended by force within the grace."""
+        """Let the script be ended by force within the grace."""
         self._hard_ends = min(self._hard_ends, self._clock() + GRACE_MS / 1000)
 
     @property
@@ -72,17 +72,17 @@ class DeadlineWatch:
 
     @property
     def left_s(self) -> float:
-        """Until the deadline of the execution."""
+        """Seconds until the deadline of the execution."""
         return max(0.0, self._ends - self._clock())
 
     @property
     def hard_ms(self) -> int:
-        """Until it is ended by force."""
+        """Milliseconds until it is ended by force."""
         return max(1, math.ceil((self._hard_ends - self._clock()) * 1000))
 
     @property
     def elapsed_ms(self) -> float:
-        """Since the execution began."""
+        """Milliseconds since the execution began."""
         return (self._clock() - self._begun) * 1000
 
     def cpu_over(self) -> SandboxError:

@@ -20,7 +20,7 @@ DIGEST = "d4c9375f2b1ca4dc95f72c8aa2982a7a9951ac8011490d79c6582df732b4bbd9"
 
 ENGINE_BYTES_MAX = 4 * 1024 * 1024
 NPM_S = 120
-"""What a download may take, in bytes and in seconds."""
+"""The most that a download may take, in bytes and in seconds."""
 
 FILE = Path(__file__).parent / "engine" / "quickjs.wasm"
 

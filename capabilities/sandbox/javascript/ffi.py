@@ -36,7 +36,7 @@ _number = _own("wasmtime_context_get_data", _POINTER, _POINTER)
 
 
 class InstanceHost(Protocol):
-    """What an instance asks of whoever made it. What it raises ends the call; nothing is raised into wasmtime."""
+    """The host of an instance: whoever made it. What it raises ends the call; nothing is raised into wasmtime."""
 
     def imported(self, name: str, args: Sequence[int]) -> int:
         """An import was called."""

@@ -14,9 +14,9 @@ from capabilities.sandbox.limits import MIB, SandboxLimits
 
 MEMORY_MIN = 4 * MIB
 STATIC_BYTES = 1280 * 1024
-"""Of an instance's memory: its C stack and what it begins with."""
+"""Bytes of an instance's memory: its C stack and what it begins with."""
 RESERVE_BYTES = 512 * 1024
-"""Of an instance's memory, kept from scripts: for the error that says that there is no more."""
+"""Bytes of an instance's memory, kept from scripts: for the error that says that there is no more."""
 
 EXCEPTION = 6
 _INT, _BOOL, _NULL, _UNDEFINED = 0, 1, 2, 3
@@ -24,7 +24,7 @@ _INT, _BOOL, _NULL, _UNDEFINED = 0, 1, 2, 3
 
 
 class Handles:
-    """Of one instance, between `begin` and `end` of its guard.
+    """The handles of one instance, used between `begin` and `end` of its guard.
 
     stopped: what ends the script, once something does. raised_as: the error that a host function raised, by its number.
     """
@@ -140,7 +140,7 @@ class Handles:
         return self.error(self.entry.call("qjs_get_exception"))
 
     def error(self, thrown: int) -> SandboxError:
-        """What a thrown value says, as the one error that it is. Frees it."""
+        """The one error that a thrown value stands for. Frees the value."""
         if (stopped := self._stopped()) is not None:
             self.free(thrown)
             return stopped

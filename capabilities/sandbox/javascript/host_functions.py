@@ -1,4 +1,4 @@
-"""What an instance may ask of its host: the functions that it was given, its modules, its output, and no more."""
+"""The host of an instance: the functions that it was given, its modules, its output, and no more."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 OUTSTANDING_MAX = 1_000
 """Host calls that one script waits for at once."""
 OUTSTANDING_BYTES_MAX = 2 * values.TEXT_BYTES_MAX
-"""Of their arguments, as text: Python holds all of them, at ten times that and more."""
+"""Bytes of their arguments, as text: Python holds all of them, at ten times that and more."""
 CALLS_MAX = 100_000
 """Host calls of one execution."""
 REJECTIONS_MAX = 100
@@ -45,7 +45,7 @@ RANDOM_BYTES_MAX = 65_536
 ERRORS_MAX = 1_000
 """The last errors of host functions are remembered, to be raised as they were if the script does not catch them."""
 CAUSES_MAX = 100
-"""Of one error, one behind the other."""
+"""Causes of one error, one behind the other."""
 
 _BAD_FILE = 8  # of WASI
 
@@ -69,16 +69,16 @@ class Imports:
         self._clock = clock
         self._entropy = entropy
         self.calling = False
-        """A host function runs in this thread."""
+        """Whether a host function runs in this thread."""
         self.failed: SandboxError | None = None
-        """What ended the call from within an import."""
+        """The error that ended the call from within an import."""
         self._asking = ""
         """The host function that is asked for."""
         self._errors: dict[str, SandboxError] = {}
 
     @property
     def names(self) -> set[str]:
-        """Of its functions."""
+        """The names of its functions."""
         return set(self._functions)
 
     def fresh(self) -> None:
@@ -355,7 +355,7 @@ class Imports:
 
 
 def _ended(function: str, error: BaseException) -> RuntimeError:
-    """What is meant for the program around it ends the host function only: the script has asked for it."""
+    """An error for the script in place of one meant for the program around it, which ends the host function only."""
     return RuntimeError(f"{function} raised {type(error).__name__}{f': {error}' if str(error) else ''}")
 
 
@@ -405,4 +405,4 @@ _TABLE: dict[str, Callable[..., int]] = {
     "fd_seek": _no_file,
     "fd_fdstat_get": _no_file,
 }
-"""By the import's name, whatever its module."""
+"""Handlers by the import's name, whatever its module."""

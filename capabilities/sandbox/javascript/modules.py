@@ -9,7 +9,7 @@ import json
 import re
 
 type Source = str | bytes
-"""Of a module: text, or the bytes that it is."""
+"""The source of a module: text, or the bytes that it is."""
 
 KINDS = ("json", "text", "bytes")
 _TEXTS = (".txt", ".md", ".csv")
@@ -19,8 +19,8 @@ _MARKED = re.compile(r"(.*) \(([^()]*)\)\Z", re.DOTALL)
 
 
 def asked_kind(source: str, named: str) -> str:
-    """What an import of `named` in this source says that it is: "" for nothing. One that says what is not there gives
-    that, for `as_module` to refuse.
+    """The kind that an import of `named` in this source says: "" for none. An unknown one is given as it is, for
+    `as_module` to refuse.
     """
     if "with" not in source:
         return ""

@@ -1,4 +1,4 @@
-"""What a script comes to each time it runs: an end, or host calls that it waits for."""
+"""The outcomes of a script each time it runs: an end, or host calls that it waits for."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class ScriptDone:
 
     value: Any
     shown: str = ""
-    """What JavaScript shows of it, where that was asked for."""
+    """The text by which JavaScript shows the value, where that was asked for."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ _NO_EXPORT = "Could not find export"
 
 
 class Script:
-    """Of one instance: one script at a time. prepared: the instance has its host functions."""
+    """The script of one instance, one at a time. prepared: the instance has its host functions."""
 
     def __init__(self, handles: Handles, imports: Imports, watch: DeadlineWatch) -> None:
         self._handles = handles
@@ -44,7 +44,7 @@ class Script:
         return self._drained()
 
     def forget(self) -> None:
-        """What it came to is not asked for any more."""
+        """Forget what the script came to: it is not asked for any more."""
         self._main = 0
 
     def _prepare(self) -> None:

@@ -28,12 +28,12 @@ from durable.core.foreign_value import Shown
 from durable.core.lent_memory import LENT
 
 VARIABLE = "javascript"
-"""Of the session's namespace."""
+"""The name in the session's namespace."""
 LIMITS = JAVASCRIPT.but(timeout_ms=24 * 3600 * 1000, cpu_ms=None)
 """A cell has no deadline unless it is given one (D20), which the engine holds; a question is answered days later by
 another run of the cell."""
 NO_ROOM = "Cannot allocate memory"
-"""What the system says, by wasmtime, where a limit leaves no address space."""
+"""The system's words, by wasmtime, where a limit leaves no address space."""
 
 MAIN_STACK_BYTES = 2 * STACK_BYTES
 """Scripts run in the main thread, whose stack grows up to a soft limit of the process."""
@@ -128,7 +128,7 @@ def _print(stream: str, piece: str) -> None:
 
 
 def _granted() -> dict[str, Callable[..., Any]]:
-    """What the session was granted, which are builtins in it: synchronous functions here."""
+    """The functions that the session was granted, which are builtins in it: synchronous functions here."""
     found: dict[str, Callable[..., Any]] = {}
     for name, function in vars(builtins).items():
         if hasattr(function, "aio"):
@@ -146,7 +146,7 @@ def _plain(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _image() -> WarmImage:
-    """What the engine lent, else made here: no cache of compiled code, nor its key, is this process's (E9)."""
+    """The engine's image, lent, else one made here: no cache of compiled code, nor its key, is this process's (E9)."""
     if not _images:
         _make_room()
         sparing = resource.getrlimit(resource.RLIMIT_AS)[0] != resource.RLIM_INFINITY

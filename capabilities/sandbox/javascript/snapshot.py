@@ -24,7 +24,7 @@ BLOCK = 4096
 LEVEL = 1
 _SUM_BYTES = 16
 READ = 64 * 1024
-"""Decompressed at a time."""
+"""Bytes decompressed at a time."""
 HEAD_BYTES_MAX, BLOCKS_MAX = 2**20, 2**20
 """Of names, and of 4 GiB: what is forged decompresses to no more before it is refused."""
 
@@ -93,7 +93,7 @@ class _Kept:
             self._left = zstd.get_frame_info(kept).decompressed_size or 0
 
     def head(self) -> tuple[dict[str, Any], list[int]]:
-        """What it says of itself, and the blocks that follow."""
+        """The snapshot's head, and the blocks that follow."""
         with _readable():
             while b"\n" not in self._buffer:
                 if len(self._buffer) > HEAD_BYTES_MAX:

@@ -11,7 +11,7 @@ from typing import Any
 from capabilities.sandbox.errors import InvalidConfiguration, ResourceLimitExceeded
 
 TEXT_BYTES_MAX = 10 * 1024 * 1024
-"""Of one value that crosses: Python's form of it is ten times as large."""
+"""Bytes of one value that crosses: Python's form of it is ten times as large."""
 DEPTH_MAX = 128
 
 _EXACT = 1 << 53
@@ -20,7 +20,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 @dataclass(frozen=True, slots=True)
 class Foreign:
-    """What has no form in Python. kind: "function", "symbol", "promise", "error", "regexp", "cycle", "date" of a
+    """A value without a form in Python. kind: "function", "symbol", "promise", "error", "regexp", "cycle", "date" of a
     year beyond 9999, or the type of a Map's key that Python takes for another one."""
 
     kind: str

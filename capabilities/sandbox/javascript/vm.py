@@ -191,7 +191,7 @@ class VM:
         return self._script.prepared
 
     def still(self) -> None:
-        """That nothing runs in it and its state is there. InstanceBusy, StateLost."""
+        """Check that nothing runs in it and its state is there. InstanceBusy, StateLost."""
         if self._running.locked() or self._claimed:
             raise InstanceBusy("the instance runs a script; take a snapshot between two of them")
         if self.lost:
@@ -203,7 +203,7 @@ class VM:
         self._bounded = False
 
     def claim(self) -> None:
-        """This instance runs a script that may wait, until `release`. InstanceBusy."""
+        """Claim the instance for a script that may wait, until `release`. InstanceBusy."""
         if self._claimed:
             raise InstanceBusy("the instance runs a script that waits for its host; an instance runs one at a time")
         self._claimed = True
@@ -220,7 +220,7 @@ class VM:
         return found
 
     def used(self) -> Used:
-        """What the execution used until now."""
+        """The resources that the execution used until now."""
         fuel = None
         limits = self.limits
         if limits.fuel is not None and not self._guard.interrupted:
@@ -291,7 +291,7 @@ class VM:
         return found
 
     def _after_error(self) -> None:
-        """What a script began goes on to its end, in its own time. One that was stopped may have left jobs that would
+        """Let what a script began go on to its end, in its own time. One that was stopped may have left jobs that would
         go on with the next one.
         """
         try:

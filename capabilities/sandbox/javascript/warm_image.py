@@ -27,7 +27,7 @@ SURROUNDINGS = ("surroundings.js", "url.js", "locale.js")
 """Run after the prelude: what is there beside the language."""
 
 HEAD_BYTES_MAX = 8192
-"""Of what is lent, before the memory: some places by name."""
+"""Bytes of what is lent, before the memory: some places by name."""
 
 _FORM = 1
 _BAKE_TIMEOUT_TICKS = 10_000
@@ -35,7 +35,7 @@ _BAKE_TIMEOUT_TICKS = 10_000
 
 @dataclass(frozen=True, slots=True)
 class WarmImage:
-    """What instances are made from. `functions`: handles of the prelude's functions, the same in every instance."""
+    """The image of all instances. `functions`: handles of the prelude's functions, the same in every instance."""
 
     runtime: Runtime
     pre: InstancePre
@@ -48,7 +48,7 @@ class WarmImage:
     value: int
     """The text "value"."""
     digest: str
-    """Of the engine and all that was run to warm it: a snapshot fits only its own image."""
+    """Digest of the engine and all that was run to warm it: a snapshot fits only its own image."""
 
 
 _lock = threading.Lock()
@@ -56,7 +56,7 @@ _images: dict[int, WarmImage] = {}
 
 
 def warm(runtime: Runtime) -> WarmImage:
-    """This runtime's image, made on first use (a second, or milliseconds from the runtime's cache).
+    """The runtime's image, made on first use (a second, or milliseconds from the runtime's cache).
 
     SandboxUnavailable where the engine is not installed.
     """
@@ -68,7 +68,7 @@ def warm(runtime: Runtime) -> WarmImage:
 
 
 def made(runtime: Runtime) -> WarmImage | None:
-    """This runtime's image, if there is one already."""
+    """The runtime's image, if there is one already."""
     found = _images.get(id(runtime))
     return found if found is not None and found.runtime is runtime else None
 
@@ -80,7 +80,7 @@ def forget(runtime: Runtime) -> None:
 
 
 def packed(runtime: Runtime) -> bytes:
-    """This runtime's image, compiled, for another process of ours to be lent: `unpacked` makes it there."""
+    """The runtime's image, compiled, for another process of ours to be lent: `unpacked` makes it there."""
     found = warm(runtime)
     places = {"functions": found.functions, "scratch": found.scratch, "name": found.name, "value": found.value}
     about = {"for": runtime.key(b""), "digest": found.digest, "size": len(found.base), **places}

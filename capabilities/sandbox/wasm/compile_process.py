@@ -13,7 +13,7 @@ import threading
 from capabilities.sandbox.errors import ComponentParseFailed, ComponentValidationFailed, ResourceLimitExceeded
 
 CODE_BYTES_MAX = 64 * 1024 * 1024
-"""Of a module or component: CPython as a component has 18 MB, StarlingMonkey 12."""
+"""Bytes of a module or component: CPython as a component has 18 MB, StarlingMonkey 12."""
 SMALL_BYTES = 1024
 """Compiled here: the worst of this size that was found takes a fifth of a second, the process of its own a tenth."""
 COMPILE_S = 60
@@ -36,7 +36,7 @@ _turns = threading.BoundedSemaphore(AT_ONCE)
 
 
 def compiled(data: bytes, name: str, *, component: bool, metered: bool, seconds: int = COMPILE_S) -> bytes:
-    """What wasmtime makes of the code. ComponentParseFailed; ResourceLimitExceeded for what costs too much."""
+    """The code as wasmtime compiles it. ComponentParseFailed; ResourceLimitExceeded for what costs too much."""
     kind = "component" if component else "module"
     command = [sys.executable, "-P", "-m", COMPILER, kind, "metered" if metered else "unmetered", str(seconds)]
     with _turns:

@@ -18,7 +18,7 @@ from capabilities.sandbox.errors import CacheUnsafe
 KEY_BYTES = 32
 _MAC_BYTES = 32
 CACHE_BYTES_MAX = 2 * 1024 * 1024 * 1024
-"""Of one directory; what was not used for the longest time goes first."""
+"""Bytes of one directory; what was not used for the longest time goes first."""
 
 
 def users_cache() -> Path:
@@ -90,7 +90,7 @@ class Artefacts:
 
 
 def _own(directory: Path) -> None:
-    """That it is ours, and nobody else may write into it: whoever could would bring his own key, and code for it."""
+    """Check that it is ours and nobody else may write into it: whoever could would bring a key, and code for it."""
     found = directory.stat()
     if found.st_uid != os.geteuid() or found.st_mode & 0o022:
         raise CacheUnsafe(
@@ -100,7 +100,7 @@ def _own(directory: Path) -> None:
 
 
 def _key(path: Path) -> bytes:
-    """This cache's own key: made once, by whoever links it into place first. One that others could read, or that is a
+    """The key of the cache: made once, by whoever links it into place first. One that others could read, or that is a
     link, is made anew.
     """
     while True:

@@ -126,7 +126,7 @@ class ComponentCall(Metered):
         return found
 
     def arguments(self, function: str, inputs: Inputs) -> tuple[Any, ...]:
-        """What an export of this name is called with; empty for one that is not there, which `call` says."""
+        """The arguments that an export of this name is called with; empty for one that is not there, as `call` says."""
         interface, _, name = function.rpartition("#")
         exported = self._compiled.type.exports(self.runtime.engine)
         if interface:
@@ -237,7 +237,7 @@ class HostObjects:
         return made.to_any(self._call.store)._consume()
 
     def going(self) -> None:
-        """That the call has time left. WasmtimeError, which the guard knows the reason of."""
+        """Check that the call has time left. WasmtimeError, which the guard knows the reason of."""
         guard = self._call.guard
         if guard.over:
             guard.trip()

@@ -46,7 +46,7 @@ class _Bound:
 
 
 class _Dropping:
-    """Who is told what the component of one call is done with."""
+    """A listener for objects that the component of one call is done with."""
 
     def __init__(self, drop: Callable[[int], None]) -> None:
         self.drop = drop
@@ -144,7 +144,7 @@ def _call(number: int | None, context: Any, ty: Any, args: Any, _nargs: int, res
 
 
 def _answer(signature: Signature, call: HostFunction, given: list[Any]) -> Any:
-    """What the function gives; where WIT says result, it returns the good case and raises Err for the bad one."""
+    """The value of the function; where WIT says result, it returns the good case and raises Err for the bad one."""
     if not signature.fallible:
         return call(*given)
     try:

@@ -30,7 +30,7 @@ NO_FINALIZER = ctypes.cast(0, ctypes.CFUNCTYPE(None, ctypes.c_void_p))
 """wasmtime tells nobody when it is done with a callback: at the end of the process there would be nobody to tell."""
 
 HOST_CALL_MS = 30_000
-"""What a host call may take where nobody says otherwise."""
+"""Milliseconds that a host call may take where nobody says otherwise."""
 
 _guards: weakref.WeakValueDictionary[int, DeadlineGuard] = weakref.WeakValueDictionary()
 """Weakly: a guard has its store, whose end would else be waited for by itself."""
@@ -38,18 +38,18 @@ _numbers = itertools.count(1)
 
 
 class DeadlineGuard:
-    """Armed on one store, for one call at a time."""
+    """The guard of one store, for one call at a time."""
 
     def __init__(self, store: Store, clock: Callable[[], float] = time.monotonic) -> None:
         self.cancelled = False
         self.interrupted = False
         self.host: DurableError | None = None
-        """What a host function of this call raised first."""
+        """The first error that a host function of this call raised."""
         self.host_call_ms = HOST_CALL_MS
         self.cpu_ms: float | None = None
-        """What the call may use of CPU time."""
+        """Milliseconds of CPU time that the call may use."""
         self.cpu_over = False
-        """It was stopped for that."""
+        """Whether the call was stopped for its CPU time."""
         self.pace: Callable[[float], float] | None = None
         """Told of the CPU seconds that were used, says how long to wait for them (`quotas`)."""
         self._cpu_began = self._cpu_at = 0.0
@@ -78,17 +78,17 @@ class DeadlineGuard:
 
     @property
     def elapsed_ms(self) -> float:
-        """Since the call began."""
+        """Milliseconds since the call began."""
         return (self._clock() - self._started) * 1000
 
     @property
     def over(self) -> bool:
-        """The call should end: host functions look before they begin and after they waited."""
+        """Whether the call should end: host functions look before they begin and after they waited."""
         return self.cancelled or self._clock() >= self._ends
 
     @property
     def left_s(self) -> float:
-        """Until its deadline."""
+        """Seconds until its deadline."""
         return max(0.0, self._ends - self._clock())
 
     def cancel(self) -> None:
@@ -137,7 +137,7 @@ class DeadlineGuard:
             self._wake = None
 
     def trip(self) -> None:
-        """What ended the code was this guard."""
+        """Note that this guard ended the code."""
         if not self.cancelled:
             self.interrupted = True
 

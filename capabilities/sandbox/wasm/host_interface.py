@@ -20,7 +20,7 @@ from capabilities.sandbox.wasm.wit_values import Err
 _BINDINGS = Path(__file__).parents[1] / "wit" / "bindings.json"
 
 type Locals = Mapping[str, Callable[..., Any]]
-"""What is answered beside the sandbox, by the name that `host.wit` has for it."""
+"""Functions that answer beside the sandbox, by the name that `host.wit` has for each."""
 
 
 class HostInterfaces:
@@ -43,7 +43,7 @@ class HostInterfaces:
         self._locals = locals
 
     def made(self) -> dict[str, Interface]:
-        """By the names that components import them under."""
+        """The interfaces by the names that components import them under."""
         found = _bindings()
         return {
             f"{found['package']}/{name}@{found['version']}": {

@@ -21,14 +21,14 @@ FUEL_UNLIMITED = (1 << 63) - 1
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a call gave, and what it used."""
+    """The value that a call gave, and what it used."""
 
     value: Any
     used: Used
 
 
 class Metered:
-    """What calls of modules and of components have in common. Not for two threads at once; dead after an error."""
+    """The common part of calls of modules and of components. Not for two threads at once; dead after an error."""
 
     def __init__(self, runtime: Runtime, limits: SandboxLimits, component: str) -> None:
         self.runtime = runtime
@@ -44,7 +44,7 @@ class Metered:
         self._dead = False
         self._entered = 0
         self._ended: Used | None = None
-        """What it used, once it is closed."""
+        """The use of the call, once it is closed."""
 
     def cancel(self) -> None:
         """Stop it, from any thread."""
@@ -52,7 +52,7 @@ class Metered:
         self.runtime.nudge()
 
     def fuel_used(self) -> int | None:
-        """By the call that runs, or the last one; None where it is not known."""
+        """Fuel used by the call that runs, or the last one; None where it is not known."""
         if self._ended is not None:
             return self._ended.fuel
         if not self.runtime.metered or self.guard.interrupted or self.guard.cancelled:
@@ -65,7 +65,7 @@ class Metered:
 
     @property
     def closed(self) -> bool:
-        """All that it held was given back."""
+        """Whether all that it held was given back."""
         return self._ended is not None
 
     def close(self) -> None:

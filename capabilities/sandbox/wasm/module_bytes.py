@@ -10,7 +10,7 @@ from capabilities.sandbox.errors import ComponentValidationFailed
 
 _IMPORTS, _FUNCTIONS, _TABLES, _MEMORIES, _GLOBALS, _EXPORTS, _CODE = 2, 3, 4, 5, 6, 7, 10
 _HIDDEN = "durable:state:"
-"""What the state is exported as; no source language makes such a name."""
+"""The beginning of the names that the state is exported as; no source language makes such a name."""
 
 _NONE = {0x00, 0x01, 0x05, 0x0B, 0x0F, 0x1A, 0x1B, 0xD1, *range(0x45, 0xC5)}
 _ONE = {0x0C, 0x0D, 0x10, 0x12, 0x20, 0x21, 0x22, 0x23, 0x24, 0x25, 0x3F, 0x40, 0xD0, 0xD2, 0x41, 0x42, 2, 3, 4}

@@ -76,7 +76,7 @@ class CoreCall(Metered):
         return {"": [each.name for each in self._module.exports if isinstance(each.type, FuncType)]}
 
     def arguments(self, function: str, inputs: Inputs) -> tuple[Any, ...]:
-        """What an export is called with: parameters of modules have no names."""
+        """The arguments that an export is called with: parameters of modules have no names."""
         return in_order(function, None, inputs)
 
     @property

@@ -29,17 +29,17 @@ from capabilities.sandbox.wasm.threads import SandboxThreads
 MAGIC = b"\0asm"
 _CORE, _COMPONENT = b"\x01\0\0\0", b"\x0d\0\x01\0"
 SPARING_BYTES, GUARD_BYTES = 16 * 1024 * 1024, 64 * 1024
-"""Of address space for a memory that is sparing with it, then again as it grows, and behind it."""
+"""Bytes of address space for a memory that is sparing with it, then again as it grows, and behind it."""
 IDLE_TICKS_MAX = 20
-"""That the ticker goes on for without a call."""
+"""Ticks that the ticker goes on for without a call."""
 EXIT_S = 2.0
-"""That the end of the process waits for calls, which are cancelled then."""
+"""Seconds that the end of the process waits for calls, which are cancelled then."""
 AT_HAND_BYTES = 64 * 1024
-"""To be hashed in an event loop."""
+"""Bytes to be hashed in an event loop."""
 MODULES_MAX = 100
 """Compiled modules kept in memory (A19)."""
 MODULES_BYTES_MAX = 512 * 1024 * 1024
-"""Of their compiled code, at most; one is always kept."""
+"""Bytes of their compiled code, at most; one is always kept."""
 
 
 def is_component(data: bytes) -> bool:
@@ -49,7 +49,7 @@ def is_component(data: bytes) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Compilations:
-    """Of one runtime (W2). hits: from memory or disk. total_ms: of compiling alone."""
+    """The compilations of one runtime (W2). hits: from memory or disk. total_ms: of compiling alone."""
 
     compiled: int = 0
     hits: int = 0
@@ -58,7 +58,7 @@ class Compilations:
 
     @property
     def average_ms(self) -> float:
-        """0 before the first."""
+        """Milliseconds of one on average; 0 before the first."""
         return self.total_ms / self.compiled if self.compiled else 0.0
 
 
@@ -140,7 +140,7 @@ class Runtime:
         self._ticker.close()
 
     def artefact(self, name: str) -> bytes | None:
-        """What was kept under this name, as it was written, or None."""
+        """The artefact that was kept under this name, as it was written, or None."""
         return None if self._artefacts is None else self._artefacts.load(name)
 
     def keep(self, name: str, artefact: bytes) -> None:
@@ -173,7 +173,7 @@ class Runtime:
     def _compile(
         self, data: bytes, name: str, key: str, component: bool, trusted: bool
     ) -> tuple[Module | Component, int]:
-        """It, and the bytes of its compiled code."""
+        """The module or component, and the bytes of its compiled code."""
         kind = Component if component else Module
         kept = self._artefacts.load(key) if self._artefacts is not None else None
         if kept is not None:
@@ -213,7 +213,7 @@ class Runtime:
             raise ComponentParseFailed(name, str(error)) from None
 
     def key(self, data: bytes) -> str:
-        """What compiled code is known by, and fuel counted by: content, wasmtime's version and our configuration.
+        """The key of compiled code and of fuel counts: content, wasmtime's version and our configuration.
 
         A change of any is another artefact.
         """
@@ -223,7 +223,7 @@ class Runtime:
 
 @cache
 def _wasmtime() -> str:
-    """Its version: looking it up takes longer than running a small module."""
+    """The version of wasmtime: looking it up takes longer than running a small module."""
     return version("wasmtime")
 
 
@@ -260,7 +260,7 @@ class _Ticker:
 
     @property
     def calls(self) -> int:
-        """That run now."""
+        """The number of calls that run now."""
         return self._calls
 
     def close(self) -> None:

@@ -21,7 +21,7 @@ from durable.core.errors import DurableError
 
 PAGE = 65_536
 COPY_BYTES = 128 * MIB
-"""What wasmtime lets one call of a component give to its host: lists that overlap are copied each."""
+"""Bytes that wasmtime lets one call of a component give to its host: lists that overlap are copied each."""
 
 HANDLES_MAX = 1_000_000
 """Handles of one store, by wasmtime: streams, pollables, resources of the host."""
@@ -33,12 +33,12 @@ TABLE_AT_START = "exceeds table limits"
 INSTANCES = "resource limit exceeded: "
 HANDLES = "store handle limit exceeded"
 COPY = "too much data is being copied between the host and the guest"
-"""What wasmtime says, for errors that carry no trap code."""
+"""Texts of wasmtime's, for errors that carry no trap code."""
 
 
 @dataclass(frozen=True, slots=True)
 class CallEnd:
-    """What was seen when a call ended without a result.
+    """The end of a call without a result, as it was seen.
 
     host: what a host function of this call raised, NonDeterminism among it. exit_status: of a process that ended
     itself. interrupted: the epoch's callback stopped it.

@@ -1,4 +1,4 @@
-"""What WASI gives: arguments, environment, directories as granted, captured output; and time and chance that are ours.
+"""WASI for foreign code: arguments, environment, granted directories, captured output; time and chance that are ours.
 
 WASI's own clocks, random numbers and sleeps would make a replay another run, and a sleep cannot be interrupted: here
 time is virtual, begins where it is told and moves by what code sleeps, and chance is a stream from a seed. Code that
@@ -33,7 +33,7 @@ SUBSCRIPTIONS_MAX = 1_000
 RANDOM_BYTES_MAX = 2**20
 _FD_READ, _FD_WRITE = 1, 2
 READING_NS = 1_000
-"""What virtual time moves by with each reading, so that code that waits for it to move goes on."""
+"""Nanoseconds that virtual time moves by with each reading, so that code that waits for it to move goes on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +68,7 @@ def _print(number: int | None, data: Any, size: int) -> int:
 
 
 class Captured:
-    """What the code prints, of each stream the first bytes up to a limit; the rest is counted."""
+    """The output of the code, of each stream the first bytes up to a limit; the rest is counted."""
 
     def __init__(self, most: int) -> None:
         self._most = most
@@ -77,7 +77,7 @@ class Captured:
         self.dropped = {"stdout": 0, "stderr": 0}
 
     def writer(self, stream: str) -> Callable[[bytes], int]:
-        """What takes the bytes of one stream."""
+        """A function that takes the bytes of one stream."""
         kept = self._kept[stream]
 
         def write(data: bytes) -> int:
@@ -89,14 +89,14 @@ class Captured:
         return write
 
     def number(self, stream: str) -> int:
-        """What wasmtime knows this stream by, as long as this lives."""
+        """The number that wasmtime knows this stream by, as long as this lives."""
         made = _Stream(self.writer(stream))
         self._streams.append(made)
         _streams[number := next(_numbers)] = made
         return number
 
     def text(self, stream: str) -> str:
-        """What is kept of it."""
+        """The kept text of a stream."""
         return self._kept[stream].decode(errors="replace")
 
 
@@ -110,11 +110,11 @@ class Ambient:
     _drawn: int = 0
 
     def now_ns(self) -> int:
-        """Since the Unix epoch."""
+        """Nanoseconds since the Unix epoch."""
         return self.started_ns + self.monotonic_ns()
 
     def monotonic_ns(self) -> int:
-        """Since the call began."""
+        """Nanoseconds since the call began."""
         self._passed_ns += READING_NS
         return self._passed_ns
 
@@ -180,7 +180,7 @@ class Ambient:
 
 @dataclass(frozen=True, slots=True)
 class Wasi:
-    """What a call is given of WASI: nothing of the machine but what is named here. started_ns: when virtual time
+    """A call's part of WASI: nothing of the machine but what is named here. started_ns: when virtual time
     begins, since the Unix epoch. seed: of its chance."""
 
     argv: Sequence[str] = ()
@@ -190,7 +190,7 @@ class Wasi:
     seed: bytes = b""
 
     def config(self, output: Captured) -> WasiConfig:
-        """As wasmtime takes it. Network and standard input are not given."""
+        """The configuration as wasmtime takes it. Network and standard input are not given."""
         config = WasiConfig()
         config.argv = list(self.argv)
         config.env = list(self.env.items())

@@ -35,7 +35,7 @@ class Resources(Protocol):
         """The Python value of a C handle, which stays the other side's."""
 
     def going(self) -> None:
-        """That the call has time left: asked while many values are read. WasmtimeError."""
+        """Check that the call has time left: asked while many values are read. WasmtimeError."""
 
 
 class Codec(Protocol):
@@ -471,5 +471,5 @@ class Signature:
 
     @property
     def fallible(self) -> bool:
-        """It gives a result: its Err is raised."""
+        """Whether the function gives a result, whose Err is raised."""
         return isinstance(self.result, _Result)

@@ -1,4 +1,4 @@
-"""What WIT has and Python has not: variants, results, options of options; and what is said of a value that is no such.
+"""WIT values that Python has not: variants, results, options of options; and what is said of a value that is no such.
 
 | WIT | Python |
 |---|---|
@@ -66,7 +66,7 @@ class Err(SandboxError):
 
 
 def plain(value: Any) -> Any:
-    """What foreign code gave as JSON has it; a component's is taken back in the same place."""
+    """A value that foreign code gave, as JSON has it; a component's is taken back in the same place."""
     match value:
         case datetime():
             return value.isoformat()

@@ -17,7 +17,7 @@ _NESTED = {"list": (1, 1), "option": (1, 1), "tuple": (1, 16), "result": (0, 2)}
 
 
 class BadWit(ValueError):
-    """What cannot be read, and where."""
+    """WIT that cannot be read, and where."""
 
 
 @dataclass(frozen=True, slots=True)

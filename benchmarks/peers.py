@@ -1,8 +1,8 @@
 """Where the peers are installed: an environment of their own, made by the benchmark, outside the project.
 
-`python/` is a virtual environment with the `bench` dependency group of pyproject.toml, and nothing of ours; `apart/`
-what cannot be installed beside them; `npm/` holds Restate's server. What cannot be had is left out: its contender then
-says why it could not start.
+`python/` is a virtual environment with what requirements.txt lists, and nothing of ours; `apart/` what cannot be
+installed beside them; `npm/` holds Restate's server. What cannot be had is left out: its contender then says why it
+could not start.
 """
 
 from __future__ import annotations
@@ -10,12 +10,13 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
-import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parent.parent
+REQUIREMENTS = Path(__file__).parent / "requirements.txt"
+"""No dependency group of the project's: whoever runs the project would look up versions of all the peers first."""
 RESTATE_SERVER = "@restatedev/restate-server@1.7.12"
 QUICKJS_NG = "quickjs-ng==0.17.0.2"
 """The engine that is ours as WebAssembly, in its version, as native code. Its module is called as that of `quickjs`;
@@ -36,10 +37,10 @@ class Peers:
     apart: Path = Path()
 
 
-def requirements(pyproject: Path = PROJECT / "pyproject.toml") -> list[str]:
-    """The `bench` dependency group."""
-    groups = tomllib.loads(pyproject.read_text()).get("dependency-groups", {})
-    return [line for line in groups.get("bench", []) if isinstance(line, str)]
+def requirements(file: Path = REQUIREMENTS) -> list[str]:
+    """The peers, as pip takes them."""
+    lines = file.read_text().splitlines() if file.exists() else []
+    return [line for line in lines if line and not line.startswith("#")]
 
 
 def obtain(directory: Path, say: Say, *, restate: bool, apart: bool = False) -> Peers:
@@ -62,7 +63,7 @@ def obtain(directory: Path, say: Say, *, restate: bool, apart: bool = False) -> 
 
 def _install(python: Path, wanted: list[str], missing: dict[str, str]) -> None:
     if not wanted:
-        missing["python peers"] = "pyproject.toml has no dependency group `bench`"
+        missing["python peers"] = "there is no list of them in benchmarks/requirements.txt"
         return
     if not python.exists():
         _run([sys.executable, "-m", "venv", str(python.parent.parent)], "environment", missing)

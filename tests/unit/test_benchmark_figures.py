@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import tomllib
 from itertools import islice
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from benchmarks.contender import Contender, ContenderFailed
 from benchmarks.contenders import modules
 from benchmarks.contenders.durable_guards import guarded, unguarded
 from benchmarks.figures import Benchmark, Comparison, Entrant, Target, compare, figure, ratios
-from benchmarks.peers import Peers, requirements
+from benchmarks.peers import REQUIREMENTS, Peers, requirements
 from benchmarks.report import row, shown
 from benchmarks.rounds import command, measure, turned
 from capabilities.sandbox.limits import COMPONENT
@@ -84,12 +85,15 @@ def test_a_contender_runs_in_its_environment_and_gets_what_was_installed() -> No
     assert command(Entrant("peer", "some_module {apart}", "steps", peer_env=True), apart)[-1] == "apart"
 
 
-def test_the_peers_are_the_bench_group_of_a_pyproject(tmp_path: Path) -> None:
-    pyproject = tmp_path / "pyproject.toml"
-    pyproject.write_text('[dependency-groups]\nbench = ["dill>=0.4", {include-group = "dev"}]\n')
-    assert requirements(pyproject) == ["dill>=0.4"]
-    pyproject.write_text("[project]\n")
-    assert requirements(pyproject) == []
+def test_the_peers_are_listed_in_a_file_that_the_project_itself_does_not_read(tmp_path: Path) -> None:
+    listed = tmp_path / "requirements.txt"
+    listed.write_text("# peers\ndill>=0.4\n\nkishu>=0.3\n")
+    assert requirements(listed) == ["dill>=0.4", "kishu>=0.3"]
+    assert requirements(tmp_path / "none.txt") == []
+    pyproject = tomllib.loads((REQUIREMENTS.parent.parent / "pyproject.toml").read_text())
+    mentioned = " ".join(line for group in pyproject["dependency-groups"].values() for line in group)
+    assert "dbos" in " ".join(requirements())
+    assert "dbos" not in mentioned
 
 
 async def test_a_contender_that_cannot_start_is_reported_with_its_last_words(tmp_path: Path) -> None:

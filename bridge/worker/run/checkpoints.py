@@ -165,4 +165,4 @@ def explain(error: BaseException) -> None:
     if why is None and error.name in STANDARD_NAMES:
         why = "the capability of that name is not granted to this session"
     if why:
-        error.args = (f"{error}: {why}", *error.args[1:])
+        error.args = (f"{error}: {why.removesuffix('.')}", *error.args[1:])  # Python may add ". Did you mean: …?"

@@ -100,7 +100,10 @@ async def _serve(chosen: Settings, host: str, port: int, token_file: str | None,
         token, made = token_for(file, store.path)
         with listen(host, port) as sock:
             async with serving(Site(store, token, observer=_observer(out), lease_s=lease), sock) as url:
-                out.say(f"serving {store.path}; clients: {VARIABLE}=$(cat {file}) durable --store {url} ...")
+                clients = f"clients, with the same {VARIABLE}:"
+                if not os.environ.get(VARIABLE):
+                    clients = f"clients: {VARIABLE}=$(cat {file})"
+                out.say(f"serving {store.path}; {clients} durable --store {url} ...")
                 if made:
                     out.say(f"token made, kept in {file}")
                 if host not in ("127.0.0.1", "::1", "localhost"):

@@ -10,27 +10,27 @@ if TYPE_CHECKING:
 
 STANDARD = {
     "input": ("capability", "Input"),
-    "ask": ("prompts", "Ask"),
-    "choose": ("prompts", "Choose"),
-    "approve": ("prompts", "Approve"),
-    "review": ("prompts", "ReviewDocument"),
-    "now": ("clock_and_chance", "Now"),
-    "sleep": ("clock_and_chance", "Sleep"),
-    "random": ("clock_and_chance", "Random"),
-    "uuid": ("clock_and_chance", "Uuid"),
-    "read_file": ("files", "ReadFile"),
-    "write_file": ("files", "WriteFile"),
-    "delete_file": ("files", "DeleteFile"),
-    "list_files": ("files", "ListFiles"),
-    "env": ("environment", "Environment"),
-    "fetch": ("fetch", "Fetch"),
-    "query": ("query", "Query"),
-    "notify": ("notify", "Notify"),
-    "websocket": ("websocket", "WebSocket"),
-    "kv": ("kv", "KeyValues"),
-    "run_function": ("run_function", "RunFunction"),
-    "spawn_session": ("run_function", "SpawnSession"),
-    "process": ("process", "Process"),
+    "ask": ("standard.prompts", "Ask"),
+    "choose": ("standard.prompts", "Choose"),
+    "approve": ("standard.prompts", "Approve"),
+    "review": ("standard.prompts", "ReviewDocument"),
+    "now": ("standard.clock_and_chance", "Now"),
+    "sleep": ("standard.clock_and_chance", "Sleep"),
+    "random": ("standard.clock_and_chance", "Random"),
+    "uuid": ("standard.clock_and_chance", "Uuid"),
+    "read_file": ("standard.files", "ReadFile"),
+    "write_file": ("standard.files", "WriteFile"),
+    "delete_file": ("standard.files", "DeleteFile"),
+    "list_files": ("standard.files", "ListFiles"),
+    "env": ("standard.environment", "Environment"),
+    "fetch": ("standard.fetch", "Fetch"),
+    "query": ("standard.query", "Query"),
+    "notify": ("standard.notify", "Notify"),
+    "websocket": ("standard.websocket", "WebSocket"),
+    "kv": ("standard.kv", "KeyValues"),
+    "run_function": ("standard.run_function", "RunFunction"),
+    "spawn_session": ("standard.run_function", "SpawnSession"),
+    "process": ("standard.process", "Process"),
 }
 """Module and class by name."""
 
@@ -38,6 +38,6 @@ STANDARD = {
 def load(name: str) -> Capability:
     """Make the standard capability of that name."""
     module, cls = STANDARD[name]
-    found: Capability = getattr(import_module(f"capabilities.standard.{module}"), cls)()
+    found: Capability = getattr(import_module(f"capabilities.{module}"), cls)()
     assert found.name == name
     return found

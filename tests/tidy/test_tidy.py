@@ -10,6 +10,7 @@ from functools import cache
 
 import pytest
 
+from tests.tidy.picture import mermaid
 from tests.tidy.sources import PACKAGES, ROOT, imported, modules, place, tree
 
 FILES_MAX = 16
@@ -146,3 +147,15 @@ def test_modules_that_are_loaded_together_make_no_circle() -> None:
         order += sorted(ready)
         todo -= ready
     assert todo == set()
+
+
+def test_the_picture_of_the_layers_is_that_of_the_imports() -> None:
+    text = (ROOT / "specs" / "architecture.md").read_text(encoding="utf-8")
+    assert "\n".join(mermaid()) in text
+
+
+def test_files_that_the_architecture_names_are_there() -> None:
+    text = (ROOT / "specs" / "architecture.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"`([a-z_]+(?:/[a-z_0-9]+)+(?:\.py|\.sql)?)/?`", text))
+    gone = {name for name in named if not ((ROOT / name).exists() or (ROOT / "durable" / name).exists())}
+    assert gone == set()

@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
 from pathlib import Path
+from typing import Literal
 
 import durable
 from benchmarks.contenders.settled import fill
@@ -41,7 +42,7 @@ async def one_step(ctx: durable.Context, number: int) -> int:
 
 @asynccontextmanager
 async def setup(directory: Path) -> AsyncIterator[Ready]:
-    durability = "process" if "--durability=process" in sys.argv else "power"
+    durability: Literal["power", "process"] = "process" if "--durability=process" in sys.argv else "power"
     settled = next((int(each.removeprefix("--settled=")) for each in sys.argv if each.startswith("--settled=")), 0)
     if settled:
         await fill(directory / "state.db", settled)

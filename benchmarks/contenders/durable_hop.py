@@ -13,6 +13,7 @@ from contextlib import asynccontextmanager
 from importlib.metadata import version
 from itertools import count
 from pathlib import Path
+from typing import Literal
 
 import durable
 from benchmarks.turns import Ready, serve
@@ -30,7 +31,7 @@ async def hop(ctx: durable.Context) -> float:
 
 @asynccontextmanager
 async def setup(directory: Path) -> AsyncIterator[Ready]:
-    durability = "process" if "--durability=process" in sys.argv else "power"
+    durability: Literal["power", "process"] = "process" if "--durability=process" in sys.argv else "power"
     async with durable.open(directory / "state.db", durability=durability) as engine:
         store, numbers = engine.store, count()
 

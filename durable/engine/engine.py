@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self, TypedDict, Unpack
 
 from bridge.confine.confinement import kept_environment
 from bridge.confine.limits import Limits, Profile
@@ -548,7 +548,27 @@ async def _until_cancelled() -> None:
     await asyncio.get_running_loop().create_future()
 
 
-def open(target: str | os.PathLike[str] = ".durable/state.db", **options: Any) -> Engine:
+class EngineOptions(TypedDict, total=False):
+    """The options of `durable.open`, by name."""
+
+    serve: bool
+    durability: Literal["power", "process"]
+    capabilities: Iterable[Capability]
+    components: Iterable[Component]
+    parked: float
+    preload: Sequence[str]
+    pool: Pool | None
+    group: str
+    create: bool
+    token: str | None
+    blobs: str | None
+    keep: Keep | None
+    override_environment: bool
+    webhooks: Sequence[Webhook]
+    observer: Observer
+
+
+def open(target: str | os.PathLike[str] = ".durable/state.db", **options: Unpack[EngineOptions]) -> Engine:
     """An engine on a store: a path (made when missing), the URL of `durable serve`, or ":memory:" for one that ends
     with the engine.
 

@@ -6,6 +6,7 @@ import asyncio
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -45,7 +46,7 @@ def seen() -> Seen:
     return Seen()
 
 
-def opened(path: Path, seen: Seen, places: int, **options: object) -> durable.Engine:
+def opened(path: Path, seen: Seen, places: int, **options: Any) -> durable.Engine:
     pool = durable.Pool(max=places)
     return durable.open(path / "work.db", durability="process", pool=pool, observer=seen, parked=3600, **options)
 

@@ -102,7 +102,7 @@ def test_wrong_use_is_told_at_once(tmp_path: Path) -> None:
     with pytest.raises(durable.BadArguments, match="two components have the id 'six'"):
         durable.open(tmp_path / "work.db", components=[six, six])
     with pytest.raises(durable.BadArguments, match=r"b'' is no durable\.Component"):
-        durable.open(tmp_path / "work.db", components=[b""])
+        durable.open(tmp_path / "work.db", components=[b""])  # type: ignore[list-item]
     with pytest.raises(durable.InvalidConfiguration, match="the manifest comes first"):
         durable.Component(code, manifest)
     with pytest.raises(durable.InvalidConfiguration, match="is no WebAssembly"):

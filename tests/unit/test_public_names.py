@@ -2,10 +2,12 @@
 
 import subprocess
 import sys
+from inspect import signature
 
 import pytest
 
 import durable
+from durable.engine.engine import Engine, EngineOptions
 
 
 def test_every_public_name_can_be_used_and_none_is_forgotten() -> None:
@@ -38,3 +40,8 @@ def test_every_error_of_a_sandbox_can_be_caught_by_its_name() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_the_options_of_open_are_those_of_the_engine() -> None:
+    takes = signature(Engine.__init__).parameters
+    assert list(EngineOptions.__annotations__) == [name for name in takes if name not in ("self", "target")]

@@ -43,11 +43,15 @@ class Captures:
             self._stream = None
 
     async def again(self) -> Checkpoint:
-        """The worker's own capture where its child could not. CheckpointError if that is a stream too."""
+        """The worker's own capture where its child could not.
+
+        ProtocolError if that is a stream too: it would wait for the answer, which only a whole capture has, and so
+        would its next execution.
+        """
         reply, stream = await self.ask(idle=False)
         if stream is not None:
             stream.close()
-            raise CheckpointError(f"session {self._name!r} was to capture by itself what its child could not")
+            raise ProtocolError(f"session {self._name!r} named a pipe for what it was to capture by itself")
         return reply
 
 
@@ -162,8 +166,8 @@ class CheckpointQueue:
                 message = whole
             await self._on_checkpoint(message)
         except Exception as error:
-            if self._streamed_id == message.id:
-                self._streamed_id = None
+            if self._streamed_id == message.id:  # its worker captures nothing else before it hears of this
+                self._acknowledge(message, str(error) or type(error).__name__)
             self._lost(message, error)
             raise
         finally:

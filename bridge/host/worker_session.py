@@ -107,6 +107,10 @@ KEY_CHARS_MAX = 200
 """Characters of an unknown reply's id, in the event that tells of it."""
 
 
+UNASKED_MAX = 64
+"""Checkpoints, since an execution began, that nobody waits for: what the worker is told of each waits in memory."""
+
+
 def _ignore(_message: Message) -> None:
     """The default of the optional callbacks."""
 
@@ -197,7 +201,7 @@ class WorkerSession:
             observer=self._caused,
             bytes_max=self._bytes_max,
         )
-        self._message_bytes = self._writes = self._executed_at = 0
+        self._message_bytes = self._writes = self._executed_at = self._unasked_count = 0
         self._broken = ""
         """Why the worker was given up: what it did, or did not, or `_breach`."""
         self._breach = False
@@ -318,6 +322,7 @@ class WorkerSession:
         frames = encode(encode_message(request))
         self._go(WorkerEvent.EXECUTE)
         self._keeping.begin()
+        self._unasked_count = 0
         outcome: asyncio.Future[Result | Error] = asyncio.get_running_loop().create_future()
         self._outcome = outcome
         self._execution = request
@@ -506,10 +511,21 @@ class WorkerSession:
             return
         current = self._execution
         if current is None or message.execution_id != current.id:
-            self._unknown(f"checkpoint of {message.execution_id}")
+            self._unasked(message)
             return
         message = message.model_copy(update={"output_offset": self._printed.offset})
         self._keeping.keep(message, self._message_bytes, self.pid)
+
+    def _unasked(self, message: Checkpoint) -> None:
+        """Whoever asked for it went away, or the end of its execution was a forgery.
+
+        The worker is told, for it may wait for that, and its next one is whole.
+        """
+        self._unknown(f"checkpoint of {message.execution_id}")
+        self._unasked_count += 1
+        if self._unasked_count > UNASKED_MAX:
+            raise ProtocolError(f"more than {UNASKED_MAX} checkpoints that nobody waits for")
+        self._send(CheckpointAck(checkpoint=message.id, problem="nobody waits for it"))
 
     def _checkpoint_lost(self, message: Checkpoint, error: Exception) -> None:
         """Where the code waits for an ack that will not come, its caller hears why and kills the worker."""

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from checkpoint.capture.buffer_digests import TRACKED_BYTES_MIN, Buffers, Digests, Place, place_of
-from checkpoint.capture.class_sources import IMPORTING
+from checkpoint.capture.class_sources import IMPORTS, imports_of
 from checkpoint.capture.forked_capture import Aside, Send, resident_bytes, run_aside
 from checkpoint.capture.interpreter_state import State, read_sources, read_state
 from checkpoint.capture.process_state import KIND, PROCESS, PROCESS_STATE
@@ -130,6 +130,7 @@ class _Draft:
     fresh: _Fresh
     known: dict[Place, Digests]
     lost_before: list[LostVariable]
+    imports: str
     tracked: bool = False
     """Whether `known` is from before the pickling, which nothing disturbs: a forked child's."""
     dumps: list[Dump] | None = None
@@ -165,7 +166,7 @@ class Capturer:
         self._memory = _Memory()
         self._buffers: Buffers | None = None
         self._state: tuple[State, Group, dict[bytes, memoryview]] | None = None
-        self._sources: tuple[frozenset[str], Group, dict[bytes, memoryview]] | None = None
+        self._sources: tuple[tuple[frozenset[str], str], Group, dict[bytes, memoryview]] | None = None
         self._grown = resident_bytes() if began_bytes is None else began_bytes
         self._failures = 0
         self._fails_now = False
@@ -272,7 +273,8 @@ class Capturer:
         still = self._lost.still(self._namespace)
         known = self._look(self._memory.buffers) if self._memory.columns else {}
         scope.columns = self._known_columns(known)
-        return _Draft(execution, started, survey, scope, state, fresh, known, still)
+        imports = imports_of(self._namespace)  # not in a child: each would read the same texts
+        return _Draft(execution, started, survey, scope, state, fresh, known, still, imports)
 
     def _known_columns(self, known: Mapping[Place, Digests]) -> dict[Place, Known]:
         sent = self._memory.sent
@@ -313,7 +315,7 @@ class Capturer:
         assert draft.dumps is not None
         survey, fresh, memory = draft.survey, draft.fresh, self._memory
         memory.buffers, memory.columns, self._kept = {}, {}, set()
-        groups = [draft.state, self._sources_group(draft.scope, fresh)]
+        groups = [draft.state, self._sources_group(draft, fresh)]
         groups += [Group("atoms", names, (), (_part(data, fresh),)) for names, data in survey.pickled]
         groups += [self._values_group(dump, draft) for dump in draft.dumps]
         pages, memory.pages = make_pages(groups, memory.pages)
@@ -397,12 +399,14 @@ class Capturer:
         fresh.update(self._state[2])
         return self._state[1]
 
-    def _sources_group(self, scope: Scope, fresh: dict[bytes, memoryview]) -> Group:
-        filenames = frozenset(scope.filenames) | IMPORTING
-        if self._sources is None or self._sources[0] != filenames:
+    def _sources_group(self, draft: _Draft, fresh: dict[bytes, memoryview]) -> Group:
+        there = frozenset(draft.scope.filenames - {IMPORTS}), draft.imports
+        if self._sources is None or self._sources[0] != there:
             chunks: dict[bytes, memoryview] = {}
-            data = pickle.dumps(read_sources(filenames), 5)
-            self._sources = filenames, Group("sources", (), (), (_part(data, chunks),)), chunks
+            texts = read_sources(there[0])
+            if draft.imports:
+                texts[IMPORTS] = draft.imports
+            self._sources = there, Group("sources", (), (), (_part(pickle.dumps(texts, 5), chunks),)), chunks
         fresh.update(self._sources[2])
         return self._sources[1]
 

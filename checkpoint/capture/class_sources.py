@@ -1,18 +1,24 @@
-"""Which cell defined a class: Python notes it for functions only. Found in the remembered sources when asked."""
+"""Which cell defined a class, and what was imported: Python notes neither. Found in the cells when asked."""
 
 from __future__ import annotations
 
 import ast
 import linecache
 import types
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from weakref import WeakKeyDictionary
 
 CELL = "<cell "
 """Starts the file name of every cell."""
 
-IMPORTING: set[str] = set()
-"""File names of the cells that have a `from … import …`: their text is saved, to tell later what was imported."""
+IMPORTS = "<cell imports of earlier cells>"
+"""The file name of the statements that a checkpoint saves of cells that only imported; no execution has this id."""
+
+_unread: dict[str, str] = {}
+"""The texts, by file name, of cells that may have a `from … import …`, until somebody asks."""
+
+_statements: dict[str, str] = {}
+"""By the name that it binds, the newest `from … import …` of the cells."""
 
 _found: WeakKeyDictionary[type, str] = WeakKeyDictionary()
 
@@ -20,9 +26,29 @@ _found: WeakKeyDictionary[type, str] = WeakKeyDictionary()
 def note_imports(filename: str, text: str) -> None:
     """Remember a cell that may have a `from … import …`."""
     if "import" in text and "from" in text:
-        IMPORTING.add(filename)
-    else:
-        IMPORTING.discard(filename)
+        _unread[filename] = text
+
+
+def imports_of(names: Container[str]) -> str:
+    """The `from` imports of all cells that bound one of these names: a line for each, the newest.
+
+    They are few. The cells' texts are as many as there were cells, and a checkpoint would carry them all.
+    """
+    for filename in list(_unread):
+        _statements.update((name, statement) for statement, name in _imported(_unread.pop(filename)))
+    return "\n".join(sorted(statement for name, statement in _statements.items() if name in names))
+
+
+def _imported(text: str) -> Iterator[tuple[str, str]]:
+    """The `from` imports of a cell, each of one name, with the name that it binds."""
+    try:
+        tree = ast.parse(text)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return
+    for node in tree.body:
+        if isinstance(node, ast.ImportFrom):
+            for alias in node.names:
+                yield ast.unparse(ast.ImportFrom(node.module, [alias], node.level)), alias.asname or alias.name
 
 
 def cell_of(cls: type) -> str | None:

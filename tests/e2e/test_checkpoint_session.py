@@ -38,7 +38,7 @@ async def test_a_child_that_fails_at_the_end_of_a_cell_is_replaced_by_the_worker
         session = await engine.session("desk")
         await session.execute(
             "import os\nworker = os.getpid()\nclass Dies:\n    def __getstate__(self):\n        "
-            "if os.getpid() != worker: os._exit(3)\n        return {'n': 5}"
+            "if os.getppid() == worker: os._exit(3)\n        return {'n': 5}"
         )
         result = await session.execute(
             BIG + "\nmuch = ['x' * 1_000 + str(n) for n in range(30_000)]; dies = Dies()\n'done'"

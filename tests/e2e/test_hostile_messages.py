@@ -102,6 +102,57 @@ async def test_no_more_of_a_stream_is_taken_than_its_session_may_hold(engine: du
     assert "at most 134217728" in str(result.error)
 
 
+ASKED = """
+def asked_for():
+    data = b''
+    while True:
+        data += engine._socket.recv(1 << 16)
+        while len(data) >= 4 and len(data) >= 4 + (size := int.from_bytes(data[:4], 'big')):
+            message, data = msgspec.msgpack.decode(data[4 : 4 + size]), data[4 + size :]
+            if message['type'] == 'checkpoint':
+                return message['id']
+reader, writer = os.pipe()
+os.close(writer)
+engine.say('checkpoint', {'execution_id': 's@1', 'final': True, 'statement': 1, 'data': b'', 'stream': reader})
+engine.say('checkpoint', {'id': asked_for(), 'data': b'', 'stream': reader})
+import time
+time.sleep(60)
+"""
+"""Ends with a capture that does not come whole, and answers with a pipe again when it is to be made without one."""
+
+
+async def test_a_pipe_in_place_of_what_was_to_come_without_one_breaks_the_protocol(engine: durable.Engine) -> None:
+    """Nobody answered it: the worker waited, and with it whatever the session ran next."""
+    session = await engine.session("s")
+    async with asyncio.timeout(30):
+        result = await session.execute(FORGED + ASKED)
+    assert isinstance(result.error, durable.ProtocolError)
+    assert "capture by itself" in str(result.error)
+
+
+async def test_a_forged_end_holds_up_nothing_that_comes_after_it(engine: durable.Engine) -> None:
+    """The worker's own checkpoint came when its execution was over, and was not answered: what ran next did not end."""
+    session = await engine.session("s")
+    forged = RESULT % ("1", "'1'", "0.1")
+    forks = (
+        "import checkpoint.capture.capture as capture\ncapture.ASIDE_PICKLING_NS = -1\n"  # as a large namespace does
+    )
+    async with asyncio.timeout(60):
+        assert (await session.execute(f"{FORGED}{forks}engine.say('result', {forged})")).value == 1
+        while (result := await session.execute("2")).error is not None:
+            assert isinstance(result.error, durable.Busy), result  # the worker still ends what forged its end
+        assert result.value == 2
+
+
+async def test_checkpoints_that_nobody_waits_for_are_counted(engine: durable.Engine) -> None:
+    session = await engine.session("s")
+    flood = "while True: engine.say('checkpoint', {'execution_id': 'other@1', 'statement': 1})"
+    async with asyncio.timeout(60):
+        result = await session.execute(FORGED + flood)
+    assert isinstance(result.error, durable.ProtocolError)
+    assert "more than 64 checkpoints" in str(result.error)
+
+
 async def test_pipes_that_nobody_writes_to_hold_up_no_other_session(engine: durable.Engine) -> None:
     """L2: six of them took the threads of the engine's executor."""
     tell = "reader, writer = os.pipe()\nengine.say('checkpoint', {'execution_id': 's%d@1', 'stream': reader})\n"

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from msgspec import structs
 
-from bridge.protocol.messages import Checkpoint, Error, Restore, Restored, Result
+from bridge.protocol.messages import Checkpoint, Error, Namespace, Restore, Restored, Result
 from checkpoint.blobs.memory_file import MemoryFile
 from checkpoint.format.group_table import read_table
 from checkpoint.format.payload import chunk_digest, decode_payload, encode_payload
@@ -292,3 +292,31 @@ async def test_killed_between_ready_and_the_descriptor(desk: Desk) -> None:
     await desk.session.restart()
     await desk.session.restore(file)
     assert await desk.value("x") == 1
+
+
+async def test_a_capture_whose_asker_went_away_holds_nothing_up(desk: Desk) -> None:
+    await desk.run(
+        "import checkpoint.capture.capture as capture\ncapture.ASIDE_PICKLING_NS = -1\nx = 1", checkpoint="auto"
+    )
+    asking = asyncio.create_task(desk.session.checkpoint())
+    await asyncio.sleep(0)  # it has asked
+    asking.cancel()
+    await asyncio.wait([asking])
+    assert asking.cancelled()
+    assert await desk.value("x + 1", checkpoint="auto") == 2
+    assert desk.session.unknown_replies == 1
+
+
+async def test_cells_that_only_imported_are_not_carried_along(desk: Desk) -> None:
+    for n in range(40):
+        await desk.value(f"from math import pi, tau as t  # {'x' * 3_000}\nn = {n}", checkpoint="auto")
+    assert len(desk.checkpoints[-1].data) < 20_000  # the texts of all are 120,000
+    assert await _imports(desk) == ["from math import pi", "from math import tau as t"]
+    await desk.value("from cmath import pi", checkpoint="auto")
+    assert await _imports(desk) == ["from cmath import pi", "from math import tau as t"]
+
+
+async def _imports(desk: Desk) -> object:
+    told = (await desk.session.namespace(Namespace(action="sources"))).value
+    assert isinstance(told, dict)
+    return told["imports"]

@@ -16,7 +16,9 @@ from pathlib import Path
 import pytest
 
 import bridge.host.checkpoint_stream as stream_module
+from bridge.host.checkpoint_queue import CheckpointQueue
 from bridge.host.checkpoint_stream import BLOCK_BYTES_MAX, READ_BYTES, CaptureStream, no_chunks
+from bridge.protocol.messages import Checkpoint, CheckpointAck, Message
 from durable.core.errors import CheckpointError, ProtocolError
 
 
@@ -183,3 +185,34 @@ async def test_a_named_pipe_without_a_writer_ends_with_its_worker(tmp_path: Path
         await reading
     assert stream._fd == -1
     os.close(place)
+
+
+async def test_what_came_whole_and_cannot_be_kept_is_answered() -> None:
+    """Its worker captures nothing more before that, and its execution would not end."""
+    reader, writer = os.pipe()
+    os.write(writer, bytes(4) + bytes(8))
+    os.close(writer)
+    said: list[Message] = []
+
+    async def full(_checkpoint: Checkpoint) -> None:
+        raise OSError("no room")
+
+    async def again() -> Checkpoint:
+        raise AssertionError
+
+    keeping = CheckpointQueue(
+        "s",
+        full,
+        no_chunks,
+        send=said.append,
+        again=again,
+        lost=lambda _checkpoint, _error: None,
+        let_go=lambda task: None,
+        crowded=lambda: None,
+        observer=lambda _event: None,
+    )
+    keeping.keep(Checkpoint(id="c1", execution_id="s@1", statement=1, stream=reader), 0, os.getpid())
+    with pytest.raises(OSError, match="no room"):
+        await keeping.kept()
+    os.close(reader)
+    assert [(one.checkpoint, one.problem) for one in said if isinstance(one, CheckpointAck)] == [("c1", "no room")]

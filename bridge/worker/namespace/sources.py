@@ -4,16 +4,15 @@ Also the lines that `inspect` and tracebacks show (specs/session.md, E9)."""
 
 from __future__ import annotations
 
-import ast
 import functools
 import inspect
 import linecache
 import textwrap
 import types
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import TypedDict
 
-from checkpoint.capture.class_sources import CELL, cell_of
+from checkpoint.capture.class_sources import CELL, cell_of, imports_of
 
 
 def install() -> None:
@@ -48,17 +47,15 @@ def sources_of(namespace: Mapping[str, object]) -> SourceTexts:
     """Of the functions and classes that cells defined their text, and the imports whose names are there."""
     functions: dict[str, str] = {}
     classes: dict[str, str] = {}
-    imports: dict[str, None] = {}
+    others = {name for name, value in namespace.items() if not isinstance(value, types.ModuleType)}
+    imports = set(imports_of(others).splitlines())
     for name, value in namespace.items():
         if isinstance(value, types.ModuleType):
-            imports[_import_of(name, value)] = None
+            imports.add(_import_of(name, value))
         elif isinstance(value, types.FunctionType | type) and value.__module__ == "__main__":
             text = _text(value)
             if text is not None:
                 (classes if isinstance(value, type) else functions)[name] = text
-    for statement, name in _imported():
-        if name in namespace and not isinstance(namespace[name], types.ModuleType):
-            imports[statement] = None
     return {"functions": functions, "classes": classes, "imports": sorted(imports)}
 
 
@@ -78,21 +75,3 @@ def _import_of(name: str, module: types.ModuleType) -> str:
     if name == first and not rest:
         return f"import {whole}"
     return f"import {whole} as {name}"
-
-
-def _imported() -> Iterator[tuple[str, str]]:
-    """The `from` imports of the cells that are remembered, one name each."""
-    for filename, entry in list(linecache.cache.items()):
-        if not filename.startswith(CELL) or len(entry) != 4:
-            continue
-        text = "".join(entry[2])
-        if "import" not in text:
-            continue
-        try:
-            tree = ast.parse(text)
-        except (SyntaxError, ValueError, RecursionError, MemoryError):
-            continue
-        for node in tree.body:
-            if isinstance(node, ast.ImportFrom):
-                for alias in node.names:
-                    yield ast.unparse(ast.ImportFrom(node.module, [alias], node.level)), alias.asname or alias.name

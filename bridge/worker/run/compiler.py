@@ -74,7 +74,6 @@ def remember_source(code: str, filename: str) -> None:
         oldest = next(iter(_sources))
         del _sources[oldest]
         linecache.cache.pop(oldest, None)
-        note_imports(oldest, "")
 
 
 def filename_of(code: str, execution_id: str) -> str:

@@ -143,6 +143,7 @@ class Restoration:
         loaded = self._loading.loaded
         entries = {name.removeprefix(PROCESS): value for name, value in loaded.items() if name.startswith(PROCESS)}
         failed = PROCESS_STATE.apply(entries)
+        PROCESS_STATE.note_restored(loaded.values())
         failed += [(name, why) for name, _, why in (text.partition(": ") for text in report["state"])]
         self._lost += [LostVariable(name, KIND, why) for name, why in failed]
         report["lost"] += [[name, KIND, why, ""] for name, why in failed]

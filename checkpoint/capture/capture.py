@@ -259,6 +259,8 @@ class Capturer:
     def _draft(self, execution: str) -> _Draft:
         started = time.perf_counter_ns()
         scope = Scope(self._namespace, self._externals, self._kept_values)
+        if not self._alone:  # of which a savepoint has copies
+            scope.texts = PROCESS_STATE.watch.tables() | scope.texts
         survey = survey_namespace(
             self._namespace, self._internals, self._externals, constants=scope.texts.keys(), alone=self._alone
         )

@@ -29,7 +29,7 @@ def patches(namespace: Mapping[str, object]) -> Iterator[tuple[type, str, object
             if cls in seen:
                 continue
             seen.add(cls)
-            found = [(name, held) for name, held in list(vars(cls).items()) if _made_by_user(held)]
+            found = [(name, held) for name, held in list(vars(cls).items()) if made_by_user(held)]
             if found and cls.__module__ != "__main__" and is_python_class(cls) and importable(cls):
                 yield from ((cls, name, held) for name, held in found)
 
@@ -40,7 +40,7 @@ def _classes(value: object) -> list[type]:
     return [value] if isinstance(value, type) else [type(value)]
 
 
-def _made_by_user(value: object) -> bool:
+def made_by_user(value: object) -> bool:
     """Whether it is the user's, or made of what is: an accessor of pandas, a property."""
     if type(value) is types.FunctionType or isinstance(value, type):
         return value.__module__ == "__main__"

@@ -27,6 +27,8 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from fcntl import F_SETPIPE_SZ, fcntl
 
+from checkpoint.capture.registered_hooks import aside
+
 PROGRESS_S = 30
 """A child that writes nothing for so long is killed. Pickling comes before the first byte."""
 
@@ -223,7 +225,7 @@ def _quiet_fork() -> int:
 
 
 def _fork() -> int:
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), aside():
         # About threads beside a fork: their locks are why the child has an alarm.
         warnings.simplefilter("ignore", DeprecationWarning)
         return os.fork()

@@ -21,11 +21,15 @@ from abc import get_cache_token
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from functools import partial
+from operator import is_
 from typing import Any
 
 from checkpoint.capture.class_patches import may_patch, patches
-from checkpoint.capture.registries import REGISTRIES, registered_classes
-from checkpoint.pickling.importable import module_of
+from checkpoint.capture.library_changes import WATCHED, Watch
+from checkpoint.capture.registered_hooks import Recorded, is_users
+from checkpoint.capture.registries import REGISTRIES, made_modules, registered_classes
+from checkpoint.capture.settings import LOOP, NotSet, Settings, of_loop, putters
+from checkpoint.pickling.importable import is_made_by_hand, module_of
 
 PROCESS = "\0process:"
 """Starts the saved names of entries."""
@@ -42,6 +46,12 @@ _SKIPPED = frozenset(STREAMS) | frozenset((
     "_filters_version", "_onceregistry", "onceregistry", "gettrace",
 ))  # fmt: skip
 """Attributes of modules that are this process's own, or that are saved otherwise."""
+
+_TOLD_OTHERWISE = frozenset((
+    "mimetypes.types_map", "mimetypes.common_types", "mimetypes.suffix_map", "mimetypes.encodings_map",
+    "mimetypes.inited", "zoneinfo.TZPATH",
+))  # fmt: skip
+"""Attributes of modules that their own functions set, and that are saved as settings."""
 
 _LIVE = frozenset(("decimal", "numpy"))
 """Packages whose context variables are saved by what they mean."""
@@ -68,6 +78,14 @@ class ProcessState:
         """Code ran that may have put something into a class of a library."""
         self._abstract: tuple[object, list[tuple[str, str, type]]] = None, []
         """Registrations with abstract classes, and the number that rises with each."""
+        self.watch = Watch(self._is_original)
+        self.loop: Any = None
+        """The event loop of the code."""
+        self._loop_began: dict[str, Any] = {}
+        self._settings = Settings()
+        self._names = frozenset[str]()
+        """Modules that there were."""
+        self._calls = Recorded()
 
     def begin(self, replaced: Iterable[str] = ()) -> None:
         """Note what there is; code of the user comes after this. replaced: modules that the worker changed itself."""
@@ -76,7 +94,10 @@ class ProcessState:
         self._simple = _simple()
         self._filters = list(warnings.filters)
         self._watch_exits()
-        for name in (*replaced, "atexit"):
+        self._calls.begin()
+        self._loop_began = of_loop(self.loop)
+        self._names = frozenset(sys.modules)
+        for name in (*replaced, "atexit", "codecs", "os"):
             self._modules.pop(id(sys.modules.get(name)), None)
         self._known = 0
         self.note_modules()
@@ -87,7 +108,7 @@ class ProcessState:
 
         def registered(func: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Callable[..., Any]:
             register(func, *args, **kwargs)
-            if _is_users(func):
+            if is_users(func):
                 exits.append((func, args, kwargs))
             return func
 
@@ -104,17 +125,52 @@ class ProcessState:
         if len(sys.modules) == self._known:
             return
         for name, module in list(sys.modules.items()):
-            if type(module) is types.ModuleType and name != "__main__" and id(module) not in self._modules:
+            own = "__main__" in (name, getattr(module, "__name__", None))  # multiprocessing gives it another name, too
+            if type(module) is types.ModuleType and not own and id(module) not in self._modules:
                 self._modules[id(module)] = vars(module), dict(vars(module))
         self._known = len(sys.modules)
         for name, read in _OPTIONS.items():
             if name in sys.modules and name not in self._options:
                 with suppress(Exception):
                     self._options[name] = read()
+        self._settings.note(in_code_context)
+
+    def note_code(self, code: types.CodeType) -> None:
+        """Before a statement: what it may change."""
+        self.watch.before(code)
+
+    def note_restored(self, values: Iterable[object]) -> None:
+        """After a restore: what functions may change that came back."""
+        for value in values:
+            held = vars(value).values() if isinstance(value, type) and value.__module__ == "__main__" else (value,)
+            for function in list(held):
+                code = getattr(function, "__code__", None)
+                if type(code) is types.CodeType:
+                    self.watch.before(code)
+
+    def _is_original(self, module: types.ModuleType, name: str, value: object) -> bool:
+        known = self._modules.get(id(module))
+        return known is not None and known[1].get(name, self) is value
+
+    def original_place(self, function: Any) -> tuple[str, str] | None:
+        """Module and name of a function that has another one in its place now."""
+        name = getattr(function, "__name__", None)
+        module = sys.modules.get(getattr(function, "__module__", None) or "")
+        if type(module) is not types.ModuleType or not isinstance(name, str):
+            return None
+        return (module.__name__, name) if self._is_original(module, name, function) else None
+
+    def original(self, module_name: str, name: str) -> object:
+        """What a module had under a name when it had been imported."""
+        module = _module(module_name)
+        known = self._modules.get(id(module))
+        return known[1][name] if known is not None and name in known[1] else getattr(module, name)
 
     def note_statement(self, code: types.CodeType) -> None:
         """After a statement: note what it imported, and whether it may have changed a class."""
         self.note_modules()
+        for module in self.watch.after(code):
+            self.watch.forget_stored(self._modules[id(module)][1])
         self._may_patch = self._may_patch or may_patch(code)
 
     # -- at a capture -----------------------------------------------------------------------------------------------
@@ -124,7 +180,10 @@ class ProcessState:
         found: dict[str, object] = {}
         if not self._begun:
             return found  # nothing is known to compare with
-        for read in (self._read_streams, self._read_context, self._read_signals, self._read_libraries):
+        for read in (
+            self._read_streams, self._read_context, self._read_signals, self._read_libraries, self.watch.read,
+            self._read_settings,
+        ):  # fmt: skip
             with suppress(Exception):  # a library that is half there: what it has is not known
                 found.update(read())
         found.update({name: value for name, value in _simple().items() if self._simple.get(name) != value})
@@ -132,17 +191,31 @@ class ProcessState:
             found["warnings.filters"] = list(warnings.filters)
         if self._exits:
             found["atexit"] = list(self._exits)
+        if self._calls.made:
+            found["calls"] = list(self._calls.made)
+        if "modules" in self.watch.names:
+            found.update((f"sys.modules[{name!r}]", made) for name, made in made_modules(self._names))
         if self._abstract[0] != get_cache_token():
             self._abstract = get_cache_token(), registered_classes()
         if self._abstract[1]:
             found["abstract classes"] = list(self._abstract[1])
         for cls, name, value in patches(namespace) if self._may_patch else ():
             found[f"{cls.__module__}.{cls.__qualname__}.{name}"] = (PATCH, cls, name, value)
+        modules = list(self.watch.modules.values())
         for value in list(namespace.values()):
             module = value if type(value) is types.ModuleType else module_of(value)
             if module is not None:
+                modules.append(module)
+        for module in {id(module): module for module in modules}.values():
+            if not is_made_by_hand(module):
                 found.update(self._changed(module))
         return found
+
+    def _read_settings(self) -> Iterator[tuple[str, object]]:
+        yield from self._settings.read(in_code_context, self.watch.names).items()
+        for name, value in of_loop(self.loop).items():
+            if value is not self._loop_began.get(name) and value != self._loop_began.get(name):
+                yield name, value
 
     def _read_streams(self) -> Iterator[tuple[str, object]]:
         for name in STREAMS:
@@ -185,8 +258,9 @@ class ProcessState:
 
     def _read_signals(self) -> Iterator[tuple[str, object]]:
         for number, handler in _handlers():
-            if number != signal.SIGINT and handler is not self._handlers.get(number):
-                yield f"the handler of {signal.Signals(number).name}", handler
+            own = getattr(handler, "__module__", "") == "bridge.worker.namespace.time_limit"
+            if number != signal.SIGINT and handler is not self._handlers.get(number) and not own:
+                yield f"the handler of {_signal_name(number)}", handler
         handler = None if self.interrupts is None else self.interrupts(None)
         if handler is not None:
             yield "the handler of SIGINT", handler
@@ -208,17 +282,23 @@ class ProcessState:
         if known is None:
             return
         now, before = known
-        if len(now) == len(before) and all(map(_is, now.values(), before.values())):
+        if len(now) == len(before) and all(map(is_, now.values(), before.values())):
             return
         for name, value in list(now.items()):
-            is_own = isinstance(value, types.ModuleType) or name in _SKIPPED or _is_private(name, value)
+            is_own = isinstance(value, types.ModuleType) or name in _SKIPPED or self._is_private(name, value)
             if is_own or (name in before and before[name] is value) or not isinstance(name, str):
+                continue
+            if f"{module.__name__}.{name}" in _TOLD_OTHERWISE or _is_capture_of_warnings(value):
                 continue
             if name not in before and _is_lazy(module, value):
                 continue
             yield f"{module.__name__}.{name}", ("attribute", module.__name__, name, value)
         for name in before.keys() - now.keys():
             yield f"{module.__name__}.{name} (deleted)", ("deleted", module.__name__, name)
+
+    def _is_private(self, name: str, value: object) -> bool:
+        """What a library keeps for itself in its module, and did not get from the user."""
+        return name.startswith("_") and name not in self.watch.stored and not is_users(value)
 
     # -- at a restore -----------------------------------------------------------------------------------------------
 
@@ -228,6 +308,8 @@ class ProcessState:
         for name, value in entries.items():
             try:
                 self._apply(name, value)
+            except NotSet as error:
+                failed.append((name, str(error)))
             except Exception as error:
                 failed.append((name, f"it could not be put back: {type(error).__name__}: {error}"))
         return failed
@@ -238,9 +320,20 @@ class ProcessState:
         if isinstance(value, tuple) and value and value[0] == PATCH:
             self._may_patch = True
             setattr(*value[1:])
+        elif isinstance(value, tuple) and value and value[0] == WATCHED:
+            self.watch.apply(value)
+        elif name.startswith("sys.modules["):
+            sys.modules[value[0]] = value[1]
+        elif name in LOOP:
+            LOOP[name][1](self.loop, value)
+        elif name == "calls":
+            self._calls.repeat(value)
         elif isinstance(value, tuple) and value and value[0] in ("attribute", "variable", "deleted"):
             module = __import__("importlib").import_module(value[1])
             self.note_modules()
+            self.watch.names.add(value[2])
+            self.watch.stored.add(value[2])
+            self.watch.modules.setdefault(value[1], module)
             if value[0] == "attribute":
                 setattr(module, value[2], value[3])
             elif value[0] == "variable":
@@ -253,7 +346,8 @@ class ProcessState:
             else:
                 setattr(sys, rest, value)
         elif name.startswith("the handler of "):
-            number = signal.Signals[name.removeprefix("the handler of ")]
+            text = name.removeprefix("the handler of ")
+            number = int(text) if text.isdigit() else signal.Signals[text]
             if number == signal.SIGINT and self.interrupts is not None:
                 self.interrupts(value)
             else:
@@ -268,6 +362,7 @@ class ProcessState:
             for function, args, kwargs in value:
                 atexit.register(function, *args, **kwargs)
         else:
+            self._settings.restored.add(name)
             _APPLY[name](context, value)
 
 
@@ -287,21 +382,17 @@ def in_code_context(function: Callable[..., Any], *args: Any) -> Any:
     return function(*args) if context is None else context.run(function, *args)
 
 
-def _is(a: object, b: object) -> bool:
-    return a is b
+def _is_capture_of_warnings(value: object) -> bool:
+    """Whether it is what `logging.captureWarnings` puts in the place of `warnings.showwarning`."""
+    return value is getattr(sys.modules.get("logging"), "_showwarning", _signal_name)
 
 
-def _is_users(function: Any) -> bool:
-    if type(function).__module__ == "__main__":
-        return True
-    inner = getattr(function, "func", function)
-    inner = getattr(inner, "__func__", inner)
-    return getattr(inner, "__module__", None) == "__main__"
+def _signal_name(number: int) -> str:
+    name = _NAMES.get(number)
+    return str(number) if name is None else name
 
 
-def _is_private(name: str, value: object) -> bool:
-    """Whether a library keeps this for itself in its module, and did not get it from the user."""
-    return name.startswith("_") and not _is_users(value)
+_NAMES = {int(number): number.name for number in signal.Signals}
 
 
 def _is_lazy(module: types.ModuleType, value: object) -> bool:
@@ -317,8 +408,7 @@ def _handlers() -> Iterator[tuple[int, Any]]:
         yield number, _signal.getsignal(number)
 
 
-_UNTOUCHED = (signal.SIGKILL, signal.SIGSTOP, signal.SIGALRM)
-_NUMBERS = sorted(int(n) for n in signal.valid_signals() if n < signal.SIGRTMIN and n not in _UNTOUCHED)
+_NUMBERS = sorted(int(number) for number in signal.valid_signals() if number not in (signal.SIGKILL, signal.SIGSTOP))
 
 
 def _simple() -> dict[str, Any]:
@@ -423,6 +513,7 @@ def _register(name: str, _context: contextvars.Context, value: Mapping[Any, Any]
     REGISTRIES[name][1](value)
 
 
+_APPLY.update(putters())
 _APPLY.update({f"{name} options": partial(_register, name) for name in REGISTRIES})
 
 
@@ -460,8 +551,12 @@ def _read_logging() -> Iterator[tuple[str, object]]:
         level = logging.WARNING if logger is logging.root else logging.NOTSET
         handlers = [handler for handler in logger.handlers if type(handler) is not logging.NullHandler]
         changed = (logger.level, handlers, logger.propagate, logger.disabled, logger.filters)
-        if changed != (level, [], True, False, []):
+        own = type(logger).__module__ == "__main__"
+        if own or changed != (level, [], True, False, []):
             loggers[logger.name] = dict(zip(_LOGGER, changed, strict=True))
+        if own:
+            more = {name: value for name, value in vars(logger).items() if name not in vars(logging.root)}
+            loggers[logger.name]["class"] = type(logger), more
     if loggers or logging.root.manager.disable:
         yield "logging", (loggers, logging.root.manager.disable)
 
@@ -475,6 +570,9 @@ def _apply_logging(value: tuple[dict[str, dict[str, Any]], int]) -> None:
     loggers, disabled = value
     for name, state in loggers.items():
         logger = logging.root if name == "root" else logging.getLogger(name)
+        if "class" in state:
+            logger.__class__, more = state["class"]
+            vars(logger).update(more)
         logger.setLevel(state["level"])
         logger.handlers[:] = state["handlers"]
         logger.propagate, logger.disabled = state["propagate"], state["disabled"]

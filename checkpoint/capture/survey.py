@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from checkpoint.format.payload import NAME_CHARS_MAX, Module
+from checkpoint.pickling.importable import is_made_by_hand
 
 MODULE_NAMES = frozenset((
     "__name__", "__builtins__", "__doc__", "__loader__", "__spec__", "__package__", "__cached__", "__file__",
@@ -91,7 +92,7 @@ def survey_namespace(
 
 def _by_name(name: str, module: types.ModuleType, survey: Survey) -> bool:
     found = module.__name__
-    if found == "__main__" or sys.modules.get(found) is not module or not _nameable(found):
+    if found == "__main__" or sys.modules.get(found) is not module or not _nameable(found) or is_made_by_hand(module):
         return False
     version = getattr(module, "__version__", "")
     survey.modules.append(Module(name, found, version[:100] if isinstance(version, str) else ""))

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any
 
+from checkpoint.capture.process_state import PROCESS_STATE
 from checkpoint.pickling import loaders
 from checkpoint.pickling.importable import attributes_of, importable, module_of
 from checkpoint.pickling.instances import builtin_base, own_hook, slots_of
@@ -48,6 +49,9 @@ def containers(namespace: Mapping[str, object]) -> dict[int, Place]:
 def method_recipe(method: Any, _notes: object) -> tuple[Any, ...] | None:
     """A method that a module has one of, such as `random.randint`, whose object is the module's own."""
     owner = method.__self__
+    if type(owner) is types.ModuleType and not importable(method):
+        place = PROCESS_STATE.original_place(method)
+        return None if place is None else (loaders.original, place)
     home = None if isinstance(owner, type | types.ModuleType) else type(owner).__module__
     if home in (None, "__main__", "builtins") or home not in sys.modules:
         return None

@@ -15,7 +15,7 @@ from typing import Any
 from checkpoint.capture.buffer_digests import Place, place_of
 from checkpoint.capture.survey import Survey, buckets
 from checkpoint.format.payload import TEXT_CHARS_MAX, Rebuilt, chunk_digest
-from checkpoint.pickling.importable import attributes_of, kept_once
+from checkpoint.pickling.importable import is_namespace_of, kept_once
 from checkpoint.pickling.object_columns import Column
 from checkpoint.pickling.pickler import Adopted, GroupPickler, Hole, Kind, Scope
 from checkpoint.pickling.shared_groups import Sharing, load_order, united
@@ -259,7 +259,7 @@ class Grouping:
                 everywhere = len(dump.names) > 1 and len(dump.memo) <= _LOOKED_THROUGH_MAX
                 near = [one for at, one in dump.memo.values() if everywhere or place - _NEAR <= at < place]
                 for owner in (before[1],) if before else near:
-                    if attributes_of(owner) is namespace:
+                    if is_namespace_of(namespace, owner):
                         found[identity] = owner
         self._owners = {identity: id(owner) for identity, owner in found.items()}
         return found

@@ -55,6 +55,13 @@ def attributes_of(value: object) -> dict[str, object]:
     return {}
 
 
+def is_namespace_of(namespace: object, owner: object) -> bool:
+    """Whether a dict is what `vars(owner)` gives, also of an owner whose namespace cannot be replaced."""
+    if isinstance(owner, types.SimpleNamespace | types.ModuleType):
+        return object.__getattribute__(owner, "__dict__") is namespace
+    return attributes_of(owner) is namespace
+
+
 def module_of(value: object) -> types.ModuleType | None:
     """The module whose namespace this is: one that an import gives, but not the session's nor the builtins."""
     if type(value) is not dict or "__spec__" not in value:
@@ -63,6 +70,11 @@ def module_of(value: object) -> types.ModuleType | None:
     module = sys.modules.get(name) if isinstance(name, str) and name not in ("__main__", "builtins") else None
     known = type(module) is types.ModuleType and vars(module) is value and module.__name__ == name
     return module if known else None
+
+
+def is_made_by_hand(module: types.ModuleType) -> bool:
+    """Whether no import gives it in another process."""
+    return vars(module).get("__spec__") is None and "__file__" not in vars(module) and module.__name__ != "__main__"
 
 
 def kept_once(text: str) -> bool:

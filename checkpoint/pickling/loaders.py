@@ -23,7 +23,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, TypeAliasType, TypeVar
 
-from checkpoint.capture.process_state import in_code_context
+from checkpoint.capture.process_state import PROCESS_STATE, in_code_context
 from checkpoint.lost_names import LostValue
 from checkpoint.pickling.importable import defined, importable, is_python_class, kept_once
 from durable.core.errors import CheckpointError
@@ -332,8 +332,17 @@ def fill_obeyed(value: Any, state: tuple[Any, Any]) -> None:
     _put(value, items)
 
 
+def original(module: str, name: str) -> object:
+    """A function of a module that has another one in its place since."""
+    return PROCESS_STATE.original(module, name)
+
+
 def adopt_namespace(owner: object, namespace: dict[str, object]) -> dict[str, object]:
     """Make the dict the object's own namespace, as it was."""
+    if isinstance(owner, types.SimpleNamespace | types.ModuleType):  # they keep theirs
+        own: dict[str, object] = object.__getattribute__(owner, "__dict__")
+        own.update(namespace)
+        return own
     for base in type(owner).__mro__:
         slot = vars(base).get("__dict__")
         if isinstance(slot, types.GetSetDescriptorType):

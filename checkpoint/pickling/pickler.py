@@ -24,11 +24,12 @@ import cloudpickle
 
 from checkpoint.capture.buffer_digests import Place
 from checkpoint.capture.class_sources import cell_of
+from checkpoint.capture.process_state import PROCESS_STATE
 from checkpoint.format.payload import TEXT_CHARS_MAX
 from checkpoint.lost_names import LostValue
 from checkpoint.pickling import classes, constants, frames, instances, loaders
 from checkpoint.pickling.arrays import subclass_recipe
-from checkpoint.pickling.importable import attributes_of, defined, importable
+from checkpoint.pickling.importable import attributes_of, defined, importable, is_made_by_hand
 from checkpoint.pickling.object_columns import Column, Columns, Known
 from checkpoint.pickling.recipes import RECIPES, Recipe, Reduced
 from checkpoint.pickling.trial import shaped
@@ -347,6 +348,9 @@ class GroupPickler(cloudpickle.Pickler):  # type: ignore[misc]
             return reference
         if importable(function):
             return NotImplemented
+        place = PROCESS_STATE.original_place(function)
+        if place is not None:
+            return loaders.original, place
         self.by_value.add(id(function))
         self.scope.filenames.add(function.__code__.co_filename)
         values = tuple(getattr(function, name) for name in loaders.FUNCTION_ATTRIBUTES)
@@ -392,9 +396,11 @@ class GroupPickler(cloudpickle.Pickler):  # type: ignore[misc]
         """The session's own module by reference, others by name; one that no import gives, by value."""
         if vars(module) is self.scope.namespace:
             return loaders.main_module, ()
-        if sys.modules.get(module.__name__) is module:
+        if sys.modules.get(module.__name__) is module and not is_made_by_hand(module):
             return NotImplemented
-        state = {name: value for name, value in vars(module).items() if name != "__builtins__"}
+        state: Mapping[str, Any] = vars(module)  # itself: a variable may be this dict
+        if "__builtins__" in state:
+            state = {name: value for name, value in state.items() if name != "__builtins__"}
         return loaders.make_module, (module.__name__,), state, None, None, loaders.fill_module
 
 

@@ -8,6 +8,7 @@ import types
 from collections.abc import Callable, Iterable, Mapping
 from graphlib import CycleError, TopologicalSorter
 
+from checkpoint.pickling.importable import is_made_by_hand
 from checkpoint.pickling.unsaveable import type_key
 
 _NEVER_SHARED = (
@@ -42,7 +43,12 @@ class Sharing:
         if verdict is None:
             return id(value) in by_value
         if cls is types.ModuleType:
-            return sys.modules.get(value.__name__) is not value or None  # type: ignore[attr-defined]
+            return (
+                not isinstance(value, types.ModuleType)
+                or sys.modules.get(value.__name__) is not value
+                or is_made_by_hand(value)
+                or None
+            )
         if cls is str or cls is bytes:
             return len(value) >= _TEXT_SHARED_MIN or None  # type: ignore[arg-type]
         return (verdict and not (cls in (tuple, frozenset) and not value)) or None

@@ -21,6 +21,7 @@ import re
 import select
 import signal
 import sys
+import tempfile
 import types
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -124,7 +125,7 @@ def run(sources: list[str], folder: str) -> list[str]:
     os.chdir(folder)
     sys.modules["__main__"] = types.ModuleType("__main__")
     compiler = codeop.Compile()
-    with open("/dev/null") as nothing, open(os.path.join(folder, ".said"), "w+") as said:
+    with open("/dev/null") as nothing, tempfile.TemporaryFile("w+") as said:
         os.dup2(nothing.fileno(), 0)
         os.dup2(nothing.fileno(), 2)
         os.dup2(said.fileno(), 1)

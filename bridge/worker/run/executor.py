@@ -87,6 +87,7 @@ class Executor:
         self._history = InteractiveHistory(namespace)
         self._context: Context = copy_context()
         PROCESS_STATE.context = self._context
+        PROCESS_STATE.loop = loop
         self._future_flags = 0
         self._pid = os.getpid()
         self._loops = Loops()
@@ -157,6 +158,7 @@ class Executor:
                     iterations = request["start_iteration"]
                 self._loops.boundary = partial(self._boundary, rule, execution, cell.statements[at], at)
                 self._loops.enter(cell.statements[at], iterations)
+                PROCESS_STATE.note_code(cell.statements[at].code)
                 value = self._run_statement(cell.statements[at])
                 PROCESS_STATE.note_statement(cell.statements[at].code)
                 self._output.check()

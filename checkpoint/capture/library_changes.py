@@ -64,7 +64,7 @@ class _Noted:
 
 
 class Watch:
-    """What is compared at the captures of one process. `original` tells whether a module had this when imported."""
+    """The things compared at the captures of one process. `original` tells whether a module had this when imported."""
 
     def __init__(self, original: Callable[[types.ModuleType, str, object], bool]) -> None:
         self._original = original
@@ -79,7 +79,7 @@ class Watch:
     # -- before and after a statement -------------------------------------------------------------------------------
 
     def before(self, code: types.CodeType) -> None:
-        """What the names in a statement may mean is noted, before the statement changes it."""
+        """Note the values that the names in a statement may mean, before it changes them."""
         names, stored = set[str](), set[str]()
         _collect(code, names, stored)
         self.stored |= stored
@@ -174,12 +174,12 @@ class Watch:
     # -- at a capture -----------------------------------------------------------------------------------------------
 
     def tables(self) -> dict[int, tuple[str, str]]:
-        """Those that modules have one of, which code may have as variables too: module and name, by id."""
+        """Tables of modules, which code may have as variables too: module and name, by id."""
         found = [(key, noted.path) for key, noted in self._noted.items() if noted.kind == "items"]
         return {key: (path[0], path[1]) for key, path in found if len(path) == 2}
 
     def read(self) -> Iterator[tuple[str, Entry]]:
-        """What changed, by the name that reports have for it."""
+        """Changes, by the name that reports have for each."""
         for noted in list(self._noted.values()):
             label = ".".join(noted.path)
             if noted.kind == "attributes":

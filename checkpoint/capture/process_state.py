@@ -26,9 +26,9 @@ from typing import Any
 
 from checkpoint.capture.class_patches import may_patch, patches
 from checkpoint.capture.library_changes import WATCHED, Watch
-from checkpoint.capture.registered_hooks import Recorded, is_users
+from checkpoint.capture.registered_hooks import RecordedHooks, is_users
 from checkpoint.capture.registries import REGISTRIES, made_modules, registered_classes
-from checkpoint.capture.settings import LOOP, NotSet, Settings, of_loop, putters
+from checkpoint.capture.settings import LOOP, NotSet, ProcessSettings, of_loop, putters
 from checkpoint.pickling.importable import is_made_by_hand, module_of
 
 PROCESS = "\0process:"
@@ -82,10 +82,10 @@ class ProcessState:
         self.loop: Any = None
         """The event loop of the code."""
         self._loop_began: dict[str, Any] = {}
-        self._settings = Settings()
+        self._settings = ProcessSettings()
         self._names = frozenset[str]()
         """Modules that there were."""
-        self._calls = Recorded()
+        self._calls = RecordedHooks()
 
     def begin(self, replaced: Iterable[str] = ()) -> None:
         """Note what there is; code of the user comes after this. replaced: modules that the worker changed itself."""
@@ -161,7 +161,7 @@ class ProcessState:
         return (module.__name__, name) if self._is_original(module, name, function) else None
 
     def original(self, module_name: str, name: str) -> object:
-        """What a module had under a name when it had been imported."""
+        """The value that a module had under a name when it had been imported."""
         module = _module(module_name)
         known = self._modules.get(id(module))
         return known[1][name] if known is not None and name in known[1] else getattr(module, name)
@@ -297,7 +297,7 @@ class ProcessState:
             yield f"{module.__name__}.{name} (deleted)", ("deleted", module.__name__, name)
 
     def _is_private(self, name: str, value: object) -> bool:
-        """What a library keeps for itself in its module, and did not get from the user."""
+        """Whether a library keeps this for itself in its module, and did not get it from the user."""
         return name.startswith("_") and name not in self.watch.stored and not is_users(value)
 
     # -- at a restore -----------------------------------------------------------------------------------------------

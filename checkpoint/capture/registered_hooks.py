@@ -49,7 +49,7 @@ def _outside(function: Any) -> Any:
     return called
 
 
-class Recorded:
+class RecordedHooks:
     """The calls that this process made."""
 
     def __init__(self) -> None:

@@ -146,7 +146,7 @@ def _register_types(entries: Mapping[Any, Any]) -> None:
 
 
 def made_modules(known: Container[str]) -> Iterator[tuple[str, tuple[str, object]]]:
-    """What code put into `sys.modules`: modules that no import made, objects of its own, None."""
+    """Entries that code put into `sys.modules`: modules that no import made, objects of its own, None."""
     for name, module in list(sys.modules.items()):
         if name in known:
             continue

@@ -207,8 +207,8 @@ if hasattr(os, "sched_setaffinity"):
 SETTINGS["os.getpriority()"] = ("os", lambda _: os.getpriority(os.PRIO_PROCESS, 0), _put_priority)
 
 
-class Settings:
-    """What they were when the process began, or when their module was first seen."""
+class ProcessSettings:
+    """Settings as they were when the process began, or when their module was first seen."""
 
     def __init__(self) -> None:
         self._before: dict[str, Any] = {}
@@ -223,7 +223,7 @@ class Settings:
                 self._before[name] = self._now(name, run) if default is _DEFAULTS else default
 
     def read(self, run: Callable[..., Any], mentioned: set[str]) -> dict[str, Any]:
-        """Those that are others now. mentioned: the names in the session's code."""
+        """Settings that are others now. mentioned: the names in the session's code."""
         found: dict[str, Any] = {}
         for name, before in self._before.items():
             if name in _NAMED and name not in self.restored and _NAMED[name].isdisjoint(mentioned):

@@ -15,7 +15,7 @@ from typing import Any
 
 import durable
 from benchmarks.turns import Ready, serve
-from durable.store.sqlite.store import StoreChange
+from durable.store.changes import StoreChange
 
 CYCLES = 10
 CELL = f"for _ in range({CYCLES + 1}): last = ask('more?')\nlast"

@@ -19,7 +19,7 @@ import durable
 from benchmarks.turns import Ready, serve
 from durable.core.clock import TIME_MAX_MS
 from durable.records.values import pack
-from durable.store.sqlite.store import StoreChange
+from durable.store.changes import StoreChange
 
 
 @durable.function

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import durable
 from benchmarks.turns import Ready, Turn, at_concurrency, serve
-from durable.store.sqlite.store import StoreChange
+from durable.store.changes import StoreChange
 
 CONCURRENCY = 64
 SLEEP_S = {1_000: 8.0, 10_000: 40.0}

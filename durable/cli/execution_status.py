@@ -8,7 +8,7 @@ from durable.core import ids
 from durable.core.errors import NotFound
 from durable.engine.views import CELL, SETTLED, ServedFunctions
 from durable.store.port import ReadsFace, StoreFace
-from durable.store.sqlite.reads import ExecutionRow, PromptRow, State
+from durable.store.rows import ExecutionRow, PromptRow, State
 
 QUEUE_SEEN_MAX = 1_000
 """How far back a session's queue is looked through: more waiting cells than people make."""

@@ -10,7 +10,7 @@ from durable.engine.views import StepView, step_view
 from durable.records.displays import shown
 from durable.sessions.output.follow import LiveReader
 from durable.sessions.output.live_output import Rewound
-from durable.store.sqlite.reads import PromiseRow
+from durable.store.rows import PromiseRow
 
 if TYPE_CHECKING:
     from durable.engine.engine import Engine

@@ -16,7 +16,7 @@ from durable.cli.output import Out, plain, to_text
 from durable.cli.prompt_form import Left, fill
 from durable.core.errors import Conflict, InvalidAnswer, NotAsked
 from durable.engine.views import PromptView, prompt_view
-from durable.store.sqlite.reads import PromptRow
+from durable.store.rows import PromptRow
 
 if TYPE_CHECKING:
     from capabilities.prompts.prompt import Prompt

@@ -10,7 +10,7 @@ from durable.cli.prompts import show_waiting
 from durable.core.errors import ExecutionError, Halted
 from durable.functions.failures import read_document, rebuild
 from durable.records import notation
-from durable.store.sqlite.reads import ExecutionRow
+from durable.store.rows import ExecutionRow
 
 _PROMISE = {
     "failed": "rejected",

@@ -8,8 +8,7 @@ from collections.abc import Sequence
 from bridge.host.proc_vitals import cpu_seconds, why_stuck
 from durable.engine.views import ServedFunctions
 from durable.store.port import StoreFace
-from durable.store.sqlite.reads import ExecutionRow
-from durable.store.sqlite.store import Store
+from durable.store.rows import ExecutionRow
 
 AGAIN_S = 0.05
 """Between the two looks that have to agree, without CPU time used: a thread may be between two locks."""
@@ -18,7 +17,7 @@ AGAIN_S = 0.05
 async def stuck_workers(store: StoreFace, living: ServedFunctions, rows: Sequence[ExecutionRow]) -> dict[str, str]:
     """By execution id, why its worker is stuck. Nothing for a store elsewhere: its workers are not of this machine."""
     running = {row.session: row.id for row in rows if row.session is not None and row.state == "running"}
-    if not running or not isinstance(store, Store):
+    if not running or store.local is None:
         return {}
     suspects: dict[str, tuple[int, str, float | None]] = {}
     for session in await store.reads.sessions():

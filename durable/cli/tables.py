@@ -10,7 +10,7 @@ from durable.cli.output import Out
 from durable.cli.stuck_workers import stuck_workers
 from durable.engine.views import ExecutionView, execution_view, needed_by, retry_view
 from durable.store.port import StoreFace
-from durable.store.sqlite.reads import ExecutionRow
+from durable.store.rows import ExecutionRow
 
 COLUMNS = ("id", "state", "what", "age", "tries", "engine", "note")
 

@@ -20,7 +20,7 @@ from durable.demo.report import Findings, ReportRow, findings
 from durable.demo.runner import DemoRun, EngineDied, answer_all
 
 if TYPE_CHECKING:
-    from durable.store.sqlite.reads import PromptRow
+    from durable.store.rows import PromptRow
 
 
 async def demo(out: Out, *, seed: int, kills: int, store: str | None) -> int:

@@ -17,7 +17,7 @@ from durable.demo.job import JOURNAL_VARIABLE, LAST_CALL
 from durable.demo.plan import Kill
 
 if TYPE_CHECKING:
-    from durable.store.sqlite.reads import PromptRow
+    from durable.store.rows import PromptRow
 
 STARTS_MAX = 100
 """Engines started for one run before the demo gives up: more than kills can need."""

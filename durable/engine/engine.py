@@ -53,9 +53,8 @@ from durable.sessions.permissions import PermissionChanges, Permissions, asked_o
 from durable.sessions.required_capabilities import own_capabilities, require_known
 from durable.sessions.services import House
 from durable.sessions.session import Session
-from durable.store.changes import Changes
+from durable.store.changes import Changes, StoreChange
 from durable.store.port import StoreFace, open_store
-from durable.store.sqlite.store import Store, StoreChange
 from durable.store.target import is_url, parsed
 from durable.store.upkeep.blob_sweeper import keep_swept
 
@@ -206,8 +205,8 @@ class Engine:
         self._undo.append(on_new(self._learn))
         self._resonate.start()
         self._guard = asyncio.create_task(_until_cancelled())
-        if isinstance(store, Store):
-            self._sweeping = asyncio.create_task(keep_swept(store, self._observer))
+        if store.local is not None:
+            self._sweeping = asyncio.create_task(keep_swept(store.local, self._observer))
         await store.request(
             "engine.join",
             {
@@ -535,8 +534,9 @@ class Engine:
     def _on_change(self, change: StoreChange) -> None:
         if change.cancelled:
             self._passes.cancel(change.cancelled)
-        if change.foreign and self._passes.running and isinstance(self._store, Store):
-            self._passes.cancel(self._store.glance.cancelled(self.engine_id))
+        local = self._store.local if self._store is not None else None
+        if change.foreign and self._passes.running and local is not None:
+            self._passes.cancel(local.glance.cancelled(self.engine_id))
         if change.lapsed:
             self._host.end_workers()
         if change.foreign or change.stopped or (self._remote and change.sessions):

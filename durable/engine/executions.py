@@ -18,7 +18,7 @@ from durable.records.values import pack, unpack
 from durable.sessions.execution.interrupt import signal_worker
 from durable.sessions.ownership.owner import SessionHost
 from durable.store.port import StoreFace
-from durable.store.sqlite.reads import ExecutionRow
+from durable.store.rows import ExecutionRow
 
 
 class Executions:

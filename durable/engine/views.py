@@ -18,7 +18,7 @@ from durable.functions.failures import rebuild
 from durable.records import notation
 from durable.sessions.required_capabilities import know_them, own_capabilities
 from durable.store.port import ReadsFace
-from durable.store.sqlite.reads import EngineRow, ExecutionRow, PromiseRow, PromptRow, SessionRow, decode_value
+from durable.store.rows import EngineRow, ExecutionRow, PromiseRow, PromptRow, SessionRow, decode_value
 
 SETTLED = frozenset(("completed", "failed", "lost", "cancelled", "timed_out"))
 CELL = "durable_execute@1"

@@ -14,7 +14,7 @@ from durable.core import ids
 from durable.core.errors import BadArguments, Conflict, StoreRefused
 from durable.functions.replay.recorded_promises import read_record
 from durable.store.port import StoreFace
-from durable.store.sqlite.reads import ExecutionRow
+from durable.store.rows import ExecutionRow
 
 VERSION = 1
 

@@ -11,7 +11,7 @@ from durable.core.errors import NotFound, StoreRefused, Waiting
 from durable.core.limits import CANCEL_GRACE_S
 from durable.functions.failures import rebuild
 from durable.records.values import from_json
-from durable.store.sqlite.reads import ExecutionRow
+from durable.store.rows import ExecutionRow
 
 if TYPE_CHECKING:
     from durable.engine.engine import Engine

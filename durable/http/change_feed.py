@@ -9,8 +9,9 @@ from dataclasses import asdict, fields
 from durable.core.errors import DurableError, Halted, StoreRefused
 from durable.core.limits import AWAITED_MAX, POLL_QUEUE_MAX
 from durable.http.sse import encode
-from durable.store.sqlite.reads import PromiseRow
-from durable.store.sqlite.store import Store, StoreChange
+from durable.store.changes import StoreChange
+from durable.store.rows import PromiseRow
+from durable.store.sqlite.store import Store
 
 
 class Feed:

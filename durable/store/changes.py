@@ -3,6 +3,30 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class StoreChange:
+    """The changes that a commit made, coarsely. A foreign one says only that another process committed something."""
+
+    foreign: bool
+    settled: frozenset[str] = frozenset()
+    """External promises settled, by id."""
+    output: frozenset[str] = frozenset()
+    """Execution ids (without `exec:`) that printed, or whose output was cut."""
+    stopped: frozenset[str] = frozenset()
+    """Tasks that were suspended or halted, by id."""
+    halted: frozenset[tuple[str, str]] = frozenset()
+    """The stopped tasks that were halted, by id, and why."""
+    cancelled: frozenset[str] = frozenset()
+    """Functions that are to end, by promise id: they may clean up first."""
+    prompts: frozenset[str] = frozenset()
+    """Questions that were asked, by promise id."""
+    sessions: frozenset[str] = frozenset()
+    """Sessions whose owner, cells or checkpoints changed."""
+    lapsed: bool = False
+    """The store could not be reached for a lease: what this engine holds may be others' by now."""
 
 
 class Changes:

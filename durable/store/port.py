@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from durable.core.events import Observer, log_event
+from durable.store.changes import StoreChange
 from durable.store.operations.halts import Halt
 from durable.store.operations.leases import Held
 from durable.store.protocol.requests import Answer
-from durable.store.sqlite.reads import (
+from durable.store.rows import (
     DiscardRow,
     EngineRow,
     ExecutionRow,
@@ -23,9 +24,12 @@ from durable.store.sqlite.reads import (
     State,
     StoppedElsewhere,
 )
-from durable.store.sqlite.store import Store, StoreChange
+from durable.store.sqlite.store import Store
 from durable.store.sqlite.writer import Durability
 from durable.store.target import is_url, parsed
+
+if TYPE_CHECKING:
+    from durable.store.remote.chunks import RemoteChunks
 
 
 class ReadsFace(Protocol):
@@ -88,6 +92,14 @@ class StoreFace(Protocol):
 
     @property
     def reads(self) -> ReadsFace: ...
+
+    @property
+    def local(self) -> Store | None:
+        """The store itself where its file is opened by this process; None where it is elsewhere."""
+
+    @property
+    def chunks(self) -> RemoteChunks | None:
+        """Where a store elsewhere takes large chunks of checkpoints; None where they are kept beside its file."""
 
     async def request(self, kind: str, data: Mapping[str, object]) -> Answer: ...
 

@@ -17,6 +17,7 @@ from durable.http.manifest_border import Seals
 from durable.http.rate_limit import Rate
 from durable.http.remote_leases import RemoteLeases
 from durable.http.sse import Messages, ascii_json
+from durable.store.changes import StoreChange
 from durable.store.protocol.reads import READINGS
 from durable.store.protocol.requests import Answer
 from durable.store.remote.client import AGAIN
@@ -24,7 +25,6 @@ from durable.store.remote.reads import RemoteReads
 from durable.store.remote.store import RemoteStore
 from durable.store.remote.transit_key import transit_key
 from durable.store.sqlite.reads import Reads
-from durable.store.sqlite.store import StoreChange
 
 from .opened import engine as joined
 from .opened import opened, root, settle

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from durable.core.clock import TIME_MAX_MS
-from durable.store.sqlite.reads import WORDS, Reads, State
+from durable.store.rows import WORDS, State
+from durable.store.sqlite.reads import Reads
 
 from .opened import T0, opened
 

@@ -159,3 +159,16 @@ def test_files_that_the_architecture_names_are_there() -> None:
     named = set(re.findall(r"`([a-z_]+(?:/[a-z_0-9]+)+(?:\.py|\.sql)?)/?`", text))
     gone = {name for name in named if not ((ROOT / name).exists() or (ROOT / "durable" / name).exists())}
     assert gone == set()
+
+
+def test_nobody_outside_the_store_asks_what_kind_of_store_it_is() -> None:
+    kinds = {"Store", "RemoteStore"}
+    found = []
+    for path in modules().values():
+        if path.is_relative_to(ROOT / "durable" / "store"):
+            continue
+        for node in ast.walk(tree(path)):
+            called = isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "isinstance"
+            if called and {each.id for each in ast.walk(node) if isinstance(each, ast.Name)} & kinds:
+                found.append(place(path, node))
+    assert found == []

@@ -14,7 +14,7 @@ from durable.cli.commands.list_command import STATES
 from durable.cli.exit_codes import Unusable
 from durable.cli.load_target import split_target
 from durable.cli.tables import duration
-from durable.store.sqlite.reads import State
+from durable.store.rows import State
 
 
 @durable.function

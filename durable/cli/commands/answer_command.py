@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from durable.cli.output import Out
     from durable.engine.engine import Engine
     from durable.store.port import StoreFace
-    from durable.store.sqlite.reads import PromptRow
+    from durable.store.rows import PromptRow
 
 
 @click.command("answer", cls=Command, own_json=True, short_help="Answer a question.")

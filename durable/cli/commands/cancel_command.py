@@ -13,7 +13,7 @@ from durable.core.limits import CANCEL_GRACE_S
 if TYPE_CHECKING:
     from durable.cli.output import Out
     from durable.store.port import StoreFace
-    from durable.store.sqlite.reads import ExecutionRow
+    from durable.store.rows import ExecutionRow
 
 
 @click.command("cancel", cls=Command, short_help="End an execution for good.")

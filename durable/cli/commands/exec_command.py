@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from capabilities.permissions.manifest import Level
     from durable.engine.engine import Engine
     from durable.sessions.language import Language
-    from durable.store.sqlite.reads import ExecutionRow
+    from durable.store.rows import ExecutionRow
 
 
 @click.command("exec", cls=Command, short_help="Run code in a session.")

@@ -29,7 +29,7 @@ async def _list(
     from durable.cli.engine_or_client import opened
     from durable.cli.execution_status import find
     from durable.cli.tables import show_executions
-    from durable.store.sqlite.reads import State
+    from durable.store.rows import State
 
     word: State | None = next((each for each in get_args(State.__value__) if each == state), None)
     async with opened(chosen, create=False) as store:

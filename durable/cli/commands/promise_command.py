@@ -130,7 +130,7 @@ async def _get(chosen: Settings, promise_id: str) -> int:
 async def _list(chosen: Settings, state: str | None, pairs: tuple[str, ...], limit: int, after: str | None) -> int:
     from durable.cli.engine_or_client import opened
     from durable.engine.views import promise_view
-    from durable.store.sqlite.reads import promise_row
+    from durable.store.rows import promise_row
 
     request: dict[str, object] = {"limit": limit, "tags": tags_of(pairs)}
     if state is not None:
@@ -182,7 +182,7 @@ async def _found(store: StoreFace, promise_id: str) -> dict[str, Any]:
 
 def _show(out: Out, record: dict[str, Any]) -> int:
     from durable.engine.views import promise_view
-    from durable.store.sqlite.reads import promise_row
+    from durable.store.rows import promise_row
 
     view = promise_view(promise_row(record))
     if out.json:

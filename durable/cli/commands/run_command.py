@@ -14,7 +14,7 @@ from durable.core.errors import DurableError
 
 if TYPE_CHECKING:
     from durable.engine.engine import Engine
-    from durable.store.sqlite.reads import ExecutionRow
+    from durable.store.rows import ExecutionRow
 
 
 @click.command(

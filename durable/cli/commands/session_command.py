@@ -110,12 +110,11 @@ async def _found(store: StoreFace, session: str) -> dict[str, Any]:
 async def _show(chosen: Settings, session: str) -> int:
     from durable.cli.engine_or_client import opened
     from durable.cli.output import to_text
-    from durable.store.sqlite.store import Store
 
     async with opened(chosen, create=False) as store:
         found = await _found(store, session)
         rows = (await store.request("checkpoint.list", {"session": session})).data["checkpoints"]
-        here = isinstance(store, Store)
+        here = store.local is not None
     found["checkpoints"] = len(rows)
     found |= _vitals(found["worker_pid"] if here else None)
     out = chosen.out()
@@ -231,10 +230,9 @@ async def _forget(engine: Any, session: str) -> None:
 async def _end_worker(store: StoreFace, record: dict[str, Any]) -> bool:
     """Kill the worker that is on record, where it is on this machine; its engine notices."""
     from durable.sessions.ownership.takeover import end_worker, start_time
-    from durable.store.sqlite.store import Store
 
     worker = record.get("worker")
-    if worker is None or not isinstance(store, Store) or start_time(int(worker["pid"])) != int(worker["start"]):
+    if worker is None or store.local is None or start_time(int(worker["pid"])) != int(worker["start"]):
         return False
     await end_worker(int(worker["pid"]), int(worker["start"]))
     return True

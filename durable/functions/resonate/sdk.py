@@ -43,7 +43,6 @@ from durable.records.codec import StripPickle
 from durable.store.operations.slots import Slots
 from durable.store.port import SdkConnection, StoreFace
 from durable.store.sqlite.sdk_connection import SqliteConnection
-from durable.store.sqlite.store import Store
 
 __all__ = [
     "HaltTask",
@@ -68,7 +67,7 @@ def build(
 ) -> Resonate:
     """A Resonate over our store, wired but not started. `clock` is in ms."""
     held = held_tasks(store, engine_id)
-    ports = StorePorts(store, lifecycle) if isinstance(store, Store) else SenderPorts(store, held, lifecycle)
+    ports = SenderPorts(store, held, lifecycle) if store.local is None else StorePorts(store.local, lifecycle)
     logging.getLogger("resonate").setLevel(logging.CRITICAL)
     resonate = Resonate(
         network=connection,

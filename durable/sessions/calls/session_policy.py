@@ -19,8 +19,8 @@ from durable.sessions.output.backpressure import Backpressure
 from durable.sessions.ownership.confinement import directory_of
 from durable.sessions.permissions import EVERYWHERE, manifest_of
 from durable.sessions.services import House
+from durable.store.changes import StoreChange
 from durable.store.operations.sessions import RUN
-from durable.store.sqlite.store import StoreChange
 
 WAIT_S_MAX = 60.0
 """A call that its rate would delay longer than this is refused."""

@@ -21,7 +21,7 @@ from durable.sessions.calls.call_results import failed
 from durable.sessions.calls.journaled_calls import Answers, CallArguments, JournaledCalls
 from durable.sessions.calls.session_policy import Permits
 from durable.sessions.execution.cell import FUNCTION_ID, CellDone, CellParam, Failed, Pass
-from durable.store.sqlite.reads import ExecutionRow
+from durable.store.rows import ExecutionRow
 
 SETTLED = ("completed", "failed")
 """Executions whose code came to its end. One that was stopped before is not run past that."""

@@ -15,7 +15,6 @@ from durable.core.errors import BadArguments
 from durable.core.limits import BLOB_GRACE_S, CHECKPOINTS_KEPT, SWEEP_ROWS
 from durable.store.port import StoreFace
 from durable.store.sqlite.file import reading
-from durable.store.sqlite.store import Store
 from durable.store.upkeep.blobs import Swept, alone, used
 
 if TYPE_CHECKING:
@@ -68,15 +67,14 @@ def blobs_of(store: StoreFace, url: str | None = None) -> Blobs:
 
     A store that is served elsewhere keeps them where its server says: BadArguments for a URL. StoreError.
     """
-    if not isinstance(store, Store):
-        from durable.store.remote.store import RemoteStore
-
+    local = store.local
+    if local is None:
         if url is not None:
             raise BadArguments("a store that is served keeps its blobs where its server says; set DURABLE_BLOBS there")
-        assert isinstance(store, RemoteStore)
+        assert store.chunks is not None
         return store.chunks
-    beside = DirectoryBlobs(store.directory / "blobs")
-    objects = objects_of(store.path, store.key, url)
+    beside = DirectoryBlobs(local.directory / "blobs")
+    objects = objects_of(local.path, local.key, url)
     return beside if objects is None else Moved(objects, beside)
 
 

@@ -15,7 +15,7 @@ from durable.records.result import Texts
 from durable.records.stored_output import CopyRow, Stream
 from durable.sessions.execution.cell import CellDone, Failed, Pass
 from durable.store.port import ReadsFace
-from durable.store.sqlite.reads import ExecutionRow
+from durable.store.rows import ExecutionRow
 
 UNSAVED_LOOK = 20
 """Executions that are looked at for what was not saved."""

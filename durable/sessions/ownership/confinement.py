@@ -21,7 +21,6 @@ from durable.core.errors import Conflict, ResourceExceeded, Unenforceable
 from durable.functions.failures import document
 from durable.sessions.execution.cell import CellDone, Failed
 from durable.store.port import StoreFace
-from durable.store.sqlite.store import Store
 
 ISOLATED_LIMITS = Limits(memory=2 * 2**30, files=1_024, processes=128)
 """Of an isolated session for which none are given: no code takes the machine down. Disk is not among them, since a
@@ -31,8 +30,8 @@ limited directory ends with its worker."""
 def directory_of(store: StoreFace, session: str) -> Path:
     """Where an isolated session's files are: beside the store's file, or for a store elsewhere in the user's state."""
     ids.check_session_name(session)  # it becomes part of a path
-    if isinstance(store, Store):
-        return store.directory / "sessions" / session
+    if store.local is not None:
+        return store.local.directory / "sessions" / session
     state = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state")
     return state / "durable" / hashlib.sha256(store.key).hexdigest()[:16] / "sessions" / session
 

@@ -1,20 +1,23 @@
-"""The readsequests: name, arguments, answer. The remote store sends them, `durable serve` answers them."""
+"""The reads as requests: name, arguments, answer. The remote store sends them, `durable serve` answers them."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 
+from durable.store import rows
 from durable.store.operations.halts import Halt
 from durable.store.protocol.requests import Id, Natural
-from durable.store.sqlite import reads
+
+if TYPE_CHECKING:
+    from durable.store.port import ReadsFace
 
 type _Limit = Annotated[int, msgspec.Meta(ge=1, le=2**31)]
 
 
 class ListExecutions(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    state: reads.State | None = None
+    state: rows.State | None = None
     session: str | None = None
     function: str | None = None
     limit: _Limit = 100
@@ -68,23 +71,23 @@ READ = "read."
 """Before a reading's name, the kind of its request."""
 
 READINGS: dict[str, tuple[type[msgspec.Struct], Any]] = {
-    "list_executions": (ListExecutions, list[reads.ExecutionRow]),
-    "get_execution": (ExecutionId, reads.ExecutionRow | None),
-    "get_promise": (PromiseId, reads.PromiseRow | None),
-    "children": (Children, list[reads.PromiseRow]),
-    "prompts": (Prompts, list[reads.PromptRow]),
-    "retries": (Nothing, list[reads.PromiseRow]),
-    "output": (Output, list[reads.OutputRow]),
-    "printed": (Printed, reads.OutputPage),
-    "stopped": (Stopped, reads.StoppedElsewhere),
+    "list_executions": (ListExecutions, list[rows.ExecutionRow]),
+    "get_execution": (ExecutionId, rows.ExecutionRow | None),
+    "get_promise": (PromiseId, rows.PromiseRow | None),
+    "children": (Children, list[rows.PromiseRow]),
+    "prompts": (Prompts, list[rows.PromptRow]),
+    "retries": (Nothing, list[rows.PromiseRow]),
+    "output": (Output, list[rows.OutputRow]),
+    "printed": (Printed, rows.OutputPage),
+    "stopped": (Stopped, rows.StoppedElsewhere),
     "halts": (Halts, list[Halt]),
-    "discards": (ExecutionId, list[reads.DiscardRow]),
-    "sessions": (Nothing, list[reads.SessionRow]),
-    "engines": (Nothing, list[reads.EngineRow]),
+    "discards": (ExecutionId, list[rows.DiscardRow]),
+    "sessions": (Nothing, list[rows.SessionRow]),
+    "engines": (Nothing, list[rows.EngineRow]),
 }
 """By the name of the method of `Reads`: its arguments, and the type of its answer."""
 
 
-async def answer_read(source: reads.Reads, name: str, request: msgspec.Struct) -> Any:
+async def answer_read(source: ReadsFace, name: str, request: msgspec.Struct) -> Any:
     """Call the method `name`, which is one of READINGS, with what the request says."""
     return await getattr(source, name)(**msgspec.structs.asdict(request))

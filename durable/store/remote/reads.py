@@ -12,7 +12,7 @@ from durable.core.limits import REQUEST_UNHEARD_S
 from durable.store.operations.halts import Halt
 from durable.store.protocol import reads
 from durable.store.remote.client import Client
-from durable.store.sqlite.reads import (
+from durable.store.rows import (
     DiscardRow,
     EngineRow,
     ExecutionRow,

@@ -14,6 +14,7 @@ from durable.core.errors import DurableError, EngineClosed, StoreError, StoreRef
 from durable.core.events import BackgroundFailed, ExecutionHalted, Observer, ResultDiscarded, log_event
 from durable.core.ids import PREFIX
 from durable.core.limits import LEASE_MS, OPEN_UNHEARD_S, REQUEST_UNHEARD_S, SHUTDOWN_S, WAIT_UNHEARD_S
+from durable.store.changes import StoreChange
 from durable.store.operations.leases import Held
 from durable.store.protocol.requests import Answer
 from durable.store.remote.batches import Lane
@@ -23,8 +24,7 @@ from durable.store.remote.heartbeat import HeartbeatThread
 from durable.store.remote.reads import RemoteReads
 from durable.store.remote.sdk_connection import RemoteConnection
 from durable.store.remote.transit_key import transit_key
-from durable.store.sqlite.reads import PromiseRow
-from durable.store.sqlite.store import StoreChange
+from durable.store.rows import PromiseRow
 
 _VARIABLE = "DURABLE_TOKEN"
 
@@ -69,6 +69,8 @@ class RemoteStore:
 
     reads: RemoteReads
     chunks: RemoteChunks
+    local = None
+    """The store's file is opened by its server."""
 
     def __init__(self, url: str, token: str, observer: Observer) -> None:
         self.url = url

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 from durable.store.port import ReadsFace
-from durable.store.sqlite.reads import OutputPage
+from durable.store.rows import OutputPage
 
 PAGE = 1_000
 """Chunks at a time: what a reader that comes late holds at once is at most 64 MiB."""

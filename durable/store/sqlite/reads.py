@@ -6,33 +6,35 @@ time has just passed may still read as pending here for a moment; the protocol's
 
 from __future__ import annotations
 
-import base64
-import binascii
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import batched
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any
 
 import aiosqlite
 import msgspec
 
 from durable.core.limits import READ_CACHE_KIB
 from durable.store.operations.halts import HALTS, Halt, nearest
-from durable.store.protocol.requests import Answer, PromiseState, Record
+from durable.store.protocol.requests import Answer
+from durable.store.rows import (
+    WORDS,
+    DiscardRow,
+    EngineRow,
+    ExecutionRow,
+    OutputPage,
+    OutputRow,
+    PromiseRow,
+    PromptRow,
+    SessionRow,
+    State,
+    StoppedElsewhere,
+    promise_row,
+)
 from durable.store.sqlite import searches
 from durable.store.sqlite.file import SQLITE_ERRORS, explain
 from durable.store.sqlite.records import PROMISE, Row, dump, promise_record
 from durable.store.sqlite.searches import Unfinished
-
-type State = Literal[
-    "pending", "running", "waiting", "interrupted", "completed", "failed", "lost", "cancelled", "timed_out"
-]
-"""An execution's state in the words of every surface.
-
-`pending`: no attempt yet. `running`: an engine holds it, or it is on its way from one attempt to the next. `waiting`:
-suspended until an answer, a timer or a child settles. `interrupted`: halted. The others are how its promise settled.
-"""
 
 _PROMISE = ",".join(f"p.{column}" for column in PROMISE.split(","))
 _COLUMNS = (
@@ -42,7 +44,6 @@ _COLUMNS = (
 _JOINS = " JOIN promises p ON p.id = t.id LEFT JOIN engines e ON e.engine = t.pid"
 _EXECUTION = f"{_COLUMNS} FROM tasks t{_JOINS}"
 
-WORDS: tuple[State, ...] = get_args(State.__value__)
 
 LIST_RANGES_MAX = 90
 """Ranges of an index that one statement merges: SQLite takes 500 parts, and ten functions of one name are many."""
@@ -90,47 +91,6 @@ def _page(ranges: Sequence[dict[str, object]], place: tuple[int, str] | None, li
     return f"{_COLUMNS}{source}{_JOINS}", parameters
 
 
-@dataclass(frozen=True, slots=True)
-class PromiseRow:
-    """A promise. `param` and `value` are the decoded JSON, or None; times in milliseconds since the epoch."""
-
-    id: str
-    state: PromiseState
-    param: Any
-    value: Any
-    tags: dict[str, str]
-    timeout_at: int
-    created_at: int
-    settled_at: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class ExecutionRow:
-    """An execution: its promise, its task, and who runs it."""
-
-    id: str
-    """Without `exec:`."""
-    state: State
-    function: str
-    session: str | None
-    n: int | None
-    param: Any
-    value: Any
-    tags: dict[str, str]
-    created_at: int
-    settled_at: int | None
-    timeout_at: int
-    starts: int
-    """How often it was acquired."""
-    attempts: int
-    """Attempts without progress so far."""
-    last_error: str | None
-    note: str | None
-    engine: str | None
-    """The engine that holds it now."""
-    engine_pid: int | None
-
-
 _PRINTED = """
     WITH cut AS (
         SELECT coalesce(max(n), 0) AS n, min(CASE WHEN n > ?3 THEN start END) AS start FROM rewinds WHERE execution = ?1
@@ -141,129 +101,6 @@ _PRINTED = """
              ORDER BY start DESC LIMIT 1), 0)
     ORDER BY o.start LIMIT ?4"""
 """One row at least. The output from ?2 on, or from where it was cut after the ?3rd rewind, if that is before."""
-
-
-@dataclass(frozen=True, slots=True)
-class StoppedElsewhere:
-    """Executions and sessions that others stopped or took: executions without `exec:`, names of sessions."""
-
-    executions: list[str]
-    sessions: list[str]
-
-
-@dataclass(frozen=True, slots=True)
-class DiscardRow:
-    """A result that was thrown away. `execution` and `step` are without `exec:`; equal where it was its own outcome."""
-
-    execution: str
-    at: int
-    step: str
-    version: int
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class PromptRow:
-    """An open question. `execution` is without `exec:`."""
-
-    id: str
-    execution: str
-    param: Any
-    tags: dict[str, str]
-    created_at: int
-    timeout_at: int
-
-
-@dataclass(frozen=True, slots=True)
-class OutputRow:
-    """A stretch of one stream, of `chars` characters; `offset` counts characters of all streams of its execution.
-
-    `text` is all of it, the newest state of a line that was repainted, or nothing: then it was not kept.
-    """
-
-    offset: int
-    stream: Literal["stdout", "stderr", "display", "failure", "next"]
-    text: str
-    chars: int
-
-    @property
-    def end(self) -> int:
-        """The offset at which to read on."""
-        return self.offset + self.chars
-
-    @property
-    def dropped(self) -> int:
-        """Characters that are gone, where nothing was kept."""
-        return 0 if self.text else self.chars
-
-
-@dataclass(frozen=True, slots=True)
-class OutputPage:
-    """One look of a reader at the output of an execution."""
-
-    rewinds: int
-    """How often it was cut so far; to be given at the next look."""
-    rewound: int | None
-    """The character from which the reader's text is gone: the execution went on before it. None when none is gone."""
-    chunks: list[OutputRow]
-    """From where the reader was, or from `rewound` on."""
-
-
-@dataclass(frozen=True, slots=True)
-class SessionRow:
-    """A session: its owner, its worker, how many executions it has had."""
-
-    name: str
-    owner: str | None
-    epoch: int
-    options: dict[str, Any]
-    worker_pid: int | None
-    closed: bool
-    executions: int
-    open_executions: int
-    created_at: int
-
-    @property
-    def run(self) -> str:
-        """Of a run of sandboxed code its execution id; "" of a session as people know them."""
-        return str(self.options.get("run", ""))
-
-
-@dataclass(frozen=True, slots=True)
-class EngineRow:
-    """An engine that joined and has not left; whether it lives is the store's `engine_alive`."""
-
-    engine: str
-    group: str
-    pid: int
-    functions: tuple[str, ...]
-    joined_at: int
-
-
-def decode_value(value: object) -> Any:
-    """The data of a Value: decoded where it is base64 of JSON, as the SDK writes it; None when absent."""
-    data = value.get("data") if isinstance(value, dict) else None
-    if not isinstance(data, str):
-        return None
-    try:
-        return msgspec.json.decode(base64.b64decode(data, validate=True))
-    except (binascii.Error, msgspec.MsgspecError, UnicodeDecodeError):
-        return data
-
-
-def promise_row(record: Record) -> PromiseRow:
-    """A protocol record as a row."""
-    known: Any = record
-    return PromiseRow(
-        known["id"],
-        known["state"],
-        decode_value(known["param"]),
-        decode_value(known["value"]),
-        known["tags"],
-        known["timeoutAt"],
-        known["createdAt"],
-        known.get("settledAt"),
-    )
 
 
 class Reads:

@@ -7,7 +7,6 @@ import shutil
 import sqlite3
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
@@ -25,47 +24,26 @@ from durable.core.events import (
 )
 from durable.core.ids import PREFIX
 from durable.store import trust
+from durable.store.changes import StoreChange
 from durable.store.operations import discards
 from durable.store.operations.dispatch import collect_mail
 from durable.store.operations.halts import Halt
 from durable.store.operations.leases import EngineLeases, Held
 from durable.store.operations.table import KINDS
 from durable.store.protocol.requests import Answer, Nothing, Record, Refused
+from durable.store.rows import PromiseRow, promise_row
 from durable.store.sqlite import file
 from durable.store.sqlite.engine_locks import Liveness
 from durable.store.sqlite.fault_points import Fault, watched
 from durable.store.sqlite.idle_memory import Rest
 from durable.store.sqlite.peer_notify import Peers
 from durable.store.sqlite.point_reads import UNKNOWN, Glance
-from durable.store.sqlite.reads import PromiseRow, Reads, promise_row
+from durable.store.sqlite.reads import Reads
 from durable.store.sqlite.sdk_connection import SqliteConnection
 from durable.store.sqlite.searches import Unfinished
 from durable.store.sqlite.transaction import Effects, MessageEnd, Tx
 from durable.store.sqlite.wal_room import LogRoom
 from durable.store.sqlite.writer import Durability, Job, Writer
-
-
-@dataclass(frozen=True, slots=True)
-class StoreChange:
-    """The changes that a commit made, coarsely. A foreign one says only that another process committed something."""
-
-    foreign: bool
-    settled: frozenset[str] = frozenset()
-    """External promises settled, by id."""
-    output: frozenset[str] = frozenset()
-    """Execution ids (without `exec:`) that printed, or whose output was cut."""
-    stopped: frozenset[str] = frozenset()
-    """Tasks that were suspended or halted, by id."""
-    halted: frozenset[tuple[str, str]] = frozenset()
-    """The stopped tasks that were halted, by id, and why."""
-    cancelled: frozenset[str] = frozenset()
-    """Functions that are to end, by promise id: they may clean up first."""
-    prompts: frozenset[str] = frozenset()
-    """Questions that were asked, by promise id."""
-    sessions: frozenset[str] = frozenset()
-    """Sessions whose owner, cells or checkpoints changed."""
-    lapsed: bool = False
-    """The store could not be reached for a lease: what this engine holds may be others' by now."""
 
 
 class Store:
@@ -158,6 +136,16 @@ class Store:
         except BaseException:
             self._connection.close()
             raise
+
+    @property
+    def local(self) -> Store:
+        """This store: its file is opened by this process."""
+        return self
+
+    @property
+    def chunks(self) -> None:
+        """Chunks are kept beside the file."""
+        return None
 
     async def request(self, kind: str, data: Mapping[str, object]) -> Answer:
         """Send a request, wait for its commit. Raises StoreRefused (status 400 or more), StoreError, EngineClosed."""

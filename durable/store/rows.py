@@ -1,0 +1,188 @@
+"""Rows of a store's reads, wherever the store is: executions, promises, prompts, output, sessions, engines."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+import msgspec
+
+from durable.store.protocol.requests import PromiseState, Record
+
+type State = Literal[
+    "pending", "running", "waiting", "interrupted", "completed", "failed", "lost", "cancelled", "timed_out"
+]
+"""An execution's state in the words of every surface.
+
+`pending`: no attempt yet. `running`: an engine holds it, or it is on its way from one attempt to the next. `waiting`:
+suspended until an answer, a timer or a child settles. `interrupted`: halted. The others are how its promise settled.
+"""
+
+
+WORDS: tuple[State, ...] = get_args(State.__value__)
+
+
+@dataclass(frozen=True, slots=True)
+class PromiseRow:
+    """A promise. `param` and `value` are the decoded JSON, or None; times in milliseconds since the epoch."""
+
+    id: str
+    state: PromiseState
+    param: Any
+    value: Any
+    tags: dict[str, str]
+    timeout_at: int
+    created_at: int
+    settled_at: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class ExecutionRow:
+    """An execution: its promise, its task, and who runs it."""
+
+    id: str
+    """Without `exec:`."""
+    state: State
+    function: str
+    session: str | None
+    n: int | None
+    param: Any
+    value: Any
+    tags: dict[str, str]
+    created_at: int
+    settled_at: int | None
+    timeout_at: int
+    starts: int
+    """How often it was acquired."""
+    attempts: int
+    """Attempts without progress so far."""
+    last_error: str | None
+    note: str | None
+    engine: str | None
+    """The engine that holds it now."""
+    engine_pid: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class StoppedElsewhere:
+    """Executions and sessions that others stopped or took: executions without `exec:`, names of sessions."""
+
+    executions: list[str]
+    sessions: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class DiscardRow:
+    """A result that was thrown away. `execution` and `step` are without `exec:`; equal where it was its own outcome."""
+
+    execution: str
+    at: int
+    step: str
+    version: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class PromptRow:
+    """An open question. `execution` is without `exec:`."""
+
+    id: str
+    execution: str
+    param: Any
+    tags: dict[str, str]
+    created_at: int
+    timeout_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class OutputRow:
+    """A stretch of one stream, of `chars` characters; `offset` counts characters of all streams of its execution.
+
+    `text` is all of it, the newest state of a line that was repainted, or nothing: then it was not kept.
+    """
+
+    offset: int
+    stream: Literal["stdout", "stderr", "display", "failure", "next"]
+    text: str
+    chars: int
+
+    @property
+    def end(self) -> int:
+        """The offset at which to read on."""
+        return self.offset + self.chars
+
+    @property
+    def dropped(self) -> int:
+        """Characters that are gone, where nothing was kept."""
+        return 0 if self.text else self.chars
+
+
+@dataclass(frozen=True, slots=True)
+class OutputPage:
+    """One look of a reader at the output of an execution."""
+
+    rewinds: int
+    """How often it was cut so far; to be given at the next look."""
+    rewound: int | None
+    """The character from which the reader's text is gone: the execution went on before it. None when none is gone."""
+    chunks: list[OutputRow]
+    """From where the reader was, or from `rewound` on."""
+
+
+@dataclass(frozen=True, slots=True)
+class SessionRow:
+    """A session: its owner, its worker, how many executions it has had."""
+
+    name: str
+    owner: str | None
+    epoch: int
+    options: dict[str, Any]
+    worker_pid: int | None
+    closed: bool
+    executions: int
+    open_executions: int
+    created_at: int
+
+    @property
+    def run(self) -> str:
+        """Of a run of sandboxed code its execution id; "" of a session as people know them."""
+        return str(self.options.get("run", ""))
+
+
+@dataclass(frozen=True, slots=True)
+class EngineRow:
+    """An engine that joined and has not left; whether it lives is the store's `engine_alive`."""
+
+    engine: str
+    group: str
+    pid: int
+    functions: tuple[str, ...]
+    joined_at: int
+
+
+def decode_value(value: object) -> Any:
+    """The data of a Value: decoded where it is base64 of JSON, as the SDK writes it; None when absent."""
+    data = value.get("data") if isinstance(value, dict) else None
+    if not isinstance(data, str):
+        return None
+    try:
+        return msgspec.json.decode(base64.b64decode(data, validate=True))
+    except (binascii.Error, msgspec.MsgspecError, UnicodeDecodeError):
+        return data
+
+
+def promise_row(record: Record) -> PromiseRow:
+    """A protocol record as a row."""
+    known: Any = record
+    return PromiseRow(
+        known["id"],
+        known["state"],
+        decode_value(known["param"]),
+        decode_value(known["value"]),
+        known["tags"],
+        known["timeoutAt"],
+        known["createdAt"],
+        known.get("settledAt"),
+    )

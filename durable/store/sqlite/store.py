@@ -139,7 +139,7 @@ class Store:
 
     @property
     def local(self) -> Store:
-        """This store: its file is opened by this process."""
+        """The store itself: its file is opened by this process."""
         return self
 
     @property

@@ -114,8 +114,9 @@ class Watch:
     def _look(self, new: set[str]) -> None:
         self._loaded = len(sys.modules)
         found = list(self.modules.values())
-        for noted in [one for one in self._noted.values() if isinstance(one.value, type)]:
-            self._note_tables(noted, new)
+        if any(name[:1] == "_" for name in new):  # public ones were noted with their class
+            for noted in [one for one in self._noted.values() if isinstance(one.value, type)]:
+                self._note_tables(noted, new)
         for module in found:
             self._look_in(module, new)
         for name in new:

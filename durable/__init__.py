@@ -53,7 +53,7 @@ if TYPE_CHECKING:
     from capabilities.sandbox.wasm.wit_values import Err, Ok, Some, Variant
     from checkpoint.checkpoint_request import checkpoint
     from checkpoint.resumable import resumable
-    from durable.core.answers import Decision, Given, Review
+    from durable.core.answer_types import Decision, Given, Review
     from durable.core.errors import (
         AnswerLate,
         BadArguments,
@@ -112,7 +112,7 @@ if TYPE_CHECKING:
     from durable.sessions.calls.audit import AuditEntry
     from durable.sessions.checkpoints.history import Change, CheckpointDetail, CheckpointInfo
     from durable.sessions.checkpoints.retention import Keep
-    from durable.sessions.migration import MigrationAdapter
+    from durable.sessions.migration_adapter import MigrationAdapter
     from durable.sessions.namespace import NamespaceLimits, Sources, Variable
     from durable.sessions.output.live_output import DisplayEvent, OutputEvent, Rewound
     from durable.sessions.session import Session
@@ -208,7 +208,7 @@ _HOME = {
         "Waiting",
         "WorkerDied",
     ),
-    "durable.core.answers": ("Decision", "Given", "Review"),
+    "durable.core.answer_types": ("Decision", "Given", "Review"),
     "durable.engine.engine": ("Engine", "open"),
     "durable.executions.handle": ("Execution",),
     "durable.core.events": ("Logged",),
@@ -223,7 +223,7 @@ _HOME = {
     "durable.sessions.checkpoints.history": ("Change", "CheckpointDetail", "CheckpointInfo"),
     "durable.records.displays": ("Display",),
     "durable.sessions.checkpoints.retention": ("Keep",),
-    "durable.sessions.migration": ("MigrationAdapter",),
+    "durable.sessions.migration_adapter": ("MigrationAdapter",),
     "durable.sessions.namespace": ("NamespaceLimits", "Sources", "Variable"),
     "durable.sessions.output.live_output": ("DisplayEvent", "OutputEvent", "Rewound"),
     "durable.records.result": ("Lost", "RestoreReport", "Result", "RolledBack"),

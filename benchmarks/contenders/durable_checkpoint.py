@@ -10,8 +10,8 @@ from pathlib import Path
 
 from benchmarks import namespace
 from benchmarks.turns import Ready, serve
-from checkpoint.capture.capture import Capturer
-from checkpoint.engine.seal import seal
+from checkpoint.capture.incremental_capture import Capturer
+from checkpoint.engine_side.seal import seal
 from checkpoint.format.group_table import GroupTable
 from checkpoint.format.payload import CheckpointManifest, StatementPosition
 

@@ -13,8 +13,8 @@ from statistics import quantiles
 from benchmarks import namespaces
 from benchmarks.turns import Ready, Turn, serve
 from checkpoint.capture.buffer_digests import LOOKS_LEFT_ALONE
-from checkpoint.capture.capture import Capturer
 from checkpoint.capture.forked_capture import BLOCK_BYTES, HEADER_BYTES, Aside, resident_bytes
+from checkpoint.capture.incremental_capture import Capturer
 
 READ_BYTES = 2**20
 

@@ -62,7 +62,7 @@ from bridge.protocol.states import WorkerEvent, WorkerState, step
 from checkpoint.blobs.memory_file import MemoryFile
 from durable.core.errors import Busy, CheckpointError, EngineClosed, ProtocolError, Unenforceable, WorkerDied
 from durable.core.events import Observer, OutputUndrained, ReplyUnknown, WorkerEnded, WorkerStarted, log_event
-from durable.core.heap import give_back_beside
+from durable.core.freed_memory import give_back_beside
 from durable.core.limits import HANDSHAKE_S, MESSAGE_BYTES_MAX
 
 PROBLEM = "it waits for a descriptor that it was not to get"

@@ -48,7 +48,7 @@ def adapt(spawn: Any) -> None:
 def captured() -> bytes:
     """The part of the namespace that a child needs, as a checkpoint's payload."""
     from bridge.worker.calls.capability_functions import granted
-    from checkpoint.capture.capture import Capturer
+    from checkpoint.capture.incremental_capture import Capturer
     from checkpoint.lost_names import LostNames
 
     namespace = vars(sys.modules["__main__"])

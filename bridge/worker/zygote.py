@@ -17,7 +17,7 @@ import warnings
 from contextlib import suppress
 
 import checkpoint
-import checkpoint.capture.capture
+import checkpoint.capture.incremental_capture
 import checkpoint.capture.savepoint
 import checkpoint.restore
 from bridge.launch.launcher import process_start_time
@@ -36,7 +36,7 @@ from bridge.worker.main import serve
 from bridge.worker.parent_death import ENGINE_GONE, die_with, outlive
 from checkpoint.capture.process_state import PROCESS_STATE
 
-assert checkpoint.capture.capture
+assert checkpoint.capture.incremental_capture
 assert checkpoint.restore
 
 

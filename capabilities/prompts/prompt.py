@@ -6,14 +6,12 @@ the answer against the record's JSON Schema before the promise is settled (specs
 
 from __future__ import annotations
 
-import json
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter
 
-from capabilities.prompts.form_fields import read_field, resolved
-from capabilities.prompts.json_schema import check_parts, check_schema, faults
-from durable.core.errors import BadArguments, InvalidAnswer
+from capabilities.prompts.json_schema import check_parts, check_schema
+from durable.core.errors import BadArguments
 from durable.core.limits import APPROVERS_MAX, CHOICES_MAX, PROMPT_CHARS_MAX
 
 type Form = Literal["input", "ask", "choose", "approve", "review"]
@@ -25,14 +23,6 @@ TEAM = "team:"
 
 _LATER = ("form", "many", "on_timeout", "initial", "to", "quorum", "remind_s", "escalate_s", "escalate_to", "secret")
 """Fields that are left out of the record where they say nothing: records of before they were there stay the same."""
-
-_WAYS = {
-    "approve": 'yes, no, or {"approve": true, "why": "…"}',
-    "review": 'accept, decline, {"action": "edit", "document": …} or {"action": "respond", "comment": "…"}',
-}
-"""How to answer the forms whose answers are objects."""
-
-_YES, _NO = frozenset({"yes", "y", "approve", "ok"}), frozenset({"no", "n", "deny"})
 
 
 class Prompt(BaseModel):
@@ -84,86 +74,6 @@ class Prompt(BaseModel):
         if self.quorum == "all":
             return len(self.to)
         return 1 if self.quorum == "any" else self.quorum
-
-    # -- answers ----------------------------------------------------------------------------------------------------
-
-    def check(self, prompt_id: str, value: Any) -> Any:
-        """The answer in the form that it is recorded in, or InvalidAnswer with field errors; the prompt stays open."""
-        value = self._whole(value)
-        if self.choices is not None:
-            self._check_choice(prompt_id, value)
-        if self.json_schema is None:
-            if self.choices is None and not isinstance(value, str):
-                raise InvalidAnswer(prompt_id, [{"loc": [], "msg": "an answer in words was asked for"}])
-            return value
-        if self.form in _WAYS and not isinstance(value, dict):
-            raise InvalidAnswer(prompt_id, [{"loc": [], "msg": f"answer with {_WAYS[self.form]}"}])
-        found = faults(self.json_schema, value)
-        if found:
-            raise InvalidAnswer(prompt_id, found)
-        return value
-
-    def _whole(self, value: Any) -> Any:
-        """Short ways to say the common answers: true, "yes", and what a review may be without more."""
-        if self.form == "approve":
-            if isinstance(value, str) and value.strip().lower() in _YES | _NO:
-                value = value.strip().lower() in _YES
-            return {"approve": value} if isinstance(value, bool) else value
-        if self.form == "review" and value in ("accept", "decline"):
-            return {"action": value}
-        return value
-
-    def _check_choice(self, prompt_id: str, value: Any) -> None:
-        assert self.choices is not None
-        shown = ", ".join(str(choice) for choice in self.choices)
-        if not self.many:
-            if not any(_same(value, choice) for choice in self.choices):
-                raise InvalidAnswer(prompt_id, [{"loc": [], "msg": f"choose one of: {shown}"}])
-            return
-        if not isinstance(value, list):
-            raise InvalidAnswer(prompt_id, [{"loc": [], "msg": f"choose any of: {shown}"}])
-        for n, each in enumerate(value):
-            if not any(_same(each, choice) for choice in self.choices):
-                raise InvalidAnswer(prompt_id, [{"loc": [n], "msg": f"choose any of: {shown}"}])
-            if any(_same(each, other) for other in value[:n]):
-                raise InvalidAnswer(prompt_id, [{"loc": [n], "msg": f"{each!r} is chosen twice"}])
-
-    def read(self, text: str) -> Any:
-        """An answer typed as text, read by the schema's type: JSON where that or the choices want no text."""
-        if self.choices is not None and not self.many:
-            return next((choice for choice in self.choices if str(choice) == text), text)
-        if self.choices is not None:
-            found = _json(text)
-            if isinstance(found, list):
-                return found
-            words = [word.strip() for word in text.split(",") if word.strip()]
-            return [next((c for c in self.choices if str(c) == word), word) for word in words]
-        return text if self.json_schema is None else read_field(resolved(self.json_schema, self.json_schema), text)
-
-    def chosen(self, prompt_id: str, numbers: list[int]) -> Any:
-        """The answer that numbers from 1 mean, as a form shows the choices."""
-        if self.choices is None:
-            raise InvalidAnswer(prompt_id, [{"loc": [], "msg": "it has no choices to number"}])
-        if any(not 1 <= n <= len(self.choices) for n in numbers):
-            raise InvalidAnswer(prompt_id, [{"loc": [], "msg": f"choose by a number from 1 to {len(self.choices)}"}])
-        found = [self.choices[n - 1] for n in numbers]
-        if self.many:
-            return found
-        if len(found) != 1:
-            raise InvalidAnswer(prompt_id, [{"loc": [], "msg": "choose one"}])
-        return found[0]
-
-
-def _same(one: Any, other: Any) -> bool:
-    """Whether both are equal as JSON: true is not 1."""
-    return isinstance(one, bool) == isinstance(other, bool) and bool(one == other)
-
-
-def _json(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
-        return text
 
 
 class Settlement(BaseModel):

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from checkpoint.capture.capture import Capturer
+from checkpoint.capture.incremental_capture import Capturer
 from checkpoint.capture.survey import HISTORIES, MODULE_NAMES
 from checkpoint.format.group_table import GroupTable, read_table
 from checkpoint.format.payload import Group, chunk_digest, decode_payload

@@ -20,7 +20,7 @@ from checkpoint.pickling.object_columns import Column
 from checkpoint.pickling.pickler import Adopted, GroupPickler, Hole, Kind, Scope
 from checkpoint.pickling.shared_groups import Sharing, load_order, united
 from checkpoint.pickling.stack import StackPickler, circular
-from checkpoint.pickling.trial import PROVEN, SHAPES_MAX, TRIAL_BYTES_MAX, Sample, Verdict, doubtful, tried
+from checkpoint.pickling.trial_restore import PROVEN, SHAPES_MAX, TRIAL_BYTES_MAX, Sample, Verdict, doubtful, tried
 from checkpoint.pickling.unsaveable import explain, type_key, type_name
 
 HOLES_MAX = 1_000

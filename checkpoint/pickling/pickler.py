@@ -32,7 +32,7 @@ from checkpoint.pickling.arrays import subclass_recipe
 from checkpoint.pickling.importable import attributes_of, defined, importable, is_made_by_hand
 from checkpoint.pickling.object_columns import Column, Columns, Known
 from checkpoint.pickling.recipes import RECIPES, Recipe, Reduced
-from checkpoint.pickling.trial import shaped
+from checkpoint.pickling.trial_restore import shaped
 from checkpoint.pickling.unsaveable import Unsaveable, explain, is_too_deep, reason_key, type_key
 
 type Reducer = Callable[["GroupPickler", Any], Any]

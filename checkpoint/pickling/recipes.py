@@ -19,7 +19,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from checkpoint.capture.process_state import code_context
-from checkpoint.pickling import constants, inner, loaders
+from checkpoint.pickling import constants, loaders, stdlib_internals
 from checkpoint.pickling.arrays import reduce_array
 from checkpoint.pickling.files import file_recipe, reopen
 from checkpoint.pickling.importable import importable
@@ -205,7 +205,7 @@ def _array(array: Any, notes: RecipeNotes) -> Reduced:
 
 
 RECIPES: dict[str, Recipe] = {
-    **inner.RECIPES,
+    **stdlib_internals.RECIPES,
     "_thread.lock": _lock,
     "_thread.RLock": _rlock,
     "threading.Event": _event,

@@ -135,7 +135,7 @@ class Command(click.Command):
         if chosen.trust_store and not chosen.path.startswith(("http://", "https://")):
             from pathlib import Path
 
-            from durable.store.trust import trust
+            from durable.store.owner_check import trust
 
             trust(Path(chosen.path))
         try:

@@ -159,6 +159,8 @@ def prompt_of(view: PromptView) -> Prompt:
 
 def read_value(view: PromptView, text: str) -> Any:
     """Read a typed answer: nothing is the default, where there is one; numbers are choices, where none is."""
+    from capabilities.prompts.answer_validation import chosen, read_typed
+
     if not text and view.has_default:
         return view.default
     prompt = prompt_of(view)
@@ -166,10 +168,10 @@ def read_value(view: PromptView, text: str) -> Any:
     names = {str(choice) for choice in view.choices or ()}
     if view.choices is not None and all(word.isdecimal() and word not in names for word in words):
         try:
-            return prompt.chosen("it", [int(word) for word in words])
+            return chosen(prompt, "it", [int(word) for word in words])
         except InvalidAnswer:
-            return prompt.read(text)
-    return prompt.read(text)
+            return read_typed(prompt, text)
+    return read_typed(prompt, text)
 
 
 async def read_line(elsewhere: asyncio.Future[Any], *, hidden: bool = False) -> str | None:

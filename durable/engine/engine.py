@@ -20,7 +20,7 @@ from bridge.protocol.output_rules import OutputPolicy, OutputRules
 from capabilities.capability import Capabilities, Capability
 from capabilities.permissions.manifest import Level
 from durable.core import events, ids
-from durable.core.answers import Given
+from durable.core.answer_types import Given
 from durable.core.clock import now_ms
 from durable.core.errors import BadArguments, Conflict, EngineClosed
 from durable.core.events import Observer, log_event

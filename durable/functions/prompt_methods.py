@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import Any, TypedDict
 
 from capabilities.prompts.prompt import AtDeadline, Quorum
-from durable.core.answers import Decision, Review
+from durable.core.answer_types import Decision, Review
 from durable.core.errors import BadArguments, ExecutionTimedOut
 from durable.functions.operation import Derived, Operation
 from durable.functions.prompt_records import ABSENT, Asked, asked

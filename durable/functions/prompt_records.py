@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 
+from capabilities.prompts.answer_rules import told
 from capabilities.prompts.prompt import AtDeadline, Form, Prompt
-from capabilities.prompts.rules import told
 from capabilities.standard.prompts import question
-from durable.core.answers import Decision, Review
+from durable.core.answer_types import Decision, Review
 from durable.core.errors import BadArguments, Denied, ExecutionTimedOut
 from durable.functions.definition import seconds
 from durable.records.values import adapter_of, from_json, to_json

@@ -13,7 +13,7 @@ from durable.core.events import BackgroundFailed, Observer, log_event
 from durable.core.limits import LEASE_MS, POLL_AGAIN_S, POLL_S, RATE_WAIT_S, REQUESTS_BURST_MAX, REQUESTS_PER_S_MAX
 from durable.http.change_feed import Feed
 from durable.http.connections import ConnectionGuard, connections_max
-from durable.http.manifest_border import Seals
+from durable.http.manifest_resealing import Seals
 from durable.http.prompt_api import Answers
 from durable.http.rate_limit import Rate
 from durable.http.remote_leases import RemoteLeases

@@ -10,9 +10,9 @@ import msgspec
 
 from durable.core.errors import DurableError, StoreRefused
 from durable.http.change_feed import Feed
-from durable.http.manifest_border import Seals
+from durable.http.manifest_resealing import Seals
 from durable.http.remote_leases import RemoteLeases
-from durable.store.operations.table import KINDS
+from durable.store.operations.request_table import KINDS
 from durable.store.protocol import requests
 from durable.store.protocol.reads import READ, READINGS, answer_read
 from durable.store.sqlite.sdk_connection import envelopes, reply

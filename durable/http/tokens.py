@@ -7,7 +7,7 @@ import secrets
 from pathlib import Path
 
 from durable.core.errors import StoreError
-from durable.store.trust import read_secret
+from durable.store.owner_check import read_secret
 
 VARIABLE = "DURABLE_TOKEN"
 _CHARS_MIN = 16

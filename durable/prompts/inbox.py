@@ -8,10 +8,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from capabilities.prompts.answer_rules import check_who, decide
+from capabilities.prompts.answer_validation import validated
 from capabilities.prompts.prompt import Prompt, Settlement, read_prompt
-from capabilities.prompts.rules import check_who, decide
 from durable.core import ids
-from durable.core.answers import Given
+from durable.core.answer_types import Given
 from durable.core.clock import TIME_MAX_MS, now_ms
 from durable.core.errors import (
     AnswerLate,
@@ -108,7 +109,7 @@ class Inbox:
         check_who(prompt_id, prompt, by, teams, since_ms=promise["createdAt"], now_ms=now)
         if len(why) > WHY_CHARS_MAX:
             raise BadArguments(f"why has at most {WHY_CHARS_MAX} characters, not {len(why)}")
-        value = None if decline else prompt.check(prompt_id, _plain(prompt_id, value))
+        value = None if decline else validated(prompt, prompt_id, _plain(prompt_id, value))
         given = Given(by, value, decline, why, via, now)
         if prompt.needed() > 1:
             return await self._one_of_several(prompt_id, prompt, given)

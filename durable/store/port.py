@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from durable.core.events import Observer, log_event
 from durable.store.changes import StoreChange
-from durable.store.operations.halts import Halt
+from durable.store.operations.halted_waits import Halt
 from durable.store.operations.leases import Held
 from durable.store.protocol.requests import Answer
 from durable.store.rows import (

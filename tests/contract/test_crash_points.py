@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from durable.store.operations.table import KINDS
+from durable.store.operations.request_table import KINDS
 
 from .crash_script import Request, before_the_day, the_day
 

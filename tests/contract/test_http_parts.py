@@ -13,7 +13,7 @@ import pytest
 from checkpoint.format.signature import sign, verified
 from durable.core.errors import CheckpointTampered, StoreRefused
 from durable.http.change_feed import Feed, merged
-from durable.http.manifest_border import Seals
+from durable.http.manifest_resealing import Seals
 from durable.http.rate_limit import Rate
 from durable.http.remote_leases import RemoteLeases
 from durable.http.sse import Messages, ascii_json

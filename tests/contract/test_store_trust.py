@@ -11,7 +11,7 @@ import pytest
 
 import durable
 from durable.http.tokens import token_for
-from durable.store import trust
+from durable.store import owner_check
 from durable.store.sqlite.store import Store
 
 STRANGER = 12_345
@@ -22,7 +22,7 @@ root_only = pytest.mark.skipif(os.geteuid() != 0, reason="only root can make fil
 @pytest.fixture(autouse=True)
 def _state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
-    monkeypatch.delenv(trust.VARIABLE, raising=False)
+    monkeypatch.delenv(owner_check.VARIABLE, raising=False)
 
 
 @pytest.fixture
@@ -102,9 +102,9 @@ def test_a_place_where_others_cannot_rename_is_fine(path: Path) -> None:
 @pytest.mark.parametrize("value", ["1", "{path}", "elsewhere:{path}"])
 def test_trust_by_the_environment(path: Path, monkeypatch: pytest.MonkeyPatch, value: str) -> None:
     path.chmod(0o666)
-    monkeypatch.setenv(trust.VARIABLE, value.format(path=path))
+    monkeypatch.setenv(owner_check.VARIABLE, value.format(path=path))
     asyncio.run(_open(path))
-    monkeypatch.setenv(trust.VARIABLE, "elsewhere")
+    monkeypatch.setenv(owner_check.VARIABLE, "elsewhere")
     with pytest.raises(durable.StoreForeign):
         asyncio.run(_open(path))
 

@@ -79,7 +79,7 @@ def in_worker() -> None:
     from bridge.worker.io import channel
     from bridge.worker.run import checkpoints
     from checkpoint import restore
-    from checkpoint.capture import capture, forked_capture
+    from checkpoint.capture import forked_capture, incremental_capture
 
     _role = "worker"
     be_child = forked_capture._be_child
@@ -94,8 +94,8 @@ def in_worker() -> None:
     wrap(checkpoints.Checkpoints, "restore", covers=True)
     wrap(channel.Channel, "send")
     for name in ("_draft", "_pickle", "_payload", "settle", "prime"):
-        wrap(capture.Capturer, name)
-    wrap(capture, "run_aside")
+        wrap(incremental_capture.Capturer, name)
+    wrap(incremental_capture, "run_aside")
     for name in ("prepare", "apply_sources", "finish"):
         wrap(restore, name)
     for name in ("_load", "_publish", "fill_internals"):

@@ -18,6 +18,7 @@ import pytest
 from pydantic import BaseModel, TypeAdapter
 
 import durable
+from capabilities.prompts.answer_validation import validated
 from capabilities.prompts.prompt import Prompt, prompt_for
 from durable.http.pages.prompt_form import form_page, read_form
 from durable.http.serve import listen, serving
@@ -334,7 +335,7 @@ def test_each_field_has_the_control_of_its_type_and_is_read_as_that() -> None:
         "numbers": "4\n5", "line": '{"sku": "x"}', "parts": '[{"sku": "y"}]',
     }  # fmt: skip
     answer = read_form("p", prompt, [("do", "answer"), *((f"field.{name}", text) for name, text in typed.items())])
-    assert Delivery.model_validate(prompt.check("p", answer["value"])) == Delivery(
+    assert Delivery.model_validate(validated(prompt, "p", answer["value"])) == Delivery(
         count=3, price=2.0, fast=True, size="s", due=date(2026, 11, 20), note="12", lines=["1", "x"], numbers=[4, 5],
         line=Line(sku="x"), parts=[Line(sku="y")],
     )  # fmt: skip
@@ -350,7 +351,7 @@ def test_each_field_has_the_control_of_its_type_and_is_read_as_that() -> None:
 def test_one_value_is_a_field_too(schema: Any, text: str, value: Any) -> None:
     prompt = of_type(schema)
     said = read_form("p", prompt, [("do", "answer"), ("value", text)])["value"]
-    assert (said, prompt.check("p", said)) == (value, value)
+    assert (said, validated(prompt, "p", said)) == (value, value)
 
 
 def test_enter_in_a_line_approves_nothing_and_declining_needs_no_field() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import durable
-from checkpoint.engine.seal import open_sealed
+from checkpoint.engine_side.seal import open_sealed
 from checkpoint.format import archive
 from durable.core.errors import CheckpointError, CheckpointTampered
 from tests.e2e.cli_process import Terminal

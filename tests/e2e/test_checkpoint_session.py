@@ -79,7 +79,8 @@ async def test_a_save_on_demand_whose_child_is_killed_is_made_by_the_worker(stor
     async with durable.open(store, observer=seen.append) as engine:
         session = await engine.session("desk")
         await session.execute(
-            "import os, checkpoint.capture.capture as capture\nworker, digest = os.getpid(), capture.chunk_digest\n"
+            "import os, checkpoint.capture.incremental_capture as capture\n"
+            "worker, digest = os.getpid(), capture.chunk_digest\n"
             "def dies(data):\n    if os.getpid() != worker and len(data) > 2**19: os.kill(os.getpid(), 9)\n"
             "    return digest(data)\ncapture.chunk_digest = dies\n" + BIG,
             journal=False,
@@ -121,7 +122,7 @@ async def test_a_large_namespace_comes_back_in_a_new_worker_and_is_not_hashed_ag
         result = await session.execute("[float(big[3]), float(big.sum()), small]", journal=False)
         assert result.value == [3.0, 1_999_999_000_000.0, {"k": [1]}]
         code = """
-import checkpoint.capture.capture as capture
+import checkpoint.capture.incremental_capture as capture
 digest, hashed = capture.chunk_digest, []
 def counted(data):
     hashed.append(len(data))

@@ -134,9 +134,8 @@ async def test_a_forged_end_holds_up_nothing_that_comes_after_it(engine: durable
     """The worker's own checkpoint came when its execution was over, and was not answered: what ran next did not end."""
     session = await engine.session("s")
     forged = RESULT % ("1", "'1'", "0.1")
-    forks = (
-        "import checkpoint.capture.capture as capture\ncapture.ASIDE_PICKLING_NS = -1\n"  # as a large namespace does
-    )
+    # As a large namespace does:
+    forks = "import checkpoint.capture.incremental_capture as capture\ncapture.ASIDE_PICKLING_NS = -1\n"
     async with asyncio.timeout(60):
         assert (await session.execute(f"{FORGED}{forks}engine.say('result', {forged})")).value == 1
         while (result := await session.execute("2")).error is not None:

@@ -140,7 +140,7 @@ BROKEN = {
     "try:\n    while True: held.append(os.open('/dev/null', 0))\nexcept OSError: pass\nbig = b'x' * 3_000_000\n",
     "no sys.stderr": "import sys\ndel sys.stderr\n",
     "pickle is broken": "import pickle\npickle.dumps = None\nclass A: pass\na = A()\n",
-    "the capture's own code": "import checkpoint.capture.capture as c\nc.survey_namespace = None\n",
+    "the capture's own code": "import checkpoint.capture.incremental_capture as c\nc.survey_namespace = None\n",
 }
 
 

@@ -296,7 +296,8 @@ async def test_killed_between_ready_and_the_descriptor(desk: Desk) -> None:
 
 async def test_a_capture_whose_asker_went_away_holds_nothing_up(desk: Desk) -> None:
     await desk.run(
-        "import checkpoint.capture.capture as capture\ncapture.ASIDE_PICKLING_NS = -1\nx = 1", checkpoint="auto"
+        "import checkpoint.capture.incremental_capture as capture\ncapture.ASIDE_PICKLING_NS = -1\nx = 1",
+        checkpoint="auto",
     )
     asking = asyncio.create_task(desk.session.checkpoint())
     await asyncio.sleep(0)  # it has asked

@@ -10,6 +10,7 @@ from functools import cache
 
 import pytest
 
+from checkpoint.pickling.moved_modules import MOVED
 from tests.tidy.picture import mermaid
 from tests.tidy.sources import PACKAGES, ROOT, imported, modules, place, tree
 
@@ -172,3 +173,9 @@ def test_nobody_outside_the_store_asks_what_kind_of_store_it_is() -> None:
             if called and {each.id for each in ast.walk(node) if isinstance(each, ast.Name)} & kinds:
                 found.append(place(path, node))
     assert found == []
+
+
+def test_modules_that_moved_are_where_old_checkpoints_are_told() -> None:
+    assert set(MOVED.values()) <= set(modules())
+    here = set(MOVED) & set(modules())
+    assert {modules()[name].name for name in here} <= {"__init__.py"}, "folders may have the name of a file that moved"

@@ -125,8 +125,8 @@ def _drained(reader: int) -> bytes:
 def _serve() -> None:
     import types
 
-    from checkpoint.capture.capture import Capturer
     from checkpoint.capture.forked_capture import Aside
+    from checkpoint.capture.incremental_capture import Capturer
     from checkpoint.restore import explain_name_error, restore_into
 
     stdin, stdout = sys.stdin.buffer, sys.stdout.buffer

@@ -54,7 +54,7 @@ def test_a_small_namespace_is_not_worth_a_fork() -> None:
 def test_a_small_change_beside_a_large_array_is_captured_here_and_is_small() -> None:
     with Process() as process:
         # On a busy machine anything takes long.
-        process.run("import checkpoint.capture.capture as capture\ncapture.ASIDE_PICKLING_NS = 10**12")
+        process.run("import checkpoint.capture.incremental_capture as capture\ncapture.ASIDE_PICKLING_NS = 10**12")
         process.run(BIG)
         process.aside()
         process.aside()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from checkpoint.capture.capture import Capturer
+from checkpoint.capture.incremental_capture import Capturer
 from checkpoint.format.group_table import PAGE_BYTES, read_table
 from checkpoint.format.payload import CHUNK_BYTES, FORMAT, Payload, chunk_digest, decode_payload, encode_payload
 from checkpoint.lost_names import LostNames

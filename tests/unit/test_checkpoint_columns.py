@@ -31,7 +31,7 @@ def test_an_unchanged_column_is_not_pickled_again() -> None:
     with Process() as process, Process() as other:
         process.run(COLUMN)
         process.aside()
-        process.run("import checkpoint.capture.capture as c; c.ASIDE_PICKLING_NS = 0")
+        process.run("import checkpoint.capture.incremental_capture as c; c.ASIDE_PICKLING_NS = 0")
         process.aside()
         process.run(COUNTED)
         process.run("small['k'].append(2)")
@@ -49,7 +49,7 @@ def test_what_stands_at_the_ends_of_a_column_is_compared() -> None:
     """The pages there are not watched, and a new object may be where an old one was."""
     with Process() as process, Process() as other:
         process.run(COLUMN)
-        process.run("import checkpoint.capture.capture as c; c.ASIDE_PICKLING_NS = 0")
+        process.run("import checkpoint.capture.incremental_capture as c; c.ASIDE_PICKLING_NS = 0")
         for _ in range(3):
             process.aside()
         process.run(

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from checkpoint.blobs.directory import INLINE_BYTES_MAX, DirectoryBlobs
-from checkpoint.engine.large_capture import bring
+from checkpoint.engine_side.large_capture import bring
 from checkpoint.format.compression import Bytes, packed
 from checkpoint.format.payload import PYTHON, Contents, Payload, chunk_digest, encode_payload
 from durable.core.errors import CheckpointError
@@ -49,7 +49,7 @@ def test_writing_does_not_wait_for_the_last_to_be_hashed(tmp_path: Path, monkeyp
         assert data != NOISE[-1] or written.wait(30)
         return packed(data)
 
-    monkeypatch.setattr("checkpoint.engine.large_capture.packed", late)
+    monkeypatch.setattr("checkpoint.engine_side.large_capture.packed", late)
     hashed, _ = bring(payload(NOISE), Noticed(tmp_path / "blobs"))
     assert len(hashed.chunks) == len(NOISE)
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from checkpoint.capture.capture import Capturer
-from checkpoint.engine.seal import Sealed, open_into_memory, open_sealed, read_manifest, seal
+from checkpoint.capture.incremental_capture import Capturer
+from checkpoint.engine_side.seal import Sealed, open_into_memory, open_sealed, read_manifest, seal
 from checkpoint.format.group_table import PAGE_BYTES, GroupTable
 from checkpoint.format.payload import (
     FORMAT,
@@ -274,8 +274,8 @@ class TestUntrustedPayloads:
 
     def test_the_engines_side_never_imports_the_unpickling_half(self) -> None:
         code = (
-            "import sys, checkpoint.engine.seal, checkpoint.blobs.directory\n"
-            "unpickling = {'cloudpickle', 'checkpoint.restore', 'checkpoint.pickling', 'checkpoint.capture.capture'}\n"
+            "import sys, checkpoint.engine_side.seal, checkpoint.blobs.directory\n"
+            "unpickling = {'cloudpickle', 'checkpoint.restore', 'checkpoint.pickling', 'checkpoint.capture'}\n"
             "assert not unpickling & sys.modules.keys()"
         )
         subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[2])

@@ -174,7 +174,7 @@ class TestTrials:
     def test_a_trial_that_hangs_says_nothing_and_is_not_made_again(self) -> None:
         with Process() as process:
             process.run(
-                "import checkpoint.pickling.trial as trial, threading\ntrial.TRIAL_S = 0.2\nclass A:\n"
+                "import checkpoint.pickling.trial_restore as trial, threading\ntrial.TRIAL_S = 0.2\nclass A:\n"
                 "    def __getstate__(self): return 1\n    def __setstate__(self, s): threading.Event().wait()\n"
                 "a = A()\n"
             )

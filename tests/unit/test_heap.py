@@ -9,7 +9,7 @@ from time import monotonic
 
 import pytest
 
-from durable.core import heap
+from durable.core import freed_memory
 
 PIECES, BYTES = 200_000, 600
 """Beyond what Python's own allocator takes, below what is mapped by itself."""
@@ -25,17 +25,17 @@ def test_freed_heap_is_given_back() -> None:
     full = resident()
     kept = pieces[-100:]  # above all the others: the C library cannot give back those by itself
     del pieces
-    heap.give_back()
+    freed_memory.give_back()
     assert full - resident() > PIECES * BYTES // 2
     assert len(kept) == 100
 
 
 def test_a_stranger_causes_it_once_in_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
     trims = threading.Semaphore(0)
-    monkeypatch.setattr(heap, "give_back", trims.release)
+    monkeypatch.setattr(freed_memory, "give_back", trims.release)
     for _ in range(2):
-        monkeypatch.setattr(heap, "_last", monotonic() - heap.PAUSE_S)
-        assert heap.give_back_beside()
-        assert not heap.give_back_beside()
+        monkeypatch.setattr(freed_memory, "_last", monotonic() - freed_memory.PAUSE_S)
+        assert freed_memory.give_back_beside()
+        assert not freed_memory.give_back_beside()
         assert trims.acquire(timeout=10)
     assert not trims.acquire(blocking=False)

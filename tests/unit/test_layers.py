@@ -86,7 +86,7 @@ def test_imports_run_one_way(name: str) -> None:
 
 @pytest.mark.parametrize(("name", "path"), modules(), ids=lambda value: value if isinstance(value, str) else "")
 def test_only_the_worker_side_unpickles(name: str, path: Path) -> None:
-    may = {"checkpoint.capture.capture", "checkpoint.restore", "checkpoint.pickling", "bridge.worker"}
+    may = {"checkpoint.capture.incremental_capture", "checkpoint.restore", "checkpoint.pickling", "bridge.worker"}
     if within(name, may):
         return
     assert not imports(path) & {"pickle", "cloudpickle", "dill", "marshal", "shelve"}

@@ -6,6 +6,7 @@ import pytest
 from pydantic import BaseModel, TypeAdapter
 
 from capabilities.capability import Capabilities, Capability, call_id, capability
+from capabilities.prompts.answer_validation import read_typed, validated
 from capabilities.prompts.prompt import Prompt, Settlement, prompt_for
 from capabilities.standard.prompts import question as question_of
 from durable.core.errors import BadArguments, InvalidAnswer, InvalidId
@@ -19,27 +20,27 @@ class Decision(BaseModel):
 def test_an_answer_is_checked_against_the_record_alone() -> None:
     made = prompt_for("Publish?", schema=Decision, adapter=TypeAdapter(Decision))
     read = Prompt.model_validate(made.record())
-    assert read.check("p", {"publish": True}) == {"publish": True}
+    assert validated(read, "p", {"publish": True}) == {"publish": True}
     with pytest.raises(InvalidAnswer) as caught:
-        read.check("p", {"publish": "maybe", "why": 3})
+        validated(read, "p", {"publish": "maybe", "why": 3})
     assert {tuple(error["loc"]) for error in caught.value.errors} == {("publish",), ("why",)}
     with pytest.raises(InvalidAnswer, match="'publish' is a required property"):
-        read.check("p", {})
+        validated(read, "p", {})
 
 
 def test_choices_and_words() -> None:
     choice = prompt_for("Which?", choices=["a", 2])
-    assert choice.check("p", 2) == 2
-    assert choice.read("2") == 2
+    assert validated(choice, "p", 2) == 2
+    assert read_typed(choice, "2") == 2
     with pytest.raises(InvalidAnswer, match="choose one of: a, 2"):
-        choice.check("p", "b")
+        validated(choice, "p", "b")
     words = prompt_for("Name?")
-    assert words.read("5") == "5"
+    assert read_typed(words, "5") == "5"
     with pytest.raises(InvalidAnswer, match="in words"):
-        words.check("p", 5)
+        validated(words, "p", 5)
     number = prompt_for("How many?", schema=int, adapter=TypeAdapter(int))
-    assert number.read("5") == 5
-    assert number.read("five") == "five"
+    assert read_typed(number, "5") == 5
+    assert read_typed(number, "five") == "five"
 
 
 def test_an_answer_that_is_no_form_is_told_the_forms() -> None:
@@ -51,8 +52,8 @@ def test_an_answer_that_is_no_form_is_told_the_forms() -> None:
         (review, "edit", "accept, dec"),
     ):
         with pytest.raises(InvalidAnswer, match=f"answer with {way}"):
-            prompt.check("p", answer)
-    assert approve.check("p", "no") == {"approve": False}
+            validated(prompt, "p", answer)
+    assert validated(approve, "p", "no") == {"approve": False}
 
 
 @pytest.mark.parametrize("question", ["", "  ", "x" * 1001])

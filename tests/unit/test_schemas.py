@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import pytest
 from pydantic import BaseModel, Field, TypeAdapter
 
+from capabilities.prompts.answer_validation import validated
 from capabilities.prompts.json_schema import DEPTH_MAX, check_schema, faults
 from capabilities.prompts.prompt import prompt_for
 from durable.core.errors import BadArguments, InvalidAnswer
@@ -86,7 +87,7 @@ def test_schemas_of_types_are_checked_as_before() -> None:
     assert fault == {"loc": ["below", 0, "name"], "msg": "'B' does not match '^[a-z]+$'"}
     prompt = prompt_for("?", schema=Node, adapter=TypeAdapter(Node))
     with pytest.raises(InvalidAnswer, match="name"):
-        prompt.check("p", {"name": ""})
+        validated(prompt, "p", {"name": ""})
     kind = dict[Annotated[str, Field(pattern="^a")], int]
     with pytest.raises(BadArguments, match="patternProperties"):
         prompt_for("?", schema=kind, adapter=TypeAdapter(kind))

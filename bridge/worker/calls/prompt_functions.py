@@ -11,7 +11,7 @@ from typing import Any
 
 from bridge.worker.calls.calls import Calls
 from bridge.worker.calls.capability_functions import CapabilityFunction, awaited_at_once
-from durable.core.answers import Decision, Review
+from durable.core.answer_types import Decision, Review
 from durable.core.errors import Denied
 
 type Seconds = float | timedelta

@@ -17,7 +17,7 @@ from checkpoint.capture.forked_capture import Aside, resident_bytes
 from durable.core.standard_names import STANDARD_NAMES
 
 if TYPE_CHECKING:
-    from checkpoint.capture.capture import Capturer
+    from checkpoint.capture.incremental_capture import Capturer
 
 COST_FACTOR = 10
 """A capture may take at most about a tenth of the time that code runs."""
@@ -146,7 +146,7 @@ class Checkpoints:
 
     def _the_capturer(self) -> Capturer:
         if self._capturer is None:
-            from checkpoint.capture.capture import Capturer  # only journaled sessions pay for its import
+            from checkpoint.capture.incremental_capture import Capturer  # only journaled sessions pay for its import
 
             self._capturer = Capturer(
                 self._namespace, ENGINE_INTERNALS, externals=granted(), began_bytes=self._began_bytes

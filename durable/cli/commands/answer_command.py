@@ -140,13 +140,14 @@ async def _prompt(store: StoreFace, given: str) -> PromptRow:
 def _value(row: PromptRow, given: AnswerOptions) -> Any:
     import sys
 
+    from capabilities.prompts.answer_validation import chosen
     from durable.cli.prompt_form import read_pairs
     from durable.cli.prompts import prompt_of, read_value
     from durable.engine.views import prompt_view
 
     view = prompt_view(row)
     if given.chosen:
-        return prompt_of(view).chosen(row.id, list(given.chosen))
+        return chosen(prompt_of(view), row.id, list(given.chosen))
     if given.fields:
         try:
             return read_pairs(view, given.fields)

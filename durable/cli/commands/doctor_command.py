@@ -26,7 +26,7 @@ def command(machine: bool) -> int:
     out = chosen.out()
     if machine:
         return _machine(out)
-    from checkpoint.engine.seal import read_manifest
+    from checkpoint.engine_side.seal import read_manifest
     from durable.store.upkeep.doctor import examine
 
     path = path_of(chosen)

@@ -229,7 +229,7 @@ async def _forget(engine: Any, session: str) -> None:
 
 async def _end_worker(store: StoreFace, record: dict[str, Any]) -> bool:
     """Kill the worker that is on record, where it is on this machine; its engine notices."""
-    from durable.sessions.ownership.takeover import end_worker, start_time
+    from durable.sessions.ownership.left_worker import end_worker, start_time
 
     worker = record.get("worker")
     if worker is None or store.local is None or start_time(int(worker["pid"])) != int(worker["start"]):

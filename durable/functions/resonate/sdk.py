@@ -40,7 +40,7 @@ from durable.functions.resonate.store_ports import (
     record_of,
 )
 from durable.records.codec import StripPickle
-from durable.store.operations.slots import Slots
+from durable.store.operations.execution_slots import Slots
 from durable.store.port import SdkConnection, StoreFace
 from durable.store.sqlite.sdk_connection import SqliteConnection
 

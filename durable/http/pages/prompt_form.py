@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from html import escape
 from typing import Any
 
+from capabilities.prompts.answer_validation import chosen, read_typed
 from capabilities.prompts.form_fields import by_line, fields_of, read_field, resolved
 from capabilities.prompts.prompt import TEAM, Prompt
 from durable.core.errors import BadArguments
@@ -174,12 +175,12 @@ def _value(prompt_id: str, prompt: Prompt, given: dict[str, str], do: str, pairs
         numbers = [text for name, text in pairs if name == "choose"]
         if not all(number.isascii() and number.isdigit() and len(number) < 9 for number in numbers):
             raise BadArguments("a choice is sent as its number")
-        return prompt.chosen(prompt_id, [int(number) for number in numbers])
+        return chosen(prompt, prompt_id, [int(number) for number in numbers])
     fields = fields_of(prompt.json_schema)
     if fields is not None:
         texts = {name: given.get(f"field.{name}", "") for name in fields}
         return {name: read_field(fields[name], text) for name, text in texts.items() if text}
-    return prompt.read(given.get("value", ""))
+    return read_typed(prompt, given.get("value", ""))
 
 
 def _read(text: str) -> Any:

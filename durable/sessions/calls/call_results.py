@@ -6,8 +6,8 @@ import json
 from typing import Any, Literal
 
 from bridge.protocol.messages import Call, CallError, CallResult
+from capabilities.prompts.answer_rules import told
 from capabilities.prompts.prompt import read_prompt
-from capabilities.prompts.rules import told
 from durable.functions.failures import read_document
 from durable.records.values import unpack
 

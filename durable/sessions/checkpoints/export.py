@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bridge.confine.limits import Profile
-from checkpoint.engine.seal import open_sealed, read_manifest
+from checkpoint.engine_side.seal import open_sealed, read_manifest
 from checkpoint.format import archive, environment
 from checkpoint.format.payload import CheckpointManifest
 from checkpoint.format.signature import key_id

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from bridge.confine.limits import Profile
 from checkpoint.blobs.directory import Blobs
 from checkpoint.blobs.memory_file import MemoryFile
-from checkpoint.engine.seal import check_place, fetch_table, identity, open_into_memory, open_sealed, read_manifest
+from checkpoint.engine_side.seal import check_place, fetch_table, identity, open_into_memory, open_sealed, read_manifest
 from checkpoint.format.group_table import GroupTable
 from checkpoint.format.payload import CheckpointManifest
 from durable.core.errors import CheckpointError, NotFound, StoreRefused

@@ -10,8 +10,8 @@ from typing import Any
 from bridge.confine.limits import Profile
 from checkpoint.blobs.directory import INLINE_BYTES_MAX
 from checkpoint.blobs.memory_file import MemoryFile
-from checkpoint.engine.large_capture import bring
-from checkpoint.engine.seal import Hashed, Sealed, identity, read_manifest, seal
+from checkpoint.engine_side.large_capture import bring
+from checkpoint.engine_side.seal import Hashed, Sealed, identity, read_manifest, seal
 from checkpoint.format.compression import packed
 from checkpoint.format.group_table import GroupTable
 from checkpoint.format.payload import CheckpointManifest, Malformed, StatementPosition, decode_payload

@@ -11,7 +11,7 @@ from bridge.host.worker_session import WorkerSession
 from bridge.protocol.messages import Error, Message, Result
 from bridge.protocol.states import WorkerState
 from durable.core.limits import INTERRUPT_GRACE_S
-from durable.sessions.ownership.takeover import start_time
+from durable.sessions.ownership.left_worker import start_time
 
 
 async def stop_code(worker: WorkerSession, running: asyncio.Task[Any]) -> None:

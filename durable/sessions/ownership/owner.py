@@ -33,7 +33,7 @@ from durable.sessions.ownership.admission import Entrance
 from durable.sessions.ownership.confinement import confinement_of
 from durable.sessions.ownership.eviction import Giving
 from durable.sessions.ownership.lost_check import Looking
-from durable.sessions.ownership.takeover import end_worker
+from durable.sessions.ownership.takeover import take_over
 from durable.sessions.required_capabilities import not_known, own_capabilities
 from durable.sessions.services import House
 
@@ -152,12 +152,9 @@ class SessionHost:
         if "permissions" not in options:
             options = {**options, "grants": list(granted)}  # `input` among them, also where only its name is recorded
         confinement = confinement_of(store, name, options)
-        taken = (await store.request("session.take", {"session": name, "engine": engine})).data
-        left = taken.get("previous_worker")
-        if left is not None:
-            await end_worker(int(left["pid"]), int(left["start"]))
+        epoch = await take_over(store, name, engine)
         rules = OutputRules.read(options.get("output") or {})
-        return LiveSession(name, int(taken["epoch"]), options, self._house, confinement, rules)
+        return LiveSession(name, epoch, options, self._house, confinement, rules)
 
     def know(self, name: str, options: dict[str, Any]) -> None:
         """Learn what the session's code may call, and tell the store of what had to be looked for. NotServed."""

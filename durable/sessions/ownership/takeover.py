@@ -1,39 +1,19 @@
-"""Ending a worker that another engine left behind, before its session is restored here.
+"""A session changes its owner: this engine takes it from one that gave it back, or that is dead (specs/session.md, O2).
 
-A pid may be reused, so the process is compared by its start time and signalled through a pidfd.
+The store refuses it while the owner lives, and raises the session's epoch (`store/operations/sessions.py`): whatever an
+earlier owner still writes is refused from then on. A worker that it left behind is ended before anything is restored.
 """
 
 from __future__ import annotations
 
-import asyncio
-import os
-import select
-import signal
-from pathlib import Path
+from durable.sessions.ownership.left_worker import end_worker
+from durable.store.port import StoreFace
 
 
-def start_time(pid: int) -> int | None:
-    """Clock ticks after boot at which the process started; None when there is none."""
-    try:
-        text = Path(f"/proc/{pid}/stat").read_text()
-    except OSError:
-        return None
-    return int(text.rpartition(")")[2].split()[19])
-
-
-async def end_worker(pid: int, started: int, *, timeout: float = 10.0) -> None:
-    """Kill the process that has this pid and start time, and return when it is gone (or was gone already)."""
-    try:
-        fd = os.pidfd_open(pid)
-    except ProcessLookupError:
-        return
-    try:
-        if start_time(pid) != started:
-            return
-        try:
-            signal.pidfd_send_signal(fd, signal.SIGKILL)
-        except ProcessLookupError:
-            return
-        await asyncio.to_thread(select.select, [fd], [], [], timeout)
-    finally:
-        os.close(fd)
+async def take_over(store: StoreFace, session: str, engine: str) -> int:
+    """Become the owner; the session's new epoch. StoreRefused (409) while another engine that lives is."""
+    taken = (await store.request("session.take", {"session": session, "engine": engine})).data
+    left = taken.get("previous_worker")
+    if left is not None:
+        await end_worker(int(left["pid"]), int(left["start"]))
+    return int(taken["epoch"])

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import msgspec
 
 from durable.store import rows
-from durable.store.operations.halts import Halt
+from durable.store.operations.halted_waits import Halt
 from durable.store.protocol.requests import Id, Natural
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ import msgspec
 
 from durable.core.errors import StoreError, StoreRefused
 from durable.core.limits import REQUEST_UNHEARD_S
-from durable.store.operations.halts import Halt
+from durable.store.operations.halted_waits import Halt
 from durable.store.protocol import reads
 from durable.store.remote.client import Client
 from durable.store.rows import (

@@ -15,7 +15,7 @@ from typing import TypeGuard
 
 from durable.core.errors import StoreError, StoreMissing, StoreNewer
 from durable.core.limits import LOG_PAGES_GOAL, WRITE_CACHE_KIB
-from durable.store import trust
+from durable.store import owner_check
 from durable.store.target import MEMORY, is_url, parsed
 
 APPLICATION_ID = 0x44555241  # "DURA": tells our files from other SQLite databases
@@ -70,7 +70,7 @@ def locate(path: str | Path, *, create: bool) -> Path:
             raise StoreError(
                 f"store {str(found)!r} is a directory; name a file in it, for instance {str(found / 'state.db')!r}"
             )
-        trust.check(found)
+        owner_check.check(found)
         if not create and not found.exists():
             raise StoreMissing(f"there is no store at {str(found)!r}; `durable run` or `durable exec` makes one")
         found.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -110,7 +110,7 @@ def load_key(path: Path, *, create: bool = True) -> bytes:
             except FileExistsError:
                 pass
             draft.unlink()
-        key = trust.read_secret(file, path)
+        key = owner_check.read_secret(file, path)
     except OSError as error:
         raise StoreError(f"the store's key {str(file)!r} cannot be read: {error.strerror}") from error
     if len(key) != _KEY_BYTES:
@@ -146,7 +146,7 @@ def reading(path: Path) -> Iterator[sqlite3.Connection]:
     """A connection that only reads, for upkeep. StoreError when there is no such file or it cannot be read."""
     if not path.is_file():
         raise StoreError(f"there is no store at {str(path)!r}")
-    trust.check(path)
+    owner_check.check(path)
     log = Path(f"{path}-wal")
     recovered = not log.exists() or log.stat().st_size == 0
     # SQLite makes its files beside the store even for a reader, and only who may write takes them away again.

@@ -7,7 +7,7 @@ import sqlite3
 import time
 from collections.abc import Callable
 
-from durable.core.heap import give_back
+from durable.core.freed_memory import give_back
 
 REST_S = 2.0
 """Without a request for so long, a store is at rest."""

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from durable.core.clock import Clock
-from durable.store.operations.halts import Halt, halts_of
+from durable.store.operations.halted_waits import Halt, halts_of
 
 _STANDING = (
     "SELECT p.state='pending' AND p.timeout_at>?2,"

@@ -15,7 +15,7 @@ import aiosqlite
 import msgspec
 
 from durable.core.limits import READ_CACHE_KIB
-from durable.store.operations.halts import HALTS, Halt, nearest
+from durable.store.operations.halted_waits import HALTS, Halt, nearest
 from durable.store.protocol.requests import Answer
 from durable.store.rows import (
     WORDS,

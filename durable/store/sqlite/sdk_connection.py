@@ -9,8 +9,8 @@ import msgspec
 from resonate_base import PROTOCOL_VERSION, ConnectorError
 
 from durable.core.errors import DurableError, EngineClosed, StoreRefused
-from durable.store.operations.slots import Slots
-from durable.store.operations.table import KINDS
+from durable.store.operations.execution_slots import Slots
+from durable.store.operations.request_table import KINDS
 from durable.store.protocol.requests import Request
 from durable.store.sqlite.transaction import MessageEnd
 

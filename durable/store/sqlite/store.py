@@ -23,13 +23,13 @@ from durable.core.events import (
     log_event,
 )
 from durable.core.ids import PREFIX
-from durable.store import trust
+from durable.store import owner_check
 from durable.store.changes import StoreChange
-from durable.store.operations import discards
+from durable.store.operations import discarded_results
 from durable.store.operations.dispatch import collect_mail
-from durable.store.operations.halts import Halt
+from durable.store.operations.halted_waits import Halt
 from durable.store.operations.leases import EngineLeases, Held
-from durable.store.operations.table import KINDS
+from durable.store.operations.request_table import KINDS
 from durable.store.protocol.requests import Answer, Nothing, Record, Refused
 from durable.store.rows import PromiseRow, promise_row
 from durable.store.sqlite import file
@@ -128,7 +128,7 @@ class Store:
         self.directory.mkdir(mode=0o700, exist_ok=True)
         self._connection = file.connect(self.path, sqlite3.Connection if fault is None else watched(fault))
         try:
-            trust.check(self.path)  # once more: what SQLite makes beside the file is there now
+            owner_check.check(self.path)  # once more: what SQLite makes beside the file is there now
             self.key = file.load_key(self.path)
             self._liveness = Liveness(self.directory)
             self._leases = EngineLeases(self._liveness, self._loop)
@@ -343,9 +343,9 @@ class Store:
         """Tell whoever else a failed request concerns, not only the one who asked."""
         if file.is_full(job.outcome):
             self._tell_of_trouble(job.outcome)
-        lost = discards.discarded(job.request, job.outcome)
+        lost = discarded_results.discarded(job.request, job.outcome)
         if lost is not None:
-            self._submit(Job(discards.record, lost, True, "task.discard"))
+            self._submit(Job(discarded_results.record, lost, True, "task.discard"))
             self.discarded(lost.id, lost.step, lost.reason)
 
     def _tell_halts(self, effects: Effects, foreign: bool) -> None:

@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from durable.core.clock import TIME_MAX_MS
-from durable.store.operations.halts import Halt
+from durable.store.operations.execution_slots import Slots
+from durable.store.operations.halted_waits import Halt
 from durable.store.operations.leases import EngineLeases
-from durable.store.operations.slots import Slots
 from durable.store.protocol.requests import Record
 from durable.store.sqlite.engine_locks import Liveness
 from durable.store.sqlite.records import Row

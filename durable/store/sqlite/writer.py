@@ -21,9 +21,9 @@ from durable.core.limits import BUSY_WAIT_S, CLOCK_BACK_MS, LIVENESS_CHECK_S, NO
 from durable.store.operations import dispatch
 from durable.store.operations.deadlines import follow_clock, next_deadline, sweep
 from durable.store.operations.engines import bury
-from durable.store.operations.halts import concerned, halts_of
+from durable.store.operations.halted_waits import concerned, halts_of
 from durable.store.operations.leases import EngineLeases
-from durable.store.operations.table import Operation
+from durable.store.operations.request_table import Operation
 from durable.store.protocol.requests import Answer, Refused
 from durable.store.sqlite.engine_locks import Liveness
 from durable.store.sqlite.file import is_full

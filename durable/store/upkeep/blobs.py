@@ -22,7 +22,7 @@ import msgspec
 
 from durable.core.errors import StoreError
 from durable.core.limits import BLOB_GRACE_S, SWEEP_ROWS, UPKEEP_WAIT_S
-from durable.store import trust
+from durable.store import owner_check
 from durable.store.sqlite.file import reading
 
 _DIGEST = re.compile(r"[0-9a-f]{64}\Z")
@@ -68,7 +68,7 @@ class UpkeepBusy(StoreError):
 def alone(store: Path, *, patience_s: float = UPKEEP_WAIT_S) -> Iterator[None]:
     """One upkeep at a time deletes or copies blobs. UpkeepBusy when another one is at it for longer than `patience_s`:
     an engine's own sweep is over soon."""
-    trust.check(store)
+    owner_check.check(store)
     path = Path(f"{store}.d") / "upkeep.lock"
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     deadline = time.monotonic() + patience_s

@@ -1,4 +1,7 @@
-"""Forgetting what is old, in batches that may be interrupted anywhere (specs/store.md, G1-G5).
+"""`durable gc`: forgetting what is old, in batches that may be interrupted anywhere (specs/store.md, G1-G5).
+
+Here executions with their promises, messages and checkpoints. The command then deletes what they leave: large chunks
+(`blobs.py`; in an object store `sessions/checkpoints/retention.py`) and directories of runs (`run_storage.py`).
 
 `sweep_executions` and `sweep_messages` are request kinds: each is one short transaction in the writer's queue, so that
 engines go on beside it. `collect` sends them until nothing is left to do.

@@ -9,7 +9,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 from durable.core.ids import PREFIX
-from durable.store import trust
+from durable.store import owner_check
 from durable.store.sqlite.file import SQLITE_ERRORS, explain
 from durable.store.sqlite.transaction import Tx
 
@@ -51,7 +51,7 @@ def sweep_directories(store: Path, *, dry_run: bool = False) -> int:
 
 @contextmanager
 def _opened(store: Path) -> Iterator[sqlite3.Connection]:
-    trust.check(store)
+    owner_check.check(store)
     try:
         with closing(sqlite3.connect(store, timeout=5.0, isolation_level=None)) as connection:
             yield connection

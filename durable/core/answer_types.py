@@ -37,7 +37,7 @@ class Decision:
 
     @classmethod
     def read(cls, found: dict[str, Any]) -> Decision:
-        """From `told` (capabilities/prompts/rules.py)."""
+        """From `told` (capabilities/prompts/answer_rules.py)."""
         answers = tuple(Given(**each) for each in found.get("answers") or ())
         return cls(found.get("by"), found.get("why") or "", answers, bool(found.get("approved", True)))
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 from checkpoint.blobs.directory import INLINE_BYTES_MAX, Blobs
-from checkpoint.engine.seal import Hashed
+from checkpoint.engine_side.seal import Hashed
 from checkpoint.format.compression import Bytes, packed
 from checkpoint.format.payload import chunk_digest, decode_payload
 

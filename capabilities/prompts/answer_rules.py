@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from capabilities.prompts.answer_validation import validated
 from capabilities.prompts.prompt import TEAM, Prompt, Settlement
-from durable.core.answers import Given
+from durable.core.answer_types import Given
 from durable.core.errors import BadArguments, InvalidAnswer, NotAsked
 from durable.core.limits import ANSWERER_CHARS_MAX
 
@@ -99,7 +100,7 @@ def told(prompt: Prompt, state: str, record: Any) -> Told:
     if prompt.form == "input":
         return Told(found.value)
     try:
-        value = prompt.check("it", found.value)
+        value = validated(prompt, "it", found.value)
     except InvalidAnswer as error:
         return Told(error="again", text=str(error))
     if prompt.form == "approve":

@@ -50,7 +50,6 @@ MOVED = {
     "bridge.worker.transactions": "bridge.worker.run.transaction",
     "bridge.worker.values": "bridge.worker.namespace.values",
     "bridge.worker.variables": "bridge.worker.namespace.variables",
-    "bridge.worker.zygote": "bridge.worker.zygote",
     "capabilities.javascript.errors": "capabilities.sandbox.javascript.errors",
     "capabilities.prompt": "capabilities.prompts.prompt",
     "capabilities.sandbox.values": "capabilities.sandbox.wasm.wit_values",

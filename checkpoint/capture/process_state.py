@@ -142,11 +142,15 @@ class ProcessState:
     def note_restored(self, values: Iterable[object]) -> None:
         """After a restore: what functions may change that came back."""
         for value in values:
-            held = vars(value).values() if isinstance(value, type) and value.__module__ == "__main__" else (value,)
-            for function in list(held):
-                code = getattr(function, "__code__", None)
-                if type(code) is types.CodeType:
-                    self.watch.before(code)
+            if issubclass(type(value), type):  # `isinstance` would ask the value itself
+                held = list(type.__dict__["__dict__"].__get__(value).values())
+            else:
+                held = [value]
+            for function in held:
+                if type(function) in (staticmethod, classmethod):
+                    function = function.__func__
+                if type(function) is types.FunctionType and function.__module__ == "__main__":
+                    self.watch.before(function.__code__)
 
     def _is_original(self, module: types.ModuleType, name: str, value: object) -> bool:
         known = self._modules.get(id(module))

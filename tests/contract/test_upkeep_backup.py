@@ -139,7 +139,7 @@ async def test_a_damaged_store_has_no_backup(tmp_path: Path) -> None:
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from durable.store import backup
+from durable.store.upkeep import backup
 backup._copy_blobs = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
 backup.backup(Path(sys.argv[1]), Path(sys.argv[2]))
 """

@@ -208,9 +208,9 @@ PLACES: dict[tuple[str, str], tuple[Way, ...]] = {
         PASS,
         "FunctionPass._run_and_deliver",
     ): (),  # a record that has no order that could have been
-    (PASS, "FunctionPass.check_same"): (),  # where somebody else made the promise since: as `Run.halted` does
-    (RUN, "Run.halt"): (changed_code, a_step_left_out),
-    (RUN, "Run.halted"): (foreign_code_changed,),
+    (PASS, "FunctionPass.check_same"): (),  # where somebody else made the promise since: as `ExecutionPass.halted` does
+    (RUN, "ExecutionPass.halt"): (changed_code, a_step_left_out),
+    (RUN, "ExecutionPass.halted"): (foreign_code_changed,),
     ("functions/sandbox_step.py", "performing.body"): (foreign_code_changed,),
     ("sessions/ownership/owner.py", "SessionHost.durable_execute"): (a_checkpoint_that_is_refused,),
     (LIVE, "LiveSession._drive"): (a_checkpoint_that_is_refused,),
@@ -218,8 +218,8 @@ PLACES: dict[tuple[str, str], tuple[Way, ...]] = {
     (LIVE, "LiveSession._take"): (a_checkpoint_that_cannot_be_stored,),
     (LIVE, "LiveSession._on_unsaved"): (a_checkpoint_that_the_store_refuses,),
     (LIVE, "LiveSession._stop"): (a_checkpoint_that_cannot_be_stored,),
-    ("executions.py", "Executions.gave_up"): (changed_code, a_checkpoint_that_is_refused),
-    ("executions.py", "Executions.interrupt"): (an_interrupt,),
+    ("engine/executions.py", "Executions.gave_up"): (changed_code, a_checkpoint_that_is_refused),
+    ("engine/executions.py", "Executions.interrupt"): (an_interrupt,),
 }
 """Every place that halts an execution, or passes on that it is to be halted, and the ways below that go through it."""
 WAYS = [
@@ -231,7 +231,7 @@ WAYS = [
 
 
 def _halts(path: Path, call: ast.Call) -> bool:
-    if path.parts[0] == "functions" and isinstance(call.func, ast.Name) and call.func.id == "Halted":
+    if path.parts[0] == "functions" and isinstance(call.func, ast.Name) and call.func.id == "HaltTask":
         return True
     match call.func:
         case ast.Attribute(attr=name, value=value):
@@ -242,7 +242,7 @@ def _halts(path: Path, call: ast.Call) -> bool:
             return False
     by_request = any(isinstance(each, ast.Constant) and each.value == "task.halt" for each in call.args)
     return by_request or (name, on) in {
-        ("Halted", "sdk"), ("Stopped", ""), ("_stop", "self"),
+        ("HaltTask", "sdk"), ("CellHalted", ""), ("_stop", "self"),
         *((name, on) for name in ("halt", "halted") for on in ("run", "self")),
     }  # fmt: skip
 
@@ -263,7 +263,7 @@ def test_every_way_of_halting_an_execution_is_known_here() -> None:
     root = Path(durable.__file__).parent
     found: set[tuple[str, str]] = set()
     for path in root.rglob("*.py"):
-        if path.parts[-2:-1] != ("store",):  # a store halts what it is asked to
+        if path.relative_to(root).parts[0] != "store":  # a store halts what it is asked to
             found |= _places(path.relative_to(root), ast.parse(path.read_text("utf-8")))
     assert found == PLACES.keys(), "enter a new place with a way that goes through it; take out one that is gone"
 

@@ -175,7 +175,7 @@ def test_where_no_child_can_be_made_the_code_waits_and_everything_is_captured_he
 
 WAKING = """
 import os, threading, time
-from checkpoint import aside
+from checkpoint.capture import forked_capture as aside
 
 def wake():
     while True:

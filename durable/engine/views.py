@@ -82,7 +82,8 @@ class ExecutionView:
 class StepView:
     """A step, sleep, child, call or question of an execution.
 
-    `attempts` counts those without progress, and the retries of a step, which are `retries`.
+    `attempts` counts those without progress, and the retries of a step, which are `retries`; `tries` how often a step's
+    body began (of a child as `attempts`). `parent` is the id of what it is under: the execution, or another of these.
     """
 
     id: str
@@ -97,6 +98,8 @@ class StepView:
     note: str | None
     value: Any
     retries: list[RetryView] = field(default_factory=list)
+    tries: int = 0
+    parent: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -302,8 +305,13 @@ def retry_view(row: PromiseRow) -> RetryView:
     return RetryView(step, int(number) if number.isdigit() else 0, error, _moment(row.timeout_at))
 
 
-def step_view(row: PromiseRow, task: ExecutionRow | None, retries: Sequence[RetryView] = ()) -> StepView:
-    """A promise under an execution; `task` where it is an execution of its own, `retries` those of a step."""
+def step_view(
+    row: PromiseRow, task: ExecutionRow | None, retries: Sequence[RetryView] = (), *, awaited: bool = False
+) -> StepView:
+    """A promise under an execution; `task` where it is an execution of its own, `retries` those of a step.
+
+    awaited: the last of them has not begun.
+    """
     call = ids.parse_call(row.id)
     kind = row.tags.get("durable:kind") or ("call" if call is not None else "step")
     state = task.state if task is not None else _WORD[row.state]
@@ -324,8 +332,16 @@ def step_view(row: PromiseRow, task: ExecutionRow | None, retries: Sequence[Retr
         error=error,
         note=_step_note(row, task, retries),
         retries=list(retries),
+        tries=1 + len(retries) - awaited if task is None else task.attempts,
+        parent=_parent(row.id),
         value=notation.shown(row.value) if row.state == "resolved" else None,
     )
+
+
+def _parent(promise_id: str) -> str:
+    """The execution or step that a promise's id stands under."""
+    call = ids.parse_call(promise_id)
+    return call.execution if call is not None else promise_id.removeprefix(ids.PREFIX).rpartition(".")[0]
 
 
 def _step_note(row: PromiseRow, task: ExecutionRow | None, retries: Sequence[RetryView]) -> str | None:
@@ -433,10 +449,13 @@ async def detail_view(
     """Everything about one execution: its steps and calls with what they are, and its open questions."""
     children = await reads.children(row.id)
     retries: dict[str, list[RetryView]] = {}
+    awaited: set[str] = set()
     for child in children:
         if ":retry:" in child.id:
-            view = retry_view(child)
-            retries.setdefault(f"{ids.PREFIX}{view.step}", []).append(view)
+            view, step_id = retry_view(child), child.id.rpartition(":retry:")[0]
+            retries.setdefault(step_id, []).append(view)
+            if child.state == "pending":
+                awaited.add(step_id)
     steps = []
     for child in children:
         if ":retry:" in child.id:
@@ -444,7 +463,7 @@ async def detail_view(
         is_execution = "resonate:target" in child.tags and "resonate:timer" not in child.tags
         task = await reads.get_execution(child.id.removeprefix(ids.PREFIX)) if is_execution else None
         tried = sorted(retries.get(child.id, ()), key=lambda retry: retry.number)
-        steps.append(step_view(child, task, tried))
+        steps.append(step_view(child, task, tried, awaited=child.id in awaited))
     steps.sort(key=lambda step: step.created_at)
     own = (row.id, f"{row.id}.")
     prompts = [p for p in await reads.prompts() if p.execution == own[0] or p.execution.startswith(own[1])]

@@ -163,6 +163,8 @@ def test_stores_that_cannot_be_used_are_named(terminal: Terminal, tmp_path: Path
     for words in (("show", "x"), ("result", "x"), ("answer", "x", "yes"), ("logs", "x"), ("session", "show", "s")):
         terminal.durable("--store", absent, *words).failed(3, "there is no store at")
     terminal.durable("--store", absent, "checkpoint", "import", "none.zip").failed(3, "there is no file 'none.zip'")
+    terminal.durable("--store", absent, "import", "none.json").failed(3, "there is no file 'none.json'")
+    terminal.durable("--store", absent, "tree", "x").failed(3, "there is no store at")
     assert not (tmp_path / "absent.db").exists()
     missing = terminal.durable("--json", "run", "none.py::f")
     missing.failed(2, "there is no file")

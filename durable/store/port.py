@@ -11,6 +11,7 @@ from durable.core.events import Observer, log_event
 from durable.store.operations.halts import Halt
 from durable.store.operations.leases import Held
 from durable.store.protocol.requests import Answer
+from durable.store.sqlite.read_only import open_file
 from durable.store.sqlite.reads import (
     DiscardRow,
     EngineRow,
@@ -23,7 +24,7 @@ from durable.store.sqlite.reads import (
     State,
     StoppedElsewhere,
 )
-from durable.store.sqlite.store import Store, StoreChange
+from durable.store.sqlite.store import StoreChange
 from durable.store.sqlite.writer import Durability
 from durable.store.target import is_url, parsed
 
@@ -122,4 +123,4 @@ async def open_store(
         from durable.store.remote.store import RemoteStore  # brings an HTTP client, which a file never needs
 
         return await RemoteStore.open(str(named), token=token, observer=observer)
-    return await Store.open(named, durability=durability, create=create, observer=observer)
+    return await open_file(named, durability=durability, create=create, observer=observer)

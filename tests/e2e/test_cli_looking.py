@@ -179,6 +179,28 @@ def test_stores_that_cannot_be_used_are_named(terminal: Terminal, tmp_path: Path
     terminal.durable("exec", "s", "1", "--store", str(newer)).failed(1, "version 99", "upgrade durable-exec")
 
 
+READ_ONLY = """
+mount --bind . . && mount -o remount,ro,bind . && cd "$PWD" || exit 99
+for words in list 'show a' 'tree a' 'logs a' inbox 'session show desk' 'checkpoint list desk' 'result a'
+do "$@" $words >/dev/null || exit 1
+done
+"$@" exec desk 1 2>&1
+[ $? = 1 ]
+"""
+
+
+def test_a_store_that_cannot_be_written_can_be_looked_at(terminal: Terminal) -> None:
+    if subprocess.run(["unshare", "-rm", "true"], check=False, capture_output=True).returncode:
+        pytest.skip("no user namespaces here")
+    command = ["unshare", "-rm", "sh", "-c", READ_ONLY, "sh", sys.executable, "-m", "durable.cli"]
+    environment = {**terminal.environment, "PYTHONPATH": str(Path(__file__).parents[2])}
+    done = subprocess.run(
+        command, cwd=terminal.directory, env=environment, capture_output=True, text=True, check=False, timeout=120
+    )
+    assert "cannot be opened for writing: Read-only file system" in done.stdout, done
+    assert done.returncode == 0, done
+
+
 def test_errors_are_json_when_asked_for(terminal: Terminal) -> None:
     done = terminal.durable("--json", "show", "x")
     assert done.code == 3

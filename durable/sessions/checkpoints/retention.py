@@ -15,6 +15,7 @@ from durable.core.errors import BadArguments
 from durable.core.limits import BLOB_GRACE_S, CHECKPOINTS_KEPT, SWEEP_ROWS
 from durable.store.port import StoreFace
 from durable.store.sqlite.file import reading
+from durable.store.sqlite.read_only import ReadOnlyStore
 from durable.store.sqlite.store import Store
 from durable.store.upkeep.blobs import Swept, alone, used
 
@@ -68,7 +69,7 @@ def blobs_of(store: StoreFace, url: str | None = None) -> Blobs:
 
     A store that is served elsewhere keeps them where its server says: BadArguments for a URL. StoreError.
     """
-    if not isinstance(store, Store):
+    if not isinstance(store, Store | ReadOnlyStore):
         from durable.store.remote.store import RemoteStore
 
         if url is not None:

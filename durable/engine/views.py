@@ -14,7 +14,7 @@ from typing import Any
 from durable.core import ids
 from durable.core.clock import TIME_MAX_MS, now_ms
 from durable.core.definition_id import is_served
-from durable.functions.failures import rebuild
+from durable.core.errors import ExecutionError
 from durable.records import notation
 from durable.sessions.required_capabilities import know_them, own_capabilities
 from durable.store.port import ReadsFace
@@ -222,6 +222,13 @@ class ServedFunctions:
         return [] if not needed or know_them(self.each, needed) else sorted(needed)
 
 
+def _rebuilt(state: str, value: object, execution_id: str) -> ExecutionError:
+    """The error of what did not complete."""
+    from durable.functions.failures import rebuild  # needed only where something failed
+
+    return rebuild(state, value, execution_id)
+
+
 def iso(time_ms: int | None) -> str | None:
     """A time of the store as text; None for none, which includes "no deadline"."""
     if time_ms is None or time_ms >= TIME_MAX_MS:
@@ -269,7 +276,7 @@ def execution_view(
     unserved = bool(unknown) or (bool(row.function) and not is_served(row.function, served.functions))
     error = None
     if row.state in _PROMISE_STATE:
-        error = str(rebuild(_PROMISE_STATE[row.state], row.value, row.id))
+        error = str(_rebuilt(_PROMISE_STATE[row.state], row.value, row.id))
     return ExecutionView(
         id=row.id,
         kind=kind_of(row),
@@ -301,7 +308,7 @@ def retry_view(row: PromiseRow) -> RetryView:
     """The promise of a step's retry."""
     step, _, number = row.id.removeprefix(ids.PREFIX).rpartition(":retry:")
     param = row.param if isinstance(row.param, dict) else {}
-    error = str(rebuild("rejected", {"message": param.get("error")}, step))
+    error = str(_rebuilt("rejected", {"message": param.get("error")}, step))
     return RetryView(step, int(number) if number.isdigit() else 0, error, _moment(row.timeout_at))
 
 
@@ -319,7 +326,7 @@ def step_view(
         state = "waiting"
     error = None
     if row.state not in ("pending", "resolved"):
-        error = str(rebuild(row.state, row.value, row.id.removeprefix(ids.PREFIX)))
+        error = str(_rebuilt(row.state, row.value, row.id.removeprefix(ids.PREFIX)))
     return StepView(
         id=row.id.removeprefix(ids.PREFIX),
         kind=kind,
@@ -470,7 +477,7 @@ async def detail_view(
     needed = await needed_by(reads, [row])
     error = None
     if row.state in _PROMISE_STATE:
-        error = rebuild(_PROMISE_STATE[row.state], row.value, row.id)
+        error = _rebuilt(_PROMISE_STATE[row.state], row.value, row.id)
     return DetailView(
         execution=execution_view(row, served, [p.id for p in prompts], needed=needed.get(row.session or "", {})),
         arguments=_arguments(row),

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from durable.core.events import Observer, log_event
+from durable.core.observing import log_event
 from durable.store.operations.halts import Halt
 from durable.store.operations.leases import Held
 from durable.store.protocol.requests import Answer
@@ -27,6 +27,9 @@ from durable.store.sqlite.reads import (
 from durable.store.sqlite.store import StoreChange
 from durable.store.sqlite.writer import Durability
 from durable.store.target import is_url, parsed
+
+if TYPE_CHECKING:
+    from durable.core.events import Observer
 
 
 class ReadsFace(Protocol):

@@ -6,10 +6,8 @@ import errno
 import os
 import secrets
 import sqlite3
-import tempfile
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from importlib import resources
 from pathlib import Path
 from typing import TypeGuard
 
@@ -51,7 +49,7 @@ def is_full(outcome: object) -> TypeGuard[sqlite3.Error]:
 
 def migrations() -> list[str]:
     """The numbered scripts in order; script i brings the schema from version i to i + 1."""
-    directory = resources.files("durable.store.sqlite") / "migrations"
+    directory = Path(__file__).with_name("migrations")  # importlib.resources would bring zipfile
     names = sorted(each.name for each in directory.iterdir() if each.name.endswith(".sql"))
     assert [int(name.removesuffix(".sql")) for name in names] == list(range(1, len(names) + 1))
     return [(directory / name).read_text("utf-8") for name in names]
@@ -61,6 +59,8 @@ def locate(path: str | Path, *, create: bool) -> Path:
     """The absolute path of the store, with its parent directory and the file made where allowed and missing."""
     named = parsed(path)
     if named == MEMORY:
+        import tempfile
+
         return Path(tempfile.mkdtemp(prefix="durable-")) / "state.db"
     if is_url(path):
         raise StoreError("a file's store was asked for, and this is the URL of a server")

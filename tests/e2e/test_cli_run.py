@@ -199,6 +199,17 @@ def test_ctrl_c_while_resumed_code_sleeps_says_that_it_is_kept(terminal: Termina
         process.send_signal(signal.SIGINT)
         _, said = process.communicate(timeout=30)
         assert (process.returncode, said) == (130, "durable: z is kept; go on with: durable resume z\n")
+    with terminal.running("run", "jobs.py::steps", "--id", "a") as process:
+        read_errors_until(process, "a.1 step noted: completed")
+        process.kill()
+        process.wait()
+    before = terminal.lines("ran")
+    with terminal.running("resume") as process:
+        while terminal.lines("ran") == before:
+            os.sched_yield()  # its second step begins
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=30)
+        assert (process.returncode, said) == (130, "durable: what has not ended is kept; go on with: durable resume\n")
 
 
 def test_an_execution_that_waits_for_a_person_is_not_said_to_go_on(terminal: Terminal) -> None:

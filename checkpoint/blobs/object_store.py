@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 from checkpoint.blobs.directory import DIGEST, KeptBlob, check_digest
 from checkpoint.format.compression import Bytes
 from durable.core.errors import CheckpointError, StoreError
+from durable.core.extras import install_command
 
 if TYPE_CHECKING:
     from obstore.store import ObjectStore
@@ -173,7 +174,7 @@ def _opened(url: str) -> ObjectStore:
         from obstore.exceptions import BaseError
         from obstore.store import from_url
     except ImportError:
-        raise StoreError("blobs in an object store need obstore; install durable-exec[s3]") from None
+        raise StoreError(f"blobs in an object store need obstore; {install_command('s3')}") from None
     try:
         return from_url(url)
     except (BaseError, ValueError) as error:

@@ -142,13 +142,10 @@ class ProcessState:
     def note_restored(self, values: Iterable[object]) -> None:
         """After a restore: what functions may change that came back."""
         for value in values:
-            if issubclass(type(value), type):  # `isinstance` would ask the value itself
-                held = list(type.__dict__["__dict__"].__get__(value).values())
-            else:
-                held = [value]
-            for function in held:
-                if type(function) in (staticmethod, classmethod):
-                    function = function.__func__
+            is_class = issubclass(type(value), type)  # `isinstance` would ask the value itself
+            held = type.__dict__["__dict__"].__get__(value).values() if is_class else (value,)
+            for each in list(held):
+                function = each.__func__ if type(each) in (staticmethod, classmethod) else each
                 if type(function) is types.FunctionType and function.__module__ == "__main__":
                     self.watch.before(function.__code__)
 

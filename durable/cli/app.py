@@ -26,6 +26,7 @@ COMMANDS = {
     "ps": "What runs, waits or is stuck.",
     "list": "Executions, newest first.",
     "show": "Everything about one execution.",
+    "tree": "An execution with all that is under it.",
     "logs": "What an execution printed.",
     "wait": "Wait until an execution ends.",
     "result": "Wait for an execution and print its result.",

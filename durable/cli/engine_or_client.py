@@ -14,7 +14,7 @@ from durable.cli import lazy_imports
 from durable.cli.app import Settings
 from durable.cli.execution_status import AwaitsAnswers, GoesOn, Standing, needs_of, served, stand
 from durable.cli.output import Out
-from durable.core import events, ids
+from durable.core import ids
 from durable.core.definition_id import capability_id, is_capability
 from durable.core.errors import NotServed, StoreError
 from durable.engine.views import CELL
@@ -22,6 +22,7 @@ from durable.sessions.required_capabilities import own_capabilities
 from durable.store.port import StoreFace, open_store
 
 if TYPE_CHECKING:
+    from durable.core import events
     from durable.engine.engine import Engine
 
 LOOK_FIRST_S = 0.05
@@ -94,6 +95,8 @@ def open_engine(
 
 
 def _observer(out: Out, own: Callable[[], str | None]) -> events.Observer:
+    from durable.core import events
+
     def observe(event: events.Event) -> None:
         match event:
             case events.Logged(_, function, _, level, text) if level >= logging.INFO:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from durable.core import ids
+from durable.core.clock import now_ms
 from durable.core.errors import NotFound
 from durable.engine.views import CELL, SETTLED, ServedFunctions
 from durable.store.port import ReadsFace, StoreFace
@@ -97,7 +98,9 @@ async def _waiting(reads: ReadsFace, row: ExecutionRow) -> Standing:
             halted = standing
     if halted is not None:
         return halted
-    prompts = tuple(p for p in await reads.prompts() if p.id.startswith((f"{own}:", f"{own}.")))
+    now = now_ms()  # a question whose deadline has passed is answered by that, whether or not somebody swept it yet
+    under = (f"{own}:", f"{own}.")
+    prompts = tuple(p for p in await reads.prompts() if p.id.startswith(under) and p.timeout_at > now)
     if prompts:
         return AwaitsAnswers(prompts)
     return GoesOn(frozenset((row.function,)))

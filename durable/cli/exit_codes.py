@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from capabilities.sandbox import errors
 from durable.core.errors import (
     BadArguments,
     Conflict,
@@ -40,11 +39,6 @@ _OF_ERROR: tuple[tuple[type[DurableError], int], ...] = (
     (ExecutionTimedOut, TIMED_OUT),
     (Conflict, CONFLICT),
     (NotAsked, CONFLICT),
-    (errors.InvalidConfiguration, USAGE),
-    (errors.ExecutionFailed, USAGE),
-    (errors.ComponentLoadFailed, USAGE),
-    (errors.ComponentNotFound, NOT_FOUND),
-    (errors.ExecutionTimeout, TIMED_OUT),
 )
 _OF_STATUS = {404: NOT_FOUND, 409: CONFLICT}
 
@@ -79,4 +73,16 @@ def code_of(error: DurableError) -> int:
         return TIMED_OUT
     if isinstance(error, StoreRefused):
         return _OF_STATUS.get(error.status, FAILED)
-    return next((code for kind, code in _OF_ERROR if isinstance(error, kind)), FAILED)
+    return next((code for kind, code in (*_OF_ERROR, *_of_sandbox_errors()) if isinstance(error, kind)), FAILED)
+
+
+def _of_sandbox_errors() -> tuple[tuple[type[DurableError], int], ...]:
+    from capabilities.sandbox import errors  # needed by few commands, and only when they fail
+
+    return (
+        (errors.InvalidConfiguration, USAGE),
+        (errors.ExecutionFailed, USAGE),
+        (errors.ComponentLoadFailed, USAGE),
+        (errors.ComponentNotFound, NOT_FOUND),
+        (errors.ExecutionTimeout, TIMED_OUT),
+    )

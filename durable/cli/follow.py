@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 
 from durable.cli.app import Settings
 from durable.cli.engine_or_client import CommandWork, drive, opened
-from durable.cli.execution_status import GoesOn, Standing, find, needs_of, stand
+from durable.cli.execution_status import GoesOn, Standing, find, needs_of, served, stand
 from durable.cli.exit_codes import TookTooLong
 from durable.cli.output import Out
 from durable.cli.progress import Steps
 from durable.cli.prompts import asker
+from durable.core.errors import DurableError
 
 if TYPE_CHECKING:
     from durable.engine.engine import Engine
@@ -48,3 +49,25 @@ async def follow(
             return await drive(chosen, out, CommandWork(begin, needs, steps, asker(chosen, out)))
     except TimeoutError:
         raise TookTooLong(f"{row.id} has not ended after {timeout:g} s; it is kept and goes on") from None
+    except BaseException as error:
+        if not isinstance(error, Exception):
+            await say_kept(chosen, out, row.id)
+        raise
+
+
+async def say_kept(chosen: Settings, out: Out, execution_id: str) -> None:
+    """After Ctrl-C: whether it was recorded before that, and who goes on with it, as the store has it."""
+    try:
+        async with opened(chosen, create=False) as store:
+            row = await store.reads.get_execution(execution_id)
+            alive = row is not None and (await served(store)).serve(await needs_of(store.reads, row.id))
+    except DurableError:
+        return  # the store is gone, or was not made yet
+    if row is None:
+        out.say(f"{execution_id} had not begun: nothing of it was recorded")
+    elif row.settled_at is not None:
+        out.say(f"{execution_id} has ended: it is {row.state}; see durable result {execution_id}")
+    elif alive:
+        out.say(f"{execution_id} goes on, another process is its engine; follow it with: durable wait {execution_id}")
+    else:
+        out.say(f"{execution_id} is kept; go on with: durable resume {execution_id}")

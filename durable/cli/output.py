@@ -64,7 +64,7 @@ class Out:
 
     def text(self, text: str) -> None:
         """A text that is somebody's value: exact for a program that reads it, without control where a person does."""
-        self.data(plain(text) if self._data.isatty() else text)
+        self.data(plain(text) if self.is_terminal() else text)
 
     def repr(self, text: str) -> None:
         """Write the repr that a stranger's code gave to a value."""
@@ -87,13 +87,28 @@ class Out:
         sys.stderr.write(text + end)
         sys.stderr.flush()
 
+    def is_terminal(self) -> bool:
+        """Whether data goes to a person's terminal."""
+        return self._data.isatty()
+
+    def entry(self, text: str) -> None:
+        """One line of a drawing for people; cut where the terminal ends."""
+        if self.is_terminal():
+            from durable.cli.terminal_table import cut, width_of
+
+            text = cut(line(text), width_of(self._data))
+        self.data(line(text))
+
     def table(self, columns: Sequence[str], rows: Iterable[Sequence[object]], empty: str = "") -> None:
         """A table on a terminal, tab-separated lines under a header elsewhere; without rows `empty` is said."""
         texts = [[line("" if cell is None else str(cell)) for cell in row] for row in rows]
         if not texts and empty:
             self.say(empty)
-        elif self._data.isatty():
-            _on_terminal(self._data, columns, texts)
+        elif self.is_terminal():
+            from durable.cli.terminal_table import lines, width_of
+
+            for text in lines(columns, texts, width_of(self._data)):
+                self.data(text)
         else:
             for row in ([column.upper() for column in columns], *texts):
                 self.data("\t".join(row))
@@ -115,17 +130,3 @@ def _lenient(stream: TextIO) -> None:
     reconfigure = getattr(stream, "reconfigure", None)
     if reconfigure is not None:
         reconfigure(errors="backslashreplace")
-
-
-def _on_terminal(stream: TextIO, columns: Sequence[str], rows: list[list[str]]) -> None:
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for n, column in enumerate(columns):
-        table.add_column(column, overflow="fold", no_wrap=n == 0)  # ids are to be copied
-    for row in rows:
-        table.add_row(*(Text(cell) for cell in row))
-    Console(file=stream).print(table)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
+from durable.cli.execution_status import AwaitsAnswers, stand
 from durable.cli.output import Out
 from durable.engine.views import StepView, step_view
 from durable.records.displays import shown
@@ -38,7 +39,8 @@ class Steps:
         count = len(self._seen)
         many = "step is" if count == 1 else "steps are"
         kept = f"; {count} recorded {many} not run again" if count else ""
-        self._out.say(f"{execution_id} exists and goes on{kept}")
+        waits = isinstance(await stand(engine.store.reads, execution_id), AwaitsAnswers)
+        self._out.say(f"{execution_id} exists and {'waits for an answer' if waits else 'goes on'}{kept}")
 
     async def look(self, engine: Engine, execution_id: str, *, last: bool) -> None:  # noqa: ARG002 - a Watcher
         """Say what is new in the record."""

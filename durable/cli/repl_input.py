@@ -85,8 +85,31 @@ def _history() -> History:
     return InMemoryHistory()
 
 
+class Burst:
+    """Lines that come at once: pasted ones have their indentation, those typed ahead wait for ours."""
+
+    def __init__(self) -> None:
+        self._helped = False
+
+    def indentation(self, before: str, following: str, language: Language) -> str:
+        """The indentation to put after `before`; `following` is the next character, if more came at once."""
+        ours = indent_after(before, language)
+        if not following:
+            self._helped = False
+            return ours
+        last = before.rpartition("\n")[2]
+        opens = len(ours) > len(last) - len(last.lstrip())
+        self._helped = following not in " \t" and (self._helped or opens)
+        return ours if self._helped else ""
+
+    def end(self) -> None:
+        """The input is whole."""
+        self._helped = False
+
+
 def _keys(language: Language) -> KeyBindings:
     keys = KeyBindings()
+    burst = Burst()
     goes_on = needs_more if language == "python" else javascript_input.needs_more
 
     @keys.add("enter")
@@ -95,9 +118,12 @@ def _keys(language: Language) -> KeyBindings:
         buffer = event.current_buffer
         text = buffer.text
         if buffer.document.is_cursor_at_the_end and not goes_on(text):
+            burst.end()
             buffer.validate_and_handle()
         else:
-            buffer.insert_text("\n" + indent_after(buffer.document.text_before_cursor, language))
+            waiting = event.app.key_processor.input_queue
+            before, following = buffer.document.text_before_cursor, waiting[0].data if waiting else ""
+            buffer.insert_text("\n" + burst.indentation(before, following, language))
 
     @keys.add("tab")
     def _(event: KeyPressEvent) -> None:

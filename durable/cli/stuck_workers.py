@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
-from bridge.host.proc_vitals import cpu_seconds, why_stuck
 from durable.engine.views import ServedFunctions
 from durable.store.port import StoreFace
 from durable.store.rows import ExecutionRow
@@ -19,6 +18,8 @@ async def stuck_workers(store: StoreFace, living: ServedFunctions, rows: Sequenc
     running = {row.session: row.id for row in rows if row.session is not None and row.state == "running"}
     if not running or store.local is None:
         return {}
+    from bridge.host.proc_vitals import cpu_seconds, why_stuck
+
     suspects: dict[str, tuple[int, str, float | None]] = {}
     for session in await store.reads.sessions():
         execution, pid = running.get(session.name), session.worker_pid

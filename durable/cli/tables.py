@@ -1,18 +1,21 @@
-"""Executions as a table or as JSON."""
+"""Executions and their steps as tables or as JSON."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
 
 from durable.cli import exit_codes
 from durable.cli.execution_status import served
 from durable.cli.output import Out
+from durable.cli.step_tree import drawn, tree
 from durable.cli.stuck_workers import stuck_workers
-from durable.engine.views import ExecutionView, execution_view, needed_by, retry_view
+from durable.engine.views import DetailView, ExecutionView, execution_view, needed_by, retry_view
 from durable.store.port import StoreFace
 from durable.store.rows import ExecutionRow
 
-COLUMNS = ("id", "state", "what", "age", "tries", "engine", "note")
+COLUMNS = ("id", "state", "what", "age", "took", "tries", "engine", "note")
+STEP_COLUMNS = ("step", "kind", "name", "state", "took", "tries", "note")
 
 
 async def show_executions(out: Out, store: StoreFace, rows: Sequence[ExecutionRow], empty: str) -> int:
@@ -39,7 +42,25 @@ async def show_executions(out: Out, store: StoreFace, rows: Sequence[ExecutionRo
 def _cells(view: ExecutionView) -> tuple[object, ...]:
     state = f"{view.state} (stuck)" if view.stuck else view.state
     engine = "" if view.engine_pid is None else f"pid {view.engine_pid}"
-    return (view.id, state, view.name, duration(view.duration), view.attempts or "", engine, note_of(view))
+    age = (datetime.now(UTC) - datetime.fromisoformat(view.created_at)).total_seconds()
+    took = duration(view.duration) if view.settled_at else ""
+    return (view.id, state, view.name, duration(max(0.0, age)), took, view.attempts or "", engine, note_of(view))
+
+
+def step_rows(detail: DetailView, *, with_branches: bool) -> list[tuple[object, ...]]:
+    """The steps in the order of the tree, for STEP_COLUMNS; on a terminal each id with the branches that lead to it."""
+    return [
+        (
+            f"{branches}{node.step.id}" if with_branches else node.step.id,
+            node.step.kind,
+            node.step.name,
+            node.step.state,
+            duration(node.step.duration),
+            node.step.tries if node.step.tries > 1 else node.step.attempts or "",
+            node.step.error or node.step.note,
+        )
+        for branches, node, _ in drawn(tree(detail.steps))
+    ]
 
 
 def note_of(view: ExecutionView) -> str:

@@ -14,7 +14,7 @@ from durable.cli import exit_codes, lazy_imports
 from durable.cli.output import Out, plain, to_text
 from durable.cli.prompts import on_terminal
 from durable.demo import data
-from durable.demo.job import ANSWER, QUESTION
+from durable.demo.job import ANSWER, EVENTS, QUESTION, STEPS, YEARS
 from durable.demo.plan import Kill, plan
 from durable.demo.report import Findings, ReportRow, findings
 from durable.demo.runner import DemoRun, EngineDied, answer_all
@@ -46,11 +46,11 @@ async def _demo(out: Out, seed: int, kills: int, store: str | None, scratch: Pat
     quiet = scratch / "undisturbed"
     reference = DemoRun(quiet / "demo.db", quiet, name, name, deque(), lambda _: None)
     out.say(f"seed {seed} (repeat it with: durable demo --seed {seed} --kills {kills})")
-    out.note(
-        f"The job: 43 years of weekly CO2 at Mauna Loa; 8 steps, a session of {_statements()} statements that makes"
-    )
-    out.note("43 recorded calls and asks one question. It runs twice: undisturbed, and here killed with SIGKILL:")
-    out.note(f"  {', '.join(_planned(kill) for kill in drawn) or 'never'}")
+    out.note(f"The job: 43 years of weekly CO2 at Mauna Loa, in {EVENTS} pieces that are recorded: {len(STEPS)} steps,")
+    out.note(f"{len(YEARS)} calls by a session's code of {_statements()} statements, and one question. It runs twice:")
+    out.note("undisturbed, and here, where SIGKILL ends")
+    for victim in [planned(kill) for kill in drawn] or ["nothing"]:
+        out.note(f"  {victim}")
     try:
         if not await _both(out, run, reference):
             out.say("the demo's engine ended by itself; please report this with the seed")
@@ -113,8 +113,16 @@ def _statements() -> int:
     return len(ast.parse(SCRIPT).body)
 
 
-def _planned(kill: Kill) -> str:
-    return f"the {kill.target} after event {kill.event}"
+def planned(kill: Kill) -> str:
+    """The plan of one kill in words."""
+    victim = "the session's worker" if kill.target == "worker" else "the engine"
+    return f"{victim} just after the {ordinal(kill.event)} of the {EVENTS} began"
+
+
+def ordinal(number: int) -> str:
+    """1st, 2nd, 3rd, 4th, 11th."""
+    end = "th" if number % 100 in (11, 12, 13) else {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th")
+    return f"{number}{end}"
 
 
 def _show(out: Out, found: Findings, kills: int) -> None:

@@ -110,8 +110,9 @@ class DemoRun:
             case ["worker", pid]:
                 self._worker = int(pid)
             case ["restored", _, names, lost]:
-                self.restored.append(f"{names} names" + (f", not {lost}" if lost else ""))
-                self._tell(f"the session is restored: {self.restored[-1]}")
+                variables = "1 variable" if names == "1" else f"{names} variables"
+                self.restored.append(variables + (f", not {lost}" if lost else ""))
+                self._tell(f"a new worker has the session as it was saved last: {self.restored[-1]}")
             case ["step" | "call" as kind, name]:
                 self.event(f"{kind} {name.partition(':')[2] or name}")
                 return

@@ -523,6 +523,7 @@ class Engine:
     def follow(self, id: str, offset: int = 0, *, wait_through_halts: bool = False) -> AsyncIterator[Event]:
         """The output of an execution, from an offset in characters until it is settled, and where it was taken back.
 
+        Of a durable function: of its cells as well, from their beginning; each event names the `execution` it is of.
         Halted, after what was printed, as soon as it or what it waits for is halted; wait_through_halts: go on.
         """
         return follow(self, id, offset, wait_through_halts=wait_through_halts)

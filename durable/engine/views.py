@@ -14,7 +14,7 @@ from typing import Any
 from durable.core import ids
 from durable.core.clock import TIME_MAX_MS, now_ms
 from durable.core.definition_id import is_served
-from durable.functions.failures import rebuild
+from durable.core.errors import ExecutionError
 from durable.records import notation
 from durable.sessions.required_capabilities import know_them, own_capabilities
 from durable.store.port import ReadsFace
@@ -82,7 +82,8 @@ class ExecutionView:
 class StepView:
     """A step, sleep, child, call or question of an execution.
 
-    `attempts` counts those without progress, and the retries of a step, which are `retries`.
+    `attempts` counts those without progress, and the retries of a step, which are `retries`; `tries` how often a step's
+    body began (of a child as `attempts`). `parent` is the id of what it is under: the execution, or another of these.
     """
 
     id: str
@@ -97,6 +98,8 @@ class StepView:
     note: str | None
     value: Any
     retries: list[RetryView] = field(default_factory=list)
+    tries: int = 0
+    parent: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,6 +222,13 @@ class ServedFunctions:
         return [] if not needed or know_them(self.each, needed) else sorted(needed)
 
 
+def _rebuilt(state: str, value: object, execution_id: str) -> ExecutionError:
+    """The error of what did not complete."""
+    from durable.functions.failures import rebuild  # needed only where something failed
+
+    return rebuild(state, value, execution_id)
+
+
 def iso(time_ms: int | None) -> str | None:
     """A time of the store as text; None for none, which includes "no deadline"."""
     if time_ms is None or time_ms >= TIME_MAX_MS:
@@ -266,7 +276,7 @@ def execution_view(
     unserved = bool(unknown) or (bool(row.function) and not is_served(row.function, served.functions))
     error = None
     if row.state in _PROMISE_STATE:
-        error = str(rebuild(_PROMISE_STATE[row.state], row.value, row.id))
+        error = str(_rebuilt(_PROMISE_STATE[row.state], row.value, row.id))
     return ExecutionView(
         id=row.id,
         kind=kind_of(row),
@@ -298,12 +308,17 @@ def retry_view(row: PromiseRow) -> RetryView:
     """The promise of a step's retry."""
     step, _, number = row.id.removeprefix(ids.PREFIX).rpartition(":retry:")
     param = row.param if isinstance(row.param, dict) else {}
-    error = str(rebuild("rejected", {"message": param.get("error")}, step))
+    error = str(_rebuilt("rejected", {"message": param.get("error")}, step))
     return RetryView(step, int(number) if number.isdigit() else 0, error, _moment(row.timeout_at))
 
 
-def step_view(row: PromiseRow, task: ExecutionRow | None, retries: Sequence[RetryView] = ()) -> StepView:
-    """A promise under an execution; `task` where it is an execution of its own, `retries` those of a step."""
+def step_view(
+    row: PromiseRow, task: ExecutionRow | None, retries: Sequence[RetryView] = (), *, awaited: bool = False
+) -> StepView:
+    """A promise under an execution; `task` where it is an execution of its own, `retries` those of a step.
+
+    awaited: the last of them has not begun.
+    """
     call = ids.parse_call(row.id)
     kind = row.tags.get("durable:kind") or ("call" if call is not None else "step")
     state = task.state if task is not None else _WORD[row.state]
@@ -311,7 +326,7 @@ def step_view(row: PromiseRow, task: ExecutionRow | None, retries: Sequence[Retr
         state = "waiting"
     error = None
     if row.state not in ("pending", "resolved"):
-        error = str(rebuild(row.state, row.value, row.id.removeprefix(ids.PREFIX)))
+        error = str(_rebuilt(row.state, row.value, row.id.removeprefix(ids.PREFIX)))
     return StepView(
         id=row.id.removeprefix(ids.PREFIX),
         kind=kind,
@@ -324,8 +339,16 @@ def step_view(row: PromiseRow, task: ExecutionRow | None, retries: Sequence[Retr
         error=error,
         note=_step_note(row, task, retries),
         retries=list(retries),
+        tries=1 + len(retries) - awaited if task is None else task.attempts,
+        parent=_parent(row.id),
         value=notation.shown(row.value) if row.state == "resolved" else None,
     )
+
+
+def _parent(promise_id: str) -> str:
+    """The execution or step that a promise's id stands under."""
+    call = ids.parse_call(promise_id)
+    return call.execution if call is not None else promise_id.removeprefix(ids.PREFIX).rpartition(".")[0]
 
 
 def _step_note(row: PromiseRow, task: ExecutionRow | None, retries: Sequence[RetryView]) -> str | None:
@@ -433,10 +456,13 @@ async def detail_view(
     """Everything about one execution: its steps and calls with what they are, and its open questions."""
     children = await reads.children(row.id)
     retries: dict[str, list[RetryView]] = {}
+    awaited: set[str] = set()
     for child in children:
         if ":retry:" in child.id:
-            view = retry_view(child)
-            retries.setdefault(f"{ids.PREFIX}{view.step}", []).append(view)
+            view, step_id = retry_view(child), child.id.rpartition(":retry:")[0]
+            retries.setdefault(step_id, []).append(view)
+            if child.state == "pending":
+                awaited.add(step_id)
     steps = []
     for child in children:
         if ":retry:" in child.id:
@@ -444,14 +470,14 @@ async def detail_view(
         is_execution = "resonate:target" in child.tags and "resonate:timer" not in child.tags
         task = await reads.get_execution(child.id.removeprefix(ids.PREFIX)) if is_execution else None
         tried = sorted(retries.get(child.id, ()), key=lambda retry: retry.number)
-        steps.append(step_view(child, task, tried))
+        steps.append(step_view(child, task, tried, awaited=child.id in awaited))
     steps.sort(key=lambda step: step.created_at)
     own = (row.id, f"{row.id}.")
     prompts = [p for p in await reads.prompts() if p.execution == own[0] or p.execution.startswith(own[1])]
     needed = await needed_by(reads, [row])
     error = None
     if row.state in _PROMISE_STATE:
-        error = rebuild(_PROMISE_STATE[row.state], row.value, row.id)
+        error = _rebuilt(_PROMISE_STATE[row.state], row.value, row.id)
     return DetailView(
         execution=execution_view(row, served, [p.id for p in prompts], needed=needed.get(row.session or "", {})),
         arguments=_arguments(row),

@@ -14,6 +14,7 @@ from capabilities.sandbox.front import Task
 from capabilities.sandbox.limits import JAVASCRIPT
 from durable.core import ids
 from durable.core.errors import BadArguments
+from durable.core.extras import wasmtime_missing
 from durable.sessions.services import House
 
 if TYPE_CHECKING:
@@ -25,7 +26,6 @@ KEEPING = ("kv", "read_file", "write_file", "delete_file", "list_files")
 """Capabilities that are about something of one's own, which somebody else must not come by."""
 WHO = "the script"
 """Whom decisions name where nobody said who runs."""
-NO_WASMTIME = "wasmtime is not installed; `pip install durable-exec[sandbox]` brings it"
 
 
 class Shared:
@@ -100,4 +100,4 @@ def owner_of(task: Task) -> Owner:
 
 def no_wasmtime() -> str:
     """Why WebAssembly cannot be run here; "" when it can."""
-    return "" if "wasmtime" in sys.modules or find_spec("wasmtime") is not None else NO_WASMTIME
+    return "" if "wasmtime" in sys.modules or find_spec("wasmtime") is not None else wasmtime_missing()

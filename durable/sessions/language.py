@@ -9,6 +9,7 @@ from typing import Any, Literal
 from bridge.confine.limits import Limits
 from capabilities.sandbox.errors import SandboxUnavailable
 from durable.core.errors import BadArguments, Conflict
+from durable.core.extras import wasmtime_missing
 from durable.sessions.execution.cell import CellParam
 
 type Language = Literal["python", "javascript"]
@@ -27,7 +28,7 @@ def language_option(language: Language | None, limits: Limits | None) -> dict[st
     if limits is not None and limits.memory is not None and limits.memory < MEMORY_BYTES_MIN:
         raise BadArguments(f"JavaScript begins with {MEMORY_BYTES_MIN} bytes of memory; the limit is {limits.memory}")
     if find_spec("wasmtime") is None:
-        raise SandboxUnavailable("wasmtime is not installed; `pip install durable-exec[sandbox]` brings it")
+        raise SandboxUnavailable(wasmtime_missing())
     from capabilities.sandbox.javascript import engine_file
 
     if not engine_file.present():

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from durable.core.events import Observer, log_event
+from durable.core.observing import log_event
 from durable.store.changes import StoreChange
 from durable.store.operations.halted_waits import Halt
 from durable.store.operations.leases import Held
@@ -24,12 +24,14 @@ from durable.store.rows import (
     State,
     StoppedElsewhere,
 )
-from durable.store.sqlite.store import Store
+from durable.store.sqlite.read_only import open_file
 from durable.store.sqlite.writer import Durability
 from durable.store.target import is_url, parsed
 
 if TYPE_CHECKING:
+    from durable.core.events import Observer
     from durable.store.remote.chunks import RemoteChunks
+    from durable.store.sqlite.store import Store
 
 
 class ReadsFace(Protocol):
@@ -72,6 +74,13 @@ class ReadsFace(Protocol):
     async def engines(self) -> list[EngineRow]: ...
 
 
+class StoreFile(Protocol):
+    """The place of a store's file, and of the directory beside it."""
+
+    path: Path
+    directory: Path
+
+
 class SdkConnection(Protocol):
     """The SDK's `Network` and its `Source` in one: requests out, messages in."""
 
@@ -94,8 +103,12 @@ class StoreFace(Protocol):
     def reads(self) -> ReadsFace: ...
 
     @property
+    def file(self) -> StoreFile | None:
+        """The store's file, where this process has it open; None where the store is elsewhere."""
+
+    @property
     def local(self) -> Store | None:
-        """The store itself where its file is opened by this process; None where it is elsewhere."""
+        """The store itself, where its file is open for writing in this process: an engine can run on it."""
 
     @property
     def chunks(self) -> RemoteChunks | None:
@@ -134,4 +147,4 @@ async def open_store(
         from durable.store.remote.store import RemoteStore  # brings an HTTP client, which a file never needs
 
         return await RemoteStore.open(str(named), token=token, observer=observer)
-    return await Store.open(named, durability=durability, create=create, observer=observer)
+    return await open_file(named, durability=durability, create=create, observer=observer)

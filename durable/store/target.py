@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from durable.core.errors import StoreError
 
@@ -54,6 +53,8 @@ def is_url(target: str | os.PathLike[str]) -> bool:
 
 
 def _server(text: str, scheme: str) -> str:
+    from urllib.parse import urlsplit
+
     wrong, parts, host = "", urlsplit(f"{scheme}://"), None
     try:
         parts = urlsplit(text)

@@ -14,6 +14,26 @@ JOB = """
 import durable
 
 @durable.function
+async def item(ctx, number: int) -> int:
+    return await ctx.run(abs, -number)
+
+@durable.function
+async def items(ctx) -> int:
+    return sum([await ctx.run(item, number) for number in range(11)])
+
+def flaky() -> int:
+    with open("tries", "a+") as file:
+        file.write("x")
+        file.seek(0)
+        if len(file.read()) < 3:
+            raise ConnectionError("not yet")
+    return 1
+
+@durable.function
+async def tries(ctx) -> int:
+    return await ctx.options(retry=durable.Retry(max_retries=5, delay=0.01)).run(flaky)
+
+@durable.function
 async def job(ctx) -> int:
     await ctx.run(abs, -1)
     cell = await ctx.execute("print('from the cell'); 6 * 7", session="desk")
@@ -39,16 +59,47 @@ def test_show_tells_everything(terminal: Terminal) -> None:
     assert "a.2\texecute\tdesk\tcompleted" in text
 
 
+def test_children_are_shown_with_what_is_under_them(terminal: Terminal) -> None:
+    assert terminal.durable("run", "jobs.py::items", "--id", "i").out == "55\n"
+    lines = [line.split(": ")[0] for line in terminal.durable("tree", "i").out.splitlines()]
+    assert lines[:5] == ["i items", "├ i.1 step item", "│ └ i.1.1 step abs", "├ i.2 step item", "│ └ i.2.1 step abs"]
+    assert lines[-2:] == ["└ i.11 step item", "  └ i.11.1 step abs"]
+    shallow = terminal.durable("tree", "i", "--depth", "1").out.splitlines()
+    assert len(shallow) == 12
+    assert shallow[1].startswith("├ i.1 step item: completed, ")
+    assert shallow[1].endswith(" s, 1 under it")
+    found = terminal.durable("tree", "i", "--json").data
+    assert (found["id"], found["state"], len(found["children"])) == ("i", "completed", 11)
+    assert [each["id"] for each in found["children"][9]["children"]] == ["i.10.1"]
+    assert terminal.durable("tree", "i", "--json", "--depth", "1").data["children"][0]["children"] == []
+    steps = terminal.durable("show", "i", "--json").data["steps"]
+    assert {step["id"]: step["parent"] for step in steps if step["id"].startswith("i.7")} == {
+        "i.7": "i",
+        "i.7.1": "i.7",
+    }
+    rows = [line.split("\t")[0] for line in terminal.durable("show", "i").out.splitlines()]
+    assert rows[rows.index("STEP") :][:5] == ["STEP", "i.1", "i.1.1", "i.2", "i.2.1"]
+
+
+def test_the_first_try_of_a_step_counts(terminal: Terminal) -> None:
+    assert terminal.durable("run", "jobs.py::tries", "--id", "t").out == "1\n"
+    (step,) = terminal.durable("show", "t", "--json").data["steps"]
+    assert (step["tries"], step["attempts"], len(step["retries"])) == (3, 2, 2)
+    row = next(line for line in terminal.durable("show", "t").out.splitlines() if line.startswith("t.1\t"))
+    assert row.split("\t")[5] == "3"
+    assert "3 tries" in terminal.durable("tree", "t").out
+
+
 def test_lists_are_filtered(terminal: Terminal) -> None:
     def ids(*words: str) -> list[str]:
         return [each["id"] for each in terminal.durable("list", "--json", *words).data]
 
-    assert ids() == ["a.2", "a"]
     assert ids("--session", "desk") == ["a.2"]
     assert ids("--function", "job") == ["a"]
+    assert [each for each in ids() if each in ("a", "a.2")] == ["a.2", "a"]
     assert ids("--state", "failed") == []
     assert ids("--before", "a.2") == ["a"]
-    assert terminal.durable("list").out.splitlines()[0] == "ID\tSTATE\tWHAT\tAGE\tTRIES\tENGINE\tNOTE"
+    assert terminal.durable("list").out.splitlines()[0] == "ID\tSTATE\tWHAT\tAGE\tTOOK\tTRIES\tENGINE\tNOTE"
     nothing = terminal.durable("ps")
     assert (nothing.code, nothing.out, nothing.err) == (0, "", "durable: nothing runs or waits\n")
 
@@ -83,7 +134,7 @@ def test_the_documented_fields_are_there(terminal: Terminal) -> None:
     shown = terminal.durable("show", "a", "--json").data
     assert list(shown) == [*execution, "arguments", "result", "traceback", "steps", "discards", "prompts", "record"]
     step = ["id", "kind", "name", "state", "created_at", "settled_at", "duration", "attempts", "error", "note", "value"]
-    step += ["retries"]
+    step += ["retries", "tries", "parent"]
     assert list(shown["steps"][0]) == step
     session = ["name", "state", "executions", "unfinished", "owner", "owner_pid", "worker_pid", "created_at"]
     assert list(terminal.durable("session", "list", "--json").data[0]) == session
@@ -112,6 +163,8 @@ def test_stores_that_cannot_be_used_are_named(terminal: Terminal, tmp_path: Path
     for words in (("show", "x"), ("result", "x"), ("answer", "x", "yes"), ("logs", "x"), ("session", "show", "s")):
         terminal.durable("--store", absent, *words).failed(3, "there is no store at")
     terminal.durable("--store", absent, "checkpoint", "import", "none.zip").failed(3, "there is no file 'none.zip'")
+    terminal.durable("--store", absent, "import", "none.json").failed(3, "there is no file 'none.json'")
+    terminal.durable("--store", absent, "tree", "x").failed(3, "there is no store at")
     assert not (tmp_path / "absent.db").exists()
     missing = terminal.durable("--json", "run", "none.py::f")
     missing.failed(2, "there is no file")
@@ -124,6 +177,28 @@ def test_stores_that_cannot_be_used_are_named(terminal: Terminal, tmp_path: Path
     with closing(sqlite3.connect(newer)) as connection:
         connection.execute("PRAGMA user_version = 99")
     terminal.durable("exec", "s", "1", "--store", str(newer)).failed(1, "version 99", "upgrade durable-exec")
+
+
+READ_ONLY = """
+mount --bind . . && mount -o remount,ro,bind . && cd "$PWD" || exit 99
+for words in list 'show a' 'tree a' 'logs a' inbox 'session show desk' 'checkpoint list desk' 'result a'
+do "$@" $words >/dev/null || exit 1
+done
+"$@" exec desk 1 2>&1
+[ $? = 1 ]
+"""
+
+
+def test_a_store_that_cannot_be_written_can_be_looked_at(terminal: Terminal) -> None:
+    if subprocess.run(["unshare", "-rm", "true"], check=False, capture_output=True).returncode:
+        pytest.skip("no user namespaces here")
+    command = ["unshare", "-rm", "sh", "-c", READ_ONLY, "sh", sys.executable, "-m", "durable.cli"]
+    environment = {**terminal.environment, "PYTHONPATH": str(Path(__file__).parents[2])}
+    done = subprocess.run(
+        command, cwd=terminal.directory, env=environment, capture_output=True, text=True, check=False, timeout=120
+    )
+    assert "cannot be opened for writing: Read-only file system" in done.stdout, done
+    assert done.returncode == 0, done
 
 
 def test_errors_are_json_when_asked_for(terminal: Terminal) -> None:

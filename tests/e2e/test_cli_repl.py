@@ -119,6 +119,18 @@ def test_a_conversation(terminal: Terminal) -> None:
     assert history.stat().st_mode & 0o077 == 0
 
 
+def test_pasted_code_is_indented_once(terminal: Terminal) -> None:
+    with at_prompt(terminal, "desk") as person:
+        person.sees(">>>")
+        person.types("def half(x):\r    if x:\r        return x / 2\r    return 0\r\r")
+        person.sees(">>>")
+        person.types("'is', half(3), half(0)\r")
+        person.sees(r"\('is', 1.5, 0\)\r")
+        person.sees(">>>")
+        person.types("\x04")
+        assert person.process.wait(timeout=30) == 0
+
+
 def test_a_script_goes_on_by_the_rules_of_its_language(terminal: Terminal) -> None:
     with at_prompt(terminal, "--language", "javascript", "script") as person:
         person.sees(">>>")

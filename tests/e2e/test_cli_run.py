@@ -190,6 +190,40 @@ def test_ctrl_c_keeps_it_and_resume_ends_it(terminal: Terminal) -> None:
     assert terminal.durable("resume", "a").data == ["one", "two", "three"]
 
 
+def test_ctrl_c_while_resumed_code_sleeps_says_that_it_is_kept(terminal: Terminal) -> None:
+    with terminal.running("run", "jobs.py::sleeps", "3600", "--id", "z") as process:
+        read_errors_until(process, "runs as z")
+        process.kill()
+    with terminal.running("resume", "z") as process:
+        read_errors_until(process, "z exists and goes on")
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=30)
+        assert (process.returncode, said) == (130, "durable: z is kept; go on with: durable resume z\n")
+    with terminal.running("run", "jobs.py::steps", "--id", "a") as process:
+        read_errors_until(process, "a.1 step noted: completed")
+        process.kill()
+        process.wait()
+    before = terminal.lines("ran")
+    with terminal.running("resume") as process:
+        while terminal.lines("ran") == before:
+            os.sched_yield()  # its second step begins
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=30)
+        assert (process.returncode, said) == (130, "durable: what has not ended is kept; go on with: durable resume\n")
+
+
+def test_an_execution_that_waits_for_a_person_is_not_said_to_go_on(terminal: Terminal) -> None:
+    terminal.durable("run", "jobs.py::publish", "tea", "--id", "p")
+    again = terminal.durable("run", "jobs.py::publish", "tea", "--id", "p")
+    again.failed(4, "p exists and waits for an answer")
+    assert "goes on" not in again.err
+    other = terminal.durable("run", "jobs.py::publish", "coffee", "--id", "p")
+    other.failed(6, "execution 'p' exists as")
+    assert "goes on" not in other.err
+    assert terminal.durable("run", "jobs.py::fails", "--id", "f").code == 1
+    assert "exists" not in terminal.durable("run", "jobs.py::fails", "--id", "f").err
+
+
 def test_a_terminal_that_is_closed_ends_it_as_sigterm_does(terminal: Terminal) -> None:
     with terminal.running("run", "jobs.py::steps", "--id", "a") as process:
         read_errors_until(process, "a.1 step noted: completed")

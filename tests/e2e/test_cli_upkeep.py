@@ -114,7 +114,26 @@ def test_a_schedule_is_made_shown_and_deleted(terminal: Terminal) -> None:
     assert (shown["name"], shown["arguments"], shown["missed"]) == ("add", {"args": [3], "kwargs": {}}, "skip")
     assert shown["next_run_at"].endswith("-02-29T00:00:00.000Z")
     assert json.dumps(shown)
-    assert terminal.durable("schedule", "delete", "tick").code == 0
+    assert terminal.durable("schedule", "delete", "tick", "--json").data == {"id": "tick", "state": "deleted"}
     terminal.durable("schedule", "delete", "tick").failed(3, "no schedule 'tick'")
     daily = terminal.durable("schedule", "create", "daily", "CRON_TZ=Asia/Tokyo @daily", "jobs.py::add", "3", "--json")
     assert daily.data["next_run_at"].endswith("T15:00:00.000Z")
+
+
+def test_rights_that_change_are_data_when_asked_for(terminal: Terminal) -> None:
+    assert terminal.durable("exec", "desk", "1").code == 0
+    granted = terminal.durable("session", "grant", "desk", "fetch", "--seconds", "60", "--by", "ana", "--json")
+    assert granted.data == {"session": "desk", "grant": "fetch", "state": "granted", "seconds": 60.0, "by": "ana"}
+    revoked = terminal.durable("session", "revoke", "desk", "fetch", "--json")
+    assert revoked.data == {"session": "desk", "grant": "fetch", "state": "revoked", "seconds": None, "by": None}
+
+
+def test_a_checkpoint_that_is_labelled_or_dropped_is_said(terminal: Terminal) -> None:
+    assert terminal.durable("exec", "desk", "a = 1").code == 0
+    (found,) = terminal.durable("checkpoint", "list", "desk", "--json").data
+    number = str(found["id"])
+    said = terminal.durable("checkpoint", "label", "desk", number, "good").err
+    assert said == f"durable: checkpoint {number} of desk is called good\n"
+    assert "has no label" in terminal.durable("checkpoint", "label", "desk", "good").err
+    assert terminal.durable("exec", "desk", "b = 1").code == 0
+    assert "is forgotten" in terminal.durable("checkpoint", "drop", "desk", number).err

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from durable.demo.job import EVENTS, FIRST_CALL, LAST_CALL
-from durable.demo.plan import plan
+from durable.demo.main import planned
+from durable.demo.plan import Kill, plan
 from tests.e2e.cli_process import Terminal
 
 
@@ -38,6 +39,13 @@ def test_the_report_is_for_people_too(tmp_path: Path) -> None:
     assert "3:weeks:1 to 43\tcall\tweeks\tcompleted\t1 each" in done.out
     assert "equal to the undisturbed run's: CO2 rose 1.48 times" in done.out
     assert "durable demo --seed 1 --kills 0" in done.err
+    assert "in 52 pieces that are recorded: 8 steps" in done.err
+
+
+def test_a_planned_kill_is_said_in_words_that_the_reader_was_given() -> None:
+    assert planned(Kill("worker", 3, 0.0)) == "the session's worker just after the 3rd of the 52 began"
+    assert planned(Kill("engine", 11, 0.0)) == "the engine just after the 11th of the 52 began"
+    assert planned(Kill("engine", 42, 0.0)) == "the engine just after the 42nd of the 52 began"
 
 
 def test_a_plan_is_repeatable_and_kills_both() -> None:

@@ -40,6 +40,34 @@ async def test_output_is_stored_up_to_the_limit_and_streamed_whole(place: str) -
         assert await read_all(reader, "desk@1", len(LINES)) == []
 
 
+@durable.function
+async def prints_twice(ctx: durable.Context) -> int:
+    await ctx.execute("print('one'); display({'a': 1})", session="first")
+    wait = "while not __import__('os').path.exists(path): pass\nprint('two')"
+    await ctx.execute(wait, inputs={"path": "go"}, session="b")
+    return 1
+
+
+async def test_a_function_that_is_followed_gives_the_output_of_its_cells(
+    place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    async with durable.open(place) as engine, durable.open(place, serve=False) as elsewhere:
+        execution = await engine.start(prints_twice, id="f")
+        for reader in (engine, elsewhere):
+            async for event in reader.follow("f"):
+                if isinstance(event, durable.OutputEvent):
+                    assert (event.data, event.execution) == ("one\n", "f.1")
+                    break
+        (tmp_path / "go").touch()
+        await execution.result()
+        for reader in (engine, elsewhere):
+            found = [event async for event in reader.follow("f")]
+            assert [event.execution for event in found] == ["f.1", "f.1", "f.2"]
+            assert [event.data for event in found if isinstance(event, durable.OutputEvent)] == ["one\n", "two\n"]
+            assert isinstance(found[1], durable.DisplayEvent)
+
+
 async def test_logs_tell_of_what_was_not_kept(tmp_path: Path) -> None:
     terminal = Terminal(tmp_path)
     async with durable.open(tmp_path / ".durable" / "state.db") as engine:

@@ -73,7 +73,8 @@ def restore(session: str, which: str | int, clear: bool, override_environment: b
 def label_(session: str, which: str | int, label: str | None) -> int:
     """Give a checkpoint a label, by which it is found and kept; without LABEL take it away."""
     chosen = settings()
-    return in_loop(lambda: _mark(chosen, session, lambda known: known.label(which, label)))
+    done = "has no label" if label is None else f"is called {label}"
+    return in_loop(lambda: _mark(chosen, session, done, lambda known: known.label(which, label)))
 
 
 @command.command("drop", cls=Command)
@@ -82,7 +83,7 @@ def label_(session: str, which: str | int, label: str | None) -> int:
 def drop(session: str, which: str | int) -> int:
     """Forget a checkpoint."""
     chosen = settings()
-    return in_loop(lambda: _mark(chosen, session, lambda known: known.drop(which)))
+    return in_loop(lambda: _mark(chosen, session, "is forgotten", lambda known: known.drop(which)))
 
 
 @command.command("export", cls=Command)
@@ -176,12 +177,15 @@ async def _restore(
     return exit_codes.DONE
 
 
-async def _mark(chosen: Settings, session: str, mark: Callable[[CheckpointHistory], Awaitable[CheckpointInfo]]) -> int:
+async def _mark(
+    chosen: Settings, session: str, done: str, mark: Callable[[CheckpointHistory], Awaitable[CheckpointInfo]]
+) -> int:
     from durable.cli.engine_or_client import open_engine
 
     out = chosen.out()
     async with open_engine(chosen, out, serve=False, create=False) as engine:
         info = await mark(engine.checkpoints_of(session))
+    out.say(f"checkpoint {info.id} of {session} {done}")
     if out.json:
         out.document(asdict(info))
     return exit_codes.DONE

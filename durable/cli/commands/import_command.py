@@ -8,7 +8,7 @@ import click
 
 from durable.cli import exit_codes
 from durable.cli.app import Command, Settings, in_loop, settings
-from durable.cli.exit_codes import Unusable
+from durable.cli.exit_codes import Absent, Unusable
 
 
 @click.command("import", cls=Command, short_help="Recreate an execution from its record.")
@@ -30,6 +30,8 @@ def _read(file: str) -> str:
             return sys.stdin.read()
         with open(file, encoding="utf-8") as stream:
             return stream.read()
+    except FileNotFoundError:
+        raise Absent(f"there is no file {file!r}; `durable show ID --json > FILE` writes one") from None
     except (OSError, UnicodeDecodeError) as error:
         raise Unusable(f"{file!r} cannot be read: {error}") from None
 

@@ -93,11 +93,15 @@ async def _resume_all(chosen: Settings, skip: tuple[int, ...]) -> int:
         missing = await load_ids({row.function for row in rows if row.function} - {CELL}, store.reads)
     for reason in missing.values():
         out.say(f"not served here: {reason}")
-    async with open_engine(chosen, out, serve=True, create=False) as engine:
-        for row in rows:
-            if row.state == "interrupted":
-                await engine.resume(row.id)
-        return await _until_rest(out, engine, [row.id for row in rows])
+    try:
+        async with open_engine(chosen, out, serve=True, create=False) as engine:
+            for row in rows:
+                if row.state == "interrupted":
+                    await engine.resume(row.id)
+            return await _until_rest(out, engine, [row.id for row in rows])
+    except asyncio.CancelledError:
+        out.say("what has not ended is kept; go on with: durable resume")
+        raise
 
 
 async def _until_rest(out: Out, engine: Engine, wanted: list[str]) -> int:

@@ -10,7 +10,6 @@ import click
 from durable.cli.app import Command, Settings, in_loop, settings
 from durable.cli.output import Out
 from durable.core import ids
-from durable.core.errors import DurableError
 
 if TYPE_CHECKING:
     from durable.engine.engine import Engine
@@ -89,6 +88,7 @@ async def _drive(
     from durable.cli import lazy_imports
     from durable.cli.arguments import fit
     from durable.cli.engine_or_client import CommandWork, drive
+    from durable.cli.follow import say_kept
     from durable.cli.load_target import LoadFailed, find
     from durable.cli.progress import Steps
     from durable.cli.prompts import asker
@@ -120,23 +120,6 @@ async def _drive(
         standing = await drive(chosen, out, job)
     except BaseException as error:
         if not isinstance(error, Exception):
-            await _say_kept(chosen, out, execution_id)
+            await say_kept(chosen, out, execution_id)
         raise
     return report(chosen, out, execution_id, standing)
-
-
-async def _say_kept(chosen: Settings, out: Out, execution_id: str) -> None:
-    """After Ctrl-C: whether it was recorded before that, as the store has it."""
-    from durable.cli.engine_or_client import opened
-
-    try:
-        async with opened(chosen, create=False) as store:
-            row = await store.reads.get_execution(execution_id)
-    except DurableError:
-        return  # the store is gone, or was not made yet
-    if row is None:
-        out.say(f"{execution_id} had not begun: nothing of it was recorded")
-    elif row.settled_at is None:
-        out.say(f"{execution_id} is kept; go on with: durable resume {execution_id}")
-    else:
-        out.say(f"{execution_id} has ended: it is {row.state}; see durable result {execution_id}")

@@ -163,5 +163,8 @@ async def _delete(chosen: Settings, schedule_id: str) -> int:
         if not await _known(store, schedule_id):
             raise NotFound("schedule", schedule_id, "`durable schedule list` shows what there is")
         await store.request("schedule.delete", {"id": schedule_id})
-    chosen.out().say(f"schedule {schedule_id} is deleted")
+    out = chosen.out()
+    out.say(f"schedule {schedule_id} is deleted")
+    if out.json:
+        out.document({"id": schedule_id, "state": "deleted"})
     return exit_codes.DONE

@@ -279,8 +279,10 @@ async def _permit(
         else:
             await changes.grant(session, grant, seconds=seconds, by=by)
         audit.flush()
-    name = grant.partition(":")[0]
+    out, name, done = chosen.out(), grant.partition(":")[0], "revoked" if revoke else "granted"
     if name not in (*STANDARD, "level", "*"):
-        chosen.out().say(f"{name} is no standard capability: it is one where an engine has its own of that name")
-    chosen.out().say(f"{'revoked' if revoke else 'granted'} {grant}: it counts from the next call on")
+        out.say(f"{name} is no standard capability: it is one where an engine has its own of that name")
+    out.say(f"{done} {grant}: it counts from the next call on")
+    if out.json:
+        out.document({"session": session, "grant": grant, "state": done, "seconds": seconds, "by": by})
     return exit_codes.DONE

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 @click.command("show", cls=Command, short_help="Everything about one execution.")
 @click.argument("execution_id", metavar="ID")
 def command(execution_id: str) -> int:
-    """Everything about one execution: its state, arguments and result, each step, each question.
+    """Everything about one execution: its state, arguments and result, each step with what is under it, each question.
 
     With --json also its record, which `durable import` recreates it from in another store.
     """
@@ -47,7 +47,7 @@ async def _show(chosen: Settings, execution_id: str) -> int:
 
 def _print(out: Out, detail: DetailView) -> None:
     from durable.cli.output import line, plain, to_text
-    from durable.cli.tables import duration, note_of
+    from durable.cli.tables import STEP_COLUMNS, duration, note_of, step_rows
 
     view = detail.execution
     fields = [
@@ -70,13 +70,7 @@ def _print(out: Out, detail: DetailView) -> None:
         out.data(plain(detail.traceback.rstrip("\n")))
     if detail.steps:
         out.data("")
-        out.table(
-            ("step", "kind", "name", "state", "took", "tries", "note"),
-            [
-                (s.id, s.kind, s.name, s.state, duration(s.duration), s.attempts or "", s.error or s.note)
-                for s in detail.steps
-            ],
-        )
+        out.table(STEP_COLUMNS, step_rows(detail, with_branches=out.is_terminal()))
     for lost in detail.discards:
         what = "its result" if lost.step == view.id else f"the result of {lost.step}"
         out.data(line(f"{lost.at}: {what} was thrown away, another engine had the execution by then ({lost.reason})"))

@@ -67,14 +67,14 @@ def blobs_of(store: StoreFace, url: str | None = None) -> Blobs:
 
     A store that is served elsewhere keeps them where its server says: BadArguments for a URL. StoreError.
     """
-    local = store.local
-    if local is None:
+    file = store.file
+    if file is None:
         if url is not None:
             raise BadArguments("a store that is served keeps its blobs where its server says; set DURABLE_BLOBS there")
         assert store.chunks is not None
         return store.chunks
-    beside = DirectoryBlobs(local.directory / "blobs")
-    objects = objects_of(local.path, local.key, url)
+    beside = DirectoryBlobs(file.directory / "blobs")
+    objects = objects_of(file.path, store.key, url)
     return beside if objects is None else Moved(objects, beside)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,10 @@ from durable.store.sqlite.output_reader import OutputReader
 
 if TYPE_CHECKING:
     from durable.engine.engine import Engine
+
+
+COSTLY_S = 0.02
+"""A look that takes longer, since a function has thousands of steps, is followed by a rest as long as itself."""
 
 
 class LiveReader:
@@ -57,24 +62,72 @@ class LiveReader:
         return {self.engine.changed()} if self._recent is None else {self.engine.changed(), self._recent.changed()}
 
 
+class CellReaders:
+    """The readers of an execution and of the cells under it, which a function has: oldest first."""
+
+    def __init__(self, engine: Engine, execution_id: str, offset: int) -> None:
+        self._engine = engine
+        self._execution_id = execution_id
+        self._reading: dict[str, LiveReader] = {execution_id: LiveReader(engine, execution_id, offset)}
+        self._ended: set[str] = set()
+        self._has_cells: bool | None = False if "@" in execution_id else None  # `desk@1` is a cell itself
+
+    async def look(self) -> AsyncIterator[Event]:
+        """All that is new. A cell that had ended before is not looked at again."""
+        ended = await self._find()
+        for execution_id, reader in list(self._reading.items()):
+            async for event in reader.look():
+                found = shown_event(event, execution_id)
+                if found is not None:
+                    yield found
+        for execution_id in ended:
+            self._reading.pop(execution_id, None)
+        self._ended |= ended
+
+    def news(self) -> set[asyncio.Future[Any]]:
+        """Done when there may be more: ask before `look`."""
+        return {future for reader in self._reading.values() for future in reader.news()}
+
+    async def _find(self) -> set[str]:
+        """Begin with cells that are new; the ids of those that have ended."""
+        reads = self._engine.store.reads
+        if self._has_cells is None:
+            own = await reads.get_execution(self._execution_id)
+            self._has_cells = None if own is None else own.session is None
+        if not self._has_cells:
+            return set()
+        cells = [row for row in await reads.children(self._execution_id) if "durable:session" in row.tags]
+        ended: set[str] = set()
+        for row in sorted(cells, key=lambda row: row.created_at):
+            execution_id = row.id.removeprefix(ids.PREFIX)
+            if execution_id in self._ended:
+                continue
+            if execution_id not in self._reading:
+                self._reading[execution_id] = LiveReader(self._engine, execution_id)
+            if row.state != "pending":
+                ended.add(execution_id)
+        return ended
+
+
 async def follow(
     engine: Engine, execution_id: str, offset: int = 0, *, wait_through_halts: bool = False
 ) -> AsyncIterator[Event]:
-    """Output of an execution from an offset until it is settled, from whatever process runs it. Halted."""
+    """Output of an execution, and of cells under it, until it is settled, from whatever process runs it. Halted."""
     promise_id = ids.execution_promise(execution_id)
     settled = asyncio.ensure_future(engine.store.settled(promise_id, halts=not wait_through_halts))
-    reader = LiveReader(engine, execution_id, offset)
+    readers = CellReaders(engine, execution_id, offset)
     try:
         while True:
-            news, done = reader.news(), settled.done()
-            async for event in reader.look():
-                found = shown_event(event)
-                if found is not None:
-                    yield found
+            news, done, began = readers.news(), settled.done(), time.monotonic()
+            async for event in readers.look():
+                yield event
             if done:
                 await _end_of(settled, execution_id)
                 return
+            cost = time.monotonic() - began
             await asyncio.wait({settled, *news}, return_when=asyncio.FIRST_COMPLETED)
+            if cost > COSTLY_S:
+                await asyncio.wait({settled}, timeout=cost)
     finally:
         settled.cancel()
 

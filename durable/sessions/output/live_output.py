@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from durable.records.displays import DISPLAY, Display
@@ -27,6 +27,7 @@ class OutputEvent:
     dropped: int = 0
     end: int = field(default=-1, compare=False, repr=False)
     """The offset at which to read on: it may be further than `data` reaches, where the stored copy holds less."""
+    execution: str = field(default="", compare=False)
 
     def __post_init__(self) -> None:
         if self.end < 0:
@@ -40,6 +41,7 @@ class DisplayEvent:
     data: dict[str, Any]
     metadata: dict[str, Any]
     offset: int
+    execution: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,17 +50,18 @@ class Rewound:
     on is taken back, and what is printed in its place follows."""
 
     offset: int
+    execution: str = field(default="", compare=False)
 
 
 type Event = OutputEvent | DisplayEvent | Rewound
 
 
-def shown_event(event: OutputEvent | Rewound) -> Event | None:
-    """The event as users get it; None for a display that is not whole."""
+def shown_event(event: OutputEvent | Rewound, execution: str) -> Event | None:
+    """The event of an execution as users get it; None for a display that is not whole."""
     if not isinstance(event, OutputEvent) or event.stream != DISPLAY or event.dropped:
-        return event
+        return replace(event, execution=execution)
     display = Display.read(event.data)
-    return None if display is None else DisplayEvent(display.data, display.metadata, event.offset)
+    return None if display is None else DisplayEvent(display.data, display.metadata, event.offset, execution)
 
 
 class Recent:

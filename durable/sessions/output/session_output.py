@@ -138,7 +138,8 @@ async def read_output(reads: ReadsFace, session: str) -> AsyncIterator[OutputEve
         for row in rows:
             offset = row.end
             if row.stream != NEXT:
-                event = shown_event(OutputEvent(row.stream, row.text, row.offset, row.dropped, row.end))
+                printed = OutputEvent(row.stream, row.text, row.offset, row.dropped, row.end)
+                event = shown_event(printed, ids.session_output(session))
                 if isinstance(event, OutputEvent | DisplayEvent):
                     yield event
 

@@ -69,7 +69,7 @@ class RemoteStore:
 
     reads: RemoteReads
     chunks: RemoteChunks
-    local = None
+    file = local = None
     """The store's file is opened by its server."""
 
     def __init__(self, url: str, token: str, observer: Observer) -> None:

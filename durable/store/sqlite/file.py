@@ -6,10 +6,8 @@ import errno
 import os
 import secrets
 import sqlite3
-import tempfile
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from importlib import resources
 from pathlib import Path
 from typing import TypeGuard
 
@@ -51,7 +49,7 @@ def is_full(outcome: object) -> TypeGuard[sqlite3.Error]:
 
 def migrations() -> list[str]:
     """The numbered scripts in order; script i brings the schema from version i to i + 1."""
-    directory = resources.files("durable.store.sqlite") / "migrations"
+    directory = Path(__file__).with_name("migrations")  # importlib.resources would bring zipfile
     names = sorted(each.name for each in directory.iterdir() if each.name.endswith(".sql"))
     assert [int(name.removesuffix(".sql")) for name in names] == list(range(1, len(names) + 1))
     return [(directory / name).read_text("utf-8") for name in names]
@@ -61,6 +59,8 @@ def locate(path: str | Path, *, create: bool) -> Path:
     """The absolute path of the store, with its parent directory and the file made where allowed and missing."""
     named = parsed(path)
     if named == MEMORY:
+        import tempfile
+
         return Path(tempfile.mkdtemp(prefix="durable-")) / "state.db"
     if is_url(path):
         raise StoreError("a file's store was asked for, and this is the URL of a server")
@@ -124,7 +124,7 @@ def connect(path: Path, factory: type[sqlite3.Connection] = sqlite3.Connection) 
         path, timeout=5.0, isolation_level=None, check_same_thread=False, cached_statements=512, factory=factory
     )
     try:
-        _claim(connection, path)
+        claim(connection, path)
         for pragma in (
             "journal_mode=WAL",
             "foreign_keys=OFF",
@@ -150,7 +150,7 @@ def reading(path: Path) -> Iterator[sqlite3.Connection]:
     log = Path(f"{path}-wal")
     recovered = not log.exists() or log.stat().st_size == 0
     # SQLite makes its files beside the store even for a reader, and only who may write takes them away again.
-    mode = "rw" if os.access(path, os.W_OK) else "ro"
+    mode = "rw" if os.access(path, os.W_OK) else "ro&immutable=1" if recovered else "ro"
     try:
         uri = f"{path.absolute().as_uri()}?mode={mode}"
         with closing(sqlite3.connect(uri, uri=True, isolation_level=None)) as found:
@@ -162,7 +162,8 @@ def reading(path: Path) -> Iterator[sqlite3.Connection]:
         raise explain(path, error) from error
 
 
-def _claim(connection: sqlite3.Connection, path: Path) -> None:
+def claim(connection: sqlite3.Connection, path: Path) -> None:
+    """Raises StoreError for another program's database."""
     connection.execute("BEGIN")  # one look at both: another process may be making the schema right now
     application = connection.execute("PRAGMA application_id").fetchone()[0]
     foreign = application != APPLICATION_ID and connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone()
@@ -171,14 +172,19 @@ def _claim(connection: sqlite3.Connection, path: Path) -> None:
         raise StoreError(f"store {str(path)!r} is a database of another program; choose another path")
 
 
+def check_version(path: Path, version: int, newest: int) -> None:
+    """Raises StoreNewer for the file of a later durable-exec."""
+    if version > newest:
+        raise StoreNewer(
+            f"store {str(path)!r} has schema version {version}, this durable-exec knows up to {newest};"
+            " upgrade durable-exec"
+        )
+
+
 def _migrate(connection: sqlite3.Connection, path: Path) -> None:
     scripts = migrations()
     version = connection.execute("PRAGMA user_version").fetchone()[0]
-    if version > len(scripts):
-        raise StoreNewer(
-            f"store {str(path)!r} has schema version {version}, this durable-exec knows up to {len(scripts)};"
-            " upgrade durable-exec"
-        )
+    check_version(path, version, len(scripts))
     if version == len(scripts):
         return
     connection.execute("BEGIN IMMEDIATE")

@@ -111,9 +111,9 @@ class Reads:
         self._path = path
 
     @classmethod
-    async def open(cls, path: Path) -> Reads:
-        """Open a connection that cannot write; its errors are StoreError."""
-        connecting = aiosqlite.connect(path, isolation_level=None, cached_statements=128)
+    async def open(cls, path: Path, *, uri: str | None = None) -> Reads:
+        """Open a connection that cannot write; its errors are StoreError. uri: SQLite's, where the path needs one."""
+        connecting = aiosqlite.connect(uri or path, uri=uri is not None, isolation_level=None, cached_statements=128)
         # A program that fails before it closes the store has to end all the same: this thread only reads.
         thread: Any = getattr(connecting, "_thread", connecting)
         thread.daemon = True

@@ -3,26 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
 import sqlite3
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from durable.core.clock import Clock, now_ms
 from durable.core.errors import DurableError, EngineClosed, StoreError, StoreRefused
-from durable.core.events import (
-    BackgroundFailed,
-    ExecutionHalted,
-    MemoryGivenBack,
-    Observer,
-    PeerDead,
-    ResultDiscarded,
-    log_event,
-)
 from durable.core.ids import PREFIX
+from durable.core.observing import log_event
 from durable.store import owner_check
 from durable.store.changes import StoreChange
 from durable.store.operations import discarded_results
@@ -39,11 +31,14 @@ from durable.store.sqlite.idle_memory import Rest
 from durable.store.sqlite.peer_notify import Peers
 from durable.store.sqlite.point_reads import UNKNOWN, Glance
 from durable.store.sqlite.reads import Reads
-from durable.store.sqlite.sdk_connection import SqliteConnection
 from durable.store.sqlite.searches import Unfinished
 from durable.store.sqlite.transaction import Effects, MessageEnd, Tx
 from durable.store.sqlite.wal_room import LogRoom
 from durable.store.sqlite.writer import Durability, Job, Writer
+
+if TYPE_CHECKING:
+    from durable.core.events import Observer
+    from durable.store.sqlite.sdk_connection import SqliteConnection
 
 
 class Store:
@@ -138,6 +133,11 @@ class Store:
             raise
 
     @property
+    def file(self) -> Store:
+        """The store: its file is open in this process."""
+        return self
+
+    @property
     def local(self) -> Store:
         """The store itself: its file is opened by this process."""
         return self
@@ -183,6 +183,8 @@ class Store:
 
     def connect(self, engine_id: str, group: str) -> SqliteConnection:
         """A connection for the SDK: its `Network` and its `Source` in one."""
+        from durable.store.sqlite.sdk_connection import SqliteConnection  # the SDK, which nobody needs who only looks
+
         return SqliteConnection(self, engine_id, group)
 
     def attach(self, end: MessageEnd) -> None:
@@ -196,6 +198,8 @@ class Store:
 
     def discarded(self, task_id: str, step: str, reason: str) -> None:
         """Tell of a result that was thrown away, since the task was another's (L5)."""
+        from durable.core.events import ResultDiscarded
+
         self._observe(ResultDiscarded(task_id.removeprefix("exec:"), step, reason))
 
     def offer_again(self) -> None:
@@ -287,6 +291,8 @@ class Store:
                 if not future.done():
                     future.set_exception(EngineClosed(f"store {str(self.path)!r} is closed"))
         if self._private:
+            import shutil
+
             await asyncio.to_thread(shutil.rmtree, self.path.parent, ignore_errors=True)
 
     def _noticed(self) -> None:
@@ -295,6 +301,8 @@ class Store:
 
     def _rested(self, requests: int) -> None:
         """From the writer's thread."""
+        from durable.core.events import MemoryGivenBack
+
         with suppress(RuntimeError):  # the loop ended without closing the store
             self._loop.call_soon_threadsafe(self._observe, MemoryGivenBack(requests))
 
@@ -323,8 +331,8 @@ class Store:
             self._tell_halts(effects, foreign)
         for end, message in effects.pushes:
             self._contained("push", end.push, message)
-        for engine, tasks in effects.dead:
-            self._observe(PeerDead(engine, tasks))
+        if effects.dead:
+            self._tell_deaths(effects)
         if self._watchers and (foreign or effects.changed()):
             change = StoreChange(
                 foreign,
@@ -339,6 +347,12 @@ class Store:
             for watcher in list(self._watchers):
                 self._contained("watch", watcher, change)
 
+    def _tell_deaths(self, effects: Effects) -> None:
+        from durable.core.events import PeerDead
+
+        for engine, tasks in effects.dead:
+            self._observe(PeerDead(engine, tasks))
+
     def _look_at_failure(self, job: Job) -> None:
         """Tell whoever else a failed request concerns, not only the one who asked."""
         if file.is_full(job.outcome):
@@ -350,6 +364,8 @@ class Store:
 
     def _tell_halts(self, effects: Effects, foreign: bool) -> None:
         """Tell whoever waits here, and the observer: of halts here, and of those elsewhere that somebody waits for."""
+        from durable.core.events import ExecutionHalted
+
         halted = dict(effects.halted)
         for promise_id, halt in effects.halts.items():
             for waiter in self._halt_waiters.get(promise_id, ()):
@@ -401,6 +417,8 @@ class Store:
         try:
             callback(argument)
         except Exception as error:
+            from durable.core.events import BackgroundFailed
+
             self._observe(BackgroundFailed(what, repr(error)))
 
 

@@ -1,0 +1,207 @@
+"""A store that can only be looked at, for instance a mounted backup (specs/store.md, F2)."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sqlite3
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from durable.core.clock import now_ms
+from durable.core.errors import StoreError, StoreRefused
+from durable.store import owner_check
+from durable.store.changes import StoreChange
+from durable.store.operations.leases import EngineLeases, Held
+from durable.store.operations.request_table import KINDS
+from durable.store.protocol.requests import Answer, Refused
+from durable.store.rows import PromiseRow
+from durable.store.sqlite import file
+from durable.store.sqlite.engine_locks import Liveness
+from durable.store.sqlite.reads import Reads
+from durable.store.sqlite.searches import Unfinished
+from durable.store.sqlite.store import Store
+from durable.store.sqlite.transaction import Tx
+from durable.store.target import MEMORY, is_url, parsed
+
+LOOK_S = 1.0
+"""How often whoever watches is told to look again: another machine may write what is mounted read-only here."""
+
+
+def is_read_only(target: str | Path) -> bool:
+    """Whether there is a store's file that cannot be written here."""
+    named = parsed(target)
+    if named == MEMORY or is_url(target):
+        return False
+    path = Path(named).expanduser().absolute()
+    if not path.is_file() or not os.access(path, os.R_OK):
+        return False
+    log = Path(f"{path}-wal")
+    return not os.access(path, os.W_OK) or (not log.exists() and not os.access(path.parent, os.W_OK))
+
+
+class ReadOnlyStore:
+    """The face of a file that cannot be written: lists, searches and requests that only read. The rest is refused."""
+
+    local = chunks = None
+
+    def __init__(self, path: Path, connection: sqlite3.Connection, reads: Reads) -> None:
+        self.path = path
+        self.directory = Path(f"{path}.d")
+        self.reads = reads
+        self._connection = connection
+        self._loop = asyncio.get_running_loop()
+        self._liveness = Liveness(self.directory)
+        self._leases = EngineLeases(self._liveness, self._loop)
+        self._watchers: set[asyncio.TimerHandle] = set()
+
+    @property
+    def file(self) -> ReadOnlyStore:
+        """The store: its file is open in this process."""
+        return self
+
+    @classmethod
+    async def open(cls, target: str | Path) -> ReadOnlyStore:
+        """Open it. StoreError where it cannot be read as it is."""
+        path = Path(parsed(target)).expanduser().absolute()
+        owner_check.check(path)
+        connection, uri = _connected(path)
+        try:
+            _check_schema(connection, path)
+            return cls(path, connection, await Reads.open(path, uri=uri))
+        except file.SQLITE_ERRORS as error:
+            connection.close()
+            raise file.explain(path, error) from error
+        except BaseException:
+            connection.close()
+            raise
+
+    @property
+    def key(self) -> bytes:
+        """The key beside the file."""
+        return file.load_key(self.path, create=False)
+
+    async def request(self, kind: str, data: Mapping[str, object]) -> Answer:
+        """Answer a request that only reads. StoreRefused as any store; StoreError for one that writes."""
+        known = KINDS.get(kind)
+        if known is None:
+            raise StoreRefused(kind, 400, f"unknown kind {kind!r}")
+        try:
+            request = msgspec.convert(data, known.request)
+        except (msgspec.ValidationError, UnicodeEncodeError) as error:
+            raise StoreRefused(kind, 400, str(error)) from None
+        outcome = self._run(kind, known.operation, request)
+        return await self.reads.go_on(outcome) if isinstance(outcome, Unfinished) else outcome
+
+    def _run(self, kind: str, operation: Callable[[Tx, Any], Answer | Unfinished], request: Any) -> Answer | Unfinished:
+        try:
+            self._connection.execute("BEGIN")
+            try:
+                return operation(Tx(self._connection, now_ms(), {}, {}, self._liveness, self._leases), request)
+            finally:
+                self._connection.execute("ROLLBACK")
+        except Refused as refused:
+            raise StoreRefused(kind, refused.status, refused.message) from None
+        except file.SQLITE_ERRORS as error:
+            raise file.explain(self.path, error) from error
+
+    def post(self, kind: str, data: Mapping[str, object]) -> asyncio.Future[Answer]:
+        """`request`, begun at once."""
+        return asyncio.ensure_future(self.request(kind, data))
+
+    def connect(self, engine_id: str, group: str) -> Any:  # noqa: ARG002 - as any store
+        """No engine runs anything on it."""
+        raise self._refused()
+
+    def keep_leases(self, engine: str, held: Held) -> None:  # noqa: ARG002 - as any store
+        """No engine holds anything of it."""
+        raise self._refused()
+
+    def discarded(self, task_id: str, step: str, reason: str) -> None:
+        """Nothing runs here, so nothing is thrown away."""
+
+    def engine_alive(self, engine: str) -> bool:
+        """Whether an engine on this machine lives."""
+        try:
+            return self._liveness.alive(engine)
+        except OSError:
+            return False
+
+    async def settled(self, promise_id: str, *, halts: bool = False, patient: bool = True) -> PromiseRow:  # noqa: ARG002
+        """The promise where it is settled; it cannot be waited for."""
+        row = await self.reads.get_promise(promise_id)
+        if row is None:
+            raise StoreRefused("promise.get", 404, f"promise {promise_id!r} does not exist")
+        if row.state == "pending":
+            raise self._refused()
+        return row
+
+    def watch(self, callback: Callable[[StoreChange], None]) -> Callable[[], None]:
+        """Call back now and then; the answer ends it."""
+        pending: list[asyncio.TimerHandle] = []
+
+        def again() -> None:
+            callback(StoreChange(foreign=True))
+            begin()
+
+        def begin() -> None:
+            self._watchers.difference_update(pending)
+            pending[:] = [self._loop.call_later(LOOK_S, again)]
+            self._watchers.update(pending)
+
+        def end() -> None:
+            pending[0].cancel()
+
+        begin()
+        return end
+
+    async def close(self) -> None:
+        """Close both connections."""
+        for handle in self._watchers:
+            handle.cancel()
+        self._connection.close()
+        await self.reads.close()
+
+    def _refused(self) -> StoreError:
+        return StoreError(
+            f"store {str(self.path)!r}: read-only; nothing can go on here. Copy it to where you may write"
+        )
+
+
+async def open_file(target: str | Path, *, create: bool, **options: Any) -> Store | ReadOnlyStore:
+    """The store in a file; one that cannot be written is opened to be looked at, where none would be made."""
+    if not create and is_read_only(target):
+        return await ReadOnlyStore.open(target)
+    return await Store.open(target, create=create, **options)
+
+
+def _connected(path: Path) -> tuple[sqlite3.Connection, str]:
+    """A connection, and the address that it was opened by.
+
+    Without a log the file is whole, and cannot change while its file system is read-only. With one, SQLite reads both,
+    as far as it finds or can make what it needs beside them.
+    """
+    log = Path(f"{path}-wal")
+    whole = not log.exists() or log.stat().st_size == 0
+    uri = f"{path.as_uri()}?mode=ro" + ("&immutable=1" if whole else "")
+    connection = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=5.0)
+    try:
+        connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone()
+    except file.SQLITE_ERRORS as error:
+        connection.close()
+        raise file.explain(path, error) from error
+    return connection, uri
+
+
+def _check_schema(connection: sqlite3.Connection, path: Path) -> None:
+    file.claim(connection, path)
+    version, newest = connection.execute("PRAGMA user_version").fetchone()[0], len(file.migrations())
+    if version < newest:
+        raise StoreError(
+            f"store {str(path)!r} is read-only and has schema version {version}, this durable-exec reads {newest};"
+            " copy it to where you may write: opening it there brings it up to date"
+        )
+    file.check_version(path, version, newest)

@@ -1,0 +1,44 @@
+"""Modules that commands which only look do without, so that they start soon."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+HELP = {"asyncio", "sqlite3", "msgspec", "capabilities.sandbox.errors", "durable.core.events"}
+LOOKING = {
+    "resonate",
+    "pydantic",
+    "rich",
+    "zoneinfo",
+    "zipfile",
+    "tempfile",
+    "bridge.host.proc_vitals",
+    "capabilities.sandbox.errors",
+    "durable.core.events",
+    "durable.functions.failures",
+}
+
+
+MAKE = """
+import asyncio
+from durable.store.sqlite.store import Store
+
+async def make():
+    await (await Store.open("s.db")).close()
+
+asyncio.run(make())
+"""
+RUN = "import sys\nfrom durable.cli.app import run\nrun({})\nprint('LOADED', *sys.modules)"
+
+
+@pytest.mark.parametrize(("words", "spared"), [(["--help"], HELP), (["--store", "s.db", "list"], LOOKING)])
+def test_a_command_imports_no_more_than_it_uses(words: list[str], spared: set[str], tmp_path: Path) -> None:
+    for text in (MAKE, RUN.format(words)):
+        command = [sys.executable, "-c", text]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    loaded = set(done.stdout.rpartition("LOADED ")[2].split())
+    assert sorted(loaded & spared) == []

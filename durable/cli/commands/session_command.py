@@ -114,7 +114,7 @@ async def _show(chosen: Settings, session: str) -> int:
     async with opened(chosen, create=False) as store:
         found = await _found(store, session)
         rows = (await store.request("checkpoint.list", {"session": session})).data["checkpoints"]
-        here = store.local is not None
+        here = store.file is not None
     found["checkpoints"] = len(rows)
     found |= _vitals(found["worker_pid"] if here else None)
     out = chosen.out()

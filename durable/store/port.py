@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from durable.core.observing import log_event
+from durable.core.default_observer import log_event
 from durable.store.changes import StoreChange
 from durable.store.operations.halted_waits import Halt
 from durable.store.operations.leases import Held

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from durable.core.clock import Clock, now_ms
+from durable.core.default_observer import log_event
 from durable.core.errors import DurableError, EngineClosed, StoreError, StoreRefused
 from durable.core.ids import PREFIX
-from durable.core.observing import log_event
 from durable.store import owner_check
 from durable.store.changes import StoreChange
 from durable.store.operations import discarded_results

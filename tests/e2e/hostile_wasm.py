@@ -28,7 +28,7 @@ from capabilities.sandbox.wasm.runtime import Runtime, is_component, wat
 from tests.unit.test_sandbox_calls import MODULE
 from tests.unit.test_sandbox_components import COMPONENT_CODE
 
-LIMITS = COMPONENT.but(memory=1 * MIB, table_elements=1_000, fuel=1_000_000, timeout_ms=2_000)
+LIMITS = COMPONENT.but(memory=1 * MIB, table_elements=1_000, fuel=1_000_000, timeout_ms=20_000)
 
 _LOCALS = " ".join(["i64"] * 5_000)
 _DEEP_BLOCKS = "(block " * 20_000 + ")" * 20_000

@@ -258,7 +258,9 @@ def test_ctrl_c_twice_ends_code_that_never_lets_go(terminal: Terminal) -> None:
         while process.poll() is None:
             os.kill(process.pid, signal.SIGINT)
         assert process.returncode == 130
-    assert terminal.durable("cancel", "a").code == 0
+    done = terminal.durable("cancel", "a", "--grace", "1")
+    assert (done.code, "a is cancelled" in done.err) == (0, True), done
+    assert terminal.durable("show", "a", "--json").data["state"] == "cancelled"
 
 
 def test_resume_without_an_id_goes_on_with_everything(terminal: Terminal) -> None:

@@ -269,5 +269,5 @@ def test_a_record_that_is_none_is_refused_whole(terminal: Terminal) -> None:
     refused({**record, "promises": [*record["promises"], step]}, "twice")
     refused({**record, "promises": [*record["promises"], {**step, "state": "odd"}]}, "state")
     refused({**record, "promises": [*record["promises"], {**step, "id": "exec:a.9", "state": "pending"}]}, "settledAt")
-    terminal.durable("import", "absent.json", "--store", "other.db").failed(2, "cannot be read")
+    terminal.durable("import", "absent.json", "--store", "other.db").failed(3, "there is no file")
     assert terminal.durable("list", "--store", "other.db", "--json").data == []

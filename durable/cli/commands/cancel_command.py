@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import sys
+import threading
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 import click
@@ -14,6 +18,9 @@ if TYPE_CHECKING:
     from durable.cli.output import Out
     from durable.store.port import StoreFace
     from durable.store.rows import ExecutionRow
+
+LET_GO_S = 2.0
+"""Beyond the grace, for the store's writer to end what was not ended."""
 
 
 @click.command("cancel", cls=Command, short_help="End an execution for good.")
@@ -45,8 +52,10 @@ async def _cancel(chosen: Settings, execution_id: str, reason: str, grace: float
     async with opened(chosen, create=False) as store:
         row = await find(store.reads, execution_id)
         serving = bool(grace) and await _cleans_up_here(out, store, row)
+    end = _EndOfGrace(out, row.id, grace) if serving else nullcontext()
     async with open_engine(chosen, out, serve=serving, create=False) as engine:
-        await engine.cancel(execution_id, reason, grace=grace)
+        with end:
+            await engine.cancel(execution_id, reason, grace=grace)
         row = await find(engine.store.reads, execution_id)
         living = await served(engine.store)
     if row.state != "cancelled":
@@ -55,6 +64,29 @@ async def _cancel(chosen: Settings, execution_id: str, reason: str, grace: float
         out.document(execution_view(row, living))
     out.say(f"{row.id} is cancelled")
     return exit_codes.DONE
+
+
+class _EndOfGrace:
+    """Ends this process where the function's own code holds its loop beyond the grace: the store has ended it then."""
+
+    def __init__(self, out: Out, execution: str, grace_s: float) -> None:
+        self._out = out
+        self._execution = execution
+        self._timer = threading.Timer(grace_s + LET_GO_S, self._end)
+        self._timer.daemon = True
+
+    def __enter__(self) -> None:
+        self._timer.start()
+
+    def __exit__(self, *_: object) -> None:
+        self._timer.cancel()
+
+    def _end(self) -> None:
+        if self._out.json:
+            self._out.document({"id": self._execution, "state": "cancelled"})
+        self._out.say(f"{self._execution} is cancelled; its code did not let go, and is ended with this command")
+        sys.stdout.flush()
+        os._exit(exit_codes.DONE)
 
 
 async def _cleans_up_here(out: Out, store: StoreFace, row: ExecutionRow) -> bool:

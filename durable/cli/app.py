@@ -258,8 +258,10 @@ def in_loop(main: Callable[[], Coroutine[Any, Any, int]]) -> int:
             loop.call_soon_threadsafe(task.cancel)
 
         # Not the loop's own handlers: code of a durable function may keep the loop busy, and these run all the same.
+        # The loop's come first for what they wake it by: a signal just before it sleeps would be seen after its sleep.
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:  # that is `nohup`
+                loop.add_signal_handler(number, _seen)
                 signal.signal(number, end)
         return await main()
 
@@ -269,6 +271,10 @@ def in_loop(main: Callable[[], Coroutine[Any, Any, int]]) -> int:
         return 128 + ended_by[0] if ended_by else exit_codes.INTERRUPTED
     except BrokenPipeError:
         return exit_codes.PIPE_CLOSED  # whoever read us has enough, as in `durable list | head`
+
+
+def _seen() -> None:
+    """Nothing: the handler that does something has run."""
 
 
 def _quiet_logs() -> None:

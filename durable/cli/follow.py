@@ -13,7 +13,7 @@ from durable.cli.exit_codes import TookTooLong
 from durable.cli.output import Out
 from durable.cli.progress import Steps
 from durable.cli.prompts import asker
-from durable.core.errors import DurableError
+from durable.core.errors import DurableError, StoreMissing
 
 if TYPE_CHECKING:
     from durable.engine.engine import Engine
@@ -61,8 +61,10 @@ async def say_kept(chosen: Settings, out: Out, execution_id: str) -> None:
         async with opened(chosen, create=False) as store:
             row = await store.reads.get_execution(execution_id)
             alive = row is not None and (await served(store)).serve(await needs_of(store.reads, row.id))
+    except StoreMissing:
+        row, alive = None, False  # it was not made yet
     except DurableError:
-        return  # the store is gone, or was not made yet
+        return
     if row is None:
         out.say(f"{execution_id} had not begun: nothing of it was recorded")
     elif row.settled_at is not None:

@@ -1,4 +1,4 @@
-"""What is compared, and what came of it: medians and ratios. No I/O.
+"""Figures: the pairs that are compared, and their medians and ratios. No I/O.
 
 A benchmark has entrants, which take turns round by round. An entrant's figure is the median of its rounds' medians. A
 ratio is always ours / beside, taken within each round, so that a slow minute of the machine hits both sides; the

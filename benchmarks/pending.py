@@ -1,4 +1,4 @@
-"""What the engine's process grows by for each promise that is pending and awaited in it."""
+"""Memory that the engine's process grows by for each promise that is pending and awaited in it."""
 
 from __future__ import annotations
 

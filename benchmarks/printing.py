@@ -1,4 +1,4 @@
-"""What code prints, megabytes of it: from sending the code to having all of it, counted, and the value."""
+"""Printing megabytes: from sending the code to having all of it, counted, and the value."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What code in a session may ask the host for: a function of yours, files of its own, and nothing else.
+"""Granted capabilities: a function of yours, files of its own, and nothing else for code in a session.
 
 uv run python examples/granted_calls.py
 """

@@ -1,4 +1,4 @@
-"""What is called in WebAssembly, the same for both engines."""
+"""The functions that are called in WebAssembly, the same for both engines."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is computed in JavaScript, the same for every engine."""
+"""The scripts that are computed in JavaScript, the same for every engine."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ import checkpoint  # pins the package before the user's directory is on sys.path
 from bridge.worker import import_hooks
 from bridge.worker.calls.calls import Calls, before_threads
 from bridge.worker.calls.capability_functions import granted, granted_function
-from bridge.worker.calls.grants import grant
+from bridge.worker.calls.granted_functions import grant
 from bridge.worker.confine_self import hold, inherited_descriptors
 from bridge.worker.io.channel import Channel, take
 from bridge.worker.io.display import Displays, plain_text

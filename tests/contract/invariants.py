@@ -1,4 +1,4 @@
-"""What must hold in a store's file whenever its process may have died: SQLite's own check, and specs/store.md's."""
+"""Invariants of a store's file whenever its process may have died: SQLite's own check, and specs/store.md's."""
 
 from __future__ import annotations
 

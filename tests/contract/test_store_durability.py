@@ -1,4 +1,4 @@
-"""What is synced before it is acknowledged (specs/store.md, W4)."""
+"""Syncs of the disk before a request is acknowledged (specs/store.md, W4)."""
 
 from __future__ import annotations
 

@@ -90,7 +90,7 @@ def sorts(connection: sqlite3.Connection, sql: str) -> bool:
 
 
 async def _rest_of_the_day(path: Path) -> None:
-    """What the script does not reach: reads, other processes, duplicates, messages that nobody came for."""
+    """Requests that the script does not reach: reads, other processes, duplicates, messages that nobody came for."""
     clock = Clock(now_ms())
     async with opened(path, clock=clock) as store, opened(path, clock=clock) as other:
         inbox = await engine(store, "e9", [])
@@ -150,23 +150,27 @@ async def _rest_of_the_day(path: Path) -> None:
         await asyncio.to_thread(sweep_blobs, path, now_s=clock.now / 1000 + 10**6)
         (store.directory / DIRECTORY / "gone").mkdir(parents=True)
         await asyncio.to_thread(sweep_directories, path)
-        reads = store.reads
-        await reads.list_executions(state="running", session="s", function="f", before="one")
-        await reads.list_executions(function="job")
-        await reads.get_promise("exec:one")
-        await reads.children("one")
-        await reads.prompts()
-        await reads.retries()
-        await reads.printed("one")
-        await reads.sessions()
-        await reads.discards("lapses")
-        await reads.engines()
-        await reads.halts(awaited=["exec:one"])
-        store.glance.halt("exec:two")
-        await reads.stopped(executions=["one"], sessions={"s": 1})
-        for kind, query in (("promise", {"state": "resolved", "tags": {"a": "b"}}), ("task", {"state": "halted"})):
-            await store.request(f"{kind}.search", query)
+        await _every_read(store)
         await inbox.connection.stop()
+
+
+async def _every_read(store: Store) -> None:
+    reads = store.reads
+    await reads.list_executions(state="running", session="s", function="f", before="one")
+    await reads.list_executions(function="job")
+    await reads.get_promise("exec:one")
+    await reads.children("one")
+    await reads.prompts()
+    await reads.retries()
+    await reads.printed("one")
+    await reads.sessions()
+    await reads.discards("lapses")
+    await reads.engines()
+    await reads.halts(awaited=["exec:one"])
+    store.glance.halt("exec:two")
+    await reads.stopped(executions=["one"], sessions={"s": 1})
+    for kind, query in (("promise", {"state": "resolved", "tags": {"a": "b"}}), ("task", {"state": "halted"})):
+        await store.request(f"{kind}.search", query)
 
 
 async def _mail_and_a_foreign_file(folder: Path) -> None:

@@ -213,3 +213,18 @@ async def test_requests_commit_in_the_order_they_were_posted(tmp_path: Path) -> 
         with pytest.raises(StoreRefused, match="nobody"):
             await refused
         assert (await settled).data["promise"]["state"] == "resolved"
+
+
+@pytest.mark.parametrize("serves", [False, True])
+async def test_whoever_comes_to_clean_up_has_the_grace_and_nobody_else_has(tmp_path: Path, serves: bool) -> None:
+    clock = Clock()
+    async with opened(tmp_path / "s.db", clock=clock) as store:
+        await store.request("promise.create", root("a"))
+        await acquire(store, "a")
+        await store.request("task.release", {"id": "exec:a", "version": 1})
+        wish = {"id": "exec:a", "reason": "", "grace_ms": 1_000, "serves": serves}
+        assert (await store.request("execution.cancel", wish)).data["cancelled"]
+        if serves:
+            assert await state(store, "exec:a") == "pending"
+            clock.now += 1_000
+        assert await state(store, "exec:a") == "rejected_canceled"

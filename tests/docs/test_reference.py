@@ -1,4 +1,4 @@
-"""What the documentation says of names, commands and errors is what there is."""
+"""The documentation names the public names, commands and errors that there are, all of them."""
 
 from __future__ import annotations
 

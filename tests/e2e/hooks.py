@@ -1,4 +1,4 @@
-"""What tests of channels share: a receiver of webhooks, and requests over HTTP."""
+"""Helpers for tests of channels: a receiver of webhooks, and requests over HTTP."""
 
 from __future__ import annotations
 

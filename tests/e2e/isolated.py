@@ -1,4 +1,4 @@
-"""What a test of isolation needs of the machine; on the one that runs CI, lacking it is a failure."""
+"""Needs of a test of isolation; on the machine that runs CI, lacking one is a failure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the engines of the takeover campaigns run: `python -m tests.e2e.takeover_engine STORE FOLDER`."""
+"""Functions that the engines of the takeover campaigns run: `python -m tests.e2e.takeover_engine STORE FOLDER`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What code in a session can ask the host for, and how it looks to the code. Real workers, real files."""
+"""Capabilities as code in a session calls them, and how they look to it. Real workers, real files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What standard capabilities meet that was made to harm: odd hosts, hostile servers, files that are none, SQL that
+"""Attacks on standard capabilities: odd hosts, hostile servers, files that are none, SQL that
 takes all there is, arguments that are no text. Denied or limited, in the audit, the engine unharmed."""
 
 from __future__ import annotations

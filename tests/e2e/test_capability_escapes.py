@@ -1,4 +1,4 @@
-"""What code tries that it may not: denied or limited, in the audit, and the engine goes on (issue: What must hold)."""
+"""Attempts of code at more than it may: denied or limited, in the audit, and the engine goes on."""
 
 from __future__ import annotations
 

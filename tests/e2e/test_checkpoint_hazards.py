@@ -1,4 +1,4 @@
-"""What goes wrong with other savers of a namespace (dill 0.4, Kishu 0.3), and must not here.
+"""Hazards that other savers of a namespace (dill 0.4, Kishu 0.3) fall for, and ours must not.
 
 dill: a dump that fails leaves the good snapshot truncated; loading a file that was open for writing truncates the file.
 Kishu: a checkout swaps the mapping, so functions that it brings back raise NameError; what was shown comes back as

@@ -1,4 +1,4 @@
-"""What a stranger's code says is shown without what a terminal would obey (L10)."""
+"""A stranger's text is shown without what a terminal would obey (L10)."""
 
 from __future__ import annotations
 

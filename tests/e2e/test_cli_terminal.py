@@ -1,4 +1,4 @@
-"""What a person at a terminal sees: a question asked in place, tables."""
+"""The command line as a person at a terminal sees it: a question asked in place, tables."""
 
 import os
 import pty

@@ -1,4 +1,4 @@
-"""Whoever waits for an execution that is halted is told, wherever they wait (specs/execution.md, T1-T7)."""
+"""Waiters of an execution that is halted are told, wherever they wait (specs/execution.md, T1-T7)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What waits for people leaves nothing in the engine, and what a burst left is given back (specs/prompt.md, Memory)."""
+"""Executions that wait leave nothing in the engine; a burst's memory is given back (specs/prompt.md, Memory)."""
 
 from __future__ import annotations
 

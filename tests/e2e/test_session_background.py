@@ -1,4 +1,4 @@
-"""What threads and tasks of a session do belongs to the cell that runs then; else it is kept (specs/session.md, B)."""
+"""Threads and tasks of a session: output is the running cell's, else it is kept (specs/session.md, B)."""
 
 from __future__ import annotations
 

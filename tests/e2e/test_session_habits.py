@@ -1,4 +1,4 @@
-"""What people and language models are used to from IPython (specs/namespace.md, Habits and Displays)."""
+"""Habits of people and language models from IPython (specs/namespace.md, Habits and Displays)."""
 
 from __future__ import annotations
 

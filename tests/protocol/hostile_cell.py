@@ -1,4 +1,4 @@
-"""What code in a session can do to its own engine: it finds its worker's socket, and says what it likes there.
+"""A hostile cell: it finds its worker's socket, and says what it likes there to its own engine.
 
 The text of this module is the cell that `tests/protocol/hostile_worker.py` runs; `run` is its last line.
 """

@@ -1,4 +1,4 @@
-"""What synchronous code prints fast, in batches: whose it is, its order, nothing lost (worker-protocol.md, T1-T5)."""
+"""Batches of what synchronous code prints fast: whose it is, its order, nothing lost (worker-protocol.md, T1-T5)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What happens while nobody reads: a session whose reading is paused, in cold and forked workers (B1-B5)."""
+"""Output while nobody reads: a session whose reading is paused, in cold and forked workers (B1-B5)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What goes wrong in workers of this kind, where no other test of this directory holds it (specs/session.md E1-E11)."""
+"""Traps of workers of this kind, where no other test of this directory holds one (specs/session.md E1-E11)."""
 
 from __future__ import annotations
 

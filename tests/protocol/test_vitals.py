@@ -1,4 +1,4 @@
-"""What the kernel tells about a worker, and what it makes of that (specs/session.md, Vitals)."""
+"""Vitals: what the kernel tells about a worker, and what that means (specs/session.md, Vitals)."""
 
 from __future__ import annotations
 

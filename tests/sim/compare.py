@@ -1,4 +1,4 @@
-"""What a run that was killed has in common with the one that was not: everything that anybody can see."""
+"""A run that was killed compared with the one that was not: everything that anybody can see."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run writes down outside of the engine: one JSON line for each effect, decision, line of the log and outcome.
+"""The journal of a run, outside of the engine: one JSON line for each effect, decision, line of the log and outcome.
 
 The file is opened with O_APPEND and each line is one write, so what was written before SIGKILL is there after it.
 """

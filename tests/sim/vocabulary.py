@@ -1,4 +1,4 @@
-"""What the generated functions call: steps that have an effect outside, a log, and names of the standard library.
+"""The vocabulary of the generated functions: steps with an effect outside, a log, names of the standard library.
 
 A step waits until the conductor lets it go, writes its effect down, and returns a value that says which step it was.
 """

@@ -110,6 +110,11 @@ def test_a_docstring_begins_with_its_subject() -> None:
                 first = re.match(r"\W*(\w+)", ast.get_docstring(node) or "")
                 if first is not None and first[1] in FIRST_WORDS:
                     found.append(f"{place(path, node)} {first[1]}")
+    for folder in ("tests", "benchmarks", "examples", "docs_tools"):
+        for path in (ROOT / folder).rglob("*.py"):
+            first = re.match(r'"""\W*(\w+)', path.read_text(encoding="utf-8"))
+            if first is not None and first[1] in FIRST_WORDS:
+                found.append(f"{place(path)} {first[1]}")
     assert found == []
 
 

@@ -1,4 +1,4 @@
-"""What a capture brings, and what a restore does to a live namespace."""
+"""Captures of a live namespace, and restores into one."""
 
 from __future__ import annotations
 

@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 import sys
+from pathlib import Path
+
+import pytest
+
+from durable.cli.app import Settings
+from durable.cli.follow import say_kept
 
 CODE = """
 import signal
@@ -20,3 +27,11 @@ raise SystemExit(in_loop(wakes))
 
 def test_a_signal_wakes_a_loop_that_is_about_to_sleep() -> None:
     assert subprocess.run([sys.executable, "-c", CODE], timeout=60, check=False).returncode == 0
+
+
+def test_what_was_ended_before_its_store_was_made_had_not_begun(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    chosen = Settings(store=str(tmp_path / "none.db"))
+    asyncio.run(say_kept(chosen, chosen.out(), "a"))
+    assert "a had not begun: nothing of it was recorded" in capsys.readouterr().err

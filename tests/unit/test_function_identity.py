@@ -1,4 +1,4 @@
-"""What functions are known by, and that no two are known by the same (specs/execution.md, Identity)."""
+"""Identities of functions, and that no two functions have the same (specs/execution.md, Identity)."""
 
 from __future__ import annotations
 

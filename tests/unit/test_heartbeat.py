@@ -1,4 +1,4 @@
-"""What an engine holds: a task while a pass of it runs, also when an older pass of the same task ends beside it."""
+"""Tasks that an engine holds: while a pass of one runs, also when an older pass of it ends beside that."""
 
 from __future__ import annotations
 

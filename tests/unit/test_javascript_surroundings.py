@@ -1,4 +1,4 @@
-"""What scripts find around them: timers, texts, copies, the console, modules (specs/javascript.md, G1-G9)."""
+"""Surroundings of scripts: timers, texts, copies, the console, modules (specs/javascript.md, G1-G9)."""
 
 from __future__ import annotations
 

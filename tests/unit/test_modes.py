@@ -1,4 +1,4 @@
-"""What kind of code a text is (specs/namespace.md, M1-M4)."""
+"""Modes of a cell: which kind of code a text is (specs/namespace.md, M1-M4)."""
 
 from __future__ import annotations
 

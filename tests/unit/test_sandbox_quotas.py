@@ -1,4 +1,4 @@
-"""What executions of one component use together, and who begins when (A74, W7, G1)."""
+"""Quotas of one component: what its executions use together, and which begins when (A74, W7, G1)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an attempt that ended without a result means (specs/store.md S6)."""
+"""Attempts that ended without a result, and what each means (specs/store.md S6)."""
 
 from __future__ import annotations
 

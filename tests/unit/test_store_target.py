@@ -1,4 +1,4 @@
-"""What names a store, and that nothing else makes a directory or shows a password (specs/store.md, Files)."""
+"""Targets that name a store; nothing else makes a directory or shows a password (specs/store.md, Files)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a durable function keeps comes back as what it was: every kind, with and without an annotation."""
+"""Values that a durable function keeps come back as they were: every kind, with and without an annotation."""
 
 from __future__ import annotations
 

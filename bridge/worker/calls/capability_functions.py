@@ -160,7 +160,7 @@ def awaited_at_once(frame: FrameType | None) -> bool:
 
 
 GRANTED: dict[str, CapabilityFunction] = {}
-"""The functions that exist now, by name; `grants.grant` fills it."""
+"""The functions that exist now, by name; `granted_functions.grant` fills it."""
 
 
 def granted_function(name: str, method: str = "") -> CapabilityFunction:

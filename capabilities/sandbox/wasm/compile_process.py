@@ -1,4 +1,4 @@
-"""Compiling foreign code in a process of its own (`compiler.py`): wasmtime sets no limit to what it takes.
+"""Compiling foreign code in a process of its own (`compile_program.py`): wasmtime sets no limit to what it takes.
 
 A module of 64 KB can cost half a minute of two processors, one of 300 KB gigabytes (specs/sandbox.md, S12).
 """
@@ -28,7 +28,7 @@ NAMES_MAX = 10_000
 """Imports and exports of one module: Python has an object for each, in each call."""
 AT_ONCE = 2
 
-COMPILER = "capabilities.sandbox.wasm.compiler"
+COMPILER = "capabilities.sandbox.wasm.compile_program"
 REFUSED, TOO_MANY_NAMES, TOO_LARGE = 3, 4, 5
 """Exit codes of the compiler."""
 _TEXT_BYTES = 4_000

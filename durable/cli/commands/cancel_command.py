@@ -12,6 +12,7 @@ import click
 
 from durable.cli import exit_codes
 from durable.cli.app import Command, Settings, in_loop, settings
+from durable.core import ids
 from durable.core.limits import CANCEL_GRACE_S
 
 if TYPE_CHECKING:
@@ -52,12 +53,15 @@ async def _cancel(chosen: Settings, execution_id: str, reason: str, grace: float
     async with opened(chosen, create=False) as store:
         row = await find(store.reads, execution_id)
         serving = bool(grace) and await _cleans_up_here(out, store, row)
+        if serving:  # before an engine is there, which would go on with the function meanwhile
+            wish = {"id": ids.execution_promise(row.id), "reason": reason, "grace_ms": int(grace * 1000)}
+            await store.request("execution.cancel", {**wish, "serves": True})
     end = _EndOfGrace(out, row.id, grace) if serving else nullcontext()
-    async with open_engine(chosen, out, serve=serving, create=False) as engine:
-        with end:
+    with end:
+        async with open_engine(chosen, out, serve=serving, create=False) as engine:
             await engine.cancel(execution_id, reason, grace=grace)
-        row = await find(engine.store.reads, execution_id)
-        living = await served(engine.store)
+            row = await find(engine.store.reads, execution_id)
+            living = await served(engine.store)
     if row.state != "cancelled":
         raise Conflict(f"{row.id} has ended before: it is {row.state}")
     if out.json:

@@ -32,7 +32,7 @@ def cancel(tx: Tx, request: ExecutionCancel) -> Answer:
     task = tx.row("SELECT state, version, pid, function, session, cancel_at FROM tasks WHERE id=?", (request.id,))
     if task is not None and task[5] is not None:
         return _answer(find(tx, request.id), cancelled=True)
-    if task is None or not request.grace_ms or not _cleans_up(tx, task):
+    if task is None or not request.grace_ms or not _cleans_up(tx, task, comes=request.serves):
         return _answer(settle(tx, request.id, "rejected_canceled", reason_value(request.reason)), cancelled=True)
     deadline = min(tx.now + request.grace_ms, TIME_MAX_MS)
     tx.execute(
@@ -66,11 +66,13 @@ def reason_value(reason: str) -> Value:
     return Value(data=rejection(reason or "cancelled"))
 
 
-def _cleans_up(tx: Tx, task: Row) -> bool:
-    """Whether the task is a function that has begun, and somebody who is alive can run its clean-up."""
+def _cleans_up(tx: Tx, task: Row, *, comes: bool) -> bool:
+    """Whether the task is a function that has begun, and somebody who is alive can run its clean-up, or `comes` to."""
     state, version, pid, function, session, _ = task
     if not function or session is not None or version == 0 or state not in ("acquired", "suspended", "pending"):
         return False
+    if comes:
+        return True
     if state == "acquired":
         return bool(tx.liveness.alive(pid))
     engines = tx.rows("SELECT engine, functions FROM engines")

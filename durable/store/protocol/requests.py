@@ -325,11 +325,14 @@ class PromptAnswer(Ours, frozen=True, kw_only=True):
 
 
 class ExecutionCancel(Ours, frozen=True, kw_only=True):
-    """`grace_ms`: how long the function may clean up after itself before its promise is settled all the same."""
+    """`grace_ms`: how long the function may clean up after itself before its promise is settled all the same. `serves`:
+    whoever asks runs the clean-up itself, where no engine that is alive can.
+    """
 
     id: Id
     reason: Annotated[str, msgspec.Meta(max_length=10_000)] = ""
     grace_ms: Annotated[int, msgspec.Meta(ge=0, le=TIME_MAX_MS)] = 0
+    serves: bool = False
 
 
 class ExecutionSource(Ours, frozen=True, kw_only=True):

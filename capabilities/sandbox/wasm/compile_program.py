@@ -1,7 +1,7 @@
 """The program that compiles foreign code, run by `compile_process` for each module or component.
 
-`python -m capabilities.sandbox.wasm.compiler module|component metered|unmetered SECONDS` reads code from standard input
-and writes what wasmtime makes of it.
+`python -m capabilities.sandbox.wasm.compile_program module|component metered|unmetered SECONDS` reads code from
+standard input and writes what wasmtime makes of it.
 """
 
 from __future__ import annotations

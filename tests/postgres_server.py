@@ -77,6 +77,27 @@ class PostgresServer:
         self.run("pg_ctl", "-D", str(self.data), "-m", "immediate", "stop", check=False)
         shutil.rmtree(self.directory, ignore_errors=True)
 
+    def sql(self, *statements: str) -> list[tuple[object, ...]]:
+        """Run statements as the superuser; the rows of the last one."""
+        with psycopg.connect(self.url().partition("&schema=")[0], autocommit=True) as connection:
+            for statement in statements:
+                cursor = connection.execute(statement.encode())
+            return cursor.fetchall() if cursor.description else []
+
+    def password_url(self, user: str, password: str, schema: str | None = None) -> str:
+        """The URL of a store for a user of its own who shows a password; others go on without one."""
+        if not self.sql(f"SELECT 1 FROM pg_roles WHERE rolname='{user}'"):
+            rules = self.data / "pg_hba.conf"
+            rules.write_text(f"local all {user} scram-sha-256\n{rules.read_text()}")
+            self.sql(
+                f"CREATE ROLE {user} LOGIN PASSWORD '{password}'",
+                f"GRANT CREATE ON DATABASE postgres TO {user}",
+                "SELECT pg_reload_conf()",
+            )
+        host = quote(str(self.directory), safe="")
+        schema = schema or f"s{os.getpid()}_{next(_numbers)}"
+        return f"postgresql://{user}:{quote(password)}@/postgres?host={host}&schema={schema}"
+
     def url(self, schema: str | None = None) -> str:
         """The URL of a store: in a schema that no other has, unless one is named."""
         schema = schema or f"s{os.getpid()}_{next(_numbers)}"

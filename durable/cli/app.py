@@ -69,8 +69,13 @@ class Settings:
 
     @property
     def named(self) -> str | None:
-        """The path to repeat in a command that is shown; None where the shell's own default leads there."""
-        return None if self.store is None else self.store
+        """The path to repeat in a command that is shown; None where the shell's own default leads there. A URL of a
+        database has lost its password: DURABLE_STORE_PASSWORD and ~/.pgpass keep it from screens and logs."""
+        if self.store is None:
+            return None
+        from durable.store.target import repeatable
+
+        return repeatable(self.store)
 
     def out(self) -> Out:
         """The streams of this command."""
@@ -133,18 +138,26 @@ class Command(click.Command):
     @override
     def invoke(self, ctx: click.Context) -> Any:
         chosen = settings()
-        if chosen.trust_store and not chosen.path.startswith(("http://", "https://")):
-            from pathlib import Path
-
-            from durable.store.owner_check import trust
-
-            trust(Path(chosen.path))
+        if chosen.trust_store:
+            _trust(chosen)
         try:
             return super().invoke(ctx)
         except StoreMissing as error:
             if not any(ctx.params.get(each) for each in _NAMES_ONE):
                 raise
             raise exit_codes.Absent(str(error)) from None
+
+
+def _trust(chosen: Settings) -> None:
+    """Trust the store's file; a server and a database have none."""
+    from pathlib import Path
+
+    from durable.store.owner_check import trust
+    from durable.store.target import parsed
+
+    path = parsed(chosen.path)
+    if isinstance(path, Path):
+        trust(path)
 
 
 class Commands(click.Group):

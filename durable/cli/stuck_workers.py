@@ -25,7 +25,7 @@ async def stuck_workers(store: StoreFace, living: ServedFunctions, rows: Sequenc
         execution, pid = running.get(session.name), session.worker_pid
         if execution is None or pid is None or session.owner not in living.pids:
             continue
-        if reason := why_stuck(pid):
+        if (reason := why_stuck(pid)) and await _is_worker(store, session.name, pid):
             suspects[execution] = (pid, reason, cpu_seconds(pid))
     if suspects:
         await asyncio.sleep(AGAIN_S)
@@ -34,3 +34,11 @@ async def stuck_workers(store: StoreFace, living: ServedFunctions, rows: Sequenc
         for execution, (pid, reason, cpu) in suspects.items()
         if why_stuck(pid) == reason and cpu_seconds(pid) == cpu
     }
+
+
+async def _is_worker(store: StoreFace, session: str, pid: int) -> bool:
+    """Whether that process of this machine is the session's worker: a database has workers of other machines too."""
+    from durable.sessions.ownership.left_worker import start_time
+
+    worker = (await store.request("session.get", {"session": session})).data.get("worker")
+    return worker is not None and worker["pid"] == pid and start_time(pid) == int(worker["start"])

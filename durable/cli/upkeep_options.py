@@ -1,4 +1,4 @@
-"""The options of upkeep: a store that is a file of this machine, and durations."""
+"""The options of upkeep: a store that is no server's, and durations."""
 
 from __future__ import annotations
 
@@ -15,14 +15,21 @@ _SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
 
 
 def path_of(chosen: Settings) -> Path:
-    """The store's file. Unusable when the store is a server's: upkeep happens beside the file."""
-    from durable.store.target import is_database, is_url, parsed
+    """The store's file. Unusable for a store that has none here."""
+    from durable.store.target import is_database, parsed
 
+    check_direct(chosen)
     if is_database(chosen.path):
-        raise Unusable("this is upkeep of a store's file; a database has the server's own")
-    if is_url(chosen.path):
-        raise Unusable(f"{chosen.path} is a server; run this where its store is, with --store PATH")
+        raise Unusable("this is about a store's file, and this store is a database")
     return Path(parsed(chosen.path))
+
+
+def check_direct(chosen: Settings) -> None:
+    """Unusable when the store is a server's: upkeep happens where the store is."""
+    from durable.store.target import is_url
+
+    if is_url(chosen.path):
+        raise Unusable(f"{chosen.path} is a server; run this where its store is, with --store PATH or postgresql://…")
 
 
 class Duration(click.ParamType[float]):

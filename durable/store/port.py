@@ -151,9 +151,28 @@ async def open_store(
 
         return await RemoteStore.open(str(named), token=token, observer=observer)
     if is_database(target):
-        if find_spec("psycopg") is None:
-            raise StoreError("a postgresql:// store needs psycopg: install durable-exec[postgres]")
-        from durable.store.postgres.store import PostgresStore  # brings a driver, which a file never needs
-
-        return await PostgresStore.open(str(named), create=create, observer=observer)
+        return await open_direct(target, create=create, observer=observer)
     return await open_file(named, durability=durability, create=create, observer=observer)
+
+
+async def open_direct(target: str | Path, *, create: bool = True, observer: Observer = log_event) -> DirectStore:
+    """The store at a path or in a database, for what needs the store itself: `durable serve`, upkeep. StoreError."""
+    named = parsed(target)
+    if is_url(target):
+        raise StoreError(
+            f"{named} is a server; this needs its store: run it there, with --store PATH or postgresql://…"
+        )
+    if not is_database(target):
+        from durable.store.sqlite.store import Store
+
+        return await Store.open(named, create=create, observer=observer)
+    require_driver()
+    from durable.store.postgres.store import PostgresStore  # brings a driver, which a file never needs
+
+    return await PostgresStore.open(str(named), create=create, observer=observer)
+
+
+def require_driver() -> None:
+    """StoreError where the driver of a database is not installed."""
+    if find_spec("psycopg") is None:
+        raise StoreError("a postgresql:// store needs psycopg: install durable-exec[postgres]")

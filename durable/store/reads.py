@@ -99,6 +99,13 @@ _PRINTED = """
 """One row at least. The output from ?2 on, or from where it was cut after the ?3rd rewind, if that is before."""
 
 
+_ROOTS_SETTLED = (
+    "SELECT settled_at FROM promises WHERE settled_at IS NOT NULL AND ("
+    "(id >= 'exec:' AND id < 'exec;' AND id NOT LIKE 'exec:%:%' AND id NOT LIKE 'exec:%.%')"
+    " OR ((id < 'exec:' OR id >= 'exec;') AND id NOT LIKE '%:%')) ORDER BY settled_at DESC LIMIT 1 OFFSET ?"
+)
+
+
 class Reads:
     """The read side of one open store: its statements, run by each kind of store on a connection of its own."""
 
@@ -268,6 +275,14 @@ class Reads:
             "SELECT engine, grp, pid, functions, joined_at FROM engines ORDER BY joined_at, engine", []
         )
         return [EngineRow(row[0], row[1], row[2], tuple(msgspec.json.decode(row[3])), row[4]) for row in rows]
+
+    async def newest_roots(self, count: int) -> int:
+        """When the oldest of the newest so many roots that are settled was settled; 0 when there are not more of them.
+
+        A root is an execution that no other one began, or a promise of another program's (specs/store.md, Forgetting).
+        """
+        rows = await self._rows(_ROOTS_SETTLED, [count - 1])
+        return int(rows[0][0]) if rows else 0
 
     async def go_on(self, search: Unfinished) -> Answer:
         """The rest of a search that the writer began."""

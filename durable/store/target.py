@@ -71,6 +71,15 @@ def shown(target: str | os.PathLike[str]) -> str:
     return address_of(str(parsed(target))).shown
 
 
+def repeatable(target: str | os.PathLike[str]) -> str:
+    """What opens the same store when it is typed again: without the password, which is asked for some other way."""
+    if not is_database(target):
+        return str(target)
+    from durable.store.postgres.address import address_of
+
+    return address_of(str(parsed(target))).url
+
+
 def _postgres(text: str, scheme: str) -> str:
     if not text[len(scheme) :].startswith("://"):
         raise StoreError(f"the {scheme}: URL of the store lost a slash; give {scheme}://USER@HOST/DATABASE as text")

@@ -19,7 +19,7 @@ def check(path: Path) -> None:
     connection = sqlite3.connect(path)
     try:
         assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
-        found = broken(connection)
+        found = broken(connection.execute)
         assert not found, found
     finally:
         connection.close()

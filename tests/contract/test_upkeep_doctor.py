@@ -20,7 +20,8 @@ from durable.core.errors import StoreError
 from durable.core.limits import BLOB_GRACE_S
 from durable.store.sqlite.store import Store
 from durable.store.upkeep import doctor
-from durable.store.upkeep.doctor import Finding, examine
+from durable.store.upkeep.doctor import examine
+from durable.store.upkeep.record_checks import Finding
 
 from .opened import acquire, engine, opened, promise, root
 

@@ -8,7 +8,7 @@ import click
 
 from durable.cli import exit_codes
 from durable.cli.app import Command, Settings, in_loop, settings
-from durable.cli.upkeep_options import Duration, path_of, size
+from durable.cli.upkeep_options import Duration, check_direct, size
 
 if TYPE_CHECKING:
     from durable.sessions.checkpoints.retention import Keep
@@ -31,7 +31,7 @@ def command(
     go back to. Engines go on meanwhile; Ctrl-C ends it after any batch. Space is used again, the file does not shrink.
     """
     chosen = settings()
-    path_of(chosen)
+    check_direct(chosen)
     fewer = None
     if checkpoints is not None or checkpoint_age is not None or labelled:
         from durable.sessions.checkpoints.retention import Keep
@@ -46,27 +46,24 @@ async def _gc(chosen: Settings, older_than: float, keep: int, fewer: Keep | None
     from dataclasses import asdict, replace
 
     from durable.core.clock import now_ms
-    from durable.sessions.checkpoints.retention import sweep_objects
-    from durable.store.sqlite.store import Store
-    from durable.store.upkeep.blobs import sweep_blobs
+    from durable.sessions.checkpoints.retention import sweep_chunks
+    from durable.store.port import open_direct
     from durable.store.upkeep.gc import Collected, collect, thin
     from durable.store.upkeep.run_storage import sweep_directories
 
     out = chosen.out()
     before = max(0, now_ms() - int(older_than * 1000))
-    done = Collected()
-    store = await Store.open(chosen.path, create=False)
+    done, directories = Collected(), 0
+    store = await open_direct(chosen.path, create=False)
     try:
         async for found in collect(store, before=before, keep=keep, dry_run=dry_run):
             done = found
         if fewer is not None:
             async for found in thin(store, fewer.to_json(), dry_run=dry_run):
                 done = replace(done, checkpoints=found.checkpoints)
-        directories = await asyncio.to_thread(sweep_directories, store.path, dry_run=dry_run)
-        swept = await asyncio.to_thread(sweep_blobs, store.path, now_s=time.time(), dry_run=dry_run)
-        swept = swept.plus(
-            await asyncio.to_thread(sweep_objects, store.path, store.key, now_s=time.time(), dry_run=dry_run)
-        )
+        if store.file is not None:  # files of runs on a database are on the machines of its engines
+            directories = await asyncio.to_thread(sweep_directories, store.path, dry_run=dry_run)
+        swept = await asyncio.to_thread(sweep_chunks, store, now_s=time.time(), dry_run=dry_run)
     except BaseException:
         if not dry_run:
             out.say(f"ended early: {done.executions} executions are forgotten; run it again to go on")

@@ -42,14 +42,17 @@ async def _run(chosen: Settings, target: str, words: tuple[str, ...], execution_
     from durable.cli.engine_or_client import opened
     from durable.cli.load_target import split_target
     from durable.cli.report import report_settled
+    from durable.core.errors import StoreMissing
 
     out = chosen.out()
     source, name = split_target(target)
-    if os.path.exists(chosen.path):
+    try:
         async with opened(chosen, create=False) as store:
             row = await store.reads.get_execution(execution_id)
-        if row is not None and row.settled_at is not None and _is_same(row, source, name, words):
-            return report_settled(out, row)
+    except StoreMissing:
+        row = None
+    if row is not None and row.settled_at is not None and _is_same(row, source, name, words):
+        return report_settled(out, row)
     return await _drive(chosen, out, source, name, words, execution_id, timeout)
 
 

@@ -25,7 +25,11 @@ PORT = 8001
 @click.command("serve", cls=Command, short_help="Offer the store over HTTP.")
 @click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
 @click.option("--port", type=click.IntRange(0, 65535), default=PORT, show_default=True, help="0 takes a free one.")
-@click.option("--token-file", type=click.Path(dir_okay=False), help="Holds the token [default: <store>.token].")
+@click.option(
+    "--token-file",
+    type=click.Path(dir_okay=False),
+    help="Holds the token [default: <store>.token; for a database a file of the user's state].",
+)
 @click.option(
     "--lease",
     type=click.FloatRange(min=0.1),
@@ -53,6 +57,7 @@ def command(
     """Offer the store to other processes, machines and SDKs over HTTP, until Ctrl-C or SIGTERM.
 
     Prints the URL. Clients need the token: that of DURABLE_TOKEN, else of the token file, which is made when missing.
+    Several may serve one database, each with the same token.
     """
     chosen = settings()
     hooks = _Hooks(webhooks, _secret(webhook_secret_file) if webhooks else "", answers_at)
@@ -87,23 +92,25 @@ async def _serve(chosen: Settings, host: str, port: int, token_file: str | None,
     from durable.http.site import Site
     from durable.http.tokens import VARIABLE, token_for
     from durable.prompts.webhooks import Webhook, telling
-    from durable.store.sqlite.store import Store
+    from durable.store.port import open_direct
 
     out = chosen.out()
     try:  # before anything is opened
         checked = [Webhook(url, hooks.secret, hooks.answers_at) for url in hooks.urls]
     except BadArguments as error:
         raise Unusable(str(error)) from None
-    store = await Store.open(chosen.path, observer=_observer(out))
+    store = await open_direct(chosen.path, observer=_observer(out))
     try:
         file = Path(token_file) if token_file is not None else Path(f"{store.path}.token")
+        if token_file is None and store.file is None:
+            file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)  # of this user's state: a database has no place
         token, made = token_for(file, store.path)
         with listen(host, port) as sock:
             async with serving(Site(store, token, observer=_observer(out), lease_s=lease), sock) as url:
                 clients = f"clients, with the same {VARIABLE}:"
                 if not os.environ.get(VARIABLE):
                     clients = f"clients: {VARIABLE}=$(cat {file})"
-                out.say(f"serving {store.path}; {clients} durable --store {url} ...")
+                out.say(f"serving {store.name}; {clients} durable --store {url} ...")
                 if made:
                     out.say(f"token made, kept in {file}")
                 if host not in ("127.0.0.1", "::1", "localhost"):

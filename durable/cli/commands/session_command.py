@@ -114,9 +114,9 @@ async def _show(chosen: Settings, session: str) -> int:
     async with opened(chosen, create=False) as store:
         found = await _found(store, session)
         rows = (await store.request("checkpoint.list", {"session": session})).data["checkpoints"]
-        here = store.file is not None
+        record = (await store.request("session.get", {"session": session})).data
     found["checkpoints"] = len(rows)
-    found |= _vitals(found["worker_pid"] if here else None)
+    found |= _vitals(found["worker_pid"] if _is_here(store, record) else None)
     out = chosen.out()
     if out.json:
         out.document(found)
@@ -229,13 +229,20 @@ async def _forget(engine: Any, session: str) -> None:
 
 async def _end_worker(store: StoreFace, record: dict[str, Any]) -> bool:
     """Kill the worker that is on record, where it is on this machine; its engine notices."""
-    from durable.sessions.ownership.left_worker import end_worker, start_time
+    from durable.sessions.ownership.left_worker import end_worker
+
+    if not _is_here(store, record):
+        return False
+    await end_worker(int(record["worker"]["pid"]), int(record["worker"]["start"]))
+    return True
+
+
+def _is_here(store: StoreFace, record: dict[str, Any]) -> bool:
+    """Whether the worker that is on record is a process of this machine: its start time is that process's."""
+    from durable.sessions.ownership.left_worker import start_time
 
     worker = record.get("worker")
-    if worker is None or store.local is None or start_time(int(worker["pid"])) != int(worker["start"]):
-        return False
-    await end_worker(int(worker["pid"]), int(worker["start"]))
-    return True
+    return worker is not None and store.local is not None and start_time(int(worker["pid"])) == int(worker["start"])
 
 
 @command.command("grant", cls=Command, short_help="Allow it more from its next call on.")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -15,10 +17,11 @@ from durable.core.errors import BadArguments
 from durable.core.limits import BLOB_GRACE_S, CHECKPOINTS_KEPT, SWEEP_ROWS
 from durable.store.port import StoreFace
 from durable.store.sqlite.file import reading
-from durable.store.upkeep.blobs import Swept, alone, used
+from durable.store.upkeep.blobs import Swept, alone, sweep_blobs, used
 
 if TYPE_CHECKING:
     from checkpoint.blobs.object_store import ObjectBlobs
+    from durable.store.direct_store import DirectStore
 
 VARIABLE = "DURABLE_BLOBS"
 
@@ -94,16 +97,39 @@ def objects_of(store: Path, key: bytes, url: str | None = None) -> ObjectBlobs |
     return ObjectBlobs(url, key_id(key), grace_s=BLOB_GRACE_S, lock=Path(f"{store}.d") / "blobs.lock")
 
 
-def sweep_objects(store: Path, key: bytes, *, now_s: float, dry_run: bool = False) -> Swept:
-    """Delete from the object store what no checkpoint uses and nobody has put within BLOB_GRACE_S."""
+def sweep_chunks(store: DirectStore, *, now_s: float, dry_run: bool = False) -> Swept:
+    """Delete the large chunks that no checkpoint uses and nobody has put within BLOB_GRACE_S, wherever they are."""
+    if store.chunks is None:
+        swept = sweep_blobs(store.path, now_s=now_s, dry_run=dry_run)
+    else:
+        count, size = store.chunks.sweep(dry_run=dry_run)
+        swept = Swept(count, 0, size)
+    usage = None if store.chunks is None else store.chunks.used
+    return swept.plus(sweep_objects(store.path, store.key, now_s=now_s, dry_run=dry_run, usage=usage))
+
+
+type Usage = Callable[[list[str]], set[str]]
+"""Says which digests of some are used by checkpoints."""
+
+
+def sweep_objects(store: Path, key: bytes, *, now_s: float, dry_run: bool = False, usage: Usage | None = None) -> Swept:
+    """Delete from the object store what no checkpoint uses and nobody has put within BLOB_GRACE_S. `usage`: the
+    database's, where the store is no file."""
     objects = objects_of(store, key)
     if objects is None:
         return Swept()
     count = size = 0
-    with alone(store), reading(store) as connection:
+    with _usage_of_file(store) if usage is None else nullcontext(usage) as used_of:
         for some in itertools.batched(objects.list(), SWEEP_ROWS):
             old = {each.digest: each.size for each in some if now_s - each.put_s > BLOB_GRACE_S}
-            orphans = old.keys() - used(connection, list(old))
+            orphans = old.keys() - used_of(list(old))
             count += len(orphans) if dry_run else objects.sweep(sorted(orphans))
             size += sum(old[digest] for digest in orphans)
     return Swept(count, 0, size)
+
+
+@contextmanager
+def _usage_of_file(store: Path) -> Iterator[Usage]:
+    """One upkeep at a time asks."""
+    with alone(store), reading(store) as connection:
+        yield lambda digests: used(connection, digests)

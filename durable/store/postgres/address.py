@@ -12,17 +12,27 @@ from durable.core.errors import StoreError
 
 PASSWORD = "DURABLE_STORE_PASSWORD"  # noqa: S105 - a variable's name
 SCHEMA = "durable"
+_SECRETS = ("sslpassword",)
+"""Parameters of libpq beside `password` that nobody may see."""
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}\Z")
 
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where a database is. `shown` is what messages call it: without password and parameters."""
+    """Where a database is. `shown` is what messages call it: without password and parameters. `url` opens it again,
+    given the password some other way: for commands that are shown."""
 
     schema: str
     shown: str
+    url: str
     conninfo: str = field(repr=False)
     password: str | None = field(default=None, repr=False)
+
+    @property
+    def pg_dump_url(self) -> str:
+        """What programs of PostgreSQL itself take for the same database: `url` without our own parameter."""
+        base, _, query = self.url.partition("?")
+        return _with(base, [each for each in parse_qsl(query) if each[0] != "schema"])
 
     @property
     def channel(self) -> str:
@@ -51,6 +61,12 @@ def address_of(url: str) -> Address:
     shown = f"postgresql://{own}{parts.path}"
     if schema != SCHEMA:
         shown += f"?schema={schema}"
-    query = urlencode(left, quote_via=quote)
     del host, port
-    return Address(schema, shown, f"postgresql://{own}{parts.path}" + (f"?{query}" if query else ""), password)
+    base = f"postgresql://{own}{parts.path}"
+    told = [(name, value) for name, value in left if name not in _SECRETS]
+    told += [("schema", schema)] if schema != SCHEMA else []
+    return Address(schema, shown, _with(base, told), _with(base, left), password)
+
+
+def _with(base: str, options: list[tuple[str, str]]) -> str:
+    return f"{base}?{urlencode(options, quote_via=quote)}" if options else base

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Concatenate, NamedTuple
 
 import psycopg
@@ -78,12 +78,18 @@ class DatabaseChunks:
 
     def sweep(self, *, dry_run: bool = False) -> tuple[int, int]:
         """Delete what no checkpoint uses and nobody has put within BLOB_GRACE_S: how many, and their bytes."""
+        if dry_run:
+            return self._transact(_unused)
         count = size = 0
         while True:
-            found = self._transact(_swept, dry_run)
+            found = self._transact(_swept)
             count, size = count + found[0], size + found[1]
-            if found[0] < SWEEP_ROWS or dry_run:
+            if found[0] < SWEEP_ROWS:
                 return count, size
+
+    def used(self, digests: Sequence[str]) -> set[str]:
+        """The digests among these that some checkpoint uses."""
+        return self._transact(_used, [*digests])
 
     def _transact[**P, T](
         self, action: Callable[Concatenate[psycopg.Connection[Any], P], T], *arguments: P.args, **named: P.kwargs
@@ -142,13 +148,27 @@ def _deleted(connection: psycopg.Connection[Any], digests: list[str]) -> int:
     return connection.execute(b"DELETE FROM blobs WHERE digest = ANY($1::text[])", (digests,)).rowcount
 
 
-def _swept(connection: psycopg.Connection[Any], dry_run: bool) -> tuple[int, int]:
+_UNUSED = (
+    f"FROM blobs b WHERE put_at < {NOW} - $1 AND NOT EXISTS (SELECT 1 FROM checkpoint_uses u WHERE u.digest=b.digest)"
+)
+
+
+def _unused(connection: psycopg.Connection[Any]) -> tuple[int, int]:
+    counted = f"SELECT count(*), coalesce(sum(size), 0) {_UNUSED}"
+    row = connection.execute(counted.encode(), (int(BLOB_GRACE_S * 1000),)).fetchone()
+    assert row is not None
+    return row[0], row[1]
+
+
+def _swept(connection: psycopg.Connection[Any]) -> tuple[int, int]:
     """A batch. Rows are locked: whoever puts one of them meanwhile waits, and then writes it anew."""
-    orphans = (
-        f"SELECT digest, size FROM blobs b WHERE put_at < {NOW} - $1"
-        " AND NOT EXISTS (SELECT 1 FROM checkpoint_uses u WHERE u.digest=b.digest) LIMIT $2 FOR UPDATE SKIP LOCKED"
-    )
+    orphans = f"SELECT digest, size {_UNUSED} LIMIT $2 FOR UPDATE SKIP LOCKED"
     rows = connection.execute(orphans.encode(), (int(BLOB_GRACE_S * 1000), SWEEP_ROWS)).fetchall()
-    if rows and not dry_run:
+    if rows:
         _deleted(connection, [row[0] for row in rows])
     return len(rows), sum(row[1] for row in rows)
+
+
+def _used(connection: psycopg.Connection[Any], digests: list[str]) -> set[str]:
+    rows = connection.execute(b"SELECT DISTINCT digest FROM checkpoint_uses WHERE digest = ANY($1::text[])", (digests,))
+    return {row[0] for row in rows}

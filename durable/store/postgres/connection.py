@@ -8,7 +8,7 @@ from typing import Any
 
 import psycopg
 from psycopg import sql
-from psycopg.adapt import Dumper
+from psycopg.adapt import Dumper, Loader
 from psycopg.types.numeric import Int8Dumper
 
 from durable.core.errors import StoreError, StoreNewer, StoreUnreachable
@@ -38,6 +38,14 @@ class _FlagDumper(Dumper):
         return b"1" if obj else b"0"
 
 
+class _NumberLoader(Loader):
+    """The sum of whole numbers is a `numeric` there; here it is the number that SQLite would give."""
+
+    def load(self, data: Any) -> int | float:
+        text = bytes(data).decode()
+        return int(text) if text.lstrip("-").isdecimal() else float(text)
+
+
 def _options(address: Address) -> dict[str, Any]:
     given = psycopg.conninfo.conninfo_to_dict(address.conninfo)
     options = {**_BOUNDS, **given, "client_encoding": "utf8"}
@@ -51,6 +59,7 @@ def adapt(connection: Any) -> None:
     """Send numbers of every size as one type, so that a statement is prepared once."""
     connection.adapters.register_dumper(int, Int8Dumper)
     connection.adapters.register_dumper(bool, _FlagDumper)
+    connection.adapters.register_loader("numeric", _NumberLoader)
     connection.cursor_factory = psycopg.AsyncRawCursor if _is_async(connection) else psycopg.RawCursor
     connection.prepare_threshold = 1
 
@@ -117,7 +126,8 @@ def explain(address: Address, error: psycopg.Error) -> StoreError:
     return StoreError(message)
 
 
-def _scripts() -> list[str]:
+def scripts() -> list[str]:
+    """The migrations, in their order."""
     directory = Path(__file__).with_name("migrations")
     names = sorted(each.name for each in directory.iterdir() if each.name.endswith(".sql"))
     assert [int(name.removesuffix(".sql")) for name in names] == list(range(1, len(names) + 1))
@@ -137,14 +147,14 @@ def prepare(address: Address, *, create: bool) -> bytes:
         try:
             if connection.execute("SHOW server_encoding").fetchone() != ("UTF8",):
                 raise StoreError(f"store {address.shown!r}: the database's encoding is not UTF8; make one that is")
-            version = _version(connection, address)
-            scripts = _scripts()
+            version = schema_version(connection, address)
+            known = scripts()
             if version is None and not create:
                 raise StoreMissing(f"there is no store at {address.shown!r}; `durable run` or `durable exec` makes one")
-            if version is None or version < len(scripts):
-                _migrate(connection, address, scripts)
-            elif version > len(scripts):
-                raise _newer(address, version, len(scripts))
+            if version is None or version < len(known):
+                _migrate(connection, address, known)
+            elif version > len(known):
+                raise _newer(address, version, len(known))
             found = connection.execute(
                 sql.SQL("SELECT value FROM {}.secrets WHERE name='checkpoints'").format(sql.Identifier(address.schema))
             ).fetchone()
@@ -154,13 +164,15 @@ def prepare(address: Address, *, create: bool) -> bytes:
     return bytes(found[0])
 
 
-def _version(connection: psycopg.Connection[Any], address: Address) -> int | None:
+def is_there(connection: psycopg.Connection[Any], address: Address) -> bool:
+    """Whether the schema holds a store, also one that this user may not read."""
+    query = "SELECT 1 FROM pg_tables WHERE schemaname=$1 AND tablename='store_version'"
+    return connection.execute(query, (address.schema,)).fetchone() is not None
+
+
+def schema_version(connection: psycopg.Connection[Any], address: Address) -> int | None:
     """The version of the schema; None where there is none."""
-    there = connection.execute(
-        "SELECT 1 FROM information_schema.tables WHERE table_schema=$1 AND table_name='store_version'",
-        (address.schema,),
-    ).fetchone()
-    if there is None:
+    if not is_there(connection, address):
         return None
     query = sql.SQL("SELECT version FROM {}.store_version").format(sql.Identifier(address.schema))
     row = connection.execute(query).fetchone()
@@ -174,13 +186,13 @@ def _newer(address: Address, version: int, newest: int) -> StoreNewer:
     )
 
 
-def _migrate(connection: psycopg.Connection[Any], address: Address, scripts: list[str]) -> None:
+def _migrate(connection: psycopg.Connection[Any], address: Address, known: list[str]) -> None:
     schema = sql.Identifier(address.schema)
     with connection.transaction():
         connection.execute("SELECT pg_advisory_xact_lock($1)", (_MIGRATING,))
-        version = _version(connection, address) or 0  # another process may have been first
-        if version > len(scripts):
-            raise _newer(address, version, len(scripts))
+        version = schema_version(connection, address) or 0  # another process may have been first
+        if version > len(known):
+            raise _newer(address, version, len(known))
         connection.execute(sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(schema))
         connection.execute(sql.SQL("SET LOCAL search_path TO {}").format(schema))
         if not version:
@@ -191,10 +203,10 @@ def _migrate(connection: psycopg.Connection[Any], address: Address, scripts: lis
                 )
             connection.execute("CREATE TABLE store_version (version bigint NOT NULL)")
             connection.execute("INSERT INTO store_version VALUES (0)")
-        for script in scripts[version:]:
+        for script in known[version:]:
             with psycopg.ClientCursor(connection) as cursor:
                 cursor.execute(script.encode())
-        connection.execute("UPDATE store_version SET version=$1", (len(scripts),))
+        connection.execute("UPDATE store_version SET version=$1", (len(known),))
         connection.execute(
             "INSERT INTO secrets (name, value) VALUES ('checkpoints', $1) ON CONFLICT DO NOTHING",
             (secrets.token_bytes(KEY_BYTES),),

@@ -2,45 +2,26 @@
 
 from __future__ import annotations
 
-import base64
 import os
 import shutil
 import sqlite3
 import stat
 import time
-from collections.abc import Callable, Container, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
 
-import msgspec
-
 from durable.core.clock import now_ms
-from durable.core.errors import DurableError, StoreError
-from durable.core.ids import PREFIX
-from durable.core.limits import DISK_FREE_BYTES_MIN, LIVENESS_CHECK_S
+from durable.core.errors import StoreError
+from durable.core.limits import DISK_FREE_BYTES_MIN
 from durable.store.sqlite.engine_locks import Liveness
 from durable.store.sqlite.file import APPLICATION_ID, load_key, migrations, reading
+from durable.store.upkeep import record_checks
 from durable.store.upkeep.blobs import blobs, directory, orphans
-from durable.store.upkeep.invariants import broken
-
-_SHOWN_MAX = 20
-"""Problems of SQLite's own check that are shown."""
+from durable.store.upkeep.record_checks import SHOWN_MAX, Finding, Opens
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing that is not as it should be. `check` is the name of what found it; `message` says what to do, too."""
-
-    check: str
-    message: str
-
-
-type Opens = Callable[[bytes, bytes], object]
-"""Reads a checkpoint's manifest with the store's key; DurableError says why it is refused."""
-
-
-def examine(path: Path, elsewhere: Container[str] = (), opens: Opens | None = None) -> list[Finding]:
+def examine(path: Path, elsewhere: Iterable[str] = (), opens: Opens | None = None) -> list[Finding]:
     """Everything that is wrong, the worst first. Reads only. StoreError when there is no store at that path.
 
     `elsewhere`: digests of the blobs that are kept in another place than beside the file. `opens`: what reads
@@ -78,7 +59,7 @@ def _schema(connection: sqlite3.Connection, _path: Path) -> Iterator[str]:
 
 
 def _integrity(connection: sqlite3.Connection, _path: Path) -> Iterator[str]:
-    for (line,) in connection.execute(f"PRAGMA integrity_check({_SHOWN_MAX})"):
+    for (line,) in connection.execute(f"PRAGMA integrity_check({SHOWN_MAX})"):
         if line != "ok":
             yield f"the file is damaged: {' '.join(line.split())}; restore a backup"
 
@@ -114,104 +95,21 @@ def _journal(connection: sqlite3.Connection, _path: Path) -> Iterator[str]:
         yield f"journal mode {mode}, expected wal; the next command that opens it sets it"
 
 
-def _invariants(connection: sqlite3.Connection, _path: Path) -> Iterator[str]:
-    for rule, what in broken(connection):
-        yield f"{what}: does not hold: {rule}; report it, and restore a backup if something does not go on"
-
-
-def _engines(connection: sqlite3.Connection, path: Path) -> Iterator[str]:
-    liveness = Liveness(Path(f"{path}.d"))
-    now = now_ms()
-    gone = set()
-    for engine, pid, joined_at in connection.execute("SELECT engine, pid, joined_at FROM engines ORDER BY engine"):
-        if not liveness.alive(engine):
-            gone.add(engine)
-            seconds = (now - joined_at) // 1000
-            yield f"engine {engine[:8]} (pid {pid}), begun {seconds} s ago, is dead; `durable resume` goes on for it"
-    slack = int(LIVENESS_CHECK_S * 1000)
-    for task, holder, lease_at in connection.execute(
-        "SELECT id, pid, lease_at FROM tasks WHERE state='acquired' AND lease_at < ? ORDER BY lease_at, id",
-        (now - slack,),
-    ):
-        if holder not in gone:
-            late = (now - lease_at) // 1000
-            yield f"{task} is held by {holder}, whose lease ended {late} s ago; `durable resume` frees it"
-
-
-def _values(connection: sqlite3.Connection, _path: Path) -> Iterator[str]:
-    """Recorded values that are not base64 of JSON; SQLite has no checksums, and the store does not look inside."""
-    rows = connection.execute(
-        "SELECT id, state, param_data, value_data FROM promises"
-        " WHERE id >= 'exec:' AND id < 'exec;' AND (param_data IS NOT NULL OR value_data IS NOT NULL) ORDER BY id"
-    )
-    damaged = 0
-    for promise, state, param, value in rows:
-        named = "value" if value is not None and not _is_json(value) else "arguments"
-        if named == "arguments" and (param is None or _is_json(param)):
-            continue
-        damaged += 1
-        if damaged <= _SHOWN_MAX:
-            yield f"{promise}: its recorded {named} are no JSON; {_how_to_go_on(promise, state)}"
-    if damaged > _SHOWN_MAX:
-        yield f"{damaged - _SHOWN_MAX} more recorded values are no JSON; restore a backup"
-
-
-def _is_json(data: str) -> bool:
-    try:
-        msgspec.json.decode(base64.b64decode(data, validate=True))
-    except (ValueError, msgspec.MsgspecError):
-        return False
-    return True
-
-
-def _how_to_go_on(promise: str, state: str) -> str:
-    execution = promise.removeprefix(PREFIX)
-    root = execution.partition(":")[0].partition(".")[0]
-    if state == "pending":
-        return f"restore a backup, or `durable cancel {root}` and start it under another id"
-    if root != execution:
-        return (
-            f"whatever of {root} reads it stops there: restore a backup, or `durable cancel {root}` and start it anew"
-        )
-    return f"its result cannot be read: restore a backup, or start {root} under another id"
-
-
 def _checkpoints(connection: sqlite3.Connection, path: Path, opens: Opens) -> Iterator[str]:
     try:
         key = load_key(path, create=False)
     except StoreError:
         return  # found already
-    newest: dict[str, int] = {}
-    refused: list[tuple[int, str, str]] = []
-    for checkpoint, session, manifest in connection.execute(
-        "SELECT id, session, manifest FROM checkpoints ORDER BY id"
-    ):
-        newest[session] = checkpoint
-        try:
-            opens(manifest, key)
-        except DurableError as error:
-            refused.append((checkpoint, session, str(error)))
-    bad = {checkpoint for checkpoint, _, _ in refused}
-    for checkpoint, session, why in refused:
-        back = f"`durable checkpoint drop {session} {checkpoint}`"
-        if newest[session] in bad:
-            back = f"`durable resume --skip-checkpoint {checkpoint}` goes on from the one before, where that is whole"
-        yield f"checkpoint {checkpoint} of session {session!r} is refused: {why}; restore a backup, or {back}"
+    yield from record_checks.checkpoints(connection.execute, key, opens)
 
 
-def _missing(connection: sqlite3.Connection, path: Path, elsewhere: Container[str] = ()) -> Iterator[str]:
-    files = {each.name for each in blobs(path)}
-    rows = connection.execute(
-        "SELECT u.checkpoint, c.session, u.digest FROM checkpoint_uses u JOIN checkpoints c ON c.id=u.checkpoint"
-        " WHERE NOT EXISTS (SELECT 1 FROM chunks WHERE chunks.digest=u.digest) ORDER BY u.checkpoint"
-    )
-    lacking: dict[tuple[int, str], int] = {}
-    for checkpoint, session, digest in rows:
-        if digest not in files and digest not in elsewhere:
-            lacking[checkpoint, session] = lacking.get((checkpoint, session), 0) + 1
-    for (checkpoint, session), count in lacking.items():
-        back = f"put {directory(path)} back, or set DURABLE_BLOBS"
-        yield f"checkpoint {checkpoint} of session {session!r} lacks {count} chunks; {back}"
+def _missing(connection: sqlite3.Connection, path: Path, elsewhere: Iterable[str] = ()) -> Iterator[str]:
+    there = {each.name for each in blobs(path)} | set(elsewhere)
+    yield from record_checks.missing(connection.execute, there, f"put {directory(path)} back, or set DURABLE_BLOBS")
+
+
+def _engines(connection: sqlite3.Connection, path: Path) -> Iterator[str]:
+    return record_checks.engines(connection.execute, Liveness(Path(f"{path}.d")).alive, now_ms())
 
 
 def _orphans(_connection: sqlite3.Connection, path: Path) -> Iterator[str]:
@@ -259,8 +157,8 @@ _IN_THE_FILE: dict[str, _Look] = {
     "integrity": _integrity,
     "text": _text,
     "journal": _journal,
-    "invariants": _invariants,
-    "values": _values,
+    "invariants": lambda connection, _: record_checks.invariants(connection.execute),
+    "values": lambda connection, _: record_checks.values(connection.execute),
     "engines": _engines,
     "chunks": _missing,
     "blobs": _orphans,

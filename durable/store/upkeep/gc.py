@@ -9,10 +9,8 @@ engines go on beside it. `collect` sends them until nothing is left to do.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncGenerator
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from durable.core.ids import ORIGIN, PREFIX, parse_call
@@ -21,11 +19,10 @@ from durable.store.operations import kv
 from durable.store.operations.records import EVERY
 from durable.store.operations.transaction import Tx
 from durable.store.protocol.requests import Answer, SweepExecutions, SweepMessages
-from durable.store.sqlite.file import reading
 from durable.store.upkeep.run_storage import namespaces
 
 if TYPE_CHECKING:
-    from durable.store.sqlite.store import Store
+    from durable.store.direct_store import DirectStore
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,10 +42,12 @@ class Collected:
         return Collected(**{name: count + found.get(name, 0) for name, count in asdict(self).items()})
 
 
-async def collect(store: Store, *, before: int, keep: int = 0, dry_run: bool = False) -> AsyncGenerator[Collected]:
+async def collect(
+    store: DirectStore, *, before: int, keep: int = 0, dry_run: bool = False
+) -> AsyncGenerator[Collected]:
     """Forget what was settled before a time (ms), but for the `keep` newest; yields the totals after each batch."""
     if keep:
-        before = min(before, await asyncio.to_thread(_floor, store.path, keep))
+        before = min(before, await store.reads.newest_roots(keep))
     done, cursor, more = Collected(), "", True
     while more:
         request = {"after": cursor, "before": before, "dry_run": dry_run}
@@ -67,7 +66,7 @@ async def collect(store: Store, *, before: int, keep: int = 0, dry_run: bool = F
         yield done
 
 
-async def thin(store: Store, keep: dict[str, Any], *, dry_run: bool = False) -> AsyncGenerator[Collected]:
+async def thin(store: DirectStore, keep: dict[str, Any], *, dry_run: bool = False) -> AsyncGenerator[Collected]:
     """Drop the checkpoints of every session that need not be kept; yields the totals after each batch."""
     done, cursor, more = Collected(), "", True
     while more:
@@ -83,18 +82,6 @@ def root_of(promise_id: str) -> str:
         return promise_id.partition(":")[0]
     own = promise_id[len(PREFIX) :]
     return PREFIX + own.partition(":")[0].partition(".")[0]
-
-
-def _floor(path: Path, keep: int) -> int:
-    """When the oldest of the newest so many settled roots was settled; 0 when there are not more of them."""
-    with reading(path) as connection:
-        connection.create_function("root_of", 1, root_of, deterministic=True)
-        row = connection.execute(
-            "SELECT settled_at FROM promises WHERE settled_at IS NOT NULL AND id=root_of(id)"
-            " ORDER BY settled_at DESC LIMIT 1 OFFSET ?",
-            (keep - 1,),
-        ).fetchone()
-    return 0 if row is None else int(row[0])
 
 
 def sweep_executions(tx: Tx, request: SweepExecutions) -> Answer:

@@ -1,15 +1,17 @@
-"""The rules that hold in a store's file after every commit, as queries for what breaks them (specs/store.md,
-"Invariants").
+"""The rules that hold in a store after every commit, as queries for what breaks them (specs/store.md, "Invariants").
+
+SQLite and PostgreSQL both take them.
 
 Read-only, for `durable doctor` and the tests. Each rule walks through whole tables: never used while work waits for it.
 """
 
 from __future__ import annotations
 
-import sqlite3
-from typing import NamedTuple
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
 
 from durable.core.limits import CHECKPOINTS_KEPT
+from durable.store.operations.records import Row
 
 _FOUND_MAX = 20
 """Broken rows shown for one rule."""
@@ -41,17 +43,18 @@ RULES: dict[str, str] = {
         WHERE p.id IS NULL OR (t.state='fulfilled') <> (p.state<>'pending')""",
     "a task says how its promise was settled": """
         SELECT t.id FROM tasks t JOIN promises p ON p.id=t.id
-        WHERE t.ended IS NOT CASE p.state
+        WHERE t.ended IS DISTINCT FROM CASE p.state
             WHEN 'pending' THEN NULL
             WHEN 'resolved' THEN 'completed'
-            WHEN 'rejected' THEN iif(p.outcome='lost', 'lost', 'failed')
+            WHEN 'rejected' THEN CASE WHEN p.outcome='lost' THEN 'lost' ELSE 'failed' END
             WHEN 'rejected_canceled' THEN 'cancelled'
             ELSE 'timed_out' END""",
     "only a task that is pending says whose lease of it lapsed": """
         SELECT id FROM tasks WHERE lapsed_pid IS NOT NULL AND state<>'pending'""",
     "a promise with a target has a task": """
         SELECT p.id FROM promises p
-        WHERE json_valid(p.tags) AND json_extract(p.tags, '$."resonate:target"') IS NOT NULL
+        WHERE EXISTS (SELECT 1 FROM json_each(CASE WHEN json_valid(p.tags) THEN p.tags ELSE '{}' END)
+                WHERE key='resonate:target')
             AND NOT EXISTS (SELECT 1 FROM tasks t WHERE t.id=p.id)""",
     "a task has a holder and a lease iff it is acquired": """
         SELECT id FROM tasks WHERE (state='acquired') <> (pid IS NOT NULL)
@@ -74,7 +77,7 @@ RULES: dict[str, str] = {
         WHERE p.id IS NULL OR p.state<>'pending'""",
     "a cell is its task's place in the session, settled iff its promise is": """
         SELECT c.promise FROM cells c LEFT JOIN tasks t ON t.id=c.promise LEFT JOIN promises p ON p.id=c.promise
-        WHERE t.id IS NULL OR t.session<>c.session OR t.n<>c.n OR c.settled <> (p.state<>'pending')""",
+        WHERE t.id IS NULL OR t.session<>c.session OR t.n<>c.n OR (c.settled=1) <> (p.state<>'pending')""",
     "a task of a session has a place in it": """
         SELECT t.id FROM tasks t WHERE t.session IS NOT NULL
             AND NOT EXISTS (SELECT 1 FROM cells c WHERE c.session=t.session AND c.n=t.n AND c.promise=t.id)""",
@@ -84,8 +87,8 @@ RULES: dict[str, str] = {
     "output is contiguous (S10)": """
         SELECT execution FROM (
             SELECT execution, start, length, length(text) AS long,
-                lag(start + length, 1, 0) OVER (PARTITION BY execution ORDER BY start) AS before FROM output
-        ) WHERE start<>before OR length<1 OR long>length""",
+                lag(start + length, 1, 0) OVER (PARTITION BY execution ORDER BY start) AS earlier FROM output
+        ) placed WHERE start<>earlier OR length<1 OR long>length""",
     "a checkpoint that uses a chunk exists": """
         SELECT u.digest FROM checkpoint_uses u LEFT JOIN checkpoints c ON c.id=u.checkpoint WHERE c.id IS NULL""",
     "a chunk is used (S11)": """
@@ -100,10 +103,10 @@ RULES: dict[str, str] = {
 """Rules by what they say; each query selects what breaks it, one text a row."""
 
 
-def broken(connection: sqlite3.Connection) -> list[BrokenRule]:
-    """Every rule that does not hold, with the first rows that break it. Raises sqlite3.Error when it cannot be read."""
+def broken(run: Callable[[str, tuple[Any, ...]], Iterable[Row]]) -> list[BrokenRule]:
+    """Every rule that does not hold, with the first rows that break it. `run` runs a statement."""
     found = []
     for rule, sql in RULES.items():
-        for row in connection.execute(f"{sql} LIMIT {_FOUND_MAX}"):
+        for row in run(f"{sql} LIMIT {_FOUND_MAX}", ()):
             found.append(BrokenRule(rule, str(row[0])))
     return found

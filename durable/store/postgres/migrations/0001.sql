@@ -11,6 +11,14 @@ $$;
 CREATE FUNCTION json_extract(document text, path text) RETURNS text LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
     SELECT (document::json -> substr(path, 3))::text
 $$;
+CREATE FUNCTION json_valid(document text) RETURNS boolean LANGUAGE plpgsql IMMUTABLE AS $$
+BEGIN
+    PERFORM document::json;
+    RETURN true;
+EXCEPTION WHEN others THEN
+    RETURN false;
+END
+$$;
 
 CREATE TABLE promises (
     id            text COLLATE "C" PRIMARY KEY,

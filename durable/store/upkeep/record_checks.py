@@ -1,0 +1,133 @@
+"""What may be wrong with what is recorded, in any kind of store: for both doctors (specs/store.md, "Doctor").
+
+Each check reads rows by a function that runs a statement, and yields what is wrong with what to do.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable, Container, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from durable.core.errors import DurableError
+from durable.core.ids import PREFIX
+from durable.core.limits import LIVENESS_CHECK_S
+from durable.store.operations.records import Row
+from durable.store.upkeep.invariants import broken
+
+SHOWN_MAX = 20
+"""Problems of one kind that are shown."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that is not as it should be. `check` is the name of what found it; `message` says what to do, too."""
+
+    check: str
+    message: str
+
+
+type Runs = Callable[[str, tuple[Any, ...]], Iterable[Row]]
+"""Runs a statement, with its parameters, and gives its rows."""
+
+type Opens = Callable[[bytes, bytes], object]
+"""Reads a checkpoint's manifest with the store's key; DurableError says why it is refused."""
+
+
+def invariants(run: Runs) -> Iterator[str]:
+    """Rules that do not hold."""
+    for rule, what in broken(run):
+        yield f"{what}: does not hold: {rule}; report it, and restore a backup if something does not go on"
+
+
+def engines(run: Runs, alive: Callable[[str], bool], now_ms: int) -> Iterator[str]:
+    """Engines that are dead, and leases that are over although their engine lives."""
+    gone = set()
+    for engine, pid, joined_at in run("SELECT engine, pid, joined_at FROM engines ORDER BY engine", ()):
+        if not alive(engine):
+            gone.add(engine)
+            seconds = (now_ms - joined_at) // 1000
+            yield f"engine {engine[:8]} (pid {pid}), begun {seconds} s ago, is dead; `durable resume` goes on for it"
+    slack = int(LIVENESS_CHECK_S * 1000)
+    for task, holder, lease_at in run(
+        "SELECT id, pid, lease_at FROM tasks WHERE state='acquired' AND lease_at < ? ORDER BY lease_at, id",
+        (now_ms - slack,),
+    ):
+        if holder not in gone:
+            late = (now_ms - lease_at) // 1000
+            yield f"{task} is held by {holder}, whose lease ended {late} s ago; `durable resume` frees it"
+
+
+def values(run: Runs) -> Iterator[str]:
+    """Recorded values that are not base64 of JSON; databases do not look inside."""
+    rows = run(
+        "SELECT id, state, param_data, value_data FROM promises"
+        " WHERE id >= 'exec:' AND id < 'exec;' AND (param_data IS NOT NULL OR value_data IS NOT NULL) ORDER BY id",
+        (),
+    )
+    damaged = 0
+    for promise, state, param, value in rows:
+        named = "value" if value is not None and not _is_json(value) else "arguments"
+        if named == "arguments" and (param is None or _is_json(param)):
+            continue
+        damaged += 1
+        if damaged <= SHOWN_MAX:
+            yield f"{promise}: its recorded {named} are no JSON; {_how_to_go_on(promise, state)}"
+    if damaged > SHOWN_MAX:
+        yield f"{damaged - SHOWN_MAX} more recorded values are no JSON; restore a backup"
+
+
+def checkpoints(run: Runs, key: bytes, opens: Opens) -> Iterator[str]:
+    """Checkpoints whose manifest is refused."""
+    newest: dict[str, int] = {}
+    refused: list[tuple[int, str, str]] = []
+    for checkpoint, session, manifest in run("SELECT id, session, manifest FROM checkpoints ORDER BY id", ()):
+        newest[session] = checkpoint
+        try:
+            opens(bytes(manifest), key)
+        except DurableError as error:
+            refused.append((checkpoint, session, str(error)))
+    bad = {checkpoint for checkpoint, _, _ in refused}
+    for checkpoint, session, why in refused:
+        back = f"`durable checkpoint drop {session} {checkpoint}`"
+        if newest[session] in bad:
+            back = f"`durable resume --skip-checkpoint {checkpoint}` goes on from the one before, where that is whole"
+        yield f"checkpoint {checkpoint} of session {session!r} is refused: {why}; restore a backup, or {back}"
+
+
+def missing(run: Runs, there: Container[str], back: str) -> Iterator[str]:
+    """Checkpoints that lack chunks. `there`: the digests of large chunks; `back`: where they can come from."""
+    rows = run(
+        "SELECT u.checkpoint, c.session, u.digest FROM checkpoint_uses u JOIN checkpoints c ON c.id=u.checkpoint"
+        " WHERE NOT EXISTS (SELECT 1 FROM chunks WHERE chunks.digest=u.digest) ORDER BY u.checkpoint",
+        (),
+    )
+    lacking: dict[tuple[int, str], int] = {}
+    for checkpoint, session, digest in rows:
+        if digest not in there:
+            lacking[checkpoint, session] = lacking.get((checkpoint, session), 0) + 1
+    for (checkpoint, session), count in lacking.items():
+        yield f"checkpoint {checkpoint} of session {session!r} lacks {count} chunks; {back}"
+
+
+def _is_json(data: str) -> bool:
+    try:
+        msgspec.json.decode(base64.b64decode(data, validate=True))
+    except (ValueError, msgspec.MsgspecError):
+        return False
+    return True
+
+
+def _how_to_go_on(promise: str, state: str) -> str:
+    execution = promise.removeprefix(PREFIX)
+    root = execution.partition(":")[0].partition(".")[0]
+    if state == "pending":
+        return f"restore a backup, or `durable cancel {root}` and start it under another id"
+    if root != execution:
+        return (
+            f"whatever of {root} reads it stops there: restore a backup, or `durable cancel {root}` and start it anew"
+        )
+    return f"its result cannot be read: restore a backup, or start {root} under another id"

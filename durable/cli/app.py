@@ -48,6 +48,7 @@ COMMANDS = {
     "fork": "Begin a session from a checkpoint of another.",
     "doctor": "Say what is wrong with the store, what this machine can enforce.",
     "backup": "Copy the store while engines run.",
+    "copy": "Move a store to another place: a file to a database, and back.",
     "demo": "See a job survive SIGKILL.",
 }
 """Every command with its line of help; its module is durable.cli.commands.<name>_command."""

@@ -221,3 +221,22 @@ def test_a_served_database_is_used_by_url(database: Database) -> None:
         said = server.stderr.read()
     assert "serving postgresql://clerk@/postgres?schema=" in said
     assert PASSWORD not in said
+
+
+def test_a_copy_goes_on_in_the_database(database: Database) -> None:
+    file = Terminal(database.directory)
+    assert file.durable("exec", "desk", "x = 41").code == 0
+    assert file.durable("run", "jobs.py::asks", "--id", "q").code == 4
+    moved = database.durable("copy", ".durable/state.db", database.url, "--json").data
+    assert (moved["tables"]["sessions"], moved["tables"]["tasks"]) == (1, 2)
+    assert moved["target"].startswith("postgresql://clerk@/postgres?host=")
+    database.durable("copy", ".durable/state.db", database.url).failed(6, "is not empty")
+    database.durable("copy", database.url, "http://127.0.0.1:1").failed(2, "is a server")
+    assert database.durable("exec", "desk", "x + 1").out == "42\n"
+    assert database.durable("answer", "q", "this").out == "this\n"
+    assert database.durable("copy", database.url, "back.db").out.startswith("back.db\t")
+    assert file.durable("--store", "back.db", "exec", "desk", "x + 1").out == "42\n"
+    code = "print('in', flush=True)\nimport time\ntime.sleep(60)"
+    with database.running("--store", database.url, "exec", "desk", code) as process:
+        read_until(process, "in")
+        database.durable("copy", database.url, "other.db").failed(6, "is alive", "end it first")

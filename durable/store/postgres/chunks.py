@@ -46,11 +46,11 @@ class DatabaseChunks:
     def put_many(self, blobs: Iterable[tuple[str, bytes | memoryview]]) -> None:
         """Durable when it returns, one by one. One that is there counts as put now."""
         for digest, data in blobs:
-            self._transact(_put, digest, data)
+            self._transact(keep_chunk, digest, data)
 
     def get(self, digest: str) -> bytes | None:
         """The chunk kept under a digest; None when there is none."""
-        return self._transact(_got, digest)
+        return self._transact(kept_chunk, digest)
 
     def get_many(self, digests: Iterable[str]) -> dict[str, bytes]:
         """The same for some; what is missing is absent from the answer."""
@@ -114,7 +114,8 @@ class DatabaseChunks:
         raise AssertionError("the last try returns or raises")
 
 
-def _put(connection: psycopg.Connection[Any], digest: str, data: bytes | memoryview) -> None:
+def keep_chunk(connection: psycopg.Connection[Any], digest: str, data: bytes | memoryview) -> None:
+    """Keep a chunk, in the transaction of the connection. One that is there counts as put now."""
     kept = f"INSERT INTO blobs (digest, size, put_at) VALUES ($1, $2, {NOW}) ON CONFLICT DO NOTHING RETURNING 1"
     size = memoryview(data).nbytes
     if connection.execute(kept.encode(), (digest, size)).fetchone() is None:
@@ -126,7 +127,8 @@ def _put(connection: psycopg.Connection[Any], digest: str, data: bytes | memoryv
         connection.execute(b"INSERT INTO blob_parts (digest, n, data) VALUES ($1, $2, $3)", (digest, n, part))
 
 
-def _got(connection: psycopg.Connection[Any], digest: str) -> bytes | None:
+def kept_chunk(connection: psycopg.Connection[Any], digest: str) -> bytes | None:
+    """The chunk kept under a digest; None when there is none."""
     if connection.execute(b"SELECT 1 FROM blobs WHERE digest=$1", (digest,)).fetchone() is None:
         return None
     rows = connection.execute(b"SELECT data FROM blob_parts WHERE digest=$1 ORDER BY n", (digest,), binary=True)

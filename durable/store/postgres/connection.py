@@ -13,6 +13,7 @@ from psycopg.types.numeric import Int8Dumper
 
 from durable.core.errors import StoreError, StoreNewer, StoreUnreachable
 from durable.store.postgres.address import Address
+from durable.store.unfinished_copy import UNFINISHED, unfinished
 
 KEY_BYTES = 32
 VERSION_MIN = 14
@@ -149,10 +150,12 @@ def prepare(address: Address, *, create: bool) -> bytes:
                 raise StoreError(f"store {address.shown!r}: the database's encoding is not UTF8; make one that is")
             version = schema_version(connection, address)
             known = scripts()
+            if version == UNFINISHED:
+                raise StoreError(unfinished(repr(address.shown)))
             if version is None and not create:
                 raise StoreMissing(f"there is no store at {address.shown!r}; `durable run` or `durable exec` makes one")
             if version is None or version < len(known):
-                _migrate(connection, address, known)
+                migrate(connection, address, known)
             elif version > len(known):
                 raise _newer(address, version, len(known))
             found = connection.execute(
@@ -186,7 +189,8 @@ def _newer(address: Address, version: int, newest: int) -> StoreNewer:
     )
 
 
-def _migrate(connection: psycopg.Connection[Any], address: Address, known: list[str]) -> None:
+def migrate(connection: psycopg.Connection[Any], address: Address, known: list[str]) -> None:
+    """Run the migrations that the schema lacks, once for all who do so at a time."""
     schema = sql.Identifier(address.schema)
     with connection.transaction():
         connection.execute("SELECT pg_advisory_xact_lock($1)", (_MIGRATING,))

@@ -26,6 +26,7 @@ from durable.store.postgres.connection import (
 from durable.store.postgres.dialect import given, translated
 from durable.store.postgres.holder import is_gone
 from durable.store.postgres.liveness import NOW
+from durable.store.unfinished_copy import UNFINISHED, unfinished
 from durable.store.upkeep import record_checks
 from durable.store.upkeep.record_checks import Finding, Opens
 
@@ -176,7 +177,9 @@ def _bloat(looked: _Looked) -> Iterator[str]:
 
 def _schema(looked: _Looked) -> Iterator[str]:
     version, known = schema_version(looked.connection, looked.address), len(scripts())
-    if version is None or version > known:
+    if version == UNFINISHED:
+        yield unfinished(repr(looked.address.shown))
+    elif version is None or version > known:
         yield f"schema version {version}, this durable-exec knows up to {known}; upgrade durable-exec"
     elif version < known:
         yield f"schema version {version}, current is {known}; the next command that opens it brings it up to date"

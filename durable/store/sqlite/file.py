@@ -15,6 +15,7 @@ from durable.core.errors import StoreError, StoreMissing, StoreNewer
 from durable.core.limits import LOG_PAGES_GOAL, WRITE_CACHE_KIB
 from durable.store import owner_check
 from durable.store.target import MEMORY, is_database, is_url, parsed
+from durable.store.unfinished_copy import UNFINISHED, unfinished
 
 APPLICATION_ID = 0x44555241  # "DURA": tells our files from other SQLite databases
 _KEY_BYTES = 32
@@ -173,7 +174,9 @@ def claim(connection: sqlite3.Connection, path: Path) -> None:
 
 
 def check_version(path: Path, version: int, newest: int) -> None:
-    """Raises StoreNewer for the file of a later durable-exec."""
+    """Raises StoreNewer for the file of a later durable-exec, StoreError for a copy that was not finished."""
+    if version == UNFINISHED:
+        raise StoreError(unfinished(repr(str(path))))
     if version > newest:
         raise StoreNewer(
             f"store {str(path)!r} has schema version {version}, this durable-exec knows up to {newest};"

@@ -16,10 +16,11 @@ from durable.store.upkeep.blobs import alone, blobs, directory
 _STEP_PAGES = 2_048
 """Pages copied before the copy looks whether it is to end: 8 MiB."""
 
-_FORGET_HOLDERS = (
+FORGET_HOLDERS = (
     # Nobody holds anything in a copy. Above all its sessions must not name workers: whoever takes a session over ends
     # the worker on record, and that one lives on with the original.
-    "UPDATE tasks SET state='pending', pid=NULL, ttl=NULL, lease_at=NULL, due=iif(timer, NULL, not_before)"
+    "UPDATE tasks SET state='pending', pid=NULL, ttl=NULL, lease_at=NULL, "
+    "due=CASE WHEN timer<>0 THEN NULL ELSE not_before END"
     " WHERE state='acquired'",
     "UPDATE sessions SET owner=NULL, worker_pid=NULL, worker_start=NULL",
     "DELETE FROM engines",
@@ -92,12 +93,12 @@ def _copy(store: Path, target: Path, beside: Path, draft: Path) -> Copied:
                 wanted = {row[0] for row in copy.execute("SELECT DISTINCT digest FROM checkpoint_uses")}
         except sqlite3.Error as error:
             raise explain(draft, error) from error
-    _write(Path(f"{target}.key"), key)
+    write_private(Path(f"{target}.key"), key)
     beside.mkdir(mode=0o700)
     count, size = _copy_blobs(store, target, wanted)
-    _sync(draft)
+    sync_path(draft)
     draft.rename(target)
-    _sync(target.parent)
+    sync_path(target.parent)
     return Copied(target, size + target.stat().st_size, count)
 
 
@@ -111,7 +112,7 @@ def _check(copy: sqlite3.Connection) -> None:
     if found != "ok":
         raise StoreError(f"the store is damaged, so there is no backup of it: {found}; run `durable doctor`")
     copy.execute("BEGIN")
-    for sql in _FORGET_HOLDERS:
+    for sql in FORGET_HOLDERS:
         copy.execute(sql)
     copy.execute("COMMIT")
 
@@ -126,15 +127,16 @@ def _copy_blobs(store: Path, target: Path, wanted: set[str]) -> tuple[int, int]:
         for folder in (place.parent.parent, place.parent):
             folder.mkdir(mode=0o700, exist_ok=True)
         data = source.read_bytes()
-        _write(place, data)
+        write_private(place, data)
         count, size = count + 1, size + len(data)
     for folder in (*directory(target).glob("??"), directory(target), Path(f"{target}.d")):
         if folder.is_dir():
-            _sync(folder)
+            sync_path(folder)
     return count, size
 
 
-def _write(path: Path, data: bytes) -> None:
+def write_private(path: Path, data: bytes) -> None:
+    """Write a new file of this user's alone, synced. OSError when it exists."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     with os.fdopen(descriptor, "wb") as stream:
         stream.write(data)
@@ -142,7 +144,8 @@ def _write(path: Path, data: bytes) -> None:
         os.fsync(stream.fileno())
 
 
-def _sync(path: Path) -> None:
+def sync_path(path: Path) -> None:
+    """Sync a file or a directory."""
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)

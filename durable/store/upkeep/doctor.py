@@ -16,6 +16,7 @@ from durable.core.errors import StoreError
 from durable.core.limits import DISK_FREE_BYTES_MIN
 from durable.store.sqlite.engine_locks import Liveness
 from durable.store.sqlite.file import APPLICATION_ID, load_key, migrations, reading
+from durable.store.unfinished_copy import UNFINISHED, unfinished
 from durable.store.upkeep import record_checks
 from durable.store.upkeep.blobs import blobs, directory, orphans
 from durable.store.upkeep.record_checks import SHOWN_MAX, Finding, Opens
@@ -48,10 +49,12 @@ def examine(path: Path, elsewhere: Iterable[str] = (), opens: Opens | None = Non
     return found
 
 
-def _schema(connection: sqlite3.Connection, _path: Path) -> Iterator[str]:
+def _schema(connection: sqlite3.Connection, path: Path) -> Iterator[str]:
     version, known = connection.execute("PRAGMA user_version").fetchone()[0], len(migrations())
     if connection.execute("PRAGMA application_id").fetchone()[0] != APPLICATION_ID:
         yield "it is not a store: another program's database, or an empty file"
+    elif version == UNFINISHED:
+        yield unfinished(repr(str(path)))
     elif version > known:
         yield f"schema version {version}, this durable-exec knows up to {known}; upgrade durable-exec"
     elif version < known:

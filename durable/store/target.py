@@ -63,7 +63,7 @@ def is_database(target: str | os.PathLike[str]) -> bool:
 
 
 def shown(target: str | os.PathLike[str]) -> str:
-    """What messages call a store: the URL of a database without its password."""
+    """The name of a store in messages: the URL of a database without its password."""
     if not is_database(target):
         return str(target)
     from durable.store.postgres.address import address_of
@@ -72,7 +72,7 @@ def shown(target: str | os.PathLike[str]) -> str:
 
 
 def repeatable(target: str | os.PathLike[str]) -> str:
-    """What opens the same store when it is typed again: without the password, which is asked for some other way."""
+    """The name that opens the same store when it is typed again: without the password, which comes some other way."""
     if not is_database(target):
         return str(target)
     from durable.store.postgres.address import address_of

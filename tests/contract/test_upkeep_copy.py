@@ -13,10 +13,11 @@ import pytest
 import durable
 from durable.core.errors import Conflict, StoreError, StoreMissing
 from durable.store.port import open_direct
-from durable.store.postgres import transfer
-from durable.store.sqlite import transfer as file_transfer
+from durable.store.postgres.transfer import target_schema
 from durable.store.sqlite.file import load_key
-from durable.store.upkeep.copy import TABLES, copy
+from durable.store.sqlite.transfer import target_file
+from durable.store.upkeep.copied_tables import TABLES
+from durable.store.upkeep.copy import copy
 from durable.store.upkeep.doctor import examine
 from tests.postgres_server import PostgresServer
 
@@ -167,13 +168,13 @@ async def test_an_interrupted_copy_is_refused_and_begun_again(tmp_path: Path, po
 
 def test_both_ends_know_all_tables(tmp_path: Path, postgres_server: PostgresServer) -> None:
     """A table that a migration adds is copied, or is said here to be of living processes only."""
-    with file_transfer.target(tmp_path / "work.db"):
+    with target_file(tmp_path / "work.db"):
         connection = sqlite3.connect(tmp_path / "work.db")
         rows = connection.execute("SELECT name FROM sqlite_master WHERE type='table' AND name NOT LIKE 'sqlite_%'")
         files = {row[0] for row in rows.fetchall()}
         connection.close()
     url = postgres_server.url()
-    with transfer.target(url):
+    with target_schema(url):
         pass
     schema = url.rpartition("schema=")[2]
     found = postgres_server.sql(f"SELECT tablename::text FROM pg_tables WHERE schemaname='{schema}'")

@@ -12,13 +12,14 @@ import pytest
 
 import durable
 from durable.core.errors import Conflict, EngineClosed, StoreError
+from durable.store.postgres.address import address_of
 from durable.store.sqlite.store import Store
-from durable.store.target import is_url, parsed
+from durable.store.target import is_url, parsed, repeatable, shown
 
 WRONG = [
-    "postgres://user:hunter2@host/db",
+    "postgres://user:hunter2@host:port/db",
+    "postgres://user:hunter2@host/db?schema=a-b",
     "postgresql+asyncpg://user:hunter2@host/db",
-    "POSTGRES://user:hunter2@host/db",
     "postgres:/user:hunter2@host/db",
     "mysql://user:hunter2@host/db",
     "redis://:hunter2@host",
@@ -58,10 +59,18 @@ async def test_what_is_no_store_is_refused_at_once(
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("command", ["list", "gc", "doctor", "serve"])
-def test_the_command_line_refuses_it_too(command: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("command", ["list", "gc", "doctor", "serve", "backup"])
+@pytest.mark.parametrize(
+    ("store", "said"),
+    [
+        ("mysql://user:hunter2@host/db", "no mysql:// database"),
+        ("postgres://user:hunter2@/db?host=%2Fno%2Fsuch%2Fdirectory", "postgresql://user@/db"),
+    ],
+)
+def test_the_command_line_refuses_it_too(command: str, store: str, said: str, tmp_path: Path) -> None:
+    words = [command, "b.db"] if command == "backup" else [command]
     done = subprocess.run(
-        [sys.executable, "-m", "durable.cli", "--store", WRONG[0], command],
+        [sys.executable, "-m", "durable.cli", "--store", store, *words],
         capture_output=True,
         text=True,
         cwd=tmp_path,
@@ -69,7 +78,7 @@ def test_the_command_line_refuses_it_too(command: str, tmp_path: Path) -> None:
         timeout=60,
     )
     assert done.returncode != 0
-    assert "postgres:// database" in done.stderr
+    assert said in done.stderr
     assert "hunter2" not in done.stdout + done.stderr
     assert "Traceback" not in done.stderr
     assert list(tmp_path.iterdir()) == []
@@ -96,6 +105,18 @@ def test_a_url_of_a_server() -> None:
     assert parsed("HTTPS://Host:1/base/") == "https://Host:1/base"
     assert is_url("http://[::1]:8")
     assert not is_url(":memory:")
+
+
+def test_a_url_of_a_database_is_shown_without_its_secrets() -> None:
+    url = "postgres://us%40er:hunter2@[::1]:7/db?sslmode=require&sslpassword=hunter2&schema=mine&password=hunter2"
+    assert (shown(url), repeatable(url)) == (
+        "postgresql://us%40er@[::1]:7/db?schema=mine",
+        "postgresql://us%40er@[::1]:7/db?sslmode=require&schema=mine",
+    )
+    assert repeatable(repeatable(url)) == repeatable(url)
+    assert repeatable("work.db") == shown("work.db") == "work.db"
+    assert "hunter2" not in repr(address_of(url))
+    assert address_of(url).pg_dump_url == "postgresql://us%40er@[::1]:7/db?sslmode=require"
 
 
 async def test_sqlite_urls_open(tmp_path: Path) -> None:

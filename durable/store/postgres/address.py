@@ -30,7 +30,7 @@ class Address:
 
     @property
     def pg_dump_url(self) -> str:
-        """What programs of PostgreSQL itself take for the same database: `url` without our own parameter."""
+        """The `url` as programs of PostgreSQL itself take it: without our own parameter."""
         base, _, query = self.url.partition("?")
         return _with(base, [each for each in parse_qsl(query) if each[0] != "schema"])
 

@@ -20,7 +20,7 @@ from durable.store.postgres.liveness import NOW
 from durable.store.postgres.transaction import lock_number
 from durable.store.unfinished_copy import UNFINISHED
 from durable.store.upkeep.backup import FORGET_HOLDERS
-from durable.store.upkeep.copy import BLOBS, TABLES
+from durable.store.upkeep.copied_tables import BLOBS, TABLES
 
 _PAGE = 1_000
 _COLUMNS = (
@@ -30,7 +30,7 @@ _COLUMNS = (
 
 
 class _Schema:
-    """What both ends do, in one transaction that holds the whole store."""
+    """The reading of both ends, in one transaction that holds the whole store."""
 
     def __init__(self, address: Address, connection: psycopg.Connection[Any]) -> None:
         self._address = address
@@ -105,7 +105,7 @@ class TargetSchema(_Schema):
 
 
 @contextmanager
-def source(url: str) -> Iterator[SourceSchema]:
+def source_schema(url: str) -> Iterator[SourceSchema]:
     """The store in a schema, while nobody else writes it. StoreError."""
     address = address_of(url)
     key = prepare(address, create=False)
@@ -114,7 +114,7 @@ def source(url: str) -> Iterator[SourceSchema]:
 
 
 @contextmanager
-def target(url: str) -> Iterator[TargetSchema]:
+def target_schema(url: str) -> Iterator[TargetSchema]:
     """A new store in a schema. Conflict when one with rows is there; what an interrupted copy left is begun again."""
     address = address_of(url)
     with connect(address) as connection:

@@ -30,7 +30,7 @@ _BESIDE = ("-journal", "-wal", "-shm", ".key")
 
 
 class _File:
-    """What both ends do: read tables and blobs."""
+    """The reading of both ends: tables and blobs."""
 
     def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
         self._path = path
@@ -97,7 +97,7 @@ class TargetFile(_File):
 
 
 @contextmanager
-def source(path: Path) -> Iterator[SourceFile]:
+def source_file(path: Path) -> Iterator[SourceFile]:
     """The store at a path, while nobody else writes it. StoreError."""
     if not path.exists():
         raise StoreMissing(f"there is no store at {str(path)!r}")
@@ -116,7 +116,7 @@ def source(path: Path) -> Iterator[SourceFile]:
 
 
 @contextmanager
-def target(path: Path) -> Iterator[TargetFile]:
+def target_file(path: Path) -> Iterator[TargetFile]:
     """A new store at a path. Conflict when something is there; what an interrupted copy left is begun again."""
     owner_check.check(path)
     if path.exists() and _is_unfinished(path):

@@ -7,70 +7,23 @@ of the target appear in one transaction, after they were read back and compared.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 import msgspec
 
 from durable.core.errors import Conflict, StoreError
 from durable.store.operations.records import Row
 from durable.store.target import is_database, is_url, parsed, shown
+from durable.store.upkeep.copied_tables import BLOBS, NUMBERED, TABLES, CopySource, CopyTarget
 
-TABLES = (
-    "promises", "tasks", "callbacks", "listeners", "schedules", "sessions", "cells", "output", "rewinds", "checkpoints",
-    "checkpoint_uses", "chunks", "policies", "audit", "kv", "kv_usage", "discards",
-)  # fmt: skip
-"""All but those of processes that are alive (engines, their leases, messages for them), of which a copy has none."""
-NUMBERED = ("checkpoints", "audit")
-"""Tables whose ids are numbers that are never used again."""
-BLOBS = "blobs"
-"""Large chunks, in the counts: rows in a database, files beside a file."""
 _SUM_BYTES = 32
 
 
-class Readable(Protocol):
-    """An end of a copy, as it is read."""
-
-    def columns(self, table: str) -> list[str]:
-        """The names of a table's columns that hold what was recorded, not what follows from it."""
-
-    def rows(self, table: str, columns: Sequence[str]) -> Iterator[Row]:
-        """All rows of a table, in any order."""
-
-    def blobs(self) -> Iterator[tuple[str, bytes]]:
-        """Large chunks that checkpoints use, by digest."""
-
-
-class Source(Readable, Protocol):
-    """The store that is copied, held against writing."""
-
-    key: bytes
-
-    def living(self) -> list[str]:
-        """The engines that are alive."""
-
-    def last_number(self, table: str) -> int:
-        """The last id that was given in a table of NUMBERED; 0 for none."""
-
-
-class Target(Readable, Protocol):
-    """The store that is made, in a transaction that is undone unless it is finished."""
-
-    def insert(self, table: str, columns: Sequence[str], rows: Iterable[Row]) -> None:
-        """Write rows."""
-
-    def put_blobs(self, blobs: Iterable[tuple[str, bytes]]) -> None:
-        """Keep large chunks."""
-
-    def finish(self, key: bytes, last_numbers: dict[str, int]) -> None:
-        """Forget who held what, take the key, and commit: from then on it is a store."""
-
-
 @dataclass(frozen=True, slots=True)
-class Moved:
+class StoreCopy:
     """The number of rows that were copied, by table, and of large chunks with their bytes."""
 
     tables: dict[str, int]
@@ -106,7 +59,7 @@ class _Tally:
         return (self.count, self._sum) == (other.count, other._sum)
 
 
-def copy(source: str, target: str) -> Moved:
+def copy(source: str, target: str) -> StoreCopy:
     """Copy the store `source` to `target`: paths or URLs of databases. Blocking; for a thread.
 
     Nothing may run on the source. StoreError: one of them cannot be opened, or the copy is not the same. Conflict: an
@@ -120,7 +73,7 @@ def copy(source: str, target: str) -> Moved:
             return _moved(original, made)
 
 
-def _moved(source: Source, target: Target) -> Moved:
+def _moved(source: CopySource, target: CopyTarget) -> StoreCopy:
     tallies = {table: _Tally() for table in (*TABLES, BLOBS)}
     for table in TABLES:
         columns = source.columns(table)
@@ -131,10 +84,10 @@ def _moved(source: Source, target: Target) -> Moved:
         _compare(table, tally, target, source)
     target.finish(source.key, {table: source.last_number(table) for table in NUMBERED})
     counts = {table: tally.count for table, tally in tallies.items() if table != BLOBS}
-    return Moved(counts, tallies[BLOBS].count, tallies[BLOBS].size)
+    return StoreCopy(counts, tallies[BLOBS].count, tallies[BLOBS].size)
 
 
-def _compare(table: str, written: _Tally, target: Target, source: Source) -> None:
+def _compare(table: str, written: _Tally, target: CopyTarget, source: CopySource) -> None:
     """Read back what was written. StoreError when it is not the same."""
     read = _Tally()
     passed: Iterator[object] = (
@@ -146,24 +99,24 @@ def _compare(table: str, written: _Tally, target: Target, source: Source) -> Non
         raise StoreError(f"the copy is not the same: {table} has {read.count} rows of {written.count}")
 
 
-def _source(place: str) -> AbstractContextManager[Source]:
+def _source(place: str) -> AbstractContextManager[CopySource]:
     if is_database(place):
-        from durable.store.postgres import transfer
+        from durable.store.postgres.transfer import source_schema
 
-        return transfer.source(str(parsed(place)))
-    from durable.store.sqlite import transfer as file_transfer
+        return source_schema(str(parsed(place)))
+    from durable.store.sqlite.transfer import source_file
 
-    return file_transfer.source(_path(place))
+    return source_file(_path(place))
 
 
-def _target(place: str) -> AbstractContextManager[Target]:
+def _target(place: str) -> AbstractContextManager[CopyTarget]:
     if is_database(place):
-        from durable.store.postgres import transfer
+        from durable.store.postgres.transfer import target_schema
 
-        return transfer.target(str(parsed(place)))
-    from durable.store.sqlite import transfer as file_transfer
+        return target_schema(str(parsed(place)))
+    from durable.store.sqlite.transfer import target_file
 
-    return file_transfer.target(_path(place))
+    return target_file(_path(place))
 
 
 def _path(place: str) -> Path:

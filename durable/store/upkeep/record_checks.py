@@ -1,4 +1,4 @@
-"""What may be wrong with what is recorded, in any kind of store: for both doctors (specs/store.md, "Doctor").
+"""Checks of what is recorded, in any kind of store: for both doctors (specs/store.md, "Doctor").
 
 Each check reads rows by a function that runs a statement, and yields what is wrong with what to do.
 """

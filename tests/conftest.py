@@ -15,9 +15,12 @@ from tests.postgres_server import PostgresServer, binaries
 TOKEN = "token-of-the-tests"
 
 
-def start_server(file: Path, *options: str) -> tuple[subprocess.Popen[str], str]:
-    """`durable serve` as a real process on a free port, and its URL. Its token is in DURABLE_TOKEN."""
-    command = [sys.executable, "-m", "durable.cli", "--store", str(file), "serve", "--port", "0", *options]
+def start_server(file: Path, *options: str, store: str | None = None) -> tuple[subprocess.Popen[str], str]:
+    """`durable serve` as a real process on a free port, and its URL. Its token is in DURABLE_TOKEN.
+
+    `store`: what it serves instead of the file, which then only says where its messages go.
+    """
+    command = [sys.executable, "-m", "durable.cli", "--store", store or str(file), "serve", "--port", "0", *options]
     with Path(f"{file}.serve").open("ab") as said:
         server = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=said, text=True)
     assert server.stdout is not None

@@ -102,5 +102,6 @@ def merged(first: StoreChange, second: StoreChange) -> StoreChange:
     sets = [each.name for each in fields(StoreChange) if each.default == frozenset()]
     return StoreChange(
         foreign=first.foreign or second.foreign,
+        lapsed=first.lapsed or second.lapsed,
         **{name: getattr(first, name) | getattr(second, name) for name in sets},
     )

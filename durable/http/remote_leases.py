@@ -19,6 +19,10 @@ class RemoteLeases:
     def __contains__(self, engine: str) -> bool:
         return engine in self._until
 
+    def engines(self) -> list[str]:
+        """All of them."""
+        return list(self._until)
+
     def join(self, engine: str, now: float) -> None:
         """The engine begins to live, or goes on."""
         self._until[engine] = now + self.lease_s

@@ -144,6 +144,9 @@ class Site:
         while True:
             try:
                 self.guard.sweep(asyncio.get_running_loop().time())
+                for engine in self.leases.engines():
+                    if not self.store.holds(engine):
+                        self.leases.leave(engine)  # it came to another server, or has to join again
                 for engine in self.leases.expired(self.clock()):
                     await self.store.request("engine.lost", {"engine": engine})
             except Exception as error:  # it must go on: nobody else drops the dead and the slow

@@ -23,7 +23,7 @@ type Outcome = tuple[int, object]
 
 _UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, UnicodeEncodeError, RecursionError)
 """The errors of reading bytes from outside; the last for lists in lists without end."""
-_NOT_OFFERED = {"engine.lost"}
+_NOT_OFFERED = {"engine.lost", "engine.move"}
 
 
 class SettledAwait(msgspec.Struct, frozen=True, kw_only=True):
@@ -135,10 +135,11 @@ class Desk:
         return self._store.enqueue(kind, request)
 
     def _join(self, request: requests.EngineJoin) -> Awaitable[requests.Answer]:
-        return self._joined(request.engine, self._store.enqueue("engine.join", request))
+        moving = self._store.enqueue("engine.move", requests.Engine(engine=request.engine))
+        return self._joined(request.engine, moving, self._store.enqueue("engine.join", request))
 
-    async def _joined(self, engine: str, joining: Awaitable[requests.Answer]) -> requests.Answer:
-        await joining
+    async def _joined(self, engine: str, *committed: Awaitable[requests.Answer]) -> requests.Answer:
+        await asyncio.gather(*committed)
         self._leases.join(engine, self._clock())
         return self._lease({})
 

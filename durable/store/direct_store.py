@@ -190,6 +190,10 @@ class DirectStore:
         """Whether that engine's process lives and has not left."""
         return self._liveness.alive(engine)
 
+    def holds(self, engine: str) -> bool:
+        """Whether this process keeps that engine alive: its own, or one elsewhere that it serves."""
+        return self._liveness.held_here(engine)
+
     async def settled(self, promise_id: str, *, halts: bool = False, patient: bool = True) -> PromiseRow:
         """Wait until it is settled by anyone in any process. StoreRefused 404 if there is none; EngineClosed.
 

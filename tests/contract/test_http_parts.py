@@ -86,6 +86,9 @@ def test_changes_become_one() -> None:
     two = StoreChange(foreign=True, settled=frozenset("b"), prompts=frozenset("p"))
     both = StoreChange(foreign=True, settled=frozenset("ab"), output=frozenset("x"), prompts=frozenset("p"))
     assert merged(one, two) == both
+    lapse = StoreChange(foreign=True, lapsed=True)
+    assert merged(one, lapse).lapsed
+    assert merged(lapse, two).lapsed
 
 
 def test_a_manifest_changes_its_signature_at_the_border_and_a_changed_one_passes_neither_way() -> None:

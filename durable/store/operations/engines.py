@@ -32,6 +32,12 @@ def join(tx: Tx, request: EngineJoin) -> Answer:
     return Answer(200, {})
 
 
+def move(tx: Tx, request: Engine) -> Answer:
+    """An engine elsewhere comes by this server from now on; it joins here next."""
+    tx.liveness.take_over(request.engine)
+    return Answer(200, {})
+
+
 def serve(tx: Tx, request: EngineServe) -> Answer:
     """Add functions to what an engine serves."""
     row = tx.row("SELECT functions FROM engines WHERE engine=?", (request.engine,))

@@ -12,6 +12,9 @@ class EngineLiveness(Protocol):
         """Claim the name for this process. OSError when an engine of that name is alive elsewhere; FileExistsError
         when this process has it open already."""
 
+    def take_over(self, engine: str) -> None:
+        """Claim the name from whichever server held it for its client, which has come to this process instead."""
+
     def release(self, engine: str) -> None:
         """Give up the name of an engine of this process."""
 

@@ -101,6 +101,7 @@ KINDS: dict[str, Kind] = {
     "engine.join": _ours(requests.EngineJoin, engines.join, _yes),
     "engine.serve": _ours(requests.EngineServe, engines.serve, _yes),
     "engine.leave": _ours(requests.Engine, engines.leave, _yes),
+    "engine.move": _ours(requests.Engine, engines.move, _yes),
     "engine.lost": _ours(requests.Engine, engines.lost, _yes),
     "engine.list": _ours(requests.Nothing, engines.listing, _yes),
     "session.open": _ours(requests.SessionOpen, sessions.open_),

@@ -34,6 +34,13 @@ class DatabaseLiveness:
         self.own = self.own | {engine}
         self.living = self.living | {engine}
 
+    def take_over(self, engine: str) -> None:
+        """Hold the lease instead of the server that held it. That one finds out at its next beat."""
+        self._session.send(
+            f"UPDATE engine_leases SET holder=?2, until={NOW} + ?3 WHERE engine=?1",
+            (engine, self._holder, self._lease_ms),
+        )
+
     def release(self, engine: str) -> None:
         """End the lease of an engine of this process."""
         self._session.send("DELETE FROM engine_leases WHERE engine=? AND holder=?", (engine, self._holder))

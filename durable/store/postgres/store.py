@@ -142,11 +142,17 @@ class PostgresStore(DirectStore):
     # -- being alive --------------------------------------------------------------------------------------------
 
     def _join_again(self, engines: frozenset[str]) -> None:
-        """The lease of an engine was over, and others may have taken what it ran: it begins anew."""
-        self._tell_of_lapse()
-        for engine in engines:
-            if engine in self._joined and self._closing is None:
+        """The lease of an engine was over, and others may have taken what it ran: it begins anew.
+
+        One that came over HTTP joins anew by itself, here or at the server that it moved to.
+        """
+        if engines & self._joined.keys():
+            self._tell_of_lapse()
+        for engine in engines if self._closing is None else ():
+            if engine in self._joined:
                 super().post("engine.join", self._joined[engine])
+            else:
+                super().post("engine.lost", {"engine": engine})
 
     def _tell_of_lapse(self) -> None:
         for watcher in list(self._watchers):

@@ -39,6 +39,9 @@ class Liveness:
         _OWN[key] = descriptor
         self._held.add(engine)
 
+    def take_over(self, engine: str) -> None:
+        """Nothing: a lock of another process is its own until that ends."""
+
     def release(self, engine: str) -> None:
         """Give the lock up and remove its file; nothing happens when this store does not hold it."""
         if engine in self._held:

@@ -220,7 +220,7 @@ class A: pass
 a = A(); a.x = 1; a.g = (i for i in 'a'); held = [vars(a)]
 """)
     with process:
-        assert {str(entry[0]) for entry in report["lost"]} == {"a.g", "held[0]['g']"}
+        assert [path in str(report["lost"]) for path in ("'a.g'", "held[0]['g']")] == [True, True]
         assert process.value("[held[0] is vars(a), a.x, type(a.g).__name__]") == [True, 1, "LostValue"]
 
 

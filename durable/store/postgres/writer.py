@@ -162,7 +162,7 @@ class PostgresWriter(Writer):
                 delay = min(delay * 2, RETRY_MAX_S)
 
     def _was_committed(self, error: BaseException) -> bool:
-        """What became of the transaction whose commit was sent before the connection was lost: the server knows."""
+        """The fate of the transaction whose commit was sent before the connection was lost: the server knows it."""
         self._session.note(error)
         xid = self._xid
         while True:

@@ -8,21 +8,15 @@ from durable.cli.execution_status import AwaitsAnswers, GoesOn, HasEnded, IsHalt
 from durable.cli.output import Out
 from durable.cli.prompts import show_waiting
 from durable.core.errors import ExecutionError, Halted
+from durable.executions.states import PROMISE_OF
 from durable.functions.failures import read_document, rebuild
 from durable.records import notation
 from durable.store.rows import ExecutionRow
 
-_PROMISE = {
-    "failed": "rejected",
-    "lost": "rejected",
-    "cancelled": "rejected_canceled",
-    "timed_out": "rejected_timedout",
-}
-
 
 def error_of(row: ExecutionRow) -> ExecutionError:
     """The error of an execution that did not complete."""
-    return rebuild(_PROMISE[row.state], row.value, row.id)
+    return rebuild(PROMISE_OF[row.state], row.value, row.id)
 
 
 def report(settings: Settings, out: Out, execution_id: str, standing: Standing) -> int:

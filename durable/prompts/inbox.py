@@ -11,6 +11,7 @@ from typing import Any, Literal
 from capabilities.prompts.answer_rules import check_who, decide
 from capabilities.prompts.answer_validation import validated
 from capabilities.prompts.prompt import Prompt, Settlement, read_prompt
+from capabilities.prompts.states import PromptState, state_of
 from durable.core import ids
 from durable.core.answer_types import Given
 from durable.core.clock import TIME_MAX_MS, now_ms
@@ -217,12 +218,13 @@ def _given(found: Any) -> Given:
 
 def already(prompt_id: str, promise: dict[str, Any]) -> Conflict:
     """Why a question that is settled cannot be answered: who answered it, or AnswerLate."""
-    if promise["state"] == "rejected_timedout":
+    settlement = Settlement.from_record(_value(promise)) if promise["state"] == "resolved" else Settlement()
+    state = state_of(promise["state"], declined=settlement.declined)
+    if state is PromptState.EXPIRED:
         return AnswerLate(f"{prompt_id} passed its deadline; it cannot be answered any more")
-    if promise["state"] != "resolved":
+    if state in (PromptState.CANCELLED, PromptState.REJECTED):
         return Conflict(f"{prompt_id} was cancelled; it cannot be answered any more")
-    settlement = Settlement.from_record(_value(promise))
     said = repr(settlement.value)
     shown = "" if _prompt(promise).secret else f" with {said if len(said) <= 200 else f'{said[:200]}…'}"
-    how = "declined" if settlement.declined else f"answered{shown}"
+    how = "declined" if state is PromptState.DECLINED else f"answered{shown}"
     return Conflict(f"{prompt_id} was already {how}" + (f" by {settlement.by}" if settlement.by else ""))

@@ -7,8 +7,9 @@ from typing import get_args
 import click
 
 from durable.cli.app import Command, Settings, in_loop, settings
+from durable.executions.states import ExecutionState
 
-STATES = ("pending", "running", "waiting", "interrupted", "completed", "failed", "lost", "cancelled", "timed_out")
+STATES = [state.value for state in ExecutionState]
 
 
 @click.command("list", cls=Command, short_help="Executions, newest first.")

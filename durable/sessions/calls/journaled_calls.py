@@ -73,7 +73,7 @@ class JournaledCalls:
             return await self._told(call, capability, promise)
         if not capability.performs:
             promise = await self.settled(call.call, promise_id)
-            if promise["state"] == "rejected_canceled" and found.outcome is not None:
+            if promise["state"] == "rejected_canceled" and not found.open:
                 return ended(call)  # a thread asked, its cell's end took the question back: it asks the next one
             return answered(call, promise)
         promise = await asyncio.shield(self._performing(call, capability, said.arguments, promise_id))
@@ -182,7 +182,7 @@ class JournaledCalls:
         asked = self._asked(call, arguments, await self.permits.current(), promise_id)
         settle = {"id": promise_id, **await self._made(capability, asked)}
         promise: dict[str, Any] = (await self.house.store.request("promise.settle", settle)).data["promise"]
-        if promise["state"] == "rejected_canceled" and self.found.outcome is not None:
+        if promise["state"] == "rejected_canceled" and not self.found.open:
             return {**promise, **settle}  # its cell's end was first: the thread that called gets what was done for it
         return promise
 
@@ -231,7 +231,7 @@ class JournaledCalls:
         except Exception as error:
             self._waits[call].set_exception(error)  # or the code would wait for ever
             return
-        if not self.found.waiting:  # else the lease is given back, and the settlement brings the next leaf
+        if not self.found.waits:  # else the lease is given back, and the settlement brings the next leaf
             await self.deliver({call: promise_id})
 
     def waiting(self, calls: list[int]) -> None:

@@ -33,6 +33,7 @@ from durable.sessions.ownership.admission import Entrance
 from durable.sessions.ownership.confinement import confinement_of
 from durable.sessions.ownership.eviction import Giving
 from durable.sessions.ownership.lost_check import Looking
+from durable.sessions.ownership.states import OwnerEvent, OwnerState
 from durable.sessions.ownership.takeover import take_over
 from durable.sessions.required_capabilities import not_known, own_capabilities
 from durable.sessions.services import House
@@ -77,7 +78,7 @@ class SessionHost:
             try:
                 turn = await session.run(promise_id, request, first=sdk.first_attempt(ctx), begun=leave)
             except EngineClosed:
-                if not session.parted:
+                if session.ownership.state is not OwnerState.FORGOTTEN:
                     raise
                 session = await self.live(request.session)  # the answer came as it was being forgotten
                 turn = await session.run(promise_id, request, first=sdk.first_attempt(ctx), begun=leave)
@@ -117,7 +118,7 @@ class SessionHost:
     async def live(self, name: str) -> LiveSession:
         """The session, owned by this engine: taken over when its owner is gone. StoreRefused 409 when it is not."""
         found = self._live.get(name)
-        if found is not None and found.stale:
+        if found is not None and found.ownership.state is OwnerState.LOST:
             await self.forget(name)
             found = None
         if found is not None:
@@ -186,7 +187,7 @@ class SessionHost:
         found = self._pass_of(execution_id)
         if found is None or not found.lives:
             return None, False
-        return found.recent, found.outcome is None
+        return found.recent, found.open
 
     def _pass_of(self, execution_id: str) -> Pass | None:
         passes = (session.current for session in self._live.values())
@@ -210,7 +211,7 @@ class SessionHost:
 
     async def _lost(self, session: LiveSession) -> None:
         """Drop a session that was closed, or is another engine's: nothing that is done with it here counts."""
-        session.stale = True
+        session.ownership.go(OwnerEvent.LOSE)
         if self._live.get(session.name) is session:
             await self.forget(session.name)
 

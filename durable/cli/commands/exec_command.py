@@ -15,10 +15,7 @@ from durable.cli.session_options import Making, making_sessions
 from durable.core import ids
 
 if TYPE_CHECKING:
-    from bridge.confine.limits import Profile
-    from capabilities.permissions.manifest import Level
     from durable.engine.engine import Engine
-    from durable.sessions.language import Language
     from durable.store.rows import ExecutionRow
 
 
@@ -40,13 +37,7 @@ def command(
     path: str | None,
     timeout: float | None,
     checkpoint: Literal["auto", "statement"],
-    profile: Profile | None,
-    limits: tuple[tuple[str, float], ...],
-    grants: tuple[str, ...],
-    capabilities: tuple[str, ...],
-    level: Level | None,
-    permissions: str | None,
-    language: Language | None,
+    made_with: Making,
 ) -> int:
     """Run CODE in SESSION, which keeps its variables whatever happens to its processes.
 
@@ -54,7 +45,7 @@ def command(
     """
     ids.check_session_name(session)
     text = _code(code, path)
-    chosen, made_with = settings(), Making(profile, limits, grants, level, permissions, language, capabilities)
+    chosen = settings()
     return in_loop(lambda: _exec(chosen, session, text, timeout, checkpoint, made_with))
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from durable.cli import exit_codes
-from durable.cli.app import Command, Settings, in_loop, settings
+from durable.cli.app import Command, Settings, asynchronous, in_loop, settings
 from durable.cli.output import Out
 from durable.cli.upkeep_options import Duration
 
@@ -36,10 +36,14 @@ def create(promise_id: str, param: str | None, timeout: float | None, tags: tupl
 
 @command.command("get", cls=Command)
 @click.argument("promise_id", metavar="ID")
-def get(promise_id: str) -> int:
+@asynchronous
+async def get(chosen: Settings, promise_id: str) -> int:
     """Show a promise."""
-    chosen = settings()
-    return in_loop(lambda: _get(chosen, promise_id))
+    from durable.cli.engine_or_client import opened
+
+    async with opened(chosen, create=False) as store:
+        found = await _found(store, promise_id)
+    return _show(chosen.out(), found)
 
 
 @command.command("list", cls=Command)
@@ -116,14 +120,6 @@ async def _create(
         found = (await store.request("promise.create", request)).data["promise"]
     if found["tags"].get("durable:nonce") != nonce:
         raise Conflict(f"promise {promise_id!r} exists and is {found['state']}; nothing was changed")
-    return _show(chosen.out(), found)
-
-
-async def _get(chosen: Settings, promise_id: str) -> int:
-    from durable.cli.engine_or_client import opened
-
-    async with opened(chosen, create=False) as store:
-        found = await _found(store, promise_id)
     return _show(chosen.out(), found)
 
 

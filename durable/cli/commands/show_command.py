@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from durable.cli import exit_codes
-from durable.cli.app import Command, Settings, in_loop, settings
+from durable.cli.app import Command, Settings, asynchronous
 
 if TYPE_CHECKING:
     from durable.cli.output import Out
@@ -16,16 +16,12 @@ if TYPE_CHECKING:
 
 @click.command("show", cls=Command, short_help="Everything about one execution.")
 @click.argument("execution_id", metavar="ID")
-def command(execution_id: str) -> int:
+@asynchronous
+async def command(chosen: Settings, execution_id: str) -> int:
     """Everything about one execution: its state, arguments and result, each step with what is under it, each question.
 
     With --json also its record, which `durable import` recreates it from in another store.
     """
-    chosen = settings()
-    return in_loop(lambda: _show(chosen, execution_id))
-
-
-async def _show(chosen: Settings, execution_id: str) -> int:
     from durable.cli.engine_or_client import opened
     from durable.cli.execution_status import find, served
     from durable.engine.views import detail_view

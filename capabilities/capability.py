@@ -284,9 +284,9 @@ class Capabilities:
         """Names of the capabilities before which a session is saved."""
         return [found.name for found in self._known.values() if found is not None and found.checkpoint_before]
 
-    def names(self) -> list[str]:
+    def names(self) -> tuple[str, ...]:
         """The names of all capabilities."""
-        return list(self._known)
+        return tuple(self._known)
 
     def used(self) -> list[Capability]:
         """The capabilities that were used so far, and the engine's own."""

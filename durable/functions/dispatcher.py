@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable
+from functools import partial
 from typing import Any
 
 from durable.core.events import Observer
@@ -71,7 +72,7 @@ class Passes:
             self._observer,
             origin=ctx.info.origin_id,
             target=self._cells.cell_target(),
-            begun=lambda: sdk.mark_begun(ctx),
+            begun=partial(sdk.mark_begun, ctx),
         )
         try:
             if not sdk.first_attempt(ctx) or promise_id in self.suspensions:

@@ -59,6 +59,8 @@ class ExecutionPass:
         self.origin = origin
         self.target = target
         self.state = ExecutionPassState.RUNNING
+        self.over = False
+        """Whether it has left the first state: nothing more of it begins. Every callback of its functions asks."""
         self.cancelled_at: int | None = None
         """When the cancellation was asked for, as far as this pass knows: what came before is delivered before."""
         self.waits: list[str] = []
@@ -79,11 +81,6 @@ class ExecutionPass:
         self._watched: set[str] = set()
         self._watching: asyncio.TimerHandle | None = None
         self._outcome: asyncio.Future[Any] = self._loop.create_future()
-
-    @property
-    def over(self) -> bool:
-        """Whether nothing more of this pass begins."""
-        return self.state is not ExecutionPassState.RUNNING
 
     @property
     def cancelling(self) -> bool:
@@ -286,6 +283,7 @@ class ExecutionPass:
 
     def _go(self, event: ExecutionPassEvent) -> None:
         self.state = step_execution_pass(self.state, event)
+        self.over = True
 
     def dispose(self) -> None:
         """Let go of everything: tasks, loops, records. Idempotent."""

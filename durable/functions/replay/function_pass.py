@@ -221,7 +221,7 @@ class FunctionPass:
             return found
         if not self._live and not self._go_live():
             return None
-        cancelling = self.run.cancelling and not self.cleans_up
+        cancelling = self.run.cancelled_at is not None and not self.cleans_up
         while self._arrived and not (cancelling and self._after_cancel(self._arrived[0])):
             arrived = self._arrived.popleft()
             if not arrived.cancelled:
@@ -426,7 +426,7 @@ class FunctionPass:
                 self._spawn(found, known)
 
     def _spawn(self, found: UnderWay, known: PromiseRecord | None) -> None:
-        if self.run.cancelling and not self.cleans_up:
+        if self.run.cancelled_at is not None and not self.cleans_up:
             found.stopped = True  # also of a function that ends, or had ended, and never hears of it
         done = partial(self._performed, found)
         found.task = self.run.spawn(found.perform(found, known), found.context, done, at_once=True)

@@ -6,19 +6,23 @@ The states of a pass are in `states.py`, and in specs/session.md.
 from __future__ import annotations
 
 import asyncio
+import uuid
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import msgspec
 
 from bridge.protocol.messages import Error
+from durable.core import ids
 from durable.core.errors import DurableError
 from durable.functions.replay.matching import Journal
 from durable.records.result import Texts
 from durable.records.stored_output import CopyRow, StoredCopy, place
+from durable.records.values import digest, pack
 from durable.sessions.execution.states import ABANDONED, LIVING, OPEN, CellPassEvent, CellPassState, step
 from durable.sessions.output.live_output import Recent
 from durable.sessions.output.session_output import Earlier
+from durable.store.protocol.requests import Record
 
 FUNCTION = "durable_execute"
 FUNCTION_ID = "durable_execute@1"
@@ -46,6 +50,26 @@ class CellParam(msgspec.Struct, frozen=True, kw_only=True):
         if self.every_s is None:
             del found["every_s"]  # a cell's arguments are compared: those of before it was there stay the same
         return found
+
+    def promise(self, target: str, timeout_at: int, nonce: str = "") -> Record:
+        """The promise of this cell, as the next execution of its session. nonce: tells it from others with its code."""
+        arguments = self.to_json()
+        return {
+            "timeoutAt": timeout_at,
+            "param": {"data": pack({"func": FUNCTION, "args": [arguments], "kwargs": {}, "version": 1})},
+            "tags": {
+                "resonate:scope": "global",
+                "resonate:target": target,
+                "resonate:origin": ids.ORIGIN,
+                "durable:arguments": digest(arguments),
+                **cell_tags(self.session, nonce),
+            },
+        }
+
+
+def cell_tags(session: str, nonce: str = "") -> dict[str, str]:
+    """The tags of a promise that make it one of a cell of this session."""
+    return {"durable:session": session, "durable:function": FUNCTION_ID, "durable:nonce": nonce or uuid.uuid4().hex}
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,11 +142,11 @@ class Pass:
     """What it came to; None while it is open, and where it was let go."""
     begun_at: tuple[bool, int, int, int] = (False, 0, 0, 0)
     """How far the code was where this pass began (`Position.reached`): a checkpoint beyond it is progress."""
+    execution_id: str = field(init=False)
     _turn: asyncio.Event = field(default_factory=asyncio.Event)
 
-    @property
-    def execution_id(self) -> str:
-        return self.promise_id.removeprefix("exec:")
+    def __post_init__(self) -> None:
+        self.execution_id = self.promise_id.removeprefix("exec:")
 
     def keep(self, rows: list[CopyRow]) -> None:
         """Keep what is stored of the output for a result that is read here; much is read from the store instead."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -13,6 +14,7 @@ from bridge.host.weak_callback import weakly
 from bridge.protocol.messages import Call, CallResult, Checkpoint, Error, Execute, Message, Output, Waiting
 from bridge.protocol.output_rules import OutputRules
 from durable.core import ids
+from durable.core.background import beside
 from durable.core.errors import (
     CheckpointError,
     DurableError,
@@ -48,7 +50,6 @@ from durable.sessions.execution.cell import (
     Transaction,
     Turn,
 )
-from durable.sessions.execution.guarded_tasks import Failing, beside
 from durable.sessions.execution.idle_operations import Between
 from durable.sessions.execution.interrupt import stop_abandoned, stop_code
 from durable.sessions.execution.outcome import outcome_from, outcome_of, told_of, unsaved_before
@@ -433,10 +434,17 @@ class LiveSession:
         found.finish(CellHalted(error))
         await self._worker.end()
 
-    def _failing(self, found: Pass | None) -> Failing:
-        if found is None or found is self._quick:
-            return Failing(lambda _: None)  # its caller has the error
-        return Failing(lambda error: self._failed(found, error))
+    @contextmanager
+    def _failing(self, found: Pass | None) -> Iterator[None]:
+        """End the attempt on an error of the engine's own. Whoever called has an error of unjournaled code."""
+        try:
+            yield
+        except DurableError:
+            raise
+        except Exception as error:
+            if found is not None and found is not self._quick:
+                beside(self._failed(found, error))
+            raise
 
     async def _failed(self, found: Pass, error: Exception) -> None:
         """An error of the engine's own: the attempt is over, and counts (O13)."""

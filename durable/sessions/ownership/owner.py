@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from bridge.protocol.output_rules import OutputRules
+from durable.core.background import beside
 from durable.core.definition_id import capability_id
 from durable.core.errors import (
     BadArguments,
@@ -26,7 +27,6 @@ from durable.functions.resonate import sdk
 from durable.functions.resonate.sdk import PlatformError, SdkContext
 from durable.records.result import Texts
 from durable.sessions.execution.cell import CellDone, CellHalted, CellParam, CellWaits, Died, Failed, Gone, Pass
-from durable.sessions.execution.guarded_tasks import beside
 from durable.sessions.execution.runner import LiveSession
 from durable.sessions.output.live_output import Recent
 from durable.sessions.ownership.admission import Entrance
@@ -50,16 +50,13 @@ class SessionHost:
         self._entrance = Entrance()
         self._giving = Giving(house.launcher, lambda: [*self._live.values()], house.observer)
         house.rested = house.launcher.on_waiting = self._giving.soon
+        self.epochs = house.epochs
+        """The epoch under which each cell that runs here is run."""
         self._opening: dict[str, asyncio.Lock] = {}
         self.refused: dict[str, str] = {}
         """Sessions whose code may call what this engine does not know, and what that is."""
         self.fresh: set[str] = set()
         """Cells whose tasks were acquired in the commit that saw this engine own their session."""
-
-    @property
-    def epochs(self) -> dict[str, int]:
-        """The epoch under which each cell that runs here is run."""
-        return self._house.epochs
 
     async def durable_execute(self, ctx: SdkContext, cell: dict[str, Any]) -> Any:
         """One leaf of a cell: run it until its outcome or a wait. Holds nothing while the code waits."""
@@ -254,11 +251,7 @@ class SessionHost:
         self._giving.close()
         sessions, self._live = list(self._live.values()), {}
         await asyncio.gather(*(session.close() for session in sessions))
-        performing = list(self._house.performing.values())
-        for task in performing:
-            task.cancel()
-        if performing:
-            await asyncio.wait(performing)
+        await self._house.performing.cancel()
         self._house.audit.flush()
 
 

@@ -10,11 +10,11 @@ from bridge.host.vitals_watch import Pulse
 from bridge.host.worker_session import WorkerSession
 from bridge.protocol.messages import Call, CallResult, Checkpoint, Output, Waiting
 from bridge.protocol.output_rules import OutputRules
+from durable.core.background import beside
 from durable.core.errors import EngineClosed
 from durable.core.events import BackgroundFailed, SessionRestored
 from durable.records.result import RestoreReport
 from durable.sessions.checkpoints.writer import Saved
-from durable.sessions.execution.guarded_tasks import beside
 from durable.sessions.language import Language
 from durable.sessions.ownership.confinement import launcher_of
 from durable.sessions.ownership.javascript_image import NAME

@@ -30,12 +30,12 @@ from durable.store.target import is_url, parsed
 
 if TYPE_CHECKING:
     from durable.core.events import Observer
+    from durable.store.direct_store import DirectStore
     from durable.store.remote.chunks import RemoteChunks
-    from durable.store.sqlite.store import Store
 
 
 class ReadsFace(Protocol):
-    """The lists and searches of `durable.store.sqlite.reads.Reads`, which documents them."""
+    """The lists and searches of `durable.store.reads.Reads`, which documents them."""
 
     async def list_executions(
         self,
@@ -107,8 +107,8 @@ class StoreFace(Protocol):
         """The store's file, where this process has it open; None where the store is elsewhere."""
 
     @property
-    def local(self) -> Store | None:
-        """The store itself, where its file is open for writing in this process: an engine can run on it."""
+    def local(self) -> DirectStore | None:
+        """The store itself, where this process runs its requests: an engine can run on it."""
 
     @property
     def chunks(self) -> RemoteChunks | None:

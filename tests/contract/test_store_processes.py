@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from durable.core.errors import StoreRefused
-from durable.store.sqlite import writer
+from durable.store import writer
 
 from .opened import T0, Clock, engine, opened, promise, root, settle, task
 

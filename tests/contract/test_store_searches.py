@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from durable.core.errors import EngineClosed
-from durable.store.sqlite import searches
+from durable.store.operations import searches
 from durable.store.sqlite.store import Store
 
 from .opened import opened, promise, settle, status

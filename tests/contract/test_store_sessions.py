@@ -12,7 +12,7 @@ import pytest
 from durable.core.clock import TIME_MAX_MS
 from durable.core.errors import StoreRefused
 from durable.store.changes import StoreChange
-from durable.store.sqlite.output_reader import OutputReader
+from durable.store.output_reader import OutputReader
 from durable.store.sqlite.store import Store
 
 from .opened import Inbox, acquire, engine, opened, promise, settle, status, task

@@ -14,8 +14,8 @@ from durable.core import ids
 
 if TYPE_CHECKING:
     from durable.cli.output import Out
+    from durable.store.output_reader import OutputReader
     from durable.store.port import ReadsFace, StoreFace
-    from durable.store.sqlite.output_reader import OutputReader
 
 
 @click.command("logs", cls=Command, short_help="What an execution printed.")
@@ -29,7 +29,7 @@ async def command(chosen: Settings, execution_id: str, follow: bool) -> int:
     """
     from durable.cli.engine_or_client import opened
     from durable.cli.execution_status import find
-    from durable.store.sqlite.output_reader import OutputReader
+    from durable.store.output_reader import OutputReader
 
     execution_id = execution_id.removeprefix("exec:")
     out = chosen.out()

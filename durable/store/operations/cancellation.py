@@ -12,9 +12,9 @@ from durable.core.clock import TIME_MAX_MS
 from durable.store.operations.attempts import rejection
 from durable.store.operations.cascade import make_pending, settle
 from durable.store.operations.promises import find
+from durable.store.operations.records import Row
+from durable.store.operations.transaction import Tx
 from durable.store.protocol.requests import Answer, ExecutionCancel, Record, Refused, Value
-from durable.store.sqlite.records import Row
-from durable.store.sqlite.transaction import Tx
 
 _functions = msgspec.json.Decoder(list[str])
 

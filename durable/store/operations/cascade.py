@@ -10,9 +10,9 @@ from __future__ import annotations
 from typing import Literal
 
 from durable.store.operations.attempts import Cause, after_attempt, lost_value
+from durable.store.operations.records import PROMISE, dump, promise_record
+from durable.store.operations.transaction import Tx
 from durable.store.protocol.requests import EMPTY, Record, Value
-from durable.store.sqlite.records import PROMISE, dump, promise_record
-from durable.store.sqlite.transaction import Tx
 
 type Settled = Literal["resolved", "rejected", "rejected_canceled", "rejected_timedout"]
 
@@ -171,16 +171,16 @@ def note_progress(tx: Tx, task_id: str) -> None:
 
 def forget_checkpoints(tx: Tx, checkpoints: list[int]) -> list[str]:
     """Delete checkpoints and the chunks that only they used; returns those chunks, which may lie in files too."""
-    ids = dump(checkpoints)
-    released = tx.rows(
-        "DELETE FROM checkpoint_uses WHERE checkpoint IN (SELECT value FROM json_each(?)) RETURNING digest", (ids,)
-    )
-    tx.execute("DELETE FROM checkpoints WHERE id IN (SELECT value FROM json_each(?))", (ids,))
+    released: set[str] = set()
+    for checkpoint in checkpoints:
+        uses = tx.rows("DELETE FROM checkpoint_uses WHERE checkpoint=? RETURNING digest", (checkpoint,))
+        released.update(row[0] for row in uses)
+        tx.execute("DELETE FROM checkpoints WHERE id=?", (checkpoint,))
     unused = (
         "SELECT value FROM json_each(?)"
         " WHERE NOT EXISTS (SELECT 1 FROM checkpoint_uses WHERE digest=json_each.value) ORDER BY value"
     )
-    dropped = [row[0] for row in tx.rows(unused, (dump(sorted({row[0] for row in released})),))]
+    dropped = [row[0] for row in tx.rows(unused, (dump(sorted(released)),))]
     if dropped:
         tx.execute("DELETE FROM chunks WHERE digest IN (SELECT value FROM json_each(?))", (dump(dropped),))
     return dropped

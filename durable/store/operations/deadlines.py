@@ -5,8 +5,6 @@ Everything due is settled before any request of the same transaction is answered
 
 from __future__ import annotations
 
-import sqlite3
-
 from durable.core.clock import TIME_MAX_MS
 from durable.core.limits import RETRY_MAX_MS
 from durable.store.operations import cancellation
@@ -14,9 +12,9 @@ from durable.store.operations.cancellation import overdue
 from durable.store.operations.cascade import Settled, end_attempt, settle
 from durable.store.operations.leases import asked_for
 from durable.store.operations.promises import lease_until
+from durable.store.operations.records import Queries, load_tags
 from durable.store.operations.schedules import fire
-from durable.store.sqlite.records import load_tags
-from durable.store.sqlite.transaction import Tx
+from durable.store.operations.transaction import Tx
 
 _DEADLINE_PROMISE = (
     "SELECT id, timeout_at, tags FROM promises"
@@ -59,7 +57,8 @@ def sweep(tx: Tx) -> None:
 def follow_clock(tx: Tx) -> None:
     """Follow a clock that was set back: what was due within a delay from then is due within that delay from now."""
     tx.execute(
-        "UPDATE tasks SET due=max(?1, not_before) WHERE state='pending' AND due > ?1+?2 AND due > not_before",
+        "UPDATE tasks SET due=CASE WHEN not_before > ?1 THEN not_before ELSE ?1 END"
+        " WHERE state='pending' AND due > ?1+?2 AND due > not_before",
         (tx.now, RETRY_MAX_MS),
     )
     tx.execute(
@@ -68,11 +67,11 @@ def follow_clock(tx: Tx) -> None:
     tx.effects.rescan = True
 
 
-def next_deadline(connection: sqlite3.Connection, now: int) -> int:
+def next_deadline(queries: Queries, now: int) -> int:
     """The next time anything is due after now.
 
     An overdue task that nobody here serves does not count, nor does a lease that ran out and is another process's.
     """
-    found = [connection.execute(sql).fetchone()[0] for sql in _NEXT]
-    found += [connection.execute(sql, (now,)).fetchone()[0] for sql in (_NEXT_DUE, _NEXT_LEASE)]
+    found = [queries.rows(sql)[0][0] for sql in _NEXT]
+    found += [queries.rows(sql, (now,))[0][0] for sql in (_NEXT_DUE, _NEXT_LEASE)]
     return min((each for each in found if each is not None), default=TIME_MAX_MS)

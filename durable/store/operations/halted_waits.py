@@ -6,13 +6,12 @@ when it is a cell whose turn has not come, and the cell whose turn it is is held
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Collection, Container, Iterable
 from typing import NamedTuple
 
 from durable.core import ids
 from durable.core.errors import Halted
-from durable.store.sqlite.records import Row, dump
+from durable.store.operations.records import Queries, Row, dump
 
 _DEPTH_MAX = 64
 """How far from what is waited for the halted task may be: far more than executions are nested."""
@@ -61,16 +60,16 @@ def nearest(rows: Iterable[Row]) -> dict[str, Halt]:
     return found
 
 
-def halts_of(connection: sqlite3.Connection, awaited: Collection[str]) -> dict[str, Halt]:
+def halts_of(queries: Queries, awaited: Collection[str]) -> dict[str, Halt]:
     """The halt that holds up each of these promises; those that nothing holds up are left out."""
-    return nearest(connection.execute(HALTS, (dump(list(awaited)),)).fetchall()) if awaited else {}
+    return nearest(queries.rows(HALTS, (dump(list(awaited)),))) if awaited else {}
 
 
-def concerned(connection: sqlite3.Connection, stopped: Iterable[str], told: Container[str]) -> set[str]:
+def concerned(queries: Queries, stopped: Iterable[str], told: Container[str]) -> set[str]:
     """The promises in `told` that these tasks, halted or suspended just now, may hold up."""
     found: set[str] = set()
     for task in stopped:
-        behind = [row[0] for row in connection.execute(_BEHIND, (task, task))]
+        behind = [row[0] for row in queries.rows(_BEHIND, (task, task))]
         for each in (task, *behind):
             found.update(one for one in _ancestors(each) if one in told)
     return found

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from durable.store.operations.transaction import Tx
 from durable.store.protocol.requests import Answer, KvAt, KvList, KvNamespace, KvSet, Refused
-from durable.store.sqlite.transaction import Tx
 
 
 def _usage(tx: Tx, namespace: str) -> tuple[int, int]:

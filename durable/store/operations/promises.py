@@ -8,6 +8,9 @@ from typing import NamedTuple
 from durable.core.clock import TIME_MAX_MS
 from durable.core.limits import TAGS_BYTES_MAX, VALUE_BYTES_MAX
 from durable.store.operations.cascade import ENDED, announce, is_head, settle_pending
+from durable.store.operations.records import PROMISE, dump, promise_record
+from durable.store.operations.searches import SEARCH_DEFAULT, Search, Unfinished, begin, tagged
+from durable.store.operations.transaction import Tx
 from durable.store.protocol.requests import (
     EMPTY,
     Answer,
@@ -21,9 +24,6 @@ from durable.store.protocol.requests import (
     RegisterListener,
     Value,
 )
-from durable.store.sqlite.records import PROMISE, dump, promise_record
-from durable.store.sqlite.searches import SEARCH_DEFAULT, Search, Unfinished, begin, tagged
-from durable.store.sqlite.transaction import Tx
 
 _ADDRESS = re.compile(r"poll://(?:(?P<any>any)@|uni@(?=[^/]+/))(?P<group>[^/@\s]+)(?:/(?P<pid>[^\s]+))?\Z")
 
@@ -139,7 +139,7 @@ def create_promise(tx: Tx, request: PromiseCreate, lease: Lease | None = None) -
         " VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?) ON CONFLICT DO NOTHING",
         (*row, external, None if branch == request.id else branch, tags.get("durable:capability")),
     )
-    if inserted.rowcount == 0:
+    if inserted == 0:
         found = tx.row(f"SELECT {PROMISE} FROM promises WHERE id=?", (request.id,))
         assert found is not None
         return promise_record(found), False
@@ -211,8 +211,8 @@ def next_n(tx: Tx, session: str) -> int:
     """Take the session's next number; one that nobody opened yet, or that was closed, comes into being, unowned."""
     row = tx.row(
         "INSERT INTO sessions (name, epoch, options, next_n, created_at) VALUES (?,0,'',2,?)"
-        " ON CONFLICT (name) DO UPDATE SET next_n=next_n+1, options=iif(closed, '', options), closed=0"
-        " RETURNING next_n-1",
+        " ON CONFLICT (name) DO UPDATE SET next_n=sessions.next_n+1,"
+        " options=CASE WHEN sessions.closed=0 THEN sessions.options ELSE '' END, closed=0 RETURNING next_n-1",
         (session, tx.now),
     )
     assert row is not None

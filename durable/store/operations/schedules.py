@@ -7,6 +7,9 @@ import re
 from durable.core.clock import TIME_MAX_MS
 from durable.store.operations.cron import Cron, CronError
 from durable.store.operations.promises import check_create, check_value, create_promise, origin_of
+from durable.store.operations.records import SCHEDULE, dump, load_tags, load_value, schedule_record
+from durable.store.operations.searches import SEARCH_DEFAULT, Search, Unfinished, begin, tagged
+from durable.store.operations.transaction import Tx
 from durable.store.protocol.requests import (
     EMPTY,
     Answer,
@@ -17,9 +20,6 @@ from durable.store.protocol.requests import (
     ScheduleCreate,
     ScheduleSearch,
 )
-from durable.store.sqlite.records import SCHEDULE, dump, load_tags, load_value, schedule_record
-from durable.store.sqlite.searches import SEARCH_DEFAULT, Search, Unfinished, begin, tagged
-from durable.store.sqlite.transaction import Tx
 
 MISSED = "durable:missed"
 """Tag of a schedule's promises: what becomes of ticks that passed while nothing ran. `once` (the default) makes up for
@@ -65,7 +65,7 @@ def create(tx: Tx, request: ScheduleCreate) -> Answer:
             next_run_at,
         ),
     )
-    if made.rowcount:
+    if made:
         tx.wake_at(next_run_at)
     return Answer(200, {"schedule": _find(tx, request.id)})
 

@@ -17,6 +17,9 @@ from durable.store.operations.promises import (
     origin_of,
     settle_promise,
 )
+from durable.store.operations.records import PROMISE, TASK, Row, load_tags, promise_record, task_record
+from durable.store.operations.searches import SEARCH_DEFAULT, Search, Unfinished, begin
+from durable.store.operations.transaction import Tx
 from durable.store.protocol.requests import (
     EMPTY,
     Answer,
@@ -36,9 +39,6 @@ from durable.store.protocol.requests import (
     TaskSearch,
     TaskSuspend,
 )
-from durable.store.sqlite.records import PROMISE, TASK, Row, load_tags, promise_record, task_record
-from durable.store.sqlite.searches import SEARCH_DEFAULT, Search, Unfinished, begin
-from durable.store.sqlite.transaction import Tx
 
 
 def _find(tx: Tx, task_id: str) -> Row:
@@ -67,7 +67,8 @@ def _renew(tx: Tx, row: Row) -> None:
     if row[1] == "pending":
         tx.execute(
             "UPDATE tasks SET state='acquired', pid=lapsed_pid, ttl=lapsed_ttl, lease_at=?, lapsed_pid=NULL,"
-            " lapsed_ttl=NULL, due=NULL, attempts_died=max(0, attempts_died-1) WHERE id=?",
+            " lapsed_ttl=NULL, due=NULL,"
+            " attempts_died=CASE WHEN attempts_died > 0 THEN attempts_died-1 ELSE 0 END WHERE id=?",
             (lease_until(tx, row[10]), row[0]),
         )
 
@@ -267,9 +268,9 @@ def heartbeat(tx: Tx, request: TaskHeartbeat) -> Answer:
         if lapsed is not None:
             _renew(tx, lapsed)
         tx.execute(
-            "UPDATE tasks SET lease_at=min(?+ttl, 9223372036854775807)"
-            " WHERE id=? AND state='acquired' AND version=? AND pid=?",
-            (tx.now, task.id, task.version, request.pid),
+            "UPDATE tasks SET lease_at=CASE WHEN ttl > ?1 THEN 9223372036854775807 ELSE ?2+ttl END"
+            " WHERE id=?3 AND state='acquired' AND version=?4 AND pid=?5",
+            (2**63 - 1 - tx.now, tx.now, task.id, task.version, request.pid),
         )
     return Answer(200, {})
 

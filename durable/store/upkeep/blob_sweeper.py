@@ -9,18 +9,18 @@ import time
 from durable.core.errors import StoreError
 from durable.core.events import BackgroundFailed, BlobsSwept, Observer
 from durable.core.limits import BLOB_GRACE_S
-from durable.store.sqlite.store import Store
+from durable.store.direct_store import DirectStore
 from durable.store.upkeep.blobs import UpkeepBusy, sweep_blobs
 
 
-async def keep_swept(store: Store, observer: Observer) -> None:
+async def keep_swept(store: DirectStore, observer: Observer) -> None:
     """Sweep now, and again every BLOB_GRACE_S, until cancelled. What goes wrong is an event."""
     while True:
         await _sweep(store, observer)
         await asyncio.sleep(BLOB_GRACE_S)
 
 
-async def _sweep(store: Store, observer: Observer) -> None:
+async def _sweep(store: DirectStore, observer: Observer) -> None:
     stop = threading.Event()
     work = asyncio.ensure_future(asyncio.to_thread(sweep_blobs, store.path, now_s=time.time(), stop=stop))
     try:

@@ -113,7 +113,7 @@ class Policy:
         return self._named(name).verdict != "denied"
 
     def permitted(self, names: tuple[str, ...], now_ms: int) -> tuple[str, ...]:
-        """Those of these capabilities that become functions of the code. Cached for the last names asked for."""
+        """The capabilities among these that become functions of the code. Cached for the last names asked for."""
         self._at(now_ms)
         found = self._permitted.get(names)
         if found is None:

@@ -29,13 +29,13 @@ HOLES_MAX = 1_000
 STRAIGHT_MAX = 1_000
 """Digests that are remembered: 32 KB."""
 
-_NEAR = 12
+_NEAR_MAX = 12
 """The namespace of an object is written so many places after it at most."""
 
 _LOOKED_THROUGH_MAX = 2_000
 """Objects of a group of several variables that are all looked at: some hundred microseconds."""
 
-_TRIES = 3
+_TRIES_MAX = 3
 """Another thread may change a container while it is pickled."""
 
 
@@ -257,7 +257,7 @@ class Grouping:
                 place, namespace = dump.memo[identity]
                 before = dump.memo.get(self._owners.get(identity, 0))
                 everywhere = len(dump.names) > 1 and len(dump.memo) <= _LOOKED_THROUGH_MAX
-                near = [one for at, one in dump.memo.values() if everywhere or place - _NEAR <= at < place]
+                near = [one for at, one in dump.memo.values() if everywhere or place - _NEAR_MAX <= at < place]
                 for owner in (before[1],) if before else near:
                     if is_namespace_of(namespace, owner):
                         found[identity] = owner
@@ -321,7 +321,7 @@ class Grouping:
             for identity, why in self._unloadable(name, values[name]).items()
             if identity
         }
-        for _attempt in range(0 if unloadable else _TRIES):
+        for _attempt in range(0 if unloadable else _TRIES_MAX):
             try:
                 dump = self._dump(scope, names, values)
                 return dump if dump is not None else self._dump_by_stack(scope, names, values, {})

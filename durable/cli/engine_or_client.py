@@ -30,7 +30,7 @@ LOOK_S = 1.0
 """How soon to look again when nothing wakes: soon after a change, since a suspension follows it silently, then ever
 later, since only the death of the engine is left to be seen."""
 
-CALM = 10
+LOOK_COST_FACTOR = 10
 """Between two looks passes at least this many times what a look costs."""
 
 
@@ -175,7 +175,7 @@ async def follow_here(engine: Engine, job: CommandWork, execution_id: str, *, se
             either: set[asyncio.Future[Any]] = {settled, change}
             done, _ = await asyncio.wait(either, timeout=patience, return_when=asyncio.FIRST_COMPLETED)
             patience = LOOK_FIRST_S if done else min(2 * patience, LOOK_S)
-            await asyncio.wait({settled}, timeout=CALM * cost)
+            await asyncio.wait({settled}, timeout=LOOK_COST_FACTOR * cost)
             if settled.done() and isinstance(settled.exception(), StoreError):
                 await settled  # nothing can be recorded, or the server is gone
     finally:

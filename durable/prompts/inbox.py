@@ -28,7 +28,7 @@ from durable.core.limits import WHY_CHARS_MAX
 from durable.records.values import pack, to_json, unpack
 from durable.store.port import StoreFace
 
-_TRIES = 1_000
+_TRIES_MAX = 1_000
 """How often an answer is looked at anew because others came in between: each time at least one of them was recorded."""
 
 
@@ -131,7 +131,7 @@ class Inbox:
             "prompt": prompt_id,
             "answer": {"id": answer_id, "timeoutAt": TIME_MAX_MS, "tags": _tags(answer_id, given.by)},
         }
-        for _ in range(_TRIES):
+        for _ in range(_TRIES_MAX):
             others = await self.answers(prompt_id)
             settlement = decide(prompt, [*others, given])
             settle = None if settlement is None else _settle(prompt_id, settlement)[0]

@@ -34,7 +34,7 @@ from durable.sessions.execution.cell import Pass
 type Answers = Callable[[Call], Awaitable[CallResult]]
 """Answers the calls of code that runs."""
 
-POLICY_TRIES = 20
+POLICY_TRIES_MAX = 20
 """How often a call is decided anew because the permissions changed in between."""
 
 
@@ -107,7 +107,7 @@ class JournaledCalls:
         if not new:
             return await self._create(capability, said, promise_id)
         allowed_by: PolicyDecision | None = None
-        for attempt in range(POLICY_TRIES):
+        for attempt in range(POLICY_TRIES_MAX):
             policy = await self.permits.current(again=attempt > 0)
             asked = self._asked(call, said.arguments, policy, promise_id)
             decision = allowed_by or capability.allow(asked, policy)

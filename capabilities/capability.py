@@ -16,10 +16,10 @@ from contextlib import suppress
 from typing import Any, Literal, overload
 
 from capabilities.call import CapabilityCall
+from capabilities.call_signature import Method
 from capabilities.permissions.levels import Resource
 from capabilities.permissions.policy import Policy, PolicyDecision
 from capabilities.registry import STANDARD, load
-from capabilities.signature import Method
 from durable.core.definition_id import ANY_CAPABILITY, capability_id, source
 from durable.core.errors import BadArguments, DurableError, NotServed
 from durable.core.ids import check_capability

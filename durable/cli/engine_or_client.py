@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from durable.cli import lazy_imports
-from durable.cli.app import Settings
+from durable.cli.command_group import Settings
 from durable.cli.execution_status import AwaitsAnswers, GoesOn, Standing, needs_of, served, stand
-from durable.cli.output import Out
+from durable.cli.text_output import Out
 from durable.core import ids
 from durable.core.definition_id import capability_id, is_capability
 from durable.core.errors import NotServed, StoreError

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from durable.cli import exit_codes
-from durable.cli.app import Settings
+from durable.cli.command_group import Settings
 from durable.cli.execution_status import AwaitsAnswers, GoesOn, HasEnded, IsHalted, Standing
-from durable.cli.output import Out
-from durable.cli.prompts import show_waiting
+from durable.cli.open_prompts import show_waiting
+from durable.cli.text_output import Out
 from durable.core.errors import ExecutionError, Halted
 from durable.executions.states import PROMISE_OF
 from durable.functions.failures import read_document, rebuild

@@ -47,8 +47,8 @@ from durable.sessions.execution.runner import LiveSession
 from durable.sessions.language import Language, check_language, language_of, language_option
 from durable.sessions.output.follow import follow
 from durable.sessions.output.live_output import Event
-from durable.sessions.ownership.confinement import check_machine, check_same, confinement_of, options_of
 from durable.sessions.ownership.owner import SessionHost
+from durable.sessions.ownership.session_confinement import check_machine, check_same, confinement_of, options_of
 from durable.sessions.permissions import PermissionChanges, Permissions, asked_options, check_permissions
 from durable.sessions.required_capabilities import own_capabilities, require_known
 from durable.sessions.services import House

@@ -13,8 +13,8 @@ import uvicorn
 
 from durable.core.errors import StoreError
 from durable.core.limits import CONNECTION_IDLE_S, HTTP_HEAD_BYTES_MAX, SHUTDOWN_S
-from durable.http.app import create_app
 from durable.http.connections import DeadlineConnection
+from durable.http.routes import create_app
 from durable.http.site import Site
 from durable.store.upkeep.blob_sweeper import keep_swept
 

@@ -9,7 +9,7 @@ from capabilities.sandbox.front import Backend
 from capabilities.sandbox.routing import Name
 from durable.sandbox.javascript import JavaScript
 from durable.sandbox.python import Python
-from durable.sandbox.runtime import Shared
+from durable.sandbox.shared_runtimes import Shared
 from durable.sandbox.wasm import Wasm
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from capabilities.sandbox.errors import ResourceLimitExceeded
 from capabilities.sandbox.quotas import Together
 from durable.core.clock import now_ms
 from durable.core.events import PermissionsBypassed
-from durable.sessions.ownership.confinement import directory_of
+from durable.sessions.ownership.session_confinement import directory_of
 from durable.sessions.services import House
 
 

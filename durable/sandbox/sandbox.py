@@ -15,12 +15,12 @@ from capabilities.sandbox.wasm.exports import Inputs
 from durable.core import ids
 from durable.core.errors import BadArguments
 from durable.sandbox.backends import backends
-from durable.sandbox.cancellation import Ending
-from durable.sandbox.runtime import Shared
+from durable.sandbox.execution_watch import Ending
+from durable.sandbox.shared_runtimes import Shared
 
 if TYPE_CHECKING:
     from capabilities.sandbox.component_manifest import ComponentManifest
-    from capabilities.sandbox.wasm.metered_store import Outcome
+    from capabilities.sandbox.wasm.fuel_meter import Outcome
     from capabilities.sandbox.wasm.runtime import Compilations
     from durable.engine.engine import Engine
     from durable.sandbox.components import Components

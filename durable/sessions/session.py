@@ -29,7 +29,7 @@ from durable.sessions.language import Language
 from durable.sessions.namespace import NamespaceLimits, Sources, Strategy, Variable
 from durable.sessions.output.live_output import DisplayEvent, Event, OutputEvent
 from durable.sessions.output.session_output import read_output
-from durable.sessions.ownership.confinement import forget_directory
+from durable.sessions.ownership.session_confinement import forget_directory
 from durable.sessions.permissions import Permissions, load_permissions
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from durable.cli import exit_codes
-from durable.cli.app import Command, Settings, asynchronous
+from durable.cli.command_group import Command, Settings, asynchronous
 
 if TYPE_CHECKING:
     from durable.store.port import StoreFace

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 import click
 
 from durable.cli import exit_codes
-from durable.cli.app import Command, Settings, asynchronous
+from durable.cli.command_group import Command, Settings, asynchronous
 from durable.core import ids
 from durable.core.limits import CANCEL_GRACE_S
 
 if TYPE_CHECKING:
-    from durable.cli.output import Out
+    from durable.cli.text_output import Out
     from durable.store.port import StoreFace
     from durable.store.rows import ExecutionRow
 

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import click
 
 from durable.cli import exit_codes
-from durable.cli.app import Command, Settings, asynchronous, in_loop, settings
 from durable.cli.arguments import which_one
+from durable.cli.command_group import Command, Settings, asynchronous, in_loop, settings
 
 if TYPE_CHECKING:
     from durable.sessions.checkpoints.history import CheckpointHistory, CheckpointInfo
@@ -51,7 +51,7 @@ async def list_(chosen: Settings, session: str) -> int:
 async def show(chosen: Settings, session: str, which: str | int) -> int:
     """The contents of a checkpoint, and what it had to leave out."""
     from durable.cli.engine_or_client import open_engine
-    from durable.cli.output import line
+    from durable.cli.text_output import line
 
     out = chosen.out()
     async with open_engine(chosen, out, serve=False, create=False) as engine:
@@ -165,7 +165,7 @@ async def _restore(
     chosen: Settings, session: str, which: str | int, *, clear: bool, override: bool, recompute: bool
 ) -> int:
     from durable.cli.engine_or_client import open_engine
-    from durable.cli.output import line
+    from durable.cli.text_output import line
 
     out = chosen.out()
     async with open_engine(chosen, out, serve=True, create=False, override_environment=override) as engine:

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 
 from durable.cli import exit_codes
-from durable.cli.app import Command, Settings, in_loop, settings
+from durable.cli.command_group import Command, Settings, in_loop, settings
 from durable.cli.exit_codes import Unusable
-from durable.cli.output import Out
 from durable.cli.session_options import Making, making_sessions
+from durable.cli.text_output import Out
 from durable.core import ids
 
 if TYPE_CHECKING:
@@ -71,8 +71,8 @@ async def _exec(
 ) -> int:
     from durable.cli.engine_or_client import CommandWork, drive
     from durable.cli.execution_status import AwaitsAnswers, HasEnded, first_unsettled
+    from durable.cli.open_prompts import asker, show_waiting
     from durable.cli.progress import OutputPrinter
-    from durable.cli.prompts import asker, show_waiting
     from durable.cli.report import report
     from durable.engine.views import CELL
 

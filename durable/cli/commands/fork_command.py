@@ -5,8 +5,8 @@ from __future__ import annotations
 import click
 
 from durable.cli import exit_codes
-from durable.cli.app import Command, Settings, asynchronous
 from durable.cli.arguments import which_one
+from durable.cli.command_group import Command, Settings, asynchronous
 
 
 @click.command("fork", cls=Command, short_help="Begin a session from a checkpoint of another.")

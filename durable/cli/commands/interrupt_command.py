@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from durable.cli import exit_codes
-from durable.cli.app import Command, Settings, asynchronous
+from durable.cli.command_group import Command, Settings, asynchronous
 
 
 @click.command("interrupt", cls=Command, short_help="Stop an execution so that it can go on later.")

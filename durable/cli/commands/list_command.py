@@ -6,7 +6,7 @@ from typing import get_args
 
 import click
 
-from durable.cli.app import Command, Settings, asynchronous
+from durable.cli.command_group import Command, Settings, asynchronous
 from durable.executions.states import ExecutionState
 
 STATES = [state.value for state in ExecutionState]

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 import click
 
 from durable.cli import exit_codes
-from durable.cli.app import Command, Settings, asynchronous
+from durable.cli.command_group import Command, Settings, asynchronous
 from durable.core import ids
 
 if TYPE_CHECKING:
-    from durable.cli.output import Out
+    from durable.cli.text_output import Out
     from durable.store.output_reader import OutputReader
     from durable.store.port import ReadsFace, StoreFace
 
@@ -68,8 +68,8 @@ async def _cells(store: StoreFace, execution_id: str) -> list[str]:
 
 
 async def _print(out: Out, reads: ReadsFace, execution_id: str, reader: OutputReader) -> None:
-    from durable.cli.output import to_text
     from durable.cli.progress import gap, rewound
+    from durable.cli.text_output import to_text
     from durable.records.displays import shown
 
     async for page in reader.look(reads):

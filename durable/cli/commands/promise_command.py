@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from durable.cli import exit_codes
-from durable.cli.app import Command, Settings, asynchronous, in_loop, settings
-from durable.cli.output import Out
+from durable.cli.command_group import Command, Settings, asynchronous, in_loop, settings
+from durable.cli.text_output import Out
 from durable.cli.upkeep_options import Duration
 
 if TYPE_CHECKING:
@@ -184,7 +184,7 @@ def _show(out: Out, record: dict[str, Any]) -> int:
     if out.json:
         out.document(view)
         return exit_codes.DONE
-    from durable.cli.output import to_text
+    from durable.cli.text_output import to_text
 
     for name in view.__dataclass_fields__:
         value = getattr(view, name)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from durable.cli.app import Command, Settings, asynchronous
+from durable.cli.command_group import Command, Settings, asynchronous
 
 SESSIONS_MAX = 100
 """Sessions with an owner that are looked at for what was not saved."""

@@ -6,7 +6,7 @@ import sys
 
 import click
 
-from durable.cli.app import Command, Settings, asynchronous
+from durable.cli.command_group import Command, Settings, asynchronous
 from durable.cli.exit_codes import Unusable
 from durable.cli.session_options import Making, making_sessions
 from durable.core import ids

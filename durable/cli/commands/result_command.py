@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from durable.cli.app import Command, Settings, asynchronous
+from durable.cli.command_group import Command, Settings, asynchronous
 
 
 @click.command("result", cls=Command, short_help="Wait for an execution and print its result.")
@@ -13,7 +13,7 @@ from durable.cli.app import Command, Settings, asynchronous
 @asynchronous
 async def command(chosen: Settings, execution_id: str, timeout: float | None) -> int:
     """Wait until an execution ends and print its result; be its engine when there is none."""
-    from durable.cli.follow import follow
+    from durable.cli.execution_wait import follow
     from durable.cli.report import report
 
     execution_id = execution_id.removeprefix("exec:")

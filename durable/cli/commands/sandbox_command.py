@@ -10,9 +10,9 @@ import click
 
 from capabilities.sandbox.routing import CHOICES
 from durable.cli import exit_codes
-from durable.cli.app import Command, Settings, asynchronous, in_loop, settings
+from durable.cli.command_group import Command, Settings, asynchronous, in_loop, settings
 from durable.cli.exit_codes import Unusable
-from durable.cli.output import Out
+from durable.cli.text_output import Out
 
 if TYPE_CHECKING:
     import durable

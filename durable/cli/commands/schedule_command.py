@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from durable.cli import exit_codes
-from durable.cli.app import Command, Settings, asynchronous, in_loop, settings
+from durable.cli.command_group import Command, Settings, asynchronous, in_loop, settings
 from durable.core import ids
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from durable.cli import exit_codes
-from durable.cli.app import Command, Settings, asynchronous, in_loop, settings
+from durable.cli.command_group import Command, Settings, asynchronous, in_loop, settings
 
 if TYPE_CHECKING:
     from durable.sessions.namespace import Variable
@@ -49,7 +49,7 @@ async def list_(chosen: Settings) -> int:
 async def show(chosen: Settings, session: str) -> int:
     """One session: what it was made with, who holds it, how its worker is."""
     from durable.cli.engine_or_client import opened
-    from durable.cli.output import to_text
+    from durable.cli.text_output import to_text
 
     async with opened(chosen, create=False) as store:
         found = await _found(store, session)
@@ -75,7 +75,7 @@ async def vars_(chosen: Settings, session: str) -> int:
     Types, sizes and values are looked at in a worker that is made for it: no engine that has the session is asked.
     """
     from durable.cli.engine_or_client import open_engine
-    from durable.cli.output import line
+    from durable.cli.text_output import line
     from durable.core.errors import DurableError
 
     out = chosen.out()

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 import click
 
 from durable.cli import exit_codes
-from durable.cli.app import Command, Settings, asynchronous
+from durable.cli.command_group import Command, Settings, asynchronous
 
 if TYPE_CHECKING:
-    from durable.cli.output import Out
+    from durable.cli.text_output import Out
     from durable.engine.views import DetailView
 
 
@@ -42,8 +42,8 @@ async def command(chosen: Settings, execution_id: str) -> int:
 
 
 def _print(out: Out, detail: DetailView) -> None:
-    from durable.cli.output import line, plain, to_text
     from durable.cli.tables import STEP_COLUMNS, duration, note_of, step_rows
+    from durable.cli.text_output import line, plain, to_text
 
     view = detail.execution
     fields = [

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from durable.cli import exit_codes
-from durable.cli.app import Command, Settings, asynchronous
+from durable.cli.command_group import Command, Settings, asynchronous
 
 
 @click.command("wait", cls=Command, short_help="Wait until an execution ends.")
@@ -16,7 +16,7 @@ async def command(chosen: Settings, execution_id: str, timeout: float | None) ->
     """Wait until an execution ends and print its state; be its engine when there is none."""
     from durable.cli.engine_or_client import opened
     from durable.cli.execution_status import HasEnded, served
-    from durable.cli.follow import follow
+    from durable.cli.execution_wait import follow
     from durable.cli.report import error_of, report
     from durable.engine.views import execution_view
 

@@ -23,8 +23,8 @@ from durable.core.clock import now_ms
 from durable.core.errors import Deadlock, DurableError, NonDeterminism, StepNeeded
 from durable.core.events import Logged
 from durable.functions.failures import Rejection, rejection
-from durable.functions.replay.event_loop import WHAT_TO_DO, FunctionLoop, PassEnded, Timer, describe
 from durable.functions.replay.execution_pass import ExecutionPass, forget_frames
+from durable.functions.replay.function_loop import WHAT_TO_DO, FunctionLoop, PassEnded, Timer, describe
 from durable.functions.replay.record import CALL_KINDS, CANCEL, OperationKey, Replay
 from durable.functions.replay.recorder import Outcome
 from durable.functions.replay.states import (

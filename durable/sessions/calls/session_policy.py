@@ -15,7 +15,7 @@ from durable.core.clock import now_ms
 from durable.core.errors import Denied, NotEncodable
 from durable.core.events import PermissionsBypassed
 from durable.sessions.output.backpressure import Backpressure
-from durable.sessions.ownership.confinement import directory_of
+from durable.sessions.ownership.session_confinement import directory_of
 from durable.sessions.permissions import EVERYWHERE, manifest_of
 from durable.sessions.services import House
 from durable.store.changes import StoreChange

@@ -6,10 +6,10 @@ import asyncio
 
 from bridge.protocol.messages import Namespace, NamespaceReply
 from durable.records.result import RestoreReport
+from durable.sessions.checkpoints.checkpoint_writer import Saved
 from durable.sessions.checkpoints.recompute import Recomputation
 from durable.sessions.checkpoints.retention import Retention
 from durable.sessions.checkpoints.states import NamespaceEvent, NamespaceState, step
-from durable.sessions.checkpoints.writer import Saved
 from durable.sessions.execution.position import ExecutionPosition
 from durable.sessions.ownership.session_worker import SessionWorker
 

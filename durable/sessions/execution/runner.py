@@ -36,9 +36,9 @@ from durable.records.stored_output import CopyRow, StoredCopy
 from durable.sessions.calls.call_results import ended, failed
 from durable.sessions.calls.journaled_calls import Answers, JournaledCalls, answer_unrecorded
 from durable.sessions.calls.session_policy import Permits
+from durable.sessions.checkpoints.checkpoint_writer import Saved
 from durable.sessions.checkpoints.recompute import Recomputation
 from durable.sessions.checkpoints.states import NamespaceState
-from durable.sessions.checkpoints.writer import Saved
 from durable.sessions.execution.cell import (
     CellDone,
     CellHalted,
@@ -59,8 +59,8 @@ from durable.sessions.language import language_of, spoken
 from durable.sessions.output.backpressure import Backpressure, Unstored
 from durable.sessions.output.live_output import Recent
 from durable.sessions.output.session_output import FAILURE, Earlier, SessionOutput
-from durable.sessions.ownership.confinement import exceeded_by, named
 from durable.sessions.ownership.idle_timer import RUNS, Resting
+from durable.sessions.ownership.session_confinement import exceeded_by, named
 from durable.sessions.ownership.session_worker import SessionWorker
 from durable.sessions.ownership.states import OwnerEvent, Ownership
 from durable.sessions.services import House

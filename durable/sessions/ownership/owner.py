@@ -30,9 +30,9 @@ from durable.sessions.execution.cell import CellDone, CellHalted, CellParam, Cel
 from durable.sessions.execution.runner import LiveSession
 from durable.sessions.output.live_output import Recent
 from durable.sessions.ownership.admission import Entrance
-from durable.sessions.ownership.confinement import confinement_of
 from durable.sessions.ownership.eviction import Giving
 from durable.sessions.ownership.lost_check import Looking
+from durable.sessions.ownership.session_confinement import confinement_of
 from durable.sessions.ownership.states import OwnerEvent, OwnerState
 from durable.sessions.ownership.takeover import take_over
 from durable.sessions.required_capabilities import not_known, own_capabilities

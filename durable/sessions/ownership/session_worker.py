@@ -14,10 +14,10 @@ from durable.core.background import beside
 from durable.core.errors import EngineClosed
 from durable.core.events import BackgroundFailed, SessionRestored
 from durable.records.result import RestoreReport
-from durable.sessions.checkpoints.writer import Saved
+from durable.sessions.checkpoints.checkpoint_writer import Saved
 from durable.sessions.language import Language
-from durable.sessions.ownership.confinement import launcher_of
 from durable.sessions.ownership.javascript_image import NAME
+from durable.sessions.ownership.session_confinement import launcher_of
 from durable.sessions.ownership.states import Ownership
 from durable.sessions.services import House
 

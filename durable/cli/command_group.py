@@ -14,7 +14,7 @@ from typing import Any, Concatenate, override
 import click
 
 from durable.cli import exit_codes
-from durable.cli.output import Out
+from durable.cli.text_output import Out
 from durable.core.errors import DurableError, StoreMissing, Waiting
 
 STORE_DEFAULT = ".durable/state.db"

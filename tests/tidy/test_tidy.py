@@ -296,6 +296,21 @@ def test_files_that_the_architecture_names_are_there() -> None:
     assert gone == set()
 
 
+_MODULE_TABLE = re.compile(r"^\| module of `([a-z_/]+)` .*\n\|.*\n((?:\|.*\n)+)", re.MULTILINE)
+
+
+@pytest.mark.parametrize(("page", "tables"), [("sandbox", 2), ("javascript", 1)])
+def test_modules_that_a_table_of_the_specs_names_are_all_there_are(page: str, tables: int) -> None:
+    """Under `module of FOLDER`, in the first column."""
+    found = _MODULE_TABLE.findall((ROOT / "specs" / f"{page}.md").read_text(encoding="utf-8"))
+    assert len(found) == tables
+    for folder, rows in found:
+        named = {name for row in rows.splitlines() for name in re.findall(r"`([a-z_0-9/]+)`", row.split("|")[1])}
+        here = {path.stem for path in (ROOT / folder).glob("*.py")} - {"__init__"}
+        below = {name for name in named - here if not list((ROOT / folder).glob(f"{name}*"))}
+        assert (here - named, below) == (set(), set()), folder
+
+
 def test_nobody_outside_the_store_asks_what_kind_of_store_it_is() -> None:
     kinds = {"Store", "RemoteStore"}
     found = []

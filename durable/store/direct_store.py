@@ -69,6 +69,8 @@ class DirectStore:
     key: bytes
     reads: Reads
     glance: PointReads
+    chunks: Any = None
+    """Where large chunks of checkpoints are kept; None where that is beside the file."""
     name: str
     """What messages call it: never more of a URL than may be shown."""
     _liveness: EngineLiveness
@@ -92,11 +94,6 @@ class DirectStore:
     @property
     def file(self) -> Any:
         """The store's file, where it has one."""
-        return None
-
-    @property
-    def chunks(self) -> Any:
-        """Where large chunks of checkpoints are kept; None where that is beside the file."""
         return None
 
     def _explained(self, error: Exception) -> StoreError | None:

@@ -92,7 +92,8 @@ _PRINTED = """
     )
     SELECT cut.n, cut.start, o.start, o.length, o.stream, o.text FROM cut LEFT JOIN output o
         ON o.execution = ?1 AND o.start >= coalesce(
-            (SELECT start FROM output WHERE execution = ?1 AND start <= min(?2, coalesce(cut.start, ?2))
+            (SELECT start FROM output
+             WHERE execution = ?1 AND start <= CASE WHEN cut.start < ?2 THEN cut.start ELSE ?2 END
              ORDER BY start DESC LIMIT 1), 0)
     ORDER BY o.start LIMIT ?4"""
 """One row at least. The output from ?2 on, or from where it was cut after the ?3rd rewind, if that is before."""
@@ -215,13 +216,11 @@ class Reads:
     async def stopped(self, *, executions: list[str], sessions: dict[str, int]) -> StoppedElsewhere:
         """Which of these executions are halted, and which of these sessions are not in the epoch given any more."""
         halted = "SELECT id FROM tasks WHERE id IN (SELECT 'exec:' || value FROM json_each(?)) AND state = 'halted'"
-        moved = (
-            "SELECT json_each.key FROM json_each(?) LEFT JOIN sessions s ON s.name = json_each.key"
-            " WHERE s.epoch IS NOT json_each.value"
-        )
+        epochs = "SELECT name, epoch FROM sessions WHERE name IN (SELECT value FROM json_each(?))"
         found = await self._rows(halted, [dump(executions)]) if executions else []
-        lost = await self._rows(moved, [dump(sessions)]) if sessions else []
-        return StoppedElsewhere([row[0].removeprefix("exec:") for row in found], [row[0] for row in lost])
+        there = {row[0]: row[1] for row in await self._rows(epochs, [dump([*sessions])])} if sessions else {}
+        lost = [name for name, epoch in sessions.items() if there.get(name) != epoch]
+        return StoppedElsewhere([row[0].removeprefix("exec:") for row in found], lost)
 
     async def halts(self, *, awaited: list[str]) -> list[Halt]:
         """The halt that holds up each of these promises; those that nothing holds up are left out."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import msgspec
 
 from durable.core.clock import TIME_MAX_MS
+from durable.core.limits import HELD_ELSEWHERE_MS
 from durable.store.operations.attempts import rejection
 from durable.store.operations.cascade import make_pending, settle
 from durable.store.operations.promises import find
@@ -50,6 +51,9 @@ def cancel(tx: Tx, request: ExecutionCancel) -> Answer:
 def overdue(tx: Tx) -> None:
     """Settle the executions whose time to clean up is over."""
     for (task_id,) in tx.rows(DUE, (tx.now,)):
+        if not tx.lock_promise_if_free(task_id):
+            tx.wake_at(tx.now + HELD_ELSEWHERE_MS)
+            continue
         wished(tx, task_id)
 
 

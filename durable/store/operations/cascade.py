@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Literal
 
 from durable.store.operations.attempts import Cause, after_attempt, lost_value
+from durable.store.operations.lock_keys import CHECKPOINTS
 from durable.store.operations.records import PROMISE, dump, promise_record
 from durable.store.operations.transaction import Tx
 from durable.store.protocol.requests import EMPTY, Record, Value
@@ -38,6 +39,7 @@ def settle_pending(
     tx: Tx, promise_id: str, state: Settled, value: Value = EMPTY, *, at: int | None = None, outcome: str | None = None
 ) -> Record | None:
     """The same; None, and nothing happens, when no such promise is pending."""
+    tx.lock_promise(promise_id)
     headers = None if value.headers is None else dump(value.headers)
     row = tx.row(
         "UPDATE promises SET state=?, value_headers=?, value_data=?, settled_at=?, outcome=?"
@@ -87,6 +89,7 @@ def _close_open(tx: Tx, execution: str) -> None:
 
 def resume(tx: Tx, awaiter: str) -> None:
     """Resume an awaiter whose promise settled: a suspended task becomes pending, any other unfinished one counts it."""
+    tx.lock_promise(awaiter)
     row = tx.row("SELECT state FROM tasks WHERE id=?", (awaiter,))
     if row is None or row[0] == "fulfilled":
         return
@@ -98,6 +101,7 @@ def resume(tx: Tx, awaiter: str) -> None:
 
 def make_pending(tx: Tx, task_id: str, *, delay_ms: int = 0) -> None:
     """Let a task be acquired: due after the delay, or not yet while another cell of its session is before it."""
+    tx.lock_promise(task_id)
     row = tx.row("SELECT session, n, not_before, timer FROM tasks WHERE id=?", (task_id,))
     assert row is not None, f"a task that is made pending exists: {task_id}"
     due: int | None = max(tx.now + delay_ms, row[2])
@@ -123,11 +127,13 @@ def announce(tx: Tx, task_id: str, due: int | None) -> None:
 
 def is_head(tx: Tx, session: str, n: int) -> bool:
     """Whether no unsettled cell of the session comes before n: only that one may run."""
+    tx.lock_session(session)
     row = tx.row("SELECT 1 FROM cells WHERE session=? AND settled=0 AND n<? LIMIT 1", (session, n))
     return row is None
 
 
 def _close_cell(tx: Tx, session: str, n: int) -> None:
+    tx.lock_session(session)
     tx.execute("UPDATE cells SET settled=1 WHERE session=? AND n=?", (session, n))
     tx.effects.sessions.add(session)
     head = tx.row("SELECT promise FROM cells WHERE session=? AND settled=0 ORDER BY n LIMIT 1", (session,))
@@ -143,6 +149,7 @@ def end_attempt(tx: Tx, task_id: str, cause: Cause, error: str | None, *, claime
 
     `claimed`: its engine may be at it still, unheard of: until somebody else acquires the task it may go on (L4).
     """
+    tx.lock_promise(task_id)
     row = tx.row(
         "SELECT attempts_failed, attempts_died, progress, last_error, function, pid, ttl FROM tasks WHERE id=?",
         (task_id,),
@@ -171,6 +178,7 @@ def note_progress(tx: Tx, task_id: str) -> None:
 
 def forget_checkpoints(tx: Tx, checkpoints: list[int]) -> list[str]:
     """Delete checkpoints and the chunks that only they used; returns those chunks, which may lie in files too."""
+    tx.lock(CHECKPOINTS)
     released: set[str] = set()
     for checkpoint in checkpoints:
         uses = tx.rows("DELETE FROM checkpoint_uses WHERE checkpoint=? RETURNING digest", (checkpoint,))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from durable.core.ids import PREFIX
 from durable.core.limits import CODE_LABELS_MAX, SWEEP_ROWS
 from durable.store.operations.cascade import forget_checkpoints, note_progress
+from durable.store.operations.lock_keys import CHECKPOINTS
 from durable.store.operations.records import EVERY, Row, dump
 from durable.store.operations.sessions import require_epoch
 from durable.store.operations.transaction import Tx
@@ -40,6 +41,7 @@ def _record(row: Row) -> Record:
 
 def publish(tx: Tx, request: CheckpointPublish) -> Answer:
     """Make a checkpoint the newest, fenced by the epoch; `dropped` names chunks that nothing refers to any more."""
+    tx.lock(CHECKPOINTS)
     require_epoch(tx, request.session, request.epoch)
     _require_carried(tx, request.carried)
     tx.execute_many("INSERT INTO chunks (digest, data) VALUES (?,?) ON CONFLICT DO NOTHING", request.chunks)

@@ -6,7 +6,7 @@ Everything due is settled before any request of the same transaction is answered
 from __future__ import annotations
 
 from durable.core.clock import TIME_MAX_MS
-from durable.core.limits import RETRY_MAX_MS
+from durable.core.limits import HELD_ELSEWHERE_MS, RETRY_MAX_MS
 from durable.store.operations import cancellation
 from durable.store.operations.cancellation import overdue
 from durable.store.operations.cascade import Settled, end_attempt, settle
@@ -23,18 +23,27 @@ _DEADLINE_PROMISE = (
 _DEADLINE_LEASE = (
     "SELECT id, pid, version, ttl FROM tasks WHERE state='acquired' AND lease_at <= ? ORDER BY lease_at, id"
 )
-_NEXT = (
+OVERDUE = (
     f"SELECT min(timeout_at) FROM promises WHERE state='pending' AND timeout_at < {TIME_MAX_MS}",
     "SELECT min(next_run_at) FROM schedules",
     cancellation.NEXT,
 )
-_NEXT_LEASE = "SELECT min(lease_at) FROM tasks WHERE state='acquired' AND lease_at > ?"
-_NEXT_DUE = "SELECT min(due) FROM tasks WHERE state='pending' AND due IS NOT NULL AND due > ?"
+"""The times of what any engine deals with as soon as it is due."""
+_NEXT = " UNION ALL ".join(
+    (
+        *OVERDUE,
+        "SELECT min(lease_at) FROM tasks WHERE state='acquired' AND lease_at > ?1",
+        "SELECT min(due) FROM tasks WHERE state='pending' AND due IS NOT NULL AND due > ?1",
+    )
+)
 
 
 def sweep(tx: Tx) -> None:
     """Settle what timed out, at its deadline's time; fire schedules; end the attempts whose lease ran out."""
     for promise_id, timeout_at, tags in tx.rows(_DEADLINE_PROMISE, (tx.now,)):
+        if not tx.lock_promise_if_free(promise_id):
+            tx.wake_at(tx.now + HELD_ELSEWHERE_MS)
+            continue
         if tx.row("SELECT 1 FROM promises WHERE id=? AND state='pending'", (promise_id,)) is None:
             continue  # it went with an execution that an earlier deadline of this sweep ended
         timer = load_tags(tags).get("resonate:timer") == "true"
@@ -44,7 +53,10 @@ def sweep(tx: Tx) -> None:
     if not tx.debug:
         fire(tx)
     for task_id, pid, version, ttl in tx.rows(_DEADLINE_LEASE, (tx.now,)):
-        if tx.row("SELECT 1 FROM tasks WHERE id=? AND state='acquired'", (task_id,)) is None:
+        if not tx.lock_promise_if_free(task_id):
+            tx.wake_at(tx.now + HELD_ELSEWHERE_MS)
+            continue
+        if tx.row("SELECT 1 FROM tasks WHERE id=? AND state='acquired' AND lease_at <= ?", (task_id, tx.now)) is None:
             continue  # likewise: one that is lost here ends what it began
         verdict = tx.leases.verdict(task_id, version, pid)
         if verdict == "over":
@@ -72,6 +84,5 @@ def next_deadline(queries: Queries, now: int) -> int:
 
     An overdue task that nobody here serves does not count, nor does a lease that ran out and is another process's.
     """
-    found = [queries.rows(sql)[0][0] for sql in _NEXT]
-    found += [queries.rows(sql, (now,))[0][0] for sql in (_NEXT_DUE, _NEXT_LEASE)]
+    found = [row[0] for row in queries.rows(_NEXT, (now,))]
     return min((each for each in found if each is not None), default=TIME_MAX_MS)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from durable.store.operations.cascade import end_attempt, make_pending
+from durable.store.operations.lock_keys import engine_key
 from durable.store.operations.records import dump
 from durable.store.operations.transaction import EngineServes, Tx
 from durable.store.protocol.requests import Answer, Engine, EngineJoin, EngineServe, Nothing, Refused
@@ -66,6 +67,7 @@ def bury(tx: Tx, engine: str, *, unheard: bool = False) -> None:
 
     `unheard`: it is elsewhere, and may be at work all the same (L4).
     """
+    tx.lock(engine_key(engine))
     row = tx.row("SELECT 1 FROM engines WHERE engine=?", (engine,))
     if row is None or tx.liveness.alive(engine):
         return

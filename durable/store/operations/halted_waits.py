@@ -18,15 +18,13 @@ _DEPTH_MAX = 64
 
 HALTS = f"""
 WITH RECURSIVE held(awaited, id, depth) AS (
-    SELECT value, value, 0 FROM json_each(?)
+    SELECT value, value || '', 0 FROM json_each(?)
     UNION
-    SELECT h.awaited, c.awaited, h.depth + 1 FROM held h CROSS JOIN tasks t ON t.id = h.id
-        CROSS JOIN callbacks c ON c.awaiter = h.id
-        WHERE t.state = 'suspended' AND h.depth < {_DEPTH_MAX}
-    UNION
-    SELECT h.awaited, (SELECT promise FROM cells WHERE session = t.session AND settled = 0 ORDER BY n LIMIT 1),
-        h.depth + 1 FROM held h CROSS JOIN tasks t ON t.id = h.id
-        WHERE t.state = 'pending' AND t.session IS NOT NULL AND h.depth < {_DEPTH_MAX}
+    SELECT h.awaited, coalesce(c.awaited,
+            (SELECT promise FROM cells WHERE session = t.session AND settled = 0 ORDER BY n LIMIT 1)), h.depth + 1
+        FROM held h CROSS JOIN tasks t ON t.id = h.id
+        LEFT JOIN callbacks c ON c.awaiter = t.id AND t.state = 'suspended'
+        WHERE h.depth < {_DEPTH_MAX} AND (c.awaited IS NOT NULL OR (t.state = 'pending' AND t.session IS NOT NULL))
 )
 SELECT h.awaited, t.id, t.note FROM held h CROSS JOIN tasks t ON t.id = h.id WHERE t.state = 'halted'
 ORDER BY h.awaited, h.depth, t.id

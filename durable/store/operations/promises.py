@@ -134,12 +134,13 @@ def create_promise(tx: Tx, request: PromiseCreate, lease: Lease | None = None) -
     external = is_external(tags)
     branch = tags.get("resonate:branch")
     row = (request.id, state, headers, param.data, None, None, text, request.timeout_at, created_at, settled_at)
-    inserted = tx.execute(
+    tx.lock_promise(request.id)
+    inserted = tx.row(
         f"INSERT INTO promises ({PROMISE}, external, branch, capability)"
-        " VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?) ON CONFLICT DO NOTHING",
+        " VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?) ON CONFLICT DO NOTHING RETURNING 1",
         (*row, external, None if branch == request.id else branch, tags.get("durable:capability")),
     )
-    if inserted == 0:
+    if inserted is None:
         found = tx.row(f"SELECT {PROMISE} FROM promises WHERE id=?", (request.id,))
         assert found is not None
         return promise_record(found), False
@@ -209,6 +210,7 @@ def lease_until(tx: Tx, ttl: int) -> int:
 
 def next_n(tx: Tx, session: str) -> int:
     """Take the session's next number; one that nobody opened yet, or that was closed, comes into being, unowned."""
+    tx.lock_session(session)
     row = tx.row(
         "INSERT INTO sessions (name, epoch, options, next_n, created_at) VALUES (?,0,'',2,?)"
         " ON CONFLICT (name) DO UPDATE SET next_n=sessions.next_n+1,"

@@ -133,8 +133,8 @@ class Tx:
         self.taken: list[Slots] = []
         """One for each offer, to be given back where nothing is committed."""
 
-    def execute(self, sql: str, parameters: tuple[object, ...] = ()) -> int:
-        """Run one statement that changes rows: how many it changed."""
+    def execute(self, sql: str, parameters: tuple[object, ...] = ()) -> None:
+        """Run one statement that changes rows."""
         raise NotImplementedError
 
     def execute_many(self, sql: str, rows: Iterable[tuple[object, ...]]) -> None:
@@ -153,15 +153,21 @@ class Tx:
         """The rows one after the other, as far as they are asked for; nothing is written meanwhile."""
         raise NotImplementedError
 
-    def lock(self, *keys: str) -> None:
-        """Hold what goes by these keys (lock_keys.py) against other transactions until this one ends.
+    def lock(self, key: str) -> None:
+        """Hold what goes by this key (lock_keys.py) against other transactions until this one ends.
 
         Where one transaction writes at a time, it holds everything already.
         """
 
-    def lock_if_free(self, key: str) -> bool:
-        """The same, unless another transaction holds it just now."""
-        del key
+    def lock_promise(self, promise_id: str) -> None:
+        """The same for the key of a promise."""
+
+    def lock_session(self, session: str) -> None:
+        """The same for the key of a session."""
+
+    def lock_promise_if_free(self, promise_id: str) -> bool:
+        """The same for the key of a promise, unless another transaction holds it just now."""
+        del promise_id
         return True
 
     def claim(self, task_id: str, due: int) -> bool:

@@ -26,7 +26,7 @@ from durable.store.sqlite.engine_locks import Liveness
 from durable.store.sqlite.reads import SqliteReads
 from durable.store.sqlite.store import Store
 from durable.store.sqlite.transaction import SqliteTx
-from durable.store.target import MEMORY, is_url, parsed
+from durable.store.target import MEMORY, is_database, is_url, parsed
 
 LOOK_S = 1.0
 """How often whoever watches is told to look again: another machine may write what is mounted read-only here."""
@@ -35,7 +35,7 @@ LOOK_S = 1.0
 def is_read_only(target: str | Path) -> bool:
     """Whether there is a store's file that cannot be written here."""
     named = parsed(target)
-    if named == MEMORY or is_url(target):
+    if named == MEMORY or is_url(target) or is_database(target):
         return False
     path = Path(named).expanduser().absolute()
     if not path.is_file() or not os.access(path, os.R_OK):

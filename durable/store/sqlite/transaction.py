@@ -43,9 +43,9 @@ class SqliteTx(Tx):
         super().__init__(now, ends, served, liveness, leases, debug=debug)
         self.connection = connection
 
-    def execute(self, sql: str, parameters: tuple[object, ...] = ()) -> int:
+    def execute(self, sql: str, parameters: tuple[object, ...] = ()) -> None:
         """Run one statement; the connection caches its preparation by text."""
-        return self.connection.execute(sql, parameters).rowcount
+        self.connection.execute(sql, parameters)
 
     def execute_many(self, sql: str, rows: Iterable[tuple[object, ...]]) -> None:
         self.connection.executemany(sql, rows)

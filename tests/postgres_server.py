@@ -10,7 +10,12 @@ import shutil
 import subprocess
 import tempfile
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
+
+import psycopg
+
+from durable.store.postgres.address import address_of
 
 _numbers = itertools.count()
 
@@ -76,3 +81,14 @@ class PostgresServer:
         """The URL of a store: in a schema that no other has, unless one is named."""
         schema = schema or f"s{os.getpid()}_{next(_numbers)}"
         return f"postgresql:///postgres?host={quote(str(self.directory), safe='')}&user=postgres&schema={schema}"
+
+
+def rows_of(url: str, sql: str) -> list[tuple[Any, ...]]:
+    """What a statement finds in the schema of a store; nothing where the store was not made yet."""
+    address = address_of(url)
+    with psycopg.connect(address.conninfo, autocommit=True) as connection:
+        connection.execute(f'SET search_path TO "{address.schema}"'.encode())
+        try:
+            return connection.execute(sql.encode()).fetchall()
+        except psycopg.errors.UndefinedTable:
+            return []

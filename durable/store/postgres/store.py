@@ -6,7 +6,6 @@ import asyncio
 import hashlib
 import os
 import time
-import uuid
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -24,6 +23,7 @@ from durable.store.operations.leases import EngineLeases
 from durable.store.postgres.address import Address, address_of
 from durable.store.postgres.chunks import DatabaseChunks
 from durable.store.postgres.connection import explain, prepare
+from durable.store.postgres.holder import new_holder
 from durable.store.postgres.liveness import DatabaseLiveness
 from durable.store.postgres.notices import Notices
 from durable.store.postgres.reads import PostgresReads
@@ -53,7 +53,7 @@ class PostgresStore(DirectStore):
         super().__init__(observer=observer)
         self.address = address
         self.name = address.shown
-        self._holder = uuid.uuid4().hex
+        self._holder = new_holder()
         self._joined: dict[str, dict[str, Any]] = {}
 
     @classmethod

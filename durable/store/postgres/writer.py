@@ -11,11 +11,14 @@ import psycopg
 
 from durable.core.clock import Clock
 from durable.core.errors import StoreError
+from durable.core.limits import LIVENESS_CHECK_S
 from durable.store.operations.deadlines import OVERDUE, next_deadline
-from durable.store.operations.lock_keys import WHOLE, keys_of
+from durable.store.operations.engines import bury
+from durable.store.operations.lock_keys import WHOLE, engine_key, keys_of
 from durable.store.operations.transaction import Tx
 from durable.store.postgres.address import Address
 from durable.store.postgres.connection import is_lost
+from durable.store.postgres.holder import is_gone
 from durable.store.postgres.liveness import NOW
 from durable.store.postgres.session import Session
 from durable.store.postgres.transaction import HeldElsewhere, PostgresTx, lock_number
@@ -37,6 +40,10 @@ _LOCK_EACH = b"SELECT pg_advisory_xact_lock(k) FROM unnest($1::bigint[]) k"
 _OVERDUE = " UNION ALL ".join(OVERDUE)
 _BEGUN = f"SELECT {NOW}, (SELECT min(min) FROM ({_OVERDUE}) upcoming), pg_current_xact_id()::text"
 _FATE = b"SELECT pg_xact_status($1::text::xid8)"
+_ENGINES = (
+    f"SELECT e.engine, coalesce(l.holder, ''), coalesce(l.until >= {NOW}, false)"
+    " FROM engines e LEFT JOIN engine_leases l ON l.engine = e.engine"
+)
 _AGAIN = ("40001", "40P01", "55P03")
 """Serialisation failure, deadlock, a lock that was not to be had: the transaction is run again."""
 
@@ -182,8 +189,21 @@ class PostgresWriter(Writer):
         self._next_deadline = min(self._next_deadline, next_deadline(self._session, self._clock()))
         super()._look()
 
+    def _find_dead(self) -> None:
+        """Engines whose lease is over, or whose process was one of this machine and is gone: what they held is free."""
+        self._next_liveness = time.monotonic() + LIVENESS_CHECK_S
+        for engine, holder, lives in self._session.rows(_ENGINES):
+            if engine not in self._served and (not lives or is_gone(holder)):
+                self._commit([], lambda tx, engine=engine, holder=holder: _bury(tx, engine, holder))  # type: ignore[misc]
+
     def _tell_others(self) -> bool:
         return False  # told with the commit
 
     def _disconnect(self) -> None:
         self._session.close()
+
+
+def _bury(tx: Tx, engine: str, holder: str) -> None:
+    tx.lock(engine_key(engine))
+    tx.execute("DELETE FROM engine_leases WHERE engine=? AND holder=?", (engine, holder))
+    bury(tx, engine)

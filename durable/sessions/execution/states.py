@@ -13,7 +13,7 @@ class CellPassState(StrEnum):
     WAITING = "waiting"
     """Its code can do nothing until one of its calls is answered."""
     PARKED = "parked"
-    """So it is, and its leaf has gone: an answer brings the next one."""
+    """Its code waits, and the leaf that ran it has gone: an answer brings the next one."""
     DONE = "done"
     """Its code ended, or was given up: its promise is to be settled with that."""
     HALTED = "halted"
@@ -52,7 +52,7 @@ LIVING = OPEN | {_S.DONE}
 """A pass that a leaf can attach to."""
 
 ABANDONED = frozenset((_S.DIED, _S.STOPPED, _S.INTERRUPTED, _S.CLOSED))
-"""A pass whose code does nothing that still counts, but for the end of one that is stopped."""
+"""A pass whose code does nothing that still counts. Of one that is stopped only the end of its code does."""
 
 _ENDS = {
     _E.END: _S.DONE,

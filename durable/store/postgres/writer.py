@@ -20,6 +20,7 @@ from durable.store.postgres.address import Address
 from durable.store.postgres.connection import is_lost
 from durable.store.postgres.holder import is_gone
 from durable.store.postgres.liveness import NOW
+from durable.store.postgres.read_ahead import ReadAhead
 from durable.store.postgres.session import Session
 from durable.store.postgres.transaction import HeldElsewhere, PostgresTx, lock_number
 from durable.store.writer import Job, Writer
@@ -34,9 +35,6 @@ RETRY_MAX_S = 0.1
 RECONNECT_FIRST_S = 0.05
 RECONNECT_MAX_S = 2.0
 
-_LOCK_ALL = b"SELECT pg_advisory_xact_lock($1)"
-_LOCK_SHARED = b"SELECT pg_advisory_xact_lock_shared($1)"
-_LOCK_EACH = b"SELECT pg_advisory_xact_lock(k) FROM unnest($1::bigint[]) k"
 _OVERDUE = " UNION ALL ".join(OVERDUE)
 _BEGUN = f"SELECT {NOW}, (SELECT min(min) FROM ({_OVERDUE}) upcoming), pg_current_xact_id()::text"
 _FATE = b"SELECT pg_xact_status($1::text::xid8)"
@@ -83,11 +81,14 @@ class PostgresWriter(Writer):
         whole = WHOLE in keys or any(job.kind.startswith("debug.") for job in jobs)
         schema = self._address.schema
         session = self._session
-        session.begin()
-        session.send_raw(_LOCK_ALL if whole else _LOCK_SHARED, (lock_number(schema, WHOLE),))
-        if keys and not whole:
-            session.send_raw(_LOCK_EACH, (sorted({lock_number(schema, key) for key in keys}),))
-        now, overdue, self._xid = session.rows(_BEGUN)[0]
+        numbers = None if whole else sorted({lock_number(schema, key) for key in keys})
+        session.begin(lock_number(schema, WHOLE), numbers)
+        ahead = ReadAhead()
+        begun = session.send(_BEGUN)
+        if not whole:
+            ahead.ask(session, (job.request for job in jobs))
+        now, overdue, self._xid = begun.fetchall()[0]
+        ahead.take()
         if self._set_clock is None:
             self._ahead_ms = now - time.time() * 1000
             self._now = now
@@ -95,10 +96,13 @@ class PostgresWriter(Writer):
             self._tell_time()
         if overdue is not None:
             self._next_deadline = min(self._next_deadline, overdue)
+        if self._next_deadline <= self._now:
+            ahead.forget()  # what is due is dealt with first, and may change it
         return PostgresTx(
             session,
             schema,
             keys,
+            ahead,
             self._now,
             self.ends,
             self._served,

@@ -17,11 +17,11 @@ from durable.store.sqlite.store import Store
 from durable.store.target import is_url, parsed, repeatable, shown
 
 WRONG = [
-    "postgres://user:hunter2@host:port/db",
-    "postgres://user:hunter2@host/db?schema=a-b",
-    "postgresql+asyncpg://user:hunter2@host/db",
-    "postgres:/user:hunter2@host/db",
     "mysql://user:hunter2@host/db",
+    "postgresql://user:hunter2@host/db?schema=no%20name",
+    "postgresql+asyncpg://user:hunter2@host/db",
+    "POSTGRES://user:hunter2@host:hunter2/db",
+    "postgres:/user:hunter2@host/db",
     "redis://:hunter2@host",
     "file:///hunter2.db",
     "ftp://user:hunter2@host/x.db",

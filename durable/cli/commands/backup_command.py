@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from durable.cli import exit_codes
-from durable.cli.app import Command, settings
+from durable.cli.command_group import Command, settings
 from durable.cli.exit_codes import Unusable
 from durable.cli.upkeep_options import path_of, size
 from durable.store.target import is_database, parsed

@@ -7,7 +7,7 @@ from dataclasses import asdict
 import click
 
 from durable.cli import exit_codes
-from durable.cli.app import Command, settings
+from durable.cli.command_group import Command, settings
 from durable.cli.exit_codes import Unusable
 from durable.cli.upkeep_options import size
 

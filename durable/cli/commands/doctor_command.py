@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import click
 
 from durable.cli import exit_codes
-from durable.cli.app import Command, Settings, settings
-from durable.cli.output import Out, line
+from durable.cli.command_group import Command, Settings, settings
+from durable.cli.text_output import Out, line
 from durable.cli.upkeep_options import check_direct, path_of
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""The holder of a lease: a process of a machine. On the same machine its death is seen at once, not after the lease."""
+"""The holder of a lease: a process. On the same machine its death is seen at once, not at its lease's end."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def _machine() -> str:
 
 
 def _start(pid: int) -> str:
-    """When a process started, in ticks since the boot; "" when there is none. A zombie is none."""
+    """The time at which a process started, in ticks since the boot; "" when there is none. A zombie is none."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text("utf-8", "replace").rpartition(")")[2].split()
     except OSError:

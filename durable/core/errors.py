@@ -19,9 +19,13 @@ INTERRUPTED = "interrupted"
 
 
 class DurableError(Exception):
-    """Root of every error that durable-exec raises. `code` is stable and machine-readable."""
+    """Root of every error that durable-exec raises. `code` is stable and machine-readable.
+
+    `resonate_code` is the number that Resonate has for the same thing, RES001 to RES005; "" where it has none.
+    """
 
     code: ClassVar[str] = "DURABLE"
+    resonate_code: str = ""
     foreign_traceback: str = ""
     """Where code of another language raised it: stands in place of Python's traceback, which would show only ours."""
     printed: tuple[str, str] = ("", "")
@@ -47,6 +51,8 @@ class NotFound(DurableError, LookupError):
         super().__init__(f"no {what} {given!r} in this store" + (f"; {hint}" if hint else ""))
         self.what = what
         self.given = given
+        if what == "checkpoint":
+            self.resonate_code = "RES002"
 
 
 class Conflict(DurableError):
@@ -109,6 +115,14 @@ class StoreUnreachable(StoreError):
     """The store cannot be reached now. What runs goes on when it can be; what was asked may be done by then."""
 
     code = "STORE_UNREACHABLE"
+    resonate_code = "RES004"
+
+
+class StoreDenied(StoreError):
+    """The server of the store does not let this user in: a wrong token or password, or none."""
+
+    code = "STORE_DENIED"
+    resonate_code = "RES005"
 
 
 class StoreForeign(StoreError):
@@ -155,12 +169,14 @@ class NotDeclared(DurableError):
     """A command cannot call a component: the execution that needs it is halted, whoever has it can go on with it."""
 
     code = "COMPONENT_NOT_DECLARED"
+    resonate_code = "RES003"
 
 
 class NotServed(DurableError):
     """No engine that is alive knows the function, or a capability of the session; what is queued stays as it is."""
 
     code = "NOT_SERVED"
+    resonate_code = "RES003"
 
 
 class EngineFailed(DurableError):
@@ -384,6 +400,7 @@ class ExecutionTimedOut(ExecutionError, TimeoutError):
     """Its deadline passed."""
 
     code = "TIMED_OUT"
+    resonate_code = "RES001"
 
 
 class LimitExceeded(DurableError):

@@ -11,7 +11,7 @@ from psycopg import sql
 from psycopg.adapt import Dumper, Loader
 from psycopg.types.numeric import Int8Dumper
 
-from durable.core.errors import StoreError, StoreNewer, StoreUnreachable
+from durable.core.errors import StoreDenied, StoreError, StoreNewer, StoreUnreachable
 from durable.store.postgres.address import Address
 from durable.store.unfinished_copy import UNFINISHED, unfinished
 
@@ -112,6 +112,10 @@ _HINTS = {
 }
 
 
+_DENIED = ("authentication", "no password supplied", "pg_hba.conf")
+"""In the messages of those who were not let in: while a connection is made, errors have no other mark."""
+
+
 def explain(address: Address, error: psycopg.Error) -> StoreError:
     """An error of the database as ours: what happened where, and what to do."""
     text = " ".join(str(error).split())
@@ -121,7 +125,9 @@ def explain(address: Address, error: psycopg.Error) -> StoreError:
     if address.password:
         text = text.replace(address.password, "…")
     message = f"store {address.shown!r}: {text}" + (f"; {hint}" if hint else "")
-    refused = error.sqlstate in ("28P01", "28000", "3D000") or "authentication" in text or "does not exist" in text
+    if error.sqlstate in ("28P01", "28000") or any(each in text for each in _DENIED):
+        return StoreDenied(message)
+    refused = error.sqlstate == "3D000" or "does not exist" in text
     if is_lost(error) and not refused:
         return StoreUnreachable(message)
     return StoreError(message)

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable
 
 import aiohttp
 
-from durable.core.errors import EngineClosed, StoreError
+from durable.core.errors import EngineClosed, StoreDenied, StoreUnreachable
 from durable.core.events import Observer, StoreSilent
 from durable.core.limits import CONNECT_S, POLL_BEAT_S
 from durable.core.retries import Retries
@@ -59,15 +59,15 @@ class Client:
     ) -> tuple[int, bytes]:
         """A status and a body, sent again while the server cannot be reached or is busy.
 
-        `once`: not again; StoreError says what is wrong. `within_s`: StoreError when there is no answer within that.
-        Raises StoreError for a wrong token, EngineClosed.
+        `once`: not again; StoreUnreachable says what is wrong. `within_s`: the same when there is no answer
+        within that. Raises StoreDenied for a wrong token, EngineClosed.
         """
         if within_s is not None:
             try:
                 async with asyncio.timeout(within_s):
                     return await self.send(method, path, body, headers, once=once)
             except TimeoutError:
-                raise StoreError(self.unanswered(within_s)) from None
+                raise StoreUnreachable(self.unanswered(within_s)) from None
         attempt = 0
         while True:
             if self._closed.is_set():
@@ -83,13 +83,13 @@ class Client:
                 problem = str(error) or type(error).__name__
             else:
                 if status == 401:
-                    raise StoreError(f"{self.url} refuses the token; set DURABLE_TOKEN to the one of its token file")
+                    raise StoreDenied(f"{self.url} refuses the token; set DURABLE_TOKEN to the one of its token file")
                 if status not in _BUSY:
                     self._unreachable_at = None
                     return status, found
                 problem = f"status {status}"
             if once:
-                raise StoreError(f"{self.url} does not answer: {problem}; is `durable serve` running there?")
+                raise StoreUnreachable(f"{self.url} does not answer: {problem}; is `durable serve` running there?")
             self._note(problem)
             await self._wait(self._retries.delay(attempt))
             attempt += 1

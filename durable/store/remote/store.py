@@ -10,7 +10,7 @@ from typing import Any, Self
 
 import msgspec
 
-from durable.core.errors import DurableError, EngineClosed, StoreError, StoreRefused
+from durable.core.errors import DurableError, EngineClosed, StoreDenied, StoreError, StoreRefused, StoreUnreachable
 from durable.core.events import BackgroundFailed, ExecutionHalted, Observer, ResultDiscarded, log_event
 from durable.core.ids import PREFIX
 from durable.core.limits import LEASE_MS, OPEN_UNHEARD_S, REQUEST_UNHEARD_S, SHUTDOWN_S, WAIT_UNHEARD_S
@@ -101,7 +101,7 @@ class RemoteStore:
         """
         found = token or os.environ.get(_VARIABLE)
         if not found:
-            raise StoreError(f"{url} needs a token: set {_VARIABLE} to what `durable serve` keeps in <store>.token")
+            raise StoreDenied(f"{url} needs a token: set {_VARIABLE} to what `durable serve` keeps in <store>.token")
         self = cls(url.rstrip("/"), found, observer)
         try:
             await self._greet()
@@ -135,14 +135,16 @@ class RemoteStore:
             return Answer(200, {})  # it cannot be told; the lease ends without it
 
     async def _answered(self, kind: str, future: asyncio.Future[Answer]) -> Answer:
-        """The answer; StoreError when nothing was heard of the server for REQUEST_UNHEARD_S since it was asked."""
+        """The answer; StoreUnreachable when the server was not heard for REQUEST_UNHEARD_S since it was asked."""
         since = self._loop.time()
         try:
             while True:
                 until = max(since, self._heard) + REQUEST_UNHEARD_S
                 if until <= self._loop.time():
                     text = self._client.unanswered(REQUEST_UNHEARD_S)
-                    raise StoreError(f"{text} {kind} may be done when it is back; asking again does no more than once")
+                    raise StoreUnreachable(
+                        f"{text} {kind} may be done when it is back; asking again does no more than once"
+                    )
                 await asyncio.wait([future], timeout=until - self._loop.time())
                 if future.done():
                     return future.result()
@@ -185,8 +187,8 @@ class RemoteStore:
     async def settled(self, promise_id: str, *, halts: bool = False, patient: bool = True) -> PromiseRow:
         """Wait until it is settled by anyone anywhere. StoreRefused 404 if there is none; EngineClosed.
 
-        halts: Halted as soon as it, or what it waits for, is halted. Not `patient`: StoreError when the server has
-        not been heard of for WAIT_UNHEARD_S.
+        halts: Halted as soon as it, or what it waits for, is halted. Not `patient`: StoreUnreachable when the server
+        has not been heard of for WAIT_UNHEARD_S.
         """
         if self._closed:
             raise EngineClosed(f"the connection to {self.url} is closed")
@@ -326,7 +328,7 @@ class RemoteStore:
         if self._client.unreachable_s() >= WAIT_UNHEARD_S:
             for future in list(self._impatient):
                 if not future.done():
-                    future.set_exception(StoreError(self._client.unanswered(WAIT_UNHEARD_S)))
+                    future.set_exception(StoreUnreachable(self._client.unanswered(WAIT_UNHEARD_S)))
 
     def _live(self) -> None:
         """Say that this engine lives; join again when the server does not know it."""

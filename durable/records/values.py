@@ -639,7 +639,7 @@ def _bind(
 
 @lru_cache(maxsize=1024)
 def _plain_parameters(fn: Callable[..., object], skip_first: bool) -> tuple[tuple[tuple[str, Any], ...], bool] | None:
-    """What messages call each parameter and its annotation, and whether one has a default; None as `_plain_names`."""
+    """Each parameter as messages call it, with its annotation; whether one has a default. None as `_plain_names`."""
     names = _plain_names(fn, skip_first)
     if names is None:
         return None

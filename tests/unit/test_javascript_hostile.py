@@ -13,8 +13,8 @@ import pytest
 from capabilities.sandbox import errors
 from capabilities.sandbox.javascript.errors import ScriptError, StateLost
 from capabilities.sandbox.javascript.host_functions import OUTSTANDING_BYTES_MAX, OUTSTANDING_MAX
-from capabilities.sandbox.javascript.outcomes import ScriptWaits
 from capabilities.sandbox.javascript.run import run
+from capabilities.sandbox.javascript.script import ScriptWaits
 from capabilities.sandbox.javascript.vm import VM
 from capabilities.sandbox.javascript.warm_image import WarmImage, forget, warm
 from capabilities.sandbox.limits import JAVASCRIPT, MIB

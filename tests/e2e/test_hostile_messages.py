@@ -218,3 +218,34 @@ async def test_a_call_of_what_is_not_granted_is_in_the_audit_whatever_its_argume
             while not (entries := await engine.audit()):  # noqa: ASYNC110  # the audit tells nobody
                 await asyncio.sleep(0.01)
         assert [(entry.what, entry.verdict) for entry in entries] == [("ping", "denied")]
+
+
+async def test_code_that_replaces_methods_of_sockets_does_not_cut_its_worker_off(engine: durable.Engine) -> None:
+    """Its result was sent by its own method, which sent nothing: the execution never ended."""
+    session = await engine.session("s")
+    replaced = (
+        "import socket\nfor name in ('send', 'sendall', 'sendmsg', 'recv'): setattr(socket.socket, name, None)\n1"
+    )
+    async with asyncio.timeout(30):
+        assert (await session.execute(replaced)).value == 1
+        assert (await session.execute("socket.socket.send")).value is None
+        assert (await session.execute("2", journal=False)).value == 2
+
+
+FORKED = {
+    "goes on": "import os\nchild = os.fork() == 0\nprint('child' if child else 'parent')\nchild",
+    "raises": "import os\nif os.fork() == 0: raise ValueError('child')\nFalse",
+    "exits": "import os, sys\nif os.fork() == 0: sys.exit(3)\nFalse",
+    "sleeps": "import os, time\nif os.fork() == 0: time.sleep(600)\nFalse",
+}
+
+
+@pytest.mark.parametrize("code", FORKED.values(), ids=list(FORKED))
+async def test_a_fork_of_the_worker_does_not_speak_for_it(engine: durable.Engine, code: str) -> None:
+    """A child that goes on with the cell held up the kernel of a notebook elsewhere, or answered in its place."""
+    session = await engine.session("s")
+    async with asyncio.timeout(30):
+        result = await session.execute(f"kept = 41\n{code}")
+        assert result.error is None
+        assert result.value is False
+        assert (await session.execute("kept + 1")).value == 42

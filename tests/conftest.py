@@ -1,13 +1,16 @@
-"""Where a store can be: the same tests on a path and on the URL of `durable serve`."""
+"""Where a store can be: the same tests on a path, on the URL of `durable serve`, and in a database."""
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from tests.postgres_server import PostgresServer, binaries
 
 TOKEN = "token-of-the-tests"
 
@@ -32,10 +35,27 @@ def end_server(server: subprocess.Popen[str]) -> int:
     return code
 
 
-@pytest.fixture(params=["path", "url"])
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[PostgresServer]:
+    """A database server for the tests of this process."""
+    if binaries() is None:
+        assert os.environ.get("CI") != "true", "PostgreSQL is not installed: .ci/run installs it"
+        pytest.skip("PostgreSQL is not installed; install Debian's postgresql, or set DURABLE_TEST_POSTGRES_BIN")
+    server = PostgresServer()
+    try:
+        yield server
+    finally:
+        server.stop()
+
+
+@pytest.fixture(params=["path", "url", "postgres"])
 def place(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """What `durable.open` takes for the store `work.db` in `tmp_path`: its path, or the URL where it is served."""
     file = tmp_path / "work.db"
+    if request.param == "postgres":
+        database: PostgresServer = request.getfixturevalue("postgres_server")
+        yield database.url()
+        return
     if request.param == "path":
         yield str(file)
         return

@@ -16,8 +16,10 @@ _SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
 
 def path_of(chosen: Settings) -> Path:
     """The store's file. Unusable when the store is a server's: upkeep happens beside the file."""
-    from durable.store.target import is_url, parsed
+    from durable.store.target import is_database, is_url, parsed
 
+    if is_database(chosen.path):
+        raise Unusable("this is upkeep of a store's file; a database has the server's own")
     if is_url(chosen.path):
         raise Unusable(f"{chosen.path} is a server; run this where its store is, with --store PATH")
     return Path(parsed(chosen.path))

@@ -105,6 +105,12 @@ class StoreMissing(StoreError):
     code = "STORE_MISSING"
 
 
+class StoreUnreachable(StoreError):
+    """The store cannot be reached now. What runs goes on when it can be; what was asked may be done by then."""
+
+    code = "STORE_UNREACHABLE"
+
+
 class StoreForeign(StoreError):
     """The store was prepared by another user, or others can change it: nothing of it was read or run. `owner` is whose
     it is."""

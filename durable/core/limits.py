@@ -161,6 +161,9 @@ LOG_ROOM_BYTES_MIN = 64 * 2**10
 LOG_ROOM_BYTES_MAX = 2**20
 """How far the log is lengthened at once: by as much as it has, so that a small store stays small. 1 MiB takes 1 ms."""
 
+HELD_ELSEWHERE_MS = 50
+"""How soon a deadline is looked at again whose execution another engine writes just now (PostgreSQL)."""
+
 BUSY_WAIT_S = 30.0
 """How long a write waits for another process's transaction before it fails."""
 

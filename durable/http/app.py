@@ -26,7 +26,7 @@ from durable.http.site import Site
 from durable.http.sse import stream
 from durable.store.protocol.requests import Id
 from durable.store.remote.client import AGAIN
-from durable.store.sqlite.sdk_connection import reply
+from durable.store.sdk_connection import reply
 
 CLIENTS_MAX = 1_024
 """Clients whose last batch is remembered."""

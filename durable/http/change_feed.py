@@ -10,14 +10,14 @@ from durable.core.errors import DurableError, Halted, StoreRefused
 from durable.core.limits import AWAITED_MAX, POLL_QUEUE_MAX
 from durable.http.sse import encode
 from durable.store.changes import StoreChange
+from durable.store.direct_store import DirectStore
 from durable.store.rows import PromiseRow
-from durable.store.sqlite.store import Store
 
 
 class Feed:
     """One client's changes. Those not sent yet become one, so that a slow client costs no more than a fast one."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: DirectStore) -> None:
         self.ready = asyncio.Event()
         self.closed = False
         self._store = store

@@ -25,8 +25,8 @@ from durable.http.pages.prompt_form import Pairs, form_page, read_form
 from durable.prompts.inbox import Inbox, already
 from durable.prompts.signed_links import Link, read_link
 from durable.records.values import unpack
+from durable.store.direct_store import DirectStore
 from durable.store.remote.transit_key import transit_key
-from durable.store.sqlite.store import Store
 
 _STATUS: tuple[tuple[type[DurableError], int], ...] = (
     (NotFound, 404),
@@ -62,7 +62,7 @@ class AnswerBody(msgspec.Struct, forbid_unknown_fields=True):
 class Answers:
     """Answers that come in over HTTP."""
 
-    def __init__(self, store: Store, token: str, clock: Clock = now_ms) -> None:
+    def __init__(self, store: DirectStore, token: str, clock: Clock = now_ms) -> None:
         self._prompts = Inbox(store)
         self._clock = clock
         self._keys = (store.key, transit_key(token))

@@ -20,8 +20,8 @@ from durable.http.remote_leases import RemoteLeases
 from durable.http.sse import Messages
 from durable.http.store_api import Desk
 from durable.sessions.checkpoints.retention import blobs_of
+from durable.store.direct_store import DirectStore
 from durable.store.remote.transit_key import transit_key
-from durable.store.sqlite.store import Store
 
 TURN_S = 1.0
 """How often leases and connections are looked at."""
@@ -30,7 +30,7 @@ TURN_S = 1.0
 class Listener:
     """One address and its messages, over as many streams as its client needs."""
 
-    def __init__(self, store: Store, group: str, pid: str) -> None:
+    def __init__(self, store: DirectStore, group: str, pid: str) -> None:
         self.group = group
         self.messages = Messages()
         self.connection = store.connect(pid, group)
@@ -69,7 +69,7 @@ class Site:
 
     def __init__(
         self,
-        store: Store,
+        store: DirectStore,
         token: str,
         *,
         observer: Observer = log_event,

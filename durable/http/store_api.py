@@ -12,11 +12,11 @@ from durable.core.errors import DurableError, StoreRefused
 from durable.http.change_feed import Feed
 from durable.http.manifest_resealing import Seals
 from durable.http.remote_leases import RemoteLeases
+from durable.store.direct_store import DirectStore
 from durable.store.operations.request_table import KINDS
 from durable.store.protocol import requests
 from durable.store.protocol.reads import READ, READINGS, answer_read
-from durable.store.sqlite.sdk_connection import envelopes, reply
-from durable.store.sqlite.store import Store
+from durable.store.sdk_connection import envelopes, reply
 
 type Outcome = tuple[int, object]
 """A status and its data, or the text of a refusal."""
@@ -52,7 +52,7 @@ _decoders: dict[str, msgspec.json.Decoder[Any]] = {
 class Desk:
     """One store's answers to remote clients. `clock` is monotonic, in seconds."""
 
-    def __init__(self, store: Store, seals: Seals, leases: RemoteLeases, clock: Callable[[], float]) -> None:
+    def __init__(self, store: DirectStore, seals: Seals, leases: RemoteLeases, clock: Callable[[], float]) -> None:
         self._store = store
         self._seals = seals
         self._leases = leases

@@ -94,7 +94,9 @@ class Python:
     async def _forget_left(self) -> None:
         """Forget what was left by runs whose engines were killed."""
         store = self._engine.store
-        for row in await store.reads.sessions():
+        sessions = await store.reads.sessions()
+        await store.reads.engines()  # who is alive is known from here on, and owned what was listed before
+        for row in sessions:
             if row.run and (row.owner is None or not store.engine_alive(row.owner)):
                 await self._forget(row.name)
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from durable.core.default_observer import log_event
+from durable.core.errors import StoreError
 from durable.store.changes import StoreChange
 from durable.store.operations.halted_waits import Halt
 from durable.store.operations.leases import Held
@@ -26,16 +28,17 @@ from durable.store.rows import (
 )
 from durable.store.sqlite.read_only import open_file
 from durable.store.sqlite.writer import Durability
-from durable.store.target import is_url, parsed
+from durable.store.target import is_database, is_url, parsed
 
 if TYPE_CHECKING:
     from durable.core.events import Observer
+    from durable.store.direct_store import DirectStore
+    from durable.store.postgres.chunks import DatabaseChunks
     from durable.store.remote.chunks import RemoteChunks
-    from durable.store.sqlite.store import Store
 
 
 class ReadsFace(Protocol):
-    """The lists and searches of `durable.store.sqlite.reads.Reads`, which documents them."""
+    """The lists and searches of `durable.store.reads.Reads`, which documents them."""
 
     async def list_executions(
         self,
@@ -107,11 +110,11 @@ class StoreFace(Protocol):
         """The store's file, where this process has it open; None where the store is elsewhere."""
 
     @property
-    def local(self) -> Store | None:
-        """The store itself, where its file is open for writing in this process: an engine can run on it."""
+    def local(self) -> DirectStore | None:
+        """The store itself, where this process runs its requests: an engine can run on it."""
 
     @property
-    def chunks(self) -> RemoteChunks | None:
+    def chunks(self) -> DatabaseChunks | RemoteChunks | None:
         """Where a store elsewhere takes large chunks of checkpoints; None where they are kept beside its file."""
 
     async def request(self, kind: str, data: Mapping[str, object]) -> Answer: ...
@@ -141,10 +144,16 @@ async def open_store(
     token: str | None = None,
     observer: Observer = log_event,
 ) -> StoreFace:
-    """The store at a path or a URL. `durability` and `create` are about files, `token` about URLs."""
+    """The store at a path or a URL. `durability` is about files, `token` about served stores."""
     named = parsed(target)
     if is_url(target):
         from durable.store.remote.store import RemoteStore  # brings an HTTP client, which a file never needs
 
         return await RemoteStore.open(str(named), token=token, observer=observer)
+    if is_database(target):
+        if find_spec("psycopg") is None:
+            raise StoreError("a postgresql:// store needs psycopg: install durable-exec[postgres]")
+        from durable.store.postgres.store import PostgresStore  # brings a driver, which a file never needs
+
+        return await PostgresStore.open(str(named), create=create, observer=observer)
     return await open_file(named, durability=durability, create=create, observer=observer)

@@ -1,4 +1,4 @@
-"""The names of a store: a path, `sqlite:///PATH`, `:memory:`, or the URL of `durable serve` (specs/store.md, Files).
+"""The names of a store: a path, `sqlite:///PATH`, `:memory:`, `postgresql://…`, or the URL of `durable serve`.
 
 No message shows more of a URL than its scheme: it may hold a password.
 """
@@ -16,11 +16,17 @@ MEMORY = ":memory:"
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):(/+|$)")
 """One slash is enough: a URL that went through `Path` has lost the other."""
 
-_DATABASES = {"postgres", "postgresql", "mysql", "mariadb", "mongodb", "redis", "cockroachdb"}
+_POSTGRES = {"postgres", "postgresql"}
+_DATABASES = {"mysql", "mariadb", "mongodb", "redis", "cockroachdb"}
+_WHAT_THERE_IS = (
+    "give a path or sqlite:///PATH (one SQLite file), postgresql://USER@HOST/DATABASE, or the http(s):// URL of"
+    " `durable serve`"
+)
 
 
 def parsed(target: str | os.PathLike[str]) -> str | Path:
-    """A path, the URL of a server without a slash at its end, or MEMORY. StoreError says what it cannot be."""
+    """A path, the URL of a database, that of a server without a slash at its end, or MEMORY. StoreError says what it
+    cannot be."""
     text = os.fspath(target)
     if text == MEMORY:
         return text
@@ -35,21 +41,44 @@ def parsed(target: str | os.PathLike[str]) -> str | Path:
         return _server(text, scheme)
     if scheme == "sqlite":
         return _sqlite(text)
+    if scheme in _POSTGRES:
+        return _postgres(text, scheme)
+    if base in _POSTGRES:
+        raise StoreError(f"a store's URL names no driver: write postgresql://… instead of {scheme}://…")
     if base in _DATABASES:
-        raise StoreError(
-            f"a store is no {scheme}:// database: give a path (one SQLite file), or the http(s):// URL of"
-            " `durable serve`, which serves one to other machines"
-        )
-    raise StoreError(
-        f"a store has no address of the kind {scheme}:/…; give a path, sqlite:///PATH, or the http(s):// URL of"
-        " `durable serve`"
-    )
+        raise StoreError(f"a store is no {scheme}:// database; {_WHAT_THERE_IS}")
+    raise StoreError(f"a store has no address of the kind {scheme}:/…; {_WHAT_THERE_IS}")
 
 
 def is_url(target: str | os.PathLike[str]) -> bool:
     """Whether a store is named by the URL of a server. StoreError when it is named by nothing that can be one."""
     found = parsed(target)
-    return isinstance(found, str) and found != MEMORY
+    return isinstance(found, str) and found.startswith("http")
+
+
+def is_database(target: str | os.PathLike[str]) -> bool:
+    """Whether a store is named by the URL of a database. StoreError when it is named by nothing that can be one."""
+    found = parsed(target)
+    return isinstance(found, str) and found.startswith("postgresql:")
+
+
+def shown(target: str | os.PathLike[str]) -> str:
+    """What messages call a store: the URL of a database without its password."""
+    if not is_database(target):
+        return str(target)
+    from durable.store.postgres.address import address_of
+
+    return address_of(str(parsed(target))).shown
+
+
+def _postgres(text: str, scheme: str) -> str:
+    if not text[len(scheme) :].startswith("://"):
+        raise StoreError(f"the {scheme}: URL of the store lost a slash; give {scheme}://USER@HOST/DATABASE as text")
+    from durable.store.postgres.address import address_of
+
+    url = f"postgresql{text[len(scheme) :]}"
+    address_of(url)
+    return url
 
 
 def _server(text: str, scheme: str) -> str:

@@ -12,11 +12,16 @@ from typing import Any
 
 from durable.core.clock import TIME_MAX_MS
 from durable.core.errors import StoreRefused
+from durable.store.direct_store import DirectStore
+from durable.store.postgres.store import PostgresStore
 from durable.store.protocol.requests import Answer
 from durable.store.sqlite.store import Store
+from tests.postgres_server import PostgresServer
 
 T0 = 1_900_000_000_000
 FUNCTION = "app.py::job@1"
+LEASE_MS = 2_000
+"""How long engines on a database may be silent here."""
 
 
 class Clock:
@@ -29,16 +34,45 @@ class Clock:
         return self.now
 
 
+class Places:
+    """The schemas of a database that stand for the files of a test."""
+
+    def __init__(self, server: PostgresServer) -> None:
+        self._server = server
+        self._urls: dict[Path, str] = {}
+
+    def url(self, path: Path) -> str:
+        return self._urls.setdefault(path, self._server.url())
+
+
+PLACES: list[Places] = []
+"""Where stores are while a test runs on a database (conftest.py)."""
+
+
+def place_of(path: Path) -> str:
+    """What another process opens for the store at a path: that, or the URL of its stand-in."""
+    return PLACES[-1].url(path) if PLACES else str(path)
+
+
+async def open_at(path: Path | str, **options: Any) -> DirectStore:
+    """The store at a path, or its stand-in; or the one at a URL."""
+    place = str(path) if isinstance(path, str) else place_of(path)
+    if not place.startswith("postgresql:"):
+        return await Store.open(place, **{"durability": "process", **options})
+    options.pop("durability", None)
+    return await PostgresStore.open(place, **{"lease_ms": LEASE_MS, **options})
+
+
 @asynccontextmanager
-async def opened(path: Path, **options: Any) -> AsyncIterator[Store]:
-    store = await Store.open(path, **{"durability": "process", **options})
+async def opened(path: Path | str, **options: Any) -> AsyncIterator[Any]:
+    store = await open_at(path, **options)
     try:
         yield store
     finally:
         await store.close()
 
 
-async def status(store: Store, kind: str, data: Mapping[str, object]) -> int:
+async def status(store: DirectStore, kind: str, data: Mapping[str, object]) -> int:
     """The status of a request, refused or not."""
     try:
         return (await store.request(kind, data)).status
@@ -66,16 +100,16 @@ def settle(promise_id: str, state: str = "resolved", data: str = "Mg==") -> dict
     return {"id": promise_id, "state": state, "value": {"data": data}}
 
 
-async def acquire(store: Store, name: str, version: int = 0, *, pid: str = "e1", ttl: int = 60_000) -> Answer:
+async def acquire(store: DirectStore, name: str, version: int = 0, *, pid: str = "e1", ttl: int = 60_000) -> Answer:
     return await store.request("task.acquire", {"id": f"exec:{name}", "version": version, "pid": pid, "ttl": ttl})
 
 
-async def task(store: Store, name: str) -> dict[str, Any]:
+async def task(store: DirectStore, name: str) -> dict[str, Any]:
     found: Any = (await store.request("task.get", {"id": f"exec:{name}"})).data["task"]
     return dict(found)
 
 
-async def state(store: Store, promise_id: str) -> str:
+async def state(store: DirectStore, promise_id: str) -> str:
     found: Any = (await store.request("promise.get", {"id": promise_id})).data["promise"]
     return str(found["state"])
 
@@ -83,7 +117,7 @@ async def state(store: Store, promise_id: str) -> str:
 class Inbox:
     """An engine in group g: joined, connected, its messages in a queue."""
 
-    def __init__(self, store: Store, engine: str, functions: list[str], sessions: bool) -> None:
+    def __init__(self, store: DirectStore, engine: str, functions: list[str], sessions: bool) -> None:
         self.store = store
         self.engine = engine
         self.connection = store.connect(engine, "g")
@@ -112,5 +146,7 @@ class Inbox:
         return self.messages.empty()
 
 
-async def engine(store: Store, name: str = "e1", functions: list[str] | None = None, *, sessions: bool = True) -> Inbox:
+async def engine(
+    store: DirectStore, name: str = "e1", functions: list[str] | None = None, *, sessions: bool = True
+) -> Inbox:
     return await Inbox(store, name, [FUNCTION] if functions is None else functions, sessions).join()

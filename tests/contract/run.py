@@ -19,9 +19,9 @@ from pathlib import Path
 
 from durable.core.errors import StoreError, StoreRefused
 from durable.store.port import StoreFace
-from durable.store.sqlite.store import Store
 
 from .compare import Difference, Opening, SetClock, Subject, compare
+from .opened import open_at
 from .oracle import Answer
 from .stream import Coverage
 from .wire import Json
@@ -62,8 +62,7 @@ def opening_in(directory: Path) -> Opening:
 
     @asynccontextmanager
     async def opening(clock: SetClock) -> AsyncIterator[Subject]:
-        path = directory / f"{next(numbers)}.db"
-        store = await Store.open(path, durability="process", clock=clock, debug=True)
+        store = await open_at(directory / f"{next(numbers)}.db", clock=clock, debug=True)
         try:
             yield StoreSubject(store)
         finally:

@@ -92,6 +92,7 @@ async def test_what_an_engine_has_let_go_of_is_offered_again(tmp_path: Path) -> 
         assert await inbox.next() == "exec:a"
 
 
+@pytest.mark.file_only("a trace of the file's connection shows when the writer looks")
 async def test_a_task_that_the_loop_could_not_take_in_yet_is_not_given_away(tmp_path: Path) -> None:
     """It was acquired, and the loop stood still before it heard of that."""
     clock = Clock()
@@ -119,6 +120,7 @@ async def test_a_task_that_the_loop_could_not_take_in_yet_is_not_given_away(tmp_
         }  # fmt: skip
 
 
+@pytest.mark.file_only("a stopped process keeps its lock on a file, and loses its lease in a database")
 async def test_a_stopped_engine_of_another_process_keeps_its_tasks_and_a_dead_one_does_not(tmp_path: Path) -> None:
     path = tmp_path / "s.db"
     clock = Clock(now_ms())  # the other process has the real one
@@ -250,6 +252,7 @@ async def test_time_follows_a_clock_that_was_set_back(tmp_path: Path) -> None:
         assert (await task(store, "b"))["state"] == "pending"
 
 
+@pytest.mark.file_only("a database's clock is the server's")
 async def test_a_store_opened_after_the_clock_was_set_back_does_not_wait_for_it(tmp_path: Path) -> None:
     async with opened(tmp_path / "s.db", clock=Clock()) as store:
         for name in ("a", "b"):

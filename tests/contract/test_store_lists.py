@@ -11,7 +11,7 @@ import pytest
 
 from durable.core.clock import TIME_MAX_MS
 from durable.store.rows import WORDS, State
-from durable.store.sqlite.reads import Reads
+from durable.store.sqlite.reads import SqliteReads
 
 from .opened import T0, opened
 
@@ -93,7 +93,7 @@ async def steps(path: Path, options: dict[str, Any], *, page: bool) -> tuple[int
         count += 1
         return 0
 
-    reads = await Reads.open(path)
+    reads = await SqliteReads.open(path)
     try:
         before = (await reads.list_executions(limit=500))[-1].id if page else None
         await reads._connection.set_progress_handler(step, 100)
@@ -144,7 +144,7 @@ async def test_a_list_shows_what_fits_newest_first_page_after_page(
             row[0].removeprefix("exec:")
             for row in file.execute(f"SELECT id FROM tasks WHERE {where} ORDER BY created_at DESC, id DESC LIMIT 700")
         ]
-    reads = await Reads.open(path)
+    reads = await SqliteReads.open(path)
     try:
         found: list[str] = []
         while rows := await reads.list_executions(limit=100, before=found[-1] if found else None, **options):

@@ -17,7 +17,7 @@ import pytest
 from durable.core.clock import now_ms
 from durable.core.errors import StoreError
 from durable.core.limits import OUTBOX_KEEP_MS
-from durable.store.sqlite import searches
+from durable.store.operations import searches
 from durable.store.sqlite.store import Store
 from durable.store.upkeep.blobs import sweep_blobs
 from durable.store.upkeep.gc import collect
@@ -31,7 +31,20 @@ from .statements import statements
 WHOLE = frozenset({"backup", "debug", "doctor", "invariants"})
 """Modules that look at everything: on connections of their own, or for the contract's model only."""
 
-SMALL = {"CONSTANT", "cut", "each", "engines", "json_each", "page", "policies", "sqlite_master", "tag"}
+SMALL = {
+    "CONSTANT",
+    "cut",
+    "each",
+    "engines",
+    "first",
+    "json_each",
+    "page",
+    "part",
+    "parts",
+    "policies",
+    "sqlite_master",
+    "tag",
+}
 """Tables of a few rows, and what is cut to a page."""
 
 WALKS = {

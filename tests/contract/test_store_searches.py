@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from durable.core.errors import EngineClosed
-from durable.store.sqlite import searches
+from durable.store.operations import searches
 from durable.store.sqlite.store import Store
 
 from .opened import opened, promise, settle, status
@@ -60,6 +60,7 @@ async def test_pages_are_whole_and_their_cursors_true_however_far_apart_the_matc
     assert await pages(full, "task.search", "tasks", limit=30) == [every[0:60:2], every[60::2]]
 
 
+@pytest.mark.file_only("a trace of the file's connection shows what the writer runs")
 async def test_the_writer_serves_others_while_a_search_goes_on_and_looks_at_few_rows(full: Store) -> None:
     seen: list[str] = []
     full._connection.set_trace_callback(seen.append)

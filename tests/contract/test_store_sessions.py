@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +10,7 @@ import pytest
 from durable.core.clock import TIME_MAX_MS
 from durable.core.errors import StoreRefused
 from durable.store.changes import StoreChange
-from durable.store.sqlite.output_reader import OutputReader
+from durable.store.output_reader import OutputReader
 from durable.store.sqlite.store import Store
 
 from .opened import Inbox, acquire, engine, opened, promise, settle, status, task
@@ -262,8 +260,8 @@ async def test_every_reader_learns_how_far_back_output_was_cut(tmp_path: Path) -
         assert await seen(every) == await seen(rarely) == ["z"]
         assert await seen(absent) == []
         assert await seen(OutputReader("a", 1)) == ["12", "3", "z"]
-        with closing(sqlite3.connect(store.path)) as file:
-            assert file.execute("SELECT n, start FROM rewinds").fetchall() == [(1, 3), (3, 4)]
+        rewinds = await store.reads._rows("SELECT n, start FROM rewinds ORDER BY n", ())
+        assert [tuple(row) for row in rewinds] == [(1, 3), (3, 4)]
 
 
 async def test_two_unlabelled_checkpoints_and_all_labelled_stay_with_the_chunks_they_use(tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.e2e import jobs
+from tests.postgres_server import rows_of
 
 EARLY_MAX = 3
 """Kills in a row that may come before any progress."""
@@ -67,12 +68,18 @@ class Job:
         await self.process.wait()
 
 
-def recorded(store: Path, job: str) -> set[int]:
+def recorded(store: Path, job: str, place: str | None) -> set[int]:
     """Numbers of the steps or calls whose outcome the store holds."""
-    database = sqlite3.connect(f"file:{store}?mode=ro", uri=True)
     pattern = "exec:job.%" if job == "function" else "exec:desk@1:tick:%"
-    rows = database.execute("SELECT id FROM promises WHERE id LIKE ? AND state = 'resolved'", (pattern,)).fetchall()
-    database.close()
+    sql = f"SELECT id FROM promises WHERE id LIKE '{pattern}' AND state = 'resolved'"
+    if place is not None and place.startswith("postgresql:"):
+        rows = rows_of(place, sql)
+    elif not store.exists():
+        return set()
+    else:
+        database = sqlite3.connect(f"file:{store}?mode=ro", uri=True)
+        rows = database.execute(sql).fetchall()
+        database.close()
     return {int(row[0].replace(":", ".").rpartition(".")[2]) for row in rows}
 
 
@@ -132,7 +139,7 @@ async def campaign(
             done["engine"] += 1
             counted = Counter(n for k, n in real_runs(log) if k == kind)
             check_record(before, record, counted)
-            before, record = counted, recorded(store, job) if store.exists() else set()
+            before, record = counted, recorded(store, job, place)
             await runner.start()
         else:
             done["worker"] += 1

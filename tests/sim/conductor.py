@@ -25,7 +25,7 @@ from durable.core.clock import TIME_MAX_MS
 from durable.core.events import Event
 from durable.functions.step import StepThreads
 from durable.store.sqlite.store import Store
-from durable.store.sqlite.writer import Writer
+from durable.store.writer import Writer
 
 from .journal import CANCEL, Journal, Told
 

@@ -14,8 +14,8 @@ from durable.core import ids
 
 if TYPE_CHECKING:
     from durable.cli.output import Out
+    from durable.store.output_reader import OutputReader
     from durable.store.port import ReadsFace, StoreFace
-    from durable.store.sqlite.output_reader import OutputReader
 
 
 @click.command("logs", cls=Command, short_help="What an execution printed.")
@@ -33,7 +33,7 @@ def command(execution_id: str, follow: bool) -> int:
 async def _logs(chosen: Settings, execution_id: str, follow: bool) -> int:
     from durable.cli.engine_or_client import opened
     from durable.cli.execution_status import find
-    from durable.store.sqlite.output_reader import OutputReader
+    from durable.store.output_reader import OutputReader
 
     out = chosen.out()
     async with opened(chosen, create=False) as store:

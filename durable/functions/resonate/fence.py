@@ -9,8 +9,8 @@ from resonate.error import ServerError
 from resonate_base import ConnectorError, ResonateError
 
 from durable.core.errors import DurableError, StoreRefused
+from durable.store.direct_store import DirectStore
 from durable.store.protocol.requests import Answer, FencedCreate, FencedSettle, PromiseCreate, PromiseSettle, TaskFence
-from durable.store.sqlite.store import Store
 
 type Posted = asyncio.Future[Answer]
 """A request on its way to the writer; requests commit in the order in which they were posted."""
@@ -19,7 +19,7 @@ type Posted = asyncio.Future[Answer]
 class Fence:
     """One lease: the task in the version in which it was acquired."""
 
-    def __init__(self, store: Store, task_id: str, version: int) -> None:
+    def __init__(self, store: DirectStore, task_id: str, version: int) -> None:
         self._store = store
         self._task_id = task_id
         self._version = version

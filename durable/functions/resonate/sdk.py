@@ -42,7 +42,7 @@ from durable.functions.resonate.store_ports import (
 from durable.records.codec import StripPickle
 from durable.store.operations.execution_slots import Slots
 from durable.store.port import SdkConnection, StoreFace
-from durable.store.sqlite.sdk_connection import SqliteConnection
+from durable.store.sdk_connection import DirectConnection
 
 __all__ = [
     "HaltTask",
@@ -90,8 +90,8 @@ def build(
     core.sender = core.fencing = ports
     slots = Slots(TASKS_MAX)
     resonate._slots = slots  # type: ignore[attr-defined]
-    counted = isinstance(connection, SqliteConnection)
-    if isinstance(connection, SqliteConnection):
+    counted = isinstance(connection, DirectConnection)
+    if isinstance(connection, DirectConnection):
         connection.bound(slots)
     _queue_once(resonate, slots, counted=counted)
     return resonate

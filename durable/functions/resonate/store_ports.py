@@ -18,6 +18,7 @@ from resonate_base import ResonateError
 
 from durable.core.errors import DurableError, EngineFailed
 from durable.functions.resonate.fence import Fence, answered, fenced
+from durable.store.direct_store import DirectStore
 from durable.store.protocol.requests import (
     ActionCallback,
     ActionSettle,
@@ -32,7 +33,6 @@ from durable.store.protocol.requests import (
     TaskSuspend,
     Value,
 )
-from durable.store.sqlite.store import Store
 
 
 class HaltTask(ResonateError):
@@ -82,7 +82,7 @@ class Lifecycle(Protocol):
 class StorePorts:
     """`TaskLifecycle`, `PromiseFencing` and `TaskHeartbeating` of the SDK, on a Store."""
 
-    def __init__(self, store: Store, lifecycle: Lifecycle) -> None:
+    def __init__(self, store: DirectStore, lifecycle: Lifecycle) -> None:
         self._store = store
         self._lifecycle = lifecycle
 

@@ -68,11 +68,17 @@ def blobs_of(store: StoreFace, url: str | None = None) -> Blobs:
     A store that is served elsewhere keeps them where its server says: BadArguments for a URL. StoreError.
     """
     file = store.file
+    if store.local is not None and file is None:
+        objects = objects_of(store.local.path, store.key, url)
+        rows: Blobs = store.local.chunks
+        return rows if objects is None else Moved(objects, rows)
     if file is None:
         if url is not None:
             raise BadArguments("a store that is served keeps its blobs where its server says; set DURABLE_BLOBS there")
         assert store.chunks is not None
-        return store.chunks
+        elsewhere: Any = store.chunks
+        served: Blobs = elsewhere
+        return served
     beside = DirectoryBlobs(file.directory / "blobs")
     objects = objects_of(file.path, store.key, url)
     return beside if objects is None else Moved(objects, beside)

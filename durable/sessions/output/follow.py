@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from durable.core import ids
 from durable.core.errors import NotFound, StoreRefused
 from durable.sessions.output.live_output import Event, OutputEvent, Recent, Rewound, shown_event
+from durable.store.output_reader import OutputReader
 from durable.store.rows import PromiseRow
-from durable.store.sqlite.output_reader import OutputReader
 
 if TYPE_CHECKING:
     from durable.engine.engine import Engine

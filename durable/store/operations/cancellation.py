@@ -9,12 +9,13 @@ from __future__ import annotations
 import msgspec
 
 from durable.core.clock import TIME_MAX_MS
+from durable.core.limits import HELD_ELSEWHERE_MS
 from durable.store.operations.attempts import rejection
 from durable.store.operations.cascade import make_pending, settle
 from durable.store.operations.promises import find
+from durable.store.operations.records import Row
+from durable.store.operations.transaction import Tx
 from durable.store.protocol.requests import Answer, ExecutionCancel, Record, Refused, Value
-from durable.store.sqlite.records import Row
-from durable.store.sqlite.transaction import Tx
 
 _functions = msgspec.json.Decoder(list[str])
 
@@ -50,6 +51,9 @@ def cancel(tx: Tx, request: ExecutionCancel) -> Answer:
 def overdue(tx: Tx) -> None:
     """Settle the executions whose time to clean up is over."""
     for (task_id,) in tx.rows(DUE, (tx.now,)):
+        if not tx.lock_promise_if_free(task_id):
+            tx.wake_at(tx.now + HELD_ELSEWHERE_MS)
+            continue
         wished(tx, task_id)
 
 

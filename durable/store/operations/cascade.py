@@ -10,9 +10,10 @@ from __future__ import annotations
 from typing import Literal
 
 from durable.store.operations.attempts import Cause, after_attempt, lost_value
+from durable.store.operations.lock_keys import CHECKPOINTS
+from durable.store.operations.records import dump, promise_record
+from durable.store.operations.transaction import Tx
 from durable.store.protocol.requests import EMPTY, Record, Value
-from durable.store.sqlite.records import PROMISE, dump, promise_record
-from durable.store.sqlite.transaction import Tx
 
 type Settled = Literal["resolved", "rejected", "rejected_canceled", "rejected_timedout"]
 
@@ -38,12 +39,9 @@ def settle_pending(
     tx: Tx, promise_id: str, state: Settled, value: Value = EMPTY, *, at: int | None = None, outcome: str | None = None
 ) -> Record | None:
     """The same; None, and nothing happens, when no such promise is pending."""
+    tx.lock_promise(promise_id)
     headers = None if value.headers is None else dump(value.headers)
-    row = tx.row(
-        "UPDATE promises SET state=?, value_headers=?, value_data=?, settled_at=?, outcome=?"
-        f" WHERE id=? AND state='pending' RETURNING {PROMISE}, external",
-        (state, headers, value.data, tx.now if at is None else at, outcome, promise_id),
-    )
+    row = tx.settle_promise(promise_id, (state, headers, value.data, tx.now if at is None else at, outcome))
     if row is None:
         return None
     record = promise_record(row)
@@ -56,37 +54,29 @@ def settle_pending(
 
 
 def _follow(tx: Tx, promise_id: str, record: Record, ended: str) -> None:
-    task = tx.row(
-        "UPDATE tasks SET state='fulfilled', ended=?, pid=NULL, ttl=NULL, lease_at=NULL, lapsed_pid=NULL,"
-        " lapsed_ttl=NULL, due=NULL, resumes=0, note=NULL, cancel_at=NULL WHERE id=? RETURNING session, n, function",
-        (ended, promise_id),
-    )
+    task = tx.end_task(promise_id, ended)
     if task is not None:
-        tx.execute("DELETE FROM callbacks WHERE awaiter=?", (promise_id,))
+        tx.execute_soon("DELETE FROM callbacks WHERE awaiter=?", (promise_id,))
         if task[0] is not None:
             _close_cell(tx, task[0], task[1])
         if task[2]:
             _close_open(tx, promise_id)
-    awaiters = tx.rows("DELETE FROM callbacks WHERE awaited=? RETURNING awaiter", (promise_id,))
-    for (awaiter,) in sorted(awaiters):
+    for awaiter in tx.take_awaiters(promise_id):
         resume(tx, awaiter)
-    for (address,) in sorted(tx.rows("DELETE FROM listeners WHERE awaited=? RETURNING address", (promise_id,))):
+    for address in tx.take_listeners(promise_id):
         tx.effects.unblocked.append((address, record))
 
 
 def _close_open(tx: Tx, execution: str) -> None:
     """Cancel what an ended execution of ours leaves open: its questions, calls, steps and child executions."""
-    rows = tx.rows(
-        "SELECT id FROM promises WHERE state='pending' AND ((id > ? AND id < ?) OR (id > ? AND id < ?)) ORDER BY id",
-        (f"{execution}.", f"{execution}/", f"{execution}:", f"{execution};"),
-    )
-    for (promise_id,) in rows:
+    for promise_id in tx.open_under(execution):
         if tx.row("SELECT 1 FROM promises WHERE id=? AND state='pending'", (promise_id,)) is not None:
             settle(tx, promise_id, "rejected_canceled")
 
 
 def resume(tx: Tx, awaiter: str) -> None:
     """Resume an awaiter whose promise settled: a suspended task becomes pending, any other unfinished one counts it."""
+    tx.lock_promise(awaiter)
     row = tx.row("SELECT state FROM tasks WHERE id=?", (awaiter,))
     if row is None or row[0] == "fulfilled":
         return
@@ -98,6 +88,7 @@ def resume(tx: Tx, awaiter: str) -> None:
 
 def make_pending(tx: Tx, task_id: str, *, delay_ms: int = 0) -> None:
     """Let a task be acquired: due after the delay, or not yet while another cell of its session is before it."""
+    tx.lock_promise(task_id)
     row = tx.row("SELECT session, n, not_before, timer FROM tasks WHERE id=?", (task_id,))
     assert row is not None, f"a task that is made pending exists: {task_id}"
     due: int | None = max(tx.now + delay_ms, row[2])
@@ -123,11 +114,13 @@ def announce(tx: Tx, task_id: str, due: int | None) -> None:
 
 def is_head(tx: Tx, session: str, n: int) -> bool:
     """Whether no unsettled cell of the session comes before n: only that one may run."""
+    tx.lock_session(session)
     row = tx.row("SELECT 1 FROM cells WHERE session=? AND settled=0 AND n<? LIMIT 1", (session, n))
     return row is None
 
 
 def _close_cell(tx: Tx, session: str, n: int) -> None:
+    tx.lock_session(session)
     tx.execute("UPDATE cells SET settled=1 WHERE session=? AND n=?", (session, n))
     tx.effects.sessions.add(session)
     head = tx.row("SELECT promise FROM cells WHERE session=? AND settled=0 ORDER BY n LIMIT 1", (session,))
@@ -143,6 +136,7 @@ def end_attempt(tx: Tx, task_id: str, cause: Cause, error: str | None, *, claime
 
     `claimed`: its engine may be at it still, unheard of: until somebody else acquires the task it may go on (L4).
     """
+    tx.lock_promise(task_id)
     row = tx.row(
         "SELECT attempts_failed, attempts_died, progress, last_error, function, pid, ttl FROM tasks WHERE id=?",
         (task_id,),
@@ -166,21 +160,22 @@ def end_attempt(tx: Tx, task_id: str, cause: Cause, error: str | None, *, claime
 
 def note_progress(tx: Tx, task_id: str) -> None:
     """Note that this attempt recorded something new, so it will not count."""
-    tx.execute("UPDATE tasks SET progress=1 WHERE id=? AND progress=0", (task_id,))
+    tx.execute_soon("UPDATE tasks SET progress=1 WHERE id=? AND progress=0", (task_id,))
 
 
 def forget_checkpoints(tx: Tx, checkpoints: list[int]) -> list[str]:
     """Delete checkpoints and the chunks that only they used; returns those chunks, which may lie in files too."""
-    ids = dump(checkpoints)
-    released = tx.rows(
-        "DELETE FROM checkpoint_uses WHERE checkpoint IN (SELECT value FROM json_each(?)) RETURNING digest", (ids,)
-    )
-    tx.execute("DELETE FROM checkpoints WHERE id IN (SELECT value FROM json_each(?))", (ids,))
+    tx.lock(CHECKPOINTS)
+    released: set[str] = set()
+    for checkpoint in checkpoints:
+        uses = tx.rows("DELETE FROM checkpoint_uses WHERE checkpoint=? RETURNING digest", (checkpoint,))
+        released.update(row[0] for row in uses)
+        tx.execute("DELETE FROM checkpoints WHERE id=?", (checkpoint,))
     unused = (
         "SELECT value FROM json_each(?)"
         " WHERE NOT EXISTS (SELECT 1 FROM checkpoint_uses WHERE digest=json_each.value) ORDER BY value"
     )
-    dropped = [row[0] for row in tx.rows(unused, (dump(sorted({row[0] for row in released})),))]
+    dropped = [row[0] for row in tx.rows(unused, (dump(sorted(released)),))]
     if dropped:
         tx.execute("DELETE FROM chunks WHERE digest IN (SELECT value FROM json_each(?))", (dump(dropped),))
     return dropped

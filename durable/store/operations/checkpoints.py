@@ -5,7 +5,10 @@ from __future__ import annotations
 from durable.core.ids import PREFIX
 from durable.core.limits import CODE_LABELS_MAX, SWEEP_ROWS
 from durable.store.operations.cascade import forget_checkpoints, note_progress
+from durable.store.operations.lock_keys import CHECKPOINTS
+from durable.store.operations.records import EVERY, Row, dump
 from durable.store.operations.sessions import require_epoch
+from durable.store.operations.transaction import Tx
 from durable.store.protocol.requests import (
     Answer,
     CheckpointGet,
@@ -18,8 +21,6 @@ from durable.store.protocol.requests import (
     Session,
     SweepCheckpoints,
 )
-from durable.store.sqlite.records import Row, dump
-from durable.store.sqlite.transaction import Tx
 
 _COLUMNS = "id, session, epoch, execution, n, statement, final, label, created_at"
 
@@ -40,12 +41,13 @@ def _record(row: Row) -> Record:
 
 def publish(tx: Tx, request: CheckpointPublish) -> Answer:
     """Make a checkpoint the newest, fenced by the epoch; `dropped` names chunks that nothing refers to any more."""
+    tx.lock(CHECKPOINTS)
     require_epoch(tx, request.session, request.epoch)
     _require_carried(tx, request.carried)
-    tx.connection.executemany("INSERT INTO chunks (digest, data) VALUES (?,?) ON CONFLICT DO NOTHING", request.chunks)
-    made = tx.execute(
+    tx.execute_many("INSERT INTO chunks (digest, data) VALUES (?,?) ON CONFLICT DO NOTHING", request.chunks)
+    row = tx.row(
         "INSERT INTO checkpoints (session, epoch, execution, n, statement, final, label, by_code, manifest, created_at)"
-        " VALUES (?,?,?,?,?,?,?,?,?,?)",
+        " VALUES (?,?,?,?,?,?,?,?,?,?) RETURNING id",
         (
             request.session,
             request.epoch,
@@ -58,7 +60,9 @@ def publish(tx: Tx, request: CheckpointPublish) -> Answer:
             request.manifest,
             tx.now,
         ),
-    ).lastrowid
+    )
+    assert row is not None
+    made: int = row[0]
     # In one statement, in order of the key: a namespace of 200 MB has thousands of them.
     uses = dump(sorted({*request.uses, *(digest for digest, _ in request.chunks)}))
     tx.execute("INSERT INTO checkpoint_uses (checkpoint, digest) SELECT ?, value FROM json_each(?)", (made, uses))
@@ -80,14 +84,14 @@ def superfluous(tx: Tx, session: str, keep: Keep, *, code_labels: bool = True) -
     if newest is None:
         return []
     counts = newest[1] is None or not keep.labelled
-    others = "SELECT id FROM checkpoints WHERE session=?1 AND id<?2 AND (label IS NULL OR NOT ?3)"
+    others = "SELECT id FROM checkpoints WHERE session=?1 AND id<?2 AND (label IS NULL OR ?3 = 0)"
     older = (session, newest[0], keep.labelled)
-    found = tx.rows(f"{others} ORDER BY id DESC LIMIT -1 OFFSET ?4", (*older, max(0, keep.last - counts)))
+    found = tx.rows(f"{others} ORDER BY id DESC LIMIT {EVERY} OFFSET ?4", (*older, max(0, keep.last - counts)))
     if keep.age_ms is not None:
         found += tx.rows(f"{others} AND created_at<?4", (*older, tx.now - keep.age_ms))
     if code_labels:
-        labelled = "SELECT id FROM checkpoints WHERE session=? AND by_code AND label IS NOT NULL"
-        found += tx.rows(f"{labelled} ORDER BY id DESC LIMIT -1 OFFSET ?", (session, CODE_LABELS_MAX))
+        labelled = "SELECT id FROM checkpoints WHERE session=? AND by_code <> 0 AND label IS NOT NULL"
+        found += tx.rows(f"{labelled} ORDER BY id DESC LIMIT {EVERY} OFFSET ?", (session, CODE_LABELS_MAX))
     return sorted({row[0] for row in found})
 
 

@@ -5,18 +5,16 @@ Everything due is settled before any request of the same transaction is answered
 
 from __future__ import annotations
 
-import sqlite3
-
 from durable.core.clock import TIME_MAX_MS
-from durable.core.limits import RETRY_MAX_MS
+from durable.core.limits import HELD_ELSEWHERE_MS, RETRY_MAX_MS
 from durable.store.operations import cancellation
 from durable.store.operations.cancellation import overdue
 from durable.store.operations.cascade import Settled, end_attempt, settle
 from durable.store.operations.leases import asked_for
 from durable.store.operations.promises import lease_until
+from durable.store.operations.records import Queries, load_tags
 from durable.store.operations.schedules import fire
-from durable.store.sqlite.records import load_tags
-from durable.store.sqlite.transaction import Tx
+from durable.store.operations.transaction import Tx
 
 _DEADLINE_PROMISE = (
     "SELECT id, timeout_at, tags FROM promises"
@@ -25,18 +23,27 @@ _DEADLINE_PROMISE = (
 _DEADLINE_LEASE = (
     "SELECT id, pid, version, ttl FROM tasks WHERE state='acquired' AND lease_at <= ? ORDER BY lease_at, id"
 )
-_NEXT = (
+OVERDUE = (
     f"SELECT min(timeout_at) FROM promises WHERE state='pending' AND timeout_at < {TIME_MAX_MS}",
     "SELECT min(next_run_at) FROM schedules",
     cancellation.NEXT,
 )
-_NEXT_LEASE = "SELECT min(lease_at) FROM tasks WHERE state='acquired' AND lease_at > ?"
-_NEXT_DUE = "SELECT min(due) FROM tasks WHERE state='pending' AND due IS NOT NULL AND due > ?"
+"""The times of what any engine deals with as soon as it is due."""
+_NEXT = " UNION ALL ".join(
+    (
+        *OVERDUE,
+        "SELECT min(lease_at) FROM tasks WHERE state='acquired' AND lease_at > ?1",
+        "SELECT min(due) FROM tasks WHERE state='pending' AND due IS NOT NULL AND due > ?1",
+    )
+)
 
 
 def sweep(tx: Tx) -> None:
     """Settle what timed out, at its deadline's time; fire schedules; end the attempts whose lease ran out."""
     for promise_id, timeout_at, tags in tx.rows(_DEADLINE_PROMISE, (tx.now,)):
+        if not tx.lock_promise_if_free(promise_id):
+            tx.wake_at(tx.now + HELD_ELSEWHERE_MS)
+            continue
         if tx.row("SELECT 1 FROM promises WHERE id=? AND state='pending'", (promise_id,)) is None:
             continue  # it went with an execution that an earlier deadline of this sweep ended
         timer = load_tags(tags).get("resonate:timer") == "true"
@@ -46,7 +53,10 @@ def sweep(tx: Tx) -> None:
     if not tx.debug:
         fire(tx)
     for task_id, pid, version, ttl in tx.rows(_DEADLINE_LEASE, (tx.now,)):
-        if tx.row("SELECT 1 FROM tasks WHERE id=? AND state='acquired'", (task_id,)) is None:
+        if not tx.lock_promise_if_free(task_id):
+            tx.wake_at(tx.now + HELD_ELSEWHERE_MS)
+            continue
+        if tx.row("SELECT 1 FROM tasks WHERE id=? AND state='acquired' AND lease_at <= ?", (task_id, tx.now)) is None:
             continue  # likewise: one that is lost here ends what it began
         verdict = tx.leases.verdict(task_id, version, pid)
         if verdict == "over":
@@ -59,7 +69,8 @@ def sweep(tx: Tx) -> None:
 def follow_clock(tx: Tx) -> None:
     """Follow a clock that was set back: what was due within a delay from then is due within that delay from now."""
     tx.execute(
-        "UPDATE tasks SET due=max(?1, not_before) WHERE state='pending' AND due > ?1+?2 AND due > not_before",
+        "UPDATE tasks SET due=CASE WHEN not_before > ?1 THEN not_before ELSE ?1 END"
+        " WHERE state='pending' AND due > ?1+?2 AND due > not_before",
         (tx.now, RETRY_MAX_MS),
     )
     tx.execute(
@@ -68,11 +79,10 @@ def follow_clock(tx: Tx) -> None:
     tx.effects.rescan = True
 
 
-def next_deadline(connection: sqlite3.Connection, now: int) -> int:
+def next_deadline(queries: Queries, now: int) -> int:
     """The next time anything is due after now.
 
     An overdue task that nobody here serves does not count, nor does a lease that ran out and is another process's.
     """
-    found = [connection.execute(sql).fetchone()[0] for sql in _NEXT]
-    found += [connection.execute(sql, (now,)).fetchone()[0] for sql in (_NEXT_DUE, _NEXT_LEASE)]
+    found = [row[0] for row in queries.rows(_NEXT, (now,))]
     return min((each for each in found if each is not None), default=TIME_MAX_MS)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from durable.store.operations.deadlines import sweep
+from durable.store.operations.records import PROMISE, TASK, promise_record, task_record
+from durable.store.operations.transaction import Tx
 from durable.store.protocol.requests import Answer, DebugTick, Nothing, Refused
-from durable.store.sqlite.records import PROMISE, TASK, promise_record, task_record
-from durable.store.sqlite.transaction import Tx
 
 _TABLES = (
     "promises", "tasks", "callbacks", "listeners", "outbox", "schedules", "sessions", "cells", "output",

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from durable.core.limits import DISCARDS_KEPT
+from durable.store.operations.records import EVERY
+from durable.store.operations.transaction import Tx
 from durable.store.protocol.requests import Answer, FencedSettle, LeaseLost, TaskDiscard, TaskFence, TaskFulfill
-from durable.store.sqlite.transaction import Tx
 
 
 def discarded(request: object, outcome: object) -> TaskDiscard | None:
@@ -29,7 +30,7 @@ def record(tx: Tx, request: TaskDiscard) -> Answer:
     )
     tx.execute(
         "DELETE FROM discards WHERE execution=?1 AND (at, step) IN"
-        " (SELECT at, step FROM discards WHERE execution=?1 ORDER BY at DESC, step DESC LIMIT -1 OFFSET ?2)",
+        f" (SELECT at, step FROM discards WHERE execution=?1 ORDER BY at DESC, step DESC LIMIT {EVERY} OFFSET ?2)",
         (request.id, DISCARDS_KEPT),
     )
     return Answer(200, {})

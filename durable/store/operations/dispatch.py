@@ -6,7 +6,6 @@ only the one whose transaction did that sends the message. What nobody here may 
 
 from __future__ import annotations
 
-import sqlite3
 import zlib
 from collections.abc import Iterable
 
@@ -14,9 +13,9 @@ import msgspec
 
 from durable.core.definition_id import ANY_CAPABILITY, capability_id, is_served
 from durable.core.limits import DISPATCH_RETRY_MS, OUTBOX_KEEP_MS
+from durable.store.operations.records import Queries, Row, dump
+from durable.store.operations.transaction import MessageEnd, Tx
 from durable.store.protocol.requests import Record
-from durable.store.sqlite.records import Row, dump
-from durable.store.sqlite.transaction import MessageEnd, Tx
 
 _TASK = (
     "SELECT id, version, due, grp, preferred, exclusive, function, session FROM tasks"
@@ -55,16 +54,18 @@ def offer_all(tx: Tx) -> None:
     """Offer what is due in the groups of this process's connections, the oldest first, while they have slots."""
     chosen = []
     if _with_slots(tx.ends):
-        rows = tx.execute(_DUE, (tx.now, _groups(tx.ends)))
-        for row in rows:
+        for row in tx.each(_DUE, (tx.now, _groups(tx.ends))):
             end = _taking(tx, row)
             if end is not None:
                 chosen.append((end, row))
             elif not _with_slots(tx.ends):
                 break
-        rows.close()  # none stays open over a write
     for end, row in chosen:
-        _push(tx, end, row)
+        if tx.claim(row[0], row[2]):
+            _push(tx, end, row)
+        elif end.slots is not None:
+            end.slots.give()
+            tx.taken.remove(end.slots)
 
 
 def tell_listeners(tx: Tx) -> None:
@@ -87,15 +88,14 @@ def collect_mail(tx: Tx) -> None:
                 tx.effects.pushes.append((end, message))
 
 
-def anything(connection: sqlite3.Connection, now: int, ends: dict[str, MessageEnd]) -> bool:
+def anything(queries: Queries, now: int, ends: dict[str, MessageEnd]) -> bool:
     """Whether a look without the write lock finds work for this process."""
     if not ends:
         return False
     addresses = dump([address for end in ends.values() for address in end.addresses()])
     free = _with_slots(ends)
-    return (
-        bool(free) and connection.execute(_ANY_DUE, (now, _groups(free))).fetchone() is not None
-    ) or connection.execute(_MAIL, (addresses,)).fetchone() is not None
+    due = bool(free) and bool(queries.rows(_ANY_DUE, (now, _groups(free))))
+    return due or bool(queries.rows(_MAIL, (addresses,)))
 
 
 def _groups(ends: dict[str, MessageEnd]) -> str:
@@ -180,7 +180,8 @@ def _serves(tx: Tx, end: MessageEnd, function: str, session: str | None, needed:
 def _mail(tx: Tx, address: str, message: str) -> None:
     tx.execute("INSERT INTO outbox (address, message, created_at) VALUES (?,?,?)", (address, message, tx.now))
     tx.execute(
-        "DELETE FROM outbox WHERE id IN (SELECT id FROM outbox ORDER BY id LIMIT 8) AND created_at < ?",
+        f"DELETE FROM outbox WHERE id IN (SELECT id FROM outbox ORDER BY id LIMIT 8{tx.SKIP_LOCKED})"
+        " AND created_at < ?",
         (tx.now - OUTBOX_KEEP_MS,),
     )
     tx.effects.peers = True

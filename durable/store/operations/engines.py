@@ -5,9 +5,10 @@ from __future__ import annotations
 import msgspec
 
 from durable.store.operations.cascade import end_attempt, make_pending
+from durable.store.operations.lock_keys import engine_key
+from durable.store.operations.records import dump
+from durable.store.operations.transaction import EngineServes, Tx
 from durable.store.protocol.requests import Answer, Engine, EngineJoin, EngineServe, Nothing, Refused
-from durable.store.sqlite.records import dump
-from durable.store.sqlite.transaction import EngineServes, Tx
 
 _functions = msgspec.json.Decoder(list[str])
 
@@ -22,7 +23,8 @@ def join(tx: Tx, request: EngineJoin) -> Answer:
         raise Refused(409, f"engine {request.engine!r} is alive in another process ({error})") from error
     functions = frozenset(request.functions)
     tx.execute(
-        "INSERT OR REPLACE INTO engines (engine, grp, pid, functions, serves_sessions, joined_at) VALUES (?,?,?,?,?,?)",
+        "INSERT INTO engines (engine, grp, pid, functions, serves_sessions, joined_at) VALUES (?1,?2,?3,?4,?5,?6)"
+        " ON CONFLICT (engine) DO UPDATE SET grp=?2, pid=?3, functions=?4, serves_sessions=?5, joined_at=?6",
         (request.engine, request.group, request.pid, dump(sorted(functions)), request.serves_sessions, tx.now),
     )
     tx.served[request.engine] = EngineServes(functions, request.serves_sessions)
@@ -65,6 +67,7 @@ def bury(tx: Tx, engine: str, *, unheard: bool = False) -> None:
 
     `unheard`: it is elsewhere, and may be at work all the same (L4).
     """
+    tx.lock(engine_key(engine))
     row = tx.row("SELECT 1 FROM engines WHERE engine=?", (engine,))
     if row is None or tx.liveness.alive(engine):
         return

@@ -14,6 +14,8 @@ from durable.core.ids import PREFIX
 from durable.core.limits import ALIAS_ROWS, CANCEL_GRACE_S, RECORD_BYTES_MAX
 from durable.store.operations.cascade import ENDED, announce
 from durable.store.operations.promises import address_of, check_create, check_value, is_external
+from durable.store.operations.records import PROMISE, dump, load_tags, load_value
+from durable.store.operations.transaction import Tx
 from durable.store.protocol.requests import (
     Answer,
     ExecutionImport,
@@ -24,8 +26,6 @@ from durable.store.protocol.requests import (
     Refused,
     Value,
 )
-from durable.store.sqlite.records import PROMISE, dump, load_tags, load_value
-from durable.store.sqlite.transaction import Tx
 
 FUNCTION = "durable:function"
 _Tags = dict[str, str]
@@ -33,11 +33,11 @@ _Tags = dict[str, str]
 
 def note_source(tx: Tx, request: ExecutionSource) -> Answer:
     """Where an execution's function is loaded from now."""
-    found = tx.execute(
-        "UPDATE promises SET tags=json_set(tags, '$.\"durable:source\"', ?) WHERE id=? AND state='pending'",
-        (request.source, request.id),
-    )
-    return Answer(200, {"noted": found.rowcount > 0})
+    row = tx.row("SELECT tags FROM promises WHERE id=? AND state='pending'", (request.id,))
+    if row is not None:
+        tags = {**load_tags(row[0]), SOURCE: request.source}
+        tx.execute("UPDATE promises SET tags=? WHERE id=?", (dump(tags), request.id))
+    return Answer(200, {"noted": row is not None})
 
 
 # -- functions that are known by another id ---------------------------------------------------------------------

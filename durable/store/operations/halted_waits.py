@@ -6,28 +6,25 @@ when it is a cell whose turn has not come, and the cell whose turn it is is held
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Collection, Container, Iterable
 from typing import NamedTuple
 
 from durable.core import ids
 from durable.core.errors import Halted
-from durable.store.sqlite.records import Row, dump
+from durable.store.operations.records import Queries, Row, dump
 
 _DEPTH_MAX = 64
 """How far from what is waited for the halted task may be: far more than executions are nested."""
 
 HALTS = f"""
 WITH RECURSIVE held(awaited, id, depth) AS (
-    SELECT value, value, 0 FROM json_each(?)
+    SELECT value, value || '', 0 FROM json_each(?)
     UNION
-    SELECT h.awaited, c.awaited, h.depth + 1 FROM held h CROSS JOIN tasks t ON t.id = h.id
-        CROSS JOIN callbacks c ON c.awaiter = h.id
-        WHERE t.state = 'suspended' AND h.depth < {_DEPTH_MAX}
-    UNION
-    SELECT h.awaited, (SELECT promise FROM cells WHERE session = t.session AND settled = 0 ORDER BY n LIMIT 1),
-        h.depth + 1 FROM held h CROSS JOIN tasks t ON t.id = h.id
-        WHERE t.state = 'pending' AND t.session IS NOT NULL AND h.depth < {_DEPTH_MAX}
+    SELECT h.awaited, coalesce(c.awaited,
+            (SELECT promise FROM cells WHERE session = t.session AND settled = 0 ORDER BY n LIMIT 1)), h.depth + 1
+        FROM held h CROSS JOIN tasks t ON t.id = h.id
+        LEFT JOIN callbacks c ON c.awaiter = t.id AND t.state = 'suspended'
+        WHERE h.depth < {_DEPTH_MAX} AND (c.awaited IS NOT NULL OR (t.state = 'pending' AND t.session IS NOT NULL))
 )
 SELECT h.awaited, t.id, t.note FROM held h CROSS JOIN tasks t ON t.id = h.id WHERE t.state = 'halted'
 ORDER BY h.awaited, h.depth, t.id
@@ -61,16 +58,16 @@ def nearest(rows: Iterable[Row]) -> dict[str, Halt]:
     return found
 
 
-def halts_of(connection: sqlite3.Connection, awaited: Collection[str]) -> dict[str, Halt]:
+def halts_of(queries: Queries, awaited: Collection[str]) -> dict[str, Halt]:
     """The halt that holds up each of these promises; those that nothing holds up are left out."""
-    return nearest(connection.execute(HALTS, (dump(list(awaited)),)).fetchall()) if awaited else {}
+    return nearest(queries.rows(HALTS, (dump(list(awaited)),))) if awaited else {}
 
 
-def concerned(connection: sqlite3.Connection, stopped: Iterable[str], told: Container[str]) -> set[str]:
+def concerned(queries: Queries, stopped: Iterable[str], told: Container[str]) -> set[str]:
     """The promises in `told` that these tasks, halted or suspended just now, may hold up."""
     found: set[str] = set()
     for task in stopped:
-        behind = [row[0] for row in connection.execute(_BEHIND, (task, task))]
+        behind = [row[0] for row in queries.rows(_BEHIND, (task, task))]
         for each in (task, *behind):
             found.update(one for one in _ancestors(each) if one in told)
     return found

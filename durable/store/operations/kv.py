@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from durable.store.operations.lock_keys import values_key
+from durable.store.operations.transaction import Tx
 from durable.store.protocol.requests import Answer, KvAt, KvList, KvNamespace, KvSet, Refused
-from durable.store.sqlite.transaction import Tx
 
 
 def _usage(tx: Tx, namespace: str) -> tuple[int, int]:
@@ -69,5 +70,6 @@ def usage(tx: Tx, request: KvNamespace) -> Answer:
 
 def forget(tx: Tx, namespace: str) -> None:
     """Remove a namespace whole."""
+    tx.lock(values_key(namespace))
     tx.execute("DELETE FROM kv WHERE namespace=?", (namespace,))
     tx.execute("DELETE FROM kv_usage WHERE namespace=?", (namespace,))

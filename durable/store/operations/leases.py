@@ -10,7 +10,7 @@ import asyncio
 from typing import Literal, Protocol
 
 from durable.core.limits import LEASE_ASK_MS
-from durable.store.sqlite.engine_locks import Liveness
+from durable.store.operations.liveness import EngineLiveness
 
 
 class Held(Protocol):
@@ -34,7 +34,7 @@ _ASKED_MAX = 10_000
 class EngineLeases:
     """The engines of one open store that say what they run. `loop` is theirs. Used on the writer's thread."""
 
-    def __init__(self, liveness: Liveness, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, liveness: EngineLiveness, loop: asyncio.AbstractEventLoop) -> None:
         self._liveness = liveness
         self._loop = loop
         self._held: dict[str, Held] = {}

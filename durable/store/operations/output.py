@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from durable.store.operations.sessions import require_epoch
+from durable.store.operations.transaction import Tx
 from durable.store.protocol.requests import Answer, OutputAppend, OutputTruncate, Refused
-from durable.store.sqlite.transaction import Tx
 
 _END = "SELECT start, length FROM output WHERE execution=? ORDER BY start DESC LIMIT 1"
 
@@ -36,7 +36,7 @@ def append(tx: Tx, request: OutputAppend) -> Answer:
             start, length = chunk.start, covers
     if rewritten:
         tx.execute("DELETE FROM output WHERE execution=? AND start=?", (request.execution, rows[0][1]))
-    tx.connection.executemany("INSERT INTO output (execution, start, length, stream, text) VALUES (?,?,?,?,?)", rows)
+    tx.execute_many("INSERT INTO output (execution, start, length, stream, text) VALUES (?,?,?,?,?)", rows)
     if rows:
         tx.effects.output.add(request.execution)
     return Answer(200, {"end": start + length})

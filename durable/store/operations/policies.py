@@ -5,6 +5,8 @@ from __future__ import annotations
 import msgspec
 
 from durable.core.limits import SWEEP_ROWS
+from durable.store.operations.records import dump
+from durable.store.operations.transaction import Tx
 from durable.store.protocol.requests import (
     Answer,
     AuditAppend,
@@ -15,8 +17,6 @@ from durable.store.protocol.requests import (
     Refused,
     SweepAudit,
 )
-from durable.store.sqlite.records import dump
-from durable.store.sqlite.transaction import Tx
 
 EVERYWHERE = "*"
 """The row whose document holds for every session."""
@@ -61,7 +61,7 @@ def put(tx: Tx, request: PolicySet) -> Answer:
 
 def append(tx: Tx, request: AuditAppend) -> Answer:
     """Add decisions to the audit."""
-    tx.connection.executemany(
+    tx.execute_many(
         "INSERT INTO audit (at, who, execution, what, resource, verdict, reason, policy, times)"
         " VALUES (?,?,?,?,?,?,?,?,?)",
         [(tx.now, *entry) for entry in request.entries],
@@ -88,5 +88,5 @@ def sweep(tx: Tx, request: SweepAudit) -> Answer:
     sql = "SELECT id FROM audit WHERE at < ? ORDER BY at LIMIT ?"
     rows = tx.rows(sql, (request.before, SWEEP_ROWS))
     if not request.dry_run:
-        tx.connection.executemany("DELETE FROM audit WHERE id=?", rows)
+        tx.execute_many("DELETE FROM audit WHERE id=?", rows)
     return Answer(200, {"more": len(rows) == SWEEP_ROWS and not request.dry_run, "entries": len(rows)})

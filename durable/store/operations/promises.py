@@ -8,6 +8,9 @@ from typing import NamedTuple
 from durable.core.clock import TIME_MAX_MS
 from durable.core.limits import TAGS_BYTES_MAX, VALUE_BYTES_MAX
 from durable.store.operations.cascade import ENDED, announce, is_head, settle_pending
+from durable.store.operations.records import PROMISE, dump, promise_record
+from durable.store.operations.searches import SEARCH_DEFAULT, Search, Unfinished, begin, tagged
+from durable.store.operations.transaction import Tx
 from durable.store.protocol.requests import (
     EMPTY,
     Answer,
@@ -21,9 +24,6 @@ from durable.store.protocol.requests import (
     RegisterListener,
     Value,
 )
-from durable.store.sqlite.records import PROMISE, dump, promise_record
-from durable.store.sqlite.searches import SEARCH_DEFAULT, Search, Unfinished, begin, tagged
-from durable.store.sqlite.transaction import Tx
 
 _ADDRESS = re.compile(r"poll://(?:(?P<any>any)@|uni@(?=[^/]+/))(?P<group>[^/@\s]+)(?:/(?P<pid>[^\s]+))?\Z")
 
@@ -134,13 +134,10 @@ def create_promise(tx: Tx, request: PromiseCreate, lease: Lease | None = None) -
     external = is_external(tags)
     branch = tags.get("resonate:branch")
     row = (request.id, state, headers, param.data, None, None, text, request.timeout_at, created_at, settled_at)
-    inserted = tx.execute(
-        f"INSERT INTO promises ({PROMISE}, external, branch, capability)"
-        " VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?) ON CONFLICT DO NOTHING",
-        (*row, external, None if branch == request.id else branch, tags.get("durable:capability")),
-    )
-    if inserted.rowcount == 0:
-        found = tx.row(f"SELECT {PROMISE} FROM promises WHERE id=?", (request.id,))
+    tx.lock_promise(request.id)
+    own = (external, None if branch == request.id else branch, tags.get("durable:capability"))
+    if not tx.insert_promise((*row, *own)):
+        found = tx.promise_row(request.id)
         assert found is not None
         return promise_record(found), False
     if not expired:
@@ -174,7 +171,7 @@ def _create_task(tx: Tx, task_id: str, tags: dict[str, str], *, ended: str | Non
         state, version, pid, ttl, lease_at = "acquired", 1, lease.pid, lease.ttl, lease_until(tx, lease.ttl)
     elif ended is None and not timer and (session is None or is_head(tx, session, n or 0)):
         due = max(tx.now, not_before)
-    tx.execute(
+    tx.execute_soon(
         "INSERT INTO tasks (id, state, version, pid, ttl, lease_at, due, not_before, grp, preferred, exclusive,"
         " function, session, n, timer, created_at, ended) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
         (
@@ -209,10 +206,11 @@ def lease_until(tx: Tx, ttl: int) -> int:
 
 def next_n(tx: Tx, session: str) -> int:
     """Take the session's next number; one that nobody opened yet, or that was closed, comes into being, unowned."""
+    tx.lock_session(session)
     row = tx.row(
         "INSERT INTO sessions (name, epoch, options, next_n, created_at) VALUES (?,0,'',2,?)"
-        " ON CONFLICT (name) DO UPDATE SET next_n=next_n+1, options=iif(closed, '', options), closed=0"
-        " RETURNING next_n-1",
+        " ON CONFLICT (name) DO UPDATE SET next_n=sessions.next_n+1,"
+        " options=CASE WHEN sessions.closed=0 THEN sessions.options ELSE '' END, closed=0 RETURNING next_n-1",
         (session, tx.now),
     )
     assert row is not None
@@ -221,7 +219,7 @@ def next_n(tx: Tx, session: str) -> int:
 
 def find(tx: Tx, promise_id: str) -> Record:
     """The promise's record, or 404."""
-    row = tx.row(f"SELECT {PROMISE} FROM promises WHERE id=?", (promise_id,))
+    row = tx.promise_row(promise_id)
     if row is None:
         raise Refused(404, f"promise {promise_id!r} does not exist")
     return promise_record(row)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from durable.store.operations.cascade import settle, settle_pending
 from durable.store.operations.promises import check_create, check_value, create_promise, find
+from durable.store.operations.transaction import Tx
 from durable.store.protocol.requests import EMPTY, Answer, PromptAnswer, Refused
-from durable.store.sqlite.transaction import Tx
 
 
 def record(tx: Tx, request: PromptAnswer) -> Answer:

@@ -23,9 +23,9 @@ from durable.store.operations import (
     sessions,
     tasks,
 )
+from durable.store.operations.searches import Unfinished
+from durable.store.operations.transaction import Tx
 from durable.store.protocol import requests
-from durable.store.sqlite.searches import Unfinished
-from durable.store.sqlite.transaction import Tx
 from durable.store.upkeep import gc
 
 type Operation = Callable[[Tx, Any], requests.Answer | Unfinished]

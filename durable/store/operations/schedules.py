@@ -5,8 +5,12 @@ from __future__ import annotations
 import re
 
 from durable.core.clock import TIME_MAX_MS
+from durable.core.limits import HELD_ELSEWHERE_MS
 from durable.store.operations.cron import Cron, CronError
 from durable.store.operations.promises import check_create, check_value, create_promise, origin_of
+from durable.store.operations.records import SCHEDULE, dump, load_tags, load_value, schedule_record
+from durable.store.operations.searches import SEARCH_DEFAULT, Search, Unfinished, begin, tagged
+from durable.store.operations.transaction import Tx
 from durable.store.protocol.requests import (
     EMPTY,
     Answer,
@@ -17,9 +21,6 @@ from durable.store.protocol.requests import (
     ScheduleCreate,
     ScheduleSearch,
 )
-from durable.store.sqlite.records import SCHEDULE, dump, load_tags, load_value, schedule_record
-from durable.store.sqlite.searches import SEARCH_DEFAULT, Search, Unfinished, begin, tagged
-from durable.store.sqlite.transaction import Tx
 
 MISSED = "durable:missed"
 """Tag of a schedule's promises: what becomes of ticks that passed while nothing ran. `once` (the default) makes up for
@@ -52,8 +53,8 @@ def create(tx: Tx, request: ScheduleCreate) -> Answer:
         next_run_at = Cron.parse(request.cron).after(tx.now)
     except CronError as error:
         raise Refused(400, str(error)) from error
-    made = tx.execute(
-        f"INSERT INTO schedules ({SCHEDULE}) VALUES (?,?,?,?,?,?,?,?,NULL) ON CONFLICT DO NOTHING",
+    made = tx.row(
+        f"INSERT INTO schedules ({SCHEDULE}) VALUES (?,?,?,?,?,?,?,?,NULL) ON CONFLICT DO NOTHING RETURNING 1",
         (
             request.id,
             request.cron,
@@ -65,7 +66,7 @@ def create(tx: Tx, request: ScheduleCreate) -> Answer:
             next_run_at,
         ),
     )
-    if made.rowcount:
+    if made is not None:
         tx.wake_at(next_run_at)
     return Answer(200, {"schedule": _find(tx, request.id)})
 
@@ -88,6 +89,9 @@ def fire(tx: Tx) -> None:
     """Make the promises of every schedule whose tick has come, and move each to its next one, in this transaction."""
     rows = tx.rows(f"SELECT {SCHEDULE} FROM schedules WHERE next_run_at <= ? ORDER BY next_run_at, id", (tx.now,))
     for schedule_id, line, template, timeout_ms, param, tags_text, _, first, _ in rows:
+        if not tx.lock_promise_if_free(schedule_id):
+            tx.wake_at(tx.now + HELD_ELSEWHERE_MS)
+            continue
         tags = load_tags(tags_text)
         try:
             cron = Cron.parse(line)

@@ -8,7 +8,9 @@ from durable.store.operations import kv, policies
 from durable.store.operations.attempts import rejection
 from durable.store.operations.cascade import forget_checkpoints, is_head, note_progress, settle
 from durable.store.operations.promises import add_callback, check_create, create_promise, next_n, settle_request
+from durable.store.operations.records import PROMISE, Row, dump, promise_record
 from durable.store.operations.tasks import acquired
+from durable.store.operations.transaction import Tx
 from durable.store.protocol.requests import (
     Answer,
     CallCreate,
@@ -24,8 +26,6 @@ from durable.store.protocol.requests import (
     SessionWorker,
     Value,
 )
-from durable.store.sqlite.records import PROMISE, Row, dump, promise_record
-from durable.store.sqlite.transaction import Tx
 
 _COLUMNS = "name, owner, epoch, options, worker_pid, worker_start, closed, next_n"
 OWN = "session/"
@@ -80,7 +80,8 @@ def open_(tx: Tx, request: SessionOpen) -> Answer:
     if created:
         tx.execute(
             "INSERT INTO sessions (name, epoch, options, next_n, created_at) VALUES (?1,0,?2,1,?3)"
-            " ON CONFLICT (name) DO UPDATE SET options=?2, epoch=epoch+closed, closed=0, created_at=?3",
+            " ON CONFLICT (name) DO UPDATE"
+            " SET options=?2, epoch=sessions.epoch+sessions.closed, closed=0, created_at=?3",
             (request.session, dump(request.options), tx.now),
         )
     row = _find(tx, request.session)

@@ -17,6 +17,9 @@ from durable.store.operations.promises import (
     origin_of,
     settle_promise,
 )
+from durable.store.operations.records import PROMISE, TASK, Row, load_tags, promise_record, task_record
+from durable.store.operations.searches import SEARCH_DEFAULT, Search, Unfinished, begin
+from durable.store.operations.transaction import Tx
 from durable.store.protocol.requests import (
     EMPTY,
     Answer,
@@ -36,15 +39,10 @@ from durable.store.protocol.requests import (
     TaskSearch,
     TaskSuspend,
 )
-from durable.store.sqlite.records import PROMISE, TASK, Row, load_tags, promise_record, task_record
-from durable.store.sqlite.searches import SEARCH_DEFAULT, Search, Unfinished, begin
-from durable.store.sqlite.transaction import Tx
 
 
 def _find(tx: Tx, task_id: str) -> Row:
-    row = tx.row(
-        f"SELECT {TASK}, session, n, progress, lapsed_pid, lapsed_ttl, cancel_at FROM tasks WHERE id=?", (task_id,)
-    )
+    row = tx.task_row(task_id)
     if row is None:
         raise Refused(404, f"task {task_id!r} does not exist")
     return row
@@ -67,7 +65,8 @@ def _renew(tx: Tx, row: Row) -> None:
     if row[1] == "pending":
         tx.execute(
             "UPDATE tasks SET state='acquired', pid=lapsed_pid, ttl=lapsed_ttl, lease_at=?, lapsed_pid=NULL,"
-            " lapsed_ttl=NULL, due=NULL, attempts_died=max(0, attempts_died-1) WHERE id=?",
+            " lapsed_ttl=NULL, due=NULL,"
+            " attempts_died=CASE WHEN attempts_died > 0 THEN attempts_died-1 ELSE 0 END WHERE id=?",
             (lease_until(tx, row[10]), row[0]),
         )
 
@@ -82,7 +81,7 @@ def preload(tx: Tx, task_id: str) -> list[Record]:
 def _branch(tx: Tx, task_id: str, branch: str | None) -> list[Record]:
     if branch is None:
         return []
-    rows = tx.rows(f"SELECT {PROMISE} FROM promises WHERE branch=? AND id<>? ORDER BY id", (branch, task_id))
+    rows = tx.branch_rows(branch, task_id)
     if branch != task_id:
         own = tx.row(f"SELECT {PROMISE} FROM promises WHERE id=? AND branch IS NULL", (branch,))
         if own is not None and load_tags(own[6]).get("resonate:branch") == branch:
@@ -267,9 +266,9 @@ def heartbeat(tx: Tx, request: TaskHeartbeat) -> Answer:
         if lapsed is not None:
             _renew(tx, lapsed)
         tx.execute(
-            "UPDATE tasks SET lease_at=min(?+ttl, 9223372036854775807)"
-            " WHERE id=? AND state='acquired' AND version=? AND pid=?",
-            (tx.now, task.id, task.version, request.pid),
+            "UPDATE tasks SET lease_at=CASE WHEN ttl > ?1 THEN 9223372036854775807 ELSE ?2+ttl END"
+            " WHERE id=?3 AND state='acquired' AND version=?4 AND pid=?5",
+            (2**63 - 1 - tx.now, tx.now, task.id, task.version, request.pid),
         )
     return Answer(200, {})
 

@@ -1,4 +1,4 @@
-"""The lists and searches of a store elsewhere: the face of `durable.store.sqlite.reads.Reads`."""
+"""The lists and searches of a store elsewhere: the face of `durable.store.reads.Reads`."""
 
 from __future__ import annotations
 

@@ -16,6 +16,7 @@ from durable.core.ids import PREFIX
 from durable.core.limits import LEASE_MS, OPEN_UNHEARD_S, REQUEST_UNHEARD_S, SHUTDOWN_S, WAIT_UNHEARD_S
 from durable.store.changes import StoreChange
 from durable.store.operations.leases import Held
+from durable.store.protocol.patient_kinds import PATIENT
 from durable.store.protocol.requests import Answer
 from durable.store.remote.batches import Lane
 from durable.store.remote.chunks import RemoteChunks
@@ -37,14 +38,6 @@ STALL_S = 1.0
 """A timer that is late by more was kept waiting by the loop."""
 
 _GREETING = b'{"kind":"engine.list","data":{}}'
-
-_PATIENT = frozenset(
-    (
-        "audit.append", "call.create", "checkpoint.publish", "output.append", "output.truncate",
-        "task.fail", "task.fence", "task.fulfill", "task.halt", "task.suspend",
-    )
-)  # fmt: skip
-"""Requests that record what an engine runs: they wait for the server, however long it is away."""
 
 AWAIT_AT_ONCE = 1_000
 """Promises in one `settled.await`."""
@@ -131,7 +124,7 @@ class RemoteStore:
 
     async def request(self, kind: str, data: Mapping[str, object]) -> Answer:
         """Send a request, wait for its commit. Raises StoreRefused (status 400 or more), StoreError, EngineClosed."""
-        if kind in _PATIENT:
+        if kind in PATIENT:
             return await self.post(kind, data)
         if kind != "engine.leave":
             return await self._answered(kind, self.post(kind, data))

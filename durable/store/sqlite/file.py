@@ -14,7 +14,7 @@ from typing import TypeGuard
 from durable.core.errors import StoreError, StoreMissing, StoreNewer
 from durable.core.limits import LOG_PAGES_GOAL, WRITE_CACHE_KIB
 from durable.store import owner_check
-from durable.store.target import MEMORY, is_url, parsed
+from durable.store.target import MEMORY, is_database, is_url, parsed
 
 APPLICATION_ID = 0x44555241  # "DURA": tells our files from other SQLite databases
 _KEY_BYTES = 32
@@ -62,8 +62,8 @@ def locate(path: str | Path, *, create: bool) -> Path:
         import tempfile
 
         return Path(tempfile.mkdtemp(prefix="durable-")) / "state.db"
-    if is_url(path):
-        raise StoreError("a file's store was asked for, and this is the URL of a server")
+    if is_url(path) or is_database(path):
+        raise StoreError("a file's store was asked for, and this is the URL of a server or a database")
     found = Path(named).expanduser().absolute()
     try:
         if found.is_dir():

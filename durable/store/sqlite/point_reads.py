@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import sqlite3
 from pathlib import Path
-from typing import NamedTuple
 
 from durable.core.clock import Clock
+from durable.store.direct_store import PointReads
 from durable.store.operations.halted_waits import Halt, halts_of
+from durable.store.sqlite.transaction import SqliteLook
+from durable.store.standing import UNKNOWN, Standing
 
 _STANDING = (
     "SELECT p.state='pending' AND p.timeout_at>?2,"
@@ -27,17 +29,7 @@ _MAY_BEGIN = (
 _CANCELLED = "SELECT id FROM tasks WHERE cancel_at IS NOT NULL AND state='acquired' AND pid=?"
 
 
-class Standing(NamedTuple):
-    """How a promise stands: it surely exists and waits to be settled; something may hold it up."""
-
-    pending: bool
-    may_be_held: bool
-
-
-UNKNOWN = Standing(pending=False, may_be_held=True)
-
-
-class Glance:
+class Glance(PointReads):
     """A connection that cannot write. Used on the loop only, for single rows by their key."""
 
     def __init__(self, path: Path, clock: Clock) -> None:
@@ -54,8 +46,11 @@ class Glance:
         return UNKNOWN if row is None else Standing(bool(row[0]), bool(row[1]))
 
     def halt(self, promise_id: str) -> Halt | None:
-        """The halt that holds up a promise, if one does. sqlite3.Error when the file cannot be read just now."""
-        return halts_of(self._connection, [promise_id]).get(promise_id)
+        """The halt that holds up a promise, if one does. LookupError when the file cannot be read just now."""
+        try:
+            return halts_of(SqliteLook(self._connection), [promise_id]).get(promise_id)
+        except sqlite3.Error as error:
+            raise LookupError(promise_id) from error
 
     def may_begin(self, task_id: str, version: int, child: str) -> bool:
         """Whether the fence would surely let the task's holder create `child` now, and there is none yet."""

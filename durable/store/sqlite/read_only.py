@@ -17,15 +17,16 @@ from durable.store import owner_check
 from durable.store.changes import StoreChange
 from durable.store.operations.leases import EngineLeases, Held
 from durable.store.operations.request_table import KINDS
+from durable.store.operations.searches import Unfinished
+from durable.store.operations.transaction import Tx
 from durable.store.protocol.requests import Answer, Refused
 from durable.store.rows import PromiseRow
 from durable.store.sqlite import file
 from durable.store.sqlite.engine_locks import Liveness
-from durable.store.sqlite.reads import Reads
-from durable.store.sqlite.searches import Unfinished
+from durable.store.sqlite.reads import SqliteReads
 from durable.store.sqlite.store import Store
-from durable.store.sqlite.transaction import Tx
-from durable.store.target import MEMORY, is_url, parsed
+from durable.store.sqlite.transaction import SqliteTx
+from durable.store.target import MEMORY, is_database, is_url, parsed
 
 LOOK_S = 1.0
 """How often whoever watches is told to look again: another machine may write what is mounted read-only here."""
@@ -34,7 +35,7 @@ LOOK_S = 1.0
 def is_read_only(target: str | Path) -> bool:
     """Whether there is a store's file that cannot be written here."""
     named = parsed(target)
-    if named == MEMORY or is_url(target):
+    if named == MEMORY or is_url(target) or is_database(target):
         return False
     path = Path(named).expanduser().absolute()
     if not path.is_file() or not os.access(path, os.R_OK):
@@ -48,7 +49,7 @@ class ReadOnlyStore:
 
     local = chunks = None
 
-    def __init__(self, path: Path, connection: sqlite3.Connection, reads: Reads) -> None:
+    def __init__(self, path: Path, connection: sqlite3.Connection, reads: SqliteReads) -> None:
         self.path = path
         self.directory = Path(f"{path}.d")
         self.reads = reads
@@ -71,7 +72,7 @@ class ReadOnlyStore:
         connection, uri = _connected(path)
         try:
             _check_schema(connection, path)
-            return cls(path, connection, await Reads.open(path, uri=uri))
+            return cls(path, connection, await SqliteReads.open(path, uri=uri))
         except file.SQLITE_ERRORS as error:
             connection.close()
             raise file.explain(path, error) from error
@@ -100,7 +101,7 @@ class ReadOnlyStore:
         try:
             self._connection.execute("BEGIN")
             try:
-                return operation(Tx(self._connection, now_ms(), {}, {}, self._liveness, self._leases), request)
+                return operation(SqliteTx(self._connection, now_ms(), {}, {}, self._liveness, self._leases), request)
             finally:
                 self._connection.execute("ROLLBACK")
         except Refused as refused:

@@ -6,21 +6,24 @@ import asyncio
 import threading
 import time
 
-from durable.core.errors import StoreError
+from durable.core.errors import DurableError, StoreError
 from durable.core.events import BackgroundFailed, BlobsSwept, Observer
 from durable.core.limits import BLOB_GRACE_S
-from durable.store.sqlite.store import Store
+from durable.store.direct_store import DirectStore
 from durable.store.upkeep.blobs import UpkeepBusy, sweep_blobs
 
 
-async def keep_swept(store: Store, observer: Observer) -> None:
+async def keep_swept(store: DirectStore, observer: Observer) -> None:
     """Sweep now, and again every BLOB_GRACE_S, until cancelled. What goes wrong is an event."""
     while True:
         await _sweep(store, observer)
         await asyncio.sleep(BLOB_GRACE_S)
 
 
-async def _sweep(store: Store, observer: Observer) -> None:
+async def _sweep(store: DirectStore, observer: Observer) -> None:
+    if store.chunks is not None:
+        await _sweep_rows(store, observer)
+        return
     stop = threading.Event()
     work = asyncio.ensure_future(asyncio.to_thread(sweep_blobs, store.path, now_s=time.time(), stop=stop))
     try:
@@ -36,3 +39,14 @@ async def _sweep(store: Store, observer: Observer) -> None:
     else:
         if swept.blobs or swept.unfinished:
             observer(BlobsSwept(swept.blobs + swept.unfinished, swept.bytes))
+
+
+async def _sweep_rows(store: DirectStore, observer: Observer) -> None:
+    """The same where chunks are rows of a database."""
+    try:
+        count, size = await asyncio.to_thread(store.chunks.sweep)
+    except DurableError as error:
+        observer(BackgroundFailed("sweeping chunks", str(error)))
+    else:
+        if count:
+            observer(BlobsSwept(count, size))

@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING, Any
 from durable.core.ids import ORIGIN, PREFIX, parse_call
 from durable.core.limits import CALLS_KEEP_MS, OUTBOX_KEEP_MS, SWEEP_ROWS
 from durable.store.operations import kv
+from durable.store.operations.records import EVERY
+from durable.store.operations.transaction import Tx
 from durable.store.protocol.requests import Answer, SweepExecutions, SweepMessages
 from durable.store.sqlite.file import reading
-from durable.store.sqlite.transaction import Tx
 from durable.store.upkeep.run_storage import namespaces
 
 if TYPE_CHECKING:
@@ -149,7 +150,7 @@ def _over(tx: Tx, root: str, before: int) -> bool:
         f"SELECT 1 FROM callbacks WHERE {_under(root, 'awaited')} LIMIT 1",
         f"SELECT 1 FROM listeners WHERE {_under(root, 'awaited')} LIMIT 1",
         # The call of what has ended can go; a promise that somebody made by hand may be settled yet.
-        f"SELECT 1 FROM promises p WHERE {under} AND state='pending' AND external AND capability IS NULL"
+        f"SELECT 1 FROM promises p WHERE {under} AND state='pending' AND external <> 0 AND capability IS NULL"
         " AND NOT EXISTS (SELECT 1 FROM tasks t WHERE t.id=p.id) LIMIT 1",
     )
     lately = f"SELECT 1 FROM promises WHERE {under} AND COALESCE(settled_at, created_at) >= ?2 LIMIT 1"
@@ -158,7 +159,7 @@ def _over(tx: Tx, root: str, before: int) -> bool:
 
 def _tree(tx: Tx, root: str, request: SweepExecutions) -> tuple[list[str], bool]:
     """A root and all under it, or the first part of a large tree without its root; and whether it is all."""
-    limit = -1 if request.dry_run else SWEEP_ROWS
+    limit = EVERY if request.dry_run else SWEEP_ROWS
     found = [row[0] for row in tx.rows(f"SELECT id FROM promises WHERE {_under(root)} LIMIT ?2", (root, limit))]
     whole = request.dry_run or len(found) < SWEEP_ROWS
     there = tx.row("SELECT 1 FROM promises WHERE id=?", (root,)) is not None
@@ -174,7 +175,7 @@ def _delete(tx: Tx, promises: list[str]) -> None:
                 tx.execute(sql, (promise_id.removeprefix(PREFIX),))
             tx.execute("DELETE FROM discards WHERE execution=?", (promise_id,))
             tx.execute("DELETE FROM cells WHERE session=? AND n=?", row)
-    tx.connection.executemany("DELETE FROM promises WHERE id=?", [(promise_id,) for promise_id in promises])
+    tx.execute_many("DELETE FROM promises WHERE id=?", [(promise_id,) for promise_id in promises])
 
 
 def sweep_messages(tx: Tx, request: SweepMessages) -> Answer:
@@ -184,6 +185,6 @@ def sweep_messages(tx: Tx, request: SweepMessages) -> Answer:
         (SWEEP_ROWS, tx.now - OUTBOX_KEEP_MS),
     )
     if not request.dry_run:
-        tx.connection.executemany("DELETE FROM outbox WHERE id=?", messages)
+        tx.execute_many("DELETE FROM outbox WHERE id=?", messages)
     more = len(messages) == SWEEP_ROWS and not request.dry_run
     return Answer(200, {"more": more, "messages": len(messages)})

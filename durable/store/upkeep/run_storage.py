@@ -10,8 +10,8 @@ from pathlib import Path
 
 from durable.core.ids import PREFIX
 from durable.store import owner_check
+from durable.store.operations.transaction import Tx
 from durable.store.sqlite.file import SQLITE_ERRORS, explain
-from durable.store.sqlite.transaction import Tx
 
 NAMESPACE = "session/execution/"
 """Before the id. No session has a name with a slash."""

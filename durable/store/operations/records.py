@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 
@@ -10,7 +10,18 @@ from durable.core.errors import StoreError
 from durable.store.protocol.requests import Record, Value
 
 type Row = tuple[Any, ...]
-"""What SQLite gives back: typed by the columns asked for, which the type checker cannot see."""
+"""What a store gives back: typed by the columns asked for, which the type checker cannot see."""
+
+EVERY = 2**63 - 1
+"""The LIMIT of all rows: PostgreSQL takes no -1."""
+
+
+class Queries(Protocol):
+    """Whatever runs statements that only read: a transaction, or a look outside of one."""
+
+    def rows(self, sql: str, parameters: tuple[object, ...] = ()) -> list[Row]:
+        """All rows."""
+
 
 PROMISE = "id,state,param_headers,param_data,value_headers,value_data,tags,timeout_at,created_at,settled_at"
 TASK = "id,state,version,resumes,ttl,pid"

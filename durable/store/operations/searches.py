@@ -10,9 +10,9 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from durable.core.limits import SEARCH_ROWS, SEARCH_ROWS_READ
+from durable.store.operations.records import Row
+from durable.store.operations.transaction import Tx
 from durable.store.protocol.requests import Answer, Record
-from durable.store.sqlite.records import Row
-from durable.store.sqlite.transaction import Tx
 
 SEARCH_DEFAULT = 100
 """Records of a page, when nothing is said."""

@@ -11,11 +11,11 @@ from resonate_base import PROTOCOL_VERSION, ConnectorError
 from durable.core.errors import DurableError, EngineClosed, StoreRefused
 from durable.store.operations.execution_slots import Slots
 from durable.store.operations.request_table import KINDS
+from durable.store.operations.transaction import MessageEnd
 from durable.store.protocol.requests import Request
-from durable.store.sqlite.transaction import MessageEnd
 
 if TYPE_CHECKING:
-    from durable.store.sqlite.store import Store
+    from durable.store.direct_store import DirectStore
 
 
 class _Head(Request, frozen=True, kw_only=True):
@@ -34,10 +34,10 @@ envelopes = msgspec.json.Decoder(Envelope)
 _decoders = {name: msgspec.json.Decoder(kind.request) for name, kind in KINDS.items() if kind.protocol}
 
 
-class SqliteConnection:
+class DirectConnection:
     """One engine's or client's connection, at the address `poll://uni@<group>/<engine id>`."""
 
-    def __init__(self, store: Store, engine_id: str, group: str) -> None:
+    def __init__(self, store: DirectStore, engine_id: str, group: str) -> None:
         self._store = store
         self._group = group
         self._receivers: list[Callable[[str], None]] = []
@@ -85,7 +85,7 @@ class SqliteConnection:
             receiver(message)
 
 
-async def answer_envelope(store: Store, text: str | bytes) -> str:
+async def answer_envelope(store: DirectStore, text: str | bytes) -> str:
     """Answer one request of the protocol, given and returned as JSON; only StoreError and EngineClosed are raised."""
     try:
         envelope = envelopes.decode(text)

@@ -1,0 +1,387 @@
+"""The face of every store whose requests are run by this process: a file, or a database (specs/store.md).
+
+Requests go to the writer's thread; answers, pushes, and whoever waits are told on the loop, once for each commit.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from durable.core.errors import DurableError, EngineClosed, StoreError, StoreRefused
+from durable.core.ids import PREFIX
+from durable.store.changes import StoreChange
+from durable.store.operations import discarded_results
+from durable.store.operations.dispatch import collect_mail
+from durable.store.operations.halted_waits import Halt
+from durable.store.operations.leases import EngineLeases, Held
+from durable.store.operations.liveness import EngineLiveness
+from durable.store.operations.request_table import KINDS
+from durable.store.operations.searches import Unfinished
+from durable.store.operations.transaction import Effects, MessageEnd, Tx
+from durable.store.protocol.requests import Answer, Nothing, Record, Refused
+from durable.store.rows import PromiseRow, promise_row
+from durable.store.standing import UNKNOWN, Standing
+from durable.store.writer import Job, Writer
+
+if TYPE_CHECKING:
+    from durable.core.events import Observer
+    from durable.store.reads import Reads
+    from durable.store.sdk_connection import DirectConnection
+
+
+class PointReads:
+    """Single rows at this moment, where they can be read without asking the writer: here they cannot.
+
+    A look only ever saves a request: where it cannot tell, the request is made.
+    """
+
+    def standing(self, promise_id: str) -> Standing:  # noqa: ARG002 - whoever can look does
+        """How a promise stands at this moment."""
+        return UNKNOWN
+
+    def halt(self, promise_id: str) -> Halt | None:
+        """The halt that holds up a promise, if one does. LookupError where it cannot be told."""
+        raise LookupError(promise_id)
+
+    def may_begin(self, task_id: str, version: int, child: str) -> bool:  # noqa: ARG002
+        """Whether the fence would surely let the task's holder create `child` now, and there is none yet."""
+        return False
+
+    def cancelled(self, engine: str) -> list[str]:  # noqa: ARG002
+        """Functions that run on this engine and are to end."""
+        return []
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+class DirectStore:
+    """An open store, bound to the running loop; closed by `close`. Each kind of store opens it its own way."""
+
+    path: Path
+    """Its file, or the place of this process's own files where the store is a database."""
+    directory: Path
+    key: bytes
+    reads: Reads
+    glance: PointReads
+    chunks: Any = None
+    """Where large chunks of checkpoints are kept; None where that is beside the file."""
+    name: str
+    """What messages call it: never more of a URL than may be shown."""
+    _liveness: EngineLiveness
+    _leases: EngineLeases
+    _writer: Writer
+
+    def __init__(self, *, observer: Observer) -> None:
+        self._observe = observer
+        self._loop = asyncio.get_running_loop()
+        self._closing: asyncio.Task[None] | None = None
+        self._futures: dict[Job, asyncio.Future[Answer]] = {}
+        self._waiters: dict[str, set[asyncio.Future[PromiseRow]]] = {}
+        self._halt_waiters: dict[str, set[asyncio.Future[PromiseRow]]] = {}
+        """The waiters that want to hear of halts as well, by the promise that they wait for."""
+        self._impatient: set[asyncio.Future[PromiseRow]] = set()
+        self._watchers: list[Callable[[StoreChange], None]] = []
+        self._searches: set[asyncio.Task[None]] = set()
+
+    # -- what each kind of store does its own way ----------------------------------------------------------------
+
+    @property
+    def file(self) -> Any:
+        """The store's file, where it has one."""
+        return None
+
+    def _explained(self, error: Exception) -> StoreError | None:
+        """An error of the database as ours; None for any other."""
+        raise NotImplementedError
+
+    def _concerns_all(self, outcome: object) -> bool:  # noqa: ARG002 - some do
+        """Whether a request failed for a reason that every other one would fail for as well."""
+        return False
+
+    async def _close(self) -> None:
+        raise NotImplementedError
+
+    def _gone(self) -> None:
+        """The loop ended without closing the store: from the writer's thread."""
+        raise NotImplementedError
+
+    # -- what is the same for all -------------------------------------------------------------------------------
+
+    @property
+    def local(self) -> DirectStore:
+        """The store itself: its requests are run by this process, so an engine can run on it."""
+        return self
+
+    async def request(self, kind: str, data: Mapping[str, object]) -> Answer:
+        """Send a request, wait for its commit. Raises StoreRefused (status 400 or more), StoreError, EngineClosed."""
+        return await self.post(kind, data)
+
+    def post(self, kind: str, data: Mapping[str, object]) -> asyncio.Future[Answer]:
+        """Enqueue a request now: requests commit in the order of these calls, those that wait together at once."""
+        known = KINDS.get(kind)
+        try:
+            if known is None:
+                raise msgspec.ValidationError(f"unknown kind {kind!r}")
+            request = msgspec.convert(data, known.request)
+        except (msgspec.ValidationError, UnicodeEncodeError) as error:
+            future: asyncio.Future[Answer] = self._loop.create_future()
+            future.set_exception(StoreRefused(kind, 400, str(error)))
+            return future
+        return self.enqueue(kind, request)
+
+    def enqueue(
+        self, kind: str, request: msgspec.Struct, *, internal: bool = False, awaited: bool = True
+    ) -> asyncio.Future[Answer]:
+        """`post` for a request in the kind's own struct already.
+
+        internal: this one need not be synced (W4). Not `awaited`: it may wait a moment for others to be committed with.
+        """
+        future: asyncio.Future[Answer] = self._loop.create_future()
+        if self._closing is not None:
+            future.set_exception(EngineClosed(f"store {self.name!r} is closed"))
+            return future
+        known = KINDS[kind]
+        job = Job(known.operation, request, internal or known.internal(request), kind, awaited=awaited)
+        self._futures[job] = future
+        self._writer.submit(job)
+        return future
+
+    def connect(self, engine_id: str, group: str) -> DirectConnection:
+        """A connection for the SDK: its `Network` and its `Source` in one."""
+        from durable.store.sdk_connection import DirectConnection  # the SDK, which nobody needs who only looks
+
+        return DirectConnection(self, engine_id, group)
+
+    def attach(self, end: MessageEnd) -> None:
+        """Let messages flow to a connection."""
+        self._writer.ends = {**self._writer.ends, end.engine: end}
+        self.offer_again()
+
+    def keep_leases(self, engine: str, held: Held) -> None:
+        """Keep the leases of what an engine of this process runs, until it leaves (L1)."""
+        self._leases.enter(engine, held)
+
+    def discarded(self, task_id: str, step: str, reason: str) -> None:
+        """Tell of a result that was thrown away, since the task was another's (L5)."""
+        from durable.core.events import ResultDiscarded
+
+        self._observe(ResultDiscarded(task_id.removeprefix("exec:"), step, reason))
+
+    def offer_again(self) -> None:
+        """Look at all that is due: somebody has room for it now."""
+        self._submit(Job(_offer_again, Nothing(), True, ""))
+
+    def detach(self, end: MessageEnd) -> None:
+        """Let no more messages flow to a connection."""
+        self._writer.ends = {name: each for name, each in self._writer.ends.items() if each is not end}
+
+    def _submit(self, job: Job) -> None:
+        """A request of the store's own, whose answer nobody waits for."""
+        if self._closing is None:
+            self._writer.submit(job)
+
+    def engine_alive(self, engine: str) -> bool:
+        """Whether that engine's process lives and has not left."""
+        return self._liveness.alive(engine)
+
+    async def settled(self, promise_id: str, *, halts: bool = False, patient: bool = True) -> PromiseRow:
+        """Wait until it is settled by anyone in any process. StoreRefused 404 if there is none; EngineClosed.
+
+        halts: Halted as soon as it, or what it waits for, is halted. Not `patient`: StoreError when nothing can be
+        recorded for want of space (W6).
+        """
+        future: asyncio.Future[PromiseRow] = self._loop.create_future()
+        if not patient:
+            self._impatient.add(future)
+        # Registered before it is read: whatever settles or halts it after the read finds the waiter.
+        registers = (self._waiters, self._halt_waiters) if halts else (self._waiters,)
+        for register in registers:
+            register.setdefault(promise_id, set()).add(future)
+        try:
+            standing = self.glance.standing(promise_id)
+            if not standing.pending:
+                standing = UNKNOWN
+                record = (await self.request("promise.get", {"id": promise_id})).data["promise"]
+                row = promise_row(_as_record(record))
+                if row.state != "pending":
+                    return row
+            held = await self._halt_of(promise_id) if halts and standing.may_be_held else None
+            if held is not None:
+                raise held.error()
+            return await future
+        finally:
+            self._impatient.discard(future)
+            for register in registers:
+                waiting = register.get(promise_id, set())
+                waiting.discard(future)
+                if not waiting:
+                    register.pop(promise_id, None)
+            if future.done() and not future.cancelled():
+                future.exception()  # told while the first look told the same
+
+    async def _halt_of(self, promise_id: str) -> Halt | None:
+        """The halt that holds up a promise already."""
+        try:
+            return self.glance.halt(promise_id)
+        except LookupError:
+            found = await self.reads.halts(awaited=[promise_id])
+            return found[0] if found else None
+
+    def watch(self, callback: Callable[[StoreChange], None]) -> Callable[[], None]:
+        """Call back on the loop after commits that changed something; the answer ends it."""
+        self._watchers.append(callback)
+        return lambda: self._watchers.remove(callback) if callback in self._watchers else None
+
+    async def close(self) -> None:
+        """Commit what is queued, answer it, then fail later requests and waiters with EngineClosed. Idempotent."""
+        if self._closing is None:
+            self._closing = asyncio.ensure_future(self._close())
+        await asyncio.shield(self._closing)
+
+    def _fail_waiters(self) -> None:
+        """The store is closed: nobody will be told any more."""
+        for waiting in self._waiters.values():
+            for future in waiting:
+                if not future.done():
+                    future.set_exception(EngineClosed(f"store {self.name!r} is closed"))
+
+    async def _end_searches(self) -> None:
+        for task in self._searches:
+            task.cancel()
+        if self._searches:
+            await asyncio.wait(self._searches)
+
+    def _deliver(self, jobs: list[Job], effects: Effects, foreign: bool) -> None:
+        """From the writer's thread to the loop: once for each commit."""
+        try:
+            self._loop.call_soon_threadsafe(self._committed, jobs, effects, foreign)
+        except RuntimeError:
+            # The loop ended without closing the store. What is committed stays; its engines are dead for others.
+            self._writer.ends = {}
+            self._gone()
+            self._writer.stop()
+
+    def _committed(self, jobs: list[Job], effects: Effects, foreign: bool) -> None:
+        for job in jobs:
+            future = self._futures.pop(job, None)
+            if future is not None and not future.done():
+                self._resolve(future, job)
+            if type(job.outcome) is not Answer:
+                self._look_at_failure(job)
+        for promise_id, record in (*effects.settled.items(), *effects.internal.items()):
+            for waiter in self._waiters.get(promise_id, ()):
+                if not waiter.done():
+                    waiter.set_result(promise_row(record))
+        if effects.halted or effects.halts:
+            self._tell_halts(effects, foreign)
+        for end, message in effects.pushes:
+            self._contained("push", end.push, message)
+        if effects.dead:
+            self._tell_deaths(effects)
+        if self._watchers and (foreign or effects.changed()):
+            change = StoreChange(
+                foreign,
+                frozenset(effects.settled),
+                frozenset(effects.output),
+                frozenset(effects.stopped),
+                frozenset(effects.halted.items()),
+                frozenset(effects.cancelled),
+                frozenset(effects.prompts),
+                frozenset(effects.sessions),
+            )
+            for watcher in list(self._watchers):
+                self._contained("watch", watcher, change)
+
+    def _tell_deaths(self, effects: Effects) -> None:
+        from durable.core.events import PeerDead
+
+        for engine, tasks in effects.dead:
+            self._observe(PeerDead(engine, tasks))
+
+    def _look_at_failure(self, job: Job) -> None:
+        """Tell whoever else a failed request concerns, not only the one who asked."""
+        if isinstance(job.outcome, Exception) and self._concerns_all(job.outcome):
+            self._tell_of_trouble(job.outcome)
+        lost = discarded_results.discarded(job.request, job.outcome)
+        if lost is not None:
+            self._submit(Job(discarded_results.record, lost, True, "task.discard"))
+            self.discarded(lost.id, lost.step, lost.reason)
+
+    def _tell_halts(self, effects: Effects, foreign: bool) -> None:
+        """Tell whoever waits here, and the observer: of halts here, and of those elsewhere that somebody waits for."""
+        from durable.core.events import ExecutionHalted
+
+        halted = dict(effects.halted)
+        for promise_id, halt in effects.halts.items():
+            for waiter in self._halt_waiters.get(promise_id, ()):
+                if not waiter.done():
+                    waiter.set_exception(halt.error())
+                    if foreign:
+                        halted[halt.task] = halt.note
+        for task, note in halted.items():
+            self._observe(ExecutionHalted(task.removeprefix(PREFIX), note))
+
+    def _tell_of_trouble(self, error: Exception) -> None:
+        """Whoever must not wait for ever hears why nothing goes on; what could not be recorded is tried again."""
+        for future in list(self._impatient):
+            if not future.done():
+                future.set_exception(self._explained(error) or StoreError(str(error)))
+
+    def _resolve(self, future: asyncio.Future[Answer], job: Job) -> None:
+        match job.outcome:
+            case Answer() as answer:
+                future.set_result(answer)
+            case Unfinished() as search:
+                task = asyncio.ensure_future(self._go_on(future, search))
+                self._searches.add(task)
+                task.add_done_callback(self._searches.discard)
+            case Refused() as refused:
+                future.set_exception(StoreRefused(job.kind, refused.status, refused.message))
+            case Exception() as error:
+                failure = self._explained(error)
+                if failure is None:
+                    failure = StoreError(f"{job.kind} failed inside the store: {error!r}")
+                    failure.__cause__ = error
+                future.set_exception(failure)
+            case None:
+                raise AssertionError(f"{job.kind} has an outcome when it is delivered")
+
+    async def _go_on(self, future: asyncio.Future[Answer], search: Unfinished) -> None:
+        try:
+            answer = await self.reads.go_on(search)
+        except DurableError as error:
+            if not future.done():
+                future.set_exception(error)
+        except BaseException:
+            if not future.done():
+                future.set_exception(EngineClosed(f"store {self.name!r} is closed"))
+            raise
+        else:
+            if not future.done():
+                future.set_result(answer)
+
+    def _contained[T](self, what: str, callback: Callable[[T], None], argument: T) -> None:
+        try:
+            callback(argument)
+        except Exception as error:
+            from durable.core.events import BackgroundFailed
+
+            self._observe(BackgroundFailed(what, repr(error)))
+
+
+def _offer_again(tx: Tx, _request: Nothing) -> Answer:
+    """Offer again, since work and mail may have waited for this connection."""
+    tx.effects.rescan = True
+    collect_mail(tx)
+    return Answer(200, {})
+
+
+def _as_record(value: object) -> Record:
+    assert isinstance(value, dict)
+    return value

@@ -1,0 +1,84 @@
+"""The keys that a request works under, where several transactions may write at a time (specs/postgres.md, Locks).
+
+A key stands for one tree of promises, with all its tasks, callbacks and output, or for one session, whose cells' trees
+have the session's key. Requests under different keys never touch the same rows, but for what an operation locks itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+
+from durable.core.ids import PREFIX
+from durable.store.protocol import requests
+
+WHOLE = "*"
+"""Held by a request that looks at everything: nothing else is written meanwhile."""
+CHECKPOINTS = "\0checkpoints"
+"""Chunks are shared by checkpoints of all sessions: who forgets some and who uses them again wait for each other."""
+
+_PROMISES = {"id", "awaited", "awaiter", "execution", "prompt", "promise_id"}
+_SESSIONS = {"session", "name"}
+_WHOLE = (
+    requests.FunctionAlias,
+    requests.SweepExecutions,
+    requests.SweepCheckpoints,
+    requests.SweepMessages,
+    requests.SweepAudit,
+    requests.DebugTick,
+)
+
+
+def promise_key(promise_id: str) -> str:
+    """The key of a promise: what comes before the first `:`, `.` or `@` of its id, without `exec:`."""
+    return promise_id.removeprefix(PREFIX).partition(":")[0].partition(".")[0].partition("@")[0]
+
+
+def session_key(session: str) -> str:
+    """The key of a session: that of its cells, `exec:<session>@<n>`."""
+    return promise_key(PREFIX + session)
+
+
+def engine_key(engine: str) -> str:
+    """The key of an engine's row and lease."""
+    return f"\0engine {engine}"
+
+
+def values_key(namespace: str) -> str:
+    """The key of a namespace of values."""
+    return f"\0values {namespace}"
+
+
+def keys_of(request: Any) -> Iterator[str]:
+    """The keys of all that a request names; WHOLE for one that looks at everything."""
+    if isinstance(request, _WHOLE):
+        yield WHOLE
+    elif isinstance(request, requests.CheckpointGet | requests.CheckpointLabel):
+        yield CHECKPOINTS
+    yield from _named(request)
+
+
+def _named(struct: Any) -> Iterator[str]:
+    for field in struct.__struct_fields__:
+        value = getattr(struct, field)
+        if value is None:
+            continue
+        if isinstance(value, msgspec.Struct):
+            yield from _named(value)
+        elif isinstance(value, list):
+            for each in value:
+                if isinstance(each, msgspec.Struct):
+                    yield from _named(each)
+        elif isinstance(value, str):
+            if field in _PROMISES:
+                yield promise_key(value)
+            elif field in _SESSIONS:
+                yield session_key(value)
+            elif field == "engine":
+                yield engine_key(value)
+            elif field == "namespace":
+                yield values_key(value)
+        elif isinstance(value, dict) and field == "tags" and "durable:session" in value:
+            yield session_key(value["durable:session"])

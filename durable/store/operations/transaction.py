@@ -1,0 +1,258 @@
+"""One write transaction: the time, the memory of what the commit will mean, who is at hand, and how to run statements.
+
+Operations are written once, in SQL that SQLite and PostgreSQL both take; each kind of store has its own `Tx`.
+
+Everything that the rest of the world must learn of a commit (answers, pushed messages, woken waiters, peers to notify)
+is collected in `Effects` and happens only after the commit; a rolled back transaction leaves nothing behind.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import ClassVar, NamedTuple
+
+from durable.core.clock import TIME_MAX_MS
+from durable.store.operations.execution_slots import Slots
+from durable.store.operations.halted_waits import Halt
+from durable.store.operations.leases import EngineLeases
+from durable.store.operations.liveness import EngineLiveness
+from durable.store.operations.records import PROMISE, TASK, Row
+from durable.store.protocol.requests import Record
+
+TASK_AT = f"{TASK}, session, n, progress, lapsed_pid, lapsed_ttl, cancel_at"
+"""The columns of a task that its holder's writes depend on."""
+
+END_TASK = (
+    "UPDATE tasks SET state='fulfilled', ended=?, pid=NULL, ttl=NULL, lease_at=NULL, lapsed_pid=NULL,"
+    " lapsed_ttl=NULL, due=NULL, resumes=0, note=NULL, cancel_at=NULL WHERE id=?"
+)
+
+
+@dataclass(slots=True)
+class MessageEnd:
+    """A connection of this process that takes messages: an engine's, or a client's."""
+
+    engine: str
+    group: str
+    address: str
+    push: Callable[[str], None]
+    slots: Slots | None = None
+    """The room that its engine has for offers; None for one elsewhere, which is not counted."""
+
+    def addresses(self) -> tuple[str, str, str]:
+        """Every address whose messages this connection takes."""
+        return (self.address, f"poll://any@{self.group}", f"poll://any@{self.group}/{self.engine}")
+
+
+class EngineServes(NamedTuple):
+    """The functions that an engine says it serves when it joins, and whether it serves sessions."""
+
+    functions: frozenset[str]
+    sessions: bool
+
+
+@dataclass(slots=True)
+class Effects:
+    """The effects of a commit on others."""
+
+    settled: dict[str, Record] = field(default_factory=dict)
+    """External promises settled, by id."""
+    internal: dict[str, Record] = field(default_factory=dict)
+    """The others, by id: nobody but waiters of this process is told at once."""
+    ready: list[str] = field(default_factory=list)
+    """Tasks that became due."""
+    unblocked: list[tuple[str, Record]] = field(default_factory=list)
+    """Listeners' addresses and the promise each waited for."""
+    pushes: list[tuple[MessageEnd, str]] = field(default_factory=list)
+    """Messages for connections of this process."""
+    output: set[str] = field(default_factory=set)
+    """Executions that printed."""
+    stopped: set[str] = field(default_factory=set)
+    """Tasks that were suspended or halted."""
+    halted: dict[str, str] = field(default_factory=dict)
+    """The stopped tasks that were halted, and why."""
+    cancelled: set[str] = field(default_factory=set)
+    """Functions that are to end: they may clean up first."""
+    halts: dict[str, Halt] = field(default_factory=dict)
+    """Halts of promises that somebody waits for here, by the promises' ids; looked at after the commit."""
+    prompts: set[str] = field(default_factory=set)
+    """Questions that were asked."""
+    sessions: set[str] = field(default_factory=set)
+    """Sessions whose owner, worker or cells changed."""
+    dead: list[tuple[str, int]] = field(default_factory=list)
+    """Engines found dead, and how many tasks each held."""
+    rescan: bool = False
+    """Tasks that were not offered before may be now: an engine came or a session got free."""
+    peers: bool = False
+    """Other processes should look."""
+
+    def changed(self) -> bool:
+        """Whether watchers have anything to look at."""
+        return bool(
+            self.cancelled
+            or self.settled
+            or self.ready
+            or self.dead
+            or self.output
+            or self.prompts
+            or self.stopped
+            or self.sessions
+        )
+
+
+class Tx:
+    """A transaction in progress. Made anew for each try; used by the writer thread only."""
+
+    __slots__ = (
+        "debug",
+        "effects",
+        "ends",
+        "leases",
+        "liveness",
+        "next_deadline",
+        "now",
+        "served",
+        "taken",
+    )
+
+    SKIP_LOCKED: ClassVar[str] = ""
+    """The end of a query for rows to be deleted in the same statement: what others delete just now is left out."""
+
+    def __init__(
+        self,
+        now: int,
+        ends: dict[str, MessageEnd],
+        served: dict[str, EngineServes],
+        liveness: EngineLiveness,
+        leases: EngineLeases,
+        *,
+        debug: bool = False,
+    ) -> None:
+        self.now = now
+        self.ends = ends
+        self.liveness = liveness
+        self.leases = leases
+        self.served = served
+        # The contract suite's model is the protocol's: it keeps deadlines, but gives up nothing and fires nothing.
+        self.debug = debug
+        self.effects = Effects()
+        self.next_deadline = TIME_MAX_MS
+        self.taken: list[Slots] = []
+        """One for each offer, to be given back where nothing is committed."""
+
+    def execute(self, sql: str, parameters: tuple[object, ...] = ()) -> None:
+        """Run one statement that changes rows."""
+        raise NotImplementedError
+
+    def execute_soon(self, sql: str, parameters: tuple[object, ...] = ()) -> None:
+        """The same, before the next statement that this request runs another way; of requests under different keys
+        several may be run together, in any order."""
+        self.execute(sql, parameters)
+
+    def execute_many(self, sql: str, rows: Iterable[tuple[object, ...]]) -> None:
+        """Run one statement once for each row of parameters."""
+        raise NotImplementedError
+
+    def row(self, sql: str, parameters: tuple[object, ...] = ()) -> Row | None:
+        """The first row, or None."""
+        raise NotImplementedError
+
+    def rows(self, sql: str, parameters: tuple[object, ...] = ()) -> list[Row]:
+        """All rows, fetched: no cursor stays open over a write."""
+        raise NotImplementedError
+
+    def each(self, sql: str, parameters: tuple[object, ...] = ()) -> Iterator[Row]:
+        """The rows one after the other, as far as they are asked for; nothing is written meanwhile."""
+        raise NotImplementedError
+
+    # -- statements of nearly every request: a store far away answers them from what it read ahead --------------
+
+    def work_on(self, request: object) -> None:
+        """The requests before this one are done; the statements that follow are its own."""
+
+    def task_row(self, task_id: str) -> Row | None:
+        """The columns of TASK_AT of a task."""
+        return self.row(f"SELECT {TASK_AT} FROM tasks WHERE id=?", (task_id,))
+
+    def promise_row(self, promise_id: str) -> Row | None:
+        """The columns of PROMISE, and `external`."""
+        return self.row(f"SELECT {PROMISE}, external FROM promises WHERE id=?", (promise_id,))
+
+    def insert_promise(self, row: Row) -> bool:
+        """Make a promise of the columns of PROMISE, external, branch and capability. False when there is one."""
+        made = self.row(
+            f"INSERT INTO promises ({PROMISE}, external, branch, capability)"
+            " VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?) ON CONFLICT DO NOTHING RETURNING 1",
+            row,
+        )
+        return made is not None
+
+    def settle_promise(self, promise_id: str, settled: Row) -> Row | None:
+        """Write state, value_headers, value_data, settled_at and outcome of a pending promise: its columns as
+        `promise_row` has them. None, and nothing happens, when it is not pending."""
+        return self.row(
+            "UPDATE promises SET state=?, value_headers=?, value_data=?, settled_at=?, outcome=?"
+            f" WHERE id=? AND state='pending' RETURNING {PROMISE}, external",
+            (*settled, promise_id),
+        )
+
+    def end_task(self, task_id: str, ended: str) -> Row | None:
+        """Mark a task as fulfilled: its session, n and function; None when there is none."""
+        return self.row(f"{END_TASK} RETURNING session, n, function", (ended, task_id))
+
+    def take_awaiters(self, awaited: str) -> list[str]:
+        """The tasks that wait for a promise, in order; they are recorded as waiting no more."""
+        rows = self.rows("DELETE FROM callbacks WHERE awaited=? RETURNING awaiter", (awaited,))
+        return sorted(row[0] for row in rows)
+
+    def take_listeners(self, awaited: str) -> list[str]:
+        """The addresses that want to hear of a promise, in order; they are recorded as listening no more."""
+        rows = self.rows("DELETE FROM listeners WHERE awaited=? RETURNING address", (awaited,))
+        return sorted(row[0] for row in rows)
+
+    def open_under(self, execution: str) -> list[str]:
+        """The pending promises under an execution, in order."""
+        rows = self.rows(
+            "SELECT id FROM promises WHERE state='pending' AND ((id > ? AND id < ?) OR (id > ? AND id < ?))"
+            " ORDER BY id",
+            (f"{execution}.", f"{execution}/", f"{execution}:", f"{execution};"),
+        )
+        return [row[0] for row in rows]
+
+    def branch_rows(self, branch: str, but: str) -> list[Row]:
+        """The columns of PROMISE of a branch's promises, in order, without one of them."""
+        return self.rows(f"SELECT {PROMISE} FROM promises WHERE branch=? AND id<>? ORDER BY id", (branch, but))
+
+    # -- locks ----------------------------------------------------------------------------------------------------
+
+    def lock(self, key: str) -> None:
+        """Hold what goes by this key (lock_keys.py) against other transactions until this one ends.
+
+        Where one transaction writes at a time, it holds everything already.
+        """
+
+    def lock_promise(self, promise_id: str) -> None:
+        """The same for the key of a promise."""
+
+    def lock_session(self, session: str) -> None:
+        """The same for the key of a session."""
+
+    def lock_promise_if_free(self, promise_id: str) -> bool:
+        """The same for the key of a promise, unless another transaction holds it just now."""
+        del promise_id
+        return True
+
+    def claim(self, task_id: str, due: int) -> bool:
+        """Take a due task for an offer; False when another engine takes it just now."""
+        del task_id, due
+        return True
+
+    def changes(self) -> int:
+        """How many rows this connection has changed so far, where that is known at once."""
+        return 0
+
+    def wake_at(self, time_ms: int) -> None:
+        """The deadlines must be looked at then, at the latest."""
+        if time_ms < self.next_deadline:
+            self.next_deadline = time_ms

@@ -1,0 +1,56 @@
+"""The URL of a database: `postgresql://…` as libpq reads it, with `schema=` of our own. No password is ever shown."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from dataclasses import dataclass, field
+from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
+
+from durable.core.errors import StoreError
+
+PASSWORD = "DURABLE_STORE_PASSWORD"  # noqa: S105 - a variable's name
+SCHEMA = "durable"
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}\Z")
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where a database is. `shown` is what messages call it: without password and parameters."""
+
+    schema: str
+    shown: str
+    conninfo: str = field(repr=False)
+    password: str | None = field(default=None, repr=False)
+
+    @property
+    def channel(self) -> str:
+        """The channel on which engines of the same store tell each other to look."""
+        return f"durable_{hashlib.sha256(self.schema.encode()).hexdigest()[:16]}"
+
+
+def address_of(url: str) -> Address:
+    """Take a URL apart. StoreError says what is wrong with it, without showing it."""
+    try:
+        parts = urlsplit(url)
+        host, port, user = parts.hostname or "", parts.port, unquote(parts.username or "")
+    except ValueError:
+        parts = None
+    if parts is None:  # raised out here: the other error, which would hang on this one, shows the URL
+        raise StoreError("the postgresql:// URL of the store cannot be read: a port is no number, or it has a stray [")
+    options = parse_qsl(parts.query, keep_blank_values=True)
+    schema = next((value for name, value in options if name == "schema"), SCHEMA)
+    if not _NAME.match(schema):
+        raise StoreError(f"{schema!r} is no name of a schema: letters, digits and _, at most 63 of them")
+    password = unquote(parts.password) if parts.password is not None else os.environ.get(PASSWORD)
+    password = next((value for name, value in options if name == "password"), password)
+    left = [(name, value) for name, value in options if name not in ("schema", "password")]
+    place = parts.netloc.rpartition("@")[2]
+    own = f"{quote(user)}@{place}" if user else place
+    shown = f"postgresql://{own}{parts.path}"
+    if schema != SCHEMA:
+        shown += f"?schema={schema}"
+    query = urlencode(left, quote_via=quote)
+    del host, port
+    return Address(schema, shown, f"postgresql://{own}{parts.path}" + (f"?{query}" if query else ""), password)

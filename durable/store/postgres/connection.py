@@ -1,0 +1,201 @@
+"""Connections to the database: opened with bounded waits, their errors ours, the schema brought up to date."""
+
+from __future__ import annotations
+
+import secrets
+from pathlib import Path
+from typing import Any
+
+import psycopg
+from psycopg import sql
+from psycopg.adapt import Dumper
+from psycopg.types.numeric import Int8Dumper
+
+from durable.core.errors import StoreError, StoreNewer, StoreUnreachable
+from durable.store.postgres.address import Address
+
+KEY_BYTES = 32
+VERSION_MIN = 14
+_BOUNDS = {
+    "connect_timeout": "5",
+    "keepalives_idle": "5",
+    "keepalives_interval": "2",
+    "keepalives_count": "3",
+    "tcp_user_timeout": "10000",
+}
+"""A server that went away without a word is noticed within about ten seconds. The URL may say otherwise."""
+
+_MIGRATING = 0x6475_7261_626C_6500
+"""The advisory lock of bringing the schema up to date: "durable"."""
+
+
+class _FlagDumper(Dumper):
+    """Flags are numbers, as in SQLite."""
+
+    oid = psycopg.adapters.types["int8"].oid
+
+    def dump(self, obj: Any) -> bytes:
+        return b"1" if obj else b"0"
+
+
+def _options(address: Address) -> dict[str, Any]:
+    given = psycopg.conninfo.conninfo_to_dict(address.conninfo)
+    options = {**_BOUNDS, **given, "client_encoding": "utf8"}
+    options.setdefault("application_name", "durable-exec")
+    if address.password is not None:
+        options["password"] = address.password
+    return options
+
+
+def adapt(connection: Any) -> None:
+    """Send numbers of every size as one type, so that a statement is prepared once."""
+    connection.adapters.register_dumper(int, Int8Dumper)
+    connection.adapters.register_dumper(bool, _FlagDumper)
+    connection.cursor_factory = psycopg.AsyncRawCursor if _is_async(connection) else psycopg.RawCursor
+    connection.prepare_threshold = 1
+
+
+def _is_async(connection: Any) -> bool:
+    return isinstance(connection, psycopg.AsyncConnection)
+
+
+def connect(address: Address) -> psycopg.Connection[Any]:
+    """A connection for a thread. Raises StoreError: StoreUnreachable where it may be reached later."""
+    try:
+        connection = psycopg.connect(**_options(address), autocommit=True)
+    except psycopg.Error as error:
+        raise explain(address, error) from None
+    adapt(connection)
+    return connection
+
+
+async def connect_async(address: Address) -> psycopg.AsyncConnection[Any]:
+    """The same for the loop."""
+    try:
+        connection = await psycopg.AsyncConnection.connect(**_options(address), autocommit=True)
+    except psycopg.Error as error:
+        raise explain(address, error) from None
+    adapt(connection)
+    return connection
+
+
+def is_lost(error: BaseException) -> bool:
+    """Whether it is the connection that failed: what was asked may be asked again on another one."""
+    if isinstance(error, StoreUnreachable):
+        return True
+    if isinstance(error, psycopg.InterfaceError):
+        return True
+    if not isinstance(error, psycopg.OperationalError):
+        return False
+    state = error.sqlstate
+    # 57P0x: the server ends; 08xxx: connection exceptions; 25P03/25P04: a stopped transaction was ended by the server.
+    return state is None or state.startswith(("08", "57P")) or state in ("25P03", "25P04", "53300")
+
+
+_HINTS = {
+    "28P01": "the password is wrong; it is read from the URL, DURABLE_STORE_PASSWORD or ~/.pgpass",
+    "28000": "the server does not let this user in from here (pg_hba.conf)",
+    "3D000": "the database does not exist; make it with `createdb`",
+    "42501": "the user may not do that; a store needs to make a schema, or to own it",
+    "53100": "the server's disk is full; free some space, then it goes on",
+    "53300": "the server has no connection left; an engine needs four",
+}
+
+
+def explain(address: Address, error: psycopg.Error) -> StoreError:
+    """An error of the database as ours: what happened where, and what to do."""
+    text = " ".join(str(error).split())
+    hint = _HINTS.get(error.sqlstate or "", "")
+    if "password" in text and not hint:
+        hint = _HINTS["28P01"]
+    if address.password:
+        text = text.replace(address.password, "…")
+    message = f"store {address.shown!r}: {text}" + (f"; {hint}" if hint else "")
+    refused = error.sqlstate in ("28P01", "28000", "3D000") or "authentication" in text or "does not exist" in text
+    if is_lost(error) and not refused:
+        return StoreUnreachable(message)
+    return StoreError(message)
+
+
+def _scripts() -> list[str]:
+    directory = Path(__file__).with_name("migrations")
+    names = sorted(each.name for each in directory.iterdir() if each.name.endswith(".sql"))
+    assert [int(name.removesuffix(".sql")) for name in names] == list(range(1, len(names) + 1))
+    return [(directory / name).read_text("utf-8") for name in names]
+
+
+def prepare(address: Address, *, create: bool) -> bytes:
+    """Bring the schema up to date, once for all who open the store at a time; the store's key."""
+    from durable.core.errors import StoreMissing
+
+    with connect(address) as connection:
+        major = connection.info.server_version // 10_000
+        if major < VERSION_MIN:
+            raise StoreError(
+                f"store {address.shown!r}: PostgreSQL {major} is too old; {VERSION_MIN} or newer is needed"
+            )
+        try:
+            if connection.execute("SHOW server_encoding").fetchone() != ("UTF8",):
+                raise StoreError(f"store {address.shown!r}: the database's encoding is not UTF8; make one that is")
+            version = _version(connection, address)
+            scripts = _scripts()
+            if version is None and not create:
+                raise StoreMissing(f"there is no store at {address.shown!r}; `durable run` or `durable exec` makes one")
+            if version is None or version < len(scripts):
+                _migrate(connection, address, scripts)
+            elif version > len(scripts):
+                raise _newer(address, version, len(scripts))
+            found = connection.execute(
+                sql.SQL("SELECT value FROM {}.secrets WHERE name='checkpoints'").format(sql.Identifier(address.schema))
+            ).fetchone()
+        except psycopg.Error as error:
+            raise explain(address, error) from None
+    assert found is not None
+    return bytes(found[0])
+
+
+def _version(connection: psycopg.Connection[Any], address: Address) -> int | None:
+    """The version of the schema; None where there is none."""
+    there = connection.execute(
+        "SELECT 1 FROM information_schema.tables WHERE table_schema=$1 AND table_name='store_version'",
+        (address.schema,),
+    ).fetchone()
+    if there is None:
+        return None
+    query = sql.SQL("SELECT version FROM {}.store_version").format(sql.Identifier(address.schema))
+    row = connection.execute(query).fetchone()
+    return None if row is None else int(row[0])
+
+
+def _newer(address: Address, version: int, newest: int) -> StoreNewer:
+    return StoreNewer(
+        f"store {address.shown!r} has schema version {version}, this durable-exec knows up to {newest};"
+        " upgrade durable-exec"
+    )
+
+
+def _migrate(connection: psycopg.Connection[Any], address: Address, scripts: list[str]) -> None:
+    schema = sql.Identifier(address.schema)
+    with connection.transaction():
+        connection.execute("SELECT pg_advisory_xact_lock($1)", (_MIGRATING,))
+        version = _version(connection, address) or 0  # another process may have been first
+        if version > len(scripts):
+            raise _newer(address, version, len(scripts))
+        connection.execute(sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(schema))
+        connection.execute(sql.SQL("SET LOCAL search_path TO {}").format(schema))
+        if not version:
+            if connection.execute("SELECT 1 FROM pg_tables WHERE schemaname=$1", (address.schema,)).fetchone():
+                raise StoreError(
+                    f"store {address.shown!r}: the schema {address.schema!r} holds tables of another program;"
+                    " name another one with ?schema="
+                )
+            connection.execute("CREATE TABLE store_version (version bigint NOT NULL)")
+            connection.execute("INSERT INTO store_version VALUES (0)")
+        for script in scripts[version:]:
+            with psycopg.ClientCursor(connection) as cursor:
+                cursor.execute(script.encode())
+        connection.execute("UPDATE store_version SET version=$1", (len(scripts),))
+        connection.execute(
+            "INSERT INTO secrets (name, value) VALUES ('checkpoints', $1) ON CONFLICT DO NOTHING",
+            (secrets.token_bytes(KEY_BYTES),),
+        )

@@ -1,0 +1,74 @@
+"""Lists and searches of a database, on a connection of their own: they never delay the writer."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+import psycopg
+
+from durable.core.errors import EngineClosed
+from durable.store.operations.records import Row
+from durable.store.postgres.address import Address
+from durable.store.postgres.connection import connect_async, explain, is_lost
+from durable.store.postgres.dialect import given, kept, translated
+from durable.store.postgres.liveness import NOW, DatabaseLiveness
+from durable.store.reads import Reads
+from durable.store.rows import EngineRow
+
+TRIES_MAX = 5
+
+
+class PostgresReads(Reads):
+    """The read side of one open store. The connection is made when it is first needed, and anew when it was lost."""
+
+    def __init__(self, address: Address, liveness: DatabaseLiveness) -> None:
+        self._address = address
+        self._liveness = liveness
+        self._connection: psycopg.AsyncConnection[Any] | None = None
+        self._one_at_a_time = asyncio.Lock()
+        self._closed = False
+
+    async def close(self) -> None:
+        """Close the connection."""
+        self._closed = True
+        if self._connection is not None:
+            await self._connection.close()
+
+    async def engines(self) -> list[EngineRow]:
+        """Engines that joined, oldest first; who of them is alive is known from then on."""
+        living = await self._rows(f"SELECT engine FROM engine_leases WHERE until >= {NOW}", ())
+        self._liveness.living = frozenset(row[0] for row in living)
+        return await super().engines()
+
+    async def _rows(self, sql: str, parameters: Sequence[object]) -> list[Row]:
+        async with self._one_at_a_time:
+            for left in reversed(range(TRIES_MAX)):
+                try:
+                    return await self._asked(sql, tuple(parameters))
+                except psycopg.Error as error:
+                    if not is_lost(error) or not left or self._closed:
+                        raise explain(self._address, error) from error
+                    await self._dropped()
+            raise AssertionError("the last try returns or raises")
+
+    async def _asked(self, sql: str, parameters: tuple[object, ...]) -> list[Row]:
+        if self._closed:
+            raise EngineClosed(f"store {self._address.shown!r} is closed")
+        if self._connection is None:
+            self._connection = await connect_async(self._address)
+        connection = self._connection
+        try:
+            async with connection.pipeline(), connection.transaction():
+                await connection.execute(b"SELECT set_config('search_path', $1, true)", (self._address.schema,))
+                cursor = await connection.execute(translated(sql), kept(parameters))
+                return [given(row) for row in await cursor.fetchall()]
+        except asyncio.CancelledError:
+            await self._dropped()  # the answer is on its way still
+            raise
+
+    async def _dropped(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            await connection.close()

@@ -1,0 +1,169 @@
+"""One connection of the writer's thread: transactions as pipelines, single looks, and a new connection after a loss.
+
+A pipeline sends statements without waiting for the answers of those before; only a statement whose rows are asked for
+waits, for all that was sent. So a transaction costs as many round trips as it has questions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Any
+
+import psycopg
+
+from durable.store.operations.records import Row
+from durable.store.postgres.address import Address
+from durable.store.postgres.connection import connect, explain, is_lost
+from durable.store.postgres.dialect import given, kept, translated
+
+_STOPPED_MS = "10000"
+"""A process that stops in a transaction holds others up for so long at most: then the server ends its connection."""
+
+_SET = (
+    "SELECT set_config('search_path', $1, true),"
+    f" set_config('idle_in_transaction_session_timeout', '{_STOPPED_MS}', true)"
+)
+"""For each transaction, since a pooler may give each another server connection."""
+_SET_AND_LOCK = (
+    f"{_SET}, pg_advisory_xact_lock_shared($2), (SELECT count(pg_advisory_xact_lock(k)) FROM unnest($3::bigint[]) k)"
+).encode()
+_SET_AND_LOCK_ALL = f"{_SET}, pg_advisory_xact_lock($2)".encode()
+
+_UNKNOWN_STATEMENT = ("26000", "42P05")
+"""A pooler that gives each transaction another server connection, and knows nothing of prepared statements."""
+
+
+class Session:
+    """The statements of one thread on one connection."""
+
+    def __init__(self, address: Address) -> None:
+        self._address = address
+        self._connection: psycopg.Connection[Any] | None = None
+        self._pipeline: AbstractContextManager[psycopg.Pipeline] | None = None
+        self._prepares = True
+        self._soon: dict[str, list[tuple[object, ...]]] = {}
+
+    @property
+    def open(self) -> bool:
+        """Whether there is a connection that was not lost."""
+        return self._connection is not None and not self._connection.closed
+
+    def connect(self) -> None:
+        """Open a connection, if there is none. StoreError, StoreUnreachable."""
+        if not self.open:
+            self._connection = connect(self._address)
+            if not self._prepares:
+                self._connection.prepare_threshold = None
+
+    def close(self) -> None:
+        """Close the connection, whatever it is at."""
+        connection, self._connection, self._pipeline = self._connection, None, None
+        if connection is not None:
+            try:
+                connection.close()
+            except psycopg.Error:
+                pass
+
+    def begin(self, store: int | None = None, locks: list[int] | None = None) -> None:
+        """Begin a transaction. Hold the lock `store` with others, and `locks`, taken in order, alone; where there are
+        no `locks` (None), the lock `store` alone. Waits for nothing yet."""
+        assert self._connection is not None
+        self._soon = {}
+        self._pipeline = self._connection.pipeline()
+        self._pipeline.__enter__()
+        self._connection.execute(b"BEGIN")
+        if store is None:
+            self._connection.execute(_SET.encode(), (self._address.schema,))
+        elif locks is None:
+            self._connection.execute(_SET_AND_LOCK_ALL, (self._address.schema, store))
+        else:
+            self._connection.execute(_SET_AND_LOCK, (self._address.schema, store, locks))
+
+    def end(self, *, channel: str | None, payload: str = "") -> None:
+        """Commit; on a channel, tell others afterwards."""
+        assert self._connection is not None
+        assert self._pipeline is not None
+        self._flush()
+        self._connection.execute(b"COMMIT")
+        if channel is not None:
+            self._connection.execute(b"SELECT pg_notify($1, $2)", (channel, payload))
+        pipeline, self._pipeline = self._pipeline, None
+        pipeline.__exit__(None, None, None)
+
+    def undo(self) -> None:
+        """Roll back, or give the connection up where that cannot be told to the server."""
+        pipeline, self._pipeline = self._pipeline, None
+        try:
+            if pipeline is not None:
+                try:
+                    pipeline.__exit__(None, None, None)
+                except psycopg.Error:
+                    pass  # the error that leads here
+            if self.open and self._connection is not None:
+                self._connection.execute(b"ROLLBACK")
+        except psycopg.Error:
+            self.close()
+
+    def note(self, error: BaseException) -> None:
+        """Learn from an error: a lost connection is given up, a pooler without prepared statements is not sent any."""
+        if is_lost(error):
+            self.close()
+        elif isinstance(error, psycopg.Error) and error.sqlstate in _UNKNOWN_STATEMENT:
+            self._prepares = False
+            self.close()
+
+    def unprepared(self, error: BaseException) -> bool:
+        """Whether it is the error of a pooler that knows no prepared statements."""
+        return isinstance(error, psycopg.Error) and error.sqlstate in _UNKNOWN_STATEMENT
+
+    def send(self, sql: str, parameters: tuple[object, ...] = ()) -> psycopg.Cursor[Any]:
+        """Run a statement; in a transaction its rows are waited for only where they are fetched."""
+        assert self._connection is not None
+        self._flush()
+        return self._connection.execute(translated(sql), kept(parameters))
+
+    def send_soon(self, sql: str, parameters: tuple[object, ...]) -> None:
+        """Run a statement before the next one that is sent; those of one text go together, which costs a fraction."""
+        self._soon.setdefault(sql, []).append(kept(parameters))
+
+    def _flush(self) -> None:
+        if not self._soon:
+            return
+        assert self._connection is not None
+        soon, self._soon = self._soon, {}
+        for sql, rows in soon.items():
+            if len(rows) == 1:
+                self._connection.execute(translated(sql), rows[0])
+            else:
+                self._connection.cursor().executemany(translated(sql), rows)
+
+    def send_raw(self, sql: bytes, parameters: tuple[object, ...]) -> psycopg.Cursor[Any]:
+        """Run a statement of PostgreSQL's own."""
+        assert self._connection is not None
+        self._flush()
+        return self._connection.execute(sql, parameters)
+
+    def send_many(self, sql: str, rows: list[tuple[object, ...]]) -> None:
+        """Run a statement once for each row of parameters."""
+        for row in rows:
+            self.send(sql, row)
+
+    def rows(self, sql: str, parameters: tuple[object, ...] = ()) -> list[Row]:
+        """All rows of a statement: in the transaction, or as of this moment outside of one."""
+        if self._pipeline is not None:
+            return [given(row) for row in self.send(sql, parameters).fetchall()]
+        return self.alone(lambda: self.send(sql, parameters).fetchall())
+
+    def alone(self, action: Callable[[], list[Row]]) -> list[Row]:
+        """Statements in a short transaction of their own."""
+        try:
+            self.connect()
+            self.begin()
+            found = [given(row) for row in action()]
+            self.end(channel=None)
+        except psycopg.Error as error:
+            self.undo()
+            self.note(error)
+            raise explain(self._address, error) from error
+        return found

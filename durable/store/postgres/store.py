@@ -1,0 +1,202 @@
+"""A store in a PostgreSQL database: opening it, its threads, its engines' leases, closing it (specs/postgres.md)."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+
+from durable.core.clock import Clock
+from durable.core.default_observer import log_event
+from durable.core.errors import StoreError, StoreUnreachable
+from durable.core.limits import REQUEST_UNHEARD_S, WAIT_UNHEARD_S
+from durable.store.changes import StoreChange
+from durable.store.direct_store import DirectStore, PointReads
+from durable.store.operations.leases import EngineLeases
+from durable.store.postgres.address import Address, address_of
+from durable.store.postgres.chunks import DatabaseChunks
+from durable.store.postgres.connection import explain, prepare
+from durable.store.postgres.holder import new_holder
+from durable.store.postgres.liveness import DatabaseLiveness
+from durable.store.postgres.notices import Notices
+from durable.store.postgres.reads import PostgresReads
+from durable.store.postgres.session import Session
+from durable.store.postgres.writer import PostgresWriter
+from durable.store.protocol.patient_kinds import PATIENT
+from durable.store.protocol.requests import Answer
+
+if TYPE_CHECKING:
+    from durable.core.events import Observer
+
+LEASE_MS = 10_000
+"""How long an engine lives for others without a word from it."""
+_LOOK_S = 0.25
+
+
+class PostgresStore(DirectStore):
+    """One schema of one database, open. Made by `open`."""
+
+    _liveness: DatabaseLiveness
+    _writer: PostgresWriter
+    _notices: Notices
+    _watching: asyncio.Task[None]
+    chunks: DatabaseChunks
+
+    def __init__(self, address: Address, *, observer: Observer) -> None:
+        super().__init__(observer=observer)
+        self.address = address
+        self.name = address.shown
+        self._holder = new_holder()
+        self._joined: dict[str, dict[str, Any]] = {}
+
+    @classmethod
+    async def open(
+        cls,
+        url: str,
+        *,
+        clock: Clock | None = None,
+        create: bool = True,
+        debug: bool = False,
+        observer: Observer = log_event,
+        lease_ms: int = LEASE_MS,
+    ) -> PostgresStore:
+        """Open, or make, the store at a `postgresql://` URL, in the schema `durable` or that of `?schema=`.
+
+        `lease_ms`: how long an engine may not be heard of until others take what it ran. Raises StoreError with what is
+        wrong and what to do: StoreUnreachable, StoreMissing, StoreNewer.
+        """
+        address = address_of(url)
+        self = cls(address, observer=observer)
+        self.key = await asyncio.to_thread(prepare, address, create=create)
+        self.directory = self.path = _own_files(self.key)
+        session = Session(address)
+        self._liveness = DatabaseLiveness(session, self._holder, lease_ms)
+        self._leases = EngineLeases(self._liveness, self._loop)
+        self.glance = PointReads()
+        self.reads = PostgresReads(address, self._liveness)
+        self.chunks = DatabaseChunks(address)
+        self._writer = PostgresWriter(
+            address,
+            session,
+            name=self._holder,
+            clock=clock,
+            deliver=self._deliver,
+            liveness=self._liveness,
+            leases=self._leases,
+            awaited=lambda: list(self._waiters),
+            told=lambda: list(self._halt_waiters),
+            debug=debug,
+        )
+        self._notices = Notices(
+            address,
+            self._liveness,
+            holder=self._holder,
+            lease_ms=lease_ms,
+            on_look=self._writer.others_committed,
+            on_silent=lambda: self._on_loop(self._tell_of_lapse),
+            on_lost=lambda engines: self._on_loop(self._join_again, engines),
+        )
+        self._writer.start()
+        self._notices.start()
+        await self.reads.engines()  # who is alive is asked for at once by whoever only looks
+        self._watching = asyncio.create_task(self._watch_outage())
+        return self
+
+    # -- requests -----------------------------------------------------------------------------------------------
+
+    async def request(self, kind: str, data: Mapping[str, object]) -> Answer:
+        """Send a request, wait for its commit. StoreRefused, StoreError, EngineClosed; StoreUnreachable when nothing
+        was heard of the server for REQUEST_UNHEARD_S: then it may be done when that is back."""
+        if kind in PATIENT:
+            return await self.post(kind, data)
+        future = self.post(kind, data)
+        while True:
+            done, _ = await asyncio.wait([future], timeout=_LOOK_S)
+            if done:
+                return future.result()
+            if self._silent_s() >= REQUEST_UNHEARD_S:
+                raise StoreUnreachable(f"{self._unreached(REQUEST_UNHEARD_S)}; {kind} may be done when it is back")
+
+    def post(self, kind: str, data: Mapping[str, object]) -> asyncio.Future[Answer]:
+        if kind == "engine.join":
+            self._joined[str(data["engine"])] = dict(data)
+        elif kind == "engine.serve" and str(data["engine"]) in self._joined:
+            joined = self._joined[str(data["engine"])]
+            functions: Any = data["functions"]
+            joined["functions"] = [*joined["functions"], *functions]
+        elif kind == "engine.leave":
+            self._joined.pop(str(data["engine"]), None)
+        return super().post(kind, data)
+
+    def engine_alive(self, engine: str) -> bool:
+        """Whether that engine lived at the last beat, a third of a lease ago at most."""
+        return engine in self._liveness.living or engine in self._liveness.own
+
+    # -- being alive --------------------------------------------------------------------------------------------
+
+    def _join_again(self, engines: frozenset[str]) -> None:
+        """The lease of an engine was over, and others may have taken what it ran: it begins anew."""
+        self._tell_of_lapse()
+        for engine in engines:
+            if engine in self._joined and self._closing is None:
+                super().post("engine.join", self._joined[engine])
+
+    def _tell_of_lapse(self) -> None:
+        for watcher in list(self._watchers):
+            self._contained("watch", watcher, StoreChange(foreign=True, lapsed=True))
+
+    def _silent_s(self) -> float:
+        since = self._writer.unreachable_since
+        return 0.0 if since is None else time.monotonic() - since
+
+    def _unreached(self, seconds: float) -> str:
+        return f"store {self.name!r} has not been reached for {seconds:.0f} s"
+
+    async def _watch_outage(self) -> None:
+        """Whoever must not wait for ever hears that the server is gone; the execution goes on when it is back."""
+        while True:
+            await asyncio.sleep(_LOOK_S)
+            if self._silent_s() >= WAIT_UNHEARD_S:
+                self._tell_of_trouble(StoreUnreachable(self._unreached(WAIT_UNHEARD_S)))
+
+    # -- the end ------------------------------------------------------------------------------------------------
+
+    def _explained(self, error: Exception) -> StoreError | None:
+        if isinstance(error, StoreError):
+            return error
+        return explain(self.address, error) if isinstance(error, psycopg.Error) else None
+
+    def _concerns_all(self, outcome: object) -> bool:
+        return isinstance(outcome, psycopg.errors.DiskFull)
+
+    def _gone(self) -> None:
+        self._notices.stop()
+
+    def _on_loop(self, callback: Any, *arguments: Any) -> None:
+        with suppress(RuntimeError):  # the loop ended without closing the store
+            self._loop.call_soon_threadsafe(callback, *arguments)
+
+    async def _close(self) -> None:
+        self._watching.cancel()
+        self._notices.stop()
+        self._writer.stop()
+        await asyncio.to_thread(self._writer.join)
+        await asyncio.sleep(0)  # the last answers were scheduled on this loop before the thread ended
+        await self._end_searches()
+        await self.reads.close()
+        await asyncio.to_thread(self.chunks.close)
+        await asyncio.to_thread(self._notices.join)
+        self._fail_waiters()
+
+
+def _own_files(key: bytes) -> Path:
+    """Where this user's processes on this machine keep files of the store: directories of isolated sessions."""
+    state = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state")
+    return state / "durable" / hashlib.sha256(key).hexdigest()[:16]

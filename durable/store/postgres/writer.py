@@ -1,0 +1,213 @@
+"""The writing connection to a database: locks, the clock, what is tried again, a commit whose answer was lost."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable
+from typing import Any
+
+import psycopg
+
+from durable.core.clock import Clock
+from durable.core.errors import StoreError
+from durable.core.limits import LIVENESS_CHECK_S
+from durable.store.operations.deadlines import OVERDUE, next_deadline
+from durable.store.operations.engines import bury
+from durable.store.operations.lock_keys import WHOLE, engine_key, keys_of
+from durable.store.operations.transaction import Tx
+from durable.store.postgres.address import Address
+from durable.store.postgres.connection import is_lost
+from durable.store.postgres.holder import is_gone
+from durable.store.postgres.liveness import NOW
+from durable.store.postgres.read_ahead import ReadAhead
+from durable.store.postgres.session import Session
+from durable.store.postgres.transaction import HeldElsewhere, PostgresTx, lock_number
+from durable.store.writer import Job, Writer
+
+JOBS_MAX = 128
+"""Requests of one transaction: each may need a lock, and the server has room for some thousands."""
+POLL_S = 1.0
+"""How often the database is looked at although nobody told that it changed."""
+RETRIES_MAX = 50
+RETRY_FIRST_S = 0.001
+RETRY_MAX_S = 0.1
+RECONNECT_FIRST_S = 0.05
+RECONNECT_MAX_S = 2.0
+
+_OVERDUE = " UNION ALL ".join(OVERDUE)
+_BEGUN = f"SELECT {NOW}, (SELECT min(min) FROM ({_OVERDUE}) upcoming), pg_current_xact_id()::text"
+_FATE = b"SELECT pg_xact_status($1::text::xid8)"
+_ENGINES = (
+    f"SELECT e.engine, coalesce(l.holder, ''), coalesce(l.until >= {NOW}, false)"
+    " FROM engines e LEFT JOIN engine_leases l ON l.engine = e.engine"
+)
+_AGAIN = ("40001", "40P01", "55P03")
+"""Serialisation failure, deadlock, a lock that was not to be had: the transaction is run again."""
+
+
+class PostgresWriter(Writer):
+    """One thread of each engine. Several write the database at a time, each under the keys of its requests."""
+
+    def __init__(self, address: Address, session: Session, *, name: str, clock: Clock | None, **options: Any) -> None:
+        super().__init__(clock=clock or self._server_time, **options)
+        self.queries = session
+        self._address = address
+        self._session = session
+        self._name = name
+        self._set_clock = clock
+        self._ahead_ms = 0.0
+        self._needed: set[str] = set()
+        self._xid: str | None = None
+        self._told_at = 0.0
+        self._noticed = True
+        self._set_back = False  # the server's clock is nobody's to set
+        self.unreachable_since: float | None = None
+        """The monotonic time since which no connection could be made; None while there is one."""
+
+    def others_committed(self) -> None:
+        """Another engine said so: from the thread that listens."""
+        self._noticed = True
+        self.wake()
+
+    def _server_time(self) -> int:
+        return int(time.time() * 1000 + self._ahead_ms)
+
+    # -- one transaction ----------------------------------------------------------------------------------------
+
+    def _begin(self, jobs: list[Job]) -> Tx:
+        self._connect()
+        keys = {key for job in jobs for key in keys_of(job.request)} | self._needed
+        whole = WHOLE in keys or any(job.kind.startswith("debug.") for job in jobs)
+        schema = self._address.schema
+        session = self._session
+        numbers = None if whole else sorted({lock_number(schema, key) for key in keys})
+        session.begin(lock_number(schema, WHOLE), numbers)
+        ahead = ReadAhead()
+        begun = session.send(_BEGUN)
+        if not whole:
+            ahead.ask(session, (job.request for job in jobs))
+        now, overdue, self._xid = begun.fetchall()[0]
+        ahead.take()
+        if self._set_clock is None:
+            self._ahead_ms = now - time.time() * 1000
+            self._now = now
+        else:
+            self._tell_time()
+        if overdue is not None:
+            self._next_deadline = min(self._next_deadline, overdue)
+        if self._next_deadline <= self._now:
+            ahead.forget()  # what is due is dealt with first, and may change it
+        return PostgresTx(
+            session,
+            schema,
+            keys,
+            ahead,
+            self._now,
+            self.ends,
+            self._served,
+            self._liveness,
+            self._leases,
+            whole=whole,
+            debug=self._debug,
+        )
+
+    def _end(self, tx: Tx) -> None:
+        tells = tx.effects.peers or tx.effects.changed()
+        try:
+            self._session.end(channel=self._address.channel if tells else None, payload=self._name)
+        except psycopg.Error as error:
+            if not is_lost(error) or not self._was_committed(error):
+                raise
+
+    def _undo(self, tx: Tx) -> None:  # noqa: ARG002 - the session has one transaction
+        self._session.undo()
+
+    def _attempt(self, jobs: list[Job], also: Callable[[Tx], None] | None) -> Tx:
+        """Until it is committed: what others hold is waited for, a lost connection is made anew."""
+        self._needed = set()
+        delay, tries = RETRY_FIRST_S, 0
+        while True:
+            try:
+                return super()._attempt(jobs, also)
+            except HeldElsewhere as held:
+                self._needed.add(held.key)
+                tries += 1
+                if tries > RETRIES_MAX:
+                    text = f"store {self._address.shown!r}: others hold {held.key!r} again and again"
+                    raise StoreError(text) from held
+                continue
+            except psycopg.Error as error:
+                self._session.note(error)
+                again = error.sqlstate in _AGAIN or is_lost(error) or self._session.unprepared(error)
+                tries += 1
+                if not again or tries > RETRIES_MAX or self._stopping:
+                    if self._session.open:
+                        self._session.undo()
+                    raise
+                time.sleep(delay * random.uniform(0.5, 1.5))  # noqa: S311 - jitter
+                delay = min(delay * 2, RETRY_MAX_S)
+
+    def _was_committed(self, error: BaseException) -> bool:
+        """What became of the transaction whose commit was sent before the connection was lost: the server knows."""
+        self._session.note(error)
+        xid = self._xid
+        while True:
+            self._connect()
+            try:
+                found = self._session.alone(lambda: self._session.send_raw(_FATE, (xid,)).fetchall())
+            except StoreError:
+                if self._stopping:
+                    return False
+                continue
+            if found[0][0] != "in progress":
+                return bool(found[0][0] == "committed")
+            time.sleep(RETRY_MAX_S)
+
+    def _connect(self) -> None:
+        """Wait until there is a connection: work goes on when the server is back."""
+        delay = RECONNECT_FIRST_S
+        while not self._session.open:
+            try:
+                self._session.connect()
+            except StoreError:
+                if self._stopping:
+                    raise
+                if self.unreachable_since is None:
+                    self.unreachable_since = time.monotonic()
+                time.sleep(delay * random.uniform(0.5, 1.5))  # noqa: S311 - jitter
+                delay = min(delay * 2, RECONNECT_MAX_S)
+            else:
+                self._noticed = True
+        self.unreachable_since = None
+
+    # -- others -------------------------------------------------------------------------------------------------
+
+    def _notice_others(self) -> None:
+        if self._noticed or time.monotonic() - self._told_at >= POLL_S:
+            self._noticed, self._told_at = False, time.monotonic()
+            self._foreign = True
+
+    def _look(self) -> None:
+        self._connect()
+        self._next_deadline = min(self._next_deadline, next_deadline(self._session, self._clock()))
+        super()._look()
+
+    def _find_dead(self) -> None:
+        """Engines whose lease is over, or whose process was one of this machine and is gone: what they held is free."""
+        self._next_liveness = time.monotonic() + LIVENESS_CHECK_S
+        for engine, holder, lives in self._session.rows(_ENGINES):
+            if engine not in self._served and (not lives or is_gone(holder)):
+                self._commit([], lambda tx, engine=engine, holder=holder: _bury(tx, engine, holder))  # type: ignore[misc]
+
+    def _tell_others(self) -> bool:
+        return False  # told with the commit
+
+    def _disconnect(self) -> None:
+        self._session.close()
+
+
+def _bury(tx: Tx, engine: str, holder: str) -> None:
+    tx.lock(engine_key(engine))
+    tx.execute("DELETE FROM engine_leases WHERE engine=? AND holder=?", (engine, holder))
+    bury(tx, engine)

@@ -1,0 +1,304 @@
+"""Lists and searches for people and surfaces, on a connection of their own: they never delay the writer.
+
+A reader sees the file as of the last commit. Deadlines are kept by whatever store has the file open, so a promise whose
+time has just passed may still read as pending here for a moment; the protocol's own requests never show that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import batched
+
+import msgspec
+
+from durable.store.operations import searches
+from durable.store.operations.halted_waits import HALTS, Halt, nearest
+from durable.store.operations.records import PROMISE, Row, dump, promise_record
+from durable.store.operations.searches import Unfinished
+from durable.store.protocol.requests import Answer
+from durable.store.rows import (
+    WORDS,
+    DiscardRow,
+    EngineRow,
+    ExecutionRow,
+    OutputPage,
+    OutputRow,
+    PromiseRow,
+    PromptRow,
+    SessionRow,
+    State,
+    StoppedElsewhere,
+    promise_row,
+)
+
+_PROMISE = ",".join(f"p.{column}" for column in PROMISE.split(","))
+_COLUMNS = (
+    f"SELECT {_PROMISE}, t.word, t.function, t.session, t.n, t.version, t.attempts_failed, t.attempts_died,"
+    " t.last_error, t.note, t.pid, e.pid, t.created_at"
+)
+_JOINS = " JOIN promises p ON p.id = t.id LEFT JOIN engines e ON e.engine = t.pid"
+_EXECUTION = f"{_COLUMNS} FROM tasks t{_JOINS}"
+
+
+LIST_RANGES_MAX = 90
+"""Ranges of an index that one statement merges: SQLite takes 500 parts, and ten functions of one name are many."""
+
+
+def _each_function(table: str, condition: str) -> str:
+    """The functions in an index, each found by a step into it: there are few, of any number of rows."""
+    return f"""
+    WITH RECURSIVE each(function) AS (
+        SELECT * FROM (SELECT function FROM {table} WHERE {condition} ORDER BY function LIMIT 1) first
+        UNION ALL
+        SELECT (SELECT function FROM {table} WHERE {condition} AND function > each.function ORDER BY function LIMIT 1)
+        FROM each WHERE each.function IS NOT NULL
+    )
+    SELECT function FROM each WHERE function IS NOT NULL"""
+
+
+_FUNCTIONS = _each_function("tasks INDEXED BY tasks_function", "listed IS NOT NULL")
+_FUNCTIONS_OF_SESSION = _each_function(
+    "tasks INDEXED BY tasks_session", "session = ?1 AND session IS NOT NULL AND listed IS NOT NULL"
+)
+
+
+def _page(ranges: Sequence[dict[str, object]], place: tuple[int, str] | None, limit: int) -> tuple[str, list[object]]:
+    """The newest executions in any of these ranges of an index (column and value), and after a place in the order.
+
+    Each part reads at most `limit` entries of the index, in its order. The index is named: SQLite's planner takes the
+    range of all ids for narrower, and sorts a million rows.
+    """
+    parts, parameters = [], list[object]()
+    for each in ranges:
+        index = "tasks_session" if "session" in each else "tasks_function" if "function" in each else "tasks_listed"
+        conditions = [f"{column} = ?" for column in each]
+        parameters += each.values()
+        if place is not None:
+            conditions.append("(created_at, id) < (?, ?)")
+            parameters += place
+        part = (
+            f"SELECT created_at, id FROM tasks INDEXED BY {index} WHERE {' AND '.join(conditions)}"
+            f" ORDER BY created_at DESC, id DESC LIMIT {limit}"
+        )
+        parts.append(f"SELECT * FROM ({part}) part")
+    newest = f"SELECT id FROM ({' UNION ALL '.join(parts)}) parts ORDER BY created_at DESC, id DESC LIMIT {limit}"
+    source = f" FROM ({newest}) page CROSS JOIN tasks t ON t.id = page.id"
+    return f"{_COLUMNS}{source}{_JOINS}", parameters
+
+
+_PRINTED = """
+    WITH cut AS (
+        SELECT coalesce(max(n), 0) AS n, min(CASE WHEN n > ?3 THEN start END) AS start FROM rewinds WHERE execution = ?1
+    )
+    SELECT cut.n, cut.start, o.start, o.length, o.stream, o.text FROM cut LEFT JOIN output o
+        ON o.execution = ?1 AND o.start >= coalesce(
+            (SELECT start FROM output
+             WHERE execution = ?1 AND start <= CASE WHEN cut.start < ?2 THEN cut.start ELSE ?2 END
+             ORDER BY start DESC LIMIT 1), 0)
+    ORDER BY o.start LIMIT ?4"""
+"""One row at least. The output from ?2 on, or from where it was cut after the ?3rd rewind, if that is before."""
+
+
+class Reads:
+    """The read side of one open store: its statements, run by each kind of store on a connection of its own."""
+
+    async def _rows(self, sql: str, parameters: Sequence[object]) -> list[Row]:
+        """Run a statement that reads. Raises StoreError."""
+        raise NotImplementedError
+
+    async def close(self) -> None:
+        """Close the connection."""
+        raise NotImplementedError
+
+    async def list_executions(
+        self,
+        *,
+        state: State | None = None,
+        session: str | None = None,
+        function: str | None = None,
+        limit: int = 100,
+        before: str | None = None,
+    ) -> list[ExecutionRow]:
+        """Executions, newest first. `before` is the id of the last one of the page before; `function` matches a whole
+        `where::name@version` or its name."""
+        place = await self._place(before)
+        if before is not None and place is None:
+            return []
+        words = WORDS if state is None else (state,)
+        if session is not None or function is not None:
+            functions = await self._functions(session, function)
+            ranges: list[dict[str, object]] = [
+                {**({} if session is None else {"session": session}), "function": name, "listed": word}
+                for name in functions
+                for word in words
+            ]
+        else:
+            ranges = [{"listed": word} for word in words]
+        rows: list[Row] = []
+        for some in batched(ranges, LIST_RANGES_MAX):
+            rows += await self._rows(*_page(some, place, limit))
+        found = [_execution(row) for row in rows]
+        newest = sorted(found, key=lambda row: (row.created_at, row.id), reverse=True)[:limit]
+        return [row for row in newest if state is None or row.state == state]
+
+    async def _place(self, before: str | None) -> tuple[int, str] | None:
+        """Where in the order of lists an execution is."""
+        if before is None:
+            return None
+        rows = await self._rows("SELECT created_at, id FROM tasks WHERE id = ?", [f"exec:{before}"])
+        return (rows[0][0], rows[0][1]) if rows else None
+
+    async def _functions(self, session: str | None, function: str | None) -> list[str]:
+        """Functions that executions (of a session) have, by whole id, that are meant by an id or a name."""
+        sql, parameters = (_FUNCTIONS, []) if session is None else (_FUNCTIONS_OF_SESSION, [session])
+        names = [row[0] for row in await self._rows(sql, parameters)]
+        return [name for name in names if function is None or name == function or f"::{function}@" in name]
+
+    async def get_execution(self, execution_id: str) -> ExecutionRow | None:
+        """One execution, or None. The id is without `exec:`."""
+        rows = await self._rows(f"{_EXECUTION} WHERE t.id = ?", [f"exec:{execution_id}"])
+        return _execution(rows[0]) if rows else None
+
+    async def get_promise(self, promise_id: str) -> PromiseRow | None:
+        """One promise by its full id, or None."""
+        rows = await self._rows(f"SELECT {PROMISE} FROM promises WHERE id = ?", [promise_id])
+        return promise_row(promise_record(rows[0])) if rows else None
+
+    async def children(self, execution_id: str, *, limit: int = 10_000) -> list[PromiseRow]:
+        """Everything under an execution, in order of id: steps, children and calls, theirs too."""
+        own = f"exec:{execution_id}"
+        rows = await self._rows(
+            f"SELECT {PROMISE} FROM promises WHERE (id > ? AND id < ?) OR (id > ? AND id < ?) ORDER BY id LIMIT ?",
+            [f"{own}.", f"{own}/", f"{own}:", f"{own};", limit],
+        )
+        return [promise_row(promise_record(row)) for row in rows]
+
+    async def prompts(self, *, execution: str | None = None) -> list[PromptRow]:
+        """Open questions to people, oldest first."""
+        rows = await self._rows(
+            f"SELECT {PROMISE} FROM promises WHERE capability = 'input' AND state = 'pending' ORDER BY created_at, id",
+            [],
+        )
+        found = [_prompt(row) for row in rows]
+        return [each for each in found if execution is None or each.execution == execution]
+
+    async def retries(self) -> list[PromiseRow]:
+        """Steps that wait for their next try: the promise of each, `exec:<id>.<k>:retry:<n>`, oldest first."""
+        rows = await self._rows(
+            f"SELECT {PROMISE} FROM promises WHERE capability = 'retry' AND state = 'pending' ORDER BY created_at, id",
+            [],
+        )
+        return [promise_row(promise_record(row)) for row in rows]
+
+    async def output(self, execution_id: str, from_offset: int = 0, *, limit: int = 10_000) -> list[OutputRow]:
+        """The output of an execution from that character on, where the first chunk begins; at most `limit` chunks."""
+        return (await self.printed(execution_id, from_offset, limit=limit)).chunks
+
+    async def printed(
+        self, execution_id: str, from_offset: int = 0, *, rewinds: int | None = None, limit: int = 10_000
+    ) -> OutputPage:
+        """The same for a reader that follows, as of one moment, with what was cut since.
+
+        rewinds: that of the reader's last look; None the first time.
+        """
+        rows = await self._rows(_PRINTED, [execution_id, from_offset, rewinds, limit])
+        count, cut = rows[0][0], rows[0][1]
+        begin = from_offset if cut is None else min(from_offset, cut)
+        found = []
+        for _, _, start, length, stream, text in rows:
+            skip = 0 if start is None else max(0, begin - start)
+            if start is not None and skip < length:
+                # A chunk that was collapsed is one line: its newest state, wherever a reader was in it.
+                shown = text[skip:] if len(text) == length else text
+                found.append(OutputRow(start + skip, stream, shown, length - skip))
+        return OutputPage(count, cut if begin < from_offset else None, found)
+
+    async def stopped(self, *, executions: list[str], sessions: dict[str, int]) -> StoppedElsewhere:
+        """Which of these executions are halted, and which of these sessions are not in the epoch given any more."""
+        halted = "SELECT id FROM tasks WHERE id IN (SELECT 'exec:' || value FROM json_each(?)) AND state = 'halted'"
+        epochs = "SELECT name, epoch FROM sessions WHERE name IN (SELECT value FROM json_each(?))"
+        found = await self._rows(halted, [dump(executions)]) if executions else []
+        there = {row[0]: row[1] for row in await self._rows(epochs, [dump([*sessions])])} if sessions else {}
+        lost = [name for name, epoch in sessions.items() if there.get(name) != epoch]
+        return StoppedElsewhere([row[0].removeprefix("exec:") for row in found], lost)
+
+    async def halts(self, *, awaited: list[str]) -> list[Halt]:
+        """The halt that holds up each of these promises; those that nothing holds up are left out."""
+        return [*nearest(await self._rows(HALTS, [dump(awaited)])).values()] if awaited else []
+
+    async def discards(self, execution_id: str) -> list[DiscardRow]:
+        """Results of an execution and its children that were thrown away since their lease was another's, in order."""
+        own = f"exec:{execution_id}"
+        rows = await self._rows(
+            "SELECT execution, at, step, version, reason FROM discards"
+            " WHERE execution = ? OR (execution > ? AND execution < ?) ORDER BY at, step",
+            [own, f"{own}.", f"{own}/"],
+        )
+        return [
+            DiscardRow(row[0].removeprefix("exec:"), row[1], row[2].removeprefix("exec:"), row[3], row[4])
+            for row in rows
+        ]
+
+    async def sessions(self) -> list[SessionRow]:
+        """All sessions, by name."""
+        rows = await self._rows(
+            "SELECT name, owner, epoch, options, worker_pid, closed, next_n - 1,"
+            " (SELECT count(*) FROM cells c WHERE c.session = name AND c.settled = 0), created_at"
+            " FROM sessions ORDER BY name",
+            [],
+        )
+        return [
+            SessionRow(
+                name=row[0],
+                owner=row[1],
+                epoch=row[2],
+                options=msgspec.json.decode(row[3]) if row[3] else {},
+                worker_pid=row[4],
+                closed=bool(row[5]),
+                executions=row[6],
+                open_executions=row[7],
+                created_at=row[8],
+            )
+            for row in rows
+        ]
+
+    async def engines(self) -> list[EngineRow]:
+        """Engines that joined, oldest first."""
+        rows = await self._rows(
+            "SELECT engine, grp, pid, functions, joined_at FROM engines ORDER BY joined_at, engine", []
+        )
+        return [EngineRow(row[0], row[1], row[2], tuple(msgspec.json.decode(row[3])), row[4]) for row in rows]
+
+    async def go_on(self, search: Unfinished) -> Answer:
+        """The rest of a search that the writer began."""
+        return await searches.go_on(self._rows, search)
+
+
+def _execution(row: Row) -> ExecutionRow:
+    promise = promise_row(promise_record(row))
+    word, function, session, n, version, failed, died, last_error, note, engine, engine_pid, created_at = row[10:]
+    return ExecutionRow(
+        id=promise.id.removeprefix("exec:"),
+        state=word,
+        function=function,
+        session=session,
+        n=n,
+        param=promise.param,
+        value=promise.value,
+        tags=promise.tags,
+        created_at=created_at,
+        settled_at=promise.settled_at,
+        timeout_at=promise.timeout_at,
+        starts=version,
+        attempts=failed + died,
+        last_error=last_error,
+        note=note,
+        engine=engine,
+        engine_pid=engine_pid,
+    )
+
+
+def _prompt(row: Row) -> PromptRow:
+    promise = promise_row(promise_record(row))
+    execution = promise.id.removeprefix("exec:").partition(":")[0]
+    return PromptRow(promise.id, execution, promise.param, promise.tags, promise.created_at, promise.timeout_at)

@@ -1,0 +1,309 @@
+"""The thread that writes. It takes whole requests, commits all that wait in one transaction, and only then answers.
+
+Why one transaction for all: a commit costs a sync, a request a few dozen microseconds; under load the sync is shared.
+Why a thread: databases block, and the loop must not. Nothing is acknowledged, pushed or told before its commit.
+How a transaction begins and ends, and how others' commits are noticed, is each kind of store's own.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Callable, Collection
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+from durable.core.clock import Clock
+from durable.core.limits import CLOCK_BACK_MS, LIVENESS_CHECK_S, NOTICE_POLL_S
+from durable.store.operations import dispatch
+from durable.store.operations.deadlines import follow_clock, next_deadline, sweep
+from durable.store.operations.engines import bury
+from durable.store.operations.halted_waits import concerned, halts_of
+from durable.store.operations.leases import EngineLeases
+from durable.store.operations.liveness import EngineLiveness
+from durable.store.operations.records import PROMISE, Queries, dump, promise_record
+from durable.store.operations.request_table import Operation
+from durable.store.operations.searches import Unfinished
+from durable.store.operations.transaction import Effects, EngineServes, MessageEnd, Tx
+from durable.store.protocol.requests import Answer, Refused
+
+COMPANY_S = 0.001
+"""The time that an unawaited request waits to be committed with another: a short step's creation for its result."""
+
+_LOOK_S = 0.001
+_LOOK_REST = 4
+"""A look that took longer than that many seconds is followed by a rest of so many times its length: it costs about a
+microsecond for each promise that is waited for here, and another process may commit a thousand times a second."""
+
+
+@dataclass(slots=True, eq=False)
+class Job:
+    """One request on its way through the writer. `outcome` is set when its transaction has committed, or has failed."""
+
+    operation: Operation
+    request: Any
+    internal: bool
+    kind: str
+    outcome: Answer | Unfinished | Refused | Exception | None = None
+    awaited: bool = True
+    """Somebody waits for it now. What nobody waits for is committed with what comes soon (COMPANY_S)."""
+
+    def run(self, tx: Tx) -> None:
+        """Do it inside the transaction. A refusal writes nothing, so it does not disturb the others of the batch."""
+        before = tx.changes()
+        tx.work_on(self.request)
+        try:
+            self.outcome = self.operation(tx, self.request)
+        except Refused as refused:
+            self.outcome = refused
+            if tx.changes() != before:
+                raise RuntimeError(f"a refused request had written: {refused}") from refused
+
+
+def _nothing(_tx: Tx, _request: Any) -> Answer:
+    """The operation of work that is nobody's request and yet can fail as one."""
+    return Answer(200, {})
+
+
+type Deliver = Callable[[list[Job], Effects, bool], None]
+"""Called on the writer's thread after a commit: its jobs, its effects, and whether the commit was another process's."""
+
+
+class Writer(threading.Thread):
+    """The writing connection's thread. `ends`, `awaited` and `told` are read here and replaced by the loop, whole."""
+
+    queries: Queries
+    """Reads on the writing connection, outside of a transaction."""
+
+    def __init__(
+        self,
+        *,
+        clock: Clock,
+        deliver: Deliver,
+        liveness: EngineLiveness,
+        leases: EngineLeases,
+        awaited: Callable[[], list[str]],
+        told: Callable[[], list[str]],
+        debug: bool,
+    ) -> None:
+        super().__init__(name="durable-store", daemon=True)
+        self.ends: dict[str, MessageEnd] = {}
+        self._clock = clock
+        self._deliver = deliver
+        self._liveness = liveness
+        self._leases = leases
+        self._awaited = awaited
+        self._told = told
+        self._debug = debug
+        self._queue: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+        self._served: dict[str, EngineServes] = {}
+        self._now = 0
+        self._set_back = True  # before this process began, for all it knows
+        self._next_deadline = 0
+        self._next_liveness = 0.0
+        self._stopping = False
+        self._foreign = False
+        self._next_look = 0.0
+
+    # -- how each kind of store does it -------------------------------------------------------------------------
+
+    def _begin(self, jobs: list[Job]) -> Tx:
+        """Begin a transaction for these jobs, its time told (`_now`)."""
+        raise NotImplementedError
+
+    def _end(self, tx: Tx) -> None:
+        """Commit it: durable when this returns."""
+        raise NotImplementedError
+
+    def _undo(self, tx: Tx) -> None:
+        """Roll back what it wrote, where it was not ended by an error already."""
+        raise NotImplementedError
+
+    def _notice_others(self) -> None:
+        """Set `_foreign`, and look at the deadlines again, when another process has committed since the last look."""
+        raise NotImplementedError
+
+    def _tell_others(self) -> bool:
+        """Tell other processes to look. True when one of them turned out to be gone."""
+        raise NotImplementedError
+
+    def _idle(self) -> None:
+        """Nothing was to be done just now."""
+
+    def _worked(self, requests: int) -> None:
+        """So many requests were committed."""
+
+    def _concerns_all(self, error: Exception) -> bool:  # noqa: ARG002 - some do
+        """Whether an error outside of any job is to be told to those who must not wait for ever."""
+        return False
+
+    def _disconnect(self) -> None:
+        """The thread ends."""
+        raise NotImplementedError
+
+    # -- what is the same for all -------------------------------------------------------------------------------
+
+    def submit(self, job: Job) -> None:
+        """Enqueue; jobs are committed in the order of these calls."""
+        self._queue.put(job)
+
+    def wake(self) -> None:
+        """Look at the file now: a peer said so."""
+        self._queue.put(None)
+
+    def stop(self) -> None:
+        """Finish what is queued, then end."""
+        self._stopping = True
+        self._queue.put(None)
+
+    def run(self) -> None:
+        try:
+            while True:
+                jobs = self._collect()
+                self._turn(jobs)
+                if self._stopping and self._queue.empty():
+                    return
+        finally:
+            self._disconnect()
+
+    def _collect(self) -> list[Job]:
+        """Everything that waits, after waiting for the first of it, for the next deadline, or for the next look."""
+        wait = max(0.0, min(NOTICE_POLL_S, (self._next_deadline - self._clock()) / 1000))
+        jobs: list[Job] = []
+        try:
+            item = self._queue.get(timeout=wait) if wait else self._queue.get_nowait()
+            self._drain(item, jobs)
+            if jobs and not any(job.awaited for job in jobs):
+                self._drain(self._queue.get(timeout=COMPANY_S), jobs)
+        except queue.Empty:
+            pass
+        return jobs
+
+    def _drain(self, item: Job | None, jobs: list[Job]) -> None:
+        """Add it, and all that waits behind it."""
+        with suppress(queue.Empty):
+            while True:
+                if item is not None:
+                    jobs.append(item)
+                item = self._queue.get_nowait()
+
+    def _turn(self, jobs: list[Job]) -> None:
+        try:
+            clock = self._clock()
+            if jobs or clock >= self._next_deadline or clock < self._now - CLOCK_BACK_MS:
+                self._commit(jobs)  # which notices others itself
+                self._worked(len(jobs))
+            else:
+                self._notice_others()
+                self._idle()
+            if self._foreign and time.monotonic() >= self._next_look:
+                self._look()
+            if time.monotonic() >= self._next_liveness:
+                self._find_dead()
+        except Exception as error:
+            # Outside any job: the file cannot be read or written right now, or is damaged. The jobs have their answers;
+            # this thread must live on to give others theirs. Look again.
+            if self._concerns_all(error):
+                self._deliver([Job(_nothing, None, True, "", error)], Effects(), False)
+            time.sleep(NOTICE_POLL_S)
+
+    def _commit(self, jobs: list[Job], also: Callable[[Tx], None] | None = None) -> None:
+        """Commit jobs together; if anything unexpected is raised, each by itself, so that only the culprit fails."""
+        try:
+            tx = self._attempt(jobs, also)
+        except Exception as error:
+            if len(jobs) > 1:
+                for job in jobs:
+                    self._commit([job])
+                return
+            if not jobs:
+                raise
+            jobs[0].outcome = (
+                Refused(400, f"text that cannot be written as UTF-8: {error}")
+                if isinstance(error, UnicodeEncodeError)
+                else error
+            )
+            self._deliver(jobs, Effects(), False)
+            return
+        effects = tx.effects
+        if effects.stopped:
+            # After the commit: whoever begins to wait while this looks sees it there.
+            self._look_for_halts(effects, concerned(self.queries, effects.stopped, set(self._told())))
+        if (effects.peers or effects.changed()) and self._tell_others():
+            self._next_liveness = 0.0
+        if jobs or effects.pushes or effects.changed() or effects.dead:
+            self._deliver(jobs, effects, False)
+
+    def _attempt(self, jobs: list[Job], also: Callable[[Tx], None] | None) -> Tx:
+        tx = self._begin(jobs)
+        try:
+            self._notice_others()
+            if self._set_back:
+                follow_clock(tx)
+            due = self._next_deadline <= tx.now
+            if due:
+                sweep(tx)
+            for job in jobs:
+                job.run(tx)
+            if also is not None:
+                also(tx)
+            if due or tx.effects.rescan:
+                dispatch.offer_all(tx)  # with them what this transaction made due
+            else:
+                dispatch.offer(tx, tx.effects.ready)
+            dispatch.tell_listeners(tx)
+            upcoming = next_deadline(tx, tx.now) if due else min(self._next_deadline, tx.next_deadline)
+            self._end(tx)
+        except BaseException:
+            self._undo(tx)
+            for slots in tx.taken:
+                slots.give()
+            raise
+        self._now = max(self._now, tx.now)
+        self._set_back = False
+        self._next_deadline = upcoming
+        return tx
+
+    def _tell_time(self) -> None:
+        """Set the time of the transaction that begins: the clock's, which it follows where that was set back."""
+        clock = self._clock()
+        if not self._debug and clock < self._now - CLOCK_BACK_MS:
+            self._now, self._set_back, self._next_deadline = clock, True, 0
+        self._now = max(self._now, clock)
+
+    def _look(self) -> None:
+        """After another process's commit: wake who waits for what it settled, take what it left for ours."""
+        self._foreign = False
+        began = time.thread_time()  # what others on the machine take is no reason to rest
+        effects = Effects()
+        awaited = self._awaited()
+        if awaited:
+            rows = self.queries.rows(
+                f"SELECT {PROMISE} FROM promises WHERE id IN (SELECT value FROM json_each(?)) AND state<>'pending'",
+                (dump(awaited),),
+            )
+            effects.settled = {row[0]: promise_record(row) for row in rows}
+            self._look_for_halts(effects, self._told())
+        took = time.thread_time() - began
+        self._next_look = time.monotonic() + _LOOK_REST * took if took > _LOOK_S else 0.0
+        self._deliver([], effects, True)
+        if dispatch.anything(self.queries, self._clock(), self.ends):
+            self._commit([], self._take_in)
+
+    def _look_for_halts(self, effects: Effects, awaited: Collection[str]) -> None:
+        effects.halts = halts_of(self.queries, awaited)
+
+    @staticmethod
+    def _take_in(tx: Tx) -> None:
+        tx.effects.rescan = True
+        dispatch.collect_mail(tx)
+
+    def _find_dead(self) -> None:
+        """Try the locks of engines that are not ours; what a dead one held is released at once."""
+        self._next_liveness = time.monotonic() + LIVENESS_CHECK_S
+        names = [row[0] for row in self.queries.rows("SELECT engine FROM engines")]
+        for name in names:
+            if name not in self._served and not self._liveness.alive(name):
+                self._commit([], lambda tx, name=name: bury(tx, name))  # type: ignore[misc]

@@ -1,0 +1,94 @@
+"""A PostgreSQL server of the tests' own, on a socket in a directory of its own; a fresh schema for each store."""
+
+from __future__ import annotations
+
+import glob
+import itertools
+import os
+import pwd
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import psycopg
+
+from durable.store.postgres.address import address_of
+
+_numbers = itertools.count()
+
+_FAST = ("fsync=off", "synchronous_commit=off", "full_page_writes=off")
+"""For tests that no power cut is part of."""
+
+
+def binaries() -> Path | None:
+    """The directory of initdb and postgres; None where there is none. DURABLE_TEST_POSTGRES_BIN names another one."""
+    named = os.environ.get("DURABLE_TEST_POSTGRES_BIN")
+    found = shutil.which("initdb")
+    places = [named] if named else sorted(glob.glob("/usr/lib/postgresql/*/bin"), reverse=True)
+    if not named and found is not None:
+        places.insert(0, str(Path(found).resolve().parent))
+    return next((Path(place) for place in places if place and Path(place, "initdb").exists()), None)
+
+
+class PostgresServer:
+    """One cluster. The user who runs it is `postgres` where we are root, since the server refuses root."""
+
+    def __init__(self, *, fast: bool = True, **settings: str) -> None:
+        found = binaries()
+        assert found is not None, "PostgreSQL is not installed"
+        self.binaries = found
+        self.directory = Path(tempfile.mkdtemp(prefix="durable-pg-", dir="/tmp"))
+        self.data = self.directory / "data"
+        self._root = os.geteuid() == 0
+        if self._root:
+            owner = pwd.getpwnam("postgres")
+            os.chown(self.directory, owner.pw_uid, owner.pw_gid)
+        self.run("initdb", "-D", str(self.data), "-U", "postgres", "-E", "UTF8", "--locale=C", "-A", "trust", "-N")
+        lines = [f"{name}={value}" for name, value in settings.items()]
+        lines += [f"unix_socket_directories='{self.directory}'", "listen_addresses=''", "max_connections=200"]
+        with (self.data / "postgresql.conf").open("a") as config:
+            config.write("\n".join([*lines, *(_FAST if fast else ())]) + "\n")
+        self.start()
+
+    def run(self, program: str, *arguments: str, check: bool = True) -> None:
+        """Run one of PostgreSQL's programs as the server's user."""
+        command = [str(self.binaries / program), *arguments]
+        if self._root:
+            command = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups", *command]
+        done = subprocess.run(
+            command, cwd=self.directory, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False
+        )
+        assert not check or done.returncode == 0, f"{program}: status {done.returncode}"
+
+    def start(self) -> None:
+        """Start it and wait until it takes connections."""
+        self.run("pg_ctl", "-D", str(self.data), "-w", "-l", str(self.directory / "log"), "start")
+
+    def kill(self) -> None:
+        """Kill it as a crash does."""
+        pid = int((self.data / "postmaster.pid").read_text().split()[0])
+        os.kill(pid, 9)
+
+    def stop(self) -> None:
+        """End it and remove all of it."""
+        self.run("pg_ctl", "-D", str(self.data), "-m", "immediate", "stop", check=False)
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+    def url(self, schema: str | None = None) -> str:
+        """The URL of a store: in a schema that no other has, unless one is named."""
+        schema = schema or f"s{os.getpid()}_{next(_numbers)}"
+        return f"postgresql:///postgres?host={quote(str(self.directory), safe='')}&user=postgres&schema={schema}"
+
+
+def rows_of(url: str, sql: str) -> list[tuple[Any, ...]]:
+    """What a statement finds in the schema of a store; nothing where the store was not made yet."""
+    address = address_of(url)
+    with psycopg.connect(address.conninfo, autocommit=True) as connection:
+        connection.execute(f'SET search_path TO "{address.schema}"'.encode())
+        try:
+            return connection.execute(sql.encode()).fetchall()
+        except psycopg.errors.UndefinedTable:
+            return []

@@ -10,8 +10,8 @@ from durable.functions.context import Cells, Context
 from durable.functions.definition import Function
 from durable.functions.failures import Rejection
 from durable.functions.replay.anyio_order import order_scopes
-from durable.functions.replay.event_loop import watch_outside
 from durable.functions.replay.execution_pass import ExecutionPass, forget_frames
+from durable.functions.replay.function_loop import watch_outside
 from durable.functions.replay.function_pass import FunctionPass
 from durable.functions.replay.recorded_promises import read_record
 from durable.functions.resonate import sdk

@@ -56,6 +56,10 @@ class Notices(threading.Thread):
         self._silent = False
         self._reader, self._waker = os.pipe()
 
+    def surely_alive(self) -> bool:
+        """Whether the leases of our engines are surely not over. From any thread."""
+        return time.monotonic() - self._renewed < self._lease_ms / 1000 * 2 / 3
+
     def stop(self) -> None:
         """End the thread soon."""
         self._stopping = True

@@ -38,8 +38,8 @@ of what it takes of the thread's stack, and some more, since processors differ. 
 _TYPE, _IMPORT, _FUNCTION, _CODE = 1, 2, 3, 10
 _FUNCTION_FORM, _I32 = 0x60, 0x7F
 _GLOBAL_GET, _GLOBAL_SET, _LOCAL_GET, _CALL, _CONST, _ADD, _SUB, _END = 0x23, 0x24, 0x20, 0x10, 0x41, 0x6A, 0x6B, 0x0B
-_STACK_POINTER_INDEX = 0
-"""The global that clang keeps its stack's end in."""
+_STACK_POINTER = b"\0"
+"""The index of the global that clang keeps its stack's end in, as code has it."""
 
 
 def padded(module: bytes, padding: Mapping[int, int]) -> bytes:
@@ -65,7 +65,7 @@ def padded(module: bytes, padding: Mapping[int, int]) -> bytes:
 
 
 def _wrapper(inner: int, parameters: int, size: int) -> bytes:
-    pointer, amount = number(_STACK_POINTER_INDEX), bytes([_CONST]) + signed(size)
+    pointer, amount = _STACK_POINTER, bytes([_CONST]) + signed(size)
     code = b"\0"  # no locals of its own
     for operation in (_SUB, _ADD):
         code += bytes([_GLOBAL_GET]) + pointer + amount + bytes([operation, _GLOBAL_SET]) + pointer

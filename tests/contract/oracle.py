@@ -150,10 +150,9 @@ class Oracle:
         for awaited, awaiter in sorted(self.callbacks):
             if awaited == promise.id:
                 task = self.tasks[awaiter]
+                task.resumes += 1
                 if task.state == "suspended":
                     self._move(task, "wake", now)
-                else:
-                    task.resumes += 1
         self.callbacks = {pair for pair in self.callbacks if pair[0] != promise.id}
         for awaited, address in sorted(self.listeners):
             if awaited == promise.id:
@@ -168,6 +167,7 @@ class Oracle:
         """Check the data of promise.create now; the result makes or finds the promise."""
         promise_id, timeout_at = data.id(), data.integer("timeoutAt", 0)
         param, tags = data.value("param"), data.tags()
+        require(not _is_called(tags), "nobody calls that target")
         check_lineage(promise_id, tags)
 
         def apply() -> Promise:
@@ -308,6 +308,7 @@ class Oracle:
         require(all(promise is not None for promise in awaited), "no such awaited", 422)
         require(all(promise.external for promise in awaited if promise), "awaited is not external", 422)
         if any(promise.state != "pending" for promise in awaited if promise):
+            task.resumes = 0
             return 300, {"preload": self._preload(task_id)}
         self._move(task, "suspend", now)
         self.callbacks.update((awaited_id, task_id) for awaited_id in awaited_ids)
@@ -371,6 +372,7 @@ class Oracle:
             "nextRunAt": next_run(data.text("cron"), now),
         }
         require(bool(record["promiseTags"].get("resonate:target")), "no target")
+        require(not _is_called(record["promiseTags"]), "nobody calls that target")
         require(record["nextRunAt"] is not None, "bad cron")
         return 200, {"schedule": self.schedules.setdefault(record["id"], record)}
 
@@ -404,6 +406,10 @@ class Oracle:
     def _debug_snap(self, data: Fields, now: int) -> Answer:
         require(self._debug, "not debugging", 403)
         return 200, self.snapshot()
+
+
+def _is_called(tags: dict[str, str]) -> bool:
+    return tags.get("resonate:target", "").startswith(("http://", "https://"))
 
 
 def _check_pair(awaited_id: str, awaiter_id: str) -> None:

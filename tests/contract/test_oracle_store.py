@@ -58,7 +58,22 @@ ONCE_DIFFERENT: dict[str, list[Operation]] = {
     "an action names its kind": [
         ask("task.create", {"pid": "p1", "ttl": 1, "action": {"data": {"id": "a", "timeoutAt": FAR, "tags": TARGET}}}),
     ],
-    "waking does not count in resumes": [
+    "a target is no URL": [
+        create("a", {"resonate:target": "https://example.com/run"}),
+        create("b", {"resonate:target": "http://example.com/run"}),
+        create("c", {"resonate:target": "httpd"}),
+    ],
+    "a suspend that is answered with 300 clears resumes": [
+        create("a", TARGET),
+        create("a:1", EXTERNAL),
+        acquire("a", 0),
+        ask("promise.register_callback", {"awaited": "a:1", "awaiter": "a"}),
+        ask("promise.settle", {"id": "a:1", "state": "resolved"}),
+        ask("task.get", {"id": "a"}),
+        suspend("a", 1, "a:1"),
+        ask("task.get", {"id": "a"}),
+    ],
+    "waking counts in resumes": [
         create("a", TARGET),
         create("a:1", EXTERNAL),
         acquire("a", 0),

@@ -80,7 +80,7 @@ def test_suspend_wakes_once_and_counts_what_settles_afterwards() -> None:
     assert [message["kind"] for _, message in oracle.pushed] == ["execute"]
     status_of(oracle, "promise.settle", {"id": "a:2", "state": "resolved"})
     assert oracle.pushed == []
-    assert task_of(oracle) == {"id": "a", "state": "pending", "version": 1, "resumes": 1}
+    assert task_of(oracle) == {"id": "a", "state": "pending", "version": 1, "resumes": 2}
     assert status_of(oracle, "task.acquire", {"id": "a", "version": 1, "pid": "p", "ttl": 500}) == 200
     assert task_of(oracle)["resumes"] == 0
     assert suspend(oracle, "a:2", "a:3", version=2) == 300

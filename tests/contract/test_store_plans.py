@@ -138,6 +138,8 @@ async def _rest_of_the_day(path: Path) -> None:
                 await store.request("promise.create", promise("exec:stopping.1", resonate_external="true"))
                 awaited = {"awaited": "exec:stopping.1", "awaiter": "exec:stopping"}
                 actions = [{"kind": "promise.register_callback", "data": awaited}]
+                await store.request("promise.register_callback", awaited)
+                await store.request("promise.settle", settle("exec:stopping.1"))
                 unheard = {"id": "exec:stopping", "version": 1, "actions": actions, "cancelled": False}
                 assert (await store.request("task.suspend", unheard)).status == 300
         store.glance.cancelled("e9")

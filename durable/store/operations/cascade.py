@@ -75,19 +75,22 @@ def _close_open(tx: Tx, execution: str) -> None:
 
 
 def resume(tx: Tx, awaiter: str) -> None:
-    """Resume an awaiter whose promise settled: a suspended task becomes pending, any other unfinished one counts it."""
+    """Resume an awaiter whose promise settled: every unfinished task counts it, a suspended one becomes pending."""
     tx.lock_promise(awaiter)
     row = tx.row("SELECT state FROM tasks WHERE id=?", (awaiter,))
     if row is None or row[0] == "fulfilled":
         return
     if row[0] == "suspended":
-        make_pending(tx, awaiter)
+        make_pending(tx, awaiter, settled_awaited=1)
     else:
         tx.execute("UPDATE tasks SET resumes=resumes+1 WHERE id=?", (awaiter,))
 
 
-def make_pending(tx: Tx, task_id: str, *, delay_ms: int = 0) -> None:
-    """Let a task be acquired: due after the delay, or not yet while another cell of its session is before it."""
+def make_pending(tx: Tx, task_id: str, *, delay_ms: int = 0, settled_awaited: int = 0) -> None:
+    """Let a task be acquired: due after the delay, or not yet while another cell of its session is before it.
+
+    settled_awaited: how many promises that it waits for have settled just now.
+    """
     tx.lock_promise(task_id)
     row = tx.row("SELECT session, n, not_before, timer FROM tasks WHERE id=?", (task_id,))
     assert row is not None, f"a task that is made pending exists: {task_id}"
@@ -95,9 +98,9 @@ def make_pending(tx: Tx, task_id: str, *, delay_ms: int = 0) -> None:
     if row[3] or (row[0] is not None and not is_head(tx, row[0], row[1])):
         due = None
     tx.execute(
-        "UPDATE tasks SET state='pending', pid=NULL, ttl=NULL, lease_at=NULL, lapsed_pid=NULL, lapsed_ttl=NULL, due=?"
-        " WHERE id=?",
-        (due, task_id),
+        "UPDATE tasks SET state='pending', pid=NULL, ttl=NULL, lease_at=NULL, lapsed_pid=NULL, lapsed_ttl=NULL, due=?,"
+        " resumes=resumes+? WHERE id=?",
+        (due, settled_awaited, task_id),
     )
     announce(tx, task_id, due)
 

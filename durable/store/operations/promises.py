@@ -76,6 +76,12 @@ def _check_text(text: str) -> None:
             raise Refused(400, f"text that cannot be written as UTF-8: {error}") from error
 
 
+def check_target(target: str) -> None:
+    """Refuse a target that nobody would deliver to: engines and SDKs fetch their work, none of it is sent."""
+    if target.startswith(("http://", "https://")):
+        raise Refused(400, f"the resonate:target {target!r} would never be called; targets here are poll://…")
+
+
 def check_create(request: PromiseCreate, tags: dict[str, str]) -> None:
     """The rules of ids and tags: an id equals or extends its declared origin, branch and parent."""
     check_value(request.param)
@@ -87,6 +93,7 @@ def check_create(request: PromiseCreate, tags: dict[str, str]) -> None:
         raise Refused(400, f"the id {request.id!r} has no origin before its first colon")
     if tags.get("resonate:target") == "":
         raise Refused(400, "resonate:target is empty")
+    check_target(tags.get("resonate:target", ""))
     if ":" in tags.get("resonate:origin", ""):
         raise Refused(
             400, f"resonate:origin {tags['resonate:origin']!r} holds a colon, which only separates it from the rest"

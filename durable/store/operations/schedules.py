@@ -7,7 +7,7 @@ import re
 from durable.core.clock import TIME_MAX_MS
 from durable.core.limits import HELD_ELSEWHERE_MS
 from durable.store.operations.cron import Cron, CronError
-from durable.store.operations.promises import check_create, check_value, create_promise, origin_of
+from durable.store.operations.promises import check_create, check_target, check_value, create_promise, origin_of
 from durable.store.operations.records import SCHEDULE, dump, load_tags, load_value, schedule_record
 from durable.store.operations.searches import SEARCH_DEFAULT, Search, Unfinished, begin, tagged
 from durable.store.operations.transaction import Tx
@@ -48,6 +48,7 @@ def create(tx: Tx, request: ScheduleCreate) -> Answer:
     tags = request.promise_tags or {}
     if not tags.get("resonate:target"):
         raise Refused(400, "a schedule's promises need a resonate:target")
+    check_target(tags["resonate:target"])
     check_value(request.promise_param)
     try:
         next_run_at = Cron.parse(request.cron).after(tx.now)

@@ -195,6 +195,8 @@ def suspend(tx: Tx, request: TaskSuspend) -> Answer:
     # One that is to be cancelled, and whose pass did not hear of it, has something to go on with as well.
     unheard = request.cancelled is False and tx.row(_CANCELLING, (request.id,)) is not None
     if settled or unheard:
+        if task[3]:
+            tx.execute("UPDATE tasks SET resumes=0 WHERE id=?", (request.id,))
         return Answer(300, {"preload": preload(tx, request.id)})
     for promise_id in awaited:
         add_callback(tx, promise_id, request.id)

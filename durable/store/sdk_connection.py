@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -103,7 +104,39 @@ async def answer_envelope(store: DirectStore, text: str | bytes) -> str:
         answer = await store.enqueue(kind, request)
     except StoreRefused as refused:
         return reply(kind, corr_id, refused.status, refused.message)
-    return reply(kind, corr_id, answer.status, answer.data)
+    return for_python(reply(kind, corr_id, answer.status, answer.data))
+
+
+class _Action(msgspec.Struct, frozen=True):
+    head: dict[str, object]
+    data: object
+
+
+class _Fenced(msgspec.Struct, frozen=True):
+    action: _Action
+
+
+class _Reply(msgspec.Struct, frozen=True):
+    kind: str
+    head: dict[str, object]
+    data: _Fenced
+
+
+_fenced = msgspec.json.Decoder(_Reply)
+
+
+def for_python(text: str) -> str:
+    """An answer as the Python SDK can read it: an action in a fence that was refused is the fence's own refusal."""
+    if '"task.fence"' not in text or '"action"' not in text:
+        return text
+    try:
+        found = _fenced.decode(text)
+    except msgspec.MsgspecError:
+        return text
+    status = found.data.action.head.get("status")
+    if found.kind != "task.fence" or not isinstance(status, int) or status < HTTPStatus.BAD_REQUEST:
+        return text
+    return reply(found.kind, str(found.head.get("corrId", "")), status, found.data.action.data)
 
 
 def reply(kind: str, corr_id: str, status: int, data: object) -> str:

@@ -208,6 +208,8 @@ def comparable(kind: str, answer: Answer) -> object:
         kept["cursor"] = kept["cursor"] is not None
     if isinstance(kept.get("action"), dict):
         kept["action"]["head"] = kept["action"].get("head", {}).get("status")
+        if isinstance(kept["action"].get("data"), str):
+            del kept["action"]["data"]  # the text of a refusal
     return [status, {name: value for name, value in kept.items() if value is not False and value is not None}]
 
 

@@ -328,6 +328,8 @@ class Oracle:
         apply = self._create(action, now) if kind == "promise.create" else self._settling(action, now)
         require(action.id() != task_id, "acts on its own promise")
         self._held(task_id, version)
+        if kind == "promise.settle" and action.id() not in self.promises:
+            return 200, {"action": {"kind": kind, "head": {"status": 404}}, "preload": []}
         answer = {"kind": kind, "head": {"status": 200}, "data": {"promise": apply().record()}}
         return 200, {"action": answer, "preload": []}
 

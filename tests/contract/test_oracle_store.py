@@ -22,6 +22,7 @@ OPERATIONS = 10_000
 FAR = START_MS + 10**12
 TARGET = {"resonate:target": "poll://any@g"}
 EXTERNAL = {"resonate:external": "true"}
+SETTLE_MISSING = {"kind": "promise.settle", "data": {"id": "a:9", "state": "resolved"}}
 
 
 def create(promise_id: str, tags: dict[str, str], timeout_at: int = FAR, at: int = 0) -> Operation:
@@ -57,6 +58,12 @@ ONCE_DIFFERENT: dict[str, list[Operation]] = {
     ],
     "an action names its kind": [
         ask("task.create", {"pid": "p1", "ttl": 1, "action": {"data": {"id": "a", "timeoutAt": FAR, "tags": TARGET}}}),
+    ],
+    "a fence says apart whose promise is missing": [
+        create("a", TARGET),
+        acquire("a", 0),
+        ask("task.fence", {"id": "a", "version": 1, "action": SETTLE_MISSING}),
+        ask("task.fence", {"id": "b", "version": 1, "action": SETTLE_MISSING}),
     ],
     "a target is no URL": [
         create("a", {"resonate:target": "https://example.com/run"}),

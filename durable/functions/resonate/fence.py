@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from http import HTTPStatus
 from typing import Any
 
 from resonate.error import ServerError
@@ -42,8 +43,12 @@ class Fence:
 
 
 async def fenced(posted: Posted) -> dict[str, Any]:
-    """The child's promise as it is then. Raises ServerError when the lease is lost, and ConnectorError."""
-    promise: dict[str, Any] = (await answered(posted)).data["action"]["data"]["promise"]
+    """The child's promise as it is then. Raises ServerError when the lease is lost or the child is gone, and
+    ConnectorError."""
+    action = (await answered(posted)).data["action"]
+    if action["head"]["status"] >= HTTPStatus.BAD_REQUEST:
+        raise ServerError(action["head"]["status"], action["data"])
+    promise: dict[str, Any] = action["data"]["promise"]
     return promise
 
 

@@ -25,6 +25,7 @@ from durable.store.protocol.requests import (
     Answer,
     ById,
     FencedCreate,
+    FencedSettle,
     LeaseLost,
     Record,
     Refused,
@@ -240,19 +241,24 @@ def fence(tx: Tx, request: TaskFence) -> Answer:
         task = _held(tx, request.id, request.version)
         _renew(tx, task)
         record, changed = create_promise(tx, action.data)
-        kind = "promise.create"
     else:
         check_value(action.data.value)
         task = _held(tx, request.id, request.version)
+        _renew(tx, task)
+        if tx.row("SELECT 1 FROM promises WHERE id=?", (action.data.id,)) is None:
+            return _fenced(action, 404, f"promise {action.data.id!r} does not exist")
         record, changed = settle_promise(tx, action.data)
-        _renew(tx, task)  # after it: a promise that does not exist is refused
-        kind = "promise.settle"
     if changed and not task[8]:
         note_progress(tx, request.id)
-    # Whole, as an answer of its own: the TypeScript SDK checks it like one.
+    return _fenced(action, 200, {"promise": record})
+
+
+def _fenced(action: FencedCreate | FencedSettle, status: int, data: object) -> Answer:
+    """The action's outcome, whole, as an answer of its own: the TypeScript SDK checks it like one."""
+    kind = "promise.create" if isinstance(action, FencedCreate) else "promise.settle"
     corr_id = "" if action.head is None else action.head.corr_id or ""
-    head: Record = {"corrId": corr_id, "status": 200, "version": PROTOCOL_VERSION}
-    return Answer(200, {"action": {"kind": kind, "head": head, "data": {"promise": record}}, "preload": []})
+    head: Record = {"corrId": corr_id, "status": status, "version": PROTOCOL_VERSION}
+    return Answer(200, {"action": {"kind": kind, "head": head, "data": data}, "preload": []})
 
 
 def heartbeat(tx: Tx, request: TaskHeartbeat) -> Answer:

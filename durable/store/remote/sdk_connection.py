@@ -10,6 +10,7 @@ from resonate.connections.sse import SSEConnection
 
 from durable.core.retries import Retries
 from durable.store.remote.client import RETRY_FIRST_S, RETRY_MAX_S
+from durable.store.sdk_connection import for_python
 
 
 class RemoteConnection:
@@ -59,7 +60,7 @@ class RemoteConnection:
         """Send one envelope, repeated while the server cannot be reached; ConnectorError at once after `stop`."""
         if not self._stopped.is_set():
             await self._ordered()
-        return await self._http.send(req, headers)
+        return for_python(await self._http.send(req, headers))
 
     async def _ordered(self) -> None:
         before = asyncio.ensure_future(self._before())

@@ -59,7 +59,7 @@ class Unfinished:
 def tagged(column: str, tags: dict[str, str] | None) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Conditions and their parameters: every one of the tags is in the column.
 
-    They are looked for as they are written, behind the brace or a comma: in JSON no quote inside of a text stands there.
+    They are looked for as they are written, behind the brace or a comma: inside of a text no bare quote stands there.
     SQLite's own functions read a text up to its first NUL.
     """
     written = tuple(dump({name: text})[1:-1] for name, text in (tags or {}).items())

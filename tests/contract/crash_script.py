@@ -358,6 +358,7 @@ def _leaving() -> list[Step]:
         make("left"),
         acquire("exec:left", pid="e1"),
         join("e2"),
+        Request("engine.move", {"engine": "e2"}),
         Request("engine.lost", {"engine": "e2"}),
         Request("engine.leave", {"engine": "e1"}),
         make("nobody-serves-it"),

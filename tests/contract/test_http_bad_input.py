@@ -64,6 +64,7 @@ BAD = {
     "an unknown kind": b'{"kind": "promise.destroy", "data": {"id": "a"}}',
     "an unknown read": b'{"kind": "read._rows", "data": {"sql": "select 1"}}',
     "a kind that is not offered": b'{"kind": "engine.lost", "data": {"engine": "e"}}',
+    "a move that the server alone makes": b'{"kind": "engine.move", "data": {"engine": "e"}}',
     "data that is a list": b'{"kind": "promise.get", "data": []}',
     "a missing field": b'{"kind": "promise.get", "data": {}}',
     "a field of another type": b'{"kind": "promise.get", "data": {"id": 7}}',

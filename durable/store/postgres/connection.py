@@ -25,6 +25,9 @@ _BOUNDS = {
 }
 """A server that went away without a word is noticed within about ten seconds. The URL may say otherwise."""
 
+_MARKS_KEEP_S = 30 * 86_400
+"""Marks of commits that a killed process left; no process is cut off from the server for so long and then goes on."""
+
 _MIGRATING = 0x6475_7261_626C_6500
 """The advisory lock of bringing the schema up to date: "durable"."""
 
@@ -145,9 +148,12 @@ def prepare(address: Address, *, create: bool) -> bytes:
                 _migrate(connection, address, scripts)
             elif version > len(scripts):
                 raise _newer(address, version, len(scripts))
+            schema = sql.Identifier(address.schema)
             found = connection.execute(
-                sql.SQL("SELECT value FROM {}.secrets WHERE name='checkpoints'").format(sql.Identifier(address.schema))
+                sql.SQL("SELECT value FROM {}.secrets WHERE name='checkpoints'").format(schema)
             ).fetchone()
+            old = sql.SQL("DELETE FROM {}.commits WHERE at < (extract(epoch from now()) - {}) * 1000")
+            connection.execute(old.format(schema, _MARKS_KEEP_S))
         except psycopg.Error as error:
             raise explain(address, error) from None
     assert found is not None

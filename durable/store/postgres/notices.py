@@ -1,4 +1,5 @@
-"""A thread with a connection of its own: it hears that other engines committed, and renews the leases of ours.
+"""A thread with a connection of its own: it hears that other engines committed, renews the leases of ours, and ends the
+transactions of processes that stopped in them.
 
 It needs neither the loop, which a step may block, nor the writer, which may wait for a lock.
 """
@@ -7,7 +8,7 @@ from __future__ import annotations
 
 import os
 import random
-import select
+import selectors
 import threading
 import time
 from collections.abc import Callable
@@ -19,18 +20,33 @@ from durable.core.errors import StoreError
 from durable.store.postgres.address import Address
 from durable.store.postgres.connection import connect, is_lost
 from durable.store.postgres.liveness import NOW, DatabaseLiveness
+from durable.store.postgres.transaction import store_lock
 
 BEATS = 3
 """Beats in a lease: two may be lost."""
 RECONNECT_S = 0.5
+STOPPED_S = 8
+"""A process that stops in a transaction holds others up for so long, and a beat: then they end its connection. The
+server's own limit for idle transactions does not see one that stops between the statements of a pipeline."""
 
 _PATH = b"SELECT set_config('search_path', $1, true)"
 _RENEW = f"UPDATE engine_leases SET until={NOW} + $1 WHERE holder=$2 AND until >= {NOW} RETURNING engine".encode()
 _LIVING = f"SELECT engine FROM engine_leases WHERE until >= {NOW}".encode()
+_SILENT = (
+    b"SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND usename = current_user"
+    b" AND xact_start IS NOT NULL AND wait_event = 'ClientRead' AND pid <> pg_backend_pid()"
+    b" AND state_change < clock_timestamp() - make_interval(secs => $1)"
+)
+_END_SILENT = (
+    b"SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND granted AND objsubid = 1"
+    b" AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+    b" AND (classid::bigint, objid::bigint) = ($1, $2) AND pid = ANY ($3)"
+)
+"""Every transaction of a store that writes holds the store's own lock, as a number of two halves."""
 
 
 class Notices(threading.Thread):
-    """`on_look`: others committed. `on_silent`: our leases may be over soon. `on_lost`: those engines lost theirs."""
+    """`on_look`: others committed. `on_lost`: those engines lost their leases."""
 
     def __init__(
         self,
@@ -40,7 +56,6 @@ class Notices(threading.Thread):
         holder: str,
         lease_ms: int,
         on_look: Callable[[], None],
-        on_silent: Callable[[], None],
         on_lost: Callable[[frozenset[str]], None],
     ) -> None:
         super().__init__(name="durable-notices", daemon=True)
@@ -49,12 +64,14 @@ class Notices(threading.Thread):
         self._holder = holder
         self._lease_ms = lease_ms
         self._on_look = on_look
-        self._on_silent = on_silent
         self._on_lost = on_lost
         self._stopping = False
         self._renewed = time.monotonic()
-        self._silent = False
         self._reader, self._waker = os.pipe()
+
+    def silent_s(self) -> float:
+        """Seconds since the server last answered this thread."""
+        return time.monotonic() - self._renewed
 
     def stop(self) -> None:
         """End the thread soon."""
@@ -70,7 +87,6 @@ class Notices(threading.Thread):
                 except (psycopg.Error, StoreError) as error:
                     if isinstance(error, psycopg.Error) and not is_lost(error):
                         time.sleep(RECONNECT_S)  # something else is wrong; the writer tells of it
-                    self._tell_of_silence()
                     self._wait(None, RECONNECT_S * random.uniform(0.5, 1.5))  # noqa: S311 - jitter
         finally:
             os.close(self._reader)
@@ -91,8 +107,11 @@ class Notices(threading.Thread):
                 self._on_look()
 
     def _wait(self, connection: psycopg.Connection[Any] | None, seconds: float) -> None:
-        watched = [self._reader] if connection is None else [self._reader, connection.fileno()]
-        select.select(watched, [], [], seconds)
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._reader, selectors.EVENT_READ)
+            if connection is not None:
+                selector.register(connection.fileno(), selectors.EVENT_READ)
+            selector.select(seconds)
 
     def _beat(self, connection: psycopg.Connection[Any]) -> None:
         asked = self._liveness.own
@@ -102,14 +121,14 @@ class Notices(threading.Thread):
             living = connection.execute(_LIVING)
             kept = frozenset(row[0] for row in renewed.fetchall())
             self._liveness.living = frozenset(row[0] for row in living.fetchall())
-        self._renewed, self._silent = time.monotonic(), False
+        self._renewed = time.monotonic()
+        self._end_stopped(connection)
         lost = asked & self._liveness.own - kept
         if lost:
             self._on_lost(lost)
 
-    def _tell_of_silence(self) -> None:
-        """Before a lease is over, its engine has to stop what another one may take."""
-        silent_s = time.monotonic() - self._renewed
-        if silent_s > self._lease_ms / 1000 * 2 / 3 and not self._silent and self._liveness.own:
-            self._silent = True
-            self._on_silent()
+    def _end_stopped(self, connection: psycopg.Connection[Any]) -> None:
+        silent = [row[0] for row in connection.execute(_SILENT, (STOPPED_S,)).fetchall()]
+        if silent:
+            number = store_lock(self._address.schema) % 2**64
+            connection.execute(_END_SILENT, (number >> 32, number % 2**32, silent))

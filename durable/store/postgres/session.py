@@ -6,6 +6,7 @@ waits, for all that was sent. So a transaction costs as many round trips as it h
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any
@@ -38,6 +39,10 @@ class Session:
         self._connection: psycopg.Connection[Any] | None = None
         self._pipeline: AbstractContextManager[psycopg.Pipeline] | None = None
         self._prepares = True
+        self.wrote = False
+        """Whether the transaction has a statement that may change rows."""
+        self.heard_at = time.monotonic()
+        """When the server last answered; read by other threads."""
 
     @property
     def open(self) -> bool:
@@ -65,6 +70,7 @@ class Session:
         assert self._connection is not None
         self._pipeline = self._connection.pipeline()
         self._pipeline.__enter__()
+        self.wrote = False
         self._connection.execute(b"BEGIN")
         self._connection.execute(_PATH, (self._address.schema,))
 
@@ -77,6 +83,7 @@ class Session:
             self._connection.execute(b"SELECT pg_notify($1, $2)", (channel, payload))
         pipeline, self._pipeline = self._pipeline, None
         pipeline.__exit__(None, None, None)
+        self.heard_at = time.monotonic()
 
     def undo(self) -> None:
         """Roll back, or give the connection up where that cannot be told to the server."""
@@ -107,6 +114,7 @@ class Session:
     def send(self, sql: str, parameters: tuple[object, ...] = ()) -> psycopg.Cursor[Any]:
         """Run a statement; in a transaction its rows are waited for only where they are fetched."""
         assert self._connection is not None
+        self.wrote = self.wrote or not sql.startswith("SELECT")
         return self._connection.execute(translated(sql), kept(parameters))
 
     def send_raw(self, sql: bytes, parameters: tuple[object, ...]) -> psycopg.Cursor[Any]:
@@ -122,7 +130,9 @@ class Session:
     def rows(self, sql: str, parameters: tuple[object, ...] = ()) -> list[Row]:
         """All rows of a statement: in the transaction, or as of this moment outside of one."""
         if self._pipeline is not None:
-            return [given(row) for row in self.send(sql, parameters).fetchall()]
+            found = self.send(sql, parameters).fetchall()
+            self.heard_at = time.monotonic()
+            return [given(row) for row in found]
         return self.alone(lambda: self.send(sql, parameters).fetchall())
 
     def alone(self, action: Callable[[], list[Row]]) -> list[Row]:

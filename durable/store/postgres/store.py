@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
+import threading
 import time
 from collections.abc import Mapping
 from contextlib import suppress
@@ -46,6 +47,8 @@ class PostgresStore(DirectStore):
     _liveness: DatabaseLiveness
     _writer: PostgresWriter
     _notices: Notices
+    _session: Session
+    _lease_ms: int
     _watching: asyncio.Task[None]
     chunks: DatabaseChunks
 
@@ -76,7 +79,8 @@ class PostgresStore(DirectStore):
         self = cls(address, observer=observer)
         self.key = await asyncio.to_thread(prepare, address, create=create)
         self.directory = self.path = _own_files(self.key)
-        session = Session(address)
+        session = self._session = Session(address)
+        self._lease_ms = lease_ms
         self._liveness = DatabaseLiveness(session, self._holder, lease_ms)
         self._leases = EngineLeases(self._liveness, self._loop)
         self.glance = PointReads()
@@ -100,7 +104,6 @@ class PostgresStore(DirectStore):
             holder=self._holder,
             lease_ms=lease_ms,
             on_look=self._writer.others_committed,
-            on_silent=lambda: self._on_loop(self._tell_of_lapse),
             on_lost=lambda engines: self._on_loop(self._join_again, engines),
         )
         self._writer.start()
@@ -153,16 +156,24 @@ class PostgresStore(DirectStore):
             self._contained("watch", watcher, StoreChange(foreign=True, lapsed=True))
 
     def _silent_s(self) -> float:
+        """Seconds since either thread last heard of the server, or since the writer can make no connection."""
         since = self._writer.unreachable_since
-        return 0.0 if since is None else time.monotonic() - since
+        unconnected_s = 0.0 if since is None else time.monotonic() - since
+        return max(unconnected_s, min(self._notices.silent_s(), time.monotonic() - self._session.heard_at))
 
     def _unreached(self, seconds: float) -> str:
         return f"store {self.name!r} has not been reached for {seconds:.0f} s"
 
     async def _watch_outage(self) -> None:
         """Whoever must not wait for ever hears that the server is gone; the execution goes on when it is back."""
+        told = False
         while True:
             await asyncio.sleep(_LOOK_S)
+            # Before a lease is over, its engine has to stop what another one may take.
+            over_soon = self._notices.silent_s() > self._lease_ms / 1000 * 2 / 3
+            if over_soon and not told and self._liveness.own:
+                self._tell_of_lapse()
+            told = over_soon
             if self._silent_s() >= WAIT_UNHEARD_S:
                 self._tell_of_trouble(StoreUnreachable(self._unreached(WAIT_UNHEARD_S)))
 
@@ -187,13 +198,18 @@ class PostgresStore(DirectStore):
         self._watching.cancel()
         self._notices.stop()
         self._writer.stop()
-        await asyncio.to_thread(self._writer.join)
+        await self._ended(self._writer)
         await asyncio.sleep(0)  # the last answers were scheduled on this loop before the thread ended
         await self._end_searches()
         await self.reads.close()
         await asyncio.to_thread(self.chunks.close)
-        await asyncio.to_thread(self._notices.join)
+        await self._ended(self._notices)
         self._fail_waiters()
+
+    async def _ended(self, thread: threading.Thread) -> None:
+        """Wait for a thread to end; one that a silent server holds up is left, and ends with the process."""
+        while thread.is_alive() and self._silent_s() < REQUEST_UNHEARD_S:
+            await asyncio.to_thread(thread.join, _LOOK_S)
 
 
 def _own_files(key: bytes) -> Path:

@@ -9,7 +9,7 @@ from typing import ClassVar
 
 from durable.store.operations.leases import EngineLeases
 from durable.store.operations.liveness import EngineLiveness
-from durable.store.operations.lock_keys import promise_key, session_key
+from durable.store.operations.lock_keys import WHOLE, promise_key, session_key
 from durable.store.operations.records import Row
 from durable.store.operations.transaction import EngineServes, MessageEnd, Tx
 from durable.store.postgres.dialect import given
@@ -23,6 +23,11 @@ def lock_number(schema: str, key: str) -> int:
     """The number that a key's advisory lock has: two keys that share one wait for each other, which harms nobody."""
     digest = blake2b(f"{schema}\0{key}".encode("utf-8", "surrogatepass"), digest_size=8).digest()
     return int.from_bytes(digest, signed=True)
+
+
+def store_lock(schema: str) -> int:
+    """The number of the lock that every transaction of a store holds, shared or alone."""
+    return lock_number(schema, WHOLE)
 
 
 class HeldElsewhere(Exception):

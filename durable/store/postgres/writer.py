@@ -5,23 +5,25 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import psycopg
 
 from durable.core.clock import Clock
-from durable.core.errors import StoreError
+from durable.core.errors import StoreError, StoreUnreachable
 from durable.core.limits import LIVENESS_CHECK_S
 from durable.store.operations.deadlines import OVERDUE, next_deadline
 from durable.store.operations.engines import bury
 from durable.store.operations.lock_keys import WHOLE, engine_key, keys_of
+from durable.store.operations.records import Row
 from durable.store.operations.transaction import Tx
 from durable.store.postgres.address import Address
 from durable.store.postgres.connection import is_lost
 from durable.store.postgres.holder import is_gone
 from durable.store.postgres.liveness import NOW
 from durable.store.postgres.session import Session
-from durable.store.postgres.transaction import HeldElsewhere, PostgresTx, lock_number
+from durable.store.postgres.transaction import HeldElsewhere, PostgresTx, lock_number, store_lock
 from durable.store.writer import Job, Writer
 
 JOBS_MAX = 128
@@ -38,8 +40,12 @@ _LOCK_ALL = b"SELECT pg_advisory_xact_lock($1)"
 _LOCK_SHARED = b"SELECT pg_advisory_xact_lock_shared($1)"
 _LOCK_EACH = b"SELECT pg_advisory_xact_lock(k) FROM unnest($1::bigint[]) k"
 _OVERDUE = " UNION ALL ".join(OVERDUE)
-_BEGUN = f"SELECT {NOW}, (SELECT min(min) FROM ({_OVERDUE}) upcoming), pg_current_xact_id()::text"
-_FATE = b"SELECT pg_xact_status($1::text::xid8)"
+_BEGUN = f"SELECT {NOW}, (SELECT min(min) FROM ({_OVERDUE}) upcoming)"
+_MARK = (
+    b"INSERT INTO commits (holder, number, at) VALUES ($1, $2, $3) ON CONFLICT (holder) DO UPDATE SET number=$2, at=$3"
+)
+_MARKED = b"SELECT number FROM commits WHERE holder=$1"
+_UNMARK = b"DELETE FROM commits WHERE holder=$1"
 _ENGINES = (
     f"SELECT e.engine, coalesce(l.holder, ''), coalesce(l.until >= {NOW}, false)"
     " FROM engines e LEFT JOIN engine_leases l ON l.engine = e.engine"
@@ -60,7 +66,8 @@ class PostgresWriter(Writer):
         self._set_clock = clock
         self._ahead_ms = 0.0
         self._needed: set[str] = set()
-        self._xid: str | None = None
+        self._number = 0
+        """Of this transaction, among those of this opening of the store."""
         self._told_at = 0.0
         self._noticed = True
         self._set_back = False  # the server's clock is nobody's to set
@@ -84,10 +91,12 @@ class PostgresWriter(Writer):
         schema = self._address.schema
         session = self._session
         session.begin()
-        session.send_raw(_LOCK_ALL if whole else _LOCK_SHARED, (lock_number(schema, WHOLE),))
+        self._number += 1
+        session.send_raw(_LOCK_ALL, (self._own_lock(),))
+        session.send_raw(_LOCK_ALL if whole else _LOCK_SHARED, (store_lock(schema),))
         if keys and not whole:
             session.send_raw(_LOCK_EACH, (sorted({lock_number(schema, key) for key in keys}),))
-        now, overdue, self._xid = session.rows(_BEGUN)[0]
+        now, overdue = session.rows(_BEGUN)[0]
         if self._set_clock is None:
             self._ahead_ms = now - time.time() * 1000
             self._now = now
@@ -110,11 +119,18 @@ class PostgresWriter(Writer):
 
     def _end(self, tx: Tx) -> None:
         tells = tx.effects.peers or tx.effects.changed()
+        writes = self._session.wrote
+        if writes:
+            self._session.send_raw(_MARK, (self._name, self._number, tx.now))
         try:
             self._session.end(channel=self._address.channel if tells else None, payload=self._name)
         except psycopg.Error as error:
-            if not is_lost(error) or not self._was_committed(error):
+            if writes and not self._was_committed(error):
                 raise
+
+    def _own_lock(self) -> int:
+        """The lock of all transactions of this opening: whoever has it knows that the one before is over."""
+        return lock_number(self._address.schema, f"\0holder {self._name}")
 
     def _undo(self, tx: Tx) -> None:  # noqa: ARG002 - the session has one transaction
         self._session.undo()
@@ -145,20 +161,27 @@ class PostgresWriter(Writer):
                 delay = min(delay * 2, RETRY_MAX_S)
 
     def _was_committed(self, error: BaseException) -> bool:
-        """What became of the transaction whose commit was sent before the connection was lost: the server knows."""
+        """What became of the transaction whose commit was sent before an error came instead of its answer: its mark."""
         self._session.note(error)
-        xid = self._xid
+        if self._session.open:
+            self._session.undo()
+
+        def marked() -> list[Row]:
+            self._session.send_raw(_LOCK_ALL, (self._own_lock(),))  # the server may be at it still
+            return self._session.send_raw(_MARKED, (self._name,)).fetchall()
+
         while True:
             self._connect()
             try:
-                found = self._session.alone(lambda: self._session.send_raw(_FATE, (xid,)).fetchall())
-            except StoreError:
+                return self._session.alone(marked) == [(self._number,)]
+            except StoreUnreachable:
                 if self._stopping:
                     return False
-                continue
-            if found[0][0] != "in progress":
-                return bool(found[0][0] == "committed")
-            time.sleep(RETRY_MAX_S)
+                time.sleep(RETRY_MAX_S)
+
+    def _unmark(self) -> list[Row]:
+        self._session.send_raw(_UNMARK, (self._name,))
+        return []
 
     def _connect(self) -> None:
         """Wait until there is a connection: work goes on when the server is back."""
@@ -200,6 +223,9 @@ class PostgresWriter(Writer):
         return False  # told with the commit
 
     def _disconnect(self) -> None:
+        if self._session.open:
+            with suppress(StoreError):
+                self._session.alone(self._unmark)
         self._session.close()
 
 

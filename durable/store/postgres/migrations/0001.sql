@@ -138,6 +138,14 @@ CREATE TABLE engine_leases (
     until  bigint NOT NULL
 );
 
+-- The last transaction that wrote something, of each opening of the store: after a connection was lost while a commit was
+-- on its way, this row says whether it was made. (A transaction's number does not: a crash gives it to another one.)
+CREATE TABLE commits (
+    holder text COLLATE "C" PRIMARY KEY,
+    number bigint NOT NULL,
+    at     bigint NOT NULL
+) WITH (fillfactor = 50);
+
 CREATE TABLE sessions (
     name         text COLLATE "C" PRIMARY KEY,
     owner        text,

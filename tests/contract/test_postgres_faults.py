@@ -1,0 +1,201 @@
+"""A database server that crashes, cuts connections, stops, or is not there: nothing acknowledged is lost, nothing is
+done twice, nobody waits for ever."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import psycopg
+import pytest
+
+from durable.core.errors import StoreUnreachable
+from durable.store.postgres import store as store_module
+from durable.store.postgres.address import address_of
+from durable.store.postgres.store import PostgresStore
+from tests.postgres_server import PostgresServer, binaries, rows_of
+
+from .opened import opened, root
+from .postgres_proxy import Moment, Proxy
+from .test_store_processes import heard, other
+
+pytestmark = pytest.mark.skipif(binaries() is None, reason="PostgreSQL is not installed; see DURABLE_TEST_POSTGRES_BIN")
+
+
+@pytest.fixture(scope="module")
+def crashing_server() -> Iterator[PostgresServer]:
+    """A server that may be killed: a commit is written before it is answered, and nothing of the log before that."""
+    server = PostgresServer(fast=False, fsync="off", wal_writer_delay="10s", max_connections="50")
+    try:
+        yield server
+    finally:
+        server.stop()
+
+
+@pytest.fixture
+def proxy(crashing_server: PostgresServer) -> Iterator[Proxy]:
+    found = Proxy(crashing_server.directory)
+    yield found
+    found.close()
+
+
+@pytest.fixture
+async def behind(crashing_server: PostgresServer, proxy: Proxy) -> AsyncIterator[PostgresStore]:
+    """A store whose connections go through the proxy."""
+    schema = address_of(crashing_server.url()).schema
+    async with opened(proxy.url(schema)) as store:
+        yield store
+
+
+CELL = {"timeoutAt": 2**50, "tags": {"resonate:target": "poll://any@g", "durable:function": "f"}}
+
+
+async def _once(store: PostgresStore, what: str) -> None:
+    """A request that leaves another state when it is done twice."""
+    if what == "cell.submit":
+        answer = await store.request("cell.submit", {"session": "desk", "promise": CELL})
+        assert answer.data["n"] == 1
+        return
+    if what == "output.append":
+        answer = await store.request("output.append", {"execution": "exec:a", "chunks": [(0, "stdout", "hello")]})
+        assert answer.data["end"] == 5
+        return
+    action = {"kind": "promise.create", "data": root("a")}
+    answer = await store.request("task.create", {"pid": "e1", "ttl": 60_000, "action": action})
+    found: Any = answer.data["task"]
+    assert found["version"] == 1
+
+
+_WRITES = {
+    "cell.submit": b"INSERT INTO cells",
+    "output.append": b"INSERT INTO output",
+    "task.create": b"INSERT INTO tasks",
+}
+_COUNTS = {
+    "cell.submit": "SELECT n FROM cells",
+    "output.append": "SELECT count(*) FROM output",
+    "task.create": "SELECT version FROM tasks",
+}
+
+
+@pytest.mark.parametrize("what", _COUNTS)
+@pytest.mark.parametrize("moment", ["before", "after"])
+async def test_a_request_whose_commit_was_cut_is_done_once(
+    crashing_server: PostgresServer, proxy: Proxy, behind: PostgresStore, moment: Moment, what: str
+) -> None:
+    proxy.cut_next(moment, _WRITES[what])
+    async with asyncio.timeout(60):
+        await _once(behind, what)
+    assert proxy.cuts == 1
+    url = crashing_server.url(behind.address.schema)
+    assert rows_of(url, _COUNTS[what]) == [(1,)]
+
+
+def _burn(server: PostgresServer, count: int) -> None:
+    """Transactions of another program."""
+    with psycopg.connect(address_of(server.url()).conninfo, autocommit=True) as connection:
+        connection.execute("CREATE TABLE IF NOT EXISTS public.other_program (n bigint)")
+        for n in range(count):
+            connection.execute("INSERT INTO public.other_program VALUES (%s)", (n,))
+
+
+@pytest.mark.parametrize("what", _COUNTS)
+async def test_a_commit_lost_in_a_crash_is_done_again_although_its_number_is_another_transactions_by_then(
+    crashing_server: PostgresServer, proxy: Proxy, behind: PostgresStore, what: str
+) -> None:
+    """The numbers of transactions that left no trace in the server's log are given anew after the crash."""
+
+    def crash() -> None:
+        crashing_server.kill()
+        crashing_server.start()
+        _burn(crashing_server, 50)
+
+    proxy.cut_next("before", _WRITES[what], crash)
+    async with asyncio.timeout(60):
+        await _once(behind, what)
+    assert proxy.cuts == 1
+    assert rows_of(crashing_server.url(behind.address.schema), _COUNTS[what]) == [(1,)]
+
+
+@pytest.mark.parametrize("what", _COUNTS)
+async def test_a_commit_made_just_before_a_crash_is_not_done_again(
+    crashing_server: PostgresServer, proxy: Proxy, behind: PostgresStore, what: str
+) -> None:
+    def crash() -> None:
+        crashing_server.kill()
+        crashing_server.start()
+
+    proxy.cut_next("after", _WRITES[what], crash)
+    async with asyncio.timeout(60):
+        await _once(behind, what)
+    assert proxy.cuts == 1
+    assert rows_of(crashing_server.url(behind.address.schema), _COUNTS[what]) == [(1,)]
+
+
+STOPS = """
+import asyncio, signal, sys, threading
+from dataclasses import replace
+from durable.store.operations import output, request_table
+from tests.contract.opened import *
+
+stopped = []
+
+def append(tx, request):
+    answer = output.append(tx, request)
+    if stopped:
+        return answer
+    stopped.append(True)
+    if sys.argv[2] == "asks":
+        tx.row("SELECT 1")
+    print("stops", flush=True)
+    signal.pthread_kill(threading.get_ident(), signal.SIGSTOP)
+    return answer
+
+async def main():
+    request_table.KINDS["output.append"] = replace(request_table.KINDS["output.append"], operation=append)
+    async with opened(sys.argv[1]) as store:
+        print("ready", flush=True)
+        posted = store.post("output.append", {"execution": "exec:a", "chunks": [(0, "stdout", "hello")]})
+        try:
+            await posted
+        except StoreRefused as refused:
+            print(refused.status, flush=True)
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.parametrize("last", ["asks", "sends"])
+async def test_a_process_that_stops_in_a_transaction_holds_others_up_for_some_seconds_only(
+    postgres_server: PostgresServer, last: str
+) -> None:
+    """Whether its last statement was answered by then, or only sent: the server waits for the next one either way."""
+    url = postgres_server.url()
+    async with opened(url) as store, other(url, last, STOPS) as far:
+        assert await heard(far) == "stops"
+        answer = await asyncio.wait_for(
+            store.request("output.append", {"execution": "exec:a", "chunks": [(0, "stdout", "bye, all")]}), 40
+        )
+        assert answer.data["end"] == 8
+        far.send_signal(signal.SIGCONT)
+        assert await heard(far) == "409"  # its transaction was undone, and the place is taken
+    assert rows_of(url, "SELECT text FROM output") == [("bye, all",)]
+
+
+async def test_requests_fail_in_time_while_the_server_says_nothing_and_go_on_when_it_does(
+    crashing_server: PostgresServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its processes are stopped: connections stand, and nothing is answered."""
+    monkeypatch.setattr(store_module, "REQUEST_UNHEARD_S", 2.0)
+    async with opened(crashing_server.url()) as store:
+        await store.request("promise.create", root("before"))
+        crashing_server.signal(signal.SIGSTOP)
+        try:
+            with pytest.raises(StoreUnreachable, match="has not been reached for 2 s"):
+                await asyncio.wait_for(store.request("promise.create", root("meanwhile")), 30)
+        finally:
+            crashing_server.signal(signal.SIGCONT)
+        assert (await store.request("promise.get", {"id": "exec:before"})).status == 200
+        assert (await store.request("promise.get", {"id": "exec:meanwhile"})).status == 200

@@ -53,6 +53,7 @@ class Job:
     def run(self, tx: Tx) -> None:
         """Do it inside the transaction. A refusal writes nothing, so it does not disturb the others of the batch."""
         before = tx.changes()
+        tx.work_on(self.request)
         try:
             self.outcome = self.operation(tx, self.request)
         except Refused as refused:

@@ -17,7 +17,7 @@ from durable.store.postgres.address import address_of
 from durable.store.postgres.store import PostgresStore
 from tests.postgres_server import PostgresServer, binaries, rows_of
 
-from .opened import opened, root
+from .opened import T0, Clock, opened, promise, root
 from .postgres_proxy import Moment, Proxy
 from .test_store_processes import heard, other
 
@@ -132,6 +132,19 @@ async def test_a_commit_made_just_before_a_crash_is_not_done_again(
         await _once(behind, what)
     assert proxy.cuts == 1
     assert rows_of(crashing_server.url(behind.address.schema), _COUNTS[what]) == [(1,)]
+
+
+async def test_more_keys_than_the_server_has_room_for_locks(crashing_server: PostgresServer) -> None:
+    count = 5_000  # it has room for about 3,500
+    clock = Clock()
+    async with opened(crashing_server.url(), clock=clock) as store:
+        await asyncio.gather(
+            *(store.request("promise.create", promise(f"p{n}", timeout_at=T0 + 1000)) for n in range(count))
+        )
+        clock.now += 1000
+        await store.request("promise.get", {"id": "p0"})
+        url = crashing_server.url(store.address.schema)
+        assert rows_of(url, "SELECT state, count(*) FROM promises GROUP BY state") == [("rejected_timedout", count)]
 
 
 STOPS = """

@@ -11,7 +11,7 @@ from typing import Literal
 
 from durable.store.operations.attempts import Cause, after_attempt, lost_value
 from durable.store.operations.lock_keys import CHECKPOINTS
-from durable.store.operations.records import PROMISE, dump, promise_record
+from durable.store.operations.records import dump, promise_record
 from durable.store.operations.transaction import Tx
 from durable.store.protocol.requests import EMPTY, Record, Value
 
@@ -41,11 +41,7 @@ def settle_pending(
     """The same; None, and nothing happens, when no such promise is pending."""
     tx.lock_promise(promise_id)
     headers = None if value.headers is None else dump(value.headers)
-    row = tx.row(
-        "UPDATE promises SET state=?, value_headers=?, value_data=?, settled_at=?, outcome=?"
-        f" WHERE id=? AND state='pending' RETURNING {PROMISE}, external",
-        (state, headers, value.data, tx.now if at is None else at, outcome, promise_id),
-    )
+    row = tx.settle_promise(promise_id, (state, headers, value.data, tx.now if at is None else at, outcome))
     if row is None:
         return None
     record = promise_record(row)
@@ -58,31 +54,22 @@ def settle_pending(
 
 
 def _follow(tx: Tx, promise_id: str, record: Record, ended: str) -> None:
-    task = tx.row(
-        "UPDATE tasks SET state='fulfilled', ended=?, pid=NULL, ttl=NULL, lease_at=NULL, lapsed_pid=NULL,"
-        " lapsed_ttl=NULL, due=NULL, resumes=0, note=NULL, cancel_at=NULL WHERE id=? RETURNING session, n, function",
-        (ended, promise_id),
-    )
+    task = tx.end_task(promise_id, ended)
     if task is not None:
-        tx.execute("DELETE FROM callbacks WHERE awaiter=?", (promise_id,))
+        tx.execute_soon("DELETE FROM callbacks WHERE awaiter=?", (promise_id,))
         if task[0] is not None:
             _close_cell(tx, task[0], task[1])
         if task[2]:
             _close_open(tx, promise_id)
-    awaiters = tx.rows("DELETE FROM callbacks WHERE awaited=? RETURNING awaiter", (promise_id,))
-    for (awaiter,) in sorted(awaiters):
+    for awaiter in tx.take_awaiters(promise_id):
         resume(tx, awaiter)
-    for (address,) in sorted(tx.rows("DELETE FROM listeners WHERE awaited=? RETURNING address", (promise_id,))):
+    for address in tx.take_listeners(promise_id):
         tx.effects.unblocked.append((address, record))
 
 
 def _close_open(tx: Tx, execution: str) -> None:
     """Cancel what an ended execution of ours leaves open: its questions, calls, steps and child executions."""
-    rows = tx.rows(
-        "SELECT id FROM promises WHERE state='pending' AND ((id > ? AND id < ?) OR (id > ? AND id < ?)) ORDER BY id",
-        (f"{execution}.", f"{execution}/", f"{execution}:", f"{execution};"),
-    )
-    for (promise_id,) in rows:
+    for promise_id in tx.open_under(execution):
         if tx.row("SELECT 1 FROM promises WHERE id=? AND state='pending'", (promise_id,)) is not None:
             settle(tx, promise_id, "rejected_canceled")
 
@@ -173,7 +160,7 @@ def end_attempt(tx: Tx, task_id: str, cause: Cause, error: str | None, *, claime
 
 def note_progress(tx: Tx, task_id: str) -> None:
     """Note that this attempt recorded something new, so it will not count."""
-    tx.execute("UPDATE tasks SET progress=1 WHERE id=? AND progress=0", (task_id,))
+    tx.execute_soon("UPDATE tasks SET progress=1 WHERE id=? AND progress=0", (task_id,))
 
 
 def forget_checkpoints(tx: Tx, checkpoints: list[int]) -> list[str]:

@@ -135,13 +135,9 @@ def create_promise(tx: Tx, request: PromiseCreate, lease: Lease | None = None) -
     branch = tags.get("resonate:branch")
     row = (request.id, state, headers, param.data, None, None, text, request.timeout_at, created_at, settled_at)
     tx.lock_promise(request.id)
-    inserted = tx.row(
-        f"INSERT INTO promises ({PROMISE}, external, branch, capability)"
-        " VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?) ON CONFLICT DO NOTHING RETURNING 1",
-        (*row, external, None if branch == request.id else branch, tags.get("durable:capability")),
-    )
-    if inserted is None:
-        found = tx.row(f"SELECT {PROMISE} FROM promises WHERE id=?", (request.id,))
+    own = (external, None if branch == request.id else branch, tags.get("durable:capability"))
+    if not tx.insert_promise((*row, *own)):
+        found = tx.promise_row(request.id)
         assert found is not None
         return promise_record(found), False
     if not expired:
@@ -175,7 +171,7 @@ def _create_task(tx: Tx, task_id: str, tags: dict[str, str], *, ended: str | Non
         state, version, pid, ttl, lease_at = "acquired", 1, lease.pid, lease.ttl, lease_until(tx, lease.ttl)
     elif ended is None and not timer and (session is None or is_head(tx, session, n or 0)):
         due = max(tx.now, not_before)
-    tx.execute(
+    tx.execute_soon(
         "INSERT INTO tasks (id, state, version, pid, ttl, lease_at, due, not_before, grp, preferred, exclusive,"
         " function, session, n, timer, created_at, ended) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
         (
@@ -223,7 +219,7 @@ def next_n(tx: Tx, session: str) -> int:
 
 def find(tx: Tx, promise_id: str) -> Record:
     """The promise's record, or 404."""
-    row = tx.row(f"SELECT {PROMISE} FROM promises WHERE id=?", (promise_id,))
+    row = tx.promise_row(promise_id)
     if row is None:
         raise Refused(404, f"promise {promise_id!r} does not exist")
     return promise_record(row)

@@ -42,9 +42,7 @@ from durable.store.protocol.requests import (
 
 
 def _find(tx: Tx, task_id: str) -> Row:
-    row = tx.row(
-        f"SELECT {TASK}, session, n, progress, lapsed_pid, lapsed_ttl, cancel_at FROM tasks WHERE id=?", (task_id,)
-    )
+    row = tx.task_row(task_id)
     if row is None:
         raise Refused(404, f"task {task_id!r} does not exist")
     return row
@@ -83,7 +81,7 @@ def preload(tx: Tx, task_id: str) -> list[Record]:
 def _branch(tx: Tx, task_id: str, branch: str | None) -> list[Record]:
     if branch is None:
         return []
-    rows = tx.rows(f"SELECT {PROMISE} FROM promises WHERE branch=? AND id<>? ORDER BY id", (branch, task_id))
+    rows = tx.branch_rows(branch, task_id)
     if branch != task_id:
         own = tx.row(f"SELECT {PROMISE} FROM promises WHERE id=? AND branch IS NULL", (branch,))
         if own is not None and load_tags(own[6]).get("resonate:branch") == branch:

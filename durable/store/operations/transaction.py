@@ -17,8 +17,16 @@ from durable.store.operations.execution_slots import Slots
 from durable.store.operations.halted_waits import Halt
 from durable.store.operations.leases import EngineLeases
 from durable.store.operations.liveness import EngineLiveness
-from durable.store.operations.records import Row
+from durable.store.operations.records import PROMISE, TASK, Row
 from durable.store.protocol.requests import Record
+
+TASK_AT = f"{TASK}, session, n, progress, lapsed_pid, lapsed_ttl, cancel_at"
+"""The columns of a task that its holder's writes depend on."""
+
+END_TASK = (
+    "UPDATE tasks SET state='fulfilled', ended=?, pid=NULL, ttl=NULL, lease_at=NULL, lapsed_pid=NULL,"
+    " lapsed_ttl=NULL, due=NULL, resumes=0, note=NULL, cancel_at=NULL WHERE id=?"
+)
 
 
 @dataclass(slots=True)
@@ -137,6 +145,11 @@ class Tx:
         """Run one statement that changes rows."""
         raise NotImplementedError
 
+    def execute_soon(self, sql: str, parameters: tuple[object, ...] = ()) -> None:
+        """The same, before the next statement that this request runs another way; of requests under different keys
+        several may be run together, in any order."""
+        self.execute(sql, parameters)
+
     def execute_many(self, sql: str, rows: Iterable[tuple[object, ...]]) -> None:
         """Run one statement once for each row of parameters."""
         raise NotImplementedError
@@ -152,6 +165,66 @@ class Tx:
     def each(self, sql: str, parameters: tuple[object, ...] = ()) -> Iterator[Row]:
         """The rows one after the other, as far as they are asked for; nothing is written meanwhile."""
         raise NotImplementedError
+
+    # -- statements of nearly every request: a store far away answers them from what it read ahead --------------
+
+    def work_on(self, request: object) -> None:
+        """The requests before this one are done; the statements that follow are its own."""
+
+    def task_row(self, task_id: str) -> Row | None:
+        """The columns of TASK_AT of a task."""
+        return self.row(f"SELECT {TASK_AT} FROM tasks WHERE id=?", (task_id,))
+
+    def promise_row(self, promise_id: str) -> Row | None:
+        """The columns of PROMISE, and `external`."""
+        return self.row(f"SELECT {PROMISE}, external FROM promises WHERE id=?", (promise_id,))
+
+    def insert_promise(self, row: Row) -> bool:
+        """Make a promise of the columns of PROMISE, external, branch and capability. False when there is one."""
+        made = self.row(
+            f"INSERT INTO promises ({PROMISE}, external, branch, capability)"
+            " VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?) ON CONFLICT DO NOTHING RETURNING 1",
+            row,
+        )
+        return made is not None
+
+    def settle_promise(self, promise_id: str, settled: Row) -> Row | None:
+        """Write state, value_headers, value_data, settled_at and outcome of a pending promise: its columns as
+        `promise_row` has them. None, and nothing happens, when it is not pending."""
+        return self.row(
+            "UPDATE promises SET state=?, value_headers=?, value_data=?, settled_at=?, outcome=?"
+            f" WHERE id=? AND state='pending' RETURNING {PROMISE}, external",
+            (*settled, promise_id),
+        )
+
+    def end_task(self, task_id: str, ended: str) -> Row | None:
+        """Mark a task as fulfilled: its session, n and function; None when there is none."""
+        return self.row(f"{END_TASK} RETURNING session, n, function", (ended, task_id))
+
+    def take_awaiters(self, awaited: str) -> list[str]:
+        """The tasks that wait for a promise, in order; they are recorded as waiting no more."""
+        rows = self.rows("DELETE FROM callbacks WHERE awaited=? RETURNING awaiter", (awaited,))
+        return sorted(row[0] for row in rows)
+
+    def take_listeners(self, awaited: str) -> list[str]:
+        """The addresses that want to hear of a promise, in order; they are recorded as listening no more."""
+        rows = self.rows("DELETE FROM listeners WHERE awaited=? RETURNING address", (awaited,))
+        return sorted(row[0] for row in rows)
+
+    def open_under(self, execution: str) -> list[str]:
+        """The pending promises under an execution, in order."""
+        rows = self.rows(
+            "SELECT id FROM promises WHERE state='pending' AND ((id > ? AND id < ?) OR (id > ? AND id < ?))"
+            " ORDER BY id",
+            (f"{execution}.", f"{execution}/", f"{execution}:", f"{execution};"),
+        )
+        return [row[0] for row in rows]
+
+    def branch_rows(self, branch: str, but: str) -> list[Row]:
+        """The columns of PROMISE of a branch's promises, in order, without one of them."""
+        return self.rows(f"SELECT {PROMISE} FROM promises WHERE branch=? AND id<>? ORDER BY id", (branch, but))
+
+    # -- locks ----------------------------------------------------------------------------------------------------
 
     def lock(self, key: str) -> None:
         """Hold what goes by this key (lock_keys.py) against other transactions until this one ends.

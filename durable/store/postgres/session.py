@@ -21,11 +21,16 @@ from durable.store.postgres.dialect import given, kept, translated
 _STOPPED_MS = "10000"
 """A process that stops in a transaction holds others up for so long at most: then the server ends its connection."""
 
-_PATH = (
+_SET = (
     "SELECT set_config('search_path', $1, true),"
     f" set_config('idle_in_transaction_session_timeout', '{_STOPPED_MS}', true)"
 )
 """For each transaction, since a pooler may give each another server connection."""
+_SET_AND_LOCK = (
+    f"{_SET}, pg_advisory_xact_lock($2), pg_advisory_xact_lock_shared($3),"
+    " (SELECT count(pg_advisory_xact_lock(k)) FROM unnest($4::bigint[]) k)"
+).encode()
+_SET_AND_LOCK_ALL = f"{_SET}, pg_advisory_xact_lock($2), pg_advisory_xact_lock($3)".encode()
 
 _UNKNOWN_STATEMENT = ("26000", "42P05")
 """A pooler that gives each transaction another server connection, and knows nothing of prepared statements."""
@@ -43,6 +48,7 @@ class Session:
         """Whether the transaction has a statement that may change rows."""
         self.heard_at = time.monotonic()
         """When the server last answered; read by other threads."""
+        self._soon: dict[str, list[tuple[object, ...]]] = {}
 
     @property
     def open(self) -> bool:
@@ -65,19 +71,27 @@ class Session:
             except psycopg.Error:
                 pass
 
-    def begin(self) -> None:
-        """Begin a transaction."""
+    def begin(self, store: int | None = None, own: int = 0, locks: list[int] | None = None) -> None:
+        """Begin a transaction. Hold the lock `own` alone, the lock `store` with others, and `locks`, taken in order,
+        alone; where there are no `locks` (None), the lock `store` alone. Waits for nothing yet."""
         assert self._connection is not None
+        self._soon = {}
         self._pipeline = self._connection.pipeline()
         self._pipeline.__enter__()
         self.wrote = False
         self._connection.execute(b"BEGIN")
-        self._connection.execute(_PATH, (self._address.schema,))
+        if store is None:
+            self._connection.execute(_SET.encode(), (self._address.schema,))
+        elif locks is None:
+            self._connection.execute(_SET_AND_LOCK_ALL, (self._address.schema, own, store))
+        else:
+            self._connection.execute(_SET_AND_LOCK, (self._address.schema, own, store, locks))
 
     def end(self, *, channel: str | None, payload: str = "") -> None:
         """Commit; on a channel, tell others afterwards."""
         assert self._connection is not None
         assert self._pipeline is not None
+        self._flush()
         self._connection.execute(b"COMMIT")
         if channel is not None:
             self._connection.execute(b"SELECT pg_notify($1, $2)", (channel, payload))
@@ -115,11 +129,29 @@ class Session:
         """Run a statement; in a transaction its rows are waited for only where they are fetched."""
         assert self._connection is not None
         self.wrote = self.wrote or not sql.startswith("SELECT")
+        self._flush()
         return self._connection.execute(translated(sql), kept(parameters))
+
+    def send_soon(self, sql: str, parameters: tuple[object, ...]) -> None:
+        """Run a statement before the next one that is sent; those of one text go together, which costs a fraction."""
+        self.wrote = True
+        self._soon.setdefault(sql, []).append(kept(parameters))
+
+    def _flush(self) -> None:
+        if not self._soon:
+            return
+        assert self._connection is not None
+        soon, self._soon = self._soon, {}
+        for sql, rows in soon.items():
+            if len(rows) == 1:
+                self._connection.execute(translated(sql), rows[0])
+            else:
+                self._connection.cursor().executemany(translated(sql), rows)
 
     def send_raw(self, sql: bytes, parameters: tuple[object, ...]) -> psycopg.Cursor[Any]:
         """Run a statement of PostgreSQL's own."""
         assert self._connection is not None
+        self._flush()
         return self._connection.execute(sql, parameters)
 
     def send_many(self, sql: str, rows: list[tuple[object, ...]]) -> None:

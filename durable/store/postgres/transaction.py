@@ -10,12 +10,15 @@ from typing import ClassVar
 from durable.store.operations.leases import EngineLeases
 from durable.store.operations.liveness import EngineLiveness
 from durable.store.operations.lock_keys import WHOLE, promise_key, session_key
-from durable.store.operations.records import Row
-from durable.store.operations.transaction import EngineServes, MessageEnd, Tx
+from durable.store.operations.records import PROMISE, Row
+from durable.store.operations.transaction import END_TASK, EngineServes, MessageEnd, Tx
 from durable.store.postgres.dialect import given
+from durable.store.postgres.read_ahead import ReadAhead
 from durable.store.postgres.session import Session
 
 _PAGE = 500
+LOCKS_MAX = 500
+"""Locks of one transaction: the server has room for some thousands. One that needs more has the whole store."""
 
 
 @lru_cache(16_384)
@@ -42,7 +45,7 @@ class HeldElsewhere(Exception):
 class PostgresTx(Tx):
     """Runs statements in the pipeline of the session."""
 
-    __slots__ = ("_held", "_schema", "_session", "_whole")
+    __slots__ = ("_ahead", "_held", "_schema", "_session", "_whole")
 
     SKIP_LOCKED: ClassVar[str] = " FOR UPDATE SKIP LOCKED"
 
@@ -51,6 +54,7 @@ class PostgresTx(Tx):
         session: Session,
         schema: str,
         held: set[str],
+        ahead: ReadAhead,
         now: int,
         ends: dict[str, MessageEnd],
         served: dict[str, EngineServes],
@@ -64,10 +68,17 @@ class PostgresTx(Tx):
         self._session = session
         self._schema = schema
         self._held = held
+        self._ahead = ahead
         self._whole = whole
 
     def execute(self, sql: str, parameters: tuple[object, ...] = ()) -> None:
         self._session.send(sql, parameters)
+
+    def execute_soon(self, sql: str, parameters: tuple[object, ...] = ()) -> None:
+        if self._ahead.keys:
+            self._session.send_soon(sql, parameters)
+        else:
+            self.execute(sql, parameters)
 
     def execute_many(self, sql: str, rows: Iterable[tuple[object, ...]]) -> None:
         self._session.send_many(sql, list(rows))
@@ -88,6 +99,63 @@ class PostgresTx(Tx):
                 return
             offset += _PAGE
 
+    # -- what was read ahead --------------------------------------------------------------------------------------
+
+    def work_on(self, request: object) -> None:
+        self._ahead.work_on(request)
+
+    def task_row(self, task_id: str) -> Row | None:
+        known, row = self._ahead.task(task_id)
+        return row if known else super().task_row(task_id)
+
+    def promise_row(self, promise_id: str) -> Row | None:
+        known, row = self._ahead.promise(promise_id)
+        return row if known else super().promise_row(promise_id)
+
+    def insert_promise(self, row: Row) -> bool:
+        if not self._ahead.absent(row[0]):
+            return super().insert_promise(row)
+        self.execute_soon(
+            f"INSERT INTO promises ({PROMISE}, external, branch, capability) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?)", row
+        )
+        return True
+
+    def settle_promise(self, promise_id: str, settled: Row) -> Row | None:
+        known, row = self._ahead.pending(promise_id)
+        if not known:
+            return super().settle_promise(promise_id, settled)
+        if row is None:
+            return None
+        self.execute_soon(
+            "UPDATE promises SET state=?, value_headers=?, value_data=?, settled_at=?, outcome=? WHERE id=?",
+            (*settled, promise_id),
+        )
+        state, headers, data, at, _ = settled
+        return (row[0], state, *row[2:4], headers, data, *row[6:9], at, row[10])
+
+    def end_task(self, task_id: str, ended: str) -> Row | None:
+        known, facts = self._ahead.facts(task_id)
+        if not known:
+            return super().end_task(task_id, ended)
+        if facts is not None:
+            self.execute_soon(END_TASK, (ended, task_id))
+        return facts
+
+    def take_awaiters(self, awaited: str) -> list[str]:
+        return [] if self._ahead.quiet(awaited) else super().take_awaiters(awaited)
+
+    def take_listeners(self, awaited: str) -> list[str]:
+        return [] if self._ahead.quiet(awaited) else super().take_listeners(awaited)
+
+    def open_under(self, execution: str) -> list[str]:
+        known = self._ahead.open_under(execution)
+        return super().open_under(execution) if known is None else known
+
+    def branch_rows(self, branch: str, but: str) -> list[Row]:
+        return [] if self._ahead.alone(branch) else super().branch_rows(branch, but)
+
+    # -- locks ----------------------------------------------------------------------------------------------------
+
     def lock(self, key: str) -> None:
         if not self._lock_if_free(key):
             raise HeldElsewhere(key)
@@ -102,8 +170,12 @@ class PostgresTx(Tx):
         return self._lock_if_free(promise_key(promise_id))
 
     def _lock_if_free(self, key: str) -> bool:
+        if key not in self._ahead.keys:
+            self._ahead.touch(key)
         if self._whole or key in self._held:
             return True
+        if len(self._held) >= LOCKS_MAX:
+            raise HeldElsewhere(WHOLE)
         found = self.row("SELECT pg_try_advisory_xact_lock(?)", (lock_number(self._schema, key),))
         if found != (True,):
             return False

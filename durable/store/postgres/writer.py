@@ -22,25 +22,24 @@ from durable.store.postgres.address import Address
 from durable.store.postgres.connection import is_lost
 from durable.store.postgres.holder import is_gone
 from durable.store.postgres.liveness import NOW
+from durable.store.postgres.read_ahead import ReadAhead
 from durable.store.postgres.session import Session
-from durable.store.postgres.transaction import HeldElsewhere, PostgresTx, lock_number, store_lock
+from durable.store.postgres.transaction import LOCKS_MAX, HeldElsewhere, PostgresTx, lock_number, store_lock
 from durable.store.writer import Job, Writer
 
-JOBS_MAX = 128
-"""Requests of one transaction: each may need a lock, and the server has room for some thousands."""
 POLL_S = 1.0
 """How often the database is looked at although nobody told that it changed."""
+HELD_TRIES_MAX = 10
+"""Keys that a transaction finds in others' hands, one after the other, before it waits for the whole store."""
 RETRIES_MAX = 50
 RETRY_FIRST_S = 0.001
 RETRY_MAX_S = 0.1
 RECONNECT_FIRST_S = 0.05
 RECONNECT_MAX_S = 2.0
 
-_LOCK_ALL = b"SELECT pg_advisory_xact_lock($1)"
-_LOCK_SHARED = b"SELECT pg_advisory_xact_lock_shared($1)"
-_LOCK_EACH = b"SELECT pg_advisory_xact_lock(k) FROM unnest($1::bigint[]) k"
 _OVERDUE = " UNION ALL ".join(OVERDUE)
 _BEGUN = f"SELECT {NOW}, (SELECT min(min) FROM ({_OVERDUE}) upcoming)"
+_LOCK = b"SELECT pg_advisory_xact_lock($1)"
 _MARK = (
     b"INSERT INTO commits (holder, number, at) VALUES ($1, $2, $3) ON CONFLICT (holder) DO UPDATE SET number=$2, at=$3"
 )
@@ -87,16 +86,19 @@ class PostgresWriter(Writer):
     def _begin(self, jobs: list[Job]) -> Tx:
         self._connect()
         keys = {key for job in jobs for key in keys_of(job.request)} | self._needed
-        whole = WHOLE in keys or any(job.kind.startswith("debug.") for job in jobs)
+        whole = WHOLE in keys or len(keys) > LOCKS_MAX or any(job.kind.startswith("debug.") for job in jobs)
         schema = self._address.schema
         session = self._session
-        session.begin()
+        numbers = None if whole else sorted({lock_number(schema, key) for key in keys})
         self._number += 1
-        session.send_raw(_LOCK_ALL, (self._own_lock(),))
-        session.send_raw(_LOCK_ALL if whole else _LOCK_SHARED, (store_lock(schema),))
-        if keys and not whole:
-            session.send_raw(_LOCK_EACH, (sorted({lock_number(schema, key) for key in keys}),))
-        now, overdue = session.rows(_BEGUN)[0]
+        session.begin(store_lock(schema), self._own_lock(), numbers)
+        ahead = ReadAhead()
+        begun = session.send(_BEGUN)
+        if not whole:
+            ahead.ask(session, (job.request for job in jobs))
+        now, overdue = begun.fetchall()[0]
+        session.heard_at = time.monotonic()
+        ahead.take()
         if self._set_clock is None:
             self._ahead_ms = now - time.time() * 1000
             self._now = now
@@ -104,10 +106,13 @@ class PostgresWriter(Writer):
             self._tell_time()
         if overdue is not None:
             self._next_deadline = min(self._next_deadline, overdue)
+        if self._next_deadline <= self._now:
+            ahead.forget()  # what is due is dealt with first, and may change it
         return PostgresTx(
             session,
             schema,
             keys,
+            ahead,
             self._now,
             self.ends,
             self._served,
@@ -125,7 +130,9 @@ class PostgresWriter(Writer):
         try:
             self._session.end(channel=self._address.channel if tells else None, payload=self._name)
         except psycopg.Error as error:
-            if writes and not self._was_committed(error):
+            if not writes and is_lost(error):
+                self._session.note(error)  # what was read is read all the same
+            elif not writes or not self._was_committed(error):
                 raise
 
     def _own_lock(self) -> int:
@@ -143,12 +150,8 @@ class PostgresWriter(Writer):
             try:
                 return super()._attempt(jobs, also)
             except HeldElsewhere as held:
-                self._needed.add(held.key)
                 tries += 1
-                if tries > RETRIES_MAX:
-                    text = f"store {self._address.shown!r}: others hold {held.key!r} again and again"
-                    raise StoreError(text) from held
-                continue
+                self._needed.add(held.key if tries < HELD_TRIES_MAX else WHOLE)
             except psycopg.Error as error:
                 self._session.note(error)
                 again = error.sqlstate in _AGAIN or is_lost(error) or self._session.unprepared(error)
@@ -167,7 +170,7 @@ class PostgresWriter(Writer):
             self._session.undo()
 
         def marked() -> list[Row]:
-            self._session.send_raw(_LOCK_ALL, (self._own_lock(),))  # the server may be at it still
+            self._session.send_raw(_LOCK, (self._own_lock(),))  # the server may be at it still
             return self._session.send_raw(_MARKED, (self._name,)).fetchall()
 
         while True:

@@ -1,0 +1,187 @@
+"""The rows that a transaction's requests ask for, read with its first round trip (specs/postgres.md, Reading ahead).
+
+What was read holds for a request as long as nothing before it in the transaction worked under one of its keys: then
+nobody else can have changed it, since the keys are locked. Each row is given once; what is asked again is read again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from durable.store.operations.lock_keys import keys_of
+from durable.store.operations.records import PROMISE, Row
+from durable.store.operations.transaction import TASK_AT
+from durable.store.postgres.dialect import given
+from durable.store.postgres.session import Session
+from durable.store.protocol import requests
+
+_PROMISES = f"SELECT {PROMISE}, external FROM promises WHERE id = ANY($1::text[])".encode()
+_TASKS = f"SELECT {TASK_AT}, function FROM tasks WHERE id = ANY($1::text[])".encode()
+_HEARD = "SELECT 'heard', awaited, '' FROM {} WHERE awaited = ANY($1::text[])"
+_UNDER = (
+    "SELECT 'open', r.id, p.id FROM unnest($3::text[]) r(id) JOIN promises p ON p.state='pending'"
+    """ AND p.id > (r.id || '{}') COLLATE "C" AND p.id < (r.id || '{}') COLLATE "C\""""
+)
+_AROUND = " UNION ALL ".join(
+    (
+        _HEARD.format("callbacks"),
+        _HEARD.format("listeners"),
+        "SELECT DISTINCT 'branch', branch, '' FROM promises WHERE branch = ANY($2::text[])",
+        _UNDER.format(".", "/"),
+        _UNDER.format(":", ";"),
+    )
+).encode()
+"""Who waits for the promises of the first list, whether the branches of the second have any promise, and what is open
+under the executions of the third: a word for the question, the id, and the open promise."""
+
+
+class _Wanted:
+    """The ids that requests name, by what will be asked of them."""
+
+    def __init__(self) -> None:
+        self.promises: set[str] = set()
+        self.tasks: set[str] = set()
+        self.heard: set[str] = set()
+        self.branches: set[str] = set()
+        self.open: set[str] = set()
+
+    def add(self, request: Any) -> bool:
+        """Whether anything is worth reading for this request."""
+        match request:
+            case requests.ById(id=name) | requests.PromiseCreate(id=name):
+                self.promises.add(name)
+            case requests.PromiseSettle(id=name):
+                self._settles(name)
+            case requests.TaskCreate(action=action):
+                self.promises.add(action.data.id)
+                self.branches.add(action.data.id)
+            case requests.TaskFence(id=name, action=action):
+                self.tasks.add(name)
+                self.promises.add(action.data.id)
+                if isinstance(action, requests.FencedSettle):
+                    self._settles(action.data.id)
+            case requests.TaskFulfill(id=name):
+                self._settles(name)
+                self.open.add(name)
+            case _:
+                return False
+        return True
+
+    def _settles(self, name: str) -> None:
+        self.promises.add(name)
+        self.tasks.add(name)
+        self.heard.add(name)
+
+
+class ReadAhead:
+    """Asked for by `ask`, taken in by `take`, then given out request by request."""
+
+    def __init__(self) -> None:
+        self._requests: dict[int, frozenset[str]] = {}
+        self._wanted = _Wanted()
+        self._cursors: dict[str, Any] = {}
+        self._touched: set[str] = set()
+        self.keys: frozenset[str] = frozenset()
+        """The keys of the request at work, where what was read for it holds; else none."""
+        self._promises: dict[str, Row | None] = {}
+        self._tasks: dict[str, Row | None] = {}
+        self._facts: dict[str, Row | None] = {}
+        self._quiet: set[str] = set()
+        self._alone: set[str] = set()
+        self._open: dict[str, list[str]] = {}
+
+    def ask(self, session: Session, work: Iterable[Any]) -> None:
+        """Send the questions; nothing is waited for."""
+        for request in work:
+            if self._wanted.add(request):
+                self._requests[id(request)] = frozenset(keys_of(request))
+        wanted = self._wanted
+        for name, sql, ids in (("promises", _PROMISES, wanted.promises), ("tasks", _TASKS, wanted.tasks)):
+            if ids:
+                self._cursors[name] = session.send_raw(sql, (sorted(ids),))
+        if wanted.heard or wanted.branches or wanted.open:
+            lists = (sorted(wanted.heard), sorted(wanted.branches), sorted(wanted.open))
+            self._cursors["around"] = session.send_raw(_AROUND, lists)
+
+    def take(self) -> None:
+        """The answers."""
+        rows = {name: cursor.fetchall() for name, cursor in self._cursors.items()}
+        wanted = self._wanted
+        self._promises = dict.fromkeys(wanted.promises)
+        self._promises |= {row[0]: given(row) for row in rows.get("promises", ())}
+        self._tasks = dict.fromkeys(wanted.tasks)
+        self._tasks |= {row[0]: given(row) for row in rows.get("tasks", ())}
+        self._facts = {name: None if row is None else (row[6], row[7], row[12]) for name, row in self._tasks.items()}
+        self._quiet, self._alone = set(wanted.heard), set(wanted.branches)
+        self._open = {name: [] for name in wanted.open}
+        for question, name, child in rows.get("around", ()):
+            if question == "heard":
+                self._quiet.discard(name)
+            elif question == "branch":
+                self._alone.discard(name)
+            else:
+                self._open[name].append(child)
+
+    def forget(self) -> None:
+        """Hold nothing: something else is done before the requests."""
+        self._requests = {}
+        self.keys = frozenset()
+
+    def work_on(self, request: object) -> None:
+        """Give out what was read for this request, if it holds."""
+        own = self._requests.get(id(request))
+        if own is None:
+            self.keys = frozenset()
+            self._touched.update(keys_of(request))
+        else:
+            self.keys = frozenset() if own & self._touched else own
+            self._touched |= own
+
+    def touch(self, key: str) -> None:
+        """The request at work changes something under a key of others."""
+        self._touched.add(key)
+
+    def promise(self, promise_id: str) -> tuple[bool, Row | None]:
+        """Whether it is known, and its row; given once."""
+        if not self.keys or promise_id not in self._promises:
+            return False, None
+        return True, self._promises.pop(promise_id)
+
+    def pending(self, promise_id: str) -> tuple[bool, Row | None]:
+        """The same for who settles it: the row of one that is not pending stays to be given."""
+        if not self.keys or promise_id not in self._promises:
+            return False, None
+        row = self._promises[promise_id]
+        if row is None or row[1] != "pending":
+            return True, None
+        return True, self._promises.pop(promise_id)
+
+    def absent(self, promise_id: str) -> bool:
+        """Whether there is surely no such promise; known no more after this."""
+        return bool(self.keys) and self._promises.pop(promise_id, ()) is None
+
+    def task(self, task_id: str) -> tuple[bool, Row | None]:
+        """Whether the task is known, and its columns of TASK_AT; given once."""
+        if not self.keys or task_id not in self._tasks:
+            return False, None
+        row = self._tasks.pop(task_id)
+        return True, None if row is None else row[:12]
+
+    def facts(self, task_id: str) -> tuple[bool, Row | None]:
+        """The same of what never changes: session, n, function."""
+        if not self.keys or task_id not in self._facts:
+            return False, None
+        return True, self._facts[task_id]
+
+    def quiet(self, awaited: str) -> bool:
+        """Whether surely nobody waits for a promise or listens to it."""
+        return bool(self.keys) and awaited in self._quiet
+
+    def alone(self, branch: str) -> bool:
+        """Whether surely no promise names this branch."""
+        return bool(self.keys) and branch in self._alone
+
+    def open_under(self, execution: str) -> list[str] | None:
+        """The pending promises under it, in order; None where they are not known. Given once."""
+        return sorted(self._open.pop(execution)) if self.keys and execution in self._open else None

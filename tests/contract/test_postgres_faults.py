@@ -11,14 +11,19 @@ from typing import Any
 import psycopg
 import pytest
 
-from durable.core.errors import StoreUnreachable
+from durable.core.errors import Halted, StoreUnreachable
+from durable.store import writer
+from durable.store.operations import engines, halted_waits
+from durable.store.operations.records import Queries
+from durable.store.operations.transaction import Tx
 from durable.store.postgres import store as store_module
 from durable.store.postgres.address import address_of
 from durable.store.postgres.store import PostgresStore
 from tests.postgres_server import PostgresServer, binaries, rows_of
 
-from .opened import T0, Clock, opened, promise, root
+from .opened import T0, Clock, acquire, engine, opened, promise, root, task
 from .postgres_proxy import Moment, Proxy
+from .postgres_rules import broken
 from .test_store_processes import heard, other
 
 pytestmark = pytest.mark.skipif(binaries() is None, reason="PostgreSQL is not installed; see DURABLE_TEST_POSTGRES_BIN")
@@ -212,3 +217,56 @@ async def test_requests_fail_in_time_while_the_server_says_nothing_and_go_on_whe
             crashing_server.signal(signal.SIGCONT)
         assert (await store.request("promise.get", {"id": "exec:before"})).status == 200
         assert (await store.request("promise.get", {"id": "exec:meanwhile"})).status == 200
+
+
+async def test_a_connection_lost_after_a_commit_keeps_no_answer_back(
+    postgres_server: PostgresServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who waits for a halted task is looked up after its commit, by when the connection may be gone."""
+    asked: list[object] = []
+
+    def concerned(queries: Queries, *arguments: Any) -> set[str]:
+        asked.append(arguments)
+        if len(asked) == 1:
+            raise StoreUnreachable("the connection was lost")
+        return real(queries, *arguments)
+
+    real = halted_waits.concerned
+    monkeypatch.setattr(writer, "concerned", concerned)
+    async with opened(postgres_server.url()) as store, asyncio.timeout(30):
+        await store.request("promise.create", root("a"))
+        waiting = asyncio.create_task(store.settled("exec:a", halts=True))
+        await store.request("promise.get", {"id": "exec:a"})
+        await store.request("task.halt", {"id": "exec:a"})
+        assert asked
+        with pytest.raises(Halted):
+            await waiting
+
+
+@pytest.mark.parametrize("how", ["leaves", "dies"])
+async def test_a_task_that_ends_while_its_engine_goes_stays_ended(
+    postgres_server: PostgresServer, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    """Another engine cancels it between the moment when it is found among those that the engine holds and its lock."""
+    url = postgres_server.url()
+
+    def held(tx: Tx, name: str) -> list[tuple[str]]:
+        found = real(tx, name)
+        with psycopg.connect(address_of(url).conninfo, autocommit=True) as other:
+            other.execute(f"SET search_path TO {address_of(url).schema}".encode())
+            other.execute("UPDATE promises SET state='rejected_canceled', settled_at=1 WHERE id='exec:a'")
+            other.execute(
+                "UPDATE tasks SET state='fulfilled', ended='cancelled', pid=NULL, ttl=NULL, lease_at=NULL"
+                " WHERE id='exec:a'"
+            )
+        return found
+
+    real = engines._held_tasks
+    async with opened(url) as store:
+        await engine(store, "e1")
+        await store.request("promise.create", root("a"))
+        await acquire(store, "a")
+        monkeypatch.setattr(engines, "_held_tasks", held)
+        await store.request("engine.leave" if how == "leaves" else "engine.lost", {"engine": "e1"})
+        assert (await task(store, "a"))["state"] == "fulfilled"
+    assert broken(url) == []

@@ -95,7 +95,7 @@ class DatabaseChunks:
                     if self._connection is None or self._connection.closed:
                         self._connection = connect(self._address)
                     with self._connection.transaction():
-                        self._connection.execute(_PATH, (self._address.schema,))
+                        self._connection.execute(_PATH, (self._address.search_path,))
                         return action(self._connection, *arguments, **named)
                 except psycopg.Error as error:
                     if self._connection is not None and is_lost(error):

@@ -8,7 +8,7 @@ from typing import Any
 
 import psycopg
 from psycopg import sql
-from psycopg.adapt import Dumper
+from psycopg.adapt import Buffer, Dumper, Loader
 from psycopg.types.numeric import Int8Dumper
 
 from durable.core.errors import StoreError, StoreNewer, StoreUnreachable
@@ -41,6 +41,13 @@ class _FlagDumper(Dumper):
         return b"1" if obj else b"0"
 
 
+class _WholeLoader(Loader):
+    """Sums of our numbers are whole, as in SQLite."""
+
+    def load(self, data: Buffer) -> int:
+        return int(bytes(data))
+
+
 def _options(address: Address) -> dict[str, Any]:
     given = psycopg.conninfo.conninfo_to_dict(address.conninfo)
     options = {**_BOUNDS, **given, "client_encoding": "utf8"}
@@ -54,6 +61,7 @@ def adapt(connection: Any) -> None:
     """Send numbers of every size as one type, so that a statement is prepared once."""
     connection.adapters.register_dumper(int, Int8Dumper)
     connection.adapters.register_dumper(bool, _FlagDumper)
+    connection.adapters.register_loader("numeric", _WholeLoader)
     connection.cursor_factory = psycopg.AsyncRawCursor if _is_async(connection) else psycopg.RawCursor
     connection.prepare_threshold = 1
 
@@ -111,6 +119,8 @@ def explain(address: Address, error: psycopg.Error) -> StoreError:
     hint = _HINTS.get(error.sqlstate or "", "")
     if "password" in text and not hint:
         hint = _HINTS["28P01"]
+    elif "database" in text and "does not exist" in text:
+        hint = _HINTS["3D000"]  # while connecting an error has no code
     if address.password:
         text = text.replace(address.password, "…")
     message = f"store {address.shown!r}: {text}" + (f"; {hint}" if hint else "")

@@ -116,7 +116,7 @@ class Notices(threading.Thread):
     def _beat(self, connection: psycopg.Connection[Any]) -> None:
         asked = self._liveness.own
         with connection.pipeline(), connection.transaction():
-            connection.execute(_PATH, (self._address.schema,))
+            connection.execute(_PATH, (self._address.search_path,))
             renewed = connection.execute(_RENEW, (self._lease_ms, self._holder))
             living = connection.execute(_LIVING)
             kept = frozenset(row[0] for row in renewed.fetchall())

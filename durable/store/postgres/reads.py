@@ -61,7 +61,7 @@ class PostgresReads(Reads):
         connection = self._connection
         try:
             async with connection.pipeline(), connection.transaction():
-                await connection.execute(b"SELECT set_config('search_path', $1, true)", (self._address.schema,))
+                await connection.execute(b"SELECT set_config('search_path', $1, true)", (self._address.search_path,))
                 cursor = await connection.execute(translated(sql), kept(parameters))
                 return [given(row) for row in await cursor.fetchall()]
         except asyncio.CancelledError:

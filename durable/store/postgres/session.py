@@ -81,11 +81,11 @@ class Session:
         self.wrote = False
         self._connection.execute(b"BEGIN")
         if store is None:
-            self._connection.execute(_SET.encode(), (self._address.schema,))
+            self._connection.execute(_SET.encode(), (self._address.search_path,))
         elif locks is None:
-            self._connection.execute(_SET_AND_LOCK_ALL, (self._address.schema, own, store))
+            self._connection.execute(_SET_AND_LOCK_ALL, (self._address.search_path, own, store))
         else:
-            self._connection.execute(_SET_AND_LOCK, (self._address.schema, own, store, locks))
+            self._connection.execute(_SET_AND_LOCK, (self._address.search_path, own, store, locks))
 
     def end(self, *, channel: str | None, payload: str = "") -> None:
         """Commit; on a channel, tell others afterwards."""

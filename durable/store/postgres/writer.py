@@ -25,6 +25,7 @@ from durable.store.postgres.liveness import NOW
 from durable.store.postgres.read_ahead import ReadAhead
 from durable.store.postgres.session import Session
 from durable.store.postgres.transaction import LOCKS_MAX, HeldElsewhere, PostgresTx, lock_number, store_lock
+from durable.store.protocol.requests import Refused
 from durable.store.writer import Job, Writer
 
 POLL_S = 1.0
@@ -224,6 +225,11 @@ class PostgresWriter(Writer):
 
     def _tell_others(self) -> bool:
         return False  # told with the commit
+
+    def _refusal(self, error: Exception) -> Refused | None:
+        if isinstance(error, psycopg.errors.ProgramLimitExceeded):
+            return Refused(400, "ids that are found by the same index are too long together: 2,700 bytes is the limit")
+        return super()._refusal(error)
 
     def _disconnect(self) -> None:
         if self._session.open:

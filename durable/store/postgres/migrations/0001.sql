@@ -3,10 +3,15 @@
 
 -- Functions of SQLite that the shared statements use.
 CREATE DOMAIN ordered AS text COLLATE "C";
+-- In JSON, NUL is an escape that PostgreSQL cannot give as text: it is given as it is kept elsewhere (dialect.py).
+CREATE FUNCTION without_nul(document text) RETURNS text LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+    SELECT CASE WHEN position('\u0000' IN document) = 0 THEN document
+        ELSE regexp_replace(document, '(?<!\\)((?:\\\\)*)\\u0000', E'\\1\uFDD0' || '0', 'g') END
+$$;
 CREATE FUNCTION json_each(document text) RETURNS TABLE (key ordered, value ordered) LANGUAGE sql IMMUTABLE PARALLEL SAFE ROWS 10 AS $$
-    SELECT o.key, o.value FROM json_each_text(CASE WHEN left(document, 1) = '{' THEN document::json ELSE '{}' END) o
+    SELECT o.key, o.value FROM json_each_text(CASE WHEN left(document, 1) = '{' THEN without_nul(document)::json ELSE '{}' END) o
     UNION ALL
-    SELECT NULL, a.value FROM json_array_elements_text(CASE WHEN left(document, 1) = '[' THEN document::json ELSE '[]' END) a
+    SELECT NULL, a.value FROM json_array_elements_text(CASE WHEN left(document, 1) = '[' THEN without_nul(document)::json ELSE '[]' END) a
 $$;
 CREATE FUNCTION json_extract(document text, path text) RETURNS text LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
     SELECT (document::json -> substr(path, 3))::text
@@ -90,16 +95,17 @@ CREATE INDEX tasks_session ON tasks (session, function, listed, created_at, id) 
 
 CREATE TABLE callbacks (
     awaited text COLLATE "C" NOT NULL,
-    awaiter text COLLATE "C" NOT NULL,
-    PRIMARY KEY (awaited, awaiter)
+    awaiter text COLLATE "C" NOT NULL
 );
+-- A digest of the second one: an entry of an index has 2,700 bytes, and an id up to 2,000.
+CREATE UNIQUE INDEX callbacks_pair ON callbacks (awaited, md5(awaiter));
 CREATE INDEX callbacks_awaiter ON callbacks (awaiter);
 
 CREATE TABLE listeners (
     awaited text COLLATE "C" NOT NULL,
-    address text COLLATE "C" NOT NULL,
-    PRIMARY KEY (awaited, address)
+    address text COLLATE "C" NOT NULL
 );
+CREATE UNIQUE INDEX listeners_pair ON listeners (awaited, md5(address));
 
 CREATE TABLE outbox (
     id         bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -264,9 +270,9 @@ CREATE TABLE discards (
     at        bigint NOT NULL,
     step      text COLLATE "C" NOT NULL,
     version   bigint NOT NULL,
-    reason    text NOT NULL,
-    PRIMARY KEY (execution, at, step)
+    reason    text NOT NULL
 );
+CREATE UNIQUE INDEX discards_step ON discards (execution, at, md5(step));
 
 -- The key that authenticates checkpoints: who may write this database could make any checkpoint valid.
 CREATE TABLE secrets (

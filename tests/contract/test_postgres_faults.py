@@ -11,11 +11,13 @@ from typing import Any
 import psycopg
 import pytest
 
-from durable.core.errors import Halted, StoreUnreachable
+from durable.core.errors import CheckpointError, Halted, StoreUnreachable
 from durable.store import writer
 from durable.store.operations import engines, halted_waits
 from durable.store.operations.records import Queries
 from durable.store.operations.transaction import Tx
+from durable.store.postgres import chunks as chunks_module
+from durable.store.postgres import reads as reads_module
 from durable.store.postgres import store as store_module
 from durable.store.postgres.address import address_of
 from durable.store.postgres.store import PostgresStore
@@ -270,3 +272,50 @@ async def test_a_task_that_ends_while_its_engine_goes_stays_ended(
         await store.request("engine.leave" if how == "leaves" else "engine.lost", {"engine": "e1"})
         assert (await task(store, "a"))["state"] == "fulfilled"
     assert broken(url) == []
+
+
+async def test_reads_and_chunks_wait_for_a_server_that_is_back_soon(crashing_server: PostgresServer) -> None:
+    async with opened(crashing_server.url()) as store, asyncio.timeout(60):
+        await store.request("promise.create", root("a"))
+        await store.reads.list_executions()
+        await asyncio.to_thread(store.chunks.put_many, [("d1", b"data")])
+        crashing_server.kill()
+        try:
+            waiting = [
+                asyncio.create_task(store.reads.list_executions()),
+                asyncio.create_task(asyncio.to_thread(store.chunks.get, "d1")),
+            ]
+            done, _ = await asyncio.wait(waiting, timeout=1)  # they have met the server's absence by then, or do soon
+            assert not done
+        finally:
+            crashing_server.start()
+        executions, data = await asyncio.gather(*waiting)
+        assert ([each.id for each in executions], data) == (["a"], b"data")
+
+
+async def test_a_server_that_stays_away_is_told_in_time_and_closing_ends(
+    crashing_server: PostgresServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (store_module, reads_module, chunks_module):
+        monkeypatch.setattr(module, "REQUEST_UNHEARD_S", 1.0)
+    monkeypatch.setattr(store_module, "WAIT_UNHEARD_S", 1.0)
+    async with opened(crashing_server.url()) as store, asyncio.timeout(60):
+        await store.request("promise.create", root("a"))
+        waiting = asyncio.create_task(store.settled("exec:a", patient=False))
+        await store.request("promise.get", {"id": "exec:a"})
+        crashing_server.kill()
+        try:
+            with pytest.raises(StoreUnreachable, match=r"No such file|refused"):
+                await store.request("promise.get", {"id": "exec:a"})
+            with pytest.raises(StoreUnreachable):
+                await store.reads.list_executions()
+            with pytest.raises(CheckpointError):
+                await asyncio.to_thread(store.chunks.get, "d1")
+            with pytest.raises(StoreUnreachable):
+                await waiting
+            posted = [store.post("promise.create", promise(f"p{n}")) for n in range(100)]
+            await store.close()
+            failures = await asyncio.gather(*posted, return_exceptions=True)
+            assert {type(each) for each in failures} == {StoreUnreachable}
+        finally:
+            crashing_server.start()

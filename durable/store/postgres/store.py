@@ -162,7 +162,8 @@ class PostgresStore(DirectStore):
         return max(unconnected_s, min(self._notices.silent_s(), time.monotonic() - self._session.heard_at))
 
     def _unreached(self, seconds: float) -> str:
-        return f"store {self.name!r} has not been reached for {seconds:.0f} s"
+        trouble = f" ({self._writer.trouble})" if self._writer.trouble else ""
+        return f"store {self.name!r} has not been reached for {seconds:.0f} s{trouble}"
 
     async def _watch_outage(self) -> None:
         """Whoever must not wait for ever hears that the server is gone; the execution goes on when it is back."""

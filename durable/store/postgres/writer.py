@@ -73,6 +73,8 @@ class PostgresWriter(Writer):
         self._set_back = False  # the server's clock is nobody's to set
         self.unreachable_since: float | None = None
         """The monotonic time since which no connection could be made; None while there is one."""
+        self.trouble = ""
+        """What was wrong when that was tried last; empty while there is one."""
 
     def others_committed(self) -> None:
         """Another engine said so: from the thread that listens."""
@@ -193,16 +195,17 @@ class PostgresWriter(Writer):
         while not self._session.open:
             try:
                 self._session.connect()
-            except StoreError:
+            except StoreError as error:
                 if self._stopping:
                     raise
+                self.trouble = str(error)
                 if self.unreachable_since is None:
                     self.unreachable_since = time.monotonic()
                 time.sleep(delay * random.uniform(0.5, 1.5))  # noqa: S311 - jitter
                 delay = min(delay * 2, RECONNECT_MAX_S)
             else:
                 self._noticed = True
-        self.unreachable_since = None
+        self.unreachable_since, self.trouble = None, ""
 
     # -- others -------------------------------------------------------------------------------------------------
 

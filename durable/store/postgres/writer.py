@@ -244,4 +244,4 @@ class PostgresWriter(Writer):
 def _bury(tx: Tx, engine: str, holder: str) -> None:
     tx.lock(engine_key(engine))
     tx.execute("DELETE FROM engine_leases WHERE engine=? AND holder=?", (engine, holder))
-    bury(tx, engine)
+    bury(tx, engine, unheard=not is_gone(holder))

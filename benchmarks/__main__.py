@@ -16,6 +16,7 @@ from benchmarks import (
     capabilities,
     cell,
     checkpoints,
+    database,
     executions,
     flat,
     hop,
@@ -55,6 +56,8 @@ BENCHMARKS = {
 } | {
     benchmark.name: benchmark
     for benchmark in (
+        database.STEP,
+        database.EXECUTIONS,
         hop.PROMISE,
         hop.HOP,
         *checkpoints.LARGE,

@@ -107,7 +107,7 @@ class PostgresServer:
 
 
 def rows_of(url: str, sql: str) -> list[tuple[Any, ...]]:
-    """What a statement finds in the schema of a store; nothing where the store was not made yet."""
+    """The rows that a statement finds in the schema of a store; none where the store was not made yet."""
     address = address_of(url)
     with psycopg.connect(address.conninfo, autocommit=True) as connection:
         connection.execute(f'SET search_path TO "{address.schema}"'.encode())

@@ -1,4 +1,6 @@
-"""DBOS on SQLite as installed: its default settings, logs off, sync workflows and steps (its faster kind, by a tenth).
+"""DBOS on SQLite as installed, or with `--postgres` on a server of its own: its default settings, logs off.
+
+Workflows and steps are its sync ones (its faster kind, by a tenth).
 
 Its schema needs a newer SQLite than many systems have, so pysqlite3-binary stands in for sqlite3.
 """
@@ -21,6 +23,7 @@ sys.modules["sqlite3.dbapi2"] = pysqlite3.dbapi2
 
 from dbos import DBOS  # noqa: E402 - SQLite must be exchanged first
 
+from benchmarks.contenders.database_server import database  # noqa: E402
 from benchmarks.turns import Ready, serve  # noqa: E402
 
 CONCURRENCY = 64
@@ -49,10 +52,19 @@ def one_step(number: int) -> int:
 
 @asynccontextmanager
 async def setup(directory: Path) -> AsyncIterator[Ready]:
+    with database() as url:
+        async with functions(
+            url.partition("&schema=")[0] if url else f"sqlite:///{directory / 'dbos.sqlite'}"
+        ) as ready:
+            yield ready
+
+
+@asynccontextmanager
+async def functions(url: str) -> AsyncIterator[Ready]:
     DBOS(
         config={
             "name": "benchmark",
-            "system_database_url": f"sqlite:///{directory / 'dbos.sqlite'}",
+            "system_database_url": url,
             "log_level": "ERROR",
             "run_admin_server": False,
         }
@@ -73,7 +85,8 @@ async def setup(directory: Path) -> AsyncIterator[Ready]:
         return [await asyncio.to_thread(run_all, size)]
 
     try:
-        about = f"DBOS {version('dbos')}, SQLite {pysqlite3.sqlite_version}, default settings"
+        kind = f"SQLite {pysqlite3.sqlite_version}" if url.startswith("sqlite") else "PostgreSQL"
+        about = f"DBOS {version('dbos')}, {kind}, default settings"
         yield Ready(about, {"steps": steps, "executions": executions})
     finally:
         threads.shutdown()

@@ -1,4 +1,4 @@
-"""Ours: durable functions in the embedded engine on a SQLite file.
+"""Ours: durable functions in the embedded engine on a SQLite file, or with `--postgres` on a server of its own.
 
 `--durability=process` for the weaker promise, `--settled=N` for a store that holds so many settled promises already.
 """
@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Literal
 
 import durable
+from benchmarks.contenders.database_server import database
 from benchmarks.contenders.settled import fill
 from benchmarks.turns import Ready, at_concurrency, serve
 
@@ -46,7 +47,14 @@ async def setup(directory: Path) -> AsyncIterator[Ready]:
     settled = next((int(each.removeprefix("--settled=")) for each in sys.argv if each.startswith("--settled=")), 0)
     if settled:
         await fill(directory / "state.db", settled)
-    async with durable.open(directory / "state.db", durability=durability) as engine:
+    with database() as url:
+        async with functions(url or directory / "state.db", durability) as ready:
+            yield ready
+
+
+@asynccontextmanager
+async def functions(store: Path | str, durability: Literal["power", "process"]) -> AsyncIterator[Ready]:
+    async with durable.open(store, durability=durability) as engine:
 
         async def steps(size: int) -> list[float]:
             return await (await engine.start(timed_steps, size)).result()
@@ -60,7 +68,8 @@ async def setup(directory: Path) -> AsyncIterator[Ready]:
             await at_concurrency(CONCURRENCY, size, run_one)
             return [size / (time.perf_counter() - started)]
 
-        about = f"durable-exec {version('durable-exec')}, SQLite {sqlite3.sqlite_version}, durability={durability}"
+        kind = "PostgreSQL" if isinstance(store, str) else f"SQLite {sqlite3.sqlite_version}, durability={durability}"
+        about = f"durable-exec {version('durable-exec')}, {kind}"
         yield Ready(about, {"steps": steps, "executions": executions})
 
 

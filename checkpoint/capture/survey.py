@@ -40,6 +40,8 @@ class Survey:
 
     atoms: dict[str, object] = field(default_factory=dict)
     small: dict[int, str] = field(default_factory=dict)
+    small_dicts: list[dict[object, object]] = field(default_factory=list)
+    """The dicts among them."""
     shared: set[str] = field(default_factory=set)
     pickled: list[tuple[tuple[str, ...], bytes]] = field(default_factory=list)
     """The atoms: names, and the pickle of the list of their values. Made by `Grouping.dumps`."""
@@ -145,7 +147,7 @@ def _sort(survey: Survey, name: str, value: object) -> None:
 
 def _small(survey: Survey, name: str, value: object) -> bool:
     """Whether a container is plain, and all in it. Of those that hold the same ones, `shared` has the names."""
-    todo, found, items = [value], [], 0
+    todo, found, dicts, items = [value], [], [], 0
     while todo:
         item = todo.pop()
         cls = type(item)
@@ -163,11 +165,13 @@ def _small(survey: Survey, name: str, value: object) -> bool:
         todo += item  # type: ignore[arg-type]
         if cls is dict:
             todo += item.values()  # type: ignore[attr-defined]
+            dicts.append(item)
         if item or cls not in _IMMUTABLE:
             found.append(id(item))
     for identity in found:
         if (other := survey.small.setdefault(identity, name)) != name:
             survey.shared |= {name, other}
+    survey.small_dicts += dicts  # type: ignore[arg-type]
     return True
 
 

@@ -15,9 +15,10 @@ from typing import Any
 from checkpoint.capture.buffer_digests import Place, place_of
 from checkpoint.capture.survey import Survey, buckets
 from checkpoint.format.payload import TEXT_CHARS_MAX, Rebuilt, chunk_digest
-from checkpoint.pickling.importable import is_namespace_of, kept_once
+from checkpoint.pickling.importable import kept_once
+from checkpoint.pickling.namespace_owners import fills_globals, held_dicts, namespace_of, namespace_owners
 from checkpoint.pickling.object_columns import Column
-from checkpoint.pickling.pickler import Adopted, GroupPickler, Hole, Kind, Scope
+from checkpoint.pickling.pickler import GroupPickler, Hole, Kind, Scope
 from checkpoint.pickling.shared_groups import Sharing, load_order, united
 from checkpoint.pickling.stack import StackPickler, circular
 from checkpoint.pickling.trial_restore import PROVEN, SHAPES_MAX, TRIAL_BYTES_MAX, Sample, Verdict, doubtful, tried
@@ -29,11 +30,8 @@ HOLES_MAX = 1_000
 STRAIGHT_MAX = 1_000
 """Digests that are remembered: 32 KB."""
 
-_NEAR = 12
-"""The namespace of an object is written so many places after it at most."""
-
-_LOOKED_THROUGH_MAX = 2_000
-"""Objects of a group of several variables that are all looked at: some hundred microseconds."""
+_LATE = 2**62
+"""The place in a memo of the namespace of an object that does not write it itself."""
 
 _TRIES = 3
 """Another thread may change a container while it is pickled."""
@@ -46,7 +44,7 @@ class Dump:
     names: tuple[str, ...]
     stream: bytes
     buffers: list[pickle.PickleBuffer | Column]
-    memo: Mapping[int, tuple[int, object]]
+    memo: dict[int, tuple[int, object]]
     needs: set[str]
     by_value: set[int]
     rebuilt: list[Rebuilt]
@@ -125,8 +123,6 @@ class Grouping:
         self.last: list[dict[str, int]] = []
         """The groups of several variables of the last capture: name -> id of the value."""
         self.trials = Trials(PROVEN)
-        self._owners: dict[int, int] = {}
-        """Dicts that were namespaces of objects at the last capture: the id of the owner, by the dict's id."""
         self._straight: set[bytes] = set()
         """Digests of groups in which no set or dict is in a circle with its keys."""
         self._pickler: GroupPickler | None = None
@@ -228,41 +224,44 @@ class Grouping:
         return len(dump.stream) + sum(size for _address, size in dump.places()) <= TRIAL_BYTES_MAX
 
     def _attempt(self, scope: Scope, survey: Survey) -> list[Dump]:
+        scope.forget_owners()
         dumps = self._first_dumps(scope, survey)
+        again = self._find_owners(scope, survey, dumps)
         roots = united([dump.memo for dump in dumps], self._shares(dumps, scope, survey))
-        scope.owners = self._owners_in(dumps, survey.values)
-        merged: dict[int, list[str]] = {}
-        for dump, root in zip(dumps, roots, strict=True):
-            merged.setdefault(root, []).extend(dump.names)
+        merged: dict[int, list[int]] = {}
+        for index, root in enumerate(roots):
+            merged.setdefault(root, []).append(index)
         chosen = [
             dumps[root]
-            if len(names) == len(dumps[root].names)
-            and not any(id(survey.values[name]) in scope.owners for name in names)
-            else self._together(scope, names, survey)
-            for root, names in merged.items()
+            if len(indexes) == 1 and root not in again
+            else self._together(scope, [name for index in indexes for name in dumps[index].names], survey)
+            for root, indexes in merged.items()
         ]
         ordered = self._ordered(scope, chosen, survey)
         self.last = [{name: id(survey.values[name]) for name in dump.names} for dump in ordered if len(dump.names) > 1]
         return ordered
 
-    def _owners_in(self, dumps: list[Dump], values: Mapping[str, object]) -> dict[int, object]:
-        """Which dicts that are variables are the namespace of an object that another variable holds."""
-        dicts = {id(value): value for value in values.values() if type(value) is dict}
-        found: dict[int, object] = {}
-        for dump in dumps if dicts else ():
-            shared = dicts.keys() & dump.memo.keys()
-            if len(dump.names) == 1:
-                shared.discard(id(values[dump.names[0]]))
-            for identity in shared:
-                place, namespace = dump.memo[identity]
-                before = dump.memo.get(self._owners.get(identity, 0))
-                everywhere = len(dump.names) > 1 and len(dump.memo) <= _LOOKED_THROUGH_MAX
-                near = [one for at, one in dump.memo.values() if everywhere or place - _NEAR <= at < place]
-                for owner in (before[1],) if before else near:
-                    if is_namespace_of(namespace, owner):
-                        found[identity] = owner
-        self._owners = {identity: id(owner) for identity, owner in found.items()}
-        return found
+    def _find_owners(self, scope: Scope, survey: Survey, dumps: list[Dump]) -> set[int]:
+        """Tell the scope of the objects whose namespaces something else holds, too, and of the namespaces of modules.
+        The places of the dumps that are to be made again for it."""
+        self._pickler = None  # it refers to what it pickled last
+        roots = Counter(id(value) for value in (*survey.values.values(), *survey.atoms.values()))
+        always = {id(scope.namespace): scope.namespace, id(builtins.__dict__): builtins.__dict__}
+        memos = [dump.memo for dump in dumps]
+        held = held_dicts(memos, survey.small_dicts, roots, scope.dict_classes, always.keys() | scope.of_functions)
+        modules = scope.add_modules(value for value, _more in held.values())
+        if any(fills_globals(dump.stream) for dump in dumps):
+            held |= {identity: (value, 0) for identity, value in always.items()}
+        found = namespace_owners(memos, held) if held else []
+        for index, owner in found:
+            namespace = namespace_of(owner)
+            if scope.add_owner(owner, held[id(namespace)][1]):
+                dumps[index].memo.setdefault(id(namespace), (_LATE, namespace))
+        names = {survey.small[identity] for identity in scope.owned if identity in survey.small} & survey.atoms.keys()
+        survey.take_out(sorted(names))
+        self._dump_each(scope, survey, dumps, sorted(names), len(dumps))
+        there = scope.owned | modules
+        return {index for index, dump in enumerate(dumps) if not there.isdisjoint(dump.memo)} if there else set()
 
     def _first_dumps(self, scope: Scope, survey: Survey) -> list[Dump]:
         """Every variable pickled: those that were one group last time together, if they still are the same objects."""
@@ -275,8 +274,12 @@ class Grouping:
                 if isinstance(dump, Dump):
                     dumps.append(dump)
                     done.update(group)
-        todo = [name for name in values if name not in done]
-        seen = 0
+        self._dump_each(scope, survey, dumps, [name for name in values if name not in done], 0)
+        return self._without_lost(scope, dumps, survey)
+
+    def _dump_each(self, scope: Scope, survey: Survey, dumps: list[Dump], todo: list[str], seen: int) -> None:
+        """Pickle these alone, and the atoms whose containers are in dumps from the place `seen` on, or in these."""
+        values = survey.values
         while todo:
             for name in todo:
                 dump = self._try(scope, (name,), values)
@@ -287,7 +290,6 @@ class Grouping:
             todo = sorted(_also_in(dumps[seen:], survey))
             seen = len(dumps)
             survey.take_out(todo)
-        return self._without_lost(scope, dumps, survey)
 
     def _without_lost(self, scope: Scope, dumps: list[Dump], survey: Survey) -> list[Dump]:
         """Whatever refers to a function or class that is lost is lost too; its group's other members are not."""
@@ -328,6 +330,7 @@ class Grouping:
             except KeyboardInterrupt:
                 raise
             except BaseException as error:  # user code runs in here: __reduce__, __getstate__
+                error.__traceback__ = None  # its frames would keep all that is pickled, and be in a circle with it
                 if not isinstance(error, RuntimeError) or "changed" not in str(error):
                     break
         try:
@@ -335,7 +338,7 @@ class Grouping:
         except KeyboardInterrupt:
             raise
         except BaseException as error:
-            return error
+            return error.with_traceback(None)
 
     def _dump(self, scope: Scope, names: tuple[str, ...], values: dict[str, object]) -> Dump | None:
         """Pickle with the fast pickler; None where it would write something that does not load as it was."""
@@ -351,6 +354,8 @@ class Grouping:
             dump = _dumped(pickler, pickler.dump, names, values)
             dump.memo = pickler.memo.copy()
         self._pickler = pickler
+        if not scope.keepers.keys().isdisjoint(dump.memo):
+            return None
         return None if pickler.hashed and self._circular(dump, scope) else dump
 
     def _circular(self, dump: Dump, scope: Scope) -> bool:
@@ -417,8 +422,7 @@ def _dumped(
     for name in names:
         value = values[name]
         pickler.variable(name, value)
-        owner = pickler.scope.owners.get(id(value))
-        dump(value if owner is None else Adopted(owner, value))  # type: ignore[arg-type]
+        dump(value)
         if pickler.notes:
             rebuilt.append(Rebuilt(name, "; ".join(pickler.notes)[:TEXT_CHARS_MAX]))
         if pickler.holes:

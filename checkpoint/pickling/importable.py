@@ -55,13 +55,6 @@ def attributes_of(value: object) -> dict[str, object]:
     return {}
 
 
-def is_namespace_of(namespace: object, owner: object) -> bool:
-    """Whether a dict is what `vars(owner)` gives, also of an owner whose namespace cannot be replaced."""
-    if isinstance(owner, types.SimpleNamespace | types.ModuleType):
-        return object.__getattribute__(owner, "__dict__") is namespace
-    return attributes_of(owner) is namespace
-
-
 def module_of(value: object) -> types.ModuleType | None:
     """The module whose namespace this is: one that an import gives, but not the session's nor the builtins."""
     if type(value) is not dict or "__spec__" not in value:

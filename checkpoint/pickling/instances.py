@@ -166,7 +166,7 @@ def slots_of(value: object) -> dict[str, object]:
 
 
 def _state(value: object, items: object = ()) -> tuple[object, ...]:
-    return attributes_of(value), slots_of(value), items
+    return {**attributes_of(value)}, slots_of(value), items
 
 
 def reduce_whole(value: object) -> Reduced:
@@ -208,7 +208,7 @@ def _array(value: Any) -> Reduced:
 
 
 def _generator(value: Any) -> Reduced:
-    state = random.Random.getstate(value), attributes_of(value)
+    state = random.Random.getstate(value), {**attributes_of(value)}
     made = (type(value), builtin_base(type(value)))
     return loaders.make_instance, made, state, None, None, loaders.fill_generator
 
@@ -230,11 +230,22 @@ def _obeyed(value: Any) -> Reduced:
     base = builtin_base(cls)
     state = cls.__getstate__(value) if own_hook(cls, ("__getstate__",)) else None
     if state is None and not own_hook(cls, ("__getstate__",)):
-        slots, attributes = slots_of(value), attributes_of(value)
+        slots, attributes = slots_of(value), {**attributes_of(value)}
         state = (attributes or None, slots) if slots else attributes or None
     items = _CONTAINERS[base][1](value) if base in _CONTAINERS else ()
     made = (cls, arguments, options)
     return loaders.make_new, made, (state, items), None, None, loaders.fill_obeyed
+
+
+def without_namespace(cls: type, state: Any, setter: Any, namespace: object) -> Any:
+    """The state of an object without its namespace; the state itself where the namespace is not told apart in it."""
+    if setter in (loaders.fill_instance, loaders.fill_error, loaders.fill_function):
+        return ({}, *state[1:])
+    if setter is not None or defined(cls, "__setstate__") is not None:
+        return state
+    if state is namespace:
+        return {}
+    return ({}, *state[1:]) if type(state) is tuple and state[:1] == (namespace,) else state
 
 
 def reduce_exception(error: BaseException) -> Reduced | None:
@@ -260,7 +271,7 @@ def reduce_exception(error: BaseException) -> Reduced | None:
                     members[name] = member.__get__(error)
                 except AttributeError:
                     continue
-    attributes = attributes_of(error)
+    attributes = {**attributes_of(error)}
     chain = (error.__cause__, error.__context__, error.__suppress_context__)
     state = (attributes, {name: value for name, value in members.items() if value is not None}, chain)
     return loaders.make_exception, made, state, None, None, loaders.fill_error

@@ -26,6 +26,7 @@ from typing import Any, TypeAliasType, TypeVar
 from checkpoint.capture.process_state import PROCESS_STATE, in_code_context
 from checkpoint.lost_names import LostValue
 from checkpoint.pickling.importable import defined, importable, is_python_class, kept_once
+from checkpoint.pickling.namespace_owners import namespace_of
 from durable.core.errors import CheckpointError
 
 _PREAMBLE = f"\x80\x05c{__name__}\nlive_namespace\n)R\x940c{__name__}\nbuiltins_namespace\n)R\x94"
@@ -134,6 +135,11 @@ def main_module() -> types.ModuleType:
 def module_attribute(module: str, name: str) -> object:
     """A constant of a module that is compared by identity."""
     return getattr(importlib.import_module(module), name)
+
+
+def class_member(cls: type, name: str) -> object:
+    """The member of a class that its own namespace has under a name."""
+    return vars(cls)[name]
 
 
 def make_module(name: str) -> types.ModuleType:
@@ -338,17 +344,44 @@ def original(module: str, name: str) -> object:
 
 
 def adopt_namespace(owner: object, namespace: dict[str, object]) -> dict[str, object]:
-    """Make the dict the object's own namespace, as it was."""
+    """Make the dict the object's own namespace, as it was. Of earlier checkpoints."""
     if isinstance(owner, types.SimpleNamespace | types.ModuleType):  # they keep theirs
         own: dict[str, object] = object.__getattribute__(owner, "__dict__")
         own.update(namespace)
         return own
+    _adopt(owner, namespace)
+    return namespace
+
+
+def own_namespace(owner: object) -> object:
+    """The namespace of an object that keeps its own."""
+    return namespace_of(owner)
+
+
+def fill_adopting(owner: Any, state: tuple[Any, bool, Any, Any]) -> None:
+    """Give an object its namespace, and what else it holds. Without `first` it fills a namespace by itself before."""
+    namespace, first, setter, rest = state
+    if first:
+        _adopt(owner, namespace)
+    if setter is not None:
+        setter(owner, rest)
+    elif rest is not None:
+        fill_obeyed(owner, (rest, ()))
+    if not first:
+        own: Any = namespace_of(owner)
+        if own is not namespace:
+            if own:  # what fills an object need not be what was in it
+                namespace.clear()
+                namespace.update(own)
+            _adopt(owner, namespace)
+
+
+def _adopt(owner: object, namespace: object) -> None:
     for base in type(owner).__mro__:
         slot = vars(base).get("__dict__")
         if isinstance(slot, types.GetSetDescriptorType):
             slot.__set__(owner, namespace)
             break
-    return namespace
 
 
 def make_exception(cls: Any, base: Any, arguments: tuple[object, ...]) -> BaseException:

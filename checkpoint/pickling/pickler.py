@@ -29,7 +29,8 @@ from checkpoint.format.payload import TEXT_CHARS_MAX
 from checkpoint.lost_names import LostValue
 from checkpoint.pickling import classes, constants, frames, instances, loaders
 from checkpoint.pickling.arrays import subclass_recipe
-from checkpoint.pickling.importable import attributes_of, defined, importable, is_made_by_hand
+from checkpoint.pickling.importable import attributes_of, defined, importable, is_made_by_hand, module_of
+from checkpoint.pickling.namespace_owners import keeps_namespace, namespace_of
 from checkpoint.pickling.object_columns import Column, Columns, Known
 from checkpoint.pickling.recipes import RECIPES, Recipe, Reduced
 from checkpoint.pickling.trial_restore import shaped
@@ -68,11 +69,14 @@ class Scope:
         self.filenames: set[str] = set()
         self.texts = constants.texts() | constants.containers(namespace)
         """Objects that modules have one of: id -> module and name."""
-        self.owners: Mapping[int, object] = {}
-        """Owners of dicts that are variables and the namespace of an object, by the dict's id."""
+        self.forget_owners()
         self.columns: Mapping[Place, Known] = {}
         self.dispatch_table = {**cloudpickle.Pickler.dispatch_table, **copyreg.dispatch_table}
         self.special = {type(value) for value in (*externals.values(), sys.__stdin__, sys.__stdout__, sys.__stderr__)}
+        self.dict_classes: set[type] = set()
+        """The classes of dicts that were met."""
+        self.of_functions: set[int] = set()
+        """Ids of the dicts of annotations and defaults of functions."""
         self.plain: set[type] = set()
         self.reducers: dict[type, Reducer | None] = {}
         self.hashed: set[type] = set()
@@ -80,6 +84,40 @@ class Scope:
         self.plain_hashed: set[type] = set()
         """The classes among them that need no recipe."""
         self.module_namespaces: dict[int, _ModuleNamespace | None] = {}
+
+    def forget_owners(self) -> None:
+        """Begin to look for objects whose namespaces something else holds, too."""
+        self.owners: list[object] = []
+        self.owned: set[int] = set()
+        """Ids of these namespaces."""
+        self.namespaces: dict[int, object] = {}
+        """These namespaces, by the id of an object that gets its own back."""
+        self.keepers: dict[int, object] = {}
+        """Objects that cannot be given another namespace, by the id of theirs."""
+
+    def add_owner(self, owner: object, held: int) -> bool:
+        """Note an object whose namespace so many others hold. False for one that holds it alone."""
+        namespace, cls = namespace_of(owner), type(owner)
+        if held == 1 and self.reducer(cls) is None and instances.own_hook(cls) is None and instances.slots_of(owner):
+            return False  # pickle itself holds it, in a tuple with the slots
+        if isinstance(owner, types.ModuleType) and (id(namespace) in self.texts or namespace is self.namespace):
+            return False
+        self.owners.append(owner)
+        self.owned.add(id(namespace))
+        if keeps_namespace(owner) or id(owner) in self.externals:
+            self.keepers.setdefault(id(namespace), owner)
+        else:
+            self.namespaces[id(owner)] = namespace
+        return True
+
+    def add_modules(self, dicts: Iterable[object]) -> set[int]:
+        """Note those dicts that are the namespaces of modules. The ids of all that are."""
+        dicts = list(dicts)
+        for value in dicts:
+            module = module_of(value)
+            if module is not None and not is_made_by_hand(module):
+                self.texts[id(value)] = module.__name__, "__dict__"
+        return {id(value) for value in dicts} & self.texts.keys()
 
     def reducer(self, cls: type) -> Reducer | None:
         """How objects of exactly this type are saved; None leaves them to pickle."""
@@ -94,6 +132,8 @@ class Scope:
             return found
 
     def _find_reducer(self, cls: type) -> Reducer | None:
+        if issubclass(cls, dict):
+            self.dict_classes.add(cls)
         if issubclass(cls, type):
             return GroupPickler.reduce_class
         if cls in _OWN:
@@ -155,16 +195,6 @@ class KeptValues:
         return self._places[id(value)]
 
 
-class Adopted:
-    """Pickles as a dict that is the namespace of an object in the same pickle: `attributes = vars(client)`."""
-
-    def __init__(self, owner: object, namespace: dict[str, object]) -> None:
-        self._made_of = owner, namespace
-
-    def __reduce__(self) -> tuple[object, tuple[object, dict[str, object]]]:
-        return loaders.adopt_namespace, self._made_of
-
-
 class _ModuleNamespace:
     """Pickles as the dict of a module."""
 
@@ -206,6 +236,7 @@ class GroupPickler(cloudpickle.Pickler):  # type: ignore[misc]
             constant = getattr(sys.modules[module], name)
             self.seed[id(constant)] = len(self.seed), constant
         self.memo = self.seed
+        self._namespaces = self.scope.namespaces
         self.own = own
         self.columns = Columns(self.scope.columns)
         self.buffers: list[pickle.PickleBuffer | Column] = []
@@ -235,6 +266,8 @@ class GroupPickler(cloudpickle.Pickler):  # type: ignore[misc]
     def reducer_override(self, value: Any) -> Any:
         """Called for every object that is not a plain built-in value."""
         cls = type(value)
+        if self._namespaces and id(value) in self._namespaces:
+            return self._reduce_owner(value)
         if cls in self._plain:
             return NotImplemented
         if cls in self._hashed:
@@ -259,6 +292,22 @@ class GroupPickler(cloudpickle.Pickler):  # type: ignore[misc]
             return reducer(self, value)
         except Exception as error:
             return self.replaced(value, error)
+
+    def _reduce_owner(self, value: Any) -> Any:
+        """An object, then its namespace, which something else holds as well."""
+        namespace, self._namespaces = self._namespaces[id(value)], {}
+        try:
+            reduced = self.reducer_override(value)
+            if reduced is NotImplemented and not isinstance(value, types.FunctionType):
+                reduced = self.reduce_or_replace(value)
+        finally:
+            self._namespaces = self.scope.namespaces
+        if not isinstance(reduced, tuple) or reduced[0] in (loaders.lost_value, loaders.kept_value):
+            return reduced
+        make, arguments, state, items, pairs, setter = (*reduced, None, None, None, None)[:6]
+        rest = instances.without_namespace(type(value), state, setter, namespace)
+        first = rest is not state  # a namespace that the object did not write itself is put into it at the end
+        return make, arguments, (namespace, first, setter, rest), items, pairs, loaders.fill_adopting
 
     def _look_at(self, cls: type, value: object) -> bool:
         """Note of which types the attributes of an object are, for a trial. Whether more of its class are looked at."""
@@ -354,10 +403,11 @@ class GroupPickler(cloudpickle.Pickler):  # type: ignore[misc]
         self.by_value.add(id(function))
         self.scope.filenames.add(function.__code__.co_filename)
         values = tuple(getattr(function, name) for name in loaders.FUNCTION_ATTRIBUTES)
+        self.scope.of_functions.update(id(value) for value in values if type(value) is dict)
         return (
             loaders.make_function,
             (function.__code__, self.scope.module_namespace(function), function.__closure__),
-            (function.__dict__, values),
+            ({**function.__dict__}, values),
             None,
             None,
             loaders.fill_function,

@@ -200,6 +200,13 @@ def _mapping_proxy(proxy: types.MappingProxyType[Any, Any], _notes: RecipeNotes)
     return types.MappingProxyType, (mapping,)
 
 
+def _descriptor(descriptor: Any, _notes: RecipeNotes) -> Reduced:
+    """One that its class does not give by its name: `vars(cls)["__dict__"]`."""
+    owner, name = descriptor.__objclass__, descriptor.__name__
+    found = getattr(owner, name, None) is not descriptor and vars(owner).get(name) is descriptor
+    return (loaders.class_member, (owner, name)) if found else None
+
+
 def _array(array: Any, notes: RecipeNotes) -> Reduced:
     return reduce_array(array, notes.columns)
 
@@ -242,6 +249,10 @@ RECIPES: dict[str, Recipe] = {
     "asyncio.queues.PriorityQueue": _asyncio,
     "numpy.ndarray": _array,
     "builtins.mappingproxy": _mapping_proxy,
+    **{
+        f"builtins.{name}_descriptor": _descriptor
+        for name in ("getset", "member", "method", "classmethod", "wrapper")
+    },
     **{
         f"sys.{name}": _of_sys
         for name in ("flags", "version_info", "float_info", "int_info", "hash_info", "thread_info")

@@ -53,6 +53,9 @@ class StackPickler:
         self._unloadable = unloadable
         self._write = rules.file.write
         self.memo: Memo = dict(rules.seed)
+        self._keepers = rules.scope.keepers
+        self._contents: object = None
+        """The namespace that is written as the contents of its object, not as that object's namespace."""
         self._later: list[Children] = []
         """Fillings of containers, to be done at the end."""
         self._eager = 0
@@ -113,9 +116,7 @@ class StackPickler:
             self._memoize(value)
             yield from self._put(value, pickle.APPENDS)
         elif cls is dict:
-            self._write(pickle.EMPTY_DICT)
-            self._memoize(value)
-            yield from self._keyed(value, value, _flat(value), pickle.SETITEMS)
+            yield from self._dict(value)
         elif cls is set:
             self._write(pickle.EMPTY_SET)
             self._memoize(value)
@@ -130,6 +131,19 @@ class StackPickler:
             self._write(pickle.NEXT_BUFFER + (pickle.READONLY_BUFFER if value.raw().readonly else b""))
         else:
             yield from self._object(value)
+
+    def _dict(self, value: dict[Any, Any]) -> Children:
+        keeper = self._keepers.get(id(value))
+        if keeper is None:
+            self._write(pickle.EMPTY_DICT)
+            self._memoize(value)
+            yield from self._keyed(value, value, _flat(value), pickle.SETITEMS)
+        elif self._contents is value:
+            self._contents = None
+            self._write(pickle.EMPTY_DICT)
+            yield from self._put(_flat(value), pickle.SETITEMS)
+        else:
+            yield from self._reduced(value, loaders.own_namespace, (keeper,))
 
     def _fixed(self, value: Any) -> Children:
         if not value:
@@ -230,6 +244,10 @@ class StackPickler:
         self._eager -= eager
 
     def _state(self, value: object, state: Any, setter: Any) -> Children:
+        if self._keepers:
+            parts = state if type(state) is tuple else (state,)
+            found = [part for part in parts if self._keepers.get(id(part)) is value]
+            self._contents = found[0] if found else None
         if setter is None:
             eager = defined(type(value), "__setstate__") is not None
             self._eager += eager
@@ -243,10 +261,24 @@ class StackPickler:
             if items:  # after all attributes of all keys
                 self._later.append(self._set(value, setter, ({}, {}, items)))
             return
+        if setter is loaders.fill_adopting:
+            yield from self._owner_state(value, *state)
+            return
         eager = setter not in _OUR_SETTERS
         self._eager += eager
         yield from self._set(value, setter, state)
         self._eager -= eager
+
+    def _owner_state(self, value: object, namespace: object, first: bool, setter: Any, rest: Any) -> Children:
+        """An object's own namespace, then what else it holds; in one step where its class has a say in it."""
+        if first and (setter is not None or defined(type(value), "__setstate__") is None):
+            yield from self._set(value, loaders.fill_adopting, (namespace, True, None, None))
+            if rest:
+                yield from self._state(value, rest, setter)
+            return
+        self._eager += 1
+        yield from self._set(value, loaders.fill_adopting, (namespace, first, setter, rest))
+        self._eager -= 1
 
     def _set(self, value: object, setter: object, state: object) -> Children:
         yield setter

@@ -70,8 +70,12 @@ def make_view(kind: str, of: Any) -> object:
 
 
 def _pairwise(pairs: Any, _notes: _Notes) -> Reduced:
-    *held, _pair = _held(pairs)  # the iterator, then what came last
+    held = _held(pairs)  # the iterator, then what came last, and from Python 3.13 on the pair that it gives
+    held = held[: len(held) - _PAIRS_KEPT]
     return make_pairwise, (held[0] if held else (), held[1:])
+
+
+_PAIRS_KEPT = len(_held(itertools.pairwise(()))) - 1
 
 
 def make_pairwise(items: Iterable[object], before: list[object]) -> object:

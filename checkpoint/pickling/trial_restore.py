@@ -213,6 +213,10 @@ class _Tolerant(pickle._Unpickler):
     dispatch[pickle.BUILD[0]] = _build
 
 
+_NOT_COMPARED = frozenset(("__slotnames__", "_drv", "_root", "_raw_paths"))
+"""Attributes that copyreg gives to classes when they are pickled, and how pathlib spells a path."""
+
+
 def differences(name: str, before: object, after: object) -> tuple[str, str]:
     """In which way a variable that came back is not what it was, and the class of what differs. Caches may be empty."""
     seen: set[int] = set()
@@ -243,7 +247,7 @@ def _differ(one: Any, other: Any) -> str:
     if base is cls and cls.__module__ != "builtins" and not issubclass(cls, type):
         return _unequal(one, other)
     held, again = {**attributes_of(one), **slots_of(one)}, {**attributes_of(other), **slots_of(other)}
-    missing = [name for name in held if name not in again and "cache" not in name]
+    missing = [name for name in held if name not in again and "cache" not in name and name not in _NOT_COMPARED]
     if missing:
         return f"comes back without its attributes {', '.join(missing[:5])}"
     return ""
@@ -273,5 +277,5 @@ def _pairs(one: Any, other: Any) -> Iterator[tuple[str, object, object]]:
                 return
     held, again = {**attributes_of(one), **slots_of(one)}, {**attributes_of(other), **slots_of(other)}
     for name, item in held.items():
-        if name in again and "cache" not in name:
+        if name in again and "cache" not in name and name not in _NOT_COMPARED:
             yield f".{name}", item, again[name]

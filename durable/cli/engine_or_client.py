@@ -109,7 +109,7 @@ def _observer(out: Out, own: Callable[[], str | None]) -> events.Observer:
             case events.SessionRestored(session, checkpoint, _, lost) if lost:
                 names = ", ".join(lost)
                 out.say(f"session {session}, restored from checkpoint {checkpoint}, could not bring back {names}")
-            case events.StoreUnreachable(url, problem):
+            case events.StoreSilent(url, problem):
                 out.say(f"{url} does not answer ({problem}); trying again until it does")
             case events.PeerDead(engine, tasks) if tasks:
                 out.say(f"engine {engine[:8]} is gone; its executions are free to go on")

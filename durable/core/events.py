@@ -226,7 +226,7 @@ class BackgroundFailed(Event):
 
 
 @dataclass(frozen=True, slots=True)
-class StoreUnreachable(Event):
+class StoreSilent(Event):
     """A store elsewhere does not answer; requests are repeated until it does. Said once for each outage."""
 
     url: str

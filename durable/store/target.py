@@ -63,7 +63,7 @@ def is_database(target: str | os.PathLike[str]) -> bool:
 
 
 def shown(target: str | os.PathLike[str]) -> str:
-    """What messages call a store: the URL of a database without its password."""
+    """The name of a store in messages: the URL of a database without its password."""
     if not is_database(target):
         return str(target)
     from durable.store.postgres.address import address_of

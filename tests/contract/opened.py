@@ -50,7 +50,7 @@ PLACES: list[Places] = []
 
 
 def place_of(path: Path) -> str:
-    """What another process opens for the store at a path: that, or the URL of its stand-in."""
+    """The name by which another process opens the store at a path: that, or the URL of its stand-in."""
     return PLACES[-1].url(path) if PLACES else str(path)
 
 

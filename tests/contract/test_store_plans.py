@@ -28,8 +28,9 @@ from .crash_script import the_day
 from .opened import Clock, acquire, engine, opened, promise, root, settle, status
 from .statements import statements
 
-WHOLE = frozenset({"backup", "debug", "doctor", "invariants"})
-"""Modules that look at everything: on connections of their own, or for the contract's model only."""
+WHOLE = frozenset({"backup", "debug", "doctor", "invariants", "postgres"})
+"""Modules that look at everything: on connections of their own, or for the contract's model only; and the folder of
+another database."""
 
 SMALL = {
     "CONSTANT",

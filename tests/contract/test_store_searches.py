@@ -74,7 +74,10 @@ async def test_the_writer_serves_others_while_a_search_goes_on_and_looks_at_few_
     assert "id <= 'p006'" in looked[0]
 
 
-async def test_a_search_that_goes_on_when_the_store_closes_is_told_so(full: Store) -> None:
+async def test_a_search_that_goes_on_when_the_store_closes_is_told_so(
+    full: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(searches, "SEARCH_ROWS_READ", 1)  # it takes far longer than to close
     search = full.post("promise.search", {"tags": {"rare": "no"}})
     await asyncio.gather(full.close(), return_exceptions=True)
     with pytest.raises(EngineClosed):

@@ -46,6 +46,8 @@ class Seen:
     descriptors: int
     tasks: int
     memory: int
+    others: tuple[str, ...] = ()
+    """The processes that are no session's worker: pid, parent, state, command."""
 
 
 class Desk:
@@ -172,7 +174,9 @@ async def _quiet(desks: list[Desk]) -> Seen:
         found = (len(_children()), _descriptors(), len(asyncio.all_tasks()))
         fewest = found if fewest is None else min(fewest, found)
     assert fewest is not None
-    return Seen(*fewest, memory_now(os.getpid()) or 0)
+    workers = {await desk.pid() for desk in desks}
+    others = tuple(_described(pid) for pid in sorted(set(_children()) - workers))
+    return Seen(*fewest, memory_now(os.getpid()) or 0, others)
 
 
 def check(seen: list[Seen], seed: int) -> None:
@@ -182,7 +186,7 @@ def check(seen: list[Seen], seed: int) -> None:
     first, last = warm[:part], warm[-part:]
     for what in ("processes", "descriptors", "tasks"):
         then, now = (max(getattr(one, what) for one in some) for some in (first, last))
-        assert now <= then, f"{what}: {then}, at the end {now} (seed {seed})"
+        assert now <= then, f"{what}: {then}, at the end {now} (seed {seed}); beside workers {last[-1].others}"
     then, now = (statistics.median(one.memory for one in some) for some in (first, last))
     limit = then + max(GROWTH_MAX * then, GROWTH_BYTES_MIN)
     assert now <= limit, f"memory: {then / 2**20:.1f} MiB, at the end {now / 2**20:.1f} (seed {seed})"
@@ -194,6 +198,14 @@ def _unheard(_event: Event) -> None:
 
 def _descriptors() -> int:
     return len(os.listdir("/proc/self/fd"))
+
+
+def _described(pid: int) -> str:
+    try:
+        status = dict(line.split(":\t", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
+        return f"{pid} of {status['PPid'].strip()}, {status['State'].strip()}, {status['Name'].strip()}"
+    except OSError:
+        return f"{pid}, gone"
 
 
 def _children() -> list[int]:

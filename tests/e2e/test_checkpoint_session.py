@@ -32,6 +32,17 @@ async def test_a_large_namespace_captured_aside_comes_back_after_a_kill(store: P
         assert result.value == [-1.0, 1_999_999.0, [1, 2]]
 
 
+async def test_a_child_that_captured_does_not_stay_as_a_zombie(store: Path) -> None:
+    async with durable.open(store) as engine:
+        session = await engine.session("desk")
+        await session.execute("import os, random\nworker = os.getpid()\nbig = random.Random(1).randbytes(20_000_000)")
+        worker = (await session.execute("big = big[1:]\nworker")).value  # so large that a child captures it
+        assert await session.namespace("worker") == {"worker": worker}  # asked after it heard that all was stored
+        children = [path.read_text() for path in Path(f"/proc/{worker}/task").glob("*/children")]
+        assert children
+        assert not any(children)
+
+
 async def test_a_child_that_fails_at_the_end_of_a_cell_is_replaced_by_the_worker(store: Path) -> None:
     seen: list[Event] = []
     async with durable.open(store, observer=seen.append) as engine:

@@ -109,6 +109,14 @@ KINDS = {
         "import types\nns = types.SimpleNamespace(x=0)\nv = vars(ns)\nm = types.ModuleType('m')\nm.x = 0\nw = vars(m)",
         "v is vars(ns), v.__setitem__('x', v['x'] + 1), ns.x == v['x'], w is vars(m)",
     ),
+    "namespaces of objects that containers hold": Kind(
+        "import types, string\nclass AttrDict(dict):\n    def __init__(self, **more):\n        super().__init__(more)\n"
+        "        self.__dict__ = self\n"
+        "class Client: pass\na, ns, client = AttrDict(x=1, sub=AttrDict(y=2)), types.SimpleNamespace(x=3), Client()\n"
+        "held = [vars(ns), vars(client), vars(string)]\nviews = {'of': vars(client).items()}\nvars(client)",
+        "setattr(a.sub, 'z', 4), a.sub['z'], setattr(client, 'new', 5), list(views['of']), held[0] is vars(ns),"
+        " held[1] is vars(client) is Out[1], held[2] is vars(string)",
+    ),
 }
 
 
@@ -158,10 +166,15 @@ async def test_what_another_process_cannot_have_is_named(tmp_path: Path) -> None
 async def test_a_rollback_leaves_the_process_as_it_is(tmp_path: Path) -> None:
     async with durable.open(tmp_path / "w.db") as engine:
         session = await engine.session("desk")
-        await session.execute("import unittest, types\nns = types.SimpleNamespace(x=0)\nv = vars(ns)")
+        await session.execute(
+            "import unittest, types\nns = types.SimpleNamespace(x=0)\nv = vars(ns)\n"
+            "class Client: pass\nclient = Client(); client.x = 0; held = [vars(client)]"
+        )
         failed = await session.execute(
-            "unittest.TestCase.maxDiff = 7\nv['x'] = 1\n1 / 0", transaction="rollback_on_failure"
+            "unittest.TestCase.maxDiff = 7\nv['x'] = client.x = 1\n1 / 0", transaction="rollback_on_failure"
         )
         assert failed.error is not None
-        look = await session.execute("v['x'] += 5\n[unittest.TestCase.maxDiff, ns.x, v is vars(ns)]")
-        assert look.value == [7, 5, True]
+        look = await session.execute(
+            "v['x'] += 5; held[0]['x'] += 6\n[unittest.TestCase.maxDiff, ns.x, v is vars(ns), client.x]"
+        )
+        assert look.value == [7, 5, True, 6]

@@ -13,7 +13,7 @@ import pytest
 
 import durable
 from durable.core.errors import StoreError, StoreRefused
-from durable.core.events import Event, StoreUnreachable, WorkerEnded, WorkerStarted
+from durable.core.events import Event, StoreSilent, WorkerEnded, WorkerStarted
 from durable.http.serve import listen, serving
 from durable.http.site import Site
 from durable.store.remote.store import RemoteStore
@@ -94,7 +94,7 @@ async def test_a_server_that_is_killed_and_started_again_loses_nothing(tmp_path:
             server.wait()
             assert server.stdout is not None
             server.stdout.close()
-            await seen.wait_for(StoreUnreachable)
+            await seen.wait_for(StoreSilent)
             answering = asyncio.ensure_future(engine.answer(prompt.id, "yes"))
             server, _ = await asyncio.to_thread(start_server, file, "--port", port)
             await answering

@@ -19,7 +19,7 @@ import os
 ended = []
 print('begun', flush=True)
 try:
-    while True: pass
+    for n in iter(int, 1): pass
 finally:
     ended.append('finally')
     print('cleaned up')
@@ -48,7 +48,7 @@ async def test_code_that_is_stopped_runs_its_finally_and_the_session_goes_on(pla
         assert isinstance(error, durable.ExecutionCancelled if how == "cancel" else durable.ExecutionTimedOut)
         assert result.stdout == "begun\ncleaned up\n"
         assert result.execution_time > 0.1
-        assert "while True: pass" in error.traceback
+        assert "for n in iter(int, 1): pass" in error.traceback
         notes = "\n".join(error.__notes__)
         assert "mode simple_sync" in notes
         assert "import os ended = []" in notes

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import durable
+from tests.waiting import first_prompt
 
 CELLS = {
     "fences": ("```python\nx = 5\nx + 1\n```", 6, ""),
@@ -22,6 +23,12 @@ CELLS = {
     "environment": ("%env MINE=7\n%env MINE", "7", ""),
     "bash": ("%%bash\necho one\necho two", None, "one\ntwo\n"),
     "modulo stays": ("a = 7\na \\\n%3", 1, ""),
+    "indented as a whole": ("    if True:\n        print('in')\n    4", 4, "in\n"),
+    "an example from documentation": (
+        ">>> def f():\n...     return 5\n...\n>>> print(f())\n5\n>>> f() + 1\n6",
+        6,
+        "5\n",
+    ),
 }
 
 
@@ -33,6 +40,82 @@ async def test_a_cell_in_the_manner_of_ipython(tmp_path: Path, what: str, journa
         result = await (await engine.session("desk")).execute(code, journal=journal)
         assert result.error is None, result.error.traceback
         assert (result.value, result.stdout) == (value, stdout)
+
+
+@pytest.mark.parametrize(
+    "make", ["_ = max", "for _ in [max]: pass", "def _(*args): return max(*args)", "import builtins as _"]
+)
+async def test_what_code_puts_into_the_underscore_stays(tmp_path: Path, make: str) -> None:
+    async with durable.open(tmp_path / "w.db") as engine:
+        session = await engine.session("desk")
+        for cell in (make, "5", "6"):
+            assert (await session.execute(cell)).error is None
+        (await engine.live("desk")).kill_worker()
+        assert (await session.execute("7")).value == 7
+        assert (
+            await session.execute("_.max(1, 2) if 'builtins' in repr(_) and hasattr(_, 'max') else _(1, 2)")
+        ).value == 2
+        assert (await session.execute("del _")).error is None
+        assert (await session.execute("8")).value == 8
+        assert [(await session.execute(name)).value for name in ("_", "Out[3]")] == [8, 6]
+
+
+@pytest.mark.parametrize("shown", ["10 ** 30", "'text' * 3", "[1]", "max"])
+async def test_the_underscore_goes_on_after_a_restore(tmp_path: Path, shown: str) -> None:
+    async with durable.open(tmp_path / "w.db") as engine:
+        session = await engine.session("desk")
+        await session.execute(shown)
+        (await engine.live("desk")).kill_worker()
+        assert (await session.execute(f"_ == {shown}")).value is True
+        assert (await session.execute(f"_ is True and __ == {shown}")).value is True
+
+
+async def test_an_underscore_among_the_builtins_is_not_hidden(tmp_path: Path) -> None:
+    async with durable.open(tmp_path / "w.db") as engine:
+        session = await engine.session("desk")
+        await session.execute("import gettext\ngettext.install('app')")
+        await session.execute("5")
+        assert (await session.execute("_('text')")).value == "text"
+        await session.execute("import builtins\ndel builtins._\n7")
+        assert (await session.execute("_")).value == 7
+
+
+async def test_history_with_keys_of_the_users_own_goes_on_after_a_restore(tmp_path: Path) -> None:
+    async with durable.open(tmp_path / "w.db") as engine:
+        session = await engine.session("desk")
+        await session.execute("Out['best'] = 1\n5")
+        (await engine.live("desk")).kill_worker()
+        assert (await session.execute("6")).value == 6
+        assert (await session.execute("[Out['best'], Out[1], Out[2]]")).value == [1, 5, 6]
+
+
+@pytest.mark.parametrize(
+    "code", ["return 3", "if True:\n    return", "yield 3", "class V:\n    return", "nonlocal a", "await = 1"]
+)
+async def test_what_belongs_into_a_function_is_a_syntax_error(tmp_path: Path, code: str) -> None:
+    async with durable.open(tmp_path / "w.db") as engine:
+        session = await engine.session("desk")
+        assert isinstance((await session.execute(code)).error, SyntaxError)
+
+
+async def test_a_session_goes_on_after_exit(tmp_path: Path) -> None:
+    async with durable.open(tmp_path / "w.db") as engine:
+        session = await engine.session("desk")
+        await session.execute("x = 1")
+        for code, said in (("exit()", "None"), ("quit(4)", "4"), ("import sys\nsys.exit('bye')", "bye")):
+            error = (await session.execute(code)).error
+            assert isinstance(error, durable.ExecutionError), error
+            assert (error.exception_type, error.exception_message) == ("SystemExit", said)
+        assert (await session.execute("x")).value == 1
+
+
+async def test_a_size_bounds_what_is_read_from_standard_input(tmp_path: Path) -> None:
+    async with durable.open(tmp_path / "w.db") as engine:
+        session = await engine.session("desk")
+        code = "[found.read(0), found.readline(0), found.read(2), found.readline(), found.isatty()]"
+        execution = await session.submit(f"import sys\nfound = sys.stdin\n{code}")
+        await engine.answer((await first_prompt(engine)).id, "ada")
+        assert (await session.result(execution.id)).value == ["", "", "ad", "a\n", False]
 
 
 async def test_time_and_help(tmp_path: Path) -> None:

@@ -16,11 +16,11 @@ from durable.store.sqlite.store import Store
 from durable.store.target import is_url, parsed
 
 WRONG = [
-    "postgres://user:hunter2@host/db",
-    "postgresql+asyncpg://user:hunter2@host/db",
-    "POSTGRES://user:hunter2@host/db",
-    "postgres:/user:hunter2@host/db",
     "mysql://user:hunter2@host/db",
+    "postgresql://user:hunter2@host/db?schema=no%20name",
+    "postgresql+asyncpg://user:hunter2@host/db",
+    "POSTGRES://user:hunter2@host:hunter2/db",
+    "postgres:/user:hunter2@host/db",
     "redis://:hunter2@host",
     "file:///hunter2.db",
     "ftp://user:hunter2@host/x.db",
@@ -69,7 +69,7 @@ def test_the_command_line_refuses_it_too(command: str, tmp_path: Path) -> None:
         timeout=60,
     )
     assert done.returncode != 0
-    assert "postgres:// database" in done.stderr
+    assert "mysql:// database" in done.stderr
     assert "hunter2" not in done.stdout + done.stderr
     assert "Traceback" not in done.stderr
     assert list(tmp_path.iterdir()) == []

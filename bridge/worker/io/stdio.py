@@ -154,6 +154,8 @@ class InputStream(io.TextIOBase):
     def __init__(self, ask: Callable[[], str]) -> None:
         super().__init__()
         self._ask = ask
+        self._rest = ""
+        """The end of an answer of which code read a part."""
 
     def fileno(self) -> int:
         return 0
@@ -164,14 +166,27 @@ class InputStream(io.TextIOBase):
     def isatty(self) -> bool:
         return False
 
-    def readline(self, _size: int | None = -1, /) -> str:  # type: ignore[override]
-        try:
-            return self._ask() + "\n"
-        except EOFError:
+    def readline(self, size: int | None = -1, /) -> str:  # type: ignore[override]
+        if size == 0:
             return ""
+        if not self._rest:
+            try:
+                self._rest = self._ask() + "\n"
+            except EOFError:
+                return ""
+        end = self._rest.find("\n") + 1 or len(self._rest)
+        end = end if size is None or size < 0 else min(end, size)
+        line, self._rest = self._rest[:end], self._rest[end:]
+        return line
 
-    def read(self, _size: int | None = -1, /) -> str:
-        return "".join(iter(self.readline, ""))
+    def read(self, size: int | None = -1, /) -> str:
+        """All answers until there is none; with a size, no more of them than it takes."""
+        if size is None or size < 0:
+            return "".join(iter(self.readline, ""))
+        text = ""
+        while len(text) < size and (line := self.readline(size - len(text))):
+            text += line
+        return text
 
     def close(self) -> None:
         pass

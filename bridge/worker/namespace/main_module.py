@@ -14,6 +14,9 @@ ENGINE_INTERNALS = frozenset(
 HISTORY_MAX = 100
 """Values and sources kept. They keep their values alive, and every checkpoint of the session looks through them."""
 
+_PLAIN = (int, float, complex, str, bytes)
+"""A restore makes equal ones of these, where others come back as one object."""
+
 type Namespace = dict[str, object]
 
 
@@ -41,6 +44,7 @@ class InteractiveHistory:
     def __init__(self, namespace: Namespace) -> None:
         self._namespace = namespace
         self._number = 0
+        self._recorded = False
 
     def reset(self) -> None:
         """Back to what a new session has; its containers stay the objects that code may hold."""
@@ -61,18 +65,33 @@ class InteractiveHistory:
         if not isinstance(sources, list):
             sources = names["_ih"] = names["In"] = []
         if self._number == 0:  # the first here: go on after what a restore brought back
-            self._number = max(len(sources), max(values, default=0) if isinstance(values, dict) else 0)
+            numbers = [key for key in values if isinstance(key, int)] if isinstance(values, dict) else []
+            self._number = max(len(sources), *numbers, 0)
         self._number += 1
+        if hasattr(builtins, "_") and self._is_shown(values):
+            names.pop("_", None)  # else it would hide the one that code put there (gettext.install)
         names["_iii"], names["_ii"], names["_i"] = names.get("_ii"), names.get("_i"), sources[-1] if sources else None
         sources.append(code)
         del sources[:-HISTORY_MAX]
 
     def record_value(self, value: object) -> None:
-        """An expression's value, not None: shift `_` and file it under the cell's number."""
+        """An expression's value, not None: shift `_`, unless it is the user's, and file it under the cell's number."""
         names = self._namespace
-        names["___"], names["__"], names["_"] = names.get("__"), names.get("_"), value
         values = names.get("_oh")
+        if not hasattr(builtins, "_") and self._is_shown(values):
+            names["___"], names["__"], names["_"] = names.get("__"), names.get("_"), value
+        self._recorded = True
         if isinstance(values, dict):
             values[self._number] = value
             while len(values) > HISTORY_MAX:
                 del values[next(iter(values))]
+
+    def _is_shown(self, values: object) -> bool:
+        """Whether `_` is what was shown last, or nothing yet. Code may put something else there: gettext's function."""
+        shown = self._namespace.get("_")
+        if shown is None or not isinstance(values, dict):
+            return True
+        if not values:  # cleared by code, or nothing was shown yet
+            return self._recorded
+        last = next(reversed(values.values()))
+        return last is shown or (type(shown) in _PLAIN and type(last) is type(shown) and last == shown)

@@ -13,7 +13,7 @@ from bridge.worker.io.inbound_messages import Wire
 from bridge.worker.namespace.main_module import ENGINE_INTERNALS, Namespace
 from bridge.worker.run.checkpoint_rule import Rule
 from bridge.worker.run.sigint_gate import Gate
-from checkpoint.capture.forked_capture import Aside, resident_bytes
+from checkpoint.capture.forked_capture import Aside, reap_ended, resident_bytes
 from durable.core.standard_names import STANDARD_NAMES
 
 if TYPE_CHECKING:
@@ -27,6 +27,16 @@ INTERVAL_NS_MAX = 2_000_000_000
 
 COST_NS_FIRST = 1_000_000
 """Taken as the cost before anything was captured."""
+
+
+class CaptureWaiter(Waiter):
+    """Expects the host to have a checkpoint. A forked child that made it is ending by then, and is collected."""
+
+    __slots__ = ()
+
+    def deliver(self, channel: Channel, reply: Wire) -> None:
+        super().deliver(channel, reply)
+        reap_ended()
 
 
 class Checkpoints:
@@ -67,7 +77,7 @@ class Checkpoints:
         message: Wire = {"type": "checkpoint", "id": self._channel.next_id(), **fields}
         with self._gate.masked():
             self._settled(wait=True)
-            waiter = Waiter()
+            waiter = CaptureWaiter()
             message.update(self._capture(message, waiter, aside=not wait))
             if wait or "stream" in message:
                 self._channel.expect(message["id"], waiter)

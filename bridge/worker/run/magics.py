@@ -29,6 +29,7 @@ _HELP = re.compile(r"(?P<indent>\s*)(?:(?P<before>\?{1,2})\s*(?P<first>[\w.]+)|(
 _PIP = re.compile(r"(?P<indent>\s*)(?P<name>pip|conda|uv)\s+(?P<rest>\w+.*)")
 _CELL_MAGIC = re.compile(r"%%(\w+)[ \t]*(.*)")
 _FENCE = re.compile(r"\s*(```+|~~~+)[\w+-]*\s*")
+_PROMPT = re.compile(r"\s*(?:>>>|\.\.\.)(?: |$)")
 
 HINTS = {
     "run": "exec(open('file.py').read()), or import the module",
@@ -58,8 +59,9 @@ UsageError.__qualname__ = UsageError.__name__ = "SyntaxError"
 def rewritten(code: str, error: SyntaxError) -> str | None:
     """The cell with the line in error written as Python; None where that is nothing of IPython's. Raises UsageError."""
     lines = code.split("\n")
-    if (unfenced := _unfenced(lines)) is not None:
-        return unfenced
+    for plain in (_unfenced, _without_prompts, _dedented):
+        if (found_plain := plain(lines)) is not None:
+            return found_plain
     first = next((at for at, line in enumerate(lines) if line.strip()), 0)
     if (found := _CELL_MAGIC.fullmatch(lines[first].strip())) is not None:
         return _cell_magic(found[1], found[2], lines, first)
@@ -81,6 +83,24 @@ def _unfenced(lines: list[str]) -> str | None:
     closing = next((at for at in filled[1:] if _FENCE.fullmatch(lines[at])), None)
     end = len(lines) if closing is None else closing
     return "\n".join("" if at == filled[0] or at >= end else line for at, line in enumerate(lines))
+
+
+def _without_prompts(lines: list[str]) -> str | None:
+    """The cell without the prompts `>>>` and `...`, and without what is no input: an example from documentation."""
+    first = next((line for line in lines if line.strip()), "")
+    if not first.lstrip().startswith(">>>") or not _PROMPT.match(first):
+        return None
+    prompts = [_PROMPT.match(line) for line in lines]
+    return "\n".join(line[prompt.end() :] if prompt else "" for line, prompt in zip(lines, prompts, strict=True))
+
+
+def _dedented(lines: list[str]) -> str | None:
+    """The cell without the indentation that all its lines have."""
+    first = next((line for line in lines if line.strip()), "")
+    indent = first[: len(first) - len(first.lstrip())]
+    if not indent or any(line.strip() and not line.startswith(indent) for line in lines):
+        return None
+    return "\n".join(line.removeprefix(indent) for line in lines)
 
 
 def _line(line: str) -> str | None:

@@ -44,6 +44,10 @@ class EngineLeases:
         """Ask this engine from now on. From the loop's thread."""
         self._held[engine] = held
 
+    def holds(self, task_id: str, version: int) -> bool:
+        """Whether an engine of this store runs the task in that version. From any thread."""
+        return any(held.holds(task_id, version) for held in list(self._held.values()))
+
     def leave(self, engine: str) -> None:
         """Stop asking this engine: it has given back what it held."""
         self._held.pop(engine, None)

@@ -1,4 +1,4 @@
-"""Who holds a lease: a process of a machine. On the same machine its death is seen at once, not at the lease's end."""
+"""The holder of a lease: a process of a machine. On the same machine its death is seen at once, not at its lease's end."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def is_gone(holder: str) -> bool:
 
 
 def _machine() -> str:
-    """This boot of this machine, and the space in which process numbers count; a random one where that is unknown."""
+    """The boot of this machine, and the space in which process numbers count; a random one where that is unknown."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
         return f"{boot}/{os.stat('/proc/self/ns/pid').st_ino}"
@@ -30,7 +30,7 @@ def _machine() -> str:
 
 
 def _start(pid: int) -> str:
-    """When a process started, in ticks since the boot; "" when there is none. A zombie is none."""
+    """The time at which a process started, in ticks since the boot; "" when there is none. A zombie is none."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text("utf-8", "replace").rpartition(")")[2].split()
     except OSError:

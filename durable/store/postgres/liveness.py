@@ -5,7 +5,7 @@ Takes the place of a file's record locks. Leases are given and judged by the ser
 
 from __future__ import annotations
 
-from durable.store.postgres.session import Session
+from durable.store.postgres.writer_connection import WriterConnection
 
 NOW = "(extract(epoch from clock_timestamp()) * 1000)::bigint"
 
@@ -13,7 +13,7 @@ NOW = "(extract(epoch from clock_timestamp()) * 1000)::bigint"
 class DatabaseLiveness:
     """The leases of engines, read and written on the writer's connection, in its transaction where there is one."""
 
-    def __init__(self, session: Session, holder: str, lease_ms: int) -> None:
+    def __init__(self, session: WriterConnection, holder: str, lease_ms: int) -> None:
         self._session = session
         self._holder = holder
         self._lease_ms = lease_ms

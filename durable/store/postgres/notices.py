@@ -6,12 +6,14 @@ It needs neither the loop, which a step may block, nor the writer, which may wai
 
 from __future__ import annotations
 
+import math
 import os
 import random
 import selectors
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import psycopg
@@ -66,12 +68,16 @@ class Notices(threading.Thread):
         self._on_look = on_look
         self._on_lost = on_lost
         self._stopping = False
-        self._renewed = time.monotonic()
+        self._heard = self._renewed = time.monotonic()
         self._reader, self._waker = os.pipe()
 
     def silent_s(self) -> float:
-        """Seconds since the server last answered this thread."""
-        return time.monotonic() - self._renewed
+        """Seconds since this thread last asked something that the server answered."""
+        return time.monotonic() - self._heard
+
+    def surely_alive(self) -> bool:
+        """Whether the leases of our engines are surely not over. From any thread."""
+        return time.monotonic() - self._renewed < self._lease_ms / 1000 * 2 / 3
 
     def stop(self) -> None:
         """End the thread soon."""
@@ -114,18 +120,20 @@ class Notices(threading.Thread):
             selector.select(seconds)
 
     def _beat(self, connection: psycopg.Connection[Any]) -> None:
-        asked = self._liveness.own
+        asked, began = self._liveness.own, time.monotonic()
         with connection.pipeline(), connection.transaction():
             connection.execute(_PATH, (self._address.search_path,))
             renewed = connection.execute(_RENEW, (self._lease_ms, self._holder))
             living = connection.execute(_LIVING)
             kept = frozenset(row[0] for row in renewed.fetchall())
             self._liveness.living = frozenset(row[0] for row in living.fetchall())
-        self._renewed = time.monotonic()
-        self._end_stopped(connection)
         lost = asked & self._liveness.own - kept
+        # From before the question: this process may have been stopped until now, and the leases given then be over.
+        self._heard, self._renewed = began, -math.inf if lost else began
         if lost:
             self._on_lost(lost)
+        with suppress(psycopg.errors.InsufficientPrivilege):  # of a process that uses another role
+            self._end_stopped(connection)
 
     def _end_stopped(self, connection: psycopg.Connection[Any]) -> None:
         silent = [row[0] for row in connection.execute(_SILENT, (STOPPED_S,)).fetchall()]

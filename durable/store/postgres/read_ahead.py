@@ -13,7 +13,7 @@ from durable.store.operations.lock_keys import keys_of
 from durable.store.operations.records import PROMISE, Row
 from durable.store.operations.transaction import TASK_AT
 from durable.store.postgres.dialect import given
-from durable.store.postgres.session import Session
+from durable.store.postgres.writer_connection import WriterConnection
 from durable.store.protocol import requests
 
 _PROMISES = f"SELECT {PROMISE}, external FROM promises WHERE id = ANY($1::text[])".encode()
@@ -91,7 +91,7 @@ class ReadAhead:
         self._alone: set[str] = set()
         self._open: dict[str, list[str]] = {}
 
-    def ask(self, session: Session, work: Iterable[Any]) -> None:
+    def ask(self, session: WriterConnection, work: Iterable[Any]) -> None:
         """Send the questions; nothing is waited for."""
         for request in work:
             if self._wanted.add(request):

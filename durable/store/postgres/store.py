@@ -19,19 +19,22 @@ from durable.core.default_observer import log_event
 from durable.core.errors import StoreError, StoreUnreachable
 from durable.core.limits import REQUEST_UNHEARD_S, WAIT_UNHEARD_S
 from durable.store.changes import StoreChange
-from durable.store.direct_store import DirectStore, PointReads
+from durable.store.direct_store import DirectStore
 from durable.store.operations.leases import EngineLeases
+from durable.store.operations.transaction import Effects
 from durable.store.postgres.address import Address, address_of
 from durable.store.postgres.chunks import DatabaseChunks
 from durable.store.postgres.connection import explain, prepare
 from durable.store.postgres.holder import new_holder
 from durable.store.postgres.liveness import DatabaseLiveness
+from durable.store.postgres.local_knowledge import LocalKnowledge
 from durable.store.postgres.notices import Notices
 from durable.store.postgres.reads import PostgresReads
-from durable.store.postgres.session import Session
 from durable.store.postgres.writer import PostgresWriter
+from durable.store.postgres.writer_connection import WriterConnection
 from durable.store.protocol.patient_kinds import PATIENT
 from durable.store.protocol.requests import Answer
+from durable.store.writer import Job
 
 if TYPE_CHECKING:
     from durable.core.events import Observer
@@ -46,8 +49,9 @@ class PostgresStore(DirectStore):
 
     _liveness: DatabaseLiveness
     _writer: PostgresWriter
+    glance: LocalKnowledge
     _notices: Notices
-    _session: Session
+    _session: WriterConnection
     _lease_ms: int
     _watching: asyncio.Task[None]
     chunks: DatabaseChunks
@@ -79,11 +83,10 @@ class PostgresStore(DirectStore):
         self = cls(address, observer=observer)
         self.key = await asyncio.to_thread(prepare, address, create=create)
         self.directory = self.path = _own_files(self.key)
-        session = self._session = Session(address)
+        session = self._session = WriterConnection(address)
         self._lease_ms = lease_ms
         self._liveness = DatabaseLiveness(session, self._holder, lease_ms)
         self._leases = EngineLeases(self._liveness, self._loop)
-        self.glance = PointReads()
         self.reads = PostgresReads(address, self._liveness)
         self.chunks = DatabaseChunks(address)
         self._writer = PostgresWriter(
@@ -106,6 +109,7 @@ class PostgresStore(DirectStore):
             on_look=self._writer.others_committed,
             on_lost=lambda engines: self._on_loop(self._join_again, engines),
         )
+        self.glance = LocalKnowledge(self._leases, self._notices.surely_alive)
         self._writer.start()
         self._notices.start()
         await self.reads.engines()  # who is alive is asked for at once by whoever only looks
@@ -141,6 +145,10 @@ class PostgresStore(DirectStore):
     def engine_alive(self, engine: str) -> bool:
         """Whether that engine lived at the last beat, a third of a lease ago at most."""
         return engine in self._liveness.living or engine in self._liveness.own
+
+    def _committed(self, jobs: list[Job], effects: Effects, foreign: bool) -> None:
+        self.glance.committed(jobs, effects, foreign=foreign)
+        super()._committed(jobs, effects, foreign)
 
     # -- being alive --------------------------------------------------------------------------------------------
 

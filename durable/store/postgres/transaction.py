@@ -14,7 +14,7 @@ from durable.store.operations.records import PROMISE, Row
 from durable.store.operations.transaction import END_TASK, EngineServes, MessageEnd, Tx
 from durable.store.postgres.dialect import given
 from durable.store.postgres.read_ahead import ReadAhead
-from durable.store.postgres.session import Session
+from durable.store.postgres.writer_connection import WriterConnection
 
 _PAGE = 500
 LOCKS_MAX = 500
@@ -51,7 +51,7 @@ class PostgresTx(Tx):
 
     def __init__(
         self,
-        session: Session,
+        session: WriterConnection,
         schema: str,
         held: set[str],
         ahead: ReadAhead,

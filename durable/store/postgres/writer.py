@@ -23,10 +23,10 @@ from durable.store.postgres.connection import is_lost
 from durable.store.postgres.holder import is_gone
 from durable.store.postgres.liveness import NOW
 from durable.store.postgres.read_ahead import ReadAhead
-from durable.store.postgres.session import Session
 from durable.store.postgres.transaction import LOCKS_MAX, HeldElsewhere, PostgresTx, lock_number, store_lock
+from durable.store.postgres.writer_connection import WriterConnection
 from durable.store.protocol.requests import Refused
-from durable.store.writer import Job, Writer
+from durable.store.writer import COMPANY_S, Job, Writer
 
 POLL_S = 1.0
 """How often the database is looked at although nobody told that it changed."""
@@ -57,7 +57,9 @@ _AGAIN = ("40001", "40P01", "55P03")
 class PostgresWriter(Writer):
     """One thread of each engine. Several write the database at a time, each under the keys of its requests."""
 
-    def __init__(self, address: Address, session: Session, *, name: str, clock: Clock | None, **options: Any) -> None:
+    def __init__(
+        self, address: Address, session: WriterConnection, *, name: str, clock: Clock | None, **options: Any
+    ) -> None:
         super().__init__(clock=clock or self._server_time, **options)
         self.queries = session
         self._address = address
@@ -66,6 +68,7 @@ class PostgresWriter(Writer):
         self._set_clock = clock
         self._ahead_ms = 0.0
         self._needed: set[str] = set()
+        self._last_count = 0
         self._number = 0
         """Of this transaction, among those of this opening of the store."""
         self._told_at = 0.0
@@ -83,6 +86,16 @@ class PostgresWriter(Writer):
 
     def _server_time(self) -> int:
         return int(time.time() * 1000 + self._ahead_ms)
+
+    def _collect(self) -> list[Job]:
+        """Everything that waits. What comes soon is waited for where much came last time: those who were answered
+        together ask again together."""
+        jobs = super()._collect()
+        if jobs and len(jobs) < self._last_count // 2:
+            time.sleep(COMPANY_S)
+            self._drain(None, jobs)
+        self._last_count = len(jobs)
+        return jobs
 
     # -- one transaction ----------------------------------------------------------------------------------------
 
@@ -167,7 +180,7 @@ class PostgresWriter(Writer):
                 delay = min(delay * 2, RETRY_MAX_S)
 
     def _was_committed(self, error: BaseException) -> bool:
-        """What became of the transaction whose commit was sent before an error came instead of its answer: its mark."""
+        """The fate of the transaction whose commit was sent before an error came instead of its answer: its mark."""
         self._session.note(error)
         if self._session.open:
             self._session.undo()

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Callable
 import aiohttp
 
 from durable.core.errors import EngineClosed, StoreError
-from durable.core.events import Observer, StoreUnreachable
+from durable.core.events import Observer, StoreSilent
 from durable.core.limits import CONNECT_S, POLL_BEAT_S
 from durable.core.retries import Retries
 
@@ -123,7 +123,7 @@ class Client:
     def _note(self, problem: str) -> None:
         if self._unreachable_at is None and not self._closed.is_set():
             self._unreachable_at = time.monotonic()
-            self._observe(StoreUnreachable(self.url, problem))
+            self._observe(StoreSilent(self.url, problem))
 
     async def _wait(self, seconds: float) -> None:
         try:

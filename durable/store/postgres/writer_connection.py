@@ -36,7 +36,7 @@ _UNKNOWN_STATEMENT = ("26000", "42P05")
 """A pooler that gives each transaction another server connection, and knows nothing of prepared statements."""
 
 
-class Session:
+class WriterConnection:
     """The statements of one thread on one connection."""
 
     def __init__(self, address: Address) -> None:

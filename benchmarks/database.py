@@ -1,0 +1,34 @@
+"""The same step and executions on PostgreSQL, each contender with a server of its own, set up alike."""
+
+from __future__ import annotations
+
+from benchmarks.figures import Benchmark, Comparison, Entrant, Target
+
+OURS = "durable_functions --postgres"
+DBOS = "dbos_functions --postgres"
+
+STEP = Benchmark(
+    name="step-postgres",
+    what="durable step on PostgreSQL",
+    unit="s",
+    entrants=(
+        Entrant("durable-exec", OURS, "steps"),
+        Entrant("DBOS on PostgreSQL", DBOS, "steps", peer_env=True),
+    ),
+    comparisons=(Comparison("durable-exec", "DBOS on PostgreSQL", Target("at most", 0.5)),),
+    size=100,
+    size_quick=30,
+)
+
+EXECUTIONS = Benchmark(
+    name="executions-postgres",
+    what="one-step executions on PostgreSQL at concurrency 64",
+    unit="1/s",
+    entrants=(
+        Entrant("durable-exec", OURS, "executions"),
+        Entrant("DBOS on PostgreSQL", DBOS, "executions", peer_env=True),
+    ),
+    comparisons=(Comparison("durable-exec", "DBOS on PostgreSQL", Target("at least", 5.0)),),
+    size=512,
+    size_quick=128,
+)

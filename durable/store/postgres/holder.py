@@ -1,4 +1,4 @@
-"""The holder of a lease: a process of a machine. On the same machine its death is seen at once, not at its lease's end."""
+"""The holder of a lease: a process. On the same machine its death is seen at once, not at its lease's end."""
 
 from __future__ import annotations
 

@@ -16,10 +16,10 @@ from contextlib import suppress
 from typing import Any, Literal, overload
 
 from capabilities.call import CapabilityCall
+from capabilities.call_signature import Method
 from capabilities.permissions.levels import Resource
 from capabilities.permissions.policy import Policy, PolicyDecision
 from capabilities.registry import STANDARD, load
-from capabilities.signature import Method
 from durable.core.definition_id import ANY_CAPABILITY, capability_id, source
 from durable.core.errors import BadArguments, DurableError, NotServed
 from durable.core.ids import check_capability
@@ -284,9 +284,9 @@ class Capabilities:
         """Names of the capabilities before which a session is saved."""
         return [found.name for found in self._known.values() if found is not None and found.checkpoint_before]
 
-    def names(self) -> list[str]:
+    def names(self) -> tuple[str, ...]:
         """The names of all capabilities."""
-        return list(self._known)
+        return tuple(self._known)
 
     def used(self) -> list[Capability]:
         """The capabilities that were used so far, and the engine's own."""

@@ -15,7 +15,7 @@ from checkpoint.capture.buffer_digests import Place, place_of
 from checkpoint.capture.interpreter_state import State, StateRollback, apply_sources, finish, prepare
 from checkpoint.capture.process_state import KIND, PROCESS, PROCESS_STATE
 from checkpoint.capture.survey import INTERNAL, MODULE_NAMES
-from checkpoint.format import environment
+from checkpoint.format import package_versions
 from checkpoint.format.group_table import GroupTable, read_table
 from checkpoint.format.payload import PYTHON, Group, LostVariable, PayloadPart, chunk_digest, decode_payload
 from checkpoint.lost_names import LOST, LostNames, explain_name_error
@@ -64,7 +64,7 @@ def restore_into(
     parsed = decode_payload(payload)
     contents = parsed.contents
     if not override_environment:
-        environment.check(contents)
+        package_versions.check(contents)
     pages = dict(zip((page.digest for page in contents.pages), parsed.chunks, strict=False))
     if len(pages) != len(contents.pages):
         raise CheckpointError("the checkpoint data is not whole: pages are missing")

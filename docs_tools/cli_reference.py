@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import click
 
-from durable.cli.app import root
+from durable.cli.command_group import root
 
 COMMON = ("store", "trust_store", "json")
 """Options of every command, said once."""

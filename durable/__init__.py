@@ -6,116 +6,156 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from bridge.confine.limits import Limits
-    from bridge.launch.pool import Pool, PoolMetrics
-    from bridge.protocol.output_rules import OutputRules
-    from capabilities.capability import Capability, call_id, capability
-    from capabilities.permissions.manifest import Manifest
-    from capabilities.prompts.prompt import Prompt
+    from bridge.confine.limits import Limits as Limits
+    from bridge.launch.pool import (
+        Pool as Pool,
+        PoolMetrics as PoolMetrics,
+    )
+    from bridge.protocol.output_rules import OutputRules as OutputRules
+    from capabilities.capability import (
+        Capability as Capability,
+        call_id as call_id,
+        capability as capability,
+    )
+    from capabilities.permissions.manifest import Manifest as Manifest
+    from capabilities.prompts.prompt import Prompt as Prompt
     from capabilities.sandbox.errors import (
-        CacheUnsafe,
-        Cancelled,
-        CapabilityDenied,
-        ComponentExited,
-        ComponentLoadFailed,
-        ComponentNotFound,
-        ComponentParseFailed,
-        ComponentTrapped,
-        ComponentValidationFailed,
-        CpuLimitExceeded,
-        CpuTimeExhausted,
-        EngineInitialization,
-        ExecutionFailed,
-        ExecutionTimeout,
-        FuelExhausted,
-        HostError,
-        HostTimeout,
-        InvalidConfiguration,
-        MissingCpuConfig,
-        MissingMemoryConfig,
-        OutOfMemory,
-        ResourceLimitExceeded,
-        SandboxError,
-        SandboxUnavailable,
-        SerializationError,
-        SnapshotRefused,
-        Used,
+        CacheUnsafe as CacheUnsafe,
+        Cancelled as Cancelled,
+        CapabilityDenied as CapabilityDenied,
+        ComponentExited as ComponentExited,
+        ComponentLoadFailed as ComponentLoadFailed,
+        ComponentNotFound as ComponentNotFound,
+        ComponentParseFailed as ComponentParseFailed,
+        ComponentTrapped as ComponentTrapped,
+        ComponentValidationFailed as ComponentValidationFailed,
+        CpuLimitExceeded as CpuLimitExceeded,
+        CpuTimeExhausted as CpuTimeExhausted,
+        EngineInitialization as EngineInitialization,
+        ExecutionFailed as ExecutionFailed,
+        ExecutionTimeout as ExecutionTimeout,
+        FuelExhausted as FuelExhausted,
+        HostError as HostError,
+        HostTimeout as HostTimeout,
+        InvalidConfiguration as InvalidConfiguration,
+        MissingCpuConfig as MissingCpuConfig,
+        MissingMemoryConfig as MissingMemoryConfig,
+        OutOfMemory as OutOfMemory,
+        ResourceLimitExceeded as ResourceLimitExceeded,
+        SandboxError as SandboxError,
+        SandboxUnavailable as SandboxUnavailable,
+        SerializationError as SerializationError,
+        SnapshotRefused as SnapshotRefused,
+        Used as Used,
     )
-    from capabilities.sandbox.front import Ran
+    from capabilities.sandbox.front import Ran as Ran
     from capabilities.sandbox.javascript.errors import (
-        InstanceBusy,
-        InvalidSnapshot,
-        ScriptError,
-        ScriptSyntaxError,
-        StateLost,
+        InstanceBusy as InstanceBusy,
+        InvalidSnapshot as InvalidSnapshot,
+        ScriptError as ScriptError,
+        ScriptSyntaxError as ScriptSyntaxError,
+        StateLost as StateLost,
     )
-    from capabilities.sandbox.limits import SandboxLimits
-    from capabilities.sandbox.wasm.wit_values import Err, Ok, Some, Variant
-    from checkpoint.checkpoint_request import checkpoint
-    from checkpoint.resumable import resumable
-    from durable.core.answer_types import Decision, Given, Review
+    from capabilities.sandbox.limits import SandboxLimits as SandboxLimits
+    from capabilities.sandbox.wasm.wit_values import (
+        Err as Err,
+        Ok as Ok,
+        Some as Some,
+        Variant as Variant,
+    )
+    from checkpoint.checkpoint_request import checkpoint as checkpoint
+    from checkpoint.resumable import resumable as resumable
+    from durable.core.answer_types import (
+        Decision as Decision,
+        Given as Given,
+        Review as Review,
+    )
     from durable.core.errors import (
-        AnswerLate,
-        BadArguments,
-        Busy,
-        CheckpointError,
-        CheckpointTampered,
-        Conflict,
-        Deadlock,
-        Denied,
-        DurableError,
-        EngineClosed,
-        EngineFailed,
-        ExecutionCancelled,
-        ExecutionError,
-        ExecutionLost,
-        ExecutionTimedOut,
-        Fatal,
-        Halted,
-        InvalidAnswer,
-        InvalidId,
-        LimitExceeded,
-        NonDeterminism,
-        NotAsked,
-        NotEncodable,
-        NotFound,
-        NotServed,
-        OutputDrainTimeout,
-        OutputOverflow,
-        PoolExhausted,
-        ProtocolError,
-        ResourceExceeded,
-        RetryAfter,
-        StepNeeded,
-        StoreError,
-        StoreForeign,
-        StoreMissing,
-        StoreNewer,
-        StoreRefused,
-        Unenforceable,
-        Waiting,
-        WorkerDied,
+        AnswerLate as AnswerLate,
+        BadArguments as BadArguments,
+        Busy as Busy,
+        CheckpointError as CheckpointError,
+        CheckpointTampered as CheckpointTampered,
+        Conflict as Conflict,
+        Deadlock as Deadlock,
+        Denied as Denied,
+        DurableError as DurableError,
+        EngineClosed as EngineClosed,
+        EngineFailed as EngineFailed,
+        ExecutionCancelled as ExecutionCancelled,
+        ExecutionError as ExecutionError,
+        ExecutionLost as ExecutionLost,
+        ExecutionTimedOut as ExecutionTimedOut,
+        Fatal as Fatal,
+        Halted as Halted,
+        InvalidAnswer as InvalidAnswer,
+        InvalidId as InvalidId,
+        LimitExceeded as LimitExceeded,
+        NonDeterminism as NonDeterminism,
+        NotAsked as NotAsked,
+        NotEncodable as NotEncodable,
+        NotFound as NotFound,
+        NotServed as NotServed,
+        OutputDrainTimeout as OutputDrainTimeout,
+        OutputOverflow as OutputOverflow,
+        PoolExhausted as PoolExhausted,
+        ProtocolError as ProtocolError,
+        ResourceExceeded as ResourceExceeded,
+        RetryAfter as RetryAfter,
+        StepNeeded as StepNeeded,
+        StoreError as StoreError,
+        StoreForeign as StoreForeign,
+        StoreMissing as StoreMissing,
+        StoreNewer as StoreNewer,
+        StoreRefused as StoreRefused,
+        Unenforceable as Unenforceable,
+        Waiting as Waiting,
+        WorkerDied as WorkerDied,
     )
-    from durable.core.events import Logged
-    from durable.engine.engine import Engine, open
-    from durable.executions.handle import Execution
-    from durable.functions.context import Context
-    from durable.functions.definition import Function, Retry, function
-    from durable.functions.failures import raised
-    from durable.functions.operation import Operation
-    from durable.functions.step import cancelled
-    from durable.prompts.inbox import OpenPrompt
-    from durable.prompts.webhooks import Webhook
-    from durable.records.displays import Display
-    from durable.records.result import Lost, RestoreReport, Result, RolledBack
-    from durable.sandbox.component_registry import Component
-    from durable.sessions.calls.audit import AuditEntry
-    from durable.sessions.checkpoints.history import Change, CheckpointDetail, CheckpointInfo
-    from durable.sessions.checkpoints.retention import Keep
-    from durable.sessions.migration_adapter import MigrationAdapter
-    from durable.sessions.namespace import NamespaceLimits, Sources, Variable
-    from durable.sessions.output.live_output import DisplayEvent, OutputEvent, Rewound
-    from durable.sessions.session import Session
+    from durable.core.events import Logged as Logged
+    from durable.engine.engine import (
+        Engine as Engine,
+        open as open,
+    )
+    from durable.executions.handle import Execution as Execution
+    from durable.functions.context import Context as Context
+    from durable.functions.definition import (
+        Function as Function,
+        Retry as Retry,
+        function as function,
+    )
+    from durable.functions.failures import raised as raised
+    from durable.functions.operation import Operation as Operation
+    from durable.functions.step import cancelled as cancelled
+    from durable.prompts.inbox import OpenPrompt as OpenPrompt
+    from durable.prompts.webhooks import Webhook as Webhook
+    from durable.records.displays import Display as Display
+    from durable.records.result import (
+        Lost as Lost,
+        RestoreReport as RestoreReport,
+        Result as Result,
+        RolledBack as RolledBack,
+    )
+    from durable.sandbox.component_registry import Component as Component
+    from durable.sessions.calls.audit import AuditEntry as AuditEntry
+    from durable.sessions.checkpoints.history import (
+        Change as Change,
+        CheckpointDetail as CheckpointDetail,
+        CheckpointInfo as CheckpointInfo,
+    )
+    from durable.sessions.checkpoints.retention import Keep as Keep
+    from durable.sessions.migration_adapter import MigrationAdapter as MigrationAdapter
+    from durable.sessions.namespace import (
+        NamespaceLimits as NamespaceLimits,
+        Sources as Sources,
+        Variable as Variable,
+    )
+    from durable.sessions.output.live_output import (
+        DisplayEvent as DisplayEvent,
+        OutputEvent as OutputEvent,
+        Rewound as Rewound,
+    )
+    from durable.sessions.session import Session as Session
 
 _HOME = {
     "bridge.confine.limits": ("Limits",),
@@ -232,132 +272,7 @@ _HOME = {
 }
 _WHERE = {name: module for module, names in _HOME.items() for name in names}
 
-__all__ = [
-    "AnswerLate",
-    "AuditEntry",
-    "BadArguments",
-    "Busy",
-    "CacheUnsafe",
-    "Cancelled",
-    "Capability",
-    "CapabilityDenied",
-    "Change",
-    "CheckpointDetail",
-    "CheckpointError",
-    "CheckpointInfo",
-    "CheckpointTampered",
-    "Component",
-    "ComponentExited",
-    "ComponentLoadFailed",
-    "ComponentNotFound",
-    "ComponentParseFailed",
-    "ComponentTrapped",
-    "ComponentValidationFailed",
-    "Conflict",
-    "Context",
-    "CpuLimitExceeded",
-    "CpuTimeExhausted",
-    "Deadlock",
-    "Decision",
-    "Denied",
-    "Display",
-    "DisplayEvent",
-    "DurableError",
-    "Engine",
-    "EngineClosed",
-    "EngineFailed",
-    "EngineInitialization",
-    "Err",
-    "Execution",
-    "ExecutionCancelled",
-    "ExecutionError",
-    "ExecutionFailed",
-    "ExecutionLost",
-    "ExecutionTimedOut",
-    "ExecutionTimeout",
-    "Fatal",
-    "FuelExhausted",
-    "Function",
-    "Given",
-    "Halted",
-    "HostError",
-    "HostTimeout",
-    "InstanceBusy",
-    "InvalidAnswer",
-    "InvalidConfiguration",
-    "InvalidId",
-    "InvalidSnapshot",
-    "Keep",
-    "LimitExceeded",
-    "Limits",
-    "Logged",
-    "Lost",
-    "Manifest",
-    "MigrationAdapter",
-    "MissingCpuConfig",
-    "MissingMemoryConfig",
-    "NamespaceLimits",
-    "NonDeterminism",
-    "NotAsked",
-    "NotEncodable",
-    "NotFound",
-    "NotServed",
-    "Ok",
-    "OpenPrompt",
-    "Operation",
-    "OutOfMemory",
-    "OutputDrainTimeout",
-    "OutputEvent",
-    "OutputOverflow",
-    "OutputRules",
-    "Pool",
-    "PoolExhausted",
-    "PoolMetrics",
-    "Prompt",
-    "ProtocolError",
-    "Ran",
-    "ResourceExceeded",
-    "ResourceLimitExceeded",
-    "RestoreReport",
-    "Result",
-    "Retry",
-    "RetryAfter",
-    "Review",
-    "Rewound",
-    "RolledBack",
-    "SandboxError",
-    "SandboxLimits",
-    "SandboxUnavailable",
-    "ScriptError",
-    "ScriptSyntaxError",
-    "SerializationError",
-    "Session",
-    "SnapshotRefused",
-    "Some",
-    "Sources",
-    "StateLost",
-    "StepNeeded",
-    "StoreError",
-    "StoreForeign",
-    "StoreMissing",
-    "StoreNewer",
-    "StoreRefused",
-    "Unenforceable",
-    "Used",
-    "Variable",
-    "Variant",
-    "Waiting",
-    "Webhook",
-    "WorkerDied",
-    "call_id",
-    "cancelled",
-    "capability",
-    "checkpoint",
-    "function",
-    "open",
-    "raised",
-    "resumable",
-]
+__all__ = sorted(_WHERE)  # noqa: PLE0605 - one list: checkers have the imports above
 
 
 def __getattr__(name: str) -> Any:

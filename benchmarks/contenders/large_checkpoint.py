@@ -12,7 +12,7 @@ from statistics import quantiles
 
 from benchmarks import namespaces
 from benchmarks.turns import Ready, Turn, serve
-from checkpoint.capture.buffer_digests import LOOKS_LEFT_ALONE
+from checkpoint.capture.buffer_digests import UNTRACKED_LOOKS_MIN
 from checkpoint.capture.forked_capture import BLOCK_BYTES, HEADER_BYTES, Aside, resident_bytes
 from checkpoint.capture.incremental_capture import Capturer
 
@@ -54,7 +54,7 @@ class Captures:
 
     def changes(self, size: int) -> list[float]:
         """Captures after one small change, to the end."""
-        for _ in range(LOOKS_LEFT_ALONE + 1):  # until an array that was written all over is tracked again
+        for _ in range(UNTRACKED_LOOKS_MIN + 1):  # until an array that was written all over is tracked again
             self.take()
         samples = []
         for _ in range(size):

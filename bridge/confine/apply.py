@@ -21,7 +21,7 @@ from durable.core.errors import Unenforceable
 NOBODY = 65_534
 """Whom an isolated worker of a root engine becomes: limits of processes do not bind the user 0."""
 
-OWN_TASKS = 4
+OWN_TASKS_MAX = 4
 """Of the worker itself, beside the `processes` of its code: main thread, output thread, the two of a capture."""
 
 _NAMESPACES = os.CLONE_NEWNS | os.CLONE_NEWNET | os.CLONE_NEWIPC | os.CLONE_NEWUTS
@@ -132,7 +132,7 @@ def _limit(limits: Limits) -> None:
         if limits.files is not None:
             _set(resource.RLIMIT_NOFILE, limits.files)
         if limits.processes is not None:
-            _set(resource.RLIMIT_NPROC, limits.processes + OWN_TASKS)
+            _set(resource.RLIMIT_NPROC, limits.processes + OWN_TASKS_MAX)
 
 
 def _set(which: int, value: int) -> None:

@@ -24,7 +24,7 @@ LIBRARIES = ("/lib", "/lib32", "/lib64", "/usr/lib", "/usr/lib32", "/usr/lib64",
 DATA = ("/etc/ld.so.cache", "/usr/share/zoneinfo")
 OWN_PACKAGES = (
     *("bridge", "checkpoint", "durable/__init__.py", "durable/core"),
-    *("capabilities/__init__.py", "capabilities/sandbox", "capabilities/signature.py"),
+    *("capabilities/__init__.py", "capabilities/sandbox", "capabilities/call_signature.py"),
 )
 OWN = Path(__file__).resolve().parents[2]
 SHARED_MEMORY = "/dev/shm"  # noqa: S108  # where semaphores of multiprocessing live

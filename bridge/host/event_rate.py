@@ -11,7 +11,7 @@ from time import monotonic
 
 from durable.core.events import Event, EventsOmitted, Observer
 
-BURST = 20
+BURST_MAX = 20
 """Events of one kind that are told at once: what an honest worker causes is told whole."""
 
 PER_S = 1.0
@@ -36,8 +36,8 @@ class EventRate:
     def __call__(self, event: Event) -> None:
         """Tell the event, or count it."""
         now = self._clock()
-        kind = self._kinds.setdefault(type(event), _Kind(BURST, now))
-        kind.left = min(BURST, kind.left + (now - kind.at_s) * PER_S)
+        kind = self._kinds.setdefault(type(event), _Kind(BURST_MAX, now))
+        kind.left = min(BURST_MAX, kind.left + (now - kind.at_s) * PER_S)
         kind.at_s = now
         if kind.left < 1:
             kind.omitted += 1

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-import platform
 from dataclasses import dataclass
 from pathlib import Path
 
+from bridge.lock_wait import waits_for_a_lock
+
 _TICKS = os.sysconf("SC_CLK_TCK")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
-_FUTEX = {"x86_64": b"202", "aarch64": b"98"}.get(platform.machine())
-"""The number of the system call futex; its fourth argument is the time limit, 0x0 for none."""
 
 STOPPED = "it is stopped (SIGSTOP); SIGCONT lets it go on"
 TRACED = "a debugger holds it"
@@ -67,16 +66,11 @@ def why_stuck(pid: int) -> str:
         threads = os.listdir(f"/proc/{pid}/task")
         if state in _OF_STATE:
             return _OF_STATE[state]
-        if all(_waits_for_a_lock(pid, thread) and not _children(pid, thread) for thread in threads):
+        if all(waits_for_a_lock(pid, thread) and not _children(pid, thread) for thread in threads):
             return DEADLOCKED
     except OSError:
         pass
     return ""
-
-
-def _waits_for_a_lock(pid: int, thread: str) -> bool:
-    fields = Path(f"/proc/{pid}/task/{thread}/syscall").read_bytes().split()
-    return len(fields) > 4 and fields[0] == _FUTEX and fields[4] == b"0x0"
 
 
 def _children(pid: int, thread: str) -> str:

@@ -17,7 +17,7 @@ from bridge.launch.launcher import WorkerLauncher, WorkerProcess
 from durable.core.errors import BadArguments, EngineClosed, PoolExhausted, WorkerDied
 from durable.core.events import BackgroundFailed, Observer, log_event
 
-LAUNCHES_KEPT = 1_000
+LAUNCHES_MAX = 1_000
 """Durations of the newest launches, for their percentiles."""
 
 END_S = 10.0
@@ -115,7 +115,7 @@ class WorkerPool:
         self._filling: asyncio.Task[None] | None = None
         self._ageing: asyncio.TimerHandle | None = None
         self._ending: set[asyncio.Future[None]] = set()
-        self._took: deque[float] = deque(maxlen=LAUNCHES_KEPT)
+        self._took: deque[float] = deque(maxlen=LAUNCHES_MAX)
         self._hits = self._misses = self._waited = self._timed_out = self._failed = self._replaced = 0
         self._closed = False
         self.on_waiting: Callable[[], None] = _nothing

@@ -106,7 +106,7 @@ class Zygote:
             ours.setblocking(False)
             self._environment = dict(self._seen())
             pid = spawn(
-                "bridge.worker.zygote",
+                "bridge.worker.zygote_main",
                 [theirs.fileno(), os.getpid(), *self._preload],
                 python=self._python,
                 environment=self._environment,

@@ -41,10 +41,10 @@ def _lengths() -> tuple[tuple[int, int], ...]:
 _LENGTHS = _lengths()
 
 
-RUN = 1_000
+RUN_MAX = 1_000
 _RUN = re.compile(
     rb"(?>[\x00-\xa0\xc0-\xc3\xe0-\xff]|[\xcc\xd0\xa1].|[\xcd\xd1\xa2\xdc\xde].{2}|"
-    rb"[\xca\xce\xd2\xdd\xdf\xa4].{4}|[\xcb\xcf\xd3\xa8].{8}){%d}" % RUN,
+    rb"[\xca\xce\xd2\xdd\xdf\xa4].{4}|[\xcb\xcf\xd3\xa8].{8}){%d}" % RUN_MAX,
     re.DOTALL,
 )
 """A run of so many items of the commonest kinds: passed without Python, which takes three times as long."""
@@ -60,7 +60,7 @@ def check_size(payload: bytes | bytearray, items_max: int = ITEMS_MAX) -> None:
         run = _RUN.match(payload, at)
         if run is not None:
             at = run.end()
-            items += RUN
+            items += RUN_MAX
             continue
         at, passed = _pass(payload, at)
         items += passed
@@ -71,11 +71,11 @@ def check_size(payload: bytes | bytearray, items_max: int = ITEMS_MAX) -> None:
 def _pass(payload: bytes | bytearray, at: int) -> tuple[int, int]:
     """Where the next items end, and how many those are: any, until there may be a run again."""
     lengths, end = _LENGTHS, len(payload)
-    for passed in range(RUN):
+    for passed in range(RUN_MAX):
         if at >= end:
             return at, passed
         size, width = lengths[payload[at]]
         if width:
             size += int.from_bytes(payload[at + 1 : at + 1 + width], "big")
         at += size
-    return at, RUN
+    return at, RUN_MAX

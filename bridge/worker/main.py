@@ -26,13 +26,13 @@ from bridge.worker.confine_self import hold, inherited_descriptors
 from bridge.worker.io.channel import Channel, take
 from bridge.worker.io.display import Displays, plain_text
 from bridge.worker.io.inbound_messages import Wire
-from bridge.worker.io.output import OutputPort, Pipe
+from bridge.worker.io.output_streams import OutputPort, Pipe
 from bridge.worker.io.stdio import install
 from bridge.worker.namespace import sources
 from bridge.worker.namespace.main_module import Namespace, make_main
 from bridge.worker.namespace.variables import completions
 from bridge.worker.parent_death import die_with
-from bridge.worker.run.checkpoints import Checkpoints
+from bridge.worker.run.checkpoint_timing import Checkpoints
 from bridge.worker.run.event_loop import (
     WorkerLoop,
     children_alive,

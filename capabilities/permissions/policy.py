@@ -77,6 +77,7 @@ class Policy:
         self._grants: tuple[Grant, ...] = ()
         self._level: Level = "sandbox"
         self._names: frozenset[str] = frozenset()
+        self._permitted: dict[tuple[str, ...], tuple[str, ...]] = {}
         self._cache: OrderedDict[tuple[str, tuple[Resource, ...]], PolicyDecision] = OrderedDict()
 
     # -- what holds at a time -----------------------------------------------------------------------------------
@@ -86,6 +87,7 @@ class Policy:
         if now_ms < self._valid_until:
             return
         self._cache.clear()
+        self._permitted.clear()
         live = [grant for grant in self._live if grant.holds(now_ms)]
         self._valid_until = min((g.until_ms for g in live if g.until_ms is not None), default=TIME_MAX_MS)
         self._grants = (*self._fixed, *live)
@@ -109,6 +111,15 @@ class Policy:
         """Whether a capability becomes a function of the code: it is granted, or may be asked for."""
         self._at(now_ms)
         return self._named(name).verdict != "denied"
+
+    def permitted(self, names: tuple[str, ...], now_ms: int) -> tuple[str, ...]:
+        """The capabilities among these that become functions of the code. Cached for the last names asked for."""
+        self._at(now_ms)
+        found = self._permitted.get(names)
+        if found is None:
+            found = tuple(name for name in names if self._named(name).verdict != "denied")
+            self._permitted = {names: found}
+        return found
 
     def methods(self, now_ms: int) -> tuple[str, ...] | None:
         """HTTP methods that are allowed; None is all."""

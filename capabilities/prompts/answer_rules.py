@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from capabilities.prompts.answer_validation import validated
 from capabilities.prompts.prompt import TEAM, Prompt, Settlement
+from capabilities.prompts.states import PromptState, state_of
 from durable.core.answer_types import Given
 from durable.core.errors import BadArguments, InvalidAnswer, NotAsked
 from durable.core.limits import ANSWERER_CHARS_MAX
@@ -84,19 +85,31 @@ class Told(NamedTuple):
 
 def told(prompt: Prompt, state: str, record: Any) -> Told:
     """The answer for the code that asked a settled question. `record` is the value of its resolved promise."""
-    if state == "rejected_canceled":
-        return Told(error="eof", text="the question was cancelled")
-    if state == "rejected_timedout":
-        return _at_deadline(prompt)
-    if state != "resolved":
-        return Told(error="error", text=f"{prompt.question!r} was rejected by something else than an answer")
-    found = Settlement.from_record(record)
+    found = Settlement.from_record(record) if state == "resolved" else Settlement()
+    match state_of(state, declined=found.declined):
+        case PromptState.CANCELLED:
+            return Told(error="eof", text="the question was cancelled")
+        case PromptState.EXPIRED:
+            return _at_deadline(prompt)
+        case PromptState.REJECTED:
+            return Told(error="error", text=f"{prompt.question!r} was rejected by something else than an answer")
+        case PromptState.DECLINED:
+            return _declined(prompt, found)
+        case PromptState.ANSWERED:
+            return _answered(prompt, found)
+        case PromptState.OPEN:
+            raise AssertionError(f"{prompt.question!r} is still open")
+
+
+def _declined(prompt: Prompt, found: Settlement) -> Told:
+    if prompt.form == "review":
+        return Told({"outcome": "declined", "document": None, "comment": found.why, "by": found.by})
     by = f" by {found.by}" if found.by else ""
     because = f": {found.why}" if found.why else ""
-    if found.declined and prompt.form == "review":
-        return Told({"outcome": "declined", "document": None, "comment": found.why, "by": found.by})
-    if found.declined:
-        return Told(error="denied", text=f"{prompt.question!r} was declined{by}{because}")
+    return Told(error="denied", text=f"{prompt.question!r} was declined{by}{because}")
+
+
+def _answered(prompt: Prompt, found: Settlement) -> Told:
     if prompt.form == "input":
         return Told(found.value)
     try:

@@ -25,7 +25,7 @@ from capabilities.sandbox.routing import Choice, Name, Route, checked, choice_of
 from capabilities.sandbox.wasm.exports import Inputs
 from durable.core.errors import DurableError
 
-DECISIONS_KEPT = 100
+DECISIONS_MAX = 100
 
 type Perform = Callable[[str, str, dict[str, Any]], Awaitable[Any]]
 """A call of a granted capability: its name, its method, its arguments."""
@@ -207,7 +207,7 @@ class Front:
         self._backends = backends
         self._choice: Choice = choice_of(os.environ) if choice is None else checked(choice)
         self.statistics: dict[Name, Statistics] = {name: Statistics() for name in backends}
-        self._decisions: deque[RoutingDecision] = deque(maxlen=DECISIONS_KEPT)
+        self._decisions: deque[RoutingDecision] = deque(maxlen=DECISIONS_MAX)
         self._turns = Turns()
 
     @property

@@ -17,7 +17,7 @@ VARIABLES = ("DURABLE_SANDBOX", "MCP_SANDBOX_BACKEND")
 """The first that is set wins (D25, W12)."""
 WASM_MAGIC = b"\0asm"
 WASM_TEXT = "wasm_base64:"
-LOOKED_AT = 100_000
+LOOK_CHARS_MAX = 100_000
 """Characters of the code that are looked at."""
 
 _JAVASCRIPT = (
@@ -85,7 +85,7 @@ def route(code: str | bytes, asked: Choice, choice: Choice, component: str = "")
         return Route("wasm", "it is a WebAssembly module")
     if choice != "auto":
         return Route(choice, "this is what the sandbox is set to")
-    text = code[:LOOKED_AT]
+    text = code[:LOOK_CHARS_MAX]
     javascript, python = _score(text, _JAVASCRIPT), _score(text, _PYTHON)
     if python > javascript:
         return Route("python", "it looks like Python")
@@ -101,7 +101,7 @@ def is_wasm(code: str | bytes) -> bool:
 
 def is_module(code: str) -> bool:
     """Whether JavaScript is an ES module: a statement of it imports or exports. Its value is its exports then."""
-    return re.search(_MODULE, code[:LOOKED_AT], re.MULTILINE) is not None
+    return re.search(_MODULE, code[:LOOK_CHARS_MAX], re.MULTILINE) is not None
 
 
 def _score(text: str, signs: tuple[str, ...]) -> int:

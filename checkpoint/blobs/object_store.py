@@ -29,7 +29,7 @@ AT_ONCE_MAX = 16
 
 SCHEMES = ("s3", "gs", "az")
 
-SWEEP_BATCH = 100
+SWEEP_OBJECTS_MAX = 100
 
 
 class ObjectBlobs:
@@ -119,7 +119,7 @@ class ObjectBlobs:
 
         done = 0
         with self._named("deleted from"), ThreadPoolExecutor(AT_ONCE_MAX, "blobs") as pool:
-            for some in batched(digests, SWEEP_BATCH):
+            for some in batched(digests, SWEEP_OBJECTS_MAX):
                 with self._locked(fcntl.LOCK_EX):
                     put = zip(some, pool.map(self._put_s, some), strict=True)
                     old = [each for each, at in put if at is not None and self._clock() - at > self._grace_s]

@@ -17,7 +17,7 @@ from checkpoint.format.payload import CHUNK_BYTES
 TRACKED_BYTES_MIN = 256 * 2**10
 """Smaller buffers are hashed: that takes less than a tenth of a millisecond."""
 
-LOOKS_LEFT_ALONE = 8
+UNTRACKED_LOOKS_MIN = 8
 """A buffer of which half was written is not tracked for so many looks: tracking splits its huge pages and makes the
 next write to each page a fault, and hashing it is the child's work anyway."""
 
@@ -91,7 +91,7 @@ class Buffers:
         self._hot = {place: looks - 1 for place, looks in self._hot.items() if looks > 1 and place in wanted}
         for place, region in list(self._regions.items()):
             if place not in always and 2 * sum(digest is None for digest in region.digests) > len(region.digests) > 1:
-                self._hot[place] = LOOKS_LEFT_ALONE
+                self._hot[place] = UNTRACKED_LOOKS_MIN
                 self._pages.release(region.first, region.last)
                 del self._regions[place]
         for place in wanted - self._regions.keys() - self._hot.keys():

@@ -26,7 +26,7 @@ _SCAN = 0xC0606610
 _SCAN_FORMAT = "=12Q"
 _CHECK_ASYNC = 2
 _ALLOWED, _WRITTEN, _PRESENT, _SWAPPED = 1, 2, 8, 16
-_REGIONS = 1_024
+_REGIONS_MAX = 1_024
 """Answered by one scan; a longer answer takes several."""
 
 PAGE = mmap.PAGESIZE
@@ -50,7 +50,7 @@ class PageMap:
         try:
             fcntl.ioctl(self._fault_fd, _API, struct.pack("=3Q", _API_VERSION, _FEATURES, 0))
             self._map_fd = os.open("/proc/self/pagemap", os.O_RDONLY | os.O_CLOEXEC)
-            self._found = (ctypes.c_uint64 * (3 * _REGIONS))()
+            self._found = (ctypes.c_uint64 * (3 * _REGIONS_MAX))()
             self._test()
         except BaseException:
             self.close()
@@ -83,7 +83,7 @@ class PageMap:
         while at < end:
             argument = bytearray(
                 struct.pack(
-                    _SCAN_FORMAT, 96, _CHECK_ASYNC, at, end, 0, ctypes.addressof(self._found), _REGIONS, 0,
+                    _SCAN_FORMAT, 96, _CHECK_ASYNC, at, end, 0, ctypes.addressof(self._found), _REGIONS_MAX, 0,
                     _WRITTEN, _ALLOWED | _WRITTEN, _PRESENT | _SWAPPED, _ALLOWED,
                 )
             )  # fmt: skip

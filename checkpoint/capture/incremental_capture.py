@@ -15,8 +15,8 @@ from checkpoint.capture.forked_capture import Aside, Send, resident_bytes, run_a
 from checkpoint.capture.interpreter_state import State, read_sources, read_state
 from checkpoint.capture.process_state import KIND, PROCESS, PROCESS_STATE
 from checkpoint.capture.survey import INTERNAL, Survey, survey_namespace
-from checkpoint.format.environment import packages
 from checkpoint.format.group_table import make_pages, read_table
+from checkpoint.format.package_versions import packages
 from checkpoint.format.payload import (
     CHUNK_BYTES,
     FORMAT,

@@ -10,7 +10,7 @@ from checkpoint.engine_side.seal import Hashed
 from checkpoint.format.compression import Bytes, packed
 from checkpoint.format.payload import chunk_digest, decode_payload
 
-HASHERS = 1
+HASHERS_MAX = 1
 """Beside the thread that writes, and the one that lets the disk begin: it is faster than the disk by itself."""
 
 
@@ -33,7 +33,7 @@ def bring(data: bytes | bytearray | memoryview, blobs: Blobs) -> tuple[Hashed, l
             else:
                 small.append((digest.hex(), bytes(kept)))
 
-    with ThreadPoolExecutor(HASHERS, "checkpoint") as pool:
+    with ThreadPoolExecutor(HASHERS_MAX, "checkpoint") as pool:
         try:
             blobs.put_many(large(pool))
         finally:

@@ -222,10 +222,10 @@ def open_sealed(
     return encode_payload(Payload(format=FORMAT, contents=manifest.contents, chunks=tuple(chunks.values())))
 
 
-FETCHED = 4
+FETCHED_MAX = 4
 """Chunks that a thread reads, verifies and writes at a time."""
 
-FILLING = 2
+FILLERS_MAX = 2
 """Threads that do so: hashing leaves the interpreter to others, reading and writing too."""
 
 
@@ -248,9 +248,9 @@ def open_into_memory(
             for (digest, _size), offset in some:
                 file.write(chunks[digest], offset)
 
-        with ThreadPoolExecutor(FILLING, "restore") as pool:
+        with ThreadPoolExecutor(FILLERS_MAX, "restore") as pool:
             try:
-                for _done in pool.map(fill, batched(zip(table.digests.items(), offsets, strict=True), FETCHED)):
+                for _done in pool.map(fill, batched(zip(table.digests.items(), offsets, strict=True), FETCHED_MAX)):
                     pass
             finally:
                 pool.shutdown(cancel_futures=True)

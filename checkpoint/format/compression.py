@@ -25,11 +25,11 @@ FRAME = b"\xd5zc1"
 _HEAD_BYTES = len(FRAME) + 4
 
 COMPRESS_BYTES_MIN = 512
-SAMPLES = 3
+SAMPLES_MAX = 3
 SAMPLE_BYTES = 4 * 2**10
 """Of a chunk of a megabyte some places tell what the rest is like, for a hundredth of the cost."""
 
-PAYS = 0.75
+PAYS_FACTOR = 0.75
 """A frame is kept when it is smaller than this part of the data: reading it back costs time too."""
 
 LEVEL = 1
@@ -46,15 +46,15 @@ def packed(data: Bytes) -> Bytes:
         return data
     body = zstd.compress(view, LEVEL)
     frame = FRAME + zlib.crc32(body).to_bytes(4, "big") + body
-    return frame if own or len(frame) < PAYS * len(view) else data
+    return frame if own or len(frame) < PAYS_FACTOR * len(view) else data
 
 
 def _sample_pays(view: memoryview) -> bool:
-    if len(view) <= SAMPLES * SAMPLE_BYTES:
+    if len(view) <= SAMPLES_MAX * SAMPLE_BYTES:
         return True
-    step = (len(view) - SAMPLE_BYTES) // (SAMPLES - 1)
-    sample = b"".join(view[start : start + SAMPLE_BYTES] for start in range(0, SAMPLES * step, step))
-    return len(zstd.compress(sample, LEVEL)) < PAYS * len(sample)
+    step = (len(view) - SAMPLE_BYTES) // (SAMPLES_MAX - 1)
+    sample = b"".join(view[start : start + SAMPLE_BYTES] for start in range(0, SAMPLES_MAX * step, step))
+    return len(zstd.compress(sample, LEVEL)) < PAYS_FACTOR * len(sample)
 
 
 def unpacked(kept: Bytes, digest: bytes, size: int) -> Bytes:

@@ -33,7 +33,7 @@ STRAIGHT_MAX = 1_000
 _LATE = 2**62
 """The place in a memo of the namespace of an object that does not write it itself."""
 
-_TRIES = 3
+_TRIES_MAX = 3
 """Another thread may change a container while it is pickled."""
 
 
@@ -323,7 +323,7 @@ class Grouping:
             for identity, why in self._unloadable(name, values[name]).items()
             if identity
         }
-        for _attempt in range(0 if unloadable else _TRIES):
+        for _attempt in range(0 if unloadable else _TRIES_MAX):
             try:
                 dump = self._dump(scope, names, values)
                 return dump if dump is not None else self._dump_by_stack(scope, names, values, {})

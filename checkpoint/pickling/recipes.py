@@ -21,9 +21,9 @@ from typing import Any, Protocol
 from checkpoint.capture.process_state import code_context
 from checkpoint.pickling import constants, loaders, stdlib_internals
 from checkpoint.pickling.arrays import reduce_array
-from checkpoint.pickling.files import file_recipe, reopen
 from checkpoint.pickling.importable import importable
 from checkpoint.pickling.object_columns import Columns
+from checkpoint.pickling.open_files import file_recipe, reopen
 from checkpoint.pickling.unsaveable import Unsaveable
 
 type Reduced = tuple[Any, ...] | str | None

@@ -31,7 +31,7 @@ type Children = Iterator[object]
 DEPTH_MAX = 500_000
 """Some seconds of work. Objects that make others each time they are looked at would have no end."""
 
-_BATCH = 1_000
+_BATCH_MAX = 1_000
 """Items that one opcode puts in, as pickle does it."""
 
 _BUILTIN_SETTERS = frozenset(vars(cls)["__setitem__"] for cls in (dict, list, OrderedDict, deque))
@@ -159,7 +159,7 @@ class StackPickler:
         self._memoize(value)
 
     def _put(self, items: Iterable[object], opcode: bytes) -> Children:
-        for chunk in batched(items, _BATCH):
+        for chunk in batched(items, _BATCH_MAX):
             self._write(pickle.MARK)
             yield from chunk
             self._write(opcode)

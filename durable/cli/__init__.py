@@ -5,6 +5,6 @@ from __future__ import annotations
 
 def main() -> None:
     """The console script `durable`; ends the process with the command's exit code."""
-    from durable.cli.app import run
+    from durable.cli.command_group import run
 
     raise SystemExit(run())

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from durable.cli import lazy_imports
-from durable.cli.app import Settings
+from durable.cli.command_group import Settings
 from durable.cli.execution_status import AwaitsAnswers, GoesOn, Standing, needs_of, served, stand
-from durable.cli.output import Out
+from durable.cli.text_output import Out
 from durable.core import ids
 from durable.core.definition_id import capability_id, is_capability
 from durable.core.errors import NotServed, StoreError
@@ -30,7 +30,7 @@ LOOK_S = 1.0
 """How soon to look again when nothing wakes: soon after a change, since a suspension follows it silently, then ever
 later, since only the death of the engine is left to be seen."""
 
-CALM = 10
+LOOK_COST_FACTOR = 10
 """Between two looks passes at least this many times what a look costs."""
 
 
@@ -175,7 +175,7 @@ async def follow_here(engine: Engine, job: CommandWork, execution_id: str, *, se
             either: set[asyncio.Future[Any]] = {settled, change}
             done, _ = await asyncio.wait(either, timeout=patience, return_when=asyncio.FIRST_COMPLETED)
             patience = LOOK_FIRST_S if done else min(2 * patience, LOOK_S)
-            await asyncio.wait({settled}, timeout=CALM * cost)
+            await asyncio.wait({settled}, timeout=LOOK_COST_FACTOR * cost)
             if settled.done() and isinstance(settled.exception(), StoreError):
                 await settled  # nothing can be recorded, or the server is gone
     finally:

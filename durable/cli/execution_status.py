@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from durable.core import ids
 from durable.core.clock import now_ms
 from durable.core.errors import NotFound
-from durable.engine.views import CELL, SETTLED, ServedFunctions
+from durable.engine.views import CELL, ServedFunctions
+from durable.executions.states import OPEN, SETTLED
 from durable.store.port import ReadsFace, StoreFace
-from durable.store.rows import ExecutionRow, PromptRow, State
+from durable.store.rows import ExecutionRow, PromptRow
 
 QUEUE_SEEN_MAX = 1_000
 """How far back a session's queue is looked through: more waiting cells than people make."""
@@ -132,6 +133,5 @@ async def needs_of(reads: ReadsFace, execution_id: str) -> frozenset[str]:
 
 async def unsettled(reads: ReadsFace) -> list[ExecutionRow]:
     """Every execution that has not ended, newest first."""
-    words: tuple[State, ...] = ("pending", "running", "waiting", "interrupted")
-    found = [row for word in words for row in await reads.list_executions(state=word, limit=UNSETTLED_SEEN_MAX)]
+    found = [row for word in OPEN for row in await reads.list_executions(state=word.value, limit=UNSETTLED_SEEN_MAX)]
     return sorted(found, key=lambda row: (row.created_at, row.id), reverse=True)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from durable.sandbox.component_registry import Component
     from durable.store.port import ReadsFace
 
-_SOURCES_SEEN = 20
+_SOURCES_MAX = 20
 """Executions of a function that are looked at for where it is: the newest of a file that moved is among them."""
 
 type AnyFunction = Function[..., Any]
@@ -169,7 +169,7 @@ async def load_ids(functions: Iterable[str], reads: ReadsFace) -> dict[str, str]
     missing = {}
     for function in sorted(set(functions)):
         if known_as(function) is None:
-            rows = await reads.list_executions(function=function, limit=_SOURCES_SEEN)
+            rows = await reads.list_executions(function=function, limit=_SOURCES_MAX)
             reason = _load_one(function, [source_of(row.function, row.tags) for row in rows])
             if reason is not None:
                 missing[function] = reason

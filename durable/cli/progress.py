@@ -6,7 +6,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from durable.cli.execution_status import AwaitsAnswers, stand
-from durable.cli.output import Out
+from durable.cli.text_output import Out
 from durable.engine.views import StepView, step_view
 from durable.records.displays import shown
 from durable.sessions.output.follow import LiveReader

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from capabilities.prompts.form_fields import fields_of, read_field
-from durable.cli.output import plain, to_text
+from durable.cli.text_output import plain, to_text
 from durable.engine.views import PromptView
 
 type Ask = Callable[[str], Awaitable[str | None]]

@@ -7,15 +7,15 @@ import signal
 from typing import TYPE_CHECKING
 
 from durable.cli import exit_codes
-from durable.cli.app import Settings
+from durable.cli.command_group import Settings
 from durable.cli.engine_or_client import CommandWork, follow_here, open_engine, opened
 from durable.cli.execution_status import AwaitsAnswers, HasEnded, IsHalted, Standing, find, first_unsettled, served
-from durable.cli.output import Out
+from durable.cli.open_prompts import asker, show_waiting
 from durable.cli.progress import OutputPrinter
-from durable.cli.prompts import asker, show_waiting
 from durable.cli.repl_input import Reader
 from durable.cli.report import halted, report_cell
 from durable.cli.session_options import Making
+from durable.cli.text_output import Out
 from durable.core.errors import Conflict, DurableError, EngineClosed
 from durable.core.limits import INTERRUPT_GRACE_S
 from durable.engine.views import CELL

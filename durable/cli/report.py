@@ -3,26 +3,20 @@
 from __future__ import annotations
 
 from durable.cli import exit_codes
-from durable.cli.app import Settings
+from durable.cli.command_group import Settings
 from durable.cli.execution_status import AwaitsAnswers, GoesOn, HasEnded, IsHalted, Standing
-from durable.cli.output import Out
-from durable.cli.prompts import show_waiting
+from durable.cli.open_prompts import show_waiting
+from durable.cli.text_output import Out
 from durable.core.errors import ExecutionError, Halted
+from durable.executions.states import PROMISE_OF
 from durable.functions.failures import read_document, rebuild
 from durable.records import notation
 from durable.store.rows import ExecutionRow
 
-_PROMISE = {
-    "failed": "rejected",
-    "lost": "rejected",
-    "cancelled": "rejected_canceled",
-    "timed_out": "rejected_timedout",
-}
-
 
 def error_of(row: ExecutionRow) -> ExecutionError:
     """The error of an execution that did not complete."""
-    return rebuild(_PROMISE[row.state], row.value, row.id)
+    return rebuild(PROMISE_OF[row.state], row.value, row.id)
 
 
 def report(settings: Settings, out: Out, execution_id: str, standing: Standing) -> int:

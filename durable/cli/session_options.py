@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, fields
+from functools import wraps
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -77,8 +78,15 @@ class Limit(click.ParamType[tuple[str, float]]):
         raise click.BadParameter(f"{value!r} is not a limit; write {known}", ctx, param)
 
 
-def making_sessions[F: Callable[..., int]](command: F) -> F:
-    """Add the options."""
+def making_sessions(command: Callable[..., int]) -> Callable[..., int]:
+    """Add the options to a command, which gets them together as `made_with`."""
+
+    @wraps(command)
+    def with_options(**given: Any) -> int:
+        chosen = {field.name: given.pop(field.name) for field in fields(Making)}
+        return command(made_with=Making(**chosen), **given)
+
+    made: Callable[..., int] = with_options
     for option in (
         click.option("--grant", "grants", multiple=True, metavar="NAME[:WHAT]", help="A capability its code may call."),
         click.option(
@@ -90,5 +98,5 @@ def making_sessions[F: Callable[..., int]](command: F) -> F:
         click.option("--language", type=click.Choice(["python", "javascript"]), help="Of a new session's cells."),
         click.option("--profile", type=click.Choice(["open", "isolated"]), help="How a new session is held."),
     ):
-        command = option(command)
-    return command
+        made = option(made)
+    return made

@@ -18,7 +18,7 @@ CUT_MIN = 8
 """A column is cut to no less than this; where that does not suffice, the first one has a line of its own."""
 
 GAP = "  "
-WIDTH_USUAL = 80
+USUAL_CHARS = 80
 
 
 def width_of(stream: TextIO) -> int:
@@ -27,9 +27,9 @@ def width_of(stream: TextIO) -> int:
     if given.isdecimal() and int(given):
         return int(given)
     try:
-        return os.get_terminal_size(stream.fileno()).columns or WIDTH_USUAL
+        return os.get_terminal_size(stream.fileno()).columns or USUAL_CHARS
     except OSError:
-        return WIDTH_USUAL
+        return USUAL_CHARS
 
 
 def cells_of(text: str) -> int:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from durable.cli.app import Settings
+from durable.cli.command_group import Settings
 from durable.cli.exit_codes import Unusable
 
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d|w)?\Z")

@@ -276,7 +276,7 @@ REMIND_S_MIN = 0.1
 NOTICE_WAIT_S = 60.0
 """How long channels rely on being told of changes before they look again: clocks are set, stores cannot be reached."""
 
-NOTICE_PAUSE = 4
+NOTICE_PAUSE_FACTOR = 4
 NOTICE_PAUSE_S_MAX = 1.0
 """A channel rests this many times as long as its look at the open questions took: looking is a fifth of its time."""
 

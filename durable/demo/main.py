@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from durable.cli import exit_codes, lazy_imports
-from durable.cli.output import Out, plain, to_text
-from durable.cli.prompts import on_terminal
+from durable.cli.open_prompts import on_terminal
+from durable.cli.text_output import Out, plain, to_text
 from durable.demo import data
 from durable.demo.job import ANSWER, EVENTS, QUESTION, STEPS, YEARS
 from durable.demo.plan import Kill, plan
-from durable.demo.report import Findings, ReportRow, findings
-from durable.demo.runner import DemoRun, EngineDied, answer_all
+from durable.demo.summary import Findings, ReportRow, findings
+from durable.demo.supervisor import DemoRun, EngineDied, answer_all
 
 if TYPE_CHECKING:
     from durable.store.rows import PromptRow
@@ -95,7 +95,7 @@ async def _both(out: Out, run: DemoRun, reference: DemoRun) -> bool:
 
 
 async def _typed(out: Out) -> str:
-    from durable.cli.prompts import read_line
+    from durable.cli.open_prompts import read_line
 
     out.note(f"The session asks: {QUESTION} [{ANSWER}] ", end="")
     while True:

@@ -14,8 +14,8 @@ from durable.core.clock import TIME_MAX_MS, now_ms
 from durable.core.errors import BadArguments, Conflict, Denied, NotFound, StoreRefused
 from durable.core.events import Notified
 from durable.functions.definition import KNOWN, Function
-from durable.records.values import digest, pack, to_json
-from durable.sessions.execution.cell import FUNCTION, CellParam
+from durable.records.values import to_json
+from durable.sessions.execution.cell import CellParam
 from durable.sessions.permissions import manifest_of
 
 if TYPE_CHECKING:
@@ -73,19 +73,8 @@ class CapabilityHost:
         for row in await self._engine.store.reads.list_executions(session=name, limit=1_000):
             if row.tags.get("durable:nonce") == nonce:
                 return ids.execution_promise(row.id)
-        cell = CellParam(code=code, session=name, inputs=to_json(inputs, "the inputs")).to_json()
-        tags = {**self._engine.cell_tags(name), "durable:nonce": nonce}
-        promise = {
-            "timeoutAt": TIME_MAX_MS,
-            "param": {"data": pack({"func": FUNCTION, "args": [cell], "kwargs": {}, "version": 1})},
-            "tags": {
-                "resonate:scope": "global",
-                "resonate:target": self._engine.cell_target(),
-                "resonate:origin": ids.ORIGIN,
-                "durable:arguments": digest(cell),
-                **tags,
-            },
-        }
+        cell = CellParam(code=code, session=name, inputs=to_json(inputs, "the inputs"))
+        promise = cell.promise(self._engine.cell_target(), TIME_MAX_MS, nonce)
         found: str = (await self._engine.submit(name, {"promise": promise}))["id"]
         return found
 

@@ -42,13 +42,13 @@ from durable.sessions.calls.audit import Audit, AuditEntry, read_audit
 from durable.sessions.checkpoints import export
 from durable.sessions.checkpoints.history import CheckpointHistory
 from durable.sessions.checkpoints.retention import Keep, Retention, blobs_of
-from durable.sessions.execution.cell import FUNCTION, FUNCTION_ID, CellParam
+from durable.sessions.execution.cell import FUNCTION, FUNCTION_ID, CellParam, cell_tags
 from durable.sessions.execution.runner import LiveSession
 from durable.sessions.language import Language, check_language, language_of, language_option
 from durable.sessions.output.follow import follow
 from durable.sessions.output.live_output import Event
-from durable.sessions.ownership.confinement import check_machine, check_same, confinement_of, options_of
 from durable.sessions.ownership.owner import SessionHost
+from durable.sessions.ownership.session_confinement import check_machine, check_same, confinement_of, options_of
 from durable.sessions.permissions import PermissionChanges, Permissions, asked_options, check_permissions
 from durable.sessions.required_capabilities import own_capabilities, require_known
 from durable.sessions.services import House
@@ -478,7 +478,7 @@ class Engine:
         return CellParam(code=code, session=session, inputs=inputs).to_json()
 
     def cell_tags(self, session: str) -> dict[str, str]:
-        return {"durable:session": session, "durable:function": FUNCTION_ID, "durable:nonce": uuid.uuid4().hex}
+        return cell_tags(session)
 
     def cell_target(self) -> str:
         return f"poll://any@{self.group}"
@@ -535,9 +535,9 @@ class Engine:
     def _on_change(self, change: StoreChange) -> None:
         if change.cancelled:
             self._passes.cancel(change.cancelled)
-        local = self._store.local if self._store is not None else None
-        if change.foreign and self._passes.running and local is not None:
-            self._passes.cancel(local.glance.cancelled(self.engine_id))
+        if change.foreign and self._passes.running:
+            local = self._store.local if self._store is not None else None
+            self._passes.cancel(() if local is None else local.glance.cancelled(self.engine_id))
         if change.lapsed:
             self._host.end_workers()
         if change.foreign or change.stopped or (self._remote and change.sessions):

@@ -15,12 +15,12 @@ from durable.core import ids
 from durable.core.clock import TIME_MAX_MS, now_ms
 from durable.core.definition_id import is_served
 from durable.core.errors import ExecutionError
+from durable.executions.states import PROMISE_OF
 from durable.records import notation
 from durable.sessions.required_capabilities import know_them, own_capabilities
 from durable.store.port import ReadsFace
 from durable.store.rows import EngineRow, ExecutionRow, PromiseRow, PromptRow, SessionRow, decode_value
 
-SETTLED = frozenset(("completed", "failed", "lost", "cancelled", "timed_out"))
 CELL = "durable_execute@1"
 _WORD = {
     "pending": "running",
@@ -28,12 +28,6 @@ _WORD = {
     "rejected": "failed",
     "rejected_canceled": "cancelled",
     "rejected_timedout": "timed_out",
-}
-_PROMISE_STATE = {
-    "failed": "rejected",
-    "lost": "rejected",
-    "cancelled": "rejected_canceled",
-    "timed_out": "rejected_timedout",
 }
 
 
@@ -275,8 +269,8 @@ def execution_view(
     unknown = served.unknown(needed) if can_go_on else []
     unserved = bool(unknown) or (bool(row.function) and not is_served(row.function, served.functions))
     error = None
-    if row.state in _PROMISE_STATE:
-        error = str(_rebuilt(_PROMISE_STATE[row.state], row.value, row.id))
+    if row.state in PROMISE_OF:
+        error = str(_rebuilt(PROMISE_OF[row.state], row.value, row.id))
     return ExecutionView(
         id=row.id,
         kind=kind_of(row),
@@ -476,8 +470,8 @@ async def detail_view(
     prompts = [p for p in await reads.prompts() if p.execution == own[0] or p.execution.startswith(own[1])]
     needed = await needed_by(reads, [row])
     error = None
-    if row.state in _PROMISE_STATE:
-        error = _rebuilt(_PROMISE_STATE[row.state], row.value, row.id)
+    if row.state in PROMISE_OF:
+        error = _rebuilt(PROMISE_OF[row.state], row.value, row.id)
     return DetailView(
         execution=execution_view(row, served, [p.id for p in prompts], needed=needed.get(row.session or "", {})),
         arguments=_arguments(row),

@@ -98,7 +98,7 @@ class Retry:
         if isinstance(error, Rejection):
             error = rebuild("rejected", {"message": str(error)}, execution_id)
         after = error if isinstance(error, RetryAfter) else None
-        most = self.max_retries if after is None else self.max_retries or RETRY_AFTER_TIMES
+        most = self.max_retries if after is None else self.max_retries or RETRIES_AFTER_MAX
         if attempt > most or raised(error, Fatal):
             return None
         wait = self._wait(attempt) * (1 - self.jitter * _chance(execution_id, attempt))
@@ -125,7 +125,7 @@ SECONDS_MAX = 1000 * 366 * 86_400.0
 
 FACTOR_MAX = 1e6
 
-RETRY_AFTER_TIMES = 3
+RETRIES_AFTER_MAX = 3
 """Retries of a step that asks for them itself and has no Retry."""
 
 

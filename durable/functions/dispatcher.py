@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable
+from functools import partial
 from typing import Any
 
 from durable.core.events import Observer
@@ -10,8 +11,8 @@ from durable.functions.context import Cells, Context
 from durable.functions.definition import Function
 from durable.functions.failures import Rejection
 from durable.functions.replay.anyio_order import order_scopes
-from durable.functions.replay.event_loop import watch_outside
 from durable.functions.replay.execution_pass import ExecutionPass, forget_frames
+from durable.functions.replay.function_loop import watch_outside
 from durable.functions.replay.function_pass import FunctionPass
 from durable.functions.replay.recorded_promises import read_record
 from durable.functions.resonate import sdk
@@ -71,7 +72,7 @@ class Passes:
             self._observer,
             origin=ctx.info.origin_id,
             target=self._cells.cell_target(),
-            begun=lambda: sdk.mark_begun(ctx),
+            begun=partial(sdk.mark_begun, ctx),
         )
         try:
             if not sdk.first_attempt(ctx) or promise_id in self.suspensions:

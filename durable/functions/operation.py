@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from resonate.types import PromiseRecord
 
 from durable.functions.failures import rebuild
-from durable.functions.replay.event_loop import PassEnded
+from durable.functions.replay.function_loop import PassEnded
 from durable.records.codec import decode
 
 if TYPE_CHECKING:

@@ -4,23 +4,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from datetime import timedelta
-from typing import Any, TypedDict
+from typing import Any, Unpack
 
-from capabilities.prompts.prompt import AtDeadline, Quorum
+from capabilities.prompts.prompt import Quorum
 from durable.core.answer_types import Decision, Review
 from durable.core.errors import BadArguments, ExecutionTimedOut
 from durable.functions.operation import Derived, Operation
-from durable.functions.prompt_records import ABSENT, Asked, asked
-
-
-class _Times(TypedDict):
-    """The times in a question."""
-
-    timeout: float | timedelta | None
-    remind: float | timedelta | None
-    escalate: float | timedelta | None
-    on_timeout: AtDeadline | None
+from durable.functions.prompt_records import Asked, PromptOptions, asked
 
 
 class Asking(ABC):
@@ -36,29 +26,22 @@ class Asking(ABC):
         *,
         schema: Any = None,
         choices: list[Any] | None = None,
-        default: Any = ABSENT,
-        timeout: float | timedelta | None = None,
-        on_timeout: AtDeadline | None = None,
         initial: Any = None,
-        title: str | None = None,
         context: str | None = None,
-        to: Sequence[str] = (),
-        remind: float | timedelta | None = None,
-        escalate: float | timedelta | None = None,
-        escalate_to: Sequence[str] = (),
+        **options: Unpack[PromptOptions],
     ) -> Operation[Any]:
         """Ask a person. Waits for days, holds nothing; the answer is shaped to `schema`.
 
         schema: a type, dataclass, pydantic model or JSON Schema; None takes any text. choices: what may be answered.
-        timeout: seconds or timedelta after which `default` is the answer; without one, ExecutionTimedOut is raised;
-        on_timeout="deny" raises Denied, "fail" lets a default be. initial: what a form begins with. context: Markdown.
-        to: who may answer, names and "team:" names; anybody when empty. remind: how often the channels are told again;
-        escalate: after how long `escalate_to` may answer too. Raises Denied when the person declines.
+        initial: what a form begins with. context: Markdown. Raises Denied when the person declines.
+
+        options: `timeout=`, seconds or timedelta after which `default=` is the answer; without one, ExecutionTimedOut
+        is raised; `on_timeout="deny"` raises Denied, "fail" lets a default be. `title=`. `to=`: who may answer, names
+        and "team:" names; anybody when empty. `remind=`: how often the channels are told again; `escalate=`: after how
+        long `escalate_to=` may answer too.
         """
-        fields = {"question": question, "choices": choices, "initial": initial, "title": title, "context": context}
-        fields |= {"to": to, "escalate_to": escalate_to}
-        times: _Times = {"timeout": timeout, "remind": remind, "escalate": escalate, "on_timeout": on_timeout}
-        return self._ask(asked("ask", fields, schema=schema, default=default, **times))
+        fields = {"question": question, "choices": choices, "initial": initial, "context": context}
+        return self._ask(asked("ask", fields, options, schema=schema))
 
     def choose[T](
         self,
@@ -66,45 +49,21 @@ class Asking(ABC):
         options: Sequence[T],
         many: bool = False,
         *,
-        default: Any = ABSENT,
-        timeout: float | timedelta | None = None,
-        on_timeout: AtDeadline | None = None,
-        title: str | None = None,
         context: str | None = None,
-        to: Sequence[str] = (),
-        remind: float | timedelta | None = None,
-        escalate: float | timedelta | None = None,
-        escalate_to: Sequence[str] = (),
+        **others: Unpack[PromptOptions],
     ) -> Operation[Any]:
         """Let a person choose one of the options; many=True: a list of them, each once. The rest as in `ask`."""
-        fields = {"question": question, "options": list(options), "many": many, "title": title, "context": context}
-        fields |= {"to": to, "escalate_to": escalate_to}
-        times: _Times = {"timeout": timeout, "remind": remind, "escalate": escalate, "on_timeout": on_timeout}
-        return self._ask(asked("choose", fields, default=default, **times))
+        fields = {"question": question, "options": list(options), "many": many, "context": context}
+        return self._ask(asked("choose", fields, others))
 
     def approve(
-        self,
-        action: str,
-        details: Any = None,
-        quorum: Quorum = 1,
-        *,
-        default: Any = ABSENT,
-        timeout: float | timedelta | None = None,
-        on_timeout: AtDeadline | None = None,
-        title: str | None = None,
-        to: Sequence[str] = (),
-        remind: float | timedelta | None = None,
-        escalate: float | timedelta | None = None,
-        escalate_to: Sequence[str] = (),
+        self, action: str, details: Any = None, quorum: Quorum = 1, **options: Unpack[PromptOptions]
     ) -> Operation[Decision]:
         """Let people approve an action: the Decision says who did and why. A denial raises Denied.
 
         quorum: how many have to approve, "any" or "all" of `to`. The rest as in `ask`.
         """
-        fields = {"action": action, "details": details, "quorum": quorum, "title": title}
-        fields |= {"to": to, "escalate_to": escalate_to}
-        times: _Times = {"timeout": timeout, "remind": remind, "escalate": escalate, "on_timeout": on_timeout}
-        return self._ask(asked("approve", fields, default=default, **times))
+        return self._ask(asked("approve", {"action": action, "details": details, "quorum": quorum}, options))
 
     def review(
         self,
@@ -112,24 +71,15 @@ class Asking(ABC):
         schema: Any = None,
         *,
         question: str | None = None,
-        default: Any = ABSENT,
-        timeout: float | timedelta | None = None,
-        on_timeout: AtDeadline | None = None,
-        title: str | None = None,
         context: str | None = None,
-        to: Sequence[str] = (),
-        remind: float | timedelta | None = None,
-        escalate: float | timedelta | None = None,
-        escalate_to: Sequence[str] = (),
+        **options: Unpack[PromptOptions],
     ) -> Operation[Review]:
         """Let a person review a document: accept it, edit it to what fits `schema`, respond with a comment, decline.
 
         The rest as in `ask`.
         """
-        fields = {"document": document, "question": question, "title": title, "context": context}
-        fields |= {"to": to, "escalate_to": escalate_to}
-        times: _Times = {"timeout": timeout, "remind": remind, "escalate": escalate, "on_timeout": on_timeout}
-        return self._ask(asked("review", fields, schema=schema, default=default, **times))
+        fields = {"document": document, "question": question, "context": context}
+        return self._ask(asked("review", fields, options, schema=schema))
 
 
 def until_valid(operation: Operation[Any], question: Asked, ask: Callable[[Asked], Operation[Any]]) -> Operation[Any]:

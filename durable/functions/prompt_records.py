@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import Any
+from typing import Any, TypedDict
 
 from capabilities.prompts.answer_rules import told
 from capabilities.prompts.prompt import AtDeadline, Form, Prompt
@@ -51,21 +51,28 @@ class Asked:
         return replace(self, prompt=self.prompt.model_copy(update={"reason": str(error)}))
 
 
-def asked(
-    form: Form,
-    fields: dict[str, Any],
-    *,
-    schema: Any = None,
-    default: Any = ABSENT,
-    timeout: float | timedelta | None = None,
-    remind: float | timedelta | None = None,
-    escalate: float | timedelta | None = None,
-    on_timeout: AtDeadline | None = None,
-) -> Asked:
-    """A question with its arguments as Python objects. BadArguments."""
-    found = {name: value for name, value in fields.items() if value is not None}
-    found |= {"timeout": seconds(timeout), "remind": seconds(remind), "escalate": seconds(escalate)}
-    found |= {"on_timeout": on_timeout, "schema": schema}
+class PromptOptions(TypedDict, total=False):
+    """The options that every form of a question has: times in seconds or as timedelta, names of persons and teams."""
+
+    default: Any
+    timeout: float | timedelta | None
+    on_timeout: AtDeadline | None
+    title: str | None
+    to: Sequence[str]
+    remind: float | timedelta | None
+    escalate: float | timedelta | None
+    escalate_to: Sequence[str]
+
+
+def asked(form: Form, fields: dict[str, Any], options: PromptOptions, *, schema: Any = None) -> Asked:
+    """A question with its arguments as Python objects. BadArguments; TypeError for an option that there is not."""
+    for name in options:
+        if name not in PromptOptions.__annotations__:
+            raise TypeError(f"{form}() got an unexpected keyword argument {name!r}")
+    default = options.get("default", ABSENT)
+    found = {name: value for name, value in {**fields, **options}.items() if value is not None and name != "default"}
+    found |= {name: seconds(found.get(name)) for name in ("timeout", "remind", "escalate")}
+    found |= {"schema": schema}
     if default is not ABSENT:
         found["default"] = to_json(default, "the default answer")
     for name in ("initial", "document", "options", "choices", "details"):

@@ -24,7 +24,7 @@ from durable.core.limits import (
     UNREAD_S,
 )
 
-_DESCRIPTORS_KEPT = 256
+_DESCRIPTORS_MIN = 256
 """For the store, its peers and everything else that is not a connection."""
 
 _FULL = b"HTTP/1.1 503 Service Unavailable\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
@@ -33,11 +33,11 @@ _FULL = b"HTTP/1.1 503 Service Unavailable\r\nconnection: close\r\ncontent-lengt
 def connections_max() -> int:
     """CONNECTIONS_MAX, or what the process's descriptors allow."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft < CONNECTIONS_MAX + _DESCRIPTORS_KEPT and (hard == resource.RLIM_INFINITY or soft < hard):
-        wanted = CONNECTIONS_MAX + _DESCRIPTORS_KEPT
+    if soft < CONNECTIONS_MAX + _DESCRIPTORS_MIN and (hard == resource.RLIM_INFINITY or soft < hard):
+        wanted = CONNECTIONS_MAX + _DESCRIPTORS_MIN
         soft = wanted if hard == resource.RLIM_INFINITY else min(hard, wanted)
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    return max(1, min(CONNECTIONS_MAX, soft - _DESCRIPTORS_KEPT))
+    return max(1, min(CONNECTIONS_MAX, soft - _DESCRIPTORS_MIN))
 
 
 class ConnectionGuard:

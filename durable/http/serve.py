@@ -13,12 +13,12 @@ import uvicorn
 
 from durable.core.errors import StoreError
 from durable.core.limits import CONNECTION_IDLE_S, HTTP_HEAD_BYTES_MAX, SHUTDOWN_S
-from durable.http.app import create_app
 from durable.http.connections import DeadlineConnection
+from durable.http.routes import create_app
 from durable.http.site import Site
 from durable.store.upkeep.blob_sweeper import keep_swept
 
-BACKLOG = 2_048
+BACKLOG_MAX = 2_048
 
 
 class _Server(uvicorn.Server):
@@ -34,7 +34,7 @@ def listen(host: str, port: int) -> socket.socket:
     """A listening socket; port 0 takes a free one. StoreError when the address cannot be had."""
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-        return socket.create_server((host, port), family=family, backlog=BACKLOG)
+        return socket.create_server((host, port), family=family, backlog=BACKLOG_MAX)
     except OSError as error:
         raise StoreError(f"cannot listen on {host}:{port}: {error.strerror or error}; choose another --port") from error
 
@@ -58,7 +58,7 @@ async def serving(site: Site, sock: socket.socket) -> AsyncIterator[str]:
         access_log=False,
         server_header=False,
         proxy_headers=False,  # whoever connects is who asks: the rate is by address
-        backlog=BACKLOG,
+        backlog=BACKLOG_MAX,
         timeout_keep_alive=int(CONNECTION_IDLE_S),
         timeout_graceful_shutdown=int(SHUTDOWN_S),
         h11_max_incomplete_event_size=HTTP_HEAD_BYTES_MAX,

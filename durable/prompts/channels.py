@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 
 from durable.core.clock import Clock, now_ms
 from durable.core.events import BackgroundFailed, Observer
-from durable.core.limits import NOTICE_PAUSE, NOTICE_PAUSE_S_MAX, NOTICE_WAIT_S
+from durable.core.limits import NOTICE_PAUSE_FACTOR, NOTICE_PAUSE_S_MAX, NOTICE_WAIT_S
 from durable.prompts.inbox import Inbox, OpenPrompt
 from durable.prompts.reminders import due, next_ms, notice_id
 
@@ -53,7 +53,7 @@ class PromptChannel:
                 next_at = min((next_ms(prompt, now) for prompt in found), default=float("inf"))
                 wait_s = min(wait_s, max(0.001, (next_at - self._clock()) / 1000))
             # Where much is open and much changes, looking must not be all that this process does.
-            pause_s = min(NOTICE_PAUSE_S_MAX, NOTICE_PAUSE * looked_s)
+            pause_s = min(NOTICE_PAUSE_S_MAX, NOTICE_PAUSE_FACTOR * looked_s)
             await asyncio.sleep(pause_s)
             await asyncio.wait([change], timeout=max(0.0, wait_s - pause_s))
 

@@ -11,6 +11,7 @@ from typing import Any, Literal
 from capabilities.prompts.answer_rules import check_who, decide
 from capabilities.prompts.answer_validation import validated
 from capabilities.prompts.prompt import Prompt, Settlement, read_prompt
+from capabilities.prompts.states import PromptState, state_of
 from durable.core import ids
 from durable.core.answer_types import Given
 from durable.core.clock import TIME_MAX_MS, now_ms
@@ -27,7 +28,7 @@ from durable.core.limits import WHY_CHARS_MAX
 from durable.records.values import pack, to_json, unpack
 from durable.store.port import StoreFace
 
-_TRIES = 1_000
+_TRIES_MAX = 1_000
 """How often an answer is looked at anew because others came in between: each time at least one of them was recorded."""
 
 
@@ -130,7 +131,7 @@ class Inbox:
             "prompt": prompt_id,
             "answer": {"id": answer_id, "timeoutAt": TIME_MAX_MS, "tags": _tags(answer_id, given.by)},
         }
-        for _ in range(_TRIES):
+        for _ in range(_TRIES_MAX):
             others = await self.answers(prompt_id)
             settlement = decide(prompt, [*others, given])
             settle = None if settlement is None else _settle(prompt_id, settlement)[0]
@@ -217,12 +218,13 @@ def _given(found: Any) -> Given:
 
 def already(prompt_id: str, promise: dict[str, Any]) -> Conflict:
     """Why a question that is settled cannot be answered: who answered it, or AnswerLate."""
-    if promise["state"] == "rejected_timedout":
+    settlement = Settlement.from_record(_value(promise)) if promise["state"] == "resolved" else Settlement()
+    state = state_of(promise["state"], declined=settlement.declined)
+    if state is PromptState.EXPIRED:
         return AnswerLate(f"{prompt_id} passed its deadline; it cannot be answered any more")
-    if promise["state"] != "resolved":
+    if state in (PromptState.CANCELLED, PromptState.REJECTED):
         return Conflict(f"{prompt_id} was cancelled; it cannot be answered any more")
-    settlement = Settlement.from_record(_value(promise))
     said = repr(settlement.value)
     shown = "" if _prompt(promise).secret else f" with {said if len(said) <= 200 else f'{said[:200]}…'}"
-    how = "declined" if settlement.declined else f"answered{shown}"
+    how = "declined" if state is PromptState.DECLINED else f"answered{shown}"
     return Conflict(f"{prompt_id} was already {how}" + (f" by {settlement.by}" if settlement.by else ""))

@@ -19,7 +19,7 @@ from capabilities.sandbox.wasm.runtime import Component, Module, Runtime, is_com
 from durable.core.errors import NotDeclared
 from durable.sandbox.component_policy import ComponentPermits
 from durable.sandbox.component_registry import Declared
-from durable.sandbox.journaled_calls import SandboxCalls
+from durable.sandbox.sandbox_calls import SandboxCalls
 from durable.sandbox.wasm import called
 from durable.sessions.services import House
 

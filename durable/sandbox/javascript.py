@@ -6,16 +6,16 @@ import asyncio
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
+from capabilities.call_signature import Method
 from capabilities.sandbox.front import Ran, Task
 from capabilities.sandbox.limits import JAVASCRIPT
 from capabilities.sandbox.routing import is_module
-from capabilities.signature import Method
 from durable.core.errors import BadArguments
-from durable.sandbox.runtime import Shared, no_wasmtime
+from durable.sandbox.shared_runtimes import Shared, no_wasmtime
 from durable.sessions.services import House
 
 if TYPE_CHECKING:
-    from durable.sandbox.journaled_calls import SandboxCalls
+    from durable.sandbox.sandbox_calls import SandboxCalls
 
 
 class JavaScript:

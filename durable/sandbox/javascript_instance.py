@@ -12,7 +12,7 @@ from capabilities.sandbox.errors import InvalidConfiguration, SandboxUnavailable
 from capabilities.sandbox.front import Task
 from capabilities.sandbox.limits import JAVASCRIPT
 from durable.sandbox.javascript import JavaScript, granted
-from durable.sandbox.runtime import Shared
+from durable.sandbox.shared_runtimes import Shared
 
 if TYPE_CHECKING:
     from capabilities.sandbox.javascript.vm import VM

@@ -18,8 +18,8 @@ from capabilities.sandbox.wasm.wit_values import plain
 from durable.core import ids
 from durable.core.errors import ProtocolError, WorkerDied
 from durable.records.values import to_json
-from durable.sandbox.runtime import KEEPING
-from durable.sessions.ownership.confinement import forget_directory, options_of
+from durable.sandbox.shared_runtimes import KEEPING
+from durable.sessions.ownership.session_confinement import forget_directory, options_of
 from durable.sessions.permissions import asked_options
 from durable.sessions.session import unrecorded_result
 from durable.store.operations.sessions import RUN

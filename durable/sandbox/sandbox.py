@@ -14,13 +14,15 @@ from capabilities.sandbox.routing import Name, is_wasm
 from capabilities.sandbox.wasm.exports import Inputs
 from durable.core import ids
 from durable.core.errors import BadArguments
-from durable.sandbox.backends import backends
-from durable.sandbox.cancellation import Ending
-from durable.sandbox.runtime import Shared
+from durable.sandbox.execution_watch import Ending
+from durable.sandbox.javascript import JavaScript
+from durable.sandbox.python import Python
+from durable.sandbox.shared_runtimes import Shared
+from durable.sandbox.wasm import Wasm
 
 if TYPE_CHECKING:
     from capabilities.sandbox.component_manifest import ComponentManifest
-    from capabilities.sandbox.wasm.metered_store import Outcome
+    from capabilities.sandbox.wasm.fuel_meter import Outcome
     from capabilities.sandbox.wasm.runtime import Compilations
     from durable.engine.engine import Engine
     from durable.sandbox.components import Components
@@ -37,7 +39,8 @@ class Sandbox:
         self._declared = engine._declared
         self._components: Components | None = None
         self._shared = Shared(engine._house)
-        self._front = Front(backends(engine, self._shared, self._known))
+        wasm = Wasm(self._shared, self._known)
+        self._front = Front({"python": Python(engine), "javascript": JavaScript(self._shared), "wasm": wasm})
 
     async def run(
         self,

@@ -15,20 +15,20 @@ from capabilities.sandbox.limits import COMPONENT
 from capabilities.sandbox.routing import WASM_TEXT
 from capabilities.sandbox.wasm.exports import Inputs, entry
 from durable.core import ids
-from durable.sandbox.runtime import WHO, Shared, no_wasmtime
+from durable.sandbox.shared_runtimes import WHO, Shared, no_wasmtime
 
 if TYPE_CHECKING:
     from capabilities.sandbox.wasm.component_call import ComponentCall
-    from capabilities.sandbox.wasm.metered_store import Outcome
+    from capabilities.sandbox.wasm.fuel_meter import Outcome
     from capabilities.sandbox.wasm.module_call import CoreCall
     from capabilities.sandbox.wasm.runtime import Runtime
     from capabilities.sandbox.wasm.wasi import Wasi
     from durable.sandbox.components import Components
-    from durable.sandbox.journaled_calls import SandboxCalls
+    from durable.sandbox.sandbox_calls import SandboxCalls
 
 
 class Wasm:
-    """Metered, a fresh instance for each run; a module asks by `durable.call`, a component by `durable:host`."""
+    """FuelMeter, a fresh instance for each run; a module asks by `durable.call`, a component by `durable:host`."""
 
     def __init__(self, shared: Shared, components: Callable[[], Components]) -> None:
         self._shared = shared

@@ -7,11 +7,11 @@ import hmac
 from typing import Any
 
 from capabilities.sandbox.errors import InvalidConfiguration
-from capabilities.sandbox.wasm.metered_store import Outcome
+from capabilities.sandbox.wasm.fuel_meter import Outcome
 from capabilities.sandbox.wasm.runtime import Module
 from capabilities.sandbox.wasm.snapshot import Snapshotable, give, take
 from durable.sandbox.components import Components, Known
-from durable.sandbox.journaled_calls import SandboxCalls
+from durable.sandbox.sandbox_calls import SandboxCalls
 
 _PURPOSE = b"durable: the state of an instance\0"
 

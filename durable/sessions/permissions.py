@@ -21,7 +21,7 @@ EVERYWHERE = "*"
 
 SEEN_MAX = 1_000
 """Answers to asks that are remembered as applied."""
-_TRIES = 20
+_TRIES_MAX = 20
 
 type Permissions = Manifest | dict[str, Any] | str | Path
 
@@ -189,7 +189,7 @@ class PermissionChanges:
             return {}
 
     async def _change(self, name: str, change: Callable[[dict[str, Any], dict[str, Any]], bool]) -> bool:
-        for _ in range(_TRIES):
+        for _ in range(_TRIES_MAX):
             found = (await self._store.request("policy.get", {"name": name})).data
             own, document = found["own"], dict(found["own"]["document"])
             if not change(document, found["everywhere"]["document"]):

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
 
 from bridge.launch.pool import WorkerPool
 from capabilities.call import EngineServices
@@ -13,6 +11,7 @@ from capabilities.capability import Capabilities
 from durable.core.events import Observer
 from durable.functions.step import StepThreads
 from durable.sessions.calls.audit import Audit
+from durable.sessions.calls.call_settlement import CallsUnderWay
 from durable.sessions.checkpoints.retention import Retention
 from durable.sessions.ownership.javascript_image import Images
 from durable.store.port import StoreFace
@@ -31,8 +30,7 @@ class House:
     launcher: WorkerPool
     keeping: Retention
     audit: Audit
-    performing: dict[str, asyncio.Task[dict[str, Any]]] = field(default_factory=dict)
-    """Calls being performed, by promise id."""
+    performing: CallsUnderWay = field(default_factory=CallsUnderWay)
     epochs: dict[str, int] = field(default_factory=dict)
     """The epoch under which each cell that runs here is run, by promise id."""
     forget: Callable[[str], None] = lambda _name: None

@@ -20,16 +20,16 @@ from durable.functions.definition import seconds
 from durable.functions.failures import read_document, rebuild
 from durable.records.result import RestoreReport, Result, Texts
 from durable.records.stored_output import CopyRow
-from durable.records.values import digest, pack, to_json, unpack
+from durable.records.values import digest, to_json, unpack
 from durable.sessions import namespace
 from durable.sessions.checkpoints.export import Exported
 from durable.sessions.checkpoints.history import Change, CheckpointInfo
-from durable.sessions.execution.cell import FUNCTION, CellDone, CellParam, Failed, Pass, Transaction
+from durable.sessions.execution.cell import CellDone, CellParam, Failed, Pass, Transaction
 from durable.sessions.language import Language
 from durable.sessions.namespace import NamespaceLimits, Sources, Strategy, Variable
 from durable.sessions.output.live_output import DisplayEvent, Event, OutputEvent
 from durable.sessions.output.session_output import read_output
-from durable.sessions.ownership.confinement import forget_directory
+from durable.sessions.ownership.session_confinement import forget_directory
 from durable.sessions.permissions import Permissions, load_permissions
 
 if TYPE_CHECKING:
@@ -90,20 +90,9 @@ class Session:
         mode: Literal["auto", "statement"] = checkpoint if isinstance(checkpoint, str) else "auto"
         cell = CellParam(
             code=code, session=self.name, inputs=given, checkpoint=mode, every_s=every_s, transaction=transaction
-        ).to_json()
-        request: dict[str, Any] = {
-            "promise": {
-                "timeoutAt": TIME_MAX_MS if limit is None else now_ms() + int(limit * 1000),
-                "param": {"data": pack({"func": FUNCTION, "args": [cell], "kwargs": {}, "version": 1})},
-                "tags": {
-                    "resonate:scope": "global",
-                    "resonate:target": self._engine.cell_target(),
-                    "resonate:origin": ids.ORIGIN,
-                    "durable:arguments": digest(cell),
-                    **self._engine.cell_tags(self.name),
-                },
-            },
-        }
+        )
+        timeout_at = TIME_MAX_MS if limit is None else now_ms() + int(limit * 1000)
+        request: dict[str, Any] = {"promise": cell.promise(self._engine.cell_target(), timeout_at)}
         if on_busy == "error":
             request["alone"] = True
         if suffix is not None:
@@ -114,7 +103,7 @@ class Session:
             if error.status != STATUS_BUSY:
                 raise
             raise Busy(f"{error.message}; wait for it, interrupt it, or submit with on_busy='queue'") from None
-        _check_same(answer, cell)
+        _check_same(answer, cell.to_json())
         return Execution(self._engine, ids.execution_of(answer["id"]))
 
     async def execute(

@@ -140,7 +140,7 @@ class Writer(threading.Thread):
         return False
 
     def _refusal(self, error: Exception) -> Refused | None:
-        """What is wrong with the request itself, where that is what an error says."""
+        """The refusal of a request that an error says is wrong itself; None for any other error."""
         if isinstance(error, UnicodeEncodeError):
             return Refused(400, f"text that cannot be written as UTF-8: {error}")
         return None

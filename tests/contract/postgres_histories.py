@@ -1,4 +1,4 @@
-"""What clients of one store were answered, compared: as if every request had been done at one moment of its time.
+"""Answers to clients of one store, compared: as if every request had been done at one moment of its time.
 
 A history's line: kind, subject, argument, when it was asked, when it was answered, status, and what matters of the
 answer. All times are of one clock. Each check takes the lines of one subject.

@@ -16,7 +16,7 @@ import pytest
 from yarl import URL
 
 from durable.core import limits
-from durable.http import app, connections
+from durable.http import connections, routes
 
 from .served import TOKEN, Served, client, events, served
 
@@ -158,7 +158,7 @@ async def test_chunks_are_what_their_digest_says_and_stay_in_their_directory(sit
 
 
 async def test_enormous_bodies_are_refused_with_the_limit_named(site: Served, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(app, "BODY_BYTES_MAX", 100_000)
+    monkeypatch.setattr(routes, "BODY_BYTES_MAX", 100_000)
 
     async def drip() -> AsyncIterator[bytes]:
         for _ in range(20):
@@ -182,7 +182,7 @@ async def test_a_value_over_its_limit_is_the_stores_refusal(site: Served) -> Non
 async def test_many_large_bodies_at_once_are_refused_rather_than_held(
     site: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(app, "BODIES_BYTES_MAX", 100_000)
+    monkeypatch.setattr(routes, "BODIES_BYTES_MAX", 100_000)
     reader, writer = await asyncio.open_connection(*address(site))
     writer.write(head(content_length=90_000) + b"x" * 80_000)
     await writer.drain()

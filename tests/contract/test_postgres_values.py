@@ -1,4 +1,4 @@
-"""What a database may hold: odd text, ids and numbers at their limits, schemas. Passwords are shown nowhere."""
+"""Odd text, ids and numbers at their limits, and schemas of any name in a database. Passwords are shown nowhere."""
 
 from __future__ import annotations
 

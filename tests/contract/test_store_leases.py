@@ -13,7 +13,7 @@ import pytest
 from durable.core.clock import now_ms
 from durable.core.events import Event, PeerDead, ResultDiscarded
 from durable.core.limits import DISCARDS_KEPT, LEASE_ASK_MS, RETRY_MAX_MS
-from durable.functions.resonate.heartbeat import HeldTasks
+from durable.functions.resonate.lease_keeper import HeldTasks
 from durable.store.sqlite.store import Store
 
 from .opened import T0, Clock, acquire, engine, opened, promise, root, settle, state, status, task

@@ -11,7 +11,7 @@ import pytest
 
 import durable
 from docs_tools import api_reference, cli_reference
-from durable.cli.app import root
+from durable.cli.command_group import root
 from durable.cli.exit_codes import code_of
 from tests.docs.blocks import PAGES, ROOT, name_of
 

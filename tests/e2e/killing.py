@@ -77,7 +77,7 @@ def in_worker() -> None:
     """Points of captures and restores in a worker, and in the child that captures for it."""
     global _role
     from bridge.worker.io import channel
-    from bridge.worker.run import checkpoints
+    from bridge.worker.run import checkpoint_timing
     from checkpoint import restore
     from checkpoint.capture import forked_capture, incremental_capture
 
@@ -90,8 +90,8 @@ def in_worker() -> None:
         be_child(*arguments)
 
     forked_capture._be_child = child  # type: ignore[assignment]
-    wrap(checkpoints.Checkpoints, "send", covers=True)
-    wrap(checkpoints.Checkpoints, "restore", covers=True)
+    wrap(checkpoint_timing.Checkpoints, "send", covers=True)
+    wrap(checkpoint_timing.Checkpoints, "restore", covers=True)
     wrap(channel.Channel, "send")
     for name in ("_draft", "_pickle", "_payload", "settle", "prime"):
         wrap(incremental_capture.Capturer, name)

@@ -27,7 +27,7 @@ from capabilities.sandbox.limits import MIB, SandboxLimits
 from capabilities.sandbox.wasm.runtime import wat
 from durable.sandbox import wasm_instance
 from durable.sandbox.components import Components
-from durable.sandbox.journaled_calls import SandboxCalls
+from durable.sandbox.sandbox_calls import SandboxCalls
 from tests.e2e import killing
 from tests.e2e.sandboxed import LEDGER, asking
 
@@ -247,7 +247,7 @@ NOTHING = {
 
 def command(directory: Path) -> int:
     """`durable sandbox run --execution`, in this process."""
-    from durable.cli.app import run as cli
+    from durable.cli.command_group import run as cli
 
     watch(directory)
     (directory / "kept.js").write_text(KEPT)

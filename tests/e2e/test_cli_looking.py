@@ -213,7 +213,8 @@ def test_a_mistyped_command_is_guessed(terminal: Terminal) -> None:
 
 def test_help_and_version_import_nothing_heavy() -> None:
     code = (
-        "import sys\nfrom durable.cli.app import run\nassert run(['--help']) == 0\nassert run(['--version']) == 0\n"
+        "import sys\nfrom durable.cli.command_group import run\n"
+        "assert run(['--help']) == 0\nassert run(['--version']) == 0\n"
         "print([m for m in ('asyncio', 'pydantic', 'resonate', 'rich', 'sqlite3') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -223,7 +224,7 @@ def test_help_and_version_import_nothing_heavy() -> None:
 
 def test_looking_imports_no_engine(terminal: Terminal) -> None:
     code = (
-        "import sys\nfrom durable.cli.app import run\nassert run(['list']) == 0\n"
+        "import sys\nfrom durable.cli.command_group import run\nassert run(['list']) == 0\n"
         "print([m for m in ('pydantic', 'resonate', 'aiohttp', 'rich') if m in sys.modules])"
     )
     done = subprocess.run(

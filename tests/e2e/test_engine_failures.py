@@ -17,9 +17,9 @@ from durable.functions.replay.function_pass import FunctionPass
 from durable.functions.resonate.fence import Fence
 from durable.functions.resonate.store_ports import StorePorts
 from durable.records.stored_output import StoredCopy
-from durable.sandbox.journaled_calls import SandboxCalls
+from durable.sandbox.sandbox_calls import SandboxCalls
 from durable.sessions.calls.journaled_calls import JournaledCalls
-from durable.sessions.checkpoints import writer
+from durable.sessions.checkpoints import checkpoint_writer
 from durable.sessions.execution import runner
 from durable.sessions.ownership.owner import SessionHost
 from tests.e2e.sandboxed import charging
@@ -56,7 +56,7 @@ CELLS: dict[str, tuple[Any, str]] = {
     "told what a call came to": (JournaledCalls, "_told"),
     "waits": (JournaledCalls, "waiting"),
     "watched": (JournaledCalls, "_wait_if_all"),
-    "checkpoint sealed": (writer, "seal"),
+    "checkpoint sealed": (checkpoint_writer, "seal"),
     "outcome recorded": (StorePorts, "task_fulfill"),
 }
 STAGES = [

@@ -14,8 +14,8 @@ import durable
 from bridge.host.worker_session import WorkerSession
 from durable.core.errors import EngineClosed
 from durable.core.events import Event, MemoryGivenBack
-from durable.functions.replay.event_loop import FunctionTask
 from durable.functions.replay.execution_pass import ExecutionPass
+from durable.functions.replay.function_loop import FunctionTask
 from durable.sessions.execution.runner import LiveSession
 from durable.sessions.ownership.admission import Entrance
 from durable.store.sqlite import idle_memory

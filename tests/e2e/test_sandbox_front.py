@@ -23,8 +23,8 @@ from capabilities.sandbox.limits import COMPONENT, JAVASCRIPT, MIB
 from capabilities.sandbox.wasm.runtime import wat
 from durable.core.clock import now_ms
 from durable.core.errors import ExecutionError
-from durable.sandbox import journaled_calls
-from durable.sessions.ownership.confinement import directory_of
+from durable.sandbox import sandbox_calls
+from durable.sessions.ownership.session_confinement import directory_of
 from durable.store.port import StoreFace
 from durable.store.sqlite.store import Store
 from durable.store.upkeep.gc import collect
@@ -205,12 +205,12 @@ async def test_host_calls_of_one_execution_are_counted_and_their_arguments_bound
     for (let i = 0; i < 5; i++) try { await kv.get('x' + i) } catch (e) { said.push(e.name) }
     said
     """
-    monkeypatch.setattr(journaled_calls, "CALLS_MAX", 3)
+    monkeypatch.setattr(sandbox_calls, "CALLS_MAX", 3)
     assert (await engine.sandbox.run(code, language="javascript", grants=["kv"], identity="counted")).value == [
         "ResourceLimitExceeded"
     ] * 2
-    monkeypatch.setattr(journaled_calls, "CALLS_MAX", 100)
-    monkeypatch.setattr(journaled_calls, "RECORDED_BYTES_MAX", 200)
+    monkeypatch.setattr(sandbox_calls, "CALLS_MAX", 100)
+    monkeypatch.setattr(sandbox_calls, "RECORDED_BYTES_MAX", 200)
     long = "await kv.get('x'.repeat(300))"
     with pytest.raises(errors.ResourceLimitExceeded, match="arguments of host calls"):
         await engine.sandbox.run(long, language="javascript", grants=["kv"], identity="counted")

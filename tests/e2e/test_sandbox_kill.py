@@ -20,7 +20,7 @@ from capabilities.sandbox.wasm.module_call import CoreCall, Outcome
 from capabilities.sandbox.wasm.runtime import Module, Runtime
 from durable.core.errors import NonDeterminism
 from durable.sandbox.components import Components
-from durable.sandbox.journaled_calls import SandboxCalls
+from durable.sandbox.sandbox_calls import SandboxCalls
 from durable.sessions.calls.audit import read_audit
 from tests.e2e.sandboxed import EXECUTION, LEDGER, MANIFEST, MODULE, charging
 

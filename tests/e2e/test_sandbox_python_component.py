@@ -21,7 +21,7 @@ from capabilities.sandbox.wasm.runtime import Component, Runtime
 from capabilities.sandbox.wasm.wit_values import Err, Ok, Some, Variant
 from durable.core.errors import NonDeterminism
 from durable.sandbox.components import Components
-from durable.sandbox.journaled_calls import SandboxCalls
+from durable.sandbox.sandbox_calls import SandboxCalls
 from tests.components.building import built
 
 pytestmark = pytest.mark.timeout(600)  # the first time the component is built and compiled

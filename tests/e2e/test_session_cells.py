@@ -5,12 +5,16 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+from collections.abc import Collection
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import durable
 from durable.core.events import Event, NotSaved, WorkerStarted
+from durable.sessions.calls.session_policy import Permits
+from durable.sessions.execution.cell import Pass
 from tests.e2e.cli_process import Terminal
 from tests.waiting import first_prompt, in_state, until
 
@@ -249,3 +253,31 @@ async def test_code_that_asks_the_host_is_journaled_by_the_adapter(tmp_path: Pat
             assert adapter.journals(code), code
         for code in ("1 + 1", "d = {}\nd.get('x')", "key = 'kv.get'"):
             assert not adapter.journals(code), code
+
+
+async def test_a_cell_that_is_cancelled_while_its_worker_is_made_ready_never_begins(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, stopped = asyncio.Event(), asyncio.Event()
+    functions, stop = Permits.new_functions, Pass.stop
+
+    async def slow(permits: Permits, called: Collection[str] = ()) -> list[str | dict[str, Any]] | None:
+        found = await functions(permits, called)
+        if not asked.is_set():
+            asked.set()
+            await stopped.wait()
+        return found
+
+    def noted(found: Pass) -> None:
+        stop(found)
+        stopped.set()
+
+    async with durable.open(tmp_path / "work.db") as engine:
+        session = await engine.session("desk")
+        await session.execute("begun = []")
+        monkeypatch.setattr(Permits, "new_functions", slow)
+        monkeypatch.setattr(Pass, "stop", noted)
+        first = await session.submit("begun.append(1)")
+        await asked.wait()
+        await first.cancel()
+        assert (await session.execute("begun")).value == []

@@ -45,10 +45,138 @@ ALIASES = {
     ("durable/functions/failures.py", "script_errors"): "two modules are called errors",
 }
 
+SAME_NAME = {
+    "__init__.py": "Python's",
+    "__main__.py": "Python's",
+    "main.py": "the program of a process",
+    "errors.py": "the errors of its folder",
+    "limits.py": "the limits of its folder",
+    "states.py": "the table of its folder's states",
+    "values.py": "the values of its folder's wire",
+    "deadline.py": "of a script and of a module",
+    "snapshot.py": "of a script's instance and of a module's",
+    "prompt_form.py": "on a terminal and on a page",
+    "reads.py": "of the store, and how they travel",
+    "executions.py": "what an engine does with them, and what the store does",
+    "kv.py": "the capability, and its rows",
+}
+"""File names that stand in several folders, and the one thing that each means there."""
+
+KINDS_OF_STORE = {"sqlite", "postgres", "remote"}
+"""Folders whose files share names: what each kind of store has for the same thing."""
+
+UNITS = {
+    *(
+        "S",
+        "MS",
+        "NS",
+        "TICKS",
+        "BYTES",
+        "KIB",
+        "MIB",
+        "MB",
+        "BITS",
+        "CHARS",
+        "ROWS",
+        "PAGES",
+        "ATOMS",
+        "MINUTES",
+        "TURNS",
+    ),
+    *("FACTOR", "PERCENT", "MAX", "MIN", "KEPT", "LEVEL", "TRIES", "YEARS", "BEATS"),
+}
+"""Words that say what a number counts, or that it is a bound of what the rest of its name counts."""
+
+NUMBERS_OF_OTHERS = {
+    "durable/cli/exit_codes.py",
+    "bridge/confine/apply.py",
+    "bridge/confine/landlock.py",
+    "bridge/confine/seccomp.py",
+    "bridge/confine/syscall_numbers.py",
+    "bridge/confine/syscalls.py",
+    "bridge/worker/io/output_streams.py",
+    "bridge/worker/parent_death.py",
+    "capabilities/sandbox/javascript/handles.py",
+    "capabilities/sandbox/javascript/ffi.py",
+    "capabilities/standard/process_supervisor.py",
+    "checkpoint/blobs/directory.py",
+    "checkpoint/capture/dirty_pages.py",
+    "checkpoint/capture/forked_capture.py",
+    "checkpoint/pickling/importable.py",
+}
+"""Files with numbers of the kernel, of an engine or of exit codes, under the names that those have there."""
+
+NOT_COUNTED = {
+    *("PORT", "VERSION", "PROTOCOL_VERSION", "APPLICATION_ID", "_FORM", "DESCRIPTORS_FORK"),
+    *("STATUS_BUSY", "TOO_MUCH", "_BAD_FILE", "EXIT_NOT_HELD", "FUTURE_FLAGS", "GOES_ON", "CANCEL"),
+    *("_MIGRATING", "FIRST_CALL", "_HASHES_FROM", "ASKS_FROM", "FUEL_UNLIMITED"),
+}
+"""Numbers that count nothing: versions, statuses, marks, and where numbering begins."""
+
+STORE_NUMBERS = {"EVERY", "SEARCH_DEFAULT", "PAGE", "_PAGE", "AWAIT_AT_ONCE", "_LOOK_REST"}
+"""Numbers of the store that are named otherwise."""
+
 
 def sources() -> Iterator[tuple[str, ast.Module]]:
     for path in modules().values():
         yield str(path.relative_to(ROOT)), tree(path)
+
+
+def test_a_file_name_is_one_idea() -> None:
+    counted = Counter(path.name for path in modules().values() if path.parent.name not in KINDS_OF_STORE)
+    assert {name for name, count in counted.items() if count > 1} <= set(SAME_NAME)
+
+
+def numbers() -> Iterator[tuple[str, str]]:
+    """Each module's constants that are numbers: the file, the name."""
+    for name, module in sources():
+        for node in module.body:
+            target = node.target if isinstance(node, ast.AnnAssign) else getattr(node, "targets", [None])[0]
+            if isinstance(target, ast.Name) and target.id.isupper() and _is_number(getattr(node, "value", None)):
+                yield name, target.id
+
+
+def _is_number(node: ast.expr | None) -> bool:
+    match node:
+        case ast.Constant(value=bool()):
+            return False
+        case ast.Constant(value=int() | float()):
+            return True
+        case ast.BinOp():
+            return _is_number(node.left) and _is_number(node.right)
+        case ast.UnaryOp():
+            return _is_number(node.operand)
+        case _:
+            return False
+
+
+def test_a_number_says_what_it_counts() -> None:
+    """By a unit or a bound among the words of its name."""
+    found = [
+        f"{name}: {constant}"
+        for name, constant in numbers()
+        if not UNITS & set(constant.strip("_").split("_"))
+        and name not in NUMBERS_OF_OTHERS
+        and constant not in NOT_COUNTED
+        and not (name.startswith("durable/store/") and constant in STORE_NUMBERS)
+    ]
+    assert found == []
+
+
+def test_every_limit_has_a_reason() -> None:
+    """A text after it, or after the last of those that it stands with."""
+    path = modules()["durable.core.limits"]
+    body = tree(path).body[1:]
+    without, waits = [], []
+    for node in body:
+        if isinstance(node, ast.Assign):
+            waits.append(place(path, node))
+        elif isinstance(node, ast.Expr):
+            waits.clear()
+        else:
+            without += waits
+            waits.clear()
+    assert without + waits == []
 
 
 def test_a_folder_can_be_looked_over() -> None:
@@ -165,6 +293,21 @@ def test_files_that_the_architecture_names_are_there() -> None:
     named = set(re.findall(r"`([a-z_]+(?:/[a-z_0-9]+)+(?:\.py|\.sql)?)/?`", text))
     gone = {name for name in named if not ((ROOT / name).exists() or (ROOT / "durable" / name).exists())}
     assert gone == set()
+
+
+_MODULE_TABLE = re.compile(r"^\| module of `([a-z_/]+)` .*\n\|.*\n((?:\|.*\n)+)", re.MULTILINE)
+
+
+@pytest.mark.parametrize(("page", "tables"), [("sandbox", 2), ("javascript", 1)])
+def test_modules_that_a_table_of_the_specs_names_are_all_there_are(page: str, tables: int) -> None:
+    """Under `module of FOLDER`, in the first column."""
+    found = _MODULE_TABLE.findall((ROOT / "specs" / f"{page}.md").read_text(encoding="utf-8"))
+    assert len(found) == tables
+    for folder, rows in found:
+        named = {name for row in rows.splitlines() for name in re.findall(r"`([a-z_0-9/]+)`", row.split("|")[1])}
+        here = {path.stem for path in (ROOT / folder).glob("*.py")} - {"__init__"}
+        below = {name for name in named - here if not list((ROOT / folder).glob(f"{name}*"))}
+        assert (here - named, below) == (set(), set()), folder
 
 
 def test_nobody_outside_the_store_asks_what_kind_of_store_it_is() -> None:

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from capabilities.sandbox import errors
-from capabilities.sandbox.wasm.metered_store import Metered
+from capabilities.sandbox.wasm.fuel_meter import FuelMeter
 
 
 def strangers(make: Callable[[Callable[[int], Any]], Any], trap: str) -> list[object]:
@@ -42,7 +42,7 @@ def strangers(make: Callable[[Callable[[int], Any]], Any], trap: str) -> list[ob
     return wrong
 
 
-def cancelled(call: Metered, work: Callable[[], Any], begun: Callable[[], Any]) -> BaseException | None:
+def cancelled(call: FuelMeter, work: Callable[[], Any], begun: Callable[[], Any]) -> BaseException | None:
     """What `work` came to in a thread of its own, when its call was cancelled as soon as `begun` returned."""
     with ThreadPoolExecutor(1) as threads:
         ending = threads.submit(work)

@@ -9,8 +9,8 @@ import cloudpickle
 import numpy as np
 import pytest
 
-from checkpoint.format import environment
-from checkpoint.format.environment import differences, packages
+from checkpoint.format import package_versions
+from checkpoint.format.package_versions import differences, packages
 from checkpoint.format.payload import PYTHON, Contents
 
 
@@ -29,7 +29,7 @@ def test_whatever_comes_from_a_package_names_it(value: object) -> None:
 
 def test_what_is_python_s_or_ours_or_says_no_version_is_not_recorded() -> None:
     plain = types.ModuleType("nowhere_installed")
-    assert packages({"a": 1, "b": collections, "c": print, "d": environment, "e": plain, "f": [np]}) == {}
+    assert packages({"a": 1, "b": collections, "c": print, "d": package_versions, "e": plain, "f": [np]}) == {}
     assert packages({"a": Own(), "b": cloudpickle}).keys() >= {"cloudpickle"}
 
 
@@ -42,7 +42,7 @@ def test_what_is_python_s_or_ours_or_says_no_version_is_not_recorded() -> None:
     ],
 )  # fmt: skip
 def test_how_much_a_version_may_differ(there: str, here: str, alike: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(environment._versions, "package", here)
+    monkeypatch.setitem(package_versions._versions, "package", here)
     found = differences(Contents(PYTHON, (), packages={"package": there}))
     assert (found == []) is alike
     assert all(there in text for text in found)

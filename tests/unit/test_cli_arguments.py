@@ -8,8 +8,8 @@ from typing import Any, get_args
 import pytest
 
 import durable
-from durable.cli.app import COMMANDS
 from durable.cli.arguments import Word, fit, parse
+from durable.cli.command_group import COMMANDS
 from durable.cli.commands.list_command import STATES
 from durable.cli.exit_codes import Unusable
 from durable.cli.load_target import split_target

@@ -32,7 +32,7 @@ async def make():
 
 asyncio.run(make())
 """
-RUN = "import sys\nfrom durable.cli.app import run\nrun({})\nprint('LOADED', *sys.modules)"
+RUN = "import sys\nfrom durable.cli.command_group import run\nrun({})\nprint('LOADED', *sys.modules)"
 
 
 @pytest.mark.parametrize(("words", "spared"), [(["--help"], HELP), (["--store", "s.db", "list"], LOOKING)])

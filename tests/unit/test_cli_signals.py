@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from durable.cli.app import Settings
-from durable.cli.follow import say_kept
+from durable.cli.command_group import Settings
+from durable.cli.execution_wait import say_kept
 
 CODE = """
 import signal
-from durable.cli.app import in_loop
+from durable.cli.command_group import in_loop
 
 async def wakes():
     descriptor = signal.set_wakeup_fd(-1)

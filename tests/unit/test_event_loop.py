@@ -11,8 +11,8 @@ import anyio
 import pytest
 
 from durable.core.errors import StepNeeded
-from durable.functions.replay import event_loop
-from durable.functions.replay.event_loop import FunctionLoop, Timer, describe
+from durable.functions.replay import function_loop
+from durable.functions.replay.function_loop import FunctionLoop, Timer, describe
 
 
 class Stepped:
@@ -113,7 +113,7 @@ def test_a_shielded_scope_of_anyio_in_a_cancelled_one_waits(stepped: Stepped) ->
 
 
 def test_a_loop_that_waits_for_nothing_is_told(stepped: Stepped, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(event_loop, "TURNS_MAX", 1000)
+    monkeypatch.setattr(function_loop, "TURNS_MAX", 1000)
 
     async def main() -> None:
         while True:  # noqa: ASYNC110

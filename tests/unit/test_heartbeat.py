@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from durable.functions.resonate.heartbeat import HeldTasks
+from durable.functions.resonate.lease_keeper import HeldTasks
 
 
 def test_an_older_pass_that_ends_leaves_the_newer() -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from bridge.worker.namespace.access import LiveNamespace, UpdateRefused, better
 from bridge.worker.namespace.main_module import ENGINE_INTERNALS, initial_internals
-from bridge.worker.run.code_cache import SIZE, CodeCache, cache_size, digest_of
+from bridge.worker.run.code_cache import TEXTS_MAX, CodeCache, cache_size, digest_of
 
 
 def test_ten_threads_of_a_hundred_updates_lose_nothing() -> None:
@@ -78,7 +78,8 @@ def test_the_cache_drops_what_was_least_recently_used() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "size"), [(None, SIZE), ("", SIZE), ("7", 7), ("0", 0), ("None", 0), ("-3", 0), ("many", SIZE)]
+    ("text", "size"),
+    [(None, TEXTS_MAX), ("", TEXTS_MAX), ("7", 7), ("0", 0), ("None", 0), ("-3", 0), ("many", TEXTS_MAX)],
 )
 def test_the_caches_size_is_the_environments(text: str | None, size: int) -> None:
     assert cache_size({} if text is None else {"ASYNC_EXECUTOR_AST_CACHE_SIZE": text}) == size

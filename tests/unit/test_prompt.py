@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from pydantic import BaseModel, TypeAdapter
 
@@ -10,6 +12,7 @@ from capabilities.prompts.answer_validation import read_typed, validated
 from capabilities.prompts.prompt import Prompt, Settlement, prompt_for
 from capabilities.standard.prompts import question as question_of
 from durable.core.errors import BadArguments, InvalidAnswer, InvalidId
+from durable.functions.prompt_records import asked
 
 
 class Decision(BaseModel):
@@ -26,6 +29,18 @@ def test_an_answer_is_checked_against_the_record_alone() -> None:
     assert {tuple(error["loc"]) for error in caught.value.errors} == {("publish",), ("why",)}
     with pytest.raises(InvalidAnswer, match="'publish' is a required property"):
         validated(read, "p", {})
+
+
+def test_an_option_that_no_question_has_is_refused_as_python_does() -> None:
+    misspelt: Any = {"timeot": 3}
+    with pytest.raises(TypeError, match=r"ask\(\) got an unexpected keyword argument 'timeot'"):
+        asked("ask", {"question": "?"}, misspelt)
+
+
+def test_a_default_of_none_is_a_default() -> None:
+    """Unlike none at all."""
+    assert asked("ask", {"question": "?"}, {"default": None}).prompt.has_default
+    assert not asked("ask", {"question": "?"}, {}).prompt.has_default
 
 
 def test_choices_and_words() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from capabilities.sandbox.errors import FuelExhausted, InvalidConfiguration, SandboxUnavailable
-from capabilities.sandbox.front import DECISIONS_KEPT, Front, Ran, Task
+from capabilities.sandbox.front import DECISIONS_MAX, Front, Ran, Task
 from capabilities.sandbox.routing import Choice, choice_of, route
 
 
@@ -73,9 +73,9 @@ async def test_decisions_and_statistics_count_errors_too() -> None:
     assert (front.statistics["javascript"].count, front.statistics["javascript"].success_rate) == (2, 0.5)
     assert not front.statistics["javascript"].healthy
     assert await front.health() == {"javascript": "", "python": "no kernel"}
-    for _ in range(2 * DECISIONS_KEPT):
+    for _ in range(2 * DECISIONS_MAX):
         await front.run(Task("1"))
-    assert len(front.decisions) == DECISIONS_KEPT
+    assert len(front.decisions) == DECISIONS_MAX
 
 
 async def test_it_is_switched_while_it_runs() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from bridge.worker.run.cancellation import INTERRUPT, Cancellation
+from bridge.worker.run.coroutine_cancellation import INTERRUPT, Cancellation
 from bridge.worker.run.event_loop import WorkerLoop
 from bridge.worker.run.executor import Coroutines
 from bridge.worker.run.foreground_task import Foreground

@@ -6,7 +6,7 @@ import linecache
 
 import pytest
 
-from bridge.worker.run.code_cache import SIZE
+from bridge.worker.run.code_cache import TEXTS_MAX
 from bridge.worker.run.compiler import SOURCES_MAX, _compiled, compile_cell, remember_source
 
 CELLS = [
@@ -93,6 +93,6 @@ def test_the_same_text_under_other_future_flags_is_compiled_anew() -> None:
 
 
 def test_compiled_cells_are_bounded() -> None:
-    for i in range(SIZE + 5):
+    for i in range(TEXTS_MAX + 5):
         compile_cell(f"x{i}", "<cell t>", 0)
-    assert len(_compiled) == SIZE
+    assert len(_compiled) == TEXTS_MAX

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bridge.worker.run.checkpoints import explain
+from bridge.worker.run.checkpoint_timing import explain
 from checkpoint import restore
 
 

@@ -8,21 +8,17 @@ import _thread
 import ast
 import asyncio
 import builtins
-import os
-import platform
 import threading
 from collections.abc import Callable
 from functools import partial, wraps
 from time import monotonic
 from typing import Any
 
+from bridge.lock_wait import waits_for_a_lock
 from bridge.worker.io.channel import Channel, LoopWaiter, ThreadWaiter, Waiter
 from bridge.worker.io.inbound_messages import Wire
 from bridge.worker.namespace.values import NotJson, to_json
 from bridge.worker.run.sigint_gate import Gate
-
-_FUTEX = {"x86_64": "202", "aarch64": "98"}.get(platform.machine())
-"""The number of the system call futex; its fourth argument is the time limit, 0x0 for none."""
 
 
 def sleeps_on_a_lock(thread_id: int) -> bool:
@@ -30,17 +26,10 @@ def sleeps_on_a_lock(thread_id: int) -> bool:
 
     False where the kernel does not tell (then only the main thread's own calls are reported as waiting).
     """
-    if _FUTEX is None:
-        return False
     try:
-        fd = os.open(f"/proc/self/task/{thread_id}/syscall", os.O_RDONLY)
-        try:
-            fields = os.read(fd, 256).split()
-        finally:
-            os.close(fd)
+        return waits_for_a_lock("self", thread_id)
     except OSError:
         return False
-    return len(fields) > 4 and fields[0].decode() == _FUTEX and fields[4] == b"0x0"
 
 
 SETTLE_MS = 10

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from bridge.worker.io.output import OutputPort
+from bridge.worker.io.output_streams import OutputPort
 from durable.core.limits import OUTPUT_CHUNK_BYTES_MAX
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from hashlib import blake2b
 
-SIZE = 100
+TEXTS_MAX = 100
 SIZE_ENV = "ASYNC_EXECUTOR_AST_CACHE_SIZE"
 
 
@@ -15,7 +15,7 @@ def cache_size(environ: Mapping[str, str]) -> int:
     text = environ.get(SIZE_ENV, "").strip().lower()
     if text in ("none", "null"):
         return 0
-    return max(0, int(text)) if text.lstrip("-").isdecimal() else SIZE
+    return max(0, int(text)) if text.lstrip("-").isdecimal() else TEXTS_MAX
 
 
 def digest_of(code: str, flags: int = 0) -> bytes:
@@ -26,7 +26,7 @@ def digest_of(code: str, flags: int = 0) -> bytes:
 class CodeCache[V]:
     """A cache of `size` entries; none with 0."""
 
-    def __init__(self, size: int = SIZE) -> None:
+    def __init__(self, size: int = TEXTS_MAX) -> None:
         self.size = size
         self._entries: OrderedDict[bytes, V] = OrderedDict()
 

@@ -16,7 +16,7 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 from contextvars import Context
 from typing import Any, Protocol
 
-from bridge.worker.run.cancellation import INTERRUPT, Cancellation
+from bridge.worker.run.coroutine_cancellation import INTERRUPT, Cancellation
 from bridge.worker.run.foreground_task import Foreground
 from bridge.worker.run.sigint_gate import Gate
 from bridge.worker.run.tracebacks import message_of, type_name

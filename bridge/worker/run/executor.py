@@ -19,11 +19,12 @@ from bridge.worker.calls.calls import Calls, ExecutionCalls
 from bridge.worker.io.backlog import OutputDrainTimeout
 from bridge.worker.io.channel import Channel
 from bridge.worker.io.inbound_messages import Wire
-from bridge.worker.io.output import OutputPort
+from bridge.worker.io.output_streams import OutputPort
 from bridge.worker.namespace.main_module import ENGINE_INTERNALS, InteractiveHistory, Namespace
 from bridge.worker.namespace.values import NotJson, bounded_repr, cut, to_json
+from bridge.worker.run.cell_transaction import Transaction
 from bridge.worker.run.checkpoint_rule import Rule
-from bridge.worker.run.checkpoints import Checkpoints, explain
+from bridge.worker.run.checkpoint_timing import Checkpoints, explain
 from bridge.worker.run.classifier import Classifier
 from bridge.worker.run.code_cache import cache_size
 from bridge.worker.run.compiler import (
@@ -38,7 +39,6 @@ from bridge.worker.run.event_loop import WorkerLoop, mark_running
 from bridge.worker.run.resumable_loops import Loops
 from bridge.worker.run.sigint_gate import Gate
 from bridge.worker.run.tracebacks import OURS, format_error, message_of, type_name
-from bridge.worker.run.transaction import Transaction
 from checkpoint import checkpoint_request
 from checkpoint.capture.process_state import PROCESS_STATE
 from durable.core.foreign_value import Shown

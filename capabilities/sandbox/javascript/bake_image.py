@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-PAGE = 65_536
+PAGE_BYTES = 65_536
 GAP_BYTES = 64
 """Zeros between two segments; fewer belong to the segment, which costs less than another header."""
 SEGMENTS_MAX = 50_000
@@ -25,7 +25,7 @@ def bake(module: bytes, memory: bytes) -> bytes:
     made = [module[:8]]
     for kind, body in _sections(module):
         if kind == _MEMORY:
-            made.append(_section(kind, b"\x01\x00" + _number(len(memory) // PAGE)))
+            made.append(_section(kind, b"\x01\x00" + _number(len(memory) // PAGE_BYTES)))
         elif kind == _DATA_COUNT:
             made.append(_section(kind, _number(len(segments))))
         elif kind == _DATA:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from wasmtime import Trap, WasmtimeError
 
+from capabilities.call_signature import Method
 from capabilities.sandbox.errors import (
     MESSAGE_MAX,
     CapabilityDenied,
@@ -29,7 +30,6 @@ from capabilities.sandbox.javascript import values
 from capabilities.sandbox.javascript.errors import ScriptSyntaxError
 from capabilities.sandbox.javascript.modules import Source, as_module, asked_kind, parted
 from capabilities.sandbox.javascript.outcomes import ScriptHostCall
-from capabilities.signature import Method
 
 if TYPE_CHECKING:
     from capabilities.sandbox.javascript.vm import VM

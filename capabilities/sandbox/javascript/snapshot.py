@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from capabilities.sandbox.javascript.bake_image import PAGE
+from capabilities.sandbox.javascript.bake_image import PAGE_BYTES
 from capabilities.sandbox.javascript.errors import InvalidSnapshot
 from capabilities.sandbox.javascript.vm import VM
 
@@ -20,10 +20,10 @@ else:
     from backports import zstd
 
 MAGIC = b"\xd5js1"
-BLOCK = 4096
+BLOCK_BYTES = 4096
 LEVEL = 1
 _SUM_BYTES = 16
-READ = 64 * 1024
+READ_BYTES = 64 * 1024
 """Bytes decompressed at a time."""
 HEAD_BYTES_MAX, BLOCKS_MAX = 2**20, 2**20
 """Of names, and of 4 GiB: what is forged decompresses to no more before it is refused."""
@@ -38,18 +38,21 @@ def take(vm: VM) -> bytes:
     """
     vm.still()
     memory, base = vm.entry.view(), memoryview(vm.warm.base)
-    zero = bytes(BLOCK)
+    zero = bytes(BLOCK_BYTES)
     changed = []
-    for at in range(0, len(memory), BLOCK):
-        before = base[at : at + BLOCK] if at < len(base) else zero
-        if memory[at : at + BLOCK] != before:
-            changed.append(at // BLOCK)
+    for at in range(0, len(memory), BLOCK_BYTES):
+        before = base[at : at + BLOCK_BYTES] if at < len(base) else zero
+        if memory[at : at + BLOCK_BYTES] != before:
+            changed.append(at // BLOCK_BYTES)
     head = {"image": vm.warm.digest, "size": len(memory), "names": sorted(vm.imports.names), "made": vm.prepared}
     table = struct.pack(f"<{len(changed) + 1}I", len(changed), *changed)
     first = json.dumps(head).encode() + b"\n" + table
     into = zstd.ZstdCompressor(LEVEL)
-    into.set_pledged_input_size(len(first) + len(changed) * BLOCK)
-    parts = [into.compress(first), *(into.compress(memory[at * BLOCK : (at + 1) * BLOCK]) for at in changed)]
+    into.set_pledged_input_size(len(first) + len(changed) * BLOCK_BYTES)
+    parts = [
+        into.compress(first),
+        *(into.compress(memory[at * BLOCK_BYTES : (at + 1) * BLOCK_BYTES]) for at in changed),
+    ]
     kept = b"".join([*parts, into.flush()])
     return MAGIC + hashlib.sha256(kept).digest()[:_SUM_BYTES] + kept
 
@@ -68,10 +71,10 @@ def restore(vm: VM, data: bytes) -> None:
     vm.reset()
     entry = vm.entry
     if size > entry.size:
-        entry.grow((size - entry.size) // PAGE)
+        entry.grow((size - entry.size) // PAGE_BYTES)
     try:
         for block in blocks:
-            entry.write(block * BLOCK, kept.take(BLOCK), whole=True)
+            entry.write(block * BLOCK_BYTES, kept.take(BLOCK_BYTES), whole=True)
     except InvalidSnapshot:
         vm.reset()
         raise
@@ -103,10 +106,14 @@ class _Kept:
             head = _sound(json.loads(first))
             size = head["size"]
             (count,) = struct.unpack("<I", self.take(4))
-            if count * BLOCK > self._left or count > BLOCKS_MAX:
+            if count * BLOCK_BYTES > self._left or count > BLOCKS_MAX:
                 raise ValueError("it ends too early")
             blocks = list(struct.unpack(f"<{count}I", self.take(4 * count)))
-        if self._left != count * BLOCK or size % PAGE or any((block + 1) * BLOCK > size for block in blocks):
+        if (
+            self._left != count * BLOCK_BYTES
+            or size % PAGE_BYTES
+            or any((block + 1) * BLOCK_BYTES > size for block in blocks)
+        ):
             raise InvalidSnapshot("the snapshot's parts do not fit each other")
         return head, blocks
 
@@ -122,7 +129,7 @@ class _Kept:
         with _readable():
             if self._from.eof or (self._from.needs_input and not self._input):
                 raise ValueError("it ends too early")
-            self._buffer += self._from.decompress(self._input, READ)
+            self._buffer += self._from.decompress(self._input, READ_BYTES)
             self._input = b""
 
 

@@ -14,7 +14,7 @@ TEXT_BYTES_MAX = 10 * 1024 * 1024
 """Bytes of one value that crosses: Python's form of it is ten times as large."""
 DEPTH_MAX = 128
 
-_EXACT = 1 << 53
+_EXACT_MAX = 1 << 53
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -50,7 +50,7 @@ def _plain(value: Any, depth: int) -> Any:
     if value is None or isinstance(value, str | bool):
         return value
     if isinstance(value, int):
-        return value if -_EXACT <= value <= _EXACT else {"$": "i", "v": f"{value:x}"}
+        return value if -_EXACT_MAX <= value <= _EXACT_MAX else {"$": "i", "v": f"{value:x}"}
     if isinstance(value, float):
         return _number(value)
     if depth >= DEPTH_MAX:

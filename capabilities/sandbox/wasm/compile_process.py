@@ -26,13 +26,13 @@ ARTEFACT_BYTES_MAX = 512 * 1024 * 1024
 """Compiled, code may be a thousand times as large as it was."""
 NAMES_MAX = 10_000
 """Imports and exports of one module: Python has an object for each, in each call."""
-AT_ONCE = 2
+PROCESSES_MAX = 2
 
 COMPILER = "capabilities.sandbox.wasm.compile_program"
 REFUSED, TOO_MANY_NAMES, TOO_LARGE = 3, 4, 5
 """Exit codes of the compiler."""
 _TEXT_BYTES = 4_000
-_turns = threading.BoundedSemaphore(AT_ONCE)
+_turns = threading.BoundedSemaphore(PROCESSES_MAX)
 
 
 def compiled(data: bytes, name: str, *, component: bool, metered: bool, seconds: int = COMPILE_S) -> bytes:

@@ -25,8 +25,8 @@ from capabilities.sandbox.host_calls import Port
 from capabilities.sandbox.limits import SandboxLimits
 from capabilities.sandbox.wasm.component_imports import Interface, link
 from capabilities.sandbox.wasm.exports import Inputs, in_order, shown
+from capabilities.sandbox.wasm.fuel_meter import FuelMeter, Outcome
 from capabilities.sandbox.wasm.host_interface import HostInterfaces, Locals
-from capabilities.sandbox.wasm.metered_store import Metered, Outcome
 from capabilities.sandbox.wasm.runtime import Runtime
 from capabilities.sandbox.wasm.wasi import Ambient, Wasi
 from capabilities.sandbox.wasm.wasi_p2 import shadows
@@ -64,7 +64,7 @@ class Handle:
         return ffi.wasmtime_component_resource_any_clone(self._inner.ptr())
 
 
-class ComponentCall(Metered):
+class ComponentCall(FuelMeter):
     """A fresh instance of a component, and calls into it. Not for two threads at once; after an error it is dead.
 
     interfaces: host functions by interface (`test:host/notes@0.1.0`) and name. port: whom it may ask, through the

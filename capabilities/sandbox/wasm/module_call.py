@@ -12,7 +12,7 @@ from capabilities.sandbox.errors import ExecutionFailed
 from capabilities.sandbox.host_calls import CoreHost, Port
 from capabilities.sandbox.limits import INSTANCES_MAX, MEMORIES_MAX, TABLES_MAX, SandboxLimits
 from capabilities.sandbox.wasm.exports import Inputs, in_order
-from capabilities.sandbox.wasm.metered_store import Metered, Outcome
+from capabilities.sandbox.wasm.fuel_meter import FuelMeter, Outcome
 from capabilities.sandbox.wasm.module_imports import Import, define, imported
 from capabilities.sandbox.wasm.runtime import Runtime
 from capabilities.sandbox.wasm.wasi import WASI, Ambient, Captured, Preopened, Wasi
@@ -20,7 +20,7 @@ from capabilities.sandbox.wasm.wasi import WASI, Ambient, Captured, Preopened, W
 _BARE = Wasi()
 
 
-class CoreCall(Metered):
+class CoreCall(FuelMeter):
     """A fresh instance of a core module, and calls into it. Not for two threads at once; after an error it is dead.
 
     imports: host functions beside WASI. port: whom it may ask (`durable.call`); without, nobody. wasi: what it is

@@ -23,7 +23,7 @@ from capabilities.sandbox.wasm.module_bytes import ModuleState, with_state
 from capabilities.sandbox.wasm.module_call import CoreCall, Wasi
 from capabilities.sandbox.wasm.module_imports import Import
 from capabilities.sandbox.wasm.runtime import Module, Runtime
-from capabilities.sandbox.wasm.verdict import PAGE
+from capabilities.sandbox.wasm.verdict import PAGE_BYTES
 
 MAGIC = b"durable-wasm-1\n"
 _MAC_BYTES = 32
@@ -103,7 +103,7 @@ def _restore(source: Snapshotable, call: CoreCall, at: _Cursor) -> None:
         if missing > 0:
             if size > call.limits.memory:
                 raise OutOfMemory(call.limits.memory, size)
-            memory.grow(store, missing // PAGE)
+            memory.grow(store, missing // PAGE_BYTES)
         memory.write(store, bytearray(at.take(size)), 0)
     for name in source.state.globals:
         found = exports[name]

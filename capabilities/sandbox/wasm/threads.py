@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from capabilities.sandbox.limits import THREAD_STACK_BYTES
 
-CALLS_AT_ONCE = 64
+CALLS_MAX = 64
 """Calls of one runtime at once; more wait. Each has a thread, whose stack is reserved, not used."""
 
 _making = threading.Lock()  # the stack size is a setting of the process: nobody else makes threads with ours
@@ -19,7 +19,7 @@ _making = threading.Lock()  # the stack size is a setting of the process: nobody
 class SandboxThreads:
     """Threads made when needed, at most `most`, all ended by `close`."""
 
-    def __init__(self, most: int = CALLS_AT_ONCE) -> None:
+    def __init__(self, most: int = CALLS_MAX) -> None:
         self._most = most
         self._work: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._lock = threading.Lock()

@@ -19,7 +19,7 @@ from capabilities.sandbox.errors import (
 from capabilities.sandbox.limits import INSTANCES_MAX, MIB, STACK_BYTES, SandboxLimits
 from durable.core.errors import DurableError
 
-PAGE = 65_536
+PAGE_BYTES = 65_536
 COPY_BYTES = 128 * MIB
 """Bytes that wasmtime lets one call of a component give to its host: lists that overlap are copied each."""
 
@@ -95,7 +95,7 @@ def _of(end: CallEnd, limits: SandboxLimits, component: str) -> DurableError:
 
 def _near(memory: int | None, limit: int) -> bool:
     """A refused growth is no trap: the code asks for more than is left and gives up. So: by size near the limit."""
-    return memory is not None and memory + max(PAGE, limit // 10) > limit
+    return memory is not None and memory + max(PAGE_BYTES, limit // 10) > limit
 
 
 def _reason(text: str) -> str:

@@ -19,7 +19,7 @@ from wasmtime.component import _types as wit
 from capabilities.sandbox.errors import ExecutionFailed
 from capabilities.sandbox.wasm.wit_values import Err, Misfit, Ok, Some, Variant
 
-ASK_EVERY = 1_000
+LOOK_VALUES_MAX = 1_000
 """Values of a list that are read between two looks at the clock: a million take Python seconds."""
 VAL_BYTES = ctypes.sizeof(ffi.wasmtime_component_val_t)
 _AT = ffi.wasmtime_component_val_t.of.offset
@@ -183,7 +183,7 @@ class _List:
             return [each[1] for each in element.packed.iter_unpack(raw)]
         values = []
         for place in range(found.size):
-            if place % ASK_EVERY == 0:
+            if place % LOOK_VALUES_MAX == 0:
                 resources.going()
             values.append(element.lift(found.data[place], resources))
         return values

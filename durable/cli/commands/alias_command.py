@@ -8,7 +8,7 @@ import re
 import click
 
 from durable.cli import exit_codes
-from durable.cli.app import Command, Settings, in_loop, settings
+from durable.cli.command_group import Command, Settings, in_loop, settings
 from durable.cli.exit_codes import Unusable
 
 _ID = re.compile(r"(?:[^@]+::)?[^@:]([^@]*[^@:])?(?:@[1-9][0-9]*)?")

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from durable.cli import exit_codes
-from durable.cli.app import Command, Settings, in_loop, settings
+from durable.cli.command_group import Command, Settings, in_loop, settings
 from durable.cli.exit_codes import Unusable
 from durable.core import ids
 from durable.core.errors import NotFound, NotServed
 
 if TYPE_CHECKING:
-    from durable.cli.output import Out
+    from durable.cli.text_output import Out
     from durable.engine.engine import Engine
     from durable.store.port import StoreFace
     from durable.store.rows import PromptRow
@@ -67,7 +67,7 @@ class AnswerOptions:
 async def _answer(chosen: Settings, prompt: str, given: AnswerOptions) -> int:
     from durable.cli.engine_or_client import open_engine, opened
     from durable.cli.execution_status import needs_of, root_of, served
-    from durable.cli.prompts import on_terminal, user_name
+    from durable.cli.open_prompts import on_terminal, user_name
 
     out = chosen.out()
     async with opened(chosen, create=False) as store:
@@ -98,7 +98,7 @@ async def _answer(chosen: Settings, prompt: str, given: AnswerOptions) -> int:
 
 
 async def _go_on(chosen: Settings, out: Out, root: str) -> int:
-    from durable.cli.follow import follow
+    from durable.cli.execution_wait import follow
     from durable.cli.report import report
 
     try:
@@ -109,7 +109,7 @@ async def _go_on(chosen: Settings, out: Out, root: str) -> int:
 
 
 async def _ask(engine: Engine, chosen: Settings, out: Out, row: PromptRow, by: str | None) -> bool:
-    from durable.cli.prompts import ask_one
+    from durable.cli.open_prompts import ask_one
     from durable.engine.views import prompt_view
 
     return await ask_one(engine, out, row, prompt_view(row, chosen.named), by)
@@ -141,8 +141,8 @@ def _value(row: PromptRow, given: AnswerOptions) -> Any:
     import sys
 
     from capabilities.prompts.answer_validation import chosen
+    from durable.cli.open_prompts import prompt_of, read_value
     from durable.cli.prompt_form import read_pairs
-    from durable.cli.prompts import prompt_of, read_value
     from durable.engine.views import prompt_view
 
     view = prompt_view(row)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from durable.cli import exit_codes
-from durable.cli.app import Command, Settings, in_loop, settings
+from durable.cli.command_group import Command, Settings, asynchronous
 
 if TYPE_CHECKING:
     from durable.store.port import StoreFace
@@ -19,22 +19,9 @@ if TYPE_CHECKING:
     "--limit", type=click.IntRange(min=1, max=10_000), default=100, show_default=True, help="At most so many."
 )
 @click.option("--before", type=int, metavar="N", help="Those older than this entry: the next page.")
-def command(session: str | None, limit: int, before: int | None) -> int:
+@asynchronous
+async def command(chosen: Settings, session: str | None, limit: int, before: int | None) -> int:
     """Decisions about calls and changes of permissions, newest first; of one SESSION, or of all."""
-    chosen = settings()
-    return in_loop(lambda: _audit(chosen, session, limit, before))
-
-
-async def _require_session(store: StoreFace, session: str) -> None:
-    """There is such a session, or was. NotFound."""
-    from durable.core.errors import NotFound
-
-    if all(row.name != session for row in await store.reads.sessions()):
-        hint = "`durable session list` has them all, and a component is here from its first call on"
-        raise NotFound("session", session, hint)
-
-
-async def _audit(chosen: Settings, session: str | None, limit: int, before: int | None) -> int:
     from dataclasses import asdict
 
     from durable.cli.engine_or_client import opened
@@ -62,3 +49,12 @@ async def _audit(chosen: Settings, session: str | None, limit: int, before: int 
     ]
     out.table(("n", "when", "who", "verdict", "what", "why"), rows, "nothing was asked for")
     return exit_codes.DONE
+
+
+async def _require_session(store: StoreFace, session: str) -> None:
+    """There is such a session, or was. NotFound."""
+    from durable.core.errors import NotFound
+
+    if all(row.name != session for row in await store.reads.sessions()):
+        hint = "`durable session list` has them all, and a component is here from its first call on"
+        raise NotFound("session", session, hint)

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from durable.cli import exit_codes
-from durable.cli.app import Command, settings
+from durable.cli.command_group import Command, settings
 from durable.cli.upkeep_options import path_of, size
 
 

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 import click
 
 from durable.cli import exit_codes
-from durable.cli.app import Command, Settings, in_loop, settings
+from durable.cli.command_group import Command, Settings, asynchronous
 from durable.core import ids
 from durable.core.limits import CANCEL_GRACE_S
 
 if TYPE_CHECKING:
-    from durable.cli.output import Out
+    from durable.cli.text_output import Out
     from durable.store.port import StoreFace
     from durable.store.rows import ExecutionRow
 
@@ -35,20 +35,17 @@ LET_GO_S = 2.0
     help="What a durable function has for its clean-up.",
 )
 @click.option("--reason", default="", metavar="TEXT", help="Why; kept with the execution.")
-def command(execution_id: str, reason: str, grace: float) -> int:
+@asynchronous
+async def command(chosen: Settings, execution_id: str, reason: str, grace: float) -> int:
     """End an execution for good, wherever it runs, and wait until it has. A durable function cleans up first: here,
     where no engine that serves it is alive. One that has ended otherwise is a conflict (exit 6).
     """
-    chosen = settings()
-    return in_loop(lambda: _cancel(chosen, execution_id.removeprefix("exec:"), reason, grace))
-
-
-async def _cancel(chosen: Settings, execution_id: str, reason: str, grace: float) -> int:
     from durable.cli.engine_or_client import open_engine, opened
     from durable.cli.execution_status import find, served
     from durable.core.errors import Conflict
     from durable.engine.views import execution_view
 
+    execution_id = execution_id.removeprefix("exec:")
     out = chosen.out()
     async with opened(chosen, create=False) as store:
         row = await find(store.reads, execution_id)
@@ -97,7 +94,8 @@ async def _cleans_up_here(out: Out, store: StoreFace, row: ExecutionRow) -> bool
     """Whether it is a function that has begun, which no engine that is alive serves and this process can."""
     from durable.cli.execution_status import served
     from durable.cli.load_target import load_ids
-    from durable.engine.views import CELL, SETTLED
+    from durable.engine.views import CELL
+    from durable.executions.states import SETTLED
 
     function = row.function
     if row.state in SETTLED or not row.starts or not function or function == CELL:

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import click
 
 from durable.cli import exit_codes
-from durable.cli.app import Command, Settings, in_loop, settings
 from durable.cli.arguments import which_one
+from durable.cli.command_group import Command, Settings, asynchronous, in_loop, settings
 
 if TYPE_CHECKING:
     from durable.sessions.checkpoints.history import CheckpointHistory, CheckpointInfo
@@ -25,29 +25,66 @@ def command() -> None:
 
 @command.command("list", cls=Command)
 @click.argument("session", metavar="SESSION")
-def list_(session: str) -> int:
+@asynchronous
+async def list_(chosen: Settings, session: str) -> int:
     """The checkpoints that are kept, oldest first."""
-    chosen = settings()
-    return in_loop(lambda: _list(chosen, session))
+    from durable.cli.engine_or_client import open_engine
+
+    out = chosen.out()
+    async with open_engine(chosen, out, serve=False, create=False) as engine:
+        found = await engine.checkpoints_of(session).listing()
+    if out.json:
+        out.document([asdict(info) for info in found])
+        return exit_codes.DONE
+    rows = [
+        (info.id, info.label or "", info.execution, "end" if info.final else info.statement, _time(info.created_at_ms))
+        for info in found
+    ]
+    out.table(("checkpoint", "label", "execution", "statement", "made"), rows, f"no checkpoints of {session}")
+    return exit_codes.DONE
 
 
 @command.command("show", cls=Command)
 @click.argument("session", metavar="SESSION")
 @click.argument("which", metavar="WHICH", type=which_one)
-def show(session: str, which: str | int) -> int:
+@asynchronous
+async def show(chosen: Settings, session: str, which: str | int) -> int:
     """The contents of a checkpoint, and what it had to leave out."""
-    chosen = settings()
-    return in_loop(lambda: _show(chosen, session, which))
+    from durable.cli.engine_or_client import open_engine
+    from durable.cli.text_output import line
+
+    out = chosen.out()
+    async with open_engine(chosen, out, serve=False, create=False) as engine:
+        found = await engine.checkpoints_of(session).show(which)
+    if out.json:
+        out.document(asdict(found))
+        return exit_codes.DONE
+    out.data(f"checkpoint  {found.info.id} of {line(session)}, {found.size:,} bytes")
+    out.data(f"variables   {line(' '.join(found.names))}")
+    out.data(f"modules     {line(' '.join(name for name, _module, _version in found.modules))}")
+    for entry in found.lost:
+        out.data(f"lost        {line(entry.name)}: {line(entry.reason)}")
+    return exit_codes.DONE
 
 
 @command.command("diff", cls=Command)
 @click.argument("session", metavar="SESSION")
 @click.argument("before", metavar="WHICH", type=which_one)
 @click.argument("after", metavar="WHICH", type=which_one)
-def diff(session: str, before: str | int, after: str | int) -> int:
+@asynchronous
+async def diff(chosen: Settings, session: str, before: str | int, after: str | int) -> int:
     """Names that were added, removed or changed from one checkpoint to another."""
-    chosen = settings()
-    return in_loop(lambda: _diff(chosen, session, before, after))
+    from durable.cli.engine_or_client import open_engine
+
+    out = chosen.out()
+    async with open_engine(chosen, out, serve=False, create=False) as engine:
+        found = await engine.checkpoints_of(session).diff(before, after)
+    if out.json:
+        out.document([{**asdict(change), "kind": change.kind} for change in found])
+        return exit_codes.DONE
+    rows = [(change.kind, change.name, change.before or "", change.after or "") for change in found]
+    out.table(("what", "name", "before", "after"), rows, "no difference")
+    return exit_codes.DONE
 
 
 @command.command("restore", cls=Command)
@@ -90,68 +127,37 @@ def drop(session: str, which: str | int) -> int:
 @click.argument("session", metavar="SESSION")
 @click.argument("which", metavar="WHICH", type=which_one)
 @click.argument("file", metavar="FILE", type=click.Path(path_type=Path))
-def export(session: str, which: str | int, file: Path) -> int:
+@asynchronous
+async def export(chosen: Settings, session: str, which: str | int, file: Path) -> int:
     """Write a checkpoint to one new file."""
-    chosen = settings()
-    return in_loop(lambda: _export(chosen, session, which, file))
+    from durable.cli.engine_or_client import open_engine
+
+    out = chosen.out()
+    async with open_engine(chosen, out, serve=False, create=False) as engine:
+        written = await engine.checkpoints_of(session).export(which, file)
+    if out.json:
+        out.document({"path": str(written.path), "bytes": written.size, "key": written.key})
+    out.say(f"wrote {written.path}, {written.size:,} bytes, signed with the key {written.key}")
+    return exit_codes.DONE
 
 
 @command.command("import", cls=Command)
 @click.argument("file", metavar="FILE", type=click.Path(path_type=Path))
 @click.argument("session", metavar="[SESSION]", required=False)
 @click.option("--trust", is_flag=True, help="Take it from another store: what it holds runs code when it is restored.")
-def import_(file: Path, session: str | None, trust: bool) -> int:
+@asynchronous
+async def import_(chosen: Settings, file: Path, session: str | None, trust: bool) -> int:
     """Make a session from a file that `export` wrote, under the name that it had or SESSION."""
-    chosen = settings()
-    return in_loop(lambda: _import(chosen, file, session, trust=trust))
-
-
-async def _list(chosen: Settings, session: str) -> int:
     from durable.cli.engine_or_client import open_engine
 
     out = chosen.out()
-    async with open_engine(chosen, out, serve=False, create=False) as engine:
-        found = await engine.checkpoints_of(session).listing()
+    if not file.is_file():  # looked at before a store is made
+        raise exit_codes.Absent(f"there is no file {str(file)!r}; `durable checkpoint export` writes one")
+    async with open_engine(chosen, out, serve=True) as engine:
+        made = await engine.import_checkpoint(file, session, trust=trust)
     if out.json:
-        out.document([asdict(info) for info in found])
-        return exit_codes.DONE
-    rows = [
-        (info.id, info.label or "", info.execution, "end" if info.final else info.statement, _time(info.created_at_ms))
-        for info in found
-    ]
-    out.table(("checkpoint", "label", "execution", "statement", "made"), rows, f"no checkpoints of {session}")
-    return exit_codes.DONE
-
-
-async def _show(chosen: Settings, session: str, which: str | int) -> int:
-    from durable.cli.engine_or_client import open_engine
-    from durable.cli.output import line
-
-    out = chosen.out()
-    async with open_engine(chosen, out, serve=False, create=False) as engine:
-        found = await engine.checkpoints_of(session).show(which)
-    if out.json:
-        out.document(asdict(found))
-        return exit_codes.DONE
-    out.data(f"checkpoint  {found.info.id} of {line(session)}, {found.size:,} bytes")
-    out.data(f"variables   {line(' '.join(found.names))}")
-    out.data(f"modules     {line(' '.join(name for name, _module, _version in found.modules))}")
-    for entry in found.lost:
-        out.data(f"lost        {line(entry.name)}: {line(entry.reason)}")
-    return exit_codes.DONE
-
-
-async def _diff(chosen: Settings, session: str, before: str | int, after: str | int) -> int:
-    from durable.cli.engine_or_client import open_engine
-
-    out = chosen.out()
-    async with open_engine(chosen, out, serve=False, create=False) as engine:
-        found = await engine.checkpoints_of(session).diff(before, after)
-    if out.json:
-        out.document([{**asdict(change), "kind": change.kind} for change in found])
-        return exit_codes.DONE
-    rows = [(change.kind, change.name, change.before or "", change.after or "") for change in found]
-    out.table(("what", "name", "before", "after"), rows, "no difference")
+        out.document({"session": made.name, "grants": list(made.grants)})
+    out.say(f"session {made.name} begins with what {file} holds")
     return exit_codes.DONE
 
 
@@ -159,7 +165,7 @@ async def _restore(
     chosen: Settings, session: str, which: str | int, *, clear: bool, override: bool, recompute: bool
 ) -> int:
     from durable.cli.engine_or_client import open_engine
-    from durable.cli.output import line
+    from durable.cli.text_output import line
 
     out = chosen.out()
     async with open_engine(chosen, out, serve=True, create=False, override_environment=override) as engine:
@@ -188,32 +194,6 @@ async def _mark(
     out.say(f"checkpoint {info.id} of {session} {done}")
     if out.json:
         out.document(asdict(info))
-    return exit_codes.DONE
-
-
-async def _export(chosen: Settings, session: str, which: str | int, file: Path) -> int:
-    from durable.cli.engine_or_client import open_engine
-
-    out = chosen.out()
-    async with open_engine(chosen, out, serve=False, create=False) as engine:
-        written = await engine.checkpoints_of(session).export(which, file)
-    if out.json:
-        out.document({"path": str(written.path), "bytes": written.size, "key": written.key})
-    out.say(f"wrote {written.path}, {written.size:,} bytes, signed with the key {written.key}")
-    return exit_codes.DONE
-
-
-async def _import(chosen: Settings, file: Path, session: str | None, *, trust: bool) -> int:
-    from durable.cli.engine_or_client import open_engine
-
-    out = chosen.out()
-    if not file.is_file():  # looked at before a store is made
-        raise exit_codes.Absent(f"there is no file {str(file)!r}; `durable checkpoint export` writes one")
-    async with open_engine(chosen, out, serve=True) as engine:
-        made = await engine.import_checkpoint(file, session, trust=trust)
-    if out.json:
-        out.document({"session": made.name, "grants": list(made.grants)})
-    out.say(f"session {made.name} begins with what {file} holds")
     return exit_codes.DONE
 
 

@@ -6,7 +6,7 @@ import secrets
 
 import click
 
-from durable.cli.app import Command, Settings, in_loop, settings
+from durable.cli.command_group import Command, Settings, in_loop, settings
 
 
 @click.command("demo", cls=Command, short_help="See a job survive SIGKILL.")

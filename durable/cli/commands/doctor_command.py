@@ -8,8 +8,8 @@ from pathlib import Path
 import click
 
 from durable.cli import exit_codes
-from durable.cli.app import Command, settings
-from durable.cli.output import Out, line
+from durable.cli.command_group import Command, settings
+from durable.cli.text_output import Out, line
 from durable.cli.upkeep_options import path_of
 
 

@@ -8,17 +8,14 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 
 from durable.cli import exit_codes
-from durable.cli.app import Command, Settings, in_loop, settings
+from durable.cli.command_group import Command, Settings, in_loop, settings
 from durable.cli.exit_codes import Unusable
-from durable.cli.output import Out
 from durable.cli.session_options import Making, making_sessions
+from durable.cli.text_output import Out
 from durable.core import ids
 
 if TYPE_CHECKING:
-    from bridge.confine.limits import Profile
-    from capabilities.permissions.manifest import Level
     from durable.engine.engine import Engine
-    from durable.sessions.language import Language
     from durable.store.rows import ExecutionRow
 
 
@@ -40,13 +37,7 @@ def command(
     path: str | None,
     timeout: float | None,
     checkpoint: Literal["auto", "statement"],
-    profile: Profile | None,
-    limits: tuple[tuple[str, float], ...],
-    grants: tuple[str, ...],
-    capabilities: tuple[str, ...],
-    level: Level | None,
-    permissions: str | None,
-    language: Language | None,
+    made_with: Making,
 ) -> int:
     """Run CODE in SESSION, which keeps its variables whatever happens to its processes.
 
@@ -54,7 +45,7 @@ def command(
     """
     ids.check_session_name(session)
     text = _code(code, path)
-    chosen, made_with = settings(), Making(profile, limits, grants, level, permissions, language, capabilities)
+    chosen = settings()
     return in_loop(lambda: _exec(chosen, session, text, timeout, checkpoint, made_with))
 
 
@@ -80,8 +71,8 @@ async def _exec(
 ) -> int:
     from durable.cli.engine_or_client import CommandWork, drive
     from durable.cli.execution_status import AwaitsAnswers, HasEnded, first_unsettled
+    from durable.cli.open_prompts import asker, show_waiting
     from durable.cli.progress import OutputPrinter
-    from durable.cli.prompts import asker, show_waiting
     from durable.cli.report import report
     from durable.engine.views import CELL
 

@@ -5,21 +5,17 @@ from __future__ import annotations
 import click
 
 from durable.cli import exit_codes
-from durable.cli.app import Command, Settings, in_loop, settings
 from durable.cli.arguments import which_one
+from durable.cli.command_group import Command, Settings, asynchronous
 
 
 @click.command("fork", cls=Command, short_help="Begin a session from a checkpoint of another.")
 @click.argument("session", metavar="SESSION")
 @click.argument("name", metavar="NAME")
 @click.option("--checkpoint", metavar="WHICH", type=which_one, help="Its number or label; the newest by default.")
-def command(session: str, name: str, checkpoint: str | int | None) -> int:
+@asynchronous
+async def command(chosen: Settings, session: str, name: str, checkpoint: str | int | None) -> int:
     """Make a session NAME that begins with what a checkpoint of SESSION holds, with the same grants and profile."""
-    chosen = settings()
-    return in_loop(lambda: _fork(chosen, session, name, checkpoint))
-
-
-async def _fork(chosen: Settings, session: str, name: str, checkpoint: str | int | None) -> int:
     from durable.cli.engine_or_client import open_engine
 
     out = chosen.out()

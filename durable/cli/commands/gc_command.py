@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from durable.cli import exit_codes
-from durable.cli.app import Command, Settings, in_loop, settings
+from durable.cli.command_group import Command, Settings, in_loop, settings
 from durable.cli.upkeep_options import Duration, path_of, size
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from durable.cli import exit_codes
-from durable.cli.app import Command, Settings, in_loop, settings
+from durable.cli.command_group import Command, Settings, in_loop, settings
 
 
 @click.command("inbox", cls=Command, short_help="Questions that wait for a person.")
@@ -18,7 +18,7 @@ def command(watch: bool) -> int:
 
 async def _inbox(chosen: Settings) -> int:
     from durable.cli.engine_or_client import opened
-    from durable.cli.output import line
+    from durable.cli.text_output import line
     from durable.engine.views import prompt_view
 
     async with opened(chosen, create=False) as store:
@@ -40,7 +40,7 @@ async def _watch(chosen: Settings) -> int:
     from dataclasses import asdict
 
     from durable.cli.engine_or_client import open_engine
-    from durable.cli.output import line, to_text
+    from durable.cli.text_output import line, to_text
     from durable.engine.views import prompt_view
 
     out, shown = chosen.out(), set[str]()

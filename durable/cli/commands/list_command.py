@@ -6,9 +6,10 @@ from typing import get_args
 
 import click
 
-from durable.cli.app import Command, Settings, in_loop, settings
+from durable.cli.command_group import Command, Settings, asynchronous
+from durable.executions.states import ExecutionState
 
-STATES = ("pending", "running", "waiting", "interrupted", "completed", "failed", "lost", "cancelled", "timed_out")
+STATES = [state.value for state in ExecutionState]
 
 
 @click.command("list", cls=Command, short_help="Executions, newest first.")
@@ -17,15 +18,11 @@ STATES = ("pending", "running", "waiting", "interrupted", "completed", "failed",
 @click.option("--function", metavar="NAME", help="Only those of this function: its name, or where::name@version.")
 @click.option("--limit", type=click.IntRange(min=1), default=100, show_default=True, help="At most so many.")
 @click.option("--before", metavar="ID", help="Those older than this one: the next page.")
-def command(state: str | None, session: str | None, function: str | None, limit: int, before: str | None) -> int:
-    """Executions, newest first."""
-    chosen = settings()
-    return in_loop(lambda: _list(chosen, state, session, function, limit, before))
-
-
-async def _list(
+@asynchronous
+async def command(
     chosen: Settings, state: str | None, session: str | None, function: str | None, limit: int, before: str | None
 ) -> int:
+    """Executions, newest first."""
     from durable.cli.engine_or_client import opened
     from durable.cli.execution_status import find
     from durable.cli.tables import show_executions

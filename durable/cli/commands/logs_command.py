@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 import click
 
 from durable.cli import exit_codes
-from durable.cli.app import Command, Settings, in_loop, settings
+from durable.cli.command_group import Command, Settings, asynchronous
 from durable.core import ids
 
 if TYPE_CHECKING:
-    from durable.cli.output import Out
+    from durable.cli.text_output import Out
     from durable.store.output_reader import OutputReader
     from durable.store.port import ReadsFace, StoreFace
 
@@ -21,20 +21,17 @@ if TYPE_CHECKING:
 @click.command("logs", cls=Command, short_help="What an execution printed.")
 @click.argument("execution_id", metavar="ID|SESSION")
 @click.option("-f", "--follow", is_flag=True, help="Go on until it ends.")
-def command(execution_id: str, follow: bool) -> int:
+@asynchronous
+async def command(chosen: Settings, execution_id: str, follow: bool) -> int:
     """Print the output of an execution, that of cells inside a durable function included.
 
     Of a SESSION: what its threads and tasks printed while none of its executions ran.
     """
-    chosen = settings()
-    return in_loop(lambda: _logs(chosen, execution_id.removeprefix("exec:"), follow))
-
-
-async def _logs(chosen: Settings, execution_id: str, follow: bool) -> int:
     from durable.cli.engine_or_client import opened
     from durable.cli.execution_status import find
     from durable.store.output_reader import OutputReader
 
+    execution_id = execution_id.removeprefix("exec:")
     out = chosen.out()
     async with opened(chosen, create=False) as store:
         of_session = await _is_session(store.reads, execution_id)
@@ -71,8 +68,8 @@ async def _cells(store: StoreFace, execution_id: str) -> list[str]:
 
 
 async def _print(out: Out, reads: ReadsFace, execution_id: str, reader: OutputReader) -> None:
-    from durable.cli.output import to_text
     from durable.cli.progress import gap, rewound
+    from durable.cli.text_output import to_text
     from durable.records.displays import shown
 
     async for page in reader.look(reads):

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from durable.cli import exit_codes
-from durable.cli.app import Command, Settings, in_loop, settings
-from durable.cli.output import Out
+from durable.cli.command_group import Command, Settings, asynchronous, in_loop, settings
+from durable.cli.text_output import Out
 from durable.cli.upkeep_options import Duration
 
 if TYPE_CHECKING:
@@ -36,10 +36,14 @@ def create(promise_id: str, param: str | None, timeout: float | None, tags: tupl
 
 @command.command("get", cls=Command)
 @click.argument("promise_id", metavar="ID")
-def get(promise_id: str) -> int:
+@asynchronous
+async def get(chosen: Settings, promise_id: str) -> int:
     """Show a promise."""
-    chosen = settings()
-    return in_loop(lambda: _get(chosen, promise_id))
+    from durable.cli.engine_or_client import opened
+
+    async with opened(chosen, create=False) as store:
+        found = await _found(store, promise_id)
+    return _show(chosen.out(), found)
 
 
 @command.command("list", cls=Command)
@@ -119,14 +123,6 @@ async def _create(
     return _show(chosen.out(), found)
 
 
-async def _get(chosen: Settings, promise_id: str) -> int:
-    from durable.cli.engine_or_client import opened
-
-    async with opened(chosen, create=False) as store:
-        found = await _found(store, promise_id)
-    return _show(chosen.out(), found)
-
-
 async def _list(chosen: Settings, state: str | None, pairs: tuple[str, ...], limit: int, after: str | None) -> int:
     from durable.cli.engine_or_client import opened
     from durable.engine.views import promise_view
@@ -188,7 +184,7 @@ def _show(out: Out, record: dict[str, Any]) -> int:
     if out.json:
         out.document(view)
         return exit_codes.DONE
-    from durable.cli.output import to_text
+    from durable.cli.text_output import to_text
 
     for name in view.__dataclass_fields__:
         value = getattr(view, name)

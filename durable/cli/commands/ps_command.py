@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import click
 
-from durable.cli.app import Command, Settings, in_loop, settings
+from durable.cli.command_group import Command, Settings, asynchronous
 
 SESSIONS_MAX = 100
 """Sessions with an owner that are looked at for what was not saved."""
 
 
 @click.command("ps", cls=Command, short_help="What runs, waits or is stuck.")
-def command() -> int:
+@asynchronous
+async def command(chosen: Settings) -> int:
     """Executions that have not ended: what runs and where, what waits and for whom, what nobody serves (stuck)."""
-    chosen = settings()
-    return in_loop(lambda: _ps(chosen))
-
-
-async def _ps(chosen: Settings) -> int:
     from durable.cli.engine_or_client import opened
     from durable.cli.execution_status import unsettled
     from durable.cli.tables import show_executions

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 import click
 
 from durable.cli import exit_codes
-from durable.cli.app import Command, Settings, in_loop, settings
+from durable.cli.command_group import Command, Settings, in_loop, settings
 from durable.core.errors import Conflict, NotFound, StoreRefused
 
 if TYPE_CHECKING:
-    from durable.cli.output import Out
+    from durable.cli.text_output import Out
     from durable.engine.engine import Engine
 
 
@@ -37,7 +37,7 @@ def command(execution_id: str | None, skip_checkpoint: tuple[int, ...], override
 
 
 async def _resume(chosen: Settings, execution_id: str, skip: tuple[int, ...]) -> int:
-    from durable.cli.follow import follow
+    from durable.cli.execution_wait import follow
     from durable.cli.report import report
 
     out = chosen.out()

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from durable.cli.app import Command, Settings, in_loop, settings
-from durable.cli.output import Out
+from durable.cli.command_group import Command, Settings, in_loop, settings
+from durable.cli.text_output import Out
 from durable.core import ids
 
 if TYPE_CHECKING:
@@ -88,10 +88,10 @@ async def _drive(
     from durable.cli import lazy_imports
     from durable.cli.arguments import fit
     from durable.cli.engine_or_client import CommandWork, drive
-    from durable.cli.follow import say_kept
+    from durable.cli.execution_wait import say_kept
     from durable.cli.load_target import LoadFailed, find
+    from durable.cli.open_prompts import asker
     from durable.cli.progress import Steps
-    from durable.cli.prompts import asker
     from durable.cli.report import report
 
     lazy_imports.engine()

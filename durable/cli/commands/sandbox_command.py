@@ -10,9 +10,9 @@ import click
 
 from capabilities.sandbox.routing import CHOICES
 from durable.cli import exit_codes
-from durable.cli.app import Command, Settings, in_loop, settings
+from durable.cli.command_group import Command, Settings, asynchronous, in_loop, settings
 from durable.cli.exit_codes import Unusable
-from durable.cli.output import Out
+from durable.cli.text_output import Out
 
 if TYPE_CHECKING:
     import durable
@@ -62,10 +62,20 @@ def run(file: str, language: str, inputs: tuple[str, ...], args: tuple[str, ...]
 
 
 @command.command("health", cls=Command)
-def health() -> int:
+@asynchronous
+async def health(chosen: Settings) -> int:
     """Which kinds of code can be run here. Exit 1 when none can."""
-    chosen = settings()
-    return in_loop(lambda: _health(chosen))
+    import durable
+
+    async with durable.open(":memory:") as engine:
+        found = await engine.sandbox.health()
+    out = chosen.out()
+    if out.json:
+        out.document([{"name": name, "can": not lacks, "lacks": lacks} for name, lacks in found.items()])
+    else:
+        for name, lacks in found.items():
+            out.data(f"{name}: {f'no: {lacks}' if lacks else 'yes'}")
+    return exit_codes.FAILED if all(found.values()) else exit_codes.DONE
 
 
 @command.command("install", cls=Command)
@@ -222,17 +232,3 @@ def _bytes(code: str | bytes) -> bytes:
     if isinstance(code, bytes):
         return code
     raise Unusable("--manifest is a component's: FILE is not WebAssembly")
-
-
-async def _health(chosen: Settings) -> int:
-    import durable
-
-    async with durable.open(":memory:") as engine:
-        found = await engine.sandbox.health()
-    out = chosen.out()
-    if out.json:
-        out.document([{"name": name, "can": not lacks, "lacks": lacks} for name, lacks in found.items()])
-    else:
-        for name, lacks in found.items():
-            out.data(f"{name}: {f'no: {lacks}' if lacks else 'yes'}")
-    return exit_codes.FAILED if all(found.values()) else exit_codes.DONE

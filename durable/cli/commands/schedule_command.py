@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from durable.cli import exit_codes
-from durable.cli.app import Command, Settings, in_loop, settings
+from durable.cli.command_group import Command, Settings, asynchronous, in_loop, settings
 from durable.core import ids
 
 if TYPE_CHECKING:
@@ -51,18 +51,40 @@ def create(schedule_id: str, cron: str, target: str, words: tuple[str, ...], mis
 
 
 @command.command("list", cls=Command)
-def list_() -> int:
+@asynchronous
+async def list_(chosen: Settings) -> int:
     """All schedules, by id."""
-    chosen = settings()
-    return in_loop(lambda: _list(chosen))
+    from durable.cli.engine_or_client import opened
+    from durable.engine.views import schedule_view
+
+    async with opened(chosen, create=False) as store:
+        views = [schedule_view(each) for each in await _all(store)]
+    out = chosen.out()
+    if out.json:
+        out.document(views)
+        return exit_codes.DONE
+    rows = [(view.id, view.cron, view.name, view.next_run_at, view.last_run_at) for view in views]
+    out.table(("id", "cron", "runs", "next", "last"), rows, "no schedules")
+    return exit_codes.DONE
 
 
 @command.command("delete", cls=Command)
 @click.argument("schedule_id", metavar="ID")
-def delete(schedule_id: str) -> int:
+@asynchronous
+async def delete(chosen: Settings, schedule_id: str) -> int:
     """Fire no more ticks. What was started goes on."""
-    chosen = settings()
-    return in_loop(lambda: _delete(chosen, schedule_id))
+    from durable.cli.engine_or_client import opened
+    from durable.core.errors import NotFound
+
+    async with opened(chosen, create=False) as store:
+        if not await _known(store, schedule_id):
+            raise NotFound("schedule", schedule_id, "`durable schedule list` shows what there is")
+        await store.request("schedule.delete", {"id": schedule_id})
+    out = chosen.out()
+    out.say(f"schedule {schedule_id} is deleted")
+    if out.json:
+        out.document({"id": schedule_id, "state": "deleted"})
+    return exit_codes.DONE
 
 
 async def _create(
@@ -117,21 +139,6 @@ async def _create(
     return exit_codes.DONE
 
 
-async def _list(chosen: Settings) -> int:
-    from durable.cli.engine_or_client import opened
-    from durable.engine.views import schedule_view
-
-    async with opened(chosen, create=False) as store:
-        views = [schedule_view(each) for each in await _all(store)]
-    out = chosen.out()
-    if out.json:
-        out.document(views)
-        return exit_codes.DONE
-    rows = [(view.id, view.cron, view.name, view.next_run_at, view.last_run_at) for view in views]
-    out.table(("id", "cron", "runs", "next", "last"), rows, "no schedules")
-    return exit_codes.DONE
-
-
 async def _known(store: StoreFace, schedule_id: str) -> bool:
     from durable.core.errors import StoreRefused
 
@@ -153,18 +160,3 @@ async def _all(store: StoreFace) -> list[dict[str, Any]]:
         if "cursor" not in data:
             return found
         page["cursor"] = data["cursor"]
-
-
-async def _delete(chosen: Settings, schedule_id: str) -> int:
-    from durable.cli.engine_or_client import opened
-    from durable.core.errors import NotFound
-
-    async with opened(chosen, create=False) as store:
-        if not await _known(store, schedule_id):
-            raise NotFound("schedule", schedule_id, "`durable schedule list` shows what there is")
-        await store.request("schedule.delete", {"id": schedule_id})
-    out = chosen.out()
-    out.say(f"schedule {schedule_id} is deleted")
-    if out.json:
-        out.document({"id": schedule_id, "state": "deleted"})
-    return exit_codes.DONE

@@ -10,9 +10,9 @@ from typing import NamedTuple
 import click
 
 from durable.cli import exit_codes
-from durable.cli.app import Command, Settings, in_loop, settings
+from durable.cli.command_group import Command, Settings, in_loop, settings
 from durable.cli.exit_codes import Unusable
-from durable.cli.output import Out
+from durable.cli.text_output import Out
 from durable.core import events
 from durable.core.limits import LEASE_MS
 

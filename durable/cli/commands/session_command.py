@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from durable.cli import exit_codes
-from durable.cli.app import Command, Settings, in_loop, settings
+from durable.cli.command_group import Command, Settings, asynchronous, in_loop, settings
 
 if TYPE_CHECKING:
     from durable.sessions.namespace import Variable
@@ -21,53 +21,9 @@ def command() -> None:
 
 
 @command.command("list", cls=Command)
-def list_() -> int:
+@asynchronous
+async def list_(chosen: Settings) -> int:
     """All sessions: how many executions each has had, and who holds it."""
-    chosen = settings()
-    return in_loop(lambda: _list(chosen))
-
-
-@command.command("show", cls=Command, short_help="One session: how it was made and how it is.")
-@click.argument("session", metavar="SESSION")
-def show(session: str) -> int:
-    """One session: what it was made with, who holds it, how its worker is."""
-    chosen = settings()
-    return in_loop(lambda: _show(chosen, session))
-
-
-@command.command("vars", cls=Command, short_help="Its variables, as of the newest checkpoint.")
-@click.argument("session", metavar="SESSION")
-def vars_(session: str) -> int:
-    """The variables, as of the newest checkpoint: the one after the last execution, where that could be saved.
-
-    Types, sizes and values are looked at in a worker that is made for it: no engine that has the session is asked.
-    """
-    chosen = settings()
-    return in_loop(lambda: _vars(chosen, session))
-
-
-@command.command("restart", cls=Command, short_help="End its worker; the next has the variables.")
-@click.argument("session", metavar="SESSION")
-@click.option("--clear", is_flag=True, help="Forget the variables and checkpoints too, and cancel what has not ended.")
-def restart(session: str, clear: bool) -> int:
-    """End the worker; the next execution gets another, with the variables restored.
-
-    One that runs goes on in the new worker, from its newest checkpoint. With --clear nothing is restored: the session
-    is made anew with the profile, limits and grants that it had.
-    """
-    chosen = settings()
-    return in_loop(lambda: _restart(chosen, session, clear=clear))
-
-
-@command.command("close", cls=Command, short_help="Forget it, with all that it has saved.")
-@click.argument("session", metavar="SESSION")
-def close(session: str) -> int:
-    """Forget the session: its worker, variables, checkpoints and files. What has not ended is cancelled."""
-    chosen = settings()
-    return in_loop(lambda: _close(chosen, session))
-
-
-async def _list(chosen: Settings) -> int:
     from durable.cli.engine_or_client import opened
     from durable.cli.execution_status import served
     from durable.engine.views import session_view
@@ -87,29 +43,13 @@ async def _list(chosen: Settings) -> int:
     return exit_codes.DONE
 
 
-async def _found(store: StoreFace, session: str) -> dict[str, Any]:
-    """The session's view and what it was made with. Raises NotFound, for a closed one too."""
-    from durable.cli.execution_status import served
-    from durable.core.errors import NotFound
-    from durable.engine.views import session_view
-    from durable.sessions.language import language_of
-
-    row = next((row for row in await store.reads.sessions() if row.name == session and not row.closed), None)
-    if row is None:
-        raise NotFound("session", session, "`durable session list` has them all")
-    options = row.options
-    return {
-        **asdict(session_view(row, await served(store))),
-        "language": language_of(options),
-        "profile": options.get("profile") or "open",
-        "limits": options.get("limits") or {},
-        "grants": options.get("grants") or [],
-    }
-
-
-async def _show(chosen: Settings, session: str) -> int:
+@command.command("show", cls=Command, short_help="One session: how it was made and how it is.")
+@click.argument("session", metavar="SESSION")
+@asynchronous
+async def show(chosen: Settings, session: str) -> int:
+    """One session: what it was made with, who holds it, how its worker is."""
     from durable.cli.engine_or_client import opened
-    from durable.cli.output import to_text
+    from durable.cli.text_output import to_text
 
     async with opened(chosen, create=False) as store:
         found = await _found(store, session)
@@ -126,22 +66,16 @@ async def _show(chosen: Settings, session: str) -> int:
     return exit_codes.DONE
 
 
-def _vitals(pid: int | None) -> dict[str, Any]:
-    """How its worker is, where it is on this machine."""
-    from bridge.host.proc_vitals import cpu_seconds, memory_now, why_stuck
+@command.command("vars", cls=Command, short_help="Its variables, as of the newest checkpoint.")
+@click.argument("session", metavar="SESSION")
+@asynchronous
+async def vars_(chosen: Settings, session: str) -> int:
+    """The variables, as of the newest checkpoint: the one after the last execution, where that could be saved.
 
-    if pid is None or memory_now(pid) is None:
-        return {"worker_memory": None, "worker_cpu_time": None, "worker_stuck": None}
-    return {
-        "worker_memory": memory_now(pid),
-        "worker_cpu_time": cpu_seconds(pid),
-        "worker_stuck": why_stuck(pid) or None,
-    }
-
-
-async def _vars(chosen: Settings, session: str) -> int:
+    Types, sizes and values are looked at in a worker that is made for it: no engine that has the session is asked.
+    """
     from durable.cli.engine_or_client import open_engine
-    from durable.cli.output import line
+    from durable.cli.text_output import line
     from durable.core.errors import DurableError
 
     out = chosen.out()
@@ -185,7 +119,16 @@ async def _vars(chosen: Settings, session: str) -> int:
     return exit_codes.DONE
 
 
-async def _restart(chosen: Settings, session: str, *, clear: bool) -> int:
+@command.command("restart", cls=Command, short_help="End its worker; the next has the variables.")
+@click.argument("session", metavar="SESSION")
+@click.option("--clear", is_flag=True, help="Forget the variables and checkpoints too, and cancel what has not ended.")
+@asynchronous
+async def restart(chosen: Settings, session: str, clear: bool) -> int:
+    """End the worker; the next execution gets another, with the variables restored.
+
+    One that runs goes on in the new worker, from its newest checkpoint. With --clear nothing is restored: the session
+    is made anew with the profile, limits and grants that it had.
+    """
     from durable.cli.engine_or_client import open_engine
 
     out = chosen.out()
@@ -206,7 +149,11 @@ async def _restart(chosen: Settings, session: str, *, clear: bool) -> int:
     return exit_codes.DONE
 
 
-async def _close(chosen: Settings, session: str) -> int:
+@command.command("close", cls=Command, short_help="Forget it, with all that it has saved.")
+@click.argument("session", metavar="SESSION")
+@asynchronous
+async def close(chosen: Settings, session: str) -> int:
+    """Forget the session: its worker, variables, checkpoints and files. What has not ended is cancelled."""
     from durable.cli.engine_or_client import open_engine
 
     out = chosen.out()
@@ -219,6 +166,39 @@ async def _close(chosen: Settings, session: str) -> int:
     if out.json:
         out.document({"session": session, "state": "closed"})
     return exit_codes.DONE
+
+
+async def _found(store: StoreFace, session: str) -> dict[str, Any]:
+    """The session's view and what it was made with. Raises NotFound, for a closed one too."""
+    from durable.cli.execution_status import served
+    from durable.core.errors import NotFound
+    from durable.engine.views import session_view
+    from durable.sessions.language import language_of
+
+    row = next((row for row in await store.reads.sessions() if row.name == session and not row.closed), None)
+    if row is None:
+        raise NotFound("session", session, "`durable session list` has them all")
+    options = row.options
+    return {
+        **asdict(session_view(row, await served(store))),
+        "language": language_of(options),
+        "profile": options.get("profile") or "open",
+        "limits": options.get("limits") or {},
+        "grants": options.get("grants") or [],
+    }
+
+
+def _vitals(pid: int | None) -> dict[str, Any]:
+    """How its worker is, where it is on this machine."""
+    from bridge.host.proc_vitals import cpu_seconds, memory_now, why_stuck
+
+    if pid is None or memory_now(pid) is None:
+        return {"worker_memory": None, "worker_cpu_time": None, "worker_stuck": None}
+    return {
+        "worker_memory": memory_now(pid),
+        "worker_cpu_time": cpu_seconds(pid),
+        "worker_stuck": why_stuck(pid) or None,
+    }
 
 
 async def _forget(engine: Any, session: str) -> None:

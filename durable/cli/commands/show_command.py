@@ -7,25 +7,21 @@ from typing import TYPE_CHECKING
 import click
 
 from durable.cli import exit_codes
-from durable.cli.app import Command, Settings, in_loop, settings
+from durable.cli.command_group import Command, Settings, asynchronous
 
 if TYPE_CHECKING:
-    from durable.cli.output import Out
+    from durable.cli.text_output import Out
     from durable.engine.views import DetailView
 
 
 @click.command("show", cls=Command, short_help="Everything about one execution.")
 @click.argument("execution_id", metavar="ID")
-def command(execution_id: str) -> int:
+@asynchronous
+async def command(chosen: Settings, execution_id: str) -> int:
     """Everything about one execution: its state, arguments and result, each step with what is under it, each question.
 
     With --json also its record, which `durable import` recreates it from in another store.
     """
-    chosen = settings()
-    return in_loop(lambda: _show(chosen, execution_id))
-
-
-async def _show(chosen: Settings, execution_id: str) -> int:
     from durable.cli.engine_or_client import opened
     from durable.cli.execution_status import find, served
     from durable.engine.views import detail_view
@@ -46,8 +42,8 @@ async def _show(chosen: Settings, execution_id: str) -> int:
 
 
 def _print(out: Out, detail: DetailView) -> None:
-    from durable.cli.output import line, plain, to_text
     from durable.cli.tables import STEP_COLUMNS, duration, note_of, step_rows
+    from durable.cli.text_output import line, plain, to_text
 
     view = detail.execution
     fields = [

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from durable.cli import exit_codes
-from durable.cli.app import Command, Settings, in_loop, settings
+from durable.cli.command_group import Command, Settings, asynchronous
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,13 +19,9 @@ if TYPE_CHECKING:
 @click.command("tree", cls=Command, short_help="An execution with all that is under it.")
 @click.argument("execution_id", metavar="ID")
 @click.option("--depth", type=click.IntRange(min=1), metavar="N", help="At most so many levels.")
-def command(execution_id: str, depth: int | None) -> int:
+@asynchronous
+async def command(chosen: Settings, execution_id: str, depth: int | None) -> int:
     """An execution with all that is under it: steps, children and their steps, cells and their calls."""
-    chosen = settings()
-    return in_loop(lambda: _tree(chosen, execution_id, depth))
-
-
-async def _tree(chosen: Settings, execution_id: str, depth: int | None) -> int:
     from durable.cli.engine_or_client import opened
     from durable.cli.execution_status import find, served
     from durable.cli.step_tree import tree

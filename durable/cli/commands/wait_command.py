@@ -5,25 +5,22 @@ from __future__ import annotations
 import click
 
 from durable.cli import exit_codes
-from durable.cli.app import Command, Settings, in_loop, settings
+from durable.cli.command_group import Command, Settings, asynchronous
 
 
 @click.command("wait", cls=Command, short_help="Wait until an execution ends.")
 @click.argument("execution_id", metavar="ID")
 @click.option("--timeout", type=click.FloatRange(min=0), metavar="S", help="Give up after so many seconds (exit 5).")
-def command(execution_id: str, timeout: float | None) -> int:
+@asynchronous
+async def command(chosen: Settings, execution_id: str, timeout: float | None) -> int:
     """Wait until an execution ends and print its state; be its engine when there is none."""
-    chosen = settings()
-    return in_loop(lambda: _wait(chosen, execution_id.removeprefix("exec:"), timeout))
-
-
-async def _wait(chosen: Settings, execution_id: str, timeout: float | None) -> int:
     from durable.cli.engine_or_client import opened
     from durable.cli.execution_status import HasEnded, served
-    from durable.cli.follow import follow
+    from durable.cli.execution_wait import follow
     from durable.cli.report import error_of, report
     from durable.engine.views import execution_view
 
+    execution_id = execution_id.removeprefix("exec:")
     out = chosen.out()
     standing = await follow(chosen, out, execution_id, timeout=timeout)
     if not isinstance(standing, HasEnded):

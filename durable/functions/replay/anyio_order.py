@@ -13,7 +13,7 @@ from importlib.machinery import ModuleSpec, PathFinder
 from types import ModuleType
 from typing import Any
 
-from durable.functions.replay.event_loop import FunctionLoop
+from durable.functions.replay.function_loop import FunctionLoop
 
 BACKEND = "anyio._backends._asyncio"
 

@@ -1,6 +1,6 @@
 """One pass of an execution: its function and the nested ones in it run until they end or can only wait.
 
-States of a pass: running -> ended | suspended | halted | broken; each is final (specs/execution.md, R1-R8).
+Its states are in `states.py`; all but `running` are final (specs/execution.md, R1-R8).
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from durable.core.events import Event, Observer
 from durable.functions.replay.record import Recorded, read
 from durable.functions.replay.recorded_promises import ExecutionRecord
 from durable.functions.replay.recorder import Recorder
+from durable.functions.replay.states import ExecutionPassEvent, ExecutionPassState, step_execution_pass
 from durable.functions.resonate.sdk import PlatformError, Suspended
 from durable.functions.resonate.store_ports import HaltTask, internal, record_of
 from durable.store.port import StoreFace
@@ -57,12 +58,11 @@ class ExecutionPass:
         self._observer = observer
         self.origin = origin
         self.target = target
+        self.state = ExecutionPassState.RUNNING
         self.over = False
-        """Nothing more of this pass begins."""
-        self.cancelling = False
-        """The execution is to end, whatever it comes to."""
-        self.cancelled_at = 0
-        """When that was asked for, as far as this pass knows: what came before is delivered before."""
+        """Whether it has left the first state: nothing more of it begins. Every callback of its functions asks."""
+        self.cancelled_at: int | None = None
+        """When the cancellation was asked for, as far as this pass knows: what came before is delivered before."""
         self.waits: list[str] = []
         """The promises that a suspended pass waits for."""
         self.passes: dict[FunctionPass, None] = {}
@@ -82,6 +82,11 @@ class ExecutionPass:
         self._watching: asyncio.TimerHandle | None = None
         self._outcome: asyncio.Future[Any] = self._loop.create_future()
 
+    @property
+    def cancelling(self) -> bool:
+        """Whether the execution is to end, whatever it comes to."""
+        return self.cancelled_at is not None
+
     # -- the record -----------------------------------------------------------------------------------------------
 
     def load(self, record: ExecutionRecord) -> None:
@@ -89,7 +94,7 @@ class ExecutionPass:
         if record.logged:
             self.logged = msgspec.json.decode(record.logged, type=dict[str, int])
         if record.cancelled is not None:
-            self.cancelling, self.cancelled_at = True, record.cancelled_at or 0
+            self.cancelled_at = record.cancelled_at or 0
         for promise in record.promises:
             place = _PLACE.fullmatch(promise["id"])
             if place is None:
@@ -182,7 +187,7 @@ class ExecutionPass:
             self.fail(RuntimeError("a pass goes on, and nothing can bring it further"))
             return
         self.waits = list(dict.fromkeys(waits))
-        self._end(Suspended())
+        self._end(ExecutionPassEvent.SUSPEND, Suspended())
 
     def _watch(self) -> None:
         """While steps run here: learn what promises of others come to, and deliver it at once (R2)."""
@@ -212,7 +217,7 @@ class ExecutionPass:
             for each in self.passes:
                 each.stop_steps()  # those under way when it was halted
         elif not self.cancelling:
-            self.cancelling, self.cancelled_at = True, now_ms()
+            self.cancelled_at = now_ms()
             for each in sorted(self.passes, key=self._place):
                 each.cancel()
             self.look()
@@ -231,9 +236,9 @@ class ExecutionPass:
     def complete(self, outcome: Any) -> None:
         """The function ended: with JSON builtins or a Rejection."""
         if isinstance(outcome, BaseException):
-            self._end(outcome)
+            self._end(ExecutionPassEvent.COMPLETE, outcome)
         elif not self.over:
-            self.over = True
+            self._go(ExecutionPassEvent.COMPLETE)
             if not self._outcome.done():
                 self._outcome.set_result(outcome)
 
@@ -241,7 +246,7 @@ class ExecutionPass:
         """Stop the pass so that it can be resumed: steps under way end and are recorded, nothing else begins (R4)."""
         if self.over:
             return
-        self.over = True
+        self._go(ExecutionPassEvent.HALT)
         for each in self.passes:
             each.loop.stopped = True
         self._loop.call_soon(self._halt, HaltTask(error))
@@ -266,19 +271,23 @@ class ExecutionPass:
         if not isinstance(error, PlatformError):
             assert isinstance(error, Exception)
             error = PlatformError([internal(f"run {self.execution_id}", error)])
-        self._end(error)
+        self._end(ExecutionPassEvent.FAIL, error)
 
-    def _end(self, error: BaseException) -> None:
+    def _end(self, event: ExecutionPassEvent, error: BaseException) -> None:
         if not self.over:
-            self.over = True
+            self._go(event)
             for each in self.passes:
                 each.loop.stopped = True
             if not self._outcome.done():
                 self._outcome.set_exception(error)
 
+    def _go(self, event: ExecutionPassEvent) -> None:
+        self.state = step_execution_pass(self.state, event)
+        self.over = True
+
     def dispose(self) -> None:
         """Let go of everything: tasks, loops, records. Idempotent."""
-        self.over = True
+        self._go(ExecutionPassEvent.DROP)
         if self._watching is not None:
             self._watching.cancel()
         for task in [*self._tasks]:

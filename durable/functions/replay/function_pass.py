@@ -23,10 +23,21 @@ from durable.core.clock import now_ms
 from durable.core.errors import Deadlock, DurableError, NonDeterminism, StepNeeded
 from durable.core.events import Logged
 from durable.functions.failures import Rejection, rejection
-from durable.functions.replay.event_loop import WHAT_TO_DO, FunctionLoop, PassEnded, Timer, describe
 from durable.functions.replay.execution_pass import ExecutionPass, forget_frames
+from durable.functions.replay.function_loop import WHAT_TO_DO, FunctionLoop, PassEnded, Timer, describe
 from durable.functions.replay.record import CALL_KINDS, CANCEL, OperationKey, Replay
 from durable.functions.replay.recorder import Outcome
+from durable.functions.replay.states import (
+    IS_LEFT,
+    IS_LIVE,
+    IS_OVER,
+    CancellationEvent,
+    CancellationState,
+    FunctionPassEvent,
+    FunctionPassState,
+    step_cancellation,
+    step_function_pass,
+)
 from durable.functions.user_frames import innermost_frame, user_place
 from durable.records.codec import encode
 from durable.records.values import digest
@@ -101,26 +112,20 @@ class FunctionPass:
         """By the promise of others that it waits for."""
         self._arrived: deque[UnderWay] = deque()
         self._deferred: list[UnderWay] = []
-        self._live = False
+        self.state = FunctionPassState.REPLAYING
         self._caller = caller
         self._replaying_inside = 0
         """Nested functions that are still replayed: what is new here waits for them (X5)."""
         self.inner: set[FunctionPass] = set()
         """The nested functions that it began and that go on."""
-        self._left = False
-        """Its caller has ended without it: it begins nothing more (R6)."""
         self._main: asyncio.Task[Any] | None = None
-        self._over = False
         self._done: Callable[[Outcome], object] | None = None
         """Told the function's outcome, once."""
         self._starting: list[tuple[UnderWay, PromiseRecord | None]] = []
         """Operations to perform as soon as this loop is left."""
         self._logged: list[Logged] = []
         """Lines to tell before that: once an operation that came later is recorded nobody would tell them any more."""
-        self._cancelled = cleans_up
-        """Whether it was told that the execution is cancelled, or was begun by a function that had been told."""
-        self._hears = False
-        """Whether it got all that had come before the cancel; what comes now comes after it."""
+        self._cancellation = CancellationState.TOLD if cleans_up else CancellationState.UNTOLD
         self._lines = 0
         run.passes[self] = None
         if self._replay.old_concurrent:
@@ -216,21 +221,22 @@ class FunctionPass:
             return found
         if not self._live and not self._go_live():
             return None
-        cancelling = self.run.cancelling and not self._cancelled
+        cancelling = self.run.cancelled_at is not None and not self.cleans_up
         while self._arrived and not (cancelling and self._after_cancel(self._arrived[0])):
             arrived = self._arrived.popleft()
             if not arrived.cancelled:
                 return arrived
         if not cancelling:
             return None
-        self._hears = True
+        self._cancellation = step_cancellation(self._cancellation, CancellationEvent.HEAR)
         self._stop_begun()
         return None if self._nested() else "cancel"  # what nested ones come to is delivered after it
 
     def _after_cancel(self, arrived: UnderWay) -> bool:
         """Whether it came after the execution was cancelled. What came in the same millisecond may have by that."""
         assert arrived.record is not None
-        return self._hears or (arrived.record.settled_at or 0) >= self.run.cancelled_at
+        hears = self._cancellation is CancellationState.HEARING
+        return hears or (arrived.record.settled_at or 0) >= (self.run.cancelled_at or 0)
 
     def _go_live(self) -> bool:
         """Everything recorded was begun again: what is settled comes in the order of that, the rest is performed.
@@ -244,7 +250,7 @@ class FunctionPass:
             self._perform(each, self._records[each.promise_id])
         if self._replaying_inside:
             return False
-        self._live = True
+        self._go(FunctionPassEvent.GO_LIVE)
         if self._left:
             return False
         settled = [each for each in self._under_way.values() if each.record is not None and not each.let_go]
@@ -272,6 +278,22 @@ class FunctionPass:
         self.loop.advance((record.settled_at or 0) / 1000)
         arrived.deliver(record)
 
+    def _go(self, event: FunctionPassEvent) -> None:
+        self.state = step_function_pass(self.state, event)
+
+    @property
+    def _live(self) -> bool:
+        return self.state in IS_LIVE
+
+    @property
+    def _left(self) -> bool:
+        """Whether its caller has ended without it: it begins nothing more (R6)."""
+        return self.state in IS_LEFT
+
+    @property
+    def _over(self) -> bool:
+        return self.state in IS_OVER
+
     @property
     def ended(self) -> bool:
         """Whether the function itself has ended, steps that it had begun or not."""
@@ -280,7 +302,7 @@ class FunctionPass:
     @property
     def cleans_up(self) -> bool:
         """The execution is cancelled and the function knows: what it begins now is not cancelled once more."""
-        return self._cancelled
+        return self._cancellation is CancellationState.TOLD
 
     # -- cancelling -----------------------------------------------------------------------------------------------
 
@@ -296,7 +318,7 @@ class FunctionPass:
         return any(each.nested and each.record is None for each in self._under_way.values())
 
     def _deliver_cancellation(self, main: asyncio.Task[Any]) -> None:
-        self._cancelled = True
+        self._cancellation = step_cancellation(self._cancellation, CancellationEvent.TELL)
         self._replay.delivered(CANCEL)
         self._stop_begun()
         main.cancel("the execution is cancelled")
@@ -404,7 +426,7 @@ class FunctionPass:
                 self._spawn(found, known)
 
     def _spawn(self, found: UnderWay, known: PromiseRecord | None) -> None:
-        if self.run.cancelling and not self._cancelled:
+        if self.run.cancelled_at is not None and not self.cleans_up:
             found.stopped = True  # also of a function that ends, or had ended, and never hears of it
         done = partial(self._performed, found)
         found.task = self.run.spawn(found.perform(found, known), found.context, done, at_once=True)
@@ -598,7 +620,7 @@ class FunctionPass:
     def leave_off(self) -> None:
         """Its caller has ended without it: what it has begun ends, nothing more begins."""
         if not self._left and not self._over:
-            self._left = True
+            self._go(FunctionPassEvent.LEAVE)
             if self._live:
                 self._leave_off()
 
@@ -616,7 +638,7 @@ class FunctionPass:
             if retry is not None and found.waits_for == retry.id:
                 self.wait_for(found, "")
                 self._perform(found, retry)  # it has failed: its function does not wait for its next try
-        self._over = True
+        self._go(FunctionPassEvent.END)
         self.loop.stopped = True
         self.run.began()  # until whoever began this function has its outcome
         starting = any(each.task is not None and not each.task.done() for each in self._under_way.values())
@@ -642,7 +664,7 @@ class FunctionPass:
 
     def dispose(self) -> None:
         """Let go of the loop and of all that is under way. Idempotent."""
-        self._over = True
+        self._go(FunctionPassEvent.END)
         self.loop.dispose()
         self._main = None
         self.run.passes.pop(self, None)

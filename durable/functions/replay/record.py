@@ -242,7 +242,7 @@ def _usual(ordinal: int) -> tuple[int, ...]:
     return (ordinal - 1,) if ordinal > 1 else ()
 
 
-PACKED_FROM = 1024
+PACKED_CHARS_MIN = 1024
 """Characters of a list of ordinals from which on it is compressed: a promise's tags hold 64 KiB."""
 
 
@@ -255,7 +255,7 @@ def pack_ordinals(ordinals: Iterable[int]) -> str:
         else:
             runs.append([ordinal, ordinal])
     text = " ".join(str(first) if first == last else f"{first}-{last}" for first, last in runs)
-    if len(text) < PACKED_FROM:
+    if len(text) < PACKED_CHARS_MIN:
         return text
     flat = [ordinal for first, last in runs for ordinal in range(first, last + 1)]
     packed = array("I", flat) if max(flat) >= 1 << 16 else array("H", flat)

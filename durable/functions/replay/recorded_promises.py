@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-PAGE = 5_000
+PAGE_ROWS = 5_000
 """Promises a request: the writer answers others in between."""
 
 
@@ -31,12 +31,12 @@ async def read_record(store: Asks, execution: str) -> ExecutionRecord:
     found = ExecutionRecord()
     after = ""
     while True:
-        data = (await store.request("call.list", {"execution": execution, "limit": PAGE, "after": after})).data
+        data = (await store.request("call.list", {"execution": execution, "limit": PAGE_ROWS, "after": after})).data
         page = data["promises"]
         found.promises += page
         found.logged, found.cancelled = data.get("logged"), data.get("cancelled")
         found.cancelled_at = data.get("cancelled_at")
-        if len(page) < PAGE:
+        if len(page) < PAGE_ROWS:
             return found
         after = page[-1]["id"]
 

@@ -9,7 +9,7 @@ from resonate.types import PromiseCreateReq, PromiseRecord, PromiseRegisterCallb
 
 from durable.core.errors import DurableError
 from durable.functions.resonate.fence import answered
-from durable.functions.resonate.heartbeat import HeldTasks
+from durable.functions.resonate.lease_keeper import HeldTasks
 from durable.functions.resonate.store_ports import Lifecycle, release_reason, suspend_request, suspend_result
 from durable.store.port import StoreFace
 

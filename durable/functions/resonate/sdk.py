@@ -28,8 +28,8 @@ from durable.core.definition_id import spellings
 from durable.core.limits import LEASE_MS, TASKS_MAX
 from durable.functions.definition import NEVER, Retry
 from durable.functions.replay.recorder import Recorder
-from durable.functions.resonate.heartbeat import held_tasks
 from durable.functions.resonate.http_ports import SenderPorts
+from durable.functions.resonate.lease_keeper import held_tasks
 from durable.functions.resonate.store_ports import (
     HaltTask,
     HandedBack,

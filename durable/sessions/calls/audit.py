@@ -6,10 +6,10 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from typing import Any
 
 from capabilities.call import CapabilityCall
 from capabilities.permissions.policy import PolicyDecision
+from durable.core.background import retrieved
 from durable.store.port import StoreFace
 
 REPEATS_S = 1.0
@@ -83,17 +83,13 @@ class Audit:
 
     def _write(self, entries: list[tuple[str, str, str, str, str, str, int, int]]) -> None:
         if entries:
-            self._store.post("audit.append", {"entries": entries}).add_done_callback(_retrieved)
+            posted = self._store.post("audit.append", {"entries": entries})
+            posted.add_done_callback(retrieved)  # a store that cannot be written says so to whoever waits for it
 
 
 def _short(text: str) -> str:
     cut = text if len(text) <= TEXT_CHARS_MAX else f"{text[:400]} … {text[-80:]}"
     return cut.encode("utf-8", "replace").decode()
-
-
-def _retrieved(done: asyncio.Future[Any]) -> None:
-    if not done.cancelled():
-        done.exception()  # a store that cannot be written says so to whoever waits for it
 
 
 async def read_audit(store: StoreFace, who: str | None, limit: int, before: int | None) -> list[AuditEntry]:

@@ -8,8 +8,8 @@ allowed it or not at all.
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 from bridge.protocol.messages import Call, CallResult
@@ -26,6 +26,7 @@ from durable.functions.failures import document
 from durable.functions.replay.matching import Made
 from durable.records.values import digest, pack, to_json
 from durable.sessions.calls.call_results import answered, ended, error, outcome, refused
+from durable.sessions.calls.call_settlement import failed_by, succeeded
 from durable.sessions.calls.permission_prompt import ask_for
 from durable.sessions.calls.session_policy import Permits
 from durable.sessions.execution.cell import Pass
@@ -33,7 +34,7 @@ from durable.sessions.execution.cell import Pass
 type Answers = Callable[[Call], Awaitable[CallResult]]
 """Answers the calls of code that runs."""
 
-POLICY_TRIES = 20
+POLICY_TRIES_MAX = 20
 """How often a call is decided anew because the permissions changed in between."""
 
 
@@ -66,17 +67,19 @@ class JournaledCalls:
         sequence = found.journal.calls(capability.place)
         sequence.concurrent = sequence.concurrent or not call.ordered
         known = sequence.highest
-        n = sequence.take(Made("call", capability.place, digest(capability.place, said.param)))
+        said = said._replace(digest=digest(capability.place, said.param))
+        n = sequence.take(Made("call", capability.place, said.digest))
         promise_id = ids.call_promise(found.execution_id, capability.place, n)
         promise = await self._recorded(call, capability, said, promise_id, new=n > known)
         if promise["state"] != "pending":
             return await self._told(call, capability, promise)
         if not capability.performs:
             promise = await self.settled(call.call, promise_id)
-            if promise["state"] == "rejected_canceled" and found.outcome is not None:
+            if promise["state"] == "rejected_canceled" and not found.open:
                 return ended(call)  # a thread asked, its cell's end took the question back: it asks the next one
             return answered(call, promise)
-        promise = await asyncio.shield(self._performing(call, capability, said.arguments, promise_id))
+        perform = partial(self._perform, call, capability, said.arguments, promise_id)
+        promise = await asyncio.shield(self.house.performing.join(promise_id, perform))
         return await self._told(call, capability, promise)
 
     def _asked(self, call: Call, arguments: dict[str, Any], policy: Policy, key: str) -> CapabilityCall:
@@ -104,7 +107,7 @@ class JournaledCalls:
         if not new:
             return await self._create(capability, said, promise_id)
         allowed_by: PolicyDecision | None = None
-        for attempt in range(POLICY_TRIES):
+        for attempt in range(POLICY_TRIES_MAX):
             policy = await self.permits.current(again=attempt > 0)
             asked = self._asked(call, said.arguments, policy, promise_id)
             decision = allowed_by or capability.allow(asked, policy)
@@ -123,7 +126,7 @@ class JournaledCalls:
     ) -> dict[str, Any] | None:
         """How a new call is settled as it is recorded: a refusal, or what can be had without any effect."""
         if decision.verdict == "denied":
-            return _failure(denied(self._session, capability.name, decision), self.found.execution_id)
+            return failed_by(denied(self._session, capability.name, decision), self.found.execution_id)
         return await self._made(capability, asked) if capability.pure else None
 
     async def _create(
@@ -136,7 +139,7 @@ class JournaledCalls:
         settle: dict[str, Any] | None = None,
     ) -> dict[str, Any]:
         place = capability.place
-        tags = call_tags(promise_id, self.found.promise_id, place, digest(place, said.param))
+        tags = call_tags(promise_id, self.found.promise_id, place, said.digest)
         if self.found.journal.calls(place).concurrent:
             tags["durable:concurrent"] = "1"  # a thread of an earlier cell is gone when this is run again
         if decision is not None:
@@ -164,25 +167,13 @@ class JournaledCalls:
 
     # -- performing ---------------------------------------------------------------------------------------------
 
-    def _performing(
-        self, call: Call, capability: Capability, arguments: dict[str, Any], promise_id: str
-    ) -> asyncio.Task[dict[str, Any]]:
-        """The call being performed: a replay joins the one that its dead worker began, it does not begin another."""
-        under_way = self.house.performing
-        task = under_way.get(promise_id)
-        if task is None:
-            perform = self._perform(call, capability, arguments, promise_id)
-            task = under_way[promise_id] = asyncio.create_task(perform)
-            task.add_done_callback(lambda done: _over(under_way, promise_id, done))
-        return task
-
     async def _perform(
         self, call: Call, capability: Capability, arguments: dict[str, Any], promise_id: str
     ) -> dict[str, Any]:
         asked = self._asked(call, arguments, await self.permits.current(), promise_id)
         settle = {"id": promise_id, **await self._made(capability, asked)}
         promise: dict[str, Any] = (await self.house.store.request("promise.settle", settle)).data["promise"]
-        if promise["state"] == "rejected_canceled" and self.found.outcome is not None:
+        if promise["state"] == "rejected_canceled" and not self.found.open:
             return {**promise, **settle}  # its cell's end was first: the thread that called gets what was done for it
         return promise
 
@@ -192,8 +183,8 @@ class JournaledCalls:
             value = to_json(await capability.perform(asked, self.house.threads.run), f"the result of {capability.name}")
         except Exception as raised:
             self.permits.failed(asked, raised)
-            return _failure(raised, self.found.execution_id)
-        return {"state": "resolved", "value": {"data": pack(None if capability.kind == "send_only" else value)}}
+            return failed_by(raised, self.found.execution_id)
+        return succeeded(capability, value)
 
     async def _told(self, call: Call, capability: Capability, promise: dict[str, Any]) -> CallResult:
         """The result for the code; for a call that answers with a promise, what that one is settled with."""
@@ -231,7 +222,7 @@ class JournaledCalls:
         except Exception as error:
             self._waits[call].set_exception(error)  # or the code would wait for ever
             return
-        if not self.found.waiting:  # else the lease is given back, and the settlement brings the next leaf
+        if not self.found.waits:  # else the lease is given back, and the settlement brings the next leaf
             await self.deliver({call: promise_id})
 
     def waiting(self, calls: list[int]) -> None:
@@ -281,28 +272,18 @@ async def answer_unrecorded(permits: Permits, call: Call) -> CallResult:
     return CallResult(call=call.call, value=None if capability.kind == "send_only" else value)
 
 
-def _over(under_way: dict[str, asyncio.Task[dict[str, Any]]], promise_id: str, done: asyncio.Task[Any]) -> None:
-    under_way.pop(promise_id, None)
-    if not done.cancelled():
-        done.exception()  # whoever waits for the call has it
-
-
-def _failure(raised: Exception, execution_id: str) -> dict[str, Any]:
-    text = json.dumps(document(raised, execution_id))
-    return {"state": "rejected", "value": {"data": pack({"__type": "error", "message": text})}}
-
-
 def _method(call: Call) -> str:
     found = call.arguments.get("method", "")
     return found if isinstance(found, str) else "?"
 
 
 class CallArguments(NamedTuple):
-    """Arguments by parameter, what the call's promise records of them, its deadline in seconds."""
+    """Arguments by parameter, what the call's promise records of them, its deadline in seconds, and their digest."""
 
     arguments: dict[str, Any]
     param: dict[str, Any]
     limit_s: float | None = None
+    digest: str = ""
 
 
 def _called(known: Capabilities, call: Call) -> Capability | None:

@@ -3,27 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from bridge.host.worker_session import WorkerSession
 from bridge.protocol.messages import Call
 from capabilities.call import CapabilityCall
 from capabilities.permissions.policy import Policy, PolicyChange, PolicyDecision
-from capabilities.permissions.rate import Bucket
+from capabilities.permissions.rate import WAIT_S_MAX, CallRates
 from durable.core.clock import now_ms
 from durable.core.errors import Denied, NotEncodable
 from durable.core.events import PermissionsBypassed
 from durable.sessions.output.backpressure import Backpressure
-from durable.sessions.ownership.confinement import directory_of
+from durable.sessions.ownership.session_confinement import directory_of
 from durable.sessions.permissions import EVERYWHERE, manifest_of
 from durable.sessions.services import House
 from durable.store.changes import StoreChange
 from durable.store.operations.sessions import RUN
-
-WAIT_S_MAX = 60.0
-"""A call that its rate would delay longer than this is refused."""
 
 
 class Permits:
@@ -40,9 +36,7 @@ class Permits:
         self._policy = self._made(PolicyChange())
         self._stale = True
         self._directory = directory_of(house.store, session)
-        self._calls = Bucket(self._policy.manifest.quotas.calls_per_s, time.monotonic())
-        self._network = Bucket(self._policy.manifest.quotas.network_bytes_per_s, time.monotonic())
-        self._rates: dict[str, Bucket] = {}
+        self._rates = CallRates(*self._rates_now())
         self._delayed = 0
         self._given: list[str] = []  # the functions that the worker has
         self._unwatch: Callable[[], None] = house.store.watch(self._on_change)
@@ -66,16 +60,19 @@ class Permits:
                 known, self._policy = self._policy, self._made(PolicyChange(found["version"], own, everywhere))
                 if self._policy.development and not known.development:
                     self.house.observer(PermissionsBypassed(self.who))
-                quotas = self._policy.manifest.quotas
-                self._calls.per_s, self._network.per_s = quotas.calls_per_s, quotas.network_bytes_per_s
-                self._rates.clear()
+                self._rates.change(*self._rates_now())
         return self._policy
+
+    def _rates_now(self) -> tuple[float, float, Mapping[str, float]]:
+        manifest = self._policy.manifest
+        return manifest.quotas.calls_per_s, manifest.quotas.network_bytes_per_s, manifest.rates
 
     async def names(self, called: Collection[str] = ()) -> list[str]:
         """The capabilities that become functions of the code: what may be had now, and what it called before."""
         policy = await self.current()
-        now = now_ms()
-        return [name for name in self.house.capabilities.names() if name in called or policy.may_have(name, now)]
+        known = self.house.capabilities.names()
+        permitted = policy.permitted(known, now_ms())
+        return [name for name in known if name in called or name in permitted] if called else list(permitted)
 
     async def functions(self, called: Collection[str] = ()) -> list[str | dict[str, Any]]:
         """The capabilities of `names` as a new worker is told them; a replay has to come by the recorded calls."""
@@ -89,24 +86,17 @@ class Permits:
 
     async def delay(self, call: Call, worker: WorkerSession | None, reading: Backpressure) -> PolicyDecision | None:
         """Wait until the rate allows it; meanwhile the worker is not read. A refusal when that is too long."""
-        now = time.monotonic()
-        wait = self._calls.take(1, now)
-        rate = self._policy.manifest.rates.get(call.capability)
-        if rate is not None:
-            bucket = self._rates.get(call.capability)
-            if bucket is None:
-                bucket = self._rates[call.capability] = Bucket(rate, now)
-            wait = max(wait, bucket.take(1, now))
-        if wait <= 0:
+        wait_s = self._rates.take(call.capability).seconds
+        if wait_s <= 0:
             return None
-        if wait > WAIT_S_MAX:
+        if wait_s > WAIT_S_MAX:
             return PolicyDecision("denied", f"more calls than its rate allows for {WAIT_S_MAX:g} s")
         reason = "more calls than its rate allows: delayed"
         self.house.audit.note(self.who, call.execution_id, call.capability, "", "limited", reason, self._policy.version)
         self._delayed += 1
         reading.pause(worker, "rate")
         try:
-            await asyncio.sleep(wait)
+            await asyncio.sleep(wait_s)
         finally:
             self._delayed -= 1
             if not self._delayed:
@@ -128,7 +118,7 @@ class Permits:
             host=self.house.lent,
             now_ms=now_ms,
             decided=self.house.audit.decided,
-            pace=self._pace,
+            pace=self._rates.pace,
             who=self.who,
             state=self.state,
         )
@@ -145,11 +135,6 @@ class Permits:
         """Note a call that was refused while it was performed: at a link, a redirect, by the database."""
         if isinstance(error, PermissionError) and not asked.refused:
             self.house.audit.decided(asked, PolicyDecision("denied", str(error)))
-
-    async def _pace(self, size: int) -> None:
-        wait = self._network.take(size, time.monotonic())
-        if wait > 0:
-            await asyncio.sleep(wait)
 
     async def close(self) -> None:
         """The session is not run here any more: end what capabilities keep for it."""

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 
 from bridge.confine.limits import Profile
 from checkpoint.engine_side.seal import open_sealed, read_manifest
-from checkpoint.format import archive, environment
+from checkpoint.format import archive, package_versions
 from checkpoint.format.payload import CheckpointManifest
 from checkpoint.format.signature import key_id
 from durable.core.errors import CheckpointTampered, Conflict
 from durable.core.ids import check_session_name
-from durable.sessions.checkpoints.reader import Opened, Stored
+from durable.sessions.checkpoints.checkpoint_reader import Opened, Stored
 from durable.sessions.language import Language, language_of, language_option
-from durable.sessions.ownership.confinement import check_machine, confinement_of, options_of
+from durable.sessions.ownership.session_confinement import check_machine, confinement_of, options_of
 from durable.sessions.permissions import defined_by
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ async def import_(house: House, host: SessionHost, path: Path, name: str | None,
     key = house.store.key if head.key == own else None
     manifest: CheckpointManifest = read_manifest(head.manifest, key)
     if not house.keeping.override_environment:
-        environment.check(manifest.contents, f"what {str(path)!r} holds")
+        package_versions.check(manifest.contents, f"what {str(path)!r} holds")
     grants = house.capabilities.check(manifest.grants)
     profile: Profile = "isolated" if manifest.profile == "isolated" else "open"
     payload = await asyncio.to_thread(

@@ -20,11 +20,11 @@ from durable.core.ids import check_session_name
 from durable.records.result import Lost
 from durable.sessions.calls.call_results import refused
 from durable.sessions.checkpoints import export
+from durable.sessions.checkpoints.checkpoint_reader import Opened, Stored
 from durable.sessions.checkpoints.export import Exported
-from durable.sessions.checkpoints.reader import Opened, Stored
 from durable.sessions.language import language_of
 from durable.sessions.namespace import Variable, read_variables
-from durable.sessions.ownership.confinement import confinement_of
+from durable.sessions.ownership.session_confinement import confinement_of
 
 if TYPE_CHECKING:
     from durable.sessions.ownership.owner import SessionHost

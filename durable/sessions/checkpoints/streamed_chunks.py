@@ -11,7 +11,7 @@ from checkpoint.blobs.directory import INLINE_BYTES_MAX, Blobs
 from checkpoint.format.compression import Bytes, packed
 from checkpoint.format.payload import chunk_digest
 
-AT_ONCE = 2
+THREADS_MAX = 2
 """Threads that hash and compress, which the interpreter lets run side by side: as many as keep up with a disk."""
 
 AHEAD_MAX = 16
@@ -39,7 +39,7 @@ class Arrivals:
         first = next(chunks, None)
         if first is None:
             return
-        with ThreadPoolExecutor(AT_ONCE, "chunks") as pool:
+        with ThreadPoolExecutor(THREADS_MAX, "chunks") as pool:
             self._blobs.put_many(self._large(pool, first, chunks))
 
     def _large(

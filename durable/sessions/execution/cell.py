@@ -1,24 +1,28 @@
 """A cell as an execution: what travels in its promise, its pass through a worker, and how that pass ends.
 
-States of a pass (specs/session.md): starting -> running <-> waiting -> done | failed | ended. `waiting` hands the lease
-back; `ended` means that the worker was let go while waiting, so the next pass restores.
+The states of a pass are in `states.py`, and in specs/session.md.
 """
 
 from __future__ import annotations
 
 import asyncio
+import uuid
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import msgspec
 
 from bridge.protocol.messages import Error
+from durable.core import ids
 from durable.core.errors import DurableError
 from durable.functions.replay.matching import Journal
 from durable.records.result import Texts
 from durable.records.stored_output import CopyRow, StoredCopy, place
+from durable.records.values import digest, pack
+from durable.sessions.execution.states import ABANDONED, LIVING, OPEN, CellPassEvent, CellPassState, step
 from durable.sessions.output.live_output import Recent
 from durable.sessions.output.session_output import Earlier
+from durable.store.protocol.requests import Record
 
 FUNCTION = "durable_execute"
 FUNCTION_ID = "durable_execute@1"
@@ -46,6 +50,26 @@ class CellParam(msgspec.Struct, frozen=True, kw_only=True):
         if self.every_s is None:
             del found["every_s"]  # a cell's arguments are compared: those of before it was there stay the same
         return found
+
+    def promise(self, target: str, timeout_at: int, nonce: str = "") -> Record:
+        """The promise of this cell, as the next execution of its session. nonce: tells it from others with its code."""
+        arguments = self.to_json()
+        return {
+            "timeoutAt": timeout_at,
+            "param": {"data": pack({"func": FUNCTION, "args": [arguments], "kwargs": {}, "version": 1})},
+            "tags": {
+                "resonate:scope": "global",
+                "resonate:target": target,
+                "resonate:origin": ids.ORIGIN,
+                "durable:arguments": digest(arguments),
+                **cell_tags(self.session, nonce),
+            },
+        }
+
+
+def cell_tags(session: str, nonce: str = "") -> dict[str, str]:
+    """The tags of a promise that make it one of a cell of this session."""
+    return {"durable:session": session, "durable:function": FUNCTION_ID, "durable:nonce": nonce or uuid.uuid4().hex}
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,28 +129,24 @@ class Pass:
     rows: list[CopyRow] = field(default_factory=list)
     recent: Recent = field(default_factory=Recent)
     whole: bool = True
-    waiting: bool = False
-    parked: bool = False
-    """Its leaf has gone: somebody's answer brings the next one."""
+    state: CellPassState = CellPassState.RUNNING
     earlier: str = ""
     """Text that threads and tasks printed before it, since the execution before."""
     failures: list[str] = field(default_factory=list)
     """Threads and tasks that ended with an error since then."""
     not_saved: str = ""
     """Why the namespace could not be captured at its end."""
-    stopped: bool = False
-    """The execution was cancelled or passed its deadline: only the end of its code still counts."""
     end: Error | None = None
     """How its code ended, where it was stopped."""
     outcome: Outcome | None = None
-    ended: bool = False
+    """What it came to; None while it is open, and where it was let go."""
     begun_at: tuple[bool, int, int, int] = (False, 0, 0, 0)
     """How far the code was where this pass began (`Position.reached`): a checkpoint beyond it is progress."""
+    execution_id: str = field(init=False)
     _turn: asyncio.Event = field(default_factory=asyncio.Event)
 
-    @property
-    def execution_id(self) -> str:
-        return self.promise_id.removeprefix("exec:")
+    def __post_init__(self) -> None:
+        self.execution_id = self.promise_id.removeprefix("exec:")
 
     def keep(self, rows: list[CopyRow]) -> None:
         """Keep what is stored of the output for a result that is read here; much is read from the store instead."""
@@ -146,47 +166,94 @@ class Pass:
         return Texts.of(self.rows)
 
     @property
+    def open(self) -> bool:
+        """Whether it still comes to something."""
+        return self.state in OPEN
+
+    @property
     def lives(self) -> bool:
-        """Whether a leaf can attach to this pass: it runs, waits, or has its outcome."""
-        return not self.ended and not isinstance(self.outcome, Died | CellHalted | Gone)
+        """Whether a leaf can attach to this pass: it is open, or has its code's outcome."""
+        return self.state in LIVING
 
     @property
     def runs(self) -> bool:
         """Whether its code runs, or is about to."""
-        return not self.waiting and not self.ended and self.outcome is None
+        return self.state is CellPassState.RUNNING
 
     @property
-    def gone(self) -> bool:
-        """Whether it was interrupted, settled by others, or failed here: nothing that its code still does counts."""
-        return isinstance(self.outcome, Gone | Died)
+    def waits(self) -> bool:
+        """Whether its code can do nothing until one of its calls is answered."""
+        return self.state in (CellPassState.WAITING, CellPassState.PARKED)
 
-    def finish(self, outcome: Outcome) -> None:
-        """Set the outcome; only the first one counts."""
-        if self.outcome is None:
+    @property
+    def parked(self) -> bool:
+        """Whether its code waits, and its leaf has gone: somebody's answer brings the next one."""
+        return self.state is CellPassState.PARKED
+
+    @property
+    def worker_ends(self) -> bool:
+        """Whether its worker ends with it, whose namespace may be past what is recorded."""
+        return self.state in (CellPassState.INTERRUPTED, CellPassState.LET_GO)
+
+    def takes_checkpoint(self, *, final: bool) -> bool:
+        """Whether a checkpoint of its code counts. Of one that is stopped, that at its end does."""
+        return self.state not in ABANDONED or (self.state is CellPassState.STOPPED and final)
+
+    def finish(self, outcome: CellDone | Failed | CellHalted | Died) -> None:
+        """End with this; only the first outcome counts."""
+        self._end(_EVENT_OF[type(outcome)], outcome)
+
+    def stop(self) -> None:
+        """End: somebody else has settled the promise, and the code is being stopped."""
+        self._end(CellPassEvent.STOP, Gone())
+
+    def interrupt(self) -> None:
+        """End: somebody has halted the task, whose code runs."""
+        self._end(CellPassEvent.INTERRUPT, Gone())
+
+    def close(self) -> None:
+        """End with the session."""
+        self._end(CellPassEvent.CLOSE, Gone())
+
+    def _end(self, event: CellPassEvent, outcome: Outcome) -> None:
+        if self.open:
             self.outcome = outcome
-            self._turn.set()
+        self._go(event)
 
     def wait(self) -> None:
         """The code can do nothing until one of its open calls is answered."""
-        self.waiting = True
-        self._turn.set()
+        self._go(CellPassEvent.WAIT)
+
+    def park(self) -> None:
+        """The leaf goes: somebody's answer brings the next one."""
+        self._go(CellPassEvent.PARK)
 
     def go_on(self) -> None:
         """A call was answered: the code runs again."""
-        self.waiting = self.parked = False
-        if self.outcome is None and not self.ended:
-            self._turn.clear()
+        self._go(CellPassEvent.ANSWER)
 
     def let_go(self) -> None:
         """The worker is gone for good as far as this pass is concerned."""
-        self.ended = True
-        self._turn.set()
+        self._go(CellPassEvent.LET_GO)
+
+    def _go(self, event: CellPassEvent) -> None:
+        self.state = step(self.state, event)
+        if self.state is CellPassState.RUNNING:
+            self._turn.clear()
+        else:
+            self._turn.set()
 
     async def turn(self) -> Turn | None:
         """The next thing the leaf has to act on; None when the pass was let go."""
         await self._turn.wait()
-        if self.outcome is not None:
-            return self.outcome
-        if self.ended:
+        if self.state is CellPassState.LET_GO:
             return None
-        return CellWaits(tuple(dict.fromkeys(self.open_calls.values())))
+        return self.outcome or CellWaits(tuple(dict.fromkeys(self.open_calls.values())))
+
+
+_EVENT_OF: dict[type[Outcome], CellPassEvent] = {
+    CellDone: CellPassEvent.END,
+    Failed: CellPassEvent.END,
+    CellHalted: CellPassEvent.HALT,
+    Died: CellPassEvent.DIE,
+}

@@ -6,9 +6,10 @@ import asyncio
 
 from bridge.protocol.messages import Namespace, NamespaceReply
 from durable.records.result import RestoreReport
+from durable.sessions.checkpoints.checkpoint_writer import Saved
 from durable.sessions.checkpoints.recompute import Recomputation
 from durable.sessions.checkpoints.retention import Retention
-from durable.sessions.checkpoints.writer import Saved
+from durable.sessions.checkpoints.states import NamespaceEvent, NamespaceState, step
 from durable.sessions.execution.position import ExecutionPosition
 from durable.sessions.ownership.session_worker import SessionWorker
 
@@ -22,15 +23,20 @@ class Between:
     def __init__(
         self, busy: asyncio.Lock, worker: SessionWorker, saved: Saved, keeping: Retention, recomputation: Recomputation
     ) -> None:
-        self.unsaved = False
-        """Unjournaled code ran since the last checkpoint."""
-        self.unsaveable = False
-        """The namespace holds what no checkpoint can: it ends with its worker, so that is kept."""
+        self.state = NamespaceState.SAVED
         self._busy = busy
         self._worker = worker
         self._saved = saved
         self._keeping = keeping
         self._recomputation = recomputation
+
+    def ran(self) -> None:
+        """Unjournaled code runs, or what a cell left could not be captured."""
+        self.state = step(self.state, NamespaceEvent.RUN)
+
+    def saved(self) -> None:
+        """The newest checkpoint has the namespace, but for what none can have."""
+        self.state = step(self.state, NamespaceEvent.SAVE_PARTLY if self._saved.lost else NamespaceEvent.SAVE)
 
     async def namespace(self, request: Namespace) -> NamespaceReply:
         """Read or change it; what was changed is saved before this returns."""
@@ -66,7 +72,7 @@ class Between:
         except BaseException as error:
             worker.not_kept(made, error)
             raise
-        self.unsaveable, self.unsaved = self._saved.lost, False
+        self.saved()
         return kept
 
     async def begin_from(self, payload: bytes | memoryview, label: str | None = None) -> None:

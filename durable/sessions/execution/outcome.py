@@ -17,7 +17,7 @@ from durable.sessions.execution.cell import CellDone, Failed, Pass
 from durable.store.port import ReadsFace
 from durable.store.rows import ExecutionRow
 
-UNSAVED_LOOK = 20
+UNSAVED_ROWS_MAX = 20
 """Executions that are looked at for what was not saved."""
 
 
@@ -49,7 +49,7 @@ async def unsaved_before(reads: ReadsFace, session: str, execution: str) -> list
     if execution == f"{session}@1":
         return []
     lost: list[str] = []
-    for row in await reads.list_executions(session=session, limit=UNSAVED_LOOK):
+    for row in await reads.list_executions(session=session, limit=UNSAVED_ROWS_MAX):
         if row.id != execution and row.state in ("completed", "failed"):
             why = not_saved(row)
             if not why:

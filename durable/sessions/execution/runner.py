@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -13,6 +14,7 @@ from bridge.host.weak_callback import weakly
 from bridge.protocol.messages import Call, CallResult, Checkpoint, Error, Execute, Message, Output, Waiting
 from bridge.protocol.output_rules import OutputRules
 from durable.core import ids
+from durable.core.background import beside
 from durable.core.errors import (
     CheckpointError,
     DurableError,
@@ -34,8 +36,9 @@ from durable.records.stored_output import CopyRow, StoredCopy
 from durable.sessions.calls.call_results import ended, failed
 from durable.sessions.calls.journaled_calls import Answers, JournaledCalls, answer_unrecorded
 from durable.sessions.calls.session_policy import Permits
+from durable.sessions.checkpoints.checkpoint_writer import Saved
 from durable.sessions.checkpoints.recompute import Recomputation
-from durable.sessions.checkpoints.writer import Saved
+from durable.sessions.checkpoints.states import NamespaceState
 from durable.sessions.execution.cell import (
     CellDone,
     CellHalted,
@@ -43,23 +46,23 @@ from durable.sessions.execution.cell import (
     CellWaits,
     Died,
     Failed,
-    Gone,
     Pass,
     Transaction,
     Turn,
 )
-from durable.sessions.execution.guarded_tasks import Failing, beside
 from durable.sessions.execution.idle_operations import Between
 from durable.sessions.execution.interrupt import stop_abandoned, stop_code
 from durable.sessions.execution.outcome import outcome_from, outcome_of, told_of, unsaved_before
 from durable.sessions.execution.position import ExecutionPosition, position_at, request_from
+from durable.sessions.execution.states import CellPassState
 from durable.sessions.language import language_of, spoken
 from durable.sessions.output.backpressure import Backpressure, Unstored
 from durable.sessions.output.live_output import Recent
 from durable.sessions.output.session_output import FAILURE, Earlier, SessionOutput
-from durable.sessions.ownership.confinement import exceeded_by, named
 from durable.sessions.ownership.idle_timer import RUNS, Resting
+from durable.sessions.ownership.session_confinement import exceeded_by, named
 from durable.sessions.ownership.session_worker import SessionWorker
+from durable.sessions.ownership.states import OwnerEvent, Ownership
 from durable.sessions.services import House
 
 CANCEL_WATCH_S = 0.2
@@ -67,6 +70,14 @@ CANCEL_WATCH_S = 0.2
 
 SENT_MAX = 3
 """Workers that unjournaled code is sent to, each of which ended before it had read it (O10)."""
+
+
+_KEPT_FOR = {
+    NamespaceState.SAVED: "",
+    NamespaceState.UNSAVED: "unjournaled code ran in it since its last checkpoint",
+    NamespaceState.UNSAVEABLE: "it holds what no checkpoint can",
+}
+"""Why a session's worker is not to be ended, where its code does not run."""
 
 
 class LiveSession:
@@ -92,6 +103,7 @@ class LiveSession:
         self._lineage = (name, *(options.get("forked_from") or ()))
         grants, profile = tuple(options.get("grants") or ()), confinement.profile
         self._saved = Saved(house.store, house.keeping, name, epoch, grants, profile, weakly(self._on_unsaved))
+        self.ownership = Ownership()
         self._worker = SessionWorker(
             name,
             epoch,
@@ -99,6 +111,7 @@ class LiveSession:
             self._confinement,
             self._rules,
             self._saved,
+            self.ownership,
             on_call=weakly(self._on_call),
             on_checkpoint=weakly(self._on_checkpoint),
             on_output=weakly(self._on_output),
@@ -114,10 +127,6 @@ class LiveSession:
         self._reading = Backpressure()
         self._unstored = Unstored(self._reading)
         self._output = SessionOutput(house.store, name, epoch, rules.stored, weakly(self._posted))
-        self.stale = False
-        """Another engine, or a close, has taken the session: nothing that is done here counts any more."""
-        self.parted = False
-        """Forgotten, without a worker: whoever still has this takes the session up anew."""
         self._quick: Pass | None = None  # code that runs now without being an execution of its own
         self._quick_answers: Answers = partial(answer_unrecorded, self._permits)
         recomputation = Recomputation(self._permits, epoch, self._lineage, weakly(self._run_quick))
@@ -141,7 +150,7 @@ class LiveSession:
                 if self._calls is not None:
                     await self._calls.deliver()
             else:
-                if found is not None and found.outcome is None and not found.ended:
+                if found is not None and found.open:
                     await self._settled_elsewhere(found)  # the store lets no cell past an unsettled one
                 found = await self._begin(promise_id, cell, first=first, begun=begun)
             turn = await found.turn()
@@ -152,7 +161,7 @@ class LiveSession:
 
     async def _begin(self, promise_id: str, cell: CellParam, *, first: bool, begun: Callable[[], None]) -> Pass:
         await self._busy.acquire()
-        if self._worker.closed:
+        if not self.ownership.starts_workers:
             self._busy.release()
             raise EngineClosed(f"session {self.name!r} was closed")
         fresh = first and self._begun != promise_id
@@ -177,7 +186,7 @@ class LiveSession:
             await self._failed(found, error)
         finally:
             self._busy.release()
-            if not self._worker.closed:
+            if self.ownership.starts_workers:
                 self._rest()
 
     async def _attempt(self, found: Pass, begun: Callable[[], None], *, fresh: bool) -> None:
@@ -186,9 +195,9 @@ class LiveSession:
             begun()
             if isinstance(begin, CellDone | Failed):
                 found.finish(begin)
-            elif not found.ended and found.outcome is None:  # else it was let go while the worker was made ready
+            elif found.runs:  # else it has ended while the worker was made ready
                 outcome = await self._execute(found, begin)
-                if found.ended:
+                if found.worker_ends:
                     await self._worker.end()  # it was interrupted: the namespace is past the boundary
                 elif outcome is not None:
                     found.finish(outcome)
@@ -196,8 +205,7 @@ class LiveSession:
             error.__traceback__ = None  # its frames hold what it was raised through: the future, and this
             self._worker.lost()
             self._store_output(found, found.copy.seal())
-            if not found.ended:
-                found.finish(Died(error))
+            found.finish(Died(error))
         except ProtocolError as error:
             self._worker.lost()
             self._store_output(found, found.copy.seal())
@@ -238,19 +246,21 @@ class LiveSession:
         capabilities = await self._permits.new_functions(found.journal.called())
         saved_before = self._house.capabilities.saved_before()
         request = request_from(found, begin, code, filename, capabilities, saved_before)
+        if not found.runs:
+            return None  # it has ended meanwhile, and nothing would stop its code
         watch = asyncio.get_running_loop().call_later(CANCEL_WATCH_S, self._watch_settled, found)
         worker.add_interceptor(self._seal_output)
         try:
-            reply = await execute_within(worker, request, self._confinement.limits, lambda: found.waiting)
+            reply = await execute_within(worker, request, self._confinement.limits, lambda: found.waits)
             await self._saved.posted()
         finally:
             watch.cancel()
             worker.remove_interceptor(self._seal_output)
         if isinstance(reply, ResourceExceeded) and reply.resource == "memory":
             await self._worker.end()  # what is left of one that ran out of memory cannot be relied on
-        if found.ended:
+        if found.worker_ends:
             return None
-        if found.stopped and isinstance(reply, Error):
+        if found.state is CellPassState.STOPPED and isinstance(reply, Error):
             found.end = reply
         return outcome_from(reply, found.execution_id, await told_of(found, self._house.store.reads))
 
@@ -261,8 +271,7 @@ class LiveSession:
         found, worker, driving = self.current, self._worker.current, self._driving
         if found is None or found.promise_id != promise_id or not found.runs:
             return
-        found.finish(Gone())
-        found.let_go()
+        found.interrupt()
         if worker is not None and driving is not None:
             await stop_code(worker, driving)
 
@@ -275,7 +284,7 @@ class LiveSession:
         async def watch() -> None:
             with self._failing(found):
                 await self._house.store.settled(found.promise_id)
-            if found.outcome is None and not found.ended:
+            if found.open:
                 await self._settled_elsewhere(found)
 
         task = beside(watch())
@@ -293,8 +302,7 @@ class LiveSession:
         What the code left, and its `finally` did, is saved as at the end of any cell. What does not stop is killed.
         """
         worker, driving = self._worker.current, self._driving
-        found.stopped = True
-        found.finish(Gone())
+        found.stop()
         if worker is None or driving is None or driving.done():
             await self._let_go(found)
             return
@@ -313,7 +321,7 @@ class LiveSession:
             return failed(call.call, "denied", "PermissionError", limited.reason)
         if quick is not None and call.execution_id == quick.execution_id:
             return await self._quick_answers(call)
-        if quick is not None or calls is None or calls.found.outcome is not None:
+        if quick is not None or calls is None or not calls.found.open:
             return ended(call)  # stopped or ended code, or none: nobody could record the call
         try:
             return await calls.answer(call)
@@ -370,9 +378,8 @@ class LiveSession:
         found = self.current
         if found is None or message.execution_id != found.execution_id:
             return
-        if found.gone and not (found.stopped and message.final):
+        if not found.takes_checkpoint(final=message.final):
             return
-        self.between.unsaved = False
         with self._failing(found):  # the code may be waiting for an answer that will not come
             await self._take(found, message)
 
@@ -388,7 +395,7 @@ class LiveSession:
             await self._saved.publish(
                 message.data, position, wait=waits, label=message.label, by_code=True, progress=forward
             )
-            self.between.unsaveable = self._saved.lost  # a message whose data was streamed does not name them
+            self.between.saved()
         except ProtocolError as error:
             found.finish(Failed(document(error, found.execution_id)))
             await self._worker.end()
@@ -405,7 +412,7 @@ class LiveSession:
         if exceeded is None:
             if message.final:
                 found.not_saved = message.problem
-                self.between.unsaved = True
+                self.between.ran()
                 self._house.observer(NotSaved(self.name, found.execution_id, message.problem))
             return
         if message.final or found.cell.checkpoint == "statement":  # else a later one will do
@@ -414,8 +421,9 @@ class LiveSession:
 
     def _on_unsaved(self, error: Exception) -> None:
         """A checkpoint could not be stored: what runs on would build on it, so the pass stops."""
-        self.stale = self.stale or isinstance(error, StoreRefused)
-        if self.current is not None and self.current.outcome is None:
+        if isinstance(error, StoreRefused):
+            self.ownership.go(OwnerEvent.LOSE)
+        if self.current is not None and self.current.open:
             found = self.current
             beside(self._stop(found, error) if isinstance(error, DurableError) else self._failed(found, error))
 
@@ -426,10 +434,17 @@ class LiveSession:
         found.finish(CellHalted(error))
         await self._worker.end()
 
-    def _failing(self, found: Pass | None) -> Failing:
-        if found is None or found is self._quick:
-            return Failing(lambda _: None)  # its caller has the error
-        return Failing(lambda error: self._failed(found, error))
+    @contextmanager
+    def _failing(self, found: Pass | None) -> Iterator[None]:
+        """End the attempt on an error of the engine's own. Whoever called has an error of unjournaled code."""
+        try:
+            yield
+        except DurableError:
+            raise
+        except Exception as error:
+            if found is not None and found is not self._quick:
+                beside(self._failed(found, error))
+            raise
 
     async def _failed(self, found: Pass, error: Exception) -> None:
         """An error of the engine's own: the attempt is over, and counts (O13)."""
@@ -449,7 +464,7 @@ class LiveSession:
 
     def _park(self, found: Pass) -> None:
         """Keep the worker for a while: the answer may come soon."""
-        found.parked = True
+        found.park()
 
         def over() -> Awaitable[None] | None:
             return self._part(found) if self._parked is found and not self.keeps() else None
@@ -460,15 +475,13 @@ class LiveSession:
     def _parked(self) -> Pass | None:
         """The pass whose code waits, and whose leaf has gone."""
         found = self.current
-        return found if found is not None and found.parked and found.waiting and found.outcome is None else None
+        return found if found is not None and found.parked else None
 
     def keeps(self) -> str:
         """Why its worker is not to be ended now; empty when it may be. What a restore does not bring back stays."""
         if self._worker.current is None or (self._busy.locked() and self._parked is None):
             return RUNS
-        if self.between.unsaveable:
-            return "it holds what no checkpoint can"
-        return "unjournaled code ran in it since its last checkpoint" if self.between.unsaved else ""
+        return _KEPT_FOR[self.between.state]
 
     async def give(self) -> str:
         """End its worker and be forgotten: what comes takes the session up anew. Why it is kept, where it is."""
@@ -499,8 +512,10 @@ class LiveSession:
         """Forget the session: its worker is gone, and all that it is stands in the store. Not where somebody has its
         turn, or capabilities keep something for it."""
         if not self._busy.locked() and not self._permits.state:
-            self.parted = self._worker.closed = True  # whoever waits for a turn, or comes now, takes it up anew
-            self._house.forget(self.name)
+            before = self.ownership.state
+            self.ownership.go(OwnerEvent.FORGET)  # whoever waits for a turn, or comes now, takes it up anew
+            if self.ownership.state is not before:
+                self._house.forget(self.name)
 
     def _rest(self) -> None:
         """End the worker after a while without work. Not after unjournaled code: what that did is nowhere else."""
@@ -512,10 +527,10 @@ class LiveSession:
 
     async def close(self) -> None:
         """End the worker as a crash would: what it has checkpointed and recorded is what there is."""
-        self._worker.closed = True
+        self.ownership.go(OwnerEvent.CLOSE)
         self.resting.cancel()
         if self.current is not None:
-            self.current.finish(Gone())
+            self.current.close()
         await self._worker.end()
         if self._driving is not None:
             await asyncio.wait([self._driving])
@@ -541,7 +556,7 @@ class LiveSession:
     async def execute(self, found: Pass) -> CellDone | Failed:
         """Run code without a promise: no checkpoint, calls are not recorded, not resumable. Waits for its turn."""
         async with self._busy:
-            self.between.unsaved = True
+            self.between.ran()
             return await self._run_quick(found, partial(answer_unrecorded, self._permits))
 
     async def _run_quick(

@@ -20,7 +20,7 @@ FAILURE: Final = "failure"
 TAIL_CHARS = 2**18
 """Of a session that is taken up: how far back is looked for what no execution has shown yet."""
 
-PAGE = 1_000
+PAGE_ROWS = 1_000
 """Rows that are read at a time."""
 
 
@@ -134,7 +134,7 @@ class SessionOutput:
 async def read_output(reads: ReadsFace, session: str) -> AsyncIterator[OutputEvent | DisplayEvent]:
     """The output that a session printed while none of its cells ran, oldest first."""
     offset = 0
-    while rows := await reads.output(ids.session_output(session), offset, limit=PAGE):
+    while rows := await reads.output(ids.session_output(session), offset, limit=PAGE_ROWS):
         for row in rows:
             offset = row.end
             if row.stream != NEXT:

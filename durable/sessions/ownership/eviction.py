@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import Callable, Iterable
 
 from bridge.launch.pool import WorkerPool
+from durable.core.background import beside
 from durable.core.events import Observer, PoolHeld
-from durable.sessions.execution.guarded_tasks import beside
 from durable.sessions.execution.runner import LiveSession
 from durable.sessions.ownership.idle_timer import RUNS
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 
-from durable.sessions.execution.guarded_tasks import beside
+from durable.core.background import beside
 from durable.sessions.services import House
 
 RUNS = "its code runs"

@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
+from durable.core.background import beside
 from durable.core.errors import DurableError
-from durable.sessions.execution.guarded_tasks import beside
 from durable.sessions.execution.runner import LiveSession
 from durable.store.port import StoreFace
 

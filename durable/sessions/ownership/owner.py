@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from bridge.protocol.output_rules import OutputRules
+from durable.core.background import beside
 from durable.core.definition_id import capability_id
 from durable.core.errors import (
     BadArguments,
@@ -26,13 +27,13 @@ from durable.functions.resonate import sdk
 from durable.functions.resonate.sdk import PlatformError, SdkContext
 from durable.records.result import Texts
 from durable.sessions.execution.cell import CellDone, CellHalted, CellParam, CellWaits, Died, Failed, Gone, Pass
-from durable.sessions.execution.guarded_tasks import beside
 from durable.sessions.execution.runner import LiveSession
 from durable.sessions.output.live_output import Recent
 from durable.sessions.ownership.admission import Entrance
-from durable.sessions.ownership.confinement import confinement_of
 from durable.sessions.ownership.eviction import Giving
 from durable.sessions.ownership.lost_check import Looking
+from durable.sessions.ownership.session_confinement import confinement_of
+from durable.sessions.ownership.states import OwnerEvent, OwnerState
 from durable.sessions.ownership.takeover import take_over
 from durable.sessions.required_capabilities import not_known, own_capabilities
 from durable.sessions.services import House
@@ -49,16 +50,13 @@ class SessionHost:
         self._entrance = Entrance()
         self._giving = Giving(house.launcher, lambda: [*self._live.values()], house.observer)
         house.rested = house.launcher.on_waiting = self._giving.soon
+        self.epochs = house.epochs
+        """The epoch under which each cell that runs here is run."""
         self._opening: dict[str, asyncio.Lock] = {}
         self.refused: dict[str, str] = {}
         """Sessions whose code may call what this engine does not know, and what that is."""
         self.fresh: set[str] = set()
         """Cells whose tasks were acquired in the commit that saw this engine own their session."""
-
-    @property
-    def epochs(self) -> dict[str, int]:
-        """The epoch under which each cell that runs here is run."""
-        return self._house.epochs
 
     async def durable_execute(self, ctx: SdkContext, cell: dict[str, Any]) -> Any:
         """One leaf of a cell: run it until its outcome or a wait. Holds nothing while the code waits."""
@@ -77,7 +75,7 @@ class SessionHost:
             try:
                 turn = await session.run(promise_id, request, first=sdk.first_attempt(ctx), begun=leave)
             except EngineClosed:
-                if not session.parted:
+                if session.ownership.state is not OwnerState.FORGOTTEN:
                     raise
                 session = await self.live(request.session)  # the answer came as it was being forgotten
                 turn = await session.run(promise_id, request, first=sdk.first_attempt(ctx), begun=leave)
@@ -117,7 +115,7 @@ class SessionHost:
     async def live(self, name: str) -> LiveSession:
         """The session, owned by this engine: taken over when its owner is gone. StoreRefused 409 when it is not."""
         found = self._live.get(name)
-        if found is not None and found.stale:
+        if found is not None and found.ownership.state is OwnerState.LOST:
             await self.forget(name)
             found = None
         if found is not None:
@@ -186,7 +184,7 @@ class SessionHost:
         found = self._pass_of(execution_id)
         if found is None or not found.lives:
             return None, False
-        return found.recent, found.outcome is None
+        return found.recent, found.open
 
     def _pass_of(self, execution_id: str) -> Pass | None:
         passes = (session.current for session in self._live.values())
@@ -210,7 +208,7 @@ class SessionHost:
 
     async def _lost(self, session: LiveSession) -> None:
         """Drop a session that was closed, or is another engine's: nothing that is done with it here counts."""
-        session.stale = True
+        session.ownership.go(OwnerEvent.LOSE)
         if self._live.get(session.name) is session:
             await self.forget(session.name)
 
@@ -253,11 +251,7 @@ class SessionHost:
         self._giving.close()
         sessions, self._live = list(self._live.values()), {}
         await asyncio.gather(*(session.close() for session in sessions))
-        performing = list(self._house.performing.values())
-        for task in performing:
-            task.cancel()
-        if performing:
-            await asyncio.wait(performing)
+        await self._house.performing.cancel()
         self._house.audit.flush()
 
 

@@ -10,14 +10,15 @@ from bridge.host.vitals_watch import Pulse
 from bridge.host.worker_session import WorkerSession
 from bridge.protocol.messages import Call, CallResult, Checkpoint, Output, Waiting
 from bridge.protocol.output_rules import OutputRules
+from durable.core.background import beside
 from durable.core.errors import EngineClosed
 from durable.core.events import BackgroundFailed, SessionRestored
 from durable.records.result import RestoreReport
-from durable.sessions.checkpoints.writer import Saved
-from durable.sessions.execution.guarded_tasks import beside
+from durable.sessions.checkpoints.checkpoint_writer import Saved
 from durable.sessions.language import Language
-from durable.sessions.ownership.confinement import launcher_of
 from durable.sessions.ownership.javascript_image import NAME
+from durable.sessions.ownership.session_confinement import launcher_of
+from durable.sessions.ownership.states import Ownership
 from durable.sessions.services import House
 
 STATE = "process state"
@@ -35,6 +36,7 @@ class SessionWorker:
         confinement: Confinement,
         rules: OutputRules,
         saved: Saved,
+        ownership: Ownership,
         *,
         on_call: Callable[[Call], Awaitable[CallResult | None]],
         on_checkpoint: Callable[[Checkpoint], Awaitable[None]],
@@ -47,8 +49,6 @@ class SessionWorker:
         """The one that runs, or ran last and was not lost or ended."""
         self.pulse: Pulse | None = None
         """That of the newest one."""
-        self.closed = False
-        """No worker is started any more."""
         self.lost_state: list[str] = []
         """The state of the process that the restore of the newest worker could not bring back, as sentences."""
         self._name = name
@@ -57,6 +57,7 @@ class SessionWorker:
         self._confinement = confinement
         self._rules = rules
         self._saved = saved
+        self._ownership = ownership
         self._on_call = on_call
         self._on_checkpoint = on_checkpoint
         self._on_output = on_output
@@ -68,7 +69,7 @@ class SessionWorker:
         """The worker, started and restored when there is none. EngineClosed, WorkerDied, CheckpointError."""
         if self.current is not None and not self.current.ended.is_set():
             return self.current
-        if self.closed:
+        if not self._ownership.starts_workers:
             raise EngineClosed(f"session {self._name!r} was closed")
         worker = WorkerSession(
             self._name,

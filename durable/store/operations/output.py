@@ -53,7 +53,10 @@ def truncate(tx: Tx, request: OutputTruncate) -> Answer:
         _cut_inside(tx, request.execution, request.offset)
         _rewind(tx, request.execution, request.offset)
         tx.effects.output.add(request.execution)
-    kept = tx.row("SELECT coalesce(sum(length), 0) FROM output WHERE execution=? AND text<>''", (request.execution,))
+    kept = tx.row(
+        "SELECT CAST(coalesce(sum(length), 0) AS BIGINT) FROM output WHERE execution=? AND text<>''",
+        (request.execution,),
+    )
     assert kept is not None
     return Answer(200, {"kept": kept[0]})
 

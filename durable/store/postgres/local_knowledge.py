@@ -1,4 +1,4 @@
-"""Knowledge of an engine that needs no question to the database: leases that hold, promises that wait (P3, P4)."""
+"""Knowledge of an engine that needs no question to the database: leases that hold, pending promises (P3, P4)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A store of one call: limits, fuel, guard, captured output, and the one error that ends it."""
+"""The meter of one call, in a wasmtime store of its own: fuel, limits, deadline, output, the error that ends it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Outcome:
     used: Used
 
 
-class Metered:
+class FuelMeter:
     """The common part of calls of modules and of components. Not for two threads at once; dead after an error."""
 
     def __init__(self, runtime: Runtime, limits: SandboxLimits, component: str) -> None:

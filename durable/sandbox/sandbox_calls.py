@@ -7,9 +7,9 @@ recorded answer, and the fuel that was used by then says whether it is the same 
 from __future__ import annotations
 
 import asyncio
-import json
 from collections import Counter
 from concurrent.futures import Future
+from functools import partial
 from typing import Any
 
 from capabilities.call import CapabilityCall
@@ -32,6 +32,7 @@ from durable.core.errors import (
 from durable.functions.failures import document, read_document
 from durable.records.values import digest, pack, to_json, unpack
 from durable.sandbox.component_policy import ComponentPermits
+from durable.sessions.calls.call_settlement import failed_by, failed_with, succeeded
 from durable.sessions.calls.journaled_calls import call_tags
 
 FUEL_TAG = "durable:fuel"
@@ -93,7 +94,8 @@ class SandboxCalls:
             raise CallFailed(type(unfit).__name__, str(unfit)) from None
         promise = await self._recorded(call, capability, asked, param)
         if promise["state"] == "pending":
-            promise = await asyncio.shield(self._performing(capability, asked, promise["id"]))
+            under_way = self._permits.house.performing
+            promise = await asyncio.shield(under_way.join(promise["id"], partial(self._perform, capability, asked)))
         else:
             self.replayed += 1
         return self._told(call, promise)
@@ -151,7 +153,7 @@ class SandboxCalls:
             denial = self._denial(call, decision, decision.reason)
             found = {**document(denial, self._execution), "action": denial.action, "resource": denial.resource}
             self._permits.house.audit.decided(asked, decision)
-            promise = await self._request("promise.settle", {"id": promise_id, **_rejected(found)})
+            promise = await self._request("promise.settle", {"id": promise_id, **failed_with(found)})
         return promise
 
     def _compare(self, promise_id: str, recorded: dict[str, str], made: dict[str, str]) -> None:
@@ -169,17 +171,6 @@ class SandboxCalls:
 
     # -- performing ---------------------------------------------------------------------------------------------
 
-    def _performing(
-        self, capability: Capability, asked: CapabilityCall, promise_id: str
-    ) -> asyncio.Task[dict[str, Any]]:
-        """A replay joins the one that its ended run began, it does not begin another."""
-        under_way = self._permits.house.performing
-        task = under_way.get(promise_id)
-        if task is None:
-            task = under_way[promise_id] = asyncio.create_task(self._perform(capability, asked))
-            task.add_done_callback(lambda done: _over(under_way, promise_id, done))
-        return task
-
     async def _perform(self, capability: Capability, asked: CapabilityCall) -> dict[str, Any]:
         house = self._permits.house
         await self._permits.delay(asked)
@@ -191,10 +182,8 @@ class SandboxCalls:
             else:
                 value = to_json(await capability.perform(asked, house.threads.run), f"the result of {capability.name}")
         except Exception as raised:
-            return await self._request("promise.settle", {"id": asked.key, **_failure(raised, self._execution)})
-        kept = None if capability.kind == "send_only" else value
-        settled = {"id": asked.key, "state": "resolved", "value": {"data": pack(kept)}}
-        return await self._request("promise.settle", settled)
+            return await self._request("promise.settle", {"id": asked.key, **failed_by(raised, self._execution)})
+        return await self._request("promise.settle", {"id": asked.key, **succeeded(capability, value)})
 
     async def _request(self, kind: str, data: dict[str, Any]) -> dict[str, Any]:
         found: dict[str, Any] = (await self._permits.house.store.request(kind, data)).data["promise"]
@@ -214,17 +203,3 @@ class SandboxCalls:
         if kind == "durable.Denied":
             raise self._denial(call, None, text)
         raise CallFailed(kind or promise["state"], text)
-
-
-def _failure(raised: Exception, execution_id: str) -> dict[str, Any]:
-    return _rejected(document(raised, execution_id))
-
-
-def _rejected(found: dict[str, Any]) -> dict[str, Any]:
-    return {"state": "rejected", "value": {"data": pack({"__type": "error", "message": json.dumps(found)})}}
-
-
-def _over(under_way: dict[str, asyncio.Task[dict[str, Any]]], promise_id: str, done: asyncio.Task[Any]) -> None:
-    under_way.pop(promise_id, None)
-    if not done.cancelled():
-        done.exception()  # whoever waits for the call has it

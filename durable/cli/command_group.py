@@ -7,13 +7,14 @@ import signal
 import sys
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
+from functools import wraps
 from importlib import import_module
-from typing import Any, override
+from typing import Any, Concatenate, override
 
 import click
 
 from durable.cli import exit_codes
-from durable.cli.output import Out
+from durable.cli.text_output import Out
 from durable.core.errors import DurableError, StoreMissing, Waiting
 
 STORE_DEFAULT = ".durable/state.db"
@@ -238,6 +239,17 @@ def _fail(out: Out, message: str, code: str, status: int) -> int:
         out.document({"error": {"code": code, "message": message}})
     out.say(message)
     return status
+
+
+def asynchronous[**P](main: Callable[Concatenate[Settings, P], Coroutine[Any, Any, int]]) -> Callable[P, int]:
+    """Make a coroutine function the body of a command: run as `in_loop` does, with the settings before its options."""
+
+    @wraps(main)
+    def command(*args: P.args, **kwargs: P.kwargs) -> int:
+        chosen = settings()
+        return in_loop(lambda: main(chosen, *args, **kwargs))
+
+    return command
 
 
 def in_loop(main: Callable[[], Coroutine[Any, Any, int]]) -> int:

@@ -10,10 +10,10 @@ from collections.abc import Awaitable, Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from capabilities.prompts.form_fields import fields_of
-from durable.cli.app import Settings
+from durable.cli.command_group import Settings
 from durable.cli.execution_status import AwaitsAnswers
-from durable.cli.output import Out, plain, to_text
 from durable.cli.prompt_form import Left, fill
+from durable.cli.text_output import Out, plain, to_text
 from durable.core.errors import Conflict, InvalidAnswer, NotAsked
 from durable.engine.views import PromptView, prompt_view
 from durable.store.rows import PromptRow

@@ -17,7 +17,7 @@ from checkpoint.format.group_table import GroupTable
 from checkpoint.format.payload import CheckpointManifest, Malformed, StatementPosition, decode_payload
 from durable.core.clock import now_ms
 from durable.core.errors import ProtocolError
-from durable.sessions.checkpoints.reader import Stored
+from durable.sessions.checkpoints.checkpoint_reader import Stored
 from durable.sessions.checkpoints.retention import Retention
 from durable.sessions.checkpoints.streamed_chunks import Arrivals
 from durable.sessions.execution.position import ExecutionPosition

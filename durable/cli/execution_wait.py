@@ -6,13 +6,13 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
-from durable.cli.app import Settings
+from durable.cli.command_group import Settings
 from durable.cli.engine_or_client import CommandWork, drive, opened
 from durable.cli.execution_status import GoesOn, Standing, find, needs_of, served, stand
 from durable.cli.exit_codes import TookTooLong
-from durable.cli.output import Out
+from durable.cli.open_prompts import asker
 from durable.cli.progress import Steps
-from durable.cli.prompts import asker
+from durable.cli.text_output import Out
 from durable.core.errors import DurableError, StoreMissing
 
 if TYPE_CHECKING:

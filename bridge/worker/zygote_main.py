@@ -1,6 +1,6 @@
 """The zygote process: imports what workers need, then forks one whenever the engine asks (specs/zygote.md).
 
-Started as `python -P -c BOOT <root> bridge.worker.zygote <control socket fd> <engine's pid> <module to preload>…`.
+Started as `python -P -c BOOT <root> bridge.worker.zygote_main <control socket fd> <engine's pid> <module to preload>…`.
 """
 
 from __future__ import annotations

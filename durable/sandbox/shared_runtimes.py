@@ -20,7 +20,7 @@ from durable.sessions.services import House
 if TYPE_CHECKING:
     from capabilities.sandbox.wasm.runtime import Compilations, Runtime
     from durable.sandbox.component_policy import ComponentPermits, Owner
-    from durable.sandbox.journaled_calls import SandboxCalls
+    from durable.sandbox.sandbox_calls import SandboxCalls
 
 KEEPING = ("kv", "read_file", "write_file", "delete_file", "list_files")
 """Capabilities that are about something of one's own, which somebody else must not come by."""
@@ -54,7 +54,7 @@ class Shared:
         """The host calls of one task, decided by its grants, recorded under its execution. meter: as there."""
         from capabilities.sandbox.component_manifest import ComponentManifest
         from durable.sandbox.component_policy import ComponentPermits
-        from durable.sandbox.journaled_calls import SandboxCalls
+        from durable.sandbox.sandbox_calls import SandboxCalls
 
         owner = owner_of(task)
         for grant in task.grants:

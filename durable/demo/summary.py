@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
-from durable.demo.runner import DemoRun
+from durable.demo.supervisor import DemoRun
 from durable.engine.views import DetailView, ServedFunctions, StepView, detail_view
 
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
 from typing import Any
 
 import psycopg
@@ -13,7 +14,8 @@ import pytest
 
 from durable.core.errors import CheckpointError, Halted, StoreUnreachable
 from durable.store import writer
-from durable.store.operations import engines, halted_waits
+from durable.store.operations import engines, halted_waits, output, request_table
+from durable.store.operations.lock_keys import WHOLE, keys_of
 from durable.store.operations.records import Queries
 from durable.store.operations.transaction import Tx
 from durable.store.postgres import chunks as chunks_module
@@ -21,6 +23,7 @@ from durable.store.postgres import reads as reads_module
 from durable.store.postgres import store as store_module
 from durable.store.postgres.address import address_of
 from durable.store.postgres.store import PostgresStore
+from durable.store.protocol.requests import Answer, OutputAppend, PolicySet
 from tests.postgres_server import PostgresServer, binaries, rows_of
 
 from .opened import T0, Clock, acquire, engine, opened, promise, root, task
@@ -319,3 +322,58 @@ async def test_a_server_that_stays_away_is_told_in_time_and_closing_ends(
             assert {type(each) for each in failures} == {StoreUnreachable}
         finally:
             crashing_server.start()
+
+
+async def test_requests_under_way_while_the_server_crashes_are_answered_once_it_is_back(
+    crashing_server: PostgresServer,
+) -> None:
+    count, rounds = 60, 3
+    async with opened(crashing_server.url()) as store, asyncio.timeout(100):
+        answered: list[int] = []
+        for number in range(rounds):
+            first = await store.request("cell.submit", {"session": "desk", "promise": CELL})
+            posted = [store.post("cell.submit", {"session": "desk", "promise": CELL}) for _ in range(count)]
+            crashing = asyncio.create_task(asyncio.to_thread(crashing_server.kill))
+            posted += [store.post("cell.submit", {"session": "desk", "promise": CELL}) for _ in range(count)]
+            await crashing
+            await asyncio.to_thread(crashing_server.start)
+            answers = [first, *await asyncio.gather(*posted)]
+            answered += [answer.data["n"] for answer in answers]
+            assert answered == list(range(1, (number + 1) * (2 * count + 1) + 1))
+        url = crashing_server.url(store.address.schema)
+        assert rows_of(url, "SELECT count(*), max(n) FROM cells") == [(len(answered), len(answered))]
+    assert broken(url) == []
+
+
+async def test_a_connection_that_is_ended_in_the_middle_of_a_batch_leaves_nothing_twice(
+    postgres_server: PostgresServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By an administrator, or a server that is shut down."""
+    ended: list[str] = []
+
+    def append(tx: Tx, request: OutputAppend) -> Answer:
+        answer = output.append(tx, request)
+        if request.execution == "exec:b" and not ended:
+            ended.append(request.execution)
+            tx.rows("SELECT pg_terminate_backend(pg_backend_pid())")
+        return answer
+
+    kind = request_table.KINDS["output.append"]
+    monkeypatch.setitem(request_table.KINDS, "output.append", replace(kind, operation=append))
+    url = postgres_server.url()
+    async with opened(url) as store, asyncio.timeout(60):
+        posted = [
+            store.post("output.append", {"execution": f"exec:{name}", "chunks": [(0, "stdout", "hello")]})
+            for name in "abc"
+        ]
+        assert [answer.data["end"] for answer in await asyncio.gather(*posted)] == [5, 5, 5]
+    assert ended
+    assert rows_of(url, "SELECT execution, start, length FROM output ORDER BY execution") == [
+        (f"exec:{name}", 0, 5) for name in "abc"
+    ]
+
+
+def test_permissions_for_everybody_wait_for_all_calls_that_are_being_recorded() -> None:
+    """A call is recorded under the version of the permissions that its transaction read."""
+    assert WHOLE in set(keys_of(PolicySet(name="*", before=0, document={})))
+    assert WHOLE not in set(keys_of(PolicySet(name="desk", before=0, document={})))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import secrets
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,9 @@ from psycopg.types.numeric import Int8Dumper
 
 from durable.core.errors import StoreError, StoreNewer, StoreUnreachable
 from durable.store.postgres.address import Address
+
+logging.getLogger("psycopg").addHandler(logging.NullHandler())
+"""Lost connections are no news: engines go on by themselves. An application that sets up logging sees them."""
 
 KEY_BYTES = 32
 VERSION_MIN = 14

@@ -6,11 +6,14 @@ answer. All times are of one clock. Each check takes the lines of one subject.
 
 from __future__ import annotations
 
+import base64
 import json
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
+
+from durable.core.limits import ATTEMPTS_FAILED_MAX
 
 
 class Line(NamedTuple):
@@ -84,6 +87,10 @@ def _promise(subject: str, lines: list[Line], row: tuple[Any, ...] | None) -> bo
     assert not late, f"{subject} was settled, and then was not: {late}"
     tried = [line for line in lines if line.kind in ("promise.settle", "task.fulfill")]
     asked = {tuple(line.argument[:2]): line.began for line in tried}
+    releases = sorted(line.began for line in lines if line.kind == "task.release" and line.status == 200)
+    if row not in asked and b"ExecutionLost" in base64.b64decode(str(row[1])):
+        assert len(releases) >= ATTEMPTS_FAILED_MAX, f"{subject} was given up after {len(releases)} attempts"
+        asked[row] = releases[0]
     assert row in asked, f"{subject} was settled as nobody asked: {row}"
     assert asked[row] <= seen, f"{subject} was settled before anybody asked"
     return True

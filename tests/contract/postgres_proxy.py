@@ -34,6 +34,8 @@ class Proxy:
         self._listening.bind(str(self.directory / _NAME))
         self._listening.listen(50)
         self._threads = [threading.Thread(target=self._accept)]
+        self._connections: list[_Connection] = []
+        self._refused = False
         self._cut: Moment | None = None
         self._statement = b""
         self._at_cut: Callable[[], None] = lambda: None
@@ -46,6 +48,12 @@ class Proxy:
     def cut_next(self, moment: Moment, statement: bytes, at_cut: Callable[[], None] = lambda: None) -> None:
         """`at_cut` is called at that moment, before the connection ends."""
         self._at_cut, self._statement, self._cut = at_cut, statement, moment
+
+    def refuse(self, refused: bool) -> None:
+        """Whether connections are ended at once: those that are there now, and new ones."""
+        self._refused = refused
+        for connection in list(self._connections) if refused else ():
+            connection.end()
 
     def close(self) -> None:
         """For when its clients are closed."""
@@ -61,13 +69,18 @@ class Proxy:
             while True:
                 client, _ = self._listening.accept()
                 server = socket.socket(socket.AF_UNIX)
+                if self._refused:
+                    client.close()
+                    server.close()
+                    continue
                 try:
                     server.connect(self._server)
                 except OSError:
                     client.close()
                     server.close()
                     continue
-                thread = threading.Thread(target=_Connection(self, client, server).run)
+                self._connections.append(_Connection(self, client, server))
+                thread = threading.Thread(target=self._connections[-1].run)
                 self._threads.append(thread)
                 thread.start()
 

@@ -23,13 +23,14 @@ from durable.store.postgres import reads as reads_module
 from durable.store.postgres import store as store_module
 from durable.store.postgres.address import address_of
 from durable.store.postgres.store import PostgresStore
+from durable.store.postgres.writer import PostgresWriter
 from durable.store.protocol.requests import Answer, OutputAppend, PolicySet
 from tests.postgres_server import PostgresServer, binaries, rows_of
 
 from .opened import T0, Clock, acquire, engine, opened, promise, root, task
 from .postgres_proxy import Moment, Proxy
 from .postgres_rules import broken
-from .test_store_processes import heard, other
+from .test_store_processes import heard, other, tell
 
 pytestmark = pytest.mark.skipif(binaries() is None, reason="PostgreSQL is not installed; see DURABLE_TEST_POSTGRES_BIN")
 
@@ -377,3 +378,34 @@ def test_permissions_for_everybody_wait_for_all_calls_that_are_being_recorded() 
     """A call is recorded under the version of the permissions that its transaction read."""
     assert WHOLE in set(keys_of(PolicySet(name="*", before=0, document={})))
     assert WHOLE not in set(keys_of(PolicySet(name="desk", before=0, document={})))
+
+
+async def test_engines_that_could_not_be_heard_of_in_an_outage_have_time_to_be_heard_of_again(
+    crashing_server: PostgresServer, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server was away for longer than a lease: whoever is back first does not take the others' tasks."""
+    url = crashing_server.url()
+    looked = asyncio.Queue[None]()
+    loop = asyncio.get_running_loop()
+
+    def find_dead(self: PostgresWriter) -> None:
+        real(self)
+        loop.call_soon_threadsafe(looked.put_nowait, None)
+
+    real = PostgresWriter._find_dead
+    opening = opened(proxy.url(address_of(url).schema), lease_ms=60_000)
+    async with asyncio.timeout(60), opening as store, other(url) as far:
+        tell(far, "take")
+        await store.request("promise.create", root("a", target="poll://any@g/far"))
+        assert [await heard(far), await heard(far)] == ["exec:a", "taken"]
+        far.send_signal(signal.SIGSTOP)
+        proxy.refuse(True)
+        while store._writer.unreachable_since is None:  # noqa: ASYNC110 - nothing tells of it
+            await asyncio.sleep(0)
+        with psycopg.connect(address_of(url).conninfo, autocommit=True) as connection:
+            connection.execute(f"UPDATE {address_of(url).schema}.engine_leases SET until=1".encode())
+        monkeypatch.setattr(PostgresWriter, "_find_dead", find_dead)
+        proxy.refuse(False)
+        await looked.get()
+        await looked.get()
+        assert (await task(store, "a"))["state"] == "acquired"

@@ -90,7 +90,7 @@ class Notices(threading.Thread):
                 try:
                     with connect(self._address) as connection:
                         self._listen(connection)
-                except (psycopg.Error, StoreError) as error:
+                except (psycopg.Error, StoreError, OSError, ValueError) as error:
                     if isinstance(error, psycopg.Error) and not is_lost(error):
                         time.sleep(RECONNECT_S)  # something else is wrong; the writer tells of it
                     self._wait(None, RECONNECT_S * random.uniform(0.5, 1.5))  # noqa: S311 - jitter

@@ -21,7 +21,7 @@ from durable.store.operations.transaction import Tx
 from durable.store.postgres.address import Address
 from durable.store.postgres.connection import is_lost
 from durable.store.postgres.holder import is_gone
-from durable.store.postgres.liveness import NOW
+from durable.store.postgres.liveness import NOW, DatabaseLiveness
 from durable.store.postgres.read_ahead import ReadAhead
 from durable.store.postgres.transaction import LOCKS_MAX, HeldElsewhere, PostgresTx, lock_number, store_lock
 from durable.store.postgres.writer_connection import WriterConnection
@@ -55,7 +55,9 @@ _AGAIN = ("40001", "40P01", "55P03")
 
 
 class PostgresWriter(Writer):
-    """One thread of each engine. Several write the database at a time, each under the keys of its requests."""
+    """The writing thread of an engine. Several write the database at a time, each under the keys of its requests."""
+
+    _liveness: DatabaseLiveness
 
     def __init__(
         self, address: Address, session: WriterConnection, *, name: str, clock: Clock | None, **options: Any
@@ -76,6 +78,8 @@ class PostgresWriter(Writer):
         self._set_back = False  # the server's clock is nobody's to set
         self.unreachable_since: float | None = None
         """The monotonic time since which no connection could be made; None while there is one."""
+        self._spares_until_s = 0.0
+        """After an outage everybody has a lease's time to be heard of again: theirs ran out with no fault of them."""
         self.trouble = ""
         """What was wrong when that was tried last; empty while there is one."""
 
@@ -218,6 +222,8 @@ class PostgresWriter(Writer):
                 delay = min(delay * 2, RECONNECT_MAX_S)
             else:
                 self._noticed = True
+                if self.unreachable_since is not None:
+                    self._spares_until_s = time.monotonic() + self._liveness.lease_ms / 1000
         self.unreachable_since, self.trouble = None, ""
 
     # -- others -------------------------------------------------------------------------------------------------
@@ -236,7 +242,8 @@ class PostgresWriter(Writer):
         """Engines whose lease is over, or whose process was one of this machine and is gone: what they held is free."""
         self._next_liveness = time.monotonic() + LIVENESS_CHECK_S
         for engine, holder, lives in self._session.rows(_ENGINES):
-            if engine not in self._served and (not lives or is_gone(holder)):
+            silent = not lives and time.monotonic() >= self._spares_until_s
+            if engine not in self._served and (silent or is_gone(holder)):
                 self._commit([], lambda tx, engine=engine, holder=holder: _bury(tx, engine, holder))  # type: ignore[misc]
 
     def _tell_others(self) -> bool:

@@ -9,9 +9,11 @@ import pwd
 import select
 import shutil
 import signal
+import sqlite3
 import subprocess
 import tempfile
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -115,3 +117,16 @@ def rows_of(url: str, sql: str) -> list[tuple[Any, ...]]:
             return connection.execute(sql.encode()).fetchall()
         except psycopg.errors.UndefinedTable:
             return []
+
+
+@contextmanager
+def behind(place: str, file: Path) -> Iterator[Callable[..., list[tuple[Any, ...]]]]:
+    """Statements with `?` for parameters, run behind a store's back: on its database, or its file."""
+    if not place.startswith("postgresql:"):
+        with closing(sqlite3.connect(file)) as database, database:
+            yield lambda sql, *parameters: database.execute(sql, parameters).fetchall()
+        return
+    address = address_of(place)
+    with psycopg.connect(address.conninfo, autocommit=True) as connection:
+        connection.execute(f'SET search_path TO "{address.schema}"'.encode())
+        yield lambda sql, *parameters: connection.execute(sql.replace("?", "%s").encode(), parameters).fetchall()

@@ -85,11 +85,11 @@ def seal(
     number: int = 0,
     predecessor: bytes | None = None,
 ) -> Sealed:
-    """Check a worker's payload and sign it. The payload is untrusted input.
+    """Check a worker's payload and sign it. The payload is untrusted input: Malformed for what no honest worker sends.
 
     `arrived` are chunks that came before the payload, by digest with their size: they are kept already, or not used.
-    A chunk that did not come must be in `previous`, the last sealed manifest of the same session,
-    else CheckpointError: ask the worker for a whole capture (`Capturer.forget`). `outcome` is JSON text.
+    A chunk that did not come must be in `previous`, the last sealed manifest of the same session; a worker leaves out
+    only what it has sent. CheckpointError for an outcome that is too large. `outcome` is JSON text.
     """
     hashed = payload if isinstance(payload, Hashed) else Hashed.of(payload)
     parsed, chunks = hashed.payload, hashed.chunks
@@ -100,9 +100,7 @@ def seal(
 
     def page(digest: bytes) -> memoryview:
         if digest not in chunks:
-            raise CheckpointError(
-                f"the worker left out page {digest.hex()}, which its last checkpoint did not have either"
-            )
+            raise Malformed(f"the worker left out page {digest.hex()}, which its last checkpoint did not have either")
         return chunks[digest]
 
     table = read_table(parsed.contents, page, None if known is None else known.pages)
@@ -136,15 +134,13 @@ def seal(
 
 
 def _check_chunks(table: GroupTable, came: Mapping[bytes, int], carried: Mapping[bytes, int]) -> None:
-    """Malformed for a chunk that the table does not have, CheckpointError for one that it has and nobody else."""
+    """Malformed for a chunk that the table does not have, and for one that it has and nobody else."""
     for digest, size in came.items():
         if table.digests.get(digest) != size:
             raise Malformed("the worker sent a chunk that its table does not have")
     for digest, size in table.digests.items():
         if digest not in came and carried.get(digest) != size:
-            raise CheckpointError(
-                f"the worker left out chunk {digest.hex()}, which its last checkpoint did not have either"
-            )
+            raise Malformed(f"the worker left out chunk {digest.hex()}, which its last checkpoint did not have either")
 
 
 def read_manifest(envelope: bytes, key: bytes | None) -> CheckpointManifest:

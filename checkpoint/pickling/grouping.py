@@ -30,7 +30,7 @@ HOLES_MAX = 1_000
 STRAIGHT_MAX = 1_000
 """Digests that are remembered: 32 KB."""
 
-_LATE = 2**62
+_LATE_PLACE_MAX = 2**62
 """The place in a memo of the namespace of an object that does not write it itself."""
 
 _TRIES_MAX = 3
@@ -256,7 +256,7 @@ class Grouping:
         for index, owner in found:
             namespace = namespace_of(owner)
             if scope.add_owner(owner, held[id(namespace)][1]):
-                dumps[index].memo.setdefault(id(namespace), (_LATE, namespace))
+                dumps[index].memo.setdefault(id(namespace), (_LATE_PLACE_MAX, namespace))
         names = {survey.small[identity] for identity in scope.owned if identity in survey.small} & survey.atoms.keys()
         survey.take_out(sorted(names))
         self._dump_each(scope, survey, dumps, sorted(names), len(dumps))

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import re
-import uuid
 from typing import NamedTuple
 
 from durable.core.clock import now_ms
@@ -42,7 +41,8 @@ def mint_execution_id() -> str:
     """
     random = int.from_bytes(os.urandom(10))
     value = (now_ms() & (2**48 - 1)) << 80 | 7 << 76 | (random >> 68 & 0xFFF) << 64 | 0b10 << 62 | random & (2**62 - 1)
-    return str(uuid.UUID(int=value))
+    text = f"{value:032x}"
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
 
 def check_given_id(text: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import uuid
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -79,7 +79,7 @@ class Executions:
                 "durable:function": function.id,
                 SOURCE: function.source,
                 "durable:arguments": arguments,
-                "durable:nonce": uuid.uuid4().hex,
+                "durable:nonce": os.urandom(16).hex(),
             },
         }
 

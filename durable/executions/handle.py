@@ -34,9 +34,13 @@ class Execution[T]:
         EngineClosed when the engine is closed meanwhile. wait_through_halts: wait on until somebody resumes it and it
         ends.
         """
+        settled = self._engine.store.settled(self.promise_id, halts=not wait_through_halts, patient=False)
         try:
-            async with asyncio.timeout(timeout):
-                row = await self._engine.store.settled(self.promise_id, halts=not wait_through_halts, patient=False)
+            if timeout is None:
+                row = await settled
+            else:
+                async with asyncio.timeout(timeout):
+                    row = await settled
         except StoreRefused as error:
             if error.status == 404:
                 raise NotFound("execution", self.id) from None

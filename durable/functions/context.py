@@ -52,12 +52,21 @@ class Context(Asking):
         self._pass = function_pass
         self._threads = threads
         self._cells = cells
-        execution = function_pass.run.execution_id
-        self._ends: sandbox_step.Ends = lambda: cells.sandbox.ends_with(execution)  # holds neither this nor the run
-        self._instances = sandbox_step.Instances(function_pass, self._ends)
         self._timeout: float | None = None
         self._retry: Retry | None = None
         self._name: str | None = None
+
+    @property
+    def _ends(self) -> sandbox_step.Ends:
+        cells, execution = self._cells, self._pass.run.execution_id
+        return lambda: cells.sandbox.ends_with(execution)  # holds neither this nor the run
+
+    @property
+    def _instances(self) -> sandbox_step.Instances:
+        found = self._pass.instances
+        if found is None:
+            found = self._pass.instances = sandbox_step.Instances(self._pass, self._ends)
+        return found
 
     @property
     def id(self) -> str:
@@ -121,7 +130,12 @@ class Context(Asking):
         async def body(promise_id: str) -> Any:
             given = Arguments(args, kwargs)
             try:
-                value = await (call() if limit is None else _limited(step.name, limit, call))
+                if limit is not None:
+                    value = await _limited(step.name, limit, call)
+                elif step.is_async:
+                    value = await step.fn(*args, **kwargs)
+                else:
+                    value = await call()
                 changed = given.changed()
                 if changed:
                     run.tell(ArgumentsChanged(run.execution_id, step.name, changed))

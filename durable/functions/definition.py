@@ -18,7 +18,7 @@ from durable.core.errors import BadArguments, Conflict, Fatal, RetryAfter
 from durable.functions.failures import Rejection, raised, rebuild
 from durable.functions.redefinition import Definition
 from durable.records import notation
-from durable.records.values import argument_digests, bind_json, encode_arguments, hints_of
+from durable.records.values import argument_digests, bind_json, call_digest, encode_arguments, hints_of
 
 P = ParamSpec("P")
 T_co = TypeVar("T_co", covariant=True)
@@ -225,8 +225,7 @@ class Function[**P, T_co]:
         JSON of one, for `f(1)` and for `f(1, b=<default>)`.
         """
         packed, named = encode_arguments(self.fn, args, kwargs, self.name, skip_first=True)
-        bound = bind_json(self.fn, packed, named, skip_first=True)
-        return packed, named, next(argument_digests(bound))
+        return packed, named, call_digest(self.fn, packed, named, skip_first=True)
 
     def is_call(self, arguments: str, packed: list[Any], named: dict[str, Any]) -> bool:
         """Whether a recorded digest, also one of an older version, is of a call with these packed arguments."""

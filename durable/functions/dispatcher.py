@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable
-from functools import partial
 from typing import Any
 
 from durable.core.events import Observer
@@ -16,10 +15,10 @@ from durable.functions.replay.function_loop import watch_outside
 from durable.functions.replay.function_pass import FunctionPass
 from durable.functions.replay.recorded_promises import read_record
 from durable.functions.resonate import sdk
-from durable.functions.resonate.sdk import SdkContext
+from durable.functions.resonate.sdk import PassTask
 from durable.functions.resonate.store_ports import internal
 from durable.functions.step import StepThreads
-from durable.records.values import bind_json, encode
+from durable.records.values import encode, shaped_call
 from durable.store.port import StoreFace
 
 
@@ -40,6 +39,7 @@ class Passes:
         self._threads = threads
         self._cells = cells
         self._observer = observer
+        self._target = cells.cell_target()
         self._runs: dict[str, ExecutionPass] = {}
         self.suspensions: dict[str, sdk.Suspension] = {}
         """Executions whose pass suspended here, until that is recorded: they may be passed again under one lease."""
@@ -49,9 +49,9 @@ class Passes:
     def of(self, function: Function[..., Any]) -> Callable[..., Awaitable[Any]]:
         """The callable that the SDK's registry holds for a function."""
 
-        async def attempt(ctx: SdkContext, *args: Any, **kwargs: Any) -> Any:
+        async def attempt(task: PassTask, args: list[Any], kwargs: dict[str, Any]) -> Any:
             try:
-                return await self._pass(function, ctx, list(args), kwargs)
+                return await self._pass(function, task, args, kwargs)
             except (Rejection, sdk.ResonateError):
                 raise
             except Exception as error:  # the function's own are rejections by now
@@ -60,27 +60,26 @@ class Passes:
         setattr(attempt, sdk.PASSES, True)
         return attempt
 
-    async def _pass(
-        self, function: Function[..., Any], ctx: SdkContext, args: list[Any], kwargs: dict[str, Any]
-    ) -> Any:
-        promise_id = ctx.info.id
+    async def _pass(self, function: Function[..., Any], task: PassTask, args: list[Any], kwargs: dict[str, Any]) -> Any:
+        promise_id = task.id
         run = ExecutionPass(
             promise_id,
-            sdk.recorder_of(ctx),
+            task.recorder(),
             self._store,
             self._closing,
             self._observer,
-            origin=ctx.info.origin_id,
-            target=self._cells.cell_target(),
-            begun=partial(sdk.mark_begun, ctx),
+            origin=task.origin_id,
+            target=self._target,
+            begun=task.mark_begun,
         )
         try:
-            if not sdk.first_attempt(ctx) or promise_id in self.suspensions:
+            if not task.first or promise_id in self.suspensions:
                 run.load(await read_record(self._store, promise_id))
                 if promise_id in self.suspensions:
                     run.logged.update(self.suspensions[promise_id].logged)
             self._runs[promise_id] = run
-            return await self._outcome(run, function, ctx, args, kwargs)
+            self._start(run, function, task, args, kwargs)
+            return await run.outcome
         except sdk.Suspended as suspended:
             self.suspensions[promise_id] = sdk.Suspension(run.logged, run.cancelling)
             forget_frames(suspended)
@@ -88,7 +87,8 @@ class Passes:
             if self._runs.get(promise_id) is run:
                 del self._runs[promise_id]
             run.dispose()
-        raise sdk.suspend_on(ctx, run.waits)  # out here, where no other holds the frames of the pass
+        task.waits = run.waits
+        raise sdk.Suspended  # out here, where no other holds the frames of the pass
 
     def cancel(self, executions: Iterable[str]) -> None:
         """These are to be cancelled: those that run here hear of it at once."""
@@ -106,18 +106,20 @@ class Passes:
         """Whether any pass goes on here."""
         return bool(self._runs)
 
-    async def _outcome(
-        self, run: ExecutionPass, function: Function[..., Any], ctx: SdkContext, args: list[Any], kwargs: dict[str, Any]
-    ) -> Any:
-        root = FunctionPass(
-            run, run.promise_id, function.name, timeout_at=ctx.info.timeout_at, created_at=sdk.created_at()
-        )
+    def _start(
+        self,
+        run: ExecutionPass,
+        function: Function[..., Any],
+        task: PassTask,
+        args: list[Any],
+        kwargs: dict[str, Any],
+    ) -> None:
+        root = FunctionPass(run, run.promise_id, function.name, timeout_at=task.timeout_at, created_at=task.created_at)
         context = Context(root, self._threads, self._cells)
 
         async def main() -> Any:
-            bound = bind_json(function.fn, args, kwargs, skip_first=True)
-            value = await function.fn(context, *bound.args, **bound.kwargs)
+            shaped, named = shaped_call(function.fn, args, kwargs, skip_first=True)
+            value = await function.fn(context, *shaped, **named)
             return encode(value, f"the result of {function.name}", function.returns)
 
         root.start(main, run.complete)
-        return await run.outcome()

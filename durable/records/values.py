@@ -637,6 +637,37 @@ def _bind(
     return signature.bind(*args, **kwargs)
 
 
+@lru_cache(maxsize=1024)
+def _plain_parameters(fn: Callable[..., object], skip_first: bool) -> tuple[tuple[tuple[str, Any], ...], bool] | None:
+    """Each parameter as messages call it, with its annotation; whether one has a default. None as `_plain_names`."""
+    names = _plain_names(fn, skip_first)
+    if names is None:
+        return None
+    signature, hints = _shape(fn, skip_first)
+    name = getattr(fn, "__name__", "function")
+    found = tuple((f"{name}: argument {each!r}", hints.get(each, inspect.Parameter.empty)) for each in names)
+    return found, any(each.default is not each.empty for each in signature.parameters.values())
+
+
+def shaped_call(
+    fn: Callable[..., object], args: list[Any], kwargs: dict[str, Any], *, skip_first: bool
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Recorded JSON arguments as `fn` takes them, shaped to its annotations; BadArguments when they do not fit."""
+    plain = None if kwargs else _plain_parameters(fn, skip_first)
+    if plain is not None and len(args) == len(plain[0]):
+        return tuple([from_json(value, hint, what) for value, (what, hint) in zip(args, plain[0], strict=True)]), {}
+    bound = bind_json(fn, args, kwargs, skip_first=skip_first)
+    return bound.args, bound.kwargs
+
+
+def call_digest(fn: Callable[..., object], args: list[Any], kwargs: dict[str, Any], *, skip_first: bool) -> str:
+    """The first of `argument_digests` for recorded JSON arguments; BadArguments when they do not fit."""
+    plain = None if kwargs else _plain_parameters(fn, skip_first)
+    if plain is not None and not plain[1] and len(args) == len(plain[0]):
+        return digest(*shaped_call(fn, args, kwargs, skip_first=skip_first))  # without inspect's objects, which cost
+    return next(argument_digests(bind_json(fn, args, kwargs, skip_first=skip_first)))
+
+
 def bind_json(
     fn: Callable[..., object], args: list[Any], kwargs: dict[str, Any], *, skip_first: bool
 ) -> inspect.BoundArguments:

@@ -54,6 +54,9 @@ BREACHES = {
     "calls that nobody can have": "engine.say('waiting', {'execution_id': 's@1', 'calls': [1] * 5_000})",
     "a statement beyond any": "engine.say('checkpoint', {'execution_id': 's@1', 'statement': 2**40})",
     "a forged checkpoint": "engine.say('checkpoint', {'execution_id': 's@1', 'statement': 1, 'data': b'junk'})",
+    "a checkpoint that leaves out what nobody has": "from checkpoint.format.payload import *; engine.say('checkpoint',"
+    " {'execution_id': 's@1', 'statement': 1, 'data':"
+    " encode_payload(Payload(FORMAT, Contents('3.13', (Page(4, bytes(32)),)), ()))})",
     "an outcome of a checkpoint": "engine.say('checkpoint', {'execution_id': 's@1', 'final': True, 'outcome':"
     " {'type': 'result', 'repr': 'x' * 9 * 2**20}})",
     "no message": "engine.raw(framed(b'junk'))",
@@ -75,7 +78,7 @@ async def test_a_breach_ends_its_execution_as_failed_and_its_caller_is_told(engi
     [row] = await engine.store.reads.list_executions(session="s")
     assert row.state == "failed"
     assert (await session.execute("1 + 1")).value == 2  # in a new worker
-    if what == "a forged checkpoint":
+    if what in ("a forged checkpoint", "a checkpoint that leaves out what nobody has"):
         return  # unjournaled code has none, and nobody looks into it
     with pytest.raises(durable.ProtocolError):
         await session.execute(code.replace("s@1", "quick"), journal=False)
@@ -215,3 +218,34 @@ async def test_a_call_of_what_is_not_granted_is_in_the_audit_whatever_its_argume
             while not (entries := await engine.audit()):  # noqa: ASYNC110  # the audit tells nobody
                 await asyncio.sleep(0.01)
         assert [(entry.what, entry.verdict) for entry in entries] == [("ping", "denied")]
+
+
+async def test_code_that_replaces_methods_of_sockets_does_not_cut_its_worker_off(engine: durable.Engine) -> None:
+    """Its result was sent by its own method, which sent nothing: the execution never ended."""
+    session = await engine.session("s")
+    replaced = (
+        "import socket\nfor name in ('send', 'sendall', 'sendmsg', 'recv'): setattr(socket.socket, name, None)\n1"
+    )
+    async with asyncio.timeout(30):
+        assert (await session.execute(replaced)).value == 1
+        assert (await session.execute("socket.socket.send")).value is None
+        assert (await session.execute("2", journal=False)).value == 2
+
+
+FORKED = {
+    "goes on": "import os\nchild = os.fork() == 0\nprint('child' if child else 'parent')\nchild",
+    "raises": "import os\nif os.fork() == 0: raise ValueError('child')\nFalse",
+    "exits": "import os, sys\nif os.fork() == 0: sys.exit(3)\nFalse",
+    "sleeps": "import os, time\nif os.fork() == 0: time.sleep(600)\nFalse",
+}
+
+
+@pytest.mark.parametrize("code", FORKED.values(), ids=list(FORKED))
+async def test_a_fork_of_the_worker_does_not_speak_for_it(engine: durable.Engine, code: str) -> None:
+    """A child that goes on with the cell held up the kernel of a notebook elsewhere, or answered in its place."""
+    session = await engine.session("s")
+    async with asyncio.timeout(30):
+        result = await session.execute(f"kept = 41\n{code}")
+        assert result.error is None
+        assert result.value is False
+        assert (await session.execute("kept + 1")).value == 42

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import http.client
 import json
+import re
 import resource
 import signal
 import sys
@@ -279,6 +281,57 @@ def test_serve_makes_a_token_that_only_its_owner_reads_and_prints_the_url(termin
         assert token not in read_errors_until(process, "serving")  # told once, kept in the file
         process.terminate()
         assert process.wait(20) == 0
+
+
+@pytest.mark.parametrize("json_output", [False, True], ids=["as text", "as JSON"])
+@pytest.mark.parametrize("source", ["its own file", "a file that is named", "the environment"])
+def test_no_surface_of_serve_shows_the_token(terminal: Terminal, source: str, json_output: bool) -> None:
+    file = terminal.directory / ("named" if source == "a file that is named" else "work.db.token")
+    named = ["--token-file", str(file)] if source == "a file that is named" else []
+    if source == "the environment":
+        terminal.environment["DURABLE_TOKEN"] = TOKEN
+    terminal.environment["PYTHONASYNCIODEBUG"] = "1"  # which logs what the loop calls, with arguments
+    options = [*named, *(["--json"] if json_output else [])]
+    with terminal.running("--store", "work.db", "serve", "--port", "0", *options) as process:
+        said = read_errors_until(process, "serving")
+        assert process.stdout is not None
+        first = process.stdout.readline()
+        if json_output:
+            first += "".join(iter(process.stdout.readline, "}\n"))
+        address = next(iter(re.findall(r"http://[0-9.:]+", first)))
+        token = TOKEN if source == "the environment" else file.read_text().strip()
+        arguments = Path(f"/proc/{process.pid}/cmdline").read_bytes()
+        assert token.encode() not in arguments  # every user of the machine reads those
+        for header in (f"Bearer {token}", f"Bearer {token}x", f"Basic {token}"):  # let in, and turned away
+            assert token not in _get(address, f"/chunk/nothing?token={token}", header)
+        terminal.environment["DURABLE_TOKEN"] = token
+        assert terminal.durable("--store", address, "list").code == 0
+        refused = terminal.durable("--store", address.replace("http://", f"http://{token}@"), "list")
+        assert refused.code != 0
+        assert token not in refused.out + refused.err
+        process.terminate()
+        assert process.wait(20) == 0
+        said += first + process.stdout.read() + (process.stderr.read() if process.stderr is not None else "")
+    assert token not in said
+
+
+def _get(address: str, path: str, authorization: str) -> str:
+    """The answer to a request, with its head."""
+    connection = http.client.HTTPConnection(address.removeprefix("http://"), timeout=30)
+    connection.request("GET", path, headers={"Authorization": authorization})
+    answer = connection.getresponse()
+    found = f"{answer.status} {answer.headers} {answer.read().decode()}"
+    connection.close()
+    return found
+
+
+def test_a_file_that_is_no_token_is_not_shown(terminal: Terminal) -> None:
+    file = terminal.directory / "secret"
+    file.write_text("a secret of another program\n")
+    file.chmod(0o600)
+    ended = terminal.durable("--store", "work.db", "serve", "--port", "0", "--token-file", "secret")
+    ended.failed(1, "holds no token")
+    assert "another program" not in ended.out + ended.err
 
 
 def test_what_cannot_be_served_or_reached_is_said(terminal: Terminal) -> None:

@@ -16,6 +16,7 @@ import durable
 from durable.core.events import Event, SessionRestored, WorkerEnded, WorkerStarted
 from durable.sessions.calls.journaled_calls import JournaledCalls
 from durable.store.protocol.requests import Answer
+from tests.postgres_server import behind
 from tests.waiting import first_prompt, in_state, until
 
 
@@ -386,19 +387,15 @@ async def test_checkpoints_on_demand_are_merged_back_with_a_report(store: str) -
 
 
 async def test_a_corrupt_checkpoint_is_refused_and_nothing_is_lost(store: str, tmp_path: Path) -> None:
-    import sqlite3
-
     async with durable.open(store) as engine:
         session = await engine.session("desk")
         await session.execute("x = 1")
         await session.execute("x = 2")
-    database = sqlite3.connect(tmp_path / "work.db")
-    (number, manifest) = database.execute("SELECT id, manifest FROM checkpoints ORDER BY id DESC LIMIT 1").fetchone()
-    flipped = bytearray(manifest)
-    flipped[len(flipped) // 2] ^= 1
-    database.execute("UPDATE checkpoints SET manifest = ? WHERE id = ?", (bytes(flipped), number))
-    database.commit()
-    database.close()
+    with behind(store, tmp_path / "work.db") as run:
+        ((number, manifest),) = run("SELECT id, manifest FROM checkpoints ORDER BY id DESC LIMIT 1")
+        flipped = bytearray(manifest)
+        flipped[len(flipped) // 2] ^= 1
+        run("UPDATE checkpoints SET manifest = ? WHERE id = ? RETURNING 1", bytes(flipped), number)
     async with durable.open(store) as engine:
         session = await engine.session("desk")
         execution = await session.submit("x + 40")

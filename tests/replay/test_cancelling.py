@@ -389,7 +389,7 @@ async def test_a_pass_that_is_over_does_not_hear_of_it(engine: durable.Engine) -
     run.cancel()
     assert not run.cancelling
     with pytest.raises(PlatformError):
-        await run.outcome()
+        await run.outcome
     run.dispose()
 
 

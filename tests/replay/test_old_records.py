@@ -38,7 +38,7 @@ async def test_what_did_one_thing_after_another_goes_on_and_is_recorded_anew_beh
     await answer(engine, "last?", "yes")
     execution = await engine.get("sequential")
     assert await asyncio.wait_for(execution.result(), 30) == ["a", "late", "b", "yes", "c", "d", "e"]
-    assert performed == ["c", "d", "e"]
+    assert (performed[0], sorted(performed)) == ("c", ["c", "d", "e"])
     recorded = {each.id: each.tags for each in await engine.store.reads.children("sequential")}
     assert "durable:record" not in recorded["exec:sequential.1"]
     new = [recorded[f"exec:sequential.{n}"] for n in (4, 5, 6, 7)]

@@ -13,8 +13,8 @@ import pytest
 from capabilities.sandbox import errors
 from capabilities.sandbox.javascript.errors import ScriptError, StateLost
 from capabilities.sandbox.javascript.host_functions import OUTSTANDING_BYTES_MAX, OUTSTANDING_MAX
-from capabilities.sandbox.javascript.outcomes import ScriptWaits
 from capabilities.sandbox.javascript.run import run
+from capabilities.sandbox.javascript.script import ScriptWaits
 from capabilities.sandbox.javascript.vm import VM
 from capabilities.sandbox.javascript.warm_image import WarmImage, forget, warm
 from capabilities.sandbox.limits import JAVASCRIPT, MIB
@@ -56,6 +56,9 @@ ENDLESS = {
     "thenable": "await { then(r) { r(this) } }",
     "join": "Array(2 ** 27).join('abcdef')",
     "text of a large number": "(2n ** 1000000n).toString()",
+    "search in a list of 2 ** 32 - 1": "Array.prototype.indexOf.call({ length: 2 ** 32 - 1 }, 99)",
+    "text of an empty list": "new Array(1_000_000_000) + ''",
+    "reverse": "Array.prototype.reverse.call({ length: 2 ** 53 - 1 })",
     "search in a long text": "'a'.repeat(3e6).indexOf('a'.repeat(1e6) + 'b')",
     "sort": "while (true) Array(1000).fill(0).sort(() => 1)",
 }

@@ -120,3 +120,86 @@ def test_environment_arguments_and_input_are_those_that_are_given(
         call = CoreCall(runtime, runtime.module(module()), COMPONENT, wasi=wasi)
         assert (call.call("environ").value, call.call("args").value) == expected
         assert call.call("stdin").value == 0
+
+
+CHANGES = """
+(module
+  (import "wasi_snapshot_preview1" "path_open"
+    (func $path_open (param i32 i32 i32 i32 i32 i64 i64 i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "path_create_directory" (func $make (param i32 i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "path_unlink_file" (func $unlink (param i32 i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "path_remove_directory" (func $remove (param i32 i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "path_rename" (func $rename (param i32 i32 i32 i32 i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "path_link" (func $link (param i32 i32 i32 i32 i32 i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "path_symlink" (func $symlink (param i32 i32 i32 i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "path_filestat_set_times"
+    (func $set_times (param i32 i32 i32 i32 i64 i64 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "fd_filestat_set_size" (func $set_size (param i32 i64) (result i32)))
+  (import "wasi_snapshot_preview1" "fd_filestat_set_times" (func $set_file_times (param i32 i64 i64 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "fd_allocate" (func $allocate (param i32 i64 i64) (result i32)))
+  (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
+  (memory (export "memory") 1)
+  (data (i32.const 1000) "file") (data (i32.const 1100) "dir") (data (i32.const 1200) "made")
+  (func $file (param $flags i32) (param $rights i64) (param $descriptor i32) (result i32)
+    (call $path_open (i32.const 3) (i32.const 1) (i32.const 1000) (i32.const 4) (local.get $flags) (local.get $rights)
+      (i64.const 0) (local.get $descriptor) (i32.const 0)))
+  (func $opened (result i32) (drop (call $file (i32.const 0) (i64.const 2) (i32.const 0))) (i32.load (i32.const 0)))
+  (func (export "open") (param i32 i64 i32) (result i32) (call $file (local.get 0) (local.get 1) (local.get 2)))
+  (func (export "make") (result i32) (call $make (i32.const 3) (i32.const 1200) (i32.const 4)))
+  (func (export "unlink") (result i32) (call $unlink (i32.const 3) (i32.const 1000) (i32.const 4)))
+  (func (export "remove") (result i32) (call $remove (i32.const 3) (i32.const 1100) (i32.const 3)))
+  (func (export "rename") (result i32)
+    (call $rename (i32.const 3) (i32.const 1000) (i32.const 4) (i32.const 3) (i32.const 1200) (i32.const 4)))
+  (func (export "link") (result i32)
+    (call $link (i32.const 3) (i32.const 0) (i32.const 1000) (i32.const 4) (i32.const 3) (i32.const 1200)
+      (i32.const 4)))
+  (func (export "symlink") (result i32)
+    (call $symlink (i32.const 1000) (i32.const 4) (i32.const 3) (i32.const 1200) (i32.const 4)))
+  (func (export "times") (result i32)
+    (call $set_times (i32.const 3) (i32.const 1) (i32.const 1000) (i32.const 4) (i64.const 5) (i64.const 5)
+      (i32.const 5)))
+  (func (export "size") (result i32) (call $set_size (call $opened) (i64.const 0)))
+  (func (export "file times") (result i32)
+    (call $set_file_times (call $opened) (i64.const 5) (i64.const 5) (i32.const 5)))
+  (func (export "allocate") (result i32) (call $allocate (call $opened) (i64.const 0) (i64.const 4096)))
+  (func (export "write") (result i32)
+    (i32.store (i32.const 8) (i32.const 1000)) (i32.store (i32.const 12) (i32.const 4))
+    (call $write (call $opened) (i32.const 8) (i32.const 1) (i32.const 16))))
+"""
+TRUNCATE = 8
+"""A flag of `path_open`. Without the right to write, it once emptied files of read-only directories elsewhere."""
+
+
+def test_no_call_changes_a_directory_that_is_read_only(runtime: Runtime, directory: Path) -> None:
+    def state() -> list[tuple[str, int, str]]:
+        found = sorted(directory.rglob("*"))
+        return [(str(path), path.lstat().st_mtime_ns, path.read_text() if path.is_file() else "") for path in found]
+
+    def call(name: str, *arguments: int, writable: bool = False) -> int:
+        wasi = Wasi(preopened=[Preopened(str(directory), "/", writable=writable)])
+        limits = COMPONENT.but(fuel=None, timeout_ms=10_000)
+        value = CoreCall(runtime, runtime.module(wat(CHANGES)), limits, wasi=wasi).call(name, *arguments).value
+        assert isinstance(value, int)
+        return value
+
+    before = state()
+    for flags, rights, descriptor in itertools.product(range(16), (0, READ, WRITE, READ | WRITE, 2**29 - 1), (0, 1)):
+        call("open", flags, rights, descriptor)
+        assert state() == before, (flags, rights, descriptor)
+    for name in (
+        "make",
+        "unlink",
+        "remove",
+        "rename",
+        "link",
+        "symlink",
+        "times",
+        "size",
+        "file times",
+        "allocate",
+        "write",
+    ):
+        assert call(name) != 0, name
+        assert state() == before, name
+    assert call("open", TRUNCATE, READ | WRITE, 0, writable=True) == 0
+    assert (directory / "file").read_text() == ""

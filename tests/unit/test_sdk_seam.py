@@ -7,7 +7,7 @@ from typing import Any
 
 from resonate.chain import Link
 from resonate.context import Context, _State
-from resonate.core import Core
+from resonate.core import Core, _ExecFulfilled, _ExecSuspended
 from resonate.durable import DurableFunction
 from resonate.effects import ResonateEffects
 from resonate.registry import Registry
@@ -67,6 +67,16 @@ def test_core_takes_ports_and_releases_while_handling_the_reason() -> None:
     assert not Core.__struct_config__.frozen
     source = inspect.getsource(Core.execute_until_blocked_outer)
     assert source.index("except (ResonateError, PlatformError)") < source.index("task_release")
+
+
+def test_core_runs_a_function_once_and_is_told_how_it_ended() -> None:
+    assert parameters(Core.execute_until_blocked_inner) == ["self", "promise", "effects"]
+    assert "self.execute_until_blocked_inner(promise, effects)" in inspect.getsource(Core.execute_until_blocked_outer)
+    assert _ExecFulfilled.__struct_fields__ == ("state", "value", "tree")
+    assert _ExecSuspended.__struct_fields__ == ("todos", "tree")
+    outer = inspect.getsource(Core.execute_until_blocked_outer)
+    assert "case _ExecFulfilled(state=state, value=value):" in outer  # the tree is the SDK's own, to assert by
+    assert "case _ExecSuspended(todos=todos):" in outer
 
 
 def test_the_runtime_has_slots_tasks_and_a_registry_by_key() -> None:

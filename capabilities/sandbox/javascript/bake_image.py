@@ -23,18 +23,18 @@ def bake(module: bytes, memory: bytes) -> bytes:
     if len(segments) > SEGMENTS_MAX:
         raise ValueError(f"the memory is {len(segments)} pieces, at most {SEGMENTS_MAX} can be baked")
     made = [module[:8]]
-    for kind, body in _sections(module):
+    for kind, body in sections(module):
         if kind == _MEMORY:
-            made.append(_section(kind, b"\x01\x00" + _number(len(memory) // PAGE_BYTES)))
+            made.append(section(kind, b"\x01\x00" + number(len(memory) // PAGE_BYTES)))
         elif kind == _DATA_COUNT:
-            made.append(_section(kind, _number(len(segments))))
+            made.append(section(kind, number(len(segments))))
         elif kind == _DATA:
-            pieces = [_number(len(segments))]
+            pieces = [number(len(segments))]
             for offset, data in segments:
-                pieces += [b"\x00\x41", _signed(offset), b"\x0b", _number(len(data)), data]
-            made.append(_section(kind, b"".join(pieces)))
+                pieces += [b"\x00\x41", signed(offset), b"\x0b", number(len(data)), data]
+            made.append(section(kind, b"".join(pieces)))
         elif kind != _CUSTOM:
-            made.append(_section(kind, body))
+            made.append(section(kind, body))
     return b"".join(made)
 
 
@@ -52,20 +52,23 @@ def _segments(memory: bytes) -> Iterator[tuple[int, bytes]]:
         at = end
 
 
-def _sections(module: bytes) -> Iterator[tuple[int, bytes]]:
+def sections(module: bytes) -> Iterator[tuple[int, bytes]]:
+    """The sections of a module: the kind and the body of each."""
     at = 8
     while at < len(module):
         kind = module[at]
-        size, start = _read_number(module, at + 1)
+        size, start = read_number(module, at + 1)
         yield kind, module[start : start + size]
         at = start + size
 
 
-def _section(kind: int, body: bytes) -> bytes:
-    return bytes([kind]) + _number(len(body)) + body
+def section(kind: int, body: bytes) -> bytes:
+    """A section as a module has it."""
+    return bytes([kind]) + number(len(body)) + body
 
 
-def _read_number(data: bytes, at: int) -> tuple[int, int]:
+def read_number(data: bytes, at: int) -> tuple[int, int]:
+    """The unsigned LEB128 number there, and the place behind it."""
     value = shift = 0
     while True:
         byte = data[at]
@@ -76,7 +79,7 @@ def _read_number(data: bytes, at: int) -> tuple[int, int]:
             return value, at
 
 
-def _number(value: int) -> bytes:
+def number(value: int) -> bytes:
     """Unsigned LEB128."""
     made = bytearray()
     while True:
@@ -86,7 +89,7 @@ def _number(value: int) -> bytes:
             return bytes(made)
 
 
-def _signed(value: int) -> bytes:
+def signed(value: int) -> bytes:
     """Signed LEB128 of what is not negative."""
     made = bytearray()
     while True:

@@ -12,6 +12,7 @@ import struct
 import threading
 import traceback
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from wasmtime import Trap, WasmtimeError
@@ -29,7 +30,6 @@ from capabilities.sandbox.host_calls import CallFailed
 from capabilities.sandbox.javascript import values
 from capabilities.sandbox.javascript.errors import ScriptSyntaxError
 from capabilities.sandbox.javascript.modules import Source, as_module, asked_kind, parted
-from capabilities.sandbox.javascript.outcomes import ScriptHostCall
 
 if TYPE_CHECKING:
     from capabilities.sandbox.javascript.vm import VM
@@ -48,6 +48,15 @@ CAUSES_MAX = 100
 """Causes of one error, one behind the other."""
 
 _BAD_FILE = 8  # of WASI
+
+
+@dataclass(frozen=True, slots=True)
+class ScriptHostCall:
+    """A call of an asynchronous host function that the script waits for."""
+
+    id: str
+    function: str
+    args: list[Any]
 
 
 class Imports:

@@ -6,7 +6,8 @@ import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from capabilities.sandbox.javascript.outcomes import ScriptDone, ScriptHostCall, Step
+from capabilities.sandbox.javascript.host_functions import ScriptHostCall
+from capabilities.sandbox.javascript.script import ScriptDone, Step
 from capabilities.sandbox.javascript.vm import VM
 from durable.core.errors import Conflict, EngineFailed, NonDeterminism
 

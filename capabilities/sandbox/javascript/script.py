@@ -2,17 +2,40 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
 from capabilities.sandbox.javascript.deadline import DeadlineWatch
 from capabilities.sandbox.javascript.errors import ScriptError, ScriptSyntaxError
 from capabilities.sandbox.javascript.handles import EXCEPTION, Handles
-from capabilities.sandbox.javascript.host_functions import Imports
-from capabilities.sandbox.javascript.outcomes import ScriptDone, ScriptWaits, Step
+from capabilities.sandbox.javascript.host_functions import Imports, ScriptHostCall
 from capabilities.sandbox.javascript.warm_image import SCRATCH_BYTES
 
 _MODULE, _ASYNC, _COMPILE_ONLY = 1, 1 << 7, 1 << 5
 
 _NO_EXPORT = "Could not find export"
 """How QuickJS says that a module does not export what another one imports."""
+
+
+@dataclass(frozen=True, slots=True)
+class ScriptDone:
+    """The script ended with this value."""
+
+    value: Any
+    shown: str = ""
+    """The text by which JavaScript shows the value, where that was asked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class ScriptWaits:
+    """The script waits for host calls; these are new."""
+
+    calls: Sequence[ScriptHostCall]
+
+
+type Step = ScriptDone | ScriptWaits
+"""The outcome of a script each time it runs: an end, or host calls that it waits for."""
 
 
 class Script:

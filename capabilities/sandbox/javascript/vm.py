@@ -23,8 +23,7 @@ from capabilities.sandbox.javascript.errors import InstanceBusy, StateLost
 from capabilities.sandbox.javascript.ffi import Entry
 from capabilities.sandbox.javascript.handles import MEMORY_MIN, Handles
 from capabilities.sandbox.javascript.host_functions import Imports
-from capabilities.sandbox.javascript.outcomes import ScriptDone, Step
-from capabilities.sandbox.javascript.script import Script
+from capabilities.sandbox.javascript.script import Script, ScriptDone, Step
 from capabilities.sandbox.javascript.warm_image import WarmImage
 from capabilities.sandbox.limits import JAVASCRIPT, SandboxLimits
 from capabilities.sandbox.wasm.deadline import DeadlineGuard

@@ -15,6 +15,7 @@ from capabilities.sandbox.errors import EngineInitialization, SandboxUnavailable
 from capabilities.sandbox.javascript import engine_file
 from capabilities.sandbox.javascript.bake_image import bake
 from capabilities.sandbox.javascript.ffi import Entry, link
+from capabilities.sandbox.javascript.stack_padding import PADDING, padded
 from capabilities.sandbox.wasm.runtime import Runtime
 
 STACK_BYTES = 800 * 1024
@@ -101,7 +102,7 @@ def unpacked(runtime: Runtime, data: memoryview) -> WarmImage:
 
 def _made(runtime: Runtime) -> WarmImage:
     try:
-        engine = engine_file.read()
+        engine = padded(engine_file.read(), PADDING)
     except engine_file.EngineMissing as error:
         raise SandboxUnavailable(str(error)) from None
     prelude, *others = (files(__package__).joinpath(name).read_bytes() for name in ("prelude.js", *SURROUNDINGS))

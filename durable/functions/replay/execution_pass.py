@@ -80,7 +80,8 @@ class ExecutionPass:
         self._tasks: set[asyncio.Task[Any]] = set()
         self._watched: set[str] = set()
         self._watching: asyncio.TimerHandle | None = None
-        self._outcome: asyncio.Future[Any] = self._loop.create_future()
+        self.outcome: asyncio.Future[Any] = self._loop.create_future()
+        """The function's JSON result; or Rejection, Suspended, PlatformError."""
 
     @property
     def cancelling(self) -> bool:
@@ -229,18 +230,14 @@ class ExecutionPass:
 
     # -- the end --------------------------------------------------------------------------------------------------
 
-    async def outcome(self) -> Any:
-        """The function's JSON result. Raises Rejection, Suspended, or PlatformError."""
-        return await self._outcome
-
     def complete(self, outcome: Any) -> None:
         """The function ended: with JSON builtins or a Rejection."""
         if isinstance(outcome, BaseException):
             self._end(ExecutionPassEvent.COMPLETE, outcome)
         elif not self.over:
             self._go(ExecutionPassEvent.COMPLETE)
-            if not self._outcome.done():
-                self._outcome.set_result(outcome)
+            if not self.outcome.done():
+                self.outcome.set_result(outcome)
 
     def halt(self, error: DurableError) -> None:
         """Stop the pass so that it can be resumed: steps under way end and are recorded, nothing else begins (R4)."""
@@ -263,8 +260,8 @@ class ExecutionPass:
         leaves = {task for each in self.passes for task in each.leaves}
         if leaves:
             await asyncio.wait(leaves)
-        if not self._outcome.done():
-            self._outcome.set_exception(error)
+        if not self.outcome.done():
+            self.outcome.set_exception(error)
 
     def fail(self, error: BaseException) -> None:
         """The attempt is broken: the store refused something, or the engine failed."""
@@ -278,8 +275,8 @@ class ExecutionPass:
             self._go(event)
             for each in self.passes:
                 each.loop.stopped = True
-            if not self._outcome.done():
-                self._outcome.set_exception(error)
+            if not self.outcome.done():
+                self.outcome.set_exception(error)
 
     def _go(self, event: ExecutionPassEvent) -> None:
         self.state = step_execution_pass(self.state, event)
@@ -296,8 +293,8 @@ class ExecutionPass:
             each.dispose()
         self._records.clear()
         self._retries.clear()
-        if self._outcome.done() and not self._outcome.cancelled():
-            self._outcome.exception()
+        if self.outcome.done() and not self.outcome.cancelled():
+            self.outcome.exception()
 
 
 def forget_frames(error: BaseException) -> None:

@@ -324,21 +324,26 @@ class FunctionLoop(asyncio.AbstractEventLoop):  # its other methods are set belo
         if self._disposed:
             return
         self._disposed = True
-        with self.running():
-            for task in self.pending():
-                task._log_destroy_pending = False  # type: ignore[attr-defined]
-                coro, waiter = task.get_coro(), task._fut_waiter  # type: ignore[attr-defined]
-                if coro is not None:
-                    outer = _swap_current_task(self, task)  # a scope of anyio is left by its own task only
-                    _close_coroutine(coro)
-                    _swap_current_task(self, outer)
-                if waiter is not None:
-                    waiter.cancel()  # which lets go of the task, and the task of it
-                _forget_in_anyio(task)
+        left = self.pending()
+        if left:
+            with self.running():
+                for task in left:
+                    self._let_go(task)
         self._ready.clear()
         self._polls.clear()
         self._numbers.clear()
         self._on_timer = self._on_timer_cancelled = self._on_error = _nothing  # they hold the pass, which holds this
+
+    def _let_go(self, task: asyncio.Task[Any]) -> None:
+        task._log_destroy_pending = False  # type: ignore[attr-defined]
+        coro, waiter = task.get_coro(), task._fut_waiter  # type: ignore[attr-defined]
+        if coro is not None:
+            outer = _swap_current_task(self, task)  # a scope of anyio is left by its own task only
+            _close_coroutine(coro)
+            _swap_current_task(self, outer)
+        if waiter is not None:
+            waiter.cancel()  # which lets go of the task, and the task of it
+        _forget_in_anyio(task)
 
 
 _swap_current_task: Callable[[Any, Any], Any] = asyncio.tasks._swap_current_task  # type: ignore[attr-defined]

@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from resonate.types import PromiseCreateReq, PromiseRecord, Value
 
@@ -41,6 +41,9 @@ from durable.functions.replay.states import (
 from durable.functions.user_frames import innermost_frame, user_place
 from durable.records.codec import encode
 from durable.records.values import digest
+
+if TYPE_CHECKING:
+    from durable.functions.sandbox_step import Instances
 
 type Perform = Callable[[UnderWay, PromiseRecord | None], Coroutine[Any, Any, PromiseRecord]]
 """Brings an operation's promise about, on the engine's loop, from its record or from nothing. One that comes back
@@ -118,6 +121,10 @@ class FunctionPass:
         """Nested functions that are still replayed: what is new here waits for them (X5)."""
         self.inner: set[FunctionPass] = set()
         """The nested functions that it began and that go on."""
+        self.instances: Instances | None = None
+        """Of components, which its contexts share; made with the first call of one."""
+        self._code: Callable[[], Coroutine[Any, Any, Any]] | None = None
+        """The function itself, to be begun."""
         self._main: asyncio.Task[Any] | None = None
         self._done: Callable[[Outcome], object] | None = None
         """Told the function's outcome, once."""
@@ -143,15 +150,12 @@ class FunctionPass:
 
     def start(self, main: Callable[[], Coroutine[Any, Any, Any]], done: Callable[[Outcome], object]) -> None:
         """Begin; `done` is called with the function's JSON result or its failure (a Rejection)."""
-        self._done = done
+        self._code, self._done = main, done
         self.run.began()
-        self._outer.call_soon(self._first, main, context=contextvars.copy_context())
+        self._outer.call_soon(self._first)
 
-    def _first(self, main: Callable[[], Coroutine[Any, Any, Any]]) -> None:
-        if not self.run.over:
-            with self.loop.running():
-                self._main = self.loop.create_task(main(), name=self.function)
-            self._advance()
+    def _first(self) -> None:
+        self._advance()
         self.run.ended()
 
     def _advance(self) -> None:
@@ -164,10 +168,8 @@ class FunctionPass:
             caller._told_live()
 
     def _run_and_deliver(self) -> None:
-        main = self._main
-        assert main is not None
         try:
-            self._run_to_wait(main)
+            main = self._run_to_wait()
         except NonDeterminism as error:
             self.run.halt(error)
             return
@@ -186,9 +188,14 @@ class FunctionPass:
         elif not self._under_way:
             self._fail(Deadlock.of(self.function, [describe(task) for task in self.loop.pending()]))
 
-    def _run_to_wait(self, main: asyncio.Task[Any]) -> None:
+    def _run_to_wait(self) -> asyncio.Task[Any]:
         try:
             with self.loop.running():
+                main = self._main
+                if main is None:
+                    assert self._code is not None
+                    main = self._main = self.loop.create_task(self._code(), name=self.function)
+                    self._code = None
                 while True:
                     self.loop.run()
                     if self.run.over or main.done():
@@ -202,6 +209,7 @@ class FunctionPass:
                         self._deliver(arrived)
         finally:
             self._do_put_off()
+        return main
 
     def _next(self) -> UnderWay | Literal["cancel"] | None:
         """The next delivery: an operation's outcome, or the cancellation. NonDeterminism when there can be none."""
@@ -666,7 +674,7 @@ class FunctionPass:
         """Let go of the loop and of all that is under way. Idempotent."""
         self._go(FunctionPassEvent.END)
         self.loop.dispose()
-        self._main = None
+        self._main = self._code = None
         self.run.passes.pop(self, None)
         for found in self._under_way.values():
             found.task = None  # its frames hold this in turn

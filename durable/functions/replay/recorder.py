@@ -16,7 +16,7 @@ from resonate.types import PromiseCreateReq, PromiseRecord, PromiseSettleReq
 from resonate.types import Value as SdkValue
 
 from durable.functions.failures import Rejection
-from durable.functions.resonate.fence import Fence, Posted, fenced
+from durable.functions.resonate.fence import Fence, Posted, as_sdk_error
 from durable.functions.resonate.store_ports import internal, record_of
 from durable.records.codec import encode
 from durable.store.protocol.requests import PromiseCreate, PromiseSettle, Value
@@ -82,10 +82,10 @@ class Recorder:
             raise PlatformError([internal(what, error)]) from error
         try:
             if creation is not None:
-                created = await _recording(what, fenced(creation))
+                created = await _fenced(what, creation)
                 if check is not None:
                     check(created["tags"])
-            return record_of(await _recording(what, fenced(settlement)))
+            return record_of(await _fenced(what, settlement))
         finally:
             give_up(settlement)
 
@@ -108,6 +108,16 @@ async def _recording[T](what: str, sent: Awaitable[T]) -> T:
         raise PlatformError([error]) from error
     except Exception as error:
         raise PlatformError([internal(what, error)]) from error
+
+
+async def _fenced(what: str, posted: Posted) -> dict[str, Any]:
+    """The promise of what was posted, as it is then; errors as those of `_recording`."""
+    try:
+        promise: dict[str, Any] = (await posted).data["action"]["data"]["promise"]
+    except Exception as error:
+        told = as_sdk_error(error)
+        raise PlatformError([internal(what, error) if told is None else told]) from error
+    return promise
 
 
 def give_up(posted: Posted) -> None:

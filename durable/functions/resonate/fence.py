@@ -6,7 +6,7 @@ import asyncio
 from typing import Any
 
 from resonate.error import ServerError
-from resonate_base import ConnectorError
+from resonate_base import ConnectorError, ResonateError
 
 from durable.core.errors import DurableError, StoreRefused
 from durable.store.direct_store import DirectStore
@@ -51,7 +51,14 @@ async def answered(posted: Posted) -> Answer:
     """The answer, with the store's errors as the SDK's."""
     try:
         return await posted
-    except StoreRefused as refused:
-        raise ServerError(refused.status, refused.message) from None
     except DurableError as error:
-        raise ConnectorError(error) from error
+        told = as_sdk_error(error)
+        assert told is not None
+        raise told from (None if isinstance(error, StoreRefused) else error)
+
+
+def as_sdk_error(error: Exception) -> ResonateError | None:
+    """An error of the store as the SDK has it; None for one that is none of the store's."""
+    if isinstance(error, StoreRefused):
+        return ServerError(error.status, error.message)
+    return ConnectorError(error) if isinstance(error, DurableError) else None

@@ -6,22 +6,22 @@ created, to stand in for its two durable effects, or to say why a task is releas
 
 from __future__ import annotations
 
-import contextvars
 import logging
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import Any
 
 from resonate.context import Context as SdkContext
-from resonate.core import Core
+from resonate.core import Core, _ExecFulfilled, _ExecSuspended
 from resonate.durable import DurableFunction
 from resonate.error import PlatformError, ResonateError, Suspended
+from resonate.ids import origin_of
 from resonate.observability import Event as SdkEvent
 from resonate.registry import Registry
 from resonate.resonate import Resonate
 from resonate.retry import RetryPolicy
 from resonate.transport import ExecuteMsg, Message
-from resonate.types import Args, PromiseRecord, Status
+from resonate.types import PromiseRecord, Status
 
 from durable.core.clock import Clock
 from durable.core.definition_id import spellings
@@ -54,8 +54,6 @@ __all__ = [
     "Suspension",
     "internal",
 ]
-
-_root: contextvars.ContextVar[PromiseRecord] = contextvars.ContextVar("durable_root")
 
 
 def _quiet(event: SdkEvent) -> None:
@@ -100,14 +98,41 @@ def build(
 
 
 PASSES = "durable_passes"
-"""The attribute of a callable that runs passes of a function."""
+"""The attribute of a callable that runs passes of a function: it takes a PassTask, positional and named arguments."""
+
+
+class PassTask:
+    """The task of an execution whose function is passed here now, as far as the pass needs it."""
+
+    __slots__ = ("_effects", "begun", "created_at", "first", "id", "origin_id", "timeout_at", "waits")
+
+    def __init__(self, promise: PromiseRecord, effects: Any) -> None:
+        self._effects = effects
+        self.id = promise.id
+        self.origin_id = promise.tags.get("resonate:origin") or origin_of(promise.id)
+        self.timeout_at = promise.timeout_at
+        self.created_at = promise.created_at
+        """Milliseconds since the Unix epoch."""
+        self.first = int(effects.task_version) == 1
+        """Whether it was acquired for the first time, so that nothing of this execution can be recorded."""
+        self.begun = False
+        """Whether the function made an operation: it is not tried again by its retry policy when it raises."""
+        self.waits: list[str] = []
+        """The promises that it waits for; set before Suspended is raised."""
+
+    def mark_begun(self) -> None:
+        self.begun = True
+
+    def recorder(self) -> Recorder:
+        """The recorder of a pass, under the lease of this task."""
+        effects = self._effects
+        sender = effects.sender
+        fence = sender.fence(effects.task_id, effects.task_version) if isinstance(sender, StorePorts) else None
+        return Recorder(sender, fence, effects.task_id, effects.task_version)
 
 
 class _Passing(DurableFunction):
-    """Hands a pass its arguments as they were recorded: it binds and shapes them itself."""
-
-    async def invoke(self, ctx: SdkContext, packed: Args, *, coerce_args: bool = True) -> Any:  # noqa: ARG002
-        return await self._fn(ctx, *packed.args, **packed.kwargs)
+    """A function whose passes take its arguments as they were recorded: they bind and shape them themselves."""
 
 
 class _Registry(Registry):
@@ -138,7 +163,6 @@ class _Core(Core, kw_only=True):
     async def execute_until_blocked_outer(
         self, task_id: str, task_version: int, promise: PromiseRecord, preload: list[PromiseRecord]
     ) -> Status:
-        _root.set(promise)
         try:
             return await super().execute_until_blocked_outer(task_id, task_version, promise, preload)
         except ResonateError:
@@ -149,6 +173,49 @@ class _Core(Core, kw_only=True):
             except ResonateError:
                 await self.sender.task_release(task_id, task_version)  # while the reason is being handled
                 raise
+
+    async def execute_until_blocked_inner(
+        self, promise: PromiseRecord, effects: Any
+    ) -> _ExecFulfilled | _ExecSuspended:
+        """Run the function once: without the SDK's own context, where passes run it, which have one of their own."""
+        data = promise.param.data
+        if promise.state != "pending" or type(data) is not dict or not _names_function(data):
+            return await super().execute_until_blocked_inner(promise, effects)
+        name, version = data["func"], data.get("version", 1)
+        found = self.registry.get(name, version)
+        if not isinstance(found, _Passing):
+            return await super().execute_until_blocked_inner(promise, effects)
+        task = PassTask(promise, effects)
+        retries = 0
+        while True:
+            try:
+                run: Any = found._fn
+                value = await run(task, data.get("args", []), data.get("kwargs", {}))
+                break
+            except Suspended:
+                return _ExecSuspended(todos=task.waits, tree=_NO_TREE)
+            except Exception as error:  # the function's
+                retries += 1
+                policy = self.registry.get_policy(name, version) or self.retry_policy
+                delay = None if task.begun else policy.next(retries)
+                if delay is None:
+                    return _ExecFulfilled(state="rejected", value=self.codec.encode(error), tree=_NO_TREE)
+            await self.sleeper(delay)
+        return _ExecFulfilled(state="resolved", value=self.codec.encode(value), tree=_NO_TREE)
+
+
+_NO_TREE: Any = None
+"""The SDK's picture of an attempt, which it asserts by and never reads: a pass has its own record of what it does."""
+
+
+def _names_function(data: dict[str, Any]) -> bool:
+    """Whether a promise's data is a call as ours are recorded. The SDK says what is wrong with any other."""
+    return (
+        type(data.get("func")) is str
+        and type(data.get("version", 1)) is int
+        and type(data.get("args", [])) is list
+        and type(data.get("kwargs", {})) is dict
+    )
 
 
 def _counting(core: Core) -> Core:
@@ -227,31 +294,13 @@ def cancel_running(resonate: Resonate) -> None:
         task.cancel()
 
 
-# -- inside a durable function --------------------------------------------------------------------------------
-
-
-def recorder_of(ctx: SdkContext) -> Recorder:
-    """The recorder of a pass, under the lease of its task."""
-    effects: Any = ctx._state.effects
-    sender = effects.sender
-    fence = sender.fence(effects.task_id, effects.task_version) if isinstance(sender, StorePorts) else None
-    return Recorder(sender, fence, effects.task_id, effects.task_version)
+# -- inside a cell --------------------------------------------------------------------------------
 
 
 def first_attempt(ctx: SdkContext) -> bool:
     """Whether the task was acquired for the first time, so that nothing of this execution can be recorded."""
     effects: Any = ctx._state.effects
     return int(effects.task_version) == 1
-
-
-def created_at() -> int:
-    """When the execution that is run in this task was made: milliseconds since the Unix epoch."""
-    return _root.get().created_at
-
-
-def mark_begun(ctx: SdkContext) -> None:
-    """The function made an operation: it is not tried again by its retry policy when it raises."""
-    ctx._state.workflow = True
 
 
 def suspend_on(ctx: SdkContext, ids: list[str]) -> Suspended:

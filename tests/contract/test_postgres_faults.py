@@ -409,3 +409,12 @@ async def test_engines_that_could_not_be_heard_of_in_an_outage_have_time_to_be_h
         await looked.get()
         await looked.get()
         assert (await task(store, "a"))["state"] == "acquired"
+
+
+async def test_a_server_that_starts_just_now_is_waited_for_at_the_opening(crashing_server: PostgresServer) -> None:
+    crashing_server.kill()
+    opening = asyncio.create_task(PostgresStore.open(crashing_server.url()))
+    await asyncio.sleep(0)
+    await asyncio.to_thread(crashing_server.start)
+    async with asyncio.timeout(60):
+        await (await opening).close()

@@ -14,11 +14,19 @@ import pytest
 from durable.core.errors import StoreError, StoreNewer, StoreRefused, StoreUnreachable
 from durable.core.limits import ID_CHARS_MAX
 from durable.store.postgres import connection as connection_module
+from durable.store.postgres import store as store_module
 from durable.store.postgres.address import address_of
 from durable.store.postgres.store import PostgresStore
 from tests.postgres_server import PostgresServer, rows_of
 
 from .opened import acquire, opened, promise, root, settle
+
+
+@pytest.fixture(autouse=True)
+def _short_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For a server that is not there."""
+    monkeypatch.setattr(store_module, "OPEN_UNHEARD_S", 0.3)
+
 
 ODD = ["a\0b", "\ufdd0", "\ufdd01\0\ufdd00", "\\u0000", "\\\\\0", "🙂\u2028é", "'\"$1 ?1 %s"]
 PASSWORD = "hunter2"
@@ -210,7 +218,7 @@ async def test_no_error_shows_a_part_of_a_password(url: str, tmp_path: Path) -> 
     assert not list(tmp_path.iterdir())
 
 
-async def test_no_such_database_and_no_server_are_told_at_once(postgres_server: PostgresServer) -> None:
+async def test_no_such_database_and_no_server_are_told(postgres_server: PostgresServer) -> None:
     with pytest.raises(StoreError, match="createdb") as caught:
         await PostgresStore.open(postgres_server.url().replace("/postgres?", "/nothing?"))
     assert not isinstance(caught.value, StoreUnreachable)

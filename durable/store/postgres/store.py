@@ -17,7 +17,7 @@ import psycopg
 from durable.core.clock import Clock
 from durable.core.default_observer import log_event
 from durable.core.errors import StoreError, StoreUnreachable
-from durable.core.limits import REQUEST_UNHEARD_S, WAIT_UNHEARD_S
+from durable.core.limits import OPEN_UNHEARD_S, REQUEST_UNHEARD_S, WAIT_UNHEARD_S
 from durable.store.changes import StoreChange
 from durable.store.direct_store import DirectStore
 from durable.store.operations.leases import EngineLeases
@@ -81,7 +81,7 @@ class PostgresStore(DirectStore):
         """
         address = address_of(url)
         self = cls(address, observer=observer)
-        self.key = await asyncio.to_thread(prepare, address, create=create)
+        self.key = await _prepared(address, create=create)
         self.directory = self.path = _own_files(self.key)
         session = self._session = WriterConnection(address)
         self._lease_ms = lease_ms
@@ -219,6 +219,18 @@ class PostgresStore(DirectStore):
         """Wait for a thread to end; one that a silent server holds up is left, and ends with the process."""
         while thread.is_alive() and self._silent_s() < REQUEST_UNHEARD_S:
             await asyncio.to_thread(thread.join, _LOOK_S)
+
+
+async def _prepared(address: Address, *, create: bool) -> bytes:
+    """The key of a store that is ready; a server that starts just now is waited for."""
+    until = time.monotonic() + OPEN_UNHEARD_S
+    while True:
+        try:
+            return await asyncio.to_thread(prepare, address, create=create)
+        except StoreUnreachable:
+            if time.monotonic() >= until:
+                raise
+        await asyncio.sleep(_LOOK_S)
 
 
 def _own_files(key: bytes) -> Path:

@@ -226,3 +226,21 @@ async def test_no_such_database_and_no_server_are_told(postgres_server: Postgres
         await PostgresStore.open("postgresql:///postgres?host=/nowhere")
     with pytest.raises(StoreUnreachable):
         await PostgresStore.open("postgresql://127.0.0.1:1/postgres")
+
+
+async def test_ids_with_the_character_that_stands_for_nul(postgres_server: PostgresServer) -> None:
+    name = "exec:\ufdd0\ufdd00"
+    async with opened(postgres_server.url()) as store:
+        for _ in range(2):
+            await store.request("promise.create", {**root("x"), "id": name})
+        await store.request("task.acquire", {"id": name, "version": 0, "pid": "e1", "ttl": 60_000})
+        step = promise(f"{name}.1")
+        for _ in range(2):
+            fenced = {"id": name, "version": 1, "action": {"kind": "promise.create", "data": step}}
+            await store.request("task.fence", fenced)
+        action = {"kind": "promise.settle", "data": settle(name)}
+        await store.request("task.fulfill", {"id": name, "version": 1, "action": action})
+        found = (await store.request("promise.get", {"id": name})).data["promise"]
+        assert (found["id"], found["state"]) == (name, "resolved")
+        under = (await store.request("promise.get", {"id": f"{name}.1"})).data["promise"]
+        assert under["state"] == "rejected_canceled"

@@ -80,9 +80,10 @@ class Notices(threading.Thread):
         return time.monotonic() - self._renewed < self._lease_ms / 1000 * 2 / 3
 
     def stop(self) -> None:
-        """End the thread soon."""
-        self._stopping = True
-        os.write(self._waker, b"x")
+        """End the thread soon. Idempotent: later the pipe's number may be another file's."""
+        if not self._stopping:
+            self._stopping = True
+            os.write(self._waker, b"x")
 
     def run(self) -> None:
         try:

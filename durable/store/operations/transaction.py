@@ -29,6 +29,17 @@ END_TASK = (
 )
 
 
+INSERT_PROMISE = f"INSERT INTO promises ({PROMISE}, external, branch, capability) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?)"
+SETTLE_PROMISE = "UPDATE promises SET state=?, value_headers=?, value_data=?, settled_at=?, outcome=? WHERE id=?"
+
+# Made once: a text that is put together at every call is hashed at every call.
+_TASK_ROW = f"SELECT {TASK_AT} FROM tasks WHERE id=?"
+_PROMISE_ROW = f"SELECT {PROMISE}, external FROM promises WHERE id=?"
+_MAKE_PROMISE = f"{INSERT_PROMISE} ON CONFLICT DO NOTHING RETURNING 1"
+_SETTLE_PENDING = f"{SETTLE_PROMISE} AND state='pending' RETURNING {PROMISE}, external"
+_END_TASK = f"{END_TASK} RETURNING session, n, function"
+
+
 @dataclass(slots=True)
 class MessageEnd:
     """A connection of this process that takes messages: an engine's, or a client's."""
@@ -173,33 +184,24 @@ class Tx:
 
     def task_row(self, task_id: str) -> Row | None:
         """The columns of TASK_AT of a task."""
-        return self.row(f"SELECT {TASK_AT} FROM tasks WHERE id=?", (task_id,))
+        return self.row(_TASK_ROW, (task_id,))
 
     def promise_row(self, promise_id: str) -> Row | None:
         """The columns of PROMISE, and `external`."""
-        return self.row(f"SELECT {PROMISE}, external FROM promises WHERE id=?", (promise_id,))
+        return self.row(_PROMISE_ROW, (promise_id,))
 
     def insert_promise(self, row: Row) -> bool:
         """Make a promise of the columns of PROMISE, external, branch and capability. False when there is one."""
-        made = self.row(
-            f"INSERT INTO promises ({PROMISE}, external, branch, capability)"
-            " VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?) ON CONFLICT DO NOTHING RETURNING 1",
-            row,
-        )
-        return made is not None
+        return self.row(_MAKE_PROMISE, row) is not None
 
     def settle_promise(self, promise_id: str, settled: Row) -> Row | None:
         """Write state, value_headers, value_data, settled_at and outcome of a pending promise: its columns as
         `promise_row` has them. None, and nothing happens, when it is not pending."""
-        return self.row(
-            "UPDATE promises SET state=?, value_headers=?, value_data=?, settled_at=?, outcome=?"
-            f" WHERE id=? AND state='pending' RETURNING {PROMISE}, external",
-            (*settled, promise_id),
-        )
+        return self.row(_SETTLE_PENDING, (*settled, promise_id))
 
     def end_task(self, task_id: str, ended: str) -> Row | None:
         """Mark a task as fulfilled: its session, n and function; None when there is none."""
-        return self.row(f"{END_TASK} RETURNING session, n, function", (ended, task_id))
+        return self.row(_END_TASK, (ended, task_id))
 
     def take_awaiters(self, awaited: str) -> list[str]:
         """The tasks that wait for a promise, in order; they are recorded as waiting no more."""

@@ -10,8 +10,8 @@ from typing import ClassVar
 from durable.store.operations.leases import EngineLeases
 from durable.store.operations.liveness import EngineLiveness
 from durable.store.operations.lock_keys import WHOLE, promise_key, session_key
-from durable.store.operations.records import PROMISE, Row
-from durable.store.operations.transaction import END_TASK, EngineServes, MessageEnd, Tx
+from durable.store.operations.records import Row
+from durable.store.operations.transaction import END_TASK, INSERT_PROMISE, SETTLE_PROMISE, EngineServes, MessageEnd, Tx
 from durable.store.postgres.dialect import given
 from durable.store.postgres.read_ahead import ReadAhead
 from durable.store.postgres.writer_connection import WriterConnection
@@ -115,9 +115,7 @@ class PostgresTx(Tx):
     def insert_promise(self, row: Row) -> bool:
         if not self._ahead.absent(row[0]):
             return super().insert_promise(row)
-        self.execute_soon(
-            f"INSERT INTO promises ({PROMISE}, external, branch, capability) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?)", row
-        )
+        self.execute_soon(INSERT_PROMISE, row)
         return True
 
     def settle_promise(self, promise_id: str, settled: Row) -> Row | None:
@@ -126,10 +124,7 @@ class PostgresTx(Tx):
             return super().settle_promise(promise_id, settled)
         if row is None:
             return None
-        self.execute_soon(
-            "UPDATE promises SET state=?, value_headers=?, value_data=?, settled_at=?, outcome=? WHERE id=?",
-            (*settled, promise_id),
-        )
+        self.execute_soon(SETTLE_PROMISE, (*settled, promise_id))
         state, headers, data, at, _ = settled
         return (row[0], state, *row[2:4], headers, data, *row[6:9], at, row[10])
 

@@ -3,15 +3,15 @@
 
 -- Functions of SQLite that the shared statements use.
 CREATE DOMAIN ordered AS text COLLATE "C";
--- In JSON, NUL is an escape that PostgreSQL cannot give as text: it is given as it is kept elsewhere (dialect.py).
-CREATE FUNCTION without_nul(document text) RETURNS text LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
-    SELECT CASE WHEN position('\u0000' IN document) = 0 THEN document
-        ELSE regexp_replace(document, '(?<!\\)((?:\\\\)*)\\u0000', E'\\1\uFDD0' || '0', 'g') END
+CREATE FUNCTION without_nul(document text) RETURNS json LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+    -- NUL in JSON text, written there as dialect.py writes it in any other.
+    SELECT CASE WHEN strpos(document, '\u0000') = 0 THEN document
+        ELSE regexp_replace(document, '(?<!\\)((?:\\\\)*)\\u0000', '\1' || chr(64976) || '0', 'g') END::json
 $$;
 CREATE FUNCTION json_each(document text) RETURNS TABLE (key ordered, value ordered) LANGUAGE sql IMMUTABLE PARALLEL SAFE ROWS 10 AS $$
-    SELECT o.key, o.value FROM json_each_text(CASE WHEN left(document, 1) = '{' THEN without_nul(document)::json ELSE '{}' END) o
+    SELECT o.key, o.value FROM json_each_text(CASE WHEN left(document, 1) = '{' THEN without_nul(document) ELSE '{}' END) o
     UNION ALL
-    SELECT NULL, a.value FROM json_array_elements_text(CASE WHEN left(document, 1) = '[' THEN without_nul(document)::json ELSE '[]' END) a
+    SELECT NULL, a.value FROM json_array_elements_text(CASE WHEN left(document, 1) = '[' THEN without_nul(document) ELSE '[]' END) a
 $$;
 CREATE FUNCTION json_extract(document text, path text) RETURNS text LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
     SELECT (document::json -> substr(path, 3))::text

@@ -13,15 +13,16 @@ import random
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, nullcontext
 from pathlib import Path
 
 from durable.core.errors import StoreError, StoreRefused
 from durable.store.port import StoreFace
+from tests.postgres_server import PostgresServer
 
 from .compare import Difference, Opening, SetClock, Subject, compare
-from .opened import open_at
+from .opened import PLACES, Places, open_at
 from .oracle import Answer
 from .stream import Coverage
 from .wire import Json
@@ -76,6 +77,18 @@ async def run(directory: Path, seed: int, operations: int, every: int = EVERY) -
     return await compare(opening_in(directory), seed, operations, every, burst=BURST)
 
 
+@contextmanager
+def database() -> Iterator[None]:
+    """Stores are schemas of a server of its own."""
+    server = PostgresServer()
+    PLACES.append(Places(server))
+    try:
+        yield
+    finally:
+        PLACES.pop()
+        server.stop()
+
+
 def main() -> int:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m tests.contract.run", description=__doc__)
@@ -83,11 +96,12 @@ def main() -> int:
     parser.add_argument("--operations", type=int, default=20_000)
     parser.add_argument("--every", type=int, default=EVERY, help="operations between comparisons of the whole state")
     parser.add_argument("--reasons", action="store_true", help="print how often each answer was given")
+    parser.add_argument("--postgres", action="store_true", help="in a database, of a server of its own")
     options = parser.parse_args()
     seed = options.seed if options.seed is not None else random.randrange(2**32)
     print(f"seed {seed}", flush=True)
     started = time.monotonic()
-    with tempfile.TemporaryDirectory() as directory:
+    with tempfile.TemporaryDirectory() as directory, database() if options.postgres else nullcontext():
         try:
             coverage = asyncio.run(run(Path(directory), seed, options.operations, options.every))
         except Difference as difference:

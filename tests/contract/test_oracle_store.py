@@ -71,6 +71,14 @@ ONCE_DIFFERENT: dict[str, list[Operation]] = {
         create("a", TARGET),
         acquire("a", 0),
     ],
+    "NUL is text in a tag": [
+        create("a", {"t": "x\0", "u": "\\u0000", "v": "\ufdd0"}),
+        ask("promise.search", {"tags": {"t": "x\0"}}),
+        ask("promise.search", {"tags": {"t": "x"}}),
+        ask("promise.search", {"tags": {"u": "\\u0000"}}),
+        ask("promise.search", {"tags": {"u": "\0"}}),
+        ask("promise.search", {"tags": {"v": "\ufdd0"}}),
+    ],
     "a delay outlives a release": [
         create("a", TARGET | {"resonate:delay": str(FAR)}),
         acquire("a", 0),

@@ -13,6 +13,7 @@ CREATE FUNCTION json_each(document text) RETURNS TABLE (key ordered, value order
     UNION ALL
     SELECT NULL, a.value FROM json_array_elements_text(CASE WHEN left(document, 1) = '[' THEN without_nul(document) ELSE '[]' END) a
 $$;
+CREATE FUNCTION instr(whole text, part text) RETURNS integer LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$ SELECT strpos(whole, part) $$;
 CREATE FUNCTION json_extract(document text, path text) RETURNS text LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
     SELECT (document::json -> substr(path, 3))::text
 $$;

@@ -4,6 +4,7 @@ done twice, nobody waits for ever."""
 from __future__ import annotations
 
 import asyncio
+import itertools
 import signal
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
@@ -418,3 +419,36 @@ async def test_a_server_that_starts_just_now_is_waited_for_at_the_opening(crashi
     await asyncio.to_thread(crashing_server.start)
     async with asyncio.timeout(60):
         await (await opening).close()
+
+
+async def _create_until_unreachable(store: PostgresStore) -> str:
+    """Create promises until the server has read its settings; the one that was refused by then."""
+    for number in itertools.count():
+        try:
+            await store.request("promise.create", promise(f"meanwhile{number}"))
+        except StoreUnreachable as error:
+            if "read-only" not in str(error):
+                raise
+            return f"meanwhile{number}"
+    raise AssertionError("numbers do not end")
+
+
+async def test_a_server_that_takes_no_writes_for_a_while_counts_as_away(
+    crashing_server: PostgresServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A standby before it is promoted, or a managed server whose disk is full."""
+    monkeypatch.setattr(store_module, "REQUEST_UNHEARD_S", 1.0)
+    conninfo = address_of(crashing_server.url()).conninfo + "&options=-c%20default_transaction_read_only%3Doff"
+    async with opened(crashing_server.url()) as store, asyncio.timeout(60):
+        await store.request("promise.create", promise("before"))
+        with psycopg.connect(conninfo, autocommit=True) as admin:
+            admin.execute("ALTER SYSTEM SET default_transaction_read_only = on")
+            admin.execute("SELECT pg_reload_conf()")
+            try:
+                last = await _create_until_unreachable(store)
+            finally:
+                admin.execute("ALTER SYSTEM RESET default_transaction_read_only")
+                admin.execute("SELECT pg_reload_conf()")
+        found = (await store.request("promise.create", promise("after"))).data["promise"]
+        assert found["state"] == "pending"
+        assert (await store.request("promise.get", {"id": last})).status == 200

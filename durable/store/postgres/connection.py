@@ -26,8 +26,10 @@ _BOUNDS = {
     "keepalives_interval": "2",
     "keepalives_count": "3",
     "tcp_user_timeout": "10000",
+    "target_session_attrs": "read-write",
 }
-"""A server that went away without a word is noticed within about ten seconds. The URL may say otherwise."""
+"""A server that went away without a word is noticed within about ten seconds, and one that takes no writes (a standby
+that nobody promoted yet, a disk that is full) counts as away. The URL may say otherwise."""
 
 _MARKS_KEEP_S = 30 * 86_400
 """Marks of commits that a killed process left; no process is cut off from the server for so long and then goes on."""
@@ -98,7 +100,7 @@ def is_lost(error: BaseException) -> bool:
     """Whether it is the connection that failed: what was asked may be asked again on another one."""
     if isinstance(error, StoreUnreachable):
         return True
-    if isinstance(error, psycopg.InterfaceError):
+    if isinstance(error, psycopg.InterfaceError | psycopg.errors.ReadOnlySqlTransaction):
         return True
     if not isinstance(error, psycopg.OperationalError):
         return False

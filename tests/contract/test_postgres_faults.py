@@ -213,15 +213,16 @@ async def test_requests_fail_in_time_while_the_server_says_nothing_and_go_on_whe
     crashing_server: PostgresServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its processes are stopped: connections stand, and nothing is answered."""
-    monkeypatch.setattr(store_module, "REQUEST_UNHEARD_S", 2.0)
     async with opened(crashing_server.url()) as store:
         await store.request("promise.create", root("before"))
+        monkeypatch.setattr(store_module, "REQUEST_UNHEARD_S", 2.0)
         crashing_server.signal(signal.SIGSTOP)
         try:
             with pytest.raises(StoreUnreachable, match="has not been reached for 2 s"):
                 await asyncio.wait_for(store.request("promise.create", root("meanwhile")), 30)
         finally:
             crashing_server.signal(signal.SIGCONT)
+        monkeypatch.setattr(store_module, "REQUEST_UNHEARD_S", 60.0)
         assert (await store.request("promise.get", {"id": "exec:before"})).status == 200
         assert (await store.request("promise.get", {"id": "exec:meanwhile"})).status == 200
 
@@ -437,10 +438,10 @@ async def test_a_server_that_takes_no_writes_for_a_while_counts_as_away(
     crashing_server: PostgresServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A standby before it is promoted, or a managed server whose disk is full."""
-    monkeypatch.setattr(store_module, "REQUEST_UNHEARD_S", 1.0)
     conninfo = address_of(crashing_server.url()).conninfo + "&options=-c%20default_transaction_read_only%3Doff"
     async with opened(crashing_server.url()) as store, asyncio.timeout(60):
         await store.request("promise.create", promise("before"))
+        monkeypatch.setattr(store_module, "REQUEST_UNHEARD_S", 1.0)
         with psycopg.connect(conninfo, autocommit=True) as admin:
             admin.execute("ALTER SYSTEM SET default_transaction_read_only = on")
             admin.execute("SELECT pg_reload_conf()")
@@ -449,6 +450,7 @@ async def test_a_server_that_takes_no_writes_for_a_while_counts_as_away(
             finally:
                 admin.execute("ALTER SYSTEM RESET default_transaction_read_only")
                 admin.execute("SELECT pg_reload_conf()")
+        monkeypatch.setattr(store_module, "REQUEST_UNHEARD_S", 60.0)
         found = (await store.request("promise.create", promise("after"))).data["promise"]
         assert found["state"] == "pending"
         assert (await store.request("promise.get", {"id": last})).status == 200

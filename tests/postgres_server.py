@@ -6,12 +6,14 @@ import glob
 import itertools
 import os
 import pwd
+import select
 import shutil
+import signal
 import sqlite3
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -71,9 +73,29 @@ class PostgresServer:
         self.run("pg_ctl", "-D", str(self.data), "-w", "-l", str(self.directory / "log"), "start")
 
     def kill(self) -> None:
-        """Kill it as a crash does."""
+        """Kill all of its processes as a crash does; returns when they are gone."""
+        gone = []
+        for each in self._processes():
+            with suppress(ProcessLookupError):
+                gone.append(os.pidfd_open(each))
+                os.kill(each, signal.SIGKILL)
+        for end in gone:
+            assert select.select([end], [], [], 30)[0], "a killed process is gone soon"
+            os.close(end)
+        # Else a process that nobody has reaped yet counts as alive.
+        for lock in (self.data / "postmaster.pid", self.directory / ".s.PGSQL.5432.lock"):
+            lock.unlink()
+
+    def signal(self, number: int) -> None:
+        """Send a signal to all of its processes."""
+        for each in self._processes():
+            with suppress(ProcessLookupError):
+                os.kill(each, number)
+
+    def _processes(self) -> list[int]:
+        """The one that begins the others first."""
         pid = int((self.data / "postmaster.pid").read_text().split()[0])
-        os.kill(pid, 9)
+        return [pid, *map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split())]
 
     def stop(self) -> None:
         """End it and remove all of it."""

@@ -139,6 +139,12 @@ class Writer(threading.Thread):
         """Whether an error outside of any job is to be told to those who must not wait for ever."""
         return False
 
+    def _refusal(self, error: Exception) -> Refused | None:
+        """The refusal of a request that an error says is wrong itself; None for any other error."""
+        if isinstance(error, UnicodeEncodeError):
+            return Refused(400, f"text that cannot be written as UTF-8: {error}")
+        return None
+
     def _disconnect(self) -> None:
         """The thread ends."""
         raise NotImplementedError
@@ -220,17 +226,16 @@ class Writer(threading.Thread):
                 return
             if not jobs:
                 raise
-            jobs[0].outcome = (
-                Refused(400, f"text that cannot be written as UTF-8: {error}")
-                if isinstance(error, UnicodeEncodeError)
-                else error
-            )
+            jobs[0].outcome = self._refusal(error) or error
             self._deliver(jobs, Effects(), False)
             return
         effects = tx.effects
         if effects.stopped:
             # After the commit: whoever begins to wait while this looks sees it there.
-            self._look_for_halts(effects, concerned(self.queries, effects.stopped, set(self._told())))
+            try:
+                self._look_for_halts(effects, concerned(self.queries, effects.stopped, set(self._told())))
+            except Exception:  # it cannot be read just now; the answers of what is committed go out all the same
+                self._foreign = True  # looked at again, as after another process's commit
         if (effects.peers or effects.changed()) and self._tell_others():
             self._next_liveness = 0.0
         if jobs or effects.pushes or effects.changed() or effects.dead:

@@ -89,9 +89,10 @@ asyncio.run(main())
 
 
 @asynccontextmanager
-async def other(path: Path, name: str = "far", program: str = PROGRAM) -> AsyncIterator[Process]:
+async def other(path: Path | str, name: str = "far", program: str = PROGRAM) -> AsyncIterator[Process]:
+    place = path if isinstance(path, str) else place_of(path)
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", program, place_of(path), name, stdin=PIPE, stdout=PIPE, cwd=Path(__file__).parents[2]
+        sys.executable, "-c", program, place, name, stdin=PIPE, stdout=PIPE, cwd=Path(__file__).parents[2]
     )
     try:
         assert await heard(process) == "ready"

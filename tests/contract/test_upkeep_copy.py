@@ -180,5 +180,5 @@ def test_both_ends_know_all_tables(tmp_path: Path, postgres_server: PostgresServ
     found = postgres_server.sql(f"SELECT tablename::text FROM pg_tables WHERE schemaname='{schema}'")
     rows_of_databases = {str(row[0]) for row in found}
     assert files - set(TABLES) == {"engines", "outbox"}
-    own = {"engines", "outbox", "engine_leases", "blobs", "blob_parts", "secrets", "store_version"}
+    own = {"engines", "outbox", "engine_leases", "commits", "blobs", "blob_parts", "secrets", "store_version"}
     assert rows_of_databases - set(TABLES) == own

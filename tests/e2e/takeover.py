@@ -37,7 +37,7 @@ CREATE TRIGGER audit_settled AFTER UPDATE OF state ON promises
 class Engines:
     """Two engines as processes: any may be killed, its place is taken by a new one."""
 
-    def __init__(self, store: Path, folder: Path) -> None:
+    def __init__(self, store: Path | str, folder: Path) -> None:
         self._arguments = [sys.executable, "-m", "tests.e2e.takeover_engine", str(store), str(folder)]
         self._errors = (folder / "engines.err").open("ab")
         self.processes: dict[str, asyncio.subprocess.Process] = {}
@@ -190,7 +190,7 @@ async def sessions(folder: Path, *, desks: int, cells: int, seconds: float, seed
         await engines.close()
     assert [outcome.value for outcome in outcomes] == [n for _ in names for n in range(1, cells + 1)]
     assert [outcome.stdout for outcome in outcomes] == [f"{n}\n" for _ in names for n in range(1, cells + 1)]
-    workers = _check_marks(folder, names, cells)
+    workers = check_marks(folder, names, cells)
     return {"sessions": desks, "cells": cells, **ended, "workers": workers, "took": _since(began)}
 
 
@@ -229,7 +229,8 @@ async def _submit(
     return submitted
 
 
-def _check_marks(folder: Path, names: list[str], cells: int) -> int:
+def check_marks(folder: Path, names: list[str], cells: int) -> int:
+    """Each of these sessions ran its executions in order, one at a time, to their ends; in how many workers."""
     found = marks(folder)
     overlaps = [words for words in found if words[4] != "held"]
     assert not overlaps, f"two workers ran one session at a time: {overlaps[:3]}"

@@ -54,7 +54,8 @@ def serve(tx: Tx, request: EngineServe) -> Answer:
 def leave(tx: Tx, request: Engine) -> Answer:
     """Go in order: tasks are due at once and no attempt counts, sessions have no owner. Idempotent."""
     for (task_id,) in _held_tasks(tx, request.engine):
-        make_pending(tx, task_id)
+        if _still_holds(tx, request.engine, task_id):
+            make_pending(tx, task_id)
     for (session,) in tx.rows(
         "UPDATE sessions SET owner=NULL, worker_pid=NULL, worker_start=NULL WHERE owner=? RETURNING name",
         (request.engine,),
@@ -79,10 +80,8 @@ def bury(tx: Tx, engine: str, *, unheard: bool = False) -> None:
         return
     held = _held_tasks(tx, engine)
     for (task_id,) in held:
-        if tx.row("SELECT 1 FROM tasks WHERE id=? AND state='acquired'", (task_id,)) is not None:
-            end_attempt(
-                tx, task_id, "died", f"engine {engine} died", claimed=unheard
-            )  # not one that went with another that is lost
+        if _still_holds(tx, engine, task_id):
+            end_attempt(tx, task_id, "died", f"engine {engine} died", claimed=unheard)
     tx.execute("DELETE FROM engines WHERE engine=?", (engine,))
     tx.liveness.forget(engine)
     tx.effects.dead.append((engine, len(held)))
@@ -99,6 +98,12 @@ def lost(tx: Tx, request: Engine) -> Answer:
 
 def _held_tasks(tx: Tx, engine: str) -> list[tuple[str]]:
     return tx.rows("SELECT id FROM tasks WHERE state='acquired' AND pid=? ORDER BY lease_at, id", (engine,))
+
+
+def _still_holds(tx: Tx, engine: str, task_id: str) -> bool:
+    """Whether the task did not go with another one that was lost, and nobody ended it before it was locked here."""
+    tx.lock_promise(task_id)
+    return tx.row("SELECT 1 FROM tasks WHERE id=? AND state='acquired' AND pid=?", (task_id, engine)) is not None
 
 
 def listing(tx: Tx, _request: Nothing) -> Answer:

@@ -55,6 +55,8 @@ def keys_of(request: Any) -> Iterator[str]:
     """The keys of all that a request names; WHOLE for one that looks at everything."""
     if isinstance(request, _WHOLE):
         yield WHOLE
+    elif isinstance(request, requests.PolicySet) and request.name == "*":
+        yield WHOLE  # it holds for the calls of every session
     elif isinstance(request, requests.CheckpointGet | requests.CheckpointLabel):
         yield CHECKPOINTS
     yield from _named(request)

@@ -93,6 +93,8 @@ def fire(tx: Tx) -> None:
         if not tx.lock_promise_if_free(schedule_id):
             tx.wake_at(tx.now + HELD_ELSEWHERE_MS)
             continue
+        if tx.row("SELECT 1 FROM schedules WHERE id=? AND next_run_at <= ?", (schedule_id, tx.now)) is None:
+            continue  # another transaction fired or deleted it before it was locked here
         tags = load_tags(tags_text)
         try:
             cron = Cron.parse(line)

@@ -14,6 +14,7 @@ PASSWORD = "DURABLE_STORE_PASSWORD"  # noqa: S105 - a variable's name
 SCHEMA = "durable"
 _SECRETS = ("sslpassword",)
 """Parameters of libpq beside `password` that nobody may see."""
+_OPTION = re.compile(r"[a-z_]+\Z")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}\Z")
 
 
@@ -35,6 +36,11 @@ class Address:
         return _with(base, [each for each in parse_qsl(query) if each[0] != "schema"])
 
     @property
+    def search_path(self) -> str:
+        """The schema, as the setting of that name takes it: letters keep their case."""
+        return f'"{self.schema}"'
+
+    @property
     def channel(self) -> str:
         """The channel on which engines of the same store tell each other to look."""
         return f"durable_{hashlib.sha256(self.schema.encode()).hexdigest()[:16]}"
@@ -50,6 +56,11 @@ def address_of(url: str) -> Address:
     if parts is None:  # raised out here: the other error, which would hang on this one, shows the URL
         raise StoreError("the postgresql:// URL of the store cannot be read: a port is no number, or it has a stray [")
     options = parse_qsl(parts.query, keep_blank_values=True)
+    if "@" in parts.path or parts.fragment or not all(_OPTION.match(name) for name, _ in options):
+        raise StoreError(
+            "the postgresql:// URL of the store cannot be read: in a user, password or database, write"
+            " @ as %40, / as %2F, ? as %3F, # as %23, % as %25"
+        )
     schema = next((value for name, value in options if name == "schema"), SCHEMA)
     if not _NAME.match(schema):
         raise StoreError(f"{schema!r} is no name of a schema: letters, digits and _, at most 63 of them")

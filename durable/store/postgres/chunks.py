@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Concatenate, NamedTuple
 
 import psycopg
 
-from durable.core.errors import CheckpointError, StoreError
-from durable.core.limits import BLOB_GRACE_S, SWEEP_ROWS
+from durable.core.errors import CheckpointError, StoreError, StoreUnreachable
+from durable.core.limits import BLOB_GRACE_S, REQUEST_UNHEARD_S, SWEEP_ROWS
 from durable.store.postgres.address import Address
 from durable.store.postgres.connection import connect, explain, is_lost
 from durable.store.postgres.liveness import NOW
 
 PART_BYTES = 2**20
 """A blob is kept in parts of this size."""
-TRIES_MAX = 5
+RETRY_S = 0.1
+"""Between two tries while the server is away."""
 
 _PATH = b"SELECT set_config('search_path', $1, true)"
 
@@ -96,22 +98,23 @@ class DatabaseChunks:
     ) -> T:
         """In one transaction, on one connection; again where the connection was lost: all of it may be done twice."""
         with self._lock:
-            for left in reversed(range(TRIES_MAX)):
+            until = time.monotonic() + REQUEST_UNHEARD_S
+            while True:
                 try:
                     if self._connection is None or self._connection.closed:
                         self._connection = connect(self._address)
                     with self._connection.transaction():
-                        self._connection.execute(_PATH, (self._address.schema,))
+                        self._connection.execute(_PATH, (self._address.search_path,))
                         return action(self._connection, *arguments, **named)
                 except psycopg.Error as error:
                     if self._connection is not None and is_lost(error):
                         self._connection.close()
-                    if not left or not is_lost(error):
+                    if time.monotonic() >= until or not is_lost(error):
                         raise CheckpointError(str(explain(self._address, error))) from error
                 except StoreError as error:
-                    if not left:
+                    if time.monotonic() >= until or not isinstance(error, StoreUnreachable):
                         raise CheckpointError(str(error)) from error
-        raise AssertionError("the last try returns or raises")
+                time.sleep(RETRY_S)
 
 
 def keep_chunk(connection: psycopg.Connection[Any], digest: str, data: bytes | memoryview) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import secrets
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,9 @@ from durable.core.errors import StoreDenied, StoreError, StoreNewer, StoreUnreac
 from durable.store.postgres.address import Address
 from durable.store.unfinished_copy import UNFINISHED, unfinished
 
+logging.getLogger("psycopg").addHandler(logging.NullHandler())
+"""Lost connections are no news: engines go on by themselves. An application that sets up logging sees them."""
+
 KEY_BYTES = 32
 VERSION_MIN = 14
 _BOUNDS = {
@@ -23,8 +27,13 @@ _BOUNDS = {
     "keepalives_interval": "2",
     "keepalives_count": "3",
     "tcp_user_timeout": "10000",
+    "target_session_attrs": "read-write",
 }
-"""A server that went away without a word is noticed within about ten seconds. The URL may say otherwise."""
+"""A server that went away without a word is noticed within about ten seconds, and one that takes no writes (a standby
+that nobody promoted yet, a disk that is full) counts as away. The URL may say otherwise."""
+
+_MARKS_KEEP_S = 30 * 86_400
+"""Marks of commits that a killed process left; no process is cut off from the server for so long and then goes on."""
 
 _MIGRATING = 0x6475_7261_626C_6500
 """The advisory lock of bringing the schema up to date: "durable"."""
@@ -93,7 +102,7 @@ def is_lost(error: BaseException) -> bool:
     """Whether it is the connection that failed: what was asked may be asked again on another one."""
     if isinstance(error, StoreUnreachable):
         return True
-    if isinstance(error, psycopg.InterfaceError):
+    if isinstance(error, psycopg.InterfaceError | psycopg.errors.ReadOnlySqlTransaction):
         return True
     if not isinstance(error, psycopg.OperationalError):
         return False
@@ -122,6 +131,8 @@ def explain(address: Address, error: psycopg.Error) -> StoreError:
     hint = _HINTS.get(error.sqlstate or "", "")
     if "password" in text and not hint:
         hint = _HINTS["28P01"]
+    elif "database" in text and "does not exist" in text:
+        hint = _HINTS["3D000"]  # while connecting an error has no code
     if address.password:
         text = text.replace(address.password, "…")
     message = f"store {address.shown!r}: {text}" + (f"; {hint}" if hint else "")
@@ -164,9 +175,12 @@ def prepare(address: Address, *, create: bool) -> bytes:
                 migrate(connection, address, known)
             elif version > len(known):
                 raise _newer(address, version, len(known))
+            schema = sql.Identifier(address.schema)
             found = connection.execute(
-                sql.SQL("SELECT value FROM {}.secrets WHERE name='checkpoints'").format(sql.Identifier(address.schema))
+                sql.SQL("SELECT value FROM {}.secrets WHERE name='checkpoints'").format(schema)
             ).fetchone()
+            old = sql.SQL("DELETE FROM {}.commits WHERE at < (extract(epoch from now()) - {}) * 1000")
+            connection.execute(old.format(schema, _MARKS_KEEP_S))
         except psycopg.Error as error:
             raise explain(address, error) from None
     assert found is not None

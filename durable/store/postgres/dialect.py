@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from functools import lru_cache
 from typing import Any
 
@@ -35,6 +36,11 @@ def kept(parameters: tuple[object, ...]) -> tuple[object, ...]:
         if type(each) is str and ("\0" in each or _ESCAPE in each):
             return tuple(_escaped(one) if isinstance(one, str) else one for one in parameters)
     return parameters
+
+
+def kept_list(texts: Iterable[str]) -> list[str]:
+    """Texts in order, as one parameter that is an array."""
+    return sorted(_escaped(text) for text in texts)
 
 
 def _escaped(text: str) -> str:

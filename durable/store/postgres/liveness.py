@@ -16,7 +16,7 @@ class DatabaseLiveness:
     def __init__(self, session: WriterConnection, holder: str, lease_ms: int) -> None:
         self._session = session
         self._holder = holder
-        self._lease_ms = lease_ms
+        self.lease_ms = lease_ms
         self.own: frozenset[str] = frozenset()
         """Engines of this opening of the store; replaced whole, read by other threads."""
         self.living: frozenset[str] = frozenset()
@@ -29,7 +29,7 @@ class DatabaseLiveness:
             f" ON CONFLICT (engine) DO UPDATE SET holder=?2, until={NOW} + ?3"
             f" WHERE engine_leases.holder=?2 OR engine_leases.until < {NOW} RETURNING 1"
         )
-        if not self._session.rows(taken, (engine, self._holder, self._lease_ms)):
+        if not self._session.rows(taken, (engine, self._holder, self.lease_ms)):
             raise OSError("its lease in the database is not over")
         self.own = self.own | {engine}
         self.living = self.living | {engine}
@@ -38,7 +38,7 @@ class DatabaseLiveness:
         """Hold the lease instead of the server that held it. That one finds out at its next beat."""
         self._session.send(
             f"UPDATE engine_leases SET holder=?2, until={NOW} + ?3 WHERE engine=?1",
-            (engine, self._holder, self._lease_ms),
+            (engine, self._holder, self.lease_ms),
         )
 
     def release(self, engine: str) -> None:

@@ -1,16 +1,19 @@
-"""A thread with a connection of its own: it hears that other engines committed, and renews the leases of ours.
+"""A thread with a connection of its own: it hears that other engines committed, renews the leases of ours, and ends the
+transactions of processes that stopped in them.
 
 It needs neither the loop, which a step may block, nor the writer, which may wait for a lock.
 """
 
 from __future__ import annotations
 
+import math
 import os
 import random
-import select
+import selectors
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import psycopg
@@ -19,18 +22,33 @@ from durable.core.errors import StoreError
 from durable.store.postgres.address import Address
 from durable.store.postgres.connection import connect, is_lost
 from durable.store.postgres.liveness import NOW, DatabaseLiveness
+from durable.store.postgres.transaction import store_lock
 
 BEATS = 3
 """Beats in a lease: two may be lost."""
 RECONNECT_S = 0.5
+STOPPED_S = 8
+"""A process that stops in a transaction holds others up for so long, and a beat: then they end its connection. The
+server's own limit for idle transactions does not see one that stops between the statements of a pipeline."""
 
 _PATH = b"SELECT set_config('search_path', $1, true)"
 _RENEW = f"UPDATE engine_leases SET until={NOW} + $1 WHERE holder=$2 AND until >= {NOW} RETURNING engine".encode()
 _LIVING = f"SELECT engine FROM engine_leases WHERE until >= {NOW}".encode()
+_SILENT = (
+    b"SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND usename = current_user"
+    b" AND xact_start IS NOT NULL AND wait_event = 'ClientRead' AND pid <> pg_backend_pid()"
+    b" AND state_change < clock_timestamp() - make_interval(secs => $1)"
+)
+_END_SILENT = (
+    b"SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND granted AND objsubid = 1"
+    b" AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+    b" AND (classid::bigint, objid::bigint) = ($1, $2) AND pid = ANY ($3)"
+)
+"""Every transaction of a store that writes holds the store's own lock, as a number of two halves."""
 
 
 class Notices(threading.Thread):
-    """`on_look`: others committed. `on_silent`: our leases may be over soon. `on_lost`: those engines lost theirs."""
+    """`on_look`: others committed. `on_lost`: those engines lost their leases."""
 
     def __init__(
         self,
@@ -40,7 +58,6 @@ class Notices(threading.Thread):
         holder: str,
         lease_ms: int,
         on_look: Callable[[], None],
-        on_silent: Callable[[], None],
         on_lost: Callable[[frozenset[str]], None],
     ) -> None:
         super().__init__(name="durable-notices", daemon=True)
@@ -49,21 +66,24 @@ class Notices(threading.Thread):
         self._holder = holder
         self._lease_ms = lease_ms
         self._on_look = on_look
-        self._on_silent = on_silent
         self._on_lost = on_lost
         self._stopping = False
-        self._renewed = time.monotonic()
-        self._silent = False
+        self._heard = self._renewed = time.monotonic()
         self._reader, self._waker = os.pipe()
+
+    def silent_s(self) -> float:
+        """Seconds since this thread last asked something that the server answered."""
+        return time.monotonic() - self._heard
 
     def surely_alive(self) -> bool:
         """Whether the leases of our engines are surely not over. From any thread."""
         return time.monotonic() - self._renewed < self._lease_ms / 1000 * 2 / 3
 
     def stop(self) -> None:
-        """End the thread soon."""
-        self._stopping = True
-        os.write(self._waker, b"x")
+        """End the thread soon. Idempotent: later the pipe's number may be another file's."""
+        if not self._stopping:
+            self._stopping = True
+            os.write(self._waker, b"x")
 
     def run(self) -> None:
         try:
@@ -71,10 +91,9 @@ class Notices(threading.Thread):
                 try:
                     with connect(self._address) as connection:
                         self._listen(connection)
-                except (psycopg.Error, StoreError) as error:
+                except (psycopg.Error, StoreError, OSError, ValueError) as error:
                     if isinstance(error, psycopg.Error) and not is_lost(error):
                         time.sleep(RECONNECT_S)  # something else is wrong; the writer tells of it
-                    self._tell_of_silence()
                     self._wait(None, RECONNECT_S * random.uniform(0.5, 1.5))  # noqa: S311 - jitter
         finally:
             os.close(self._reader)
@@ -95,25 +114,30 @@ class Notices(threading.Thread):
                 self._on_look()
 
     def _wait(self, connection: psycopg.Connection[Any] | None, seconds: float) -> None:
-        watched = [self._reader] if connection is None else [self._reader, connection.fileno()]
-        select.select(watched, [], [], seconds)
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._reader, selectors.EVENT_READ)
+            if connection is not None:
+                selector.register(connection.fileno(), selectors.EVENT_READ)
+            selector.select(seconds)
 
     def _beat(self, connection: psycopg.Connection[Any]) -> None:
-        asked = self._liveness.own
+        asked, began = self._liveness.own, time.monotonic()
         with connection.pipeline(), connection.transaction():
-            connection.execute(_PATH, (self._address.schema,))
+            connection.execute(_PATH, (self._address.search_path,))
             renewed = connection.execute(_RENEW, (self._lease_ms, self._holder))
             living = connection.execute(_LIVING)
             kept = frozenset(row[0] for row in renewed.fetchall())
             self._liveness.living = frozenset(row[0] for row in living.fetchall())
-        self._renewed, self._silent = time.monotonic(), False
         lost = asked & self._liveness.own - kept
+        # From before the question: this process may have been stopped until now, and the leases given then be over.
+        self._heard, self._renewed = began, -math.inf if lost else began
         if lost:
             self._on_lost(lost)
+        with suppress(psycopg.errors.InsufficientPrivilege):  # of a process that uses another role
+            self._end_stopped(connection)
 
-    def _tell_of_silence(self) -> None:
-        """Before a lease is over, its engine has to stop what another one may take."""
-        silent_s = time.monotonic() - self._renewed
-        if silent_s > self._lease_ms / 1000 * 2 / 3 and not self._silent and self._liveness.own:
-            self._silent = True
-            self._on_silent()
+    def _end_stopped(self, connection: psycopg.Connection[Any]) -> None:
+        silent = [row[0] for row in connection.execute(_SILENT, (STOPPED_S,)).fetchall()]
+        if silent:
+            number = store_lock(self._address.schema) % 2**64
+            connection.execute(_END_SILENT, (number >> 32, number % 2**32, silent))

@@ -12,7 +12,7 @@ from typing import Any
 from durable.store.operations.lock_keys import keys_of
 from durable.store.operations.records import PROMISE, Row
 from durable.store.operations.transaction import TASK_AT
-from durable.store.postgres.dialect import given
+from durable.store.postgres.dialect import given, kept_list
 from durable.store.postgres.writer_connection import WriterConnection
 from durable.store.protocol import requests
 
@@ -99,19 +99,19 @@ class ReadAhead:
         wanted = self._wanted
         for name, sql, ids in (("promises", _PROMISES, wanted.promises), ("tasks", _TASKS, wanted.tasks)):
             if ids:
-                self._cursors[name] = session.send_raw(sql, (sorted(ids),))
+                self._cursors[name] = session.send_raw(sql, (kept_list(ids),))
         if wanted.heard or wanted.branches or wanted.open:
-            lists = (sorted(wanted.heard), sorted(wanted.branches), sorted(wanted.open))
+            lists = (kept_list(wanted.heard), kept_list(wanted.branches), kept_list(wanted.open))
             self._cursors["around"] = session.send_raw(_AROUND, lists)
 
     def take(self) -> None:
         """The answers."""
-        rows = {name: cursor.fetchall() for name, cursor in self._cursors.items()}
+        rows = {name: [given(row) for row in cursor.fetchall()] for name, cursor in self._cursors.items()}
         wanted = self._wanted
         self._promises = dict.fromkeys(wanted.promises)
-        self._promises |= {row[0]: given(row) for row in rows.get("promises", ())}
+        self._promises |= {row[0]: row for row in rows.get("promises", ())}
         self._tasks = dict.fromkeys(wanted.tasks)
-        self._tasks |= {row[0]: given(row) for row in rows.get("tasks", ())}
+        self._tasks |= {row[0]: row for row in rows.get("tasks", ())}
         self._facts = {name: None if row is None else (row[6], row[7], row[12]) for name, row in self._tasks.items()}
         self._quiet, self._alone = set(wanted.heard), set(wanted.branches)
         self._open = {name: [] for name in wanted.open}

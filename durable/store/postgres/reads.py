@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Sequence
 from typing import Any
 
 import psycopg
 
-from durable.core.errors import EngineClosed
+from durable.core.errors import EngineClosed, StoreUnreachable
+from durable.core.limits import REQUEST_UNHEARD_S
 from durable.store.operations.records import Row
 from durable.store.postgres.address import Address
-from durable.store.postgres.connection import connect_async, explain, is_lost
+from durable.store.postgres.connection import connect_async, explain
 from durable.store.postgres.dialect import given, kept, translated
 from durable.store.postgres.liveness import NOW, DatabaseLiveness
 from durable.store.reads import Reads
 from durable.store.rows import EngineRow
 
-TRIES_MAX = 5
+RETRY_S = 0.1
+"""Between two tries to read while the server is away."""
 
 
 class PostgresReads(Reads):
@@ -44,14 +47,25 @@ class PostgresReads(Reads):
 
     async def _rows(self, sql: str, parameters: Sequence[object]) -> list[Row]:
         async with self._one_at_a_time:
-            for left in reversed(range(TRIES_MAX)):
+            until = time.monotonic() + REQUEST_UNHEARD_S
+            while True:
                 try:
-                    return await self._asked(sql, tuple(parameters))
-                except psycopg.Error as error:
-                    if not is_lost(error) or not left or self._closed:
-                        raise explain(self._address, error) from error
+                    async with asyncio.timeout_at(asyncio.get_running_loop().time() + REQUEST_UNHEARD_S):
+                        return await self._asked(sql, tuple(parameters))
+                except (psycopg.Error, StoreUnreachable, TimeoutError) as error:
+                    failure = self._failure(error)
+                    if not isinstance(failure, StoreUnreachable) or time.monotonic() >= until or self._closed:
+                        raise failure from error
                     await self._dropped()
-            raise AssertionError("the last try returns or raises")
+                await asyncio.sleep(RETRY_S)
+
+    def _failure(self, error: Exception) -> Exception:
+        """An error as ours: StoreUnreachable where the server may be back soon."""
+        if isinstance(error, psycopg.Error):
+            return explain(self._address, error)
+        if isinstance(error, TimeoutError):
+            return StoreUnreachable(f"store {self._address.shown!r} has not answered for {REQUEST_UNHEARD_S:.0f} s")
+        return error
 
     async def _asked(self, sql: str, parameters: tuple[object, ...]) -> list[Row]:
         if self._closed:
@@ -61,7 +75,7 @@ class PostgresReads(Reads):
         connection = self._connection
         try:
             async with connection.pipeline(), connection.transaction():
-                await connection.execute(b"SELECT set_config('search_path', $1, true)", (self._address.schema,))
+                await connection.execute(b"SELECT set_config('search_path', $1, true)", (self._address.search_path,))
                 cursor = await connection.execute(translated(sql), kept(parameters))
                 return [given(row) for row in await cursor.fetchall()]
         except asyncio.CancelledError:

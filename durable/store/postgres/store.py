@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
+import threading
 import time
 from collections.abc import Mapping
 from contextlib import suppress
@@ -16,7 +17,7 @@ import psycopg
 from durable.core.clock import Clock
 from durable.core.default_observer import log_event
 from durable.core.errors import StoreError, StoreUnreachable
-from durable.core.limits import REQUEST_UNHEARD_S, WAIT_UNHEARD_S
+from durable.core.limits import OPEN_UNHEARD_S, REQUEST_UNHEARD_S, WAIT_UNHEARD_S
 from durable.store.changes import StoreChange
 from durable.store.direct_store import DirectStore
 from durable.store.operations.leases import EngineLeases
@@ -50,6 +51,8 @@ class PostgresStore(DirectStore):
     _writer: PostgresWriter
     glance: LocalKnowledge
     _notices: Notices
+    _session: WriterConnection
+    _lease_ms: int
     _watching: asyncio.Task[None]
     chunks: DatabaseChunks
 
@@ -78,9 +81,10 @@ class PostgresStore(DirectStore):
         """
         address = address_of(url)
         self = cls(address, observer=observer)
-        self.key = await asyncio.to_thread(prepare, address, create=create)
+        self.key = await _prepared(address, create=create)
         self.directory = self.path = _own_files(self.key)
-        session = WriterConnection(address)
+        session = self._session = WriterConnection(address)
+        self._lease_ms = lease_ms
         self._liveness = DatabaseLiveness(session, self._holder, lease_ms)
         self._leases = EngineLeases(self._liveness, self._loop)
         self.reads = PostgresReads(address, self._liveness)
@@ -103,7 +107,6 @@ class PostgresStore(DirectStore):
             holder=self._holder,
             lease_ms=lease_ms,
             on_look=self._writer.others_committed,
-            on_silent=lambda: self._on_loop(self._tell_of_lapse),
             on_lost=lambda engines: self._on_loop(self._join_again, engines),
         )
         self.glance = LocalKnowledge(self._leases, self._notices.surely_alive)
@@ -167,16 +170,25 @@ class PostgresStore(DirectStore):
             self._contained("watch", watcher, StoreChange(foreign=True, lapsed=True))
 
     def _silent_s(self) -> float:
+        """Seconds since either thread last heard of the server, or since the writer can make no connection."""
         since = self._writer.unreachable_since
-        return 0.0 if since is None else time.monotonic() - since
+        unconnected_s = 0.0 if since is None else time.monotonic() - since
+        return max(unconnected_s, min(self._notices.silent_s(), time.monotonic() - self._session.heard_at))
 
     def _unreached(self, seconds: float) -> str:
-        return f"store {self.name!r} has not been reached for {seconds:.0f} s"
+        trouble = f" ({self._writer.trouble})" if self._writer.trouble else ""
+        return f"store {self.name!r} has not been reached for {seconds:.0f} s{trouble}"
 
     async def _watch_outage(self) -> None:
         """Whoever must not wait for ever hears that the server is gone; the execution goes on when it is back."""
+        told = False
         while True:
             await asyncio.sleep(_LOOK_S)
+            # Before a lease is over, its engine has to stop what another one may take.
+            over_soon = self._notices.silent_s() > self._lease_ms / 1000 * 2 / 3
+            if over_soon and not told and self._liveness.own:
+                self._tell_of_lapse()
+            told = over_soon
             if self._silent_s() >= WAIT_UNHEARD_S:
                 self._tell_of_trouble(StoreUnreachable(self._unreached(WAIT_UNHEARD_S)))
 
@@ -201,13 +213,30 @@ class PostgresStore(DirectStore):
         self._watching.cancel()
         self._notices.stop()
         self._writer.stop()
-        await asyncio.to_thread(self._writer.join)
+        await self._ended(self._writer)
         await asyncio.sleep(0)  # the last answers were scheduled on this loop before the thread ended
         await self._end_searches()
         await self.reads.close()
         await asyncio.to_thread(self.chunks.close)
-        await asyncio.to_thread(self._notices.join)
+        await self._ended(self._notices)
         self._fail_waiters()
+
+    async def _ended(self, thread: threading.Thread) -> None:
+        """Wait for a thread to end; one that a silent server holds up is left, and ends with the process."""
+        while thread.is_alive() and self._silent_s() < REQUEST_UNHEARD_S:
+            await asyncio.to_thread(thread.join, _LOOK_S)
+
+
+async def _prepared(address: Address, *, create: bool) -> bytes:
+    """The key of a store that is ready; a server that starts just now is waited for."""
+    until = time.monotonic() + OPEN_UNHEARD_S
+    while True:
+        try:
+            return await asyncio.to_thread(prepare, address, create=create)
+        except StoreUnreachable:
+            if time.monotonic() >= until:
+                raise
+        await asyncio.sleep(_LOOK_S)
 
 
 def _own_files(key: bytes) -> Path:

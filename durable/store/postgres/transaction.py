@@ -9,7 +9,7 @@ from typing import ClassVar
 
 from durable.store.operations.leases import EngineLeases
 from durable.store.operations.liveness import EngineLiveness
-from durable.store.operations.lock_keys import promise_key, session_key
+from durable.store.operations.lock_keys import WHOLE, promise_key, session_key
 from durable.store.operations.records import Row
 from durable.store.operations.transaction import END_TASK, INSERT_PROMISE, SETTLE_PROMISE, EngineServes, MessageEnd, Tx
 from durable.store.postgres.dialect import given
@@ -17,6 +17,8 @@ from durable.store.postgres.read_ahead import ReadAhead
 from durable.store.postgres.writer_connection import WriterConnection
 
 _PAGE = 500
+LOCKS_MAX = 500
+"""Locks of one transaction: the server has room for some thousands. One that needs more has the whole store."""
 
 
 @lru_cache(16_384)
@@ -24,6 +26,11 @@ def lock_number(schema: str, key: str) -> int:
     """The number that a key's advisory lock has: two keys that share one wait for each other, which harms nobody."""
     digest = blake2b(f"{schema}\0{key}".encode("utf-8", "surrogatepass"), digest_size=8).digest()
     return int.from_bytes(digest, signed=True)
+
+
+def store_lock(schema: str) -> int:
+    """The number of the lock that every transaction of a store holds, shared or alone."""
+    return lock_number(schema, WHOLE)
 
 
 class HeldElsewhere(Exception):
@@ -162,6 +169,8 @@ class PostgresTx(Tx):
             self._ahead.touch(key)
         if self._whole or key in self._held:
             return True
+        if len(self._held) >= LOCKS_MAX:
+            raise HeldElsewhere(WHOLE)
         found = self.row("SELECT pg_try_advisory_xact_lock(?)", (lock_number(self._schema, key),))
         if found != (True,):
             return False

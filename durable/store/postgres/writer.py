@@ -5,30 +5,33 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import psycopg
 
 from durable.core.clock import Clock
-from durable.core.errors import StoreError
+from durable.core.errors import StoreError, StoreUnreachable
 from durable.core.limits import LIVENESS_CHECK_S
 from durable.store.operations.deadlines import OVERDUE, next_deadline
 from durable.store.operations.engines import bury
 from durable.store.operations.lock_keys import WHOLE, engine_key, keys_of
+from durable.store.operations.records import Row
 from durable.store.operations.transaction import Tx
 from durable.store.postgres.address import Address
 from durable.store.postgres.connection import is_lost
 from durable.store.postgres.holder import is_gone
-from durable.store.postgres.liveness import NOW
+from durable.store.postgres.liveness import NOW, DatabaseLiveness
 from durable.store.postgres.read_ahead import ReadAhead
-from durable.store.postgres.transaction import HeldElsewhere, PostgresTx, lock_number
+from durable.store.postgres.transaction import LOCKS_MAX, HeldElsewhere, PostgresTx, lock_number, store_lock
 from durable.store.postgres.writer_connection import WriterConnection
+from durable.store.protocol.requests import Refused
 from durable.store.writer import COMPANY_S, Job, Writer
 
-JOBS_MAX = 128
-"""Requests of one transaction: each may need a lock, and the server has room for some thousands."""
 POLL_S = 1.0
 """How often the database is looked at although nobody told that it changed."""
+HELD_TRIES_MAX = 10
+"""Keys that a transaction finds in others' hands, one after the other, before it waits for the whole store."""
 RETRIES_MAX = 50
 RETRY_FIRST_S = 0.001
 RETRY_MAX_S = 0.1
@@ -36,8 +39,13 @@ RECONNECT_FIRST_S = 0.05
 RECONNECT_MAX_S = 2.0
 
 _OVERDUE = " UNION ALL ".join(OVERDUE)
-_BEGUN = f"SELECT {NOW}, (SELECT min(min) FROM ({_OVERDUE}) upcoming), pg_current_xact_id()::text"
-_FATE = b"SELECT pg_xact_status($1::text::xid8)"
+_BEGUN = f"SELECT {NOW}, (SELECT min(min) FROM ({_OVERDUE}) upcoming)"
+_LOCK = b"SELECT pg_advisory_xact_lock($1)"
+_MARK = (
+    b"INSERT INTO commits (holder, number, at) VALUES ($1, $2, $3) ON CONFLICT (holder) DO UPDATE SET number=$2, at=$3"
+)
+_MARKED = b"SELECT number FROM commits WHERE holder=$1"
+_UNMARK = b"DELETE FROM commits WHERE holder=$1"
 _ENGINES = (
     f"SELECT e.engine, coalesce(l.holder, ''), coalesce(l.until >= {NOW}, false)"
     " FROM engines e LEFT JOIN engine_leases l ON l.engine = e.engine"
@@ -47,7 +55,9 @@ _AGAIN = ("40001", "40P01", "55P03")
 
 
 class PostgresWriter(Writer):
-    """One thread of each engine. Several write the database at a time, each under the keys of its requests."""
+    """The writing thread of an engine. Several write the database at a time, each under the keys of its requests."""
+
+    _liveness: DatabaseLiveness
 
     def __init__(
         self, address: Address, session: WriterConnection, *, name: str, clock: Clock | None, **options: Any
@@ -61,12 +71,17 @@ class PostgresWriter(Writer):
         self._ahead_ms = 0.0
         self._needed: set[str] = set()
         self._last_count = 0
-        self._xid: str | None = None
+        self._number = 0
+        """Of this transaction, among those of this opening of the store."""
         self._told_at = 0.0
         self._noticed = True
         self._set_back = False  # the server's clock is nobody's to set
         self.unreachable_since: float | None = None
         """The monotonic time since which no connection could be made; None while there is one."""
+        self._spares_until_s = 0.0
+        """After an outage everybody has a lease's time to be heard of again: theirs ran out with no fault of them."""
+        self.trouble = ""
+        """What was wrong when that was tried last; empty while there is one."""
 
     def others_committed(self) -> None:
         """Another engine said so: from the thread that listens."""
@@ -91,16 +106,18 @@ class PostgresWriter(Writer):
     def _begin(self, jobs: list[Job]) -> Tx:
         self._connect()
         keys = {key for job in jobs for key in keys_of(job.request)} | self._needed
-        whole = WHOLE in keys or any(job.kind.startswith("debug.") for job in jobs)
+        whole = WHOLE in keys or len(keys) > LOCKS_MAX or any(job.kind.startswith("debug.") for job in jobs)
         schema = self._address.schema
         session = self._session
         numbers = None if whole else sorted({lock_number(schema, key) for key in keys})
-        session.begin(lock_number(schema, WHOLE), numbers)
+        self._number += 1
+        session.begin(store_lock(schema), self._own_lock(), numbers)
         ahead = ReadAhead()
         begun = session.send(_BEGUN)
         if not whole:
             ahead.ask(session, (job.request for job in jobs))
-        now, overdue, self._xid = begun.fetchall()[0]
+        now, overdue = begun.fetchall()[0]
+        session.heard_at = time.monotonic()
         ahead.take()
         if self._set_clock is None:
             self._ahead_ms = now - time.time() * 1000
@@ -127,11 +144,20 @@ class PostgresWriter(Writer):
 
     def _end(self, tx: Tx) -> None:
         tells = tx.effects.peers or tx.effects.changed()
+        writes = self._session.wrote
+        if writes:
+            self._session.send_raw(_MARK, (self._name, self._number, tx.now))
         try:
             self._session.end(channel=self._address.channel if tells else None, payload=self._name)
         except psycopg.Error as error:
-            if not is_lost(error) or not self._was_committed(error):
+            if not writes and is_lost(error):
+                self._session.note(error)  # what was read is read all the same
+            elif not writes or not self._was_committed(error):
                 raise
+
+    def _own_lock(self) -> int:
+        """The lock of all transactions of this opening: whoever has it knows that the one before is over."""
+        return lock_number(self._address.schema, f"\0holder {self._name}")
 
     def _undo(self, tx: Tx) -> None:  # noqa: ARG002 - the session has one transaction
         self._session.undo()
@@ -144,12 +170,8 @@ class PostgresWriter(Writer):
             try:
                 return super()._attempt(jobs, also)
             except HeldElsewhere as held:
-                self._needed.add(held.key)
                 tries += 1
-                if tries > RETRIES_MAX:
-                    text = f"store {self._address.shown!r}: others hold {held.key!r} again and again"
-                    raise StoreError(text) from held
-                continue
+                self._needed.add(held.key if tries < HELD_TRIES_MAX else WHOLE)
             except psycopg.Error as error:
                 self._session.note(error)
                 again = error.sqlstate in _AGAIN or is_lost(error) or self._session.unprepared(error)
@@ -162,20 +184,27 @@ class PostgresWriter(Writer):
                 delay = min(delay * 2, RETRY_MAX_S)
 
     def _was_committed(self, error: BaseException) -> bool:
-        """The fate of the transaction whose commit was sent before the connection was lost: the server knows it."""
+        """The fate of the transaction whose commit was sent before an error came instead of its answer: its mark."""
         self._session.note(error)
-        xid = self._xid
+        if self._session.open:
+            self._session.undo()
+
+        def marked() -> list[Row]:
+            self._session.send_raw(_LOCK, (self._own_lock(),))  # the server may be at it still
+            return self._session.send_raw(_MARKED, (self._name,)).fetchall()
+
         while True:
             self._connect()
             try:
-                found = self._session.alone(lambda: self._session.send_raw(_FATE, (xid,)).fetchall())
-            except StoreError:
+                return self._session.alone(marked) == [(self._number,)]
+            except StoreUnreachable:
                 if self._stopping:
                     return False
-                continue
-            if found[0][0] != "in progress":
-                return bool(found[0][0] == "committed")
-            time.sleep(RETRY_MAX_S)
+                time.sleep(RETRY_MAX_S)
+
+    def _unmark(self) -> list[Row]:
+        self._session.send_raw(_UNMARK, (self._name,))
+        return []
 
     def _connect(self) -> None:
         """Wait until there is a connection: work goes on when the server is back."""
@@ -183,16 +212,19 @@ class PostgresWriter(Writer):
         while not self._session.open:
             try:
                 self._session.connect()
-            except StoreError:
+            except StoreError as error:
                 if self._stopping:
                     raise
+                self.trouble = str(error)
                 if self.unreachable_since is None:
                     self.unreachable_since = time.monotonic()
                 time.sleep(delay * random.uniform(0.5, 1.5))  # noqa: S311 - jitter
                 delay = min(delay * 2, RECONNECT_MAX_S)
             else:
                 self._noticed = True
-        self.unreachable_since = None
+                if self.unreachable_since is not None:
+                    self._spares_until_s = time.monotonic() + self._liveness.lease_ms / 1000
+        self.unreachable_since, self.trouble = None, ""
 
     # -- others -------------------------------------------------------------------------------------------------
 
@@ -210,17 +242,26 @@ class PostgresWriter(Writer):
         """Engines whose lease is over, or whose process was one of this machine and is gone: what they held is free."""
         self._next_liveness = time.monotonic() + LIVENESS_CHECK_S
         for engine, holder, lives in self._session.rows(_ENGINES):
-            if engine not in self._served and (not lives or is_gone(holder)):
+            silent = not lives and time.monotonic() >= self._spares_until_s
+            if engine not in self._served and (silent or is_gone(holder)):
                 self._commit([], lambda tx, engine=engine, holder=holder: _bury(tx, engine, holder))  # type: ignore[misc]
 
     def _tell_others(self) -> bool:
         return False  # told with the commit
 
+    def _refusal(self, error: Exception) -> Refused | None:
+        if isinstance(error, psycopg.errors.ProgramLimitExceeded):
+            return Refused(400, "ids that are found by the same index are too long together: 2,700 bytes is the limit")
+        return super()._refusal(error)
+
     def _disconnect(self) -> None:
+        if self._session.open:
+            with suppress(StoreError):
+                self._session.alone(self._unmark)
         self._session.close()
 
 
 def _bury(tx: Tx, engine: str, holder: str) -> None:
     tx.lock(engine_key(engine))
     tx.execute("DELETE FROM engine_leases WHERE engine=? AND holder=?", (engine, holder))
-    bury(tx, engine)
+    bury(tx, engine, unheard=not is_gone(holder))

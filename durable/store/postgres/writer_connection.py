@@ -6,6 +6,7 @@ waits, for all that was sent. So a transaction costs as many round trips as it h
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any
@@ -26,9 +27,10 @@ _SET = (
 )
 """For each transaction, since a pooler may give each another server connection."""
 _SET_AND_LOCK = (
-    f"{_SET}, pg_advisory_xact_lock_shared($2), (SELECT count(pg_advisory_xact_lock(k)) FROM unnest($3::bigint[]) k)"
+    f"{_SET}, pg_advisory_xact_lock($2), pg_advisory_xact_lock_shared($3),"
+    " (SELECT count(pg_advisory_xact_lock(k)) FROM unnest($4::bigint[]) k)"
 ).encode()
-_SET_AND_LOCK_ALL = f"{_SET}, pg_advisory_xact_lock($2)".encode()
+_SET_AND_LOCK_ALL = f"{_SET}, pg_advisory_xact_lock($2), pg_advisory_xact_lock($3)".encode()
 
 _UNKNOWN_STATEMENT = ("26000", "42P05")
 """A pooler that gives each transaction another server connection, and knows nothing of prepared statements."""
@@ -42,6 +44,10 @@ class WriterConnection:
         self._connection: psycopg.Connection[Any] | None = None
         self._pipeline: AbstractContextManager[psycopg.Pipeline] | None = None
         self._prepares = True
+        self.wrote = False
+        """Whether the transaction has a statement that may change rows."""
+        self.heard_at = time.monotonic()
+        """When the server last answered; read by other threads."""
         self._soon: dict[str, list[tuple[object, ...]]] = {}
 
     @property
@@ -65,20 +71,21 @@ class WriterConnection:
             except psycopg.Error:
                 pass
 
-    def begin(self, store: int | None = None, locks: list[int] | None = None) -> None:
-        """Begin a transaction. Hold the lock `store` with others, and `locks`, taken in order, alone; where there are
-        no `locks` (None), the lock `store` alone. Waits for nothing yet."""
+    def begin(self, store: int | None = None, own: int = 0, locks: list[int] | None = None) -> None:
+        """Begin a transaction. Hold the lock `own` alone, the lock `store` with others, and `locks`, taken in order,
+        alone; where there are no `locks` (None), the lock `store` alone. Waits for nothing yet."""
         assert self._connection is not None
         self._soon = {}
         self._pipeline = self._connection.pipeline()
         self._pipeline.__enter__()
+        self.wrote = False
         self._connection.execute(b"BEGIN")
         if store is None:
-            self._connection.execute(_SET.encode(), (self._address.schema,))
+            self._connection.execute(_SET.encode(), (self._address.search_path,))
         elif locks is None:
-            self._connection.execute(_SET_AND_LOCK_ALL, (self._address.schema, store))
+            self._connection.execute(_SET_AND_LOCK_ALL, (self._address.search_path, own, store))
         else:
-            self._connection.execute(_SET_AND_LOCK, (self._address.schema, store, locks))
+            self._connection.execute(_SET_AND_LOCK, (self._address.search_path, own, store, locks))
 
     def end(self, *, channel: str | None, payload: str = "") -> None:
         """Commit; on a channel, tell others afterwards."""
@@ -90,6 +97,7 @@ class WriterConnection:
             self._connection.execute(b"SELECT pg_notify($1, $2)", (channel, payload))
         pipeline, self._pipeline = self._pipeline, None
         pipeline.__exit__(None, None, None)
+        self.heard_at = time.monotonic()
 
     def undo(self) -> None:
         """Roll back, or give the connection up where that cannot be told to the server."""
@@ -120,11 +128,13 @@ class WriterConnection:
     def send(self, sql: str, parameters: tuple[object, ...] = ()) -> psycopg.Cursor[Any]:
         """Run a statement; in a transaction its rows are waited for only where they are fetched."""
         assert self._connection is not None
+        self.wrote = self.wrote or not sql.startswith("SELECT")
         self._flush()
         return self._connection.execute(translated(sql), kept(parameters))
 
     def send_soon(self, sql: str, parameters: tuple[object, ...]) -> None:
         """Run a statement before the next one that is sent; those of one text go together, which costs a fraction."""
+        self.wrote = True
         self._soon.setdefault(sql, []).append(kept(parameters))
 
     def _flush(self) -> None:
@@ -152,7 +162,9 @@ class WriterConnection:
     def rows(self, sql: str, parameters: tuple[object, ...] = ()) -> list[Row]:
         """All rows of a statement: in the transaction, or as of this moment outside of one."""
         if self._pipeline is not None:
-            return [given(row) for row in self.send(sql, parameters).fetchall()]
+            found = self.send(sql, parameters).fetchall()
+            self.heard_at = time.monotonic()
+            return [given(row) for row in found]
         return self.alone(lambda: self.send(sql, parameters).fetchall())
 
     def alone(self, action: Callable[[], list[Row]]) -> list[Row]:

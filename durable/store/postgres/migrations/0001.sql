@@ -104,16 +104,17 @@ CREATE INDEX tasks_session ON tasks (session, function, listed, created_at, id) 
 
 CREATE TABLE callbacks (
     awaited text COLLATE "C" NOT NULL,
-    awaiter text COLLATE "C" NOT NULL,
-    PRIMARY KEY (awaited, awaiter)
+    awaiter text COLLATE "C" NOT NULL
 );
+-- A digest of the second one: an entry of an index has 2,700 bytes, and an id up to 2,000.
+CREATE UNIQUE INDEX callbacks_pair ON callbacks (awaited, md5(awaiter));
 CREATE INDEX callbacks_awaiter ON callbacks (awaiter);
 
 CREATE TABLE listeners (
     awaited text COLLATE "C" NOT NULL,
-    address text COLLATE "C" NOT NULL,
-    PRIMARY KEY (awaited, address)
+    address text COLLATE "C" NOT NULL
 );
+CREATE UNIQUE INDEX listeners_pair ON listeners (awaited, md5(address));
 
 CREATE TABLE outbox (
     id         bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -151,6 +152,14 @@ CREATE TABLE engine_leases (
     holder text NOT NULL,             -- one opening of the store by one process
     until  bigint NOT NULL
 );
+
+-- The last transaction that wrote something, of each opening of the store: after a connection was lost while a commit was
+-- on its way, this row says whether it was made. (A transaction's number does not: a crash gives it to another one.)
+CREATE TABLE commits (
+    holder text COLLATE "C" PRIMARY KEY,
+    number bigint NOT NULL,
+    at     bigint NOT NULL
+) WITH (fillfactor = 50);
 
 CREATE TABLE sessions (
     name         text COLLATE "C" PRIMARY KEY,
@@ -270,9 +279,9 @@ CREATE TABLE discards (
     at        bigint NOT NULL,
     step      text COLLATE "C" NOT NULL,
     version   bigint NOT NULL,
-    reason    text NOT NULL,
-    PRIMARY KEY (execution, at, step)
+    reason    text NOT NULL
 );
+CREATE UNIQUE INDEX discards_step ON discards (execution, at, md5(step));
 
 -- The key that authenticates checkpoints: who may write this database could make any checkpoint valid.
 CREATE TABLE secrets (

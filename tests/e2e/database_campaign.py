@@ -1,0 +1,185 @@
+"""A database that crashes under engines that are killed: `python -m tests.e2e.database_campaign --seconds 120`.
+
+PostgreSQL is killed with all its processes and started again every five seconds; of three engines one is killed every
+few seconds. Jobs of several steps and executions of a few sessions are started meanwhile. What must hold at the end:
+every one that was acknowledged has its result, each step is recorded once and was not performed again after that, no
+session ran twice at a time or out of order, and nothing is left unfinished. A failure prints the seed and keeps the
+folder.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import random
+import shutil
+import sys
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import psycopg
+
+import durable
+from durable.store.postgres.address import address_of
+from tests.contract.postgres_rules import broken
+from tests.e2e import takeover_jobs
+from tests.e2e.takeover import Engines, check_marks, step_runs
+from tests.postgres_server import PostgresServer, rows_of
+
+CRASH_EVERY_S = 5.0
+JOB_EVERY_S = 0.3
+CELL_EVERY_S = 1.0
+ENGINES = 3
+END_S = 240.0
+"""For what is left when nothing is killed any more."""
+
+_AUDIT = """
+CREATE TABLE {0}.audit_settled (id text, after text);
+CREATE FUNCTION {0}.note_settled() RETURNS trigger LANGUAGE plpgsql AS $$
+    BEGIN INSERT INTO {0}.audit_settled VALUES (new.id, new.state); RETURN NULL; END $$;
+CREATE TRIGGER note_settled AFTER UPDATE OF state ON {0}.promises
+    FOR EACH ROW WHEN (new.state <> 'pending') EXECUTE FUNCTION {0}.note_settled();
+"""
+
+
+class Campaign:
+    """The server, the engines, and what was started on them."""
+
+    def __init__(self, server: PostgresServer, folder: Path, seed: int) -> None:
+        self.url = server.url()
+        self._server = server
+        self._folder = folder
+        self._dice = random.Random(seed)
+        self._engines = Engines(self.url, folder)
+        self._up = asyncio.Lock()
+        """Held while the server is down, and while an engine starts, which would be refused then."""
+        self._jobs: list[durable.Execution[Any]] = []
+        self._cells: dict[str, list[str]] = {}
+        self._recorded: set[tuple[str, int]] = set()
+        self._runs: Counter[tuple[str, int]] = Counter()
+        self.happened: Counter[str] = Counter()
+
+    async def run(self, seconds: float, sessions: int) -> None:
+        """All of it. AssertionError on a broken promise."""
+        try:
+            async with durable.open(self.url, serve=False) as client:
+                self._audit()
+                for _ in range(ENGINES):
+                    await self._engines.start()
+                names = [f"desk-{n}" for n in range(sessions)]
+                desks = {name: await client.session(name) for name in names}
+                until = time.monotonic() + seconds
+                work = [self._crash(until), self._kill(until), self._start_jobs(client, until)]
+                await asyncio.gather(*work, *(self._submit(name, desk, until) for name, desk in desks.items()))
+                async with asyncio.timeout(END_S):
+                    await self._check_results(desks)
+        finally:
+            await self._engines.close()
+        self._check_tables()
+
+    def _audit(self) -> None:
+        with psycopg.connect(address_of(self.url).conninfo, autocommit=True) as connection:
+            connection.execute(_AUDIT.format(address_of(self.url).schema).encode())
+
+    # -- what goes wrong ------------------------------------------------------------------------------------------
+
+    async def _crash(self, until: float) -> None:
+        while time.monotonic() < until:
+            await asyncio.sleep(CRASH_EVERY_S)
+            async with self._up:
+                await asyncio.to_thread(self._server.kill)
+                await asyncio.to_thread(self._server.start)
+            self.happened["server killed"] += 1
+
+    async def _kill(self, until: float) -> None:
+        while time.monotonic() < until:
+            await asyncio.sleep(1 + 3 * self._dice.random())
+            await self._engines.kill(self._dice.choice(sorted(self._engines.processes)))
+            self.happened["engine killed"] += 1
+            async with self._up:
+                self._check_steps()
+                await self._engines.start()
+
+    # -- what is done ---------------------------------------------------------------------------------------------
+
+    async def _start_jobs(self, client: durable.Engine, until: float) -> None:
+        while time.monotonic() < until:
+            job = len(self._jobs)
+            self._jobs.append(await client.start(takeover_jobs.several_steps, job, 0.05, id=f"job-{job}"))
+            await asyncio.sleep(JOB_EVERY_S)
+
+    async def _submit(self, name: str, desk: durable.Session, until: float) -> None:
+        submitted = self._cells[name] = []
+        while time.monotonic() < until:
+            inputs = {"desk": name, "n": len(submitted) + 1, "folder": str(self._desks()), "seconds": 0.05}
+            submitted.append((await desk.submit(takeover_jobs.CELL, inputs=inputs)).id)
+            await asyncio.sleep(CELL_EVERY_S)
+
+    def _desks(self) -> Path:
+        place = self._folder / "desks"
+        place.mkdir(exist_ok=True)
+        return place
+
+    # -- what must hold -------------------------------------------------------------------------------------------
+
+    def _check_steps(self) -> None:
+        """What was recorded before the last kill has not been performed since."""
+        runs = step_runs(self._folder)
+        again = {step for step in self._recorded if runs[step] > self._runs[step]}
+        assert not again, f"recorded before a kill and performed again: {sorted(again)[:5]}"
+        rows = rows_of(self.url, "SELECT id FROM promises WHERE id LIKE 'exec:job-%.%' AND state='resolved'")
+        self._recorded = {(row[0][5:].partition(".")[0], int(row[0].rpartition(".")[2]) - 1) for row in rows}
+        self._runs = step_runs(self._folder)
+
+    async def _check_results(self, desks: dict[str, durable.Session]) -> None:
+        for job, execution in enumerate(self._jobs):
+            assert await execution.result() == [job * 10 + step for step in range(takeover_jobs.STEPS)]
+        for name, submitted in self._cells.items():
+            assert submitted == [f"{name}@{n}" for n in range(1, len(submitted) + 1)]
+            outcomes = [await desks[name].result(each) for each in submitted]
+            assert [each.value for each in outcomes] == list(range(1, len(submitted) + 1)), (name, outcomes)
+            assert [each.stdout for each in outcomes] == [f"{n}\n" for n in range(1, len(submitted) + 1)]
+            check_marks(self._desks(), [name], len(submitted))
+
+    def _check_tables(self) -> None:
+        counts = rows_of(self.url, "SELECT id, count(*) FROM audit_settled GROUP BY id")
+        assert not [row for row in counts if row[1] != 1], "settled more than once"
+        steps = [row for row in counts if row[0].startswith("exec:job-")]
+        assert len(steps) == len(self._jobs) * (1 + takeover_jobs.STEPS)
+        left = rows_of(self.url, "SELECT id, state FROM tasks WHERE state <> 'fulfilled'")
+        assert not left, f"left unfinished: {left}"
+        rules = broken(self.url)
+        assert not rules, rules
+        runs = step_runs(self._folder)
+        self.happened |= Counter({"jobs": len(self._jobs), "steps performed again": runs.total() - len(runs)})
+        self.happened["executions of sessions"] = sum(map(len, self._cells.values()))
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seconds", type=float, default=120)
+    parser.add_argument("--sessions", type=int, default=3)
+    parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(2**31))
+    given = parser.parse_args()
+    folder = Path(tempfile.mkdtemp(prefix="durable-campaign-"))
+    # What was committed outlives the server's processes; it need not outlive the machine.
+    server = PostgresServer(fast=False, fsync="off")
+    try:
+        campaign = Campaign(server, folder, given.seed)
+        asyncio.run(campaign.run(given.seconds, given.sessions))
+        print(json.dumps({"seed": given.seed, **campaign.happened}))
+        shutil.rmtree(folder)
+    except BaseException:
+        print(f"seed {given.seed}, see {folder}", file=sys.stderr)
+        raise
+    finally:
+        server.stop()
+
+
+if __name__ == "__main__":
+    main()

@@ -8,7 +8,9 @@ from collections.abc import Iterable, Iterator
 from durable.store.operations.leases import EngineLeases
 from durable.store.operations.liveness import EngineLiveness
 from durable.store.operations.records import Row
-from durable.store.operations.transaction import EngineServes, MessageEnd, Tx
+from durable.store.operations.transaction import INSERT_PROMISE, EngineServes, MessageEnd, Tx
+
+_MAKE_PROMISE = f"{INSERT_PROMISE} ON CONFLICT DO NOTHING"
 
 
 class SqliteLook:
@@ -55,6 +57,10 @@ class SqliteTx(Tx):
 
     def rows(self, sql: str, parameters: tuple[object, ...] = ()) -> list[Row]:
         return self.connection.execute(sql, parameters).fetchall()
+
+    def insert_promise(self, row: Row) -> bool:
+        # SQLite keeps a table of its own for what RETURNING gives; whether there is a row to give says as much.
+        return self.connection.execute(_MAKE_PROMISE, row).rowcount > 0
 
     def changes(self) -> int:
         return self.connection.total_changes

@@ -12,7 +12,7 @@ from typing import Literal
 from durable.store.operations.attempts import Cause, after_attempt, lost_value
 from durable.store.operations.lock_keys import CHECKPOINTS
 from durable.store.operations.records import dump, promise_record
-from durable.store.operations.transaction import Tx
+from durable.store.operations.transaction import NOTE_PROGRESS, Tx
 from durable.store.protocol.requests import EMPTY, Record, Value
 
 type Settled = Literal["resolved", "rejected", "rejected_canceled", "rejected_timedout"]
@@ -163,7 +163,7 @@ def end_attempt(tx: Tx, task_id: str, cause: Cause, error: str | None, *, claime
 
 def note_progress(tx: Tx, task_id: str) -> None:
     """Note that this attempt recorded something new, so it will not count."""
-    tx.execute_soon("UPDATE tasks SET progress=1 WHERE id=? AND progress=0", (task_id,))
+    tx.execute_soon(NOTE_PROGRESS, (task_id,))
 
 
 def forget_checkpoints(tx: Tx, checkpoints: list[int]) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from resonate_base import PROTOCOL_VERSION
 
 from durable.store.operations.cancellation import wished
-from durable.store.operations.cascade import end_attempt, is_head, make_pending, note_progress, settle
+from durable.store.operations.cascade import end_attempt, is_head, make_pending, note_progress, settle, settle_pending
 from durable.store.operations.promises import (
     Lease,
     add_callback,
@@ -15,7 +15,6 @@ from durable.store.operations.promises import (
     find,
     lease_until,
     origin_of,
-    settle_promise,
 )
 from durable.store.operations.records import PROMISE, TASK, Row, load_tags, promise_record, task_record
 from durable.store.operations.searches import SEARCH_DEFAULT, Search, Unfinished, begin
@@ -245,9 +244,14 @@ def fence(tx: Tx, request: TaskFence) -> Answer:
         check_value(action.data.value)
         task = _held(tx, request.id, request.version)
         _renew(tx, task)
-        if tx.row("SELECT 1 FROM promises WHERE id=?", (action.data.id,)) is None:
-            return _fenced(action, 404, f"promise {action.data.id!r} does not exist")
-        record, changed = settle_promise(tx, action.data)
+        settled = settle_pending(tx, action.data.id, action.data.state, action.data.value or EMPTY)
+        changed = settled is not None
+        if settled is None:
+            row = tx.promise_row(action.data.id)
+            if row is None:
+                return _fenced(action, 404, f"promise {action.data.id!r} does not exist")
+            settled = promise_record(row)
+        record = settled
     if changed and not task[8]:
         note_progress(tx, request.id)
     return _fenced(action, 200, {"promise": record})

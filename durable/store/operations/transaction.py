@@ -32,6 +32,8 @@ END_TASK = (
 INSERT_PROMISE = f"INSERT INTO promises ({PROMISE}, external, branch, capability) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?)"
 SETTLE_PROMISE = "UPDATE promises SET state=?, value_headers=?, value_data=?, settled_at=?, outcome=? WHERE id=?"
 
+NOTE_PROGRESS = "UPDATE tasks SET progress=1 WHERE id=? AND progress=0"
+
 # Made once: a text that is put together at every call is hashed at every call.
 _TASK_ROW = f"SELECT {TASK_AT} FROM tasks WHERE id=?"
 _PROMISE_ROW = f"SELECT {PROMISE}, external FROM promises WHERE id=?"

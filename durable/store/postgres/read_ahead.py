@@ -1,7 +1,7 @@
 """The rows that a transaction's requests ask for, read with its first round trip (specs/postgres.md, Reading ahead).
 
-What was read holds for a request as long as nothing before it in the transaction worked under one of its keys: then
-nobody else can have changed it, since the keys are locked. Each row is given once; what is asked again is read again.
+What was read holds for a request as long as nothing before it in the transaction changed something under its keys in a
+way that is not followed here: nobody else can have changed it, since the keys are locked.
 """
 
 from __future__ import annotations
@@ -58,9 +58,7 @@ class _Wanted:
                 self.branches.add(action.data.id)
             case requests.TaskFence(id=name, action=action):
                 self.tasks.add(name)
-                self.promises.add(action.data.id)
-                if isinstance(action, requests.FencedSettle):
-                    self._settles(action.data.id)
+                self.promises.add(action.data.id)  # nearly always a step's, which nobody else waits for
             case requests.TaskFulfill(id=name):
                 self._settles(name)
                 self.open.add(name)
@@ -81,7 +79,8 @@ class ReadAhead:
         self._requests: dict[int, frozenset[str]] = {}
         self._wanted = _Wanted()
         self._cursors: dict[str, Any] = {}
-        self._touched: set[str] = set()
+        self._changed: set[str] = set()
+        self._own: frozenset[str] = frozenset()
         self.keys: frozenset[str] = frozenset()
         """The keys of the request at work, where what was read for it holds; else none."""
         self._promises: dict[str, Row | None] = {}
@@ -90,6 +89,7 @@ class ReadAhead:
         self._quiet: set[str] = set()
         self._alone: set[str] = set()
         self._open: dict[str, list[str]] = {}
+        self._made: dict[str, Row] = {}
 
     def ask(self, session: WriterConnection, work: Iterable[Any]) -> None:
         """Send the questions; nothing is waited for."""
@@ -131,41 +131,53 @@ class ReadAhead:
     def work_on(self, request: object) -> None:
         """Give out what was read for this request, if it holds."""
         own = self._requests.get(id(request))
-        if own is None:
-            self.keys = frozenset()
-            self._touched.update(keys_of(request))
-        else:
-            self.keys = frozenset() if own & self._touched else own
-            self._touched |= own
+        self._own = frozenset(keys_of(request)) if own is None else own
+        self.keys = self._own if own is not None and not own & self._changed else frozenset()
+        if not self.keys:
+            self._changed |= self._own
+
+    def change(self) -> None:
+        """The request at work changes something that is not followed: from then on it asks, and so do later ones under
+        its keys."""
+        self._changed |= self._own
+        self.keys = frozenset()
+
+    def change_last(self) -> None:
+        """The same of a change that the request itself does not ask about again."""
+        self._changed |= self._own
 
     def touch(self, key: str) -> None:
         """The request at work changes something under a key of others."""
-        self._touched.add(key)
+        self._changed.add(key)
 
     def promise(self, promise_id: str) -> tuple[bool, Row | None]:
-        """Whether it is known, and its row; given once."""
+        """Whether it is known, and its row."""
         if not self.keys or promise_id not in self._promises:
             return False, None
-        return True, self._promises.pop(promise_id)
+        return True, self._promises[promise_id]
 
     def pending(self, promise_id: str) -> tuple[bool, Row | None]:
-        """The same for who settles it: the row of one that is not pending stays to be given."""
-        if not self.keys or promise_id not in self._promises:
-            return False, None
-        row = self._promises[promise_id]
-        if row is None or row[1] != "pending":
-            return True, None
-        return True, self._promises.pop(promise_id)
+        """Whether it is known, and its row if it is pending."""
+        known, row = self.promise(promise_id)
+        return known, None if row is None or row[1] != "pending" else row
 
-    def absent(self, promise_id: str) -> bool:
-        """Whether there is surely no such promise; known no more after this."""
-        return bool(self.keys) and self._promises.pop(promise_id, ()) is None
+    def insert(self, row: Row) -> bool:
+        """Whether there is surely no such promise; from then on it is this one: the columns of INSERT_PROMISE."""
+        if not self.keys or self._promises.get(row[0], ()) is not None:
+            return False
+        self._promises[row[0]], self._made[row[0]] = row[:11], row[11:]
+        return True
+
+    def settle(self, row: Row) -> Row | None:
+        """The promise is this from now on. Its branch and capability, if it was made in this transaction."""
+        self._promises[row[0]] = row
+        return self._made.get(row[0])
 
     def task(self, task_id: str) -> tuple[bool, Row | None]:
-        """Whether the task is known, and its columns of TASK_AT; given once."""
+        """Whether the task is known, and its columns of TASK_AT."""
         if not self.keys or task_id not in self._tasks:
             return False, None
-        row = self._tasks.pop(task_id)
+        row = self._tasks[task_id]
         return True, None if row is None else row[:12]
 
     def facts(self, task_id: str) -> tuple[bool, Row | None]:

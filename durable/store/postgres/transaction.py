@@ -11,7 +11,15 @@ from durable.store.operations.leases import EngineLeases
 from durable.store.operations.liveness import EngineLiveness
 from durable.store.operations.lock_keys import WHOLE, promise_key, session_key
 from durable.store.operations.records import Row
-from durable.store.operations.transaction import END_TASK, INSERT_PROMISE, SETTLE_PROMISE, EngineServes, MessageEnd, Tx
+from durable.store.operations.transaction import (
+    END_TASK,
+    INSERT_PROMISE,
+    NOTE_PROGRESS,
+    SETTLE_PROMISE,
+    EngineServes,
+    MessageEnd,
+    Tx,
+)
 from durable.store.postgres.dialect import given
 from durable.store.postgres.read_ahead import ReadAhead
 from durable.store.postgres.writer_connection import WriterConnection
@@ -72,22 +80,30 @@ class PostgresTx(Tx):
         self._whole = whole
 
     def execute(self, sql: str, parameters: tuple[object, ...] = ()) -> None:
+        self._ahead.change()
         self._session.send(sql, parameters)
 
     def execute_soon(self, sql: str, parameters: tuple[object, ...] = ()) -> None:
-        if self._ahead.keys:
-            self._session.send_soon(sql, parameters)
-        else:
+        if not self._ahead.keys:
             self.execute(sql, parameters)
+            return
+        self._session.send_soon(sql, parameters)
+        if sql is not NOTE_PROGRESS:  # which a later request notes once more
+            self._ahead.change_last()
 
     def execute_many(self, sql: str, rows: Iterable[tuple[object, ...]]) -> None:
+        self._ahead.change()
         self._session.send_many(sql, list(rows))
 
     def row(self, sql: str, parameters: tuple[object, ...] = ()) -> Row | None:
+        if not sql.startswith("SELECT"):
+            self._ahead.change()
         found = self._session.send(sql, parameters).fetchone()
         return None if found is None else given(found)
 
     def rows(self, sql: str, parameters: tuple[object, ...] = ()) -> list[Row]:
+        if not sql.startswith("SELECT"):
+            self._ahead.change()
         return self._session.rows(sql, parameters)
 
     def each(self, sql: str, parameters: tuple[object, ...] = ()) -> Iterator[Row]:
@@ -113,9 +129,9 @@ class PostgresTx(Tx):
         return row if known else super().promise_row(promise_id)
 
     def insert_promise(self, row: Row) -> bool:
-        if not self._ahead.absent(row[0]):
+        if not self._ahead.insert(row):
             return super().insert_promise(row)
-        self.execute_soon(INSERT_PROMISE, row)
+        self._session.send_soon(INSERT_PROMISE, row)
         return True
 
     def settle_promise(self, promise_id: str, settled: Row) -> Row | None:
@@ -124,16 +140,22 @@ class PostgresTx(Tx):
             return super().settle_promise(promise_id, settled)
         if row is None:
             return None
-        self.execute_soon(SETTLE_PROMISE, (*settled, promise_id))
-        state, headers, data, at, _ = settled
-        return (row[0], state, *row[2:4], headers, data, *row[6:9], at, row[10])
+        state, headers, data, at, outcome = settled
+        found = (row[0], state, *row[2:4], headers, data, *row[6:9], at, row[10])
+        made = self._ahead.settle(found)
+        if made is not None and outcome is None and self._session.amend_soon(INSERT_PROMISE, (*found, *made)):
+            return found
+        if made is not None:
+            self._session.flush()  # it is made before it is settled
+        self._session.send_soon(SETTLE_PROMISE, (*settled, promise_id))
+        return found
 
     def end_task(self, task_id: str, ended: str) -> Row | None:
         known, facts = self._ahead.facts(task_id)
         if not known:
             return super().end_task(task_id, ended)
         if facts is not None:
-            self.execute_soon(END_TASK, (ended, task_id))
+            self._session.send_soon(END_TASK, (ended, task_id))
         return facts
 
     def take_awaiters(self, awaited: str) -> list[str]:

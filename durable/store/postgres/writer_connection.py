@@ -91,7 +91,7 @@ class WriterConnection:
         """Commit; on a channel, tell others afterwards."""
         assert self._connection is not None
         assert self._pipeline is not None
-        self._flush()
+        self.flush()
         self._connection.execute(b"COMMIT")
         if channel is not None:
             self._connection.execute(b"SELECT pg_notify($1, $2)", (channel, payload))
@@ -129,7 +129,7 @@ class WriterConnection:
         """Run a statement; in a transaction its rows are waited for only where they are fetched."""
         assert self._connection is not None
         self.wrote = self.wrote or not sql.startswith("SELECT")
-        self._flush()
+        self.flush()
         return self._connection.execute(translated(sql), kept(parameters))
 
     def send_soon(self, sql: str, parameters: tuple[object, ...]) -> None:
@@ -137,7 +137,18 @@ class WriterConnection:
         self.wrote = True
         self._soon.setdefault(sql, []).append(kept(parameters))
 
-    def _flush(self) -> None:
+    def amend_soon(self, sql: str, row: tuple[object, ...]) -> bool:
+        """Put a row in the place of the one of the same id that has not gone yet; False where it has."""
+        rows = self._soon.get(sql, ())
+        (own, *_) = kept((row[0],))
+        for place in range(len(rows) - 1, -1, -1):
+            if rows[place][0] == own:
+                self._soon[sql][place] = kept(row)
+                return True
+        return False
+
+    def flush(self) -> None:
+        """Send what is to go soon now."""
         if not self._soon:
             return
         assert self._connection is not None
@@ -151,7 +162,7 @@ class WriterConnection:
     def send_raw(self, sql: bytes, parameters: tuple[object, ...]) -> psycopg.Cursor[Any]:
         """Run a statement of PostgreSQL's own."""
         assert self._connection is not None
-        self._flush()
+        self.flush()
         return self._connection.execute(sql, parameters)
 
     def send_many(self, sql: str, rows: list[tuple[object, ...]]) -> None:

@@ -194,7 +194,9 @@ async def test_cpu_is_bounded_whoever_burns_it(engine: durable.Engine, what: str
     assert isinstance(result.error, durable.ResourceExceeded), result
     assert result.error.resource == "cpu"
     assert 0.9 < used - before <= 1.5
-    assert group.processes() == []  # nothing is left that could use any
+    async with asyncio.timeout(10):
+        while group.processes():  # killed, they leave the group when the kernel has taken them away
+            await asyncio.sleep(0.01)
 
 
 async def test_what_code_left_running_counts_on(engine: durable.Engine) -> None:

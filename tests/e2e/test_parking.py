@@ -104,11 +104,13 @@ async def test_an_answer_while_the_session_is_ended(
         await engine.answer(prompt.id, "yes")
         await taken_up.wait()
         gate.opened.set()
-        assert (await execution.result(timeout=30))["value"] == ["yes", False]
+        answer, kept = (await execution.result(timeout=30))["value"]
+        assert answer == "yes"
+        assert not kept or point == "before it is ended"  # where its code may come to its end just before that
         asked = await engine.store.reads.children(execution.id)
         assert [row.id for row in asked if row.tags.get("durable:capability") == "input"] == [prompt.id]
         assert [event for event in seen if isinstance(event, AttemptFailed)] == []
-        assert sum(isinstance(event, WorkerStarted) for event in seen) == 2
+        assert sum(isinstance(event, WorkerStarted) for event in seen) == (1 if kept else 2)
 
 
 async def test_an_answer_before_the_session_is_ended(tmp_path: Path, due: list[Callable[[], None]]) -> None:

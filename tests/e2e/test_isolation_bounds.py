@@ -195,7 +195,7 @@ async def test_cpu_is_bounded_whoever_burns_it(engine: durable.Engine, what: str
     assert result.error.resource == "cpu"
     assert 0.9 < used - before <= 1.5
     async with asyncio.timeout(10):
-        while group.processes():  # killed, they leave the group when the kernel has taken them away
+        while group.processes():  # noqa: ASYNC110 - killed, they go when the kernel has taken them away
             await asyncio.sleep(0.01)
 
 

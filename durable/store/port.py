@@ -175,4 +175,6 @@ async def open_direct(target: str | Path, *, create: bool = True, observer: Obse
 def require_driver() -> None:
     """StoreError where the driver of a database is not installed."""
     if find_spec("psycopg") is None:
-        raise StoreError("a postgresql:// store needs psycopg: install durable-exec[postgres]")
+        from durable.core.extras import install_command
+
+        raise StoreError(f"a postgresql:// store needs psycopg; {install_command('postgres')}")

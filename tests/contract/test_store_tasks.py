@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 from pathlib import Path
@@ -228,3 +229,26 @@ async def test_whoever_comes_to_clean_up_has_the_grace_and_nobody_else_has(tmp_p
             assert await state(store, "exec:a") == "pending"
             clock.now += 1_000
         assert await state(store, "exec:a") == "rejected_canceled"
+
+
+@pytest.mark.parametrize("ends", ["fulfil", "settle"])
+async def test_what_an_execution_made_just_before_its_end_ends_with_it(tmp_path: Path, ends: str) -> None:
+    """All of it is on its way to one commit."""
+    async with opened(tmp_path / "s.db") as store:
+        await store.request("promise.create", root("a"))
+        await acquire(store, "a")
+        posted = []
+        for child in (promise("exec:a.1"), promise("exec:a.2", resonate_external="true")):
+            action = {"kind": "promise.create", "data": child}
+            posted.append(store.post("task.fence", {"id": "exec:a", "version": 1, "action": action}))
+        done = {"kind": "promise.settle", "data": settle("exec:a.1")}
+        posted.append(store.post("task.fence", {"id": "exec:a", "version": 1, "action": done}))
+        over = {"kind": "promise.settle", "data": settle("exec:a")}
+        fulfilled = {"id": "exec:a", "version": 1, "action": over}
+        kind, data = ("task.fulfill", fulfilled) if ends == "fulfil" else ("promise.settle", settle("exec:a"))
+        await asyncio.gather(*posted, store.post(kind, data))
+        assert [await state(store, f"exec:a{each}") for each in ("", ".1", ".2")] == [
+            "resolved",
+            "resolved",
+            "rejected_canceled",
+        ]

@@ -18,7 +18,7 @@ from durable.store.operations.promises import (
 )
 from durable.store.operations.records import PROMISE, TASK, Row, load_tags, promise_record, task_record
 from durable.store.operations.searches import SEARCH_DEFAULT, Search, Unfinished, begin
-from durable.store.operations.transaction import Tx
+from durable.store.operations.transaction import TASK_AT, Tx
 from durable.store.protocol.requests import (
     EMPTY,
     Answer,
@@ -271,8 +271,7 @@ def heartbeat(tx: Tx, request: TaskHeartbeat) -> Answer:
         raise Refused(400, "the tasks of one heartbeat have different origins")
     for task in request.tasks:
         lapsed = tx.row(
-            f"SELECT {TASK}, session, n, progress, lapsed_pid, lapsed_ttl, cancel_at FROM tasks"
-            " WHERE id=? AND version=? AND lapsed_pid=?",
+            f"SELECT {TASK_AT} FROM tasks WHERE id=? AND version=? AND lapsed_pid=?",
             (task.id, task.version, request.pid),
         )
         if lapsed is not None:

@@ -50,10 +50,10 @@ def address_of(url: str) -> Address:
     """Take a URL apart. StoreError says what is wrong with it, without showing it."""
     try:
         parts = urlsplit(url)
-        host, port, user = parts.hostname or "", parts.port, unquote(parts.username or "")
+        readable = parts.port is None or bool(parts.port)  # a port that is no number raises
     except ValueError:
-        parts = None
-    if parts is None:  # raised out here: the other error, which would hang on this one, shows the URL
+        readable = False
+    if not readable:  # raised out here: the other error, which would hang on this one, shows the URL
         raise StoreError("the postgresql:// URL of the store cannot be read: a port is no number, or it has a stray [")
     options = parse_qsl(parts.query, keep_blank_values=True)
     if "@" in parts.path or parts.fragment or not all(_OPTION.match(name) for name, _ in options):
@@ -64,6 +64,7 @@ def address_of(url: str) -> Address:
     schema = next((value for name, value in options if name == "schema"), SCHEMA)
     if not _NAME.match(schema):
         raise StoreError(f"{schema!r} is no name of a schema: letters, digits and _, at most 63 of them")
+    user = unquote(parts.username or "")
     password = unquote(parts.password) if parts.password is not None else os.environ.get(PASSWORD)
     password = next((value for name, value in options if name == "password"), password)
     left = [(name, value) for name, value in options if name not in ("schema", "password")]
@@ -72,7 +73,6 @@ def address_of(url: str) -> Address:
     shown = f"postgresql://{own}{parts.path}"
     if schema != SCHEMA:
         shown += f"?schema={schema}"
-    del host, port
     base = f"postgresql://{own}{parts.path}"
     told = [(name, value) for name, value in left if name not in _SECRETS]
     told += [("schema", schema)] if schema != SCHEMA else []

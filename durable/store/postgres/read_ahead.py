@@ -195,5 +195,11 @@ class ReadAhead:
         return bool(self.keys) and branch in self._alone
 
     def open_under(self, execution: str) -> list[str] | None:
-        """The pending promises under it, in order; None where they are not known. Given once."""
-        return sorted(self._open.pop(execution)) if self.keys and execution in self._open else None
+        """The promises under it that were pending or were made since, in order; None where they are not known.
+
+        Whoever asks looks at each again: one may have been settled since.
+        """
+        if not self.keys or execution not in self._open:
+            return None
+        made = (each for each in self._made if each.startswith((f"{execution}.", f"{execution}:")))
+        return sorted((*self._open[execution], *made))

@@ -19,7 +19,8 @@ from durable.store.postgres.connection import connect, explain, is_lost
 from durable.store.postgres.dialect import given, kept, translated
 
 _STOPPED_MS = "10000"
-"""A process that stops in a transaction holds others up for so long at most: then the server ends its connection."""
+"""A process that stops in a transaction, and not within a pipeline (notices.py sees to that), holds others up for so
+long at most: then the server ends its connection."""
 
 _SET = (
     "SELECT set_config('search_path', $1, true),"

@@ -116,6 +116,7 @@ def _loaded(sample: Sample, state: Loading) -> Iterator[Verdict]:
     """Variables one after the other: the first that does not load is named, what comes after it is not tried."""
     unpickler = GroupUnpickler(io.BytesIO(sample.stream), _pieces(sample), state)
     unpickler.load()  # the preamble
+    met: Met = {}
     for name, value in zip(sample.names, sample.values, strict=True):
         try:
             again = unpickler.load()
@@ -124,7 +125,7 @@ def _loaded(sample: Sample, state: Loading) -> Iterator[Verdict]:
             return
         state.loaded[name] = again
         try:
-            difference, kind = differences(name, value, again)
+            difference, kind = differences(name, value, again, met)
         except Exception:  # whatever makes them incomparable
             difference, kind = "", ""
         if difference:
@@ -217,20 +218,51 @@ _NOT_COMPARED = frozenset(("__slotnames__", "_drv", "_root", "_raw_paths"))
 """Attributes that copyreg gives to classes when they are pickled, and how pathlib spells a path."""
 
 
-def differences(name: str, before: object, after: object) -> tuple[str, str]:
-    """In which way a variable that came back is not what it was, and the class of what differs. Caches may be empty."""
-    seen: set[int] = set()
-    todo: deque[tuple[str, object, object]] = deque([(name, before, after)])
-    while todo and len(seen) < COMPARED_MAX:
-        path, one, other = todo.popleft()
-        if id(one) in seen or one is other or type(other) is LostValue:
+type Met = dict[int, tuple[object, object, str]]
+"""By the id of an object that was compared: the object, what it came back as, and where it was met first."""
+
+
+def differences(name: str, before: object, after: object, met: Met) -> tuple[str, str]:
+    """In which way a variable that came back is not what it was, and the class of what differs. Caches may be empty.
+
+    `met` goes from one variable of a group to the next: what was one object for all of them has to be one again.
+    """
+    compared = 0
+    todo: deque[tuple[str, object, object, type]] = deque([(name, before, after, type(before))])
+    while todo and compared < COMPARED_MAX:
+        path, one, other, holder = todo.popleft()
+        if one is other or type(other) is LostValue:
             continue
-        seen.add(id(one))
+        known = met.get(id(one))
+        if known is not None:
+            if known[1] is not other and _has_identity(one):
+                return f"{path} is no longer the same object as {known[2]}"[:500], type_key(holder)
+            continue
+        met[id(one)] = one, other, path
+        compared += 1
         told = _differ(one, other)
         if told:
             return f"{path} {told}"[:500], type_key(type(one))
-        todo += ((path + step, child, again) for step, child, again in _pairs(one, other))
+        todo += ((path + step, child, again, type(one)) for step, child, again in _pairs(one, other))
     return "", ""
+
+
+def _has_identity(value: object) -> bool:
+    """Whether a program can tell by what it does that there are two of it now: something that can be changed."""
+    if isinstance(value, type):
+        return is_python_class(value) and not importable(value)
+    return type(value) in _CHANGEABLE or (is_python_class(type(value)) and builtin_base(type(value)) is object)
+
+
+_METHODS = (
+    types.FunctionType,
+    classmethod,
+    staticmethod,
+    property,
+    types.MemberDescriptorType,
+    types.GetSetDescriptorType,
+)
+_CHANGEABLE = (list, dict, set, bytearray, deque)
 
 
 def _differ(one: Any, other: Any) -> str:
@@ -265,8 +297,14 @@ def _unequal(one: Any, other: Any) -> str:
 
 def _pairs(one: Any, other: Any) -> Iterator[tuple[str, object, object]]:
     base: Any = builtin_base(type(one))
-    if issubclass(base, type | types.FunctionType | types.ModuleType):
+    if issubclass(base, types.FunctionType | types.ModuleType):
         return
+    if issubclass(base, type):
+        if not importable(one):
+            yield from _class_pairs(one, other)
+        return
+    if not importable(type(one)):
+        yield ".__class__", type(one), type(other)
     if issubclass(base, dict):
         for (key, item), (_key, again) in zip(list(base.items(one)), list(base.items(other)), strict=False):
             yield f"[{key!r:.40}]" if type(key) in _ATOMS else "[…]", item, again
@@ -278,4 +316,12 @@ def _pairs(one: Any, other: Any) -> Iterator[tuple[str, object, object]]:
     held, again = {**attributes_of(one), **slots_of(one)}, {**attributes_of(other), **slots_of(other)}
     for name, item in held.items():
         if name in again and "cache" not in name and name not in _NOT_COMPARED:
+            yield f".{name}", item, again[name]
+
+
+def _class_pairs(one: type, other: type) -> Iterator[tuple[str, object, object]]:
+    """What stands in a class that is saved whole, but for its functions and what Python keeps there."""
+    again = vars(other)
+    for name, item in list(vars(one).items()):
+        if name in again and not isinstance(item, _METHODS) and not name.startswith("__") and "cache" not in name:
             yield f".{name}", item, again[name]

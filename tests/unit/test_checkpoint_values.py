@@ -154,6 +154,24 @@ class TestTrials:
                 assert rebuilt["many"] == "many[0].palette comes back as builtins.NoneType, not builtins.list"
                 assert rebuilt.keys() == {"b", "many"}
 
+    def test_what_was_one_object_and_comes_back_as_two_is_named(self) -> None:
+        """A class that makes its parts anew, beside what refers to the parts that it had."""
+        with Process() as process:
+            process.run(
+                "class Field:\n    def __new__(cls, names):\n        self = object.__new__(cls)\n"
+                "        self.names = names\n        self.element = type('Element', (list,), {'field': self})\n"
+                "        self.log = []\n        return self\n"
+                "    def __getnewargs__(self): return self.names,\n    def __getstate__(self): return None\n"
+                "f = Field('xy'); x = f.element('x'); log = Field('q').log\n"
+                "one = (lambda g: [g, g.log])(Field('ab'))\nalone = Field('z').element('z')\nwhole = [Field('cd')] * 3"
+            )
+            for _ in range(2):
+                rebuilt = process.capture()[3]
+                assert rebuilt["x"] == "x.__class__ is no longer the same object as f.element"
+                assert rebuilt["one"] == "one[0].log is no longer the same object as one[1]"
+                assert rebuilt["alone"].endswith(".field.element is no longer the same object as alone.__class__")
+                assert rebuilt.keys() == {"x", "one", "alone"}
+
     def test_a_weak_reference_to_what_comes_back_is_no_difference(self) -> None:
         with Process() as process:
             process.run(

@@ -36,16 +36,18 @@ class SenderPorts:
 
     async def task_fulfill(self, id: str, version: int, action: PromiseSettleReq) -> PromiseRecord:
         try:
-            return await self.sender.task_fulfill(id, version, action)
+            record = await self.sender.task_fulfill(id, version, action)
         except ServerError as error:
             await self._discarded(id, version, id, error)
             raise
+        self._lifecycle.fulfilled(id, record.state)
+        return record
 
     async def task_suspend(self, id: str, version: int, actions: list[PromiseRegisterCallbackData]) -> SuspendResult:
         request = suspend_request(id, version, actions, self._lifecycle.suspension(id))
         found = suspend_result(await answered(self._store.post("task.suspend", msgspec.to_builtins(request))))
         if found == "suspended":
-            self._lifecycle.suspended(id)
+            self._lifecycle.suspended(id, [action.awaited for action in actions])
         return found
 
     async def task_release(self, id: str, version: int) -> None:

@@ -1,4 +1,4 @@
-"""Events as metrics of OpenTelemetry. Names of functions and steps are labels; ids are not (specs/telemetry.md, M1-M4)."""
+"""Events as metrics of OpenTelemetry: names of functions and steps are labels, ids are not (specs/telemetry.md)."""
 
 from __future__ import annotations
 

@@ -9,8 +9,10 @@ from dataclasses import fields
 from datetime import UTC, datetime
 from typing import TextIO, override
 
-from capabilities.capability import call_under_way
+from capabilities.capability import call_id
 from durable.core.events import Event, Logged
+from durable.core.ids import PREFIX
+from durable.telemetry.trace_ids import root_of
 
 TEXT_CHARS_MAX = 100_000
 """Characters of one text in a line; collectors cut or refuse lines that are much longer."""
@@ -24,7 +26,9 @@ class JsonFormatter(logging.Formatter):
     @override
     def format(self, record: logging.LogRecord) -> str:
         line: dict[str, object] = {
-            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+            "time": datetime.fromtimestamp(record.created, UTC)
+            .isoformat(timespec="milliseconds")
+            .replace("+00:00", "Z"),
             "level": record.levelname.lower(),
             "logger": record.name,
         }
@@ -63,8 +67,11 @@ def _of_event(event: Event) -> dict[str, object]:
 
 def _of_step() -> dict[str, object]:
     """The execution and the step in which this is logged, where it is logged in one."""
-    step = call_under_way().removeprefix("exec:")
-    return {"execution": step.partition(".")[0].partition(":")[0], "step": step} if step else {}
+    try:
+        step = call_id().removeprefix(PREFIX)
+    except LookupError:
+        return {}
+    return {"execution": root_of(step).partition(":")[0], "step": step}
 
 
 def _cut(value: object) -> object:

@@ -114,7 +114,9 @@ class CountedExporter(SpanExporter):
         if result is not SpanExportResult.SUCCESS:
             self.dropped += len(spans)
             if not self._failing:
-                logger.warning("the collector does not take spans; %d are dropped, and what follows until it does", len(spans))
+                logger.warning(
+                    "the collector does not take spans; %d are dropped, and what follows until it does", len(spans)
+                )
         self._failing = result is not SpanExportResult.SUCCESS
         return result
 

@@ -19,6 +19,7 @@ LAYERS = (
     {"durable.sandbox"},
     {"durable.prompts"},
     {"durable.engine"},
+    {"durable.telemetry"},
     {"durable.http"},
     {"durable.cli", "durable.demo", "durable"},
 )

@@ -24,6 +24,7 @@ from durable.functions import sandbox_step
 from durable.functions.definition import NEVER, Function, Retry, seconds
 from durable.functions.failures import rejection
 from durable.functions.operation import Derived, Operation
+from durable.functions.outside_methods import Receiving
 from durable.functions.prompt_methods import Asking, until_valid
 from durable.functions.prompt_records import Asked
 from durable.functions.replay.function_pass import LEFT, FunctionPass, Perform, UnderWay
@@ -45,7 +46,7 @@ class Cells(Protocol):
     def sandbox(self) -> Any: ...
 
 
-class Context(Asking):
+class Context(Asking, Receiving):
     """The context of one durable function: begin operations with it, await what it returns."""
 
     def __init__(self, function_pass: FunctionPass, threads: StepThreads, cells: Cells) -> None:
@@ -363,6 +364,18 @@ class Context(Asking):
         if begun is not None:
             begun(found)
         return operation
+
+    def _enter(
+        self,
+        operation: Operation[Any],
+        made: OperationKey,
+        perform: Perform,
+        deliver: Callable[[PromiseRecord], None],
+        tags: dict[str, str],
+    ) -> UnderWay:
+        found = self._pass.begin(made, perform, deliver, tags)
+        operation.promise_id = found.promise_id
+        return found
 
 
 async def _limited(name: str, limit: float, call: Callable[[], Awaitable[Any]]) -> Any:

@@ -161,6 +161,7 @@ def _functions() -> list[Step]:
         fence("exec:f", 1, "promise.create", sleep),
         fence("exec:f", 1, "promise.create", question),
         Request("call.list", {"execution": "exec:f"}),
+        *_signals(),
         Request("task.heartbeat", {"pid": "e1", "tasks": [{"id": "exec:f", "version": 1}]}),
         Request("promise.register_callback", {"awaited": "exec:f:input:1", "awaiter": "exec:f"}),
         at("task.suspend", "exec:f", 1, actions=[callback(each, "exec:f") for each in waits]),
@@ -187,6 +188,35 @@ def _functions() -> list[Step]:
         ),
         Request("engine.serve", {"engine": "e1", "functions": ["app.py::elsewhere@1"]}),
         Request("engine.list", {}),
+    ]
+
+
+def signal(name: str, *, status: int = 200, **more: Any) -> Request:
+    return Request("signal.send", {"execution": "exec:f", "name": name, "value": {"data": "Mw=="}, **more}, status)
+
+
+def _signals() -> list[Step]:
+    def wait(n: int, name: str, **more: Any) -> Request:
+        tags = {"durable_signal": name, "durable_execution": "exec:f", "resonate_external": "true"}
+        return fence("exec:f", 1, "promise.create", promise(f"exec:f.{n}", **tags, **more))
+
+    return [
+        signal("early", key="k"),
+        signal("early", key="k"),
+        signal("early"),
+        wait(11, "early"),
+        wait(12, "early"),
+        wait(13, "early"),
+        wait(14, "early", timeout_at=T0 - 1),
+        wait(15, "late"),
+        fence("exec:f", 1, "promise.settle", settle("exec:f.15", "rejected_canceled")),
+        wait(16, "late"),
+        Request("signal.look", {"execution": "exec:f", "name": "late"}),
+        signal("late", expected="exec:f.15", status=412),
+        signal("late", expected="exec:f.16", key="k"),
+        signal("early"),
+        wait(17, "left"),
+        Request("signal.send", {"execution": "exec:nowhere", "name": "x"}, 404),
     ]
 
 

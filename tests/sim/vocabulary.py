@@ -83,6 +83,16 @@ async def charge(tag: str, key: str, amount: int) -> str:
     return f"{tag} took {amount} with {key}"
 
 
+async def send(tag: str, name: str) -> str:
+    """Sends a signal to its own execution, once however often it runs."""
+    await _theirs().permission(tag)
+    _theirs().effect(tag, "send", [name], tag)
+    engine = _theirs().engine
+    assert engine is not None
+    await engine.signal("run", name, tag, key=tag)
+    return tag
+
+
 class Teller:
     """Steps that are bound methods."""
 
@@ -142,6 +152,7 @@ NAMES = {
     "came": came,
     "key": key,
     "charge": charge,
+    "send": send,
     "Teller": Teller,
     "Caller": Caller,
     "log": log,

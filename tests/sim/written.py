@@ -257,6 +257,47 @@ async def main(ctx):
     (1,),
 )
 
+SIGNALS = Written(
+    "signals: waited for in branches, sent before they are, and given up",
+    """
+async def main(ctx):
+    out = []
+    async def takes(name, times):
+        for i in range(times):
+            out.append([name, i, await ctx.signal(name)])
+            log(ctx, f"{name} {out[-1][2]}")
+            await ctx.run(partial(act, f"m/{name}.{i}"))
+    await ctx.run(send, "m/s1", "b")
+    try:
+        async with asyncio.timeout(0.2):
+            out.append(await ctx.signal("a"))
+    except TimeoutError:
+        log(ctx, "given up")
+    await asyncio.gather(takes("a", 2), takes("b", 2))
+    log(ctx, str(await ctx.signal("c", timeout=0.3, default="late")))
+    return sorted([n, i] for n, i, *_ in out if n in "ab" and i in (0, 1))
+""",
+)
+
+OUTSIDE = Written(
+    "a promise that outsiders settle races with a timer and a question",
+    """
+async def main(ctx):
+    outside = ctx.promise()
+    async def wait(op):
+        return await op
+    tasks = [asyncio.create_task(wait(op)) for op in (outside, ctx.sleep(0.4), ctx.ask("ok?"))]
+    done, rest = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    first = min(tasks.index(task) for task in done)
+    log(ctx, f"first {first}")
+    await ctx.run(partial(act, f"m/won.{first}"))
+    value = await outside
+    await ctx.run(act, "m/end", value)
+    return value
+""",
+    ("settled exec:run.1",),
+)
+
 WRITTEN = (
     BRANCHES,
     KEYS,
@@ -271,6 +312,8 @@ WRITTEN = (
     NEVER_AWAITED,
     LET_GO,
     CLEAN_UP,
+    SIGNALS,
+    OUTSIDE,
 )
 
 

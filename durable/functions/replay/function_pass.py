@@ -43,6 +43,7 @@ from durable.records.codec import encode
 from durable.records.values import digest
 
 if TYPE_CHECKING:
+    from durable.functions.outside_methods import SignalChannel
     from durable.functions.sandbox_step import Instances
 
 type Perform = Callable[[UnderWay, PromiseRecord | None], Coroutine[Any, Any, PromiseRecord]]
@@ -123,6 +124,8 @@ class FunctionPass:
         """The nested functions that it began and that go on."""
         self.instances: Instances | None = None
         """Of components, which its contexts share; made with the first call of one."""
+        self.signals: dict[str, SignalChannel] = {}
+        """By name: who waits for signals, which its contexts share."""
         self._code: Callable[[], Coroutine[Any, Any, Any]] | None = None
         """The function itself, to be begun."""
         self._main: asyncio.Task[Any] | None = None
@@ -684,6 +687,7 @@ class FunctionPass:
         self._deferred.clear()
         self._starting.clear()
         self._records.clear()
+        self.signals.clear()
         self._done = None
 
     # -- what is told -----------------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from durable.core.clock import TIME_MAX_MS
 from durable.core.definition_id import SOURCE, spellings
 from durable.core.ids import PREFIX
 from durable.core.limits import ALIAS_ROWS, CANCEL_GRACE_S, RECORD_BYTES_MAX
+from durable.store.operations import signals
 from durable.store.operations.cascade import ENDED, announce
 from durable.store.operations.promises import address_of, check_create, check_value, is_external
 from durable.store.operations.records import PROMISE, dump, load_tags, load_value
@@ -201,6 +202,8 @@ def _insert(tx: Tx, promise: RecordPromise) -> None:
         tx.wake_at(min(promise.timeout_at, TIME_MAX_MS))
         if tags.get("durable:capability") == "input":
             tx.effects.prompts.add(promise.id)
+        if signals.SIGNAL in tags:
+            signals.stand_in_line(tx, promise.id, tags)
 
 
 def _columns(value: Value) -> Iterator[str | None]:

@@ -97,6 +97,14 @@ RULES: dict[str, str] = {
         SELECT session FROM checkpoints WHERE label IS NULL GROUP BY session HAVING count(*) > {CHECKPOINTS_KEPT}""",
     "what was given up is rejected (S6)": """
         SELECT id FROM promises WHERE outcome IS NOT NULL AND (outcome<>'lost' OR state<>'rejected')""",
+    "of one name signals lie there, or waits stand in line, never both (signals.G2)": """
+        SELECT w.promise FROM signal_waits w JOIN promises p ON p.id=w.promise AND p.state='pending'
+        WHERE EXISTS (SELECT 1 FROM signals s WHERE s.execution=w.execution AND s.name=w.name AND s.taken=0)""",
+    "a promise that waits for a signal stands in line (signals.G2)": """
+        SELECT p.id FROM promises p WHERE p.state='pending'
+            AND EXISTS (SELECT 1 FROM json_each(CASE WHEN json_valid(p.tags) THEN p.tags ELSE '{}' END)
+                WHERE key='durable:signal')
+            AND NOT EXISTS (SELECT 1 FROM signal_waits w WHERE w.promise=p.id)""",
     "a schedule's next tick is after its last (S12)": """
         SELECT id FROM schedules WHERE last_run_at IS NOT NULL AND next_run_at<=last_run_at""",
 }

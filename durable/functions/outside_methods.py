@@ -1,4 +1,4 @@
-"""What a durable function gets from outside: signals by name, and promises that anybody may settle (specs/signals.md)."""
+"""Operations that outsiders end: signals by name, and promises (specs/signals.md)."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ class OutsidePromise[T](Operation[T]):
 
     @property
     def id(self) -> str:
-        """What whoever settles it names: a webhook's address may hold it."""
+        """Its name for whoever settles it: a webhook's address may hold it."""
         return self.promise_id
 
 

@@ -50,6 +50,7 @@ class ExecutionPass:
         origin: str,
         target: str,
         begun: Callable[[], None],
+        seed: str,
     ) -> None:
         self.promise_id = promise_id
         self.execution_id = promise_id.removeprefix("exec:")
@@ -71,6 +72,8 @@ class ExecutionPass:
         """Lines that each function had logged when the execution was last suspended, by its promise."""
         self.begun = begun
         """To be called when a function makes an operation."""
+        self.seed = seed
+        """The same in every pass, and no other execution's."""
         self._store = store
         self._loop = asyncio.get_running_loop()
         self._active = 0

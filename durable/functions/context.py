@@ -24,6 +24,7 @@ from durable.core.clock import TIME_MAX_MS
 from durable.core.errors import BadArguments, ExecutionError
 from durable.core.events import ArgumentsChanged
 from durable.functions import sandbox_step
+from durable.functions.child_methods import Starting
 from durable.functions.definition import NEVER, Function, Retry, seconds
 from durable.functions.failures import rejection
 from durable.functions.operation import Derived, Operation
@@ -61,7 +62,7 @@ class FunctionInfo:
     """When it is ended, whatever it does; None for never."""
 
 
-class Context(Asking, Receiving):
+class Context(Asking, Receiving, Starting):
     """The context of one durable function: begin operations with it, await what it returns."""
 
     def __init__(self, function_pass: FunctionPass, threads: StepThreads, cells: Cells) -> None:

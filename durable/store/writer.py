@@ -18,6 +18,7 @@ from typing import Any
 from durable.core.clock import Clock
 from durable.core.limits import CLOCK_BACK_MS, LIVENESS_CHECK_S, NOTICE_POLL_S
 from durable.store.operations import dispatch
+from durable.store.operations.children import cancel_orphans
 from durable.store.operations.deadlines import follow_clock, next_deadline, sweep
 from durable.store.operations.engines import bury
 from durable.store.operations.halted_waits import concerned, halts_of
@@ -254,6 +255,8 @@ class Writer(threading.Thread):
                 job.run(tx)
             if also is not None:
                 also(tx)
+            if tx.effects.orphans:
+                cancel_orphans(tx)
             if due or tx.effects.rescan:
                 dispatch.offer_all(tx)  # with them what this transaction made due
             else:

@@ -122,7 +122,7 @@ MAKE_DOOMED = "UPDATE tasks SET attempts_died=9 WHERE id='exec:doomed'"
 
 
 def the_day() -> list[Step]:
-    return [*_promises(), *_functions(), *_sessions(), *_by_itself(), *_imported(), *_leaving()]
+    return [*_promises(), *_functions(), *_children(), *_sessions(), *_by_itself(), *_imported(), *_leaving()]
 
 
 def _promises() -> list[Step]:
@@ -217,6 +217,33 @@ def _signals() -> list[Step]:
         signal("early"),
         wait(17, "left"),
         Request("signal.send", {"execution": "exec:nowhere", "name": "x"}, 404),
+    ]
+
+
+def _children() -> list[Step]:
+    def link(n: int, child: str, *, status: int = 200, **more: Any) -> Request:
+        tags = {"durable_child": child, "durable_function": FUNCTION, "durable_target": "poll://any@g"}
+        data = promise(f"exec:parent.{n}", **tags, resonate_external="true", **more)
+        action = {"kind": "promise.create", "data": data}
+        return Request("task.fence", {"id": "exec:parent", "version": 1, "action": action}, status)
+
+    return [
+        make("parent"),
+        acquire("exec:parent"),
+        link(1, "exec:parent@@1"),
+        link(2, "exec:parent@@2"),
+        link(3, "exec:parent@@3", durable_detached="true"),
+        link(4, "exec:f"),
+        link(5, "exec:parent@@2", durable_arguments="other"),
+        link(6, "parent", status=400),
+        acquire("exec:parent@@1"),
+        at("task.suspend", "exec:parent", 1, actions=[callback("exec:parent.1", "exec:parent")]),
+        fulfill("exec:parent@@1", 1),
+        acquire("exec:parent", 1),
+        acquire("exec:parent@@2"),
+        Request("execution.cancel", {"id": "exec:parent", "grace_ms": 60_000}),
+        fulfill("exec:parent@@2", 1),
+        fulfill("exec:parent", 2),
     ]
 
 

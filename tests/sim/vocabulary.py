@@ -16,6 +16,7 @@ from typing import Any
 import anyio
 
 from capabilities.capability import call_id
+import durable
 from durable import Retry
 
 from .conductor import Conductor
@@ -93,6 +94,20 @@ async def send(tag: str, name: str) -> str:
     return tag
 
 
+@durable.function(name="helper")
+async def helper(ctx: durable.Context, tag: str, *, asks: bool = False, fails: bool = False) -> str:
+    """A child execution: a step, a question, a step that cleans up however it ends."""
+    try:
+        got = await ctx.run(partial(act, f"{tag}/c1"))
+        if asks:
+            got += f" {await ctx.ask(tag)}"
+        if fails:
+            await ctx.run(partial(fail, f"{tag}/c2"))
+        return got
+    finally:
+        await ctx.run(partial(act, f"{tag}/c3"))
+
+
 class Teller:
     """Steps that are bound methods."""
 
@@ -153,6 +168,7 @@ NAMES = {
     "key": key,
     "charge": charge,
     "send": send,
+    "helper": helper,
     "Teller": Teller,
     "Caller": Caller,
     "log": log,

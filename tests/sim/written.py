@@ -298,6 +298,40 @@ async def main(ctx):
     ("settled exec:run.1",),
 )
 
+CHILDREN = Written(
+    "child executions: awaited, failed, raced, cancelled, left to end with the parent",
+    """
+async def main(ctx):
+    async def of(child):
+        try:
+            return await child
+        except ValueError as error:
+            return f"failed {error.args}"
+    first, failing, asking = ctx.start(helper, "m/a"), ctx.start(helper, "m/b", fails=True), ctx.start(helper, "m/c", asks=True)
+    got = await asyncio.gather(of(first), of(failing))
+    log(ctx, str(got))
+    race = [asyncio.create_task(of(asking)), asyncio.create_task(of(ctx.start(helper, "m/d")))]
+    done, _ = await asyncio.wait(race, return_when=asyncio.FIRST_COMPLETED)
+    log(ctx, str([race.index(task) for task in done]))
+    await asyncio.wait(race)
+    left = ctx.start(helper, "m/e")
+    await ctx.run(act, "m/s1")
+    log(ctx, await left)
+    return got
+""",
+)
+
+MAPPED = Written(
+    "a map over children, two at a time",
+    """
+async def main(ctx):
+    out = await ctx.map(helper, [f"m/{n}" for n in range(4)], concurrency=2)
+    log(ctx, str(out))
+    return [*out, *await ctx.map(act, [f"m/s{n}" for n in range(3)], concurrency=2)]
+""",
+    (["m/0/c1", "m/1/c1", "m/2/c1", "m/3/c1", "m/s0", "m/s1", "m/s2"],),
+)
+
 WRITTEN = (
     BRANCHES,
     KEYS,
@@ -314,6 +348,8 @@ WRITTEN = (
     CLEAN_UP,
     SIGNALS,
     OUTSIDE,
+    CHILDREN,
+    MAPPED,
 )
 
 

@@ -142,6 +142,10 @@ class ExecutionPass:
             message = f"the observer failed at {type(event).__name__}"
             self._loop.call_exception_handler({"message": message, "exception": error})
 
+    async def ask(self, kind: str, data: dict[str, Any]) -> dict[str, Any]:
+        """Send the store a request beside the record, and return the data of its answer. StoreRefused."""
+        return (await self._store.request(kind, data)).data
+
     def next_call(self, capability: str) -> str:
         """The id of a new call: numbered over all functions of the execution."""
         self._calls += 1

@@ -71,7 +71,11 @@ RULES: dict[str, str] = {
     "a callback is from a pending promise to an unfinished task (S3)": """
         SELECT c.awaited || ' -> ' || c.awaiter FROM callbacks c
         LEFT JOIN promises p ON p.id=c.awaited LEFT JOIN tasks t ON t.id=c.awaiter
-        WHERE p.id IS NULL OR p.state<>'pending' OR t.id IS NULL OR t.state='fulfilled'""",
+        WHERE p.id IS NULL OR p.state<>'pending' OR t.state='fulfilled'
+            OR (t.id IS NULL AND NOT EXISTS (SELECT 1 FROM promises l WHERE l.id=c.awaiter AND l.tags LIKE '%durable:child%'))""",
+    "a pending link is to a child that has not ended (children.K2)": """
+        SELECT l.id FROM promises l WHERE l.state='pending' AND l.tags LIKE '%"durable:child"%'
+            AND NOT EXISTS (SELECT 1 FROM callbacks c WHERE c.awaiter=l.id)""",
     "a listener waits for a pending promise (S3)": """
         SELECT l.awaited FROM listeners l LEFT JOIN promises p ON p.id=l.awaited
         WHERE p.id IS NULL OR p.state<>'pending'""",

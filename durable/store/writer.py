@@ -252,11 +252,11 @@ class Writer(threading.Thread):
             if due:
                 sweep(tx)
             for job in jobs:
+                cancel_orphans(tx)  # of what came before, so that a request sees all that follows from the others
                 job.run(tx)
             if also is not None:
                 also(tx)
-            if tx.effects.orphans:
-                cancel_orphans(tx)
+            cancel_orphans(tx)
             if due or tx.effects.rescan:
                 dispatch.offer_all(tx)  # with them what this transaction made due
             else:

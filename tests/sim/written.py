@@ -299,7 +299,7 @@ async def main(ctx):
 )
 
 CHILDREN = Written(
-    "child executions: awaited, failed, raced, cancelled, left to end with the parent",
+    "child executions: awaited, failed, asking, cancelled",
     """
 async def main(ctx):
     async def of(child):
@@ -310,13 +310,11 @@ async def main(ctx):
     first, failing, asking = ctx.start(helper, "m/a"), ctx.start(helper, "m/b", fails=True), ctx.start(helper, "m/c", asks=True)
     got = await asyncio.gather(of(first), of(failing))
     log(ctx, str(got))
-    race = [asyncio.create_task(of(asking)), asyncio.create_task(of(ctx.start(helper, "m/d")))]
-    done, _ = await asyncio.wait(race, return_when=asyncio.FIRST_COMPLETED)
-    log(ctx, str([race.index(task) for task in done]))
-    await asyncio.wait(race)
-    left = ctx.start(helper, "m/e")
+    log(ctx, str(await asyncio.gather(of(asking), of(ctx.start(helper, "m/d")))))
+    gone = ctx.start(helper, "m/e", asks=True)
     await ctx.run(act, "m/s1")
-    log(ctx, await left)
+    log(ctx, str(await gone))
+    log(ctx, str(await gone.cancel()))
     return got
 """,
 )

@@ -52,6 +52,7 @@ class ExecutionPass:
         origin: str,
         target: str,
         begun: Callable[[], None],
+        seed: str,
     ) -> None:
         self.promise_id = promise_id
         self.execution_id = promise_id.removeprefix("exec:")
@@ -74,6 +75,8 @@ class ExecutionPass:
         """Lines that each function had logged when the execution was last suspended, by its promise."""
         self.begun = begun
         """To be called when a function makes an operation."""
+        self.seed = seed
+        """The same in every pass, and no other execution's."""
         self._store = store
         self._loop = asyncio.get_running_loop()
         self._active = 0
@@ -162,6 +165,10 @@ class ExecutionPass:
         """The tag that carries the trace context of this code to what it has others do."""
         traceparent = observers.traceparent(self._observer)
         return {TRACEPARENT: traceparent} if traceparent else {}
+
+    async def ask(self, kind: str, data: dict[str, Any]) -> dict[str, Any]:
+        """Send the store a request beside the record, and return the data of its answer. StoreRefused."""
+        return (await self._store.request(kind, data)).data
 
     def next_call(self, capability: str) -> str:
         """The id of a new call: numbered over all functions of the execution."""

@@ -29,8 +29,8 @@ from durable.core.observers import Observers
 from durable.engine.attempts import Attempts
 from durable.engine.capability_host import CapabilityHost
 from durable.engine.executions import Executions
-from durable.executions.signal_sender import send_signal, settle_promise
 from durable.executions.handle import Execution
+from durable.executions.signal_sender import send_signal, settle_promise
 from durable.functions.context import Context
 from durable.functions.definition import KNOWN, NEVER, Function, known_as, on_new, seconds
 from durable.functions.dispatcher import Passes

@@ -11,6 +11,7 @@ from itertools import batched
 
 import msgspec
 
+from durable.store.figures import read_figures
 from durable.store.operations import searches
 from durable.store.operations.halted_waits import HALTS, Halt, nearest
 from durable.store.operations.records import PROMISE, Row, dump, promise_record
@@ -28,6 +29,7 @@ from durable.store.rows import (
     SessionRow,
     State,
     StoppedElsewhere,
+    StoreFigures,
     promise_row,
 )
 
@@ -275,6 +277,10 @@ class Reads:
             "SELECT engine, grp, pid, functions, joined_at FROM engines ORDER BY joined_at, engine", []
         )
         return [EngineRow(row[0], row[1], row[2], tuple(msgspec.json.decode(row[3])), row[4]) for row in rows]
+
+    async def figures(self, *, now: int) -> StoreFigures:
+        """The numbers that an operator watches. They count whole tables. now: ms since the epoch."""
+        return await read_figures(self._rows, now, tuple(each.engine for each in await self.engines()))
 
     async def newest_roots(self, count: int) -> int:
         """When the oldest of the newest so many roots that are settled was settled; 0 when there are not more of them.

@@ -108,7 +108,7 @@ class Instruments:
 
     @_count.register
     def _(self, event: events.StepRecorded) -> None:
-        labels = {"step": self._name("step", event.name), "ok": event.ok}
+        labels: dict[str, str | bool] = {"step": self._name("step", event.name), "ok": event.ok}
         self._steps.add(1, labels)
         began = self._begun.pop(event.step, None)
         if began is not None:

@@ -66,7 +66,8 @@ class Spans:
 
     def __init__(self, provider: TracerProvider) -> None:
         others = provider.id_generator
-        self._ids = provider.id_generator = ExecutionIds(others)
+        self._ids = ExecutionIds(others)
+        provider.id_generator = self._ids  # type: ignore[assignment]  # any IdGenerator, as its constructor takes
         try:
             self._tracer = provider.get_tracer(SCOPE)
         finally:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from opentelemetry import trace
 from opentelemetry.sdk.metrics import MeterProvider
-from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+from opentelemetry.sdk.metrics.export import HistogramDataPoint, InMemoryMetricReader, NumberDataPoint
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
@@ -42,9 +42,10 @@ class Desk:
         assert data is not None
         metrics = [m for r in data.resource_metrics for s in r.scope_metrics for m in s.metrics if m.name == name]
         return [
-            (dict(point.attributes or {}), getattr(point, "value", None) or getattr(point, "sum", 0.0))
+            (dict(point.attributes or {}), point.value if isinstance(point, NumberDataPoint) else point.sum)
             for metric in metrics
             for point in metric.data.data_points
+            if isinstance(point, NumberDataPoint | HistogramDataPoint)
         ]
 
 
@@ -102,8 +103,10 @@ async def test_each_attempt_has_one_span_linked_to_the_one_before(tmp_path: Path
         with desk.tracer.start_as_current_span("request") as request:
             execution = await engine.start(review, id="r")
         prompt = await the_prompt(engine)
+        change = engine.changed()
         while (await execution.info()).state != "waiting":
-            await engine.changed()
+            await change
+            change = engine.changed()
     async with durable.open(path, durability="process", observer=desk.observer) as engine:
         await engine.answer(prompt, "yes", by="ana")
         assert await (await engine.get("r")).result() == "yes"
@@ -132,12 +135,14 @@ async def test_each_attempt_has_one_span_linked_to_the_one_before(tmp_path: Path
     assert seen_in_steps == [context_of(each).span_id for each in (fetches[0], threaded, fetches[1])]
     asked = desk.one("prompt")
     assert parent_of(asked) == context_of(first).span_id
-    assert attribute(asked, "durable.prompt.id") == "r:input:1" or attribute(asked, "durable.prompt.id") == prompt
+    assert attribute(asked, "durable.prompt.id") == prompt
 
 
 async def the_prompt(engine: durable.Engine) -> str:
+    change = engine.changed()
     while not (prompts := await engine.prompts()):
-        await engine.changed()
+        await change
+        change = engine.changed()
     return prompts[0].id
 
 
@@ -162,9 +167,7 @@ async def test_each_try_of_a_step_has_a_span_and_no_value_of_the_code_is_in_any(
         assert await (await engine.start(tries, id="t")).result() == "ok"
     spans = desk.spans("step flaky")
     assert [attribute(each, "durable.attempt") for each in spans] == [1, 2, 3]
-    assert [each.status.is_ok for each in spans] == [False, False, True] or [
-        each.status.status_code.name for each in spans
-    ] == ["ERROR", "ERROR", "UNSET"]
+    assert [each.status.status_code.name for each in spans] == ["ERROR", "ERROR", "UNSET"]
     assert "4711" not in "".join(span.to_json() for span in desk.spans())
     assert desk.points("durable.step.retries") == [({"step": "flaky"}, 2)]
     assert desk.points("durable.steps") == [({"step": "flaky", "ok": True}, 1)]

@@ -61,6 +61,12 @@ ATTEMPTS_FAILED_MAX = 3
 ATTEMPTS_DIED_MAX = 10
 """Attempts without progress before `lost`, when the engine died."""
 
+OUTSIDE_TASKS_MAX = 10_000
+"""Tasks of a Resonate server of which a process remembers failed attempts, and executions that it knows: some MB."""
+
+LISTEN_AGAIN_S = 15.0
+"""Between two looks at what is awaited on a Resonate server, whose messages may be lost."""
+
 RETRY_FIRST_MS = 50
 RETRY_MAX_MS = 60_000
 """Delay before a released task is dispatched again: doubling, from the first to the largest."""

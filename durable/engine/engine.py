@@ -475,6 +475,7 @@ class Engine:
     # -- what functions and sessions need of the engine ---------------------------------------------------------
 
     def cell(self, code: str, session: str, inputs: dict[str, Any]) -> dict[str, Any]:
+        self.store.require("sessions")
         return CellParam(code=code, session=session, inputs=inputs).to_json()
 
     def cell_tags(self, session: str) -> dict[str, str]:
@@ -570,8 +571,8 @@ class EngineOptions(TypedDict, total=False):
 
 
 def open(target: str | os.PathLike[str] = ".durable/state.db", **options: Unpack[EngineOptions]) -> Engine:
-    """An engine on a store: a path (made when missing), the URL of `durable serve`, or ":memory:" for one that ends
-    with the engine.
+    """An engine on a store: a path (made when missing), a database's URL, that of a server, or ":memory:" for one that
+    ends with the engine.
 
     serve: False for a client that runs nothing itself. durability: "power" survives the machine, "process" only the
     process. token: for a URL; DURABLE_TOKEN when None. capabilities: what sessions can be granted. components: what

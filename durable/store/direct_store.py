@@ -186,6 +186,9 @@ class DirectStore:
         if self._closing is None:
             self._writer.submit(job)
 
+    def require(self, feature: str) -> None:
+        """Nothing is lacking."""
+
     def engine_alive(self, engine: str) -> bool:
         """Whether that engine's process lives and has not left."""
         return self._liveness.alive(engine)

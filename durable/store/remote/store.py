@@ -297,6 +297,9 @@ class RemoteStore:
 
     # -- being alive ----------------------------------------------------------------------------------------------
 
+    def require(self, feature: str) -> None:
+        """Nothing is lacking: the server has every request of ours."""
+
     def engine_alive(self, engine: str) -> bool:
         """Whether that engine lived when `reads.engines` was asked last."""
         return engine in self._alive

@@ -124,6 +124,9 @@ class ReadOnlyStore:
     def discarded(self, task_id: str, step: str, reason: str) -> None:
         """Nothing runs here, so nothing is thrown away."""
 
+    def require(self, feature: str) -> None:
+        """Nothing is lacking."""
+
     def engine_alive(self, engine: str) -> bool:
         """Whether an engine on this machine lives."""
         try:

@@ -286,6 +286,18 @@ NOTICE_PAUSE_FACTOR = 4
 NOTICE_PAUSE_S_MAX = 1.0
 """A channel rests this many times as long as its look at the open questions took: looking is a fifth of its time."""
 
+POST_LEASE_MS = 30_000
+"""How long a process that took a message for a listener's URL may be at it, before another one sends it too."""
+
+POST_KEEP_MS = 86_400_000
+"""A message that a listener's URL has not taken for this long is dropped; the promise itself stays."""
+
+POST_LOOK_S = 30.0
+"""Between two looks for messages to URLs when nothing is known to be due: another process may have died with one."""
+
+POST_PAUSE_S = 0.1
+"""Between two looks while promises settle all the time: a look is a request to the writer."""
+
 WEBHOOK_S = 10.0
 """How long a webhook's receiver may take to answer."""
 

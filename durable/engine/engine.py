@@ -35,6 +35,7 @@ from durable.functions.resonate import sdk
 from durable.functions.step import StepThreads
 from durable.prompts.channels import PromptChannel, Told
 from durable.prompts.inbox import Inbox, OpenPrompt
+from durable.prompts.url_listeners import keep_posting
 from durable.prompts.webhooks import Hooks, Webhook
 from durable.sandbox.component_registry import Component, Declared
 from durable.sandbox.sandbox import Sandbox
@@ -112,6 +113,7 @@ class Engine:
         self._resonate: Any = None
         self._connection: Any = None
         self._sweeping: asyncio.Task[None] | None = None
+        self._posting: asyncio.Task[None] | None = None
         self._opening = False
         self._closing = False
         self._guard: asyncio.Task[None] | None = None
@@ -207,6 +209,7 @@ class Engine:
         self._guard = asyncio.create_task(_until_cancelled())
         if store.local is not None:
             self._sweeping = asyncio.create_task(keep_swept(store.local, self._observer))
+            self._posting = asyncio.create_task(keep_posting(store.local, self._observer))
         await store.request(
             "engine.join",
             {
@@ -236,7 +239,7 @@ class Engine:
         for undo in reversed(self._undo):
             undo()
         await self._hooks.close()
-        for task in (self._sweeping, self._guard):
+        for task in (self._sweeping, self._posting, self._guard):
             if task is not None:
                 task.cancel()
                 await asyncio.wait([task])

@@ -301,6 +301,7 @@ class DirectStore:
                 frozenset(effects.cancelled),
                 frozenset(effects.prompts),
                 frozenset(effects.sessions),
+                effects.posts,
             )
             for watcher in list(self._watchers):
                 self._contained("watch", watcher, change)

@@ -99,11 +99,14 @@ class Effects:
     """Tasks that were not offered before may be now: an engine came or a session got free."""
     peers: bool = False
     """Other processes should look."""
+    posts: bool = False
+    """Messages for URLs wait to be sent."""
 
     def changed(self) -> bool:
         """Whether watchers have anything to look at."""
         return bool(
             self.cancelled
+            or self.posts
             or self.settled
             or self.ready
             or self.dead

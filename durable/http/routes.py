@@ -25,7 +25,7 @@ from durable.http.pages.layout import HEADERS, said_page
 from durable.http.site import Site
 from durable.http.sse import stream
 from durable.store.protocol.requests import Id
-from durable.store.remote.client import AGAIN
+from durable.store.remote.request_headers import AGAIN, BATCH, CLIENT
 from durable.store.sdk_connection import reply
 
 CLIENTS_MAX = 1_024
@@ -141,7 +141,7 @@ class Routes:
 
     async def batch(self, request: Request) -> Response:
         """`POST /batch`: a client's number that came before is answered again, not done again (H1)."""
-        client, number = request.headers.get("durable-client", ""), request.headers.get("durable-batch", "")
+        client, number = request.headers.get(CLIENT, ""), request.headers.get(BATCH, "")
         if not 0 < len(client) <= 100 or not 0 < len(number) <= 20:
             raise Turned(400, "a batch has the headers durable-client and durable-batch")
         async with _Body(self._site, request, BATCH_BYTES_MAX) as body:

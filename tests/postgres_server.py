@@ -63,6 +63,22 @@ class PostgresServer:
         self.start()
         self._bouncer = Bouncer(self.directory) if os.environ.get(BOUNCER) else None
 
+    @classmethod
+    def standby_of(cls, primary: PostgresServer) -> PostgresServer:
+        """A server that follows another one."""
+        self = cls.__new__(cls)
+        self.binaries, self._root, self._bouncer = primary.binaries, primary._root, None
+        self.directory = Path(tempfile.mkdtemp(prefix="durable-pg-", dir="/tmp"))
+        self.data = self.directory / "data"
+        if self._root:
+            shutil.chown(self.directory, "postgres", "postgres")
+        source = ["-h", str(primary.directory), "-U", "postgres", "-D", str(self.data)]
+        self.run("pg_basebackup", *source, "-R", "-X", "stream", "-c", "fast")
+        with (self.data / "postgresql.conf").open("a") as config:
+            config.write(f"unix_socket_directories='{self.directory}'\n")
+        self.start()
+        return self
+
     def run(self, program: str, *arguments: str, check: bool = True) -> None:
         """Run one of PostgreSQL's programs as the server's user."""
         command = [str(self.binaries / program), *arguments]

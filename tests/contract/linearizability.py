@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import base64
+import binascii
 import json
 import random
 import sys
@@ -152,7 +153,10 @@ def _shows(found: Execution, op: Operation) -> bool:
 
 
 def _is_lost(value: str | None) -> bool:
-    return value is not None and b"ExecutionLost" in base64.b64decode(value)
+    try:
+        return value is not None and b"ExecutionLost" in base64.b64decode(value)
+    except binascii.Error:
+        return False  # a client's
 
 
 class SessionState(NamedTuple):

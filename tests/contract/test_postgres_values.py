@@ -17,6 +17,7 @@ from durable.store.postgres import connection as connection_module
 from durable.store.postgres import store as store_module
 from durable.store.postgres.address import address_of
 from durable.store.postgres.store import PostgresStore
+from durable.store.postgres.writer_connection import UNKNOWN_MAX, WriterConnection
 from tests.postgres_server import PostgresServer, rows_of
 
 from .opened import acquire, opened, promise, root, settle
@@ -252,3 +253,17 @@ async def test_ids_with_the_character_that_stands_for_nul(postgres_server: Postg
         assert (found["id"], found["state"]) == (name, "resolved")
         under = (await store.request("promise.get", {"id": f"{name}.1"})).data["promise"]
         assert under["state"] == "rejected_canceled"
+
+
+async def test_statements_that_the_server_has_forgotten_are_prepared_anew(postgres_server: PostgresServer) -> None:
+    """A pipeline that failed leaves the driver with another idea of what is prepared than the server has."""
+    url = postgres_server.url()
+    async with opened(url) as store:
+        await store.request("promise.create", promise("a"))
+        session = WriterConnection(address_of(url))
+        for _ in range(UNKNOWN_MAX + 2):
+            for _ in range(2):
+                assert session.rows("SELECT id FROM promises WHERE id=?", ("a",)) == [("a",)]
+            assert session._connection is not None
+            session._connection.pgconn.exec_(b"DEALLOCATE ALL")
+        session.close()

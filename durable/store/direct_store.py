@@ -186,6 +186,10 @@ class DirectStore:
         if self._closing is None:
             self._writer.submit(job)
 
+    def sweep_run_files(self, *, dry_run: bool = False) -> int:
+        """Delete the files, on this machine, of runs that are forgotten; how many runs' they were. Blocks."""
+        raise NotImplementedError
+
     def require(self, feature: str) -> None:
         """Nothing is lacking."""
 

@@ -30,6 +30,7 @@ from durable.store.postgres.liveness import DatabaseLiveness
 from durable.store.postgres.local_knowledge import LocalKnowledge
 from durable.store.postgres.notices import Notices
 from durable.store.postgres.reads import PostgresReads
+from durable.store.postgres.run_directories import sweep_machine
 from durable.store.postgres.writer import PostgresWriter
 from durable.store.postgres.writer_connection import WriterConnection
 from durable.store.protocol.patient_kinds import PATIENT
@@ -62,6 +63,9 @@ class PostgresStore(DirectStore):
         self.name = address.shown
         self._holder = new_holder()
         self._joined: dict[str, dict[str, Any]] = {}
+
+    def sweep_run_files(self, *, dry_run: bool = False) -> int:
+        return sweep_machine(self.address, self.directory, dry_run=dry_run)
 
     @classmethod
     async def open(

@@ -30,11 +30,11 @@ from durable.store.postgres.liveness import DatabaseLiveness
 from durable.store.postgres.local_knowledge import LocalKnowledge
 from durable.store.postgres.notices import Notices
 from durable.store.postgres.reads import PostgresReads
-from durable.store.postgres.run_directories import sweep_machine
 from durable.store.postgres.writer import PostgresWriter
 from durable.store.postgres.writer_connection import WriterConnection
 from durable.store.protocol.patient_kinds import PATIENT
 from durable.store.protocol.requests import Answer
+from durable.store.upkeep.database_run_files import sweep_machine
 from durable.store.writer import Job
 
 if TYPE_CHECKING:

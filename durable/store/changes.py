@@ -25,6 +25,8 @@ class StoreChange:
     """Questions that were asked, by promise id."""
     sessions: frozenset[str] = frozenset()
     """Sessions whose owner, cells or checkpoints changed."""
+    policies: frozenset[str] = frozenset()
+    """Sessions whose permissions changed, or `*` for everybody's."""
     posts: bool = False
     """Messages for listeners at URLs wait to be sent."""
     lapsed: bool = False

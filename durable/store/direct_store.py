@@ -122,8 +122,11 @@ class DirectStore:
         """Send a request, wait for its commit. Raises StoreRefused (status 400 or more), StoreError, EngineClosed."""
         return await self.post(kind, data)
 
-    def post(self, kind: str, data: Mapping[str, object]) -> asyncio.Future[Answer]:
-        """Enqueue a request now: requests commit in the order of these calls, those that wait together at once."""
+    def post(self, kind: str, data: Mapping[str, object], *, awaited: bool = True) -> asyncio.Future[Answer]:
+        """Enqueue a request now: requests commit in the order of these calls, those that wait together at once.
+
+        Not `awaited`: it may wait a moment for others to be committed with.
+        """
         known = KINDS.get(kind)
         try:
             if known is None:
@@ -133,7 +136,7 @@ class DirectStore:
             future: asyncio.Future[Answer] = self._loop.create_future()
             future.set_exception(StoreRefused(kind, 400, str(error)))
             return future
-        return self.enqueue(kind, request)
+        return self.enqueue(kind, request, awaited=awaited)
 
     def enqueue(
         self, kind: str, request: msgspec.Struct, *, internal: bool = False, awaited: bool = True
@@ -305,6 +308,7 @@ class DirectStore:
                 frozenset(effects.cancelled),
                 frozenset(effects.prompts),
                 frozenset(effects.sessions),
+                frozenset(effects.policies),
                 effects.posts,
             )
             for watcher in list(self._watchers):

@@ -134,6 +134,7 @@ def close(tx: Tx, request: Session) -> Answer:
         tx, [row[0] for row in tx.rows("SELECT id FROM checkpoints WHERE session=?", (request.session,))]
     )
     tx.execute("DELETE FROM policies WHERE name=?", (request.session,))
+    tx.effects.policies.add(request.session)
     kv.forget(tx, f"{OWN}{request.session}")
     if RUN in _options.decode(options or "{}"):
         tx.execute("DELETE FROM sessions WHERE name=?", (request.session,))

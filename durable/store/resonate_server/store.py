@@ -94,7 +94,13 @@ class ResonateServerStore:
             self.reads.know(answer.data["promise"]["id"])
         return answer
 
-    def post(self, kind: str, data: Mapping[str, object]) -> asyncio.Future[Answer]:
+    def post(
+        self,
+        kind: str,
+        data: Mapping[str, object],
+        *,
+        awaited: bool = True,  # noqa: ARG002 - as any store
+    ) -> asyncio.Future[Answer]:
         """Send a request now."""
         task = self._loop.create_task(self.request(kind, data))
         self._posted.add(task)

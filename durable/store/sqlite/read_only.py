@@ -109,7 +109,13 @@ class ReadOnlyStore:
         except file.SQLITE_ERRORS as error:
             raise file.explain(self.path, error) from error
 
-    def post(self, kind: str, data: Mapping[str, object]) -> asyncio.Future[Answer]:
+    def post(
+        self,
+        kind: str,
+        data: Mapping[str, object],
+        *,
+        awaited: bool = True,  # noqa: ARG002 - as any store
+    ) -> asyncio.Future[Answer]:
         """`request`, begun at once."""
         return asyncio.ensure_future(self.request(kind, data))
 

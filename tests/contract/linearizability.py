@@ -52,10 +52,15 @@ class Execution(NamedTuple):
     value: str | None = None
     task: str = "pending"
     version: int = 0
+    holder: int | None = None
+    """The client that acquired the task last."""
 
 
 LOST = "given up"
 """The value of what was given up after its attempts: the model does not count them."""
+
+END = "client.end"
+"""A client has ended: what it held is due again, as soon as the others find that out."""
 
 _CREATES = ("promise.create", "cell.submit")
 _FENCED = ("task.release", "task.fence", "task.suspend")
@@ -63,6 +68,9 @@ _FENCED = ("task.release", "task.fence", "task.suspend")
 
 def step_execution(found: Execution | None, op: Operation) -> Iterable[Execution | None]:
     """The states after a request, if it could be answered so in this state; none if not."""
+    if op.kind == END:
+        gone = found is not None and found.task == "acquired" and found.holder == op.client
+        return [found, found._replace(task="pending")] if found is not None and gone else [found]
     if found is None:
         return _step_missing(op)
     if op.kind in _CREATES:
@@ -80,7 +88,7 @@ def step_execution(found: Execution | None, op: Operation) -> Iterable[Execution
 def _step_missing(op: Operation) -> Iterable[Execution | None]:
     if op.kind == "cell.submit" and op.status == 200:
         at_once = op.answer[1] is not None
-        return [Execution(task="acquired" if at_once else "pending", version=int(at_once))]
+        return [Execution(task="acquired", version=1, holder=op.client) if at_once else Execution()]
     if op.kind == "promise.create" and op.status == 200:
         return [Execution()] if _shows(Execution(), op) else []
     return [None] if op.status == 404 else []
@@ -104,7 +112,7 @@ def _step_task(found: Execution, op: Operation) -> Iterable[Execution]:
         # A suspended task becomes pending when something settles that it waits for, which is another subject's.
         due = found.task in ("pending", "suspended") and found.version == version
         if op.status == 200:
-            taken = found._replace(task="acquired", version=found.version + 1)
+            taken = found._replace(task="acquired", version=found.version + 1, holder=op.client)
             return [taken] if due and op.answer == taken.version else []
         behind = "@" in op.subject and found.task == "pending"  # another cell of its session is before it
         return [] if due and found.task == "pending" and not behind else [found]
@@ -159,6 +167,12 @@ def _is_lost(value: str | None) -> bool:
         return False  # a client's
 
 
+def step_lapsing(found: Execution | None, op: Operation) -> Iterable[Execution | None]:
+    """The same where a client may not be heard of for longer than its lease: others may then have what it holds."""
+    lapsed = found is not None and found.task == "acquired" and op.kind == "task.acquire" and op.status == 200
+    return step_execution(found._replace(task="pending") if lapsed and found is not None else found, op)
+
+
 class SessionState(NamedTuple):
     """The epoch of a session, and how many cells it has had."""
 
@@ -168,6 +182,8 @@ class SessionState(NamedTuple):
 
 def step_session(found: SessionState | None, op: Operation) -> Iterable[SessionState | None]:
     """The same for a session. Who owns it is left open: a client that ends gives everything up."""
+    if op.kind == END:
+        return [found]
     if op.kind == "cell.submit":
         before = found or SessionState()
         after = before._replace(cells=before.cells + 1)
@@ -258,10 +274,25 @@ def read(paths: Iterable[Path]) -> dict[str, list[Operation]]:
     return subjects
 
 
-def check(subjects: dict[str, list[Operation]]) -> list[str]:
-    """The subjects whose answers fit no order."""
-    models: dict[bool, Step] = {True: step_execution, False: step_session}
-    return [name for name, ops in subjects.items() if not linearizable(ops, models[name.startswith("exec:")])]
+def with_ends(subjects: dict[str, list[Operation]]) -> dict[str, list[Operation]]:
+    """The same, with the ends of the clients: others find out whenever they do."""
+    ends: dict[int, int] = {}
+    for operations in subjects.values():
+        for op in operations:
+            ends[op.client] = max(op.back, ends.get(op.client, 0))
+    never = max(ends.values(), default=0) + 1
+    return {
+        name: [*ops, *(Operation(client, name, END, None, 200, None, at, never) for client, at in ends.items())]
+        for name, ops in subjects.items()
+    }
+
+
+def check(subjects: dict[str, list[Operation]], *, lapses: bool = False) -> list[str]:
+    """The subjects whose answers fit no order. lapses: a client may have been cut off for longer than its lease."""
+    execution: Step = step_lapsing if lapses else step_execution
+    models: dict[bool, Step] = {True: execution, False: step_session}
+    whole = with_ends(subjects)
+    return [name for name, ops in whole.items() if not linearizable(ops, models[name.startswith("exec:")])]
 
 
 def export(subjects: dict[str, list[Operation]], path: Path) -> None:
@@ -325,7 +356,10 @@ def main() -> None:
         subjects = read(sorted(Path(folder).glob("history-*")))
     if given.export:
         export(subjects, given.export)
-    wrong = check(subjects)
+    wrong = check(subjects, lapses=given.fault == "network")
+    for name in wrong:
+        for op in sorted(subjects[name], key=lambda op: op.call):
+            print(*op, file=sys.stderr)
     checked = sum(map(len, subjects.values()))
     print(json.dumps({**found, "operations checked": checked, "not linearizable": wrong}))
     sys.exit(bool(wrong))

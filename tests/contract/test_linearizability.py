@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.contract.linearizability import Operation, linearizable, step_execution, step_session
+from tests.contract.linearizability import Operation, check, linearizable, step_execution, step_session
 
 PENDING = ["pending", None]
 DONE = ["resolved", "v"]
@@ -77,6 +77,16 @@ def test_answers_of_one_store_have_an_order(name: str) -> None:
 @pytest.mark.parametrize("name", BAD)
 def test_other_answers_have_none(name: str) -> None:
     assert not linearizable(BAD[name], step_execution)
+
+
+def test_what_a_client_held_that_ended_is_due_again() -> None:
+    history = [CREATED, TAKEN, op("task.fence", 40, 50, argument=1)]
+    late = Operation(1, "exec:t", "task.fence", 1, 409, None, 60, 70)
+    again = Operation(1, "exec:t", "task.acquire", 1, 200, 2, 80, 90)
+    assert check({"exec:t": [*history, late, again]}) == []
+    alive = op("promise.get", 100, 110, answer=PENDING)
+    assert check({"exec:t": [*history, late, again, alive]}) == ["exec:t"]
+    assert check({"exec:t": [*history, again, alive]}, lapses=True) == []
 
 
 def test_epochs_and_numbers_of_a_session() -> None:

@@ -158,6 +158,11 @@ async def _rest_of_the_day(path: Path) -> None:
         await store.request("audit.append", {"entries": [("s", "x", "http", "", "allowed", "", 1, 1)]})
         await store.request("session.open", {"session": "once", "engine": "e9", "options": {"run": "r"}})
         await store.request("session.close", {"session": "once"})
+        await store.request("session.open", {"session": "kept", "engine": "e9"})
+        kept = {"session": "kept", "epoch": 1, "n": 1, "statement": 0, "final": True, "manifest": b"m", "chunks": []}
+        await store.request("checkpoint.publish", {**kept, "uses": ["5" * 64]})
+        await store.request("checkpoint.publish", {**kept, "uses": ["5" * 64], "carried": ["5" * 64]})
+        await store.request("sweep.checkpoints", {"keep": {"last": 1}})
         store.glance.may_begin("exec:two", 1, "exec:two.1")
         clock.now += OUTBOX_KEEP_MS + 1
         for keep in (1, 0):

@@ -65,6 +65,8 @@ def create_app(site: Site) -> Starlette:
             Route("/batch", _answering(site, routes.batch), methods=["POST"]),
             Route("/chunk/{digest}", _answering(site, routes.chunk), methods=["GET", "HEAD", "PUT"]),
             Route("/prompts/{id}/answer", routes.answer, methods=["GET", "POST"]),
+            Route("/executions/{id}/signals/{name}", _answering(site, routes.signal), methods=["POST"]),
+            Route("/promises/{id}/settle", _answering(site, routes.settle), methods=["POST"]),
             Route("/poll/{group}/{pid}", Streamed(site, routes.poll), methods=["GET"]),
             Route("/changes/{client}", Streamed(site, routes.changes), methods=["GET"]),
             Route("/health", _health, methods=["GET"]),
@@ -184,6 +186,21 @@ class Routes:
             return Response(found, media_type="application/octet-stream")
         except CheckpointError as error:
             return refusal(400, str(error))
+
+    async def signal(self, request: Request) -> Response:
+        """`POST /executions/{id}/signals/{name}`"""
+        execution, name = _id(request, "id"), _id(request, "name")
+        async with _Body(self._site, request, BODY_BYTES_MAX) as body:
+            key = request.headers.get("idempotency-key")
+            status, said = await self._site.signals.signal(execution, name, body, key)
+        return JSONResponse(said, status)
+
+    async def settle(self, request: Request) -> Response:
+        """`POST /promises/{id}/settle`"""
+        promise = _id(request, "id")
+        async with _Body(self._site, request, BODY_BYTES_MAX) as body:
+            status, said = await self._site.signals.settle(promise, body)
+        return JSONResponse(said, status)
 
     async def answer(self, request: Request) -> Response:
         """`POST /prompts/{id}/answer`, with the token or with a link to this prompt; by link also as a page."""

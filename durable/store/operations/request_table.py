@@ -22,6 +22,7 @@ from durable.store.operations import (
     prompt_answers,
     schedules,
     sessions,
+    signals,
     tasks,
 )
 from durable.store.operations.searches import Unfinished
@@ -116,6 +117,8 @@ KINDS: dict[str, Kind] = {
     "prompt.answer": _ours(requests.PromptAnswer, prompt_answers.record),
     "listener.claim": _ours(requests.PostsClaim, listener_posts.claim, _yes),
     "listener.end": _ours(requests.PostEnd, listener_posts.end, _yes),
+    "signal.send": _ours(requests.SignalSend, signals.send),
+    "signal.look": _ours(requests.SignalLook, signals.look, _yes),
     "execution.source": _ours(requests.ExecutionSource, executions.note_source),
     "execution.import": _ours(requests.ExecutionImport, executions.import_),
     "function.alias": _ours(requests.FunctionAlias, executions.alias),

@@ -30,6 +30,7 @@ LACKING = {
     "policy": "permissions of sessions",
     "audit": "audit",
     "kv": "key-value store of code",
+    "signal": "signals",
     "prompt": "questions that several persons answer",
     "function": "aliases of functions",
     "sweep": "retention of ours",

@@ -19,6 +19,7 @@ from bridge.launch.zygote import Zygote
 from bridge.protocol.output_rules import OutputPolicy, OutputRules
 from capabilities.capability import Capabilities, Capability
 from capabilities.permissions.manifest import Level
+from durable.actors.management import Actors
 from durable.core import events, ids
 from durable.core.answer_types import Given
 from durable.core.clock import now_ms
@@ -118,6 +119,7 @@ class Engine:
         self._undo: list[Callable[[], None]] = []
         self._changes = Changes()
         self._sandbox: Sandbox | None = None
+        self._actors: Actors | None = None
         self._webhooks = tuple(webhooks)
 
     async def __aenter__(self) -> Self:
@@ -285,6 +287,24 @@ class Engine:
         if self._sandbox is None:
             self._sandbox = Sandbox(self)
         return self._sandbox
+
+    @property
+    def actors(self) -> Actors:
+        """The actors of the store: found, stopped, restarted; their tree and dead letters; topics."""
+        if self._actors is None:
+            self._actors = Actors(self)
+        return self._actors
+
+    def actor(self, cls: type | str, key: str) -> Any:
+        """An actor by its class (`@durable.actor`) and a key: `await engine.actor(Cart, "ana").add("book")`.
+
+        A class by its name alone checks no arguments. InvalidId, BadArguments.
+        """
+        return self.actors.reference(cls, key)
+
+    async def put(self, kind: str, request: dict[str, Any]) -> dict[str, Any]:
+        """Record what stands in line; where nothing is before it, it begins here at once."""
+        return await self._executions.put(kind, request)
 
     # -- executions ---------------------------------------------------------------------------------------------
 
@@ -515,6 +535,10 @@ class Engine:
     def suspended(self, id: str) -> None:
         self._passes.forget(id)
         self._host.let_pass(id)
+
+    def saves_of(self, id: str) -> dict[str, Any] | None:
+        """What a turn of an actor came to, to be saved with its end."""
+        return self._passes.saves_of(id)
 
     def epoch_of(self, id: str) -> int | None:
         """The epoch under which a cell was run here: its outcome counts only in that."""

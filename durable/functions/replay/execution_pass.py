@@ -18,6 +18,7 @@ from resonate.types import PromiseRecord
 from durable.core.clock import now_ms
 from durable.core.errors import DurableError
 from durable.core.events import Event, Observer
+from durable.functions.companion import Activation
 from durable.functions.replay.record import Recorded, read
 from durable.functions.replay.recorded_promises import ExecutionRecord
 from durable.functions.replay.recorder import Recorder
@@ -71,6 +72,8 @@ class ExecutionPass:
         """Lines that each function had logged when the execution was last suspended, by its promise."""
         self.begun = begun
         """To be called when a function makes an operation."""
+        self.activation: Activation | None = None
+        """What the function works on beside its record."""
         self._store = store
         self._loop = asyncio.get_running_loop()
         self._active = 0

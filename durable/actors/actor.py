@@ -10,7 +10,7 @@ from durable.actors.definition import DESCRIBED, ActorClass
 from durable.actors.names import PREFIX
 from durable.actors.supervise import Supervise
 from durable.actors.turn import TurnCompanion
-from durable.core.errors import DurableError
+from durable.core.errors import Conflict, DurableError
 from durable.functions.definition import Function
 
 
@@ -24,7 +24,15 @@ def _serve(described: ActorClass) -> None:
 
     turn.__module__, turn.__qualname__, turn.__name__ = cls.__module__, f"{cls.__qualname__}.turn", "turn"
     turn.__doc__ = cls.__doc__
-    Function(turn, name=f"{PREFIX}{described.kind}").companion = TurnCompanion(described)
+    try:
+        served = Function(turn, name=f"{PREFIX}{described.kind}")
+    except Conflict as conflict:
+        places = str(conflict).partition(": ")[2].partition(". ")[0]
+        raise Conflict(
+            f"two classes of actors would be known as {described.kind!r}: {places}. Records say by it which one "
+            "takes a message, so each needs its own: give @durable.actor(name=...)"
+        ) from None
+    served.companion = TurnCompanion(described)
 
 
 @overload

@@ -301,6 +301,8 @@ class Actors:
         try:
             return dict((await self._engine.store.request(kind, {"actor": name, **more})).data)
         except StoreRefused as refused:
+            if refused.status == 409:
+                raise Conflict(f"{refused.message}; stop the actor with force first") from None
             if refused.status != 404:
                 raise
             raise NotFound("actor", shown(name), "`durable actor list` shows what there is") from None

@@ -10,7 +10,7 @@ import inspect
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
-from capabilities.actors.errors import ActorStopped
+from capabilities.actors.errors import ActorCycle, ActorStopped, StateMismatch, UnknownMethod
 from capabilities.actors.restart_history import Allowed, RestartWindow
 from durable.actors.context import ActorContext
 from durable.actors.definition import ActorClass
@@ -36,7 +36,7 @@ class TurnCompanion:
     def __init__(self, described: ActorClass) -> None:
         self._described = described
 
-    async def activate(self, store: StoreFace, promise_id: str, tags: dict[str, str]) -> TurnActivation:
+    async def activate(self, store: StoreFace, promise_id: str, tags: dict[str, str], *, begun: bool) -> TurnActivation:
         """The actor as it was saved last. StoreError."""
         name = tags["durable:session"]
         try:
@@ -45,6 +45,8 @@ class TurnCompanion:
             if refused.status != 404:
                 raise
             row = {"status": "running", "note": "", "state": None, "version": 0, "restarts": [], "parent": None}
+        if begun:
+            row["status"] = "running"  # a turn that has begun comes to its end, whoever stops the actor meanwhile
         return TurnActivation(self._described, name, promise_id, row)
 
 
@@ -57,8 +59,7 @@ class TurnActivation:
         self._name = name
         self._promise_id = promise_id
         self._row = row
-        policy = (described.supervise or _UNSUPERVISED).policy
-        self._window = RestartWindow(policy.max_restarts, policy.within_s, deque(row["restarts"]))
+        self._restarts: list[float] = row["restarts"]
         self._saves: dict[str, Any] | None = None
         self._restarted = 0
 
@@ -110,16 +111,10 @@ class TurnActivation:
     async def _gives_up(self, context: ActorContext, error: Exception) -> bool:
         """Whether the turn ends with this error; else the backoff has passed and it is taken again."""
         supervise = self._described.supervise
-        if supervise is None or isinstance(error, BadArguments) or supervise.answers(error):
+        if supervise is None or isinstance(error, _SENDERS_OWN) or supervise.answers(error):
             self._save()
             return True
-        found = self._window.ask(context.now())
-        if isinstance(found, Allowed):
-            self._restarted += 1
-            delay = supervise.policy.delay_s(found.attempt, context.chance(self._restarted))
-            context.log("%s: %s: taken again in %.3g s", shown(self._name), _told(error), delay)
-            if delay:
-                await context.sleep(delay)
+        if await self._restarts_after(context, supervise, _told(error)):
             return False
         note = f"{_told(error)}, after {supervise.max_restarts} restarts within {supervise.within:g} s"
         if supervise.exhausted == "drop":
@@ -131,11 +126,34 @@ class TurnActivation:
         self._save(dead=note, status="failed", note=note)
         return True
 
+    async def _restarts_after(self, context: ActorContext, supervise: Supervise, why: str) -> bool:
+        """Whether one more restart is allowed; then its backoff has passed when this returns.
+
+        The decision is a step: what counts in the window may be forgotten by hand before a replay.
+        """
+        policy, times = supervise.policy, list(self._restarts)
+        now, chance = context.now(), context.chance(self._restarted)
+
+        def decide_restart() -> tuple[float | None, list[float]]:
+            window = RestartWindow(policy.max_restarts, policy.within_s, deque(times))
+            found = window.ask(now)
+            delay = policy.delay_s(found.attempt, chance) if isinstance(found, Allowed) else None
+            return delay, list(window.times)
+
+        delay, self._restarts = await context.run(decide_restart)
+        if delay is None:
+            return False
+        self._restarted += 1
+        context.log("%s: %s: restarted in %.3g s", shown(self._name), why, delay)
+        if delay:
+            await context.sleep(delay)
+        return True
+
     def _save(self, **more: Any) -> None:
         kind, key = kind_and_key(self._name)
         fields = {"actor": self._name, "kind": kind, "key": key, "version": self._described.version, **more}
-        if self._restarted or list(self._window.times) != self._row["restarts"]:
-            fields |= {"restarts": list(self._window.times), "restarted": self._restarted}
+        if self._restarts != self._row["restarts"]:
+            fields |= {"restarts": self._restarts, "restarted": self._restarted}
         self._saves = fields
 
     # -- a supervisor's own ---------------------------------------------------------------------------------------
@@ -144,12 +162,7 @@ class TurnActivation:
         """A child gave up: restart it, and those that the strategy says; or give up as well (A55, A58)."""
         child, why = map(str, message.get("args") or ("", ""))
         supervise = self._described.supervise or _UNSUPERVISED
-        found = self._window.ask(context.now())
-        if isinstance(found, Allowed):
-            self._restarted += 1
-            delay = supervise.policy.delay_s(found.attempt, context.chance(self._restarted))
-            if delay:
-                await context.sleep(delay)
+        if await self._restarts_after(context, supervise, f"{shown(child)} failed"):
             await context.restart_children(child, str(supervise.strategy))
             self._save()
             return
@@ -162,6 +175,8 @@ class TurnActivation:
 
 
 _UNSUPERVISED = Supervise()
+_SENDERS_OWN = (BadArguments, UnknownMethod, ActorCycle, StateMismatch)
+"""Errors that no restart mends: of whoever sent the message, or of the code that was changed."""
 
 
 def _told(error: BaseException) -> str:

@@ -26,5 +26,5 @@ class Activation(Protocol):
 class Companion(Protocol):
     """Reads it."""
 
-    async def activate(self, store: StoreFace, promise_id: str, tags: dict[str, str]) -> Activation:
-        """Read what the execution `promise_id` with these tags works on. StoreError."""
+    async def activate(self, store: StoreFace, promise_id: str, tags: dict[str, str], *, begun: bool) -> Activation:
+        """Read what the execution `promise_id` with these tags works on. begun: an earlier pass recorded something."""

@@ -80,7 +80,9 @@ class Passes:
                 if promise_id in self.suspensions:
                     run.logged.update(self.suspensions[promise_id].logged)
             if function.companion is not None:
-                run.activation = await function.companion.activate(self._store, promise_id, task.tags)
+                run.activation = await function.companion.activate(
+                    self._store, promise_id, task.tags, begun=run.has_record
+                )
             self._runs[promise_id] = run
             self._start(run, function, task, args, kwargs)
             try:

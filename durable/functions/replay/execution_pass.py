@@ -116,6 +116,11 @@ class ExecutionPass:
                 self._calls = max(self._calls, number)
             self._records.setdefault(owner, []).append(promise)
 
+    @property
+    def has_record(self) -> bool:
+        """Whether an earlier pass recorded anything."""
+        return bool(self._records or self._retries)
+
     def recorded(self, function: str) -> tuple[list[Recorded], dict[str, PromiseRecord]]:
         """The operations of a function by its promise, and their promises by id."""
         found, records = [], {}

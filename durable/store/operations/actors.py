@@ -36,6 +36,9 @@ _COLUMNS = (
 )
 _NAMES = tuple(_COLUMNS.split(", "))
 _WAITING = "SELECT count(*) FROM (SELECT 1 FROM cells WHERE session=? AND settled=0 LIMIT ?) open"
+_AT_WORK = (
+    "SELECT 1 FROM cells c JOIN tasks t ON t.id=c.promise WHERE c.session=? AND c.settled=0 AND t.version>0 LIMIT 1"
+)
 COUNTED_MAX = 1_000_000
 """Messages that are counted in a mailbox without a bound."""
 
@@ -177,6 +180,8 @@ def _stopped(actor: str, note: str) -> str:
 def restart(tx: Tx, request: ActorRestart) -> Answer:
     """Let an actor go on with its last saved state, or with none, and with a clean record of restarts."""
     _find(tx, request.actor)
+    if request.reset and tx.row(_AT_WORK, (request.actor,)) is not None:
+        raise Refused(409, f"a turn of {request.actor!r} is at work, on the state that it was begun with")
     tx.execute(
         "UPDATE actors SET status='running', note='', restarts='[]', restarted=restarted+1, updated_at=? WHERE name=?",
         (tx.now, request.actor),

@@ -31,7 +31,7 @@ def turn(message: str, version: int = 1, state: str = "resolved", **more: Any) -
     return {"actor": actor, "kind": "Cart", "key": actor.rpartition("~")[2], "task": task, **more}
 
 
-async def ask(store: DirectStore, kind: str, **data: Any) -> Any:
+async def ask(store: DirectStore, kind: str, /, **data: Any) -> Any:
     return (await store.request(kind, data)).data
 
 
@@ -51,7 +51,7 @@ async def test_mail_is_taken_one_at_a_time_in_order_and_at_once_where_an_engine_
         second = await sent(store, engine="e1", ttl=60_000)
         assert (second["id"], second["task"]) == ("exec:actor~Cart~ana@2", None)
         assert await inbox.quiet()
-        saved = await ask(store, "actor.fulfill", **turn(first["id"], state="resolved", version=1))
+        saved = await ask(store, "actor.fulfill", **turn(first["id"]))
         assert saved["promise"]["state"] == "resolved"
         assert await inbox.next() == second["id"]
         assert (await ask(store, "actor.get", actor="actor~Cart~ana"))["waiting"] == 1

@@ -80,8 +80,8 @@ if TYPE_CHECKING:
     from checkpoint.checkpoint_request import checkpoint as checkpoint
     from checkpoint.resumable import resumable as resumable
     from durable.actors.actor import actor as actor
-    from durable.actors.context import ActorContext as ActorContext
-    from durable.actors.definition import read as read
+    from durable.actors.actor_context import ActorContext as ActorContext
+    from durable.actors.actor_class import read as read
     from durable.actors.management import (
         ActorInfo as ActorInfo,
         DeadLetter as DeadLetter,
@@ -197,8 +197,8 @@ _HOME = {
         "UnknownMethod",
     ),
     "durable.actors.actor": ("actor",),
-    "durable.actors.context": ("ActorContext",),
-    "durable.actors.definition": ("read",),
+    "durable.actors.actor_context": ("ActorContext",),
+    "durable.actors.actor_class": ("read",),
     "durable.actors.management": ("ActorInfo", "DeadLetter"),
     "durable.actors.supervise": ("Supervise",),
     "bridge.confine.limits": ("Limits",),

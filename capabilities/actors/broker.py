@@ -10,12 +10,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from uuid import UUID
 
-from capabilities.actors.envelope import Envelope, MessageKind
+from capabilities.actors.envelope import ActorEnvelope, MessageKind
 from capabilities.actors.errors import DuplicateCorrelation, MailboxClosed, MessagingError, UnknownCorrelation
 from capabilities.actors.router import Address
 from capabilities.actors.topics import Subscriptions
 
-type Answered = Callable[[Envelope | None], None]
+type Answered = Callable[[ActorEnvelope | None], None]
 """Told a request's response, or None when its time is over."""
 
 
@@ -43,7 +43,7 @@ class PendingRequests:
         heapq.heappush(self._deadlines, (deadline_s, self._count, correlation_id))
         self.high_water = max(self.high_water, len(self._waiting))
 
-    def resolve(self, response: Envelope) -> None:
+    def resolve(self, response: ActorEnvelope) -> None:
         """Give a response to whoever waits. UnknownCorrelation, for the responder."""
         waiter = None if response.correlation_id is None else self._waiting.pop(response.correlation_id, None)
         if waiter is None:
@@ -102,7 +102,7 @@ class Broker:
         self._subscriptions.remove_all(subscriber)
         self._addresses.pop(subscriber, None)
 
-    def publish(self, topic: str, envelope: Envelope) -> int:
+    def publish(self, topic: str, envelope: ActorEnvelope) -> int:
         """Deliver a copy to each subscriber; how many got it. Those whose mailbox is closed or full are skipped."""
         answers = envelope.kind is not MessageKind.REQUEST and envelope.correlation_id is not None
         if answers and envelope.correlation_id in self.pending:
@@ -119,7 +119,7 @@ class Broker:
                 continue
         return count
 
-    def publish_request(self, topic: str, envelope: Envelope, answered: Answered, deadline_s: float) -> int:
+    def publish_request(self, topic: str, envelope: ActorEnvelope, answered: Answered, deadline_s: float) -> int:
         """Publish, and tell `answered` the response, or None at the deadline. DuplicateCorrelation."""
         assert envelope.correlation_id is not None, "a request has a correlation id"
         self.pending.register(envelope.correlation_id, answered, deadline_s)

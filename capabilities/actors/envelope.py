@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from enum import IntEnum, StrEnum
 from uuid import UUID
 
-from capabilities.actors.multicodec import Codec
+from capabilities.actors.multicodec import Multicodec
 
 
 class Priority(IntEnum):
@@ -67,7 +67,7 @@ type Message = Invoke | InvokeResult | InterComponent | Shutdown | HealthCheck |
 
 
 @dataclass(frozen=True, slots=True)
-class Envelope:
+class ActorEnvelope:
     """A message on its way. `timestamp_s` is when it was sent, in seconds of the sender's clock."""
 
     message_id: UUID
@@ -76,7 +76,7 @@ class Envelope:
     payload: Message
     timestamp_s: float
     kind: MessageKind = MessageKind.FIRE_AND_FORGET
-    codec: Codec = Codec.JSON
+    codec: Multicodec = Multicodec.JSON
     topic: str = ""
     correlation_id: UUID | None = None
     priority: Priority = Priority.NORMAL
@@ -86,7 +86,7 @@ class Envelope:
         """Whether it is older than its time to live, strictly."""
         return self.ttl_s is not None and now_s - self.timestamp_s > self.ttl_s
 
-    def reply_to(self, payload: Message, message_id: UUID, now_s: float) -> Envelope:
+    def reply_to(self, payload: Message, message_id: UUID, now_s: float) -> ActorEnvelope:
         """The response: back to the sender, under the same correlation id."""
         return replace(
             self,

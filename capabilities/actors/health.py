@@ -21,7 +21,7 @@ class Health:
 
 
 def health_of(state: ComponentState, *, instance: bool = True) -> Health:
-    """What a component's state says of it. instance: whether there is a runtime of it."""
+    """The health that a component has by its state. instance: whether there is a runtime of it."""
     match state:
         case ComponentState.READY if instance:
             return Health(HealthState.HEALTHY)

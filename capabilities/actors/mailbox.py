@@ -13,7 +13,7 @@ CAPACITY_MAX_DEFAULT = 1000
 """Messages that wait in a mailbox for which nothing else is said (A48)."""
 
 
-class Backpressure(StrEnum):
+class FullMailbox(StrEnum):
     BLOCK = "block"
     """The sender waits for room."""
     DROP = "drop"
@@ -23,12 +23,12 @@ class Backpressure(StrEnum):
 
 
 BY_PRIORITY = {
-    Priority.CRITICAL: Backpressure.BLOCK,
-    Priority.HIGH: Backpressure.BLOCK,
-    Priority.NORMAL: Backpressure.ERROR,
-    Priority.LOW: Backpressure.DROP,
+    Priority.CRITICAL: FullMailbox.BLOCK,
+    Priority.HIGH: FullMailbox.BLOCK,
+    Priority.NORMAL: FullMailbox.ERROR,
+    Priority.LOW: FullMailbox.DROP,
 }
-"""What a full mailbox does to messages, where their priorities decide (A49)."""
+"""The fate of messages for a full mailbox, where their priorities decide (A49)."""
 
 
 class Offer(StrEnum):
@@ -59,7 +59,7 @@ class Mailbox[T]:
         actor: str,
         *,
         capacity: int | None = CAPACITY_MAX_DEFAULT,
-        backpressure: Backpressure = Backpressure.ERROR,
+        backpressure: FullMailbox = FullMailbox.ERROR,
     ) -> None:
         if capacity is not None and capacity < 1:
             raise InvalidSupervision(f"the mailbox of {actor} has room for at least 1 message, not {capacity}")
@@ -76,12 +76,12 @@ class Mailbox[T]:
             raise MailboxClosed(self.actor)
         if self.capacity is not None and len(self._messages) >= self.capacity:
             match self.backpressure if priority is None else BY_PRIORITY[priority]:
-                case Backpressure.BLOCK:
+                case FullMailbox.BLOCK:
                     return Offer.WAIT
-                case Backpressure.DROP:
+                case FullMailbox.DROP:
                     self.counters.dropped += 1
                     return Offer.DROPPED
-                case Backpressure.ERROR:
+                case FullMailbox.ERROR:
                     raise MailboxFull(self.actor, self.capacity)
         self._messages.append(message)
         self.counters.sent += 1

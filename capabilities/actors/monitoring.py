@@ -80,7 +80,7 @@ class MemorySink:
             self._events.append(event)
 
     def events(self) -> list[ActorEventRecord]:
-        """Those kept, the newest first."""
+        """The events that are kept, the newest first."""
         return list(reversed(self._events))
 
     def snapshot(self, now_s: float) -> MonitoringSnapshot:

@@ -20,14 +20,14 @@ VARINT_BITS_MAX = 28
 _GOES_ON_BITS = 0x80
 
 
-class Codec(IntEnum):
+class Multicodec(IntEnum):
     CBOR = 0x51
     JSON = 0x0200
     BORSH = 0x701
     """Private to this project (D25)."""
 
 
-_PREFIX: dict[Codec, bytes] = {}
+_PREFIX: dict[Multicodec, bytes] = {}
 
 
 def write_varint(value: int) -> bytes:
@@ -40,7 +40,7 @@ def write_varint(value: int) -> bytes:
     return bytes(found)
 
 
-_PREFIX.update({codec: write_varint(codec) for codec in Codec})
+_PREFIX.update({codec: write_varint(codec) for codec in Multicodec})
 _CODECS = {prefix: codec for codec, prefix in _PREFIX.items()}
 
 
@@ -59,27 +59,27 @@ def read_varint(data: bytes) -> tuple[int, int]:
     raise CodecError("the message ends within its codec's id")
 
 
-def frame(codec: Codec, payload: bytes) -> bytes:
+def frame(codec: Multicodec, payload: bytes) -> bytes:
     """A payload behind its codec's id."""
     return _PREFIX[codec] + payload
 
 
-def unframe(data: bytes) -> tuple[Codec, bytes]:
+def unframe(data: bytes) -> tuple[Multicodec, bytes]:
     """The codec and the payload; CodecError names what is wrong."""
     known = _CODECS.get(data[:2]) or _CODECS.get(data[:1])
     if known is not None:
         return known, data[len(_PREFIX[known]) :]
     value, length = read_varint(data)
     try:
-        return Codec(value), data[length:]
+        return Multicodec(value), data[length:]
     except ValueError:
         raise CodecError(
             f"unknown codec {value:#x}: known are "
-            + ", ".join(f"{each.name.lower()} {each.value:#x}" for each in Codec)
+            + ", ".join(f"{each.name.lower()} {each.value:#x}" for each in Multicodec)
         ) from None
 
 
-def encode_value(codec: Codec, value: Any, schema: Any = None) -> bytes:
+def encode_value(codec: Multicodec, value: Any, schema: Any = None) -> bytes:
     """A value as a frame. schema: Borsh's, an object with `build` and `parse`. CodecError, CodecMissing."""
     try:
         return frame(codec, _written(codec, value, schema))
@@ -89,7 +89,7 @@ def encode_value(codec: Codec, value: Any, schema: Any = None) -> bytes:
         raise CodecError(f"{codec.name.lower()} cannot write {type(value).__name__}: {error}") from error
 
 
-def decode_value(data: bytes, schema: Any = None) -> tuple[Codec, Any]:
+def decode_value(data: bytes, schema: Any = None) -> tuple[Multicodec, Any]:
     """The codec of a frame and its value. CodecError, CodecMissing."""
     codec, payload = unframe(data)
     try:
@@ -100,25 +100,25 @@ def decode_value(data: bytes, schema: Any = None) -> tuple[Codec, Any]:
         raise CodecError(f"this is no {codec.name.lower()}: {error}") from error
 
 
-def _written(codec: Codec, value: Any, schema: Any) -> bytes:
+def _written(codec: Multicodec, value: Any, schema: Any) -> bytes:
     match codec:
-        case Codec.JSON:
+        case Multicodec.JSON:
             return msgspec.json.encode(value)
-        case Codec.CBOR:
+        case Multicodec.CBOR:
             written: bytes = _library("cbor2", "cbor").dumps(value)
             return written
-        case Codec.BORSH:
+        case Multicodec.BORSH:
             built: bytes = _schema(schema).build(value)
             return built
 
 
-def _read(codec: Codec, payload: bytes, schema: Any) -> Any:
+def _read(codec: Multicodec, payload: bytes, schema: Any) -> Any:
     match codec:
-        case Codec.JSON:
+        case Multicodec.JSON:
             return msgspec.json.decode(payload)
-        case Codec.CBOR:
+        case Multicodec.CBOR:
             return _library("cbor2", "cbor").loads(payload)
-        case Codec.BORSH:
+        case Multicodec.BORSH:
             return _schema(schema).parse(payload)
 
 

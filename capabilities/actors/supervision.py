@@ -114,7 +114,7 @@ type Command = Start | Stop | Wait | Escalate
 
 @dataclass(frozen=True, slots=True)
 class Scheduled:
-    """It is restarted after the delay. attempt: restarts in the window before it."""
+    """A restart after the delay. attempt: restarts in the window before it."""
 
     delay_s: float
     attempt: int

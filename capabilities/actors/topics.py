@@ -57,7 +57,7 @@ class _Node[T]:
 
 
 class Subscriptions[T]:
-    """Who wants which topics. A subscriber with several patterns that match gets a message once."""
+    """Subscribers by topic. A subscriber with several patterns that match gets a message once."""
 
     def __init__(self) -> None:
         self._root: _Node[T] = _Node()

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any, overload
 
 from capabilities.actors.mailbox import CAPACITY_MAX_DEFAULT
-from durable.actors.definition import DESCRIBED, ActorClass
+from durable.actors.actor_class import DESCRIBED, ActorClass
 from durable.actors.names import PREFIX
 from durable.actors.supervise import Supervise
 from durable.actors.turn import TurnCompanion

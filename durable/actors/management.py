@@ -16,10 +16,10 @@ from capabilities.actors.states import ChildState
 from capabilities.actors.supervision import ChildSpec, Strategy, Supervisor
 from capabilities.actors.supervision_tree import SupervisionTree, TreeNode
 from capabilities.actors.topics import matches, pattern_words, topic_words
-from durable.actors.definition import ActorClass, ActorMethod, class_of
+from durable.actors.actor_class import ActorClass, ActorMethod, class_of
+from durable.actors.actor_reminders import actor_reminder
 from durable.actors.names import PREFIX, actor_name, kind_and_key, shown
 from durable.actors.reference import ActorReference, InsideReference, OutsideReference
-from durable.actors.reminders import actor_reminder
 from durable.actors.turn import START
 from durable.core import ids
 from durable.core.clock import TIME_MAX_MS
@@ -105,7 +105,7 @@ class Actors:
     def record(
         self, actor: str, method: str, args: list[Any], kwargs: dict[str, Any], sender: str, chain: list[str]
     ) -> tuple[dict[str, Any], dict[str, str]]:
-        """What a message is recorded as: its data, and its tags."""
+        """The record of a message: its data, and its tags."""
         key = f"{PREFIX}{kind_and_key(actor)[0]}"
         message = {"method": method, "args": args, "kwargs": kwargs, "sender": sender, "chain": chain}
         data = {"func": key, "args": [message], "kwargs": {}, "version": 1}
@@ -318,7 +318,7 @@ class Actors:
         return [_letter(each) for each in letters]
 
     async def tree(self) -> SupervisionTree:
-        """Who is under whom: actors with a supervisor, and their supervisors."""
+        """The tree of supervision: actors with a supervisor, and their supervisors."""
         nodes = {
             row["name"]: TreeNode(shown(row["name"]), _shown_or_none(row["parent"]), row["status"], row["restarted"])
             for row in sorted(await self._rows(), key=lambda row: (row["place"], row["name"]))

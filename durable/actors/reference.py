@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from resonate.types import PromiseRecord
 
 from capabilities.actors.errors import ActorCycle
-from durable.actors.definition import ActorClass, ActorMethod
+from durable.actors.actor_class import ActorClass, ActorMethod
 from durable.actors.names import shown
 from durable.functions.definition import seconds
 from durable.functions.replay.record import OperationKey

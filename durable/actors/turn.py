@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from capabilities.actors.errors import ActorCycle, ActorStopped, StateMismatch, UnknownMethod
 from capabilities.actors.restart_history import Allowed, RestartWindow
-from durable.actors.context import ActorContext
-from durable.actors.definition import ActorClass
+from durable.actors.actor_class import ActorClass
+from durable.actors.actor_context import ActorContext
 from durable.actors.names import kind_and_key, shown
 from durable.actors.supervise import Supervise
 from durable.core.errors import BadArguments, StoreRefused

@@ -537,7 +537,7 @@ class Engine:
         self._host.let_pass(id)
 
     def saves_of(self, id: str) -> dict[str, Any] | None:
-        """What a turn of an actor came to, to be saved with its end."""
+        """The outcome of a turn of an actor, to be saved with its end."""
         return self._passes.saves_of(id)
 
     def epoch_of(self, id: str) -> int | None:

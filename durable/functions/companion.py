@@ -1,4 +1,4 @@
-"""What a function works on beside its record: read before each pass, saved in the transaction that ends it.
+"""The data that a function works on beside its record: read before each pass, saved in the transaction that ends it.
 
 Turns of actors have their actor's state so (specs/actors.md).
 """
@@ -11,7 +11,7 @@ from durable.store.port import StoreFace
 
 
 class Activation(Protocol):
-    """What was read for one pass."""
+    """The data of one pass."""
 
     returns: Any
     """The annotation of the result, known once the turn was taken."""

@@ -114,7 +114,7 @@ class Passes:
         self._saves.pop(promise_id, None)
 
     def saves_of(self, promise_id: str) -> dict[str, Any] | None:
-        """What is to be saved with the end of an execution, once; None for nothing."""
+        """The data to be saved with the end of an execution, once; None for nothing."""
         return self._saves.pop(promise_id, None)
 
     @property

@@ -170,7 +170,7 @@ async def test_subscriptions_are_replaced_and_ended(tmp_path: Path) -> None:
 
 @dataclass
 class Model:
-    """What the store says of one actor, in the fewest words: open mail in order, the one at work, its row."""
+    """One actor as the store has it, in the fewest words: open mail in order, the one at work, its row."""
 
     open: list[tuple[str, int]] = field(default_factory=list)
     status: str = "running"

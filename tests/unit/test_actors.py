@@ -14,7 +14,7 @@ from capabilities.actors import backoff, health, monitoring, multicodec, typed_b
 from capabilities.actors.actor_registry import ActorRegistry
 from capabilities.actors.backoff import ACTOR, COMPONENT, IMMEDIATE, JITTERED, LINEAR, Backoff, backoff_of
 from capabilities.actors.broker import Broker
-from capabilities.actors.envelope import Envelope, HealthCheck, InterComponent, Invoke, MessageKind, Priority
+from capabilities.actors.envelope import ActorEnvelope, HealthCheck, InterComponent, Invoke, MessageKind, Priority
 from capabilities.actors.errors import (
     AlreadySupervised,
     CodecError,
@@ -32,8 +32,8 @@ from capabilities.actors.errors import (
     UnknownCorrelation,
 )
 from capabilities.actors.health import Health, HealthMonitor
-from capabilities.actors.mailbox import Backpressure, Empty, Mailbox, Offer
-from capabilities.actors.multicodec import Codec
+from capabilities.actors.mailbox import Empty, FullMailbox, Mailbox, Offer
+from capabilities.actors.multicodec import Multicodec
 from capabilities.actors.restart_history import Allowed, Refused, Restart, RestartHistory, RestartReason, RestartWindow
 from capabilities.actors.router import Address, Router
 from capabilities.actors.states import ComponentState, HealthState, SupervisorState
@@ -58,8 +58,8 @@ from tests.unit import supervision_model
 ME, YOU = UUID(int=1), UUID(int=2)
 
 
-def envelope(**more: Any) -> Envelope:
-    return Envelope(ME, "a", "b", b"hello", 100.0, **more)
+def envelope(**more: Any) -> ActorEnvelope:
+    return ActorEnvelope(ME, "a", "b", b"hello", 100.0, **more)
 
 
 # -- bytes and codecs -------------------------------------------------------------------------------------------------
@@ -101,10 +101,10 @@ def test_a_varint_comes_back(value: int) -> None:
 
 def test_frames_begin_with_their_codec() -> None:
     """A33, A34: the ids, and each way in which bytes are no frame."""
-    assert [(each.name, each.value) for each in Codec] == [("CBOR", 0x51), ("JSON", 0x200), ("BORSH", 0x701)]
-    assert multicodec.encode_value(Codec.JSON, {"n": 1}) == b'\x80\x04{"n":1}'
-    assert multicodec.decode_value(b'\x80\x04{"n":1}') == (Codec.JSON, {"n": 1})
-    assert multicodec.unframe(multicodec.frame(Codec.CBOR, b"x")) == (Codec.CBOR, b"x")
+    assert [(each.name, each.value) for each in Multicodec] == [("CBOR", 0x51), ("JSON", 0x200), ("BORSH", 0x701)]
+    assert multicodec.encode_value(Multicodec.JSON, {"n": 1}) == b'\x80\x04{"n":1}'
+    assert multicodec.decode_value(b'\x80\x04{"n":1}') == (Multicodec.JSON, {"n": 1})
+    assert multicodec.unframe(multicodec.frame(Multicodec.CBOR, b"x")) == (Multicodec.CBOR, b"x")
     for data, problem in (
         (b"", "without a byte"),
         (b"\x80", "ends within"),
@@ -115,7 +115,7 @@ def test_frames_begin_with_their_codec() -> None:
         with pytest.raises(CodecError, match=problem):
             multicodec.decode_value(data)
     with pytest.raises(CodecError, match="json cannot write object"):
-        multicodec.encode_value(Codec.JSON, object())
+        multicodec.encode_value(Multicodec.JSON, object())
 
 
 @given(st.binary(max_size=40))
@@ -126,7 +126,7 @@ def test_no_bytes_break_the_reader(data: bytes) -> None:
     except CodecError:
         return
     assert data.endswith(payload)
-    assert codec in Codec
+    assert codec in Multicodec
 
 
 def test_a_codec_without_its_library_is_refused_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -137,9 +137,9 @@ def test_a_codec_without_its_library_is_refused_by_name(monkeypatch: pytest.Monk
 
     monkeypatch.setattr(multicodec, "import_module", gone)
     with pytest.raises(CodecMissing, match="cbor2"):
-        multicodec.encode_value(Codec.CBOR, 1)
+        multicodec.encode_value(Multicodec.CBOR, 1)
     with pytest.raises(CodecMissing, match="borsh_construct"):
-        multicodec.decode_value(multicodec.frame(Codec.BORSH, b"1"))
+        multicodec.decode_value(multicodec.frame(Multicodec.BORSH, b"1"))
 
 
 # -- messages ---------------------------------------------------------------------------------------------------------
@@ -160,12 +160,12 @@ def test_an_envelope_is_answered_to_its_sender_and_grows_old() -> None:
 
 def test_a_full_mailbox_does_what_its_backpressure_says() -> None:
     """A48, A49."""
-    for backpressure, expected in ((Backpressure.BLOCK, Offer.WAIT), (Backpressure.DROP, Offer.DROPPED)):
+    for backpressure, expected in ((FullMailbox.BLOCK, Offer.WAIT), (FullMailbox.DROP, Offer.DROPPED)):
         mailbox: Mailbox[int] = Mailbox("cart", capacity=1, backpressure=backpressure)
         assert (mailbox.offer(1), mailbox.offer(2)) == (Offer.TAKEN, expected)
     assert mailbox.counters.dropped == 1
     default: Mailbox[int] = Mailbox("cart")
-    assert (default.capacity, default.backpressure) == (1000, Backpressure.ERROR)
+    assert (default.capacity, default.backpressure) == (1000, FullMailbox.ERROR)
     for n in range(1000):
         default.offer(n)
     with pytest.raises(MailboxFull, match="1000 messages"):
@@ -305,7 +305,7 @@ def test_the_trie_finds_what_a_scan_finds_and_each_once(work: list[tuple[str, st
 
 def test_a_response_goes_to_its_requester_alone() -> None:
     """A46, A47: registered before it is sent, once; late, unknown and double ones are errors of the responder."""
-    broker, heard, answers = Broker(), list[Envelope](), list[Envelope | None]()
+    broker, heard, answers = Broker(), list[ActorEnvelope](), list[ActorEnvelope | None]()
     broker.subscribe("asked", "server", lambda asked: broker.publish("answers", asked.reply_to(b"!", uuid4(), 1.0)))
     broker.subscribe("#", "spy", heard.append)
     asked = envelope(kind=MessageKind.REQUEST, correlation_id=YOU)
@@ -326,7 +326,7 @@ def test_a_response_goes_to_its_requester_alone() -> None:
 
 def test_every_subscriber_gets_a_copy_and_closed_ones_are_skipped() -> None:
     """A47."""
-    broker, mailboxes = Broker(), [Mailbox[Envelope](f"m{n}", capacity=2) for n in range(3)]
+    broker, mailboxes = Broker(), [Mailbox[ActorEnvelope](f"m{n}", capacity=2) for n in range(3)]
     for mailbox in mailboxes:
         broker.subscribe("news.*", mailbox.actor, mailbox.offer)
         broker.subscribe("news.#", mailbox.actor, mailbox.offer)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from capabilities.actors.errors import InvalidSupervision, TreeIntegrityViolation
 from capabilities.actors.supervision import Strategy
-from durable.actors.definition import class_of
+from durable.actors.actor_class import class_of
 from durable.actors.names import kind_and_key, shown
 from durable.core.errors import BadArguments
 from durable.functions.context import Context

@@ -45,7 +45,7 @@ class ActorContext(Context):
         found: Actors = self._cells.actors
         return found
 
-    def now(self) -> float:
+    def time_s(self) -> float:
         """Seconds since the Unix epoch, the same at every replay."""
         return self._pass.loop.time()
 

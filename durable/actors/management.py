@@ -18,12 +18,13 @@ from capabilities.actors.supervision_tree import SupervisionTree, TreeNode
 from capabilities.actors.topics import matches, pattern_words, topic_words
 from durable.actors.actor_class import ActorClass, ActorMethod, class_of
 from durable.actors.actor_reminders import actor_reminder
+from durable.actors.local_actors import LocalActors
 from durable.actors.names import PREFIX, actor_name, kind_and_key, shown
 from durable.actors.reference import ActorReference, InsideReference, OutsideReference
 from durable.actors.turn import START
 from durable.core import ids
 from durable.core.clock import TIME_MAX_MS
-from durable.core.errors import Conflict, NotFound, StoreRefused
+from durable.core.errors import BadArguments, Conflict, NotFound, StoreRefused
 from durable.functions.failures import rebuild
 from durable.records.values import digest, from_json, pack, unpack
 from durable.store.port import StoreFace
@@ -85,6 +86,8 @@ class Actors:
 
     def __init__(self, engine: Mail) -> None:
         self._engine = engine
+        self.local = LocalActors()
+        """Those that are kept in memory (`durable=False`)."""
 
     # -- references -----------------------------------------------------------------------------------------------
 
@@ -93,11 +96,18 @@ class Actors:
         if isinstance(cls, str):
             return OutsideReference(self, None, actor_name(cls, key))
         described = class_of(cls)
+        if not described.durable:
+            return self.local.reference(described, key)
         return OutsideReference(self, described, actor_name(described.kind, key))
 
     def inside(self, context: Context, cls: type, key: str, chain: list[str]) -> ActorReference:
         """A reference for a durable function or a turn. chain: the actors that wait for it."""
         described = class_of(cls)
+        if not described.durable:
+            raise BadArguments(
+                f"{described.kind} is kept in memory: what a durable function asked it could not be asked again "
+                "after a crash. Ask it in a step"
+            )
         return InsideReference(self, context, described, actor_name(described.kind, key), chain)
 
     # -- messages -------------------------------------------------------------------------------------------------

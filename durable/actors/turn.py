@@ -132,7 +132,7 @@ class TurnActivation:
         The decision is a step: what counts in the window may be forgotten by hand before a replay.
         """
         policy, times = supervise.policy, list(self._restarts)
-        now, chance = context.now(), context.chance(self._restarted)
+        now, chance = context.time_s(), context.chance(self._restarted)
 
         def decide_restart() -> tuple[float | None, list[float]]:
             window = RestartWindow(policy.max_restarts, policy.within_s, deque(times))

@@ -18,5 +18,5 @@ async def test_killed_engines_lose_and_repeat_nothing(
     if kind == "postgres":
         server: PostgresServer = request.getfixturevalue("postgres_server")
         store = server.url()
-    done = await campaign(store, actors=12, messages=240, engines=2, kills=3, every_s=0.8, seed=7)
-    assert "240 messages" in done
+    done = await campaign(store, actors=8, messages=120, engines=2, kills=2, every_s=0.6, seed=7)
+    assert "120 messages" in done

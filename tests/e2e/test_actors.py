@@ -249,7 +249,7 @@ async def test_bad_input_is_told_and_nothing_is_sent(tmp_path: Path) -> None:
         ({"exhausted": "shrug"}, "shrug"),
     ):
         with pytest.raises(durable.InvalidSupervision, match=words):
-            durable.Supervise(**wrong)  # type: ignore[arg-type]
+            durable.Supervise(**wrong)
     with pytest.raises(durable.BadArguments, match="no default"):
 
         @durable.actor

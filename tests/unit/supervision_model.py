@@ -22,6 +22,7 @@ from capabilities.actors.supervision import (
     Stop,
     Strategy,
     Supervisor,
+    Verdict,
     Wait,
 )
 
@@ -146,6 +147,7 @@ class Model:
 
 def told(supervisor: Supervisor, what: str, child: str, now: float) -> list[tuple[object, ...]]:
     """The supervisor's commands after the same event, in the model's words."""
+    verdict: Verdict | None
     match what:
         case "fail":
             verdict, commands = supervisor.failed(child, now)

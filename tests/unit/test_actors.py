@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -172,7 +173,8 @@ def test_a_full_mailbox_does_what_its_backpressure_says() -> None:
         default.offer(0, Priority.NORMAL)
     assert default.offer(0, Priority.CRITICAL) is default.offer(0, Priority.HIGH) is Offer.WAIT
     assert default.offer(0, Priority.LOW) is Offer.DROPPED
-    assert Mailbox("any", capacity=None).offer(1) is Offer.TAKEN
+    endless: Mailbox[int] = Mailbox("any", capacity=None)
+    assert endless.offer(1) is Offer.TAKEN
     with pytest.raises(InvalidSupervision):
         Mailbox("none", capacity=0)  # A53
 
@@ -220,11 +222,15 @@ def test_a_mailbox_is_a_bounded_queue(work: list[Any], capacity: int) -> None:
 # -- routing ----------------------------------------------------------------------------------------------------------
 
 
+def _take(got: list[tuple[str, Any]], id: str, message: Any) -> None:
+    got.append((id, message))
+
+
 def routed(*ids: str) -> tuple[Router, list[tuple[str, Any]]]:
     got: list[tuple[str, Any]] = []
     registry: ActorRegistry[Address] = ActorRegistry()
     for id in ids:
-        registry.register(id, lambda message, id=id: got.append((id, message)))
+        registry.register(id, partial(_take, got, id))
     return Router(registry, clock=iter(range(100)).__next__), got
 
 
@@ -457,7 +463,7 @@ def test_beyond_the_limit_it_stops_all_and_escalates() -> None:
     assert supervisor.state is SupervisorState.RESTART_LIMIT_EXCEEDED
     assert isinstance(supervisor.failed("b", 99.0)[0], NotRestarted)
     supervisor.reset()
-    assert supervisor.state is SupervisorState.RUNNING
+    assert str(supervisor.state) == "running"
     assert [each.attempt for each in supervisor.history.newest()] == []
     assert [
         each.fatal for each in (SupervisionError, RestartLimitExceeded, TreeIntegrityViolation, InvalidSupervision)

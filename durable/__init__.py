@@ -80,6 +80,7 @@ if TYPE_CHECKING:
     from checkpoint.checkpoint_request import checkpoint as checkpoint
     from checkpoint.resumable import resumable as resumable
     from durable.actors.actor import actor as actor
+    from durable.actors.component_actor import component_actor as component_actor
     from durable.actors.actor_context import ActorContext as ActorContext
     from durable.actors.actor_class import read as read
     from durable.actors.management import (
@@ -199,6 +200,7 @@ _HOME = {
         "UnknownMethod",
     ),
     "durable.actors.actor": ("actor",),
+    "durable.actors.component_actor": ("component_actor",),
     "durable.actors.actor_context": ("ActorContext",),
     "durable.actors.actor_class": ("read",),
     "durable.actors.management": ("ActorInfo", "DeadLetter"),

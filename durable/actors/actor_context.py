@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 from collections.abc import Awaitable
 from datetime import timedelta
@@ -9,11 +10,15 @@ from typing import TYPE_CHECKING, Any, Self
 
 from capabilities.actors.errors import InvalidSupervision, TreeIntegrityViolation
 from capabilities.actors.supervision import Strategy
+from capabilities.sandbox.wasm.wit_values import plain
 from durable.actors.actor_class import class_of
 from durable.actors.names import kind_and_key, shown
 from durable.core.errors import BadArguments
+from durable.functions import sandbox_step
 from durable.functions.context import Context
 from durable.functions.definition import seconds
+from durable.functions.replay.record import OperationKey
+from durable.records.values import digest, to_json
 
 if TYPE_CHECKING:
     from durable.actors.management import Actors
@@ -57,6 +62,25 @@ class ActorContext(Context):
     def actor(self, cls: type, key: str) -> ActorReference:
         """Another actor: its requests are waited for, `tell` sends and goes on. ActorCycle where it waits for this."""
         return self.actors.inside(self, cls, key, self.chain)
+
+    def call_instance(
+        self, component: str, function: str, args: tuple[Any, ...], kept: dict[str, str] | None
+    ) -> Awaitable[tuple[Any, dict[str, str]]]:
+        """Call an export of the instance that this actor is: its value, and what `kept` is next."""
+        made = OperationKey("component", f"{component}.{function}", digest(component, function, args))
+        cells, instance = self._cells, self.name
+        before = None if kept is None else (kept["execution"], base64.b64decode(kept["state"]))
+
+        async def perform(execution: str) -> Any:
+            await cells.sandbox.added(component)
+            found, state = await cells.sandbox.call_instance(
+                component, function, *args, execution=execution, instance=instance, kept=before
+            )
+            written = {"execution": execution, "state": base64.b64encode(state).decode()}
+            return to_json([plain(found.value), written], f"the value and the state of {component}.{function}")
+
+        performing = sandbox_step.performing(self._pass, perform, self._ends)
+        return self._begin(made, performing, lambda value: (value[0], value[1]))
 
     # -- topics, times -----------------------------------------------------------------------------------------------
 

@@ -228,8 +228,8 @@ class LocalActors:
             if above is child:
                 raise TreeIntegrityViolation(f"supervisors in a circle: {' under '.join(map(shown, chain))}")
             above = above.parent
-        if child.parent not in (None, parent):
-            raise TreeIntegrityViolation(f"{shown(child.name)} is under {shown(child.parent.name)} already")  # type: ignore[union-attr]
+        if child.parent is not None and child.parent is not parent:
+            raise TreeIntegrityViolation(f"{shown(child.name)} is under {shown(child.parent.name)} already")
         child.parent = parent
         parent.children[child.name] = child
         return self.reference(described, key)

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from capabilities.actors import backoff, health, monitoring, multicodec, typed_bytes
+from capabilities.actors import backoff, health, monitoring, multicodec
 from capabilities.actors.actor_registry import ActorRegistry
 from capabilities.actors.backoff import ACTOR, COMPONENT, IMMEDIATE, JITTERED, LINEAR, Backoff, backoff_of
 from capabilities.actors.broker import Broker
@@ -64,29 +64,6 @@ def envelope(**more: Any) -> ActorEnvelope:
 
 
 # -- bytes and codecs -------------------------------------------------------------------------------------------------
-
-
-@given(st.integers(-(2**31), 2**31 - 1), st.integers(-(2**63), 2**63 - 1), st.floats(allow_nan=False))
-def test_numbers_are_little_endian_bytes_and_come_back(small: int, large: int, real: float) -> None:
-    """A32."""
-    assert typed_bytes.to_bytes("i32", small) == small.to_bytes(4, "little", signed=True)
-    for kind, value in (("i32", small), ("i64", large), ("f64", real)):
-        assert typed_bytes.from_bytes(kind, typed_bytes.to_bytes(kind, value)) == value
-
-
-@pytest.mark.parametrize("kind", ["v128", "funcref", "string"])
-def test_what_bytes_cannot_say_is_a_type_mismatch(kind: str) -> None:
-    """A32."""
-    for call in (lambda: typed_bytes.to_bytes(kind, 1), lambda: typed_bytes.from_bytes(kind, b"1234")):
-        with pytest.raises(CodecError, match="type mismatch"):
-            call()
-    with pytest.raises(CodecError, match="type mismatch: i64 has 8 bytes, this has 4"):
-        typed_bytes.from_bytes("i64", b"1234")
-    with pytest.raises(CodecError, match="type mismatch"):
-        typed_bytes.to_bytes("i32", 2**31)
-    with pytest.raises(CodecError, match="2 parameters needs a schema"):
-        typed_bytes.check_arity(["i32", "i32"], [])
-    typed_bytes.check_arity([], [])
 
 
 @given(st.integers(0, 2**35))

@@ -39,8 +39,9 @@ class TurnCompanion:
     async def activate(self, store: StoreFace, promise_id: str, tags: dict[str, str], *, begun: bool) -> TurnActivation:
         """The actor as it was saved last. StoreError."""
         name = tags["durable:session"]
+        known = None if store.local is None else store.local.glance.actor(name)
         try:
-            row: dict[str, Any] = (await store.request("actor.get", {"actor": name})).data
+            row: dict[str, Any] = known or (await store.request("actor.get", {"actor": name})).data
         except StoreRefused as refused:
             if refused.status != 404:
                 raise

@@ -34,6 +34,7 @@ from durable.store.protocol.requests import (
 _COLUMNS = (
     "name, kind, key, status, note, state, version, saved, restarts, restarted, parent, place, created_at, updated_at"
 )
+ROW = f"SELECT {_COLUMNS} FROM actors WHERE name=?"
 _NAMES = tuple(_COLUMNS.split(", "))
 _WAITING = "SELECT count(*) FROM (SELECT 1 FROM cells WHERE session=? AND settled=0 LIMIT ?) open"
 _AT_WORK = (
@@ -46,7 +47,7 @@ _restarts = msgspec.json.Decoder(list[float])
 
 
 def _row(tx: Tx, actor: str) -> Row | None:
-    return tx.row(f"SELECT {_COLUMNS} FROM actors WHERE name=?", (actor,))
+    return tx.row(ROW, (actor,))
 
 
 def _find(tx: Tx, actor: str) -> Row:
@@ -56,7 +57,8 @@ def _find(tx: Tx, actor: str) -> Row:
     return row
 
 
-def _record(row: Row) -> Record:
+def record(row: Row) -> Record:
+    """An actor from the columns of ROW."""
     found = dict(zip(_NAMES, row, strict=True))
     found["restarts"] = _restarts.decode(found["restarts"])
     return found
@@ -104,11 +106,11 @@ def send(tx: Tx, request: ActorSend) -> Answer:
     answer = sessions.submit(tx, submitted)
     if row is None:
         _make(tx, request, request.parent)
-    record, n = answer.data["promise"], answer.data["n"]
-    assert isinstance(record, dict)
+    promise, n = answer.data["promise"], answer.data["n"]
+    assert isinstance(promise, dict)
     assert isinstance(n, int)
-    if request.engine is not None and record["state"] == "pending" and is_head(tx, request.actor, n):
-        promise_id = str(record["id"])
+    if request.engine is not None and promise["state"] == "pending" and is_head(tx, request.actor, n):
+        promise_id = str(promise["id"])
         tx.effects.ready = [each for each in tx.effects.ready if each != promise_id]
         answer.data["task"] = acquired(tx, promise_id, request.engine, request.ttl).data["task"]
     return answer
@@ -188,7 +190,7 @@ def restart(tx: Tx, request: ActorRestart) -> Answer:
     )
     if request.reset:
         tx.execute("UPDATE actors SET state=NULL, version=0, saved=saved+1 WHERE name=?", (request.actor,))
-    return Answer(200, _record(_find(tx, request.actor)))
+    return Answer(200, record(_find(tx, request.actor)))
 
 
 # -- what there is ------------------------------------------------------------------------------------------------
@@ -196,7 +198,7 @@ def restart(tx: Tx, request: ActorRestart) -> Answer:
 
 def get(tx: Tx, request: ActorAt) -> Answer:
     """An actor, with how many messages wait in its mailbox."""
-    return Answer(200, {**_record(_find(tx, request.actor)), "waiting": _waiting(tx, request.actor)})
+    return Answer(200, {**record(_find(tx, request.actor)), "waiting": _waiting(tx, request.actor)})
 
 
 def listing(tx: Tx, request: ActorList) -> Answer:
@@ -210,7 +212,7 @@ def listing(tx: Tx, request: ActorList) -> Answer:
     rows = tx.rows(
         f"SELECT {_COLUMNS} FROM actors WHERE {where} ORDER BY {order} LIMIT ?", (*parameters, request.limit)
     )
-    found = [{**_record(row), "waiting": _waiting(tx, row[0])} for row in rows]
+    found = [{**record(row), "waiting": _waiting(tx, row[0])} for row in rows]
     return Answer(200, {"actors": found})
 
 

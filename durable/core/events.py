@@ -46,7 +46,7 @@ class ExecutionStarted(Life):
     """An attempt at an execution begins in this engine. Told in the attempt's context, which its work inherits.
 
     `attempt` counts the leases of the execution from 1: more than 1 after a wait, a failure, or the death of an engine.
-    `session` is empty for a function. `traceparent`: the W3C trace context of whoever began the execution, or "".
+    A cell has a `session` and no `function`, a turn of an actor both, a function no session. `traceparent`: the W3C trace context of whoever began the execution, or "".
     """
 
     execution: str

@@ -8,6 +8,7 @@ from durable.core.events import ExecutionLeft, ExecutionSettled, ExecutionStarte
 from durable.core.ids import PREFIX, TRACEPARENT
 from durable.core.observers import Observers
 from durable.functions.resonate.sdk import PromiseRecord
+from durable.sessions.execution.cell import FUNCTION_ID
 
 
 class Attempts:
@@ -23,11 +24,11 @@ class Attempts:
             return
         self._versions[promise.id] = version
         tags = promise.tags
-        session = tags.get("durable:session", "")
+        session, function = tags.get("durable:session", ""), tags.get("durable:function", "")
         started = ExecutionStarted(
             promise.id.removeprefix(PREFIX),
             version,
-            "" if session else tags.get("durable:function", "").rpartition("@")[0],
+            "" if function == FUNCTION_ID else function.rpartition("@")[0],
             session,
             promise.created_at,
             tags.get(TRACEPARENT, ""),

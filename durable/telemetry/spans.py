@@ -112,11 +112,11 @@ class Spans:
         trace_id = trace_id_of(event.execution)
         attributes: Attributes = {"durable.execution.id": event.execution, "durable.attempt": event.attempt}
         attributes["durable.replayed"] = event.attempt > 1
+        name = f"execution {event.function.rpartition('::')[2]}"
         if event.session:
-            name = f"cell {event.session}"
-            attributes["durable.session.name"] = event.session
-        else:
-            name = f"execution {event.function.rpartition('::')[2]}"
+            name = f"{'actor turn' if event.function else 'cell'} {event.session}"
+            attributes["durable.actor.name" if event.function else "durable.session.name"] = event.session
+        if event.function:
             attributes["durable.function"] = event.function
         links = []
         if event.attempt > 1:

@@ -46,7 +46,8 @@ class ExecutionStarted(Life):
     """An attempt at an execution begins in this engine. Told in the attempt's context, which its work inherits.
 
     `attempt` counts the leases of the execution from 1: more than 1 after a wait, a failure, or the death of an engine.
-    A cell has a `session` and no `function`, a turn of an actor both, a function no session. `traceparent`: the W3C trace context of whoever began the execution, or "".
+    A cell has a `session` and no `function`, a turn of an actor both, a function no session. `traceparent`: the W3C
+    trace context of whoever began the execution, or "".
     """
 
     execution: str
@@ -114,7 +115,7 @@ class StepBegun(Life):
 
 @dataclass(frozen=True, slots=True)
 class StepRecorded(Life):
-    """What a step came to is recorded; no replay tells it again."""
+    """The result of a step, or its error, is recorded; no replay tells it again."""
 
     execution: str
     step: str

@@ -27,7 +27,7 @@ from durable.core.errors import BadArguments, Conflict, EngineClosed
 from durable.core.events import Observer, PromptAsked, PromptExpired, log_event
 from durable.core.limits import CANCEL_GRACE_S, PARKED_S
 from durable.core.observers import Observers
-from durable.engine.attempts import Attempts
+from durable.engine.attempt_events import AttemptEvents
 from durable.engine.capability_host import CapabilityHost
 from durable.engine.executions import Executions
 from durable.executions.handle import Execution
@@ -95,7 +95,7 @@ class Engine:
         observer: Observer | Iterable[Observer] = log_event,
     ) -> None:
         self._observer = observer = Observers.of(observer)
-        self._attempts = Attempts(observer)
+        self._attempts = AttemptEvents(observer)
         self.engine_id = uuid.uuid4().hex
         self.group = group
         self._target = parsed(target)

@@ -11,7 +11,6 @@ from itertools import batched
 
 import msgspec
 
-from durable.store.figures import read_figures
 from durable.store.operations import searches
 from durable.store.operations.halted_waits import HALTS, Halt, nearest
 from durable.store.operations.records import PROMISE, Row, dump, promise_record
@@ -32,6 +31,7 @@ from durable.store.rows import (
     StoreFigures,
     promise_row,
 )
+from durable.store.store_figures import read_figures
 
 _PROMISE = ",".join(f"p.{column}" for column in PROMISE.split(","))
 _COLUMNS = (

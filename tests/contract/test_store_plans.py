@@ -35,10 +35,10 @@ WHOLE = frozenset(
         "copy",
         "debug",
         "doctor",
-        "figures",
         "invariants",
         "postgres",
         "record_checks",
+        "store_figures",
         "transfer",
     }
 )

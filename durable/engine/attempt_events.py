@@ -11,7 +11,7 @@ from durable.functions.resonate.sdk import PromiseRecord
 from durable.sessions.execution.cell import FUNCTION_ID
 
 
-class Attempts:
+class AttemptEvents:
     """The attempts under way, by the promise of their execution. Nothing is kept where nobody watches."""
 
     def __init__(self, observer: Observers) -> None:

@@ -28,6 +28,7 @@ from durable.core.limits import CANCEL_GRACE_S, PARKED_S
 from durable.engine.capability_host import CapabilityHost
 from durable.engine.executions import Executions
 from durable.executions.signal_sender import send_signal, settle_promise
+from durable.executions.forking import fork
 from durable.executions.handle import Execution
 from durable.functions.context import Context
 from durable.functions.definition import KNOWN, NEVER, Function, known_as, on_new, seconds
@@ -378,6 +379,22 @@ class Engine:
     async def resume(self, id: str) -> bool:
         """Continue an execution that was interrupted or halted; False when it was not. NotFound."""
         return await self._executions.resume(id)
+
+    async def fork_execution(self, id: str, *, step: int, new_id: str | None = None) -> Execution[Any]:
+        """Start an execution with what another one recorded before its operation number `step`, from 1.
+
+        What is before the step is not done again, answered questions stay answered. It goes on with today's code. new_id:
+        its id; `<id>-fork-<n>` when None. NotFound; Conflict where a step before that has not ended.
+        """
+        return await self.get((await fork(self.store, id, step, new_id)).id)
+
+    async def retry(self, id: str, *, new_id: str | None = None) -> Execution[Any]:
+        """Start an execution with all that one recorded that failed, was lost, cancelled or timed out, but the failure.
+
+        The step that failed is performed again, and what was begun by whoever knew of it; nothing else is. new_id: its
+        id; `<id>-retry-<n>` when None. NotFound; Conflict where it has not ended so.
+        """
+        return await self.get((await fork(self.store, id, None, new_id)).id)
 
     async def skip_checkpoint(self, checkpoint: int) -> None:
         """Forget a checkpoint that is refused, so that its session goes on from the one before. NotFound, Conflict."""

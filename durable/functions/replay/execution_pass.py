@@ -36,6 +36,17 @@ _PLACE = re.compile(r"(?P<owner>.+)(?P<kind>\.|:input:|:retry:)(?P<number>[0-9]+
 """Ids of what a function does: `exec:<id>.<k>`, `exec:<id>:input:<n>`, `exec:<id>.<k>:retry:<n>`."""
 
 
+def place_of(promise_id: str, tags: dict[str, str]) -> str | None:
+    """The promise of the function that began an operation, by the operation's; None for what no function began."""
+    place = _PLACE.fullmatch(promise_id)
+    if place is None or place["kind"] == ":retry:":
+        return None
+    if place["kind"] == ":input:":
+        scope = tags.get("durable:scope")
+        return None if scope is None else f"exec:{scope}"
+    return place["owner"]
+
+
 class ExecutionPass:
     """The state that all functions of one pass share: the record, the lease, and what is under way."""
 

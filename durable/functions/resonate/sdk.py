@@ -111,8 +111,9 @@ class PassTask:
         self.id = promise.id
         self.origin_id = promise.tags.get("resonate:origin") or origin_of(promise.id)
         self.timeout_at = promise.timeout_at
-        self.created_at = promise.created_at
-        """Milliseconds since the Unix epoch."""
+        began = promise.tags.get("durable:began", "")
+        self.created_at = int(began) if began.isdecimal() else promise.created_at
+        """Milliseconds since the Unix epoch; of a fork, when what it comes from was made."""
         self.seed = promise.tags.get("durable:nonce") or f"{promise.id} {promise.created_at}"
         """What `ctx.random` of this execution is made from."""
         self.first = int(effects.task_version) == 1

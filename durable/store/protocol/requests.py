@@ -394,6 +394,8 @@ class ExecutionImport(Ours, frozen=True, kw_only=True):
     logged: str | None = None
     cancelled: str | None = None
     cancelled_at: Natural | None = None
+    begins: bool = False
+    """It is another execution of this store: children that have not ended are begun."""
 
 
 class CallList(Ours, frozen=True, kw_only=True):

@@ -65,6 +65,12 @@ class RecordFork:
 
     def up_to_failure(self) -> None:
         """Keep all but what failed, which is begun again, and what was begun by whoever knew of the failure."""
+        own = [each for found in self.operations.values() for each in found]
+        if any(each.operation.kind == "compensation" for each in own):
+            raise Conflict(
+                f"{self.root['id'].removeprefix(ids.PREFIX)} has undone what it had done: start it again under another id, "
+                "or fork it before the first step that was undone"
+            )
         self._keep_around_failure(self.root["id"], _error(self.root))
 
     def _keep(self, function: str, below: int) -> None:

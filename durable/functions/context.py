@@ -26,7 +26,7 @@ from durable.core.events import ArgumentsChanged
 from durable.functions import sandbox_step
 from durable.functions.child_methods import Starting
 from durable.functions.definition import NEVER, Function, Retry, seconds
-from durable.functions.failures import rejection
+from durable.functions.failures import add_note, rejection
 from durable.functions.operation import Derived, Operation
 from durable.functions.outside_methods import Receiving
 from durable.functions.prompt_methods import Asking, until_valid
@@ -48,6 +48,10 @@ class Cells(Protocol):
     def cell_target(self) -> str: ...
     @property
     def sandbox(self) -> Any: ...
+
+
+COMPENSATION_RETRY = Retry(max_retries=10, delay=0.5, max_delay=300.0, on_exhausted="pause")
+"""For compensations that say nothing else: over about four minutes, then somebody has to look."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,9 +166,12 @@ class Context(Asking, Receiving, Starting):
         Raises (on await) the step's error as ExecutionError, which also is the builtin it was, and NotEncodable. A
         step that is begun and never awaited ends before the function does; its error is recorded and goes no further.
         """
+        return self._step("step", fn, args, kwargs)
+
+    def _step(self, kind: str, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Operation[Any]:
         step = step_of(fn)
         name = self._name or step.name
-        made = OperationKey("step", name, digest(name, args, kwargs))
+        made = OperationKey(kind, name, digest(name, args, kwargs))
         retry = self._retry or step.retry
         if step.takes_context:
             if self._retry is not None and self._retry.max_retries:
@@ -232,7 +239,12 @@ class Context(Asking, Receiving, Starting):
             context = Context(nested, self._threads, self._cells)
 
             async def main() -> Any:
-                return encode(await step.fn(context, *args, **kwargs), f"the result of {name}", step.returns)
+                try:
+                    value = await step.fn(context, *args, **kwargs)
+                except (Exception, asyncio.CancelledError) as error:
+                    await context.undo(error)
+                    raise
+                return encode(value, f"the result of {name}", step.returns)
 
             outcome: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
             nested.start(main, outcome.set_result)
@@ -253,6 +265,32 @@ class Context(Asking, Receiving, Starting):
             return await run.recorder.settle(found.promise_id, result)
 
         return perform
+
+    # -- undoing ------------------------------------------------------------------------------------------------
+
+    def compensate[**P](self, fn: Callable[P, Any], /, *args: P.args, **kwargs: P.kwargs) -> None:
+        """Say what undoes what this function has done: it is called when the function fails or is cancelled.
+
+        All that were said are called then in reverse, each as a step, or as a nested durable function; they are not
+        when the function returns. One that fails is tried again COMPENSATION_RETRY or as `ctx.options(retry=…)` says;
+        with its last retry the execution is halted, so that somebody sees it, and `resume` goes on there.
+        """
+        self._pass.check()
+        step = step_of(fn)
+        context = self.options(name=self._name or step.name, timeout=self._timeout)
+        context._retry = self._retry or (None if step.takes_context else step.retry)
+        if context._retry is None or context._retry == NEVER:
+            context._retry = None if step.takes_context else COMPENSATION_RETRY
+        self._pass.compensations.append(lambda: context._step("compensation", fn, args, kwargs))
+
+    async def undo(self, error: BaseException) -> None:
+        """Call the compensations, the newest first. What of them fails for good is noted on the function's error."""
+        while self._pass.compensations:
+            operation = self._pass.compensations.pop()()
+            try:
+                await operation
+            except Exception as failure:
+                add_note(error, f"its compensation {operation.promise_id.removeprefix(ids.PREFIX)} failed: {failure}")
 
     # -- telling ------------------------------------------------------------------------------------------------
 

@@ -24,7 +24,7 @@ async def job(ctx: durable.Context) -> list[int]:
 def test_retries_from_the_shell(tmp_path: Path) -> None:
     terminal = Terminal(tmp_path)
     terminal.write("jobs.py", JOBS)
-    terminal.durable("run", "jobs.py::job", "--id", "one").failed(1, "broken")
+    assert terminal.durable("run", "jobs.py::job", "--id", "one").code == 1
     plan = {"id": "one-retry-1", "source": "one", "kept": 3, "begun_again": ["one.3"]}
     assert terminal.durable("retry", "one", "--dry-run", "--json").data == [plan]
     terminal.write("mended", "")

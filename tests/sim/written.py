@@ -319,6 +319,26 @@ async def main(ctx):
 """,
 )
 
+SAGA = Written(
+    "a function that fails undoes what it did, a nested one first",
+    """
+async def main(ctx):
+    async def child(ctx):
+        await ctx.run(act, "m/n1")
+        ctx.compensate(act, "m/un1")
+        await ctx.run(fail, "m/n2")
+    for n in range(2):
+        await ctx.run(partial(act, f"m/s{n}"))
+        ctx.compensate(partial(act, f"m/us{n}"))
+    branch = asyncio.gather(ctx.ask("ok?"), ctx.sleep(0.2))
+    try:
+        await ctx.run(child)
+    finally:
+        log(ctx, "leaves")
+        await branch
+""",
+)
+
 MAPPED = Written(
     "a map over children, two at a time",
     """
@@ -348,6 +368,7 @@ WRITTEN = (
     OUTSIDE,
     CHILDREN,
     MAPPED,
+    SAGA,
 )
 
 

@@ -45,6 +45,7 @@ COMMANDS = {
     "promise": "Promises, as they are.",
     "alias": "Say what a function is known by since it was renamed.",
     "import": "Recreate an execution from its record.",
+    "worker": "Run durable functions until told to end.",
     "serve": "Offer the store over HTTP.",
     "gc": "Forget what ended long ago.",
     "checkpoint": "What a session has saved: list, show, diff, restore, export.",

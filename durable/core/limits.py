@@ -61,6 +61,9 @@ RETURNED_MS = 1_000
 TASKS_MAX = 256
 """Executions that one engine runs at a time. Waiting ones hold no place."""
 
+DRAIN_LOOK_S = 0.05
+"""How often an engine that drains looks whether all that it ran has ended; nothing tells it."""
+
 ATTEMPTS_FAILED_MAX = 3
 """Attempts without progress before `lost`, when the function or the worker failed by itself."""
 

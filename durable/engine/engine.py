@@ -24,7 +24,7 @@ from durable.core.answer_types import Given
 from durable.core.clock import now_ms
 from durable.core.errors import BadArguments, Conflict, EngineClosed
 from durable.core.events import Observer, log_event
-from durable.core.limits import CANCEL_GRACE_S, PARKED_S
+from durable.core.limits import CANCEL_GRACE_S, DRAIN_LOOK_S, PARKED_S, TASKS_MAX
 from durable.engine.capability_host import CapabilityHost
 from durable.engine.executions import Executions
 from durable.executions.signal_sender import send_signal, settle_promise
@@ -89,8 +89,12 @@ class Engine:
         keep: Keep | None = None,
         override_environment: bool = False,
         webhooks: Sequence[Webhook] = (),
+        concurrency: int = TASKS_MAX,
         observer: Observer = log_event,
     ) -> None:
+        if concurrency < 1:
+            raise BadArguments(f"concurrency is a whole number from 1, not {concurrency!r}")
+        self._concurrency = concurrency
         self.engine_id = uuid.uuid4().hex
         self.group = group
         self._target = parsed(target)
@@ -198,7 +202,13 @@ class Engine:
             return
         self._connection = connection = store.connect(self.engine_id, self.group)
         self._resonate = sdk.build(
-            connection, store, engine_id=self.engine_id, group=self.group, lifecycle=self, clock=now_ms
+            connection,
+            store,
+            engine_id=self.engine_id,
+            group=self.group,
+            lifecycle=self,
+            clock=now_ms,
+            concurrency=self._concurrency,
         )
         self._executions.resonate = self._resonate
         sdk.register(self._resonate, FUNCTION, 1, self._host.durable_execute, NEVER)
@@ -228,6 +238,28 @@ class Engine:
     def _learn(self, function: Function[..., Any]) -> None:
         self._register(function)
         self.store.post("engine.serve", {"engine": self.engine_id, "functions": function.ids})
+
+    async def drain(self, timeout: float | timedelta | None = None) -> bool:
+        """Take nothing new, and return when all that runs here has ended or waits; False when `timeout` (seconds or
+        timedelta) passes first. Other engines get what comes. `close` comes next: what still runs goes on elsewhere."""
+        limit = seconds(timeout)
+        if self._resonate is None:
+            return True
+        slots = sdk.slots_of(self._resonate)
+        slots.close()
+        serves_none = {"engine": self.engine_id, "group": self.group, "pid": os.getpid(), "functions": []}
+        await self.store.request("engine.join", {**serves_none, "serves_sessions": False})
+        ends = None if limit is None else asyncio.get_running_loop().time() + limit
+        while slots.held:
+            if ends is not None and asyncio.get_running_loop().time() >= ends:
+                return False
+            await asyncio.wait([self.changed()], timeout=DRAIN_LOOK_S)
+        return True
+
+    @property
+    def running(self) -> int:
+        """How many executions run here now."""
+        return 0 if self._resonate is None else sdk.slots_of(self._resonate).held
 
     async def close(self) -> None:
         """Stop working and give everything back: tasks are released, nothing is settled by it. Idempotent."""
@@ -616,6 +648,7 @@ class EngineOptions(TypedDict, total=False):
     keep: Keep | None
     override_environment: bool
     webhooks: Sequence[Webhook]
+    concurrency: int
     observer: Observer
 
 
@@ -630,7 +663,8 @@ def open(target: str | os.PathLike[str] = ".durable/state.db", **options: Unpack
     blobs: where large data of checkpoints is kept, "s3://bucket/prefix" (DURABLE_BLOBS when None), else beside the
     file. keep: which checkpoints stay beside the newest, a `durable.Keep`. override_environment: restore sessions also
     where Python or a package is another one than before; what cannot be loaded is lost, and named. webhooks: where
-    questions are told of, each a `durable.Webhook(url, secret)`; signed, and sent until they are taken.
+    questions are told of, each a `durable.Webhook(url, secret)`; signed, and sent until they are taken. concurrency: how
+    many executions it runs at a time; those that wait do not count.
     """
     return Engine(target, **options)
 

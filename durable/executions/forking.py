@@ -39,7 +39,9 @@ async def fork(
     if row is None:
         raise NotFound("execution", source, "`durable list` shows what there is")
     if row.session is not None:
-        raise Conflict(f"{source} is code in a session: fork the session from a checkpoint, `durable fork SESSION NAME`")
+        raise Conflict(
+            f"{source} is code in a session: fork the session from a checkpoint, `durable fork SESSION NAME`"
+        )
     if step is None and row.state not in RETRIED:
         raise Conflict(f"{source} is {row.state}: what is retried has failed, was lost, cancelled or timed out")
     chosen = RecordFork(await export(store, row))

@@ -86,7 +86,9 @@ class RecordFork:
         if self._closed(promise):
             self.reset.add(operation.promise_id)
         elif promise["state"] == "pending" and operation.operation.kind == _NESTED and not nested:
-            raise Conflict(f"{operation.promise_id.removeprefix(ids.PREFIX)} is a step that has not ended; fork before it")
+            raise Conflict(
+                f"{operation.promise_id.removeprefix(ids.PREFIX)} is a step that has not ended; fork before it"
+            )
         if nested:
             self._keep(operation.promise_id, len(self.operations[operation.promise_id]) + 1)
 
@@ -102,7 +104,8 @@ class RecordFork:
             after = (operation.ordinal - 1,) if operation.after is None else operation.after
             in_session = operation.operation.kind == _IN_SESSION
             if (
-                CANCEL in after and operation.ordinal > 1
+                CANCEL in after
+                and operation.ordinal > 1
                 or (failed is not None and failed.ordinal in after)
                 or (in_session and (operation is failed or self._closed(self.promises[operation.promise_id])))
             ):

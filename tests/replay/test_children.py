@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 
@@ -12,7 +13,14 @@ from tests.waiting import first_prompt, in_state, until
 
 
 @pytest.fixture
-async def engine(place: str) -> AsyncIterator[durable.Engine]:
+async def engine(tmp_path: Path) -> AsyncIterator[durable.Engine]:
+    async with durable.open(tmp_path / "s.db", durability="process") as engine:
+        yield engine
+
+
+@pytest.fixture
+async def anywhere(place: str) -> AsyncIterator[durable.Engine]:
+    """An engine on a file, on a served one, on a database."""
     async with durable.open(place, durability="process") as engine:
         yield engine
 
@@ -44,15 +52,15 @@ async def family(ctx: durable.Context) -> list[object]:
     return [*got, await ctx.run(nested), named.id, await named]
 
 
-async def test_children_give_values_and_failures(engine: durable.Engine) -> None:
-    execution = await engine.start(family, id="family")
+async def test_children_give_values_and_failures(anywhere: durable.Engine) -> None:
+    execution = await anywhere.start(family, id="family")
     first, one, again, failure, nested, named, five = await execution.result(10)
     assert (first, one, again) == ("family@@1", 2, 2)
     assert "13 is unlucky" in failure
     assert nested == ["family@@4-1", 6]
     assert (named, five) == ("named", 10)
-    assert await (await engine.get("family@@1")).result(10) == 2
-    assert await (await engine.get("family@@2")).state() == "failed"
+    assert await (await anywhere.get("family@@1")).result(10) == 2
+    assert await (await anywhere.get("family@@2")).state() == "failed"
 
 
 @durable.function
@@ -100,18 +108,18 @@ async def tree(ctx: durable.Context, depth: int) -> list[str]:
         await ctx.run(cleaned.append, str(depth))
 
 
-async def test_cancelling_a_parent_cancels_its_tree_clean_up_included(engine: durable.Engine) -> None:
+async def test_cancelling_a_parent_cancels_its_tree_clean_up_included(anywhere: durable.Engine) -> None:
     cleaned.clear()
-    root = await engine.start(tree, 3, id="tree")
-    await first_prompt(engine, "leaf")
+    root = await anywhere.start(tree, 3, id="tree")
+    await first_prompt(anywhere, "leaf")
     await root.cancel("enough")
     ids = ["tree", "tree@@1", "tree@@1@@1", "tree@@1@@1@@1"]
     for id in ids:
-        execution = await engine.get(id)
+        execution = await anywhere.get(id)
         with pytest.raises(durable.ExecutionCancelled):
             await execution.result(10)
     assert sorted(cleaned) == ["0", "1", "2", "3"]
-    assert await engine.prompts() == []
+    assert await anywhere.prompts() == []
 
 
 @durable.function

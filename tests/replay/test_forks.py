@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 
@@ -16,7 +17,16 @@ broken: set[str] = set()
 
 
 @pytest.fixture
-async def engine(place: str) -> AsyncIterator[durable.Engine]:
+async def engine(tmp_path: Path) -> AsyncIterator[durable.Engine]:
+    performed.clear()
+    broken.clear()
+    async with durable.open(tmp_path / "s.db", durability="process") as engine:
+        yield engine
+
+
+@pytest.fixture
+async def anywhere(place: str) -> AsyncIterator[durable.Engine]:
+    """An engine on a file, on a served one, on a database."""
     performed.clear()
     broken.clear()
     async with durable.open(place, durability="process") as engine:
@@ -61,24 +71,24 @@ async def run(engine: durable.Engine, id: str) -> durable.Execution[list[str]]:
 STEPS = {"a", "n1", "n2", "m1", "m2", "m3", "c1", "c2", "b", "z"}
 
 
-async def test_a_retry_performs_what_failed_and_nothing_else(engine: durable.Engine) -> None:
+async def test_a_retry_performs_what_failed_and_nothing_else(anywhere: durable.Engine) -> None:
     broken.add("b")
-    execution = await run(engine, "one")
+    execution = await run(anywhere, "one")
     with pytest.raises(ValueError, match="b is broken"):
         await execution.result(10)
     assert set(performed) == STEPS - {"z"} | {"after b"}
     performed.clear()
     broken.clear()
-    retry = await engine.retry("one")
+    retry = await anywhere.retry("one")
     assert retry.id == "one-retry-1"
     found = await retry.result(10)
     assert performed == ["b", "z"]
     assert found[0] == "a"
     assert found[2:5] == ["answer", "b", "n1"]
-    assert await engine.prompts() == []
+    assert await anywhere.prompts() == []
     with pytest.raises(durable.Conflict, match="what is retried has failed"):
-        await engine.retry("one-retry-1")
-    assert (await engine.retry("one")).id == "one-retry-2"
+        await anywhere.retry("one-retry-1")
+    assert (await anywhere.retry("one")).id == "one-retry-2"
 
 
 @pytest.mark.parametrize(("name", "again"), [("n2", ["n2"]), ("m2", ["m2"]), ("c1", ["c1"])])

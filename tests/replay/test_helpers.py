@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
@@ -15,7 +16,15 @@ seen: list[list[object]] = []
 
 
 @pytest.fixture
-async def engine(place: str) -> AsyncIterator[durable.Engine]:
+async def engine(tmp_path: Path) -> AsyncIterator[durable.Engine]:
+    seen.clear()
+    async with durable.open(tmp_path / "s.db", durability="process") as engine:
+        yield engine
+
+
+@pytest.fixture
+async def anywhere(place: str) -> AsyncIterator[durable.Engine]:
+    """An engine on a file, on a served one, on a database."""
     seen.clear()
     async with durable.open(place, durability="process") as engine:
         yield engine
@@ -36,11 +45,11 @@ async def draws(ctx: durable.Context) -> list[object]:
     return [ctx.random.random(), (ctx.now() - first) / timedelta(seconds=1), ctx.uuid().version]
 
 
-async def test_a_replay_gets_the_same_and_another_execution_something_else(engine: durable.Engine) -> None:
+async def test_a_replay_gets_the_same_and_another_execution_something_else(anywhere: durable.Engine) -> None:
     values = []
     for name in ("one", "two"):
-        execution = await engine.start(draws, id=name)
-        await engine.answer((await first_prompt(engine)).id, "yes")
+        execution = await anywhere.start(draws, id=name)
+        await anywhere.answer((await first_prompt(anywhere)).id, "yes")
         values.append(await execution.result(10))
     first, again, other, _ = seen
     assert first[:-1] == again[:-1]

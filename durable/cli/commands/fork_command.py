@@ -14,7 +14,9 @@ from durable.core import ids
 @click.argument("source", metavar="SESSION|ID")
 @click.argument("name", metavar="[NAME]", required=False)
 @click.option("--checkpoint", metavar="WHICH", type=which_one, help="Its number or label; the newest by default.")
-@click.option("--at", "step", type=click.IntRange(min=1), metavar="STEP", help="Fork the execution ID before this step.")
+@click.option(
+    "--at", "step", type=click.IntRange(min=1), metavar="STEP", help="Fork the execution ID before this step."
+)
 @click.option("--dry-run", is_flag=True, help="With --at: only show what would be kept.")
 def command(source: str, name: str | None, checkpoint: str | int | None, step: int | None, dry_run: bool) -> int:
     """Make a session NAME that begins with what a checkpoint of SESSION holds, with the same grants and profile. Or with

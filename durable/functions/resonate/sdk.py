@@ -61,7 +61,14 @@ def _quiet(event: SdkEvent) -> None:
 
 
 def build(
-    connection: SdkConnection, store: StoreFace, *, engine_id: str, group: str, lifecycle: Lifecycle, clock: Clock
+    connection: SdkConnection,
+    store: StoreFace,
+    *,
+    engine_id: str,
+    group: str,
+    lifecycle: Lifecycle,
+    clock: Clock,
+    concurrency: int = TASKS_MAX,
 ) -> Resonate:
     """A Resonate over our store, wired but not started. `clock` is in ms."""
     held = held_tasks(store, engine_id)
@@ -75,7 +82,7 @@ def build(
         ttl=timedelta(milliseconds=LEASE_MS),
         encryptor=StripPickle(),
         heartbeat=held,
-        max_concurrent_tasks=TASKS_MAX,
+        max_concurrent_tasks=concurrency,
         retry_policy=NEVER,
         env={},
         clock=clock,
@@ -88,7 +95,7 @@ def build(
     if isinstance(ports, SenderPorts):
         ports.sender = resonate._sender
     core.sender = core.fencing = ports
-    slots = Slots(TASKS_MAX)
+    slots = Slots(concurrency)
     resonate._slots = slots  # type: ignore[attr-defined]
     counted = isinstance(connection, DirectConnection)
     if isinstance(connection, DirectConnection):

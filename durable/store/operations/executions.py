@@ -131,7 +131,10 @@ def import_(tx: Tx, request: ExecutionImport) -> Answer:
     if tx.row("SELECT 1 FROM promises WHERE id=?", (own,)) is not None or _has_children(tx, own):
         raise Refused(409, f"execution {own.removeprefix(PREFIX)!r} exists in this store; nothing was imported")
     links = [each for each in children if each.state == "pending" and CHILD in each.tags]
-    roots = [root_of(PromiseCreate(id=each.id, timeout_at=each.timeout_at, param=each.param, tags=each.tags)) for each in links]
+    roots = [
+        root_of(PromiseCreate(id=each.id, timeout_at=each.timeout_at, param=each.param, tags=each.tags))
+        for each in links
+    ]
     for promise in request.promises:
         _insert(tx, promise)
     if request.lost and root.state == "rejected":

@@ -49,6 +49,11 @@ CONNECT_S = 5.0
 DISCARDS_KEPT = 20
 """Results thrown away that an execution shows: the newest. Each was an engine that had lost its lease."""
 
+EXECUTION_TAGS_MAX = 64
+TAG_NAME_CHARS_MAX = 64
+TAG_VALUE_CHARS_MAX = 256
+"""Tags are words that executions are found by: an index holds them whole."""
+
 SIGNALS_OPEN_MAX = 10_000
 """Signals of one name that nobody has taken: more is a sender that nobody listens to."""
 

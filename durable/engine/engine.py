@@ -7,7 +7,7 @@ import inspect
 import os
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self, TypedDict, Unpack
@@ -22,7 +22,7 @@ from capabilities.permissions.manifest import Level
 from durable.core import events, ids
 from durable.core.answer_types import Given
 from durable.core.clock import now_ms
-from durable.core.errors import BadArguments, Conflict, EngineClosed
+from durable.core.errors import BadArguments, Conflict, EngineClosed, NotFound, StoreRefused
 from durable.core.events import Observer, log_event
 from durable.core.limits import CANCEL_GRACE_S, DRAIN_LOOK_S, PARKED_S, TASKS_MAX
 from durable.engine.capability_host import CapabilityHost
@@ -57,6 +57,7 @@ from durable.sessions.services import House
 from durable.sessions.session import Session
 from durable.store.changes import Changes, StoreChange
 from durable.store.port import StoreFace, open_store
+from durable.store.rows import ExecutionRow, State
 from durable.store.target import is_url, parsed
 from durable.store.upkeep.blob_sweeper import keep_swept
 
@@ -328,28 +329,38 @@ class Engine:
         *args: Any,
         id: str | None = None,
         timeout: float | timedelta | None = None,
+        tags: Mapping[str, str] | None = None,
         **kwargs: Any,
     ) -> Execution[T]:
         """Start an execution, or attach to the one that has this id.
 
-        id: the caller's name for it, minted when None. timeout: seconds or timedelta, none by default. The
+        id: the caller's name for it, minted when None. timeout: seconds or timedelta, none by default. tags: words that
+        it is found by (`executions`); where the function has a parameter of that name, they are its argument. The
         arguments are recorded as JSON. Raises Conflict when the id exists with other code or arguments, BadArguments.
         """
         if not isinstance(fn, Function):
             raise BadArguments(f"{getattr(fn, '__name__', fn)!r} is not durable; decorate it with @durable.function")
         execution_id = ids.mint_execution_id() if id is None else ids.check_given_id(id)
-        await self.start_as(execution_id, fn, args, dict(kwargs), seconds(timeout))
+        if tags is not None and "tags" in inspect.signature(fn.fn).parameters:
+            kwargs["tags"], tags = tags, None
+        await self.start_as(execution_id, fn, args, dict(kwargs), seconds(timeout), tags or {})
         return Execution(self, execution_id, fn.returns)
 
     async def start_as(
-        self, id: str, fn: Function[..., Any], args: Sequence[Any], kwargs: dict[str, Any], timeout: float | None = None
+        self,
+        id: str,
+        fn: Function[..., Any],
+        args: Sequence[Any],
+        kwargs: dict[str, Any],
+        timeout: float | None = None,
+        tags: Mapping[str, str] = {},  # noqa: B006 - nobody changes it
     ) -> None:
         """Start an execution under an id that was minted for it, or attach to it. Conflict, BadArguments."""
         fn.check_newest()
         packed, named, arguments = fn.pack(tuple(args), kwargs)
         data = {"func": fn.key, "args": packed, "kwargs": named, "version": fn.version}
         is_call = partial(fn.is_call, packed=packed, named=named)
-        await self._executions.start(id, fn, data, arguments, timeout, is_call)
+        await self._executions.start(id, fn, data, arguments, timeout, is_call, tags)
 
     async def start_with_signal[**P, T](
         self,
@@ -389,6 +400,43 @@ class Engine:
         row = await found.info()
         known = known_as(row.function or "")
         return Execution(self, id, known.returns if known is not None else inspect.Parameter.empty)
+
+    async def executions(
+        self,
+        *,
+        state: State | None = None,
+        function: str | None = None,
+        tag: tuple[str, str] | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        limit: int = 100,
+        before: str | None = None,
+    ) -> list[ExecutionRow]:
+        """Executions, newest first. function: its name, or `where::name@version`. tag: a name and its value. since,
+        until: when they were made. before: the id of the last one of the page before."""
+        return await self.store.reads.list_executions(
+            state=state,
+            function=function,
+            tag=tag,
+            since=None if since is None else int(since.timestamp() * 1000),
+            until=None if until is None else int(until.timestamp() * 1000),
+            limit=limit,
+            before=before,
+        )
+
+    async def tag(self, id: str, **tags: str | None) -> dict[str, str]:
+        """Give an execution tags that it is found by, also one that has ended; None takes one off. All that it has then.
+
+        NotFound; BadArguments for what is too long or too many.
+        """
+        try:
+            answer = await self.store.request("execution.tag", {"id": ids.execution_promise(id), "tags": tags})
+        except StoreRefused as refused:
+            if refused.status == 404:
+                raise NotFound("execution", id) from None
+            raise BadArguments(refused.message) from None
+        found: dict[str, str] = answer.data["tags"]
+        return found
 
     async def cancel(self, id: str, reason: str = "", *, grace: float | timedelta = CANCEL_GRACE_S) -> bool:
         """Cancel an execution; returns when it has ended. False when it was settled before. NotFound.

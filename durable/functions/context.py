@@ -21,7 +21,7 @@ from capabilities.sandbox.wasm.exports import Inputs
 from capabilities.sandbox.wasm.wit_values import plain
 from durable.core import ids
 from durable.core.clock import TIME_MAX_MS
-from durable.core.errors import BadArguments, ExecutionError
+from durable.core.errors import BadArguments, ExecutionError, StoreRefused
 from durable.core.events import ArgumentsChanged
 from durable.functions import sandbox_step
 from durable.functions.child_methods import Starting
@@ -291,6 +291,22 @@ class Context(Asking, Receiving, Starting):
                 await operation
             except Exception as failure:
                 add_note(error, f"its compensation {operation.promise_id.removeprefix(ids.PREFIX)} failed: {failure}")
+
+    # -- being found ----------------------------------------------------------------------------------------------
+
+    def tag(self, **tags: str | None) -> Operation[None]:
+        """Give the execution tags that it is found by: `engine.executions(tag=…)`, `durable list --where`. None takes
+        one off. It has those of `engine.start(tags=…)`; a nested function tags the execution that it is in."""
+        run = self._pass.run
+
+        async def body(_promise_id: str) -> None:
+            try:
+                await run.ask("execution.tag", {"id": run.promise_id, "tags": tags})
+            except StoreRefused as refused:
+                raise rejection(BadArguments(refused.message), run.execution_id) from None
+
+        perform = Leaf(self._pass, body, NEVER, stoppable=True).perform
+        return self._begin(OperationKey("tag", "tag", digest(tags)), perform, lambda _: None)
 
     # -- telling ------------------------------------------------------------------------------------------------
 

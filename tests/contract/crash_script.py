@@ -355,7 +355,7 @@ def _by_itself() -> list[Step]:
         Request("function.alias", {"old": "app.py::job", "new": "jobs::work", "source": "/app/jobs.py"}),
         Request("function.alias", {"old": "jobs::work", "new": FUNCTION, "after": "exec:f"}),
         Request("function.alias", {"old": "jobs::work@1", "new": FUNCTION}),
-        make("times-out", timeout_at=T0 + 30_000),
+        make("times-out", timeout_at=T0 + 30_000, **{"durable_tag:customer": "c7"}),
         make("waits"),
         acquire("exec:waits"),
         at("task.suspend", "exec:waits", 1, actions=[callback(awaited, "exec:waits")]),
@@ -402,6 +402,10 @@ def _imported() -> list[Step]:
             },
         ),
         Request("execution.source", {"id": "exec:moved", "source": "/app/jobs.py"}),
+        Request("execution.tag", {"id": "exec:moved", "tags": {"customer": "c7", "shop": "x"}}),
+        Request("execution.tag", {"id": "exec:moved", "tags": {"customer": "c8", "shop": None}}),
+        Request("execution.tag", {"id": "exec:moved", "tags": {"customer": "c" * 300}}, 400),
+        Request("execution.tag", {"id": "exec:nowhere", "tags": {}}, 404),
         Request("execution.source", {"id": "exec:other", "source": "/app/jobs.py"}),
     ]
 

@@ -176,6 +176,9 @@ async def _every_read(store: Store) -> None:
     reads = store.reads
     await reads.list_executions(state="running", session="s", function="f", before="one")
     await reads.list_executions(function="job")
+    tag = ("customer", "c7")
+    await reads.list_executions(tag=tag, since=1, until=2)
+    await reads.list_executions(tag=tag, state="running", session="s", function="f", before="one")
     await reads.get_promise("exec:one")
     await reads.children("one")
     await reads.prompts()

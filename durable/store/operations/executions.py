@@ -12,7 +12,7 @@ from durable.core.clock import TIME_MAX_MS
 from durable.core.definition_id import SOURCE, spellings
 from durable.core.ids import PREFIX
 from durable.core.limits import ALIAS_ROWS, CANCEL_GRACE_S, RECORD_BYTES_MAX
-from durable.store.operations import signals
+from durable.store.operations import execution_tags, signals
 from durable.store.operations.cascade import CHILD, ENDED, announce
 from durable.store.operations.children import begin, root_of
 from durable.store.operations.promises import address_of, check_create, check_value, find, is_external
@@ -257,4 +257,7 @@ def _insert_task(tx: Tx, promise: RecordPromise, *, version: int, request: Execu
     )
     if cancel_at is not None:
         tx.wake_at(cancel_at)
+    found = execution_tags.tags_of(promise.tags)
+    if found and not timer:
+        execution_tags.enter(tx, promise.id, found, promise.created_at)
     announce(tx, promise.id, due)

@@ -335,6 +335,13 @@ class ExecutionCancel(Ours, frozen=True, kw_only=True):
     serves: bool = False
 
 
+class ExecutionTag(Ours, frozen=True, kw_only=True):
+    """Tags to be set, by name; None takes one off."""
+
+    id: Id
+    tags: dict[str, str | None]
+
+
 class ExecutionSource(Ours, frozen=True, kw_only=True):
     id: Id
     source: Id

@@ -27,9 +27,9 @@ from durable.core.events import Observer, log_event
 from durable.core.limits import CANCEL_GRACE_S, DRAIN_LOOK_S, PARKED_S, TASKS_MAX
 from durable.engine.capability_host import CapabilityHost
 from durable.engine.executions import Executions
-from durable.executions.signal_sender import send_signal, settle_promise
 from durable.executions.forking import fork
 from durable.executions.handle import Execution
+from durable.executions.signal_sender import send_signal, settle_promise
 from durable.functions.context import Context
 from durable.functions.definition import KNOWN, NEVER, Function, known_as, on_new, seconds
 from durable.functions.dispatcher import Passes
@@ -353,7 +353,7 @@ class Engine:
         args: Sequence[Any],
         kwargs: dict[str, Any],
         timeout: float | None = None,
-        tags: Mapping[str, str] = {},  # noqa: B006 - nobody changes it
+        tags: Mapping[str, str] = {},
     ) -> None:
         """Start an execution under an id that was minted for it, or attach to it. Conflict, BadArguments."""
         fn.check_newest()
@@ -425,9 +425,9 @@ class Engine:
         )
 
     async def tag(self, id: str, **tags: str | None) -> dict[str, str]:
-        """Give an execution tags that it is found by, also one that has ended; None takes one off. All that it has then.
+        """Give an execution tags that it is found by, also one that has ended; None takes one off.
 
-        NotFound; BadArguments for what is too long or too many.
+        Returns all that it has then. NotFound; BadArguments for what is too long or too many.
         """
         try:
             answer = await self.store.request("execution.tag", {"id": ids.execution_promise(id), "tags": tags})
@@ -463,8 +463,8 @@ class Engine:
     async def fork_execution(self, id: str, *, step: int, new_id: str | None = None) -> Execution[Any]:
         """Start an execution with what another one recorded before its operation number `step`, from 1.
 
-        What is before the step is not done again, answered questions stay answered. It goes on with today's code. new_id:
-        its id; `<id>-fork-<n>` when None. NotFound; Conflict where a step before that has not ended.
+        What is before the step is not done again, answered questions stay answered. It goes on with today's code.
+        new_id: its id; `<id>-fork-<n>` when None. NotFound; Conflict where a step before that has not ended.
         """
         return await self.get((await fork(self.store, id, step, new_id)).id)
 
@@ -711,8 +711,8 @@ def open(target: str | os.PathLike[str] = ".durable/state.db", **options: Unpack
     blobs: where large data of checkpoints is kept, "s3://bucket/prefix" (DURABLE_BLOBS when None), else beside the
     file. keep: which checkpoints stay beside the newest, a `durable.Keep`. override_environment: restore sessions also
     where Python or a package is another one than before; what cannot be loaded is lost, and named. webhooks: where
-    questions are told of, each a `durable.Webhook(url, secret)`; signed, and sent until they are taken. concurrency: how
-    many executions it runs at a time; those that wait do not count.
+    questions are told of, each a `durable.Webhook(url, secret)`; signed, and sent until they are taken. concurrency:
+    how many executions it runs at a time; those that wait do not count.
     """
     return Engine(target, **options)
 

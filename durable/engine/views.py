@@ -18,8 +18,8 @@ from durable.core.errors import ExecutionError
 from durable.executions.states import PROMISE_OF
 from durable.records import notation
 from durable.sessions.required_capabilities import know_them, own_capabilities
-from durable.store.port import ReadsFace
 from durable.store.operations.execution_tags import tags_of
+from durable.store.port import ReadsFace
 from durable.store.rows import EngineRow, ExecutionRow, PromiseRow, PromptRow, SessionRow, decode_value
 
 CELL = "durable_execute@1"

@@ -68,8 +68,8 @@ class RecordFork:
         own = [each for found in self.operations.values() for each in found]
         if any(each.operation.kind == "compensation" for each in own):
             raise Conflict(
-                f"{self.root['id'].removeprefix(ids.PREFIX)} has undone what it had done: start it again under another id, "
-                "or fork it before the first step that was undone"
+                f"{self.root['id'].removeprefix(ids.PREFIX)} has undone what it had done: start it again under another "
+                "id, or fork it before the first step that was undone"
             )
         self._keep_around_failure(self.root["id"], _error(self.root))
 
@@ -104,8 +104,7 @@ class RecordFork:
             after = (operation.ordinal - 1,) if operation.after is None else operation.after
             in_session = operation.operation.kind == _IN_SESSION
             if (
-                CANCEL in after
-                and operation.ordinal > 1
+                (CANCEL in after and operation.ordinal > 1)
                 or (failed is not None and failed.ordinal in after)
                 or (in_session and (operation is failed or self._closed(self.promises[operation.promise_id])))
             ):

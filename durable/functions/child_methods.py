@@ -6,7 +6,6 @@ import asyncio
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Iterable
-
 from typing import Any, Literal
 
 import msgspec

@@ -126,7 +126,7 @@ class Context(Asking, Receiving, Starting):
         self._pass.check()
         found = self._pass.random
         if found is None:
-            found = self._pass.random = Random(f"{self._pass.run.seed} {self._place}")
+            found = self._pass.random = Random(f"{self._pass.run.seed} {self._place}")  # noqa: S311 - as said
         return found
 
     @property
@@ -268,7 +268,11 @@ class Context(Asking, Receiving, Starting):
 
     # -- undoing ------------------------------------------------------------------------------------------------
 
-    def compensate[**P](self, fn: Callable[P, Any], /, *args: P.args, **kwargs: P.kwargs) -> None:
+    @overload
+    def compensate[**P](self, fn: Function[P, Any], /, *args: P.args, **kwargs: P.kwargs) -> None: ...
+    @overload
+    def compensate[**P](self, fn: Callable[P, Any], /, *args: P.args, **kwargs: P.kwargs) -> None: ...
+    def compensate(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> None:
         """Say what undoes what this function has done: it is called when the function fails or is cancelled.
 
         All that were said are called then in reverse, each as a step, or as a nested durable function; they are not

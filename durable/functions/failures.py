@@ -439,7 +439,7 @@ def add_note(error: BaseException, text: str) -> None:
     """Add a note to an error, also to what is recorded of one that a step or child raised."""
     error.add_note(text)
     if isinstance(error, ExecutionError):
-        error.recorded = {**error.recorded, "notes": [*_list(error.recorded, "notes"), cut(text, NOTE_CHARS_MAX)]}
+        error.recorded = {**error.recorded, "notes": [*_list(dict(error.recorded), "notes"), cut(text, NOTE_CHARS_MAX)]}
 
 
 def raised(error: BaseException | None, *kinds: str | type[BaseException]) -> bool:

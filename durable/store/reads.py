@@ -176,8 +176,8 @@ class Reads:
         words = WORDS if state is None else (state,)
         if tag is not None:
             functions = None if function is None else await self._functions(session, function)
-            rows = await self._rows(*_tagged(tag, words, session, functions, place, since, limit))
-            return [_execution(row) for row in rows]
+            tagged = await self._rows(*_tagged(tag, words, session, functions, place, since, limit))
+            return [_execution(row) for row in tagged]
         if session is not None or function is not None:
             functions = await self._functions(session, function)
             ranges: list[dict[str, object]] = [

@@ -197,7 +197,7 @@ def signal(name: str, *, status: int = 200, **more: Any) -> Request:
 
 def _signals() -> list[Step]:
     def wait(n: int, name: str, **more: Any) -> Request:
-        tags = {"durable_signal": name, "durable_execution": "exec:f", "resonate_external": "true"}
+        tags: dict[str, Any] = {"durable_signal": name, "durable_execution": "exec:f", "resonate_external": "true"}
         return fence("exec:f", 1, "promise.create", promise(f"exec:f.{n}", **tags, **more))
 
     return [
@@ -222,7 +222,7 @@ def _signals() -> list[Step]:
 
 def _children() -> list[Step]:
     def link(n: int, child: str, *, status: int = 200, **more: Any) -> Request:
-        tags = {"durable_child": child, "durable_function": FUNCTION, "durable_target": "poll://any@g"}
+        tags: dict[str, Any] = {"durable_child": child, "durable_function": FUNCTION, "durable_target": "poll://any@g"}
         data = promise(f"exec:parent.{n}", **tags, resonate_external="true", **more)
         action = {"kind": "promise.create", "data": data}
         return Request("task.fence", {"id": "exec:parent", "version": 1, "action": action}, status)

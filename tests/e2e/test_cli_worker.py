@@ -9,7 +9,6 @@ from urllib.error import HTTPError
 from urllib.request import urlopen
 
 import durable
-
 from tests.waiting import in_state
 
 from .cli_process import Terminal, read_errors_until

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -37,19 +38,20 @@ async def doubles(ctx: durable.Context, n: int) -> int:
 
 
 @durable.function
-async def family(ctx: durable.Context) -> list[object]:
+async def family(ctx: durable.Context) -> list[Any]:
     async def nested(ctx: durable.Context) -> object:
         child = ctx.start(doubles, 3)
         return [child.id, await child]
 
     first, second = ctx.start(doubles, 1), ctx.start(doubles, 13)
     named = ctx.start(doubles, 5, id="named")
-    got: list[object] = [first.id, await first.result(), await first]
+    got: list[Any] = [first.id, await first.result(), await first]
     try:
         await second
     except ValueError as error:
         got.append(str(error))
-    return [*got, await ctx.run(nested), named.id, await named]
+    inner = await ctx.run(nested)  # type: ignore[call-overload]
+    return [*got, inner, named.id, await named]
 
 
 async def test_children_give_values_and_failures(anywhere: durable.Engine) -> None:
@@ -77,7 +79,7 @@ cleaned: list[str] = []
 
 @durable.function
 async def waits(ctx: durable.Context, close: str) -> str:
-    child = ctx.start(asks, f"child {close}", parent_close=close)
+    child = ctx.start(asks, f"child {close}", parent_close=close)  # type: ignore[arg-type]
     if await ctx.ask(f"parent {close}") == "wait":
         return await child
     return "without it"
@@ -174,7 +176,7 @@ async def test_a_child_has_a_deadline_of_its_own(engine: durable.Engine) -> None
 
 @durable.function
 async def maps(ctx: durable.Context, items: list[int], concurrency: int, least: int | None, errors: str) -> list[str]:
-    found = await ctx.map(doubles, items, concurrency=concurrency, min_successful=least, on_failure=errors)
+    found = await ctx.map(doubles, items, concurrency=concurrency, min_successful=least, on_failure=errors)  # type: ignore[arg-type]
     return [str(each) for each in [*found, *await ctx.map(double, [20])]]
 
 

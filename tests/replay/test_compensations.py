@@ -55,7 +55,7 @@ async def trip(ctx: durable.Context) -> str:
     ctx.options(retry=durable.Retry(max_retries=1, delay=0.01, on_exhausted="pause")).compensate(act, "cancel flight")
     await ctx.run(act, "hotel")
     ctx.compensate(undo_hotel, "hotel")
-    await ctx.run(car)
+    await ctx.run(car)  # type: ignore[call-overload]
     await ctx.ask("pay?")
     return await ctx.run(act, "pay")
 

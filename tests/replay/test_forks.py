@@ -52,7 +52,9 @@ async def works(ctx: durable.Context) -> list[str]:
 
     got = [await ctx.run(act, "a"), str(ctx.uuid()), await ctx.ask("question?")]
     inner, mapped, started = await asyncio.gather(
-        ctx.run(nested), ctx.map(act, ["m1", "m2", "m3"]), ctx.map(child, ["c1", "c2"])
+        ctx.run(nested),  # type: ignore[call-overload]
+        ctx.map(act, ["m1", "m2", "m3"]),
+        ctx.map(child, ["c1", "c2"]),
     )
     try:
         got.append(await ctx.run(act, "b"))

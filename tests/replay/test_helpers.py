@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import durable
 from tests.waiting import first_prompt
 
-seen: list[list[object]] = []
+seen: list[list[Any]] = []
 """What each pass of `draws` drew before its question."""
 
 
@@ -35,9 +36,9 @@ async def child(ctx: durable.Context) -> float:
 
 
 @durable.function
-async def draws(ctx: durable.Context) -> list[object]:
+async def draws(ctx: durable.Context) -> list[Any]:
     first = ctx.now()
-    nested = await ctx.run(child)
+    nested = await ctx.run(child)  # type: ignore[call-overload]
     drawn = [first, ctx.random.random(), ctx.uuid(), nested, ctx.info, ctx.options(name="x").random.random()]
     seen.append([*drawn, ctx.replaying])
     await ctx.ask("go on?")

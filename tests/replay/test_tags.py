@@ -23,7 +23,7 @@ async def orders(ctx: durable.Context, n: int) -> int:
     async def nested(ctx: durable.Context) -> None:
         await ctx.tag(size="large" if n > 2 else "small", old=None)
 
-    await ctx.run(nested)
+    await ctx.run(nested)  # type: ignore[call-overload]
     if n == 3:
         await ctx.signal("go")
     return n

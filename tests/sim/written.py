@@ -307,7 +307,8 @@ async def main(ctx):
             return await child
         except ValueError as error:
             return f"failed {error.args}"
-    first, failing, asking = ctx.start(helper, "m/a"), ctx.start(helper, "m/b", fails=True), ctx.start(helper, "m/c", asks=True)
+    first, failing = ctx.start(helper, "m/a"), ctx.start(helper, "m/b", fails=True)
+    asking = ctx.start(helper, "m/c", asks=True)
     got = await asyncio.gather(of(first), of(failing))
     log(ctx, str(got))
     log(ctx, str(await asyncio.gather(of(asking), of(ctx.start(helper, "m/d")))))

@@ -19,9 +19,10 @@ from durable.core import ids
 )
 @click.option("--dry-run", is_flag=True, help="With --at: only show what would be kept.")
 def command(source: str, name: str | None, checkpoint: str | int | None, step: int | None, dry_run: bool) -> int:
-    """Make a session NAME that begins with what a checkpoint of SESSION holds, with the same grants and profile. Or with
-    --at an execution that has done what ID had done before its operation number STEP, and wait for it; its id is NAME,
-    or <ID>-fork-<n>.
+    """Make a session NAME that begins with what a checkpoint of SESSION holds, with the same grants and profile.
+
+    With --at: an execution that has done what ID had done before its operation number STEP, and wait for it. Its id is
+    NAME, or <ID>-fork-<n>.
     """
     chosen = settings()
     if step is not None:

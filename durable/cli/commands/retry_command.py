@@ -27,9 +27,10 @@ STATES = ("failed", "lost", "cancelled", "timed_out")
 def command(
     execution_id: str | None, new: str | None, state: str | None, function: str | None, limit: int, dry_run: bool
 ) -> int:
-    """Start an execution with all that ID recorded but its failure, and wait for it as `durable run` does. What was done
-    is not done again. With --state in place of ID all that ended so are retried, the newest first; they go on with
-    `durable resume` where no engine runs.
+    """Start an execution with all that ID recorded but its failure, and wait for it as `durable run` does.
+
+    What was done is not done again. With --state in place of ID all that ended so are retried, the newest first; they
+    go on with `durable resume` where no engine runs.
     """
     if (execution_id is None) == (state is None):
         raise click.UsageError("name an ID, or --state of those to retry")

@@ -40,9 +40,10 @@ _RELOAD = -1
 @click.option("--health", metavar="HOST:PORT", help="Answer GET /health there: 200 while it takes work, else 503.")
 @click.option("--check", is_flag=True, help="Only load the modules: whether a reload would succeed.")
 def command(sources: tuple[str, ...], concurrency: int, drain_timeout: float, health: str | None, check: bool) -> int:
-    """Serve every durable function of the modules, and sessions, until SIGTERM or Ctrl-C: then take nothing new, let what
-    runs end, and end. SIGHUP does the same and begins again with today's code, if that can be loaded. A second SIGTERM
-    ends at once; nothing is lost by it.
+    """Serve every durable function of the modules, and sessions, until SIGTERM or Ctrl-C.
+
+    Then it takes nothing new, lets what runs end, and ends. SIGHUP does the same and begins again with today's code, if
+    that can be loaded. A second SIGTERM ends at once; nothing is lost by it.
     """
     chosen = settings()
     _load(chosen.out(), sources)
@@ -53,7 +54,7 @@ def command(sources: tuple[str, ...], concurrency: int, drain_timeout: float, he
     if code == _RELOAD:
         sys.stdout.flush()
         sys.stderr.flush()
-        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
+        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606 - this very command
     return code
 
 
@@ -90,7 +91,7 @@ async def _work(chosen: Settings, concurrency: int, drain_s: float, health: tupl
                 out.document({"engine": engine.engine_id, "functions": names, "health": url})
             elif url is not None:
                 out.data(url)
-            number = await _end(out, told)
+            ended_by = await _end(out, told)
             state["status"] = "draining"
             out.say("taking nothing new; what runs goes on" + (f" for at most {drain_s:g} s" if drain_s else ""))
             draining = asyncio.ensure_future(engine.drain(drain_s))
@@ -100,7 +101,7 @@ async def _work(chosen: Settings, concurrency: int, drain_s: float, health: tupl
             if not draining.done() or not draining.result():
                 out.say(f"{engine.running} executions still run; they go on elsewhere")
             draining.cancel()
-    return _RELOAD if number == signal.SIGHUP else exit_codes.DONE
+    return _RELOAD if ended_by == signal.SIGHUP else exit_codes.DONE
 
 
 async def _end(out: Out, told: asyncio.Queue[int]) -> int:

@@ -143,8 +143,8 @@ def import_(tx: Tx, request: ExecutionImport) -> Answer:
     for child in children:
         if "resonate:target" in child.tags:
             _insert_task(tx, child, version=int(child.state != "pending"), request=None)
-    for link, child in zip(links, roots, strict=True):
-        begin(tx, find(tx, link.id), child)
+    for link, root_of_child in zip(links, roots, strict=True):
+        begin(tx, find(tx, link.id), root_of_child)
     return Answer(200, {"promises": len(request.promises)})
 
 

@@ -72,7 +72,8 @@ RULES: dict[str, str] = {
         SELECT c.awaited || ' -> ' || c.awaiter FROM callbacks c
         LEFT JOIN promises p ON p.id=c.awaited LEFT JOIN tasks t ON t.id=c.awaiter
         WHERE p.id IS NULL OR p.state<>'pending' OR t.state='fulfilled'
-            OR (t.id IS NULL AND NOT EXISTS (SELECT 1 FROM promises l WHERE l.id=c.awaiter AND l.tags LIKE '%durable:child%'))""",
+            OR (t.id IS NULL AND NOT EXISTS (
+                SELECT 1 FROM promises l WHERE l.id=c.awaiter AND l.tags LIKE '%"durable:child"%'))""",
     "a pending link is to a child that has not ended (children.K2)": """
         SELECT l.id FROM promises l WHERE l.state='pending' AND l.tags LIKE '%"durable:child"%'
             AND NOT EXISTS (SELECT 1 FROM callbacks c WHERE c.awaiter=l.id)""",

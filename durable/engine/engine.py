@@ -19,6 +19,7 @@ from bridge.launch.zygote import Zygote
 from bridge.protocol.output_rules import OutputPolicy, OutputRules
 from capabilities.capability import Capabilities, Capability
 from capabilities.permissions.manifest import Level
+from durable.actors.management import Actors
 from durable.core import events, ids
 from durable.core.answer_types import Given
 from durable.core.clock import now_ms
@@ -37,6 +38,7 @@ from durable.functions.resonate import sdk
 from durable.functions.step import StepThreads
 from durable.prompts.channels import PromptChannel, Told
 from durable.prompts.inbox import Inbox, OpenPrompt
+from durable.prompts.url_listeners import keep_posting
 from durable.prompts.webhooks import Hooks, Webhook
 from durable.sandbox.component_registry import Component, Declared
 from durable.sandbox.sandbox import Sandbox
@@ -119,12 +121,14 @@ class Engine:
         self._resonate: Any = None
         self._connection: Any = None
         self._sweeping: asyncio.Task[None] | None = None
+        self._posting: asyncio.Task[None] | None = None
         self._opening = False
         self._closing = False
         self._guard: asyncio.Task[None] | None = None
         self._undo: list[Callable[[], None]] = []
         self._changes = Changes()
         self._sandbox: Sandbox | None = None
+        self._actors: Actors | None = None
         self._webhooks = tuple(webhooks)
 
     async def __aenter__(self) -> Self:
@@ -220,6 +224,7 @@ class Engine:
         self._guard = asyncio.create_task(_until_cancelled())
         if store.local is not None:
             self._sweeping = asyncio.create_task(keep_swept(store.local, self._observer))
+            self._posting = asyncio.create_task(keep_posting(store.local, self._observer))
         await store.request(
             "engine.join",
             {
@@ -271,7 +276,7 @@ class Engine:
         for undo in reversed(self._undo):
             undo()
         await self._hooks.close()
-        for task in (self._sweeping, self._guard):
+        for task in (self._sweeping, self._posting, self._guard):
             if task is not None:
                 task.cancel()
                 await asyncio.wait([task])
@@ -285,6 +290,8 @@ class Engine:
         self._threads.close()
         if self._sandbox is not None:
             await self._sandbox.close()
+        if self._actors is not None:
+            self._actors.local.close()
         self._changes.tell()
         await store.close()
 
@@ -320,6 +327,24 @@ class Engine:
         if self._sandbox is None:
             self._sandbox = Sandbox(self)
         return self._sandbox
+
+    @property
+    def actors(self) -> Actors:
+        """The actors of the store: found, stopped, restarted; their tree and dead letters; topics."""
+        if self._actors is None:
+            self._actors = Actors(self)
+        return self._actors
+
+    def actor(self, cls: type | str, key: str) -> Any:
+        """An actor by its class (`@durable.actor`) and a key: `await engine.actor(Cart, "ana").add("book")`.
+
+        A class by its name alone checks no arguments. InvalidId, BadArguments.
+        """
+        return self.actors.reference(cls, key)
+
+    async def put(self, kind: str, request: dict[str, Any]) -> dict[str, Any]:
+        """Record what stands in line; where nothing is before it, it begins here at once."""
+        return await self._executions.put(kind, request)
 
     # -- executions ---------------------------------------------------------------------------------------------
 
@@ -605,6 +630,7 @@ class Engine:
     # -- what functions and sessions need of the engine ---------------------------------------------------------
 
     def cell(self, code: str, session: str, inputs: dict[str, Any]) -> dict[str, Any]:
+        self.store.require("sessions")
         return CellParam(code=code, session=session, inputs=inputs).to_json()
 
     def cell_tags(self, session: str) -> dict[str, str]:
@@ -645,6 +671,10 @@ class Engine:
     def suspended(self, id: str) -> None:
         self._passes.forget(id)
         self._host.let_pass(id)
+
+    def saves_of(self, id: str) -> dict[str, Any] | None:
+        """The outcome of a turn of an actor, to be saved with its end."""
+        return self._passes.saves_of(id)
 
     def epoch_of(self, id: str) -> int | None:
         """The epoch under which a cell was run here: its outcome counts only in that."""
@@ -701,8 +731,8 @@ class EngineOptions(TypedDict, total=False):
 
 
 def open(target: str | os.PathLike[str] = ".durable/state.db", **options: Unpack[EngineOptions]) -> Engine:
-    """An engine on a store: a path (made when missing), the URL of `durable serve`, or ":memory:" for one that ends
-    with the engine.
+    """An engine on a store: a path (made when missing), a database's URL, that of a server, or ":memory:" for one that
+    ends with the engine.
 
     serve: False for a client that runs nothing itself. durability: "power" survives the machine, "process" only the
     process. token: for a URL; DURABLE_TOKEN when None. capabilities: what sessions can be granted. components: what

@@ -14,7 +14,7 @@ from typing import Any
 from resonate.context import Context as SdkContext
 from resonate.core import Core, _ExecFulfilled, _ExecSuspended
 from resonate.durable import DurableFunction
-from resonate.error import PlatformError, ResonateError, Suspended
+from resonate.error import FunctionNotFoundError, PlatformError, ResonateError, Suspended
 from resonate.ids import origin_of
 from resonate.observability import Event as SdkEvent
 from resonate.registry import Registry
@@ -45,6 +45,7 @@ from durable.store.port import SdkConnection, StoreFace
 from durable.store.sdk_connection import DirectConnection
 
 __all__ = [
+    "FunctionNotFoundError",
     "HaltTask",
     "HandedBack",
     "PlatformError",
@@ -111,11 +112,12 @@ PASSES = "durable_passes"
 class PassTask:
     """The task of an execution whose function is passed here now, as far as the pass needs it."""
 
-    __slots__ = ("_effects", "begun", "created_at", "first", "id", "origin_id", "seed", "timeout_at", "waits")
+    __slots__ = ("_effects", "begun", "created_at", "first", "id", "origin_id", "seed", "tags", "timeout_at", "waits")
 
     def __init__(self, promise: PromiseRecord, effects: Any) -> None:
         self._effects = effects
         self.id = promise.id
+        self.tags = promise.tags
         self.origin_id = promise.tags.get("resonate:origin") or origin_of(promise.id)
         self.timeout_at = promise.timeout_at
         began = promise.tags.get("durable:began", "")

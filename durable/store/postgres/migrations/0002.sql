@@ -20,12 +20,3 @@ CREATE TABLE signal_waits (
     promise   text COLLATE "C" NOT NULL,
     PRIMARY KEY (execution, name, n)
 );
-
-CREATE TABLE execution_tags (
-    name       text COLLATE "C" NOT NULL,
-    value      text COLLATE "C" NOT NULL,
-    created_at bigint NOT NULL,
-    id         text COLLATE "C" NOT NULL,
-    PRIMARY KEY (name, value, created_at, id)
-);
-CREATE INDEX execution_tags_of ON execution_tags (id, name);

@@ -1,4 +1,4 @@
--- Version 6: values that are sent to executions from outside (specs/signals.md), tags by which executions are found (specs/store.md, Tags).
+-- Version 6: values that are sent to executions from outside (specs/signals.md).
 
 CREATE TABLE signals (
     execution TEXT NOT NULL,          -- its promise
@@ -22,14 +22,3 @@ CREATE TABLE signal_waits (
     promise   TEXT NOT NULL,
     PRIMARY KEY (execution, name, n)
 ) WITHOUT ROWID;
-
--- What executions are found by: the tags of their promises that begin with durable:tag: (specs/store.md, Tags).
-CREATE TABLE execution_tags (
-    name       TEXT NOT NULL,
-    value      TEXT NOT NULL,
-    created_at INTEGER NOT NULL,      -- of the execution: the order of lists
-    id         TEXT NOT NULL,         -- its promise
-    PRIMARY KEY (name, value, created_at, id)
-) WITHOUT ROWID;
-
-CREATE INDEX execution_tags_of ON execution_tags (id, name);

@@ -304,6 +304,7 @@ class Context(Asking, Receiving, Starting):
         """Give the execution tags that it is found by: `engine.executions(tag=…)`, `durable list --where`. None takes
         one off. It has those of `engine.start(tags=…)`; a nested function tags the execution that it is in."""
         run = self._pass.run
+        run.require("tags")
 
         async def body(_promise_id: str) -> None:
             try:

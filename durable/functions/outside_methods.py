@@ -131,6 +131,7 @@ class Receiving(ABC):
         """
         if not name or len(name) > SIGNAL_NAME_CHARS_MAX:
             raise BadArguments(f"a signal's name has 1 to {SIGNAL_NAME_CHARS_MAX} characters")
+        self._pass.run.require("signals")
         limit = seconds(timeout)
         wanted = _schema(schema)
         channel = self._pass.signals.setdefault(name, SignalChannel())

@@ -81,9 +81,9 @@ async def test_random_signals_and_waits_are_as_the_model_has_them(tmp_path: Path
             look = (await store.request("signal.look", {"execution": "exec:run", "name": name})).data
             assert look["open"] == len(model.open[name])
             assert (look["wait"] or {}).get("id") == (model.line[name][0] if model.line[name] else None)
-        for promise_id, data in model.settled.items():
+        for promise_id, value in model.settled.items():
             found = (await store.request("promise.get", {"id": promise_id})).data["promise"]
-            assert (found["state"], found["value"]["data"]) == ("resolved", data)
+            assert (found["state"], found["value"]["data"]) == ("resolved", value)
 
 
 async def test_a_wait_whose_deadline_passes_leaves_the_line(tmp_path: Path) -> None:

@@ -161,6 +161,10 @@ class ExecutionPass:
             message = f"the observer failed at {type(event).__name__}"
             self._loop.call_exception_handler({"message": message, "exception": error})
 
+    def require(self, feature: str) -> None:
+        """StoreLacks where the store has promises alone, and not this."""
+        self._store.require(feature)
+
     async def ask(self, kind: str, data: dict[str, Any]) -> dict[str, Any]:
         """Send the store a request beside the record, and return the data of its answer. StoreRefused."""
         return (await self._store.request(kind, data)).data

@@ -44,6 +44,7 @@ COMMANDS = {
     "alias": "Say what a function is known by since it was renamed.",
     "import": "Recreate an execution from its record.",
     "serve": "Offer the store over HTTP.",
+    "mcp": "Offer sessions, functions and questions to agents over MCP.",
     "gc": "Forget what ended long ago.",
     "checkpoint": "What a session has saved: list, show, diff, restore, export.",
     "fork": "Begin a session from a checkpoint of another.",

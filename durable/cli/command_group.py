@@ -310,7 +310,7 @@ def _quiet_logs() -> None:
 
     if os.environ.get("DURABLE_DEBUG"):
         return
-    for name in ("durable", "resonate", "asyncio", "uvicorn"):
+    for name in ("durable", "resonate", "asyncio", "uvicorn", "mcp"):
         logger = logging.getLogger(name)
         logger.addHandler(logging.NullHandler())
         logger.propagate = False

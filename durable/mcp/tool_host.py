@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import quote
 
@@ -29,6 +29,9 @@ from durable.store.rows import ExecutionRow
 DEFAULT_LIMITS = Limits(memory=2**30, cpu=3_600, wall=6 * 3_600, output=64 * 2**20, files=256, processes=64)
 """Of sessions that an agent makes: a large analysis fits, a runaway one ends. The machine is somebody else's too."""
 
+OPEN_LIMITS = replace(DEFAULT_LIMITS, processes=None)
+"""The same for the profile `open`, where not every machine can count processes."""
+
 _APPROVING = ("approve", "review")
 
 
@@ -42,7 +45,8 @@ class McpOptions:
     """
 
     profile: Profile = "isolated"
-    limits: Limits = DEFAULT_LIMITS
+    limits: Limits | None = None
+    """None for DEFAULT_LIMITS, or OPEN_LIMITS."""
     grants: tuple[str, ...] = ()
     functions: Mapping[str, Function[..., Any]] = field(default_factory=dict)
     read_only: bool = False
@@ -110,8 +114,9 @@ class ToolHost:
             self._check_profile(name, held)
             return await self.engine.session(full, language=language)
         options = self.options
+        usual = DEFAULT_LIMITS if options.profile == "isolated" else OPEN_LIMITS
         return await self.engine.session(
-            full, profile=options.profile, limits=options.limits, grants=options.grants, language=language
+            full, profile=options.profile, limits=options.limits or usual, grants=options.grants, language=language
         )
 
     async def existing(self, scope: ClientScope, name: str) -> Session:

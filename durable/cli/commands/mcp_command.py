@@ -112,12 +112,12 @@ def _options(chosen: Settings, serving: _Serving) -> McpOptions:
     from dataclasses import asdict
 
     from bridge.confine.limits import Limits
-    from durable.mcp.tool_host import DEFAULT_LIMITS, McpOptions
+    from durable.mcp.tool_host import DEFAULT_LIMITS, OPEN_LIMITS, McpOptions
 
-    limits = Limits.read({**asdict(DEFAULT_LIMITS), **dict(serving.limits)})
+    usual = DEFAULT_LIMITS if serving.profile == "isolated" else OPEN_LIMITS
     return McpOptions(
         profile=serving.profile,
-        limits=limits or DEFAULT_LIMITS,
+        limits=Limits.read({**asdict(usual), **dict(serving.limits)}),
         grants=serving.grants,
         functions=_functions(serving.targets),
         read_only=serving.read_only,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import mcp_types as types
@@ -22,6 +23,14 @@ TASKS = "io.modelcontextprotocol/tasks"
 """The extension of tasks."""
 
 VIA = "mcp"
+
+
+@dataclass(frozen=True, slots=True)
+class AskedRound:
+    """An earlier round of a call: the execution that it began, and the questions that it put to the person."""
+
+    execution: str
+    prompts: list[str]
 
 
 @dataclass(slots=True)
@@ -57,13 +66,13 @@ class ToolCall:
         capabilities = self.context.session.client_capabilities
         return self.modern and capabilities is not None and TASKS in (capabilities.extensions or {})
 
-    def repeated(self) -> str | None:
-        """The execution that an earlier round of this call began; None for a first one.
+    def repeated(self) -> AskedRound | None:
+        """The round of this call that asked; None for a first one.
 
         What a client holds was sealed here, and was opened before this is read.
         """
         state = self.params.request_state
-        return None if not self.modern or state is None else str(json.loads(state)["execution"])
+        return None if not self.modern or state is None else AskedRound(**json.loads(state))
 
     def form(self, prompt: OpenPrompt) -> types.ElicitRequest | None:
         """The question as a form; None where this client cannot show it."""
@@ -76,10 +85,12 @@ class ToolCall:
             )
         )
 
-    async def take_answers(self) -> None:
-        """Record the answers that a repeated call brings. What does not fit is asked for once more, with why."""
-        for prompt_id, response in (self.params.input_responses or {}).items():
-            prompt = await self.host.open_prompt(self.scope, prompt_id)
+    async def take_answers(self, asked: AskedRound) -> None:
+        """Record the answers to what was asked. What does not fit is asked for once more, with why; answers to
+        anything else are passed over."""
+        responses = self.params.input_responses or {}
+        for prompt_id in asked.prompts:
+            prompt, response = await self.host.open_prompt(self.scope, prompt_id), responses.get(prompt_id)
             if prompt is not None and isinstance(response, types.ElicitResult):
                 try:
                     if not await record(self.host, prompt, response):
@@ -93,7 +104,7 @@ class ToolCall:
         if not forms or not self.modern:
             return None
         return types.InputRequiredResult(
-            input_requests=dict(forms), request_state=json.dumps({"execution": execution_id})
+            input_requests=dict(forms), request_state=json.dumps({"execution": execution_id, "prompts": list(forms)})
         )
 
 
@@ -134,7 +145,7 @@ class Elicitations:
                 continue
             task = asyncio.create_task(self._show(call, prompt, form))
             self._open[prompt.id] = task
-            task.add_done_callback(lambda done, key=prompt.id: self._ended(key, connection, done))
+            task.add_done_callback(partial(self._ended, prompt.id, connection))
         return any(each.id in self._open for each in prompts)
 
     def _ended(self, prompt_id: str, connection: int, task: asyncio.Task[bool]) -> None:

@@ -1,4 +1,4 @@
-"""A question as a form of the protocol, which has flat fields only, and the answer out of what was filled in. No I/O."""
+"""A question as a form of the protocol, which has flat fields only, and the answer out of a filled one. No I/O."""
 
 from __future__ import annotations
 

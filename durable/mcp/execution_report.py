@@ -13,15 +13,15 @@ from durable.core.limits import MCP_IMAGE_CHARS_MAX, MCP_IMAGES_MAX, MCP_OUTPUT_
 from durable.executions.states import PROMISE_OF
 from durable.functions.failures import rebuild
 from durable.mcp.clients import ClientScope
-from durable.mcp.tool_host import Standing, ToolHost
-from durable.mcp.tool_results import ExecutionReport, ToolError
+from durable.mcp.tool_host import ToolStanding, ToolHost
+from durable.mcp.tool_results import CodeError, ExecutionReport
 from durable.records.displays import Display
 from durable.records.result import Result
 
 _IMAGES = ("image/png", "image/jpeg", "image/gif", "image/webp")
 
 
-async def execution_result(host: ToolHost, scope: ClientScope, standing: Standing) -> types.CallToolResult:
+async def execution_result(host: ToolHost, scope: ClientScope, standing: ToolStanding) -> types.CallToolResult:
     """The result of a tool that ran or waited for an execution; `isError` where its code failed."""
     row = standing.row
     report = ExecutionReport(
@@ -100,9 +100,9 @@ def _tell_function(report: ExecutionReport, state: str, value: Any) -> None:
     report.repr = clipped(json.dumps(value, ensure_ascii=False), 1_000)
 
 
-def told(error: ExecutionError) -> ToolError:
+def told(error: ExecutionError) -> CodeError:
     """The error of user code, as its author would see it."""
-    return ToolError(
+    return CodeError(
         type=error.exception_type or type(error).__name__,
         message=clipped(error.exception_message or str(error), 4_000),
         traceback=clipped(error.traceback, 8_000),

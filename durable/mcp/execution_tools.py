@@ -10,8 +10,7 @@ import mcp_types as types
 from durable.core.errors import BadArguments, NotFound
 from durable.core.limits import MCP_GRACE_S
 from durable.engine.views import execution_view, needed_by
-from durable.mcp import tool_arguments as arguments
-from durable.mcp import tool_results as results
+from durable.mcp import tool_arguments, tool_results
 from durable.mcp.elicitation import ToolCall
 from durable.mcp.execution_report import clipped, plain_result
 from durable.records.displays import shown
@@ -19,7 +18,7 @@ from durable.store.output_reader import PAGE
 from durable.store.rows import ExecutionRow, OutputRow
 
 
-async def start(call: ToolCall, args: arguments.StartFunction) -> str:
+async def start(call: ToolCall, args: tool_arguments.StartFunction) -> str:
     """Start a durable function; the execution's id."""
     functions = call.host.options.functions
     function = functions.get(args.function)
@@ -36,12 +35,12 @@ async def start(call: ToolCall, args: arguments.StartFunction) -> str:
     return (await call.host.engine.start(function, *given, id=execution_id, **named)).id
 
 
-async def wait(call: ToolCall, args: arguments.WaitFor) -> str:
+async def wait(call: ToolCall, args: tool_arguments.WaitFor) -> str:
     """The execution to wait for."""
     return (await call.host.row(call.scope, args.execution)).id
 
 
-async def output(call: ToolCall, args: arguments.ReadOutput) -> types.CallToolResult:
+async def output(call: ToolCall, args: tool_arguments.ReadOutput) -> types.CallToolResult:
     """A page of what an execution printed."""
     row = await call.host.row(call.scope, args.execution)
     reads = call.host.engine.store.reads
@@ -54,7 +53,7 @@ async def output(call: ToolCall, args: arguments.ReadOutput) -> types.CallToolRe
         if left <= 0:
             break
     more = len(chunks) >= PAGE or (bool(chunks) and offset < chunks[-1].end)
-    report = results.OutputReport(
+    report = tool_results.OutputReport(
         execution=row.id, pieces=pieces, next_offset=offset, more=more, done=row.settled_at is not None
     )
     words = "".join(each.text for each in pieces)
@@ -62,34 +61,38 @@ async def output(call: ToolCall, args: arguments.ReadOutput) -> types.CallToolRe
     return plain_result(report, f"{words}{note}" or "[no output]")
 
 
-def _piece(chunk: OutputRow, offset: int, left: int) -> tuple[results.OutputPiece | None, int, int]:
-    """What is shown of a stretch that begins at `offset` or before it, where to go on, and how much room is left."""
+def _piece(chunk: OutputRow, offset: int, left: int) -> tuple[tool_results.PrintedPiece | None, int, int]:
+    """The shown part of a stretch that begins at `offset` or before it, where to go on, and how much room is left."""
     if chunk.stream not in ("stdout", "stderr", "display"):
         return None, chunk.end, left
     if chunk.dropped:
-        return results.OutputPiece(stream="stdout", text=f"[{chunk.dropped} characters were not kept]\n"), chunk.end, left
+        return (
+            tool_results.PrintedPiece(stream="stdout", text=f"[{chunk.dropped} characters were not kept]\n"),
+            chunk.end,
+            left,
+        )
     if chunk.stream == "display" or len(chunk.text) != chunk.chars:
         text = clipped(shown(chunk.stream, chunk.text), left)
         stream = "display" if chunk.stream == "display" else chunk.stream
-        return results.OutputPiece(stream=stream, text=text), chunk.end, left - len(text)
+        return tool_results.PrintedPiece(stream=stream, text=text), chunk.end, left - len(text)
     begin = max(offset - chunk.offset, 0)
     text = chunk.text[begin : begin + left]
-    return results.OutputPiece(stream=chunk.stream, text=text), chunk.offset + begin + len(text), left - len(text)
+    return tool_results.PrintedPiece(stream=chunk.stream, text=text), chunk.offset + begin + len(text), left - len(text)
 
 
-async def interrupt(call: ToolCall, args: arguments.OneExecution) -> types.CallToolResult:
+async def interrupt(call: ToolCall, args: tool_arguments.OneExecution) -> types.CallToolResult:
     """Stop an execution so that `resume` goes on with it."""
     row = await call.host.row(call.scope, args.execution)
     return await _acknowledged(call, row, await call.host.engine.interrupt(row.id))
 
 
-async def resume(call: ToolCall, args: arguments.OneExecution) -> types.CallToolResult:
+async def resume(call: ToolCall, args: tool_arguments.OneExecution) -> types.CallToolResult:
     """Go on with an execution that was interrupted."""
     row = await call.host.row(call.scope, args.execution)
     return await _acknowledged(call, row, await call.host.engine.resume(row.id))
 
 
-async def cancel(call: ToolCall, args: arguments.CancelExecution) -> types.CallToolResult:
+async def cancel(call: ToolCall, args: tool_arguments.CancelExecution) -> types.CallToolResult:
     """End an execution for good. What cleans up for longer than a call may take goes on doing so."""
     row = await call.host.row(call.scope, args.execution)
     cancelling = asyncio.ensure_future(call.host.engine.cancel(row.id, args.reason))
@@ -100,45 +103,49 @@ async def cancel(call: ToolCall, args: arguments.CancelExecution) -> types.CallT
 async def _acknowledged(call: ToolCall, row: ExecutionRow, done: bool) -> types.CallToolResult:
     state = (await call.host.row(call.scope, row.id)).state
     words = f"{row.id} is {state}" if done else f"nothing to do: {row.id} is {state}"
-    return plain_result(results.Acknowledged(execution=row.id, done=done, state=state), words)
+    return plain_result(tool_results.Acknowledged(execution=row.id, done=done, state=state), words)
 
 
-async def engine_interrupt(call: ToolCall, args: arguments.OneExecutionId) -> types.CallToolResult:
+async def engine_interrupt(call: ToolCall, args: tool_arguments.OneExecutionId) -> types.CallToolResult:
     """`interrupt`, under the name that other engines have for it."""
-    return await interrupt(call, arguments.OneExecution(execution=args.execution_id))
+    return await interrupt(call, tool_arguments.OneExecution(execution=args.execution_id))
 
 
-async def engine_resume(call: ToolCall, args: arguments.OneExecutionId) -> types.CallToolResult:
+async def engine_resume(call: ToolCall, args: tool_arguments.OneExecutionId) -> types.CallToolResult:
     """`resume`, under the name that other engines have for it."""
-    return await resume(call, arguments.OneExecution(execution=args.execution_id))
+    return await resume(call, tool_arguments.OneExecution(execution=args.execution_id))
 
 
-async def status(call: ToolCall, args: arguments.OneExecution) -> types.CallToolResult:
+async def status(call: ToolCall, args: tool_arguments.OneExecution) -> types.CallToolResult:
     """The facts of an execution."""
     return plain_result(await _status(call, args.execution))
 
 
-async def _status(call: ToolCall, execution: str) -> results.ExecutionStatus:
+async def _status(call: ToolCall, execution: str) -> tool_results.ExecutionStatus:
     row = await call.host.row(call.scope, execution)
     needed = (await needed_by(call.host.engine.store.reads, [row])).get(row.session or "", {})
     waits_for = await call.host.engine.blocking_prompts(row.id) or []
     view = asdict(execution_view(row, await call.host.served(), waits_for, needed=needed))
     view |= {"execution": row.id, "seconds": view["duration"], "session": call.scope.shown(row.session)}
-    return results.ExecutionStatus.model_validate({name: view[name] for name in results.ExecutionStatus.model_fields})
+    return tool_results.ExecutionStatus.model_validate(
+        {name: view[name] for name in tool_results.ExecutionStatus.model_fields}
+    )
 
 
-async def engine_status(call: ToolCall, args: arguments.MaybeExecutionId) -> types.CallToolResult:
+async def engine_status(call: ToolCall, args: tool_arguments.MaybeExecutionId) -> types.CallToolResult:
     """The facts of an execution, or of the engine."""
     host = call.host
     if args.execution_id is not None:
-        return plain_result(results.EngineStatus(execution=await _status(call, args.execution_id)))
+        return plain_result(tool_results.EngineStatus(execution=await _status(call, args.execution_id)))
     reads = host.engine.store.reads
     counted = {
         state: sum(call.scope.has(row.id) for row in await reads.list_executions(state=state, limit=1_000))
         for state in ("running", "waiting")
     }
     tools = [
-        results.ToolUse(tool=name, calls=use.calls, errors=use.errors, average_ms=round(use.total_ms / use.calls, 3))
+        tool_results.ToolUse(
+            tool=name, calls=use.calls, errors=use.errors, average_ms=round(use.total_ms / use.calls, 3)
+        )
         for name, use in sorted(host.use.items())
         if use.calls
     ]
@@ -147,7 +154,7 @@ async def engine_status(call: ToolCall, args: arguments.MaybeExecutionId) -> typ
         for name, found in host.engine.sandbox.statistics.items()
     }
     return plain_result(
-        results.EngineStatus(
+        tool_results.EngineStatus(
             running=counted["running"], waiting=counted["waiting"], sandboxes=sandboxes, tools=tools
         )
     )

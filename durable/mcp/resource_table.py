@@ -38,7 +38,7 @@ TEMPLATES = [
 ]
 
 
-class Resources:
+class ResourceTable:
     """Reads what the addresses name."""
 
     def __init__(self, host: ToolHost) -> None:

@@ -20,18 +20,19 @@ from pydantic import ValidationError
 from durable.core.errors import DurableError
 from durable.core.events import BackgroundFailed
 from durable.core.limits import MCP_ANSWER_S, MCP_GRACE_S, MCP_TASK_AFTER_S, MCP_WAIT_S_MAX
+from durable.engine.engine import Engine
 from durable.mcp.clients import current_scope
 from durable.mcp.elicitation import Elicitations, ToolCall
 from durable.mcp.execution_report import execution_result, refused
-from durable.mcp.resource_table import Resources
+from durable.mcp.resource_table import ResourceTable
 from durable.mcp.task_extension import Tasks, task_of
-from durable.mcp.tool_host import McpOptions, Standing, ToolHost
+from durable.mcp.tool_host import McpOptions, ToolStanding, ToolHost
 from durable.mcp.tool_table import Tool, offered_tools
-from durable.engine.engine import Engine
 
 NAME = "durable-exec"
 
-INSTRUCTIONS = """A durable code interpreter. `run_code` runs code in a session whose variables stay, across calls, crashes and restarts.
+INSTRUCTIONS = """A durable code interpreter.
+`run_code` runs code in a session whose variables stay, across calls, crashes and restarts.
 No call takes longer than a minute: what runs longer goes on, and `wait` with its execution id goes on waiting.
 Give `run_code` and `start` an `id` when the same call may be sent twice: it then runs once.
 When an execution waits for a question, `inbox` shows it; `answer` answers it where that is not left to a person."""
@@ -93,10 +94,10 @@ class McpHandlers:
             return refused(None, "INTERNAL", "an error of the server itself; nothing recorded is lost")
 
     async def _run(self, tool: Tool, call: ToolCall, args: Any) -> Outcome:
-        repeated = call.repeated()
-        if repeated is not None:
-            await call.take_answers()
-            return await self._follow(call, repeated, args.wait_s)
+        asked = call.repeated()
+        if asked is not None:
+            await call.take_answers(asked)
+            return await self._follow(call, asked.execution, args.wait_s)
         found = await tool.run(call, args)
         return found if isinstance(found, types.CallToolResult) else await self._follow(call, found, args.wait_s)
 
@@ -115,7 +116,7 @@ class McpHandlers:
                     continue
             return await self._answered(call, standing)
 
-    async def _answered(self, call: ToolCall, standing: Standing) -> Outcome:
+    async def _answered(self, call: ToolCall, standing: ToolStanding) -> Outcome:
         if call.claims_tasks and not standing.ended and not standing.halt:
             return {"resultType": "task", **task_of(standing)}
         return await execution_result(self._host, call.scope, standing)
@@ -126,7 +127,7 @@ class McpHandlers:
 
 
 def _faults(error: ValidationError) -> str:
-    """What is wrong with arguments, without what was given: that may be long, or not ours to repeat."""
+    """The faults of arguments, without what was given: that may be long, or not ours to repeat."""
     faults = [f"{'.'.join(map(str, each['loc'])) or 'arguments'}: {each['msg']}"[:300] for each in error.errors()[:10]]
     return "; ".join(faults)
 
@@ -136,7 +137,7 @@ async def mcp_server(engine: Engine, options: McpOptions | None = None) -> Async
     """The server over an open engine, to be run on a transport of the `mcp` package."""
     host = ToolHost(engine, options or McpOptions())
     handlers = McpHandlers(host, await offered_tools(host))
-    resources = Resources(host)
+    resources = ResourceTable(host)
     server: Server[Any] = Server(
         NAME,
         version=version(NAME),
@@ -144,11 +145,11 @@ async def mcp_server(engine: Engine, options: McpOptions | None = None) -> Async
         instructions=INSTRUCTIONS,
         get_tool_input_schema=handlers.schema,
         on_list_tools=handlers.list_tools,
-        on_call_tool=handlers.call_tool,
         on_list_resources=resources.listing,
         on_list_resource_templates=resources.templates,
         on_read_resource=resources.read,
     )
+    server.add_request_handler("tools/call", types.CallToolRequestParams, handlers.call_tool)
     security = RequestStateSecurity(keys=[_state_key(engine)], ttl=MCP_ANSWER_S)
     server.middleware.append(RequestStateBoundary(security, default_audience=NAME))
     Tasks(host).add_to(server)

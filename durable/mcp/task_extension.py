@@ -22,7 +22,7 @@ from durable.engine.views import iso
 from durable.mcp.clients import current_scope
 from durable.mcp.elicitation import TASKS, ToolCall, record
 from durable.mcp.execution_report import execution_result
-from durable.mcp.tool_host import Standing, ToolHost
+from durable.mcp.tool_host import ToolStanding, ToolHost
 
 
 class TaskParams(RequestParams):
@@ -37,7 +37,7 @@ class TaskUpdateParams(TaskParams):
     input_responses: dict[str, types.ElicitResult]
 
 
-def task_of(standing: Standing) -> dict[str, Any]:
+def task_of(standing: ToolStanding) -> dict[str, Any]:
     """The fields that every state of a task has."""
     row = standing.row
     return {
@@ -50,7 +50,7 @@ def task_of(standing: Standing) -> dict[str, Any]:
     } | ({"statusMessage": standing.halt[:1_000]} if standing.halt else {})
 
 
-def status_of(standing: Standing) -> str:
+def status_of(standing: ToolStanding) -> str:
     """The state of a task: code that failed has completed, with a result that says so."""
     if not standing.ended:
         return "input_required" if standing.prompts else "working"
@@ -118,7 +118,7 @@ class Tasks:
                 cancelling.result()
         return {"resultType": "complete"}
 
-    async def _standing(self, task_id: str) -> Standing:
+    async def _standing(self, task_id: str) -> ToolStanding:
         row = await self._host.row(current_scope(), task_id)
         return await self._host.standing(row.id, 0)
 

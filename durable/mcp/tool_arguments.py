@@ -68,7 +68,9 @@ class WaitFor(ToolArguments):
 
 class ReadOutput(ToolArguments):
     execution: ExecutionName
-    offset: Annotated[int, Field(ge=0, description="The character to begin at; `next_offset` of the answer goes on.")] = 0
+    offset: Annotated[
+        int, Field(ge=0, description="The character to begin at; `next_offset` of the answer goes on.")
+    ] = 0
     limit: Annotated[int, Field(ge=1, le=MCP_OUTPUT_CHARS_MAX)] = MCP_OUTPUT_CHARS_MAX
 
 

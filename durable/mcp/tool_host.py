@@ -19,7 +19,7 @@ from durable.engine.engine import Engine
 from durable.engine.views import ServedFunctions, answer_command, iso
 from durable.functions.definition import Function
 from durable.mcp.clients import ClientScope
-from durable.mcp.tool_results import Question
+from durable.mcp.tool_results import QuestionView
 from durable.prompts.inbox import OpenPrompt
 from durable.prompts.signed_links import links_for
 from durable.sessions.language import Language, language_of
@@ -57,7 +57,7 @@ class McpOptions:
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class ToolStanding:
     """How an execution stands: `row`, and the questions without whose answers it cannot go on, its own or of a cell
     that stands before it in its session. `halt`: why it is interrupted."""
 
@@ -164,7 +164,7 @@ class ToolHost:
             raise NotFound("execution", execution)
         return row
 
-    async def standing(self, execution_id: str, wait_s: float, ignored: frozenset[str] = frozenset()) -> Standing:
+    async def standing(self, execution_id: str, wait_s: float, ignored: frozenset[str] = frozenset()) -> ToolStanding:
         """How it stands when it has ended, cannot go on without a person, is halted, or the time is over.
 
         ignored: questions for which somebody is being asked already.
@@ -180,14 +180,15 @@ class ToolHost:
                 if row is None:
                     raise NotFound("execution", execution_id)
                 if row.settled_at is not None:
-                    return Standing(row)
+                    return ToolStanding(row)
                 if settled.done():
-                    return Standing(await self._fresh(execution_id), halt=_halt(settled))
+                    return ToolStanding(await self._fresh(execution_id), halt=_halt(settled))
                 prompts = await self._blocking(row)
                 left = deadline - loop.time()
                 if left <= 0 or (prompts and not all(each.id in ignored for each in prompts)):
-                    return Standing(row, prompts)
-                await asyncio.wait({settled, change}, timeout=left, return_when=asyncio.FIRST_COMPLETED)
+                    return ToolStanding(row, prompts)
+                either: set[asyncio.Future[Any]] = {settled, change}
+                await asyncio.wait(either, timeout=left, return_when=asyncio.FIRST_COMPLETED)
                 await asyncio.wait({settled}, timeout=min(MCP_LOOK_REST_S, max(deadline - loop.time(), 0)))
         finally:
             settled.cancel()
@@ -224,10 +225,10 @@ class ToolHost:
             return True
         return asked.form in _APPROVING and not self.options.approvals
 
-    def question(self, prompt: OpenPrompt) -> Question:
+    def question(self, prompt: OpenPrompt) -> QuestionView:
         """A question as clients see it."""
         asked, for_people = prompt.prompt, self.for_people(prompt)
-        return Question(
+        return QuestionView(
             prompt=prompt.id,
             execution=prompt.execution,
             question=asked.question,
@@ -263,4 +264,3 @@ def _halt(settled: asyncio.Future[Any]) -> str:
     if isinstance(error, Halted):
         return str(error)
     raise error
-

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, Field
 
 
-class ToolError(BaseModel):
+class CodeError(BaseModel):
     """The error of user code: its type, its text and its traceback, cut where they are long."""
 
     type: str
@@ -15,7 +15,7 @@ class ToolError(BaseModel):
     traceback: str = ""
 
 
-class Question(BaseModel):
+class QuestionView(BaseModel):
     """A question that waits for an answer."""
 
     prompt: str
@@ -39,18 +39,20 @@ class ExecutionReport(BaseModel):
     session: str | None = None
     state: str
     done: Annotated[bool, Field(description="Whether it has ended; else call `wait` with its id.")]
-    value: Annotated[Any, Field(description="The value of the last expression, or a function's, where it is JSON.")] = None
+    value: Annotated[Any, Field(description="The value of the last expression, or a function's, where it is JSON.")] = (
+        None
+    )
     repr: str = ""
     stdout: str = ""
     stderr: str = ""
     truncated: Annotated[bool, Field(description="Whether text was left out; `output` reads all of it.")] = False
-    error: ToolError | None = None
+    error: CodeError | None = None
     seconds: float | None = None
-    questions: list[Question] = Field(default_factory=list)
+    questions: list[QuestionView] = Field(default_factory=list)
     note: str = ""
 
 
-class OutputPiece(BaseModel):
+class PrintedPiece(BaseModel):
     """A stretch of one stream."""
 
     stream: Literal["stdout", "stderr", "display"]
@@ -61,7 +63,7 @@ class OutputReport(BaseModel):
     """A page of what an execution printed."""
 
     execution: str
-    pieces: list[OutputPiece]
+    pieces: list[PrintedPiece]
     next_offset: int
     more: Annotated[bool, Field(description="Whether there is more to read now.")]
     done: Annotated[bool, Field(description="Whether the execution has ended.")]
@@ -174,7 +176,7 @@ class EngineStatus(BaseModel):
 class QuestionList(BaseModel):
     """The questions that wait."""
 
-    questions: list[Question]
+    questions: list[QuestionView]
     truncated: bool = False
 
 

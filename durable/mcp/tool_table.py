@@ -10,9 +10,7 @@ from typing import Any
 import mcp_types as types
 from pydantic import BaseModel, TypeAdapter
 
-from durable.mcp import code_tools, execution_tools, prompt_tools
-from durable.mcp import tool_arguments as arguments
-from durable.mcp import tool_results as results
+from durable.mcp import code_tools, execution_tools, prompt_tools, tool_arguments, tool_results
 from durable.mcp.elicitation import ToolCall
 from durable.mcp.tool_host import ToolHost
 
@@ -23,7 +21,7 @@ class Tool:
 
     name: str
     description: str
-    arguments: type[arguments.ToolArguments]
+    arguments: type[tool_arguments.ToolArguments]
     result: type[BaseModel]
     run: Callable[[ToolCall, Any], Awaitable[types.CallToolResult | str]]
     reads: bool = False
@@ -63,8 +61,8 @@ RUN_CODE = Tool(
     "run_code",
     "Run code in a durable session: variables, imports and functions stay for the next call, and survive crashes and "
     f"restarts. Top-level await works; the last expression is the value. {_HANDLE}",
-    arguments.RunCode,
-    results.ExecutionReport,
+    tool_arguments.RunCode,
+    tool_results.ExecutionReport,
     code_tools.run_code,
 )
 
@@ -73,40 +71,40 @@ TOOLS = (
     Tool(
         "wait",
         f"Wait for an execution. {_HANDLE}",
-        arguments.WaitFor,
-        results.ExecutionReport,
+        tool_arguments.WaitFor,
+        tool_results.ExecutionReport,
         execution_tools.wait,
         reads=True,
     ),
     Tool(
         "output",
         "Read what an execution printed, from an offset on, also while it runs.",
-        arguments.ReadOutput,
-        results.OutputReport,
+        tool_arguments.ReadOutput,
+        tool_results.OutputReport,
         execution_tools.output,
         reads=True,
     ),
     Tool(
         "interrupt",
         "Stop an execution so that `resume` goes on with it where it was.",
-        arguments.OneExecution,
-        results.Acknowledged,
+        tool_arguments.OneExecution,
+        tool_results.Acknowledged,
         execution_tools.interrupt,
         repeatable=True,
     ),
     Tool(
         "resume",
         "Go on with an execution that was interrupted; what it has done is not done again.",
-        arguments.OneExecution,
-        results.Acknowledged,
+        tool_arguments.OneExecution,
+        tool_results.Acknowledged,
         execution_tools.resume,
         repeatable=True,
     ),
     Tool(
         "cancel",
         "End an execution for good.",
-        arguments.CancelExecution,
-        results.Acknowledged,
+        tool_arguments.CancelExecution,
+        tool_results.Acknowledged,
         execution_tools.cancel,
         destroys=True,
         repeatable=True,
@@ -114,85 +112,85 @@ TOOLS = (
     Tool(
         "status",
         "How an execution stands.",
-        arguments.OneExecution,
-        results.ExecutionStatus,
+        tool_arguments.OneExecution,
+        tool_results.ExecutionStatus,
         execution_tools.status,
         reads=True,
     ),
     Tool(
         "session_list",
         "The sessions that there are.",
-        arguments.NoArguments,
-        results.SessionList,
+        tool_arguments.NoArguments,
+        tool_results.SessionList,
         code_tools.session_list,
         reads=True,
     ),
     Tool(
         "session_variables",
         "The variables of a session: names, types, short values. Waits until no code runs there.",
-        arguments.OneSession,
-        results.VariableList,
+        tool_arguments.OneSession,
+        tool_results.VariableList,
         code_tools.session_variables,
         repeatable=True,
     ),
     Tool(
         "checkpoint",
         "Save a session's variables under a number and a label, to come back to with `restore` or `fork`.",
-        arguments.MakeCheckpoint,
-        results.CheckpointReport,
+        tool_arguments.MakeCheckpoint,
+        tool_results.CheckpointReport,
         code_tools.checkpoint,
     ),
     Tool(
         "restore",
         "Bring back the variables of a checkpoint. Variables that it does not have stay, unless clear_existing.",
-        arguments.RestoreCheckpoint,
-        results.RestoreResult,
+        tool_arguments.RestoreCheckpoint,
+        tool_results.RestoreResult,
         code_tools.restore,
         destroys=True,
     ),
     Tool(
         "fork",
         "Make a new session that begins with the variables of another, or of one of its checkpoints.",
-        arguments.ForkSession,
-        results.ForkReport,
+        tool_arguments.ForkSession,
+        tool_results.ForkReport,
         code_tools.fork,
     ),
     Tool(
         "inbox",
         "The questions that wait for an answer.",
-        arguments.NoArguments,
-        results.QuestionList,
+        tool_arguments.NoArguments,
+        tool_results.QuestionList,
         prompt_tools.inbox,
         reads=True,
     ),
     Tool(
         "answer",
         "Answer a question. Approvals, secrets and questions to named persons are left to people.",
-        arguments.GiveAnswer,
-        results.Answered,
+        tool_arguments.GiveAnswer,
+        tool_results.Answered,
         prompt_tools.answer,
     ),
     Tool(
         "engine_status",
         "How an execution stands; without one, how the engine does: what runs, and how its tools were used.",
-        arguments.MaybeExecutionId,
-        results.EngineStatus,
+        tool_arguments.MaybeExecutionId,
+        tool_results.EngineStatus,
         execution_tools.engine_status,
         reads=True,
     ),
     Tool(
         "engine_interrupt",
         "The same as `interrupt`.",
-        arguments.OneExecutionId,
-        results.Acknowledged,
+        tool_arguments.OneExecutionId,
+        tool_results.Acknowledged,
         execution_tools.engine_interrupt,
         repeatable=True,
     ),
     Tool(
         "engine_resume",
         "The same as `resume`.",
-        arguments.OneExecutionId,
-        results.Acknowledged,
+        tool_arguments.OneExecutionId,
+        tool_results.Acknowledged,
         execution_tools.engine_resume,
         repeatable=True,
     ),
@@ -201,8 +199,8 @@ TOOLS = (
 EXECUTE_AGENT_CODE = Tool(
     "execute_agent_code",
     "Run code once, alone, in a sandbox without network, files or memory of other calls; `run_code` keeps variables.",
-    arguments.AgentCode,
-    results.AgentCodeReport,
+    tool_arguments.AgentCode,
+    tool_results.AgentCodeReport,
     code_tools.execute_agent_code,
 )
 
@@ -212,8 +210,8 @@ def start_tool(functions: tuple[str, ...]) -> Tool:
     return Tool(
         "start",
         f"Start a durable function. There are: {', '.join(functions)}. {_HANDLE}",
-        arguments.StartFunction,
-        results.ExecutionReport,
+        tool_arguments.StartFunction,
+        tool_results.ExecutionReport,
         execution_tools.start,
     )
 

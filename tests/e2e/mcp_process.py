@@ -53,9 +53,11 @@ def serving_mcp(store: Path, *options: str) -> Iterator[str]:
 async def connected(url: str, *, token: str = TOKEN, mode: str = "auto", **options: Any) -> AsyncIterator[Client]:
     """A client with a bearer token."""
     headers = {"Authorization": f"Bearer {token}"}
-    async with httpx2.AsyncClient(headers=headers, timeout=70) as http:
-        async with Client(streamable_http_client(url, http_client=http), mode=mode, **options) as client:
-            yield client
+    async with (
+        httpx2.AsyncClient(headers=headers, timeout=70) as http,
+        Client(streamable_http_client(url, http_client=http), mode=mode, **options) as client,
+    ):
+        yield client
 
 
 def text_of(result: Any) -> str:

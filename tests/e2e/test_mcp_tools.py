@@ -34,11 +34,11 @@ async def total(ctx: durable.Context, a: int, b: int = 1) -> int:
 
 @durable.function
 async def publish(ctx: durable.Context, what: str) -> str:
-    decision = await ctx.approve(f"Publish {what}?")
-    return "published" if decision.approve else "dropped"
+    await ctx.approve(f"Publish {what}?")
+    return "published"
 
 
-FUNCTIONS = {"total": total, "publish": publish}
+FUNCTIONS: dict[str, durable.Function[..., Any]] = {"total": total, "publish": publish}
 
 
 @asynccontextmanager
@@ -351,15 +351,17 @@ async def test_agents_get_no_session_that_is_held_less_strictly(engine: durable.
 async def test_a_reading_server_changes_nothing(tmp_path: Path, mode: str) -> None:
     async with durable.open(tmp_path / "work.db") as engine:
         await (await engine.session("main")).execute("print('x')\n1")
-    async with durable.open(tmp_path / "work.db", serve=False, create=False) as engine:
-        async with client_of(engine, mode, McpOptions(read_only=True)) as client:
-            tools = {tool.name for tool in (await client.list_tools()).tools}
-            assert tools == {"wait", "output", "status", "session_list", "inbox", "engine_status"}
-            found = await client.call_tool("wait", {"execution": "main@1"})
-            assert found.structured_content is not None
-            assert found.structured_content["value"] == 1
-            with pytest.raises(MCPError, match="Unknown tool"):
-                await client.call_tool("run_code", {"code": "1"})
+    async with (
+        durable.open(tmp_path / "work.db", serve=False, create=False) as engine,
+        client_of(engine, mode, McpOptions(read_only=True)) as client,
+    ):
+        tools = {tool.name for tool in (await client.list_tools()).tools}
+        assert tools == {"wait", "output", "status", "session_list", "inbox", "engine_status"}
+        found = await client.call_tool("wait", {"execution": "main@1"})
+        assert found.structured_content is not None
+        assert found.structured_content["value"] == 1
+        with pytest.raises(MCPError, match="Unknown tool"):
+            await client.call_tool("run_code", {"code": "1"})
 
 
 async def test_a_hundred_calls_at_once(engine: durable.Engine, mode: str) -> None:
@@ -380,8 +382,7 @@ async def test_an_execution_is_a_task_for_clients_that_know_tasks(engine: durabl
             with pytest.raises(MCPError):
                 await ask(client, "tasks/get", taskId="main@1")
         return
-    elicitation = {"elicitation_callback": decline}
-    async with client_of(engine, mode, extensions=[advertise(TASKS)], **elicitation) as client:
+    async with client_of(engine, mode, extensions=[advertise(TASKS)], elicitation_callback=decline) as client:
         quick = await client.call_tool("run_code", {"code": "1"})
         assert quick.structured_content is not None
         assert quick.structured_content["value"] == 1
@@ -390,10 +391,14 @@ async def test_an_execution_is_a_task_for_clients_that_know_tasks(engine: durabl
         task = await ask(client, "tasks/get", taskId="main@2")
         (key,) = task["inputRequests"]
         assert task["inputRequests"][key]["params"]["message"] == "Who?"
-        with pytest.raises(MCPError, match="Mcp-Name|answer|words|valid"):
-            await ask(client, "tasks/update", taskId="main@2", inputResponses={key: {"action": "accept", "content": {}}})
+        with pytest.raises(MCPError, match="words"):
+            await ask(
+                client, "tasks/update", taskId="main@2", inputResponses={key: {"action": "accept", "content": {}}}
+            )
         responses = {key: {"action": "accept", "content": {"answer": "ana"}}}
-        assert (await ask(client, "tasks/update", taskId="main@2", inputResponses=responses))["resultType"] == "complete"
+        assert (await ask(client, "tasks/update", taskId="main@2", inputResponses=responses))[
+            "resultType"
+        ] == "complete"
         await engine.store.settled("exec:main@2")
         done = await ask(client, "tasks/get", taskId="main@2")
         assert (done["status"], done["result"]["structuredContent"]["value"]) == ("completed", "ANA")

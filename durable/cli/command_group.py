@@ -31,6 +31,7 @@ COMMANDS = {
     "logs": "What an execution printed.",
     "wait": "Wait until an execution ends.",
     "result": "Wait for an execution and print its result.",
+    "context": "How an agent's context was compacted.",
     "inbox": "Questions that wait for a person.",
     "answer": "Answer a question.",
     "resume": "Go on with what was interrupted or left.",

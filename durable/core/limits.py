@@ -335,3 +335,24 @@ MCP_ANSWER_S = 7 * 86_400.0
 
 MCP_SESSION_IDLE_S = 3_600.0
 """How long a connection of the older protocol may say nothing."""
+
+CHARS_PER_TOKEN = 4
+"""Bytes of a token, about, for models of today."""
+
+MESSAGE_TOKENS_MIN = 4
+"""What a message costs beside its text."""
+
+CONTEXT_THRESHOLD_FACTOR = 0.8
+"""The part of a model's window that a context fills (requirement G10): the rest is for the answer."""
+
+CONTEXT_GOAL_FACTOR = 0.5
+"""The part of the window to which a context is compacted, so that it is not compacted with every turn."""
+
+CONTEXT_BYTES_MAX = 2**30
+"""All messages and stages of one execution's contexts: a thousand times what a large window holds."""
+
+SUMMARY_TRANSCRIPT_CHARS_MAX = 400_000
+"""What a model is given to summarise: 100,000 tokens fit into the windows of today."""
+
+SUMMARY_S = 120.0
+"""How long a model may take for a summary."""

@@ -33,6 +33,7 @@ from durable.functions.step import Arguments, Step, StepThreads, step_of
 from durable.functions.step_run import Body, Leaf
 from durable.records.result import Result
 from durable.records.values import digest, encode, from_json, to_json
+from durable.store.port import StoreFace
 
 
 class Cells(Protocol):
@@ -43,6 +44,8 @@ class Cells(Protocol):
     def cell_target(self) -> str: ...
     @property
     def sandbox(self) -> Any: ...
+    @property
+    def store(self) -> StoreFace: ...
 
 
 class Context(Asking):
@@ -72,6 +75,11 @@ class Context(Asking):
     def id(self) -> str:
         """The execution id of the durable function (a nested function has its own: `<id>.<k>`)."""
         return self._pass.promise_id.removeprefix(ids.PREFIX)
+
+    @property
+    def store(self) -> StoreFace:
+        """The engine's store, for what is kept beside the record: in steps only."""
+        return self._cells.store
 
     def options(
         self, *, name: str | None = None, timeout: float | timedelta | None = None, retry: Retry | None = None

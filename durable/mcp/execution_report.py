@@ -13,7 +13,7 @@ from durable.core.limits import MCP_IMAGE_CHARS_MAX, MCP_IMAGES_MAX, MCP_OUTPUT_
 from durable.executions.states import PROMISE_OF
 from durable.functions.failures import rebuild
 from durable.mcp.clients import ClientScope
-from durable.mcp.tool_host import ToolStanding, ToolHost
+from durable.mcp.tool_host import ToolHost, ToolStanding
 from durable.mcp.tool_results import CodeError, ExecutionReport
 from durable.records.displays import Display
 from durable.records.result import Result

@@ -26,7 +26,7 @@ from durable.mcp.elicitation import Elicitations, ToolCall
 from durable.mcp.execution_report import execution_result, refused
 from durable.mcp.resource_table import ResourceTable
 from durable.mcp.task_extension import Tasks, task_of
-from durable.mcp.tool_host import McpOptions, ToolStanding, ToolHost
+from durable.mcp.tool_host import McpOptions, ToolHost, ToolStanding
 from durable.mcp.tool_table import Tool, offered_tools
 
 NAME = "durable-exec"
@@ -41,7 +41,7 @@ type Outcome = types.CallToolResult | types.InputRequiredResult | dict[str, Any]
 
 
 class McpHandlers:
-    """What clients can ask, over one engine."""
+    """Handlers of the requests of clients, over one engine."""
 
     def __init__(self, host: ToolHost, tools: dict[str, Tool]) -> None:
         self._host = host

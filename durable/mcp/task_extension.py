@@ -22,7 +22,7 @@ from durable.engine.views import iso
 from durable.mcp.clients import current_scope
 from durable.mcp.elicitation import TASKS, ToolCall, record
 from durable.mcp.execution_report import execution_result
-from durable.mcp.tool_host import ToolStanding, ToolHost
+from durable.mcp.tool_host import ToolHost, ToolStanding
 
 
 class TaskParams(RequestParams):

@@ -14,7 +14,7 @@ LAYERS = (
     {"durable.records", "durable.store", "checkpoint"},
     {"bridge", "capabilities"},
     {"durable.functions"},
-    {"durable.executions"},
+    {"durable.executions", "durable.agents"},
     {"durable.sessions"},
     {"durable.sandbox"},
     {"durable.prompts"},

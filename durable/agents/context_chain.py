@@ -30,7 +30,7 @@ BLOCK_MAX = 32
 """Digests in a block."""
 
 _KEPT: WeakKeyDictionary[StoreFace, dict[str, set[str]]] = WeakKeyDictionary()
-"""What this process has kept already, by namespace: it is there, and need not be written again."""
+"""The keys that this process has kept already, by namespace: it is there, and need not be written again."""
 
 
 class ContextStage(msgspec.Struct, frozen=True):

@@ -30,7 +30,7 @@ type Asking = Generator[SummaryRequest, str | None, list[AgentMessage]]
 
 
 class ContextTooSmall(DurableError):
-    """The part that has to stay is more than fits: the instructions, the first question, the last turn, what is critical.
+    """The part that has to stay is more than fits: instructions, the first question, the last turn, what is critical.
 
     needed, limit: tokens.
     """
@@ -296,7 +296,7 @@ _TELLING = re.compile(r"error|fail|exception|decid|must|never|always|todo|import
 
 
 def key_points(messages: Sequence[AgentMessage], chars: int) -> str:
-    """Points of messages that can be made without a model: of each its first sentence, and those that tell of trouble."""
+    """Points that can be made without a model: of each message its first sentence, and those that tell of trouble."""
     tools = names_of(messages)
     lines = ["[Key points of what came before]"]
     if tools:

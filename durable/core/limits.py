@@ -356,3 +356,6 @@ SUMMARY_TRANSCRIPT_CHARS_MAX = 400_000
 
 SUMMARY_S = 120.0
 """How long a model may take for a summary."""
+
+GRAPH_BYTES_MAX = 2**34
+"""All checkpoints of one saver of LangGraph: what a disk can spare. `keep=` and `prune` make it small."""

@@ -180,9 +180,7 @@ class _Waiter(ExternalEventWaiter):
     def __init__(self, ctx: Context) -> None:
         self._ctx = ctx
 
-    async def wait(
-        self, name: str, *, ask: Callable[[str], Awaitable[Any]], timeout: timedelta | None
-    ) -> Any:
+    async def wait(self, name: str, *, ask: Callable[[str], Awaitable[Any]], timeout: timedelta | None) -> Any:
         """The answer: `ask`'s own, or the question's, given by `engine.answer(token, …)` or `durable answer`."""
         question = self._ctx.ask(name, schema={}, timeout=timeout, on_timeout="fail" if timeout is not None else None)
         token = question.promise_id
@@ -191,8 +189,7 @@ class _Waiter(ExternalEventWaiter):
             answer = await ask(token)
             return [] if answer is None else [answer]
 
-        handed.__name__ = f"{name}.ask"
-        answered = await self._ctx.run(handed)
+        answered = await self._ctx.options(name=f"{name}.ask").run(handed)
         if answered:
             return answered[0]
         try:
@@ -241,7 +238,10 @@ class AskPeople(AbstractCapability[Any]):
     timeout: timedelta | None = None
 
     async def handle_deferred_tool_calls(
-        self, ctx: RunContext[Any], *, requests: DeferredToolRequests  # noqa: ARG002
+        self,
+        ctx: RunContext[Any],
+        *,
+        requests: DeferredToolRequests,
     ) -> DeferredToolResults | None:
         """Ask, where the agent runs durably; elsewhere leave it to others."""
         run = _RUN.get()
@@ -336,7 +336,9 @@ class _Pieces:
         def close() -> None:
             nonlocal origin
             if open_parts:
-                found.append(ModelRequest(list(open_parts)) if origin is None else replace(origin, parts=list(open_parts)))
+                found.append(
+                    ModelRequest(list(open_parts)) if origin is None else replace(origin, parts=list(open_parts))
+                )
             open_parts.clear()
             origin = None
 

@@ -20,7 +20,7 @@ LAYERS = (
     {"durable.prompts"},
     {"durable.engine"},
     {"durable.http"},
-    {"durable.mcp"},
+    {"durable.mcp", "durable.integrations"},
     {"durable.cli", "durable.demo", "durable"},
 )
 """From the bottom up (specs/architecture.md): a module imports from its own layer and from those below."""

@@ -172,11 +172,13 @@ class MessageGroup:
 
     start: int
     messages: tuple[AgentMessage, ...]
+    waiting: bool = False
+    """Whether a call of it has no result yet: that may come, and then belongs to it."""
 
     @property
     def pinned(self) -> bool:
         """Whether a message of it has to stay."""
-        return any(each.critical or each.role == "system" for each in self.messages)
+        return self.waiting or any(each.critical or each.role == "system" for each in self.messages)
 
 
 def grouped(messages: Sequence[AgentMessage]) -> list[MessageGroup]:
@@ -197,6 +199,7 @@ def grouped(messages: Sequence[AgentMessage]) -> list[MessageGroup]:
         end, place = reach[start], start
         while place <= end:
             end, place = max(end, reach[place]), place + 1
-        found.append(MessageGroup(start, tuple(messages[start : end + 1])))
+        open_calls = any(start <= place <= end for place in waiting.values())
+        found.append(MessageGroup(start, tuple(messages[start : end + 1]), open_calls))
         start = end + 1
     return found

@@ -239,7 +239,7 @@ class AskPeople(AbstractCapability[Any]):
 
     async def handle_deferred_tool_calls(
         self,
-        ctx: RunContext[Any],
+        ctx: RunContext[Any],  # noqa: ARG002
         *,
         requests: DeferredToolRequests,
     ) -> DeferredToolResults | None:

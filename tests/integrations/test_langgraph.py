@@ -22,8 +22,8 @@ from tests.integrations import kills
 JOB = "tests.integrations.langgraph_job"
 
 
-async def test_the_saver_has_every_capability_of_the_conformance_suite(tmp_path: Path) -> None:
-    async with durable.open(tmp_path / "work.db", durability="process") as engine:
+async def test_the_saver_has_every_capability_of_the_conformance_suite(place: str) -> None:
+    async with durable.open(place, durability="process") as engine:
         numbers = iter(range(100))
 
         @checkpointer_test(name="DurableSaver")

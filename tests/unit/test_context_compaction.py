@@ -206,6 +206,15 @@ def test_critical_text_is_cut_by_nothing() -> None:
     assert "the key is 4711 " * 100 in [each.text for each in after]
 
 
+def test_a_call_that_waits_for_its_result_stays() -> None:
+    """In flight, with a message of the person after it: the result would be an orphan when it comes."""
+    call = CallPart("slow", "run")
+    before = [system("s"), user("task"), assistant("", call), *(user("word " * 400) for _ in range(10))]
+    after = asyncio.run(ContextWindow(window=3_000).fit(before))
+    assert call in [each for message in after for each in message.calls]
+    grouped([*after, tool(call, "done")])
+
+
 def test_a_provider_that_counts_more_is_believed() -> None:
     messages = [system("s"), user("x" * 4_000), assistant("ok", tokens=3_000), user("y" * 400)]
     window = ContextWindow(window=4_000)

@@ -12,6 +12,20 @@ if TYPE_CHECKING:
         PoolMetrics as PoolMetrics,
     )
     from bridge.protocol.output_rules import OutputRules as OutputRules
+    from capabilities.actors.backoff import Backoff as Backoff
+    from capabilities.actors.errors import (
+        ActorCycle as ActorCycle,
+        ActorError as ActorError,
+        ActorStopped as ActorStopped,
+        InvalidSupervision as InvalidSupervision,
+        InvalidTopic as InvalidTopic,
+        MailboxFull as MailboxFull,
+        MessagingError as MessagingError,
+        RequestTimedOut as RequestTimedOut,
+        StateMismatch as StateMismatch,
+        TreeIntegrityViolation as TreeIntegrityViolation,
+        UnknownMethod as UnknownMethod,
+    )
     from capabilities.capability import (
         Capability as Capability,
         call_id as call_id,
@@ -65,6 +79,15 @@ if TYPE_CHECKING:
     )
     from checkpoint.checkpoint_request import checkpoint as checkpoint
     from checkpoint.resumable import resumable as resumable
+    from durable.actors.actor import actor as actor
+    from durable.actors.component_actor import component_actor as component_actor
+    from durable.actors.actor_context import ActorContext as ActorContext
+    from durable.actors.actor_class import read as read
+    from durable.actors.management import (
+        ActorInfo as ActorInfo,
+        DeadLetter as DeadLetter,
+    )
+    from durable.actors.supervise import Supervise as Supervise
     from durable.core.answer_types import (
         Decision as Decision,
         Given as Given,
@@ -106,6 +129,7 @@ if TYPE_CHECKING:
         StoreDenied as StoreDenied,
         StoreError as StoreError,
         StoreForeign as StoreForeign,
+        StoreLacks as StoreLacks,
         StoreMissing as StoreMissing,
         StoreNewer as StoreNewer,
         StoreRefused as StoreRefused,
@@ -120,7 +144,8 @@ if TYPE_CHECKING:
         open as open,
     )
     from durable.executions.handle import Execution as Execution
-    from durable.functions.context import Context as Context
+    from durable.functions.child_methods import Child as Child
+    from durable.functions.context import Context as Context, FunctionInfo as FunctionInfo
     from durable.functions.definition import (
         Function as Function,
         Retry as Retry,
@@ -128,6 +153,7 @@ if TYPE_CHECKING:
     )
     from durable.functions.failures import raised as raised
     from durable.functions.operation import Operation as Operation
+    from durable.functions.outside_methods import OutsidePromise as OutsidePromise
     from durable.functions.step import cancelled as cancelled
     from durable.prompts.inbox import OpenPrompt as OpenPrompt
     from durable.prompts.webhooks import Webhook as Webhook
@@ -160,6 +186,26 @@ if TYPE_CHECKING:
     from durable.sessions.session import Session as Session
 
 _HOME = {
+    "capabilities.actors.backoff": ("Backoff",),
+    "capabilities.actors.errors": (
+        "ActorCycle",
+        "ActorError",
+        "ActorStopped",
+        "InvalidSupervision",
+        "InvalidTopic",
+        "MailboxFull",
+        "MessagingError",
+        "RequestTimedOut",
+        "StateMismatch",
+        "TreeIntegrityViolation",
+        "UnknownMethod",
+    ),
+    "durable.actors.actor": ("actor",),
+    "durable.actors.component_actor": ("component_actor",),
+    "durable.actors.actor_context": ("ActorContext",),
+    "durable.actors.actor_class": ("read",),
+    "durable.actors.management": ("ActorInfo", "DeadLetter"),
+    "durable.actors.supervise": ("Supervise",),
     "bridge.confine.limits": ("Limits",),
     "bridge.protocol.output_rules": ("OutputRules",),
     "bridge.launch.pool": ("Pool", "PoolMetrics"),
@@ -244,6 +290,7 @@ _HOME = {
         "StoreDenied",
         "StoreError",
         "StoreForeign",
+        "StoreLacks",
         "StoreMissing",
         "StoreNewer",
         "StoreRefused",
@@ -256,10 +303,12 @@ _HOME = {
     "durable.engine.engine": ("Engine", "open"),
     "durable.executions.handle": ("Execution",),
     "durable.core.events": ("Logged",),
-    "durable.functions.context": ("Context",),
+    "durable.functions.child_methods": ("Child",),
+    "durable.functions.context": ("Context", "FunctionInfo"),
     "durable.functions.failures": ("raised",),
     "durable.functions.definition": ("Function", "Retry", "function"),
     "durable.functions.operation": ("Operation",),
+    "durable.functions.outside_methods": ("OutsidePromise",),
     "durable.functions.step": ("cancelled",),
     "durable.prompts.inbox": ("OpenPrompt",),
     "durable.sandbox.component_registry": ("Component",),

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from tests.forked_server import ForkedServers
 from tests.postgres_server import PostgresServer, binaries
 
 TOKEN = "token-of-the-tests"
@@ -51,6 +54,16 @@ def postgres_server() -> Iterator[PostgresServer]:
         server.stop()
 
 
+@pytest.fixture(scope="session")
+def forked_servers() -> Iterator[ForkedServers]:
+    """`durable serve` for each test that asks, in a process of its own."""
+    servers = ForkedServers()
+    try:
+        yield servers
+    finally:
+        servers.close()
+
+
 @pytest.fixture(params=["path", "url", "postgres"])
 def place(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """What `durable.open` takes for the store `work.db` in `tmp_path`: its path, or the URL where it is served."""
@@ -63,11 +76,12 @@ def place(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mo
         yield str(file)
         return
     monkeypatch.setenv("DURABLE_TOKEN", TOKEN)
-    server, url = start_server(file, "--lease", "1")
+    servers: ForkedServers = request.getfixturevalue("forked_servers")
+    server, url = servers.start(file, "--lease", "1", DURABLE_TOKEN=TOKEN)
     try:
         yield url
     finally:
-        assert end_server(server) == 0
+        assert servers.end(server) == 0
 
 
 @pytest.fixture(scope="session")
@@ -75,6 +89,31 @@ def sandbox_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where compiled sandboxes are kept while the tests run: one place for all of their processes."""
     own = tmp_path_factory.getbasetemp()
     return (own.parent if own.name.startswith("popen-") else own) / "sandbox"
+
+
+@dataclass(frozen=True)
+class Node:
+    """Node.js with the TypeScript SDK installed beside it."""
+
+    program: str
+    directory: Path
+
+
+NODE_PACKAGES = ["@resonatehq/sdk@0.11", "node@22"]
+"""The SDK, and the Node that it needs: the machine's own may be older."""
+
+
+@pytest.fixture(scope="session")
+def node_js(tmp_path_factory: pytest.TempPathFactory) -> Node:
+    """The TypeScript SDK, from the registry of npm."""
+    if shutil.which("npm") is None:
+        pytest.skip("npm is missing; install Node.js to run this")
+    directory = tmp_path_factory.mktemp("node")
+    (directory / "package.json").write_text('{"private": true, "type": "module"}')
+    command = ["npm", "install", "--no-audit", "--no-fund", "--no-package-lock", "--loglevel=error", *NODE_PACKAGES]
+    done = subprocess.run(command, cwd=directory, capture_output=True, text=True, timeout=110)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return Node(str(directory / "node_modules" / "node" / "bin" / "node"), directory)
 
 
 @pytest.fixture

@@ -211,6 +211,10 @@ def _array(array: Any, notes: RecipeNotes) -> Reduced:
     return reduce_array(array, notes.columns)
 
 
+def _business_days(calendar: Any, _notes: RecipeNotes) -> Reduced:
+    return type(calendar), (calendar.weekmask, calendar.holidays)
+
+
 RECIPES: dict[str, Recipe] = {
     **stdlib_internals.RECIPES,
     "_thread.lock": _lock,
@@ -248,6 +252,7 @@ RECIPES: dict[str, Recipe] = {
     "asyncio.queues.LifoQueue": _asyncio,
     "asyncio.queues.PriorityQueue": _asyncio,
     "numpy.ndarray": _array,
+    "numpy.busdaycalendar": _business_days,
     "builtins.mappingproxy": _mapping_proxy,
     **{
         f"builtins.{name}_descriptor": _descriptor

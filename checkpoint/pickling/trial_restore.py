@@ -22,6 +22,7 @@ import msgspec
 
 from checkpoint.capture.forked_capture import ask_copy
 from checkpoint.lost_names import LostValue, LostValueError
+from checkpoint.pickling.forget_caches import forget
 from checkpoint.pickling.importable import attributes_of, defined, importable, is_python_class
 from checkpoint.pickling.instances import builtin_base, makes_itself, own_hook, slots_of
 from checkpoint.pickling.loaders import Loading, Pieces, loading
@@ -105,17 +106,32 @@ def _answer(samples: Iterable[Sample], scope: Scope) -> bytes:
     found: list[Verdict] = []
     externals = {name: value for name, value in scope.namespace.items() if id(value) in scope.externals}
     for sample in samples:
-        others = {name: value for name, value in scope.namespace.items() if name not in sample.names}
-        state = Loading(scope.namespace, externals, loaded=others, kept=scope.kept.values if scope.kept else ())
-        with loading(state):
-            found += _loaded(sample, state)
+        found += _verdicts(sample, scope, externals)
     return msgspec.msgpack.encode(found)
 
 
-def _loaded(sample: Sample, state: Loading) -> Iterator[Verdict]:
+def _verdicts(sample: Sample, scope: Scope, externals: Mapping[str, object]) -> list[Verdict]:
+    """Of a second load, where the first gave objects that a library keeps: a new process has to make them."""
+    interned: dict[int, object] = {}
+    found = _once(sample, scope, externals, interned)
+    if interned and not found:
+        forget(interned.values())
+        found = _once(sample, scope, externals, {})
+    return found
+
+
+def _once(sample: Sample, scope: Scope, externals: Mapping[str, object], interned: dict[int, object]) -> list[Verdict]:
+    others = {name: value for name, value in scope.namespace.items() if name not in sample.names}
+    state = Loading(scope.namespace, externals, loaded=others, kept=scope.kept.values if scope.kept else ())
+    with loading(state):
+        return list(_loaded(sample, state, interned))
+
+
+def _loaded(sample: Sample, state: Loading, interned: dict[int, object]) -> Iterator[Verdict]:
     """Variables one after the other: the first that does not load is named, what comes after it is not tried."""
     unpickler = GroupUnpickler(io.BytesIO(sample.stream), _pieces(sample), state)
     unpickler.load()  # the preamble
+    met = Met(interned=interned)
     for name, value in zip(sample.names, sample.values, strict=True):
         try:
             again = unpickler.load()
@@ -124,7 +140,7 @@ def _loaded(sample: Sample, state: Loading) -> Iterator[Verdict]:
             return
         state.loaded[name] = again
         try:
-            difference, kind = differences(name, value, again)
+            difference, kind = differences(name, value, again, met)
         except Exception:  # whatever makes them incomparable
             difference, kind = "", ""
         if difference:
@@ -217,20 +233,61 @@ _NOT_COMPARED = frozenset(("__slotnames__", "_drv", "_root", "_raw_paths"))
 """Attributes that copyreg gives to classes when they are pickled, and how pathlib spells a path."""
 
 
-def differences(name: str, before: object, after: object) -> tuple[str, str]:
-    """In which way a variable that came back is not what it was, and the class of what differs. Caches may be empty."""
-    seen: set[int] = set()
-    todo: deque[tuple[str, object, object]] = deque([(name, before, after)])
-    while todo and len(seen) < COMPARED_MAX:
-        path, one, other = todo.popleft()
-        if id(one) in seen or one is other or type(other) is LostValue:
+@dataclass(slots=True)
+class Met:
+    """The objects of a group that were compared, over all its variables: what was one of them has to be one again."""
+
+    came_back_as: dict[int, tuple[object, object, str]] = field(default_factory=dict)
+    """By the id of an object: the object, what it came back as, and where it was met first."""
+
+    interned: dict[int, object] = field(default_factory=dict)
+    """Those that came back as themselves, since a library keeps them and their class says how they are saved."""
+
+
+def differences(name: str, before: object, after: object, met: Met) -> tuple[str, str]:
+    """How a variable that came back differs from what it was, and the class that is to blame. Caches may be empty."""
+    compared = 0
+    todo: deque[tuple[str, object, object, type]] = deque([(name, before, after, type(before))])
+    while todo and compared < COMPARED_MAX:
+        path, one, other, holder = todo.popleft()
+        if type(other) is LostValue:
             continue
-        seen.add(id(one))
+        if one is other:
+            if shaped(type(one)) and importable(type(one)):
+                met.interned[id(one)] = one
+            continue
+        known = met.came_back_as.get(id(one))
+        if known is not None:
+            if known[1] is not other and _has_identity(one):
+                return f"{path} is no longer the same object as {known[2]}"[:500], type_key(holder)
+            continue
+        met.came_back_as[id(one)] = one, other, path
+        holder = type(one) if type(one).__module__ != "builtins" else holder
+        compared += 1
         told = _differ(one, other)
         if told:
-            return f"{path} {told}"[:500], type_key(type(one))
-        todo += ((path + step, child, again) for step, child, again in _pairs(one, other))
+            return f"{path} {told}"[:500], type_key(holder)
+        todo += ((path + step, child, again, holder) for step, child, again in _pairs(one, other))
     return "", ""
+
+
+def _has_identity(value: object) -> bool:
+    """Whether a program can tell by what it does that there are two of it now: something that can be changed."""
+    if isinstance(value, type):
+        return is_python_class(value) and not importable(value)
+    cls = type(value)
+    return cls in _CHANGEABLE or (is_python_class(cls) and (bool(cls.__dictoffset__) or builtin_base(cls) is object))
+
+
+_METHODS = (
+    types.FunctionType,
+    classmethod,
+    staticmethod,
+    property,
+    types.MemberDescriptorType,
+    types.GetSetDescriptorType,
+)
+_CHANGEABLE = (list, dict, set, bytearray, deque)
 
 
 def _differ(one: Any, other: Any) -> str:
@@ -265,8 +322,14 @@ def _unequal(one: Any, other: Any) -> str:
 
 def _pairs(one: Any, other: Any) -> Iterator[tuple[str, object, object]]:
     base: Any = builtin_base(type(one))
-    if issubclass(base, type | types.FunctionType | types.ModuleType):
+    if issubclass(base, types.FunctionType | types.ModuleType):
         return
+    if issubclass(base, type):
+        if not importable(one):
+            yield from _class_pairs(one, other)
+        return
+    if not importable(type(one)):
+        yield ".__class__", type(one), type(other)
     if issubclass(base, dict):
         for (key, item), (_key, again) in zip(list(base.items(one)), list(base.items(other)), strict=False):
             yield f"[{key!r:.40}]" if type(key) in _ATOMS else "[…]", item, again
@@ -278,4 +341,12 @@ def _pairs(one: Any, other: Any) -> Iterator[tuple[str, object, object]]:
     held, again = {**attributes_of(one), **slots_of(one)}, {**attributes_of(other), **slots_of(other)}
     for name, item in held.items():
         if name in again and "cache" not in name and name not in _NOT_COMPARED:
+            yield f".{name}", item, again[name]
+
+
+def _class_pairs(one: type, other: type) -> Iterator[tuple[str, object, object]]:
+    """The members of a class that is saved whole, but for its functions and what Python keeps there."""
+    again = vars(other)
+    for name, item in list(vars(one).items()):
+        if name in again and not isinstance(item, _METHODS) and not name.startswith("__") and "cache" not in name:
             yield f".{name}", item, again[name]

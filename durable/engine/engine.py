@@ -19,6 +19,7 @@ from bridge.launch.zygote import Zygote
 from bridge.protocol.output_rules import OutputPolicy, OutputRules
 from capabilities.capability import Capabilities, Capability
 from capabilities.permissions.manifest import Level
+from durable.actors.management import Actors
 from durable.core import events, ids
 from durable.core.answer_types import Given
 from durable.core.clock import now_ms
@@ -28,6 +29,7 @@ from durable.core.limits import CANCEL_GRACE_S, PARKED_S
 from durable.engine.capability_host import CapabilityHost
 from durable.engine.executions import Executions
 from durable.executions.handle import Execution
+from durable.executions.signal_sender import send_signal, settle_promise
 from durable.functions.context import Context
 from durable.functions.definition import KNOWN, NEVER, Function, known_as, on_new, seconds
 from durable.functions.dispatcher import Passes
@@ -35,6 +37,7 @@ from durable.functions.resonate import sdk
 from durable.functions.step import StepThreads
 from durable.prompts.channels import PromptChannel, Told
 from durable.prompts.inbox import Inbox, OpenPrompt
+from durable.prompts.url_listeners import keep_posting
 from durable.prompts.webhooks import Hooks, Webhook
 from durable.sandbox.component_registry import Component, Declared
 from durable.sandbox.sandbox import Sandbox
@@ -112,12 +115,14 @@ class Engine:
         self._resonate: Any = None
         self._connection: Any = None
         self._sweeping: asyncio.Task[None] | None = None
+        self._posting: asyncio.Task[None] | None = None
         self._opening = False
         self._closing = False
         self._guard: asyncio.Task[None] | None = None
         self._undo: list[Callable[[], None]] = []
         self._changes = Changes()
         self._sandbox: Sandbox | None = None
+        self._actors: Actors | None = None
         self._webhooks = tuple(webhooks)
 
     async def __aenter__(self) -> Self:
@@ -207,6 +212,7 @@ class Engine:
         self._guard = asyncio.create_task(_until_cancelled())
         if store.local is not None:
             self._sweeping = asyncio.create_task(keep_swept(store.local, self._observer))
+            self._posting = asyncio.create_task(keep_posting(store.local, self._observer))
         await store.request(
             "engine.join",
             {
@@ -236,7 +242,7 @@ class Engine:
         for undo in reversed(self._undo):
             undo()
         await self._hooks.close()
-        for task in (self._sweeping, self._guard):
+        for task in (self._sweeping, self._posting, self._guard):
             if task is not None:
                 task.cancel()
                 await asyncio.wait([task])
@@ -250,6 +256,8 @@ class Engine:
         self._threads.close()
         if self._sandbox is not None:
             await self._sandbox.close()
+        if self._actors is not None:
+            self._actors.local.close()
         self._changes.tell()
         await store.close()
 
@@ -286,6 +294,24 @@ class Engine:
             self._sandbox = Sandbox(self)
         return self._sandbox
 
+    @property
+    def actors(self) -> Actors:
+        """The actors of the store: found, stopped, restarted; their tree and dead letters; topics."""
+        if self._actors is None:
+            self._actors = Actors(self)
+        return self._actors
+
+    def actor(self, cls: type | str, key: str) -> Any:
+        """An actor by its class (`@durable.actor`) and a key: `await engine.actor(Cart, "ana").add("book")`.
+
+        A class by its name alone checks no arguments. InvalidId, BadArguments.
+        """
+        return self.actors.reference(cls, key)
+
+    async def put(self, kind: str, request: dict[str, Any]) -> dict[str, Any]:
+        """Record what stands in line; where nothing is before it, it begins here at once."""
+        return await self._executions.put(kind, request)
+
     # -- executions ---------------------------------------------------------------------------------------------
 
     async def start[**P, T](
@@ -316,6 +342,38 @@ class Engine:
         data = {"func": fn.key, "args": packed, "kwargs": named, "version": fn.version}
         is_call = partial(fn.is_call, packed=packed, named=named)
         await self._executions.start(id, fn, data, arguments, timeout, is_call)
+
+    async def start_with_signal[**P, T](
+        self,
+        fn: Function[P, T],
+        *args: Any,
+        id: str,
+        signal: str,
+        value: Any = None,
+        key: str | None = None,
+        timeout: float | timedelta | None = None,
+        **kwargs: Any,
+    ) -> Execution[T]:
+        """Start an execution, or attach to the one that has this id, and send it a signal. Errors of both."""
+        execution = await self.start(fn, *args, id=id, timeout=timeout, **kwargs)
+        await self.signal(id, signal, value, key=key)
+        return execution
+
+    async def signal(self, id: str, name: str, value: Any = None, *, key: str | None = None) -> bool:
+        """Send a signal to an execution, which gets it by `ctx.signal(name)`: now, or when it comes to that.
+
+        Signals of one name are taken in the order in which they were sent. key: what is sent again under it is not
+        sent; then this is False. InvalidAnswer where somebody waits for it and the value does not fit; NotFound;
+        Conflict where the execution has ended.
+        """
+        return await send_signal(self.store, id, name, value, key=key)
+
+    async def settle(self, promise: str, value: Any = None, *, error: str | None = None) -> None:
+        """Settle a promise of `ctx.promise()`, by its id: with a value, or with the text of an error.
+
+        InvalidAnswer (with field errors) leaves it open; NotFound; Conflict where it was settled otherwise.
+        """
+        await settle_promise(self.store, promise, value, error=error)
 
     async def get(self, id: str) -> Execution[Any]:
         """A handle on an existing execution; NotFound."""
@@ -475,6 +533,7 @@ class Engine:
     # -- what functions and sessions need of the engine ---------------------------------------------------------
 
     def cell(self, code: str, session: str, inputs: dict[str, Any]) -> dict[str, Any]:
+        self.store.require("sessions")
         return CellParam(code=code, session=session, inputs=inputs).to_json()
 
     def cell_tags(self, session: str) -> dict[str, str]:
@@ -515,6 +574,10 @@ class Engine:
     def suspended(self, id: str) -> None:
         self._passes.forget(id)
         self._host.let_pass(id)
+
+    def saves_of(self, id: str) -> dict[str, Any] | None:
+        """The outcome of a turn of an actor, to be saved with its end."""
+        return self._passes.saves_of(id)
 
     def epoch_of(self, id: str) -> int | None:
         """The epoch under which a cell was run here: its outcome counts only in that."""
@@ -570,8 +633,8 @@ class EngineOptions(TypedDict, total=False):
 
 
 def open(target: str | os.PathLike[str] = ".durable/state.db", **options: Unpack[EngineOptions]) -> Engine:
-    """An engine on a store: a path (made when missing), the URL of `durable serve`, or ":memory:" for one that ends
-    with the engine.
+    """An engine on a store: a path (made when missing), a database's URL, that of a server, or ":memory:" for one that
+    ends with the engine.
 
     serve: False for a client that runs nothing itself. durability: "power" survives the machine, "process" only the
     process. token: for a URL; DURABLE_TOKEN when None. capabilities: what sessions can be granted. components: what

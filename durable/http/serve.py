@@ -17,6 +17,7 @@ from durable.core.limits import CONNECTION_IDLE_S, HTTP_HEAD_BYTES_MAX, SHUTDOWN
 from durable.http.connections import DeadlineConnection
 from durable.http.routes import create_app
 from durable.http.site import Site
+from durable.prompts.url_listeners import keep_posting
 from durable.store.upkeep.blob_sweeper import keep_swept
 
 BACKLOG_MAX = 2_048
@@ -53,12 +54,14 @@ async def serving(site: Site, sock: socket.socket) -> AsyncIterator[str]:
     async with serving_app(create_app(site), sock, protocol=protocol, ending=site.end_streams):
         keeping = asyncio.create_task(site.keep())
         sweeping = asyncio.create_task(keep_swept(site.store, site.observe))
+        posting = asyncio.create_task(keep_posting(site.store, site.observe))
         try:
             yield url_of(sock)
         finally:
             keeping.cancel()
             sweeping.cancel()
-            await asyncio.wait([keeping, sweeping])
+            posting.cancel()
+            await asyncio.wait([keeping, sweeping, posting])
 
 
 @asynccontextmanager

@@ -10,6 +10,7 @@ from . import opened
 
 BOTH = {
     "test_oracle_store",
+    "test_store_actors",
     "test_store_keep",
     "test_store_leases",
     "test_store_processes",
@@ -17,6 +18,7 @@ BOTH = {
     "test_store_sdk",
     "test_store_searches",
     "test_store_sessions",
+    "test_store_signals",
     "test_store_tasks",
 }
 

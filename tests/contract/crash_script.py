@@ -122,7 +122,16 @@ MAKE_DOOMED = "UPDATE tasks SET attempts_died=9 WHERE id='exec:doomed'"
 
 
 def the_day() -> list[Step]:
-    return [*_promises(), *_functions(), *_sessions(), *_by_itself(), *_imported(), *_leaving()]
+    return [
+        *_promises(),
+        *_functions(),
+        *_children(),
+        *_sessions(),
+        *_by_itself(),
+        *_imported(),
+        *_actors(),
+        *_leaving(),
+    ]
 
 
 def _promises() -> list[Step]:
@@ -161,6 +170,7 @@ def _functions() -> list[Step]:
         fence("exec:f", 1, "promise.create", sleep),
         fence("exec:f", 1, "promise.create", question),
         Request("call.list", {"execution": "exec:f"}),
+        *_signals(),
         Request("task.heartbeat", {"pid": "e1", "tasks": [{"id": "exec:f", "version": 1}]}),
         Request("promise.register_callback", {"awaited": "exec:f:input:1", "awaiter": "exec:f"}),
         at("task.suspend", "exec:f", 1, actions=[callback(each, "exec:f") for each in waits]),
@@ -187,6 +197,62 @@ def _functions() -> list[Step]:
         ),
         Request("engine.serve", {"engine": "e1", "functions": ["app.py::elsewhere@1"]}),
         Request("engine.list", {}),
+    ]
+
+
+def signal(name: str, *, status: int = 200, **more: Any) -> Request:
+    return Request("signal.send", {"execution": "exec:f", "name": name, "value": {"data": "Mw=="}, **more}, status)
+
+
+def _signals() -> list[Step]:
+    def wait(n: int, name: str, **more: Any) -> Request:
+        tags = {"durable_signal": name, "durable_execution": "exec:f", "resonate_external": "true"}
+        return fence("exec:f", 1, "promise.create", promise(f"exec:f.{n}", **tags, **more))
+
+    return [
+        signal("early", key="k"),
+        signal("early", key="k"),
+        signal("early"),
+        wait(11, "early"),
+        wait(12, "early"),
+        wait(13, "early"),
+        wait(14, "early", timeout_at=T0 - 1),
+        wait(15, "late"),
+        fence("exec:f", 1, "promise.settle", settle("exec:f.15", "rejected_canceled")),
+        wait(16, "late"),
+        Request("signal.look", {"execution": "exec:f", "name": "late"}),
+        signal("late", expected="exec:f.15", status=412),
+        signal("late", expected="exec:f.16", key="k"),
+        signal("early"),
+        wait(17, "left"),
+        Request("signal.send", {"execution": "exec:nowhere", "name": "x"}, 404),
+    ]
+
+
+def _children() -> list[Step]:
+    def link(n: int, child: str, *, status: int = 200, **more: Any) -> Request:
+        tags = {"durable_child": child, "durable_function": FUNCTION, "durable_target": "poll://any@g"}
+        data = promise(f"exec:parent.{n}", **tags, resonate_external="true", **more)
+        action = {"kind": "promise.create", "data": data}
+        return Request("task.fence", {"id": "exec:parent", "version": 1, "action": action}, status)
+
+    return [
+        make("parent"),
+        acquire("exec:parent"),
+        link(1, "exec:parent@@1"),
+        link(2, "exec:parent@@2"),
+        link(3, "exec:parent@@3", durable_detached="true"),
+        link(4, "exec:f"),
+        link(5, "exec:parent@@2", durable_arguments="other"),
+        link(6, "parent", status=400),
+        acquire("exec:parent@@1"),
+        at("task.suspend", "exec:parent", 1, actions=[callback("exec:parent.1", "exec:parent")]),
+        fulfill("exec:parent@@1", 1),
+        acquire("exec:parent", 1),
+        acquire("exec:parent@@2"),
+        Request("execution.cancel", {"id": "exec:parent", "grace_ms": 60_000}),
+        fulfill("exec:parent@@2", 1),
+        fulfill("exec:parent", 2),
     ]
 
 
@@ -223,7 +289,10 @@ def _sessions() -> list[Step]:
         Request("checkpoint.get", {"checkpoint": 1}, 404),
         Request("chunk.get", {"digests": ["5" * 64]}),
         at("task.suspend", "exec:desk@1", 1, actions=[callback("exec:desk@1:input:1", "exec:desk@1")]),
+        listen("exec:desk@1:input:1", "https://hooks.example/taken"),
         Request("promise.settle", settle("exec:desk@1:input:1")),
+        Request("listener.claim", {"limit": 1}),
+        *(Request("listener.end", {"post": post}) for post in range(1, 4)),
         acquire("exec:desk@1", 1),
         fulfill("exec:desk@1", 2),
         Request("promise.settle", settle("exec:f.4", "rejected_canceled")),
@@ -346,6 +415,33 @@ def _imported() -> list[Step]:
         ),
         Request("execution.source", {"id": "exec:moved", "source": "/app/jobs.py"}),
         Request("execution.source", {"id": "exec:other", "source": "/app/jobs.py"}),
+    ]
+
+
+def _actors() -> list[Step]:
+    """Mail, a turn with its state, a stop, a restart, topics."""
+    actor = {"actor": "actor~Cart~ana"}
+    made = {**actor, "kind": "Cart", "key": "ana"}
+    tags = {"resonate:target": "poll://any@g", "durable:function": FUNCTION}
+    mail = {**made, "promise": {"timeoutAt": TIME_MAX_MS, "tags": tags, "param": {"data": "eA=="}}}
+    first = "exec:actor~Cart~ana@1"
+    task = {"id": first, "version": 1, "action": {"kind": "promise.settle", "data": settle(first)}}
+    return [
+        Request("actor.send", {**mail, "engine": "e1", "ttl": 60_000, "parent": "actor~Crew~day"}),
+        Request("actor.send", {**mail, "id": "once"}),
+        Request("actor.send", {**mail, "capacity": 1}),
+        Request(
+            "actor.fulfill", {**made, "task": task, "state": "{}", "version": 1, "restarts": [1.0], "restarted": 1}
+        ),
+        Request("actor.subscribe", {**made, "pattern": "a.*", "method": "add"}),
+        Request("actor.subscriptions", {}),
+        Request("actor.stop", {**actor, "note": "closing"}),
+        Request("actor.send", mail),
+        Request("actor.letters", {}),
+        Request("actor.restart", {**actor, "reset": True}),
+        Request("actor.get", actor),
+        Request("actor.list", {}),
+        Request("actor.subscribe", {**made, "pattern": "a.*", "method": None}),
     ]
 
 

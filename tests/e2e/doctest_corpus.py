@@ -2,9 +2,10 @@
 
 `python -m tests.e2e.doctest_corpus --package stdlib numpy … [--sources FOLDER] [--kills N] [--limit N] [--seed S]`.
 Each docstring of the packages, and each section of documentation sources in a folder, is a session, its examples are
-cells. Only examples on whose output two processes of plain CPython agree count. A session runs plain, and in one way
-of coming back after each example: its worker killed, forgotten at rest, parked while a person thinks, its engine
-closed and opened again, its engine killed. Packages come by `uv run --with sympy,networkx … python -m …`.
+cells. Only examples on whose output two processes of plain CPython agree, each asked three times, count. A session runs
+plain, and in one way of coming back after each example: its worker killed, forgotten at rest, parked while a person
+thinks, its engine closed and opened again, its engine killed. Packages come by
+`uv run --with sympy,networkx … python -m …`.
 
 What an example says is compared. Where it differs:
 plain: the session that nothing was done to says something else than CPython.
@@ -36,6 +37,12 @@ from typing import Any
 DEADLINE_S = 40.0
 WAYS = {"killed": 76, "forgotten": 6, "parked": 6, "reopened": 6, "engine killed": 6}
 """How often each is drawn, of a hundred."""
+
+PLAIN_TIMES = 3
+"""How often each process of plain CPython is asked: an example that draws lots may agree with itself once."""
+
+_NO_CODE = ("SyntaxError", "IndentationError")
+"""What plain CPython says to examples that no session is given as they are: one takes indented code as IPython does."""
 
 OF_THE_ENGINE = ("reopened", "engine killed")
 TOGETHER = 50
@@ -147,8 +154,8 @@ class Corpus:
                 if sum(docstring.counted for docstring in kept) >= limit:
                     break
                 docstring = Docstring(source, one["name"], one["examples"])
-                docstring.expected = _agreed([self._plain(process, docstring) for process in plain])
-                if docstring.counted and not any((said or "").startswith("SyntaxError") for said in docstring.expected):
+                docstring.expected = _agreed([self._plain(process, docstring) for process in plain * PLAIN_TIMES])
+                if docstring.counted and not any((said or "").startswith(_NO_CODE) for said in docstring.expected):
                     kept.append(docstring)
             return kept
         finally:
@@ -250,11 +257,10 @@ def _normal(text: str, folder: str) -> str:
     return re.sub(r"<cell [^>]*>, line \d+", "CELL", re.sub(r'File "<[^"]*>", line \d+', "File, line", text))
 
 
-def _agreed(both: list[list[str]]) -> list[str | None]:
-    one, other = both
-    if len(one) != len(other):
+def _agreed(answers: list[list[str]]) -> list[str | None]:
+    if len({len(answer) for answer in answers}) != 1:
         return []
-    return [said if said == again else None for said, again in zip(one, other, strict=True)]
+    return [said[0] if len(set(said)) == 1 else None for said in zip(*answers, strict=True)]
 
 
 def _names(report: Iterable[list[str]], docstring: Docstring, at: int) -> bool:

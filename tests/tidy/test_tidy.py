@@ -41,6 +41,7 @@ FIRST_WORDS = {"What", "It", "Those", "Who", "This", "None"}
 LINES_MAX = 70
 
 ALIASES = {
+    ("durable/functions/failures.py", "actor_errors"): "two modules are called errors",
     ("durable/functions/failures.py", "sandbox_errors"): "two modules are called errors",
     ("durable/functions/failures.py", "script_errors"): "two modules are called errors",
 }
@@ -62,7 +63,7 @@ SAME_NAME = {
 }
 """File names that stand in several folders, and the one thing that each means there."""
 
-KINDS_OF_STORE = {"sqlite", "postgres", "remote"}
+KINDS_OF_STORE = {"sqlite", "postgres", "remote", "resonate_server"}
 """Folders whose files share names: what each kind of store has for the same thing."""
 
 UNITS = {

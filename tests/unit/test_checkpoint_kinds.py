@@ -115,6 +115,11 @@ import random; r = random.SystemRandom()
 ## numbers of numpy
 import numpy as np; f = np.finfo('f4')
 => f.dtype == 'f4' and f.eps == np.finfo('f4').eps
+## business days of numpy
+import numpy as np
+days = np.busdaycalendar([1, 1, 1, 1, 0, 0, 0], ['2026-12-25', '2026-12-24'])
+=> days.weekmask.tolist() == [True] * 4 + [False] * 3 and days.holidays.astype(str).tolist() == ['2026-12-24']
+=> np.busday_count('2026-12-21', '2026-12-28', busdaycal=days) == 3
 ## closure cell
 def make():
     n = 0

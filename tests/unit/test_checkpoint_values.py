@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -153,6 +154,53 @@ class TestTrials:
                 assert rebuilt["b"] == "b.palette comes back as builtins.NoneType, not builtins.str"
                 assert rebuilt["many"] == "many[0].palette comes back as builtins.NoneType, not builtins.list"
                 assert rebuilt.keys() == {"b", "many"}
+
+    def test_what_was_one_object_and_comes_back_as_two_is_named(self) -> None:
+        """A class that makes its parts anew, beside what refers to the parts that it had."""
+        with Process() as process:
+            process.run(
+                "class Field:\n    def __new__(cls, names):\n        self = object.__new__(cls)\n"
+                "        self.names = names\n        self.element = type('Element', (list,), {'field': self})\n"
+                "        self.log = []\n        return self\n"
+                "    def __getnewargs__(self): return self.names,\n    def __getstate__(self): return None\n"
+                "f = Field('xy'); x = f.element('x'); log = Field('q').log\n"
+                "one = (lambda g: [g, g.log])(Field('ab'))\nalone = Field('z').element('z')\nwhole = [Field('cd')] * 3"
+            )
+            for _ in range(2):
+                rebuilt = process.capture()[3]
+                assert rebuilt["x"] == "x.__class__ is no longer the same object as f.element"
+                assert rebuilt["one"] == "one[0].log is no longer the same object as one[1]"
+                assert rebuilt["alone"].endswith(".field.element is no longer the same object as alone.__class__")
+                assert rebuilt.keys() == {"x", "one", "alone"}
+
+    @pytest.mark.parametrize(
+        "made",
+        [
+            "kept = {}\ndef make(name):\n    if name not in kept: kept[name] = Named(name)\n    return kept[name]\n",
+            "import weakref\nkept = weakref.WeakValueDictionary()\ndef make(name):\n    found = kept.get(name)\n"
+            "    if found is None: found = kept[name] = Named(name)\n    return found\n",
+            "import functools\n@functools.lru_cache\ndef make(name): return Named(name)\n",
+            "def make(name): return Named.kept.get(name) or Named.kept.setdefault(name, Named(name))\n",
+        ],
+        ids=["mapping", "weak mapping", "lru_cache", "mapping of the class"],
+    )
+    def test_what_a_library_keeps_is_compared_with_what_it_makes_in_a_new_process(
+        self, made: str, tmp_path: Path
+    ) -> None:
+        """It comes back as itself in a copy of this process, where the library still has it."""
+        (tmp_path / "keeper.py").write_text(
+            "class Named:\n    kept = {}\n    def __init__(self, name): self.name, self.items = name, []\n"
+            f"    def __reduce__(self): return make, (self.name,)\n{made}"
+        )
+        with Process() as process:
+            process.run(f"import sys; sys.path.insert(0, {str(tmp_path)!r}); import keeper; a = keeper.make('a')")
+            process.run("a.items.append(1); b = [keeper.make('b')]; b[0].items.append(2); c = keeper.make('c')")
+            for _ in range(2):
+                rebuilt = process.capture()[3]
+                assert rebuilt["a"] == "a.items comes back with 0 items, not 1"
+                assert rebuilt["b"] == "b[0].items comes back with 0 items, not 1"
+                assert rebuilt.keys() == {"a", "b"}
+            assert process.value("a is keeper.make('a') and a.items == [1]")
 
     def test_a_weak_reference_to_what_comes_back_is_no_difference(self) -> None:
         with Process() as process:

@@ -18,6 +18,7 @@ from resonate.types import PromiseRecord
 from durable.core.clock import now_ms
 from durable.core.errors import DurableError
 from durable.core.events import Event, Observer
+from durable.functions.companion import Activation
 from durable.functions.replay.record import Recorded, read
 from durable.functions.replay.recorded_promises import ExecutionRecord
 from durable.functions.replay.recorder import Recorder
@@ -50,6 +51,7 @@ class ExecutionPass:
         origin: str,
         target: str,
         begun: Callable[[], None],
+        seed: str,
     ) -> None:
         self.promise_id = promise_id
         self.execution_id = promise_id.removeprefix("exec:")
@@ -71,6 +73,10 @@ class ExecutionPass:
         """Lines that each function had logged when the execution was last suspended, by its promise."""
         self.begun = begun
         """To be called when a function makes an operation."""
+        self.activation: Activation | None = None
+        """What the function works on beside its record."""
+        self.seed = seed
+        """The same in every pass, and no other execution's."""
         self._store = store
         self._loop = asyncio.get_running_loop()
         self._active = 0
@@ -113,6 +119,11 @@ class ExecutionPass:
                 self._calls = max(self._calls, number)
             self._records.setdefault(owner, []).append(promise)
 
+    @property
+    def has_record(self) -> bool:
+        """Whether an earlier pass recorded anything."""
+        return bool(self._records or self._retries)
+
     def recorded(self, function: str) -> tuple[list[Recorded], dict[str, PromiseRecord]]:
         """The operations of a function by its promise, and their promises by id."""
         found, records = [], {}
@@ -138,6 +149,10 @@ class ExecutionPass:
         except Exception as error:
             message = f"the observer failed at {type(event).__name__}"
             self._loop.call_exception_handler({"message": message, "exception": error})
+
+    async def ask(self, kind: str, data: dict[str, Any]) -> dict[str, Any]:
+        """Send the store a request beside the record, and return the data of its answer. StoreRefused."""
+        return (await self._store.request(kind, data)).data
 
     def next_call(self, capability: str) -> str:
         """The id of a new call: numbered over all functions of the execution."""

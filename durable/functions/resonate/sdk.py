@@ -14,7 +14,7 @@ from typing import Any
 from resonate.context import Context as SdkContext
 from resonate.core import Core, _ExecFulfilled, _ExecSuspended
 from resonate.durable import DurableFunction
-from resonate.error import PlatformError, ResonateError, Suspended
+from resonate.error import FunctionNotFoundError, PlatformError, ResonateError, Suspended
 from resonate.ids import origin_of
 from resonate.observability import Event as SdkEvent
 from resonate.registry import Registry
@@ -45,6 +45,7 @@ from durable.store.port import SdkConnection, StoreFace
 from durable.store.sdk_connection import DirectConnection
 
 __all__ = [
+    "FunctionNotFoundError",
     "HaltTask",
     "HandedBack",
     "PlatformError",
@@ -104,15 +105,18 @@ PASSES = "durable_passes"
 class PassTask:
     """The task of an execution whose function is passed here now, as far as the pass needs it."""
 
-    __slots__ = ("_effects", "begun", "created_at", "first", "id", "origin_id", "timeout_at", "waits")
+    __slots__ = ("_effects", "begun", "created_at", "first", "id", "origin_id", "seed", "tags", "timeout_at", "waits")
 
     def __init__(self, promise: PromiseRecord, effects: Any) -> None:
         self._effects = effects
         self.id = promise.id
+        self.tags = promise.tags
         self.origin_id = promise.tags.get("resonate:origin") or origin_of(promise.id)
         self.timeout_at = promise.timeout_at
         self.created_at = promise.created_at
         """Milliseconds since the Unix epoch."""
+        self.seed = promise.tags.get("durable:nonce") or f"{promise.id} {promise.created_at}"
+        """What `ctx.random` of this execution is made from."""
         self.first = int(effects.task_version) == 1
         """Whether it was acquired for the first time, so that nothing of this execution can be recorded."""
         self.begun = False

@@ -4,8 +4,17 @@ from __future__ import annotations
 
 from resonate_base import PROTOCOL_VERSION
 
+from durable.store.operations import children
 from durable.store.operations.cancellation import wished
-from durable.store.operations.cascade import end_attempt, is_head, make_pending, note_progress, settle, settle_pending
+from durable.store.operations.cascade import (
+    CHILD,
+    end_attempt,
+    is_head,
+    make_pending,
+    note_progress,
+    settle,
+    settle_pending,
+)
 from durable.store.operations.promises import (
     Lease,
     add_callback,
@@ -89,6 +98,11 @@ def _branch(tx: Tx, task_id: str, branch: str | None) -> list[Record]:
     return [promise_record(each) for each in rows]
 
 
+def created_task(task_id: str, lease: Lease) -> Record:
+    """The record of a task that was created as acquired."""
+    return {"id": task_id, "state": "acquired", "version": 1, "resumes": 0, "ttl": lease.ttl, "pid": lease.pid}
+
+
 def acquired(tx: Tx, task_id: str, pid: str, ttl: int) -> Answer:
     """Give the lease: a new version, which is the fence of everything that this attempt writes."""
     task = tx.row(
@@ -123,8 +137,7 @@ def create(tx: Tx, request: TaskCreate) -> Answer:
         _require_free_session(tx, session)
     record, created = create_promise(tx, action, Lease(request.pid, request.ttl))
     if created and record["state"] == "pending":
-        task = {"id": action.id, "state": "acquired", "version": 1, "resumes": 0}
-        task |= {"ttl": request.ttl, "pid": request.pid}
+        task = created_task(action.id, Lease(request.pid, request.ttl))
         others = _branch(tx, action.id, tags.get("resonate:branch"))
         return Answer(200, {"task": task, "promise": record, "preload": others})
     row = tx.row(f"SELECT {TASK}, session, n FROM tasks WHERE id=?", (action.id,))
@@ -237,9 +250,12 @@ def fence(tx: Tx, request: TaskFence) -> Answer:
         raise Refused(400, "a fenced action is about another promise than the task's own")
     if isinstance(action, FencedCreate):
         check_create(action.data, action.data.tags or {})
+        child = children.root_of(action.data) if CHILD in (action.data.tags or {}) else None
         task = _held(tx, request.id, request.version)
         _renew(tx, task)
         record, changed = create_promise(tx, action.data)
+        if child is not None and changed and record["state"] == "pending":
+            record = children.begin(tx, record, child)
     else:
         check_value(action.data.value)
         task = _held(tx, request.id, request.version)

@@ -87,6 +87,8 @@ class Effects:
     """The stopped tasks that were halted, and why."""
     cancelled: set[str] = field(default_factory=set)
     """Functions that are to end: they may clean up first."""
+    orphans: dict[str, str] = field(default_factory=dict)
+    """Child executions that are to be cancelled, and why, before the transaction ends."""
     halts: dict[str, Halt] = field(default_factory=dict)
     """Halts of promises that somebody waits for here, by the promises' ids; looked at after the commit."""
     prompts: set[str] = field(default_factory=set)
@@ -99,11 +101,17 @@ class Effects:
     """Tasks that were not offered before may be now: an engine came or a session got free."""
     peers: bool = False
     """Other processes should look."""
+    policies: set[str] = field(default_factory=set)
+    """Sessions whose permissions changed, or `*` for everybody's."""
+    posts: bool = False
+    """Messages for URLs wait to be sent."""
 
     def changed(self) -> bool:
         """Whether watchers have anything to look at."""
         return bool(
             self.cancelled
+            or self.posts
+            or self.policies
             or self.settled
             or self.ready
             or self.dead

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 import msgspec
 
 from durable.core.clock import TIME_MAX_MS
-from durable.core.limits import CHECKPOINTS_KEPT, ID_CHARS_MAX, RECORD_PROMISES_MAX
+from durable.core.limits import CHECKPOINTS_KEPT, ID_CHARS_MAX, RECORD_PROMISES_MAX, SIGNAL_NAME_CHARS_MAX
 
 type Record = dict[str, Any]
 """A JSON-like document: what the protocol calls Promise, Task, Schedule, or an answer's data."""
@@ -324,6 +324,19 @@ class PromptAnswer(Ours, frozen=True, kw_only=True):
     settle: PromiseSettle | None = None
 
 
+class PostsClaim(Ours, frozen=True, kw_only=True):
+    """Take messages for URLs whose time has come, for POST_LEASE_MS."""
+
+    limit: Annotated[int, msgspec.Meta(ge=1, le=1_000)]
+
+
+class PostEnd(Ours, frozen=True, kw_only=True):
+    """A message for a URL was taken, or is given up; or, after `retry_ms`, is to be sent again."""
+
+    post: Natural
+    retry_ms: Natural | None = None
+
+
 class ExecutionCancel(Ours, frozen=True, kw_only=True):
     """`grace_ms`: how long the function may clean up after itself before its promise is settled all the same. `serves`:
     whoever asks runs the clean-up itself, where no engine that is alive can.
@@ -348,6 +361,25 @@ class FunctionAlias(Ours, frozen=True, kw_only=True):
     new: Id
     source: str = ""
     after: str = ""
+
+
+type SignalName = Annotated[str, msgspec.Meta(min_length=1, max_length=SIGNAL_NAME_CHARS_MAX, pattern="\\A" + _TEXT)]
+
+
+class SignalSend(Ours, frozen=True, kw_only=True):
+    """A value for an execution. `key`: what is sent again under it is not sent. `expected`: the promise that the sender
+    saw wait for it, "" for none; None where that does not matter."""
+
+    execution: Id
+    name: SignalName
+    value: Value = EMPTY
+    key: SignalName | None = None
+    expected: str | None = None
+
+
+class SignalLook(Ours, frozen=True, kw_only=True):
+    execution: Id
+    name: SignalName
 
 
 class RecordPromise(Request, frozen=True, kw_only=True):
@@ -517,4 +549,94 @@ class KvSet(Ours, frozen=True, kw_only=True):
 class KvList(Ours, frozen=True, kw_only=True):
     namespace: Id
     prefix: str = ""
+    limit: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 1_000
+
+
+class ActorAt(Ours, frozen=True, kw_only=True):
+    actor: Id
+
+
+class ActorSend(Ours, frozen=True, kw_only=True):
+    """A message. `kind` and `key`: of an actor that is not there yet; `parent`: its supervisor. `id`: as in CellSubmit.
+
+    `capacity`: how many messages may wait. `engine` and `ttl`: acquire the task at once when nothing is before it.
+    """
+
+    actor: Id
+    kind: Id
+    key: str
+    parent: Id | None = None
+    id: Id | None = None
+    promise: CellPromise
+    capacity: Positive | None = None
+    engine: Id | None = None
+    ttl: Positive = 1
+
+
+class ActorFulfill(Ours, frozen=True, kw_only=True):
+    """The end of a turn: `task` settles its message, the rest is saved with it. `state` is JSON, None to leave it.
+
+    `restarts`: the times that still count, and `restarted` how many are new. `dead`: why the message is a dead letter.
+    """
+
+    actor: Id
+    kind: Id
+    key: str
+    task: TaskFulfill
+    state: str | None = None
+    version: Natural = 0
+    restarts: list[float] | None = None
+    restarted: Natural = 0
+    dead: str | None = None
+    status: Literal["running", "stopped", "failed"] = "running"
+    note: str = ""
+
+
+class ActorStop(Ours, frozen=True, kw_only=True):
+    actor: Id
+    note: str = ""
+    status: Literal["stopped", "failed"] = "stopped"
+    force: bool = False
+
+
+class ActorRestart(Ours, frozen=True, kw_only=True):
+    """`reset`: without its state."""
+
+    actor: Id
+    reset: bool = False
+
+
+class ActorList(Ours, frozen=True, kw_only=True):
+    """`after`: the last name of the page before."""
+
+    kind: str | None = None
+    status: str | None = None
+    parent: str | None = None
+    after: str = ""
+    limit: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 1_000
+
+
+class ActorLetters(Ours, frozen=True, kw_only=True):
+    """`before`: the last number of the page before."""
+
+    actor: str | None = None
+    before: Natural | None = None
+    limit: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 1_000
+
+
+class ActorSubscribe(Ours, frozen=True, kw_only=True):
+    """Without a `method`: no more of it."""
+
+    pattern: Id
+    actor: Id
+    kind: Id
+    key: str
+    method: str | None
+
+
+class ActorSubscriptions(Ours, frozen=True, kw_only=True):
+    """`pattern` and `actor`: the last of the page before."""
+
+    pattern: str = ""
+    actor: str = ""
     limit: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 1_000

@@ -23,6 +23,7 @@ from durable.store.remote.chunks import RemoteChunks
 from durable.store.remote.client import Client
 from durable.store.remote.heartbeat import HeartbeatThread
 from durable.store.remote.reads import RemoteReads
+from durable.store.remote.request_headers import BATCH, CLIENT
 from durable.store.remote.sdk_connection import RemoteConnection
 from durable.store.remote.transit_key import transit_key
 from durable.store.rows import PromiseRow
@@ -153,7 +154,13 @@ class RemoteStore:
         finally:
             future.cancel()
 
-    def post(self, kind: str, data: Mapping[str, object]) -> asyncio.Future[Answer]:
+    def post(
+        self,
+        kind: str,
+        data: Mapping[str, object],
+        *,
+        awaited: bool = True,  # noqa: ARG002 - as any store
+    ) -> asyncio.Future[Answer]:
         """Enqueue a request now: requests commit in the order of these calls."""
         if kind == "engine.join":
             self._joined = dict(data)
@@ -171,7 +178,7 @@ class RemoteStore:
         await self._lane.flushed()
 
     async def _exchange(self, number: int, body: bytes) -> tuple[int, bytes]:
-        headers = {"durable-client": self._name, "durable-batch": str(number), "content-type": "application/json"}
+        headers = {CLIENT: self._name, BATCH: str(number), "content-type": "application/json"}
         found = await self._client.send("POST", "/batch", body, headers)
         self._hear()
         return found
@@ -296,6 +303,9 @@ class RemoteStore:
         self._observe(ResultDiscarded(task_id.removeprefix("exec:"), step, reason))
 
     # -- being alive ----------------------------------------------------------------------------------------------
+
+    def require(self, feature: str) -> None:
+        """Nothing is lacking: the server has every request of ours."""
 
     def engine_alive(self, engine: str) -> bool:
         """Whether that engine lived when `reads.engines` was asked last."""

@@ -5,11 +5,11 @@ from durable.agents.compaction import (
     ClampParts,
     ClearToolResults,
     Compacted,
+    CompactionStrategy,
     ContextTooSmall,
     DropRepeatedReads,
     KeyPoints,
     SlidingWindow,
-    Strategy,
     Summarize,
 )
 from durable.agents.context_chain import ContextChain, ContextStage
@@ -52,7 +52,7 @@ __all__ = [
     "ReturnPart",
     "ScriptedSummarizer",
     "SlidingWindow",
-    "Strategy",
+    "CompactionStrategy",
     "Summarize",
     "Summarizer",
     "SummaryFailed",

@@ -70,7 +70,7 @@ class Compacted:
     summaries: int = 0
 
 
-class Strategy(Protocol):
+class CompactionStrategy(Protocol):
     """One way to make a context smaller. It keeps what is pinned, and calls together with their results."""
 
     @property
@@ -311,7 +311,7 @@ def key_points(messages: Sequence[AgentMessage], chars: int) -> str:
     return cut("\n".join(lines), max(chars, 100))
 
 
-DEFAULT_STRATEGIES: tuple[Strategy, ...] = (
+DEFAULT_STRATEGIES: tuple[CompactionStrategy, ...] = (
     ClampParts(),
     DropRepeatedReads(),
     ClearToolResults(),
@@ -322,7 +322,7 @@ DEFAULT_STRATEGIES: tuple[Strategy, ...] = (
 
 
 def compaction(
-    messages: Sequence[AgentMessage], budget: Budget, strategies: Sequence[Strategy]
+    messages: Sequence[AgentMessage], budget: Budget, strategies: Sequence[CompactionStrategy]
 ) -> Generator[SummaryRequest, str | None, Compacted]:
     """Apply strategies until the goal is reached. Yields what is to be summarised, and is sent the text or None.
 

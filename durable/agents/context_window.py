@@ -12,7 +12,7 @@ from durable.agents.compaction import (
     DEFAULT_STRATEGIES,
     Budget,
     Compacted,
-    Strategy,
+    CompactionStrategy,
     compaction,
 )
 from durable.agents.context_chain import ContextChain
@@ -43,7 +43,7 @@ class ContextWindow:
     window: int | None = None
     threshold: float = CONTEXT_THRESHOLD_FACTOR
     goal: float = CONTEXT_GOAL_FACTOR
-    strategies: Sequence[Strategy] = DEFAULT_STRATEGIES
+    strategies: Sequence[CompactionStrategy] = DEFAULT_STRATEGIES
     summarizer: Summarizer | None = None
     tokenizer: Tokenizer = estimated
     name: str = "main"

@@ -31,6 +31,7 @@ COMMANDS = {
     "logs": "What an execution printed.",
     "wait": "Wait until an execution ends.",
     "result": "Wait for an execution and print its result.",
+    "context": "How an agent's context was compacted.",
     "inbox": "Questions that wait for a person.",
     "answer": "Answer a question.",
     "signal": "Send a value to an execution.",
@@ -48,6 +49,7 @@ COMMANDS = {
     "import": "Recreate an execution from its record.",
     "worker": "Run durable functions until told to end.",
     "serve": "Offer the store over HTTP.",
+    "mcp": "Offer sessions, functions and questions to agents over MCP.",
     "gc": "Forget what ended long ago.",
     "checkpoint": "What a session has saved: list, show, diff, restore, export.",
     "fork": "Begin a session from a checkpoint, an execution from a step.",
@@ -313,7 +315,7 @@ def _quiet_logs() -> None:
 
     if os.environ.get("DURABLE_DEBUG"):
         return
-    for name in ("durable", "resonate", "asyncio", "uvicorn"):
+    for name in ("durable", "resonate", "asyncio", "uvicorn", "mcp"):
         logger = logging.getLogger(name)
         logger.addHandler(logging.NullHandler())
         logger.propagate = False

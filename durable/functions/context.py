@@ -38,6 +38,7 @@ from durable.functions.step import Arguments, Step, StepThreads, step_of
 from durable.functions.step_run import Body, Leaf
 from durable.records.result import Result
 from durable.records.values import digest, encode, from_json, to_json
+from durable.store.port import StoreFace
 
 
 class Cells(Protocol):
@@ -48,6 +49,8 @@ class Cells(Protocol):
     def cell_target(self) -> str: ...
     @property
     def sandbox(self) -> Any: ...
+    @property
+    def store(self) -> StoreFace: ...
     @property
     def actors(self) -> Any: ...
 
@@ -95,6 +98,11 @@ class Context(Asking, Receiving, Starting):
     def id(self) -> str:
         """The execution id of the durable function (a nested function has its own: `<id>.<k>`)."""
         return self._pass.promise_id.removeprefix(ids.PREFIX)
+
+    @property
+    def store(self) -> StoreFace:
+        """The engine's store, for what is kept beside the record: in steps only."""
+        return self._cells.store
 
     @property
     def info(self) -> FunctionInfo:

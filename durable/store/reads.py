@@ -28,8 +28,10 @@ from durable.store.rows import (
     SessionRow,
     State,
     StoppedElsewhere,
+    StoreFigures,
     promise_row,
 )
+from durable.store.store_figures import read_figures
 
 _PROMISE = ",".join(f"p.{column}" for column in PROMISE.split(","))
 _COLUMNS = (
@@ -321,6 +323,10 @@ class Reads:
             "SELECT engine, grp, pid, functions, joined_at FROM engines ORDER BY joined_at, engine", []
         )
         return [EngineRow(row[0], row[1], row[2], tuple(msgspec.json.decode(row[3])), row[4]) for row in rows]
+
+    async def figures(self, *, now: int) -> StoreFigures:
+        """The numbers that an operator watches. They count whole tables. now: ms since the epoch."""
+        return await read_figures(self._rows, now, tuple(each.engine for each in await self.engines()))
 
     async def newest_roots(self, count: int) -> int:
         """When the oldest of the newest so many roots that are settled was settled; 0 when there are not more of them.

@@ -29,7 +29,18 @@ from .opened import Clock, acquire, engine, opened, promise, root, settle, statu
 from .statements import statements
 
 WHOLE = frozenset(
-    {"backup", "copied_tables", "copy", "debug", "doctor", "invariants", "postgres", "record_checks", "transfer"}
+    {
+        "backup",
+        "copied_tables",
+        "copy",
+        "debug",
+        "doctor",
+        "invariants",
+        "postgres",
+        "record_checks",
+        "store_figures",
+        "transfer",
+    }
 )
 """Modules that look at everything: on connections of their own, or for the contract's model only; and the folder of
 another database."""

@@ -1,0 +1,1 @@
+"""The engine inside other tools: thin, each with an extra of its own."""

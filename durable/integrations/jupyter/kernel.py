@@ -98,7 +98,7 @@ class Kernel:
 
     def _over(self, task: asyncio.Future[Any]) -> None:
         self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
+        if not task.cancelled() and not self._ended.is_set() and (error := task.exception()) is not None:
             self.sockets.publish("stream", {"name": "stderr", "text": f"durable: {error!r}\n"}, NOBODY)
 
     async def _read(self, socket: Any, take: Callable[[KernelMessage], None]) -> None:
@@ -158,7 +158,11 @@ class Kernel:
     async def _complete(self, content: dict[str, Any]) -> dict[str, Any]:
         cursor = int(content.get("cursor_pos") or 0)
         empty = {"matches": [], "cursor_start": cursor, "cursor_end": cursor, "types": []}
-        found = await (await self._opened()).ask("complete", {"code": content.get("code"), "cursor_pos": cursor})
+        runner = await self._opened()
+        try:
+            found = await runner.ask("complete", {"code": content.get("code"), "cursor_pos": cursor})
+        except DurableError:
+            found = None  # the user's own `__getattr__` took too long
         given = found if isinstance(found, dict) else empty
         return {
             "status": "ok",

@@ -17,6 +17,9 @@ from durable.sessions.ownership.session_worker import SessionWorker
 COMPLETE_S = 1.0
 """For the user's own `__dir__` and `__getattr__`; then SIGINT."""
 
+FRONT_END_S = 5.0
+"""For what a front end asks while somebody types: Jedi is imported and reads libraries the first time."""
+
 
 class Between:
     """Operations that wait for their turn, start a worker where there is none, and raise what that raises."""
@@ -72,7 +75,7 @@ class Between:
             worker = await self._worker.ready()
             if request.what in ("comm", "expressions"):
                 self.ran()
-            late = None if waits else asyncio.get_running_loop().call_later(COMPLETE_S, worker.interrupt)
+            late = None if waits else asyncio.get_running_loop().call_later(FRONT_END_S, worker.interrupt)
             self._asking = worker
             try:
                 return await worker.front_end(request)

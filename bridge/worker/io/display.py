@@ -136,6 +136,9 @@ class Displays:
         display_id: str = "",
         metadata: Mapping[str, object] | None = None,
     ) -> None:
+        comms = sys.modules.get("bridge.worker.notebook.widget_comms")
+        if comms is not None:
+            comms.open_again(value)
         own = None if isinstance(value, type) else getattr(type(value), "_ipython_display_", None)
         if callable(own):
             own(value)

@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import builtins
 import contextlib
+import importlib
+import importlib.machinery
 import sys
+import types
 from collections.abc import Callable
 from typing import Any
 
@@ -182,6 +185,27 @@ def _handle_class(base: Any) -> Any:
     return NotebookDisplayHandle
 
 
+class _Later(types.ModuleType):
+    """Stands for IPython, which notebooks have loaded, until a name of it is used: libraries look for it there."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__") and name not in ("__version__", "__all__", "__author__"):
+            raise AttributeError(name)  # the import system asks; only code asks for the rest
+        if sys.modules.get("IPython") is self:
+            del sys.modules["IPython"]
+        return getattr(importlib.import_module("IPython"), name)
+
+
 def install() -> None:
-    """Give `get_ipython` to user code."""
+    """Give `get_ipython` to user code, and to libraries that look whether IPython is there."""
     builtins.get_ipython = get_ipython  # type: ignore[attr-defined]
+    spec = importlib.machinery.PathFinder.find_spec("IPython")
+    if "IPython" not in sys.modules and spec is not None:
+        module: Any = _Later("IPython", "IPython, when it is used")
+        module.__spec__, module.__path__ = spec, list(spec.submodule_search_locations or ())
+        module.get_ipython = get_ipython
+        sys.modules["IPython"] = module
+    if "ipykernel.zmqshell" not in sys.modules:
+        kernel: Any = types.ModuleType("ipykernel.zmqshell", "What libraries know a notebook by.")
+        kernel.ZMQInteractiveShell = ZMQInteractiveShell
+        sys.modules["ipykernel.zmqshell"] = kernel

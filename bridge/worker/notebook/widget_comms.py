@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import builtins
+import sys
 from typing import Any
 
 import msgspec
@@ -36,12 +37,32 @@ def adapt(comm: Any) -> None:
             _displays().send_comm(message)
 
         def __reduce__(self) -> Any:
-            raise TypeError("a widget belongs to the page that shows it; run the cell that made it again")
+            return no_comm, ()  # it belongs to the page that shows it; `open_again` makes another
 
     manager = comm.base_comm.CommManager()
     _state["manager"] = manager
     comm.create_comm = NotebookComm
     comm.get_comm_manager = lambda: manager
+
+
+def no_comm() -> None:
+    """The comm of a widget that came back from a checkpoint."""
+    return
+
+
+def open_again(value: object) -> None:
+    """Let a widget that came back from a checkpoint, and the parts of it, be known to the front end."""
+    module = sys.modules.get("ipywidgets.widgets.widget")
+    if module is None or not isinstance(value, module.Widget) or value.comm is not None:
+        return
+    for name in value.keys:
+        _open_parts(getattr(value, name, None))
+    value.open()
+
+
+def _open_parts(value: object) -> None:
+    for one in value if isinstance(value, list | tuple) else value.values() if isinstance(value, dict) else (value,):
+        open_again(one)
 
 
 def deliver(message: dict[str, Any]) -> bool:

@@ -111,7 +111,7 @@ class CellRunner:
         log_event(event)
         if is_restore(event, self._options.session):
             assert isinstance(event, SessionRestored)
-            widgets = f"{len(self.comms)} widgets that were shown do not answer any more.\n" if self.comms else ""
+            widgets = "Widgets that were shown do not answer any more; show them again.\n" if self.comms else ""
             self._notices.append(report_of(event) + widgets)
             for name in self.comms:
                 self._sockets.publish("comm_close", {"comm_id": name, "data": {}}, self._parent)

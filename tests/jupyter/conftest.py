@@ -1,6 +1,8 @@
 """The kernel under real front ends. They are heavy, so `uv run pytest` does not install them and collects none of this:
 
-    uv run --group jupyter pytest tests/jupyter
+    uv run --extra jupyter --group jupyter pytest -W default tests/jupyter
+
+The warnings are those of Jupyter's packages.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ import pytest
 
 from tests.jupyter.front_end import FrontEnd
 
-pytestmark = pytest.mark.filterwarnings("default")  # those are of Jupyter's packages
+
 
 CLASS = "class Tree:\n    def __init__(self, n): self.n = n\ntrees = [Tree(1), Tree(2)]\nimport socket; line = socket.socket()"
 

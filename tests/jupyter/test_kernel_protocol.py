@@ -5,7 +5,7 @@ from __future__ import annotations
 import jupyter_kernel_test
 import pytest
 
-pytestmark = pytest.mark.filterwarnings("default")  # those are of Jupyter's packages
+
 
 
 class KernelTests(jupyter_kernel_test.KernelTests):

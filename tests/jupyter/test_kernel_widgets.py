@@ -8,7 +8,7 @@ import pytest
 
 from tests.jupyter.front_end import FrontEnd, Ran
 
-pytestmark = pytest.mark.filterwarnings("default")  # those are of Jupyter's packages
+
 
 
 def opened(ran: Ran, model: str) -> str:

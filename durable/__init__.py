@@ -120,7 +120,8 @@ if TYPE_CHECKING:
         open as open,
     )
     from durable.executions.handle import Execution as Execution
-    from durable.functions.context import Context as Context
+    from durable.functions.child_methods import Child as Child
+    from durable.functions.context import Context as Context, FunctionInfo as FunctionInfo
     from durable.functions.definition import (
         Function as Function,
         Retry as Retry,
@@ -128,6 +129,7 @@ if TYPE_CHECKING:
     )
     from durable.functions.failures import raised as raised
     from durable.functions.operation import Operation as Operation
+    from durable.functions.outside_methods import OutsidePromise as OutsidePromise
     from durable.functions.step import cancelled as cancelled
     from durable.prompts.inbox import OpenPrompt as OpenPrompt
     from durable.prompts.webhooks import Webhook as Webhook
@@ -256,10 +258,12 @@ _HOME = {
     "durable.engine.engine": ("Engine", "open"),
     "durable.executions.handle": ("Execution",),
     "durable.core.events": ("Logged",),
-    "durable.functions.context": ("Context",),
+    "durable.functions.child_methods": ("Child",),
+    "durable.functions.context": ("Context", "FunctionInfo"),
     "durable.functions.failures": ("raised",),
     "durable.functions.definition": ("Function", "Retry", "function"),
     "durable.functions.operation": ("Operation",),
+    "durable.functions.outside_methods": ("OutsidePromise",),
     "durable.functions.step": ("cancelled",),
     "durable.prompts.inbox": ("OpenPrompt",),
     "durable.sandbox.component_registry": ("Component",),

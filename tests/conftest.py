@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.forked_server import ForkedServers
 from tests.postgres_server import PostgresServer, binaries
 
 TOKEN = "token-of-the-tests"
@@ -51,6 +52,16 @@ def postgres_server() -> Iterator[PostgresServer]:
         server.stop()
 
 
+@pytest.fixture(scope="session")
+def forked_servers() -> Iterator[ForkedServers]:
+    """`durable serve` for each test that asks, in a process of its own."""
+    servers = ForkedServers()
+    try:
+        yield servers
+    finally:
+        servers.close()
+
+
 @pytest.fixture(params=["path", "url", "postgres"])
 def place(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """What `durable.open` takes for the store `work.db` in `tmp_path`: its path, or the URL where it is served."""
@@ -63,11 +74,12 @@ def place(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mo
         yield str(file)
         return
     monkeypatch.setenv("DURABLE_TOKEN", TOKEN)
-    server, url = start_server(file, "--lease", "1")
+    servers: ForkedServers = request.getfixturevalue("forked_servers")
+    server, url = servers.start(file, "--lease", "1", DURABLE_TOKEN=TOKEN)
     try:
         yield url
     finally:
-        assert end_server(server) == 0
+        assert servers.end(server) == 0
 
 
 @pytest.fixture(scope="session")

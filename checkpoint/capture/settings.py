@@ -165,6 +165,21 @@ SETTINGS: dict[str, tuple[str, Read, Put]] = {
         lambda numpy: numpy.geterrcall(),
         lambda numpy, value: numpy.seterrcall(value),
     ),
+    "sklearn.get_config()": (
+        "sklearn._config",
+        lambda config: config.get_config(),
+        lambda config, value: config.set_config(**value),
+    ),
+    "xarray.get_options()": (
+        "xarray.core.options",
+        lambda options: dict(options.get_options()),
+        lambda options, value: options.set_options(**value),
+    ),
+    "polars.Config": (
+        "polars.config",
+        lambda config: config.Config.save(),
+        lambda config, value: config.Config.load(value),
+    ),
 }
 """By the name that reports have: the module that must be loaded, how it is read, how it is set."""
 

@@ -22,6 +22,7 @@ import msgspec
 
 from checkpoint.capture.forked_capture import ask_copy
 from checkpoint.lost_names import LostValue, LostValueError
+from checkpoint.pickling.forget_caches import forget
 from checkpoint.pickling.importable import attributes_of, defined, importable, is_python_class
 from checkpoint.pickling.instances import builtin_base, makes_itself, own_hook, slots_of
 from checkpoint.pickling.loaders import Loading, Pieces, loading
@@ -105,18 +106,32 @@ def _answer(samples: Iterable[Sample], scope: Scope) -> bytes:
     found: list[Verdict] = []
     externals = {name: value for name, value in scope.namespace.items() if id(value) in scope.externals}
     for sample in samples:
-        others = {name: value for name, value in scope.namespace.items() if name not in sample.names}
-        state = Loading(scope.namespace, externals, loaded=others, kept=scope.kept.values if scope.kept else ())
-        with loading(state):
-            found += _loaded(sample, state)
+        found += _verdicts(sample, scope, externals)
     return msgspec.msgpack.encode(found)
 
 
-def _loaded(sample: Sample, state: Loading) -> Iterator[Verdict]:
+def _verdicts(sample: Sample, scope: Scope, externals: Mapping[str, object]) -> list[Verdict]:
+    """Of a second load, where the first gave objects that a library keeps: a new process has to make them."""
+    interned: dict[int, object] = {}
+    found = _once(sample, scope, externals, interned)
+    if interned and not found:
+        forget(interned.values())
+        found = _once(sample, scope, externals, {})
+    return found
+
+
+def _once(sample: Sample, scope: Scope, externals: Mapping[str, object], interned: dict[int, object]) -> list[Verdict]:
+    others = {name: value for name, value in scope.namespace.items() if name not in sample.names}
+    state = Loading(scope.namespace, externals, loaded=others, kept=scope.kept.values if scope.kept else ())
+    with loading(state):
+        return list(_loaded(sample, state, interned))
+
+
+def _loaded(sample: Sample, state: Loading, interned: dict[int, object]) -> Iterator[Verdict]:
     """Variables one after the other: the first that does not load is named, what comes after it is not tried."""
     unpickler = GroupUnpickler(io.BytesIO(sample.stream), _pieces(sample), state)
     unpickler.load()  # the preamble
-    met: Met = {}
+    met = Met(interned=interned)
     for name, value in zip(sample.names, sample.values, strict=True):
         try:
             again = unpickler.load()
@@ -218,32 +233,41 @@ _NOT_COMPARED = frozenset(("__slotnames__", "_drv", "_root", "_raw_paths"))
 """Attributes that copyreg gives to classes when they are pickled, and how pathlib spells a path."""
 
 
-type Met = dict[int, tuple[object, object, str]]
-"""By the id of an object that was compared: the object, what it came back as, and where it was met first."""
+@dataclass(slots=True)
+class Met:
+    """The objects of a group that were compared, over all its variables: what was one of them has to be one again."""
+
+    came_back_as: dict[int, tuple[object, object, str]] = field(default_factory=dict)
+    """By the id of an object: the object, what it came back as, and where it was met first."""
+
+    interned: dict[int, object] = field(default_factory=dict)
+    """Those that came back as themselves, since a library keeps them and their class says how they are saved."""
 
 
 def differences(name: str, before: object, after: object, met: Met) -> tuple[str, str]:
-    """In which way a variable that came back is not what it was, and the class of what differs. Caches may be empty.
-
-    `met` goes from one variable of a group to the next: what was one object for all of them has to be one again.
-    """
+    """How a variable that came back differs from what it was, and the class that is to blame. Caches may be empty."""
     compared = 0
     todo: deque[tuple[str, object, object, type]] = deque([(name, before, after, type(before))])
     while todo and compared < COMPARED_MAX:
         path, one, other, holder = todo.popleft()
-        if one is other or type(other) is LostValue:
+        if type(other) is LostValue:
             continue
-        known = met.get(id(one))
+        if one is other:
+            if shaped(type(one)) and importable(type(one)):
+                met.interned[id(one)] = one
+            continue
+        known = met.came_back_as.get(id(one))
         if known is not None:
             if known[1] is not other and _has_identity(one):
                 return f"{path} is no longer the same object as {known[2]}"[:500], type_key(holder)
             continue
-        met[id(one)] = one, other, path
+        met.came_back_as[id(one)] = one, other, path
+        holder = type(one) if type(one).__module__ != "builtins" else holder
         compared += 1
         told = _differ(one, other)
         if told:
-            return f"{path} {told}"[:500], type_key(type(one))
-        todo += ((path + step, child, again, type(one)) for step, child, again in _pairs(one, other))
+            return f"{path} {told}"[:500], type_key(holder)
+        todo += ((path + step, child, again, holder) for step, child, again in _pairs(one, other))
     return "", ""
 
 
@@ -251,7 +275,8 @@ def _has_identity(value: object) -> bool:
     """Whether a program can tell by what it does that there are two of it now: something that can be changed."""
     if isinstance(value, type):
         return is_python_class(value) and not importable(value)
-    return type(value) in _CHANGEABLE or (is_python_class(type(value)) and builtin_base(type(value)) is object)
+    cls = type(value)
+    return cls in _CHANGEABLE or (is_python_class(cls) and (bool(cls.__dictoffset__) or builtin_base(cls) is object))
 
 
 _METHODS = (
@@ -320,7 +345,7 @@ def _pairs(one: Any, other: Any) -> Iterator[tuple[str, object, object]]:
 
 
 def _class_pairs(one: type, other: type) -> Iterator[tuple[str, object, object]]:
-    """What stands in a class that is saved whole, but for its functions and what Python keeps there."""
+    """The members of a class that is saved whole, but for its functions and what Python keeps there."""
     again = vars(other)
     for name, item in list(vars(one).items()):
         if name in again and not isinstance(item, _METHODS) and not name.startswith("__") and "cache" not in name:

@@ -33,6 +33,7 @@ COMMANDS = {
     "result": "Wait for an execution and print its result.",
     "inbox": "Questions that wait for a person.",
     "answer": "Answer a question.",
+    "signal": "Send a value to an execution.",
     "resume": "Go on with what was interrupted or left.",
     "interrupt": "Stop an execution so that it can go on later.",
     "cancel": "End an execution for good.",

@@ -10,7 +10,7 @@ from durable.core.errors import NotFound
 from durable.engine.views import CELL, ServedFunctions
 from durable.executions.states import OPEN, SETTLED
 from durable.store.port import ReadsFace, StoreFace
-from durable.store.rows import ExecutionRow, PromptRow
+from durable.store.rows import ExecutionRow, PromiseRow, PromptRow
 
 QUEUE_SEEN_MAX = 1_000
 """How far back a session's queue is looked through: more waiting cells than people make."""
@@ -85,11 +85,12 @@ async def _waiting(reads: ReadsFace, row: ExecutionRow) -> Standing:
     """Suspended: what it waits for is among the pending promises under it."""
     own = ids.execution_promise(row.id)
     halted: IsHalted | None = None
+    asked: list[PromptRow] = []
     for promise in await reads.children(row.id):
-        is_execution = "resonate:target" in promise.tags and "resonate:timer" not in promise.tags
-        if promise.state != "pending" or not is_execution:
+        execution = execution_behind(promise)
+        if promise.state != "pending" or execution is None:
             continue
-        child = await reads.get_execution(promise.id.removeprefix(ids.PREFIX))
+        child = await reads.get_execution(execution)
         if child is None:
             continue
         standing = await _stand(reads, child)
@@ -97,14 +98,25 @@ async def _waiting(reads: ReadsFace, row: ExecutionRow) -> Standing:
             return GoesOn(standing.needs | {row.function}, standing.session)
         if isinstance(standing, IsHalted):
             halted = standing
+        if isinstance(standing, AwaitsAnswers):
+            asked += standing.prompts
     if halted is not None:
         return halted
     now = now_ms()  # a question whose deadline has passed is answered by that, whether or not somebody swept it yet
     under = (f"{own}:", f"{own}.")
-    prompts = tuple(p for p in await reads.prompts() if p.id.startswith(under) and p.timeout_at > now)
+    own_prompts = [p for p in await reads.prompts() if p.id.startswith(under) and p.timeout_at > now]
+    prompts = {p.id: p for p in [*own_prompts, *asked]}
     if prompts:
-        return AwaitsAnswers(prompts)
+        return AwaitsAnswers(tuple(prompts.values()))
     return GoesOn(frozenset((row.function,)))
+
+
+def execution_behind(promise: PromiseRow) -> str | None:
+    """The execution that a promise under another one is, or is the link to."""
+    child = promise.tags.get("durable:child")
+    if child is None and "resonate:target" in promise.tags and "resonate:timer" not in promise.tags:
+        child = promise.id
+    return None if child is None else child.removeprefix(ids.PREFIX)
 
 
 async def first_unsettled(reads: ReadsFace, session: str) -> ExecutionRow | None:

@@ -49,6 +49,12 @@ CONNECT_S = 5.0
 DISCARDS_KEPT = 20
 """Results thrown away that an execution shows: the newest. Each was an engine that had lost its lease."""
 
+SIGNALS_OPEN_MAX = 10_000
+"""Signals of one name that nobody has taken: more is a sender that nobody listens to."""
+
+SIGNAL_NAME_CHARS_MAX = 200
+"""A signal's name: a word that both sides know, not data."""
+
 RETURNED_MS = 1_000
 """Delay before a task is dispatched again that an engine handed back because it cannot run it: nothing is counted."""
 

@@ -27,6 +27,7 @@ from durable.core.events import Observer, log_event
 from durable.core.limits import CANCEL_GRACE_S, PARKED_S
 from durable.engine.capability_host import CapabilityHost
 from durable.engine.executions import Executions
+from durable.executions.signal_sender import send_signal, settle_promise
 from durable.executions.handle import Execution
 from durable.functions.context import Context
 from durable.functions.definition import KNOWN, NEVER, Function, known_as, on_new, seconds
@@ -316,6 +317,38 @@ class Engine:
         data = {"func": fn.key, "args": packed, "kwargs": named, "version": fn.version}
         is_call = partial(fn.is_call, packed=packed, named=named)
         await self._executions.start(id, fn, data, arguments, timeout, is_call)
+
+    async def start_with_signal[**P, T](
+        self,
+        fn: Function[P, T],
+        *args: Any,
+        id: str,
+        signal: str,
+        value: Any = None,
+        key: str | None = None,
+        timeout: float | timedelta | None = None,
+        **kwargs: Any,
+    ) -> Execution[T]:
+        """Start an execution, or attach to the one that has this id, and send it a signal. Errors of both."""
+        execution = await self.start(fn, *args, id=id, timeout=timeout, **kwargs)
+        await self.signal(id, signal, value, key=key)
+        return execution
+
+    async def signal(self, id: str, name: str, value: Any = None, *, key: str | None = None) -> bool:
+        """Send a signal to an execution, which gets it by `ctx.signal(name)`: now, or when it comes to that.
+
+        Signals of one name are taken in the order in which they were sent. key: what is sent again under it is not
+        sent; then this is False. InvalidAnswer where somebody waits for it and the value does not fit; NotFound;
+        Conflict where the execution has ended.
+        """
+        return await send_signal(self.store, id, name, value, key=key)
+
+    async def settle(self, promise: str, value: Any = None, *, error: str | None = None) -> None:
+        """Settle a promise of `ctx.promise()`, by its id: with a value, or with the text of an error.
+
+        InvalidAnswer (with field errors) leaves it open; NotFound; Conflict where it was settled otherwise.
+        """
+        await settle_promise(self.store, promise, value, error=error)
 
     async def get(self, id: str) -> Execution[Any]:
         """A handle on an existing execution; NotFound."""

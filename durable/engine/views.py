@@ -41,6 +41,10 @@ class RetryView:
     next_at: str
 
 
+SHOWN_MAX = 10_000
+"""Promises under an execution and its children that are shown."""
+
+
 @dataclass(frozen=True, slots=True)
 class ExecutionView:
     """An execution in a list. `stuck`: it could go on, and no living engine serves it or knows the capabilities of its
@@ -322,7 +326,7 @@ def step_view(
     if row.state not in ("pending", "resolved"):
         error = str(_rebuilt(row.state, row.value, row.id.removeprefix(ids.PREFIX)))
     return StepView(
-        id=row.id.removeprefix(ids.PREFIX),
+        id=row.tags.get("durable:child", row.id).removeprefix(ids.PREFIX),
         kind=kind,
         name=row.tags.get("durable:name") or (call.capability if call is not None else ""),
         state=state,
@@ -448,7 +452,7 @@ async def detail_view(
     reads: ReadsFace, row: ExecutionRow, served: ServedFunctions, store: str | None = None
 ) -> DetailView:
     """Everything about one execution: its steps and calls with what they are, and its open questions."""
-    children = await reads.children(row.id)
+    children = await _all_under(reads, row.id)
     retries: dict[str, list[RetryView]] = {}
     awaited: set[str] = set()
     for child in children:
@@ -462,7 +466,8 @@ async def detail_view(
         if ":retry:" in child.id:
             continue
         is_execution = "resonate:target" in child.tags and "resonate:timer" not in child.tags
-        task = await reads.get_execution(child.id.removeprefix(ids.PREFIX)) if is_execution else None
+        execution = child.tags.get("durable:child", child.id if is_execution else "")
+        task = await reads.get_execution(execution.removeprefix(ids.PREFIX)) if execution else None
         tried = sorted(retries.get(child.id, ()), key=lambda retry: retry.number)
         steps.append(step_view(child, task, tried, awaited=child.id in awaited))
     steps.sort(key=lambda step: step.created_at)
@@ -481,6 +486,20 @@ async def detail_view(
         discards=[DiscardView(_moment(each.at), each.step, each.reason) for each in await reads.discards(row.id)],
         prompts=[prompt_view(p, store) for p in prompts],
     )
+
+
+async def _all_under(reads: ReadsFace, execution: str) -> list[PromiseRow]:
+    """The promises under an execution and under its child executions, up to SHOWN_MAX."""
+    left, found, seen = [execution], list[PromiseRow](), set[str]()
+    while left and len(found) < SHOWN_MAX:
+        name = left.pop(0)
+        if name in seen:
+            continue
+        seen.add(name)
+        under = await reads.children(name)
+        found += under
+        left += [child.tags["durable:child"].removeprefix(ids.PREFIX) for child in under if "durable:child" in child.tags]
+    return found
 
 
 def _arguments(row: ExecutionRow) -> Any:

@@ -85,5 +85,9 @@ class Execution[T]:
         """
         return await self._engine.cancel(self.id, reason, grace=grace)
 
+    async def signal(self, name: str, value: Any = None, *, key: str | None = None) -> bool:
+        """Send it a signal, which it gets by `ctx.signal(name)` (`Engine.signal`)."""
+        return await self._engine.signal(self.id, name, value, key=key)
+
     def __repr__(self) -> str:
         return f"<execution {self.id}>"

@@ -7,9 +7,11 @@ import copy
 import inspect
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from dataclasses import asdict, replace
-from datetime import timedelta
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime, timedelta
+from random import Random
 from typing import Any, Protocol, overload
+from uuid import UUID
 
 from resonate.types import PromiseRecord
 
@@ -18,12 +20,15 @@ from capabilities.sandbox.limits import SandboxLimits
 from capabilities.sandbox.wasm.exports import Inputs
 from capabilities.sandbox.wasm.wit_values import plain
 from durable.core import ids
+from durable.core.clock import TIME_MAX_MS
 from durable.core.errors import BadArguments, ExecutionError
 from durable.core.events import ArgumentsChanged
 from durable.functions import sandbox_step
+from durable.functions.child_methods import Starting
 from durable.functions.definition import NEVER, Function, Retry, seconds
 from durable.functions.failures import rejection
 from durable.functions.operation import Derived, Operation
+from durable.functions.outside_methods import Receiving
 from durable.functions.prompt_methods import Asking, until_valid
 from durable.functions.prompt_records import Asked
 from durable.functions.replay.function_pass import LEFT, FunctionPass, Perform, UnderWay
@@ -45,7 +50,19 @@ class Cells(Protocol):
     def sandbox(self) -> Any: ...
 
 
-class Context(Asking):
+@dataclass(frozen=True, slots=True)
+class FunctionInfo:
+    """A function and its place. `id` is its own execution id, `execution` that of the outermost function."""
+
+    id: str
+    execution: str
+    function: str
+    created_at: datetime
+    deadline: datetime | None
+    """When it is ended, whatever it does; None for never."""
+
+
+class Context(Asking, Receiving, Starting):
     """The context of one durable function: begin operations with it, await what it returns."""
 
     def __init__(self, function_pass: FunctionPass, threads: StepThreads, cells: Cells) -> None:
@@ -72,6 +89,50 @@ class Context(Asking):
     def id(self) -> str:
         """The execution id of the durable function (a nested function has its own: `<id>.<k>`)."""
         return self._pass.promise_id.removeprefix(ids.PREFIX)
+
+    @property
+    def info(self) -> FunctionInfo:
+        """The function's place: its execution, its name, when it began, its deadline."""
+        function_pass = self._pass
+        until = function_pass.timeout_at
+        return FunctionInfo(
+            self.id,
+            function_pass.run.execution_id,
+            function_pass.function,
+            _moment(function_pass.created_at),
+            None if until >= TIME_MAX_MS else _moment(until),
+        )
+
+    @property
+    def replaying(self) -> bool:
+        """Whether the function goes through what was recorded before. For what is only shown: what it does must not
+        depend on it."""
+        return self._pass.replaying
+
+    # -- what a replay gets again ---------------------------------------------------------------------------------
+
+    def now(self) -> datetime:
+        """The time, in UTC: when the newest result that the function got was recorded. A replay gets the same."""
+        self._pass.check()
+        return datetime.fromtimestamp(self._pass.loop.time(), UTC)
+
+    @property
+    def random(self) -> Random:
+        """Random numbers that a replay draws again, others in each execution. Not for secrets: make those in a step."""
+        self._pass.check()
+        found = self._pass.random
+        if found is None:
+            found = self._pass.random = Random(f"{self._pass.run.seed} {self._place}")
+        return found
+
+    @property
+    def _place(self) -> str:
+        """The function's place in its execution, which does not name that: "" for its own function."""
+        return self._pass.promise_id.removeprefix(self._pass.run.promise_id)
+
+    def uuid(self) -> UUID:
+        """A random UUID (version 4) that a replay gets again."""
+        return UUID(int=self.random.getrandbits(128), version=4)
 
     def options(
         self, *, name: str | None = None, timeout: float | timedelta | None = None, retry: Retry | None = None
@@ -363,6 +424,22 @@ class Context(Asking):
         if begun is not None:
             begun(found)
         return operation
+
+    def _enter(
+        self,
+        operation: Operation[Any],
+        made: OperationKey,
+        perform: Perform,
+        deliver: Callable[[PromiseRecord], None],
+        tags: dict[str, str],
+    ) -> UnderWay:
+        found = self._pass.begin(made, perform, deliver, tags)
+        operation.promise_id = found.promise_id
+        return found
+
+
+def _moment(time_ms: int) -> datetime:
+    return datetime.fromtimestamp(time_ms / 1000, UTC)
 
 
 async def _limited(name: str, limit: float, call: Callable[[], Awaitable[Any]]) -> Any:

@@ -71,6 +71,7 @@ class Passes:
             origin=task.origin_id,
             target=self._target,
             begun=task.mark_begun,
+            seed=task.seed,
         )
         try:
             if not task.first or promise_id in self.suspensions:

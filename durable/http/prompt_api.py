@@ -87,7 +87,7 @@ class Answers:
                 prompt_id, said.value, by=by, decline=said.decline, why=said.why, via=via, teams=teams
             )
         except DurableError as error:
-            return _refused(error)
+            return error_answer(error)
         return 200, {"settled": settled}
 
     async def page(self, link: Link) -> tuple[int, str]:
@@ -110,7 +110,7 @@ class Answers:
                     link.prompt, said.value, by=by, decline=said.decline, why=said.why, via="page", teams=teams
                 )
             except (InvalidAnswer, BadArguments) as error:
-                return _refused(error)[0], form_page(prompt, link.who, _problems(error), pairs)
+                return error_answer(error)[0], form_page(prompt, link.who, _problems(error), pairs)
         except DurableError as error:
             return _refused_page(error)
         others = "" if settled else " Others are asked too."
@@ -145,11 +145,12 @@ def _problems(error: InvalidAnswer | BadArguments) -> list[str]:
 
 
 def _refused_page(error: DurableError) -> tuple[int, str]:
-    status, said = _refused(error)
+    status, said = error_answer(error)
     return status, said_page(_TITLES.get(status, "It could not be answered"), said["error"]["message"])
 
 
-def _refused(error: DurableError) -> tuple[int, dict[str, Any]]:
+def error_answer(error: DurableError) -> tuple[int, dict[str, Any]]:
+    """The status of an error, and how it is told."""
     status = next((status for kind, status in _STATUS if isinstance(error, kind)), 503)
     if isinstance(error, StoreRefused):
         status = error.status

@@ -25,7 +25,7 @@ from durable.http.pages.layout import HEADERS, said_page
 from durable.http.site import Site
 from durable.http.sse import stream
 from durable.store.protocol.requests import Id
-from durable.store.remote.client import AGAIN
+from durable.store.remote.request_headers import AGAIN, BATCH, CLIENT
 from durable.store.sdk_connection import reply
 
 CLIENTS_MAX = 1_024
@@ -65,6 +65,8 @@ def create_app(site: Site) -> Starlette:
             Route("/batch", _answering(site, routes.batch), methods=["POST"]),
             Route("/chunk/{digest}", _answering(site, routes.chunk), methods=["GET", "HEAD", "PUT"]),
             Route("/prompts/{id}/answer", routes.answer, methods=["GET", "POST"]),
+            Route("/executions/{id}/signals/{name}", _answering(site, routes.signal), methods=["POST"]),
+            Route("/promises/{id}/settle", _answering(site, routes.settle), methods=["POST"]),
             Route("/poll/{group}/{pid}", Streamed(site, routes.poll), methods=["GET"]),
             Route("/changes/{client}", Streamed(site, routes.changes), methods=["GET"]),
             Route("/health", _health, methods=["GET"]),
@@ -141,7 +143,7 @@ class Routes:
 
     async def batch(self, request: Request) -> Response:
         """`POST /batch`: a client's number that came before is answered again, not done again (H1)."""
-        client, number = request.headers.get("durable-client", ""), request.headers.get("durable-batch", "")
+        client, number = request.headers.get(CLIENT, ""), request.headers.get(BATCH, "")
         if not 0 < len(client) <= 100 or not 0 < len(number) <= 20:
             raise Turned(400, "a batch has the headers durable-client and durable-batch")
         async with _Body(self._site, request, BATCH_BYTES_MAX) as body:
@@ -184,6 +186,21 @@ class Routes:
             return Response(found, media_type="application/octet-stream")
         except CheckpointError as error:
             return refusal(400, str(error))
+
+    async def signal(self, request: Request) -> Response:
+        """`POST /executions/{id}/signals/{name}`"""
+        execution, name = _id(request, "id"), _id(request, "name")
+        async with _Body(self._site, request, BODY_BYTES_MAX) as body:
+            key = request.headers.get("idempotency-key")
+            status, said = await self._site.signals.signal(execution, name, body, key)
+        return JSONResponse(said, status)
+
+    async def settle(self, request: Request) -> Response:
+        """`POST /promises/{id}/settle`"""
+        promise = _id(request, "id")
+        async with _Body(self._site, request, BODY_BYTES_MAX) as body:
+            status, said = await self._site.signals.settle(promise, body)
+        return JSONResponse(said, status)
 
     async def answer(self, request: Request) -> Response:
         """`POST /prompts/{id}/answer`, with the token or with a link to this prompt; by link also as a page."""

@@ -18,6 +18,7 @@ from durable.http.prompt_api import Answers
 from durable.http.rate_limit import Rate
 from durable.http.remote_leases import RemoteLeases
 from durable.http.sse import Messages
+from durable.http.signal_api import SignalApi
 from durable.http.store_api import Desk
 from durable.sessions.checkpoints.retention import blobs_of
 from durable.store.direct_store import DirectStore
@@ -80,6 +81,7 @@ class Site:
         self.leases = RemoteLeases(lease_s)
         self.desk = Desk(store, Seals(store.key, transit_key(token)), self.leases, clock)
         self.answers = Answers(store, token)
+        self.signals = SignalApi(store)
         self.rate = Rate(REQUESTS_PER_S_MAX, REQUESTS_BURST_MAX, RATE_WAIT_S)
         self.guard = ConnectionGuard(connections_max())
         self.blobs: Blobs = blobs_of(store)

@@ -172,6 +172,13 @@ class Inbox:
             return None
         prefix = ids.execution_promise(execution_id)
         prompts = [p.id for p in await reads.prompts() if p.id.startswith((f"{prefix}:", f"{prefix}."))]
+        for link in await reads.children(execution_id):
+            child = link.tags.get("durable:child")
+            if child is not None and link.state == "pending":
+                under = await self.blocking(child.removeprefix(ids.PREFIX))
+                if under is None:
+                    return None
+                prompts += under
         return prompts or None
 
 

@@ -18,6 +18,7 @@ from typing import Any
 from durable.core.clock import Clock
 from durable.core.limits import CLOCK_BACK_MS, LIVENESS_CHECK_S, NOTICE_POLL_S
 from durable.store.operations import dispatch
+from durable.store.operations.children import cancel_orphans
 from durable.store.operations.deadlines import follow_clock, next_deadline, sweep
 from durable.store.operations.engines import bury
 from durable.store.operations.halted_waits import concerned, halts_of
@@ -251,9 +252,11 @@ class Writer(threading.Thread):
             if due:
                 sweep(tx)
             for job in jobs:
+                cancel_orphans(tx)  # of what came before, so that a request sees all that follows from the others
                 job.run(tx)
             if also is not None:
                 also(tx)
+            cancel_orphans(tx)
             if due or tx.effects.rescan:
                 dispatch.offer_all(tx)  # with them what this transaction made due
             else:

@@ -17,6 +17,7 @@ BOTH = {
     "test_store_sdk",
     "test_store_searches",
     "test_store_sessions",
+    "test_store_signals",
     "test_store_tasks",
 }
 

@@ -122,7 +122,7 @@ MAKE_DOOMED = "UPDATE tasks SET attempts_died=9 WHERE id='exec:doomed'"
 
 
 def the_day() -> list[Step]:
-    return [*_promises(), *_functions(), *_sessions(), *_by_itself(), *_imported(), *_leaving()]
+    return [*_promises(), *_functions(), *_children(), *_sessions(), *_by_itself(), *_imported(), *_leaving()]
 
 
 def _promises() -> list[Step]:
@@ -161,6 +161,7 @@ def _functions() -> list[Step]:
         fence("exec:f", 1, "promise.create", sleep),
         fence("exec:f", 1, "promise.create", question),
         Request("call.list", {"execution": "exec:f"}),
+        *_signals(),
         Request("task.heartbeat", {"pid": "e1", "tasks": [{"id": "exec:f", "version": 1}]}),
         Request("promise.register_callback", {"awaited": "exec:f:input:1", "awaiter": "exec:f"}),
         at("task.suspend", "exec:f", 1, actions=[callback(each, "exec:f") for each in waits]),
@@ -187,6 +188,62 @@ def _functions() -> list[Step]:
         ),
         Request("engine.serve", {"engine": "e1", "functions": ["app.py::elsewhere@1"]}),
         Request("engine.list", {}),
+    ]
+
+
+def signal(name: str, *, status: int = 200, **more: Any) -> Request:
+    return Request("signal.send", {"execution": "exec:f", "name": name, "value": {"data": "Mw=="}, **more}, status)
+
+
+def _signals() -> list[Step]:
+    def wait(n: int, name: str, **more: Any) -> Request:
+        tags = {"durable_signal": name, "durable_execution": "exec:f", "resonate_external": "true"}
+        return fence("exec:f", 1, "promise.create", promise(f"exec:f.{n}", **tags, **more))
+
+    return [
+        signal("early", key="k"),
+        signal("early", key="k"),
+        signal("early"),
+        wait(11, "early"),
+        wait(12, "early"),
+        wait(13, "early"),
+        wait(14, "early", timeout_at=T0 - 1),
+        wait(15, "late"),
+        fence("exec:f", 1, "promise.settle", settle("exec:f.15", "rejected_canceled")),
+        wait(16, "late"),
+        Request("signal.look", {"execution": "exec:f", "name": "late"}),
+        signal("late", expected="exec:f.15", status=412),
+        signal("late", expected="exec:f.16", key="k"),
+        signal("early"),
+        wait(17, "left"),
+        Request("signal.send", {"execution": "exec:nowhere", "name": "x"}, 404),
+    ]
+
+
+def _children() -> list[Step]:
+    def link(n: int, child: str, *, status: int = 200, **more: Any) -> Request:
+        tags = {"durable_child": child, "durable_function": FUNCTION, "durable_target": "poll://any@g"}
+        data = promise(f"exec:parent.{n}", **tags, resonate_external="true", **more)
+        action = {"kind": "promise.create", "data": data}
+        return Request("task.fence", {"id": "exec:parent", "version": 1, "action": action}, status)
+
+    return [
+        make("parent"),
+        acquire("exec:parent"),
+        link(1, "exec:parent@@1"),
+        link(2, "exec:parent@@2"),
+        link(3, "exec:parent@@3", durable_detached="true"),
+        link(4, "exec:f"),
+        link(5, "exec:parent@@2", durable_arguments="other"),
+        link(6, "parent", status=400),
+        acquire("exec:parent@@1"),
+        at("task.suspend", "exec:parent", 1, actions=[callback("exec:parent.1", "exec:parent")]),
+        fulfill("exec:parent@@1", 1),
+        acquire("exec:parent", 1),
+        acquire("exec:parent@@2"),
+        Request("execution.cancel", {"id": "exec:parent", "grace_ms": 60_000}),
+        fulfill("exec:parent@@2", 1),
+        fulfill("exec:parent", 2),
     ]
 
 

@@ -21,8 +21,8 @@ from durable.store.changes import StoreChange
 from durable.store.protocol.reads import READINGS
 from durable.store.protocol.requests import Answer
 from durable.store.reads import Reads
-from durable.store.remote.client import AGAIN
 from durable.store.remote.reads import RemoteReads
+from durable.store.remote.request_headers import AGAIN
 from durable.store.remote.store import RemoteStore
 from durable.store.remote.transit_key import transit_key
 

@@ -106,11 +106,10 @@ runs = []
 async def large():
     runs.append(1)
     if len(runs) == 1:
-        with FILL.open("wb") as file:
+        with FILL.open("wb", buffering=0) as file:
             try:
                 while True:
                     file.write(bytes(4096))
-                    file.flush()
             except OSError as error:
                 print(error.strerror, flush=True)
     return "x" * 200_000

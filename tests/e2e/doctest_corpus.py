@@ -41,6 +41,9 @@ WAYS = {"killed": 76, "forgotten": 6, "parked": 6, "reopened": 6, "engine killed
 PLAIN_TIMES = 3
 """How often each process of plain CPython is asked: an example that draws lots may agree with itself once."""
 
+_NO_CODE = ("SyntaxError", "IndentationError")
+"""What plain CPython says to examples that no session is given as they are: one takes indented code as IPython does."""
+
 OF_THE_ENGINE = ("reopened", "engine killed")
 TOGETHER = 50
 """Sessions of one engine that are cut off together, example by example, when it ends."""
@@ -152,7 +155,7 @@ class Corpus:
                     break
                 docstring = Docstring(source, one["name"], one["examples"])
                 docstring.expected = _agreed([self._plain(process, docstring) for process in plain * PLAIN_TIMES])
-                if docstring.counted and not any((said or "").startswith("SyntaxError") for said in docstring.expected):
+                if docstring.counted and not any((said or "").startswith(_NO_CODE) for said in docstring.expected):
                     kept.append(docstring)
             return kept
         finally:

@@ -36,7 +36,7 @@ RUN_S = 15.0
 _LEFT_OUT = re.compile(
     r"\b(input|help|exit|quit|breakpoint|_exit|abort|kill|fork\w*|rmtree|webbrowser|turtle|tkinter|urlopen|getpass"
     r"|set_trace|runcall|await|asyncio\.run|HTTPS?Connection|ServerProxy|socket|doctest|pdb|readline|spawn\w*"
-    r"|fetch_\w+|show_versions|gc|getrefcount|settrace|setprofile|_getframe|getsizeof|perf_counter|process_time|monotonic"
+    r"|fetch_\w+|show_versions|gc|getrefcount|settrace|setprofile|_getframe|(?:print|extract|format)_stack|getsizeof|perf_counter|process_time|monotonic"
     r"|now|utcnow|today)\b|\btime\(\)"
 )
 """Examples that ask somebody, end the process, need a network, or tell of the interpreter itself or of the time."""

@@ -13,6 +13,11 @@ from durable.core.events import Event, WorkerStarted
 from tests.e2e.test_process_state import ENDS, Kind, restored
 
 KINDS = {
+    "options of polars": Kind(
+        "import polars as pl\npl.Config.set_tbl_rows(3)\npl.Config.set_fmt_float('full')\n"
+        "pl.Config.set_float_precision(3)",
+        "repr(pl.DataFrame({'a': [1.5]})), pl.Config.state()['POLARS_FMT_MAX_ROWS']",
+    ),
     "attributes of classes": Kind(
         "import unittest, logging, json, string, http\nfrom string import Template\nunittest.TestCase.maxDiff = 7\n"
         "Template.delimiter = '%'\nlogging.Formatter.mine = [1]\ndel json.JSONEncoder.item_separator\n"

@@ -383,7 +383,8 @@ async def test_tasks_of_anyio_clean_up_in_the_order_in_which_they_were_begun(eng
 async def test_a_pass_that_is_over_does_not_hear_of_it(engine: durable.Engine) -> None:
     """What heard is suspended for good; what did not gets another pass."""
     run = ExecutionPass(
-        "exec:over", None, engine.store, lambda: False, print, origin="", target="", begun=lambda: None  # type: ignore[arg-type]
+        "exec:over", None, engine.store, lambda: False, print,  # type: ignore[arg-type]
+        origin="", target="", begun=lambda: None, seed="",
     )  # fmt: skip
     run.fail(RuntimeError("over"))
     run.cancel()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import json
 import os
 import random
 import signal
@@ -120,6 +121,7 @@ class Conductor:
         self._commits = 0
         self._file: sqlite3.Connection | None = None
         self._store: Store | None = None
+        self.engine: durable.Engine | None = None
 
     # -- steps ----------------------------------------------------------------------------------------------------
 
@@ -258,6 +260,7 @@ class Conductor:
     async def conduct(self, engine: durable.Engine, execution: durable.Execution[Any]) -> str:
         """Let one thing after another go until the execution ended, was halted or is stuck; which of these."""
         jumps = 0
+        self.engine = engine
         while True:
             await self.idle()
             state, prompts, deadline = self._look(execution.promise_id)
@@ -289,9 +292,19 @@ class Conductor:
                 self._cancelling = asyncio.create_task(engine.cancel(execution.id, grace=GRACE_S))
                 await asyncio.sleep(0)
             elif key in prompts:
-                await engine.answer(key, f"answer to {key}")
+                await self._bring(engine, key)
             else:
                 await self._release(key)
+
+    async def _bring(self, engine: durable.Engine, key: str) -> None:
+        """What an open question, a wait for a signal or a promise for outsiders waits for."""
+        if ":input:" in key:
+            await engine.answer(key, f"answer to {key}")
+        elif key.startswith("signal "):
+            _, name, wait = key.split(" ")
+            await engine.signal("run", name, f"sent to {wait}", key=wait)
+        else:
+            await engine.settle(key, f"settled {key}")
 
     def _rank(self, key: str) -> bytes:
         return hashlib.blake2b(f"{self._seed} {key}".encode(), digest_size=8).digest()
@@ -348,6 +361,14 @@ class Conductor:
             return state[0], [], None
         if state[1] == "halted":
             return "interrupted", [], None
-        pending = self._file.execute("SELECT id, timeout_at FROM promises WHERE state='pending'").fetchall()
-        deadlines = [timeout_at for _, timeout_at in pending if timeout_at < TIME_MAX_MS]
-        return "", [id for id, _ in pending if ":input:" in id], min(deadlines, default=None)
+        pending = self._file.execute("SELECT id, timeout_at, tags FROM promises WHERE state='pending'").fetchall()
+        deadlines = [timeout_at for _, timeout_at, _ in pending if timeout_at < TIME_MAX_MS]
+        brought = [_awaited(id, json.loads(tags)) for id, _, tags in pending]
+        return "", [key for key in brought if key], min(deadlines, default=None)
+
+
+def _awaited(promise_id: str, tags: dict[str, str]) -> str:
+    """What the conductor brings to a pending promise, as a decision; "" where that is nothing of its own."""
+    if "durable:signal" in tags:
+        return f"signal {tags['durable:signal']} {promise_id}"
+    return promise_id if ":input:" in promise_id or tags.get("durable:kind") == "promise" else ""

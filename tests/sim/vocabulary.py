@@ -16,6 +16,7 @@ from typing import Any
 import anyio
 
 from capabilities.capability import call_id
+import durable
 from durable import Retry
 
 from .conductor import Conductor
@@ -83,6 +84,30 @@ async def charge(tag: str, key: str, amount: int) -> str:
     return f"{tag} took {amount} with {key}"
 
 
+async def send(tag: str, name: str) -> str:
+    """Sends a signal to its own execution, once however often it runs."""
+    await _theirs().permission(tag)
+    _theirs().effect(tag, "send", [name], tag)
+    engine = _theirs().engine
+    assert engine is not None
+    await engine.signal("run", name, tag, key=tag)
+    return tag
+
+
+@durable.function(name="helper")
+async def helper(ctx: durable.Context, tag: str, *, asks: bool = False, fails: bool = False) -> str:
+    """A child execution: a step, a question, a step that cleans up however it ends."""
+    try:
+        got = await ctx.run(partial(act, f"{tag}/c1"))
+        if asks:
+            got += f" {await ctx.ask(tag)}"
+        if fails:
+            await ctx.run(partial(fail, f"{tag}/c2"))
+        return got
+    finally:
+        await ctx.run(partial(act, f"{tag}/c3"))
+
+
 class Teller:
     """Steps that are bound methods."""
 
@@ -142,6 +167,8 @@ NAMES = {
     "came": came,
     "key": key,
     "charge": charge,
+    "send": send,
+    "helper": helper,
     "Teller": Teller,
     "Caller": Caller,
     "log": log,

@@ -257,6 +257,79 @@ async def main(ctx):
     (1,),
 )
 
+SIGNALS = Written(
+    "signals: waited for in branches, sent before they are, and given up",
+    """
+async def main(ctx):
+    out = []
+    async def takes(name, times):
+        for i in range(times):
+            out.append([name, i, await ctx.signal(name)])
+            log(ctx, f"{name} {out[-1][2]}")
+            await ctx.run(partial(act, f"m/{name}.{i}"))
+    await ctx.run(send, "m/s1", "b")
+    try:
+        async with asyncio.timeout(0.2):
+            out.append(await ctx.signal("a"))
+    except TimeoutError:
+        log(ctx, "given up")
+    await asyncio.gather(takes("a", 2), takes("b", 2))
+    log(ctx, str(await ctx.signal("c", timeout=0.3, default="late")))
+    return sorted([n, i] for n, i, *_ in out if n in "ab" and i in (0, 1))
+""",
+)
+
+OUTSIDE = Written(
+    "a promise that outsiders settle races with a timer and a question",
+    """
+async def main(ctx):
+    outside = ctx.promise()
+    async def wait(op):
+        return await op
+    tasks = [asyncio.create_task(wait(op)) for op in (outside, ctx.sleep(0.4), ctx.ask("ok?"))]
+    done, rest = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    first = min(tasks.index(task) for task in done)
+    log(ctx, f"first {first}")
+    await ctx.run(partial(act, f"m/won.{first}"))
+    value = await outside
+    await ctx.run(act, "m/end", value)
+    return value
+""",
+    ("settled exec:run.1",),
+)
+
+CHILDREN = Written(
+    "child executions: awaited, failed, asking, cancelled",
+    """
+async def main(ctx):
+    async def of(child):
+        try:
+            return await child
+        except ValueError as error:
+            return f"failed {error.args}"
+    first, failing, asking = ctx.start(helper, "m/a"), ctx.start(helper, "m/b", fails=True), ctx.start(helper, "m/c", asks=True)
+    got = await asyncio.gather(of(first), of(failing))
+    log(ctx, str(got))
+    log(ctx, str(await asyncio.gather(of(asking), of(ctx.start(helper, "m/d")))))
+    gone = ctx.start(helper, "m/e", asks=True)
+    await ctx.run(act, "m/s1")
+    log(ctx, str(await gone))
+    log(ctx, str(await gone.cancel()))
+    return got
+""",
+)
+
+MAPPED = Written(
+    "a map over children, two at a time",
+    """
+async def main(ctx):
+    out = await ctx.map(helper, [f"m/{n}" for n in range(4)], concurrency=2)
+    log(ctx, str(out))
+    return [*out, *await ctx.map(act, [f"m/s{n}" for n in range(3)], concurrency=2)]
+""",
+    (["m/0/c1", "m/1/c1", "m/2/c1", "m/3/c1", "m/s0", "m/s1", "m/s2"],),
+)
+
 WRITTEN = (
     BRANCHES,
     KEYS,
@@ -271,6 +344,10 @@ WRITTEN = (
     NEVER_AWAITED,
     LET_GO,
     CLEAN_UP,
+    SIGNALS,
+    OUTSIDE,
+    CHILDREN,
+    MAPPED,
 )
 
 

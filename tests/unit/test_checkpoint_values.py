@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -171,6 +172,35 @@ class TestTrials:
                 assert rebuilt["one"] == "one[0].log is no longer the same object as one[1]"
                 assert rebuilt["alone"].endswith(".field.element is no longer the same object as alone.__class__")
                 assert rebuilt.keys() == {"x", "one", "alone"}
+
+    @pytest.mark.parametrize(
+        "made",
+        [
+            "kept = {}\ndef make(name):\n    if name not in kept: kept[name] = Named(name)\n    return kept[name]\n",
+            "import weakref\nkept = weakref.WeakValueDictionary()\ndef make(name):\n    found = kept.get(name)\n"
+            "    if found is None: found = kept[name] = Named(name)\n    return found\n",
+            "import functools\n@functools.lru_cache\ndef make(name): return Named(name)\n",
+            "def make(name): return Named.kept.get(name) or Named.kept.setdefault(name, Named(name))\n",
+        ],
+        ids=["mapping", "weak mapping", "lru_cache", "mapping of the class"],
+    )
+    def test_what_a_library_keeps_is_compared_with_what_it_makes_in_a_new_process(
+        self, made: str, tmp_path: Path
+    ) -> None:
+        """It comes back as itself in a copy of this process, where the library still has it."""
+        (tmp_path / "keeper.py").write_text(
+            "class Named:\n    kept = {}\n    def __init__(self, name): self.name, self.items = name, []\n"
+            f"    def __reduce__(self): return make, (self.name,)\n{made}"
+        )
+        with Process() as process:
+            process.run(f"import sys; sys.path.insert(0, {str(tmp_path)!r}); import keeper; a = keeper.make('a')")
+            process.run("a.items.append(1); b = [keeper.make('b')]; b[0].items.append(2); c = keeper.make('c')")
+            for _ in range(2):
+                rebuilt = process.capture()[3]
+                assert rebuilt["a"] == "a.items comes back with 0 items, not 1"
+                assert rebuilt["b"] == "b[0].items comes back with 0 items, not 1"
+                assert rebuilt.keys() == {"a", "b"}
+            assert process.value("a is keeper.make('a') and a.items == [1]")
 
     def test_a_weak_reference_to_what_comes_back_is_no_difference(self) -> None:
         with Process() as process:

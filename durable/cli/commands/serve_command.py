@@ -12,6 +12,7 @@ import click
 from durable.cli import exit_codes
 from durable.cli.command_group import Command, Settings, in_loop, settings
 from durable.cli.exit_codes import Unusable
+from durable.cli.lazy_imports import defer
 from durable.cli.text_output import Out
 from durable.core import events
 from durable.core.limits import LEASE_MS
@@ -87,6 +88,7 @@ def _secret(file: str | None) -> str:
 async def _serve(chosen: Settings, host: str, port: int, token_file: str | None, lease: float, hooks: _Hooks) -> int:
     import asyncio
 
+    defer("aiohttp")  # only webhooks use it
     from durable.core.errors import BadArguments
     from durable.http.serve import listen, serving
     from durable.http.site import Site

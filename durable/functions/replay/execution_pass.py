@@ -50,6 +50,7 @@ class ExecutionPass:
         origin: str,
         target: str,
         begun: Callable[[], None],
+        seed: str,
     ) -> None:
         self.promise_id = promise_id
         self.execution_id = promise_id.removeprefix("exec:")
@@ -71,6 +72,8 @@ class ExecutionPass:
         """Lines that each function had logged when the execution was last suspended, by its promise."""
         self.begun = begun
         """To be called when a function makes an operation."""
+        self.seed = seed
+        """The same in every pass, and no other execution's."""
         self._store = store
         self._loop = asyncio.get_running_loop()
         self._active = 0
@@ -138,6 +141,10 @@ class ExecutionPass:
         except Exception as error:
             message = f"the observer failed at {type(event).__name__}"
             self._loop.call_exception_handler({"message": message, "exception": error})
+
+    async def ask(self, kind: str, data: dict[str, Any]) -> dict[str, Any]:
+        """Send the store a request beside the record, and return the data of its answer. StoreRefused."""
+        return (await self._store.request(kind, data)).data
 
     def next_call(self, capability: str) -> str:
         """The id of a new call: numbered over all functions of the execution."""

@@ -43,6 +43,9 @@ from durable.records.codec import encode
 from durable.records.values import digest
 
 if TYPE_CHECKING:
+    from random import Random
+
+    from durable.functions.outside_methods import SignalChannel
     from durable.functions.sandbox_step import Instances
 
 type Perform = Callable[[UnderWay, PromiseRecord | None], Coroutine[Any, Any, PromiseRecord]]
@@ -99,6 +102,7 @@ class FunctionPass:
         self.promise_id = promise_id
         self.function = function
         self.timeout_at = timeout_at
+        self.created_at = created_at
         recorded, self._records = run.recorded(promise_id)
         self._replay = Replay(recorded)
         self._outer = asyncio.get_running_loop()
@@ -123,6 +127,10 @@ class FunctionPass:
         """The nested functions that it began and that go on."""
         self.instances: Instances | None = None
         """Of components, which its contexts share; made with the first call of one."""
+        self.random: Random | None = None
+        """Which its contexts share; made with the first use."""
+        self.signals: dict[str, SignalChannel] = {}
+        """By name: who waits for signals, which its contexts share."""
         self._code: Callable[[], Coroutine[Any, Any, Any]] | None = None
         """The function itself, to be begun."""
         self._main: asyncio.Task[Any] | None = None
@@ -288,6 +296,11 @@ class FunctionPass:
 
     def _go(self, event: FunctionPassEvent) -> None:
         self.state = step_function_pass(self.state, event)
+
+    @property
+    def replaying(self) -> bool:
+        """Whether something that the record has is still to be begun again."""
+        return not self._live and not self._replay.live
 
     @property
     def _live(self) -> bool:
@@ -684,6 +697,7 @@ class FunctionPass:
         self._deferred.clear()
         self._starting.clear()
         self._records.clear()
+        self.signals.clear()
         self._done = None
 
     # -- what is told -----------------------------------------------------------------------------------------------

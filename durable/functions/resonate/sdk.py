@@ -104,7 +104,7 @@ PASSES = "durable_passes"
 class PassTask:
     """The task of an execution whose function is passed here now, as far as the pass needs it."""
 
-    __slots__ = ("_effects", "begun", "created_at", "first", "id", "origin_id", "timeout_at", "waits")
+    __slots__ = ("_effects", "begun", "created_at", "first", "id", "origin_id", "seed", "timeout_at", "waits")
 
     def __init__(self, promise: PromiseRecord, effects: Any) -> None:
         self._effects = effects
@@ -113,6 +113,8 @@ class PassTask:
         self.timeout_at = promise.timeout_at
         self.created_at = promise.created_at
         """Milliseconds since the Unix epoch."""
+        self.seed = promise.tags.get("durable:nonce") or f"{promise.id} {promise.created_at}"
+        """What `ctx.random` of this execution is made from."""
         self.first = int(effects.task_version) == 1
         """Whether it was acquired for the first time, so that nothing of this execution can be recorded."""
         self.begun = False

@@ -9,11 +9,12 @@ from __future__ import annotations
 import msgspec
 
 from durable.core.clock import TIME_MAX_MS
+from durable.core.ids import PREFIX
 from durable.core.limits import HELD_ELSEWHERE_MS
 from durable.store.operations.attempts import rejection
-from durable.store.operations.cascade import make_pending, settle
+from durable.store.operations.cascade import CHILD, DETACHED, make_pending, settle
 from durable.store.operations.promises import find
-from durable.store.operations.records import Row
+from durable.store.operations.records import Row, load_tags
 from durable.store.operations.transaction import Tx
 from durable.store.protocol.requests import Answer, ExecutionCancel, Record, Refused, Value
 
@@ -43,9 +44,19 @@ def cancel(tx: Tx, request: ExecutionCancel) -> Answer:
     tx.wake_at(deadline)
     if task[0] != "acquired":
         make_pending(tx, request.id)
+    _cancel_children(tx, request.id, request.reason)
     tx.effects.cancelled.add(request.id)
     tx.effects.peers = True
     return _answer(find(tx, request.id), cancelled=True)
+
+
+def _cancel_children(tx: Tx, execution: str, reason: str) -> None:
+    """The children of an execution that is to be cancelled are too, at the same time."""
+    for link in tx.open_under(execution):
+        row = tx.row("SELECT tags FROM promises WHERE id=? AND state='pending'", (link,))
+        tags = load_tags(row[0]) if row is not None and CHILD in row[0] else {}
+        if CHILD in tags and DETACHED not in tags:
+            tx.effects.orphans[tags[CHILD]] = reason or f"{execution.removeprefix(PREFIX)} is cancelled"
 
 
 def overdue(tx: Tx) -> None:

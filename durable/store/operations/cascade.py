@@ -26,6 +26,12 @@ ENDED: dict[str, str] = {
 """How an execution ended, in the words of every surface; `lost` where it was given up."""
 
 
+CHILD = "durable:child"
+"""Tag of a link: the promise of the child execution that it stands for (`children.py`)."""
+DETACHED = "durable:detached"
+"""Tag of a link whose child goes on when its parent has ended."""
+
+
 def settle(
     tx: Tx, promise_id: str, state: Settled, value: Value = EMPTY, *, at: int | None = None, outcome: str | None = None
 ) -> Record:
@@ -45,12 +51,21 @@ def settle_pending(
     if row is None:
         return None
     record = promise_record(row)
+    if CHILD in record["tags"]:
+        _unlink(tx, record)
     if row[10]:
         tx.effects.settled[promise_id] = record
         _follow(tx, promise_id, record, outcome or ENDED[state])
     else:
         tx.effects.internal[promise_id] = record
     return record
+
+
+def _unlink(tx: Tx, link: Record) -> None:
+    """A link was settled: as its child was, or without it, which leaves an orphan unless that is to go on."""
+    tx.execute_soon("DELETE FROM callbacks WHERE awaiter=?", (link["id"],))
+    if DETACHED not in link["tags"] and link["state"] in ("rejected_canceled", "rejected_timedout"):
+        tx.effects.orphans[link["tags"][CHILD]] = "its parent goes on without it, or has ended"
 
 
 def _follow(tx: Tx, promise_id: str, record: Record, ended: str) -> None:
@@ -62,7 +77,9 @@ def _follow(tx: Tx, promise_id: str, record: Record, ended: str) -> None:
         if task[2]:
             _close_open(tx, promise_id)
     for awaiter in tx.take_awaiters(promise_id):
-        resume(tx, awaiter)
+        if not resume(tx, awaiter):
+            value = Value(data=record["value"].get("data"))
+            settle_pending(tx, awaiter, record["state"], value)  # a link, which says what its child came to
     for address in tx.take_listeners(promise_id):
         tx.effects.unblocked.append((address, record))
 
@@ -74,16 +91,27 @@ def _close_open(tx: Tx, execution: str) -> None:
             settle(tx, promise_id, "rejected_canceled")
 
 
-def resume(tx: Tx, awaiter: str) -> None:
-    """Resume an awaiter whose promise settled: every unfinished task counts it, a suspended one becomes pending."""
+def link_to(tx: Tx, link: str, child: str) -> None:
+    """A link is settled as its child will be: it stands among those that await that, and is no task."""
+    tx.execute("INSERT INTO callbacks (awaited, awaiter) VALUES (?,?) ON CONFLICT DO NOTHING", (child, link))
+
+
+def resume(tx: Tx, awaiter: str) -> bool:
+    """Resume an awaiter whose promise settled: every unfinished task counts it, a suspended one becomes pending.
+
+    False where the awaiter is no task, but a link.
+    """
     tx.lock_promise(awaiter)
     row = tx.row("SELECT state FROM tasks WHERE id=?", (awaiter,))
-    if row is None or row[0] == "fulfilled":
-        return
+    if row is None:
+        return False
+    if row[0] == "fulfilled":
+        return True
     if row[0] == "suspended":
         make_pending(tx, awaiter, settled_awaited=1)
     else:
         tx.execute("UPDATE tasks SET resumes=resumes+1 WHERE id=?", (awaiter,))
+    return True
 
 
 def make_pending(tx: Tx, task_id: str, *, delay_ms: int = 0, settled_awaited: int = 0) -> None:

@@ -12,7 +12,8 @@ from durable.core.clock import TIME_MAX_MS
 from durable.core.definition_id import SOURCE, spellings
 from durable.core.ids import PREFIX
 from durable.core.limits import ALIAS_ROWS, CANCEL_GRACE_S, RECORD_BYTES_MAX
-from durable.store.operations.cascade import ENDED, announce
+from durable.store.operations import signals
+from durable.store.operations.cascade import CHILD, ENDED, announce
 from durable.store.operations.promises import address_of, check_create, check_value, is_external
 from durable.store.operations.records import PROMISE, dump, load_tags, load_value
 from durable.store.operations.transaction import Tx
@@ -159,6 +160,8 @@ def _check_record(root: RecordPromise, children: list[RecordPromise]) -> None:
         seen.add(promise.id)
         size += _check_promise(promise)
         waits_for_cell = promise.state == "pending" and "resonate:target" in promise.tags
+        if promise.state == "pending" and CHILD in promise.tags:
+            raise Refused(400, f"{promise.id!r} has not ended: it is a child execution, which a record does not hold")
         if promise is not root and waits_for_cell and promise.tags.get("resonate:timer") != "true":
             raise Refused(400, f"{promise.id!r} has not ended: it is run in a session, which a record does not hold")
     if size > RECORD_BYTES_MAX:
@@ -201,6 +204,8 @@ def _insert(tx: Tx, promise: RecordPromise) -> None:
         tx.wake_at(min(promise.timeout_at, TIME_MAX_MS))
         if tags.get("durable:capability") == "input":
             tx.effects.prompts.add(promise.id)
+        if signals.SIGNAL in tags:
+            signals.stand_in_line(tx, promise.id, tags)
 
 
 def _columns(value: Value) -> Iterator[str | None]:

@@ -20,10 +20,11 @@ HALTS = f"""
 WITH RECURSIVE held(awaited, id, depth) AS (
     SELECT value, value || '', 0 FROM json_each(?)
     UNION
-    SELECT h.awaited, coalesce(c.awaited,
+    SELECT h.awaited, coalesce(l.awaited, c.awaited,
             (SELECT promise FROM cells WHERE session = t.session AND settled = 0 ORDER BY n LIMIT 1)), h.depth + 1
         FROM held h CROSS JOIN tasks t ON t.id = h.id
         LEFT JOIN callbacks c ON c.awaiter = t.id AND t.state = 'suspended'
+        LEFT JOIN callbacks l ON l.awaiter = c.awaited AND NOT EXISTS (SELECT 1 FROM tasks k WHERE k.id = c.awaited)
         WHERE h.depth < {_DEPTH_MAX} AND (c.awaited IS NOT NULL OR (t.state = 'pending' AND t.session IS NOT NULL))
 )
 SELECT h.awaited, t.id, t.note FROM held h CROSS JOIN tasks t ON t.id = h.id WHERE t.state = 'halted'
@@ -35,6 +36,10 @@ _BEHIND = (
     "SELECT promise FROM cells WHERE session=(SELECT session FROM tasks WHERE id=?) AND settled=0"
     " AND n>(SELECT n FROM tasks WHERE id=?)"
 )
+
+
+_LINKS = "SELECT awaiter FROM callbacks WHERE awaited=? AND awaiter NOT IN (SELECT id FROM tasks WHERE id=awaiter)"
+"""The links of parents to a child."""
 
 
 class Halt(NamedTuple):
@@ -66,10 +71,17 @@ def halts_of(queries: Queries, awaited: Collection[str]) -> dict[str, Halt]:
 def concerned(queries: Queries, stopped: Iterable[str], told: Container[str]) -> set[str]:
     """The promises in `told` that these tasks, halted or suspended just now, may hold up."""
     found: set[str] = set()
-    for task in stopped:
+    left, seen = [*stopped], set[str]()
+    while left:
+        task = left.pop()
         behind = [row[0] for row in queries.rows(_BEHIND, (task, task))]
         for each in (task, *behind):
-            found.update(one for one in _ancestors(each) if one in told)
+            for one in _ancestors(each):
+                if one in told:
+                    found.add(one)
+                links = [row[0] for row in queries.rows(_LINKS, (one,))]
+                left += [link for link in links if link not in seen]
+                seen.update(links)
     return found
 
 

@@ -9,6 +9,7 @@ from durable.core.clock import TIME_MAX_MS
 from durable.core.limits import TAGS_BYTES_MAX, VALUE_BYTES_MAX
 from durable.store.operations.cascade import ENDED, announce, is_head, settle_pending
 from durable.store.operations.records import PROMISE, dump, promise_record
+from durable.store.operations import signals
 from durable.store.operations.searches import SEARCH_DEFAULT, Search, Unfinished, begin, tagged
 from durable.store.operations.transaction import Tx
 from durable.store.protocol.requests import (
@@ -103,6 +104,8 @@ def check_create(request: PromiseCreate, tags: dict[str, str]) -> None:
         if ancestor is not None and not _extends(request.id, ancestor):
             raise Refused(400, f"the id {request.id!r} does not equal or extend its {tag} {ancestor!r}")
     _delay(tags)
+    if signals.SIGNAL in tags:
+        signals.check_wait(request.id, tags)
 
 
 def _extends(promise_id: str, ancestor: str) -> bool:
@@ -156,6 +159,8 @@ def create_promise(tx: Tx, request: PromiseCreate, lease: Lease | None = None) -
     record = promise_record(row)
     if expired and external:
         tx.effects.settled[request.id] = record
+    if signals.SIGNAL in tags and not expired:
+        record = signals.wait(tx, request.id, tags) or record
     return record, True
 
 

@@ -21,6 +21,7 @@ from durable.store.operations import (
     prompt_answers,
     schedules,
     sessions,
+    signals,
     tasks,
 )
 from durable.store.operations.searches import Unfinished
@@ -113,6 +114,8 @@ KINDS: dict[str, Kind] = {
     "cell.submit": _ours(requests.CellSubmit, sessions.submit),
     "call.create": _ours(requests.CallCreate, sessions.create_call),
     "prompt.answer": _ours(requests.PromptAnswer, prompt_answers.record),
+    "signal.send": _ours(requests.SignalSend, signals.send),
+    "signal.look": _ours(requests.SignalLook, signals.look, _yes),
     "execution.source": _ours(requests.ExecutionSource, executions.note_source),
     "execution.import": _ours(requests.ExecutionImport, executions.import_),
     "function.alias": _ours(requests.FunctionAlias, executions.alias),

@@ -4,8 +4,17 @@ from __future__ import annotations
 
 from resonate_base import PROTOCOL_VERSION
 
+from durable.store.operations import children
 from durable.store.operations.cancellation import wished
-from durable.store.operations.cascade import end_attempt, is_head, make_pending, note_progress, settle, settle_pending
+from durable.store.operations.cascade import (
+    CHILD,
+    end_attempt,
+    is_head,
+    make_pending,
+    note_progress,
+    settle,
+    settle_pending,
+)
 from durable.store.operations.promises import (
     Lease,
     add_callback,
@@ -237,9 +246,12 @@ def fence(tx: Tx, request: TaskFence) -> Answer:
         raise Refused(400, "a fenced action is about another promise than the task's own")
     if isinstance(action, FencedCreate):
         check_create(action.data, action.data.tags or {})
+        child = children.root_of(action.data) if CHILD in (action.data.tags or {}) else None
         task = _held(tx, request.id, request.version)
         _renew(tx, task)
         record, changed = create_promise(tx, action.data)
+        if child is not None and changed and record["state"] == "pending":
+            record = children.begin(tx, record, child)
     else:
         check_value(action.data.value)
         task = _held(tx, request.id, request.version)

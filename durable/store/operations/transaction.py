@@ -87,6 +87,8 @@ class Effects:
     """The stopped tasks that were halted, and why."""
     cancelled: set[str] = field(default_factory=set)
     """Functions that are to end: they may clean up first."""
+    orphans: dict[str, str] = field(default_factory=dict)
+    """Child executions that are to be cancelled, and why, before the transaction ends."""
     halts: dict[str, Halt] = field(default_factory=dict)
     """Halts of promises that somebody waits for here, by the promises' ids; looked at after the commit."""
     prompts: set[str] = field(default_factory=set)

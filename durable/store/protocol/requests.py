@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 import msgspec
 
 from durable.core.clock import TIME_MAX_MS
-from durable.core.limits import CHECKPOINTS_KEPT, ID_CHARS_MAX, RECORD_PROMISES_MAX
+from durable.core.limits import CHECKPOINTS_KEPT, ID_CHARS_MAX, RECORD_PROMISES_MAX, SIGNAL_NAME_CHARS_MAX
 
 type Record = dict[str, Any]
 """A JSON-like document: what the protocol calls Promise, Task, Schedule, or an answer's data."""
@@ -348,6 +348,25 @@ class FunctionAlias(Ours, frozen=True, kw_only=True):
     new: Id
     source: str = ""
     after: str = ""
+
+
+type SignalName = Annotated[str, msgspec.Meta(min_length=1, max_length=SIGNAL_NAME_CHARS_MAX, pattern="\\A" + _TEXT)]
+
+
+class SignalSend(Ours, frozen=True, kw_only=True):
+    """A value for an execution. `key`: what is sent again under it is not sent. `expected`: the promise that the sender
+    saw wait for it, "" for none; None where that does not matter."""
+
+    execution: Id
+    name: SignalName
+    value: Value = EMPTY
+    key: SignalName | None = None
+    expected: str | None = None
+
+
+class SignalLook(Ours, frozen=True, kw_only=True):
+    execution: Id
+    name: SignalName
 
 
 class RecordPromise(Request, frozen=True, kw_only=True):

@@ -13,6 +13,7 @@ from durable.core.errors import EngineClosed, StoreDenied, StoreUnreachable
 from durable.core.events import Observer, StoreSilent
 from durable.core.limits import CONNECT_S, POLL_BEAT_S
 from durable.core.retries import Retries
+from durable.store.remote.request_headers import AGAIN
 
 RETRY_FIRST_S = 0.05
 RETRY_MAX_S = 2.0
@@ -20,9 +21,6 @@ RETRY_MAX_S = 2.0
 
 ANSWER_S = 120.0
 """For one answer, its body included: longer than any wait inside the server."""
-
-AGAIN = "durable-again"
-"""A header: the server may have done this already, before the connection broke or the server ended."""
 
 _BUSY = {429, 502, 503, 504}
 

@@ -23,6 +23,7 @@ from durable.store.remote.chunks import RemoteChunks
 from durable.store.remote.client import Client
 from durable.store.remote.heartbeat import HeartbeatThread
 from durable.store.remote.reads import RemoteReads
+from durable.store.remote.request_headers import BATCH, CLIENT
 from durable.store.remote.sdk_connection import RemoteConnection
 from durable.store.remote.transit_key import transit_key
 from durable.store.rows import PromiseRow
@@ -171,7 +172,7 @@ class RemoteStore:
         await self._lane.flushed()
 
     async def _exchange(self, number: int, body: bytes) -> tuple[int, bytes]:
-        headers = {"durable-client": self._name, "durable-batch": str(number), "content-type": "application/json"}
+        headers = {CLIENT: self._name, BATCH: str(number), "content-type": "application/json"}
         found = await self._client.send("POST", "/batch", body, headers)
         self._hear()
         return found

@@ -71,7 +71,11 @@ RULES: dict[str, str] = {
     "a callback is from a pending promise to an unfinished task (S3)": """
         SELECT c.awaited || ' -> ' || c.awaiter FROM callbacks c
         LEFT JOIN promises p ON p.id=c.awaited LEFT JOIN tasks t ON t.id=c.awaiter
-        WHERE p.id IS NULL OR p.state<>'pending' OR t.id IS NULL OR t.state='fulfilled'""",
+        WHERE p.id IS NULL OR p.state<>'pending' OR t.state='fulfilled'
+            OR (t.id IS NULL AND NOT EXISTS (SELECT 1 FROM promises l WHERE l.id=c.awaiter AND l.tags LIKE '%durable:child%'))""",
+    "a pending link is to a child that has not ended (children.K2)": """
+        SELECT l.id FROM promises l WHERE l.state='pending' AND l.tags LIKE '%"durable:child"%'
+            AND NOT EXISTS (SELECT 1 FROM callbacks c WHERE c.awaiter=l.id)""",
     "a listener waits for a pending promise (S3)": """
         SELECT l.awaited FROM listeners l LEFT JOIN promises p ON p.id=l.awaited
         WHERE p.id IS NULL OR p.state<>'pending'""",
@@ -97,6 +101,14 @@ RULES: dict[str, str] = {
         SELECT session FROM checkpoints WHERE label IS NULL GROUP BY session HAVING count(*) > {CHECKPOINTS_KEPT}""",
     "what was given up is rejected (S6)": """
         SELECT id FROM promises WHERE outcome IS NOT NULL AND (outcome<>'lost' OR state<>'rejected')""",
+    "of one name signals lie there, or waits stand in line, never both (signals.G2)": """
+        SELECT w.promise FROM signal_waits w JOIN promises p ON p.id=w.promise AND p.state='pending'
+        WHERE EXISTS (SELECT 1 FROM signals s WHERE s.execution=w.execution AND s.name=w.name AND s.taken=0)""",
+    "a promise that waits for a signal stands in line (signals.G2)": """
+        SELECT p.id FROM promises p WHERE p.state='pending'
+            AND EXISTS (SELECT 1 FROM json_each(CASE WHEN json_valid(p.tags) THEN p.tags ELSE '{}' END)
+                WHERE key='durable:signal')
+            AND NOT EXISTS (SELECT 1 FROM signal_waits w WHERE w.promise=p.id)""",
     "a schedule's next tick is after its last (S12)": """
         SELECT id FROM schedules WHERE last_run_at IS NOT NULL AND next_run_at<=last_run_at""",
 }

@@ -1,0 +1,91 @@
+"""Things that outsiders bring to executions: signals, and values of promises that functions wait for (specs/signals.md)."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+
+from durable.core import ids
+from durable.core.errors import BadArguments, Conflict, InvalidAnswer, NotFound, StoreRefused
+from durable.core.limits import SIGNAL_NAME_CHARS_MAX
+from durable.records.values import pack, to_json, unpack
+from durable.store.port import StoreFace
+
+_TRIES_MAX = 1_000
+"""How often a sender looks anew because the wait changed meanwhile: each time somebody else's signal was taken."""
+
+
+async def send_signal(store: StoreFace, execution_id: str, name: str, value: Any = None, *, key: str | None = None) -> bool:
+    """Send a signal to an execution; False where one was sent under this key before.
+
+    InvalidAnswer where somebody waits for it and it does not fit, NotFound, Conflict where the execution has ended.
+    """
+    for what, text in (("name", name), ("key", key)):
+        if text is not None and not 0 < len(text) <= SIGNAL_NAME_CHARS_MAX:
+            raise BadArguments(f"a signal's {what} has 1 to {SIGNAL_NAME_CHARS_MAX} characters")
+    plain = to_json(value, f"signal {name!r}")
+    promise_id = ids.execution_promise(execution_id)
+    data = pack(plain)
+    if key is None and store.local is None:
+        key = uuid.uuid4().hex  # a request may go to a server twice when a connection breaks
+    request: dict[str, Any] = {"execution": promise_id, "name": name, "key": key}
+    request["value"] = {} if data is None else {"data": data}
+    for _ in range(_TRIES_MAX):
+        try:
+            wait = (await store.request("signal.look", {"execution": promise_id, "name": name})).data["wait"]
+            if wait is not None:
+                check_fits(wait, plain)
+            expected = "" if wait is None else wait["id"]
+            return bool((await store.request("signal.send", {**request, "expected": expected})).data["sent"])
+        except StoreRefused as refused:
+            if refused.status == 404:
+                raise NotFound("execution", execution_id) from None
+            if refused.status == 412:
+                continue
+            if refused.status in (409, 429):
+                raise Conflict(refused.message) from None
+            raise
+    raise Conflict(f"who waits for signal {name!r} of {execution_id} changes all the time; try again")
+
+
+async def settle_promise(store: StoreFace, promise_id: str, value: Any = None, *, error: str | None = None) -> None:
+    """Settle a promise that a function made by `ctx.promise`, with a value or with the text of an error.
+
+    InvalidAnswer leaves it open; NotFound; Conflict where it is settled otherwise or is not for others to settle.
+    """
+    plain = to_json(value, "the value of a promise")
+    found = await _promise(store, promise_id)
+    if (found.get("tags") or {}).get("durable:kind") != "promise":
+        raise Conflict(f"{promise_id!r} is no promise that a function made by ctx.promise()")
+    if error is None:
+        check_fits(found, plain)
+    state = "resolved" if error is None else "rejected"
+    data = pack(plain if error is None else {"__type": "error", "message": error})
+    value_ = {} if data is None else {"data": data}
+    if found["state"] == "pending":
+        found = (await store.request("promise.settle", {"id": promise_id, "state": state, "value": value_})).data["promise"]
+    if (found["state"], (found.get("value") or {}).get("data")) != (state, data):
+        raise Conflict(f"promise {promise_id!r} was settled before: it is {found['state']}")
+
+
+def check_fits(promise: dict[str, Any], value: Any) -> None:
+    """InvalidAnswer where a promise's schema refuses the value."""
+    asked = unpack((promise.get("param") or {}).get("data"))
+    schema = asked.get("schema") if isinstance(asked, dict) else None
+    if schema is None:
+        return
+    from capabilities.prompts.json_schema import faults
+
+    found = faults(schema, value)
+    if found:
+        raise InvalidAnswer(promise["id"], found)
+
+
+async def _promise(store: StoreFace, promise_id: str) -> dict[str, Any]:
+    try:
+        found: dict[str, Any] = (await store.request("promise.get", {"id": promise_id})).data["promise"]
+    except StoreRefused as refused:
+        if refused.status == 404:
+            raise NotFound("promise", promise_id) from None
+        raise
+    return found

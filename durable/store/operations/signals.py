@@ -1,0 +1,161 @@
+"""Signals: values sent to an execution from outside, which its waits take in order (specs/signals.md).
+
+Of one name either signals lie there that nobody has taken, or waits stand in line; never both.
+"""
+
+from __future__ import annotations
+
+from durable.core.limits import SIGNALS_OPEN_MAX, VALUE_BYTES_MAX
+from durable.store.operations.cascade import settle
+from durable.store.operations.records import PROMISE, promise_record
+from durable.store.operations.transaction import Tx
+from durable.store.protocol.requests import EMPTY, Answer, Record, Refused, SignalLook, SignalSend, Value
+
+SIGNAL = "durable:signal"
+"""Tag of a promise that waits for a signal: its name."""
+EXECUTION = "durable:execution"
+"""Tag of a call's or wait's promise: the promise of the execution that it is of."""
+
+
+def check_wait(promise_id: str, tags: dict[str, str]) -> None:
+    """Refuse a wait that is not under the execution that it says it is of."""
+    execution = tags.get(EXECUTION, "")
+    if not execution or not promise_id.startswith((f"{execution}.", f"{execution}:")):
+        raise Refused(400, f"the wait {promise_id!r} for a signal is not under its {EXECUTION} {execution!r}")
+
+
+def wait(tx: Tx, promise_id: str, tags: dict[str, str]) -> Record | None:
+    """A promise that waits was made: it takes the oldest signal, and its record is returned, or it stands in line."""
+    execution, name = tags[EXECUTION], tags[SIGNAL]
+    signal = tx.row(
+        "SELECT n, key, data FROM signals WHERE execution=? AND name=? AND taken=0 ORDER BY n LIMIT 1",
+        (execution, name),
+    )
+    if signal is None:
+        stand_in_line(tx, promise_id, tags)
+        return None
+    n, key, data = signal
+    if key is None:
+        tx.execute("DELETE FROM signals WHERE execution=? AND name=? AND n=?", (execution, name, n))
+    else:
+        tx.execute("UPDATE signals SET taken=1, data=NULL WHERE execution=? AND name=? AND n=?", (execution, name, n))
+    return settle(tx, promise_id, "resolved", Value(data=data))
+
+
+def stand_in_line(tx: Tx, promise_id: str, tags: dict[str, str]) -> None:
+    """Enter a pending wait behind the others, and forget those before them that have ended otherwise."""
+    execution, name = tags[EXECUTION], tags[SIGNAL]
+    _first_in_line(tx, execution, name)
+    last = tx.row(
+        "SELECT n FROM signal_waits WHERE execution=? AND name=? ORDER BY n DESC LIMIT 1", (execution, name)
+    )
+    n = 1 if last is None else last[0] + 1
+    tx.execute("INSERT INTO signal_waits (execution, name, n, promise) VALUES (?,?,?,?)", (execution, name, n, promise_id))
+
+
+def send(tx: Tx, request: SignalSend) -> Answer:
+    """Give a signal to the first wait in line, or keep it for the next one. Once for each key.
+
+    404: no such execution. 409: it has ended. 412: the wait in line is not the one that was expected.
+    """
+    execution, name = request.execution, request.name
+    if request.value.data is not None and len(request.value.data) > VALUE_BYTES_MAX:
+        raise Refused(400, f"the value of a signal is over the limit of {VALUE_BYTES_MAX} bytes (VALUE_BYTES_MAX)")
+    tx.lock_promise(execution)
+    state = _state(tx, execution)
+    if request.key is not None:
+        before = "SELECT n FROM signals WHERE execution=? AND name=? AND key=?"
+        if tx.row(before, (execution, name, request.key)) is not None:
+            return Answer(200, {"sent": False, "wait": None})
+    if state != "pending":
+        raise Refused(409, f"execution {execution!r} has ended: it takes no signal")
+    promise_id = _first_in_line(tx, execution, name)
+    if request.expected is not None and request.expected != (promise_id or ""):
+        raise Refused(412, f"execution {execution!r} waits otherwise for {name!r} by now: look again")
+    _enter(tx, request, taken=promise_id is not None)
+    if promise_id is not None:
+        settle(tx, promise_id, "resolved", request.value)
+        _leave_line(tx, execution, name)
+    return Answer(200, {"sent": True, "wait": promise_id})
+
+
+def look(tx: Tx, request: SignalLook) -> Answer:
+    """The promise that takes the next signal of a name, if one waits, and how many signals nobody has taken."""
+    _state(tx, request.execution)
+    found = None
+    for (promise_id,) in tx.rows(
+        "SELECT promise FROM signal_waits WHERE execution=? AND name=? ORDER BY n", (request.execution, request.name)
+    ):
+        row = tx.row(f"SELECT {PROMISE} FROM promises WHERE id=? AND state='pending'", (promise_id,))
+        if row is not None:
+            found = promise_record(row)
+            break
+    return Answer(200, {"wait": found, "open": _open(tx, request.execution, request.name)})
+
+
+def forget(tx: Tx, execution: str) -> None:
+    """Delete what an execution that is deleted has of signals and waits."""
+    tx.execute("DELETE FROM signals WHERE execution=?", (execution,))
+    tx.execute("DELETE FROM signal_waits WHERE execution=?", (execution,))
+
+
+def _state(tx: Tx, execution: str) -> str:
+    """The state of the promise of a durable function, or 404."""
+    found = tx.row(
+        "SELECT p.state FROM promises p JOIN tasks t ON t.id=p.id WHERE p.id=? AND t.session IS NULL AND t.timer=0",
+        (execution,),
+    )
+    if found is None:
+        raise Refused(404, f"there is no execution {execution!r} of a durable function")
+    return str(found[0])
+
+
+def _first_in_line(tx: Tx, execution: str, name: str) -> str | None:
+    """The first wait that is pending; those before it leave the line."""
+    while True:
+        row = tx.row(
+            "SELECT w.promise, p.state FROM signal_waits w LEFT JOIN promises p ON p.id=w.promise"
+            " WHERE w.execution=? AND w.name=? ORDER BY w.n LIMIT 1",
+            (execution, name),
+        )
+        if row is None:
+            return None
+        if row[1] == "pending":
+            return str(row[0])
+        _leave_line(tx, execution, name)
+
+
+def _leave_line(tx: Tx, execution: str, name: str) -> None:
+    tx.execute(
+        "DELETE FROM signal_waits WHERE execution=?1 AND name=?2"
+        " AND n=(SELECT min(n) FROM signal_waits WHERE execution=?1 AND name=?2)",
+        (execution, name),
+    )
+
+
+def _enter(tx: Tx, request: SignalSend, *, taken: bool) -> None:
+    if taken and request.key is None:
+        return
+    execution, name = request.execution, request.name
+    if not taken and _open(tx, execution, name) >= SIGNALS_OPEN_MAX:
+        raise Refused(
+            429, f"{SIGNALS_OPEN_MAX} signals {name!r} wait for execution {execution!r} already (SIGNALS_OPEN_MAX)"
+        )
+    last = tx.row("SELECT n FROM signals WHERE execution=? AND name=? ORDER BY n DESC LIMIT 1", (execution, name))
+    n = 1 if last is None else last[0] + 1
+    tx.execute(
+        "INSERT INTO signals (execution, name, n, key, data, taken, sent_at) VALUES (?,?,?,?,?,?,?)",
+        (execution, name, n, request.key, None if taken else (request.value or EMPTY).data, int(taken), tx.now),
+    )
+
+
+def _open(tx: Tx, execution: str, name: str) -> int:
+    """How many signals nobody has taken: they lie one behind the other."""
+    ends = []
+    for order in ("ASC", "DESC"):
+        sql = f"SELECT n FROM signals WHERE execution=? AND name=? AND taken=0 ORDER BY n {order} LIMIT 1"
+        row = tx.row(sql, (execution, name))
+        if row is None:
+            return 0
+        ends.append(int(row[0]))
+    return ends[1] - ends[0] + 1

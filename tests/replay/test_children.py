@@ -1,0 +1,203 @@
+"""Child executions: their values, failures, ends with and without their parents (specs/children.md)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+import durable
+from tests.waiting import first_prompt, in_state, until
+
+
+@pytest.fixture
+async def engine(place: str) -> AsyncIterator[durable.Engine]:
+    async with durable.open(place, durability="process") as engine:
+        yield engine
+
+
+def double(n: int) -> int:
+    if n == 13:
+        raise ValueError("13 is unlucky")
+    return 2 * n
+
+
+@durable.function
+async def doubles(ctx: durable.Context, n: int) -> int:
+    return await ctx.run(double, n)
+
+
+@durable.function
+async def family(ctx: durable.Context) -> list[object]:
+    async def nested(ctx: durable.Context) -> object:
+        child = ctx.start(doubles, 3)
+        return [child.id, await child]
+
+    first, second = ctx.start(doubles, 1), ctx.start(doubles, 13)
+    named = ctx.start(doubles, 5, id="named")
+    got: list[object] = [first.id, await first.result(), await first]
+    try:
+        await second
+    except ValueError as error:
+        got.append(str(error))
+    return [*got, await ctx.run(nested), named.id, await named]
+
+
+async def test_children_give_values_and_failures(engine: durable.Engine) -> None:
+    execution = await engine.start(family, id="family")
+    first, one, again, failure, nested, named, five = await execution.result(10)
+    assert (first, one, again) == ("family@@1", 2, 2)
+    assert "13 is unlucky" in failure
+    assert nested == ["family@@4-1", 6]
+    assert (named, five) == ("named", 10)
+    assert await (await engine.get("family@@1")).result(10) == 2
+    assert await (await engine.get("family@@2")).state() == "failed"
+
+
+@durable.function
+async def asks(ctx: durable.Context, question: str) -> str:
+    try:
+        answer: str = await ctx.ask(question)
+        return answer
+    finally:
+        await ctx.run(cleaned.append, question)
+
+
+cleaned: list[str] = []
+
+
+@durable.function
+async def waits(ctx: durable.Context, close: str) -> str:
+    child = ctx.start(asks, f"child {close}", parent_close=close)
+    if await ctx.ask(f"parent {close}") == "wait":
+        return await child
+    return "without it"
+
+
+async def test_a_parent_that_ends_cancels_its_children_unless_they_are_detached(engine: durable.Engine) -> None:
+    cleaned.clear()
+    for close, state in (("cancel", "cancelled"), ("detach", "waiting")):
+        parent = await engine.start(waits, close, id=close)
+        await first_prompt(engine, f"child {close}")
+        child = await engine.get(f"{close}@@1")
+        await engine.answer((await first_prompt(engine, f"parent {close}")).id, "go")
+        assert await parent.result(10) == "without it"
+        await in_state(engine, child, state)
+    assert cleaned == ["child cancel"]
+    await engine.answer((await first_prompt(engine, "child detach")).id, "later")
+    assert await child.result(10) == "later"
+
+
+@durable.function
+async def tree(ctx: durable.Context, depth: int) -> list[str]:
+    try:
+        if depth:
+            return [*await ctx.start(tree, depth - 1), str(depth)]
+        await ctx.ask("leaf")
+        return []
+    finally:
+        await ctx.run(cleaned.append, str(depth))
+
+
+async def test_cancelling_a_parent_cancels_its_tree_clean_up_included(engine: durable.Engine) -> None:
+    cleaned.clear()
+    root = await engine.start(tree, 3, id="tree")
+    await first_prompt(engine, "leaf")
+    await root.cancel("enough")
+    ids = ["tree", "tree@@1", "tree@@1@@1", "tree@@1@@1@@1"]
+    for id in ids:
+        execution = await engine.get(id)
+        with pytest.raises(durable.ExecutionCancelled):
+            await execution.result(10)
+    assert sorted(cleaned) == ["0", "1", "2", "3"]
+    assert await engine.prompts() == []
+
+
+@durable.function
+async def cancels(ctx: durable.Context) -> list[object]:
+    child = ctx.start(asks, "cancels")
+    await ctx.ask("now?")
+    done = [await child.cancel("no need"), await child.cancel("again")]
+    try:
+        await child
+    except durable.ExecutionCancelled as error:
+        done.append("no need" in str(error))
+    return [*done, await child.cancel()]
+
+
+async def test_a_parent_cancels_a_child(engine: durable.Engine) -> None:
+    cleaned.clear()
+    execution = await engine.start(cancels, id="cancels")
+    await first_prompt(engine, "cancels")
+    await engine.answer((await first_prompt(engine, "now?")).id, "yes")
+    *done, last = await execution.result(10)
+    assert (done, last) == ([True, True, True], False)
+    assert cleaned == ["cancels"]
+
+
+@durable.function
+async def attaches(ctx: durable.Context, n: int) -> int:
+    return await ctx.start(doubles, n, id="shared")
+
+
+async def test_a_given_id_is_one_execution_and_a_conflict_with_other_arguments(engine: durable.Engine) -> None:
+    one, two = await engine.start(attaches, 4, id="one"), await engine.start(attaches, 4, id="two")
+    assert [await one.result(10), await two.result(10)] == [8, 8]
+    other = await engine.start(attaches, 5, id="other")
+    with pytest.raises(durable.ExecutionError, match="exists with another function or other arguments"):
+        await other.result(10)
+
+
+@durable.function
+async def limited(ctx: durable.Context) -> str:
+    try:
+        await ctx.options(timeout=0.05).start(asks, "too late")
+    except durable.ExecutionTimedOut:
+        return "timed out"
+    return "answered"
+
+
+async def test_a_child_has_a_deadline_of_its_own(engine: durable.Engine) -> None:
+    execution = await engine.start(limited, id="limited")
+    assert await execution.result(10) == "timed out"
+    assert await (await engine.get("limited@@1")).state() == "timed_out"
+
+
+@durable.function
+async def maps(ctx: durable.Context, items: list[int], concurrency: int, least: int | None, errors: str) -> list[str]:
+    found = await ctx.map(doubles, items, concurrency=concurrency, min_successful=least, on_failure=errors)
+    return [str(each) for each in [*found, *await ctx.map(double, [20])]]
+
+
+async def test_map_over_children_and_steps(engine: durable.Engine) -> None:
+    whole = await engine.start(maps, list(range(30, 50)), 3, None, "raise", id="whole")
+    assert await whole.result(20) == [str(2 * n) for n in (*range(30, 50), 20)]
+    some = await engine.start(maps, [1, 13, 2], 2, None, "return", id="some")
+    first, failed, third, _ = await some.result(20)
+    assert (first, third) == ("2", "4")
+    assert "unlucky" in failed
+    enough = await engine.start(maps, [1, 13, 2], 2, 2, "raise", id="enough")
+    assert "unlucky" in (await enough.result(20))[1]
+    for name, least, kind in (("raises", None, ValueError), ("few", 3, ExceptionGroup)):
+        execution = await engine.start(maps, [1, 13, 2], 1, least, "raise", id=name)
+        with pytest.raises(kind):
+            await execution.result(20)
+
+
+async def test_who_waits_for_a_parent_hears_that_its_child_is_halted(engine: durable.Engine) -> None:
+    root = await engine.start(tree, 2, id="halts")
+    await first_prompt(engine, "leaf")
+
+    async def waiting() -> bool:
+        return [await (await engine.get(id)).state() for id in ("halts", "halts@@1")] == ["waiting"] * 2
+
+    await until(engine, waiting)
+    waiter = asyncio.ensure_future(root.result(20))
+    await engine.interrupt("halts@@1@@1")
+    with pytest.raises(durable.Halted) as told:
+        await waiter
+    assert told.value.execution_id == "halts@@1@@1"
+    await engine.resume("halts@@1@@1")
+    await engine.answer((await first_prompt(engine, "leaf")).id, "x")
+    assert await root.result(10) == ["1", "2"]

@@ -1,0 +1,207 @@
+"""Signals and promises from outside: in order, once a key, before and after somebody waits (specs/signals.md)."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from pydantic import BaseModel
+
+import durable
+from tests.waiting import in_state, until
+
+
+@pytest.fixture
+async def engine(place: str) -> AsyncIterator[durable.Engine]:
+    async with durable.open(place, durability="process") as engine:
+        yield engine
+
+
+class Order(BaseModel):
+    item: str
+    count: int = 1
+
+
+@durable.function
+async def gathers(ctx: durable.Context, wanted: int) -> list[object]:
+    return [await ctx.signal("item") for _ in range(wanted)]
+
+
+@durable.function
+async def orders(ctx: durable.Context) -> list[Order]:
+    await ctx.signal("go")
+    return [await ctx.signal("order", schema=Order), await ctx.signal("order", schema=Order)]
+
+
+async def test_signals_come_in_order_whether_somebody_waits_or_not(engine: durable.Engine) -> None:
+    execution = await engine.start(gathers, 5, id="five")
+    for n in range(2):
+        assert await engine.signal("five", "item", n)
+    await in_state(engine, execution, "waiting")
+    for n in range(2, 5):
+        assert await execution.signal("item", n)
+    assert await execution.result(10) == [0, 1, 2, 3, 4]
+
+
+async def test_a_key_is_sent_once(engine: durable.Engine) -> None:
+    execution = await engine.start(gathers, 3, id="keys")
+    await in_state(engine, execution, "waiting")
+    assert await engine.signal("keys", "item", "a", key="k1")  # somebody waits
+    assert not await engine.signal("keys", "item", "a again", key="k1")
+    assert await engine.signal("keys", "other", "elsewhere", key="k1")
+    assert await engine.signal("keys", "item", "b", key="k2")
+    assert not await engine.signal("keys", "item", "b again", key="k2")
+    assert await engine.signal("keys", "item", "c", key="k3")
+    assert await execution.result(10) == ["a", "b", "c"]
+    assert not await engine.signal("keys", "item", "c again", key="k3"), "a repetition is no error when it has ended"
+    with pytest.raises(durable.Conflict, match="has ended"):
+        await engine.signal("keys", "item", "d")
+    with pytest.raises(durable.NotFound):
+        await engine.signal("nowhere", "item")
+
+
+async def test_a_signal_that_does_not_fit_is_refused_or_ignored(engine: durable.Engine) -> None:
+    execution = await engine.start_with_signal(orders, id="orders", signal="go")
+
+    async def waits() -> bool:
+        return len(await engine.store.reads.children("orders")) == 2 and await execution.state() == "waiting"
+
+    await until(engine, waits)
+    with pytest.raises(durable.InvalidAnswer, match="count"):
+        await engine.signal("orders", "order", {"item": "a", "count": "many"})
+    await engine.signal("orders", "order", {"item": "a", "count": 2})
+    other = await engine.start_with_signal(orders, id="early", signal="order", value=7)  # nobody waits: not checked
+    await other.signal("go")
+    for name in ("orders", "early", "early"):
+        await engine.signal(name, "order", Order(item="b"))
+    assert await execution.result(10) == [Order(item="a", count=2), Order(item="b")]
+    assert await other.result(10) == [Order(item="b"), Order(item="b")]
+
+
+@durable.function
+async def late(ctx: durable.Context) -> list[object]:
+    got: list[object] = [await ctx.signal("s", timeout=0.01, default="none")]
+    try:
+        await ctx.signal("s", timeout=0.01)
+    except durable.ExecutionTimedOut:
+        got.append("late")
+    for _ in range(3):
+        try:
+            async with asyncio.timeout(0.01):
+                await ctx.signal("s")
+        except TimeoutError:
+            got.append("cancelled")
+    await ctx.promise(timeout=0.01, default=None)
+    return [*got, await ctx.signal("s"), await ctx.signal("s", timeout=5)]
+
+
+async def test_a_wait_that_was_given_up_takes_no_signal(engine: durable.Engine) -> None:
+    execution = await engine.start(late, id="late")
+
+    async def last() -> bool:
+        rows = await engine.store.reads.children("late")
+        return any(row.tags["durable:kind"] == "promise" and row.settled_at for row in rows)
+
+    await until(engine, last)
+    await engine.signal("late", "s", 1)
+    await engine.signal("late", "s", 2)
+    assert await execution.result(10) == ["none", "late", "cancelled", "cancelled", "cancelled", 1, 2]
+    waits = [row for row in await engine.store.reads.children("late") if row.tags.get("durable:kind") == "signal"]
+    assert len(waits) <= 5, "waits that were given up are used again"
+
+
+@durable.function
+async def hooked(ctx: durable.Context) -> str:
+    order = ctx.promise(schema=Order)
+    failing = ctx.promise()
+    await ctx.run(tell, [order.id, failing.id])
+    found = await order
+    try:
+        await failing
+    except durable.ExecutionError as error:
+        return f"{found.item}: {error}"
+    return "nothing failed"
+
+
+told: list[str] = []
+
+
+def tell(promises: list[str]) -> None:
+    told.extend(promises)
+
+
+async def test_a_promise_is_settled_by_its_id_and_checked_before(engine: durable.Engine) -> None:
+    told.clear()
+    execution = await engine.start(hooked, id="hooked")
+    await in_state(engine, execution, "waiting")
+    order, failing = told
+    with pytest.raises(durable.InvalidAnswer, match="item"):
+        await engine.settle(order, {"count": 1})
+    await engine.settle(order, {"item": "lathe"})
+    await engine.settle(order, {"item": "lathe"})  # the same again
+    with pytest.raises(durable.Conflict, match="settled before"):
+        await engine.settle(order, {"item": "other"})
+    await engine.settle(failing, error="the carrier refused")
+    assert "lathe: " in await execution.result(10)
+    assert "the carrier refused" in await execution.result(10)
+    with pytest.raises(durable.Conflict, match=r"ctx\.promise"):
+        await engine.settle("exec:hooked.3", 1)
+    with pytest.raises(durable.NotFound):
+        await engine.settle("exec:hooked.9", 1)
+
+
+@durable.function
+async def two_at_once(ctx: durable.Context) -> list[list[object]]:
+    async def side(name: str) -> list[object]:
+        return [await ctx.signal(name) for _ in range(2)]
+
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(side(name)) for name in ("a", "b")]
+    return [task.result() for task in tasks]
+
+
+async def test_branches_wait_for_signals_of_their_own(engine: durable.Engine) -> None:
+    execution = await engine.start(two_at_once, id="sides")
+    for name, value in (("b", 1), ("a", 2), ("a", 3), ("b", 4)):
+        await engine.signal("sides", name, value)
+    assert await execution.result(10) == [[2, 3], [1, 4]]
+
+
+PROGRAM = """
+import asyncio, sys, durable
+
+@durable.function(name="collects")
+async def collects(ctx, wanted: int) -> list[int]:
+    return [await ctx.signal("n") for _ in range(wanted)]
+
+async def main():
+    async with durable.open(sys.argv[1]) as engine:
+        execution = await engine.start(collects, 20, id="run")
+        print("ready", flush=True)
+        print(await execution.result(), flush=True)
+
+asyncio.run(main())
+"""
+
+
+async def test_signals_sent_while_the_engine_is_killed_come_once_and_in_order(tmp_path: Path) -> None:
+    program, store = tmp_path / "collects.py", tmp_path / "s.db"
+    program.write_text(PROGRAM)
+    sent = 0
+    async with durable.open(store, serve=False) as client:
+        for life in range(2):
+            with subprocess.Popen([sys.executable, str(program), str(store)], stdout=subprocess.PIPE, text=True) as child:
+                assert child.stdout is not None
+                assert (await asyncio.to_thread(child.stdout.readline)).strip() == "ready"
+                for _ in range(10):
+                    await client.signal("run", "n", sent, key=str(sent))
+                    sent += 1
+                if life < 1:
+                    child.kill()
+                else:
+                    line = await asyncio.to_thread(child.stdout.readline)
+                    assert line.strip() == str(list(range(20)))

@@ -412,8 +412,8 @@ class Completions(Message):
 class FrontEnd(Message):
     """Asks an idle worker on behalf of a notebook's front end (specs/jupyter.md).
 
-    `count`: cells in its history. `complete`, `inspect`: about the code at a cursor. `expressions`: values to show after
-    a cell. `comm`: a message of a widget, whose callbacks run before the reply. `arguments` are as the front end gave them.
+    `count`: cells in its history. `complete`, `inspect`: about the code at a cursor. `expressions`: values to show
+    after a cell. `comm`: a message of a widget, whose callbacks run before the reply. `arguments` are the front end's.
     """
 
     type: Literal["front_end"] = "front_end"

@@ -70,7 +70,9 @@ def applied(displays: Iterable[Display]) -> tuple[Display, ...]:
         if display.action == "clear":
             seen.clear()
         elif display.action == "update":
-            seen = [replace(display, action=one.action) if one.display_id == display.display_id else one for one in seen]
+            seen = [
+                replace(display, action=one.action) if one.display_id == display.display_id else one for one in seen
+            ]
         elif display.is_shown:
             seen.append(display)
     return tuple(seen)

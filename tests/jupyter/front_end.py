@@ -80,7 +80,7 @@ class FrontEnd:
         """As a page does that is opened: a client with a session id of its own."""
         if self.client is not None:
             self.client.stop_channels()
-        self.client = BlockingKernelClient()
+        self.client = BlockingKernelClient(parent=self.manager)
         self.client.load_connection_info(self.manager.get_connection_info(session=False))
         self.client.start_channels()
         self.client.wait_for_ready(timeout=REPLY_S)
@@ -113,7 +113,12 @@ class FrontEnd:
         self.manager.shutdown_kernel()
 
     def run(
-        self, code: str, *, answers: Callable[[dict[str, Any]], str] | None = None, timeout: float = REPLY_S, **options: Any
+        self,
+        code: str,
+        *,
+        answers: Callable[[dict[str, Any]], str] | None = None,
+        timeout: float = REPLY_S,
+        **options: Any,
     ) -> Ran:
         """Run a cell to its end. `answers` gets each question's content."""
         messages: list[dict[str, Any]] = []
@@ -146,4 +151,3 @@ class FrontEnd:
     def prints(self, text: str) -> None:
         """Wait until that is printed."""
         self.until(lambda message: message["msg_type"] == "stream" and text in message["content"]["text"])
-

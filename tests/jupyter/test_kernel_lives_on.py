@@ -15,8 +15,6 @@ import pytest
 
 from tests.jupyter.front_end import FrontEnd
 
-
-
 CLASS = "class Tree:\n    def __init__(self, n): self.n = n\ntrees = [Tree(1), Tree(2)]\nimport socket; line = socket.socket()"
 
 
@@ -178,9 +176,7 @@ def test_a_renamed_notebook_is_told_where_its_variables_are(tmp_path: Path) -> N
         assert page.run("n + 1").value == "42"
 
 
-def test_a_store_that_cannot_be_opened_is_told_and_tried_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_store_that_cannot_be_opened_is_told_and_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One of a newer version; when it is out of the way, the same kernel goes on."""
     store = tmp_path / "state.db"
     monkeypatch.setenv("DURABLE_STORE", str(store))

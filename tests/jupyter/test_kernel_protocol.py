@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import jupyter_kernel_test
-import pytest
-
-
 
 
 class KernelTests(jupyter_kernel_test.KernelTests):
@@ -18,7 +15,14 @@ class KernelTests(jupyter_kernel_test.KernelTests):
         {"text": "zi", "matches": {"zip"}},
         {"text": "'text'.upp", "matches": {"upper"}},
     ]
-    complete_code_samples = ("1", "print('hello, world')", "def f(x):\n  return x*2\n\n\n", "await f()", "%time 1", "!ls")
+    complete_code_samples = (
+        "1",
+        "print('hello, world')",
+        "def f(x):\n  return x*2\n\n\n",
+        "await f()",
+        "%time 1",
+        "!ls",
+    )
     incomplete_code_samples = ("print('''hello", "def f(x):\n  x*2", "for i in range(3):", "[1,")
     invalid_code_samples = ("import = 7q", "x = )")
     code_page_something = "zip?"
@@ -26,7 +30,11 @@ class KernelTests(jupyter_kernel_test.KernelTests):
     code_execute_result = (
         {"code": "6*7", "result": "42"},
         {"code": "(1, 'a')", "result": "(1, 'a')"},
-        {"code": "class Page:\n    def _repr_html_(self): return '<b>x</b>'\nPage()", "mime": "text/html", "result": "<b>x</b>"},
+        {
+            "code": "class Page:\n    def _repr_html_(self): return '<b>x</b>'\nPage()",
+            "mime": "text/html",
+            "result": "<b>x</b>",
+        },
     )
     code_display_data = (
         {"code": "class Page:\n    def _repr_html_(self): return '<b>x</b>'\ndisplay(Page())", "mime": "text/html"},

@@ -4,11 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
-
 from tests.jupyter.front_end import FrontEnd, Ran
-
-
 
 
 def opened(ran: Ran, model: str) -> str:
@@ -53,7 +49,7 @@ def test_a_slider_calls_back_and_is_closed_after_a_restore(tmp_path: Path) -> No
         opened(ran, "LayoutModel")
         assert anew == comm
         move(page, anew, 4)
-        page.prints("moved to 4")
+        assert page.run("slider.value").value == "4"
 
 
 def test_interact_shows_in_its_own_output(tmp_path: Path) -> None:
@@ -63,9 +59,11 @@ def test_interact_shows_in_its_own_output(tmp_path: Path) -> None:
         output = opened(ran, "OutputModel")
         moved = move(page, comm, 7)
         captures = page.until(
-            lambda one: one["msg_type"] == "comm_msg"
-            and one["content"]["comm_id"] == output
-            and one["content"]["data"]["state"].get("msg_id") not in ("", None)
+            lambda one: (
+                one["msg_type"] == "comm_msg"
+                and one["content"]["comm_id"] == output
+                and one["content"]["data"]["state"].get("msg_id") not in ("", None)
+            )
         )
         assert captures["content"]["data"]["state"]["msg_id"] == moved
         shown = page.until(lambda one: one["msg_type"] == "stream")

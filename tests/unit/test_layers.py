@@ -20,7 +20,7 @@ LAYERS = (
     {"durable.prompts"},
     {"durable.engine"},
     {"durable.http"},
-    {"durable.cli", "durable.demo", "durable"},
+    {"durable.cli", "durable.demo", "durable.integrations", "durable"},
 )
 """From the bottom up (specs/architecture.md): a module imports from its own layer and from those below."""
 

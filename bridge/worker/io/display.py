@@ -27,7 +27,7 @@ REPRS: Mapping[str, str] = {
 """The methods that are asked, and the type of what each gives."""
 
 type Bundle = dict[str, Any]
-"""`data`: value by MIME type; `metadata`: by MIME type, and `omitted`; `action` and `display_id` (specs/namespace.md, D4)."""
+"""`data`: value by MIME type; `metadata`: by MIME type, and `omitted`; `action`, `display_id` (specs/namespace.md, D4)."""
 
 COMM_CHARS_MAX = DISPLAY_CHARS_MAX
 """One message of a widget as JSON, its buffers as base64."""

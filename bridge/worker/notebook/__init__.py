@@ -1,1 +1,1 @@
-"""A worker whose code is shown in a notebook: its front end's questions, widgets, IPython's functions (specs/jupyter.md)."""
+"""The worker of a notebook: its front end's questions, widgets, functions of IPython (specs/jupyter.md)."""

@@ -25,7 +25,9 @@ SOURCE_CHARS_MAX = 20_000
 """Of a definition's source that is shown."""
 
 
-def answer(request: Wire, namespace: Namespace, count: Callable[[], int], run: Callable[[Callable[[], Any]], Any]) -> Wire:
+def answer(
+    request: Wire, namespace: Namespace, count: Callable[[], int], run: Callable[[Callable[[], Any]], Any]
+) -> Wire:
     """The reply to one `front_end` message. `run` runs code of the user's, so that SIGINT ends it."""
     given = request["arguments"]
     actions: dict[str, Callable[[], object]] = {

@@ -35,7 +35,9 @@ class _Events:
 class _Publisher:
     """`get_ipython().display_pub`."""
 
-    def publish(self, data: Any, metadata: Any = None, *, transient: Any = None, update: bool = False, **_: Any) -> None:
+    def publish(
+        self, data: Any, metadata: Any = None, *, transient: Any = None, update: bool = False, **_: Any
+    ) -> None:
         publish_display_data(data, metadata, transient=transient, update=update)
 
     def clear_output(self, wait: bool = False) -> None:

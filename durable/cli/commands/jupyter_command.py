@@ -24,9 +24,7 @@ def command() -> None:
 @click.option("--name", default="durable", show_default=True, metavar="NAME", help="The kernel's name for Jupyter.")
 @click.option("--display-name", metavar="TEXT", help="What front ends show.")
 @click.option("--profile", type=click.Choice(["open", "isolated"]), help="How the sessions of notebooks are held.")
-def install(
-    where: str | None, prefix: str | None, name: str, display_name: str | None, profile: str | None
-) -> int:
+def install(where: str | None, prefix: str | None, name: str, display_name: str | None, profile: str | None) -> int:
     """Write a kernelspec for this Python. With --store the notebooks' sessions are there, else in `.durable/state.db`
     beside each notebook."""
     from durable.integrations.jupyter import kernelspec
@@ -47,7 +45,13 @@ def install(
     except OSError as error:
         raise Unusable(f"{directory} cannot be written ({error.strerror}); choose another with --prefix") from None
     out.say(f"{shown}: {place}")
-    out.say("choose it in the notebook, or: jupyter lab, `jupyter console --kernel " + name + "`, `papermill -k " + name + "`")
+    out.say(
+        "choose it in the notebook, or: jupyter lab, `jupyter console --kernel "
+        + name
+        + "`, `papermill -k "
+        + name
+        + "`"
+    )
     if out.json:
         out.document({"name": name, "path": str(place), "argv": spec["argv"]})
     return exit_codes.DONE

@@ -27,7 +27,9 @@ def command() -> None:
 
 @command.command("run", cls=Command, short_help="Run a notebook; go on where its run stopped.")
 @click.argument("notebook", metavar="NB.ipynb", type=click.Path(path_type=Path))
-@click.option("-p", "--parameter", "parameters", multiple=True, metavar="NAME=VALUE", help="A parameter; JSON, else text.")
+@click.option(
+    "-p", "--parameter", "parameters", multiple=True, metavar="NAME=VALUE", help="A parameter; JSON, else text."
+)
 @click.option("-o", "--output", metavar="OUT", help="Where the notebook with its outputs goes [NB.run.ipynb].")
 @click.option("--id", "run_id", metavar="ID", help="The run's id, which is its session's name.")
 @click.option("--from", "first", metavar="CELL", type=click.IntRange(min=1), help="Run again from this code cell on.")

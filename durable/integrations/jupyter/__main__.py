@@ -8,6 +8,7 @@ import json
 import os
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 
@@ -46,9 +47,21 @@ async def _serve(connection: dict[str, object], options: argparse.Namespace) -> 
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGTERM, kernel.end)
     loop.add_signal_handler(signal.SIGINT, lambda: None)  # interrupts come as messages
+    parent = os.environ.get("JPY_PARENT_PID")
+    if parent is not None and parent.isdecimal():
+        _end_with(int(parent), kernel.end)
     await kernel.run()
     kernel.sockets.close()
     return 0
+
+
+def _end_with(parent: int, end: Callable[[], None]) -> None:
+    """End when the process that started the kernel is gone: nobody could end it otherwise."""
+    try:
+        descriptor = os.pidfd_open(parent)
+    except OSError:
+        return  # of another machine or container
+    asyncio.get_running_loop().add_reader(descriptor, end)
 
 
 if __name__ == "__main__":

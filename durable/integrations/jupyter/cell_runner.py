@@ -30,6 +30,9 @@ from durable.store.rows import PromiseRow
 DEAF_S = 2 * INTERRUPT_GRACE_S
 """Code that goes on so long after an interrupt is ended by the next one, with its worker."""
 
+CALLBACK_LOOK_S = 0.1
+"""Between two interrupts of a widget's callback."""
+
 PARENTS_MAX = 1_000
 """Cells whose front end's message is remembered, for widgets that take their output."""
 
@@ -37,9 +40,7 @@ PARENTS_MAX = 1_000
 class CellRunner:
     """One notebook's session, and the cell that runs in it."""
 
-    def __init__(
-        self, sockets: KernelSockets, options: KernelOptions, inputs: asyncio.Queue[KernelMessage]
-    ) -> None:
+    def __init__(self, sockets: KernelSockets, options: KernelOptions, inputs: asyncio.Queue[KernelMessage]) -> None:
         self.count = 0
         self.comms: dict[str, str] = {}
         self._sockets = sockets
@@ -51,6 +52,7 @@ class CellRunner:
         self._cut: list[str] = []
         self._execution: str | None = None
         self._interrupted_at = 0.0
+        self._delivers = False
         self._parent = NOBODY
         self._parents: dict[str, str] = {}
         self._missed = MissedOutput(options.notebook, options.directory)
@@ -187,7 +189,9 @@ class CellRunner:
         try:
             row = await self._follow(execution, output)
         except Halted as error:
-            return self._told(output, "Halted", f"{error}. `%durable resume` goes on with it, `%durable cancel` ends it")
+            return self._told(
+                output, "Halted", f"{error}. `%durable resume` goes on with it, `%durable cancel` ends it"
+            )
         finally:
             self._execution = None
             self._missed.ran(execution, message, self.count, code)
@@ -338,6 +342,7 @@ class CellRunner:
         before, self._parent = self._parent, message
         buffers = [base64.b64encode(buffer).decode() for buffer in message.buffers]
         given = {"header": message.header, "content": content, "metadata": message.metadata, "buffers": buffers}
+        self._delivers = True
         try:
             if not await self.ask("comm", given, waits=True):
                 self.comms.pop(name, None)
@@ -347,14 +352,16 @@ class CellRunner:
         except DurableError as error:
             log_event(BackgroundFailed("a message of a widget", str(error)))
         finally:
-            self._parent = before
+            self._parent, self._delivers = before, False
 
     async def interrupt(self) -> None:
         """KeyboardInterrupt in the code that runs. What waits, or goes on for DEAF_S after it, is cancelled."""
         execution = self._execution
         if execution is None:
-            if self._notebook is not None:
+            until = time.monotonic() + DEAF_S
+            while self._delivers and self._notebook is not None and time.monotonic() < until:
                 await self._notebook.interrupt_callbacks()
+                await asyncio.sleep(CALLBACK_LOOK_S)  # it may not have begun
             return
         now = time.monotonic()
         deaf = self._interrupted_at and now - self._interrupted_at > DEAF_S
@@ -381,7 +388,9 @@ class CellRunner:
         self._sockets.publish("stream", {"name": "stderr", "text": text}, parent)
 
 
-_REWOUND = "[the worker ended; the cell goes on from its last checkpoint, and what follows takes the place of some above]\n"
+_REWOUND = (
+    "[the worker ended; the cell goes on from its last checkpoint, and what follows takes the place of some above]\n"
+)
 
 
 def _notice(text: str) -> dict[str, Any]:

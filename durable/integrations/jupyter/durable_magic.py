@@ -97,7 +97,9 @@ class DurableMagic:
         await self._notebook.session.checkpoint()
         await self._notebook.session.fork(name)
         await self._notebook.engine.host.let_go(name)
-        return f"session {name} begins with these variables: `%durable attach {name}` in a notebook, `durable repl {name}`"
+        return (
+            f"session {name} begins with these variables: `%durable attach {name}` in a notebook, `durable repl {name}`"
+        )
 
     async def _attach(self, words: list[str]) -> str:
         (name,) = self._one(words, "attach NAME")

@@ -29,8 +29,11 @@ class KernelSockets:
         self.control = self._bind(zmq.ROUTER, "control_port")
         self.stdin = self._bind(zmq.ROUTER, "stdin_port")
         self._iopub = self._bind(zmq.XPUB, "iopub_port")
-        self._heart = threading.Thread(target=self._beat, daemon=True, name="heartbeat")
-        self._heart.start()
+        self._heart = zmq.Context()
+        echo = self._heart.socket(zmq.ROUTER)
+        echo.linger = 0
+        echo.bind(self._address("hb_port"))
+        threading.Thread(target=_beat, args=(echo,), daemon=True, name="heartbeat").start()
         beside(self._welcome())
 
     def _address(self, port: str) -> str:
@@ -49,19 +52,6 @@ class KernelSockets:
             socket.setsockopt(zmq.ROUTER_HANDOVER, 1)
         socket.bind(self._address(port))
         return socket
-
-    def _beat(self) -> None:
-        """Send back what comes, in a thread: a kernel that imports or computes is alive."""
-        context = zmq.Context()
-        socket = context.socket(zmq.ROUTER)
-        socket.linger = 0
-        socket.bind(self._address("hb_port"))
-        while True:
-            try:
-                zmq.proxy(socket, socket)
-            except zmq.ZMQError as error:
-                if error.errno != zmq.EINTR:
-                    return
 
     async def _welcome(self) -> None:
         """Tell each front end that it is heard (iopub_welcome)."""
@@ -110,3 +100,13 @@ class KernelSockets:
         for socket in (self.shell, self.control, self.stdin, self._iopub):
             socket.close(LINGER_MS)
         self._context.term()
+
+
+def _beat(echo: zmq.Socket[bytes]) -> None:
+    """Send back what comes, in a thread and in C: a kernel that imports or computes is alive."""
+    while True:
+        try:
+            zmq.proxy(echo, echo)
+        except zmq.ZMQError as error:
+            if error.errno != zmq.EINTR:
+                return

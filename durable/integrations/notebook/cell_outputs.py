@@ -52,7 +52,5 @@ class NotebookOutputs:
     def _clear(self) -> None:
         self._clears = False
         gone = {id(output) for output in self._cell.outputs}
-        self._shown = {
-            name: [one for one in outputs if id(one) not in gone] for name, outputs in self._shown.items()
-        }
+        self._shown = {name: [one for one in outputs if id(one) not in gone] for name, outputs in self._shown.items()}
         self._cell.outputs = []

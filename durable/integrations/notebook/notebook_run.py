@@ -13,9 +13,8 @@ from typing import Any
 from bridge.host.proc_vitals import memory_now
 from durable.core.errors import BadArguments, ExecutionError, NotFound
 from durable.engine.engine import Engine
-from durable.executions.states import SETTLED
+from durable.executions.states import PROMISE_OF, SETTLED
 from durable.functions.failures import read_document, rebuild
-from durable.executions.states import PROMISE_OF
 from durable.integrations.jupyter.cell_output import CellOutput
 from durable.integrations.jupyter.code_checks import hides_result
 from durable.integrations.jupyter.notebook_name import session_name

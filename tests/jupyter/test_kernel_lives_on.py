@@ -15,7 +15,15 @@ import pytest
 
 from tests.jupyter.front_end import FrontEnd
 
-CLASS = "class Tree:\n    def __init__(self, n): self.n = n\ntrees = [Tree(1), Tree(2)]\nimport socket; line = socket.socket()"
+CLASS = """class Tree:
+    def __init__(self, n): self.n = n
+trees = [Tree(1), Tree(2)]
+import socket; line = socket.socket()"""
+
+
+def cell_of(code: str) -> dict[str, object]:
+    """A cell in a file that was not run."""
+    return {"cell_type": "code", "source": code, "execution_count": None, "outputs": [], "metadata": {}}
 
 
 def durable(*words: str, cwd: Path) -> str:
@@ -84,7 +92,7 @@ def test_what_a_closed_page_missed_is_shown_by_the_next(tmp_path: Path) -> None:
     code = "import os, time\nwhile not os.path.exists('go'): time.sleep(0.01)\nprint('done at last')"
     with FrontEnd(tmp_path, "missed.ipynb") as page:
         notebook = tmp_path / "missed.ipynb"
-        cell = {"cell_type": "code", "source": code, "execution_count": None, "outputs": [], "metadata": {}}
+        cell = cell_of(code)
         notebook.write_text(json.dumps({"cells": [cell], "nbformat": 4, "nbformat_minor": 5, "metadata": {}}))
         page.run("before = 1")
         page.submit(code)
@@ -163,7 +171,7 @@ def test_threads_print_beside_cells(tmp_path: Path) -> None:
 
 
 def test_a_renamed_notebook_is_told_where_its_variables_are(tmp_path: Path) -> None:
-    cell = {"cell_type": "code", "source": "n = 41", "execution_count": None, "outputs": [], "metadata": {}}
+    cell = cell_of("n = 41")
     (tmp_path / "old.ipynb").write_text(json.dumps({"cells": [cell]}))
     with FrontEnd(tmp_path, "old.ipynb") as page:
         page.run("n = 41")

@@ -11,7 +11,7 @@ class KernelTests(jupyter_kernel_test.KernelTests):
     file_extension = ".py"
     code_hello_world = "print('hello, world')"
     code_stderr = "import sys; print('test', file=sys.stderr)"
-    completion_samples = [
+    completion_samples = [  # noqa: RUF012
         {"text": "zi", "matches": {"zip"}},
         {"text": "'text'.upp", "matches": {"upper"}},
     ]

@@ -19,7 +19,7 @@ def opened(ran: Ran, model: str) -> str:
 
 
 def move(page: FrontEnd, comm: str, value: object) -> str:
-    """What a slider does when a person moves it."""
+    """Send what a slider does when a person moves it."""
     content = {"comm_id": comm, "data": {"method": "update", "state": {"value": value}, "buffer_paths": []}}
     message = page.client.session.msg("comm_msg", content)
     page.client.shell_channel.send(message)

@@ -40,7 +40,7 @@ def run(directory: Path, *words: str) -> subprocess.CompletedProcess[str]:
 
 
 def outputs(path: Path) -> list[tuple[str, Any, Any]]:
-    """What a notebook shows, without what tells one run from another."""
+    """The cells and outputs of a notebook, without what tells one run from another."""
     cells = json.loads(path.read_text())["cells"]
     return [(cell["source"], cell["execution_count"], cell["outputs"]) for cell in cells if cell["cell_type"] == "code"]
 
@@ -97,7 +97,7 @@ def test_parameters_questions_errors_and_from(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kills", [4])
 def test_a_run_that_is_killed_shows_what_an_undisturbed_one_does(tmp_path: Path, kills: int) -> None:
-    sources = [f"print('cell {at}')\nrows = {'[]' if at == 0 else 'rows'}\nrows.append({at})\nlen(rows)" for at in range(6)]
+    sources = ["rows = []", *(f"print('cell {at}')\nrows.append({at})\nlen(rows)" for at in range(1, 6))]
     notebook = written(tmp_path, *sources)
     assert run(tmp_path, "notebook", "run", str(notebook), "-o", "plain.ipynb", "--id", "plain").returncode == 0
     line, environment = command(tmp_path, "notebook", "run", str(notebook), "-o", "killed.ipynb", "--id", "killed")

@@ -27,7 +27,7 @@ REPRS: Mapping[str, str] = {
 """The methods that are asked, and the type of what each gives."""
 
 type Bundle = dict[str, Any]
-"""`data`: value by MIME type; `metadata`: by MIME type, and `omitted`; `action`, `display_id` (specs/namespace.md, D4)."""
+"""`data`: value by MIME type; `metadata`: by MIME type, and `omitted`; `action`, `display_id` (namespace.md, D4)."""
 
 COMM_CHARS_MAX = DISPLAY_CHARS_MAX
 """One message of a widget as JSON, its buffers as base64."""
@@ -96,7 +96,7 @@ class Displays:
         metadata: Mapping[str, object] | None = None,
         **_ignored: Any,
     ) -> DisplayHandle | None:
-        """What user code calls as `display`; `_ignored` are options of IPython's that choose among types."""
+        """The function that user code calls; `_ignored` are options of IPython's that choose among types."""
         if clear:
             self.clear_output(wait=True)
         if display_id is True or (display_id is None and update):

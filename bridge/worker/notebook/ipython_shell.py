@@ -1,4 +1,4 @@
-"""What libraries ask of IPython in a notebook: `get_ipython()` and the functions of `IPython.display`.
+"""The part of IPython that libraries ask for in a notebook: `get_ipython()` and the functions of `IPython.display`.
 
 Adapted when user code imports them, in sessions of notebooks only (specs/jupyter.md, IPython).
 """
@@ -63,7 +63,7 @@ class ZMQInteractiveShell:
     """Stands where notebooks have IPython's shell; libraries know it by this name."""
 
     def __init__(self) -> None:
-        self.config = {"IPKernelApp": {}}
+        self.config: dict[str, dict[str, Any]] = {"IPKernelApp": {}}
         self.events = _Events()
         self.display_pub = _Publisher()
         self.kernel = _Kernel()

@@ -236,7 +236,7 @@ class CellRunner:
         return {"status": "error", **content}
 
     def _tell_record(self, record: dict[str, Any], output: CellOutput) -> None:
-        """What of a cell's record is neither output nor value."""
+        """Tell of a cell's record what is neither output nor value."""
         if record.get("not_saved"):
             text = f"[not saved: {record['not_saved']}; after a crash the session goes on from before this cell]\n"
             output.publish("stream", {"name": "stderr", "text": text}, {}, [])

@@ -1,4 +1,4 @@
-"""What a kernel decides about code without running it: whether it is complete, asks for help, or has `%durable`."""
+"""Decisions of a kernel about code that it does not run: whether it is complete, asks for help, or has `%durable`."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from durable.store.rows import ExecutionRow
 
-SESSION = 1
+SESSION_NUMBER_MIN = 1
 """The number of the one session that a notebook has."""
 
 type Entry = tuple[int, int, Any]
@@ -20,7 +20,7 @@ def history(rows: Iterable[ExecutionRow], asked: dict[str, Any]) -> list[Entry]:
     kind = asked.get("hist_access_type", "tail")
     count = asked.get("n")
     if kind == "range":
-        if int(asked.get("session") or 0) not in (0, SESSION):
+        if int(asked.get("session") or 0) not in (0, SESSION_NUMBER_MIN):
             return []
         start, stop = int(asked.get("start") or 1), asked.get("stop")
         cells = [cell for cell in cells if cell[0] >= start and (stop is None or cell[0] < int(stop))]
@@ -32,7 +32,7 @@ def history(rows: Iterable[ExecutionRow], asked: dict[str, Any]) -> list[Entry]:
     if kind != "range" and count is not None:
         cells = cells[-int(count) :] if int(count) > 0 else []
     with_output = bool(asked.get("output"))
-    return [(SESSION, number, [code, value] if with_output else code) for number, code, value in cells]
+    return [(SESSION_NUMBER_MIN, number, [code, value] if with_output else code) for number, code, value in cells]
 
 
 def code_of(row: ExecutionRow) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import threading
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
@@ -108,5 +109,5 @@ def _beat(echo: zmq.Socket[bytes]) -> None:
         try:
             zmq.proxy(echo, echo)
         except zmq.ZMQError as error:
-            if error.errno != zmq.EINTR:
+            if error.errno != errno.EINTR:
                 return

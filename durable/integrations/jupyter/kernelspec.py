@@ -18,7 +18,7 @@ KERNEL = "durable"
 
 
 def missing() -> str:
-    """What is not installed and how to get it; empty when all is there."""
+    """The package that is not installed and how to get it; empty when all is there."""
     return "" if find_spec("zmq") is not None else f"pyzmq is not installed; {install_command('jupyter')}"
 
 

@@ -1,4 +1,4 @@
-"""What a front end cannot have shown: cells that ended while its page was closed (specs/jupyter.md, Reconnecting)."""
+"""The output that a front end cannot have shown: of cells that ended while its page was closed (specs/jupyter.md)."""
 
 from __future__ import annotations
 

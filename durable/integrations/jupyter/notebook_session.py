@@ -83,7 +83,7 @@ class NotebookSession:
         return True
 
     async def ask(self, what: Any, arguments: dict[str, Any], *, waits: bool = False) -> Any:
-        """The worker's answer for a front end; None while code runs, unless this `waits`. Conflict: another engine's."""
+        """The worker's answer for a front end; None while code runs, unless this `waits`. Conflict: another has it."""
         live = await self.engine.live(self.name)
         live.between.attached = True
         reply = await live.between.front_end(FrontEnd(what=what, arguments=arguments), waits=waits)

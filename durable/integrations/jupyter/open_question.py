@@ -55,7 +55,7 @@ class OpenQuestion:
     async def _typed(
         self, prompt: OpenPrompt, parent: KernelMessage, text: str, settled: asyncio.Future[Any]
     ) -> str | None:
-        """What was typed; None when the question was settled first."""
+        """The text that was typed; None when the question was settled first."""
         while not self._inputs.empty():
             self._inputs.get_nowait()  # what was typed for a question that was answered elsewhere
         content = {"prompt": text, "password": prompt.prompt.secret}

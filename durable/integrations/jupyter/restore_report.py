@@ -1,4 +1,4 @@
-"""What a notebook is told after a restore: what is back, rebuilt, lost and why, and which cell goes on. No I/O."""
+"""The report to a notebook after a restore: what is back, rebuilt, lost and why, and which cell goes on. No I/O."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Jupyter's messages as the outputs of cells in a file, as nbclient writes them (specs/notebook.md, Outputs). No I/O."""
+"""Jupyter's messages as the outputs of cells in a file, as nbclient writes them (specs/notebook.md). No I/O."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class NotebookOutputs:
         self._cell: Any = None
 
     def begin(self, cell: Any) -> None:
-        """What comes next is output of this cell."""
+        """Begin with the outputs of this cell."""
         self._cell = cell
         cell.outputs = []
         self._clears = False
@@ -30,7 +30,7 @@ class NotebookOutputs:
             return
         display_id = (content.get("transient") or {}).get("display_id")
         if kind == "update_display_data":
-            for output in self._shown.get(display_id, []):
+            for output in self._shown.get(str(display_id), []):
                 output["data"], output["metadata"] = content["data"], content["metadata"]
             return
         if self._clears:

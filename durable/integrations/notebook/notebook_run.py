@@ -48,7 +48,7 @@ class CellReport:
 
 @dataclass(slots=True)
 class NotebookRun:
-    """One run of a notebook. `follow` shows an execution until it rests, and returns its row, or None where it waits."""
+    """One run of a notebook. `follow` shows an execution until it ends or waits, and returns its row."""
 
     engine: Engine
     session: Session
@@ -105,7 +105,7 @@ class NotebookRun:
             await self.session.restore(label, clear_existing=True)
         except NotFound:
             raise BadArguments(
-                f"the variables that cell {todo.start} left were not saved; begin another run with --id, or with --from 1"
+                f"the variables that cell {todo.start} left were not saved; begin another run: --id NEW, or --from 1"
             ) from None
 
     async def _run(self, cell: PlannedCell, todo: RunPlan) -> ExecutionRow:

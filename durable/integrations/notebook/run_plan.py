@@ -1,4 +1,4 @@
-"""What of a notebook has to be run, by the record of its run (specs/notebook.md, Where a run goes on). No I/O."""
+"""The part of a notebook that has to be run, by the record of its run (specs/notebook.md, N1). No I/O."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class PlannedCell:
 
 @dataclass(frozen=True, slots=True)
 class RunPlan:
-    """`done` are the executions of the cells before `start`, in order. `attach`: the cell at `start` has begun, goes on.
+    """`done` are the executions of the cells before `start`. `attach`: the cell at `start` has begun and goes on.
 
     `rewind`: the variables have to be as the cell before `start` left them; cells that count no more have run since.
     `attempts` is the number of executions of each cell so far. `cancelled` have to be ended first.
@@ -49,6 +49,7 @@ def plan(cells: Sequence[PlannedCell], rows: Iterable[ExecutionRow], first: int 
     cell before.
     """
     newest: dict[int, ExecutionRow] = {}
+    row: ExecutionRow | None
     attempts: dict[int, int] = {}
     for row in sorted(rows, key=lambda row: row.n or 0):
         found = _CELL_ID.fullmatch(row.id)

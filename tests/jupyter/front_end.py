@@ -63,7 +63,7 @@ class FrontEnd:
         self.directory = directory
         self._environment = {**os.environ, **({"JPY_SESSION_NAME": notebook} if notebook is not None else {})}
         self.manager = KernelManager(kernel_name=kernel)
-        self.client: BlockingKernelClient = None  # type: ignore[assignment]
+        self.client: BlockingKernelClient = None
 
     def __enter__(self) -> FrontEnd:
         return self.start()

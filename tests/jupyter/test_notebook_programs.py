@@ -35,7 +35,13 @@ NOTEBOOKS = {
         "print('gone')\nclear_output()\nprint('stays')",
         "update_display('third', display_id='one')",
     ],
-    "habits": ["!echo from a shell", "files = !printf 'a\\nb'\nlist(files)", "5;", "_", "import sys\nprint('err', file=sys.stderr)"],
+    "habits": [
+        "!echo from a shell",
+        "files = !printf 'a\\nb'\nlist(files)",
+        "5;",
+        "_",
+        "import sys\nprint('err', file=sys.stderr)",
+    ],
 }
 
 
@@ -69,7 +75,8 @@ def test_papermill_runs_with_parameters(tmp_path: Path) -> None:
         nbformat.v4.new_code_cell("n = 1", metadata={"tags": ["parameters"]}),
         nbformat.v4.new_code_cell("print(n * 2)"),
     ]
-    nbformat.write(nbformat.v4.new_notebook(cells=cells), tmp_path / "in.ipynb")
+    metadata = {"language_info": {"name": "python"}}
+    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=metadata), tmp_path / "in.ipynb")
     done = papermill.execute_notebook(
         tmp_path / "in.ipynb", tmp_path / "out.ipynb", {"n": 21}, kernel_name="durable", progress_bar=False
     )

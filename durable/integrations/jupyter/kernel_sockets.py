@@ -5,15 +5,17 @@ from __future__ import annotations
 import errno
 import threading
 from collections.abc import AsyncIterator, Sequence
+from importlib import import_module
 from typing import Any
 
-import zmq
-import zmq.asyncio
 
 from durable.core.background import beside
 from durable.core.errors import ProtocolError
 from durable.core.events import BackgroundFailed, log_event
 from durable.integrations.jupyter.kernel_wire import NOBODY, KernelMessage, KernelWire
+
+zmq: Any = import_module("zmq")  # untyped on purpose: its types are there only where the extra is
+Context: Any = import_module("zmq.asyncio").Context
 
 LINGER_MS = 1_000
 """For the last messages to a front end, when the kernel ends."""
@@ -24,7 +26,7 @@ class KernelSockets:
 
     def __init__(self, connection: dict[str, Any]) -> None:
         self._wire = KernelWire(str(connection.get("key") or "").encode())
-        self._context = zmq.asyncio.Context()
+        self._context = Context()
         self._connection = connection
         self.shell = self._bind(zmq.ROUTER, "shell_port")
         self.control = self._bind(zmq.ROUTER, "control_port")
@@ -43,8 +45,8 @@ class KernelSockets:
             return f"ipc://{connection['ip']}-{connection[port]}"
         return f"{connection.get('transport', 'tcp')}://{connection['ip']}:{connection[port]}"
 
-    def _bind(self, kind: int, port: str) -> zmq.asyncio.Socket:
-        socket: zmq.asyncio.Socket = self._context.socket(kind)
+    def _bind(self, kind: int, port: str) -> Any:
+        socket: Any = self._context.socket(kind)
         socket.linger = LINGER_MS
         if kind == zmq.XPUB:
             socket.setsockopt(zmq.XPUB_VERBOSE, 1)
@@ -62,7 +64,7 @@ class KernelSockets:
                 content = {"subscription": topic[1:].decode(errors="replace")}
                 self.publish("iopub_welcome", content, NOBODY, topic=topic[1:])
 
-    async def receive(self, socket: zmq.asyncio.Socket) -> AsyncIterator[KernelMessage]:
+    async def receive(self, socket: Any) -> AsyncIterator[KernelMessage]:
         """The messages that come; what is no message of this kernel's is logged and left."""
         while True:
             frames: list[bytes] = await socket.recv_multipart()
@@ -73,7 +75,7 @@ class KernelSockets:
                 continue
             yield message
 
-    async def reply(self, socket: zmq.asyncio.Socket, kind: str, content: dict[str, Any], to: KernelMessage) -> None:
+    async def reply(self, socket: Any, kind: str, content: dict[str, Any], to: KernelMessage) -> None:
         """Answer a request."""
         await socket.send_multipart([*to.identities, *self._wire.pack(kind, content, to)])
 
@@ -91,9 +93,9 @@ class KernelSockets:
         frames = self._wire.pack(kind, content, parent, metadata, buffers)
         self._iopub_now().send_multipart([kind.encode() if topic is None else topic, *frames])
 
-    def _iopub_now(self) -> zmq.Socket[bytes]:
+    def _iopub_now(self) -> Any:
         """The same socket for sending at once: without a limit it never blocks."""
-        found: zmq.Socket[bytes] = zmq.Socket.shadow(self._iopub.underlying)
+        found: Any = zmq.Socket.shadow(self._iopub.underlying)
         return found
 
     def close(self) -> None:
@@ -103,7 +105,7 @@ class KernelSockets:
         self._context.term()
 
 
-def _beat(echo: zmq.Socket[bytes]) -> None:
+def _beat(echo: Any) -> None:
     """Send back what comes, in a thread and in C: a kernel that imports or computes is alive."""
     while True:
         try:

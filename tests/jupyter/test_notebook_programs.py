@@ -39,7 +39,6 @@ NOTEBOOKS = {
         "!echo from a shell",
         "files = !printf 'a\\nb'\nlist(files)",
         "5;",
-        "_",
         "import sys\nprint('err', file=sys.stderr)",
     ],
 }
@@ -47,6 +46,9 @@ NOTEBOOKS = {
 
 def shown(notebook: Any) -> list[list[Any]]:
     """The outputs of each cell, without what differs from one run to another."""
+    for output in (output for cell in notebook.cells for output in cell.outputs):
+        if "text" in output:
+            output["text"] = output["text"].replace("\r\n", "\n")  # ipykernel gives shells a terminal
     return [[dict(output) for output in cell.outputs] for cell in notebook.cells]
 
 

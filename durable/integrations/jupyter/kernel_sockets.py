@@ -8,7 +8,6 @@ from collections.abc import AsyncIterator, Sequence
 from importlib import import_module
 from typing import Any
 
-
 from durable.core.background import beside
 from durable.core.errors import ProtocolError
 from durable.core.events import BackgroundFailed, log_event

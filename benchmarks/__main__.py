@@ -22,6 +22,7 @@ from benchmarks import (
     hop,
     interrupts,
     javascript,
+    jupyter,
     modules,
     notice,
     pending,
@@ -68,6 +69,7 @@ BENCHMARKS = {
         interrupts.HELD,
         *javascript.JAVASCRIPT,
         *modules.MODULES,
+        *jupyter.KERNEL,
     )
 }
 ROUNDS, ROUNDS_QUICK = 7, 3

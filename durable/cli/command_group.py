@@ -55,6 +55,8 @@ COMMANDS = {
     "fork": "Begin a session from a checkpoint, an execution from a step.",
     "doctor": "Say what is wrong with the store, what this machine can enforce.",
     "backup": "Copy the store while engines run.",
+    "jupyter": "A Jupyter kernel whose variables outlive it: install.",
+    "notebook": "Notebooks: run durably, export, sync.",
     "copy": "Move a store to another place: a file to a database, and back.",
     "demo": "See a job survive SIGKILL.",
 }

@@ -12,6 +12,20 @@ if TYPE_CHECKING:
         PoolMetrics as PoolMetrics,
     )
     from bridge.protocol.output_rules import OutputRules as OutputRules
+    from capabilities.actors.backoff import Backoff as Backoff
+    from capabilities.actors.errors import (
+        ActorCycle as ActorCycle,
+        ActorError as ActorError,
+        ActorStopped as ActorStopped,
+        InvalidSupervision as InvalidSupervision,
+        InvalidTopic as InvalidTopic,
+        MailboxFull as MailboxFull,
+        MessagingError as MessagingError,
+        RequestTimedOut as RequestTimedOut,
+        StateMismatch as StateMismatch,
+        TreeIntegrityViolation as TreeIntegrityViolation,
+        UnknownMethod as UnknownMethod,
+    )
     from capabilities.capability import (
         Capability as Capability,
         call_id as call_id,
@@ -65,6 +79,15 @@ if TYPE_CHECKING:
     )
     from checkpoint.checkpoint_request import checkpoint as checkpoint
     from checkpoint.resumable import resumable as resumable
+    from durable.actors.actor import actor as actor
+    from durable.actors.component_actor import component_actor as component_actor
+    from durable.actors.actor_context import ActorContext as ActorContext
+    from durable.actors.actor_class import read as read
+    from durable.actors.management import (
+        ActorInfo as ActorInfo,
+        DeadLetter as DeadLetter,
+    )
+    from durable.actors.supervise import Supervise as Supervise
     from durable.core.answer_types import (
         Decision as Decision,
         Given as Given,
@@ -163,6 +186,26 @@ if TYPE_CHECKING:
     from durable.sessions.session import Session as Session
 
 _HOME = {
+    "capabilities.actors.backoff": ("Backoff",),
+    "capabilities.actors.errors": (
+        "ActorCycle",
+        "ActorError",
+        "ActorStopped",
+        "InvalidSupervision",
+        "InvalidTopic",
+        "MailboxFull",
+        "MessagingError",
+        "RequestTimedOut",
+        "StateMismatch",
+        "TreeIntegrityViolation",
+        "UnknownMethod",
+    ),
+    "durable.actors.actor": ("actor",),
+    "durable.actors.component_actor": ("component_actor",),
+    "durable.actors.actor_context": ("ActorContext",),
+    "durable.actors.actor_class": ("read",),
+    "durable.actors.management": ("ActorInfo", "DeadLetter"),
+    "durable.actors.supervise": ("Supervise",),
     "bridge.confine.limits": ("Limits",),
     "bridge.protocol.output_rules": ("OutputRules",),
     "bridge.launch.pool": ("Pool", "PoolMetrics"),

@@ -39,6 +39,7 @@ COMMANDS = {
     "cancel": "End an execution for good.",
     "audit": "What code asked for, and what was decided.",
     "session": "Sessions: list, show, vars, restart, close, grant, revoke.",
+    "actor": "Actors: list, show, send, ask, state, stop, restart, tree, dead-letters.",
     "sandbox": "Foreign code: run, health, install.",
     "schedule": "Executions that the clock starts.",
     "promise": "Promises, as they are.",

@@ -19,6 +19,7 @@ from bridge.launch.zygote import Zygote
 from bridge.protocol.output_rules import OutputPolicy, OutputRules
 from capabilities.capability import Capabilities, Capability
 from capabilities.permissions.manifest import Level
+from durable.actors.management import Actors
 from durable.core import events, ids
 from durable.core.answer_types import Given
 from durable.core.clock import now_ms
@@ -27,8 +28,8 @@ from durable.core.events import Observer, log_event
 from durable.core.limits import CANCEL_GRACE_S, PARKED_S
 from durable.engine.capability_host import CapabilityHost
 from durable.engine.executions import Executions
-from durable.executions.signal_sender import send_signal, settle_promise
 from durable.executions.handle import Execution
+from durable.executions.signal_sender import send_signal, settle_promise
 from durable.functions.context import Context
 from durable.functions.definition import KNOWN, NEVER, Function, known_as, on_new, seconds
 from durable.functions.dispatcher import Passes
@@ -121,6 +122,7 @@ class Engine:
         self._undo: list[Callable[[], None]] = []
         self._changes = Changes()
         self._sandbox: Sandbox | None = None
+        self._actors: Actors | None = None
         self._webhooks = tuple(webhooks)
 
     async def __aenter__(self) -> Self:
@@ -254,6 +256,8 @@ class Engine:
         self._threads.close()
         if self._sandbox is not None:
             await self._sandbox.close()
+        if self._actors is not None:
+            self._actors.local.close()
         self._changes.tell()
         await store.close()
 
@@ -289,6 +293,24 @@ class Engine:
         if self._sandbox is None:
             self._sandbox = Sandbox(self)
         return self._sandbox
+
+    @property
+    def actors(self) -> Actors:
+        """The actors of the store: found, stopped, restarted; their tree and dead letters; topics."""
+        if self._actors is None:
+            self._actors = Actors(self)
+        return self._actors
+
+    def actor(self, cls: type | str, key: str) -> Any:
+        """An actor by its class (`@durable.actor`) and a key: `await engine.actor(Cart, "ana").add("book")`.
+
+        A class by its name alone checks no arguments. InvalidId, BadArguments.
+        """
+        return self.actors.reference(cls, key)
+
+    async def put(self, kind: str, request: dict[str, Any]) -> dict[str, Any]:
+        """Record what stands in line; where nothing is before it, it begins here at once."""
+        return await self._executions.put(kind, request)
 
     # -- executions ---------------------------------------------------------------------------------------------
 
@@ -552,6 +574,10 @@ class Engine:
     def suspended(self, id: str) -> None:
         self._passes.forget(id)
         self._host.let_pass(id)
+
+    def saves_of(self, id: str) -> dict[str, Any] | None:
+        """The outcome of a turn of an actor, to be saved with its end."""
+        return self._passes.saves_of(id)
 
     def epoch_of(self, id: str) -> int | None:
         """The epoch under which a cell was run here: its outcome counts only in that."""

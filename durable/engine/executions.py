@@ -106,19 +106,24 @@ class Executions:
 
     async def submit(self, session: str, cell: dict[str, Any]) -> dict[str, Any]:
         """Record a cell; where this engine has the session and a slot, its task is acquired at once and begins."""
-        request = {"session": session, **cell}
+        found = await self.put("cell.submit", {"session": session, **cell})
+        if found.get("task") is not None:
+            self._host.fresh.add(found["task"]["id"])
+        return found
+
+    async def put(self, kind: str, request: dict[str, Any]) -> dict[str, Any]:
+        """Record what stands in line; where this engine has a slot and nothing is before it, it begins at once."""
         slot = self.resonate is not None and sdk.slots_of(self.resonate).take()
         if slot:
-            request |= {"engine": self._engine_id, "ttl": LEASE_MS}
+            request = {**request, "engine": self._engine_id, "ttl": LEASE_MS}
         task = None
         try:
-            found: dict[str, Any] = (await self._store.request("cell.submit", request)).data
+            found: dict[str, Any] = (await self._store.request(kind, request)).data
             task = found.get("task")
         finally:
             if slot and task is None:
                 sdk.slots_of(self.resonate).give()
         if task is not None:
-            self._host.fresh.add(task["id"])
             sdk.execute_acquired(self.resonate, task["id"], task["version"], found["promise"], [])
         return found
 

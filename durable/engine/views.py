@@ -498,7 +498,9 @@ async def _all_under(reads: ReadsFace, execution: str) -> list[PromiseRow]:
         seen.add(name)
         under = await reads.children(name)
         found += under
-        left += [child.tags["durable:child"].removeprefix(ids.PREFIX) for child in under if "durable:child" in child.tags]
+        left += [
+            child.tags["durable:child"].removeprefix(ids.PREFIX) for child in under if "durable:child" in child.tags
+        ]
     return found
 
 

@@ -122,7 +122,9 @@ class Starting(ABC):
             own = {"durable:child": child, "durable:target": function_pass.run.target}
             own |= {"durable:until": str(until), "durable:nonce": os.urandom(16).hex()}
             request: PromiseCreateReq = function_pass.remote(found, data=data)
-            return await function_pass.create(found, msgspec.structs.replace(request, tags={**request.tags, **tags, **own}))
+            return await function_pass.create(
+                found, msgspec.structs.replace(request, tags={**request.tags, **tags, **own})
+            )
 
         return perform
 

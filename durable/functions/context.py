@@ -48,6 +48,8 @@ class Cells(Protocol):
     def cell_target(self) -> str: ...
     @property
     def sandbox(self) -> Any: ...
+    @property
+    def actors(self) -> Any: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -386,6 +388,15 @@ class Context(Asking, Receiving, Starting):
         call = self._instances.next(component, instance, stateful)
         operation: Operation[Any] = self._begin(made, call.perform, lambda value: value["value"], begun=call.begun)
         return operation
+
+    # -- actors ---------------------------------------------------------------------------------------------------
+
+    def actor(self, cls: type, key: str) -> Any:
+        """An actor of a class and a key: `await ctx.actor(Cart, "ana").add("book")` is a request, recorded once.
+
+        Its `tell` sends a message that is not waited for. Raises ActorStopped and what its method raised, on await.
+        """
+        return self._cells.actors.inside(self, cls, key, [])
 
     # -- people -------------------------------------------------------------------------------------------------
 

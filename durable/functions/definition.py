@@ -15,6 +15,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar, cast, overload
 
 from durable.core.definition_id import file_of, source, spellings, where, where_of_file
 from durable.core.errors import BadArguments, Conflict, Fatal, RetryAfter
+from durable.functions.companion import Companion
 from durable.functions.failures import Rejection, raised, rebuild
 from durable.functions.redefinition import Definition
 from durable.records import notation
@@ -163,6 +164,7 @@ class Function[**P, T_co]:
         if version < 1:
             raise BadArguments(f"{fn.__name__}: version is a whole number from 1, not {version!r}")
         self.fn = fn
+        self.companion: Companion | None = None
         self.given_name = None if name is None else _check_name(name)
         self.name = name or fn.__qualname__.replace(".<locals>.", ".")
         self.version = version

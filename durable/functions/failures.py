@@ -19,6 +19,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NoReturn, Self, cast
 
+from capabilities.actors import errors as actor_errors
 from capabilities.sandbox import errors as sandbox_errors
 from capabilities.sandbox.errors import SandboxError, Used
 from capabilities.sandbox.javascript import errors as script_errors
@@ -39,7 +40,7 @@ from durable.records import notation
 WORKER_ERRORS = frozenset({"OutputDrainTimeout", "OutputOverflow"})
 """Errors of ours that a worker tells by their plain name (requirement P36)."""
 
-OWN = (errors, sandbox_errors, script_errors, wit_values)
+OWN = (errors, actor_errors, sandbox_errors, script_errors, wit_values)
 """Where the errors are that records name `durable.…`, the first that has the name."""
 
 

@@ -181,9 +181,7 @@ class _LatePromise[T](Derived[T], OutsidePromise[T]):
     """A promise with a value for its deadline."""
 
 
-def _outcome(
-    wait: Operation[Any], again: Callable[[BadArguments], Operation[Any]], default: Any
-) -> Operation[Any]:
+def _outcome(wait: Operation[Any], again: Callable[[BadArguments], Operation[Any]], default: Any) -> Operation[Any]:
     async def look(inner: Operation[Any]) -> Any:
         try:
             return await _or_default(inner, default)

@@ -247,11 +247,11 @@ class Reads:
         ]
 
     async def sessions(self) -> list[SessionRow]:
-        """All sessions, by name."""
+        """All sessions, by name; mailboxes of actors are none."""
         rows = await self._rows(
             "SELECT name, owner, epoch, options, worker_pid, closed, next_n - 1,"
             " (SELECT count(*) FROM cells c WHERE c.session = name AND c.settled = 0), created_at"
-            " FROM sessions ORDER BY name",
+            " FROM sessions WHERE substr(name, 1, 6) <> 'actor~' ORDER BY name",
             [],
         )
         return [

@@ -122,7 +122,16 @@ MAKE_DOOMED = "UPDATE tasks SET attempts_died=9 WHERE id='exec:doomed'"
 
 
 def the_day() -> list[Step]:
-    return [*_promises(), *_functions(), *_children(), *_sessions(), *_by_itself(), *_imported(), *_leaving()]
+    return [
+        *_promises(),
+        *_functions(),
+        *_children(),
+        *_sessions(),
+        *_by_itself(),
+        *_imported(),
+        *_actors(),
+        *_leaving(),
+    ]
 
 
 def _promises() -> list[Step]:
@@ -406,6 +415,33 @@ def _imported() -> list[Step]:
         ),
         Request("execution.source", {"id": "exec:moved", "source": "/app/jobs.py"}),
         Request("execution.source", {"id": "exec:other", "source": "/app/jobs.py"}),
+    ]
+
+
+def _actors() -> list[Step]:
+    """Mail, a turn with its state, a stop, a restart, topics."""
+    actor = {"actor": "actor~Cart~ana"}
+    made = {**actor, "kind": "Cart", "key": "ana"}
+    tags = {"resonate:target": "poll://any@g", "durable:function": FUNCTION}
+    mail = {**made, "promise": {"timeoutAt": TIME_MAX_MS, "tags": tags, "param": {"data": "eA=="}}}
+    first = "exec:actor~Cart~ana@1"
+    task = {"id": first, "version": 1, "action": {"kind": "promise.settle", "data": settle(first)}}
+    return [
+        Request("actor.send", {**mail, "engine": "e1", "ttl": 60_000, "parent": "actor~Crew~day"}),
+        Request("actor.send", {**mail, "id": "once"}),
+        Request("actor.send", {**mail, "capacity": 1}),
+        Request(
+            "actor.fulfill", {**made, "task": task, "state": "{}", "version": 1, "restarts": [1.0], "restarted": 1}
+        ),
+        Request("actor.subscribe", {**made, "pattern": "a.*", "method": "add"}),
+        Request("actor.subscriptions", {}),
+        Request("actor.stop", {**actor, "note": "closing"}),
+        Request("actor.send", mail),
+        Request("actor.letters", {}),
+        Request("actor.restart", {**actor, "reset": True}),
+        Request("actor.get", actor),
+        Request("actor.list", {}),
+        Request("actor.subscribe", {**made, "pattern": "a.*", "method": None}),
     ]
 
 

@@ -194,7 +194,9 @@ async def test_signals_sent_while_the_engine_is_killed_come_once_and_in_order(tm
     sent = 0
     async with durable.open(store, serve=False) as client:
         for life in range(2):
-            with subprocess.Popen([sys.executable, str(program), str(store)], stdout=subprocess.PIPE, text=True) as child:
+            with subprocess.Popen(
+                [sys.executable, str(program), str(store)], stdout=subprocess.PIPE, text=True
+            ) as child:
                 assert child.stdout is not None
                 assert (await asyncio.to_thread(child.stdout.readline)).strip() == "ready"
                 for _ in range(10):

@@ -18,6 +18,7 @@ LAYERS = (
     {"durable.sessions"},
     {"durable.sandbox"},
     {"durable.prompts"},
+    {"durable.actors"},
     {"durable.engine"},
     {"durable.http"},
     {"durable.cli", "durable.demo", "durable"},

@@ -18,6 +18,7 @@ from resonate.types import PromiseRecord
 from durable.core.clock import now_ms
 from durable.core.errors import DurableError
 from durable.core.events import Event, Observer
+from durable.functions.companion import Activation
 from durable.functions.replay.record import Recorded, read
 from durable.functions.replay.recorded_promises import ExecutionRecord
 from durable.functions.replay.recorder import Recorder
@@ -72,6 +73,8 @@ class ExecutionPass:
         """Lines that each function had logged when the execution was last suspended, by its promise."""
         self.begun = begun
         """To be called when a function makes an operation."""
+        self.activation: Activation | None = None
+        """What the function works on beside its record."""
         self.seed = seed
         """The same in every pass, and no other execution's."""
         self._store = store
@@ -115,6 +118,11 @@ class ExecutionPass:
                 owner = f"exec:{(promise.get('tags') or {}).get('durable:scope', '')}"
                 self._calls = max(self._calls, number)
             self._records.setdefault(owner, []).append(promise)
+
+    @property
+    def has_record(self) -> bool:
+        """Whether an earlier pass recorded anything."""
+        return bool(self._records or self._retries)
 
     def recorded(self, function: str) -> tuple[list[Recorded], dict[str, PromiseRecord]]:
         """The operations of a function by its promise, and their promises by id."""

@@ -105,11 +105,12 @@ PASSES = "durable_passes"
 class PassTask:
     """The task of an execution whose function is passed here now, as far as the pass needs it."""
 
-    __slots__ = ("_effects", "begun", "created_at", "first", "id", "origin_id", "seed", "timeout_at", "waits")
+    __slots__ = ("_effects", "begun", "created_at", "first", "id", "origin_id", "seed", "tags", "timeout_at", "waits")
 
     def __init__(self, promise: PromiseRecord, effects: Any) -> None:
         self._effects = effects
         self.id = promise.id
+        self.tags = promise.tags
         self.origin_id = promise.tags.get("resonate:origin") or origin_of(promise.id)
         self.timeout_at = promise.timeout_at
         self.created_at = promise.created_at

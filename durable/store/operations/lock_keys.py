@@ -20,7 +20,7 @@ CHECKPOINTS = "\0checkpoints"
 """Chunks are shared by checkpoints of all sessions: who forgets some and who uses them again wait for each other."""
 
 _PROMISES = {"id", "awaited", "awaiter", "execution", "prompt", "promise_id"}
-_SESSIONS = {"session", "name"}
+_SESSIONS = {"session", "name", "actor", "parent"}
 _WHOLE = (
     requests.FunctionAlias,
     requests.SweepExecutions,

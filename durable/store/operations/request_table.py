@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from durable.store.operations import (
+    actors,
     cancellation,
     checkpoints,
     debug,
@@ -140,6 +141,15 @@ KINDS: dict[str, Kind] = {
     "policy.set": _ours(requests.PolicySet, policies.put),
     "audit.append": _ours(requests.AuditAppend, policies.append, _yes),
     "audit.list": _ours(requests.AuditList, policies.listing, _yes),
+    "actor.send": _ours(requests.ActorSend, actors.send),
+    "actor.fulfill": _ours(requests.ActorFulfill, actors.fulfill),
+    "actor.stop": _ours(requests.ActorStop, actors.stop),
+    "actor.restart": _ours(requests.ActorRestart, actors.restart),
+    "actor.get": _ours(requests.ActorAt, actors.get, _yes),
+    "actor.list": _ours(requests.ActorList, actors.listing, _yes),
+    "actor.letters": _ours(requests.ActorLetters, actors.letters, _yes),
+    "actor.subscribe": _ours(requests.ActorSubscribe, actors.subscribe),
+    "actor.subscriptions": _ours(requests.ActorSubscriptions, actors.subscriptions, _yes),
     "kv.get": _ours(requests.KvAt, kv.get, _yes),
     "kv.set": _ours(requests.KvSet, kv.put),
     "kv.delete": _ours(requests.KvAt, kv.delete),

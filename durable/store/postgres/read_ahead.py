@@ -63,7 +63,7 @@ class _Wanted:
             case requests.TaskFence(id=name, action=action):
                 self.tasks.add(name)
                 self.promises.add(action.data.id)  # nearly always a step's, which nobody else waits for
-            case requests.TaskFulfill(id=name):
+            case requests.TaskFulfill(id=name) | requests.ActorFulfill(task=requests.TaskFulfill(id=name)):
                 self._settles(name)
                 self.open.add(name)
             case _:

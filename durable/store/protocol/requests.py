@@ -550,3 +550,93 @@ class KvList(Ours, frozen=True, kw_only=True):
     namespace: Id
     prefix: str = ""
     limit: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 1_000
+
+
+class ActorAt(Ours, frozen=True, kw_only=True):
+    actor: Id
+
+
+class ActorSend(Ours, frozen=True, kw_only=True):
+    """A message. `kind` and `key`: of an actor that is not there yet; `parent`: its supervisor. `id`: as in CellSubmit.
+
+    `capacity`: how many messages may wait. `engine` and `ttl`: acquire the task at once when nothing is before it.
+    """
+
+    actor: Id
+    kind: Id
+    key: str
+    parent: Id | None = None
+    id: Id | None = None
+    promise: CellPromise
+    capacity: Positive | None = None
+    engine: Id | None = None
+    ttl: Positive = 1
+
+
+class ActorFulfill(Ours, frozen=True, kw_only=True):
+    """The end of a turn: `task` settles its message, the rest is saved with it. `state` is JSON, None to leave it.
+
+    `restarts`: the times that still count, and `restarted` how many are new. `dead`: why the message is a dead letter.
+    """
+
+    actor: Id
+    kind: Id
+    key: str
+    task: TaskFulfill
+    state: str | None = None
+    version: Natural = 0
+    restarts: list[float] | None = None
+    restarted: Natural = 0
+    dead: str | None = None
+    status: Literal["running", "stopped", "failed"] = "running"
+    note: str = ""
+
+
+class ActorStop(Ours, frozen=True, kw_only=True):
+    actor: Id
+    note: str = ""
+    status: Literal["stopped", "failed"] = "stopped"
+    force: bool = False
+
+
+class ActorRestart(Ours, frozen=True, kw_only=True):
+    """`reset`: without its state."""
+
+    actor: Id
+    reset: bool = False
+
+
+class ActorList(Ours, frozen=True, kw_only=True):
+    """`after`: the last name of the page before."""
+
+    kind: str | None = None
+    status: str | None = None
+    parent: str | None = None
+    after: str = ""
+    limit: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 1_000
+
+
+class ActorLetters(Ours, frozen=True, kw_only=True):
+    """`before`: the last number of the page before."""
+
+    actor: str | None = None
+    before: Natural | None = None
+    limit: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 1_000
+
+
+class ActorSubscribe(Ours, frozen=True, kw_only=True):
+    """Without a `method`: no more of it."""
+
+    pattern: Id
+    actor: Id
+    kind: Id
+    key: str
+    method: str | None
+
+
+class ActorSubscriptions(Ours, frozen=True, kw_only=True):
+    """`pattern` and `actor`: the last of the page before."""
+
+    pattern: str = ""
+    actor: str = ""
+    limit: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 1_000

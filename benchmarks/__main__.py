@@ -12,6 +12,7 @@ import click
 from rich.console import Console
 
 from benchmarks import (
+    actors,
     answers,
     capabilities,
     cell,
@@ -66,6 +67,7 @@ BENCHMARKS = {
         *interrupts.INTERRUPTS,
         interrupts.KILLED,
         interrupts.HELD,
+        *actors.ACTORS,
         *javascript.JAVASCRIPT,
         *modules.MODULES,
     )

@@ -169,6 +169,8 @@ def _end(tx: Tx, actor: str, status: str, note: str, *, whole: bool) -> int:
         if (version == 0 or whole) and tx.row(open_still, (promise_id,)) is not None:
             _bury(tx, actor, promise_id, data, reason)
             settle(tx, promise_id, "rejected", Value(data=rejection(_stopped(actor, note))))
+            if version:
+                tx.effects.cancelled.add(promise_id)  # its code, where it runs, is told
             count += 1
     return count
 

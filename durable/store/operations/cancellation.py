@@ -20,6 +20,9 @@ from durable.store.protocol.requests import Answer, ExecutionCancel, Record, Ref
 
 _functions = msgspec.json.Decoder(list[str])
 
+MAILBOX = "actor~"
+"""What a session's name begins with that is an actor's mailbox: its cells are functions (specs/actors.md, N1)."""
+
 DUE = "SELECT id FROM tasks WHERE cancel_at IS NOT NULL AND cancel_at <= ? ORDER BY cancel_at, id"
 NEXT = "SELECT min(cancel_at) FROM tasks WHERE cancel_at IS NOT NULL"
 
@@ -84,7 +87,8 @@ def reason_value(reason: str) -> Value:
 def _cleans_up(tx: Tx, task: Row, *, comes: bool) -> bool:
     """Whether the task is a function that has begun, and somebody who is alive can run its clean-up, or `comes` to."""
     state, version, pid, function, session, _ = task
-    if not function or session is not None or version == 0 or state not in ("acquired", "suspended", "pending"):
+    cell = session is not None and not session.startswith(MAILBOX)
+    if not function or cell or version == 0 or state not in ("acquired", "suspended", "pending"):
         return False
     if comes:
         return True

@@ -10,6 +10,7 @@ import msgspec
 
 from durable.core.clock import TIME_MAX_MS
 from durable.core.ids import PREFIX
+from durable.core.ids import MAILBOX
 from durable.core.limits import HELD_ELSEWHERE_MS
 from durable.store.operations.attempts import rejection
 from durable.store.operations.cascade import CHILD, DETACHED, make_pending, settle
@@ -19,9 +20,6 @@ from durable.store.operations.transaction import Tx
 from durable.store.protocol.requests import Answer, ExecutionCancel, Record, Refused, Value
 
 _functions = msgspec.json.Decoder(list[str])
-
-MAILBOX = "actor~"
-"""What a session's name begins with that is an actor's mailbox: its cells are functions (specs/actors.md, N1)."""
 
 DUE = "SELECT id FROM tasks WHERE cancel_at IS NOT NULL AND cancel_at <= ? ORDER BY cancel_at, id"
 NEXT = "SELECT min(cancel_at) FROM tasks WHERE cancel_at IS NOT NULL"

@@ -1,4 +1,4 @@
-"""What users of other actor systems reported, tried on ours.
+"""Reports about other actor systems, tried on ours.
 
 dapr/dapr#8194 (a crash deletes reminders), dapr/docs#3042 (a reminder's method fails), microsoft/service-fabric#388
 (reminders of an actor that is gone), dapr/dapr#4229 (a reminder that is replaced), dotnet/orleans#5456 (a call chain

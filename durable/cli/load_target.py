@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from durable.cli.exit_codes import Unusable
 from durable.core.definition_id import FILE_MARK, absolute, module_of_file, source_of
-from durable.core.errors import DurableError
+from durable.core.errors import DurableError, StoreLacks
 from durable.functions.definition import KNOWN, Function, known_as
 
 if TYPE_CHECKING:
@@ -169,7 +169,10 @@ async def load_ids(functions: Iterable[str], reads: ReadsFace) -> dict[str, str]
     missing = {}
     for function in sorted(set(functions)):
         if known_as(function) is None:
-            rows = await reads.list_executions(function=function, limit=_SOURCES_MAX)
+            try:
+                rows = await reads.list_executions(function=function, limit=_SOURCES_MAX)
+            except StoreLacks:
+                rows = []  # a Resonate server that lists nothing: its own id may say where it is
             reason = _load_one(function, [source_of(row.function, row.tags) for row in rows])
             if reason is not None:
                 missing[function] = reason

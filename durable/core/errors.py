@@ -125,6 +125,19 @@ class StoreDenied(StoreError):
     resonate_code = "RES005"
 
 
+class StoreLacks(StoreError):
+    """The server speaks the Resonate protocol alone, and what was asked for is none of it. `lacking` names it."""
+
+    code = "STORE_LACKS"
+
+    def __init__(self, url: str, lacking: str) -> None:
+        super().__init__(
+            f"{url} is a Resonate server, which has no {lacking}; functions, steps, sleeps, questions and schedules "
+            "work there. A file, postgresql://… or `durable serve` has everything"
+        )
+        self.lacking = lacking
+
+
 class StoreForeign(StoreError):
     """The store was prepared by another user, or others can change it: nothing of it was read or run. `owner` is whose
     it is."""

@@ -67,6 +67,12 @@ ATTEMPTS_FAILED_MAX = 3
 ATTEMPTS_DIED_MAX = 10
 """Attempts without progress before `lost`, when the engine died."""
 
+OUTSIDE_TASKS_MAX = 10_000
+"""Tasks of a Resonate server of which a process remembers failed attempts, and executions that it knows: some MB."""
+
+LISTEN_AGAIN_S = 15.0
+"""Between two looks at what is awaited on a Resonate server, whose messages may be lost."""
+
 RETRY_FIRST_MS = 50
 RETRY_MAX_MS = 60_000
 """Delay before a released task is dispatched again: doubling, from the first to the largest."""
@@ -285,6 +291,18 @@ NOTICE_WAIT_S = 60.0
 NOTICE_PAUSE_FACTOR = 4
 NOTICE_PAUSE_S_MAX = 1.0
 """A channel rests this many times as long as its look at the open questions took: looking is a fifth of its time."""
+
+POST_LEASE_MS = 30_000
+"""How long a process that took a message for a listener's URL may be at it, before another one sends it too."""
+
+POST_KEEP_MS = 86_400_000
+"""A message that a listener's URL has not taken for this long is dropped; the promise itself stays."""
+
+POST_LOOK_S = 30.0
+"""Between two looks for messages to URLs when nothing is known to be due: another process may have died with one."""
+
+POST_PAUSE_S = 0.1
+"""Between two looks while promises settle all the time: a look is a request to the writer."""
 
 WEBHOOK_S = 10.0
 """How long a webhook's receiver may take to answer."""

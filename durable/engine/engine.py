@@ -37,6 +37,7 @@ from durable.functions.resonate import sdk
 from durable.functions.step import StepThreads
 from durable.prompts.channels import PromptChannel, Told
 from durable.prompts.inbox import Inbox, OpenPrompt
+from durable.prompts.url_listeners import keep_posting
 from durable.prompts.webhooks import Hooks, Webhook
 from durable.sandbox.component_registry import Component, Declared
 from durable.sandbox.sandbox import Sandbox
@@ -114,6 +115,7 @@ class Engine:
         self._resonate: Any = None
         self._connection: Any = None
         self._sweeping: asyncio.Task[None] | None = None
+        self._posting: asyncio.Task[None] | None = None
         self._opening = False
         self._closing = False
         self._guard: asyncio.Task[None] | None = None
@@ -210,6 +212,7 @@ class Engine:
         self._guard = asyncio.create_task(_until_cancelled())
         if store.local is not None:
             self._sweeping = asyncio.create_task(keep_swept(store.local, self._observer))
+            self._posting = asyncio.create_task(keep_posting(store.local, self._observer))
         await store.request(
             "engine.join",
             {
@@ -239,7 +242,7 @@ class Engine:
         for undo in reversed(self._undo):
             undo()
         await self._hooks.close()
-        for task in (self._sweeping, self._guard):
+        for task in (self._sweeping, self._posting, self._guard):
             if task is not None:
                 task.cancel()
                 await asyncio.wait([task])
@@ -530,6 +533,7 @@ class Engine:
     # -- what functions and sessions need of the engine ---------------------------------------------------------
 
     def cell(self, code: str, session: str, inputs: dict[str, Any]) -> dict[str, Any]:
+        self.store.require("sessions")
         return CellParam(code=code, session=session, inputs=inputs).to_json()
 
     def cell_tags(self, session: str) -> dict[str, str]:
@@ -629,8 +633,8 @@ class EngineOptions(TypedDict, total=False):
 
 
 def open(target: str | os.PathLike[str] = ".durable/state.db", **options: Unpack[EngineOptions]) -> Engine:
-    """An engine on a store: a path (made when missing), the URL of `durable serve`, or ":memory:" for one that ends
-    with the engine.
+    """An engine on a store: a path (made when missing), a database's URL, that of a server, or ":memory:" for one that
+    ends with the engine.
 
     serve: False for a client that runs nothing itself. durability: "power" survives the machine, "process" only the
     process. token: for a URL; DURABLE_TOKEN when None. capabilities: what sessions can be granted. components: what

@@ -134,7 +134,7 @@ class Executions:
                 await self._store.request("task.halt", {"id": id, "version": version, "note": str(error.error)})
                 return
             text = str(error) if error is not None else "released"
-            cause = "returned" if isinstance(error, sdk.HandedBack) else "failed"
+            cause = "returned" if isinstance(error, sdk.HandedBack | sdk.FunctionNotFoundError) else "failed"
             await self._store.request("task.fail", {"id": id, "version": version, "error": text, "cause": cause})
             self._observer(AttemptFailed(id.removeprefix(ids.PREFIX), text))
         except (StoreRefused, DurableError):

@@ -16,6 +16,7 @@ from durable.core.limits import CONNECTION_IDLE_S, HTTP_HEAD_BYTES_MAX, SHUTDOWN
 from durable.http.connections import DeadlineConnection
 from durable.http.routes import create_app
 from durable.http.site import Site
+from durable.prompts.url_listeners import keep_posting
 from durable.store.upkeep.blob_sweeper import keep_swept
 
 BACKLOG_MAX = 2_048
@@ -68,13 +69,15 @@ async def serving(site: Site, sock: socket.socket) -> AsyncIterator[str]:
     running = asyncio.create_task(server.serve(sockets=[sock]))
     keeping = asyncio.create_task(site.keep())
     sweeping = asyncio.create_task(keep_swept(site.store, site.observe))
+    posting = asyncio.create_task(keep_posting(site.store, site.observe))
     try:
         yield url
     finally:
         keeping.cancel()
         sweeping.cancel()
+        posting.cancel()
         server.should_exit = True
         site.end_streams()
-        await asyncio.wait([running, keeping, sweeping])
+        await asyncio.wait([running, keeping, sweeping, posting])
         if not running.cancelled() and running.exception() is not None:
             raise StoreError(f"the server failed: {running.exception()!r}")

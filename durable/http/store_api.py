@@ -23,7 +23,7 @@ type Outcome = tuple[int, object]
 
 _UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, UnicodeEncodeError, RecursionError)
 """The errors of reading bytes from outside; the last for lists in lists without end."""
-_NOT_OFFERED = {"engine.lost", "engine.move"}
+_NOT_OFFERED = {"engine.lost", "engine.move", "listener.claim", "listener.end"}
 
 
 class SettledAwait(msgspec.Struct, frozen=True, kw_only=True):

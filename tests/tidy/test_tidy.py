@@ -63,7 +63,7 @@ SAME_NAME = {
 }
 """File names that stand in several folders, and the one thing that each means there."""
 
-KINDS_OF_STORE = {"sqlite", "postgres", "remote"}
+KINDS_OF_STORE = {"sqlite", "postgres", "remote", "resonate_server"}
 """Folders whose files share names: what each kind of store has for the same thing."""
 
 UNITS = {

@@ -14,7 +14,7 @@ from typing import Any
 from resonate.context import Context as SdkContext
 from resonate.core import Core, _ExecFulfilled, _ExecSuspended
 from resonate.durable import DurableFunction
-from resonate.error import PlatformError, ResonateError, Suspended
+from resonate.error import FunctionNotFoundError, PlatformError, ResonateError, Suspended
 from resonate.ids import origin_of
 from resonate.observability import Event as SdkEvent
 from resonate.registry import Registry
@@ -45,6 +45,7 @@ from durable.store.port import SdkConnection, StoreFace
 from durable.store.sdk_connection import DirectConnection
 
 __all__ = [
+    "FunctionNotFoundError",
     "HaltTask",
     "HandedBack",
     "PlatformError",

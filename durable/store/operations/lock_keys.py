@@ -57,7 +57,7 @@ def keys_of(request: Any) -> Iterator[str]:
         yield WHOLE
     elif isinstance(request, requests.PolicySet) and request.name == "*":
         yield WHOLE  # it holds for the calls of every session
-    elif isinstance(request, requests.CheckpointGet | requests.CheckpointLabel):
+    elif isinstance(request, requests.CheckpointGet | requests.CheckpointLabel | requests.CheckpointPublish):
         yield CHECKPOINTS
     yield from _named(request)
 

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from durable.core.clock import TIME_MAX_MS
 from durable.core.limits import TAGS_BYTES_MAX, VALUE_BYTES_MAX
 from durable.store.operations.cascade import ENDED, announce, is_head, settle_pending
+from durable.store.operations.listener_posts import is_url
 from durable.store.operations.records import PROMISE, dump, promise_record
 from durable.store.operations import signals
 from durable.store.operations.searches import SEARCH_DEFAULT, Search, Unfinished, begin, tagged
@@ -290,9 +291,11 @@ def _require_external(record: Record) -> None:
 
 def register_listener(tx: Tx, request: RegisterListener) -> Answer:
     """Push `unblock` to the address when the promise settles; nothing is recorded when it has."""
-    if _ADDRESS.match(request.address) is None:
+    if _ADDRESS.match(request.address) is None and not is_url(request.address):
         raise Refused(
-            400, f"{request.address!r} is not an address: poll://uni@<group>/<pid> or poll://any@<group>[/<pid>]"
+            400,
+            f"{request.address!r} is not an address: poll://uni@<group>/<pid>, poll://any@<group>[/<pid>],"
+            " or an http(s) URL without a user",
         )
     record = find(tx, request.awaited)
     _require_external(record)

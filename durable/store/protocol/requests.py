@@ -324,6 +324,19 @@ class PromptAnswer(Ours, frozen=True, kw_only=True):
     settle: PromiseSettle | None = None
 
 
+class PostsClaim(Ours, frozen=True, kw_only=True):
+    """Take messages for URLs whose time has come, for POST_LEASE_MS."""
+
+    limit: Annotated[int, msgspec.Meta(ge=1, le=1_000)]
+
+
+class PostEnd(Ours, frozen=True, kw_only=True):
+    """A message for a URL was taken, or is given up; or, after `retry_ms`, is to be sent again."""
+
+    post: Natural
+    retry_ms: Natural | None = None
+
+
 class ExecutionCancel(Ours, frozen=True, kw_only=True):
     """`grace_ms`: how long the function may clean up after itself before its promise is settled all the same. `serves`:
     whoever asks runs the clean-up itself, where no engine that is alive can.

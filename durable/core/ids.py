@@ -17,7 +17,7 @@ from durable.core.errors import InvalidId
 ORIGIN = "exec"
 PREFIX = "exec:"
 MAILBOX = "actor~"
-"""The beginning of a session's name that is an actor's mailbox: its cells are turns, functions as any (specs/actors.md)."""
+"""The beginning of a session's name that is an actor's mailbox: its cells are turns (specs/actors.md, N1)."""
 
 _GIVEN = re.compile(r"[A-Za-z0-9_-]{1,128}\Z")
 _MINTED = re.compile(r"[A-Za-z0-9_@.~=-]{1,400}\Z")

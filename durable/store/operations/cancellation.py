@@ -9,8 +9,7 @@ from __future__ import annotations
 import msgspec
 
 from durable.core.clock import TIME_MAX_MS
-from durable.core.ids import PREFIX
-from durable.core.ids import MAILBOX
+from durable.core.ids import MAILBOX, PREFIX
 from durable.core.limits import HELD_ELSEWHERE_MS
 from durable.store.operations.attempts import rejection
 from durable.store.operations.cascade import CHILD, DETACHED, make_pending, settle

@@ -29,7 +29,18 @@ from .opened import Clock, acquire, engine, opened, promise, root, settle, statu
 from .statements import statements
 
 WHOLE = frozenset(
-    {"backup", "copied_tables", "copy", "debug", "doctor", "invariants", "postgres", "record_checks", "transfer"}
+    {
+        "backup",
+        "copied_tables",
+        "copy",
+        "debug",
+        "doctor",
+        "invariants",
+        "postgres",
+        "record_checks",
+        "store_figures",
+        "transfer",
+    }
 )
 """Modules that look at everything: on connections of their own, or for the contract's model only; and the folder of
 another database."""
@@ -182,6 +193,9 @@ async def _every_read(store: Store) -> None:
     reads = store.reads
     await reads.list_executions(state="running", session="s", function="f", before="one")
     await reads.list_executions(function="job")
+    tag = ("customer", "c7")
+    await reads.list_executions(tag=tag, since=1, until=2)
+    await reads.list_executions(tag=tag, state="running", session="s", function="f", before="one")
     await reads.get_promise("exec:one")
     await reads.children("one")
     await reads.prompts()

@@ -467,7 +467,8 @@ class Context(Asking, Receiving, Starting):
 
         Its `tell` sends a message that is not waited for. Raises ActorStopped and what its method raised, on await.
         """
-        return self._cells.actors.inside(self, cls, key, [])
+        activation = self._pass.run.activation
+        return self._cells.actors.inside(self, cls, key, [] if activation is None else activation.chain)
 
     # -- people -------------------------------------------------------------------------------------------------
 

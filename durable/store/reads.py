@@ -11,6 +11,7 @@ from itertools import batched
 
 import msgspec
 
+from durable.core.ids import MAILBOX
 from durable.store.operations import searches
 from durable.store.operations.halted_waits import HALTS, Halt, nearest
 from durable.store.operations.records import PROMISE, Row, dump, promise_record
@@ -348,7 +349,7 @@ def _execution(row: Row) -> ExecutionRow:
         id=promise.id.removeprefix("exec:"),
         state=word,
         function=function,
-        session=session,
+        session=None if session is not None and session.startswith(MAILBOX) else session,
         n=n,
         param=promise.param,
         value=promise.value,

@@ -31,10 +31,12 @@ COMMANDS = {
     "logs": "What an execution printed.",
     "wait": "Wait until an execution ends.",
     "result": "Wait for an execution and print its result.",
+    "context": "How an agent's context was compacted.",
     "inbox": "Questions that wait for a person.",
     "answer": "Answer a question.",
     "signal": "Send a value to an execution.",
     "resume": "Go on with what was interrupted or left.",
+    "retry": "Begin again what failed, from the step that failed.",
     "interrupt": "Stop an execution so that it can go on later.",
     "cancel": "End an execution for good.",
     "audit": "What code asked for, and what was decided.",
@@ -45,12 +47,16 @@ COMMANDS = {
     "promise": "Promises, as they are.",
     "alias": "Say what a function is known by since it was renamed.",
     "import": "Recreate an execution from its record.",
+    "worker": "Run durable functions until told to end.",
     "serve": "Offer the store over HTTP.",
+    "mcp": "Offer sessions, functions and questions to agents over MCP.",
     "gc": "Forget what ended long ago.",
     "checkpoint": "What a session has saved: list, show, diff, restore, export.",
-    "fork": "Begin a session from a checkpoint of another.",
+    "fork": "Begin a session from a checkpoint, an execution from a step.",
     "doctor": "Say what is wrong with the store, what this machine can enforce.",
     "backup": "Copy the store while engines run.",
+    "jupyter": "A Jupyter kernel whose variables outlive it: install.",
+    "notebook": "Notebooks: run durably, export, sync.",
     "copy": "Move a store to another place: a file to a database, and back.",
     "demo": "See a job survive SIGKILL.",
 }
@@ -334,7 +340,7 @@ def _quiet_logs() -> None:
 
     if os.environ.get("DURABLE_DEBUG"):
         return
-    for name in ("durable", "resonate", "asyncio", "uvicorn"):
+    for name in ("durable", "resonate", "asyncio", "uvicorn", "mcp"):
         logger = logging.getLogger(name)
         logger.addHandler(logging.NullHandler())
         logger.propagate = False

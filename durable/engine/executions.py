@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from durable.core import ids
 from durable.core.clock import TIME_MAX_MS, now_ms
 from durable.core.definition_id import SOURCE, another_program, has_moved, is_served, source_of
-from durable.core.errors import INTERRUPTED, Conflict, DurableError, NotFound, StoreRefused
+from durable.core.errors import INTERRUPTED, BadArguments, Conflict, DurableError, NotFound, StoreRefused
 from durable.core.events import AttemptFailed, ExecutionCreated, ExecutionResumed, LeaseLost
 from durable.core.limits import LEASE_MS
 from durable.core.observers import Observers
@@ -18,7 +18,9 @@ from durable.functions.resonate import sdk
 from durable.records.values import pack, unpack
 from durable.sessions.execution.interrupt import signal_worker
 from durable.sessions.ownership.owner import SessionHost
+from durable.store.operations import execution_tags
 from durable.store.port import StoreFace
+from durable.store.protocol.requests import Refused
 from durable.store.rows import ExecutionRow
 
 
@@ -45,12 +47,14 @@ class Executions:
         arguments: str,
         timeout: float | None,
         is_call: Callable[[str], bool],
+        tags: Mapping[str, str],
     ) -> None:
         """Record an execution of `function`, or attach to the one of this id. timeout: s. Conflict.
 
         is_call: whether a recorded digest that is not `arguments` is of this call all the same.
         """
         promise = self._root(execution_id, function, data, arguments, timeout)
+        promise["tags"] |= _checked(tags)
         found = await self._create(promise)
         if found["tags"].get("durable:nonce") == promise["tags"]["durable:nonce"]:
             if self._observer.watching:
@@ -213,6 +217,18 @@ class Executions:
         if self._observer.watching:
             self._observer(ExecutionResumed(id))
         return True
+
+
+def _checked(tags: Mapping[str, str]) -> dict[str, str]:
+    """The tags that an execution is found by, as its promise has them. BadArguments."""
+    for name, value in tags.items():
+        if not isinstance(name, str) or not isinstance(value, str):
+            raise BadArguments(f"tags are names and texts, not {name!r}: {value!r}")
+    try:
+        execution_tags.check(dict(tags))
+    except Refused as refused:
+        raise BadArguments(refused.message) from None
+    return {f"{execution_tags.TAG}{name}": value for name, value in tags.items()}
 
 
 def _promise(answer: Any) -> dict[str, Any]:

@@ -48,6 +48,9 @@ class ReadsFace(Protocol):
         state: State | None = None,
         session: str | None = None,
         function: str | None = None,
+        tag: tuple[str, str] | None = None,
+        since: int | None = None,
+        until: int | None = None,
         limit: int = 100,
         before: str | None = None,
     ) -> list[ExecutionRow]: ...

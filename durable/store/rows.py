@@ -47,6 +47,7 @@ class ExecutionRow:
     state: State
     function: str
     session: str | None
+    """Of a cell; None of a message to an actor, which is a function."""
     n: int | None
     param: Any
     value: Any

@@ -1,6 +1,6 @@
 """A program whose spans go to the collector that its environment names. It kills itself twice, then asks a person.
 
-    python -m tests.e2e.traced_job STORE LIVES [ANSWER]
+python -m tests.e2e.traced_job STORE LIVES [ANSWER]
 """
 
 from __future__ import annotations

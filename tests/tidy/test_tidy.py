@@ -111,7 +111,7 @@ NUMBERS_OF_OTHERS = {
 NOT_COUNTED = {
     *("PORT", "VERSION", "PROTOCOL_VERSION", "APPLICATION_ID", "_FORM", "DESCRIPTORS_FORK"),
     *("STATUS_BUSY", "TOO_MUCH", "_BAD_FILE", "EXIT_NOT_HELD", "FUTURE_FLAGS", "GOES_ON", "CANCEL"),
-    *("_MIGRATING", "UNFINISHED", "FIRST_CALL", "_HASHES_FROM", "ASKS_FROM", "FUEL_UNLIMITED"),
+    *("_MIGRATING", "UNFINISHED", "FIRST_CALL", "_HASHES_FROM", "_RELOAD", "ASKS_FROM", "FUEL_UNLIMITED"),
 }
 """Numbers that count nothing: versions, statuses, marks, and where numbering begins."""
 

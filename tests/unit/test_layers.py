@@ -14,7 +14,7 @@ LAYERS = (
     {"durable.records", "durable.store", "checkpoint"},
     {"bridge", "capabilities"},
     {"durable.functions"},
-    {"durable.executions"},
+    {"durable.executions", "durable.agents"},
     {"durable.sessions"},
     {"durable.sandbox"},
     {"durable.prompts"},
@@ -22,7 +22,8 @@ LAYERS = (
     {"durable.engine"},
     {"durable.telemetry"},
     {"durable.http"},
-    {"durable.cli", "durable.demo", "durable"},
+    {"durable.mcp"},
+    {"durable.cli", "durable.demo", "durable.integrations", "durable"},
 )
 """From the bottom up (specs/architecture.md): a module imports from its own layer and from those below."""
 

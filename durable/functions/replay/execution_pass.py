@@ -39,6 +39,17 @@ _PLACE = re.compile(r"(?P<owner>.+)(?P<kind>\.|:input:|:retry:)(?P<number>[0-9]+
 """Ids of what a function does: `exec:<id>.<k>`, `exec:<id>:input:<n>`, `exec:<id>.<k>:retry:<n>`."""
 
 
+def place_of(promise_id: str, tags: dict[str, str]) -> str | None:
+    """The promise of the function that began an operation, by the operation's; None for what no function began."""
+    place = _PLACE.fullmatch(promise_id)
+    if place is None or place["kind"] == ":retry:":
+        return None
+    if place["kind"] == ":input:":
+        scope = tags.get("durable:scope")
+        return None if scope is None else f"exec:{scope}"
+    return place["owner"]
+
+
 class ExecutionPass:
     """The state that all functions of one pass share: the record, the lease, and what is under way."""
 
@@ -152,6 +163,10 @@ class ExecutionPass:
         except Exception as error:
             message = f"the observer failed at {type(event).__name__}"
             self._loop.call_exception_handler({"message": message, "exception": error})
+
+    def require(self, feature: str) -> None:
+        """StoreLacks where the store has promises alone, and not this."""
+        self._store.require(feature)
 
     def step_begun(self, step: str, name: str, attempt: int = 1, *, nested: bool = False) -> None:
         """Tell, in the step's own context, that it is run."""

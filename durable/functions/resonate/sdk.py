@@ -63,7 +63,14 @@ def _quiet(event: SdkEvent) -> None:
 
 
 def build(
-    connection: SdkConnection, store: StoreFace, *, engine_id: str, group: str, lifecycle: Lifecycle, clock: Clock
+    connection: SdkConnection,
+    store: StoreFace,
+    *,
+    engine_id: str,
+    group: str,
+    lifecycle: Lifecycle,
+    clock: Clock,
+    concurrency: int = TASKS_MAX,
 ) -> Resonate:
     """A Resonate over our store, wired but not started. `clock` is in ms."""
     held = held_tasks(store, engine_id)
@@ -77,7 +84,7 @@ def build(
         ttl=timedelta(milliseconds=LEASE_MS),
         encryptor=StripPickle(),
         heartbeat=held,
-        max_concurrent_tasks=TASKS_MAX,
+        max_concurrent_tasks=concurrency,
         retry_policy=NEVER,
         env={},
         clock=clock,
@@ -90,7 +97,7 @@ def build(
     if isinstance(ports, SenderPorts):
         ports.sender = resonate._sender
     core.sender = core.fencing = ports
-    slots = Slots(TASKS_MAX)
+    slots = Slots(concurrency)
     resonate._slots = slots  # type: ignore[attr-defined]
     counted = isinstance(connection, DirectConnection)
     if isinstance(connection, DirectConnection):
@@ -114,8 +121,9 @@ class PassTask:
         self.tags = promise.tags
         self.origin_id = promise.tags.get("resonate:origin") or origin_of(promise.id)
         self.timeout_at = promise.timeout_at
-        self.created_at = promise.created_at
-        """Milliseconds since the Unix epoch."""
+        began = promise.tags.get("durable:began", "")
+        self.created_at = int(began) if began.isdecimal() else promise.created_at
+        """Milliseconds since the Unix epoch; of a fork, when what it comes from was made."""
         self.seed = promise.tags.get("durable:nonce") or f"{promise.id} {promise.created_at}"
         """What `ctx.random` of this execution is made from."""
         self.first = int(effects.task_version) == 1

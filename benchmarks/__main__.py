@@ -23,6 +23,7 @@ from benchmarks import (
     hop,
     interrupts,
     javascript,
+    jupyter,
     modules,
     notice,
     pending,
@@ -70,6 +71,7 @@ BENCHMARKS = {
         *actors.ACTORS,
         *javascript.JAVASCRIPT,
         *modules.MODULES,
+        *jupyter.KERNEL,
     )
 }
 ROUNDS, ROUNDS_QUICK = 7, 3

@@ -38,6 +38,8 @@ from bridge.protocol.messages import (
     Error,
     Execute,
     FromWorker,
+    FrontEnd,
+    FrontEndReply,
     Heartbeat,
     Hello,
     Lend,
@@ -386,6 +388,10 @@ class WorkerSession:
         """Completions of a dotted name. Idle workers only: raises Busy, or WorkerDied."""
         return (await self._ask(Complete(text=text), Completions)).names
 
+    async def front_end(self, request: FrontEnd) -> FrontEndReply:
+        """Ask on behalf of a notebook. Idle workers only: raises Busy, or WorkerDied. Callbacks may take their time."""
+        return await self._ask(request, FrontEndReply, guard_s=None)
+
     async def heartbeat(self) -> Heartbeat:
         """Vital signs, from the worker itself; a worker that computes answers when it reads again."""
         return await self._ask(Heartbeat(), Heartbeat, idle=False, guard_s=None)
@@ -471,6 +477,8 @@ class WorkerSession:
             case Lent():
                 self._replies.came(message.lend, message)
             case NamespaceReply():
+                self._replies.came(message.request, message)
+            case FrontEndReply():
                 self._replies.came(message.request, message)
             case Completions():
                 self._replies.came(message.complete, message)

@@ -415,6 +415,27 @@ class Completions(Message):
     names: Annotated[list[Name], Field(max_length=COMPLETIONS_MAX)]
 
 
+class FrontEnd(Message):
+    """Asks an idle worker on behalf of a notebook's front end (specs/jupyter.md).
+
+    `count`: cells in its history. `complete`, `inspect`: about the code at a cursor. `expressions`: values to show
+    after a cell. `comm`: a message of a widget, whose callbacks run before the reply. `arguments` are the front end's.
+    """
+
+    type: Literal["front_end"] = "front_end"
+    what: Literal["count", "complete", "inspect", "expressions", "comm"]
+    arguments: dict[str, JsonValue] = {}
+
+
+class FrontEndReply(Message):
+    """The answer to `request`; with a `problem` there is none."""
+
+    type: Literal["front_end_reply"] = "front_end_reply"
+    request: Id
+    value: JsonValue = None
+    problem: Text = ""
+
+
 class Shutdown(Message):
     """End the worker."""
 
@@ -436,6 +457,7 @@ type FromWorker = Annotated[
     | Lent
     | NamespaceReply
     | Completions
+    | FrontEndReply
     | Heartbeat,
     Field(discriminator="type"),
 ]
@@ -449,6 +471,7 @@ type ToWorker = Annotated[
     | Lend
     | Namespace
     | Complete
+    | FrontEnd
     | Heartbeat
     | Shutdown,
     Field(discriminator="type"),

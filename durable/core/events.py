@@ -332,12 +332,17 @@ class ZygoteEnded(Event):
 
 @dataclass(frozen=True, slots=True)
 class SessionRestored(Life):
-    """A namespace came back from a checkpoint; `lost` names what could not."""
+    """A namespace came back from a checkpoint; `lost` names what could not, `reasons` says why, one for each.
+
+    `rebuilt` are names that were made anew, each with how.
+    """
 
     session: str
     checkpoint: str
     restored: int
     lost: tuple[str, ...]
+    reasons: tuple[str, ...] = ()
+    rebuilt: tuple[tuple[str, str], ...] = ()
     took_ms: float = 0.0
 
 

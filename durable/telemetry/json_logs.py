@@ -43,6 +43,11 @@ class JsonFormatter(logging.Formatter):
         return json.dumps({name: _cut(value) for name, value in line.items()}, default=str, ensure_ascii=False)
 
 
+def message_line(logger: str, text: str) -> str:
+    """A line with a message of ours, as the formatter has it."""
+    return JsonFormatter().format(logging.LogRecord(logger, logging.INFO, "", 0, text, None, None))
+
+
 def log_json(level: int = logging.INFO, stream: TextIO | None = None) -> logging.Handler:
     """Write the log of this process's engines as JSON lines, to stderr or a stream; returns the handler.
 

@@ -185,7 +185,7 @@ class Spans:
                     "durable.checkpoint.final": final,
                 }
                 self._span("checkpoint", execution, attributes, _before(took_ms))
-            case events.SessionRestored(session, checkpoint, restored, lost, took_ms):
+            case events.SessionRestored(session, checkpoint, restored, lost, took_ms=took_ms):
                 attributes = {
                     "durable.session.name": session,
                     "durable.checkpoint.id": checkpoint,

@@ -110,6 +110,11 @@ class Complete(_Message, tag="complete"):
     text: str
 
 
+class FrontEnd(_Message, tag="front_end"):
+    what: Literal["count", "complete", "inspect", "expressions", "comm"]
+    arguments: dict[str, Raw]
+
+
 class Heartbeat(_Message, tag="heartbeat"):
     memory_usage: Count
     cpu_time: float
@@ -131,6 +136,7 @@ _form = Decoder(
     | Lend
     | Namespace
     | Complete
+    | FrontEnd
     | Heartbeat
     | Shutdown
 )

@@ -106,6 +106,18 @@ class Executor:
             self._history.reset()
         self._future_flags |= future_flags_of(self._namespace)
 
+    def run_beside[R](self, run: Callable[[], R]) -> R:
+        """Run code of the user's that is no execution, as statements are run: in the context, interruptible."""
+        self._gate.begin()
+        try:
+            return self._user_code(lambda: self._context.run(run))
+        finally:
+            self._gate.end()
+
+    def count(self) -> int:
+        """The number of cells in the history."""
+        return self._history.count()
+
     def run(self, request: Wire) -> None:
         """Run one `execute` to its result or error, and send that."""
         started = perf_counter()

@@ -80,7 +80,7 @@ class UnderWay:
 
     @property
     def name(self) -> str:
-        """What the record calls it."""
+        """Its name in the record."""
         return self.tags["durable:name"]
 
     @property

@@ -484,7 +484,7 @@ class LiveSession:
         """Why its worker is not to be ended now; empty when it may be. What a restore does not bring back stays."""
         if self._worker.current is None or (self._busy.locked() and self._parked is None):
             return RUNS
-        return _KEPT_FOR[self.between.state]
+        return "a notebook is open on it" if self.between.attached else _KEPT_FOR[self.between.state]
 
     async def give(self) -> str:
         """End its worker and be forgotten: what comes takes the session up anew. Why it is kept, where it is."""

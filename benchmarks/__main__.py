@@ -12,6 +12,7 @@ import click
 from rich.console import Console
 
 from benchmarks import (
+    actors,
     answers,
     capabilities,
     cell,
@@ -22,6 +23,7 @@ from benchmarks import (
     hop,
     interrupts,
     javascript,
+    jupyter,
     modules,
     notice,
     pending,
@@ -66,8 +68,10 @@ BENCHMARKS = {
         *interrupts.INTERRUPTS,
         interrupts.KILLED,
         interrupts.HELD,
+        *actors.ACTORS,
         *javascript.JAVASCRIPT,
         *modules.MODULES,
+        *jupyter.KERNEL,
     )
 }
 ROUNDS, ROUNDS_QUICK = 7, 3

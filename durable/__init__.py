@@ -124,6 +124,7 @@ if TYPE_CHECKING:
         PoolExhausted as PoolExhausted,
         ProtocolError as ProtocolError,
         ResourceExceeded as ResourceExceeded,
+        RetriesExhausted as RetriesExhausted,
         RetryAfter as RetryAfter,
         StepNeeded as StepNeeded,
         StoreDenied as StoreDenied,
@@ -144,7 +145,7 @@ if TYPE_CHECKING:
         open as open,
     )
     from durable.executions.handle import Execution as Execution
-    from durable.functions.child_methods import Child as Child
+    from durable.functions.child_methods import ChildExecution as ChildExecution
     from durable.functions.context import Context as Context, FunctionInfo as FunctionInfo
     from durable.functions.definition import (
         Function as Function,
@@ -285,6 +286,7 @@ _HOME = {
         "ProtocolError",
         "LimitExceeded",
         "ResourceExceeded",
+        "RetriesExhausted",
         "RetryAfter",
         "StepNeeded",
         "StoreDenied",
@@ -303,7 +305,7 @@ _HOME = {
     "durable.engine.engine": ("Engine", "open"),
     "durable.executions.handle": ("Execution",),
     "durable.core.events": ("Logged",),
-    "durable.functions.child_methods": ("Child",),
+    "durable.functions.child_methods": ("ChildExecution",),
     "durable.functions.context": ("Context", "FunctionInfo"),
     "durable.functions.failures": ("raised",),
     "durable.functions.definition": ("Function", "Retry", "function"),

@@ -17,12 +17,14 @@ from benchmarks.turns import Ready, serve
 
 CELL_S = 30
 
+KERNEL = "python3"
+
 
 class Kernel:
     """A started kernel and its client."""
 
     def __init__(self) -> None:
-        self._manager = KernelManager(kernel_name="python3")
+        self._manager = KernelManager(kernel_name=KERNEL)
         self._manager.start_kernel()
         self._client: BlockingKernelClient = self._manager.client()
         self._client.start_channels()

@@ -14,7 +14,7 @@ PROFILES: tuple[Profile, ...] = ("open", "isolated")
 
 ENVIRONMENT_KEPT = frozenset(
     {"PATH", "LANG", "LANGUAGE", "TZ", "TERM", "PYTHONHASHSEED", "PYTHONUTF8", "PYTHONHOME", "VIRTUAL_ENV"}
-    | {"LD_LIBRARY_PATH"}
+    | {"LD_LIBRARY_PATH", "DURABLE_NOTEBOOK"}
 )
 """Variables of the engine's environment that isolated code sees, beside LC_*: the rest may hold secrets."""
 

@@ -38,6 +38,8 @@ from bridge.protocol.messages import (
     Error,
     Execute,
     FromWorker,
+    FrontEnd,
+    FrontEndReply,
     Heartbeat,
     Hello,
     Lend,
@@ -61,7 +63,15 @@ from bridge.protocol.output_rules import OutputRules
 from bridge.protocol.states import WorkerEvent, WorkerState, step
 from checkpoint.blobs.memory_file import MemoryFile
 from durable.core.errors import Busy, CheckpointError, EngineClosed, ProtocolError, Unenforceable, WorkerDied
-from durable.core.events import Observer, OutputUndrained, ReplyUnknown, WorkerEnded, WorkerStarted, log_event
+from durable.core.events import (
+    Observer,
+    OutputUndrained,
+    ReplyUnknown,
+    WorkerEnded,
+    WorkerReady,
+    WorkerStarted,
+    log_event,
+)
 from durable.core.freed_memory import give_back_beside
 from durable.core.limits import HANDSHAKE_S, MESSAGE_BYTES_MAX
 
@@ -225,6 +235,7 @@ class WorkerSession:
         Raises WorkerDied, Unenforceable when this machine cannot confine it as asked, ProtocolError when the worker
         breaks the protocol, or the session was started before.
         """
+        began = monotonic()
         self._go(WorkerEvent.START)
         self.ended.clear()
         try:
@@ -255,6 +266,7 @@ class WorkerSession:
         except asyncio.CancelledError:
             self.kill()
             raise
+        self._observer(WorkerReady(self.name, process.pid, (monotonic() - began) * 1000))
 
     async def restart(self) -> None:
         """Start again after the end, with an empty namespace."""
@@ -376,6 +388,10 @@ class WorkerSession:
         """Completions of a dotted name. Idle workers only: raises Busy, or WorkerDied."""
         return (await self._ask(Complete(text=text), Completions)).names
 
+    async def front_end(self, request: FrontEnd) -> FrontEndReply:
+        """Ask on behalf of a notebook. Idle workers only: raises Busy, or WorkerDied. Callbacks may take their time."""
+        return await self._ask(request, FrontEndReply, guard_s=None)
+
     async def heartbeat(self) -> Heartbeat:
         """Vital signs, from the worker itself; a worker that computes answers when it reads again."""
         return await self._ask(Heartbeat(), Heartbeat, idle=False, guard_s=None)
@@ -461,6 +477,8 @@ class WorkerSession:
             case Lent():
                 self._replies.came(message.lend, message)
             case NamespaceReply():
+                self._replies.came(message.request, message)
+            case FrontEndReply():
                 self._replies.came(message.request, message)
             case Completions():
                 self._replies.came(message.complete, message)

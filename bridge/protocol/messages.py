@@ -106,6 +106,10 @@ class Ready(Message):
     python: Name
 
 
+TRACEPARENT_CHARS_MAX = 100
+"""Characters of a trace context: version 00 has 55, later ones may have a little more."""
+
+
 class Execute(Message):
     """Run `code`; `id` is the execution's id.
 
@@ -115,7 +119,8 @@ class Execute(Message):
     `transaction` is as specs/namespace.md says; with `recompute`, which is a `rollback_always`, what the code makes of
     these names stays if they were not there, and the history does not know of it.
     `checkpoint_every_s` replaces the rule of "auto", and before a statement that reaches one of `checkpoint_before`
-    there is one in any case. `output_offset` is where this run's output continues, in characters.
+    there is one in any case. `output_offset` is where this run's output continues, in characters. `traceparent` is the
+    trace context, as W3C writes it, in which the code runs; "" where nobody traces.
     """
 
     type: Literal["execute"] = "execute"
@@ -132,6 +137,7 @@ class Execute(Message):
     output_offset: Count = 0
     transaction: Transaction = "commit_always"
     recompute: list[str] = []
+    traceparent: Annotated[str, Field(max_length=TRACEPARENT_CHARS_MAX)] = ""
 
 
 class Output(Message):
@@ -409,6 +415,27 @@ class Completions(Message):
     names: Annotated[list[Name], Field(max_length=COMPLETIONS_MAX)]
 
 
+class FrontEnd(Message):
+    """Asks an idle worker on behalf of a notebook's front end (specs/jupyter.md).
+
+    `count`: cells in its history. `complete`, `inspect`: about the code at a cursor. `expressions`: values to show
+    after a cell. `comm`: a message of a widget, whose callbacks run before the reply. `arguments` are the front end's.
+    """
+
+    type: Literal["front_end"] = "front_end"
+    what: Literal["count", "complete", "inspect", "expressions", "comm"]
+    arguments: dict[str, JsonValue] = {}
+
+
+class FrontEndReply(Message):
+    """The answer to `request`; with a `problem` there is none."""
+
+    type: Literal["front_end_reply"] = "front_end_reply"
+    request: Id
+    value: JsonValue = None
+    problem: Text = ""
+
+
 class Shutdown(Message):
     """End the worker."""
 
@@ -430,6 +457,7 @@ type FromWorker = Annotated[
     | Lent
     | NamespaceReply
     | Completions
+    | FrontEndReply
     | Heartbeat,
     Field(discriminator="type"),
 ]
@@ -443,6 +471,7 @@ type ToWorker = Annotated[
     | Lend
     | Namespace
     | Complete
+    | FrontEnd
     | Heartbeat
     | Shutdown,
     Field(discriminator="type"),

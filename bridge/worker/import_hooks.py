@@ -4,11 +4,22 @@ from __future__ import annotations
 
 import importlib
 import importlib.machinery
+import os
 import sys
 from typing import Any
 
 ADAPTED = {"matplotlib.pyplot": "bridge.worker.io.figures", "multiprocessing.spawn": "bridge.worker.spawned_children"}
 """Modules to adapt, and the modules whose `adapt(module)` is called for each."""
+
+NOTEBOOK = "DURABLE_NOTEBOOK"
+"""The variable of the environment that says that cells are shown in a notebook (specs/jupyter.md, IPython)."""
+
+OF_NOTEBOOKS = {
+    "comm": "bridge.worker.notebook.widget_comms",
+    "IPython.core.getipython": "bridge.worker.notebook.ipython_shell",
+    "IPython.core.display_functions": "bridge.worker.notebook.ipython_shell",
+}
+"""Modules that are adapted only there."""
 
 
 class Finder:
@@ -35,6 +46,9 @@ class Finder:
 
 def install() -> None:
     """Adapt what is loaded, and what will be."""
+    if os.environ.get(NOTEBOOK) == "1":
+        ADAPTED.update(OF_NOTEBOOKS)
+        importlib.import_module("bridge.worker.notebook.ipython_shell").install()
     sys.meta_path.insert(0, Finder)
     for name in ADAPTED:
         if name in sys.modules:

@@ -142,6 +142,8 @@ class Worker:
             elif kind == "complete":
                 names = completions(message["text"], self.namespace, self.gate)
                 self.channel.send({"type": "completions", "complete": message["id"], "names": names})
+            elif kind == "front_end":
+                self.channel.send(self._answer_front_end(message))
             elif kind == "shutdown":
                 return
 
@@ -206,6 +208,13 @@ class Worker:
         if self._live_namespace is None:
             self._live_namespace = LiveNamespace(self.namespace)
         return answer(self._live_namespace, message)
+
+    def _answer_front_end(self, message: Wire) -> Wire:
+        from bridge.worker.notebook.front_end import answer  # most sessions have none
+
+        reply = answer(message, self.namespace, self.executor.count, self.executor.run_beside)
+        self.output.drain()
+        return reply
 
     def _display(self, bundle: str) -> None:
         if self.output.mutes():

@@ -416,6 +416,19 @@ class ExecutionTimedOut(ExecutionError, TimeoutError):
     resonate_code = "RES001"
 
 
+class RetriesExhausted(DurableError):
+    """A step used up its retries and pauses: its execution is halted, `durable resume` tries it once more."""
+
+    code = "RETRIES_EXHAUSTED"
+
+    def __init__(self, step: str, id: str, retries: int, last_error: str) -> None:
+        super().__init__(f"step {step} ({id}) used up its {retries} retries; the last error was {last_error}")
+        self.step = step
+        self.id = id
+        self.retries = retries
+        self.last_error = last_error
+
+
 class LimitExceeded(DurableError):
     """Code used up what it may use, wherever it ran: `resource` ("memory", "cpu", "execution", …) and its `limit`.
 

@@ -49,6 +49,11 @@ CONNECT_S = 5.0
 DISCARDS_KEPT = 20
 """Results thrown away that an execution shows: the newest. Each was an engine that had lost its lease."""
 
+EXECUTION_TAGS_MAX = 64
+TAG_NAME_CHARS_MAX = 64
+TAG_VALUE_CHARS_MAX = 256
+"""Tags are words that executions are found by: an index holds them whole."""
+
 SIGNALS_OPEN_MAX = 10_000
 """Signals of one name that nobody has taken: more is a sender that nobody listens to."""
 
@@ -60,6 +65,9 @@ RETURNED_MS = 1_000
 
 TASKS_MAX = 256
 """Executions that one engine runs at a time. Waiting ones hold no place."""
+
+DRAIN_LOOK_S = 0.05
+"""How often an engine that drains looks whether all that it ran has ended; nothing tells it."""
 
 ATTEMPTS_FAILED_MAX = 3
 """Attempts without progress before `lost`, when the function or the worker failed by itself."""
@@ -301,8 +309,8 @@ POST_KEEP_MS = 86_400_000
 POST_LOOK_S = 30.0
 """Between two looks for messages to URLs when nothing is known to be due: another process may have died with one."""
 
-POST_PAUSE_S = 0.1
-"""Between two looks while promises settle all the time: a look is a request to the writer."""
+POST_PAUSE_S = 1.0
+"""Between two looks because others committed something: a look is a request to the writer."""
 
 WEBHOOK_S = 10.0
 """How long a webhook's receiver may take to answer."""

@@ -1,4 +1,4 @@
-"""Things that outsiders bring to executions: signals, and values of promises that functions wait for (specs/signals.md)."""
+"""Things that outsiders bring to executions: signals, and values of promises (specs/signals.md)."""
 
 from __future__ import annotations
 

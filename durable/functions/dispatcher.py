@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
@@ -139,7 +140,11 @@ class Passes:
                 reply = await run.activation.turn(context, args)
                 return encode(reply, f"the reply of {function.name}", run.activation.returns)
             shaped, named = shaped_call(function.fn, args, kwargs, skip_first=True)
-            value = await function.fn(context, *shaped, **named)
+            try:
+                value = await function.fn(context, *shaped, **named)
+            except (Exception, asyncio.CancelledError) as error:
+                await context.undo(error)
+                raise
             return encode(value, f"the result of {function.name}", function.returns)
 
         root.start(main, run.complete)

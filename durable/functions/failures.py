@@ -436,6 +436,13 @@ def _note(error: ExecutionError, found: dict[str, Any]) -> None:
         error.add_note(f"Traceback where it was raised:\n{error.traceback.rstrip()}")
 
 
+def add_note(error: BaseException, text: str) -> None:
+    """Add a note to an error, also to what is recorded of one that a step or child raised."""
+    error.add_note(text)
+    if isinstance(error, ExecutionError):
+        error.recorded = {**error.recorded, "notes": [*_list(dict(error.recorded), "notes"), cut(text, NOTE_CHARS_MAX)]}
+
+
 def raised(error: BaseException | None, *kinds: str | type[BaseException]) -> bool:
     """Whether an error is, or was recorded as, one of these: qualified class names ("pkg.MyError") or classes.
 

@@ -1,1 +1,1 @@
-"""Agent frameworks on durable execution: each module needs its framework, and nothing else loads it."""
+"""The engine inside other tools and frameworks: each module needs an extra of its own, and nothing else loads it."""

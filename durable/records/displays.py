@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
 import msgspec
@@ -13,10 +14,17 @@ DISPLAY = "display"
 
 @dataclass(frozen=True, slots=True)
 class Display:
-    """An object that code showed with `display(obj)`: `data` by MIME type (bytes as base64), and `metadata`."""
+    """An object that code showed with `display(obj)`: `data` by MIME type (bytes as base64), and `metadata`.
+
+    `action` is "display", or "result" for a cell's value; "update" takes the place of what was shown under this
+    `display_id`, "clear" clears what was shown before, "comm" is a message of a widget (specs/namespace.md, D4).
+    """
 
     data: dict[str, Any]
     metadata: dict[str, Any]
+    action: str = field(default="display", compare=False, repr=False)
+    display_id: str = field(default="", compare=False, repr=False)
+    comm: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def text(self) -> str:
@@ -32,8 +40,19 @@ class Display:
             return None
         if not isinstance(found, dict) or not isinstance(found.get("data"), dict):
             return None
-        metadata = found.get("metadata")
-        return cls(found["data"], metadata if isinstance(metadata, dict) else {})
+        metadata, comm = found.get("metadata"), found.get("comm")
+        return cls(
+            found["data"],
+            metadata if isinstance(metadata, dict) else {},
+            str(found.get("action") or "display"),
+            str(found.get("display_id") or ""),
+            comm if isinstance(comm, dict) else {},
+        )
+
+    @property
+    def is_shown(self) -> bool:
+        """Whether it shows something, and is no message about others."""
+        return self.action not in ("clear", "comm")
 
 
 def shown(stream: str, text: str) -> str:
@@ -41,4 +60,19 @@ def shown(stream: str, text: str) -> str:
     if stream != DISPLAY:
         return text
     display = Display.read(text)
-    return "" if display is None else f"{display.text}\n"
+    return f"{display.text}\n" if display is not None and display.is_shown else ""
+
+
+def applied(displays: Iterable[Display]) -> tuple[Display, ...]:
+    """The displays as they are seen at the end: updates in the place of what they update, without what was cleared."""
+    seen: list[Display] = []
+    for display in displays:
+        if display.action == "clear":
+            seen.clear()
+        elif display.action == "update":
+            seen = [
+                replace(display, action=one.action) if one.display_id == display.display_id else one for one in seen
+            ]
+        elif display.is_shown:
+            seen.append(display)
+    return tuple(seen)

@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import Any
 
 from durable.core.errors import ExecutionError
-from durable.records.displays import DISPLAY, Display
+from durable.records.displays import DISPLAY, Display, applied
 from durable.records.stored_output import CopyRow
 
 
@@ -84,7 +84,7 @@ class Texts:
             texts[chunk.stream].append(chunk.text)
             dropped += 0 if chunk.text else chunk.length
         displays = (Display.read(piece) for piece in texts[DISPLAY])
-        whole = tuple(display for display in displays if display is not None)
+        whole = applied(display for display in displays if display is not None)
         return cls("".join(texts["stdout"]), "".join(texts["stderr"]), dropped, whole)
 
 

@@ -25,6 +25,7 @@ from durable.store.rows import (
     SessionRow,
     State,
     StoppedElsewhere,
+    StoreFigures,
 )
 from durable.store.sqlite.read_only import open_file
 from durable.store.sqlite.writer import Durability
@@ -47,6 +48,9 @@ class ReadsFace(Protocol):
         state: State | None = None,
         session: str | None = None,
         function: str | None = None,
+        tag: tuple[str, str] | None = None,
+        since: int | None = None,
+        until: int | None = None,
         limit: int = 100,
         before: str | None = None,
     ) -> list[ExecutionRow]: ...
@@ -76,6 +80,8 @@ class ReadsFace(Protocol):
     async def sessions(self) -> list[SessionRow]: ...
 
     async def engines(self) -> list[EngineRow]: ...
+
+    async def figures(self, *, now: int) -> StoreFigures: ...
 
 
 class StoreFile(Protocol):

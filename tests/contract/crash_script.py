@@ -206,7 +206,7 @@ def signal(name: str, *, status: int = 200, **more: Any) -> Request:
 
 def _signals() -> list[Step]:
     def wait(n: int, name: str, **more: Any) -> Request:
-        tags = {"durable_signal": name, "durable_execution": "exec:f", "resonate_external": "true"}
+        tags: dict[str, Any] = {"durable_signal": name, "durable_execution": "exec:f", "resonate_external": "true"}
         return fence("exec:f", 1, "promise.create", promise(f"exec:f.{n}", **tags, **more))
 
     return [
@@ -231,7 +231,7 @@ def _signals() -> list[Step]:
 
 def _children() -> list[Step]:
     def link(n: int, child: str, *, status: int = 200, **more: Any) -> Request:
-        tags = {"durable_child": child, "durable_function": FUNCTION, "durable_target": "poll://any@g"}
+        tags: dict[str, Any] = {"durable_child": child, "durable_function": FUNCTION, "durable_target": "poll://any@g"}
         data = promise(f"exec:parent.{n}", **tags, resonate_external="true", **more)
         action = {"kind": "promise.create", "data": data}
         return Request("task.fence", {"id": "exec:parent", "version": 1, "action": action}, status)
@@ -367,7 +367,7 @@ def _by_itself() -> list[Step]:
         Request("function.alias", {"old": "app.py::job", "new": "jobs::work", "source": "/app/jobs.py"}),
         Request("function.alias", {"old": "jobs::work", "new": FUNCTION, "after": "exec:f"}),
         Request("function.alias", {"old": "jobs::work@1", "new": FUNCTION}),
-        make("times-out", timeout_at=T0 + 30_000),
+        make("times-out", timeout_at=T0 + 30_000, **{"durable_tag:customer": "c7"}),
         make("waits"),
         acquire("exec:waits"),
         at("task.suspend", "exec:waits", 1, actions=[callback(awaited, "exec:waits")]),
@@ -414,6 +414,10 @@ def _imported() -> list[Step]:
             },
         ),
         Request("execution.source", {"id": "exec:moved", "source": "/app/jobs.py"}),
+        Request("execution.tag", {"id": "exec:moved", "tags": {"customer": "c7", "shop": "x"}}),
+        Request("execution.tag", {"id": "exec:moved", "tags": {"customer": "c8", "shop": None}}),
+        Request("execution.tag", {"id": "exec:moved", "tags": {"customer": "c" * 300}}, 400),
+        Request("execution.tag", {"id": "exec:nowhere", "tags": {}}, 404),
         Request("execution.source", {"id": "exec:other", "source": "/app/jobs.py"}),
     ]
 

@@ -20,9 +20,10 @@ LAYERS = (
     {"durable.prompts"},
     {"durable.actors"},
     {"durable.engine"},
+    {"durable.telemetry"},
     {"durable.http"},
-    {"durable.mcp", "durable.integrations"},
-    {"durable.cli", "durable.demo", "durable"},
+    {"durable.mcp"},
+    {"durable.cli", "durable.demo", "durable.integrations", "durable"},
 )
 """From the bottom up (specs/architecture.md): a module imports from its own layer and from those below."""
 

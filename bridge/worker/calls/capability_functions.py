@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import opcode
+import os
 import sys
 from collections.abc import Callable, Mapping
 from types import FrameType
@@ -102,7 +103,7 @@ class InputFunction(CapabilityFunction):
         if len(args) > 1:
             raise TypeError(f"input expected at most 1 argument, got {len(args)}")
         text = str(args[0]) if args else ""
-        if text:
+        if text and os.environ.get("DURABLE_NOTEBOOK") != "1":  # a notebook shows it beside its input field
             print(text, end="", flush=True)
         return (text,)
 

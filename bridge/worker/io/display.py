@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import builtins
+import os
 import sys
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -26,7 +27,38 @@ REPRS: Mapping[str, str] = {
 """The methods that are asked, and the type of what each gives."""
 
 type Bundle = dict[str, Any]
-"""`data`: value by MIME type; `metadata`: by MIME type, and `omitted`."""
+"""`data`: value by MIME type; `metadata`: by MIME type, and `omitted`; `action`, `display_id` (namespace.md, D4)."""
+
+COMM_CHARS_MAX = DISPLAY_CHARS_MAX
+"""One message of a widget as JSON, its buffers as base64."""
+
+
+class DisplayHandle:
+    """A display that can be changed: what `display(obj, display_id=True)` returns."""
+
+    def __init__(self, displays: Displays, display_id: str) -> None:
+        self._displays = displays
+        self.display_id = display_id
+
+    def __repr__(self) -> str:
+        return f"<DisplayHandle display_id={self.display_id}>"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return handle_of, (self.display_id,)
+
+    def display(self, obj: object, **options: Any) -> None:
+        """Show an object once more under this id."""
+        self._displays.display(obj, display_id=self.display_id, **options)
+
+    def update(self, obj: object, **options: Any) -> None:
+        """Let an object take the place of what is shown."""
+        self._displays.display(obj, display_id=self.display_id, update=True, **options)
+
+
+def handle_of(display_id: str) -> DisplayHandle:
+    """A handle that came back from a checkpoint."""
+    function: Any = builtins.display  # type: ignore[attr-defined]
+    return DisplayHandle(function.__wrapped__.__self__, display_id)
 
 
 class Displays:
@@ -42,20 +74,71 @@ class Displays:
     def install(self) -> None:
         """Give `display` to user code."""
 
-        def display(*objects: object) -> None:
-            """Show objects: what they have as HTML, a picture, Markdown… and as text, kept with the execution."""
-            for one in objects:
-                self._show(one)
+        def display(*objects: object, **options: Any) -> DisplayHandle | None:
+            """Show objects: what they have as HTML, a picture, Markdown… and as text, kept with the execution.
+
+            display_id: True or a text, for a display that `update_display` or the returned handle changes. raw: the
+            objects are bundles, data by MIME type. clear: clear the cell's output first.
+            """
+            return self.display(*objects, **options)
 
         display.__module__ = "builtins"
+        display.__wrapped__ = self.display  # type: ignore[attr-defined]
         builtins.display = display  # type: ignore[attr-defined]
+
+    def display(
+        self,
+        *objects: object,
+        display_id: str | bool | None = None,
+        update: bool = False,
+        raw: bool = False,
+        clear: bool = False,
+        metadata: Mapping[str, object] | None = None,
+        **_ignored: Any,
+    ) -> DisplayHandle | None:
+        """The function that user code calls; `_ignored` are options of IPython's that choose among types."""
+        if clear:
+            self.clear_output(wait=True)
+        if display_id is True or (display_id is None and update):
+            display_id = os.urandom(16).hex()
+        name = str(display_id) if display_id else ""
+        for one in objects:
+            if raw and isinstance(one, Mapping):
+                data = _plain(one)
+                data.setdefault("text/plain", "")
+                bundle = {"data": data, "metadata": _plain(metadata or {})}
+                self._send_bundle(bundle, "update" if update else "display", name)
+            else:
+                self._show(one, "update" if update else "display", name, metadata)
+        return DisplayHandle(self, name) if name else None
+
+    def clear_output(self, wait: bool = False) -> None:
+        """Clear what the cell has shown so far; `wait`: when something else is shown."""
+        self._count = 0
+        self._send(encoded({"data": {"text/plain": ""}, "metadata": {"wait": wait}, "action": "clear"}))
+
+    def send_comm(self, message: Mapping[str, object]) -> None:
+        """Send a message of a widget. ValueError when it is too long."""
+        text = msgspec.json.encode({"data": {"text/plain": ""}, "metadata": {}, "action": "comm", "comm": message})
+        if len(text) > COMM_CHARS_MAX:
+            raise ValueError(f"a widget's message of {len(text):,} characters; at most {COMM_CHARS_MAX:,} can be sent")
+        self._send(text.decode())
 
     def show_value(self, value: object) -> None:
         """The last expression's value, where there is more of it than its text."""
         if is_rich(value):
-            self._show(value)
+            self._show(value, "result")
 
-    def _show(self, value: object) -> None:
+    def _show(
+        self,
+        value: object,
+        action: str = "display",
+        display_id: str = "",
+        metadata: Mapping[str, object] | None = None,
+    ) -> None:
+        comms = sys.modules.get("bridge.worker.notebook.widget_comms")
+        if comms is not None:
+            comms.open_again(value)
         own = None if isinstance(value, type) else getattr(type(value), "_ipython_display_", None)
         if callable(own):
             own(value)
@@ -63,11 +146,17 @@ class Displays:
         execution = self._tag()
         if execution != self._execution:
             self._execution, self._count = execution, 0
-        self._count += 1
+        self._count += action != "update"
         if self._count > DISPLAYS_MAX:
             self._plain(f"{_text(value)}\n")
-        else:
-            self._send(encoded(bundle_of(value)))
+            return
+        bundle = bundle_of(value)
+        bundle["metadata"].update(_plain(metadata or {}))
+        self._send_bundle(bundle, action, display_id)
+
+    def _send_bundle(self, bundle: Bundle, action: str, display_id: str) -> None:
+        more = {"action": action} if action != "display" else {}
+        self._send(encoded({**bundle, **more, **({"display_id": display_id} if display_id else {})}))
 
 
 def bundle_of(value: object, seconds: float = REPR_S) -> Bundle:
@@ -140,7 +229,7 @@ def encoded(bundle: Bundle) -> str:
             del data[largest]
             omitted.append(largest)
             metadata |= {kind: value for kind, value in bundle["metadata"].items() if kind in data}
-        text = msgspec.json.encode({"data": data, "metadata": metadata}).decode()
+        text = msgspec.json.encode({**bundle, "data": data, "metadata": metadata}).decode()
         if not sizes:
             break
     return text

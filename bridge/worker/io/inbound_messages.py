@@ -47,6 +47,7 @@ class Execute(_Message, tag="execute"):
     output_offset: Count
     transaction: Literal["commit_always", "rollback_on_failure", "rollback_always"]
     recompute: list[str]
+    traceparent: str
 
 
 class CallError(Struct, forbid_unknown_fields=True):
@@ -109,6 +110,11 @@ class Complete(_Message, tag="complete"):
     text: str
 
 
+class FrontEnd(_Message, tag="front_end"):
+    what: Literal["count", "complete", "inspect", "expressions", "comm"]
+    arguments: dict[str, Raw]
+
+
 class Heartbeat(_Message, tag="heartbeat"):
     memory_usage: Count
     cpu_time: float
@@ -130,6 +136,7 @@ _form = Decoder(
     | Lend
     | Namespace
     | Complete
+    | FrontEnd
     | Heartbeat
     | Shutdown
 )

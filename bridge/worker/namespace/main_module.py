@@ -64,15 +64,20 @@ class InteractiveHistory:
         sources, values = names.get("_ih"), names.get("_oh")
         if not isinstance(sources, list):
             sources = names["_ih"] = names["In"] = []
-        if self._number == 0:  # the first here: go on after what a restore brought back
-            numbers = [key for key in values if isinstance(key, int)] if isinstance(values, dict) else []
-            self._number = max(len(sources), *numbers, 0)
-        self._number += 1
+        self._number = self.count() + 1
         if hasattr(builtins, "_") and self._is_shown(values):
             names.pop("_", None)  # else it would hide the one that code put there (gettext.install)
         names["_iii"], names["_ii"], names["_i"] = names.get("_ii"), names.get("_i"), sources[-1] if sources else None
         sources.append(code)
         del sources[:-HISTORY_MAX]
+
+    def count(self) -> int:
+        """The number of the last cell; of what a restore brought back until one has run here."""
+        if self._number == 0:
+            sources, values = self._namespace.get("_ih"), self._namespace.get("_oh")
+            numbers = [key for key in values if isinstance(key, int)] if isinstance(values, dict) else []
+            return max(len(sources) if isinstance(sources, list) else 0, *numbers, 0)
+        return self._number
 
     def record_value(self, value: object) -> None:
         """An expression's value, not None: shift `_`, unless it is the user's, and file it under the cell's number."""

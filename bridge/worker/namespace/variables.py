@@ -40,20 +40,25 @@ def completions(text: str, namespace: Namespace, gate: Gate) -> list[str]:
     Attributes are looked up without running properties; a `__getattr__` or `__dir__` of the user's does run, and SIGINT
     ends it. Nothing is raised: what fails has no completions.
     """
-    found = _DOTTED.match(text)
-    if found is None:
-        return []
-    path, start = found[1].split(".")[:-1], found[2]
     gate.begin()
     try:
         gate.enter()
-        names = _attributes(path, namespace) if path else {*namespace, *keyword.kwlist, *dir(builtins)}
-        fitting = {n for n in names if isinstance(n, str) and n.startswith(start)}
+        return names_for(text, namespace)
     except BaseException:
         return []
     finally:
         gate.leave()
         gate.end()
+
+
+def names_for(text: str, namespace: Namespace) -> list[str]:
+    """`completions`, and what code of the user's raises."""
+    found = _DOTTED.match(text)
+    if found is None:
+        return []
+    path, start = found[1].split(".")[:-1], found[2]
+    names = _attributes(path, namespace) if path else {*namespace, *keyword.kwlist, *dir(builtins)}
+    fitting = {n for n in names if isinstance(n, str) and n.startswith(start)}
     shown = sorted(n for n in fitting if start.startswith("_") or not n.startswith("_"))
     return [found[1] + name for name in shown[:COMPLETIONS_MAX]]
 

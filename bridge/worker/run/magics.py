@@ -173,6 +173,16 @@ def _is_expression(text: str) -> bool:
     return True
 
 
+def run_line(name: str, line: str, names: dict[str, Any]) -> Any:
+    """Run `%name line` now; its value. Raises UsageError."""
+    setattr(builtins, NAME, sys.modules[__name__])
+    code = _magic(name, line.strip())
+    if _is_expression(code):
+        return eval(code, names)  # noqa: S307  # the cell's own code
+    exec(code, names)  # noqa: S102
+    return None
+
+
 # -- what transformed code calls ----------------------------------------------------------------------------------
 
 

@@ -49,6 +49,7 @@ __all__ = [
     "HaltTask",
     "HandedBack",
     "PlatformError",
+    "PromiseRecord",
     "ResonateError",
     "SdkContext",
     "Suspended",
@@ -62,7 +63,14 @@ def _quiet(event: SdkEvent) -> None:
 
 
 def build(
-    connection: SdkConnection, store: StoreFace, *, engine_id: str, group: str, lifecycle: Lifecycle, clock: Clock
+    connection: SdkConnection,
+    store: StoreFace,
+    *,
+    engine_id: str,
+    group: str,
+    lifecycle: Lifecycle,
+    clock: Clock,
+    concurrency: int = TASKS_MAX,
 ) -> Resonate:
     """A Resonate over our store, wired but not started. `clock` is in ms."""
     held = held_tasks(store, engine_id)
@@ -76,7 +84,7 @@ def build(
         ttl=timedelta(milliseconds=LEASE_MS),
         encryptor=StripPickle(),
         heartbeat=held,
-        max_concurrent_tasks=TASKS_MAX,
+        max_concurrent_tasks=concurrency,
         retry_policy=NEVER,
         env={},
         clock=clock,
@@ -84,12 +92,12 @@ def build(
         subscription_refresh_secs=0,
         autostart=False,
     )
-    core = resonate._core = _counting(resonate._core)
+    core = resonate._core = _counting(resonate._core, lifecycle)
     core.registry = resonate._registry = _Registry()
     if isinstance(ports, SenderPorts):
         ports.sender = resonate._sender
     core.sender = core.fencing = ports
-    slots = Slots(TASKS_MAX)
+    slots = Slots(concurrency)
     resonate._slots = slots  # type: ignore[attr-defined]
     counted = isinstance(connection, DirectConnection)
     if isinstance(connection, DirectConnection):
@@ -113,8 +121,9 @@ class PassTask:
         self.tags = promise.tags
         self.origin_id = promise.tags.get("resonate:origin") or origin_of(promise.id)
         self.timeout_at = promise.timeout_at
-        self.created_at = promise.created_at
-        """Milliseconds since the Unix epoch."""
+        began = promise.tags.get("durable:began", "")
+        self.created_at = int(began) if began.isdecimal() else promise.created_at
+        """Milliseconds since the Unix epoch; of a fork, when what it comes from was made."""
         self.seed = promise.tags.get("durable:nonce") or f"{promise.id} {promise.created_at}"
         """What `ctx.random` of this execution is made from."""
         self.first = int(effects.task_version) == 1
@@ -164,9 +173,13 @@ class _Registry(Registry):
 class _Core(Core, kw_only=True):
     """A task whose attempt ended by an error of the engine's own is released too (specs/execution.md, Attempts)."""
 
+    lifecycle: Lifecycle
+
     async def execute_until_blocked_outer(
         self, task_id: str, task_version: int, promise: PromiseRecord, preload: list[PromiseRecord]
     ) -> Status:
+        if promise.state == "pending" and promise.tags.get("resonate:timer") != "true":
+            self.lifecycle.begins(promise, task_version)
         try:
             return await super().execute_until_blocked_outer(task_id, task_version, promise, preload)
         except ResonateError:
@@ -177,6 +190,8 @@ class _Core(Core, kw_only=True):
             except ResonateError:
                 await self.sender.task_release(task_id, task_version)  # while the reason is being handled
                 raise
+        finally:
+            self.lifecycle.ended(task_id)
 
     async def execute_until_blocked_inner(
         self, promise: PromiseRecord, effects: Any
@@ -222,8 +237,8 @@ def _names_function(data: dict[str, Any]) -> bool:
     )
 
 
-def _counting(core: Core) -> Core:
-    return _Core(**{name: getattr(core, name) for name in core.__struct_fields__})
+def _counting(core: Core, lifecycle: Lifecycle) -> Core:
+    return _Core(lifecycle=lifecycle, **{name: getattr(core, name) for name in core.__struct_fields__})
 
 
 def _queue_once(resonate: Resonate, slots: Slots, *, counted: bool) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
-from bridge.protocol.messages import Namespace, NamespaceReply
+from bridge.host.worker_session import WorkerSession
+from bridge.protocol.messages import FrontEnd, FrontEndReply, Namespace, NamespaceReply
 from durable.records.result import RestoreReport
 from durable.sessions.checkpoints.checkpoint_writer import Saved
 from durable.sessions.checkpoints.recompute import Recomputation
@@ -15,6 +16,9 @@ from durable.sessions.ownership.session_worker import SessionWorker
 
 COMPLETE_S = 1.0
 """For the user's own `__dir__` and `__getattr__`; then SIGINT."""
+
+FRONT_END_S = 5.0
+"""For what a front end asks while somebody types: Jedi is imported and reads libraries the first time."""
 
 
 class Between:
@@ -29,6 +33,10 @@ class Between:
         self._saved = saved
         self._keeping = keeping
         self._recomputation = recomputation
+        self.attached = False
+        """Whether a notebook is open on it: what no checkpoint knows of, such as widgets, is to live on."""
+        self._asking: WorkerSession | None = None
+        """The worker that runs something for a front end."""
 
     def ran(self) -> None:
         """Unjournaled code runs, or what a cell left could not be captured."""
@@ -58,6 +66,30 @@ class Between:
                 return await worker.complete(text)
             finally:
                 late.cancel()
+
+    async def front_end(self, request: FrontEnd, *, waits: bool) -> FrontEndReply | None:
+        """Ask the worker on behalf of a notebook; None while code runs or waits there, unless this `waits` too."""
+        if self._busy.locked() and not waits:
+            return None
+        async with self._busy:
+            worker = await self._worker.ready()
+            if request.what in ("comm", "expressions"):
+                self.ran()
+            late = None if waits else asyncio.get_running_loop().call_later(FRONT_END_S, worker.interrupt)
+            self._asking = worker
+            try:
+                return await worker.front_end(request)
+            finally:
+                self._asking = None
+                if late is not None:
+                    late.cancel()
+
+    def interrupt_callbacks(self) -> bool:
+        """Raise KeyboardInterrupt in what runs for a front end's message; False when nothing does."""
+        if self._asking is None:
+            return False
+        self._asking.interrupt()
+        return True
 
     async def checkpoint(self, label: str | None) -> int:
         """Save the namespace now; the checkpoint's number."""

@@ -57,11 +57,13 @@ type Event = OutputEvent | DisplayEvent | Rewound
 
 
 def shown_event(event: OutputEvent | Rewound, execution: str) -> Event | None:
-    """The event of an execution as users get it; None for a display that is not whole."""
+    """The event of an execution as users get it; None for a display that is not whole, or shows nothing."""
     if not isinstance(event, OutputEvent) or event.stream != DISPLAY or event.dropped:
         return replace(event, execution=execution)
     display = Display.read(event.data)
-    return None if display is None else DisplayEvent(display.data, display.metadata, event.offset, execution)
+    if display is None or not display.is_shown:
+        return None
+    return DisplayEvent(display.data, display.metadata, event.offset, execution)
 
 
 class Recent:

@@ -20,6 +20,9 @@ class ListExecutions(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
     state: rows.State | None = None
     session: str | None = None
     function: str | None = None
+    tag: tuple[str, str] | None = None
+    since: int | None = None
+    until: int | None = None
     limit: _Limit = 100
     before: str | None = None
 
@@ -67,6 +70,10 @@ class Nothing(msgspec.Struct, frozen=True, kw_only=True):
     pass
 
 
+class Figures(msgspec.Struct, frozen=True, kw_only=True):
+    now: Natural
+
+
 READ = "read."
 """Before a reading's name, the kind of its request."""
 
@@ -84,6 +91,7 @@ READINGS: dict[str, tuple[type[msgspec.Struct], Any]] = {
     "discards": (ExecutionId, list[rows.DiscardRow]),
     "sessions": (Nothing, list[rows.SessionRow]),
     "engines": (Nothing, list[rows.EngineRow]),
+    "figures": (Figures, rows.StoreFigures),
 }
 """By the name of the method of `Reads`: its arguments, and the type of its answer."""
 

@@ -348,6 +348,13 @@ class ExecutionCancel(Ours, frozen=True, kw_only=True):
     serves: bool = False
 
 
+class ExecutionTag(Ours, frozen=True, kw_only=True):
+    """Tags to be set, by name; None takes one off."""
+
+    id: Id
+    tags: dict[str, str | None]
+
+
 class ExecutionSource(Ours, frozen=True, kw_only=True):
     id: Id
     source: Id
@@ -407,6 +414,8 @@ class ExecutionImport(Ours, frozen=True, kw_only=True):
     logged: str | None = None
     cancelled: str | None = None
     cancelled_at: Natural | None = None
+    begins: bool = False
+    """It is another execution of this store: children that have not ended are begun."""
 
 
 class CallList(Ours, frozen=True, kw_only=True):

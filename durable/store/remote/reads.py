@@ -23,6 +23,7 @@ from durable.store.rows import (
     SessionRow,
     State,
     StoppedElsewhere,
+    StoreFigures,
 )
 
 
@@ -49,11 +50,23 @@ class RemoteReads:
         state: State | None = None,
         session: str | None = None,
         function: str | None = None,
+        tag: tuple[str, str] | None = None,
+        since: int | None = None,
+        until: int | None = None,
         limit: int = 100,
         before: str | None = None,
     ) -> list[ExecutionRow]:
         """Executions, newest first."""
-        asked = reads.ListExecutions(state=state, session=session, function=function, limit=limit, before=before)
+        asked = reads.ListExecutions(
+            state=state,
+            session=session,
+            function=function,
+            tag=tag,
+            since=since,
+            until=until,
+            limit=limit,
+            before=before,
+        )
         found: list[ExecutionRow] = await self._read("list_executions", asked)
         return found
 
@@ -116,6 +129,11 @@ class RemoteReads:
     async def sessions(self) -> list[SessionRow]:
         """All sessions, by name."""
         found: list[SessionRow] = await self._read("sessions", reads.Nothing())
+        return found
+
+    async def figures(self, *, now: int) -> StoreFigures:
+        """The numbers that an operator watches. now: ms since the epoch."""
+        found: StoreFigures = await self._read("figures", reads.Figures(now=now))
         return found
 
     async def engines(self) -> list[EngineRow]:

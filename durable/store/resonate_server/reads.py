@@ -7,9 +7,11 @@ from collections.abc import Awaitable, Callable, Mapping
 from http import HTTPStatus
 from typing import Any
 
+from durable.core.clock import TIME_MAX_MS
 from durable.core.errors import StoreLacks, StoreRefused
 from durable.core.ids import ORIGIN, PREFIX
 from durable.core.limits import OUTSIDE_TASKS_MAX, SEARCH_ROWS_READ
+from durable.store.operations.execution_tags import TAG
 from durable.store.operations.halted_waits import Halt
 from durable.store.protocol.requests import Answer
 from durable.store.resonate_server.execution_walk import Promise, walk
@@ -25,6 +27,7 @@ from durable.store.rows import (
     SessionRow,
     State,
     StoppedElsewhere,
+    StoreFigures,
     promise_row,
 )
 
@@ -91,6 +94,9 @@ class ServerReads:
         state: State | None = None,
         session: str | None = None,
         function: str | None = None,
+        tag: tuple[str, str] | None = None,
+        since: int | None = None,
+        until: int | None = None,
         limit: int = 100,
         before: str | None = None,
     ) -> list[ExecutionRow]:
@@ -111,6 +117,10 @@ class ServerReads:
         found: list[ExecutionRow] = []
         for row in roots:
             name = row.tags.get("durable:function", "")
+            if tag is not None and row.tags.get(f"{TAG}{tag[0]}") != tag[1]:
+                continue
+            if not (since or 0) <= row.created_at < (TIME_MAX_MS if until is None else until):
+                continue
             if function is not None and name != function and f"::{function}@" not in name:
                 continue
             execution = await self._execution(row)
@@ -220,6 +230,10 @@ class ServerReads:
     async def engines(self) -> list[EngineRow]:
         """No rows: the server knows groups, and not who listens in them."""
         return []
+
+    async def figures(self, *, now: int) -> StoreFigures:  # noqa: ARG002 - the port's
+        """StoreLacks: the server counts for itself."""
+        raise StoreLacks(self._url, "figures of the whole store")
 
 
 def is_root(promise_id: str) -> bool:

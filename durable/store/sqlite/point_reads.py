@@ -13,8 +13,8 @@ from durable.core.clock import Clock
 from durable.store.direct_store import PointReads
 from durable.store.operations import actors
 from durable.store.operations.halted_waits import Halt, halts_of
-from durable.store.sqlite.transaction import SqliteLook
 from durable.store.protocol.requests import Record
+from durable.store.sqlite.transaction import SqliteLook
 from durable.store.standing import UNKNOWN, Standing
 
 _STANDING = (

@@ -1,0 +1,1 @@
+"""A Jupyter kernel whose variables live in a durable session (specs/jupyter.md). Needs the extra `jupyter`."""

@@ -139,7 +139,11 @@ if TYPE_CHECKING:
         Waiting as Waiting,
         WorkerDied as WorkerDied,
     )
-    from durable.core.events import Logged as Logged
+    from durable.core.events import (
+        Event as Event,
+        Logged as Logged,
+        log_event as log_event,
+    )
     from durable.engine.engine import (
         Engine as Engine,
         open as open,
@@ -304,7 +308,7 @@ _HOME = {
     "durable.core.answer_types": ("Decision", "Given", "Review"),
     "durable.engine.engine": ("Engine", "open"),
     "durable.executions.handle": ("Execution",),
-    "durable.core.events": ("Logged",),
+    "durable.core.events": ("Event", "Logged", "log_event"),
     "durable.functions.child_methods": ("ChildExecution",),
     "durable.functions.context": ("Context", "FunctionInfo"),
     "durable.functions.failures": ("raised",),

@@ -17,6 +17,9 @@ from durable.telemetry.prometheus_text import Metric, text_of
 FIGURES_AGAIN_S = 5.0
 """How long the store's figures are taken for new: several scrapers, or one in a hurry, cost one look."""
 
+FIGURES_COST_FACTOR = 20
+"""Between two looks passes at least this many times what a look took: a large store's other readers have the rest."""
+
 FUNCTIONS_MAX = 1_000
 """Functions that have samples of their own, those with most executions; the others are counted as `other`."""
 
@@ -33,7 +36,7 @@ class ServerMetrics:
         self._answered: Counter[int] = Counter()
         self._order = asyncio.Lock()
         self._figures: StoreFigures | None = None
-        self._at = self._latency = 0.0
+        self._again_at = self._latency = 0.0
 
     def __call__(self, event: Event) -> None:
         if not isinstance(event, Life):
@@ -47,12 +50,13 @@ class ServerMetrics:
     async def page(self) -> str:
         """The text that is scraped. Raises StoreError."""
         async with self._order:
-            if self._figures is None or time.monotonic() - self._at > FIGURES_AGAIN_S:
+            if self._figures is None or time.monotonic() > self._again_at:
                 began = time.monotonic()
                 await self._store.request("engine.list", {})
                 self._latency = time.monotonic() - began
                 self._figures = await self._store.reads.figures(now=self._clock())
-                self._at = time.monotonic()
+                now = time.monotonic()
+                self._again_at = now + max(FIGURES_AGAIN_S, FIGURES_COST_FACTOR * (now - began))
         return text_of([*self._of_store(self._figures), *self._of_server()])
 
     def _of_store(self, figures: StoreFigures) -> list[Metric]:

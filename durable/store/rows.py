@@ -165,7 +165,7 @@ class EngineRow:
 
 @dataclass(frozen=True, slots=True)
 class StoreFigures:
-    """Figures of a store for its operator. Times in milliseconds since the epoch, 0 where there is none."""
+    """The numbers that an operator watches of a store. Times in milliseconds since the epoch, 0 where there is none."""
 
     executions: tuple[tuple[str, str, int], ...]
     """How many there are, by function (`where::name@version`) and state."""

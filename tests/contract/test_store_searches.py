@@ -13,7 +13,7 @@ from durable.core.errors import EngineClosed
 from durable.store.operations import searches
 from durable.store.sqlite.store import Store
 
-from .opened import opened, promise, settle, status
+from .opened import opened, promise, root, settle, status
 
 COUNT = 100
 
@@ -82,3 +82,16 @@ async def test_a_search_that_goes_on_when_the_store_closes_is_told_so(
     await asyncio.gather(full.close(), return_exceptions=True)
     with pytest.raises(EngineClosed):
         await search
+
+
+async def test_figures_count_what_there_is(tmp_path: Path) -> None:
+    async with opened(tmp_path / "s.db") as store:
+        before = await store.reads.figures(now=0)
+        await store.request("promise.create", root("exec:figured"))
+        asked = promise("exec:figured:input:1", durable_capability="input", resonate_external="true")
+        await store.request("promise.create", asked)
+        found = await store.reads.figures(now=2**52)
+        assert sum(count for *_, count in found.executions) == sum(count for *_, count in before.executions) + 1
+        assert (before.queue_depth, found.queue_depth, found.prompts) == (0, 1, 1)
+        assert found.queue_oldest > 0 < found.prompts_oldest
+        assert (found.leases, found.checkpoints, found.schedules) == (0, 0, 0)

@@ -21,6 +21,7 @@ from tests.docs.blocks import PAGES, ROOT, RUN, CodeBlock, TypedCommand, blocks,
 NOT_RUN = {
     "py": "code of other systems, which are not installed here",
     "toml": "a configuration",
+    "yaml": "a configuration",
     "ini": "a unit of systemd",
     "dockerfile": "an image of the reader's",
     "text": "no code",
@@ -39,6 +40,7 @@ NOT_RUN_HERE = {
         "it installs over the network",
         "it installs over the network",
     ],
+    "docs/telemetry.md": ["it installs over the network"],
     "docs/scale-out.md": ["it installs over the network"],
     "docs/people.md": ["there is no chat to send it to"],
 }

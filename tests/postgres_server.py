@@ -12,6 +12,7 @@ import signal
 import sqlite3
 import subprocess
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
@@ -23,6 +24,9 @@ import psycopg
 from durable.store.postgres.address import address_of
 
 _numbers = itertools.count()
+
+BOUNCER = "DURABLE_TEST_PGBOUNCER"
+"""Set: stores are reached through PgBouncer in transaction mode."""
 
 _FAST = ("fsync=off", "synchronous_commit=off", "full_page_writes=off")
 """For tests that no power cut is part of."""
@@ -57,6 +61,23 @@ class PostgresServer:
         with (self.data / "postgresql.conf").open("a") as config:
             config.write("\n".join([*lines, *(_FAST if fast else ())]) + "\n")
         self.start()
+        self._bouncer = Bouncer(self.directory) if os.environ.get(BOUNCER) else None
+
+    @classmethod
+    def standby_of(cls, primary: PostgresServer) -> PostgresServer:
+        """A server that follows another one."""
+        self = cls.__new__(cls)
+        self.binaries, self._root, self._bouncer = primary.binaries, primary._root, None
+        self.directory = Path(tempfile.mkdtemp(prefix="durable-pg-", dir="/tmp"))
+        self.data = self.directory / "data"
+        if self._root:
+            shutil.chown(self.directory, "postgres", "postgres")
+        source = ["-h", str(primary.directory), "-U", "postgres", "-D", str(self.data)]
+        self.run("pg_basebackup", *source, "-R", "-X", "stream", "-c", "fast")
+        with (self.data / "postgresql.conf").open("a") as config:
+            config.write(f"unix_socket_directories='{self.directory}'\n")
+        self.start()
+        return self
 
     def run(self, program: str, *arguments: str, check: bool = True) -> None:
         """Run one of PostgreSQL's programs as the server's user."""
@@ -99,12 +120,14 @@ class PostgresServer:
 
     def stop(self) -> None:
         """End it and remove all of it."""
+        if self._bouncer is not None:
+            self._bouncer.stop()
         self.run("pg_ctl", "-D", str(self.data), "-m", "immediate", "stop", check=False)
         shutil.rmtree(self.directory, ignore_errors=True)
 
     def sql(self, *statements: str) -> list[tuple[object, ...]]:
         """Run statements as the superuser; the rows of the last one."""
-        with psycopg.connect(self.url().partition("&schema=")[0], autocommit=True) as connection:
+        with psycopg.connect(f"host={self.directory} user=postgres dbname=postgres", autocommit=True) as connection:
             for statement in statements:
                 cursor = connection.execute(statement.encode())
             return cursor.fetchall() if cursor.description else []
@@ -126,7 +149,38 @@ class PostgresServer:
     def url(self, schema: str | None = None) -> str:
         """The URL of a store: in a schema that no other has, unless one is named."""
         schema = schema or f"s{os.getpid()}_{next(_numbers)}"
-        return f"postgresql:///postgres?host={quote(str(self.directory), safe='')}&user=postgres&schema={schema}"
+        place = self.directory if self._bouncer is None else self._bouncer.directory
+        return f"postgresql:///postgres?host={quote(str(place), safe='')}&user=postgres&schema={schema}"
+
+
+class Bouncer:
+    """PgBouncer in transaction mode before a server: each transaction may get another of a few connections."""
+
+    def __init__(self, server: Path) -> None:
+        self.directory = Path(tempfile.mkdtemp(prefix="durable-bouncer-", dir="/tmp"))
+        (self.directory / "users").write_text('"postgres" ""\n')
+        (self.directory / "pgbouncer.ini").write_text(
+            f"[databases]\n* = host={server}\n[pgbouncer]\npool_mode = transaction\nauth_type = trust\n"
+            f"auth_file = {self.directory}/users\nunix_socket_dir = {self.directory}\nlisten_port = 5432\n"
+            "default_pool_size = 8\nmax_client_conn = 500\n"
+        )
+        command = ["pgbouncer", "-q", str(self.directory / "pgbouncer.ini")]
+        if os.geteuid() == 0:
+            for path in (self.directory, *self.directory.iterdir()):
+                shutil.chown(path, "postgres", "postgres")
+            command = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups", *command]
+        self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        until = time.monotonic() + 10
+        while not (self.directory / ".s.PGSQL.5432").exists():
+            assert self._process.poll() is None, "pgbouncer ended"
+            assert time.monotonic() < until, "pgbouncer begins within 10 s"
+            time.sleep(0.02)
+
+    def stop(self) -> None:
+        """End it and remove its directory."""
+        self._process.kill()
+        self._process.wait()
+        shutil.rmtree(self.directory, ignore_errors=True)
 
 
 def rows_of(url: str, sql: str) -> list[tuple[Any, ...]]:

@@ -31,23 +31,28 @@ COMMANDS = {
     "logs": "What an execution printed.",
     "wait": "Wait until an execution ends.",
     "result": "Wait for an execution and print its result.",
+    "context": "How an agent's context was compacted.",
     "inbox": "Questions that wait for a person.",
     "answer": "Answer a question.",
     "signal": "Send a value to an execution.",
     "resume": "Go on with what was interrupted or left.",
+    "retry": "Begin again what failed, from the step that failed.",
     "interrupt": "Stop an execution so that it can go on later.",
     "cancel": "End an execution for good.",
     "audit": "What code asked for, and what was decided.",
     "session": "Sessions: list, show, vars, restart, close, grant, revoke.",
+    "actor": "Actors: list, show, send, ask, state, stop, restart, tree, dead-letters.",
     "sandbox": "Foreign code: run, health, install.",
     "schedule": "Executions that the clock starts.",
     "promise": "Promises, as they are.",
     "alias": "Say what a function is known by since it was renamed.",
     "import": "Recreate an execution from its record.",
+    "worker": "Run durable functions until told to end.",
     "serve": "Offer the store over HTTP.",
+    "mcp": "Offer sessions, functions and questions to agents over MCP.",
     "gc": "Forget what ended long ago.",
     "checkpoint": "What a session has saved: list, show, diff, restore, export.",
-    "fork": "Begin a session from a checkpoint of another.",
+    "fork": "Begin a session from a checkpoint, an execution from a step.",
     "doctor": "Say what is wrong with the store, what this machine can enforce.",
     "backup": "Copy the store while engines run.",
     "jupyter": "A Jupyter kernel whose variables outlive it: install.",
@@ -312,7 +317,7 @@ def _quiet_logs() -> None:
 
     if os.environ.get("DURABLE_DEBUG"):
         return
-    for name in ("durable", "resonate", "asyncio", "uvicorn"):
+    for name in ("durable", "resonate", "asyncio", "uvicorn", "mcp"):
         logger = logging.getLogger(name)
         logger.addHandler(logging.NullHandler())
         logger.propagate = False

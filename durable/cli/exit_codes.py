@@ -73,13 +73,19 @@ def code_of(error: DurableError) -> int:
         return TIMED_OUT
     if isinstance(error, StoreRefused):
         return _OF_STATUS.get(error.status, FAILED)
-    return next((code for kind, code in (*_OF_ERROR, *_of_sandbox_errors()) if isinstance(error, kind)), FAILED)
+    return next((code for kind, code in (*_OF_ERROR, *_of_other_errors()) if isinstance(error, kind)), FAILED)
 
 
-def _of_sandbox_errors() -> tuple[tuple[type[DurableError], int], ...]:
-    from capabilities.sandbox import errors  # needed by few commands, and only when they fail
+def _of_other_errors() -> tuple[tuple[type[DurableError], int], ...]:
+    # needed by few commands, and only when they fail
+    from capabilities.actors.errors import ActorStopped, MailboxFull, RequestTimedOut, UnknownMethod
+    from capabilities.sandbox import errors
 
     return (
+        (RequestTimedOut, TIMED_OUT),
+        (UnknownMethod, USAGE),
+        (ActorStopped, CONFLICT),
+        (MailboxFull, CONFLICT),
         (errors.InvalidConfiguration, USAGE),
         (errors.ExecutionFailed, USAGE),
         (errors.ComponentLoadFailed, USAGE),

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from durable.cli.exit_codes import Unusable
 from durable.core.definition_id import FILE_MARK, absolute, module_of_file, source_of
-from durable.core.errors import DurableError
+from durable.core.errors import DurableError, StoreLacks
 from durable.functions.definition import KNOWN, Function, known_as
 
 if TYPE_CHECKING:
@@ -44,11 +44,11 @@ def split_target(target: str) -> tuple[str, str]:
     if not separator or not place or not name:
         example = f"{target}::main" if target.endswith(".py") else f"jobs.py::{name or 'main'}"
         raise Unusable(f"{target!r} names no function; write FILE::FUNC, for instance {example}")
-    return _place(place), name
+    return place_of(place), name
 
 
-def _place(text: str) -> str:
-    """The absolute path of a file, or a module's name."""
+def place_of(text: str) -> str:
+    """The absolute path of a file, or a module's name: where a module that was named on a command line is."""
     if os.path.exists(text) or text.endswith(".py") or os.sep in text or not _is_module_name(text):
         return absolute(text)
     return text
@@ -169,7 +169,10 @@ async def load_ids(functions: Iterable[str], reads: ReadsFace) -> dict[str, str]
     missing = {}
     for function in sorted(set(functions)):
         if known_as(function) is None:
-            rows = await reads.list_executions(function=function, limit=_SOURCES_MAX)
+            try:
+                rows = await reads.list_executions(function=function, limit=_SOURCES_MAX)
+            except StoreLacks:
+                rows = []  # a Resonate server that lists nothing: its own id may say where it is
             reason = _load_one(function, [source_of(row.function, row.tags) for row in rows])
             if reason is not None:
                 missing[function] = reason
@@ -182,7 +185,7 @@ def _load_one(function: str, sources: Iterable[str | None]) -> str | None:
     files = [source for source in dict.fromkeys(sources) if source is not None and os.path.isabs(source)]
     is_file = place.endswith(".py")
     before = [place] if _is_module_name(place) and not is_file else []
-    after = [_place(place)] if is_file else []
+    after = [place_of(place)] if is_file else []
     reasons = []
     for source in dict.fromkeys([*before, *files, *after]):
         try:
@@ -213,7 +216,7 @@ def load_capabilities(places: Iterable[str]) -> Capabilities:
 
     own: dict[int, Capability] = {}
     for place in places:
-        found = [each for each in vars(load(_place(place))).values() if isinstance(each, Capability)]
+        found = [each for each in vars(load(place_of(place))).values() if isinstance(each, Capability)]
         if not found:
             raise Unusable(f"{place} has no capability: decorate a function with @durable.capability")
         own |= {id(each): each for each in found}

@@ -125,6 +125,19 @@ class StoreDenied(StoreError):
     resonate_code = "RES005"
 
 
+class StoreLacks(StoreError):
+    """The server speaks the Resonate protocol alone, and what was asked for is none of it. `lacking` names it."""
+
+    code = "STORE_LACKS"
+
+    def __init__(self, url: str, lacking: str) -> None:
+        super().__init__(
+            f"{url} is a Resonate server, which has no {lacking}; functions, steps, sleeps, questions and schedules "
+            "work there. A file, postgresql://… or `durable serve` has everything"
+        )
+        self.lacking = lacking
+
+
 class StoreForeign(StoreError):
     """The store was prepared by another user, or others can change it: nothing of it was read or run. `owner` is whose
     it is."""
@@ -401,6 +414,19 @@ class ExecutionTimedOut(ExecutionError, TimeoutError):
 
     code = "TIMED_OUT"
     resonate_code = "RES001"
+
+
+class RetriesExhausted(DurableError):
+    """A step used up its retries and pauses: its execution is halted, `durable resume` tries it once more."""
+
+    code = "RETRIES_EXHAUSTED"
+
+    def __init__(self, step: str, id: str, retries: int, last_error: str) -> None:
+        super().__init__(f"step {step} ({id}) used up its {retries} retries; the last error was {last_error}")
+        self.step = step
+        self.id = id
+        self.retries = retries
+        self.last_error = last_error
 
 
 class LimitExceeded(DurableError):

@@ -1,6 +1,7 @@
 """Identity: every id in the system is built and taken apart here (specs/execution.md).
 
-Execution ids given by a caller match `[A-Za-z0-9_-]{1,128}`; minted ones may also hold `@` and `.`.
+Execution ids given by a caller match `[A-Za-z0-9_-]{1,128}`; minted ones may also hold `@` and `.`, and those of
+messages to actors `~` and `=` (specs/actors.md, N1).
 The execution's promise is literally `exec:<execution id>`; a call of it is `exec:<id>:<capability>:<n>`.
 """
 
@@ -17,11 +18,11 @@ ORIGIN = "exec"
 PREFIX = "exec:"
 
 _GIVEN = re.compile(r"[A-Za-z0-9_-]{1,128}\Z")
-_MINTED = re.compile(r"[A-Za-z0-9_@.-]{1,400}\Z")
-_KEEPER = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_@.-]{0,239}\Z")
+_MINTED = re.compile(r"[A-Za-z0-9_@.~=-]{1,400}\Z")
+_KEEPER = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_@.~=-]{0,239}\Z")
 _CAPABILITY = re.compile(r"[a-z][a-z0-9_]{0,63}\Z")
 _CALL = re.compile(
-    r"exec:(?P<execution>[A-Za-z0-9_@.-]{1,400}):(?P<capability>[a-z][a-z0-9_]{0,63}):(?P<n>[1-9][0-9]*)\Z"
+    r"exec:(?P<execution>[A-Za-z0-9_@.~=-]{1,400}):(?P<capability>[a-z][a-z0-9_]{0,63}):(?P<n>[1-9][0-9]*)\Z"
 )
 
 

@@ -49,6 +49,11 @@ CONNECT_S = 5.0
 DISCARDS_KEPT = 20
 """Results thrown away that an execution shows: the newest. Each was an engine that had lost its lease."""
 
+EXECUTION_TAGS_MAX = 64
+TAG_NAME_CHARS_MAX = 64
+TAG_VALUE_CHARS_MAX = 256
+"""Tags are words that executions are found by: an index holds them whole."""
+
 SIGNALS_OPEN_MAX = 10_000
 """Signals of one name that nobody has taken: more is a sender that nobody listens to."""
 
@@ -61,11 +66,20 @@ RETURNED_MS = 1_000
 TASKS_MAX = 256
 """Executions that one engine runs at a time. Waiting ones hold no place."""
 
+DRAIN_LOOK_S = 0.05
+"""How often an engine that drains looks whether all that it ran has ended; nothing tells it."""
+
 ATTEMPTS_FAILED_MAX = 3
 """Attempts without progress before `lost`, when the function or the worker failed by itself."""
 
 ATTEMPTS_DIED_MAX = 10
 """Attempts without progress before `lost`, when the engine died."""
+
+OUTSIDE_TASKS_MAX = 10_000
+"""Tasks of a Resonate server of which a process remembers failed attempts, and executions that it knows: some MB."""
+
+LISTEN_AGAIN_S = 15.0
+"""Between two looks at what is awaited on a Resonate server, whose messages may be lost."""
 
 RETRY_FIRST_MS = 50
 RETRY_MAX_MS = 60_000
@@ -286,6 +300,18 @@ NOTICE_PAUSE_FACTOR = 4
 NOTICE_PAUSE_S_MAX = 1.0
 """A channel rests this many times as long as its look at the open questions took: looking is a fifth of its time."""
 
+POST_LEASE_MS = 30_000
+"""How long a process that took a message for a listener's URL may be at it, before another one sends it too."""
+
+POST_KEEP_MS = 86_400_000
+"""A message that a listener's URL has not taken for this long is dropped; the promise itself stays."""
+
+POST_LOOK_S = 30.0
+"""Between two looks for messages to URLs when nothing is known to be due: another process may have died with one."""
+
+POST_PAUSE_S = 0.1
+"""Between two looks while promises settle all the time: a look is a request to the writer."""
+
 WEBHOOK_S = 10.0
 """How long a webhook's receiver may take to answer."""
 
@@ -297,3 +323,71 @@ WEBHOOK_NOTIFIES_MAX = 1_000
 
 WEBHOOK_SENDS_MAX = 8
 """Requests to one webhook at once."""
+
+MCP_WAIT_S = 45.0
+MCP_WAIT_S_MAX = 55.0
+"""How long a call of an MCP tool waits for an execution: clients and proxies give up after 60 s."""
+
+MCP_GRACE_S = 3.0
+"""What a call may take beside its waiting; then it is told that the engine is too busy."""
+
+MCP_TASK_AFTER_S = 1.0
+"""How long a call waits before it becomes a task, for clients that know tasks: what is quick needs none."""
+
+MCP_TASK_POLL_MS = 1_000
+"""How often clients are told to look at a task: as often as people notice."""
+
+MCP_LOOK_REST_S = 0.02
+"""Between two looks of a waiting call at a store that changes all the time."""
+
+MCP_CODE_CHARS_MAX = 1_000_000
+"""Code of one call: a file that a person wrote; data belongs elsewhere."""
+
+MCP_SANDBOX_CODE_CHARS_MAX = 100_000
+"""Code for a sandbox (requirement W14: 100 KB)."""
+
+MCP_OUTPUT_CHARS_MAX = 30_000
+"""Text of one result, about 8,000 tokens: what a model can take in. `output` reads the rest."""
+
+MCP_IMAGES_MAX = 8
+MCP_IMAGE_CHARS_MAX = 2 * 2**20
+"""Pictures of one result, as base64, and the size of each: models take few, and scale larger ones down."""
+
+MCP_ITEMS_MAX = 200
+"""Sessions, variables or questions in one list."""
+
+MCP_CALLS_MAX = 1_000
+"""Calls of all clients at once; more are told to come again."""
+
+MCP_BODY_BYTES_MAX = 8 * 2**20
+"""One request over HTTP: the longest code, each character an escape, with its envelope."""
+
+MCP_ANSWER_S = 7 * 86_400.0
+"""How long the state of a question that a client holds stays valid: people answer after a weekend."""
+
+MCP_SESSION_IDLE_S = 3_600.0
+"""How long a connection of the older protocol may say nothing."""
+
+CHARS_PER_TOKEN = 4
+"""Bytes of a token, about, for models of today."""
+
+MESSAGE_TOKENS_MIN = 4
+"""What a message costs beside its text."""
+
+CONTEXT_THRESHOLD_FACTOR = 0.8
+"""The part of a model's window that a context fills (requirement G10): the rest is for the answer."""
+
+CONTEXT_GOAL_FACTOR = 0.5
+"""The part of the window to which a context is compacted, so that it is not compacted with every turn."""
+
+CONTEXT_BYTES_MAX = 2**30
+"""All messages and stages of one execution's contexts: a thousand times what a large window holds."""
+
+SUMMARY_TRANSCRIPT_CHARS_MAX = 400_000
+"""What a model is given to summarise: 100,000 tokens fit into the windows of today."""
+
+SUMMARY_S = 120.0
+"""How long a model may take for a summary."""
+
+GRAPH_BYTES_MAX = 2**34
+"""All checkpoints of one saver of LangGraph: what a disk can spare. `keep=` and `prune` make it small."""

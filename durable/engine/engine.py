@@ -7,7 +7,7 @@ import inspect
 import os
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self, TypedDict, Unpack
@@ -19,16 +19,18 @@ from bridge.launch.zygote import Zygote
 from bridge.protocol.output_rules import OutputPolicy, OutputRules
 from capabilities.capability import Capabilities, Capability
 from capabilities.permissions.manifest import Level
+from durable.actors.management import Actors
 from durable.core import events, ids
 from durable.core.answer_types import Given
 from durable.core.clock import now_ms
-from durable.core.errors import BadArguments, Conflict, EngineClosed
+from durable.core.errors import BadArguments, Conflict, EngineClosed, NotFound, StoreRefused
 from durable.core.events import Observer, log_event
-from durable.core.limits import CANCEL_GRACE_S, PARKED_S
+from durable.core.limits import CANCEL_GRACE_S, DRAIN_LOOK_S, PARKED_S, TASKS_MAX
 from durable.engine.capability_host import CapabilityHost
 from durable.engine.executions import Executions
-from durable.executions.signal_sender import send_signal, settle_promise
+from durable.executions.forking import fork
 from durable.executions.handle import Execution
+from durable.executions.signal_sender import send_signal, settle_promise
 from durable.functions.context import Context
 from durable.functions.definition import KNOWN, NEVER, Function, known_as, on_new, seconds
 from durable.functions.dispatcher import Passes
@@ -36,6 +38,7 @@ from durable.functions.resonate import sdk
 from durable.functions.step import StepThreads
 from durable.prompts.channels import PromptChannel, Told
 from durable.prompts.inbox import Inbox, OpenPrompt
+from durable.prompts.url_listeners import keep_posting
 from durable.prompts.webhooks import Hooks, Webhook
 from durable.sandbox.component_registry import Component, Declared
 from durable.sandbox.sandbox import Sandbox
@@ -56,6 +59,7 @@ from durable.sessions.services import House
 from durable.sessions.session import Session
 from durable.store.changes import Changes, StoreChange
 from durable.store.port import StoreFace, open_store
+from durable.store.rows import ExecutionRow, State
 from durable.store.target import is_url, parsed
 from durable.store.upkeep.blob_sweeper import keep_swept
 
@@ -88,8 +92,12 @@ class Engine:
         keep: Keep | None = None,
         override_environment: bool = False,
         webhooks: Sequence[Webhook] = (),
+        concurrency: int = TASKS_MAX,
         observer: Observer = log_event,
     ) -> None:
+        if concurrency < 1:
+            raise BadArguments(f"concurrency is a whole number from 1, not {concurrency!r}")
+        self._concurrency = concurrency
         self.engine_id = uuid.uuid4().hex
         self.group = group
         self._target = parsed(target)
@@ -113,12 +121,14 @@ class Engine:
         self._resonate: Any = None
         self._connection: Any = None
         self._sweeping: asyncio.Task[None] | None = None
+        self._posting: asyncio.Task[None] | None = None
         self._opening = False
         self._closing = False
         self._guard: asyncio.Task[None] | None = None
         self._undo: list[Callable[[], None]] = []
         self._changes = Changes()
         self._sandbox: Sandbox | None = None
+        self._actors: Actors | None = None
         self._webhooks = tuple(webhooks)
 
     async def __aenter__(self) -> Self:
@@ -197,7 +207,13 @@ class Engine:
             return
         self._connection = connection = store.connect(self.engine_id, self.group)
         self._resonate = sdk.build(
-            connection, store, engine_id=self.engine_id, group=self.group, lifecycle=self, clock=now_ms
+            connection,
+            store,
+            engine_id=self.engine_id,
+            group=self.group,
+            lifecycle=self,
+            clock=now_ms,
+            concurrency=self._concurrency,
         )
         self._executions.resonate = self._resonate
         sdk.register(self._resonate, FUNCTION, 1, self._host.durable_execute, NEVER)
@@ -208,6 +224,7 @@ class Engine:
         self._guard = asyncio.create_task(_until_cancelled())
         if store.local is not None:
             self._sweeping = asyncio.create_task(keep_swept(store.local, self._observer))
+            self._posting = asyncio.create_task(keep_posting(store.local, self._observer))
         await store.request(
             "engine.join",
             {
@@ -228,6 +245,28 @@ class Engine:
         self._register(function)
         self.store.post("engine.serve", {"engine": self.engine_id, "functions": function.ids})
 
+    async def drain(self, timeout: float | timedelta | None = None) -> bool:
+        """Take nothing new, and return when all that runs here has ended or waits; False when `timeout` (seconds or
+        timedelta) passes first. Other engines get what comes. `close` comes next: what still runs goes on elsewhere."""
+        limit = seconds(timeout)
+        if self._resonate is None:
+            return True
+        slots = sdk.slots_of(self._resonate)
+        slots.close()
+        serves_none = {"engine": self.engine_id, "group": self.group, "pid": os.getpid(), "functions": []}
+        await self.store.request("engine.join", {**serves_none, "serves_sessions": False})
+        ends = None if limit is None else asyncio.get_running_loop().time() + limit
+        while slots.held:
+            if ends is not None and asyncio.get_running_loop().time() >= ends:
+                return False
+            await asyncio.wait([self.changed()], timeout=DRAIN_LOOK_S)
+        return True
+
+    @property
+    def running(self) -> int:
+        """How many executions run here now."""
+        return 0 if self._resonate is None else sdk.slots_of(self._resonate).held
+
     async def close(self) -> None:
         """Stop working and give everything back: tasks are released, nothing is settled by it. Idempotent."""
         store = self._store
@@ -237,7 +276,7 @@ class Engine:
         for undo in reversed(self._undo):
             undo()
         await self._hooks.close()
-        for task in (self._sweeping, self._guard):
+        for task in (self._sweeping, self._posting, self._guard):
             if task is not None:
                 task.cancel()
                 await asyncio.wait([task])
@@ -251,6 +290,8 @@ class Engine:
         self._threads.close()
         if self._sandbox is not None:
             await self._sandbox.close()
+        if self._actors is not None:
+            self._actors.local.close()
         self._changes.tell()
         await store.close()
 
@@ -287,6 +328,24 @@ class Engine:
             self._sandbox = Sandbox(self)
         return self._sandbox
 
+    @property
+    def actors(self) -> Actors:
+        """The actors of the store: found, stopped, restarted; their tree and dead letters; topics."""
+        if self._actors is None:
+            self._actors = Actors(self)
+        return self._actors
+
+    def actor(self, cls: type | str, key: str) -> Any:
+        """An actor by its class (`@durable.actor`) and a key: `await engine.actor(Cart, "ana").add("book")`.
+
+        A class by its name alone checks no arguments. InvalidId, BadArguments.
+        """
+        return self.actors.reference(cls, key)
+
+    async def put(self, kind: str, request: dict[str, Any]) -> dict[str, Any]:
+        """Record what stands in line; where nothing is before it, it begins here at once."""
+        return await self._executions.put(kind, request)
+
     # -- executions ---------------------------------------------------------------------------------------------
 
     async def start[**P, T](
@@ -295,28 +354,38 @@ class Engine:
         *args: Any,
         id: str | None = None,
         timeout: float | timedelta | None = None,
+        tags: Mapping[str, str] | None = None,
         **kwargs: Any,
     ) -> Execution[T]:
         """Start an execution, or attach to the one that has this id.
 
-        id: the caller's name for it, minted when None. timeout: seconds or timedelta, none by default. The
+        id: the caller's name for it, minted when None. timeout: seconds or timedelta, none by default. tags: words that
+        it is found by (`executions`); where the function has a parameter of that name, they are its argument. The
         arguments are recorded as JSON. Raises Conflict when the id exists with other code or arguments, BadArguments.
         """
         if not isinstance(fn, Function):
             raise BadArguments(f"{getattr(fn, '__name__', fn)!r} is not durable; decorate it with @durable.function")
         execution_id = ids.mint_execution_id() if id is None else ids.check_given_id(id)
-        await self.start_as(execution_id, fn, args, dict(kwargs), seconds(timeout))
+        if tags is not None and "tags" in inspect.signature(fn.fn).parameters:
+            kwargs["tags"], tags = tags, None
+        await self.start_as(execution_id, fn, args, dict(kwargs), seconds(timeout), tags or {})
         return Execution(self, execution_id, fn.returns)
 
     async def start_as(
-        self, id: str, fn: Function[..., Any], args: Sequence[Any], kwargs: dict[str, Any], timeout: float | None = None
+        self,
+        id: str,
+        fn: Function[..., Any],
+        args: Sequence[Any],
+        kwargs: dict[str, Any],
+        timeout: float | None = None,
+        tags: Mapping[str, str] = {},
     ) -> None:
         """Start an execution under an id that was minted for it, or attach to it. Conflict, BadArguments."""
         fn.check_newest()
         packed, named, arguments = fn.pack(tuple(args), kwargs)
         data = {"func": fn.key, "args": packed, "kwargs": named, "version": fn.version}
         is_call = partial(fn.is_call, packed=packed, named=named)
-        await self._executions.start(id, fn, data, arguments, timeout, is_call)
+        await self._executions.start(id, fn, data, arguments, timeout, is_call, tags)
 
     async def start_with_signal[**P, T](
         self,
@@ -357,6 +426,43 @@ class Engine:
         known = known_as(row.function or "")
         return Execution(self, id, known.returns if known is not None else inspect.Parameter.empty)
 
+    async def executions(
+        self,
+        *,
+        state: State | None = None,
+        function: str | None = None,
+        tag: tuple[str, str] | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        limit: int = 100,
+        before: str | None = None,
+    ) -> list[ExecutionRow]:
+        """Executions, newest first. function: its name, or `where::name@version`. tag: a name and its value. since,
+        until: when they were made. before: the id of the last one of the page before."""
+        return await self.store.reads.list_executions(
+            state=state,
+            function=function,
+            tag=tag,
+            since=None if since is None else int(since.timestamp() * 1000),
+            until=None if until is None else int(until.timestamp() * 1000),
+            limit=limit,
+            before=before,
+        )
+
+    async def tag(self, id: str, **tags: str | None) -> dict[str, str]:
+        """Give an execution tags that it is found by, also one that has ended; None takes one off.
+
+        Returns all that it has then. NotFound; BadArguments for what is too long or too many.
+        """
+        try:
+            answer = await self.store.request("execution.tag", {"id": ids.execution_promise(id), "tags": tags})
+        except StoreRefused as refused:
+            if refused.status == 404:
+                raise NotFound("execution", id) from None
+            raise BadArguments(refused.message) from None
+        found: dict[str, str] = answer.data["tags"]
+        return found
+
     async def cancel(self, id: str, reason: str = "", *, grace: float | timedelta = CANCEL_GRACE_S) -> bool:
         """Cancel an execution; returns when it has ended. False when it was settled before. NotFound.
 
@@ -378,6 +484,22 @@ class Engine:
     async def resume(self, id: str) -> bool:
         """Continue an execution that was interrupted or halted; False when it was not. NotFound."""
         return await self._executions.resume(id)
+
+    async def fork_execution(self, id: str, *, step: int, new_id: str | None = None) -> Execution[Any]:
+        """Start an execution with what another one recorded before its operation number `step`, from 1.
+
+        What is before the step is not done again, answered questions stay answered. It goes on with today's code.
+        new_id: its id; `<id>-fork-<n>` when None. NotFound; Conflict where a step before that has not ended.
+        """
+        return await self.get((await fork(self.store, id, step, new_id)).id)
+
+    async def retry(self, id: str, *, new_id: str | None = None) -> Execution[Any]:
+        """Start an execution with all that one recorded that failed, was lost, cancelled or timed out, but the failure.
+
+        The step that failed is performed again, and what was begun by whoever knew of it; nothing else is. new_id: its
+        id; `<id>-retry-<n>` when None. NotFound; Conflict where it has not ended so.
+        """
+        return await self.get((await fork(self.store, id, None, new_id)).id)
 
     async def skip_checkpoint(self, checkpoint: int) -> None:
         """Forget a checkpoint that is refused, so that its session goes on from the one before. NotFound, Conflict."""
@@ -508,6 +630,7 @@ class Engine:
     # -- what functions and sessions need of the engine ---------------------------------------------------------
 
     def cell(self, code: str, session: str, inputs: dict[str, Any]) -> dict[str, Any]:
+        self.store.require("sessions")
         return CellParam(code=code, session=session, inputs=inputs).to_json()
 
     def cell_tags(self, session: str) -> dict[str, str]:
@@ -548,6 +671,10 @@ class Engine:
     def suspended(self, id: str) -> None:
         self._passes.forget(id)
         self._host.let_pass(id)
+
+    def saves_of(self, id: str) -> dict[str, Any] | None:
+        """The outcome of a turn of an actor, to be saved with its end."""
+        return self._passes.saves_of(id)
 
     def epoch_of(self, id: str) -> int | None:
         """The epoch under which a cell was run here: its outcome counts only in that."""
@@ -599,12 +726,13 @@ class EngineOptions(TypedDict, total=False):
     keep: Keep | None
     override_environment: bool
     webhooks: Sequence[Webhook]
+    concurrency: int
     observer: Observer
 
 
 def open(target: str | os.PathLike[str] = ".durable/state.db", **options: Unpack[EngineOptions]) -> Engine:
-    """An engine on a store: a path (made when missing), the URL of `durable serve`, or ":memory:" for one that ends
-    with the engine.
+    """An engine on a store: a path (made when missing), a database's URL, that of a server, or ":memory:" for one that
+    ends with the engine.
 
     serve: False for a client that runs nothing itself. durability: "power" survives the machine, "process" only the
     process. token: for a URL; DURABLE_TOKEN when None. capabilities: what sessions can be granted. components: what
@@ -613,7 +741,8 @@ def open(target: str | os.PathLike[str] = ".durable/state.db", **options: Unpack
     blobs: where large data of checkpoints is kept, "s3://bucket/prefix" (DURABLE_BLOBS when None), else beside the
     file. keep: which checkpoints stay beside the newest, a `durable.Keep`. override_environment: restore sessions also
     where Python or a package is another one than before; what cannot be loaded is lost, and named. webhooks: where
-    questions are told of, each a `durable.Webhook(url, secret)`; signed, and sent until they are taken.
+    questions are told of, each a `durable.Webhook(url, secret)`; signed, and sent until they are taken. concurrency:
+    how many executions it runs at a time; those that wait do not count.
     """
     return Engine(target, **options)
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from durable.core import ids
 from durable.core.clock import TIME_MAX_MS, now_ms
 from durable.core.definition_id import SOURCE, another_program, has_moved, is_served, source_of
-from durable.core.errors import INTERRUPTED, Conflict, DurableError, NotFound, StoreRefused
+from durable.core.errors import INTERRUPTED, BadArguments, Conflict, DurableError, NotFound, StoreRefused
 from durable.core.events import AttemptFailed, Observer
 from durable.core.limits import LEASE_MS
 from durable.functions.definition import Function
@@ -17,7 +17,9 @@ from durable.functions.resonate import sdk
 from durable.records.values import pack, unpack
 from durable.sessions.execution.interrupt import signal_worker
 from durable.sessions.ownership.owner import SessionHost
+from durable.store.operations import execution_tags
 from durable.store.port import StoreFace
+from durable.store.protocol.requests import Refused
 from durable.store.rows import ExecutionRow
 
 
@@ -44,12 +46,14 @@ class Executions:
         arguments: str,
         timeout: float | None,
         is_call: Callable[[str], bool],
+        tags: Mapping[str, str],
     ) -> None:
         """Record an execution of `function`, or attach to the one of this id. timeout: s. Conflict.
 
         is_call: whether a recorded digest that is not `arguments` is of this call all the same.
         """
         promise = self._root(execution_id, function, data, arguments, timeout)
+        promise["tags"] |= _checked(tags)
         found = await self._create(promise)
         if found["tags"].get("durable:nonce") == promise["tags"]["durable:nonce"]:
             return
@@ -106,19 +110,24 @@ class Executions:
 
     async def submit(self, session: str, cell: dict[str, Any]) -> dict[str, Any]:
         """Record a cell; where this engine has the session and a slot, its task is acquired at once and begins."""
-        request = {"session": session, **cell}
+        found = await self.put("cell.submit", {"session": session, **cell})
+        if found.get("task") is not None:
+            self._host.fresh.add(found["task"]["id"])
+        return found
+
+    async def put(self, kind: str, request: dict[str, Any]) -> dict[str, Any]:
+        """Record what stands in line; where this engine has a slot and nothing is before it, it begins at once."""
         slot = self.resonate is not None and sdk.slots_of(self.resonate).take()
         if slot:
-            request |= {"engine": self._engine_id, "ttl": LEASE_MS}
+            request = {**request, "engine": self._engine_id, "ttl": LEASE_MS}
         task = None
         try:
-            found: dict[str, Any] = (await self._store.request("cell.submit", request)).data
+            found: dict[str, Any] = (await self._store.request(kind, request)).data
             task = found.get("task")
         finally:
             if slot and task is None:
                 sdk.slots_of(self.resonate).give()
         if task is not None:
-            self._host.fresh.add(task["id"])
             sdk.execute_acquired(self.resonate, task["id"], task["version"], found["promise"], [])
         return found
 
@@ -129,7 +138,7 @@ class Executions:
                 await self._store.request("task.halt", {"id": id, "version": version, "note": str(error.error)})
                 return
             text = str(error) if error is not None else "released"
-            cause = "returned" if isinstance(error, sdk.HandedBack) else "failed"
+            cause = "returned" if isinstance(error, sdk.HandedBack | sdk.FunctionNotFoundError) else "failed"
             await self._store.request("task.fail", {"id": id, "version": version, "error": text, "cause": cause})
             self._observer(AttemptFailed(id.removeprefix(ids.PREFIX), text))
         except (StoreRefused, DurableError):
@@ -190,6 +199,18 @@ class Executions:
                 return False
             raise
         return True
+
+
+def _checked(tags: Mapping[str, str]) -> dict[str, str]:
+    """The tags that an execution is found by, as its promise has them. BadArguments."""
+    for name, value in tags.items():
+        if not isinstance(name, str) or not isinstance(value, str):
+            raise BadArguments(f"tags are names and texts, not {name!r}: {value!r}")
+    try:
+        execution_tags.check(dict(tags))
+    except Refused as refused:
+        raise BadArguments(refused.message) from None
+    return {f"{execution_tags.TAG}{name}": value for name, value in tags.items()}
 
 
 def _promise(answer: Any) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from durable.core.errors import ExecutionError
 from durable.executions.states import PROMISE_OF
 from durable.records import notation
 from durable.sessions.required_capabilities import know_them, own_capabilities
+from durable.store.operations.execution_tags import tags_of
 from durable.store.port import ReadsFace
 from durable.store.rows import EngineRow, ExecutionRow, PromiseRow, PromptRow, SessionRow, decode_value
 
@@ -74,6 +75,8 @@ class ExecutionView:
     """The next try of a step that failed, where one waits for its time."""
     worker_stuck: str | None = None
     unknown_capabilities: list[str] = field(default_factory=list)
+    tags: dict[str, str] = field(default_factory=dict)
+    """The words that it is found by."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -299,6 +302,7 @@ def execution_view(
         retry=retry,
         worker_stuck=worker_stuck,
         unknown_capabilities=unknown,
+        tags=tags_of(row.tags),
     )
 
 
@@ -498,7 +502,9 @@ async def _all_under(reads: ReadsFace, execution: str) -> list[PromiseRow]:
         seen.add(name)
         under = await reads.children(name)
         found += under
-        left += [child.tags["durable:child"].removeprefix(ids.PREFIX) for child in under if "durable:child" in child.tags]
+        left += [
+            child.tags["durable:child"].removeprefix(ids.PREFIX) for child in under if "durable:child" in child.tags
+        ]
     return found
 
 

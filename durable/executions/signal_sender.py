@@ -1,4 +1,4 @@
-"""Things that outsiders bring to executions: signals, and values of promises that functions wait for (specs/signals.md)."""
+"""Things that outsiders bring to executions: signals, and values of promises (specs/signals.md)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ _TRIES_MAX = 1_000
 """How often a sender looks anew because the wait changed meanwhile: each time somebody else's signal was taken."""
 
 
-async def send_signal(store: StoreFace, execution_id: str, name: str, value: Any = None, *, key: str | None = None) -> bool:
+async def send_signal(
+    store: StoreFace, execution_id: str, name: str, value: Any = None, *, key: str | None = None
+) -> bool:
     """Send a signal to an execution; False where one was sent under this key before.
 
     InvalidAnswer where somebody waits for it and it does not fit, NotFound, Conflict where the execution has ended.
@@ -63,7 +65,9 @@ async def settle_promise(store: StoreFace, promise_id: str, value: Any = None, *
     data = pack(plain if error is None else {"__type": "error", "message": error})
     value_ = {} if data is None else {"data": data}
     if found["state"] == "pending":
-        found = (await store.request("promise.settle", {"id": promise_id, "state": state, "value": value_})).data["promise"]
+        found = (await store.request("promise.settle", {"id": promise_id, "state": state, "value": value_})).data[
+            "promise"
+        ]
     if (found["state"], (found.get("value") or {}).get("data")) != (state, data):
         raise Conflict(f"promise {promise_id!r} was settled before: it is {found['state']}")
 

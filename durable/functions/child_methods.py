@@ -6,7 +6,6 @@ import asyncio
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Iterable
-
 from typing import Any, Literal
 
 import msgspec
@@ -30,7 +29,7 @@ MAPPED_MAX = 1_000
 """Items of `ctx.map` that are under way at a time where nothing else is said: enough for any engine, and bounded."""
 
 
-class Child[T]:
+class ChildExecution[T]:
     """A child execution, begun by `ctx.start`. Await it, or its `result()`, for its value."""
 
     def __init__(self, id: str, operation: Operation[T], cancels: Callable[[str, str], Operation[bool]]) -> None:
@@ -75,7 +74,7 @@ class Starting(ABC):
         id: str | None = None,
         parent_close: ParentClose = "cancel",
         **kwargs: Any,
-    ) -> Child[T]:
+    ) -> ChildExecution[T]:
         """Start an execution of its own, on whatever engine has room, once: a child. Await the child for its value.
 
         id: its name; `<this execution>@@<k>` when None. Where that exists with this function and these arguments, it is
@@ -86,6 +85,7 @@ class Starting(ABC):
             raise BadArguments(f"{getattr(fn, '__name__', fn)!r} is not durable; decorate it with @durable.function")
         if parent_close not in ("cancel", "detach"):
             raise BadArguments(f'parent_close is "cancel" or "detach", not {parent_close!r}')
+        self._pass.run.require("child executions")
         packed, named, arguments = fn.pack(args, kwargs)
         given = None if id is None else ids.check_given_id(id)
         data = {"func": fn.key, "args": packed, "kwargs": named, "version": fn.version}
@@ -103,7 +103,7 @@ class Starting(ABC):
         self._enter(operation, made, self._link(given, data, tags), operation.deliver, {})
         child = given or self._child_of(operation.promise_id)
         operation.promise_id = ids.PREFIX + child  # which its errors name
-        return Child(child, operation, self._cancel)
+        return ChildExecution(child, operation, self._cancel)
 
     def _child_of(self, link: str) -> str:
         """The execution id of a child that was given none: outside of what its parent's replay reads."""
@@ -122,7 +122,9 @@ class Starting(ABC):
             own = {"durable:child": child, "durable:target": function_pass.run.target}
             own |= {"durable:until": str(until), "durable:nonce": os.urandom(16).hex()}
             request: PromiseCreateReq = function_pass.remote(found, data=data)
-            return await function_pass.create(found, msgspec.structs.replace(request, tags={**request.tags, **tags, **own}))
+            return await function_pass.create(
+                found, msgspec.structs.replace(request, tags={**request.tags, **tags, **own})
+            )
 
         return perform
 
@@ -186,7 +188,7 @@ class _Map:
         self._values: list[Any] = [None] * len(items)
         self._failures: list[Exception] = []
         self._next = iter(range(len(items)))
-        self._children: dict[int, Child[Any]] = {}
+        self._children: dict[int, ChildExecution[Any]] = {}
 
     async def run(self) -> list[Any]:
         """All values, or the failure that is too much."""
@@ -230,4 +232,4 @@ class _Map:
             del self._children[n]
 
 
-__all__ = ["Child", "Starting"]
+__all__ = ["ChildExecution", "Starting"]

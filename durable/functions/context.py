@@ -21,12 +21,12 @@ from capabilities.sandbox.wasm.exports import Inputs
 from capabilities.sandbox.wasm.wit_values import plain
 from durable.core import ids
 from durable.core.clock import TIME_MAX_MS
-from durable.core.errors import BadArguments, ExecutionError
+from durable.core.errors import BadArguments, ExecutionError, StoreRefused
 from durable.core.events import ArgumentsChanged
 from durable.functions import sandbox_step
 from durable.functions.child_methods import Starting
 from durable.functions.definition import NEVER, Function, Retry, seconds
-from durable.functions.failures import rejection
+from durable.functions.failures import add_note, rejection
 from durable.functions.operation import Derived, Operation
 from durable.functions.outside_methods import Receiving
 from durable.functions.prompt_methods import Asking, until_valid
@@ -38,6 +38,7 @@ from durable.functions.step import Arguments, Step, StepThreads, step_of
 from durable.functions.step_run import Body, Leaf
 from durable.records.result import Result
 from durable.records.values import digest, encode, from_json, to_json
+from durable.store.port import StoreFace
 
 
 class Cells(Protocol):
@@ -48,6 +49,14 @@ class Cells(Protocol):
     def cell_target(self) -> str: ...
     @property
     def sandbox(self) -> Any: ...
+    @property
+    def store(self) -> StoreFace: ...
+    @property
+    def actors(self) -> Any: ...
+
+
+COMPENSATION_RETRY = Retry(max_retries=10, delay=0.5, max_delay=300.0, on_exhausted="pause")
+"""For compensations that say nothing else: over about four minutes, then somebody has to look."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +100,11 @@ class Context(Asking, Receiving, Starting):
         return self._pass.promise_id.removeprefix(ids.PREFIX)
 
     @property
+    def store(self) -> StoreFace:
+        """The engine's store, for what is kept beside the record: in steps only."""
+        return self._cells.store
+
+    @property
     def info(self) -> FunctionInfo:
         """The function's place: its execution, its name, when it began, its deadline."""
         function_pass = self._pass
@@ -122,7 +136,7 @@ class Context(Asking, Receiving, Starting):
         self._pass.check()
         found = self._pass.random
         if found is None:
-            found = self._pass.random = Random(f"{self._pass.run.seed} {self._place}")
+            found = self._pass.random = Random(f"{self._pass.run.seed} {self._place}")  # noqa: S311 - as said
         return found
 
     @property
@@ -162,9 +176,12 @@ class Context(Asking, Receiving, Starting):
         Raises (on await) the step's error as ExecutionError, which also is the builtin it was, and NotEncodable. A
         step that is begun and never awaited ends before the function does; its error is recorded and goes no further.
         """
+        return self._step("step", fn, args, kwargs)
+
+    def _step(self, kind: str, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Operation[Any]:
         step = step_of(fn)
         name = self._name or step.name
-        made = OperationKey("step", name, digest(name, args, kwargs))
+        made = OperationKey(kind, name, digest(name, args, kwargs))
         retry = self._retry or step.retry
         if step.takes_context:
             if self._retry is not None and self._retry.max_retries:
@@ -232,7 +249,12 @@ class Context(Asking, Receiving, Starting):
             context = Context(nested, self._threads, self._cells)
 
             async def main() -> Any:
-                return encode(await step.fn(context, *args, **kwargs), f"the result of {name}", step.returns)
+                try:
+                    value = await step.fn(context, *args, **kwargs)
+                except (Exception, asyncio.CancelledError) as error:
+                    await context.undo(error)
+                    raise
+                return encode(value, f"the result of {name}", step.returns)
 
             outcome: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
             nested.start(main, outcome.set_result)
@@ -253,6 +275,53 @@ class Context(Asking, Receiving, Starting):
             return await run.recorder.settle(found.promise_id, result)
 
         return perform
+
+    # -- undoing ------------------------------------------------------------------------------------------------
+
+    @overload
+    def compensate[**P](self, fn: Function[P, Any], /, *args: P.args, **kwargs: P.kwargs) -> None: ...
+    @overload
+    def compensate[**P](self, fn: Callable[P, Any], /, *args: P.args, **kwargs: P.kwargs) -> None: ...
+    def compensate(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> None:
+        """Say what undoes what this function has done: it is called when the function fails or is cancelled.
+
+        All that were said are called then in reverse, each as a step, or as a nested durable function; they are not
+        when the function returns. One that fails is tried again COMPENSATION_RETRY or as `ctx.options(retry=…)` says;
+        with its last retry the execution is halted, so that somebody sees it, and `resume` goes on there.
+        """
+        self._pass.check()
+        step = step_of(fn)
+        context = self.options(name=self._name or step.name, timeout=self._timeout)
+        context._retry = self._retry or (None if step.takes_context else step.retry)
+        if context._retry is None or context._retry == NEVER:
+            context._retry = None if step.takes_context else COMPENSATION_RETRY
+        self._pass.compensations.append(lambda: context._step("compensation", fn, args, kwargs))
+
+    async def undo(self, error: BaseException) -> None:
+        """Call the compensations, the newest first. What of them fails for good is noted on the function's error."""
+        while self._pass.compensations:
+            operation = self._pass.compensations.pop()()
+            try:
+                await operation
+            except Exception as failure:
+                add_note(error, f"its compensation {operation.promise_id.removeprefix(ids.PREFIX)} failed: {failure}")
+
+    # -- being found ----------------------------------------------------------------------------------------------
+
+    def tag(self, **tags: str | None) -> Operation[None]:
+        """Give the execution tags that it is found by: `engine.executions(tag=…)`, `durable list --where`. None takes
+        one off. It has those of `engine.start(tags=…)`; a nested function tags the execution that it is in."""
+        run = self._pass.run
+        run.require("tags")
+
+        async def body(_promise_id: str) -> None:
+            try:
+                await run.ask("execution.tag", {"id": run.promise_id, "tags": tags})
+            except StoreRefused as refused:
+                raise rejection(BadArguments(refused.message), run.execution_id) from None
+
+        perform = Leaf(self._pass, body, NEVER, stoppable=True).perform
+        return self._begin(OperationKey("tag", "tag", digest(tags)), perform, lambda _: None)
 
     # -- telling ------------------------------------------------------------------------------------------------
 
@@ -386,6 +455,15 @@ class Context(Asking, Receiving, Starting):
         call = self._instances.next(component, instance, stateful)
         operation: Operation[Any] = self._begin(made, call.perform, lambda value: value["value"], begun=call.begun)
         return operation
+
+    # -- actors ---------------------------------------------------------------------------------------------------
+
+    def actor(self, cls: type, key: str) -> Any:
+        """An actor of a class and a key: `await ctx.actor(Cart, "ana").add("book")` is a request, recorded once.
+
+        Its `tell` sends a message that is not waited for. Raises ActorStopped and what its method raised, on await.
+        """
+        return self._cells.actors.inside(self, cls, key, [])
 
     # -- people -------------------------------------------------------------------------------------------------
 

@@ -11,10 +11,11 @@ import inspect
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, Concatenate, ParamSpec, TypeVar, cast, overload
+from typing import Any, Concatenate, Literal, ParamSpec, TypeVar, cast, overload
 
 from durable.core.definition_id import file_of, source, spellings, where, where_of_file
 from durable.core.errors import BadArguments, Conflict, Fatal, RetryAfter
+from durable.functions.companion import Companion
 from durable.functions.failures import Rejection, raised, rebuild
 from durable.functions.redefinition import Definition
 from durable.records import notation
@@ -50,7 +51,8 @@ class Retry:
 
     A step that raises `durable.Fatal` is never tried again. One that raises `durable.RetryAfter` is, that many seconds
     later at the earliest, whatever its class; where no retry is asked for, as often as `Retry()` says.
-    Raises BadArguments for what makes no sense.
+    on_exhausted: "fail" lets the step fail when all retries are used up; "pause" halts the execution instead, until
+    somebody resumes it, which tries the step once more. Raises BadArguments for what makes no sense.
     """
 
     max_retries: int = 3
@@ -60,6 +62,7 @@ class Retry:
     jitter: float = 0.0
     retry_on: Kind | tuple[Kind, ...] = ()
     give_up_on: Kind | tuple[Kind, ...] = ()
+    on_exhausted: Literal["fail", "pause"] = "fail"
 
     def __post_init__(self) -> None:
         if not isinstance(self.max_retries, int) or isinstance(self.max_retries, bool) or self.max_retries < 0:
@@ -82,6 +85,8 @@ class Retry:
             if not isinstance(kinds, tuple | list | set | frozenset) or not all(map(_is_kind, kinds)):
                 raise BadArguments(f'Retry: {name} takes exception classes or names like "pkg.MyError", not {kinds!r}')
             object.__setattr__(self, name, tuple(kinds))
+        if self.on_exhausted not in ("fail", "pause"):
+            raise BadArguments(f'Retry: on_exhausted is "fail" or "pause", not {self.on_exhausted!r}')
 
     def next(self, attempt: int) -> int | None:
         """Seconds before the retry `attempt` (from 1), or None for no more: the SDK's policy protocol."""
@@ -109,6 +114,16 @@ class Retry:
         if self.retry_on and not raised(error, *self._kinds("retry_on")):
             return None
         return wait
+
+    def pauses(self, attempt: int, error: BaseException, execution_id: str = "") -> bool:
+        """Whether a step that is not tried again halts its execution: its retries are used up, and it may be right
+        later. `attempt`, `error`, `execution_id` as for `decide`, which gave None."""
+        if self.on_exhausted == "fail" or attempt <= self.max_retries:
+            return False
+        if isinstance(error, Rejection):
+            error = rebuild("rejected", {"message": str(error)}, execution_id)
+        given_up = raised(error, Fatal, *self._kinds("give_up_on"))
+        return not given_up and (not self.retry_on or raised(error, *self._kinds("retry_on")))
 
     def _kinds(self, name: str) -> tuple[Kind, ...]:
         return cast("tuple[Kind, ...]", getattr(self, name))
@@ -163,6 +178,7 @@ class Function[**P, T_co]:
         if version < 1:
             raise BadArguments(f"{fn.__name__}: version is a whole number from 1, not {version!r}")
         self.fn = fn
+        self.companion: Companion | None = None
         self.given_name = None if name is None else _check_name(name)
         self.name = name or fn.__qualname__.replace(".<locals>.", ".")
         self.version = version

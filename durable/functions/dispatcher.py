@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
@@ -41,6 +42,8 @@ class Passes:
         self._observer = observer
         self._target = cells.cell_target()
         self._runs: dict[str, ExecutionPass] = {}
+        self._saves: dict[str, dict[str, Any]] = {}
+        """What is saved with the end of an execution whose pass has ended here."""
         self.suspensions: dict[str, sdk.Suspension] = {}
         """Executions whose pass suspended here, until that is recorded: they may be passed again under one lease."""
         watch_outside()
@@ -78,9 +81,18 @@ class Passes:
                 run.load(await read_record(self._store, promise_id))
                 if promise_id in self.suspensions:
                     run.logged.update(self.suspensions[promise_id].logged)
+            if function.companion is not None:
+                run.activation = await function.companion.activate(
+                    self._store, promise_id, task.tags, begun=run.has_record
+                )
             self._runs[promise_id] = run
             self._start(run, function, task, args, kwargs)
-            return await run.outcome
+            try:
+                return await run.outcome
+            finally:
+                saves = None if run.activation is None else run.activation.saves()
+                if saves is not None:
+                    self._saves[promise_id] = saves
         except sdk.Suspended as suspended:
             self.suspensions[promise_id] = sdk.Suspension(run.logged, run.cancelling)
             forget_frames(suspended)
@@ -101,6 +113,11 @@ class Passes:
     def forget(self, promise_id: str) -> None:
         """Its pass is over: what comes next begins with what is recorded."""
         self.suspensions.pop(promise_id, None)
+        self._saves.pop(promise_id, None)
+
+    def saves_of(self, promise_id: str) -> dict[str, Any] | None:
+        """The data to be saved with the end of an execution, once; None for nothing."""
+        return self._saves.pop(promise_id, None)
 
     @property
     def running(self) -> bool:
@@ -119,8 +136,15 @@ class Passes:
         context = Context(root, self._threads, self._cells)
 
         async def main() -> Any:
+            if run.activation is not None:
+                reply = await run.activation.turn(context, args)
+                return encode(reply, f"the reply of {function.name}", run.activation.returns)
             shaped, named = shaped_call(function.fn, args, kwargs, skip_first=True)
-            value = await function.fn(context, *shaped, **named)
+            try:
+                value = await function.fn(context, *shaped, **named)
+            except (Exception, asyncio.CancelledError) as error:
+                await context.undo(error)
+                raise
             return encode(value, f"the result of {function.name}", function.returns)
 
         root.start(main, run.complete)

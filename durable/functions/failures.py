@@ -19,6 +19,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NoReturn, Self, cast
 
+from capabilities.actors import errors as actor_errors
 from capabilities.sandbox import errors as sandbox_errors
 from capabilities.sandbox.errors import SandboxError, Used
 from capabilities.sandbox.javascript import errors as script_errors
@@ -39,7 +40,7 @@ from durable.records import notation
 WORKER_ERRORS = frozenset({"OutputDrainTimeout", "OutputOverflow"})
 """Errors of ours that a worker tells by their plain name (requirement P36)."""
 
-OWN = (errors, sandbox_errors, script_errors, wit_values)
+OWN = (errors, actor_errors, sandbox_errors, script_errors, wit_values)
 """Where the errors are that records name `durable.…`, the first that has the name."""
 
 
@@ -433,6 +434,13 @@ def _note(error: ExecutionError, found: dict[str, Any]) -> None:
         error.add_note(f"Execution ID: {error.execution_id}")
     if error.traceback:
         error.add_note(f"Traceback where it was raised:\n{error.traceback.rstrip()}")
+
+
+def add_note(error: BaseException, text: str) -> None:
+    """Add a note to an error, also to what is recorded of one that a step or child raised."""
+    error.add_note(text)
+    if isinstance(error, ExecutionError):
+        error.recorded = {**error.recorded, "notes": [*_list(dict(error.recorded), "notes"), cut(text, NOTE_CHARS_MAX)]}
 
 
 def raised(error: BaseException | None, *kinds: str | type[BaseException]) -> bool:

@@ -54,8 +54,8 @@ class SignalWait[T](Operation[T]):
 class SignalChannel:
     """The waits of one function for signals of one name.
 
-    Each wait is an operation of its own, and the store gives the signals to them in order. An operation whose await was
-    cancelled stays open, as any does; what it gets goes to whoever waits by then, or to the next wait. All of it follows
+    Each wait is an operation of its own, and the store gives the signals to them in order. An operation whose await
+    was cancelled stays open, as any does; what it gets goes to whoever waits by then, or to the next wait. All follows
     from the deliveries alone, so that it is the same in each replay.
     """
 
@@ -131,6 +131,7 @@ class Receiving(ABC):
         """
         if not name or len(name) > SIGNAL_NAME_CHARS_MAX:
             raise BadArguments(f"a signal's name has 1 to {SIGNAL_NAME_CHARS_MAX} characters")
+        self._pass.run.require("signals")
         limit = seconds(timeout)
         wanted = _schema(schema)
         channel = self._pass.signals.setdefault(name, SignalChannel())
@@ -164,8 +165,7 @@ class Receiving(ABC):
         self._enter(promise, made, self._outside(limit, wanted), promise.deliver, {})
         if default is ABSENT:
             return promise
-        late = _LatePromise[Any](promise, lambda inner: _or_default(inner, default))
-        return late
+        return _LatePromise[Any](promise, lambda inner: _or_default(inner, default))
 
     def _outside(self, limit: float | None, schema: Any) -> Perform:
         function_pass = self._pass
@@ -181,9 +181,7 @@ class _LatePromise[T](Derived[T], OutsidePromise[T]):
     """A promise with a value for its deadline."""
 
 
-def _outcome(
-    wait: Operation[Any], again: Callable[[BadArguments], Operation[Any]], default: Any
-) -> Operation[Any]:
+def _outcome(wait: Operation[Any], again: Callable[[BadArguments], Operation[Any]], default: Any) -> Operation[Any]:
     async def look(inner: Operation[Any]) -> Any:
         try:
             return await _or_default(inner, default)

@@ -13,6 +13,9 @@ import weakref
 from dataclasses import dataclass
 from types import FrameType, ModuleType
 
+_DEFINING = (__name__, "durable.actors.actor")
+"""Modules whose decorators define functions for others: the place is where those are used."""
+
 _MARK = "__durable_definitions__"
 """Local variable of a call in which functions were defined: it tells this call from the next one."""
 
@@ -33,7 +36,7 @@ class Definition:
     def here(cls, ours: str) -> Definition:
         """The place that is reached now, outside of the module `ours`."""
         frame = sys._getframe(1)
-        while frame.f_globals.get("__name__") in (ours, __name__) and frame.f_back is not None:
+        while frame.f_globals.get("__name__") in (ours, *_DEFINING) and frame.f_back is not None:
             frame = frame.f_back
         outermost, caller = frame, frame.f_back
         while caller is not None:

@@ -16,9 +16,10 @@ from resonate.types import PromiseCreateReq, PromiseRecord, Value
 
 from capabilities.capability import identify_call
 from durable.core.clock import now_ms
+from durable.core.errors import RetriesExhausted
 from durable.core.ids import PREFIX
 from durable.functions.definition import Retry
-from durable.functions.failures import Rejection, rejection
+from durable.functions.failures import Rejection, rebuild, rejection
 from durable.functions.replay.function_pass import FunctionPass, UnderWay
 from durable.functions.replay.recorder import give_up
 from durable.functions.resonate.fence import Posted
@@ -120,6 +121,8 @@ class Leaf:
                     return error
                 attempt += 1
                 delay = self.retry.decide(attempt, error, found.promise_id.removeprefix(PREFIX))
+                if delay is None and self.retry.pauses(attempt, error, found.promise_id.removeprefix(PREFIX)):
+                    raise self._paused(found, error) from None
                 if delay is None or (delay > RETRY_HERE_S and self.function_pass.ended):
                     return error
                 self._runs = None
@@ -129,6 +132,13 @@ class Leaf:
             finally:
                 self._runs = None
         return rejection(asyncio.CancelledError(STOPPED), found.promise_id.removeprefix(PREFIX))
+
+    def _paused(self, found: UnderWay, error: Rejection) -> PlatformError:
+        """Halt the execution in place of the step's failure."""
+        step = found.promise_id.removeprefix(PREFIX)
+        last = rebuild("rejected", {"message": str(error)}, step)
+        name, said = found.tags["durable:name"], f"{last.exception_type}: {last.exception_message}"
+        return self.function_pass.run.halted(RetriesExhausted(name, step, self.retry.max_retries, said))
 
     async def _here(self, retry: PromiseRecord) -> bool:
         """Wait for the time of a retry, if it comes soon."""

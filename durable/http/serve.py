@@ -5,17 +5,19 @@ from __future__ import annotations
 import asyncio
 import functools
 import socket
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from typing import cast, override
+from typing import Literal, cast, override
 
 import uvicorn
+from starlette.types import ASGIApp
 
 from durable.core.errors import StoreError
 from durable.core.limits import CONNECTION_IDLE_S, HTTP_HEAD_BYTES_MAX, SHUTDOWN_S
 from durable.http.connections import DeadlineConnection
 from durable.http.routes import create_app
 from durable.http.site import Site
+from durable.prompts.url_listeners import keep_posting
 from durable.store.upkeep.blob_sweeper import keep_swept
 
 BACKLOG_MAX = 2_048
@@ -48,11 +50,35 @@ def url_of(sock: socket.socket) -> str:
 @asynccontextmanager
 async def serving(site: Site, sock: socket.socket) -> AsyncIterator[str]:
     """Serve until the block ends; gives the URL. Requests under way are answered first, streams are ended."""
+    protocol = cast(type[asyncio.Protocol], functools.partial(DeadlineConnection, site.guard))
+    async with serving_app(create_app(site), sock, protocol=protocol, ending=site.end_streams):
+        keeping = asyncio.create_task(site.keep())
+        sweeping = asyncio.create_task(keep_swept(site.store, site.observe))
+        posting = asyncio.create_task(keep_posting(site.store, site.observe))
+        try:
+            yield url_of(sock)
+        finally:
+            keeping.cancel()
+            sweeping.cancel()
+            posting.cancel()
+            await asyncio.wait([keeping, sweeping, posting])
+
+
+@asynccontextmanager
+async def serving_app(
+    app: ASGIApp,
+    sock: socket.socket,
+    *,
+    protocol: type[asyncio.Protocol] | None = None,
+    lifespan: Literal["on", "off"] = "off",
+    ending: Callable[[], None] = lambda: None,
+) -> AsyncIterator[None]:
+    """Serve an application until the block ends. `ending` is called before requests under way are waited for."""
     config = uvicorn.Config(
-        create_app(site),
-        http=cast(type[asyncio.Protocol], functools.partial(DeadlineConnection, site.guard)),
+        app,
+        http=protocol or "h11",
         ws="none",
-        lifespan="off",
+        lifespan=lifespan,
         loop="none",
         log_config=None,
         access_log=False,
@@ -64,17 +90,12 @@ async def serving(site: Site, sock: socket.socket) -> AsyncIterator[str]:
         h11_max_incomplete_event_size=HTTP_HEAD_BYTES_MAX,
     )
     server = _Server(config)
-    url = url_of(sock)
     running = asyncio.create_task(server.serve(sockets=[sock]))
-    keeping = asyncio.create_task(site.keep())
-    sweeping = asyncio.create_task(keep_swept(site.store, site.observe))
     try:
-        yield url
+        yield
     finally:
-        keeping.cancel()
-        sweeping.cancel()
         server.should_exit = True
-        site.end_streams()
-        await asyncio.wait([running, keeping, sweeping])
+        ending()
+        await asyncio.wait([running])
         if not running.cancelled() and running.exception() is not None:
             raise StoreError(f"the server failed: {running.exception()!r}")

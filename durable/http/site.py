@@ -17,8 +17,8 @@ from durable.http.manifest_resealing import Seals
 from durable.http.prompt_api import Answers
 from durable.http.rate_limit import Rate
 from durable.http.remote_leases import RemoteLeases
-from durable.http.sse import Messages
 from durable.http.signal_api import SignalApi
+from durable.http.sse import Messages
 from durable.http.store_api import Desk
 from durable.sessions.checkpoints.retention import blobs_of
 from durable.store.direct_store import DirectStore

@@ -23,7 +23,7 @@ type Outcome = tuple[int, object]
 
 _UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, UnicodeEncodeError, RecursionError)
 """The errors of reading bytes from outside; the last for lists in lists without end."""
-_NOT_OFFERED = {"engine.lost", "engine.move"}
+_NOT_OFFERED = {"engine.lost", "engine.move", "listener.claim", "listener.end"}
 
 
 class SettledAwait(msgspec.Struct, frozen=True, kw_only=True):
@@ -93,11 +93,11 @@ class Desk:
         return 200, msgspec.json.encode([{"status": status, "data": data} for status, data in found])
 
     async def _submitted(self, item: _Item) -> Awaitable[Outcome] | None:
-        """The answer to a cell that is there already: of all requests only this one does more when it is repeated.
+        """The answer to a cell or message that is there already: of all requests these alone do more when repeated.
 
         A search for its nonce looks at every promise, which is affordable once in the life of a broken connection.
         """
-        if item.kind != "cell.submit":
+        if item.kind not in ("cell.submit", "actor.send"):
             return None
         try:
             nonce = (_decoders[item.kind].decode(item.data).promise.tags or {}).get("durable:nonce")
@@ -110,8 +110,9 @@ class Desk:
         if not promises:
             return None
         promise = promises[0]
-        n = int(promise["id"].rpartition("@")[2])
-        return _guarded(_answered(requests.Answer(200, {"promise": promise, "n": n, "id": promise["id"]})))
+        place = promise["id"].rpartition("@")[2]
+        made = {"promise": promise, "n": int(place) if place.isdigit() else None, "id": promise["id"], "task": None}
+        return _guarded(_answered(requests.Answer(200, made)))
 
     def _outcome(self, kind: str, data: msgspec.Raw) -> Awaitable[Outcome]:
         try:

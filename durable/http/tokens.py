@@ -13,14 +13,14 @@ VARIABLE = "DURABLE_TOKEN"
 _CHARS_MIN = 16
 
 
-def token_for(file: Path, store: Path | None = None) -> tuple[str, bool]:
+def token_for(file: Path, store: Path | None = None, variable: str = VARIABLE) -> tuple[str, bool]:
     """The token, and whether it was made just now. Raises StoreError when the file cannot be read or is no token.
 
     StoreForeign when others could have written it, or can read it, unless its store is trusted.
     """
-    given = os.environ.get(VARIABLE)
+    given = os.environ.get(variable)
     if given:
-        return _checked(given, f"the environment variable {VARIABLE}"), False
+        return checked_token(given, f"the environment variable {variable}"), False
     made = False
     try:
         if not file.exists():
@@ -33,10 +33,11 @@ def token_for(file: Path, store: Path | None = None) -> tuple[str, bool]:
         raise StoreError(
             f"the token file {str(file)!r} cannot be used: {error}; name another (--token-file)"
         ) from error
-    return _checked(text, f"the token file {str(file)!r}"), made
+    return checked_token(text, f"the token file {str(file)!r}"), made
 
 
-def _checked(token: str, where: str) -> str:
+def checked_token(token: str, where: str) -> str:
+    """A token that can travel in a header. StoreError."""
     if len(token) < _CHARS_MIN or not token.isascii() or not token.isprintable() or " " in token:
         raise StoreError(f"{where} holds no token: at least {_CHARS_MIN} printable ASCII characters without spaces")
     return token

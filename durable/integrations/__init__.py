@@ -1,1 +1,1 @@
-"""The engine inside other tools: thin, each with an extra of its own."""
+"""Agent frameworks, Jupyter and notebooks on durable execution: each needs its extra, and nothing else loads it."""

@@ -25,6 +25,10 @@ class StoreChange:
     """Questions that were asked, by promise id."""
     sessions: frozenset[str] = frozenset()
     """Sessions whose owner, cells or checkpoints changed."""
+    policies: frozenset[str] = frozenset()
+    """Sessions whose permissions changed, or `*` for everybody's."""
+    posts: bool = False
+    """Messages for listeners at URLs wait to be sent."""
     lapsed: bool = False
     """The store could not be reached for a lease: what this engine holds may be others' by now."""
 

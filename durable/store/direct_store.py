@@ -56,6 +56,10 @@ class PointReads:
         """Functions that run on this engine and are to end."""
         return []
 
+    def actor(self, name: str) -> Record | None:  # noqa: ARG002
+        """An actor's row, without how many messages wait. None where it cannot be told."""
+        return None
+
     def close(self) -> None:
         """Nothing is held."""
 
@@ -122,8 +126,11 @@ class DirectStore:
         """Send a request, wait for its commit. Raises StoreRefused (status 400 or more), StoreError, EngineClosed."""
         return await self.post(kind, data)
 
-    def post(self, kind: str, data: Mapping[str, object]) -> asyncio.Future[Answer]:
-        """Enqueue a request now: requests commit in the order of these calls, those that wait together at once."""
+    def post(self, kind: str, data: Mapping[str, object], *, awaited: bool = True) -> asyncio.Future[Answer]:
+        """Enqueue a request now: requests commit in the order of these calls, those that wait together at once.
+
+        Not `awaited`: it may wait a moment for others to be committed with.
+        """
         known = KINDS.get(kind)
         try:
             if known is None:
@@ -133,7 +140,7 @@ class DirectStore:
             future: asyncio.Future[Answer] = self._loop.create_future()
             future.set_exception(StoreRefused(kind, 400, str(error)))
             return future
-        return self.enqueue(kind, request)
+        return self.enqueue(kind, request, awaited=awaited)
 
     def enqueue(
         self, kind: str, request: msgspec.Struct, *, internal: bool = False, awaited: bool = True
@@ -185,6 +192,13 @@ class DirectStore:
         """A request of the store's own, whose answer nobody waits for."""
         if self._closing is None:
             self._writer.submit(job)
+
+    def sweep_run_files(self, *, dry_run: bool = False) -> int:
+        """Delete the files, on this machine, of runs that are forgotten; how many runs' they were. Blocks."""
+        raise NotImplementedError
+
+    def require(self, feature: str) -> None:
+        """Nothing is lacking."""
 
     def engine_alive(self, engine: str) -> bool:
         """Whether that engine's process lives and has not left."""
@@ -298,6 +312,8 @@ class DirectStore:
                 frozenset(effects.cancelled),
                 frozenset(effects.prompts),
                 frozenset(effects.sessions),
+                frozenset(effects.policies),
+                effects.posts,
             )
             for watcher in list(self._watchers):
                 self._contained("watch", watcher, change)

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from durable.store.direct_store import DirectStore
     from durable.store.postgres.chunks import DatabaseChunks
     from durable.store.remote.chunks import RemoteChunks
+    from durable.store.resonate_server.no_chunks import NoChunks
 
 
 class ReadsFace(Protocol):
@@ -46,6 +47,9 @@ class ReadsFace(Protocol):
         state: State | None = None,
         session: str | None = None,
         function: str | None = None,
+        tag: tuple[str, str] | None = None,
+        since: int | None = None,
+        until: int | None = None,
         limit: int = 100,
         before: str | None = None,
     ) -> list[ExecutionRow]: ...
@@ -114,12 +118,12 @@ class StoreFace(Protocol):
         """The store itself, where this process runs its requests: an engine can run on it."""
 
     @property
-    def chunks(self) -> DatabaseChunks | RemoteChunks | None:
+    def chunks(self) -> DatabaseChunks | RemoteChunks | NoChunks | None:
         """Where a store elsewhere takes large chunks of checkpoints; None where they are kept beside its file."""
 
     async def request(self, kind: str, data: Mapping[str, object]) -> Answer: ...
 
-    def post(self, kind: str, data: Mapping[str, object]) -> asyncio.Future[Answer]: ...
+    def post(self, kind: str, data: Mapping[str, object], *, awaited: bool = True) -> asyncio.Future[Answer]: ...
 
     def connect(self, engine_id: str, group: str) -> SdkConnection: ...
 
@@ -128,6 +132,9 @@ class StoreFace(Protocol):
     def discarded(self, task_id: str, step: str, reason: str) -> None: ...
 
     def engine_alive(self, engine: str) -> bool: ...
+
+    def require(self, feature: str) -> None:
+        """StoreLacks where the store has promises alone, and not this."""
 
     async def settled(self, promise_id: str, *, halts: bool = False, patient: bool = True) -> PromiseRow: ...
 
@@ -147,9 +154,9 @@ async def open_store(
     """The store at a path or a URL. `durability` is about files, `token` about served stores."""
     named = parsed(target)
     if is_url(target):
-        from durable.store.remote.store import RemoteStore  # brings an HTTP client, which a file never needs
+        from durable.store.remote.opening import open_server  # brings an HTTP client, which a file never needs
 
-        return await RemoteStore.open(str(named), token=token, observer=observer)
+        return await open_server(str(named), token=token, observer=observer)
     if is_database(target):
         return await open_direct(target, create=create, observer=observer)
     return await open_file(named, durability=durability, create=create, observer=observer)

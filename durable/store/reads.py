@@ -62,7 +62,9 @@ _FUNCTIONS_OF_SESSION = _each_function(
 )
 
 
-def _page(ranges: Sequence[dict[str, object]], place: tuple[int, str] | None, limit: int) -> tuple[str, list[object]]:
+def _page(
+    ranges: Sequence[dict[str, object]], place: tuple[int, str] | None, since: int | None, limit: int
+) -> tuple[str, list[object]]:
     """The newest executions in any of these ranges of an index (column and value), and after a place in the order.
 
     Each part reads at most `limit` entries of the index, in its order. The index is named: SQLite's planner takes the
@@ -76,6 +78,9 @@ def _page(ranges: Sequence[dict[str, object]], place: tuple[int, str] | None, li
         if place is not None:
             conditions.append("(created_at, id) < (?, ?)")
             parameters += place
+        if since is not None:
+            conditions.append("created_at >= ?")
+            parameters.append(since)
         part = (
             f"SELECT created_at, id FROM tasks INDEXED BY {index} WHERE {' AND '.join(conditions)}"
             f" ORDER BY created_at DESC, id DESC LIMIT {limit}"
@@ -84,6 +89,38 @@ def _page(ranges: Sequence[dict[str, object]], place: tuple[int, str] | None, li
     newest = f"SELECT id FROM ({' UNION ALL '.join(parts)}) parts ORDER BY created_at DESC, id DESC LIMIT {limit}"
     source = f" FROM ({newest}) page CROSS JOIN tasks t ON t.id = page.id"
     return f"{_COLUMNS}{source}{_JOINS}", parameters
+
+
+def _tagged(
+    tag: tuple[str, str],
+    words: Sequence[str],
+    session: str | None,
+    functions: list[str] | None,
+    place: tuple[int, str] | None,
+    since: int | None,
+    limit: int,
+) -> tuple[str, list[object]]:
+    """The newest executions with a tag, read from its range of the index in its order, and those that do not fit left
+    out: it reads no execution without the tag."""
+    conditions, parameters = ["g.name = ?", "g.value = ?"], list[object](tag)
+    if place is not None:
+        conditions.append("(g.created_at, g.id) < (?, ?)")
+        parameters += place
+    if since is not None:
+        conditions.append("g.created_at >= ?")
+        parameters.append(since)
+    if len(words) == 1:
+        conditions.append("t.listed = ?")
+        parameters.append(words[0])
+    if session is not None:
+        conditions.append("t.session = ?")
+        parameters.append(session)
+    if functions is not None:
+        conditions.append("t.function IN (SELECT value FROM json_each(?))")
+        parameters.append(dump(functions))
+    where = " AND ".join(conditions)
+    source = " FROM execution_tags g CROSS JOIN tasks t ON t.id = g.id"
+    return f"{_COLUMNS}{source}{_JOINS} WHERE {where} ORDER BY g.created_at DESC, g.id DESC LIMIT {limit}", parameters
 
 
 _PRINTED = """
@@ -123,15 +160,24 @@ class Reads:
         state: State | None = None,
         session: str | None = None,
         function: str | None = None,
+        tag: tuple[str, str] | None = None,
+        since: int | None = None,
+        until: int | None = None,
         limit: int = 100,
         before: str | None = None,
     ) -> list[ExecutionRow]:
         """Executions, newest first. `before` is the id of the last one of the page before; `function` matches a whole
-        `where::name@version` or its name."""
+        `where::name@version` or its name; `tag` is a name and its value; since, until: when they were made, in ms."""
         place = await self._place(before)
         if before is not None and place is None:
             return []
+        if until is not None:
+            place = min(place or (until, ""), (until, ""))
         words = WORDS if state is None else (state,)
+        if tag is not None:
+            functions = None if function is None else await self._functions(session, function)
+            tagged = await self._rows(*_tagged(tag, words, session, functions, place, since, limit))
+            return [_execution(row) for row in tagged]
         if session is not None or function is not None:
             functions = await self._functions(session, function)
             ranges: list[dict[str, object]] = [
@@ -143,7 +189,7 @@ class Reads:
             ranges = [{"listed": word} for word in words]
         rows: list[Row] = []
         for some in batched(ranges, LIST_RANGES_MAX):
-            rows += await self._rows(*_page(some, place, limit))
+            rows += await self._rows(*_page(some, place, since, limit))
         found = [_execution(row) for row in rows]
         newest = sorted(found, key=lambda row: (row.created_at, row.id), reverse=True)[:limit]
         return [row for row in newest if state is None or row.state == state]
@@ -247,11 +293,11 @@ class Reads:
         ]
 
     async def sessions(self) -> list[SessionRow]:
-        """All sessions, by name."""
+        """All sessions, by name; mailboxes of actors are none."""
         rows = await self._rows(
             "SELECT name, owner, epoch, options, worker_pid, closed, next_n - 1,"
             " (SELECT count(*) FROM cells c WHERE c.session = name AND c.settled = 0), created_at"
-            " FROM sessions ORDER BY name",
+            " FROM sessions WHERE substr(name, 1, 6) <> 'actor~' ORDER BY name",
             [],
         )
         return [

@@ -10,6 +10,7 @@ from . import opened
 
 BOTH = {
     "test_oracle_store",
+    "test_store_actors",
     "test_store_keep",
     "test_store_leases",
     "test_store_processes",

@@ -122,7 +122,16 @@ MAKE_DOOMED = "UPDATE tasks SET attempts_died=9 WHERE id='exec:doomed'"
 
 
 def the_day() -> list[Step]:
-    return [*_promises(), *_functions(), *_children(), *_sessions(), *_by_itself(), *_imported(), *_leaving()]
+    return [
+        *_promises(),
+        *_functions(),
+        *_children(),
+        *_sessions(),
+        *_by_itself(),
+        *_imported(),
+        *_actors(),
+        *_leaving(),
+    ]
 
 
 def _promises() -> list[Step]:
@@ -197,7 +206,7 @@ def signal(name: str, *, status: int = 200, **more: Any) -> Request:
 
 def _signals() -> list[Step]:
     def wait(n: int, name: str, **more: Any) -> Request:
-        tags = {"durable_signal": name, "durable_execution": "exec:f", "resonate_external": "true"}
+        tags: dict[str, Any] = {"durable_signal": name, "durable_execution": "exec:f", "resonate_external": "true"}
         return fence("exec:f", 1, "promise.create", promise(f"exec:f.{n}", **tags, **more))
 
     return [
@@ -222,7 +231,7 @@ def _signals() -> list[Step]:
 
 def _children() -> list[Step]:
     def link(n: int, child: str, *, status: int = 200, **more: Any) -> Request:
-        tags = {"durable_child": child, "durable_function": FUNCTION, "durable_target": "poll://any@g"}
+        tags: dict[str, Any] = {"durable_child": child, "durable_function": FUNCTION, "durable_target": "poll://any@g"}
         data = promise(f"exec:parent.{n}", **tags, resonate_external="true", **more)
         action = {"kind": "promise.create", "data": data}
         return Request("task.fence", {"id": "exec:parent", "version": 1, "action": action}, status)
@@ -280,7 +289,10 @@ def _sessions() -> list[Step]:
         Request("checkpoint.get", {"checkpoint": 1}, 404),
         Request("chunk.get", {"digests": ["5" * 64]}),
         at("task.suspend", "exec:desk@1", 1, actions=[callback("exec:desk@1:input:1", "exec:desk@1")]),
+        listen("exec:desk@1:input:1", "https://hooks.example/taken"),
         Request("promise.settle", settle("exec:desk@1:input:1")),
+        Request("listener.claim", {"limit": 1}),
+        *(Request("listener.end", {"post": post}) for post in range(1, 4)),
         acquire("exec:desk@1", 1),
         fulfill("exec:desk@1", 2),
         Request("promise.settle", settle("exec:f.4", "rejected_canceled")),
@@ -355,7 +367,7 @@ def _by_itself() -> list[Step]:
         Request("function.alias", {"old": "app.py::job", "new": "jobs::work", "source": "/app/jobs.py"}),
         Request("function.alias", {"old": "jobs::work", "new": FUNCTION, "after": "exec:f"}),
         Request("function.alias", {"old": "jobs::work@1", "new": FUNCTION}),
-        make("times-out", timeout_at=T0 + 30_000),
+        make("times-out", timeout_at=T0 + 30_000, **{"durable_tag:customer": "c7"}),
         make("waits"),
         acquire("exec:waits"),
         at("task.suspend", "exec:waits", 1, actions=[callback(awaited, "exec:waits")]),
@@ -402,7 +414,38 @@ def _imported() -> list[Step]:
             },
         ),
         Request("execution.source", {"id": "exec:moved", "source": "/app/jobs.py"}),
+        Request("execution.tag", {"id": "exec:moved", "tags": {"customer": "c7", "shop": "x"}}),
+        Request("execution.tag", {"id": "exec:moved", "tags": {"customer": "c8", "shop": None}}),
+        Request("execution.tag", {"id": "exec:moved", "tags": {"customer": "c" * 300}}, 400),
+        Request("execution.tag", {"id": "exec:nowhere", "tags": {}}, 404),
         Request("execution.source", {"id": "exec:other", "source": "/app/jobs.py"}),
+    ]
+
+
+def _actors() -> list[Step]:
+    """Mail, a turn with its state, a stop, a restart, topics."""
+    actor = {"actor": "actor~Cart~ana"}
+    made = {**actor, "kind": "Cart", "key": "ana"}
+    tags = {"resonate:target": "poll://any@g", "durable:function": FUNCTION}
+    mail = {**made, "promise": {"timeoutAt": TIME_MAX_MS, "tags": tags, "param": {"data": "eA=="}}}
+    first = "exec:actor~Cart~ana@1"
+    task = {"id": first, "version": 1, "action": {"kind": "promise.settle", "data": settle(first)}}
+    return [
+        Request("actor.send", {**mail, "engine": "e1", "ttl": 60_000, "parent": "actor~Crew~day"}),
+        Request("actor.send", {**mail, "id": "once"}),
+        Request("actor.send", {**mail, "capacity": 1}),
+        Request(
+            "actor.fulfill", {**made, "task": task, "state": "{}", "version": 1, "restarts": [1.0], "restarted": 1}
+        ),
+        Request("actor.subscribe", {**made, "pattern": "a.*", "method": "add"}),
+        Request("actor.subscriptions", {}),
+        Request("actor.stop", {**actor, "note": "closing"}),
+        Request("actor.send", mail),
+        Request("actor.letters", {}),
+        Request("actor.restart", {**actor, "reset": True}),
+        Request("actor.get", actor),
+        Request("actor.list", {}),
+        Request("actor.subscribe", {**made, "pattern": "a.*", "method": None}),
     ]
 
 

@@ -155,7 +155,7 @@ class Oracle:
                     self._move(task, "wake", now)
         self.callbacks = {pair for pair in self.callbacks if pair[0] != promise.id}
         for awaited, address in sorted(self.listeners):
-            if awaited == promise.id:
+            if awaited == promise.id and ADDRESS.match(address):  # what is for URLs waits to be sent
                 self.pushed.append((address, {"kind": "unblock", "data": {"promise": promise.record()}}))
         self.listeners = {pair for pair in self.listeners if pair[0] != promise.id}
 
@@ -246,7 +246,9 @@ class Oracle:
 
     def _register_listener(self, data: Fields, now: int) -> Answer:
         awaited_id, address = data.id("awaited"), data.text("address")
-        require(ADDRESS.match(address) is not None, "address is not poll://")
+        require(
+            ADDRESS.match(address) is not None or address.startswith("https://"), "address is not poll:// and no URL"
+        )
         awaited = self._promise(awaited_id)
         require(awaited.external, "awaited is not external", 422)
         if awaited.state == "pending":

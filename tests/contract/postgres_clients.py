@@ -198,15 +198,19 @@ def _end_some(url: str, dice: random.Random) -> None:
                 connection.execute("SELECT pg_terminate_backend(%s)", (pid,))
 
 
-def campaign(url: str, folder: Path, *, operations: int, clients: int, seed: int, cut_every_s: float) -> dict[str, Any]:
-    """Run it, check it; what happened."""
+def campaign(
+    urls: list[str], folder: Path, *, operations: int, clients: int, seed: int, cut_every_s: float
+) -> dict[str, Any]:
+    """Run it with a URL for each client, check it; what happened. The first URL is also ours."""
+    url = urls[0]
     began = time.monotonic()
     dice = random.Random(seed)
-    command = [sys.executable, "-m", "tests.contract.postgres_clients", "--url", url, "--seed", str(seed)]
+    command = [sys.executable, "-m", "tests.contract.postgres_clients", "--seed", str(seed)]
     command += ["--operations", str(operations // clients)]
     paths = [folder / f"history-{n}" for n in range(clients)]
     processes = [
-        subprocess.Popen([*command, "--name", f"c{n}", "--history", str(path)]) for n, path in enumerate(paths)
+        subprocess.Popen([*command, "--url", urls[n], "--name", f"c{n}", "--history", str(path)])
+        for n, path in enumerate(paths)
     ]
     cuts = 0
     try:
@@ -249,7 +253,11 @@ def main() -> None:
     try:
         with tempfile.TemporaryDirectory() as folder:
             options = {"operations": given.operations, "clients": given.clients, "seed": given.seed}
-            print(json.dumps(campaign(server.url(), Path(folder), **options, cut_every_s=given.cut_every)))
+            print(
+                json.dumps(
+                    campaign([server.url()] * given.clients, Path(folder), **options, cut_every_s=given.cut_every)
+                )
+            )
     except BaseException:
         print(f"seed {given.seed}", file=sys.stderr)
         raise

@@ -25,6 +25,8 @@ CRONS = ("0 0 1 1 *", "30 4 1 12 *", "15 3 * 11 0", "*/5 2 24-26 12 *", "0 0 29 
 CRONS_BAD = ("", "* * * *", "60 * * * *", "* * 0 * *", "a b c d e", "5-1 * * * *", "*/0 * * * *", "0 0 30 2 *")
 PIDS = ("p1", "p2", "p3")
 ADDRESSES = ("poll://uni@g/p1", "poll://uni@g/p2", "poll://any@g", "poll://any@g/p1")
+URL = "https://hooks.example/taken"
+"""An address of listeners alone: no task has it."""
 ADDRESSES_BAD = ("nowhere", "poll://", "poll://any@", "poll://uni@g", "poll://all@g")
 WRONG: tuple[object, ...] = (
     *(None, 7, -1, 1.5, True, 2**63, "", "?", "x\0", "x\ud800", [], {}, [7], {"k": 7}, {"k": "\ud800"}),
@@ -298,7 +300,10 @@ class Stream:
         return self._pick(fitting) if fitting and self._chance(0.6) else self._pick(IDS)
 
     def _listener(self) -> Json:
-        return {"awaited": self._pick(IDS), "address": self._pick(ADDRESSES_BAD if self._chance(0.1) else ADDRESSES)}
+        return {
+            "awaited": self._pick(IDS),
+            "address": self._pick(ADDRESSES_BAD if self._chance(0.1) else (*ADDRESSES, URL)),
+        }
 
     def _task_create(self) -> Json:
         create = self._create()

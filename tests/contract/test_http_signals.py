@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from durable.records.values import pack, unpack
 from tests.contract.opened import acquire, promise, root
@@ -15,7 +16,7 @@ async def test_signals_and_promises_over_http(tmp_path: Path) -> None:
     async with served(tmp_path / "s.db") as server, client() as http:
         await server.store.request("promise.create", root("run"))
         await acquire(server.store, "run")
-        tags = {"durable_signal": "n", "durable_execution": "exec:run", "resonate_external": "true"}
+        tags: dict[str, Any] = {"durable_signal": "n", "durable_execution": "exec:run", "resonate_external": "true"}
         for data in (
             promise("exec:run.1", **tags),
             promise("exec:run.2", durable_kind="promise", resonate_external="true"),

@@ -15,7 +15,7 @@ import pytest
 
 from durable.core.errors import CheckpointError, Halted, StoreUnreachable
 from durable.store import writer
-from durable.store.operations import engines, halted_waits, output, request_table
+from durable.store.operations import halted_waits, output, request_table
 from durable.store.operations.lock_keys import WHOLE, keys_of
 from durable.store.operations.records import Queries
 from durable.store.operations.transaction import Tx
@@ -24,6 +24,7 @@ from durable.store.postgres import reads as reads_module
 from durable.store.postgres import store as store_module
 from durable.store.postgres.address import address_of
 from durable.store.postgres.store import PostgresStore
+from durable.store.postgres.transaction import PostgresTx
 from durable.store.postgres.writer import PostgresWriter
 from durable.store.protocol.requests import Answer, OutputAppend, PolicySet
 from tests.postgres_server import PostgresServer, binaries, rows_of
@@ -255,27 +256,31 @@ async def test_a_connection_lost_after_a_commit_keeps_no_answer_back(
 async def test_a_task_that_ends_while_its_engine_goes_stays_ended(
     postgres_server: PostgresServer, monkeypatch: pytest.MonkeyPatch, how: str
 ) -> None:
-    """Another engine cancels it between the moment when it is found among those that the engine holds and its lock."""
+    """Another engine cancels it just before it is locked here: whatever was looked at before that counts no more."""
     url = postgres_server.url()
+    ends: list[str] = []
 
-    def held(tx: Tx, name: str) -> list[tuple[str]]:
-        found = real(tx, name)
-        with psycopg.connect(address_of(url).conninfo, autocommit=True) as other:
-            other.execute(f"SET search_path TO {address_of(url).schema}".encode())
-            other.execute("UPDATE promises SET state='rejected_canceled', settled_at=1 WHERE id='exec:a'")
-            other.execute(
-                "UPDATE tasks SET state='fulfilled', ended='cancelled', pid=NULL, ttl=NULL, lease_at=NULL"
-                " WHERE id='exec:a'"
-            )
-        return found
+    def lock_promise(tx: PostgresTx, promise_id: str) -> None:
+        if ends:
+            ends.clear()
+            with psycopg.connect(address_of(url).conninfo, autocommit=True) as other:
+                other.execute(f"SET search_path TO {address_of(url).schema}".encode())
+                other.execute("UPDATE promises SET state='rejected_canceled', settled_at=1 WHERE id='exec:a'")
+                other.execute(
+                    "UPDATE tasks SET state='fulfilled', ended='cancelled', pid=NULL, ttl=NULL, lease_at=NULL"
+                    " WHERE id='exec:a'"
+                )
+        real(tx, promise_id)
 
-    real = engines._held_tasks
+    real = PostgresTx.lock_promise
+    monkeypatch.setattr(PostgresTx, "lock_promise", lock_promise)
     async with opened(url) as store:
         await engine(store, "e1")
         await store.request("promise.create", root("a"))
         await acquire(store, "a")
-        monkeypatch.setattr(engines, "_held_tasks", held)
+        ends.append("exec:a")
         await store.request("engine.leave" if how == "leaves" else "engine.lost", {"engine": "e1"})
+        assert not ends
         assert (await task(store, "a"))["state"] == "fulfilled"
     assert broken(url) == []
 

@@ -66,6 +66,7 @@ WALKS = {
 SORTS = {
     r"SELECT id, timeout_at, tags FROM promises WHERE state='pending' AND timeout_at": "what is due by now",
     r"\s*WITH RECURSIVE held\(awaited": "the halted tasks behind what is waited for",
+    r"SELECT id, address, message FROM outbox WHERE address >= ": "what waits to be sent to URLs",
     r"SELECT engine, grp, .* FROM engines ORDER BY joined_at": "engines are few",
     r"SELECT id FROM promises WHERE state='pending' AND \(\(id > ": "what lies under one execution",
     r"SELECT id,state,.* FROM promises WHERE \(id > .* ORDER BY id LIMIT 10000": "what lies under one execution",
@@ -157,6 +158,11 @@ async def _rest_of_the_day(path: Path) -> None:
         await store.request("audit.append", {"entries": [("s", "x", "http", "", "allowed", "", 1, 1)]})
         await store.request("session.open", {"session": "once", "engine": "e9", "options": {"run": "r"}})
         await store.request("session.close", {"session": "once"})
+        await store.request("session.open", {"session": "kept", "engine": "e9"})
+        kept = {"session": "kept", "epoch": 1, "n": 1, "statement": 0, "final": True, "manifest": b"m", "chunks": []}
+        await store.request("checkpoint.publish", {**kept, "uses": ["5" * 64]})
+        await store.request("checkpoint.publish", {**kept, "uses": ["5" * 64], "carried": ["5" * 64]})
+        await store.request("sweep.checkpoints", {"keep": {"last": 1}})
         store.glance.may_begin("exec:two", 1, "exec:two.1")
         clock.now += OUTBOX_KEEP_MS + 1
         for keep in (1, 0):
@@ -176,6 +182,9 @@ async def _every_read(store: Store) -> None:
     reads = store.reads
     await reads.list_executions(state="running", session="s", function="f", before="one")
     await reads.list_executions(function="job")
+    tag = ("customer", "c7")
+    await reads.list_executions(tag=tag, since=1, until=2)
+    await reads.list_executions(tag=tag, state="running", session="s", function="f", before="one")
     await reads.get_promise("exec:one")
     await reads.children("one")
     await reads.prompts()
@@ -191,13 +200,28 @@ async def _every_read(store: Store) -> None:
         await store.request(f"{kind}.search", query)
 
 
+async def _messages_to_urls(store: Store) -> None:
+    [post] = (await store.request("listener.claim", {"limit": 1})).data["posts"]
+    await store.request("listener.end", {"post": post["post"], "retry_ms": 0})
+    assert [each["tries"] for each in (await store.request("listener.claim", {"limit": 1})).data["posts"]] == [1]
+    with closing(sqlite3.connect(store.path)) as file, file:
+        old = '{"body":"{}","since":0,"tries":9}'
+        file.execute("INSERT INTO outbox (address, message, created_at) VALUES ('https://a.example/', ?, 0)", (old,))
+    [over] = (await store.request("listener.claim", {"limit": 1})).data["posts"]
+    assert over["over"]
+    await store.request("listener.end", {"post": post["post"]})
+    assert (await store.request("listener.claim", {"limit": 1})).data == {"posts": [], "wait_ms": None}
+
+
 async def _mail_and_a_foreign_file(folder: Path) -> None:
     async with opened(folder / "mail.db") as store, opened(folder / "mail.db") as other:
         inbox = await engine(store, "e1", [])
         await other.request("promise.create", promise("p", resonate_external="true"))
         await other.request("promise.register_listener", {"awaited": "p", "address": "poll://uni@g/e1"})
+        await other.request("promise.register_listener", {"awaited": "p", "address": "https://hooks.example/"})
         await other.request("promise.settle", settle("p"))
         assert await inbox.next() == "p"
+        await _messages_to_urls(store)
     with closing(sqlite3.connect(folder / "foreign.db")) as file:
         file.execute("CREATE TABLE t (a)")
     with pytest.raises(StoreError, match="another program"):

@@ -44,7 +44,7 @@ class Model:
 
 
 def wait_for(promise_id: str, name: str, **options: Any) -> dict[str, Any]:
-    tags = {"durable_signal": name, "durable_execution": "exec:run", "resonate_external": "true"}
+    tags: dict[str, Any] = {"durable_signal": name, "durable_execution": "exec:run", "resonate_external": "true"}
     data = promise(promise_id, **tags, **options)
     return {"id": "exec:run", "version": 1, "action": {"kind": "promise.create", "data": data}}
 
@@ -60,7 +60,12 @@ async def test_random_signals_and_waits_are_as_the_model_has_them(tmp_path: Path
             match chance.choice(["send", "send", "wait", "wait", "give up"]):
                 case "send":
                     key = chance.choice([None, None, str(chance.randrange(20))])
-                    data = {"execution": "exec:run", "name": name, "value": {"data": f"v{n}"}, "key": key}
+                    data: dict[str, Any] = {
+                        "execution": "exec:run",
+                        "name": name,
+                        "value": {"data": f"v{n}"},
+                        "key": key,
+                    }
                     sent = (await store.request("signal.send", data)).data["sent"]
                     assert sent == model.send(name, f"v{n}", key)
                 case "wait":
@@ -76,9 +81,9 @@ async def test_random_signals_and_waits_are_as_the_model_has_them(tmp_path: Path
             look = (await store.request("signal.look", {"execution": "exec:run", "name": name})).data
             assert look["open"] == len(model.open[name])
             assert (look["wait"] or {}).get("id") == (model.line[name][0] if model.line[name] else None)
-        for promise_id, data in model.settled.items():
+        for promise_id, value in model.settled.items():
             found = (await store.request("promise.get", {"id": promise_id})).data["promise"]
-            assert (found["state"], found["value"]["data"]) == ("resolved", data)
+            assert (found["state"], found["value"]["data"]) == ("resolved", value)
 
 
 async def test_a_wait_whose_deadline_passes_leaves_the_line(tmp_path: Path) -> None:
@@ -99,7 +104,7 @@ async def test_what_is_refused(tmp_path: Path) -> None:
     async with opened(tmp_path / "s.db") as store:
         await store.request("promise.create", root("run"))
         await acquire(store, "run")
-        signal = {"execution": "exec:run", "name": "a"}
+        signal: dict[str, Any] = {"execution": "exec:run", "name": "a"}
         assert await status(store, "signal.send", {**signal, "execution": "exec:other"}) == 404
         assert await status(store, "signal.send", {**signal, "name": ""}) == 400
         assert await status(store, "signal.send", {**signal, "name": "x" * 201}) == 400

@@ -1,10 +1,11 @@
-"""A database that crashes under engines that are killed: `python -m tests.e2e.database_campaign --seconds 120`.
+"""A database with faults under engines that are killed: `python -m tests.e2e.database_campaign --fault crash`.
 
-PostgreSQL is killed with all its processes and started again every five seconds; of three engines one is killed every
-few seconds. Jobs of several steps and executions of a few sessions are started meanwhile. What must hold at the end:
-every one that was acknowledged has its result, each step is recorded once and was not performed again after that, no
-session ran twice at a time or out of order, and nothing is left unfinished. A failure prints the seed and keeps the
-folder.
+crash: PostgreSQL is killed with all its processes and started again every five seconds. failover: it is killed for
+good, and its standby takes its place. network: the way from an engine to it delays, loses, breaks, or says nothing for
+longer than a lease. Of three engines one is killed every few seconds. Jobs of several steps and executions of a few
+sessions are started meanwhile. What must hold at the end: every one that was acknowledged has its result, each step is
+recorded once and was not performed again after that, no session ran twice at a time or out of order, and nothing is
+left unfinished. A failure prints the seed and keeps the folder.
 """
 
 from __future__ import annotations
@@ -27,11 +28,10 @@ import durable
 from durable.store.postgres.address import address_of
 from tests.contract.postgres_rules import broken
 from tests.e2e import takeover_jobs
+from tests.e2e.database_faults import FAULTS, Fault
 from tests.e2e.takeover import Engines, check_marks, step_runs
-from tests.postgres_server import PostgresServer, rows_of
+from tests.postgres_server import rows_of
 
-CRASH_EVERY_S = 5.0
-JOB_EVERY_S = 0.3
 CELL_EVERY_S = 1.0
 ENGINES = 3
 END_S = 240.0
@@ -41,7 +41,7 @@ _AUDIT = """
 CREATE TABLE {0}.audit_settled (id text, after text);
 CREATE FUNCTION {0}.note_settled() RETURNS trigger LANGUAGE plpgsql AS $$
     BEGIN INSERT INTO {0}.audit_settled VALUES (new.id, new.state); RETURN NULL; END $$;
-CREATE TRIGGER note_settled AFTER UPDATE OF state ON {0}.promises
+CREATE TRIGGER note_settled AFTER INSERT OR UPDATE OF state ON {0}.promises
     FOR EACH ROW WHEN (new.state <> 'pending') EXECUTE FUNCTION {0}.note_settled();
 """
 
@@ -49,12 +49,12 @@ CREATE TRIGGER note_settled AFTER UPDATE OF state ON {0}.promises
 class Campaign:
     """The server, the engines, and what was started on them."""
 
-    def __init__(self, server: PostgresServer, folder: Path, seed: int) -> None:
-        self.url = server.url()
-        self._server = server
+    def __init__(self, fault: Fault, folder: Path, seed: int) -> None:
+        self.url = fault.url
+        self._fault = fault
         self._folder = folder
         self._dice = random.Random(seed)
-        self._engines = Engines(self.url, folder)
+        self._engines = Engines(fault.engine_url, folder)
         self._up = asyncio.Lock()
         """Held while the server is down, and while an engine starts, which would be refused then."""
         self._jobs: list[durable.Execution[Any]] = []
@@ -63,7 +63,7 @@ class Campaign:
         self._runs: Counter[tuple[str, int]] = Counter()
         self.happened: Counter[str] = Counter()
 
-    async def run(self, seconds: float, sessions: int) -> None:
+    async def run(self, seconds: float, jobs: int, sessions: int) -> None:
         """All of it. AssertionError on a broken promise."""
         try:
             async with durable.open(self.url, serve=False) as client:
@@ -73,7 +73,7 @@ class Campaign:
                 names = [f"desk-{n}" for n in range(sessions)]
                 desks = {name: await client.session(name) for name in names}
                 until = time.monotonic() + seconds
-                work = [self._crash(until), self._kill(until), self._start_jobs(client, until)]
+                work = [self._crash(until), self._kill(until), self._start_jobs(client, jobs, seconds)]
                 await asyncio.gather(*work, *(self._submit(name, desk, until) for name, desk in desks.items()))
                 async with asyncio.timeout(END_S):
                     await self._check_results(desks)
@@ -89,11 +89,9 @@ class Campaign:
 
     async def _crash(self, until: float) -> None:
         while time.monotonic() < until:
-            await asyncio.sleep(CRASH_EVERY_S)
+            await asyncio.sleep(self._fault.every_s)
             async with self._up:
-                await asyncio.to_thread(self._server.kill)
-                await asyncio.to_thread(self._server.start)
-            self.happened["server killed"] += 1
+                self.happened[await asyncio.to_thread(self._fault.act, self._dice)] += 1
 
     async def _kill(self, until: float) -> None:
         while time.monotonic() < until:
@@ -106,11 +104,10 @@ class Campaign:
 
     # -- what is done ---------------------------------------------------------------------------------------------
 
-    async def _start_jobs(self, client: durable.Engine, until: float) -> None:
-        while time.monotonic() < until:
-            job = len(self._jobs)
+    async def _start_jobs(self, client: durable.Engine, jobs: int, seconds: float) -> None:
+        for job in range(jobs):
             self._jobs.append(await client.start(takeover_jobs.several_steps, job, 0.05, id=f"job-{job}"))
-            await asyncio.sleep(JOB_EVERY_S)
+            await asyncio.sleep(seconds * 0.8 / jobs)
 
     async def _submit(self, name: str, desk: durable.Session, until: float) -> None:
         submitted = self._cells[name] = []
@@ -163,22 +160,23 @@ def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=120)
+    parser.add_argument("--fault", choices=sorted(FAULTS), default="crash")
+    parser.add_argument("--jobs", type=int, default=400)
     parser.add_argument("--sessions", type=int, default=3)
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(2**31))
     given = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="durable-campaign-"))
-    # What was committed outlives the server's processes; it need not outlive the machine.
-    server = PostgresServer(fast=False, fsync="off")
+    fault = FAULTS[given.fault]()
     try:
-        campaign = Campaign(server, folder, given.seed)
-        asyncio.run(campaign.run(given.seconds, given.sessions))
-        print(json.dumps({"seed": given.seed, **campaign.happened}))
+        campaign = Campaign(fault, folder, given.seed)
+        asyncio.run(campaign.run(given.seconds, given.jobs, given.sessions))
+        print(json.dumps({"seed": given.seed, "fault": given.fault, **campaign.happened}))
         shutil.rmtree(folder)
     except BaseException:
         print(f"seed {given.seed}, see {folder}", file=sys.stderr)
         raise
     finally:
-        server.stop()
+        fault.stop()
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ import tempfile
 import time
 from asyncio.subprocess import PIPE
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -37,16 +38,18 @@ CREATE TRIGGER audit_settled AFTER UPDATE OF state ON promises
 class Engines:
     """Two engines as processes: any may be killed, its place is taken by a new one."""
 
-    def __init__(self, store: Path | str, folder: Path) -> None:
-        self._arguments = [sys.executable, "-m", "tests.e2e.takeover_engine", str(store), str(folder)]
+    def __init__(self, store: Path | str | Callable[[], str], folder: Path) -> None:
+        self._store = store if callable(store) else lambda: str(store)
+        self._folder = folder
         self._errors = (folder / "engines.err").open("ab")
         self.processes: dict[str, asyncio.subprocess.Process] = {}
         """By engine id."""
         self._starting: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
+        arguments = [sys.executable, "-m", "tests.e2e.takeover_engine", self._store(), str(self._folder)]
         process = await asyncio.create_subprocess_exec(
-            *self._arguments, stdin=PIPE, stdout=PIPE, stderr=self._errors, start_new_session=True
+            *arguments, stdin=PIPE, stdout=PIPE, stderr=self._errors, start_new_session=True
         )
         assert process.stdout is not None
         engine = (await process.stdout.readline()).decode().strip()

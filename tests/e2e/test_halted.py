@@ -39,6 +39,17 @@ async def planned(ctx: durable.Context) -> list[str]:
     return done if "return" in plan else [*done, await ctx.ask("On?")]
 
 
+def always_fails() -> None:
+    raise ValueError("it is broken")
+
+
+@durable.function
+async def pauses(ctx: durable.Context) -> None:
+    await ctx.ask("On?")
+    once_more = durable.Retry(max_retries=1, delay=0, on_exhausted="pause")
+    await ctx.options(retry=once_more).run(always_fails)
+
+
 @durable.function
 async def asks_six(ctx: durable.Context) -> int:
     return int(await ctx.component("six", "run"))
@@ -112,6 +123,13 @@ async def foreign_code_changed(scene: Scene) -> tuple[str, Trigger]:
     assert changed != MODULE
     await scene.engine.sandbox.add(MANIFEST, changed)
     return "six", lambda: scene.engine.start(asks_six, id="six")
+
+
+async def a_step_without_retries_left(scene: Scene) -> tuple[str, Trigger]:
+    execution = await scene.engine.start(pauses, id="pauses")
+    prompt = await first_prompt(scene.engine)
+    await in_state(scene.engine, execution, "waiting")
+    return execution.id, lambda: scene.engine.answer(prompt.id, "yes")
 
 
 async def a_call_with_other_arguments(scene: Scene) -> tuple[str, Trigger]:
@@ -212,6 +230,7 @@ PLACES: dict[tuple[str, str], tuple[Way, ...]] = {
     (RUN, "ExecutionPass.halt"): (changed_code, a_step_left_out),
     (RUN, "ExecutionPass.halted"): (foreign_code_changed,),
     ("functions/sandbox_step.py", "performing.body"): (foreign_code_changed,),
+    ("functions/step_run.py", "Leaf._paused"): (a_step_without_retries_left,),
     ("sessions/ownership/owner.py", "SessionHost.durable_execute"): (a_checkpoint_that_is_refused,),
     (LIVE, "LiveSession._drive"): (a_checkpoint_that_is_refused,),
     (LIVE, "LiveSession._answered"): (a_call_with_other_arguments,),

@@ -26,9 +26,7 @@ from durable.core.errors import ExecutionError
 from durable.sandbox import sandbox_calls
 from durable.sessions.ownership.session_confinement import directory_of
 from durable.store.port import StoreFace
-from durable.store.sqlite.store import Store
 from durable.store.upkeep.gc import collect
-from durable.store.upkeep.run_storage import sweep_directories
 from tests.e2e import scripted
 from tests.e2e.isolated import need
 from tests.e2e.sandboxed import LEDGER, charging
@@ -349,17 +347,25 @@ async def keeps(ctx: durable.Context) -> Any:
     return kept.value
 
 
-async def test_what_a_run_kept_is_there_until_its_execution_is_forgotten(tmp_path: Path) -> None:
-    async def forgotten(store: StoreFace) -> tuple[int, int]:
-        assert isinstance(store, Store)
-        found = [done async for done in collect(store, before=now_ms() + 1)]
-        return found[-1].namespaces, sweep_directories(store.path)
+@pytest.mark.parametrize("kind", ["file", "database"])
+async def test_what_a_run_kept_is_there_until_its_execution_is_forgotten(
+    kind: str, tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
 
-    async with durable.open(tmp_path / "work.db") as engine:
+    async def forgotten(store: StoreFace) -> tuple[int, int]:
+        assert store.local is not None
+        found = [done async for done in collect(store.local, before=now_ms() + 1)]
+        seen = await asyncio.to_thread(store.local.sweep_run_files, dry_run=True)
+        assert await asyncio.to_thread(store.local.sweep_run_files) == seen
+        return found[-1].namespaces, seen
+
+    url = None if kind == "file" else request.getfixturevalue("postgres_server").url()
+    async with durable.open(url or tmp_path / "work.db") as engine:
         execution = await engine.start(keeps, id="report")
         prompt = await first_prompt(engine)
         assert await forgotten(engine.store) == (0, 0)
-        (kept,) = (tmp_path / "work.db.d" / "executions").iterdir()
+        (kept,) = (each for place in tmp_path.rglob("executions") for each in place.iterdir())
         assert (kept.name, (kept / "f").read_text()) == ("report.1", "x")
         await engine.answer(prompt.id, True)
         assert await execution.result() == 1

@@ -7,7 +7,6 @@ import base64
 import json
 import os
 import shutil
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,25 +14,15 @@ from typing import Any
 import pytest
 
 from durable.store.remote.store import RemoteStore
-from tests.conftest import TOKEN, end_server, start_server
+from tests.conftest import TOKEN, Node, end_server, start_server
 
 PROGRAM = Path(__file__).parent / "node" / "workflow.mjs"
-PACKAGES = ["@resonatehq/sdk@0.11", "node@22"]
-"""The SDK, and the Node that it needs: the machine's own may be older."""
-
-pytestmark = pytest.mark.skipif(shutil.which("npm") is None, reason="npm is missing; install Node.js to run this")
 
 
-@pytest.fixture(scope="module")
-def node(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    """The command that runs the program, in a directory where its packages are installed."""
-    directory = tmp_path_factory.mktemp("node")
-    shutil.copy(PROGRAM, directory)
-    (directory / "package.json").write_text('{"private": true, "type": "module"}')
-    command = ["npm", "install", "--no-audit", "--no-fund", "--no-package-lock", "--loglevel=error", *PACKAGES]
-    done = subprocess.run(command, cwd=directory, capture_output=True, text=True, timeout=110)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return [str(directory / "node_modules" / "node" / "bin" / "node"), str(directory / PROGRAM.name)]
+@pytest.fixture
+def node(node_js: Node) -> list[str]:
+    """The command that runs the program, beside its packages."""
+    return node_command(node_js)
 
 
 @pytest.fixture
@@ -44,6 +33,11 @@ def url(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
         yield url
     finally:
         assert end_server(server) == 0
+
+
+def node_command(node_js: Node) -> list[str]:
+    shutil.copy(PROGRAM, node_js.directory)
+    return [node_js.program, str(node_js.directory / PROGRAM.name)]
 
 
 async def start(node: list[str], url: str, journal: Path) -> asyncio.subprocess.Process:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,7 +14,14 @@ from tests.waiting import first_prompt, in_state, until
 
 
 @pytest.fixture
-async def engine(place: str) -> AsyncIterator[durable.Engine]:
+async def engine(tmp_path: Path) -> AsyncIterator[durable.Engine]:
+    async with durable.open(tmp_path / "s.db", durability="process") as engine:
+        yield engine
+
+
+@pytest.fixture
+async def anywhere(place: str) -> AsyncIterator[durable.Engine]:
+    """An engine on a file, on a served one, on a database."""
     async with durable.open(place, durability="process") as engine:
         yield engine
 
@@ -29,30 +38,31 @@ async def doubles(ctx: durable.Context, n: int) -> int:
 
 
 @durable.function
-async def family(ctx: durable.Context) -> list[object]:
+async def family(ctx: durable.Context) -> list[Any]:
     async def nested(ctx: durable.Context) -> object:
         child = ctx.start(doubles, 3)
         return [child.id, await child]
 
     first, second = ctx.start(doubles, 1), ctx.start(doubles, 13)
     named = ctx.start(doubles, 5, id="named")
-    got: list[object] = [first.id, await first.result(), await first]
+    got: list[Any] = [first.id, await first.result(), await first]
     try:
         await second
     except ValueError as error:
         got.append(str(error))
-    return [*got, await ctx.run(nested), named.id, await named]
+    inner = await ctx.run(nested)  # type: ignore[call-overload]
+    return [*got, inner, named.id, await named]
 
 
-async def test_children_give_values_and_failures(engine: durable.Engine) -> None:
-    execution = await engine.start(family, id="family")
+async def test_children_give_values_and_failures(anywhere: durable.Engine) -> None:
+    execution = await anywhere.start(family, id="family")
     first, one, again, failure, nested, named, five = await execution.result(10)
     assert (first, one, again) == ("family@@1", 2, 2)
     assert "13 is unlucky" in failure
     assert nested == ["family@@4-1", 6]
     assert (named, five) == ("named", 10)
-    assert await (await engine.get("family@@1")).result(10) == 2
-    assert await (await engine.get("family@@2")).state() == "failed"
+    assert await (await anywhere.get("family@@1")).result(10) == 2
+    assert await (await anywhere.get("family@@2")).state() == "failed"
 
 
 @durable.function
@@ -69,7 +79,7 @@ cleaned: list[str] = []
 
 @durable.function
 async def waits(ctx: durable.Context, close: str) -> str:
-    child = ctx.start(asks, f"child {close}", parent_close=close)
+    child = ctx.start(asks, f"child {close}", parent_close=close)  # type: ignore[arg-type]
     if await ctx.ask(f"parent {close}") == "wait":
         return await child
     return "without it"
@@ -100,18 +110,18 @@ async def tree(ctx: durable.Context, depth: int) -> list[str]:
         await ctx.run(cleaned.append, str(depth))
 
 
-async def test_cancelling_a_parent_cancels_its_tree_clean_up_included(engine: durable.Engine) -> None:
+async def test_cancelling_a_parent_cancels_its_tree_clean_up_included(anywhere: durable.Engine) -> None:
     cleaned.clear()
-    root = await engine.start(tree, 3, id="tree")
-    await first_prompt(engine, "leaf")
+    root = await anywhere.start(tree, 3, id="tree")
+    await first_prompt(anywhere, "leaf")
     await root.cancel("enough")
     ids = ["tree", "tree@@1", "tree@@1@@1", "tree@@1@@1@@1"]
     for id in ids:
-        execution = await engine.get(id)
+        execution = await anywhere.get(id)
         with pytest.raises(durable.ExecutionCancelled):
             await execution.result(10)
     assert sorted(cleaned) == ["0", "1", "2", "3"]
-    assert await engine.prompts() == []
+    assert await anywhere.prompts() == []
 
 
 @durable.function
@@ -166,7 +176,7 @@ async def test_a_child_has_a_deadline_of_its_own(engine: durable.Engine) -> None
 
 @durable.function
 async def maps(ctx: durable.Context, items: list[int], concurrency: int, least: int | None, errors: str) -> list[str]:
-    found = await ctx.map(doubles, items, concurrency=concurrency, min_successful=least, on_failure=errors)
+    found = await ctx.map(doubles, items, concurrency=concurrency, min_successful=least, on_failure=errors)  # type: ignore[arg-type]
     return [str(each) for each in [*found, *await ctx.map(double, [20])]]
 
 

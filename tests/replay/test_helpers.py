@@ -4,18 +4,28 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 import durable
 from tests.waiting import first_prompt
 
-seen: list[list[object]] = []
+seen: list[list[Any]] = []
 """What each pass of `draws` drew before its question."""
 
 
 @pytest.fixture
-async def engine(place: str) -> AsyncIterator[durable.Engine]:
+async def engine(tmp_path: Path) -> AsyncIterator[durable.Engine]:
+    seen.clear()
+    async with durable.open(tmp_path / "s.db", durability="process") as engine:
+        yield engine
+
+
+@pytest.fixture
+async def anywhere(place: str) -> AsyncIterator[durable.Engine]:
+    """An engine on a file, on a served one, on a database."""
     seen.clear()
     async with durable.open(place, durability="process") as engine:
         yield engine
@@ -26,9 +36,9 @@ async def child(ctx: durable.Context) -> float:
 
 
 @durable.function
-async def draws(ctx: durable.Context) -> list[object]:
+async def draws(ctx: durable.Context) -> list[Any]:
     first = ctx.now()
-    nested = await ctx.run(child)
+    nested = await ctx.run(child)  # type: ignore[call-overload]
     drawn = [first, ctx.random.random(), ctx.uuid(), nested, ctx.info, ctx.options(name="x").random.random()]
     seen.append([*drawn, ctx.replaying])
     await ctx.ask("go on?")
@@ -36,11 +46,11 @@ async def draws(ctx: durable.Context) -> list[object]:
     return [ctx.random.random(), (ctx.now() - first) / timedelta(seconds=1), ctx.uuid().version]
 
 
-async def test_a_replay_gets_the_same_and_another_execution_something_else(engine: durable.Engine) -> None:
+async def test_a_replay_gets_the_same_and_another_execution_something_else(anywhere: durable.Engine) -> None:
     values = []
     for name in ("one", "two"):
-        execution = await engine.start(draws, id=name)
-        await engine.answer((await first_prompt(engine)).id, "yes")
+        execution = await anywhere.start(draws, id=name)
+        await anywhere.answer((await first_prompt(anywhere)).id, "yes")
         values.append(await execution.result(10))
     first, again, other, _ = seen
     assert first[:-1] == again[:-1]

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import subprocess
-import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -16,7 +14,14 @@ from tests.waiting import in_state, until
 
 
 @pytest.fixture
-async def engine(place: str) -> AsyncIterator[durable.Engine]:
+async def engine(tmp_path: Path) -> AsyncIterator[durable.Engine]:
+    async with durable.open(tmp_path / "s.db", durability="process") as engine:
+        yield engine
+
+
+@pytest.fixture
+async def anywhere(place: str) -> AsyncIterator[durable.Engine]:
+    """An engine on a file, on a served one, on a database."""
     async with durable.open(place, durability="process") as engine:
         yield engine
 
@@ -37,11 +42,11 @@ async def orders(ctx: durable.Context) -> list[Order]:
     return [await ctx.signal("order", schema=Order), await ctx.signal("order", schema=Order)]
 
 
-async def test_signals_come_in_order_whether_somebody_waits_or_not(engine: durable.Engine) -> None:
-    execution = await engine.start(gathers, 5, id="five")
+async def test_signals_come_in_order_whether_somebody_waits_or_not(anywhere: durable.Engine) -> None:
+    execution = await anywhere.start(gathers, 5, id="five")
     for n in range(2):
-        assert await engine.signal("five", "item", n)
-    await in_state(engine, execution, "waiting")
+        assert await anywhere.signal("five", "item", n)
+    await in_state(anywhere, execution, "waiting")
     for n in range(2, 5):
         assert await execution.signal("item", n)
     assert await execution.result(10) == [0, 1, 2, 3, 4]
@@ -134,24 +139,24 @@ def tell(promises: list[str]) -> None:
     told.extend(promises)
 
 
-async def test_a_promise_is_settled_by_its_id_and_checked_before(engine: durable.Engine) -> None:
+async def test_a_promise_is_settled_by_its_id_and_checked_before(anywhere: durable.Engine) -> None:
     told.clear()
-    execution = await engine.start(hooked, id="hooked")
-    await in_state(engine, execution, "waiting")
+    execution = await anywhere.start(hooked, id="hooked")
+    await in_state(anywhere, execution, "waiting")
     order, failing = told
     with pytest.raises(durable.InvalidAnswer, match="item"):
-        await engine.settle(order, {"count": 1})
-    await engine.settle(order, {"item": "lathe"})
-    await engine.settle(order, {"item": "lathe"})  # the same again
+        await anywhere.settle(order, {"count": 1})
+    await anywhere.settle(order, {"item": "lathe"})
+    await anywhere.settle(order, {"item": "lathe"})  # the same again
     with pytest.raises(durable.Conflict, match="settled before"):
-        await engine.settle(order, {"item": "other"})
-    await engine.settle(failing, error="the carrier refused")
+        await anywhere.settle(order, {"item": "other"})
+    await anywhere.settle(failing, error="the carrier refused")
     assert "lathe: " in await execution.result(10)
     assert "the carrier refused" in await execution.result(10)
     with pytest.raises(durable.Conflict, match=r"ctx\.promise"):
-        await engine.settle("exec:hooked.3", 1)
+        await anywhere.settle("exec:hooked.3", 1)
     with pytest.raises(durable.NotFound):
-        await engine.settle("exec:hooked.9", 1)
+        await anywhere.settle("exec:hooked.9", 1)
 
 
 @durable.function
@@ -169,39 +174,3 @@ async def test_branches_wait_for_signals_of_their_own(engine: durable.Engine) ->
     for name, value in (("b", 1), ("a", 2), ("a", 3), ("b", 4)):
         await engine.signal("sides", name, value)
     assert await execution.result(10) == [[2, 3], [1, 4]]
-
-
-PROGRAM = """
-import asyncio, sys, durable
-
-@durable.function(name="collects")
-async def collects(ctx, wanted: int) -> list[int]:
-    return [await ctx.signal("n") for _ in range(wanted)]
-
-async def main():
-    async with durable.open(sys.argv[1]) as engine:
-        execution = await engine.start(collects, 20, id="run")
-        print("ready", flush=True)
-        print(await execution.result(), flush=True)
-
-asyncio.run(main())
-"""
-
-
-async def test_signals_sent_while_the_engine_is_killed_come_once_and_in_order(tmp_path: Path) -> None:
-    program, store = tmp_path / "collects.py", tmp_path / "s.db"
-    program.write_text(PROGRAM)
-    sent = 0
-    async with durable.open(store, serve=False) as client:
-        for life in range(2):
-            with subprocess.Popen([sys.executable, str(program), str(store)], stdout=subprocess.PIPE, text=True) as child:
-                assert child.stdout is not None
-                assert (await asyncio.to_thread(child.stdout.readline)).strip() == "ready"
-                for _ in range(10):
-                    await client.signal("run", "n", sent, key=str(sent))
-                    sent += 1
-                if life < 1:
-                    child.kill()
-                else:
-                    line = await asyncio.to_thread(child.stdout.readline)
-                    assert line.strip() == str(list(range(20)))

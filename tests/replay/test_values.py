@@ -307,6 +307,6 @@ async def test_an_execution_recorded_with_its_defaults_written_out_is_attached_t
 
     data = {"func": defaults.key, "args": [1, 2], "kwargs": {}, "version": 1}
     old = digest((1, 2), {})
-    await engine._executions.start("old", defaults, data, old, None, lambda _: False)
+    await engine._executions.start("old", defaults, data, old, None, lambda _: False, {})
     for args in [(1,), (1, 2)]:
         assert await (await engine.start(defaults, *args, id="old")).result(30) == [1, 2, None]

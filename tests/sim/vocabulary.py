@@ -15,8 +15,8 @@ from typing import Any
 
 import anyio
 
-from capabilities.capability import call_id
 import durable
+from capabilities.capability import call_id
 from durable import Retry
 
 from .conductor import Conductor

@@ -307,7 +307,8 @@ async def main(ctx):
             return await child
         except ValueError as error:
             return f"failed {error.args}"
-    first, failing, asking = ctx.start(helper, "m/a"), ctx.start(helper, "m/b", fails=True), ctx.start(helper, "m/c", asks=True)
+    first, failing = ctx.start(helper, "m/a"), ctx.start(helper, "m/b", fails=True)
+    asking = ctx.start(helper, "m/c", asks=True)
     got = await asyncio.gather(of(first), of(failing))
     log(ctx, str(got))
     log(ctx, str(await asyncio.gather(of(asking), of(ctx.start(helper, "m/d")))))
@@ -316,6 +317,26 @@ async def main(ctx):
     log(ctx, str(await gone))
     log(ctx, str(await gone.cancel()))
     return got
+""",
+)
+
+SAGA = Written(
+    "a function that fails undoes what it did, a nested one first",
+    """
+async def main(ctx):
+    async def child(ctx):
+        await ctx.run(act, "m/n1")
+        ctx.compensate(act, "m/un1")
+        await ctx.run(fail, "m/n2")
+    for n in range(2):
+        await ctx.run(partial(act, f"m/s{n}"))
+        ctx.compensate(partial(act, f"m/us{n}"))
+    branch = asyncio.gather(ctx.ask("ok?"), ctx.sleep(0.2))
+    try:
+        await ctx.run(child)
+    finally:
+        log(ctx, "leaves")
+        await branch
 """,
 )
 
@@ -348,6 +369,7 @@ WRITTEN = (
     OUTSIDE,
     CHILDREN,
     MAPPED,
+    SAGA,
 )
 
 

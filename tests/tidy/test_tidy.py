@@ -41,6 +41,7 @@ FIRST_WORDS = {"What", "It", "Those", "Who", "This", "None"}
 LINES_MAX = 70
 
 ALIASES = {
+    ("durable/functions/failures.py", "actor_errors"): "two modules are called errors",
     ("durable/functions/failures.py", "sandbox_errors"): "two modules are called errors",
     ("durable/functions/failures.py", "script_errors"): "two modules are called errors",
 }
@@ -62,7 +63,7 @@ SAME_NAME = {
 }
 """File names that stand in several folders, and the one thing that each means there."""
 
-KINDS_OF_STORE = {"sqlite", "postgres", "remote"}
+KINDS_OF_STORE = {"sqlite", "postgres", "remote", "resonate_server"}
 """Folders whose files share names: what each kind of store has for the same thing."""
 
 UNITS = {
@@ -109,7 +110,7 @@ NUMBERS_OF_OTHERS = {
 NOT_COUNTED = {
     *("PORT", "VERSION", "PROTOCOL_VERSION", "APPLICATION_ID", "_FORM", "DESCRIPTORS_FORK"),
     *("STATUS_BUSY", "TOO_MUCH", "_BAD_FILE", "EXIT_NOT_HELD", "FUTURE_FLAGS", "GOES_ON", "CANCEL"),
-    *("_MIGRATING", "UNFINISHED", "FIRST_CALL", "_HASHES_FROM", "ASKS_FROM", "FUEL_UNLIMITED"),
+    *("_MIGRATING", "UNFINISHED", "FIRST_CALL", "_HASHES_FROM", "_RELOAD", "ASKS_FROM", "FUEL_UNLIMITED"),
 }
 """Numbers that count nothing: versions, statuses, marks, and where numbering begins."""
 

@@ -14,13 +14,15 @@ LAYERS = (
     {"durable.records", "durable.store", "checkpoint"},
     {"bridge", "capabilities"},
     {"durable.functions"},
-    {"durable.executions"},
+    {"durable.executions", "durable.agents"},
     {"durable.sessions"},
     {"durable.sandbox"},
     {"durable.prompts"},
+    {"durable.actors"},
     {"durable.engine"},
     {"durable.http"},
-    {"durable.cli", "durable.demo", "durable.integrations", "durable"},
+    {"durable.mcp", "durable.integrations"},
+    {"durable.cli", "durable.demo", "durable"},
 )
 """From the bottom up (specs/architecture.md): a module imports from its own layer and from those below."""
 

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from capabilities.actors import states as actors
 from capabilities.prompts import states as prompt
 from durable.core.states import IllegalTransition
 from durable.executions import states as execution
@@ -99,6 +100,51 @@ MACHINES = {
         cell_pass.CellPassState.RUNNING,
         frozenset(set(cell_pass.CellPassState) - cell_pass.OPEN),
         "session",
+    ),
+    "component actor": Machine(
+        actors.ComponentState,
+        actors.ComponentEvent,
+        actors.COMPONENT,
+        actors.step_component,
+        actors.ComponentState.CREATING,
+        frozenset({actors.ComponentState.TERMINATED}),
+        "actors",
+    ),
+    "actor": Machine(
+        actors.ActorState,
+        actors.ActorEvent,
+        actors.ACTOR,
+        actors.step_actor,
+        actors.ActorState.STARTING,
+        frozenset({actors.ActorState.STOPPED}),
+        "actors",
+    ),
+    "child": Machine(
+        actors.ChildState,
+        actors.ChildEvent,
+        actors.CHILD,
+        actors.step_child,
+        actors.ChildState.STARTING,
+        frozenset(),
+        "actors",
+    ),
+    "supervisor": Machine(
+        actors.SupervisorState,
+        actors.SupervisorEvent,
+        actors.SUPERVISOR,
+        actors.step_supervisor,
+        actors.SupervisorState.INITIALIZING,
+        frozenset({actors.SupervisorState.TERMINATED}),
+        "actors",
+    ),
+    "health": Machine(
+        actors.HealthState,
+        actors.HealthEvent,
+        actors.HEALTH,
+        actors.step_health,
+        actors.HealthState.UNKNOWN,
+        frozenset(),
+        "actors",
     ),
     "owner": Machine(
         owner.OwnerState,

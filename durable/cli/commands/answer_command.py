@@ -117,10 +117,14 @@ async def _ask(engine: Engine, chosen: Settings, out: Out, row: PromptRow, by: s
 
 async def _prompt(store: StoreFace, given: str) -> PromptRow:
     """The open prompt of that id, or the only one of that execution. Says why one that was open no longer is."""
+    from durable.cli.execution_status import root_of
     from durable.prompts.inbox import Inbox, already
 
-    open_ = await store.reads.prompts()
     wanted = given if given.startswith(ids.PREFIX) else ids.PREFIX + given
+    call = ids.parse_call(wanted)
+    asking = wanted.removeprefix(ids.PREFIX) if call is None else call.execution
+    await store.reads.get_execution(root_of(asking))  # a server without lists has those that were asked for
+    open_ = await store.reads.prompts()
     found = [row for row in open_ if row.id == wanted]
     if not found:
         execution = wanted.removeprefix(ids.PREFIX)

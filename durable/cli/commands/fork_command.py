@@ -1,4 +1,4 @@
-"""`durable fork SESSION NAME [--checkpoint WHICH]`"""
+"""`durable fork SESSION NAME [--checkpoint WHICH]`, `durable fork ID --at STEP [NAME]`"""
 
 from __future__ import annotations
 
@@ -6,16 +6,35 @@ import click
 
 from durable.cli import exit_codes
 from durable.cli.arguments import which_one
-from durable.cli.command_group import Command, Settings, asynchronous
+from durable.cli.command_group import Command, Settings, in_loop, settings
+from durable.core import ids
 
 
-@click.command("fork", cls=Command, short_help="Begin a session from a checkpoint of another.")
-@click.argument("session", metavar="SESSION")
-@click.argument("name", metavar="NAME")
+@click.command("fork", cls=Command, short_help="Begin a session from a checkpoint, an execution from a step.")
+@click.argument("source", metavar="SESSION|ID")
+@click.argument("name", metavar="[NAME]", required=False)
 @click.option("--checkpoint", metavar="WHICH", type=which_one, help="Its number or label; the newest by default.")
-@asynchronous
-async def command(chosen: Settings, session: str, name: str, checkpoint: str | int | None) -> int:
-    """Make a session NAME that begins with what a checkpoint of SESSION holds, with the same grants and profile."""
+@click.option(
+    "--at", "step", type=click.IntRange(min=1), metavar="STEP", help="Fork the execution ID before this step."
+)
+@click.option("--dry-run", is_flag=True, help="With --at: only show what would be kept.")
+def command(source: str, name: str | None, checkpoint: str | int | None, step: int | None, dry_run: bool) -> int:
+    """Make a session NAME that begins with what a checkpoint of SESSION holds, with the same grants and profile.
+
+    With --at: an execution that has done what ID had done before its operation number STEP, and wait for it. Its id is
+    NAME, or <ID>-fork-<n>.
+    """
+    chosen = settings()
+    if step is not None:
+        if checkpoint is not None:
+            raise click.UsageError("--checkpoint is of a session, --at of an execution")
+        return in_loop(lambda: _fork_execution(chosen, source.removeprefix(ids.PREFIX), step, name, dry_run))
+    if name is None or dry_run:
+        raise click.UsageError("name the new session; an execution is forked with --at STEP")
+    return in_loop(lambda: _fork_session(chosen, source, name, checkpoint))
+
+
+async def _fork_session(chosen: Settings, session: str, name: str, checkpoint: str | int | None) -> int:
     from durable.cli.engine_or_client import open_engine
 
     out = chosen.out()
@@ -27,3 +46,13 @@ async def command(chosen: Settings, session: str, name: str, checkpoint: str | i
         )
     out.say(f"session {made.name} begins where {session} was")
     return exit_codes.DONE
+
+
+async def _fork_execution(chosen: Settings, source: str, step: int, new: str | None, dry_run: bool) -> int:
+    from durable.cli.commands.retry_command import go_on_with, show_forks
+    from durable.cli.engine_or_client import opened
+    from durable.executions.forking import fork
+
+    async with opened(chosen, create=False) as store:
+        made = await fork(store, source, step, new, dry_run=dry_run)
+    return show_forks(chosen, [made]) if dry_run else await go_on_with(chosen, made)

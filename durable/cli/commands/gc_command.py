@@ -49,7 +49,6 @@ async def _gc(chosen: Settings, older_than: float, keep: int, fewer: Keep | None
     from durable.sessions.checkpoints.retention import sweep_chunks
     from durable.store.port import open_direct
     from durable.store.upkeep.gc import Collected, collect, thin
-    from durable.store.upkeep.run_storage import sweep_directories
 
     out = chosen.out()
     before = max(0, now_ms() - int(older_than * 1000))
@@ -61,8 +60,7 @@ async def _gc(chosen: Settings, older_than: float, keep: int, fewer: Keep | None
         if fewer is not None:
             async for found in thin(store, fewer.to_json(), dry_run=dry_run):
                 done = replace(done, checkpoints=found.checkpoints)
-        if store.file is not None:  # files of runs on a database are on the machines of its engines
-            directories = await asyncio.to_thread(sweep_directories, store.path, dry_run=dry_run)
+        directories = await asyncio.to_thread(store.sweep_run_files, dry_run=dry_run)
         swept = await asyncio.to_thread(sweep_chunks, store, now_s=time.time(), dry_run=dry_run)
     except BaseException:
         if not dry_run:

@@ -16,8 +16,9 @@ from durable.core import ids
 @click.option("--key", metavar="KEY", help="What is sent again under this key is not sent.")
 @asynchronous
 async def command(chosen: Settings, execution_id: str, name: str, value: str | None, key: str | None) -> int:
-    """Send VALUE (JSON where it parses, else text; null without one) to an execution, which gets it by ctx.signal(NAME):
-    now, or when it comes to that. One that has ended is a conflict (exit 6).
+    """Send VALUE (JSON where it parses, else text; null without one) to an execution.
+
+    It gets it by ctx.signal(NAME): now, or when it comes to that. One that has ended is a conflict (exit 6).
     """
     from durable.cli.arguments import Word
     from durable.cli.engine_or_client import opened

@@ -18,6 +18,7 @@ from resonate.types import PromiseRecord
 from durable.core.clock import now_ms
 from durable.core.errors import DurableError
 from durable.core.events import Event, Observer
+from durable.functions.companion import Activation
 from durable.functions.replay.record import Recorded, read
 from durable.functions.replay.recorded_promises import ExecutionRecord
 from durable.functions.replay.recorder import Recorder
@@ -34,6 +35,17 @@ WATCH_AFTER_S = 0.005
 
 _PLACE = re.compile(r"(?P<owner>.+)(?P<kind>\.|:input:|:retry:)(?P<number>[0-9]+)", re.DOTALL)
 """Ids of what a function does: `exec:<id>.<k>`, `exec:<id>:input:<n>`, `exec:<id>.<k>:retry:<n>`."""
+
+
+def place_of(promise_id: str, tags: dict[str, str]) -> str | None:
+    """The promise of the function that began an operation, by the operation's; None for what no function began."""
+    place = _PLACE.fullmatch(promise_id)
+    if place is None or place["kind"] == ":retry:":
+        return None
+    if place["kind"] == ":input:":
+        scope = tags.get("durable:scope")
+        return None if scope is None else f"exec:{scope}"
+    return place["owner"]
 
 
 class ExecutionPass:
@@ -72,6 +84,8 @@ class ExecutionPass:
         """Lines that each function had logged when the execution was last suspended, by its promise."""
         self.begun = begun
         """To be called when a function makes an operation."""
+        self.activation: Activation | None = None
+        """What the function works on beside its record."""
         self.seed = seed
         """The same in every pass, and no other execution's."""
         self._store = store
@@ -116,6 +130,11 @@ class ExecutionPass:
                 self._calls = max(self._calls, number)
             self._records.setdefault(owner, []).append(promise)
 
+    @property
+    def has_record(self) -> bool:
+        """Whether an earlier pass recorded anything."""
+        return bool(self._records or self._retries)
+
     def recorded(self, function: str) -> tuple[list[Recorded], dict[str, PromiseRecord]]:
         """The operations of a function by its promise, and their promises by id."""
         found, records = [], {}
@@ -141,6 +160,10 @@ class ExecutionPass:
         except Exception as error:
             message = f"the observer failed at {type(event).__name__}"
             self._loop.call_exception_handler({"message": message, "exception": error})
+
+    def require(self, feature: str) -> None:
+        """StoreLacks where the store has promises alone, and not this."""
+        self._store.require(feature)
 
     async def ask(self, kind: str, data: dict[str, Any]) -> dict[str, Any]:
         """Send the store a request beside the record, and return the data of its answer. StoreRefused."""

@@ -34,8 +34,8 @@ from durable.functions.user_frames import is_user_code, user_place
 TURNS_MAX = 1_000_000
 """Rounds of callbacks between two deliveries: more is a loop that waits for nothing, such as `while …: sleep(0)`."""
 
-CLOSES_MAX = 16
-"""Times that a suspended coroutine is closed: a `finally` that awaits needs one more for each await."""
+ENDS_MAX = 200
+"""Times that a suspended coroutine is told to end: a `finally` that awaits needs one more for each await."""
 
 
 _HASHES_FROM = 1 << 22
@@ -339,7 +339,7 @@ class FunctionLoop(asyncio.AbstractEventLoop):  # its other methods are set belo
         coro, waiter = task.get_coro(), task._fut_waiter  # type: ignore[attr-defined]
         if coro is not None:
             outer = _swap_current_task(self, task)  # a scope of anyio is left by its own task only
-            _close_coroutine(coro)
+            task.get_context().run(_end_coroutine, coro)
             _swap_current_task(self, outer)
         if waiter is not None:
             waiter.cancel()  # which lets go of the task, and the task of it
@@ -408,15 +408,17 @@ async def _close(generator: AsyncGenerator[Any, Any]) -> None:
     await generator.aclose()
 
 
-def _close_coroutine(coro: Any) -> None:
-    for _ in range(CLOSES_MAX):
+def _end_coroutine(coro: Any) -> None:
+    """Leave a suspended coroutine, through its `finally` blocks; those that await go on at once.
+
+    Not by `close()` alone: where something inside awaits in a `finally`, that abandons it there, suspended.
+    """
+    for _ in range(ENDS_MAX):
         try:
-            coro.close()
-            return
-        except RuntimeError:  # it awaits in a `finally`
-            continue
+            coro.throw(PassEnded())
         except BaseException:
             return
+    coro.close()
 
 
 # -- order ---------------------------------------------------------------------------------------------------------

@@ -45,6 +45,7 @@ from durable.records.values import digest
 if TYPE_CHECKING:
     from random import Random
 
+    from durable.functions.operation import Operation
     from durable.functions.outside_methods import SignalChannel
     from durable.functions.sandbox_step import Instances
 
@@ -127,6 +128,8 @@ class FunctionPass:
         """The nested functions that it began and that go on."""
         self.instances: Instances | None = None
         """Of components, which its contexts share; made with the first call of one."""
+        self.compensations: list[Callable[[], Operation[Any]]] = []
+        """Each begins what undoes something, in the order in which they were said."""
         self.random: Random | None = None
         """Which its contexts share; made with the first use."""
         self.signals: dict[str, SignalChannel] = {}
@@ -698,6 +701,7 @@ class FunctionPass:
         self._starting.clear()
         self._records.clear()
         self.signals.clear()
+        self.compensations.clear()
         self._done = None
 
     # -- what is told -----------------------------------------------------------------------------------------------

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 from resonate.error import ServerError
 from resonate.send import Sender, SuspendResult, TaskAcquireResult, TaskFenceResult, TaskRef
@@ -10,7 +12,7 @@ from resonate.types import PromiseCreateReq, PromiseRecord, PromiseRegisterCallb
 from durable.core.errors import DurableError
 from durable.functions.resonate.fence import answered
 from durable.functions.resonate.lease_keeper import HeldTasks
-from durable.functions.resonate.store_ports import Lifecycle, release_reason, suspend_request, suspend_result
+from durable.functions.resonate.store_ports import Lifecycle, record_of, release_reason, suspend_request, suspend_result
 from durable.store.port import StoreFace
 
 
@@ -35,11 +37,23 @@ class SenderPorts:
         return await self._version(id) == (version, "acquired")
 
     async def task_fulfill(self, id: str, version: int, action: PromiseSettleReq) -> PromiseRecord:
+        saves = self._lifecycle.saves_of(id)
         try:
+            if saves is not None:
+                return await self._fulfill_turn(id, version, action, saves)
             return await self.sender.task_fulfill(id, version, action)
         except ServerError as error:
             await self._discarded(id, version, id, error)
             raise
+
+    async def _fulfill_turn(
+        self, id: str, version: int, action: PromiseSettleReq, saves: dict[str, Any]
+    ) -> PromiseRecord:
+        value = {"headers": action.value.headers, "data": action.value.data}
+        settle = {"kind": "promise.settle", "data": {"id": action.id, "state": action.state, "value": value}}
+        task = {"id": id, "version": version, "action": settle}
+        _, data = await answered(self._store.post("actor.fulfill", {**saves, "task": task}))
+        return record_of(data["promise"])
 
     async def task_suspend(self, id: str, version: int, actions: list[PromiseRegisterCallbackData]) -> SuspendResult:
         request = suspend_request(id, version, actions, self._lifecycle.suspension(id))

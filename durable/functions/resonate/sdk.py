@@ -14,7 +14,7 @@ from typing import Any
 from resonate.context import Context as SdkContext
 from resonate.core import Core, _ExecFulfilled, _ExecSuspended
 from resonate.durable import DurableFunction
-from resonate.error import PlatformError, ResonateError, Suspended
+from resonate.error import FunctionNotFoundError, PlatformError, ResonateError, Suspended
 from resonate.ids import origin_of
 from resonate.observability import Event as SdkEvent
 from resonate.registry import Registry
@@ -45,6 +45,7 @@ from durable.store.port import SdkConnection, StoreFace
 from durable.store.sdk_connection import DirectConnection
 
 __all__ = [
+    "FunctionNotFoundError",
     "HaltTask",
     "HandedBack",
     "PlatformError",
@@ -61,7 +62,14 @@ def _quiet(event: SdkEvent) -> None:
 
 
 def build(
-    connection: SdkConnection, store: StoreFace, *, engine_id: str, group: str, lifecycle: Lifecycle, clock: Clock
+    connection: SdkConnection,
+    store: StoreFace,
+    *,
+    engine_id: str,
+    group: str,
+    lifecycle: Lifecycle,
+    clock: Clock,
+    concurrency: int = TASKS_MAX,
 ) -> Resonate:
     """A Resonate over our store, wired but not started. `clock` is in ms."""
     held = held_tasks(store, engine_id)
@@ -75,7 +83,7 @@ def build(
         ttl=timedelta(milliseconds=LEASE_MS),
         encryptor=StripPickle(),
         heartbeat=held,
-        max_concurrent_tasks=TASKS_MAX,
+        max_concurrent_tasks=concurrency,
         retry_policy=NEVER,
         env={},
         clock=clock,
@@ -88,7 +96,7 @@ def build(
     if isinstance(ports, SenderPorts):
         ports.sender = resonate._sender
     core.sender = core.fencing = ports
-    slots = Slots(TASKS_MAX)
+    slots = Slots(concurrency)
     resonate._slots = slots  # type: ignore[attr-defined]
     counted = isinstance(connection, DirectConnection)
     if isinstance(connection, DirectConnection):
@@ -104,15 +112,17 @@ PASSES = "durable_passes"
 class PassTask:
     """The task of an execution whose function is passed here now, as far as the pass needs it."""
 
-    __slots__ = ("_effects", "begun", "created_at", "first", "id", "origin_id", "seed", "timeout_at", "waits")
+    __slots__ = ("_effects", "begun", "created_at", "first", "id", "origin_id", "seed", "tags", "timeout_at", "waits")
 
     def __init__(self, promise: PromiseRecord, effects: Any) -> None:
         self._effects = effects
         self.id = promise.id
+        self.tags = promise.tags
         self.origin_id = promise.tags.get("resonate:origin") or origin_of(promise.id)
         self.timeout_at = promise.timeout_at
-        self.created_at = promise.created_at
-        """Milliseconds since the Unix epoch."""
+        began = promise.tags.get("durable:began", "")
+        self.created_at = int(began) if began.isdecimal() else promise.created_at
+        """Milliseconds since the Unix epoch; of a fork, when what it comes from was made."""
         self.seed = promise.tags.get("durable:nonce") or f"{promise.id} {promise.created_at}"
         """What `ctx.random` of this execution is made from."""
         self.first = int(effects.task_version) == 1

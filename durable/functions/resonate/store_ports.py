@@ -22,6 +22,7 @@ from durable.store.direct_store import DirectStore
 from durable.store.protocol.requests import (
     ActionCallback,
     ActionSettle,
+    ActorFulfill,
     Answer,
     PromiseCreate,
     PromiseSettle,
@@ -72,6 +73,9 @@ class Lifecycle(Protocol):
     def epoch_of(self, id: str) -> int | None:
         """For a cell: the epoch of its session under which it was run."""
 
+    def saves_of(self, id: str) -> dict[str, Any] | None:
+        """For a turn of an actor: what is saved with its end."""
+
     def suspension(self, id: str) -> Suspension:
         """The remains of the pass of a task that is to be suspended now."""
 
@@ -106,7 +110,12 @@ class StorePorts:
     async def task_fulfill(self, id: str, version: int, action: PromiseSettleReq) -> PromiseRecord:
         settle = ActionSettle(kind="promise.settle", data=_settle(action))
         epoch = self._lifecycle.epoch_of(id)
-        _, data = await self._send("task.fulfill", TaskFulfill(id=id, version=version, action=settle, epoch=epoch))
+        fulfill = TaskFulfill(id=id, version=version, action=settle, epoch=epoch)
+        saves = self._lifecycle.saves_of(id)
+        if saves is None:
+            _, data = await self._send("task.fulfill", fulfill)
+        else:
+            _, data = await self._send("actor.fulfill", ActorFulfill(task=fulfill, **saves))
         return record_of(data["promise"])
 
     async def task_suspend(self, id: str, version: int, actions: list[PromiseRegisterCallbackData]) -> SuspendResult:

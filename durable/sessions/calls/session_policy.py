@@ -47,7 +47,9 @@ class Permits:
         return Policy(manifest_of(self._options), self._options.get("grants") or (), change)
 
     def _on_change(self, change: StoreChange) -> None:
-        if change.foreign or self.session in change.sessions or EVERYWHERE in change.sessions:
+        # A server may be of a version that tells of sessions alone.
+        changed = change.policies if self.house.store.local is not None else change.policies | change.sessions
+        if change.foreign or self.session in changed or EVERYWHERE in changed:
             self._stale = True
 
     async def current(self, *, again: bool = False) -> Policy:

@@ -155,7 +155,8 @@ class Saved:
                 self._base = sealed.read, sealed.table
                 row = {**self._row(sealed, position, stored), "label": label, "by_code": by_code and label is not None}
                 row["progress"] = progress
-                future = self._store.post("checkpoint.publish", row)
+                # The last one of a cell is followed by the cell's end: both in one transaction cost one sync.
+                future = self._store.post("checkpoint.publish", row, awaited=wait or position.outcome is None)
                 self._last, self._label = future, label
             future.add_done_callback(self._published)
             if wait:

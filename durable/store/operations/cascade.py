@@ -152,7 +152,7 @@ def is_head(tx: Tx, session: str, n: int) -> bool:
 
 def _close_cell(tx: Tx, session: str, n: int) -> None:
     tx.lock_session(session)
-    tx.execute("UPDATE cells SET settled=1 WHERE session=? AND n=?", (session, n))
+    tx.execute_soon("UPDATE cells SET settled=1 WHERE session=? AND n=?", (session, n))
     tx.effects.sessions.add(session)
     head = tx.row("SELECT promise FROM cells WHERE session=? AND settled=0 ORDER BY n LIMIT 1", (session,))
     if head is None:

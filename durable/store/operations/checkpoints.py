@@ -69,20 +69,22 @@ def publish(tx: Tx, request: CheckpointPublish) -> Answer:
     if request.execution is not None and request.progress:
         note_progress(tx, PREFIX + request.execution.removeprefix(PREFIX))
     tx.effects.sessions.add(request.session)
-    return Answer(200, {"checkpoint": made, "dropped": _retire(tx, request)})
+    return Answer(200, {"checkpoint": made, "dropped": _retire(tx, request, (made, request.label))})
 
 
-def _retire(tx: Tx, made: CheckpointPublish) -> list[str]:
+def _retire(tx: Tx, made: CheckpointPublish, newest: Row) -> list[str]:
     """Drop what need not be kept, and the chunks that only that used."""
-    old = superfluous(tx, made.session, made.keep, code_labels=made.by_code)
+    old = superfluous(tx, made.session, made.keep, newest, code_labels=made.by_code)
     return forget_checkpoints(tx, old) if old else []
 
 
-def superfluous(tx: Tx, session: str, keep: Keep, *, code_labels: bool = True) -> list[int]:
+def newest_of(tx: Tx, session: str) -> Row | None:
+    """The number and the label of a session's newest checkpoint."""
+    return tx.row("SELECT id, label FROM checkpoints WHERE session=? ORDER BY id DESC LIMIT 1", (session,))
+
+
+def superfluous(tx: Tx, session: str, keep: Keep, newest: Row, *, code_labels: bool = True) -> list[int]:
     """Checkpoints of a session that need not be kept: never its newest. `code_labels`: code may have given too many."""
-    newest = tx.row("SELECT id, label FROM checkpoints WHERE session=? ORDER BY id DESC LIMIT 1", (session,))
-    if newest is None:
-        return []
     counts = newest[1] is None or not keep.labelled
     others = "SELECT id FROM checkpoints WHERE session=?1 AND id<?2 AND (label IS NULL OR ?3 = 0)"
     older = (session, newest[0], keep.labelled)
@@ -96,6 +98,8 @@ def superfluous(tx: Tx, session: str, keep: Keep, *, code_labels: bool = True) -
 
 
 def _require_carried(tx: Tx, carried: list[str]) -> None:
+    if not carried:
+        return
     gone = tx.row(
         "SELECT value FROM json_each(?) WHERE NOT EXISTS (SELECT 1 FROM checkpoint_uses WHERE digest=value) LIMIT 1",
         (dump(carried),),
@@ -122,7 +126,8 @@ def sweep(tx: Tx, request: SweepCheckpoints) -> Answer:
     )
     count = 0
     for number, (session,) in enumerate(sessions):
-        old = superfluous(tx, session, request.keep)
+        newest = newest_of(tx, session)
+        old = [] if newest is None else superfluous(tx, session, request.keep, newest)
         count += len(old)
         if not request.dry_run:
             forget_checkpoints(tx, old)

@@ -10,7 +10,7 @@ from durable.store.protocol.requests import Answer, DebugTick, Nothing, Refused
 _TABLES = (
     "promises", "tasks", "callbacks", "listeners", "outbox", "schedules", "sessions", "cells", "output",
     "rewinds", "checkpoints", "checkpoint_uses", "chunks", "policies", "audit", "kv", "kv_usage",
-    "discards", "signals", "signal_waits",
+    "discards", "signals", "signal_waits", "execution_tags",
 )  # fmt: skip
 
 

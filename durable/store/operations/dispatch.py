@@ -13,6 +13,7 @@ import msgspec
 
 from durable.core.definition_id import ANY_CAPABILITY, capability_id, is_served
 from durable.core.limits import DISPATCH_RETRY_MS, OUTBOX_KEEP_MS
+from durable.store.operations.listener_posts import URLS, is_url, post
 from durable.store.operations.records import Queries, Row, dump
 from durable.store.operations.transaction import MessageEnd, Tx
 from durable.store.protocol.requests import Record
@@ -69,8 +70,11 @@ def offer_all(tx: Tx) -> None:
 
 
 def tell_listeners(tx: Tx) -> None:
-    """Push to connections of this process; leave a message in the outbox for all others."""
+    """Push to connections of this process; leave a message in the outbox for all others, URLs among them."""
     for address, promise in tx.effects.unblocked:
+        if is_url(address):
+            post(tx, address, unblock_message(promise))
+            continue
         end = next((end for end in tx.ends.values() if address in end.addresses()), None)
         if end is not None:
             tx.effects.pushes.append((end, unblock_message(promise)))
@@ -181,7 +185,7 @@ def _mail(tx: Tx, address: str, message: str) -> None:
     tx.execute("INSERT INTO outbox (address, message, created_at) VALUES (?,?,?)", (address, message, tx.now))
     tx.execute(
         f"DELETE FROM outbox WHERE id IN (SELECT id FROM outbox ORDER BY id LIMIT 8{tx.SKIP_LOCKED})"
-        " AND created_at < ?",
+        f" AND created_at < ? AND NOT ({URLS})",
         (tx.now - OUTBOX_KEEP_MS,),
     )
     tx.effects.peers = True

@@ -16,17 +16,23 @@ class Slots:
     def __init__(self, count: int) -> None:
         self.on_free: Callable[[], None] = _nobody
         """Called on the loop when one is free again after somebody found none."""
+        self._count = count
         self._free: deque[None] = deque([None] * count)
         self._missed = False
+        self._closed = False
 
     def free(self) -> bool:
         """Whether there is one; if not, `on_free` is called when there is."""
+        if self._closed:
+            return False
         if not self._free:
             self._missed = True
         return bool(self._free)  # looked at again: one that was given meanwhile may not have seen that it is missed
 
     def take(self) -> bool:
         """Hold one, if there is one."""
+        if self._closed:
+            return False
         try:
             self._free.pop()
         except IndexError:
@@ -39,3 +45,12 @@ class Slots:
         if self._missed:
             self._missed = False
             self.on_free()
+
+    def close(self) -> None:
+        """From now on there is none; those that are held are given back as before."""
+        self._closed = True
+
+    @property
+    def held(self) -> int:
+        """How many are held."""
+        return self._count - len(self._free)

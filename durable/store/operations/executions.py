@@ -12,9 +12,10 @@ from durable.core.clock import TIME_MAX_MS
 from durable.core.definition_id import SOURCE, spellings
 from durable.core.ids import PREFIX
 from durable.core.limits import ALIAS_ROWS, CANCEL_GRACE_S, RECORD_BYTES_MAX
-from durable.store.operations import signals
+from durable.store.operations import execution_tags, signals
 from durable.store.operations.cascade import CHILD, ENDED, announce
-from durable.store.operations.promises import address_of, check_create, check_value, is_external
+from durable.store.operations.children import begin, root_of
+from durable.store.operations.promises import address_of, check_create, check_value, find, is_external
 from durable.store.operations.records import PROMISE, dump, load_tags, load_value
 from durable.store.operations.transaction import Tx
 from durable.store.protocol.requests import (
@@ -125,10 +126,15 @@ def _renamed_data(data: str | None, function: str) -> str | None:
 def import_(tx: Tx, request: ExecutionImport) -> Answer:
     """Recreate an execution with all that is recorded under it: what has not ended runs again over its record."""
     root, *children = request.promises
-    _check_record(root, children)
+    _check_record(root, children, begins=request.begins)
     own = root.id
     if tx.row("SELECT 1 FROM promises WHERE id=?", (own,)) is not None or _has_children(tx, own):
         raise Refused(409, f"execution {own.removeprefix(PREFIX)!r} exists in this store; nothing was imported")
+    links = [each for each in children if each.state == "pending" and CHILD in each.tags]
+    roots = [
+        root_of(PromiseCreate(id=each.id, timeout_at=each.timeout_at, param=each.param, tags=each.tags))
+        for each in links
+    ]
     for promise in request.promises:
         _insert(tx, promise)
     if request.lost and root.state == "rejected":
@@ -137,6 +143,8 @@ def import_(tx: Tx, request: ExecutionImport) -> Answer:
     for child in children:
         if "resonate:target" in child.tags:
             _insert_task(tx, child, version=int(child.state != "pending"), request=None)
+    for link, root_of_child in zip(links, roots, strict=True):
+        begin(tx, find(tx, link.id), root_of_child)
     return Answer(200, {"promises": len(request.promises)})
 
 
@@ -145,7 +153,7 @@ def _has_children(tx: Tx, own: str) -> bool:
     return tx.row(sql, (f"{own}.", f"{own}/", f"{own}:", f"{own};")) is not None
 
 
-def _check_record(root: RecordPromise, children: list[RecordPromise]) -> None:
+def _check_record(root: RecordPromise, children: list[RecordPromise], *, begins: bool) -> None:
     """Refuse a record that no execution can have."""
     if not root.id.startswith(PREFIX) or "resonate:target" not in root.tags or not root.tags.get(FUNCTION):
         raise Refused(400, f"the first promise, {root.id!r}, is not the one of a durable function's execution")
@@ -160,7 +168,7 @@ def _check_record(root: RecordPromise, children: list[RecordPromise]) -> None:
         seen.add(promise.id)
         size += _check_promise(promise)
         waits_for_cell = promise.state == "pending" and "resonate:target" in promise.tags
-        if promise.state == "pending" and CHILD in promise.tags:
+        if promise.state == "pending" and CHILD in promise.tags and not begins:
             raise Refused(400, f"{promise.id!r} has not ended: it is a child execution, which a record does not hold")
         if promise is not root and waits_for_cell and promise.tags.get("resonate:timer") != "true":
             raise Refused(400, f"{promise.id!r} has not ended: it is run in a session, which a record does not hold")
@@ -249,4 +257,7 @@ def _insert_task(tx: Tx, promise: RecordPromise, *, version: int, request: Execu
     )
     if cancel_at is not None:
         tx.wake_at(cancel_at)
+    found = execution_tags.tags_of(promise.tags)
+    if found and not timer:
+        execution_tags.enter(tx, promise.id, found, promise.created_at)
     announce(tx, promise.id, due)

@@ -20,7 +20,7 @@ CHECKPOINTS = "\0checkpoints"
 """Chunks are shared by checkpoints of all sessions: who forgets some and who uses them again wait for each other."""
 
 _PROMISES = {"id", "awaited", "awaiter", "execution", "prompt", "promise_id"}
-_SESSIONS = {"session", "name"}
+_SESSIONS = {"session", "name", "actor", "parent"}
 _WHOLE = (
     requests.FunctionAlias,
     requests.SweepExecutions,
@@ -57,7 +57,7 @@ def keys_of(request: Any) -> Iterator[str]:
         yield WHOLE
     elif isinstance(request, requests.PolicySet) and request.name == "*":
         yield WHOLE  # it holds for the calls of every session
-    elif isinstance(request, requests.CheckpointGet | requests.CheckpointLabel):
+    elif isinstance(request, requests.CheckpointGet | requests.CheckpointLabel | requests.CheckpointPublish):
         yield CHECKPOINTS
     yield from _named(request)
 

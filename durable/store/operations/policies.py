@@ -55,6 +55,7 @@ def put(tx: Tx, request: PolicySet) -> Answer:
         (request.name, before + 1, dump(request.document)),
     )
     tx.effects.sessions.add(request.name)
+    tx.effects.policies.add(request.name)
     tx.effects.peers = True
     return Answer(200, {"version": before + 1})
 

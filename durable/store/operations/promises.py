@@ -7,9 +7,10 @@ from typing import NamedTuple
 
 from durable.core.clock import TIME_MAX_MS
 from durable.core.limits import TAGS_BYTES_MAX, VALUE_BYTES_MAX
+from durable.store.operations import execution_tags, signals
 from durable.store.operations.cascade import ENDED, announce, is_head, settle_pending
+from durable.store.operations.listener_posts import is_url
 from durable.store.operations.records import PROMISE, dump, promise_record
-from durable.store.operations import signals
 from durable.store.operations.searches import SEARCH_DEFAULT, Search, Unfinished, begin, tagged
 from durable.store.operations.transaction import Tx
 from durable.store.protocol.requests import (
@@ -95,6 +96,7 @@ def check_create(request: PromiseCreate, tags: dict[str, str]) -> None:
     if tags.get("resonate:target") == "":
         raise Refused(400, "resonate:target is empty")
     check_target(tags.get("resonate:target", ""))
+    execution_tags.check(execution_tags.tags_of(tags))
     if ":" in tags.get("resonate:origin", ""):
         raise Refused(
             400, f"resonate:origin {tags['resonate:origin']!r} holds a colon, which only separates it from the rest"
@@ -206,6 +208,9 @@ def _create_task(tx: Tx, task_id: str, tags: dict[str, str], *, ended: str | Non
             ended,
         ),
     )
+    found = execution_tags.tags_of(tags)
+    if found and not timer:
+        execution_tags.enter(tx, task_id, found, tx.now)
     announce(tx, task_id, due)
 
 
@@ -290,9 +295,11 @@ def _require_external(record: Record) -> None:
 
 def register_listener(tx: Tx, request: RegisterListener) -> Answer:
     """Push `unblock` to the address when the promise settles; nothing is recorded when it has."""
-    if _ADDRESS.match(request.address) is None:
+    if _ADDRESS.match(request.address) is None and not is_url(request.address):
         raise Refused(
-            400, f"{request.address!r} is not an address: poll://uni@<group>/<pid> or poll://any@<group>[/<pid>]"
+            400,
+            f"{request.address!r} is not an address: poll://uni@<group>/<pid>, poll://any@<group>[/<pid>],"
+            " or an http(s) URL without a user",
         )
     record = find(tx, request.awaited)
     _require_external(record)

@@ -6,10 +6,10 @@ import msgspec
 
 from durable.store.operations import kv, policies
 from durable.store.operations.attempts import rejection
-from durable.store.operations.cascade import forget_checkpoints, is_head, note_progress, settle
-from durable.store.operations.promises import add_callback, check_create, create_promise, next_n, settle_request
+from durable.store.operations.cascade import forget_checkpoints, note_progress, settle
+from durable.store.operations.promises import Lease, add_callback, check_create, create_promise, next_n, settle_request
 from durable.store.operations.records import PROMISE, Row, dump, promise_record
-from durable.store.operations.tasks import acquired
+from durable.store.operations.tasks import created_task
 from durable.store.operations.transaction import Tx
 from durable.store.protocol.requests import (
     Answer,
@@ -134,6 +134,7 @@ def close(tx: Tx, request: Session) -> Answer:
         tx, [row[0] for row in tx.rows("SELECT id FROM checkpoints WHERE session=?", (request.session,))]
     )
     tx.execute("DELETE FROM policies WHERE name=?", (request.session,))
+    tx.effects.policies.add(request.session)
     kv.forget(tx, f"{OWN}{request.session}")
     if RUN in _options.decode(options or "{}"):
         tx.execute("DELETE FROM sessions WHERE name=?", (request.session,))
@@ -159,15 +160,23 @@ def get(tx: Tx, request: Session) -> Answer:
     return _record(_find(tx, request.session), created=False)
 
 
+_STANDING = (
+    "SELECT closed, next_n, owner, EXISTS (SELECT 1 FROM cells WHERE session=name AND settled=0)"
+    " FROM sessions WHERE name=?"
+)
+
+
 def submit(tx: Tx, request: CellSubmit) -> Answer:
     """Append an execution to the session: its number, its promise and its task in one."""
     tags = request.promise.tags or {}
     if "resonate:target" not in tags:
         raise Refused(400, "a cell needs a resonate:target")
-    row = tx.row("SELECT closed, next_n FROM sessions WHERE name=?", (request.session,))
+    tx.lock_session(request.session)
+    row = tx.row(_STANDING, (request.session,))
     if row is not None and row[0]:
         raise Refused(409, f"session {request.session!r} is closed; open it again first")
     n: int = 1 if row is None else row[1]
+    free = row is None or not row[3]
     if request.id is not None:
         found = tx.row(f"SELECT {PROMISE} FROM promises WHERE id=?", (f"exec:{request.session}@{request.id}",))
         if found is not None:
@@ -176,7 +185,7 @@ def submit(tx: Tx, request: CellSubmit) -> Answer:
             )
     while tx.row("SELECT 1 FROM promises WHERE id=?", (f"exec:{request.session}@{n}",)) is not None:
         n = next_n(tx, request.session) + 1  # somebody made a promise of that id by hand
-    if request.alone and not is_head(tx, request.session, n):
+    if request.alone and not free:
         raise Refused(423, f"session {request.session!r} has an execution that has not ended")
     promise_id = f"exec:{request.session}@{n if request.id is None else request.id}"
     own = {
@@ -190,15 +199,14 @@ def submit(tx: Tx, request: CellSubmit) -> Answer:
         id=promise_id, timeout_at=request.promise.timeout_at, param=request.promise.param, tags=tags
     )
     check_create(promise, tags)
-    record, created = create_promise(tx, promise)
+    lease = None
+    if request.engine is not None and row is not None and row[2] == request.engine and free:
+        lease = Lease(request.engine, request.ttl)
+    record, created = create_promise(tx, promise, lease)
     assert created
     data: Record = {"promise": record, "n": n, "id": promise_id, "task": None}
-    owner = tx.row("SELECT owner FROM sessions WHERE name=?", (request.session,))
-    mine = request.engine is not None and owner is not None and owner[0] == request.engine
-    if mine and record["state"] == "pending" and is_head(tx, request.session, n):
-        assert request.engine is not None
-        tx.effects.ready = [each for each in tx.effects.ready if each != promise_id]
-        data["task"] = acquired(tx, promise_id, request.engine, request.ttl).data["task"]
+    if lease is not None and record["state"] == "pending":
+        data["task"] = created_task(promise_id, lease)
     return Answer(200, data)
 
 

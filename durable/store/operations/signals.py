@@ -46,11 +46,11 @@ def stand_in_line(tx: Tx, promise_id: str, tags: dict[str, str]) -> None:
     """Enter a pending wait behind the others, and forget those before them that have ended otherwise."""
     execution, name = tags[EXECUTION], tags[SIGNAL]
     _first_in_line(tx, execution, name)
-    last = tx.row(
-        "SELECT n FROM signal_waits WHERE execution=? AND name=? ORDER BY n DESC LIMIT 1", (execution, name)
-    )
+    last = tx.row("SELECT n FROM signal_waits WHERE execution=? AND name=? ORDER BY n DESC LIMIT 1", (execution, name))
     n = 1 if last is None else last[0] + 1
-    tx.execute("INSERT INTO signal_waits (execution, name, n, promise) VALUES (?,?,?,?)", (execution, name, n, promise_id))
+    tx.execute(
+        "INSERT INTO signal_waits (execution, name, n, promise) VALUES (?,?,?,?)", (execution, name, n, promise_id)
+    )
 
 
 def send(tx: Tx, request: SignalSend) -> Answer:

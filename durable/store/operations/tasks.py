@@ -98,6 +98,11 @@ def _branch(tx: Tx, task_id: str, branch: str | None) -> list[Record]:
     return [promise_record(each) for each in rows]
 
 
+def created_task(task_id: str, lease: Lease) -> Record:
+    """The record of a task that was created as acquired."""
+    return {"id": task_id, "state": "acquired", "version": 1, "resumes": 0, "ttl": lease.ttl, "pid": lease.pid}
+
+
 def acquired(tx: Tx, task_id: str, pid: str, ttl: int) -> Answer:
     """Give the lease: a new version, which is the fence of everything that this attempt writes."""
     task = tx.row(
@@ -132,8 +137,7 @@ def create(tx: Tx, request: TaskCreate) -> Answer:
         _require_free_session(tx, session)
     record, created = create_promise(tx, action, Lease(request.pid, request.ttl))
     if created and record["state"] == "pending":
-        task = {"id": action.id, "state": "acquired", "version": 1, "resumes": 0}
-        task |= {"ttl": request.ttl, "pid": request.pid}
+        task = created_task(action.id, Lease(request.pid, request.ttl))
         others = _branch(tx, action.id, tags.get("resonate:branch"))
         return Answer(200, {"task": task, "promise": record, "preload": others})
     row = tx.row(f"SELECT {TASK}, session, n FROM tasks WHERE id=?", (action.id,))

@@ -101,11 +101,17 @@ class Effects:
     """Tasks that were not offered before may be now: an engine came or a session got free."""
     peers: bool = False
     """Other processes should look."""
+    policies: set[str] = field(default_factory=set)
+    """Sessions whose permissions changed, or `*` for everybody's."""
+    posts: bool = False
+    """Messages for URLs wait to be sent."""
 
     def changed(self) -> bool:
         """Whether watchers have anything to look at."""
         return bool(
             self.cancelled
+            or self.posts
+            or self.policies
             or self.settled
             or self.ready
             or self.dead

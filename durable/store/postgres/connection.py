@@ -35,6 +35,8 @@ that nobody promoted yet, a disk that is full) counts as away. The URL may say o
 _MARKS_KEEP_S = 30 * 86_400
 """Marks of commits that a killed process left; no process is cut off from the server for so long and then goes on."""
 
+_PID = b"SELECT pg_backend_pid()"
+
 _MIGRATING = 0x6475_7261_626C_6500
 """The advisory lock of bringing the schema up to date: "durable"."""
 
@@ -85,6 +87,12 @@ def connect(address: Address) -> psycopg.Connection[Any]:
     except psycopg.Error as error:
         raise explain(address, error) from None
     adapt(connection)
+    try:
+        (pid,) = connection.execute(_PID, prepare=False).fetchone() or (0,)
+    except psycopg.Error as error:
+        connection.close()
+        raise explain(address, error) from None
+    _look_for_pooler(connection, pid)
     return connection
 
 
@@ -95,7 +103,22 @@ async def connect_async(address: Address) -> psycopg.AsyncConnection[Any]:
     except psycopg.Error as error:
         raise explain(address, error) from None
     adapt(connection)
+    try:
+        (pid,) = await (await connection.execute(_PID, prepare=False)).fetchone() or (0,)
+    except psycopg.Error as error:
+        await connection.close()
+        raise explain(address, error) from None
+    _look_for_pooler(connection, pid)
     return connection
+
+
+def _look_for_pooler(connection: Any, pid: int) -> None:
+    """Prepare no statements behind a pooler: the next transaction may be another server process's.
+
+    A pooler tells its clients a process of its own making, since it stands for all that it gives them.
+    """
+    if connection.info.backend_pid != pid:
+        connection.prepare_threshold = None
 
 
 def is_lost(error: BaseException) -> bool:

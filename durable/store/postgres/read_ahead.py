@@ -36,6 +36,10 @@ _AROUND = " UNION ALL ".join(
 under the executions of the third: a word for the question, the id, and the open promise."""
 
 
+_APART = (requests.CheckpointPublish, requests.OutputAppend)
+"""Requests that change nothing of what is read ahead, but that an attempt made progress: a cell ends after them."""
+
+
 class _Wanted:
     """The ids that requests name, by what will be asked of them."""
 
@@ -59,7 +63,7 @@ class _Wanted:
             case requests.TaskFence(id=name, action=action):
                 self.tasks.add(name)
                 self.promises.add(action.data.id)  # nearly always a step's, which nobody else waits for
-            case requests.TaskFulfill(id=name):
+            case requests.TaskFulfill(id=name) | requests.ActorFulfill(task=requests.TaskFulfill(id=name)):
                 self._settles(name)
                 self.open.add(name)
             case _:
@@ -131,6 +135,9 @@ class ReadAhead:
     def work_on(self, request: object) -> None:
         """Give out what was read for this request, if it holds."""
         own = self._requests.get(id(request))
+        if isinstance(request, _APART):
+            self._own = self.keys = frozenset()
+            return
         self._own = frozenset(keys_of(request)) if own is None else own
         self.keys = self._own if own is not None and not own & self._changed else frozenset()
         if not self.keys:

@@ -34,6 +34,7 @@ from durable.store.postgres.writer import PostgresWriter
 from durable.store.postgres.writer_connection import WriterConnection
 from durable.store.protocol.patient_kinds import PATIENT
 from durable.store.protocol.requests import Answer
+from durable.store.upkeep.database_run_files import sweep_machine
 from durable.store.writer import Job
 
 if TYPE_CHECKING:
@@ -62,6 +63,9 @@ class PostgresStore(DirectStore):
         self.name = address.shown
         self._holder = new_holder()
         self._joined: dict[str, dict[str, Any]] = {}
+
+    def sweep_run_files(self, *, dry_run: bool = False) -> int:
+        return sweep_machine(self.address, self.directory, dry_run=dry_run)
 
     @classmethod
     async def open(
@@ -131,7 +135,7 @@ class PostgresStore(DirectStore):
             if self._silent_s() >= REQUEST_UNHEARD_S:
                 raise StoreUnreachable(f"{self._unreached(REQUEST_UNHEARD_S)}; {kind} may be done when it is back")
 
-    def post(self, kind: str, data: Mapping[str, object]) -> asyncio.Future[Answer]:
+    def post(self, kind: str, data: Mapping[str, object], *, awaited: bool = True) -> asyncio.Future[Answer]:
         if kind == "engine.join":
             self._joined[str(data["engine"])] = dict(data)
         elif kind == "engine.serve" and str(data["engine"]) in self._joined:
@@ -140,7 +144,7 @@ class PostgresStore(DirectStore):
             joined["functions"] = [*joined["functions"], *functions]
         elif kind == "engine.leave":
             self._joined.pop(str(data["engine"]), None)
-        return super().post(kind, data)
+        return super().post(kind, data, awaited=awaited)
 
     def engine_alive(self, engine: str) -> bool:
         """Whether that engine lived at the last beat, a third of a lease ago at most."""

@@ -34,7 +34,11 @@ _SET_AND_LOCK = (
 _SET_AND_LOCK_ALL = f"{_SET}, pg_advisory_xact_lock($2), pg_advisory_xact_lock($3)".encode()
 
 _UNKNOWN_STATEMENT = ("26000", "42P05")
-"""A pooler that gives each transaction another server connection, and knows nothing of prepared statements."""
+"""A pooler that hides itself and knows nothing of prepared statements; or a pipeline that failed before it came to a
+statement that the driver took for prepared."""
+
+UNKNOWN_MAX = 3
+"""After so many of these nothing is prepared any more."""
 
 
 class WriterConnection:
@@ -45,6 +49,7 @@ class WriterConnection:
         self._connection: psycopg.Connection[Any] | None = None
         self._pipeline: AbstractContextManager[psycopg.Pipeline] | None = None
         self._prepares = True
+        self._unknown = 0
         self.wrote = False
         """Whether the transaction has a statement that may change rows."""
         self.heard_at = time.monotonic()
@@ -115,15 +120,17 @@ class WriterConnection:
             self.close()
 
     def note(self, error: BaseException) -> None:
-        """Learn from an error: a lost connection is given up, a pooler without prepared statements is not sent any."""
+        """Learn from an error: a lost connection is given up, and one whose prepared statements are not those that the
+        driver knows; where that comes again and again, nothing is prepared any more."""
         if is_lost(error):
             self.close()
-        elif isinstance(error, psycopg.Error) and error.sqlstate in _UNKNOWN_STATEMENT:
-            self._prepares = False
+        elif self.unprepared(error):
+            self._unknown += 1
+            self._prepares = self._unknown < UNKNOWN_MAX
             self.close()
 
     def unprepared(self, error: BaseException) -> bool:
-        """Whether it is the error of a pooler that knows no prepared statements."""
+        """Whether the server does not know a statement as prepared that the driver takes for it, or the reverse."""
         return isinstance(error, psycopg.Error) and error.sqlstate in _UNKNOWN_STATEMENT
 
     def send(self, sql: str, parameters: tuple[object, ...] = ()) -> psycopg.Cursor[Any]:
@@ -181,13 +188,16 @@ class WriterConnection:
 
     def alone(self, action: Callable[[], list[Row]]) -> list[Row]:
         """Statements in a short transaction of their own."""
-        try:
-            self.connect()
-            self.begin()
-            found = [given(row) for row in action()]
-            self.end(channel=None)
-        except psycopg.Error as error:
-            self.undo()
-            self.note(error)
-            raise explain(self._address, error) from error
-        return found
+        while True:
+            try:
+                self.connect()
+                self.begin()
+                found = [given(row) for row in action()]
+                self.end(channel=None)
+            except psycopg.Error as error:
+                self.undo()
+                self.note(error)
+                if self.unprepared(error) and self._unknown <= UNKNOWN_MAX:
+                    continue  # on a new connection
+                raise explain(self._address, error) from error
+            return found

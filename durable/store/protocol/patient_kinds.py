@@ -2,7 +2,7 @@
 
 PATIENT = frozenset(
     (
-        "audit.append", "call.create", "checkpoint.publish", "output.append", "output.truncate",
+        "actor.fulfill", "audit.append", "call.create", "checkpoint.publish", "output.append", "output.truncate",
         "task.fail", "task.fence", "task.fulfill", "task.halt", "task.suspend",
     )
 )  # fmt: skip

@@ -20,6 +20,9 @@ class ListExecutions(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
     state: rows.State | None = None
     session: str | None = None
     function: str | None = None
+    tag: tuple[str, str] | None = None
+    since: int | None = None
+    until: int | None = None
     limit: _Limit = 100
     before: str | None = None
 

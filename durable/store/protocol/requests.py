@@ -324,6 +324,19 @@ class PromptAnswer(Ours, frozen=True, kw_only=True):
     settle: PromiseSettle | None = None
 
 
+class PostsClaim(Ours, frozen=True, kw_only=True):
+    """Take messages for URLs whose time has come, for POST_LEASE_MS."""
+
+    limit: Annotated[int, msgspec.Meta(ge=1, le=1_000)]
+
+
+class PostEnd(Ours, frozen=True, kw_only=True):
+    """A message for a URL was taken, or is given up; or, after `retry_ms`, is to be sent again."""
+
+    post: Natural
+    retry_ms: Natural | None = None
+
+
 class ExecutionCancel(Ours, frozen=True, kw_only=True):
     """`grace_ms`: how long the function may clean up after itself before its promise is settled all the same. `serves`:
     whoever asks runs the clean-up itself, where no engine that is alive can.
@@ -333,6 +346,13 @@ class ExecutionCancel(Ours, frozen=True, kw_only=True):
     reason: Annotated[str, msgspec.Meta(max_length=10_000)] = ""
     grace_ms: Annotated[int, msgspec.Meta(ge=0, le=TIME_MAX_MS)] = 0
     serves: bool = False
+
+
+class ExecutionTag(Ours, frozen=True, kw_only=True):
+    """Tags to be set, by name; None takes one off."""
+
+    id: Id
+    tags: dict[str, str | None]
 
 
 class ExecutionSource(Ours, frozen=True, kw_only=True):
@@ -394,6 +414,8 @@ class ExecutionImport(Ours, frozen=True, kw_only=True):
     logged: str | None = None
     cancelled: str | None = None
     cancelled_at: Natural | None = None
+    begins: bool = False
+    """It is another execution of this store: children that have not ended are begun."""
 
 
 class CallList(Ours, frozen=True, kw_only=True):
@@ -536,4 +558,94 @@ class KvSet(Ours, frozen=True, kw_only=True):
 class KvList(Ours, frozen=True, kw_only=True):
     namespace: Id
     prefix: str = ""
+    limit: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 1_000
+
+
+class ActorAt(Ours, frozen=True, kw_only=True):
+    actor: Id
+
+
+class ActorSend(Ours, frozen=True, kw_only=True):
+    """A message. `kind` and `key`: of an actor that is not there yet; `parent`: its supervisor. `id`: as in CellSubmit.
+
+    `capacity`: how many messages may wait. `engine` and `ttl`: acquire the task at once when nothing is before it.
+    """
+
+    actor: Id
+    kind: Id
+    key: str
+    parent: Id | None = None
+    id: Id | None = None
+    promise: CellPromise
+    capacity: Positive | None = None
+    engine: Id | None = None
+    ttl: Positive = 1
+
+
+class ActorFulfill(Ours, frozen=True, kw_only=True):
+    """The end of a turn: `task` settles its message, the rest is saved with it. `state` is JSON, None to leave it.
+
+    `restarts`: the times that still count, and `restarted` how many are new. `dead`: why the message is a dead letter.
+    """
+
+    actor: Id
+    kind: Id
+    key: str
+    task: TaskFulfill
+    state: str | None = None
+    version: Natural = 0
+    restarts: list[float] | None = None
+    restarted: Natural = 0
+    dead: str | None = None
+    status: Literal["running", "stopped", "failed"] = "running"
+    note: str = ""
+
+
+class ActorStop(Ours, frozen=True, kw_only=True):
+    actor: Id
+    note: str = ""
+    status: Literal["stopped", "failed"] = "stopped"
+    force: bool = False
+
+
+class ActorRestart(Ours, frozen=True, kw_only=True):
+    """`reset`: without its state."""
+
+    actor: Id
+    reset: bool = False
+
+
+class ActorList(Ours, frozen=True, kw_only=True):
+    """`after`: the last name of the page before."""
+
+    kind: str | None = None
+    status: str | None = None
+    parent: str | None = None
+    after: str = ""
+    limit: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 1_000
+
+
+class ActorLetters(Ours, frozen=True, kw_only=True):
+    """`before`: the last number of the page before."""
+
+    actor: str | None = None
+    before: Natural | None = None
+    limit: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 1_000
+
+
+class ActorSubscribe(Ours, frozen=True, kw_only=True):
+    """Without a `method`: no more of it."""
+
+    pattern: Id
+    actor: Id
+    kind: Id
+    key: str
+    method: str | None
+
+
+class ActorSubscriptions(Ours, frozen=True, kw_only=True):
+    """`pattern` and `actor`: the last of the page before."""
+
+    pattern: str = ""
+    actor: str = ""
     limit: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 1_000

@@ -35,7 +35,7 @@ class Client:
         self._closed = asyncio.Event()
         self._unreachable_at: float | None = None
         self._session = aiohttp.ClientSession(
-            headers={"Authorization": f"Bearer {token}"},
+            headers={"Authorization": f"Bearer {token}"} if token else None,
             connector=aiohttp.TCPConnector(limit=64),
             timeout=aiohttp.ClientTimeout(total=ANSWER_S, sock_connect=CONNECT_S),
         )

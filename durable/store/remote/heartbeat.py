@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections import defaultdict
 
 import msgspec
 
@@ -62,9 +63,9 @@ class HeartbeatThread(threading.Thread):
         try:
             while not self._ending.is_set():
                 await self._pause()
-                tasks = [{"id": task, "version": version} for task, version in self._held.versions().items()]
-                for start in range(0, len(tasks), _TASKS_MAX):
-                    await self._send(client, tasks[start : start + _TASKS_MAX])
+                for tasks in _by_origin(self._held.versions()):
+                    for start in range(0, len(tasks), _TASKS_MAX):
+                        await self._send(client, tasks[start : start + _TASKS_MAX])
         finally:
             await client.close()
 
@@ -84,6 +85,14 @@ class HeartbeatThread(threading.Thread):
                 await client.send("POST", "/", body, headers, once=True)
         except (TimeoutError, DurableError, EngineClosed):
             pass
+
+
+def _by_origin(versions: dict[str, int]) -> list[list[dict[str, object]]]:
+    """The tasks of each origin (an id up to its first `:`): a heartbeat with several is refused."""
+    found: defaultdict[str, list[dict[str, object]]] = defaultdict(list)
+    for task, version in versions.items():
+        found[task.partition(":")[0]].append({"id": task, "version": version})
+    return [*found.values()]
 
 
 def _unheard(_event: Event) -> None:

@@ -49,11 +49,23 @@ class RemoteReads:
         state: State | None = None,
         session: str | None = None,
         function: str | None = None,
+        tag: tuple[str, str] | None = None,
+        since: int | None = None,
+        until: int | None = None,
         limit: int = 100,
         before: str | None = None,
     ) -> list[ExecutionRow]:
         """Executions, newest first."""
-        asked = reads.ListExecutions(state=state, session=session, function=function, limit=limit, before=before)
+        asked = reads.ListExecutions(
+            state=state,
+            session=session,
+            function=function,
+            tag=tag,
+            since=since,
+            until=until,
+            limit=limit,
+            before=before,
+        )
         found: list[ExecutionRow] = await self._read("list_executions", asked)
         return found
 

@@ -23,8 +23,8 @@ class RemoteConnection:
         self, url: str, token: str, engine_id: str, group: str, *, before: Callable[[], Coroutine[None, None, None]]
     ) -> None:
         retries = Retries(RETRY_FIRST_S, RETRY_MAX_S)
-        self._http = HttpConnection(url, auth=token, backoff=retries)
-        self._events = SSEConnection(url, pid=engine_id, group=group, auth=token, backoff=retries)
+        self._http = HttpConnection(url, auth=token or None, backoff=retries)
+        self._events = SSEConnection(url, pid=engine_id, group=group, auth=token or None, backoff=retries)
         self._before = before
         self._started = False
         self._stopped = asyncio.Event()

@@ -154,7 +154,13 @@ class RemoteStore:
         finally:
             future.cancel()
 
-    def post(self, kind: str, data: Mapping[str, object]) -> asyncio.Future[Answer]:
+    def post(
+        self,
+        kind: str,
+        data: Mapping[str, object],
+        *,
+        awaited: bool = True,  # noqa: ARG002 - as any store
+    ) -> asyncio.Future[Answer]:
         """Enqueue a request now: requests commit in the order of these calls."""
         if kind == "engine.join":
             self._joined = dict(data)
@@ -297,6 +303,9 @@ class RemoteStore:
         self._observe(ResultDiscarded(task_id.removeprefix("exec:"), step, reason))
 
     # -- being alive ----------------------------------------------------------------------------------------------
+
+    def require(self, feature: str) -> None:
+        """Nothing is lacking: the server has every request of ours."""
 
     def engine_alive(self, engine: str) -> bool:
         """Whether that engine lived when `reads.engines` was asked last."""

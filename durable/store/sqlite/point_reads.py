@@ -11,7 +11,9 @@ from pathlib import Path
 
 from durable.core.clock import Clock
 from durable.store.direct_store import PointReads
+from durable.store.operations import actors
 from durable.store.operations.halted_waits import Halt, halts_of
+from durable.store.protocol.requests import Record
 from durable.store.sqlite.transaction import SqliteLook
 from durable.store.standing import UNKNOWN, Standing
 
@@ -62,6 +64,14 @@ class Glance(PointReads):
             return [row[0] for row in self._connection.execute(_CANCELLED, (engine,))]
         except sqlite3.Error:
             return []
+
+    def actor(self, name: str) -> Record | None:
+        """An actor's row, without how many messages wait. None when there is none, or it cannot be read just now."""
+        try:
+            row = self._connection.execute(actors.ROW, (name,)).fetchone()
+        except sqlite3.Error:
+            return None
+        return None if row is None else actors.record(row)
 
     def _found(self, sql: str, parameters: tuple[object, ...]) -> bool:
         try:

@@ -109,7 +109,13 @@ class ReadOnlyStore:
         except file.SQLITE_ERRORS as error:
             raise file.explain(self.path, error) from error
 
-    def post(self, kind: str, data: Mapping[str, object]) -> asyncio.Future[Answer]:
+    def post(
+        self,
+        kind: str,
+        data: Mapping[str, object],
+        *,
+        awaited: bool = True,  # noqa: ARG002 - as any store
+    ) -> asyncio.Future[Answer]:
         """`request`, begun at once."""
         return asyncio.ensure_future(self.request(kind, data))
 
@@ -123,6 +129,9 @@ class ReadOnlyStore:
 
     def discarded(self, task_id: str, step: str, reason: str) -> None:
         """Nothing runs here, so nothing is thrown away."""
+
+    def require(self, feature: str) -> None:
+        """Nothing is lacking."""
 
     def engine_alive(self, engine: str) -> bool:
         """Whether an engine on this machine lives."""

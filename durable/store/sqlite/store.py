@@ -23,6 +23,7 @@ from durable.store.sqlite.point_reads import Glance
 from durable.store.sqlite.reads import SqliteReads
 from durable.store.sqlite.wal_room import LogRoom
 from durable.store.sqlite.writer import Durability, SqliteWriter
+from durable.store.upkeep.run_storage import sweep_directories
 
 if TYPE_CHECKING:
     from durable.core.events import Observer
@@ -41,6 +42,9 @@ class Store(DirectStore):
         self.name = str(path)
         self.directory = Path(f"{path}.d")
         self._private = private
+
+    def sweep_run_files(self, *, dry_run: bool = False) -> int:
+        return sweep_directories(self.path, dry_run=dry_run)
 
     @classmethod
     async def open(

@@ -10,10 +10,11 @@ from durable.store.operations.records import Row
 TABLES = (
     "promises", "tasks", "callbacks", "listeners", "schedules", "sessions", "cells", "output", "rewinds", "checkpoints",
     "checkpoint_uses", "chunks", "policies", "audit", "kv", "kv_usage", "discards",
-    "signals", "signal_waits",
+    "signals", "signal_waits", "execution_tags",
+    "actors", "dead_letters", "subscriptions",
 )  # fmt: skip
 """All but those of processes that are alive (engines, their leases, messages for them), of which a copy has none."""
-NUMBERED = ("checkpoints", "audit")
+NUMBERED = ("checkpoints", "audit", "dead_letters")
 """Tables whose ids are numbers that are never used again."""
 BLOBS = "blobs"
 """Large chunks, in the counts: rows in a database, files beside a file."""

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from durable.core.ids import ORIGIN, PREFIX, parse_call
 from durable.core.limits import CALLS_KEEP_MS, OUTBOX_KEEP_MS, SWEEP_ROWS
-from durable.store.operations import kv, signals
+from durable.store.operations import execution_tags, kv, signals
+from durable.store.operations.listener_posts import URLS
 from durable.store.operations.records import EVERY
 from durable.store.operations.transaction import Tx
 from durable.store.protocol.requests import Answer, SweepExecutions, SweepMessages
@@ -162,6 +163,7 @@ def _delete(tx: Tx, promises: list[str]) -> None:
                 tx.execute(sql, (promise_id.removeprefix(PREFIX),))
             tx.execute("DELETE FROM discards WHERE execution=?", (promise_id,))
             signals.forget(tx, promise_id)
+            execution_tags.forget(tx, promise_id)
             tx.execute("DELETE FROM cells WHERE session=? AND n=?", row)
     tx.execute_many("DELETE FROM promises WHERE id=?", [(promise_id,) for promise_id in promises])
 
@@ -169,7 +171,8 @@ def _delete(tx: Tx, promises: list[str]) -> None:
 def sweep_messages(tx: Tx, request: SweepMessages) -> Answer:
     """Delete messages that nobody came for."""
     messages = tx.rows(
-        "SELECT id FROM outbox WHERE id IN (SELECT id FROM outbox ORDER BY id LIMIT ?) AND created_at < ?",
+        "SELECT id FROM outbox WHERE id IN (SELECT id FROM outbox ORDER BY id LIMIT ?) AND created_at < ?"
+        f" AND NOT ({URLS})",  # those have a time of their own
         (SWEEP_ROWS, tx.now - OUTBOX_KEEP_MS),
     )
     if not request.dry_run:

@@ -72,7 +72,8 @@ RULES: dict[str, str] = {
         SELECT c.awaited || ' -> ' || c.awaiter FROM callbacks c
         LEFT JOIN promises p ON p.id=c.awaited LEFT JOIN tasks t ON t.id=c.awaiter
         WHERE p.id IS NULL OR p.state<>'pending' OR t.state='fulfilled'
-            OR (t.id IS NULL AND NOT EXISTS (SELECT 1 FROM promises l WHERE l.id=c.awaiter AND l.tags LIKE '%durable:child%'))""",
+            OR (t.id IS NULL AND NOT EXISTS (
+                SELECT 1 FROM promises l WHERE l.id=c.awaiter AND l.tags LIKE '%"durable:child"%'))""",
     "a pending link is to a child that has not ended (children.K2)": """
         SELECT l.id FROM promises l WHERE l.state='pending' AND l.tags LIKE '%"durable:child"%'
             AND NOT EXISTS (SELECT 1 FROM callbacks c WHERE c.awaiter=l.id)""",
@@ -101,6 +102,11 @@ RULES: dict[str, str] = {
         SELECT session FROM checkpoints WHERE label IS NULL GROUP BY session HAVING count(*) > {CHECKPOINTS_KEPT}""",
     "what was given up is rejected (S6)": """
         SELECT id FROM promises WHERE outcome IS NOT NULL AND (outcome<>'lost' OR state<>'rejected')""",
+    "the tags of an execution are in the index, and no others": """
+        SELECT g.id FROM execution_tags g LEFT JOIN promises p ON p.id=g.id LEFT JOIN tasks t ON t.id=g.id
+        WHERE p.id IS NULL OR t.created_at<>g.created_at
+            OR NOT EXISTS (SELECT 1 FROM json_each(CASE WHEN json_valid(p.tags) THEN p.tags ELSE '{}' END)
+                WHERE key='durable:tag:' || g.name AND value=g.value)""",
     "of one name signals lie there, or waits stand in line, never both (signals.G2)": """
         SELECT w.promise FROM signal_waits w JOIN promises p ON p.id=w.promise AND p.state='pending'
         WHERE EXISTS (SELECT 1 FROM signals s WHERE s.execution=w.execution AND s.name=w.name AND s.taken=0)""",

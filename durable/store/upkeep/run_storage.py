@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
@@ -20,7 +20,8 @@ DIRECTORY = "executions"
 
 _SWEPT = ".swept."
 """Before the name of what is being deleted; no id that keeps files begins with a dot."""
-_THERE = "SELECT 1 FROM promises WHERE id=?1 OR (id > ?1 || ':' AND id < ?1 || ';') LIMIT 1"
+THERE = "SELECT 1 FROM promises WHERE id=?1 OR (id > ?1 || ':' AND id < ?1 || ';') LIMIT 1"
+"""Whether there is a promise of a run, or a call of it; the parameter is its promise's id."""
 
 
 def namespaces(tx: Tx, root: str) -> list[str]:
@@ -40,13 +41,33 @@ def sweep_directories(store: Path, *, dry_run: bool = False) -> int:
     if not directory.is_dir():
         return 0
     with _opened(store) as connection:
-        gone = [path for path in directory.iterdir() if not _recorded(connection, path)]
-        if dry_run:
-            return sum(not path.name.startswith(_SWEPT) for path in gone)
-        moved = [path for path in gone if _moved(connection, path)]
+        return sweep_each(
+            directory, lambda path: _recorded(connection, path), lambda path: _moved(connection, path), dry_run=dry_run
+        )
+
+
+def sweep_each(
+    directory: Path, recorded: Callable[[Path], bool], moved: Callable[[Path], bool], *, dry_run: bool
+) -> int:
+    """The same for any store. `moved`: whether it looked again with nobody writing, and moved the directory aside."""
+    gone = [path for path in directory.iterdir() if not recorded(path)]
+    if dry_run:
+        return sum(not path.name.startswith(_SWEPT) for path in gone)
+    count = sum(moved(path) for path in gone)
     for path in directory.glob(f"{_SWEPT}*"):  # also what a sweep that was killed left
         shutil.rmtree(path, ignore_errors=True)
-    return len(moved)
+    return count
+
+
+def move_aside(path: Path) -> bool:
+    """Put a directory where nobody looks for it; False where that is done already, or cannot be."""
+    if path.name.startswith(_SWEPT):
+        return False
+    try:
+        path.rename(path.with_name(f"{_SWEPT}{path.name}"))
+    except OSError:  # another upkeep was first, or what it left is still there: the next one takes it
+        return False
+    return True
 
 
 @contextmanager
@@ -61,18 +82,13 @@ def _opened(store: Path) -> Iterator[sqlite3.Connection]:
 
 def _recorded(connection: sqlite3.Connection, path: Path) -> bool:
     """Whether there is a promise of this run, or a call of it."""
-    return connection.execute(_THERE, (PREFIX + path.name,)).fetchone() is not None
+    return connection.execute(THERE, (PREFIX + path.name,)).fetchone() is not None
 
 
 def _moved(connection: sqlite3.Connection, path: Path) -> bool:
     """Look again with nobody writing, and move it aside."""
     connection.execute("BEGIN IMMEDIATE")
     try:
-        if path.name.startswith(_SWEPT) or _recorded(connection, path):
-            return False
-        path.rename(path.with_name(f"{_SWEPT}{path.name}"))
-        return True
-    except OSError:  # another upkeep was first, or what it left is still there: the next one takes it
-        return False
+        return not _recorded(connection, path) and move_aside(path)
     finally:
         connection.execute("ROLLBACK")

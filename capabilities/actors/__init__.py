@@ -1,0 +1,1 @@
+"""The pure core of actors: states, mailboxes, routing, supervision, health (specs/actors.md). No I/O, no clock."""

@@ -1,0 +1,78 @@
+"""Health of components: derived from their state, counted over their checks (A66, A67)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from capabilities.actors.errors import InvalidSupervision
+from capabilities.actors.states import ComponentState, HealthEvent, HealthState, step_health
+
+CHECK_INTERVAL_S = 5.0
+FAILURES_MAX = 3
+"""Checks in a row that fail before a component is unhealthy (A67)."""
+CHECK_MS_MAX = 1000
+"""A check that took longer finds the component degraded (A66)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    status: HealthState
+    reason: str = ""
+
+
+def health_of(state: ComponentState, *, instance: bool = True) -> Health:
+    """The health that a component has by its state. instance: whether there is a runtime of it."""
+    match state:
+        case ComponentState.READY if instance:
+            return Health(HealthState.HEALTHY)
+        case ComponentState.READY:
+            return Health(HealthState.UNHEALTHY, "it is ready and has no runtime")
+        case ComponentState.FAILED | ComponentState.TERMINATED:
+            return Health(HealthState.UNHEALTHY, f"it is {state}")
+        case _:
+            return Health(HealthState.DEGRADED, f"it is {state}")
+
+
+def checked(said: Health, took_ms: float) -> Health:
+    """The outcome of a check that took so long."""
+    if said.status is HealthState.HEALTHY and took_ms > CHECK_MS_MAX:
+        return Health(HealthState.DEGRADED, f"its check took {took_ms:.0f} ms")
+    return said
+
+
+@dataclass(slots=True)
+class HealthMonitor:
+    """Counts failed checks in a row; at the threshold the component is unhealthy and to be restarted."""
+
+    threshold: int = FAILURES_MAX
+    interval_s: float = CHECK_INTERVAL_S
+    state: HealthState = HealthState.UNKNOWN
+    failures: int = 0
+    reason: str = ""
+
+    def __post_init__(self) -> None:
+        if self.threshold < 1 or self.interval_s <= 0:
+            raise InvalidSupervision("a health monitor counts at least 1 failure, at intervals of more than 0 s")
+
+    def take(self, outcome: Health | None) -> bool:
+        """Count a check; None for one that did not end in time. True when the component is to be restarted now."""
+        if outcome is None or outcome.status in (HealthState.UNHEALTHY, HealthState.UNKNOWN):
+            self.failures += 1
+            self.reason = "its check did not end in time" if outcome is None else outcome.reason
+            if self.failures < self.threshold:
+                return False
+            first = self.failures == self.threshold
+            self.state = step_health(self.state, HealthEvent.EXHAUST)
+            return first
+        self.reason = outcome.reason
+        if outcome.status is HealthState.DEGRADED:  # neither counts nor resets (D10)
+            self.state = step_health(self.state, HealthEvent.DEGRADE)
+            return False
+        self.failures = 0
+        self.state = step_health(self.state, HealthEvent.SUCCEED)
+        return False
+
+    def reset(self) -> None:
+        """Begin anew: the component was restarted."""
+        self.failures, self.reason = 0, ""
+        self.state = step_health(self.state, HealthEvent.RESET)

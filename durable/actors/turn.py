@@ -1,0 +1,184 @@
+"""One turn of an actor: a message taken by its class on the state that was saved last (specs/actors.md, T1-T9).
+
+A turn is a durable function, so its steps, sleeps and questions are recorded. Its state is read before each pass, and
+cannot change between them, since the next message is not begun before this one has ended.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+from capabilities.actors.errors import ActorCycle, ActorStopped, StateMismatch, UnknownMethod
+from capabilities.actors.restart_history import Allowed, RestartWindow
+from durable.actors.actor_class import ActorClass
+from durable.actors.actor_context import ActorContext
+from durable.actors.names import kind_and_key, shown
+from durable.actors.supervise import Supervise
+from durable.core.errors import BadArguments, StoreRefused
+from durable.functions.failures import cut
+from durable.store.port import StoreFace
+
+if TYPE_CHECKING:
+    from durable.functions.context import Context
+
+START, CHILD_FAILED = "__start__", "__child_failed__"
+"""Messages of the engine's own: of a supervisor that spawns an actor, and of a child that gave up."""
+
+NOTE_CHARS_MAX = 500
+"""Of an error, in an actor's status."""
+
+
+class TurnCompanion:
+    """Reads an actor's row before each pass of one of its turns."""
+
+    def __init__(self, described: ActorClass) -> None:
+        self._described = described
+
+    async def activate(self, store: StoreFace, promise_id: str, tags: dict[str, str], *, begun: bool) -> TurnActivation:
+        """The actor as it was saved last. StoreError."""
+        name = tags["durable:session"]
+        known = None if store.local is None else store.local.glance.actor(name)
+        try:
+            row: dict[str, Any] = known or (await store.request("actor.get", {"actor": name})).data
+        except StoreRefused as refused:
+            if refused.status != 404:
+                raise
+            row = {"status": "running", "note": "", "state": None, "version": 0, "restarts": [], "parent": None}
+        if begun:
+            row["status"] = "running"  # a turn that has begun comes to its end, whoever stops the actor meanwhile
+        return TurnActivation(self._described, name, promise_id, row)
+
+
+class TurnActivation:
+    """An actor taken up for one turn."""
+
+    def __init__(self, described: ActorClass, name: str, promise_id: str, row: dict[str, Any]) -> None:
+        self.returns: Any = inspect.Parameter.empty
+        self._described = described
+        self._name = name
+        self._promise_id = promise_id
+        self._row = row
+        self._restarts: list[float] = row["restarts"]
+        self._saves: dict[str, Any] | None = None
+        self._restarted = 0
+
+    def saves(self) -> dict[str, Any] | None:
+        return self._saves
+
+    async def turn(self, context: Context, args: list[Any]) -> Any:
+        """Take the message; what it came to is in `saves` when this ends, with or without an error."""
+        message = args[0] if args and isinstance(args[0], dict) else {}
+        if self._row["status"] != "running":
+            stopped = ActorStopped(shown(self._name), self._row["note"])
+            self._save(dead=str(stopped))
+            raise stopped
+        own = self._own(context, message)
+        if message.get("method") == CHILD_FAILED:
+            return await self._child_failed(own, message)
+        while True:
+            try:
+                return await self._attempt(own, message)
+            except Exception as error:
+                if await self._gives_up(own, error):
+                    raise
+
+    # -- one attempt ----------------------------------------------------------------------------------------------
+
+    def _own(self, context: Context, message: dict[str, Any]) -> ActorContext:
+        chain = [*map(str, message.get("chain") or ()), self._name]
+        return ActorContext.of(context, self._name, self._row.get("parent"), str(message.get("sender") or ""), chain)
+
+    async def _attempt(self, context: ActorContext, message: dict[str, Any]) -> Any:
+        described, state = self._described, self._row["state"]
+        instance = described.instance(shown(self._name), state, self._row["version"])
+        if state is None and hasattr(instance, "on_start"):
+            await instance.on_start(context)
+        value = None
+        if message.get("method") != START:
+            method = described.method(str(message.get("method")))
+            self.returns = method.returns
+            given, named = method.shaped(message.get("args") or [], message.get("kwargs") or {})
+            value = method.fn(instance, *(() if method.reads else (context,)), *given, **named)
+            if inspect.isawaitable(value):
+                value = await value
+        changed = described.dump(
+            shown(self._name), instance, state if self._row["version"] == described.version else None
+        )
+        self._save(state=changed)
+        return value
+
+    async def _gives_up(self, context: ActorContext, error: Exception) -> bool:
+        """Whether the turn ends with this error; else the backoff has passed and it is taken again."""
+        supervise = self._described.supervise
+        if supervise is None or isinstance(error, _SENDERS_OWN) or supervise.answers(error):
+            self._save()
+            return True
+        if await self._restarts_after(context, supervise, _told(error)):
+            return False
+        note = f"{_told(error)}, after {supervise.max_restarts} restarts within {supervise.within:g} s"
+        if supervise.exhausted == "drop":
+            self._save(dead=note)
+            return True
+        parent = self._row.get("parent")
+        if supervise.exhausted == "escalate" and parent is not None:
+            await context.tell_by_name(parent, CHILD_FAILED, [self._name, note], self._promise_id)
+        self._save(dead=note, status="failed", note=note)
+        return True
+
+    async def _restarts_after(self, context: ActorContext, supervise: Supervise, why: str) -> bool:
+        """Whether one more restart is allowed; then its backoff has passed when this returns.
+
+        The decision is a step: what counts in the window may be forgotten by hand before a replay.
+        """
+        policy, times = supervise.policy, list(self._restarts)
+        now, chance = context.time_s(), context.chance(self._restarted)
+
+        def decide_restart() -> tuple[float | None, list[float]]:
+            window = RestartWindow(policy.max_restarts, policy.within_s, deque(times))
+            found = window.ask(now)
+            delay = policy.delay_s(found.attempt, chance) if isinstance(found, Allowed) else None
+            return delay, list(window.times)
+
+        delay, self._restarts = await context.run(decide_restart)
+        if delay is None:
+            return False
+        self._restarted += 1
+        context.log("%s: %s: restarted in %.3g s", shown(self._name), why, delay)
+        if delay:
+            await context.sleep(delay)
+        return True
+
+    def _save(self, **more: Any) -> None:
+        kind, key = kind_and_key(self._name)
+        fields = {"actor": self._name, "kind": kind, "key": key, "version": self._described.version, **more}
+        if self._restarts != self._row["restarts"]:
+            fields |= {"restarts": self._restarts, "restarted": self._restarted}
+        self._saves = fields
+
+    # -- a supervisor's own ---------------------------------------------------------------------------------------
+
+    async def _child_failed(self, context: ActorContext, message: dict[str, Any]) -> None:
+        """A child gave up: restart it, and those that the strategy says; or give up as well (A55, A58)."""
+        child, why = map(str, message.get("args") or ("", ""))
+        supervise = self._described.supervise or _UNSUPERVISED
+        if await self._restarts_after(context, supervise, f"{shown(child)} failed"):
+            await context.restart_children(child, str(supervise.strategy))
+            self._save()
+            return
+        note = f"{shown(child)} failed ({why}), after {supervise.max_restarts} restarts within {supervise.within:g} s"
+        await context.stop_children(note)
+        parent = self._row.get("parent")
+        if supervise.exhausted == "escalate" and parent is not None:
+            await context.tell_by_name(parent, CHILD_FAILED, [self._name, note], self._promise_id)
+        self._save(status="failed", note=note)
+
+
+_UNSUPERVISED = Supervise()
+_SENDERS_OWN = (BadArguments, UnknownMethod, ActorCycle, StateMismatch)
+"""Errors that no restart mends: of whoever sent the message, or of the code that was changed."""
+
+
+def _told(error: BaseException) -> str:
+    return cut(f"{type(error).__name__}: {error}", NOTE_CHARS_MAX)

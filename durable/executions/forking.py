@@ -1,0 +1,65 @@
+"""Forking an execution at a step, and retrying one that failed: each is an execution of its own (specs/fork.md)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from durable.core import ids
+from durable.core.clock import now_ms
+from durable.core.errors import BadArguments, Conflict, NotFound, StoreRefused
+from durable.executions.exported_record import export
+from durable.executions.record_fork import RecordFork
+from durable.store.port import StoreFace
+
+_NAMES_MAX = 1_000
+"""Retries of one execution: whoever needs more has another problem."""
+
+RETRIED = frozenset({"failed", "lost", "cancelled", "timed_out"})
+"""States of what can be retried."""
+
+
+@dataclass(frozen=True, slots=True)
+class Forked:
+    """A new execution `id`, from `source`: how many recorded operations it has, and which of them are begun again."""
+
+    id: str
+    source: str
+    kept: int
+    begun_again: list[str]
+
+
+async def fork(
+    store: StoreFace, source: str, step: int | None, new: str | None = None, *, dry_run: bool = False
+) -> Forked:
+    """Make an execution of what another one recorded before `step`; with None, a retry of one that failed.
+
+    dry_run: only say what it would have. NotFound; Conflict, BadArguments say why it cannot be.
+    """
+    row = await store.reads.get_execution(source)
+    if row is None:
+        raise NotFound("execution", source, "`durable list` shows what there is")
+    if row.session is not None:
+        raise Conflict(
+            f"{source} is code in a session: fork the session from a checkpoint, `durable fork SESSION NAME`"
+        )
+    if step is None and row.state not in RETRIED:
+        raise Conflict(f"{source} is {row.state}: what is retried has failed, was lost, cancelled or timed out")
+    chosen = RecordFork(await export(store, row))
+    if step is None:
+        chosen.up_to_failure()
+    else:
+        chosen.up_to(step)
+    given = None if new is None else ids.check_given_id(new)
+    word = "retry" if step is None else "fork"
+    names = [given] if given is not None else [f"{source}-{word}-{n}" for n in range(1, _NAMES_MAX)]
+    if dry_run:
+        return Forked(names[0], source, len(chosen.kept), chosen.begun_again)
+    for name in names:
+        try:
+            await store.request("execution.import", chosen.document(name, now_ms()))
+        except StoreRefused as refused:
+            if refused.status == 409 and given is None:
+                continue
+            raise (Conflict if refused.status == 409 else BadArguments)(refused.message) from None
+        return Forked(name, source, len(chosen.kept), chosen.begun_again)
+    raise Conflict(f"{source} has been retried or forked {len(names)} times; name the next one yourself")

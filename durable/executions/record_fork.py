@@ -1,0 +1,200 @@
+"""A record as the beginning of another execution: up to a step, or up to what failed (specs/fork.md). Pure.
+
+What is kept is as it was: the new execution replays it and performs nothing of it again. What is reset is begun again.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+from durable.core import ids
+from durable.core.clock import TIME_MAX_MS
+from durable.core.errors import Conflict
+from durable.functions.replay.execution_pass import place_of
+from durable.functions.replay.record import CANCEL, Recorded, read
+from durable.records.values import unpack
+
+FROM = "durable:from"
+"""Tag of a forked execution: the id that it comes from."""
+BEGAN = "durable:began"
+"""Tag of a forked execution: when the first one was made, which is where its time begins (execution.md, L2)."""
+
+_NESTED = "step"
+_IN_SESSION = "execute"
+
+
+@dataclass
+class RecordFork:
+    """The choice of what another execution begins with, made from a whole record."""
+
+    record: dict[str, Any]
+    promises: dict[str, dict[str, Any]] = field(default_factory=dict)
+    operations: dict[str, list[Recorded]] = field(default_factory=dict)
+    """Of each function, by the id of its promise, in the order in which they were begun."""
+    beneath: dict[str, list[str]] = field(default_factory=dict)
+    """Retries of a step and calls of foreign code that it ran, by the step's promise."""
+    kept: dict[str, None] = field(default_factory=dict)
+    reset: set[str] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        self.root = self.record["promises"][0]
+        for promise in self.record["promises"][1:]:
+            self.promises[promise["id"]] = promise
+            tags = promise.get("tags") or {}
+            operation = read(promise["id"], tags, settled=promise["state"] != "pending")
+            owner = place_of(promise["id"], tags)
+            if operation is None or owner is None:
+                self.beneath.setdefault(_step_of(promise["id"]), []).append(promise["id"])
+            else:
+                self.operations.setdefault(owner, []).append(operation)
+        for found in self.operations.values():
+            found.sort(key=lambda each: each.ordinal)
+            if not any(each.versioned and each.ordinal == 1 for each in found):
+                raise Conflict("it was begun by a durable-exec before 0.2, whose records cannot be forked")
+
+    # -- what is kept -----------------------------------------------------------------------------------------------
+
+    def up_to(self, step: int) -> None:
+        """Keep what the execution's own function began before its operation number `step`, from 1. Conflict."""
+        own = self.operations.get(self.root["id"], [])
+        if not 1 <= step <= len(own) + 1:
+            raise Conflict(f"there is no step {step}: the record has {len(own)}; `durable show ID` lists them")
+        self._keep(self.root["id"], step)
+
+    def up_to_failure(self) -> None:
+        """Keep all but what failed, which is begun again, and what was begun by whoever knew of the failure."""
+        own = [each for found in self.operations.values() for each in found]
+        if any(each.operation.kind == "compensation" for each in own):
+            raise Conflict(
+                f"{self.root['id'].removeprefix(ids.PREFIX)} has undone what it had done: start it again under another "
+                "id, or fork it before the first step that was undone"
+            )
+        self._keep_around_failure(self.root["id"], _error(self.root))
+
+    def _keep(self, function: str, below: int) -> None:
+        for operation in self.operations.get(function, []):
+            if operation.ordinal < below:
+                self._keep_operation(operation)
+
+    def _keep_operation(self, operation: Recorded) -> None:
+        promise = self.promises[operation.promise_id]
+        self.kept[operation.promise_id] = None
+        self.kept.update(dict.fromkeys(self.beneath.get(operation.promise_id, ())))
+        nested = operation.promise_id in self.operations
+        if self._closed(promise):
+            self.reset.add(operation.promise_id)
+        elif promise["state"] == "pending" and operation.operation.kind == _NESTED and not nested:
+            raise Conflict(
+                f"{operation.promise_id.removeprefix(ids.PREFIX)} is a step that has not ended; fork before it"
+            )
+        if nested:
+            self._keep(operation.promise_id, len(self.operations[operation.promise_id]) + 1)
+
+    def _keep_around_failure(self, function: str, error: tuple[str, str] | None) -> None:
+        own = self.operations.get(function, [])
+        failed = None
+        for operation in own:
+            promise = self.promises[operation.promise_id]
+            if error is not None and promise["state"] == "rejected" and _error(promise) == error:
+                failed = operation
+        below = len(own) + 1
+        for operation in own:
+            after = (operation.ordinal - 1,) if operation.after is None else operation.after
+            in_session = operation.operation.kind == _IN_SESSION
+            if (
+                (CANCEL in after and operation.ordinal > 1)
+                or (failed is not None and failed.ordinal in after)
+                or (in_session and (operation is failed or self._closed(self.promises[operation.promise_id])))
+            ):
+                below = operation.ordinal
+                break
+        for operation in own:
+            if operation.ordinal >= below:
+                break
+            if operation is not failed:
+                self._keep_operation(operation)
+                continue
+            self.kept[operation.promise_id] = None
+            self.reset.add(operation.promise_id)
+            if operation.promise_id in self.operations:
+                self._keep_around_failure(operation.promise_id, error)
+
+    def _closed(self, promise: dict[str, Any]) -> bool:
+        """Whether it was open when the execution ended, and was cancelled with it: nobody got that."""
+        ended = self.root.get("settledAt")
+        cancelled = promise["state"] == "rejected_canceled"
+        return cancelled and ended is not None and int(promise.get("settledAt") or 0) >= ended
+
+    # -- the new record -----------------------------------------------------------------------------------------------
+
+    def document(self, new: str, now_ms: int) -> dict[str, Any]:
+        """The request that makes the execution `new` of what is kept."""
+        old = self.root["id"]
+        limit = self.root["timeoutAt"]
+        until = limit if limit >= TIME_MAX_MS else now_ms + limit - self.root["createdAt"]
+        tags = {**self.root["tags"], FROM: old.removeprefix(ids.PREFIX)}
+        tags.setdefault(BEGAN, str(self.root["createdAt"]))
+        tags.pop("resonate:schedule", None)
+        tags.pop("durable:parent", None)
+        root = {**_pending(self.root), "createdAt": now_ms, "timeoutAt": until, "tags": tags}
+        promises = [root]
+        for promise_id in self.kept:
+            promise = self.promises[promise_id]
+            if promise_id in self.reset:
+                promise = _pending(promise)
+            if promise["state"] == "pending" and promise["timeoutAt"] == limit:
+                promise = {**promise, "timeoutAt": until}
+            promises.append(promise)
+        return {"promises": [_renamed(each, old, ids.PREFIX + new) for each in promises], "starts": 1, "begins": True}
+
+    @property
+    def begun_again(self) -> list[str]:
+        """The ids of what is reset."""
+        return sorted(each.removeprefix(ids.PREFIX) for each in self.reset)
+
+
+def _pending(promise: dict[str, Any]) -> dict[str, Any]:
+    return {**promise, "state": "pending", "value": {}, "settledAt": None}
+
+
+def _renamed(promise: dict[str, Any], old: str, new: str) -> dict[str, Any]:
+    """The promise under the other execution's id; a child that has ended keeps its name, it is that one."""
+    settled = promise["state"] != "pending"
+    tags = {
+        name: text if name == "durable:child" and settled else _moved(text, old, new)
+        for name, text in promise["tags"].items()
+        if name != FROM
+    }
+    if "durable:scope" in tags:
+        tags["durable:scope"] = _moved(ids.PREFIX + tags["durable:scope"], old, new).removeprefix(ids.PREFIX)
+    if FROM in promise["tags"]:
+        tags[FROM] = promise["tags"][FROM]
+    fields = ("state", "param", "value", "timeoutAt", "createdAt", "settledAt")
+    return {"id": _moved(promise["id"], old, new), "tags": tags, **{name: promise.get(name) for name in fields}}
+
+
+def _moved(text: str, old: str, new: str) -> str:
+    rest = text.removeprefix(old)
+    return new + rest if rest != text and (not rest or rest[0] in ".:@") else text
+
+
+def _step_of(promise_id: str) -> str:
+    """The step that a retry or a call of foreign code is of: `exec:<id>.<k>:<kind>:<n>`."""
+    return ":".join(promise_id.split(":")[:2])
+
+
+def _error(promise: dict[str, Any]) -> tuple[str, str] | None:
+    """The kind and text of what a promise was rejected with; None where it was not."""
+    if promise["state"] != "rejected":
+        return None
+    value = unpack((promise.get("value") or {}).get("data"))
+    text = value.get("message") if isinstance(value, dict) else None
+    try:
+        found = json.loads(text or "")
+    except (ValueError, RecursionError):
+        return ("", str(text))
+    if not isinstance(found, dict):
+        return ("", str(text))
+    return (str(found.get("exception_type")), str(found.get("exception_message")))

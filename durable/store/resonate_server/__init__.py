@@ -1,0 +1,1 @@
+"""A Resonate server that is not ours: promises, tasks and schedules by the protocol alone."""

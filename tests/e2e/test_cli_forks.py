@@ -1,0 +1,36 @@
+"""`durable retry` and `durable fork --at` as processes: planned, in bulk, refused (specs/fork.md)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from .cli_process import Terminal
+
+JOBS = """
+import os
+import durable
+
+def act(n: int) -> int:
+    if n == 2 and not os.path.exists("mended"):
+        raise ValueError("broken")
+    return n
+
+@durable.function
+async def job(ctx: durable.Context) -> list[int]:
+    return [await ctx.run(act, n) for n in range(4)]
+"""
+
+
+def test_retries_from_the_shell(tmp_path: Path) -> None:
+    terminal = Terminal(tmp_path)
+    terminal.write("jobs.py", JOBS)
+    assert terminal.durable("run", "jobs.py::job", "--id", "one").code == 1
+    plan = {"id": "one-retry-1", "source": "one", "kept": 3, "begun_again": ["one.3"]}
+    assert terminal.durable("retry", "one", "--dry-run", "--json").data == [plan]
+    terminal.write("mended", "")
+    assert terminal.durable("retry", "--state", "failed", "--json").data == [plan]
+    assert terminal.durable("resume", "one-retry-1").out == "[0, 1, 2, 3]\n"
+    terminal.durable("retry", "one-retry-1").failed(6, "completed")
+    terminal.durable("retry").failed(2, "name an ID")
+    terminal.durable("fork", "one", "--at", "9").failed(6, "there is no step 9")
+    assert terminal.durable("fork", "one", "two", "--at", "3", "--dry-run", "--json").data[0]["kept"] == 2

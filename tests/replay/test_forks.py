@@ -1,0 +1,189 @@
+"""Forks and retries: what is before is not done again, what failed is (specs/fork.md)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+import durable
+from durable.executions.forking import fork
+from tests.waiting import first_prompt, in_state
+
+performed: list[str] = []
+broken: set[str] = set()
+
+
+@pytest.fixture
+async def engine(tmp_path: Path) -> AsyncIterator[durable.Engine]:
+    performed.clear()
+    broken.clear()
+    async with durable.open(tmp_path / "s.db", durability="process") as engine:
+        yield engine
+
+
+@pytest.fixture
+async def anywhere(place: str) -> AsyncIterator[durable.Engine]:
+    """An engine on a file, on a served one, on a database."""
+    performed.clear()
+    broken.clear()
+    async with durable.open(place, durability="process") as engine:
+        yield engine
+
+
+def act(name: str) -> str:
+    performed.append(name)
+    if name in broken:
+        raise ValueError(f"{name} is broken")
+    return name
+
+
+@durable.function
+async def child(ctx: durable.Context, name: str) -> str:
+    return await ctx.run(act, name)
+
+
+@durable.function
+async def works(ctx: durable.Context) -> list[str]:
+    async def nested(ctx: durable.Context) -> list[str]:
+        return [await ctx.run(act, "n1"), await ctx.run(act, "n2"), str(ctx.random.random())]
+
+    got = [await ctx.run(act, "a"), str(ctx.uuid()), await ctx.ask("question?")]
+    inner, mapped, started = await asyncio.gather(
+        ctx.run(nested),  # type: ignore[call-overload]
+        ctx.map(act, ["m1", "m2", "m3"]),
+        ctx.map(child, ["c1", "c2"]),
+    )
+    try:
+        got.append(await ctx.run(act, "b"))
+    except ValueError:
+        got.append(await ctx.run(act, "after b"))
+        raise
+    return [*got, *inner, *mapped, *started, await ctx.run(act, "z"), ctx.now().isoformat()[:10]]
+
+
+async def run(engine: durable.Engine, id: str) -> durable.Execution[list[str]]:
+    execution = await engine.start(works, id=id)
+    await engine.answer((await first_prompt(engine)).id, "answer")
+    return execution
+
+
+STEPS = {"a", "n1", "n2", "m1", "m2", "m3", "c1", "c2", "b", "z"}
+
+
+async def test_a_retry_performs_what_failed_and_nothing_else(anywhere: durable.Engine) -> None:
+    broken.add("b")
+    execution = await run(anywhere, "one")
+    with pytest.raises(ValueError, match="b is broken"):
+        await execution.result(10)
+    assert set(performed) == STEPS - {"z"} | {"after b"}
+    performed.clear()
+    broken.clear()
+    retry = await anywhere.retry("one")
+    assert retry.id == "one-retry-1"
+    found = await retry.result(10)
+    assert performed == ["b", "z"]
+    assert found[0] == "a"
+    assert found[2:5] == ["answer", "b", "n1"]
+    assert await anywhere.prompts() == []
+    with pytest.raises(durable.Conflict, match="what is retried has failed"):
+        await anywhere.retry("one-retry-1")
+    assert (await anywhere.retry("one")).id == "one-retry-2"
+
+
+@pytest.mark.parametrize(("name", "again"), [("n2", ["n2"]), ("m2", ["m2"]), ("c1", ["c1"])])
+async def test_a_retry_of_a_failure_among_branches(engine: durable.Engine, name: str, again: list[str]) -> None:
+    broken.add(name)
+    execution = await run(engine, "one")
+    with pytest.raises(ValueError, match="is broken"):
+        await execution.result(10)
+    done = set(performed) - {name}
+    performed.clear()
+    broken.clear()
+    retry = await engine.retry("one", new_id="again")
+    assert retry.id == "again"
+    await retry.result(10)
+    assert set(performed) >= set(again)
+    assert set(performed) | done == STEPS
+    # What had ended before the failure is not performed again; what was under way beside it may be.
+    assert "a" not in performed
+    assert name != "n2" or "n1" not in performed
+
+
+async def test_a_fork_keeps_what_is_before_the_step(engine: durable.Engine) -> None:
+    execution = await run(engine, "one")
+    first = await execution.result(10)
+    performed.clear()
+    second = await (await engine.fork_execution("one", step=3)).result(10)  # behind the question
+    assert set(performed) == STEPS - {"a"}
+    assert second[1:3] == first[1:3], "chance before the step is the same, and the answer stays"
+    performed.clear()
+    whole = await engine.fork_execution("one", step=1, new_id="whole")
+    await first_prompt(engine)
+    assert performed == ["a"]
+    await whole.cancel()
+    with pytest.raises(durable.Conflict, match="there is no step 99"):
+        await engine.fork_execution("one", step=99)
+    with pytest.raises(durable.NotFound):
+        await engine.fork_execution("nowhere", step=1)
+    with pytest.raises(durable.Conflict):
+        await engine.fork_execution("one", step=2, new_id="whole")
+
+
+@durable.function
+async def waits(ctx: durable.Context) -> list[str]:
+    first = await ctx.run(act, "first")
+    answer, signal = await asyncio.gather(ctx.ask("go?"), ctx.signal("s"))
+    return [first, answer, signal]
+
+
+async def test_a_fork_of_one_that_waits_waits_itself(engine: durable.Engine) -> None:
+    execution = await engine.start(waits, id="one")
+    await in_state(engine, execution, "waiting")
+    other = await engine.fork_execution("one", step=4, new_id="two")
+    await in_state(engine, other, "waiting")
+    assert performed == ["first"]
+    assert sorted(each.id for each in await engine.prompts()) == ["exec:one:input:1", "exec:two:input:1"]
+    for id in ("one", "two"):
+        await engine.answer(f"exec:{id}:input:1", f"to {id}")
+        await engine.signal(id, "s", f"sent to {id}")
+    assert await execution.result(10) == ["first", "to one", "sent to one"]
+    assert await other.result(10) == ["first", "to two", "sent to two"]
+
+
+async def test_a_retry_of_one_that_was_cancelled_goes_on(engine: durable.Engine) -> None:
+    execution = await engine.start(waits, id="one")
+    await in_state(engine, execution, "waiting")
+    await execution.cancel()
+    planned = await fork(engine.store, "one", None, dry_run=True)
+    assert (planned.kept, planned.begun_again) == (3, ["one.2", "one:input:1"])
+    retry = await engine.retry("one")
+    await engine.answer((await first_prompt(engine)).id, "yes")
+    await retry.signal("s", "now")
+    assert await retry.result(10) == ["first", "yes", "now"]
+    assert performed == ["first"]
+
+
+PAUSE = durable.Retry(max_retries=2, delay=0.01, on_exhausted="pause", give_up_on=KeyError)
+
+
+@durable.function
+async def pauses(ctx: durable.Context, name: str) -> list[str]:
+    return [await ctx.run(act, "first"), await ctx.options(retry=PAUSE).run(act, name)]
+
+
+async def test_a_step_that_used_up_its_retries_pauses(engine: durable.Engine) -> None:
+    broken.add("second")
+    execution = await engine.start(pauses, "second", id="one")
+    for tries in (3, 4):
+        with pytest.raises(durable.Halted, match=r"step act \(one\.2\) used up its 2 retries.*second is broken"):
+            await execution.result(10)
+        assert performed == ["first", *["second"] * tries]
+        if tries == 4:
+            broken.clear()
+        await engine.resume("one")
+    assert await execution.result(10) == ["first", "second"]
+    with pytest.raises(durable.BadArguments, match="on_exhausted"):
+        durable.Retry(on_exhausted="stop")  # type: ignore[arg-type]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 from types import ModuleType
 
-from durable.core.deferred_module import defer
+from durable.functions.resonate.deferred_module import defer
 
 
 def engine() -> ModuleType:

@@ -10,8 +10,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from durable.core.deferred_module import defer
 from durable.core.errors import DurableError
+from durable.functions.resonate.deferred_module import defer
 from durable.integrations.jupyter.code_checks import completeness
 from durable.integrations.jupyter.kernel_sockets import KernelSockets
 from durable.integrations.jupyter.kernel_wire import NOBODY, PROTOCOL, KernelMessage

@@ -81,7 +81,7 @@ class OpenQuestion:
 
 
 def _value(prompt: Prompt, text: str) -> Any:
-    """A typed answer: nothing is the default, where there is one; a number is a choice, where none is. InvalidAnswer."""
+    """A typed answer: nothing is the default, where there is one; a number names a choice. InvalidAnswer."""
     if not text and prompt.has_default:
         return prompt.default
     words = [word.strip() for word in text.split(",")]

@@ -12,6 +12,7 @@ import click
 from rich.console import Console
 
 from benchmarks import (
+    actors,
     answers,
     capabilities,
     cell,
@@ -67,6 +68,7 @@ BENCHMARKS = {
         *interrupts.INTERRUPTS,
         interrupts.KILLED,
         interrupts.HELD,
+        *actors.ACTORS,
         *javascript.JAVASCRIPT,
         *modules.MODULES,
         *jupyter.KERNEL,

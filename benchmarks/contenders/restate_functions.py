@@ -113,7 +113,26 @@ def _turns(http: aiohttp.ClientSession, base: str, about: str) -> Ready:
         await at_concurrency(CONCURRENCY, size, run_one)
         return [size / (time.perf_counter() - started)]
 
-    return Ready(about, {"steps": steps, "executions": executions})
+    async def add(key: str) -> None:
+        async with http.post(f"{base.removesuffix('/steps')}/counter/{key}/add", json=1) as answer:
+            answer.raise_for_status()
+            assert await answer.json() > 0
+
+    async def object_turn(size: int) -> list[float]:
+        samples = []
+        for _ in range(size):
+            started = time.perf_counter()
+            await add("one")
+            samples.append(time.perf_counter() - started)
+        return samples
+
+    async def object_keys(size: int) -> list[float]:
+        started = time.perf_counter()
+        await at_concurrency(CONCURRENCY, size, lambda number: add(f"k{number % CONCURRENCY}"))
+        return [size / (time.perf_counter() - started)]
+
+    turns = {"steps": steps, "executions": executions, "object_turn": object_turn, "object_keys": object_keys}
+    return Ready(about, turns)
 
 
 if __name__ == "__main__":

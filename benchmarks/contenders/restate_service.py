@@ -50,4 +50,14 @@ def mark(path: str, number: int) -> None:
         file.write(f"{number}\n")
 
 
-app = restate.app([steps])
+counter = restate.VirtualObject("counter")
+
+
+@counter.handler()
+async def add(ctx: restate.ObjectContext, amount: int) -> int:
+    total: int = (await ctx.get("total") or 0) + amount
+    ctx.set("total", total)
+    return total
+
+
+app = restate.app([steps, counter])

@@ -63,7 +63,15 @@ from bridge.protocol.output_rules import OutputRules
 from bridge.protocol.states import WorkerEvent, WorkerState, step
 from checkpoint.blobs.memory_file import MemoryFile
 from durable.core.errors import Busy, CheckpointError, EngineClosed, ProtocolError, Unenforceable, WorkerDied
-from durable.core.events import Observer, OutputUndrained, ReplyUnknown, WorkerEnded, WorkerStarted, log_event
+from durable.core.events import (
+    Observer,
+    OutputUndrained,
+    ReplyUnknown,
+    WorkerEnded,
+    WorkerReady,
+    WorkerStarted,
+    log_event,
+)
 from durable.core.freed_memory import give_back_beside
 from durable.core.limits import HANDSHAKE_S, MESSAGE_BYTES_MAX
 
@@ -227,6 +235,7 @@ class WorkerSession:
         Raises WorkerDied, Unenforceable when this machine cannot confine it as asked, ProtocolError when the worker
         breaks the protocol, or the session was started before.
         """
+        began = monotonic()
         self._go(WorkerEvent.START)
         self.ended.clear()
         try:
@@ -257,6 +266,7 @@ class WorkerSession:
         except asyncio.CancelledError:
             self.kill()
             raise
+        self._observer(WorkerReady(self.name, process.pid, (monotonic() - began) * 1000))
 
     async def restart(self) -> None:
         """Start again after the end, with an empty namespace."""

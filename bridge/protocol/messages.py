@@ -106,6 +106,10 @@ class Ready(Message):
     python: Name
 
 
+TRACEPARENT_CHARS_MAX = 100
+"""Characters of a trace context: version 00 has 55, later ones may have a little more."""
+
+
 class Execute(Message):
     """Run `code`; `id` is the execution's id.
 
@@ -115,7 +119,8 @@ class Execute(Message):
     `transaction` is as specs/namespace.md says; with `recompute`, which is a `rollback_always`, what the code makes of
     these names stays if they were not there, and the history does not know of it.
     `checkpoint_every_s` replaces the rule of "auto", and before a statement that reaches one of `checkpoint_before`
-    there is one in any case. `output_offset` is where this run's output continues, in characters.
+    there is one in any case. `output_offset` is where this run's output continues, in characters. `traceparent` is the
+    trace context, as W3C writes it, in which the code runs; "" where nobody traces.
     """
 
     type: Literal["execute"] = "execute"
@@ -132,6 +137,7 @@ class Execute(Message):
     output_offset: Count = 0
     transaction: Transaction = "commit_always"
     recompute: list[str] = []
+    traceparent: Annotated[str, Field(max_length=TRACEPARENT_CHARS_MAX)] = ""
 
 
 class Output(Message):

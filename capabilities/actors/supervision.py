@@ -136,7 +136,7 @@ type Verdict = Scheduled | NotRestarted | LimitHit
 
 
 @dataclass(slots=True)
-class Child:
+class SupervisedChild:
     """A child and how it stands. `failures` and `restarts` count since it was supervised."""
 
     spec: ChildSpec
@@ -154,7 +154,7 @@ class Supervisor:
     backoff: Backoff = ACTOR
     chance: Callable[[], float] = lambda: 0.5
     state: SupervisorState = SupervisorState.INITIALIZING
-    children: dict[str, Child] = field(default_factory=dict)
+    children: dict[str, SupervisedChild] = field(default_factory=dict)
     window: RestartWindow = field(init=False)
     history: RestartHistory = field(default_factory=RestartHistory)
     due: list[str] = field(default_factory=list)
@@ -169,7 +169,7 @@ class Supervisor:
         """Add a child behind the others, not started yet. AlreadySupervised."""
         if spec.id in self.children:
             raise AlreadySupervised(spec.id)
-        self.children[spec.id] = Child(spec)
+        self.children[spec.id] = SupervisedChild(spec)
 
     def forget(self, id: str) -> None:
         """Remove a child that does not run. NotSupervised."""
@@ -177,7 +177,7 @@ class Supervisor:
         del self.children[id]
         self.due = [each for each in self.due if each != id]
 
-    def child(self, id: str) -> Child:
+    def child(self, id: str) -> SupervisedChild:
         """The child; NotSupervised."""
         found = self.children.get(id)
         if found is None:

@@ -20,7 +20,7 @@ async def actor_reminder(
     own = ctx.id
 
     async def send(number: int) -> None:
-        await actors.tell_by_name(actor, method, args, id=f"{own} {number}")
+        await actors.send_reminder(actor, method, args, f"{own} {number}")
 
     async def go_on() -> None:
         await actors.begin_reminder(actor, name, method, args, again, again, f"{own} next")

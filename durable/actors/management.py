@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import inspect
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -255,6 +256,13 @@ class Actors:
 
     def _reminder_id(self, actor: str, reminder: str, id: str) -> str:
         return f"reminder-{self.message_id(f'{actor} {reminder} {id}')}"
+
+    async def send_reminder(self, actor: str, method: str, args: list[Any], id: str) -> None:
+        """Send the message of a reminder; none to an actor that is stopped, which gets the next one after a restart."""
+        row = await self._row_of(actor)
+        if row is not None and row["status"] == "running":
+            with suppress(ActorStopped):  # just now: the message is among the dead letters
+                await self.tell_by_name(actor, method, args, id=id)
 
     async def forget_reminder(self, actor: str, reminder: str) -> bool:
         """End a reminder; False when there was none."""

@@ -9,8 +9,9 @@ from __future__ import annotations
 import re
 
 from durable.core.errors import InvalidId
+from durable.core.ids import MAILBOX
 
-PREFIX = "actor~"
+PREFIX = MAILBOX
 KEY_BYTES_MAX = 200
 """A key, written so, stands in the id of every message."""
 

@@ -56,6 +56,7 @@ class TurnActivation:
 
     def __init__(self, described: ActorClass, name: str, promise_id: str, row: dict[str, Any]) -> None:
         self.returns: Any = inspect.Parameter.empty
+        self.chain: list[str] = [name]
         self._described = described
         self._name = name
         self._promise_id = promise_id
@@ -87,8 +88,9 @@ class TurnActivation:
     # -- one attempt ----------------------------------------------------------------------------------------------
 
     def _own(self, context: Context, message: dict[str, Any]) -> ActorContext:
-        chain = [*map(str, message.get("chain") or ()), self._name]
-        return ActorContext.of(context, self._name, self._row.get("parent"), str(message.get("sender") or ""), chain)
+        self.chain = [*map(str, message.get("chain") or ()), self._name]
+        sender = str(message.get("sender") or "")
+        return ActorContext.of(context, self._name, self._row.get("parent"), sender, self.chain)
 
     async def _attempt(self, context: ActorContext, message: dict[str, Any]) -> Any:
         described, state = self._described, self._row["state"]

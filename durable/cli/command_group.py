@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import wraps
 from importlib import import_module
 from typing import Any, Concatenate, override
@@ -71,6 +71,9 @@ class Settings:
     json: bool = False
     override_environment: bool = False
     trust_store: bool = False
+    json_logs: bool = False
+    at_end: list[Callable[[], None]] = field(default_factory=list)
+    """Called when the command's loop has ended."""
 
     @property
     def path(self) -> str:
@@ -89,7 +92,7 @@ class Settings:
 
     def out(self) -> Out:
         """The streams of this command."""
-        return Out(json=self.json)
+        return Out(json=self.json, json_logs=self.json_logs)
 
 
 def settings() -> Settings:
@@ -113,6 +116,11 @@ def _set_json(context: click.Context, _: click.Parameter, value: bool) -> None:
         context.find_root().ensure_object(Settings).json = True
 
 
+def _set_log_format(context: click.Context, _: click.Parameter, value: str | None) -> None:
+    if value is not None:
+        context.find_root().ensure_object(Settings).json_logs = value == "json"
+
+
 def _common(*, with_json: bool = True) -> list[click.Parameter]:
     store = click.Option(
         ["--store"],
@@ -131,7 +139,14 @@ def _common(*, with_json: bool = True) -> list[click.Parameter]:
     as_json = click.Option(
         ["--json"], is_flag=True, expose_value=False, callback=_set_json, help="Data as JSON, see specs/cli.md."
     )
-    return [store, trusted, as_json] if with_json else [store, trusted]
+    log_format = click.Option(
+        ["--log-format"],
+        type=click.Choice(["text", "json"]),
+        expose_value=False,
+        callback=_set_log_format,
+        help="What is said on stderr: text for people, or JSON lines with ids.",
+    )
+    return [store, trusted, as_json, log_format] if with_json else [store, trusted, log_format]
 
 
 _NAMES_ONE = ("prompt", "execution_id", "session", "promise_id", "schedule_id")
@@ -279,6 +294,10 @@ def in_loop(main: Callable[[], Coroutine[Any, Any, int]]) -> int:
     import asyncio
 
     _quiet_logs()
+    if click.get_current_context(silent=True) is not None and settings().json_logs:
+        from durable.telemetry import log_json
+
+        log_json()
     ended_by: list[int] = []
 
     async def guarded() -> int:
@@ -305,6 +324,10 @@ def in_loop(main: Callable[[], Coroutine[Any, Any, int]]) -> int:
         return 128 + ended_by[0] if ended_by else exit_codes.INTERRUPTED
     except BrokenPipeError:
         return exit_codes.PIPE_CLOSED  # whoever read us has enough, as in `durable list | head`
+    finally:
+        if click.get_current_context(silent=True) is not None:
+            for end in settings().at_end:
+                end()
 
 
 def _seen() -> None:

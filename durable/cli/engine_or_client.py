@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -24,6 +25,13 @@ from durable.store.port import StoreFace, open_store
 if TYPE_CHECKING:
     from durable.core import events
     from durable.engine.engine import Engine
+
+COLLECTORS = {
+    "OTEL_EXPORTER_OTLP_ENDPOINT",
+    "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
+    "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT",
+}
+"""Variables that name a collector, as OpenTelemetry defines them."""
 
 LOOK_FIRST_S = 0.05
 LOOK_S = 1.0
@@ -89,8 +97,25 @@ def open_engine(
     options["capabilities"] = load_capabilities(capabilities)
     options.setdefault("components", Declared(find=declared))
     found: Engine = lazy_imports.engine().open(
-        settings.path, serve=serve, create=create, observer=_observer(out, own), **options
+        settings.path, serve=serve, create=create, observer=_observers(settings, out, own), **options
     )
+    return found
+
+
+def _observers(settings: Settings, out: Out, own: Callable[[], str | None]) -> list[events.Observer]:
+    """The command's own, and OpenTelemetry where the environment names a collector and the extra is installed."""
+    from durable.core import events
+
+    found: list[events.Observer] = [events.log_event if out.json_logs else _observer(out, own)]
+    if COLLECTORS & os.environ.keys():
+        try:
+            from durable.telemetry import OpenTelemetry
+        except ImportError as error:
+            out.say(f"{error}; nothing is sent to the collector")
+        else:
+            telemetry = OpenTelemetry()
+            settings.at_end.append(telemetry.close)
+            found.append(telemetry)
     return found
 
 

@@ -28,8 +28,9 @@ class Out:
     _protected: ClassVar[TextIO | None] = None
     """Where data goes once this process is protected: every Out of it, an error's as well."""
 
-    def __init__(self, *, json: bool = False) -> None:
+    def __init__(self, *, json: bool = False, json_logs: bool = False) -> None:
         self.json = json
+        self.json_logs = json_logs
         _lenient(sys.stdout)
         _lenient(sys.stderr)
 
@@ -80,7 +81,12 @@ class Out:
 
     def say(self, text: str) -> None:
         """A message of ours."""
-        self.note(f"durable: {plain(text)}")
+        if self.json_logs:
+            from durable.telemetry.json_logs import message_line
+
+            self.note(message_line("durable.cli", text))
+        else:
+            self.note(f"durable: {plain(text)}")
 
     def note(self, text: str, end: str = "\n") -> None:
         """Anything else for people, as it is."""

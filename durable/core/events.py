@@ -1,10 +1,16 @@
-"""The engine's typed events. Logs and traces are observers of them; nothing in the engine depends on one."""
+"""The engine's typed events: a closed, public set. Logs, spans and metrics are observers of them (specs/telemetry.md).
+
+An event has ids, times and counts. It has no values of user code, no questions and no answers; what is said on purpose
+(`Logged`, `Notified`) and the texts of errors are the exceptions.
+"""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from durable.core.clock import now_ms
 
 logger = logging.getLogger("durable")
 function_logger = logging.getLogger("durable.function")
@@ -12,7 +18,201 @@ function_logger = logging.getLogger("durable.function")
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Something the engine did not raise about. Subclasses form a closed set, all in this module."""
+    """Something that happened in an engine. Subclasses form a closed set, all in this module."""
+
+    at: int = field(default_factory=now_ms, kw_only=True, compare=False, repr=False)
+    """When it was told: milliseconds since the Unix epoch, by this machine's clock."""
+
+
+@dataclass(frozen=True, slots=True)
+class Life(Event):
+    """An event of the normal course. Nobody has to look at it: it is told only where an observer is there for it."""
+
+
+# -- the life of an execution ---------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class ExecutionCreated(Life):
+    """A new execution was recorded: of a function, or a cell of `session` (else "")."""
+
+    execution: str
+    function: str
+    session: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ExecutionStarted(Life):
+    """An attempt at an execution begins in this engine. Told in the attempt's context, which its work inherits.
+
+    `attempt` counts the leases of the execution from 1: more than 1 after a wait, a failure, or the death of an engine.
+    A cell has a `session` and no `function`, a turn of an actor both, a function no session. `traceparent`: the W3C
+    trace context of whoever began the execution, or "".
+    """
+
+    execution: str
+    attempt: int
+    function: str
+    session: str = ""
+    created_at: int = 0
+    traceparent: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ExecutionWaiting(Life):
+    """An attempt ended: the execution waits for these promises and holds nothing meanwhile."""
+
+    execution: str
+    attempt: int
+    waits: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ExecutionSettled(Life):
+    """An attempt ended with the execution's result. `state` is the promise's, as it is recorded."""
+
+    execution: str
+    attempt: int
+    state: str
+
+
+@dataclass(frozen=True, slots=True)
+class ExecutionLeft(Life):
+    """An attempt ended without any result of it, since the engine is closed: another one goes on."""
+
+    execution: str
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class ExecutionResumed(Life):
+    """Somebody resumed an execution that was halted or interrupted; told by the engine that was asked to."""
+
+    execution: str
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseLost(Life):
+    """An attempt ended because its lease is gone: the execution is another engine's by now, or somebody settled it."""
+
+    execution: str
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class StepBegun(Life):
+    """A step is run: it had no record. Told in the step's own context. `attempt` counts its tries in this pass from 1.
+
+    `step` is the id in the record, `<execution>.<k>`; `nested`: it is a durable function with steps of its own.
+    """
+
+    execution: str
+    step: str
+    name: str
+    attempt: int = 1
+    nested: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class StepRecorded(Life):
+    """The result of a step, or its error, is recorded; no replay tells it again."""
+
+    execution: str
+    step: str
+    name: str
+    ok: bool
+
+
+@dataclass(frozen=True, slots=True)
+class StepRetried(Life):
+    """A step raised and is to be tried again: the `retry`-th time, after `delay_ms`."""
+
+    execution: str
+    step: str
+    name: str
+    retry: int
+    delay_ms: int
+
+
+# -- code in sessions -------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class CallDecided(Life):
+    """A call of user code was allowed, or denied, and is recorded with that."""
+
+    execution: str
+    session: str
+    call: str
+    capability: str
+    verdict: str
+
+
+@dataclass(frozen=True, slots=True)
+class CallPerformed(Life):
+    """A call of user code was performed and its answer recorded. `began_at`: ms since the Unix epoch."""
+
+    execution: str
+    session: str
+    call: str
+    capability: str
+    ok: bool
+    began_at: int
+    traceparent: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class CheckpointMade(Life):
+    """A checkpoint is durable. `took_ms`: from its arrival to its commit; `size_bytes`: of the payload that arrived."""
+
+    session: str
+    execution: str
+    checkpoint: str
+    size_bytes: int
+    took_ms: float
+    final: bool
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerReady(Life):
+    """A worker shook hands and takes code now; `took_ms` since its launch was asked for."""
+
+    session: str
+    pid: int
+    took_ms: float
+
+
+# -- people -----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class PromptAsked(Life):
+    """A question waits for a person; told by the process that recorded it."""
+
+    execution: str
+    prompt: str
+
+
+@dataclass(frozen=True, slots=True)
+class PromptAnswered(Life):
+    """A question was settled by people; told by the process that took the answer. `asked_at`: ms since the epoch."""
+
+    execution: str
+    prompt: str
+    declined: bool
+    asked_at: int
+    traceparent: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class PromptExpired(Life):
+    """A question passed its deadline without an answer."""
+
+    execution: str
+    prompt: str
+
+
+# -- what an engine does not raise about ------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,20 +277,24 @@ class WorkFailed(Event):
 
 
 @dataclass(frozen=True, slots=True)
-class WorkerStarted(Event):
+class WorkerStarted(Life):
+    """A worker's process began."""
+
     session: str
     pid: int
 
 
 @dataclass(frozen=True, slots=True)
-class WorkerEnded(Event):
+class WorkerEnded(Life):
+    """A worker's process ended, and why."""
+
     session: str
     pid: int
     reason: str
 
 
 @dataclass(frozen=True, slots=True)
-class WorkerBeat(Event):
+class WorkerBeat(Life):
     """A look at a living worker: resident bytes, percent of a processor since the last look, names in its namespace
     (None before it said)."""
 
@@ -127,7 +331,7 @@ class ZygoteEnded(Event):
 
 
 @dataclass(frozen=True, slots=True)
-class SessionRestored(Event):
+class SessionRestored(Life):
     """A namespace came back from a checkpoint; `lost` names what could not, `reasons` says why, one for each.
 
     `rebuilt` are names that were made anew, each with how.
@@ -139,6 +343,7 @@ class SessionRestored(Event):
     lost: tuple[str, ...]
     reasons: tuple[str, ...] = ()
     rebuilt: tuple[tuple[str, str], ...] = ()
+    took_ms: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,7 +413,7 @@ class PeerDead(Event):
 
 
 @dataclass(frozen=True, slots=True)
-class BlobsSwept(Event):
+class BlobsSwept(Life):
     """Files of large chunks that no checkpoint uses were deleted."""
 
     blobs: int
@@ -216,7 +421,7 @@ class BlobsSwept(Event):
 
 
 @dataclass(frozen=True, slots=True)
-class MemoryGivenBack(Event):
+class MemoryGivenBack(Life):
     """A store came to rest after so many requests: its copy of the file in memory and free heap were given back."""
 
     requests: int
@@ -257,18 +462,25 @@ class Notified(Event):
 
 
 type Observer = Callable[[Event], None]
+"""Told of each event, in the process and mostly on the loop where it happens: it is quick, and never waits."""
+
+
+def level_of(event: Event) -> int:
+    """The level of an event in a log: of the normal course, what code told people, and what went wrong."""
+    match event:
+        case Logged():
+            return event.level
+        case Life():
+            return logging.DEBUG
+        case Notified():
+            return logging.INFO
+        case _:
+            return logging.WARNING
 
 
 def log_event(event: Event) -> None:
-    """The default observer: one debug line per event, a warning for what went wrong."""
+    """The default observer: one line per event, on DEBUG for the normal course, a warning for what went wrong."""
     if isinstance(event, Logged):
-        function_logger.log(event.level, "%s: %s", event.function, event.text)
+        function_logger.log(event.level, "%s: %s", event.function, event.text, extra={"event": event})
         return
-    level = (
-        logging.DEBUG
-        if isinstance(event, WorkerBeat | WorkerStarted | WorkerEnded | SessionRestored | BlobsSwept | MemoryGivenBack)
-        else logging.WARNING
-    )
-    if isinstance(event, Notified):
-        level = logging.INFO
-    logger.log(level, "%s", event)
+    logger.log(level_of(event), "%s", event, extra={"event": event})

@@ -16,6 +16,11 @@ from durable.core.errors import InvalidId
 
 ORIGIN = "exec"
 PREFIX = "exec:"
+MAILBOX = "actor~"
+"""The beginning of a session's name that is an actor's mailbox: its cells are turns (specs/actors.md, N1)."""
+
+TRACEPARENT = "durable:traceparent"
+"""The tag of a promise that has the trace context of whoever made it, as W3C writes it."""
 
 _GIVEN = re.compile(r"[A-Za-z0-9_-]{1,128}\Z")
 _MINTED = re.compile(r"[A-Za-z0-9_@.~=-]{1,400}\Z")

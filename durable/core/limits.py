@@ -309,8 +309,8 @@ POST_KEEP_MS = 86_400_000
 POST_LOOK_S = 30.0
 """Between two looks for messages to URLs when nothing is known to be due: another process may have died with one."""
 
-POST_PAUSE_S = 0.1
-"""Between two looks while promises settle all the time: a look is a request to the writer."""
+POST_PAUSE_S = 1.0
+"""Between two looks because others committed something: a look is a request to the writer."""
 
 WEBHOOK_S = 10.0
 """How long a webhook's receiver may take to answer."""

@@ -24,8 +24,10 @@ from durable.core import events, ids
 from durable.core.answer_types import Given
 from durable.core.clock import now_ms
 from durable.core.errors import BadArguments, Conflict, EngineClosed, NotFound, StoreRefused
-from durable.core.events import Observer, log_event
+from durable.core.events import Observer, PromptAsked, PromptExpired, log_event
 from durable.core.limits import CANCEL_GRACE_S, DRAIN_LOOK_S, PARKED_S, TASKS_MAX
+from durable.core.observers import Observers
+from durable.engine.attempt_events import AttemptEvents
 from durable.engine.capability_host import CapabilityHost
 from durable.engine.executions import Executions
 from durable.executions.forking import fork
@@ -93,11 +95,13 @@ class Engine:
         override_environment: bool = False,
         webhooks: Sequence[Webhook] = (),
         concurrency: int = TASKS_MAX,
-        observer: Observer = log_event,
+        observer: Observer | Iterable[Observer] = log_event,
     ) -> None:
         if concurrency < 1:
             raise BadArguments(f"concurrency is a whole number from 1, not {concurrency!r}")
         self._concurrency = concurrency
+        self._observer = observer = Observers.of(observer)
+        self._attempts = AttemptEvents(observer)
         self.engine_id = uuid.uuid4().hex
         self.group = group
         self._target = parsed(target)
@@ -116,7 +120,6 @@ class Engine:
             environment=lambda: kept_environment(os.environ),
         )
         self._pool = WorkerPool(Zygote(preload=preload, observer=observer), clean, pool, observer=observer)
-        self._observer = observer
         self._store: StoreFace | None = None
         self._resonate: Any = None
         self._connection: Any = None
@@ -189,7 +192,7 @@ class Engine:
             remote=self._remote,
             observer=self._observer,
         )
-        self._prompts = Inbox(store)
+        self._prompts = Inbox(store, observer=self._observer)
         self._undo.append(store.watch(self._on_change))
         self._hooks = Hooks(self._webhooks, self._prompts, store.key, self.changed, self._observer)
         if self._serve:
@@ -662,15 +665,26 @@ class Engine:
         self._host.let_pass(id)
         if self.ending:
             return  # engine.leave releases all at once, or the end of this process
+        self._attempts.given_up(id)
         await self._executions.gave_up(id, version, error)
 
     def suspension(self, id: str) -> sdk.Suspension:
         """The remains of the pass of a task that is to be suspended now."""
         return self._passes.suspensions.get(id) or sdk.Suspension()
 
-    def suspended(self, id: str) -> None:
+    def suspended(self, id: str, waits: Sequence[str]) -> None:
         self._passes.forget(id)
         self._host.let_pass(id)
+        self._attempts.waits(id, waits)
+
+    def begins(self, promise: sdk.PromiseRecord, version: int) -> None:
+        self._attempts.begins(promise, version)
+
+    def fulfilled(self, id: str, state: str) -> None:
+        self._attempts.settled(id, state)
+
+    def ended(self, id: str) -> None:
+        self._attempts.ended(id)
 
     def saves_of(self, id: str) -> dict[str, Any] | None:
         """The outcome of a turn of an actor, to be saved with its end."""
@@ -700,9 +714,20 @@ class Engine:
             self._passes.cancel(() if local is None else local.glance.cancelled(self.engine_id))
         if change.lapsed:
             self._host.end_workers()
+        if (change.prompts or change.expired) and self._observer.watching:
+            self._tell_prompts(change)
         if change.foreign or change.stopped or (self._remote and change.sessions):
             self._host.look()
         self._changes.tell()
+
+    def _tell_prompts(self, change: StoreChange) -> None:
+        """Tell of questions that this process recorded; those of a store elsewhere are told there."""
+        if self._store is None or self._store.local is None:
+            return
+        for prompt in change.prompts:
+            self._observer(PromptAsked(ids.execution_of(prompt), prompt))
+        for prompt in change.expired:
+            self._observer(PromptExpired(ids.execution_of(prompt), prompt))
 
 
 async def _until_cancelled() -> None:
@@ -727,7 +752,7 @@ class EngineOptions(TypedDict, total=False):
     override_environment: bool
     webhooks: Sequence[Webhook]
     concurrency: int
-    observer: Observer
+    observer: Observer | Iterable[Observer]
 
 
 def open(target: str | os.PathLike[str] = ".durable/state.db", **options: Unpack[EngineOptions]) -> Engine:
@@ -742,7 +767,8 @@ def open(target: str | os.PathLike[str] = ".durable/state.db", **options: Unpack
     file. keep: which checkpoints stay beside the newest, a `durable.Keep`. override_environment: restore sessions also
     where Python or a package is another one than before; what cannot be loaded is lost, and named. webhooks: where
     questions are told of, each a `durable.Webhook(url, secret)`; signed, and sent until they are taken. concurrency:
-    how many executions it runs at a time; those that wait do not count.
+    how many executions it runs at a time; those that wait do not count. observer: called with each of the engine's
+    events, or several of them (docs/telemetry.md); the log when not given.
     """
     return Engine(target, **options)
 

@@ -10,8 +10,9 @@ from durable.core import ids
 from durable.core.clock import TIME_MAX_MS, now_ms
 from durable.core.definition_id import SOURCE, another_program, has_moved, is_served, source_of
 from durable.core.errors import INTERRUPTED, BadArguments, Conflict, DurableError, NotFound, StoreRefused
-from durable.core.events import AttemptFailed, Observer
+from durable.core.events import AttemptFailed, ExecutionCreated, ExecutionResumed, LeaseLost
 from durable.core.limits import LEASE_MS
+from durable.core.observers import Observers
 from durable.functions.definition import Function
 from durable.functions.resonate import sdk
 from durable.records.values import pack, unpack
@@ -27,7 +28,7 @@ class Executions:
     """The operations of `durable.Engine` on executions and cells, by their ids."""
 
     def __init__(
-        self, store: StoreFace, host: SessionHost, *, engine_id: str, group: str, remote: bool, observer: Observer
+        self, store: StoreFace, host: SessionHost, *, engine_id: str, group: str, remote: bool, observer: Observers
     ) -> None:
         self.resonate: Any = None
         """The SDK's engine once this process serves: it may begin here what it has just recorded."""
@@ -56,6 +57,8 @@ class Executions:
         promise["tags"] |= _checked(tags)
         found = await self._create(promise)
         if found["tags"].get("durable:nonce") == promise["tags"]["durable:nonce"]:
+            if self._observer.watching:
+                self._observer(ExecutionCreated(execution_id, function.id.rpartition("@")[0]))
             return
         _check_same(found, promise, function, is_call)
         if found["state"] == "pending" and has_moved(found["tags"].get(SOURCE), function.source):
@@ -70,7 +73,7 @@ class Executions:
         timeout: float | None,
     ) -> dict[str, Any]:
         promise_id = ids.execution_promise(execution_id)
-        return {
+        promise: dict[str, Any] = {
             "id": promise_id,
             "timeoutAt": TIME_MAX_MS if timeout is None else now_ms() + int(timeout * 1000),
             "param": {"data": pack(data)},
@@ -86,6 +89,14 @@ class Executions:
                 "durable:nonce": os.urandom(16).hex(),
             },
         }
+        return self._traced(promise)
+
+    def _traced(self, promise: dict[str, Any]) -> dict[str, Any]:
+        """The promise, with the trace context of whoever makes it, where somebody traces."""
+        traceparent = self._observer.traceparent()
+        if traceparent:
+            promise["tags"][ids.TRACEPARENT] = traceparent
+        return promise
 
     async def _create(self, promise: dict[str, Any]) -> dict[str, Any]:
         """Create the promise; where a slot is free here, with its task acquired at once."""
@@ -110,9 +121,13 @@ class Executions:
 
     async def submit(self, session: str, cell: dict[str, Any]) -> dict[str, Any]:
         """Record a cell; where this engine has the session and a slot, its task is acquired at once and begins."""
+        promise = self._traced(cell["promise"])
         found = await self.put("cell.submit", {"session": session, **cell})
         if found.get("task") is not None:
             self._host.fresh.add(found["task"]["id"])
+        recorded = found["promise"]
+        if self._observer.watching and recorded["tags"].get("durable:nonce") == promise["tags"]["durable:nonce"]:
+            self._observer(ExecutionCreated(recorded["id"].removeprefix(ids.PREFIX), "", session))
         return found
 
     async def put(self, kind: str, request: dict[str, Any]) -> dict[str, Any]:
@@ -141,8 +156,9 @@ class Executions:
             cause = "returned" if isinstance(error, sdk.HandedBack | sdk.FunctionNotFoundError) else "failed"
             await self._store.request("task.fail", {"id": id, "version": version, "error": text, "cause": cause})
             self._observer(AttemptFailed(id.removeprefix(ids.PREFIX), text))
-        except (StoreRefused, DurableError):
-            pass  # the lease was lost: whoever has it decides
+        except (StoreRefused, DurableError):  # the lease was lost: whoever has it decides
+            if self._observer.watching:
+                self._observer(LeaseLost(id.removeprefix(ids.PREFIX), version))
 
     async def cancel(self, id: str, reason: str, grace: float) -> bool:
         """Cancel an execution, and return when it has ended; False when it was settled before. grace: s."""
@@ -198,6 +214,8 @@ class Executions:
             if error.status == 409:
                 return False
             raise
+        if self._observer.watching:
+            self._observer(ExecutionResumed(id))
         return True
 
 

@@ -15,6 +15,8 @@ class Activation(Protocol):
 
     returns: Any
     """The annotation of the result, known once the turn was taken."""
+    chain: list[str]
+    """The actors that wait for this turn, and its own."""
 
     async def turn(self, context: Any, args: list[Any]) -> Any:
         """The function's code, on its own event loop: its result."""

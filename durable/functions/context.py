@@ -244,6 +244,7 @@ class Context(Asking, Receiving, Starting):
                 cleans_up=cleans_up,
             )
             outer.inner.add(nested)
+            run.step_begun(found.promise_id, name, nested=True)
             if outer.ended:
                 nested.leave_off()
             context = Context(nested, self._threads, self._cells)
@@ -272,7 +273,9 @@ class Context(Asking, Receiving, Starting):
             if result is LEFT:
                 return record
             outer.wait_for(found, "")
-            return await run.recorder.settle(found.promise_id, result)
+            record = await run.recorder.settle(found.promise_id, result)
+            run.step_recorded(found.promise_id, name, record.state)
+            return record
 
         return perform
 
@@ -367,9 +370,10 @@ class Context(Asking, Receiving, Starting):
         data = {"func": "durable_execute", "args": [cell], "kwargs": {}, "version": 1}
 
         async def perform(found: UnderWay, known: PromiseRecord | None) -> PromiseRecord:
-            return known or await function_pass.create(
-                found, function_pass.remote(found, timeout=limit, data=data, task=True)
-            )
+            if known is not None:
+                return known
+            found.tags |= function_pass.run.traced()
+            return await function_pass.create(found, function_pass.remote(found, timeout=limit, data=data, task=True))
 
         operation = self._begin(made, perform, Result.from_record, self._cells.cell_tags(session))
         return operation if check else _unchecked(operation)
@@ -463,7 +467,8 @@ class Context(Asking, Receiving, Starting):
 
         Its `tell` sends a message that is not waited for. Raises ActorStopped and what its method raised, on await.
         """
-        return self._cells.actors.inside(self, cls, key, [])
+        activation = self._pass.run.activation
+        return self._cells.actors.inside(self, cls, key, [] if activation is None else activation.chain)
 
     # -- people -------------------------------------------------------------------------------------------------
 
@@ -473,9 +478,10 @@ class Context(Asking, Receiving, Starting):
         function_pass = self._pass
 
         async def perform(found: UnderWay, known: PromiseRecord | None) -> PromiseRecord:
-            return known or await function_pass.create(
-                found, function_pass.remote(found, timeout=question.timeout, data=record)
-            )
+            if known is not None:
+                return known
+            found.tags |= function_pass.run.traced()
+            return await function_pass.create(found, function_pass.remote(found, timeout=question.timeout, data=record))
 
         tags = {
             "durable:capability": "input",

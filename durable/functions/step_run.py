@@ -88,9 +88,11 @@ class Leaf:
             outcome = await self._tried(found, known)
             if isinstance(outcome, PromiseRecord):
                 return outcome
-            return await run.recorder.settle(
+            record = await run.recorder.settle(
                 found.promise_id, outcome, creation, lambda tags: self.function_pass.check_same(found, tags)
             )
+            run.step_recorded(found.promise_id, found.name, record.state)
+            return record
         except PlatformError:
             raise
         except Exception as error:  # the body's own are rejections
@@ -115,6 +117,7 @@ class Leaf:
         while not found.stopped:
             try:
                 self._runs = asyncio.current_task()
+                self.function_pass.run.step_begun(found.promise_id, found.name, attempt + 1)
                 return await self.body(found.promise_id)
             except Rejection as error:
                 if found.stopped:
@@ -176,6 +179,7 @@ class Leaf:
         )
         retry = await run.recorder.create(request)
         run.retried(found.promise_id, retry)
+        run.step_retried(found.promise_id, found.name, attempt, delay)
         return retry
 
 

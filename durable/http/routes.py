@@ -15,6 +15,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import Message as ASGIMessage
 
 from checkpoint.blobs.directory import Blobs, check_digest
 from checkpoint.format.compression import check_kept
@@ -27,6 +28,7 @@ from durable.http.sse import stream
 from durable.store.protocol.requests import Id
 from durable.store.remote.request_headers import AGAIN, BATCH, CLIENT
 from durable.store.sdk_connection import reply
+from durable.telemetry.prometheus_text import CONTENT_TYPE
 
 CLIENTS_MAX = 1_024
 """Clients whose last batch is remembered."""
@@ -71,8 +73,9 @@ def create_app(site: Site) -> Starlette:
             Route("/changes/{client}", Streamed(site, routes.changes), methods=["GET"]),
             Route("/health", _health, methods=["GET"]),
             Route("/ready", routes.ready, methods=["GET"]),
+            Route("/metrics", _answering(site, routes.metrics), methods=["GET"]),
         ],
-        middleware=[Middleware(_HeadLimit)],
+        middleware=[Middleware(_Counted, site), Middleware(_HeadLimit)],
         exception_handlers={HTTPException: _http_error, Exception: routes.failed},
     )
 
@@ -265,6 +268,15 @@ class Routes:
             return refusal(503, f"the store does not answer: {error}")
         return JSONResponse({"status": "ready", "version": version("durable-exec")})
 
+    async def metrics(self, _request: Request) -> Response:
+        """`GET /metrics`: Prometheus' text format, with the token."""
+        try:
+            async with asyncio.timeout(READY_S):
+                page = await self._site.metrics.page()
+        except (DurableError, TimeoutError) as error:
+            return refusal(503, f"the store does not answer: {error}")
+        return Response(page, media_type=CONTENT_TYPE)
+
     async def failed(self, request: Request, error: Exception) -> Response:
         """Answer an error that nobody expected: told to our observer, not to the client."""
         self._site.observe(BackgroundFailed(f"{request.method} {request.url.path[:200]}", repr(error)))
@@ -317,6 +329,22 @@ def _id(request: Request, name: str) -> str:
     if not found.isprintable():
         raise Turned(400, f"{name}: it holds a character that is not printable")
     return found
+
+
+class _Counted:
+    """Counts what is answered, by status."""
+
+    def __init__(self, app: ASGIApp, site: Site) -> None:
+        self._app = app
+        self._site = site
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def counting(message: ASGIMessage) -> None:
+            if message["type"] == "http.response.start":
+                self._site.metrics.answered(message["status"])
+            await send(message)
+
+        await self._app(scope, receive, counting)
 
 
 class _HeadLimit:

@@ -14,6 +14,7 @@ from durable.core.limits import LEASE_MS, POLL_AGAIN_S, POLL_S, RATE_WAIT_S, REQ
 from durable.http.change_feed import Feed
 from durable.http.connections import ConnectionGuard, connections_max
 from durable.http.manifest_resealing import Seals
+from durable.http.metrics import ServerMetrics
 from durable.http.prompt_api import Answers
 from durable.http.rate_limit import Rate
 from durable.http.remote_leases import RemoteLeases
@@ -92,7 +93,8 @@ class Site:
         self.stream_s = POLL_S
         """How long an event stream lasts."""
         self._token = token.encode()
-        self.observe = observer
+        self.metrics = ServerMetrics(store, observer)
+        self.observe: Observer = self.metrics
         self._listeners: dict[str, Listener] = {}
 
     def admits(self, authorization: str | None) -> bool:

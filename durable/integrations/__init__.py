@@ -1,1 +1,1 @@
-"""Agent frameworks, Jupyter and notebooks on durable execution: each needs its extra, and nothing else loads it."""
+"""The engine inside other tools and frameworks: each module needs an extra of its own, and nothing else loads it."""

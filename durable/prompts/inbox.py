@@ -24,7 +24,9 @@ from durable.core.errors import (
     NotFound,
     StoreRefused,
 )
+from durable.core.events import Observer, PromptAnswered, log_event
 from durable.core.limits import WHY_CHARS_MAX
+from durable.core.observers import watching
 from durable.records.values import pack, to_json, unpack
 from durable.store.port import StoreFace
 
@@ -58,7 +60,8 @@ class OpenPrompt:
 class Inbox:
     """Questions in one store."""
 
-    def __init__(self, store: StoreFace, clock: Callable[[], int] = now_ms) -> None:
+    def __init__(self, store: StoreFace, clock: Callable[[], int] = now_ms, observer: Observer = log_event) -> None:
+        self._observe = observer
         self._store = store
         self._clock = clock
 
@@ -121,6 +124,7 @@ class Inbox:
         settled = answer.data["promise"]
         if Settlement.from_record(_value(settled)).nonce != nonce:
             raise already(prompt_id, settled)
+        self._answered(settled, declined=decline)
         return True
 
     async def _one_of_several(self, prompt_id: str, prompt: Prompt, given: Given) -> bool:
@@ -145,11 +149,22 @@ class Inbox:
                 continue
             mine = found["answer"] is not None and unpack(found["answer"]).get("nonce") == nonce
             if mine:  # also when the request was sent twice
-                return bool(found["promise"]["state"] != "pending")
+                if found["promise"]["state"] == "pending":
+                    return False
+                self._answered(found["promise"], declined=Settlement.from_record(_value(found["promise"])).declined)
+                return True
             if found["promise"]["state"] != "pending":
                 raise already(prompt_id, found["promise"])
             raise Conflict(f"{given.by} answered {prompt_id} already; it waits for others")
         raise Conflict(f"the answers to {prompt_id} change all the time; try again")
+
+    def _answered(self, promise: dict[str, Any], *, declined: bool) -> None:
+        """Tell that a question is settled."""
+        if watching(self._observe):
+            execution, tags = ids.execution_of(promise["id"]), promise.get("tags") or {}
+            traceparent = tags.get(ids.TRACEPARENT, "")
+            told = PromptAnswered(execution, promise["id"], declined, promise.get("createdAt") or 0, traceparent)
+            self._observe(told)
 
     async def answers(self, prompt_id: str) -> list[Given]:
         """The answers to a question: who said what, when and through which channel, in order; settled or not."""

@@ -88,18 +88,21 @@ class Poster:
         self._retries = retries or Retries(RETRY_FIRST_S, WEBHOOK_RETRY_S_MAX)
         self._resolver = PinnedResolver(lookup, private)
         self._secret = listener_secret(store.key)
-        self._changes = Changes()
+        self._posts = Changes()
+        self._others = Changes()
         self._unwatch: Callable[[], None] = store.watch(self._on_change)
         self._sending: set[asyncio.Task[None]] = set()
 
     def _on_change(self, change: StoreChange) -> None:
-        if change.posts or change.foreign:
-            self._changes.tell()
+        if change.posts:
+            self._posts.tell()
+        elif change.foreign:
+            self._others.tell()
 
     async def run(self) -> None:
         """Look for messages and send them, for ever."""
         while True:
-            changed = self._changes.next()  # taken before the look, so that nothing falls between
+            posted, changed = self._posts.next(), self._others.next()  # before the look: nothing falls between
             try:
                 wait_s = await self._look()
             except EngineClosed:
@@ -107,8 +110,12 @@ class Poster:
             except DurableError as error:
                 self._observe(BackgroundFailed("messages to URLs", str(error)))
                 wait_s = POST_LOOK_S
-            await asyncio.wait([changed, *self._sending], timeout=wait_s, return_when=asyncio.FIRST_COMPLETED)
-            await asyncio.sleep(POST_PAUSE_S)
+            soon = {posted, *self._sending}
+            pause_s = min(wait_s, POST_PAUSE_S)
+            done, _ = await asyncio.wait(soon, timeout=pause_s, return_when=asyncio.FIRST_COMPLETED)
+            if not done and wait_s > pause_s:
+                soon = {posted, changed, *self._sending}
+                await asyncio.wait(soon, timeout=wait_s - pause_s, return_when=asyncio.FIRST_COMPLETED)
 
     async def _look(self) -> float:
         """Take what is due and begin to send it; seconds until the next is due, or until somebody must look again."""

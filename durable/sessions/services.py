@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from bridge.launch.pool import WorkerPool
 from capabilities.call import EngineServices
 from capabilities.capability import Capabilities
-from durable.core.events import Observer
+from durable.core.observers import Observers
 from durable.functions.step import StepThreads
 from durable.sessions.calls.audit import Audit
 from durable.sessions.calls.call_settlement import CallsUnderWay
@@ -25,7 +25,7 @@ class House:
     engine_id: str
     capabilities: Capabilities
     threads: StepThreads
-    observer: Observer
+    observer: Observers
     parked_s: float
     launcher: WorkerPool
     keeping: Retention

@@ -23,6 +23,8 @@ class StoreChange:
     """Functions that are to end, by promise id: they may clean up first."""
     prompts: frozenset[str] = frozenset()
     """Questions that were asked, by promise id."""
+    expired: frozenset[str] = frozenset()
+    """Questions whose deadline passed, by promise id."""
     sessions: frozenset[str] = frozenset()
     """Sessions whose owner, cells or checkpoints changed."""
     policies: frozenset[str] = frozenset()

@@ -311,6 +311,7 @@ class DirectStore:
                 frozenset(effects.halted.items()),
                 frozenset(effects.cancelled),
                 frozenset(effects.prompts),
+                _expired(effects),
                 frozenset(effects.sessions),
                 frozenset(effects.policies),
                 effects.posts,
@@ -393,6 +394,15 @@ class DirectStore:
             from durable.core.events import BackgroundFailed
 
             self._observe(BackgroundFailed(what, repr(error)))
+
+
+def _expired(effects: Effects) -> frozenset[str]:
+    """The questions among what was settled whose deadline had passed."""
+    return frozenset(
+        id
+        for id, record in effects.settled.items()
+        if record["state"] == "rejected_timedout" and (record.get("tags") or {}).get("durable:capability") == "input"
+    )
 
 
 def _offer_again(tx: Tx, _request: Nothing) -> Answer:

@@ -25,6 +25,7 @@ from durable.store.rows import (
     SessionRow,
     State,
     StoppedElsewhere,
+    StoreFigures,
 )
 from durable.store.sqlite.read_only import open_file
 from durable.store.sqlite.writer import Durability
@@ -79,6 +80,8 @@ class ReadsFace(Protocol):
     async def sessions(self) -> list[SessionRow]: ...
 
     async def engines(self) -> list[EngineRow]: ...
+
+    async def figures(self, *, now: int) -> StoreFigures: ...
 
 
 class StoreFile(Protocol):

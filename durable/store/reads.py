@@ -11,6 +11,7 @@ from itertools import batched
 
 import msgspec
 
+from durable.core.ids import MAILBOX
 from durable.store.operations import searches
 from durable.store.operations.halted_waits import HALTS, Halt, nearest
 from durable.store.operations.records import PROMISE, Row, dump, promise_record
@@ -28,8 +29,10 @@ from durable.store.rows import (
     SessionRow,
     State,
     StoppedElsewhere,
+    StoreFigures,
     promise_row,
 )
+from durable.store.store_figures import read_figures
 
 _PROMISE = ",".join(f"p.{column}" for column in PROMISE.split(","))
 _COLUMNS = (
@@ -322,6 +325,10 @@ class Reads:
         )
         return [EngineRow(row[0], row[1], row[2], tuple(msgspec.json.decode(row[3])), row[4]) for row in rows]
 
+    async def figures(self, *, now: int) -> StoreFigures:
+        """The numbers that an operator watches. They count whole tables. now: ms since the epoch."""
+        return await read_figures(self._rows, now, tuple(each.engine for each in await self.engines()))
+
     async def newest_roots(self, count: int) -> int:
         """When the oldest of the newest so many roots that are settled was settled; 0 when there are not more of them.
 
@@ -342,7 +349,7 @@ def _execution(row: Row) -> ExecutionRow:
         id=promise.id.removeprefix("exec:"),
         state=word,
         function=function,
-        session=session,
+        session=None if session is not None and session.startswith(MAILBOX) else session,
         n=n,
         param=promise.param,
         value=promise.value,

@@ -47,6 +47,7 @@ class ExecutionRow:
     state: State
     function: str
     session: str | None
+    """Of a cell; None of a message to an actor, which is a function."""
     n: int | None
     param: Any
     value: Any
@@ -160,6 +161,25 @@ class EngineRow:
     pid: int
     functions: tuple[str, ...]
     joined_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class StoreFigures:
+    """Figures of a store for its operator. Times in milliseconds since the epoch, 0 where there is none."""
+
+    executions: tuple[tuple[str, str, int], ...]
+    """How many there are, by function (`where::name@version`) and state."""
+    queue_depth: int
+    queue_oldest: int
+    """Executions that are due and that nobody has taken; since when the oldest of them is due."""
+    leases: int
+    prompts: int
+    prompts_oldest: int
+    sessions: int
+    workers: int
+    checkpoints: int
+    schedules: int
+    engines: tuple[str, ...]
 
 
 def decode_value(value: object) -> Any:

@@ -267,3 +267,13 @@ async def test_statements_that_the_server_has_forgotten_are_prepared_anew(postgr
             assert session._connection is not None
             session._connection.pgconn.exec_(b"DEALLOCATE ALL")
         session.close()
+
+
+async def test_no_statement_is_compiled(postgres_server: PostgresServer) -> None:
+    """The server would compile the look for halted executions for tens of milliseconds, each time."""
+    url = postgres_server.url()
+    async with opened(url) as store:
+        session = WriterConnection(address_of(url))
+        assert session.rows("SELECT current_setting('jit')") == [("off",)]
+        session.close()
+        assert await store.reads._rows("SELECT current_setting('jit')", []) == [("off",)]

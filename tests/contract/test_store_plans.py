@@ -29,7 +29,18 @@ from .opened import Clock, acquire, engine, opened, promise, root, settle, statu
 from .statements import statements
 
 WHOLE = frozenset(
-    {"backup", "copied_tables", "copy", "debug", "doctor", "invariants", "postgres", "record_checks", "transfer"}
+    {
+        "backup",
+        "copied_tables",
+        "copy",
+        "debug",
+        "doctor",
+        "invariants",
+        "postgres",
+        "record_checks",
+        "store_figures",
+        "transfer",
+    }
 )
 """Modules that look at everything: on connections of their own, or for the contract's model only; and the folder of
 another database."""
@@ -55,7 +66,7 @@ WALKS = {
     r"SELECT id FROM tasks WHERE state='acquired' AND pid=": "what engines hold, by the partial index of leases",
     r"SELECT settled_at FROM promises WHERE settled_at IS NOT NULL": "gc --keep, on a connection of its own",
     r"SELECT id, promise_tags, promise_param FROM schedules": "the schedules of a renamed function, once",
-    r"SELECT name, owner, .* FROM sessions ORDER BY name": "the list of all sessions, on the reading connection",
+    r"SELECT name, owner, .* FROM sessions WHERE substr": "the list of all sessions, on the reading connection",
     r"SELECT id FROM outbox WHERE id IN \(SELECT id FROM outbox ORDER BY id LIMIT": "the oldest so many, by their key",
     r"\s*WITH RECURSIVE each\(function\)": "the first entry of an index, then a step for each function",
     r"\s*UPDATE tasks SET ended = ": "once, when a file of an older version is opened",

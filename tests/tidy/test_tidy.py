@@ -16,6 +16,7 @@ from tests.tidy.sources import PACKAGES, ROOT, imported, modules, place, tree
 
 FILES_MAX = 16
 LARGER = {
+    "durable/core": "what everybody needs: one file for each kind of thing",
     "durable/cli": "the texts, tables and options that commands share",
     "durable/cli/commands": "one file for each command",
     "durable/store/operations": "one file for each subject of the store",

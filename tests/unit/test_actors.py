@@ -107,6 +107,15 @@ def test_no_bytes_break_the_reader(data: bytes) -> None:
     assert codec in Multicodec
 
 
+def test_cbor_comes_back() -> None:
+    """A33."""
+    pytest.importorskip("cbor2", reason="`uv sync --all-extras` installs it")
+    value = {"n": 1, "b": b"\xff", "l": [None, 1.5]}
+    assert multicodec.decode_value(multicodec.encode_value(Multicodec.CBOR, value)) == (Multicodec.CBOR, value)
+    with pytest.raises(CodecError, match="no cbor"):
+        multicodec.decode_value(multicodec.frame(Multicodec.CBOR, b"\xff"))
+
+
 def test_a_codec_without_its_library_is_refused_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
     """A33, D29."""
 

@@ -20,6 +20,7 @@ LAYERS = (
     {"durable.prompts"},
     {"durable.actors"},
     {"durable.engine"},
+    {"durable.telemetry"},
     {"durable.http"},
     {"durable.mcp", "durable.integrations"},
     {"durable.cli", "durable.demo", "durable"},

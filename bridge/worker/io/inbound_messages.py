@@ -47,6 +47,7 @@ class Execute(_Message, tag="execute"):
     output_offset: Count
     transaction: Literal["commit_always", "rollback_on_failure", "rollback_always"]
     recompute: list[str]
+    traceparent: str
 
 
 class CallError(Struct, forbid_unknown_fields=True):

@@ -38,6 +38,7 @@ from bridge.worker.run.compiler import (
 from bridge.worker.run.event_loop import WorkerLoop, mark_running
 from bridge.worker.run.resumable_loops import Loops
 from bridge.worker.run.sigint_gate import Gate
+from bridge.worker.run.trace_context import TraceContext
 from bridge.worker.run.tracebacks import OURS, format_error, message_of, type_name
 from checkpoint import checkpoint_request
 from checkpoint.capture.process_state import PROCESS_STATE
@@ -87,6 +88,7 @@ class Executor:
         self._history = InteractiveHistory(namespace)
         self._context: Context = copy_context()
         PROCESS_STATE.context = self._context
+        self._trace = TraceContext(self._context)
         PROCESS_STATE.loop = loop
         self._future_flags = 0
         self._pid = os.getpid()
@@ -126,9 +128,11 @@ class Executor:
         self._gate.begin()
         rule = Rule(request)
         checkpoint_request.listen(rule.ask)
+        self._trace.enter(request["traceparent"])
         try:
             transaction = Transaction(request["transaction"], self._namespace, self._gate, request["recompute"])
             outcome = self._outcome(request, execution, transaction, rule)
+            self._trace.leave()
             self._loop.tell_untaken()
             self._end_habits(failed=outcome["type"] == "error")
             outcome["execution_id"] = execution.id

@@ -135,6 +135,9 @@ async def _serve(chosen: Settings, host: str, port: int, token_file: str | None,
 
 
 def _observer(out: Out) -> events.Observer:
+    if out.json_logs:
+        return events.log_event
+
     def observe(event: events.Event) -> None:
         match event:
             case events.PeerDead(engine, tasks):

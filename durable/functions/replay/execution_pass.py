@@ -15,9 +15,11 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from resonate.types import PromiseRecord
 
+from durable.core import observers
 from durable.core.clock import now_ms
 from durable.core.errors import DurableError
-from durable.core.events import Event, Observer
+from durable.core.events import Event, Observer, StepBegun, StepRecorded, StepRetried
+from durable.core.ids import PREFIX, TRACEPARENT
 from durable.functions.companion import Activation
 from durable.functions.replay.record import Recorded, read
 from durable.functions.replay.recorded_promises import ExecutionRecord
@@ -69,6 +71,7 @@ class ExecutionPass:
         self.recorder = recorder
         self.closing = closing
         self._observer = observer
+        self._watched_steps = observers.watching(observer)
         self.origin = origin
         self.target = target
         self.state = ExecutionPassState.RUNNING
@@ -164,6 +167,27 @@ class ExecutionPass:
     def require(self, feature: str) -> None:
         """StoreLacks where the store has promises alone, and not this."""
         self._store.require(feature)
+
+    def step_begun(self, step: str, name: str, attempt: int = 1, *, nested: bool = False) -> None:
+        """Tell, in the step's own context, that it is run."""
+        if self._watched_steps:
+            self.tell(StepBegun(self.execution_id, step.removeprefix(PREFIX), name, attempt, nested))
+
+    def step_recorded(self, step: str, name: str, state: str) -> None:
+        """Tell that what it came to is recorded."""
+        if self._watched_steps:
+            self.tell(StepRecorded(self.execution_id, step.removeprefix(PREFIX), name, state == "resolved"))
+
+    def step_retried(self, step: str, name: str, retry: int, delay: float) -> None:
+        """Tell that it is to be tried again. delay: s."""
+        if self._watched_steps:
+            told = StepRetried(self.execution_id, step.removeprefix(PREFIX), name, retry, int(delay * 1000))
+            self.tell(told)
+
+    def traced(self) -> dict[str, str]:
+        """The tag that carries the trace context of this code to what it has others do."""
+        traceparent = observers.traceparent(self._observer)
+        return {TRACEPARENT: traceparent} if traceparent else {}
 
     async def ask(self, kind: str, data: dict[str, Any]) -> dict[str, Any]:
         """Send the store a request beside the record, and return the data of its answer. StoreRefused."""

@@ -79,6 +79,11 @@ class UnderWay:
     """For another operation that goes on from this one."""
 
     @property
+    def name(self) -> str:
+        """Its name in the record."""
+        return self.tags["durable:name"]
+
+    @property
     def let_go(self) -> bool:
         """A timer that the code had cancelled: it never fires, and the replay cancels it again."""
         timer = self.tags.get("durable:kind") == "timer"

@@ -40,11 +40,14 @@ class SenderPorts:
         saves = self._lifecycle.saves_of(id)
         try:
             if saves is not None:
-                return await self._fulfill_turn(id, version, action, saves)
-            return await self.sender.task_fulfill(id, version, action)
+                record = await self._fulfill_turn(id, version, action, saves)
+            else:
+                record = await self.sender.task_fulfill(id, version, action)
         except ServerError as error:
             await self._discarded(id, version, id, error)
             raise
+        self._lifecycle.fulfilled(id, record.state)
+        return record
 
     async def _fulfill_turn(
         self, id: str, version: int, action: PromiseSettleReq, saves: dict[str, Any]
@@ -59,7 +62,7 @@ class SenderPorts:
         request = suspend_request(id, version, actions, self._lifecycle.suspension(id))
         found = suspend_result(await answered(self._store.post("task.suspend", msgspec.to_builtins(request))))
         if found == "suspended":
-            self._lifecycle.suspended(id)
+            self._lifecycle.suspended(id, [action.awaited for action in actions])
         return found
 
     async def task_release(self, id: str, version: int) -> None:

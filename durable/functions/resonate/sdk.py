@@ -49,6 +49,7 @@ __all__ = [
     "HaltTask",
     "HandedBack",
     "PlatformError",
+    "PromiseRecord",
     "ResonateError",
     "SdkContext",
     "Suspended",
@@ -91,7 +92,7 @@ def build(
         subscription_refresh_secs=0,
         autostart=False,
     )
-    core = resonate._core = _counting(resonate._core)
+    core = resonate._core = _counting(resonate._core, lifecycle)
     core.registry = resonate._registry = _Registry()
     if isinstance(ports, SenderPorts):
         ports.sender = resonate._sender
@@ -172,9 +173,13 @@ class _Registry(Registry):
 class _Core(Core, kw_only=True):
     """A task whose attempt ended by an error of the engine's own is released too (specs/execution.md, Attempts)."""
 
+    lifecycle: Lifecycle
+
     async def execute_until_blocked_outer(
         self, task_id: str, task_version: int, promise: PromiseRecord, preload: list[PromiseRecord]
     ) -> Status:
+        if promise.state == "pending" and promise.tags.get("resonate:timer") != "true":
+            self.lifecycle.begins(promise, task_version)
         try:
             return await super().execute_until_blocked_outer(task_id, task_version, promise, preload)
         except ResonateError:
@@ -185,6 +190,8 @@ class _Core(Core, kw_only=True):
             except ResonateError:
                 await self.sender.task_release(task_id, task_version)  # while the reason is being handled
                 raise
+        finally:
+            self.lifecycle.ended(task_id)
 
     async def execute_until_blocked_inner(
         self, promise: PromiseRecord, effects: Any
@@ -230,8 +237,8 @@ def _names_function(data: dict[str, Any]) -> bool:
     )
 
 
-def _counting(core: Core) -> Core:
-    return _Core(**{name: getattr(core, name) for name in core.__struct_fields__})
+def _counting(core: Core, lifecycle: Lifecycle) -> Core:
+    return _Core(lifecycle=lifecycle, **{name: getattr(core, name) for name in core.__struct_fields__})
 
 
 def _queue_once(resonate: Resonate, slots: Slots, *, counted: bool) -> None:

@@ -7,6 +7,7 @@ the store. A store elsewhere goes through the Sender.
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -79,8 +80,17 @@ class Lifecycle(Protocol):
     def suspension(self, id: str) -> Suspension:
         """The remains of the pass of a task that is to be suspended now."""
 
-    def suspended(self, id: str) -> None:
-        """The task is suspended: the next pass begins under a new lease."""
+    def suspended(self, id: str, waits: Sequence[str]) -> None:
+        """The task is suspended until one of these promises is settled: the next pass begins under a new lease."""
+
+    def begins(self, promise: PromiseRecord, version: int) -> None:
+        """An attempt begins, under this lease."""
+
+    def fulfilled(self, id: str, state: str) -> None:
+        """The task is fulfilled: its promise is settled, with this state."""
+
+    def ended(self, id: str) -> None:
+        """The attempt is over, however it ended."""
 
 
 class StorePorts:
@@ -116,13 +126,15 @@ class StorePorts:
             _, data = await self._send("task.fulfill", fulfill)
         else:
             _, data = await self._send("actor.fulfill", ActorFulfill(task=fulfill, **saves))
-        return record_of(data["promise"])
+        record = record_of(data["promise"])
+        self._lifecycle.fulfilled(id, record.state)
+        return record
 
     async def task_suspend(self, id: str, version: int, actions: list[PromiseRegisterCallbackData]) -> SuspendResult:
         request = suspend_request(id, version, actions, self._lifecycle.suspension(id))
         found = suspend_result(await answered(self._store.enqueue("task.suspend", request)))
         if found == "suspended":
-            self._lifecycle.suspended(id)
+            self._lifecycle.suspended(id, [action.awaited for action in actions])
         return found
 
     async def task_release(self, id: str, version: int) -> None:

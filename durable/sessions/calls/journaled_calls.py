@@ -21,6 +21,7 @@ from capabilities.standard.prompts import Question, question
 from durable.core import ids
 from durable.core.clock import TIME_MAX_MS, now_ms
 from durable.core.errors import BadArguments, DurableError, EngineClosed, StoreRefused
+from durable.core.events import CallDecided, CallPerformed
 from durable.core.limits import PROMPT_CHARS_MAX
 from durable.functions.failures import document
 from durable.functions.replay.matching import Made
@@ -118,6 +119,10 @@ class JournaledCalls:
             promise = await self._create(capability, said, promise_id, decision, policy, settle)
             if promise:
                 self.house.audit.decided(asked, decision)
+                if self.house.observer.watching:
+                    execution, verdict = self.found.execution_id, decision.verdict
+                    told = CallDecided(execution, self._session, promise_id, capability.place, verdict)
+                    self.house.observer(told)
                 return promise
         raise DurableError(f"the permissions of {self._session!r} change faster than a call can be decided")
 
@@ -144,6 +149,8 @@ class JournaledCalls:
             tags["durable:concurrent"] = "1"  # a thread of an earlier cell is gone when this is run again
         if decision is not None:
             tags["durable:decision"] = f"{decision.verdict}: {decision.reason}"[:500]
+        if self.found.traceparent and not capability.performs:
+            tags[ids.TRACEPARENT] = self.found.traceparent
         if capability.kind == "scheduled":
             tags["resonate:timer"] = "true"
         timeout_at = TIME_MAX_MS if said.limit_s is None else min(TIME_MAX_MS, now_ms() + int(said.limit_s * 1000))
@@ -170,12 +177,21 @@ class JournaledCalls:
     async def _perform(
         self, call: Call, capability: Capability, arguments: dict[str, Any], promise_id: str
     ) -> dict[str, Any]:
+        began_at = now_ms()
         asked = self._asked(call, arguments, await self.permits.current(), promise_id)
         settle = {"id": promise_id, **await self._made(capability, asked)}
         promise: dict[str, Any] = (await self.house.store.request("promise.settle", settle)).data["promise"]
+        if self.house.observer.watching:
+            self._performed(capability, promise, began_at)
         if promise["state"] == "rejected_canceled" and not self.found.open:
             return {**promise, **settle}  # its cell's end was first: the thread that called gets what was done for it
         return promise
+
+    def _performed(self, capability: Capability, promise: dict[str, Any], began_at: int) -> None:
+        ok, found = promise["state"] == "resolved", self.found
+        call, place = promise["id"], capability.place
+        told = CallPerformed(found.execution_id, self._session, call, place, ok, began_at, found.traceparent)
+        self.house.observer(told)
 
     async def _made(self, capability: Capability, asked: CapabilityCall) -> dict[str, Any]:
         """Perform the call; returns how its promise is settled."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable
+from functools import partial
+from time import monotonic
 from typing import Any
 
 from bridge.confine.limits import Profile
@@ -17,6 +19,8 @@ from checkpoint.format.group_table import GroupTable
 from checkpoint.format.payload import CheckpointManifest, Malformed, StatementPosition, decode_payload
 from durable.core.clock import now_ms
 from durable.core.errors import ProtocolError
+from durable.core.events import CheckpointMade
+from durable.core.observers import Observers
 from durable.sessions.checkpoints.checkpoint_reader import Stored
 from durable.sessions.checkpoints.retention import Retention
 from durable.sessions.checkpoints.streamed_chunks import Arrivals
@@ -42,7 +46,9 @@ class Saved:
         grants: tuple[str, ...],
         profile: Profile,
         on_failed: Callable[[Exception], None],
+        observer: Observers,
     ) -> None:
+        self._observer = observer
         self._on_failed = on_failed
         self.latest_id: int | None = None
         self._store = store
@@ -147,6 +153,7 @@ class Saved:
         """
         task = asyncio.current_task()
         assert task is not None
+        began = monotonic()
         self._publishing.add(task)
         try:
             async with self._order:
@@ -158,7 +165,7 @@ class Saved:
                 # The last one of a cell is followed by the cell's end: both in one transaction cost one sync.
                 future = self._store.post("checkpoint.publish", row, awaited=wait or position.outcome is None)
                 self._last, self._label = future, label
-            future.add_done_callback(self._published)
+            future.add_done_callback(partial(self._published, position, len(payload), began))
             if wait:
                 await asyncio.shield(future)
         finally:
@@ -236,12 +243,16 @@ class Saved:
             "keep": self._keep.to_json(),
         }
 
-    def _published(self, future: asyncio.Future[Any]) -> None:
+    def _published(self, position: ExecutionPosition, size: int, began: float, future: asyncio.Future[Any]) -> None:
         error = None if future.cancelled() else future.exception()
         if isinstance(error, Exception):
             self._on_failed(error)
         elif not future.cancelled():
             self.latest_id = future.result().data["checkpoint"]
+            if self._observer.watching:
+                took_ms, final = (monotonic() - began) * 1000, position.outcome is not None
+                made = CheckpointMade(self._session, position.execution, str(self.latest_id), size, took_ms, final)
+                self._observer(made)
 
     async def posted(self) -> None:
         """Return when every capture so far is in the store's queue: what is posted now commits after them."""

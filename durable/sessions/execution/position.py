@@ -67,4 +67,5 @@ def request_from(
         capabilities=capabilities,
         output_offset=begin.output_offset,
         transaction=found.cell.transaction,
+        traceparent=found.traceparent,
     )

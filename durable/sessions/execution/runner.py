@@ -102,7 +102,9 @@ class LiveSession:
         self.language = language_of(options)
         self._lineage = (name, *(options.get("forked_from") or ()))
         grants, profile = tuple(options.get("grants") or ()), confinement.profile
-        self._saved = Saved(house.store, house.keeping, name, epoch, grants, profile, weakly(self._on_unsaved))
+        self._saved = Saved(
+            house.store, house.keeping, name, epoch, grants, profile, weakly(self._on_unsaved), house.observer
+        )
         self.ownership = Ownership()
         self._worker = SessionWorker(
             name,
@@ -245,6 +247,7 @@ class LiveSession:
         code, filename = spoken(found.cell, self.language, found.execution_id)
         capabilities = await self._permits.new_functions(found.journal.called())
         saved_before = self._house.capabilities.saved_before()
+        found.traceparent = self._house.observer.traceparent()
         request = request_from(found, begin, code, filename, capabilities, saved_before)
         if not found.runs:
             return None  # it has ended meanwhile, and nothing would stop its code
@@ -573,6 +576,7 @@ class LiveSession:
             capabilities=await self._permits.new_functions(found.journal.called()),
             transaction=found.cell.transaction,
             recompute=list(recompute),
+            traceparent=self._house.observer.traceparent(),
         )
         self._quick, self._quick_answers = found, answers
         found.begin_after(Earlier() if recompute else self._output.begin(found.execution_id))

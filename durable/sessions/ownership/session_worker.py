@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from time import monotonic
 from typing import Any
 
 from bridge.confine.confinement import Confinement
@@ -112,15 +113,18 @@ class SessionWorker:
         payload = await self._saved.payload()
         if payload is None:
             return
-        override = self._house.keeping.override_environment
+        began, override = monotonic(), self._house.keeping.override_environment
         report = RestoreReport.read((await worker.restore(payload, override_environment=override)).report)
         lost = tuple(item.name for item in report.lost)
         reasons = tuple(item.reason for item in report.lost)
         state = [item for item in report.lost if item.kind == STATE]
         self.lost_state = [f"lost process state: {item.name}: {item.reason}" for item in state]
         checkpoint = str(self._saved.latest_id)
+        took_ms = (monotonic() - began) * 1000
         restored = len(report.restored)
-        self._house.observer(SessionRestored(self._name, checkpoint, restored, lost, reasons, report.rebuilt))
+        self._house.observer(
+            SessionRestored(self._name, checkpoint, restored, lost, reasons, report.rebuilt, took_ms=took_ms)
+        )
 
     def lost(self) -> None:
         """Forget the worker, which died: the next one is another."""

@@ -36,11 +36,11 @@ _COLUMNS = (
 )
 ROW = f"SELECT {_COLUMNS} FROM actors WHERE name=?"
 _NAMES = tuple(_COLUMNS.split(", "))
-_WAITING = "SELECT count(*) FROM (SELECT 1 FROM cells WHERE session=? AND settled=0 LIMIT ?) open"
+_WAITING = "SELECT count(*) FROM (SELECT 1 FROM cells WHERE session=? AND settled=0 LIMIT ?) page"
 _AT_WORK = (
     "SELECT 1 FROM cells c JOIN tasks t ON t.id=c.promise WHERE c.session=? AND c.settled=0 AND t.version>0 LIMIT 1"
 )
-COUNTED_MAX = 1_000_000
+COUNTED_MAX = 100_000
 """Messages that are counted in a mailbox without a bound."""
 
 _restarts = msgspec.json.Decoder(list[float])
@@ -169,6 +169,8 @@ def _end(tx: Tx, actor: str, status: str, note: str, *, whole: bool) -> int:
         if (version == 0 or whole) and tx.row(open_still, (promise_id,)) is not None:
             _bury(tx, actor, promise_id, data, reason)
             settle(tx, promise_id, "rejected", Value(data=rejection(_stopped(actor, note))))
+            if version:
+                tx.effects.cancelled.add(promise_id)  # its code, where it runs, is told
             count += 1
     return count
 

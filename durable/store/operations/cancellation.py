@@ -9,7 +9,7 @@ from __future__ import annotations
 import msgspec
 
 from durable.core.clock import TIME_MAX_MS
-from durable.core.ids import PREFIX
+from durable.core.ids import MAILBOX, PREFIX
 from durable.core.limits import HELD_ELSEWHERE_MS
 from durable.store.operations.attempts import rejection
 from durable.store.operations.cascade import CHILD, DETACHED, make_pending, settle
@@ -84,7 +84,8 @@ def reason_value(reason: str) -> Value:
 def _cleans_up(tx: Tx, task: Row, *, comes: bool) -> bool:
     """Whether the task is a function that has begun, and somebody who is alive can run its clean-up, or `comes` to."""
     state, version, pid, function, session, _ = task
-    if not function or session is not None or version == 0 or state not in ("acquired", "suspended", "pending"):
+    cell = session is not None and not session.startswith(MAILBOX)
+    if not function or cell or version == 0 or state not in ("acquired", "suspended", "pending"):
         return False
     if comes:
         return True

@@ -19,6 +19,7 @@ from durable.store.postgres.liveness import NOW, DatabaseLiveness
 from durable.store.reads import Reads
 from durable.store.rows import EngineRow
 
+_SET = b"SELECT set_config('search_path', $1, true), set_config('jit', 'off', true)"
 RETRY_S = 0.1
 """Between two tries to read while the server is away."""
 
@@ -75,7 +76,7 @@ class PostgresReads(Reads):
         connection = self._connection
         try:
             async with connection.pipeline(), connection.transaction():
-                await connection.execute(b"SELECT set_config('search_path', $1, true)", (self._address.search_path,))
+                await connection.execute(_SET, (self._address.search_path,))
                 cursor = await connection.execute(translated(sql), kept(parameters))
                 return [given(row) for row in await cursor.fetchall()]
         except asyncio.CancelledError:

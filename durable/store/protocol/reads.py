@@ -70,6 +70,10 @@ class Nothing(msgspec.Struct, frozen=True, kw_only=True):
     pass
 
 
+class Figures(msgspec.Struct, frozen=True, kw_only=True):
+    now: Natural
+
+
 READ = "read."
 """Before a reading's name, the kind of its request."""
 
@@ -87,6 +91,7 @@ READINGS: dict[str, tuple[type[msgspec.Struct], Any]] = {
     "discards": (ExecutionId, list[rows.DiscardRow]),
     "sessions": (Nothing, list[rows.SessionRow]),
     "engines": (Nothing, list[rows.EngineRow]),
+    "figures": (Figures, rows.StoreFigures),
 }
 """By the name of the method of `Reads`: its arguments, and the type of its answer."""
 

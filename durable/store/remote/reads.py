@@ -23,6 +23,7 @@ from durable.store.rows import (
     SessionRow,
     State,
     StoppedElsewhere,
+    StoreFigures,
 )
 
 
@@ -128,6 +129,11 @@ class RemoteReads:
     async def sessions(self) -> list[SessionRow]:
         """All sessions, by name."""
         found: list[SessionRow] = await self._read("sessions", reads.Nothing())
+        return found
+
+    async def figures(self, *, now: int) -> StoreFigures:
+        """The numbers that an operator watches. now: ms since the epoch."""
+        found: StoreFigures = await self._read("figures", reads.Figures(now=now))
         return found
 
     async def engines(self) -> list[EngineRow]:

@@ -27,6 +27,7 @@ from durable.store.rows import (
     SessionRow,
     State,
     StoppedElsewhere,
+    StoreFigures,
     promise_row,
 )
 
@@ -229,6 +230,10 @@ class ServerReads:
     async def engines(self) -> list[EngineRow]:
         """No rows: the server knows groups, and not who listens in them."""
         return []
+
+    async def figures(self, *, now: int) -> StoreFigures:  # noqa: ARG002 - the port's
+        """StoreLacks: the server counts for itself."""
+        raise StoreLacks(self._url, "figures of the whole store")
 
 
 def is_root(promise_id: str) -> bool:

@@ -31,7 +31,8 @@ RULES: dict[str, str] = {
         SELECT id FROM promises WHERE NOT json_valid(tags)
         UNION ALL SELECT name FROM sessions WHERE options<>'' AND NOT json_valid(options)
         UNION ALL SELECT engine FROM engines WHERE NOT json_valid(functions)
-        UNION ALL SELECT id FROM schedules WHERE NOT json_valid(promise_tags) OR NOT json_valid(promise_param)""",
+        UNION ALL SELECT id FROM schedules WHERE NOT json_valid(promise_tags) OR NOT json_valid(promise_param)
+        UNION ALL SELECT name FROM actors WHERE NOT json_valid(restarts) OR NOT json_valid(coalesce(state, '{}'))""",
     "a settled promise has a time of settlement, a pending one has neither that nor a value": """
         SELECT id FROM promises WHERE (state='pending') <> (settled_at IS NULL)
             OR (state='pending' AND (value_data IS NOT NULL OR outcome IS NOT NULL))""",

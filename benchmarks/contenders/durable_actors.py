@@ -1,0 +1,97 @@
+"""Ours: durable actors, actors in memory, the router and the registry of the core, beside a one-step execution."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import durable
+from benchmarks.contenders.durable_functions import CONCURRENCY, one_step
+from benchmarks.turns import Ready, at_concurrency, serve
+from capabilities.actors.actor_registry import ActorRegistry
+from capabilities.actors.router import Address, Router
+
+
+@durable.actor(mailbox=None)
+class Counter:
+    total: int = 0
+
+    async def add(self, ctx: durable.ActorContext, amount: int) -> int:  # noqa: ARG002
+        self.total += amount
+        return self.total
+
+
+@durable.actor(durable=False, mailbox=None)
+class MemoryCounter:
+    total: int = 0
+
+    async def add(self, ctx: durable.ActorContext, amount: int) -> int:  # noqa: ARG002
+        self.total += amount
+        return self.total
+
+
+def each(call: Callable[[], Any], size: int) -> list[float]:
+    """Seconds of one call, of so many batches of a thousand."""
+    samples = []
+    for _ in range(size):
+        started = time.perf_counter()
+        for _ in range(1000):
+            call()
+        samples.append((time.perf_counter() - started) / 1000)
+    return samples
+
+
+@asynccontextmanager
+async def setup(directory: Path) -> AsyncIterator[Ready]:
+    registry: ActorRegistry[Address] = ActorRegistry()
+    registry.register("a", lambda _message: None)
+    router = Router(registry)
+    async with durable.open(directory / "state.db") as engine:
+
+        async def turn(size: int) -> list[float]:
+            counter, samples = engine.actor(Counter, "one"), []
+            for _ in range(size):
+                started = time.perf_counter()
+                await counter.add(1)
+                samples.append(time.perf_counter() - started)
+            return samples
+
+        async def execution(size: int) -> list[float]:
+            samples = []
+            for number in range(size):
+                started = time.perf_counter()
+                await (await engine.start(one_step, number)).result()
+                samples.append(time.perf_counter() - started)
+            return samples
+
+        async def add(number: int) -> None:
+            await engine.actor(Counter, f"k{number % CONCURRENCY}").add(1)
+
+        async def keys(size: int) -> list[float]:
+            started = time.perf_counter()
+            await at_concurrency(CONCURRENCY, size, add)
+            return [size / (time.perf_counter() - started)]
+
+        async def memory(size: int) -> list[float]:
+            counter, started = engine.actor(MemoryCounter, "one"), time.perf_counter()
+            for _ in range(100 * size):
+                await counter.add(1)
+            return [100 * size / (time.perf_counter() - started)]
+
+        async def route(size: int) -> list[float]:
+            return each(lambda: router.send("a", None), size)
+
+        async def lookup(size: int) -> list[float]:
+            return each(lambda: registry.lookup("a"), size)
+
+        about = f"durable-exec {version('durable-exec')}, SQLite"
+        turns = {"turn": turn, "execution": execution, "keys": keys, "memory": memory, "route": route, "lookup": lookup}
+        yield Ready(about, turns)
+
+
+if __name__ == "__main__":
+    serve(setup)

@@ -22,7 +22,7 @@ from durable.mcp.elicitation import TASKS
 from durable.mcp.server import mcp_server
 from durable.mcp.tool_host import McpOptions
 from tests.e2e.mcp_process import ERAS, text_of
-from tests.waiting import first_prompt
+from tests.waiting import first_prompt, until
 
 pytestmark = pytest.mark.parametrize("mode", ERAS)
 
@@ -202,13 +202,14 @@ async def test_an_open_form_is_shown_once_whoever_waits(engine: durable.Engine, 
         return types.ElicitResult(action="accept", content={"answer": "Ana"})
 
     async with client_of(engine, mode, elicitation_callback=person) as client:
-        running = asyncio.create_task(client.call_tool("run_code", {"code": "input('Who?')", "wait_s": 1}))
+        await client.call_tool("run_code", {"code": "1"})  # its worker is there
+        running = asyncio.create_task(client.call_tool("run_code", {"code": "input('Who?')", "wait_s": 2}))
         await shown.wait()
         if mode == "legacy":  # the call ends before the person is done, and another one waits
             first = await running
             assert "only" not in text_of(first)
             assert "a question waits" in text_of(first)
-            running = asyncio.create_task(client.call_tool("wait", {"execution": "main@1"}))
+            running = asyncio.create_task(client.call_tool("wait", {"execution": "main@2"}))
             await asyncio.sleep(0)
         answered.set()
         found = await running
@@ -383,12 +384,12 @@ async def test_an_execution_is_a_task_for_clients_that_know_tasks(engine: durabl
                 await ask(client, "tasks/get", taskId="main@1")
         return
     async with client_of(engine, mode, extensions=[advertise(TASKS)], elicitation_callback=decline) as client:
-        quick = await client.call_tool("run_code", {"code": "1"})
-        assert quick.structured_content is not None
-        assert quick.structured_content["value"] == 1
+        quick = await call(client, "run_code", code="1")  # a task only where a second is not enough
+        assert quick.get("structuredContent", {"value": 1})["value"] == 1
+        await engine.store.settled("exec:main@1")
         found = await call(client, "run_code", code="name = input('Who?')\nname.upper()")
-        assert (found["resultType"], found["taskId"], found["status"]) == ("task", "main@2", "input_required")
-        task = await ask(client, "tasks/get", taskId="main@2")
+        assert (found["resultType"], found["taskId"]) == ("task", "main@2")
+        task = await in_status(engine, client, "main@2", "input_required")
         (key,) = task["inputRequests"]
         assert task["inputRequests"][key]["params"]["message"] == "Who?"
         with pytest.raises(MCPError, match="words"):
@@ -403,6 +404,7 @@ async def test_an_execution_is_a_task_for_clients_that_know_tasks(engine: durabl
         done = await ask(client, "tasks/get", taskId="main@2")
         assert (done["status"], done["result"]["structuredContent"]["value"]) == ("completed", "ANA")
         failing = await call(client, "run_code", code="input('x')\n1/0")
+        await in_status(engine, client, "main@3", "input_required")
         responses = {"exec:main@3:input:1": {"action": "decline"}}
         await ask(client, "tasks/update", taskId=failing["taskId"], inputResponses=responses)
         await engine.store.settled("exec:main@3")
@@ -430,6 +432,18 @@ async def ask(client: Client, method: str, **params: Any) -> dict[str, Any]:
     data: dict[str, Any] = {"method": method, "params": params}
     client.session._stamp(data, {})
     return await client.session._dispatcher.send_raw_request(method, data["params"])
+
+
+async def in_status(engine: durable.Engine, client: Client, task: str, status: str) -> dict[str, Any]:
+    """The task as soon as it has that status."""
+
+    async def look() -> dict[str, Any] | None:
+        found = await ask(client, "tasks/get", taskId=task)
+        return found if found["status"] == status else None
+
+    found = await until(engine, look)
+    assert found is not None
+    return found
 
 
 async def call(client: Client, name: str, **arguments: Any) -> dict[str, Any]:

@@ -22,8 +22,8 @@ LAYERS = (
     {"durable.engine"},
     {"durable.telemetry"},
     {"durable.http"},
-    {"durable.mcp"},
-    {"durable.cli", "durable.demo", "durable.integrations", "durable"},
+    {"durable.mcp", "durable.integrations"},
+    {"durable.cli", "durable.demo", "durable"},
 )
 """From the bottom up (specs/architecture.md): a module imports from its own layer and from those below."""
 

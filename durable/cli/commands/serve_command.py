@@ -12,10 +12,10 @@ import click
 from durable.cli import exit_codes
 from durable.cli.command_group import Command, Settings, in_loop, settings
 from durable.cli.exit_codes import Unusable
-from durable.cli.lazy_imports import defer
 from durable.cli.text_output import Out
 from durable.core import events
 from durable.core.limits import LEASE_MS
+from durable.functions.resonate.deferred_module import defer
 
 SECRET_VARIABLE = "DURABLE_WEBHOOK_SECRET"  # noqa: S105  # its name, not a secret
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from durable.core.errors import DurableError
+from durable.functions.resonate.deferred_module import defer
 from durable.integrations.jupyter.code_checks import completeness
 from durable.integrations.jupyter.kernel_sockets import KernelSockets
 from durable.integrations.jupyter.kernel_wire import NOBODY, PROTOCOL, KernelMessage
@@ -255,7 +256,5 @@ def _failed(error: Exception) -> dict[str, Any]:
 
 def _load() -> Any:
     """Import the engine: most of a kernel's start, while its sockets answer already."""
-    from durable.cli.lazy_imports import engine
-
-    engine()
+    defer("aiohttp")  # of stores on a URL
     return import_module("durable.integrations.jupyter.cell_runner")

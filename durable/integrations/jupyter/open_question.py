@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import getpass
 from collections.abc import Callable
 from typing import Any
 
-from durable.core.errors import Conflict, DurableError, InvalidAnswer
+from capabilities.prompts.answer_validation import chosen, read_typed
+from capabilities.prompts.prompt import Prompt
+from durable.core.errors import DurableError, InvalidAnswer
 from durable.engine.engine import Engine
 from durable.integrations.jupyter.kernel_sockets import KernelSockets
 from durable.integrations.jupyter.kernel_wire import KernelMessage
@@ -68,19 +71,34 @@ class OpenQuestion:
             reply.cancel()
 
     async def _answered(self, prompt: OpenPrompt, text: str) -> bool:
-        from durable.cli.open_prompts import read_value, user_name
-        from durable.engine.views import prompt_view
-
-        row = next((row for row in await self._engine.store.reads.prompts() if row.id == prompt.id), None)
-        if row is None:
-            raise Conflict("the question was answered by somebody else")
-        value = read_value(prompt_view(row, None), text)
-        return await self._engine.answer(prompt.id, value, by=user_name(), via="jupyter")
+        value = _value(prompt.prompt, text)
+        return await self._engine.answer(prompt.id, value, by=_user(), via="jupyter")
 
     def _command(self, prompt: OpenPrompt) -> str:
         from durable.store.target import repeatable
 
         return f"durable --store {repeatable(self._store)} answer {prompt.id}"
+
+
+def _value(prompt: Prompt, text: str) -> Any:
+    """A typed answer: nothing is the default, where there is one; a number names a choice. InvalidAnswer."""
+    if not text and prompt.has_default:
+        return prompt.default
+    words = [word.strip() for word in text.split(",")]
+    names = {str(choice) for choice in prompt.choices or ()}
+    if prompt.choices is not None and all(word.isdecimal() and word not in names for word in words):
+        try:
+            return chosen(prompt, "it", [int(word) for word in words])
+        except InvalidAnswer:
+            pass
+    return read_typed(prompt, text)
+
+
+def _user() -> str | None:
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):
+        return None
 
 
 def _text(prompt: OpenPrompt) -> str:

@@ -345,7 +345,7 @@ def test_what_cannot_be_served_or_reached_is_said(terminal: Terminal) -> None:
         terminal.environment["DURABLE_TOKEN"] = "short"
         terminal.durable("--store", "other.db", "serve", "--port", "0").failed(1, "DURABLE_TOKEN", "16")
         terminal.environment["DURABLE_TOKEN"] = TOKEN
-        terminal.durable("--store", f"{url}/elsewhere", "list").failed(1, "not a store")
+        terminal.durable("--store", f"{url}/elsewhere", "list").failed(1, "neither a store served by")
     finally:
         assert end_server(server) == 0
     terminal.durable("--store", url, "list").failed(1, "does not answer", "durable serve")

@@ -12,7 +12,7 @@ from durable.cli.command_group import Command, Settings, settings
 from durable.cli.exit_codes import Unusable
 
 
-@click.group("jupyter", short_help="A Jupyter kernel whose variables outlive it.")
+@click.group("jupyter", short_help="A Jupyter kernel whose variables outlive it: install.")
 def command() -> None:
     """A kernel for JupyterLab, Notebook, VS Code, nbclient and papermill: each notebook is a durable session."""
 

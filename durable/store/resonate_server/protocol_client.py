@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 from resonate_base import PROTOCOL_VERSION
 
-from durable.core.errors import StoreError, StoreLacks, StoreRefused
+from durable.core.errors import StoreDenied, StoreError, StoreLacks, StoreRefused, StoreUnreachable
 from durable.store.protocol.requests import Answer
 from durable.store.remote.client import Client
 
@@ -25,6 +25,7 @@ class _Reply(msgspec.Struct, frozen=True):
     data: Any = None
 
 
+_PROBE = "promise.get"
 _replies = msgspec.json.Decoder(_Reply)
 
 
@@ -32,14 +33,7 @@ async def ask(
     client: Client, kind: str, data: Mapping[str, object], *, within_s: float | None, once: bool = False
 ) -> Answer:
     """The answer to a request. StoreRefused (status 400 or more), StoreLacks (501), StoreError, EngineClosed."""
-    head = {"corrId": uuid.uuid4().hex, "version": PROTOCOL_VERSION}
-    body = msgspec.json.encode({"kind": kind, "head": head, "data": data})
-    headers = {"content-type": "application/json"}
-    _, found = await client.send("POST", "/", body, headers, once=once, within_s=within_s)
-    try:
-        reply = _replies.decode(found)
-    except msgspec.MsgspecError as error:
-        raise StoreError(f"{client.url} does not speak the Resonate protocol: {error}") from None
+    reply = await _asked(client, kind, data, within_s=within_s, once=once)
     if reply.head.status == HTTPStatus.NOT_IMPLEMENTED:
         raise StoreLacks(client.url, f"{kind}: the server does not implement it")
     if reply.head.status >= HTTPStatus.BAD_REQUEST:
@@ -47,12 +41,25 @@ async def ask(
     return Answer(reply.head.status, reply.data)
 
 
+async def _asked(
+    client: Client, kind: str, data: Mapping[str, object], *, within_s: float | None, once: bool
+) -> _Reply:
+    head = {"corrId": uuid.uuid4().hex, "version": PROTOCOL_VERSION}
+    body = msgspec.json.encode({"kind": kind, "head": head, "data": data})
+    headers = {"content-type": "application/json"}
+    _, found = await client.send("POST", "/", body, headers, once=once, within_s=within_s)
+    try:
+        return _replies.decode(found)
+    except msgspec.MsgspecError as error:
+        raise StoreError(f"{client.url} does not speak the Resonate protocol: {error}") from None
+
+
 async def speaks_protocol(client: Client, within_s: float) -> bool:
     """Whether the server answers a request of the Resonate protocol. StoreUnreachable, StoreDenied."""
     try:
-        await ask(client, "promise.get", {"id": "durable"}, within_s=within_s, once=True)
-    except StoreRefused as refused:
-        return refused.kind == "promise.get" and refused.status == HTTPStatus.NOT_FOUND
-    except (StoreLacks, StoreError):
+        reply = await _asked(client, _PROBE, {"id": "durable"}, within_s=within_s, once=True)
+    except (StoreDenied, StoreUnreachable):
+        raise
+    except StoreError:
         return False
-    return True
+    return reply.kind == _PROBE and reply.head.status in (HTTPStatus.OK, HTTPStatus.NOT_FOUND)

@@ -86,7 +86,7 @@ def test_the_workers_forms_are_the_models() -> None:
 
 
 def _example(name: str) -> object:
-    found = {"code": "1", "call": 1, "action": "values", "text": "a", "checkpoint": "w1", "data": b"x"}
+    found = {"code": "1", "call": 1, "action": "values", "text": "a", "checkpoint": "w1", "data": b"x", "what": "count"}
     return (found | {"name": "a", "memory": 1})[name]
 
 

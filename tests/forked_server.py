@@ -46,7 +46,7 @@ class ForkedServers:
     def start(self, file: Path, *options: str, **environment: str) -> tuple[int, str]:
         """Serve the store in a file on a free port: the process, and its URL."""
         arguments = ["--store", str(file), "serve", "--port", "0", *options]
-        answer = self._ask(serve=arguments, log=f"{file}.serve", environment=environment)
+        answer = self._ask(serve=arguments, log=f"{file}.serve", environment={**os.environ, **environment})
         assert answer["url"].startswith("http://"), Path(f"{file}.serve").read_text()
         return answer["pid"], answer["url"]
 
@@ -67,6 +67,7 @@ def _begin(request: dict[str, Any], pipes: dict[int, IO[str]]) -> dict[str, Any]
         os.dup2(os.open(request["log"], os.O_WRONLY | os.O_APPEND | os.O_CREAT), 2)
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         os.closerange(3, 256)
+        os.environ.clear()
         os.environ.update(request["environment"])
         sys.argv = ["durable", *request["serve"]]
         from durable.cli import main as durable

@@ -250,9 +250,11 @@ class Grouping:
         memos = [dump.memo for dump in dumps]
         held = held_dicts(memos, survey.small_dicts, roots, scope.dict_classes, always.keys() | scope.of_functions)
         modules = scope.add_modules(value for value, _more in held.values())
-        if any(fills_globals(dump.stream) for dump in dumps):
+        filling = [dump.memo if fills_globals(dump.stream) else {} for dump in dumps]
+        looked_at = memos if held else filling
+        if any(filling):
             held |= {identity: (value, 0) for identity, value in always.items()}
-        found = namespace_owners(memos, held) if held else []
+        found = namespace_owners(looked_at, held) if held else []
         for index, owner in found:
             namespace = namespace_of(owner)
             if scope.add_owner(owner, held[id(namespace)][1]):

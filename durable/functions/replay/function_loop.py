@@ -343,6 +343,8 @@ class FunctionLoop(asyncio.AbstractEventLoop):  # its other methods are set belo
             _swap_current_task(self, outer)
         if waiter is not None:
             waiter.cancel()  # which lets go of the task, and the task of it
+        for callback, _context in list(task._callbacks or ()):
+            task.remove_done_callback(callback)  # it never ends: a task group and its tasks would hold each other
         _forget_in_anyio(task)
 
 
@@ -416,9 +418,21 @@ def _end_coroutine(coro: Any) -> None:
     for _ in range(ENDS_MAX):
         try:
             coro.throw(PassEnded())
-        except BaseException:
+        except BaseException as ended:
+            _forget_frames(ended)
             return
     coro.close()
+
+
+def _forget_frames(error: BaseException) -> None:
+    """Part what was raised from the frames that it went through: they hold it, too, and would stay in a circle."""
+    todo: list[BaseException | None] = [error]
+    while todo:
+        found = todo.pop()
+        if found is not None and (found.__traceback__ or found.__context__ or found.__cause__):
+            todo += [found.__context__, found.__cause__]
+            found.__traceback__ = found.__context__ = found.__cause__ = None
+            todo += found.exceptions if isinstance(found, BaseExceptionGroup) else ()
 
 
 # -- order ---------------------------------------------------------------------------------------------------------

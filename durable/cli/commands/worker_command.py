@@ -85,7 +85,8 @@ async def _work(chosen: Settings, concurrency: int, drain_s: float, health: tupl
     async with open_engine(chosen, out, serve=True, create=True, concurrency=concurrency) as engine:
         state = {"status": "ok"}
         async with _answering(engine, state, health) as url:
-            names = sorted({function.id for function in KNOWN.values()})
+            ours = "actor-reminder@"  # the engine's own
+            names = sorted({function.id for function in KNOWN.values() if not function.id.startswith(ours)})
             out.say(f"serving {len(names)} functions: {', '.join(names)}")
             if out.json:
                 out.document({"engine": engine.engine_id, "functions": names, "health": url})

@@ -33,6 +33,7 @@ def _serve(described: ActorClass) -> None:
             "takes a message, so each needs its own: give @durable.actor(name=...)"
         ) from None
     served.companion = TurnCompanion(described)
+    served.startable = False
 
 
 @overload

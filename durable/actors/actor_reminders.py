@@ -33,3 +33,6 @@ async def actor_reminder(
         if number < REMINDER_TURNS_MAX:
             await ctx.sleep(again)
     await ctx.run(go_on)
+
+
+actor_reminder.startable = False

@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from durable.actors.actor_class import DESCRIBED
 from durable.cli.exit_codes import Unusable
 from durable.core.definition_id import FILE_MARK, absolute, module_of_file, source_of
 from durable.core.errors import DurableError, StoreLacks
@@ -149,10 +150,16 @@ def find(source: str, name: str) -> AnyFunction:
         found = getattr(found, part, None)
     if isinstance(found, Function):
         return found
-    here = [function for function in set(KNOWN.values()) if function.__module__ == module.__name__]
+    known = [function for function in set(KNOWN.values()) if function.startable]
+    here = [function for function in known if function.__module__ == module.__name__]
     named = [function for function in here if name in (function.name, f"{function.name}@{function.version}")]
     if named:
         return max(named, key=lambda function: function.version)
+    if hasattr(found, DESCRIBED):
+        raise Unusable(
+            f"{name!r} in {source} is a class of actors: serve it with `durable worker {source}`, and send it messages "
+            "with `durable actor ask`"
+        )
     if found is not None:
         raise Unusable(
             f"{name!r} in {source} is not a durable function; decorate its `async def` with @durable.function"

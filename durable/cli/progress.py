@@ -23,12 +23,13 @@ class Steps:
     def __init__(self, out: Out) -> None:
         self._out = out
         self._seen: set[str] = set()
+        self._waits: set[str] = set()
 
     async def begin(self, engine: Engine, execution_id: str) -> bool:
         """Note what is recorded already. False when there is no such execution."""
         if await engine.store.reads.get_execution(execution_id) is None:
             return False
-        self._seen.update(row.id for row in await self._settled(engine, execution_id))
+        self._seen.update(row.id for row in _settled(await engine.store.reads.children(execution_id)))
         return True
 
     async def say_goes_on(self, engine: Engine, execution_id: str) -> None:
@@ -44,14 +45,31 @@ class Steps:
 
     async def look(self, engine: Engine, execution_id: str, *, last: bool) -> None:  # noqa: ARG002 - a Watcher
         """Say what is new in the record."""
-        for row in await self._settled(engine, execution_id):
+        rows = await engine.store.reads.children(execution_id)
+        for row in _settled(rows):
             if row.id not in self._seen:
                 self._seen.add(row.id)
                 self._out.say(described(step_view(row, None)))
+        for row in rows:
+            if row.state == "pending" and row.tags.get("durable:kind") in OUTSIDE and row.id not in self._waits:
+                self._waits.add(row.id)
+                self._out.say(f"{execution_id} waits for {how_to_go_on(row, execution_id)}")
 
-    async def _settled(self, engine: Engine, execution_id: str) -> list[PromiseRow]:
-        rows = await engine.store.reads.children(execution_id)
-        return [row for row in rows if row.state != "pending" and not _is_detail(row)]
+
+def _settled(rows: list[PromiseRow]) -> list[PromiseRow]:
+    return [row for row in rows if row.state != "pending" and not _is_detail(row)]
+
+
+OUTSIDE = ("signal", "promise")
+"""Kinds of operations that end when somebody outside says so."""
+
+
+def how_to_go_on(row: PromiseRow, execution_id: str) -> str:
+    """A signal or promise that somebody outside has to send, and the command that does."""
+    name = row.tags.get("durable:name", "")
+    if row.tags["durable:kind"] == "signal":
+        return f"the signal {name!r}: durable signal {execution_id} {name} VALUE"
+    return f"the promise {name!r}: durable promise resolve {row.id} VALUE"
 
 
 def _is_detail(row: PromiseRow) -> bool:

@@ -22,6 +22,11 @@ def line(text: str) -> str:
     return plain(text).replace("\n", " ").replace("\t", " ")
 
 
+def counted(count: int, one: str, many: str = "") -> str:
+    """A count with its noun."""
+    return f"{count} {one if count == 1 else many or f'{one}s'}"
+
+
 class Out:
     """The two streams of one command. `json`: data is the documented JSON, and nothing else."""
 

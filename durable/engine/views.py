@@ -314,6 +314,10 @@ def retry_view(row: PromiseRow) -> RetryView:
     return RetryView(step, int(number) if number.isdigit() else 0, error, _moment(row.timeout_at))
 
 
+_WAITS = ("input", "sleep", "signal", "promise")
+"""Kinds of operations in which nothing runs while they are open."""
+
+
 def step_view(
     row: PromiseRow, task: ExecutionRow | None, retries: Sequence[RetryView] = (), *, awaited: bool = False
 ) -> StepView:
@@ -324,7 +328,7 @@ def step_view(
     call = ids.parse_call(row.id)
     kind = row.tags.get("durable:kind") or ("call" if call is not None else "step")
     state = task.state if task is not None else _WORD[row.state]
-    if row.state == "pending" and (kind in ("input", "sleep") or row.tags.get("durable:capability") == "input"):
+    if row.state == "pending" and (kind in _WAITS or row.tags.get("durable:capability") == "input"):
         state = "waiting"
     error = None
     if row.state not in ("pending", "resolved"):

@@ -179,6 +179,8 @@ class Function[**P, T_co]:
             raise BadArguments(f"{fn.__name__}: version is a whole number from 1, not {version!r}")
         self.fn = fn
         self.companion: Companion | None = None
+        self.startable = True
+        """Whether people start it by its name: not turns of an actor, nor what the engine runs for itself."""
         self.given_name = None if name is None else _check_name(name)
         self.name = name or fn.__qualname__.replace(".<locals>.", ".")
         self.version = version

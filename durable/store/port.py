@@ -157,7 +157,7 @@ async def open_store(
     """The store at a path or a URL. `durability` is about files, `token` about served stores."""
     named = parsed(target)
     if is_url(target):
-        from durable.store.remote.opening import open_server  # brings an HTTP client, which a file never needs
+        from durable.store.open_server import open_server  # brings an HTTP client, which a file never needs
 
         return await open_server(str(named), token=token, observer=observer)
     if is_database(target):

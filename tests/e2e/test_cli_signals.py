@@ -20,7 +20,10 @@ def test_signals_from_the_shell(tmp_path: Path) -> None:
     terminal.write("jobs.py", JOBS)
     terminal.durable("signal", "one", "go").failed(3, "there is no store")
     with terminal.running("run", "jobs.py::two", "--id", "one") as process:
-        read_errors_until(process, "runs as one")
+        read_errors_until(process, "one waits for the signal 'go': durable signal one go VALUE")
+        assert [(step["kind"], step["state"]) for step in terminal.durable("show", "one", "--json").data["steps"]] == [
+            ("signal", "waiting")
+        ]
         assert terminal.durable("signal", "one", "go", '{"n": 1}', "--key", "k", "--json").data == {
             "id": "one",
             "signal": "go",

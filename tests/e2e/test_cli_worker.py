@@ -31,6 +31,13 @@ async def job(ctx: durable.Context) -> str:
 """
 
 
+CLASS = """
+@durable.actor
+class Kettle:
+    cups: int = 0
+"""
+
+
 @durable.function(name="job")
 async def job(ctx: durable.Context) -> str:
     raise AssertionError("it runs in the worker")
@@ -47,12 +54,15 @@ def health(url: str) -> tuple[int, str]:
 
 async def test_a_worker_serves_reloads_and_drains(tmp_path: Path) -> None:
     terminal = Terminal(tmp_path)
-    terminal.write("jobs.py", JOBS.format(version="old"))
+    terminal.write("jobs.py", JOBS.format(version="old") + CLASS)
+    terminal.durable("run", "jobs.py::Kettle").failed(2, "is a class of actors", "durable worker")
+    terminal.durable("run", "jobs.py::nothing").failed(2, "it has job")
     terminal.durable("worker", "nothing.py").failed(2, "nothing.py")
     terminal.durable("worker", "jobs.py", "--health", "here").failed(2, "HOST:PORT")
     arguments = ("worker", "jobs.py", "--health", "127.0.0.1:0", "--concurrency", "1", "--drain-timeout", "20")
     with terminal.running(*arguments) as process:
-        read_errors_until(process, "serving 1 functions: job@1")
+        read_errors_until(process, "serving 1 function: job@1")
+        read_errors_until(process, "serving 1 class of actors: Kettle")
         assert process.stdout is not None
         url = process.stdout.readline().strip()
         assert health(url) == (200, "ok")
@@ -66,7 +76,7 @@ async def test_a_worker_serves_reloads_and_drains(tmp_path: Path) -> None:
             assert health(url) == (503, "draining")
             terminal.write("go", "")
             assert await first.result(20) == "old"
-            read_errors_until(process, "serving 1 functions: job@1")
+            read_errors_until(process, "serving 1 function: job@1")
             assert await second.result(20) == "new"
             terminal.write("jobs.py", "raise SystemExit(1)")
             process.send_signal(signal.SIGHUP)

@@ -37,8 +37,8 @@ class Block:
             await asyncio.sleep(0)
         finally:
             asyncio.get_running_loop()
-            LEFT.append(self.name)
             PLACE.reset(self.token)  # in another context this raises
+            LEFT.append(self.name)
 
 
 @durable.function(name="nested_blocks")

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from capabilities.actors import backoff, health, monitoring, multicodec
+from capabilities.actors import actor_events, backoff, health, multicodec
 from capabilities.actors.actor_registry import ActorRegistry
 from capabilities.actors.backoff import ACTOR, COMPONENT, IMMEDIATE, JITTERED, LINEAR, Backoff, backoff_of
 from capabilities.actors.broker import Broker
@@ -549,15 +549,15 @@ def test_three_failures_in_a_row_restart_once(outcomes: list[str | None]) -> Non
 
 def test_the_sink_keeps_what_matters_and_counts_all() -> None:
     """A68."""
-    sink = monitoring.MemorySink()
+    sink = actor_events.MemorySink()
     for n, what in enumerate(["message"] * 5 + ["child_started", "child_failed", "child_restarted"] * 400):
-        sink.take(monitoring.ActorEventRecord(float(n), what, "a"))
+        sink.take(actor_events.ActorEventRecord(float(n), what, "a"))
     assert len(sink.events()) == 1000
     assert sink.events()[0].what == "child_restarted"
     found = sink.snapshot(0.0)
-    assert found.counts[monitoring.Severity.TRACE] == 5
-    assert found.counts[monitoring.Severity.ERROR] == 400
-    sink.take(monitoring.ActorEventRecord(9.0, "restart_limit_exceeded", "a"))
+    assert found.counts[actor_events.Severity.TRACE] == 5
+    assert found.counts[actor_events.Severity.ERROR] == 400
+    sink.take(actor_events.ActorEventRecord(9.0, "restart_limit_exceeded", "a"))
     assert sink.snapshot(59.0) is found
-    assert sink.snapshot(60.0).counts[monitoring.Severity.CRITICAL] == 1
-    monitoring.NoSink().take(sink.events()[0])
+    assert sink.snapshot(60.0).counts[actor_events.Severity.CRITICAL] == 1
+    actor_events.NoSink().take(sink.events()[0])

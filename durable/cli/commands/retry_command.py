@@ -9,6 +9,7 @@ import click
 
 from durable.cli import exit_codes
 from durable.cli.command_group import Command, Settings, in_loop, settings
+from durable.cli.text_output import counted
 from durable.core import ids
 
 if TYPE_CHECKING:
@@ -91,5 +92,5 @@ async def go_on_with(chosen: Settings, made: Forked) -> int:
     from durable.cli.report import report
 
     out = chosen.out()
-    out.say(f"{made.id} begins with {made.kept} recorded operations of {made.source}")
+    out.say(f"{made.id} begins with {counted(made.kept, 'recorded operation')} of {made.source}")
     return report(chosen, out, made.id, await follow(chosen, out, made.id))

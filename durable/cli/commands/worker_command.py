@@ -15,6 +15,7 @@ import click
 
 from durable.cli import exit_codes
 from durable.cli.command_group import Command, Settings, in_loop, settings
+from durable.cli.text_output import counted
 from durable.core.limits import TASKS_MAX
 
 if TYPE_CHECKING:
@@ -74,6 +75,7 @@ def _host_and_port(text: str) -> tuple[str, int]:
 
 
 async def _work(chosen: Settings, concurrency: int, drain_s: float, health: tuple[str, int] | None) -> int:
+    from durable.actors.names import PREFIX
     from durable.cli.engine_or_client import open_engine
     from durable.functions.definition import KNOWN
 
@@ -85,11 +87,13 @@ async def _work(chosen: Settings, concurrency: int, drain_s: float, health: tupl
     async with open_engine(chosen, out, serve=True, create=True, concurrency=concurrency) as engine:
         state = {"status": "ok"}
         async with _answering(engine, state, health) as url:
-            ours = "actor-reminder@"  # the engine's own
-            names = sorted({function.id for function in KNOWN.values() if not function.id.startswith(ours)})
-            out.say(f"serving {len(names)} functions: {', '.join(names)}")
+            names = sorted({function.id for function in KNOWN.values() if function.startable})
+            actors = sorted({each.name.removeprefix(PREFIX) for each in KNOWN.values() if each.companion is not None})
+            out.say(f"serving {counted(len(names), 'function')}: {', '.join(names)}")
+            if actors:
+                out.say(f"serving {counted(len(actors), 'class of actors', 'classes of actors')}: {', '.join(actors)}")
             if out.json:
-                out.document({"engine": engine.engine_id, "functions": names, "health": url})
+                out.document({"engine": engine.engine_id, "functions": names, "actors": actors, "health": url})
             elif url is not None:
                 out.data(url)
             ended_by = await _end(out, told)

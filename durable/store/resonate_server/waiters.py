@@ -1,4 +1,4 @@
-"""Whoever waits in this process for promises of a Resonate server."""
+"""Futures in this process that wait for promises of a Resonate server."""
 
 from __future__ import annotations
 

@@ -6,7 +6,7 @@ import asyncio
 import inspect
 import os
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -33,6 +33,7 @@ from durable.engine.executions import Executions
 from durable.executions.forking import fork
 from durable.executions.handle import Execution
 from durable.executions.signal_sender import send_signal, settle_promise
+from durable.executions.stream_reader import StreamItem, list_published, read_published, read_stream
 from durable.functions.context import Context
 from durable.functions.definition import KNOWN, NEVER, Function, known_as, on_new, seconds
 from durable.functions.dispatcher import Passes
@@ -422,6 +423,34 @@ class Engine:
         InvalidAnswer (with field errors) leaves it open; NotFound; Conflict where it was settled otherwise.
         """
         await settle_promise(self.store, promise, value, error=error)
+
+    def stream(
+        self, id: str, name: str, offset: int = 0, *, wait_through_halts: bool = False
+    ) -> AsyncGenerator[StreamItem]:
+        """The items that an execution writes to a stream (`ctx.stream`), from an offset on, until it has ended.
+
+        A reader that was interrupted goes on behind the last item that it got, at `item.offset + 1`. NotFound; Halted
+        as soon as it is held up, after what it wrote; wait_through_halts: wait on.
+        """
+        return read_stream(self.store, id, name, offset, wait_through_halts=wait_through_halts)
+
+    async def streams(self, id: str) -> dict[str, int]:
+        """The streams of an execution by name: the offset that the next item gets."""
+        return {each.name: each.next_offset for each in await self.store.reads.streams(id)}
+
+    async def published(
+        self, id: str, key: str, *, wait: bool = False, timeout: float | timedelta | None = None
+    ) -> Any:
+        """The newest value that an execution published under a key (`ctx.publish`), as JSON has it.
+
+        wait: return as soon as there is one. timeout: seconds or timedelta, then TimeoutError. NotFound where there is
+        none, or the execution ends without one; Halted.
+        """
+        return await read_published(self.store, id, key, wait=wait, timeout=seconds(timeout))
+
+    async def all_published(self, id: str) -> dict[str, Any]:
+        """The newest value of each key that an execution published. NotFound."""
+        return {row.key: row.value for row in await list_published(self.store, id)}
 
     async def get(self, id: str) -> Execution[Any]:
         """A handle on an existing execution; NotFound."""

@@ -36,6 +36,7 @@ from durable.functions.replay.record import OperationKey
 from durable.functions.replay.recorder import Outcome
 from durable.functions.step import Arguments, Step, StepThreads, step_of
 from durable.functions.step_run import Body, Leaf
+from durable.functions.stream_methods import Publishing
 from durable.records.result import Result
 from durable.records.values import digest, encode, from_json, to_json
 from durable.store.port import StoreFace
@@ -71,7 +72,7 @@ class FunctionInfo:
     """When it is ended, whatever it does; None for never."""
 
 
-class Context(Asking, Receiving, Starting):
+class Context(Asking, Publishing, Receiving, Starting):
     """The context of one durable function: begin operations with it, await what it returns."""
 
     def __init__(self, function_pass: FunctionPass, threads: StepThreads, cells: Cells) -> None:

@@ -299,6 +299,7 @@ class DirectStore:
                 _expired(effects),
                 frozenset(effects.sessions),
                 frozenset(effects.policies),
+                frozenset(effects.streams),
                 effects.posts,
             )
             for watcher in list(self._watchers):

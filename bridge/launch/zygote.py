@@ -43,6 +43,7 @@ class Zygote:
         self._environment: dict[str, str] = {}
         self._forking = asyncio.Semaphore(FORKS_MAX)
         self._closed = False
+        self._alive_until: float | None = None
 
     @property
     def pid(self) -> int:
@@ -53,6 +54,16 @@ class Zygote:
         """Let it warm up; does not wait, and does nothing when there is one. Call it on the engine's loop."""
         with suppress(OSError):  # a launch says so, or starts cold
             self._current()
+
+    def alive_until(self, boot_s: float) -> None:
+        """Let every worker end at this time (seconds of CLOCK_BOOTTIME) unless a later one is told before.
+
+        From any thread. It holds while this process stands still, and for a zygote that is started later.
+        """
+        self._alive_until = boot_s
+        for process in (*self._retired, self._process):
+            if process is not None:
+                process.alive_until(boot_s)
 
     async def launch(self, session: str) -> WorkerProcess:
         """A worker, forked; cold where no zygote can be had. Raises WorkerDied, EngineClosed."""
@@ -103,7 +114,10 @@ class Zygote:
             started = start_zygote(self._preload, self._seen(), self._python)
         self._environment = started.environment
         try:
-            return ZygoteProcess(started.pid, started.control, partial(self._ended, started.pid))
+            process = ZygoteProcess(started.pid, started.control, partial(self._ended, started.pid))
+            if self._alive_until is not None:
+                process.alive_until(self._alive_until)
+            return process
         except OSError:
             started.control.close()
             raise

@@ -230,6 +230,7 @@ class Engine:
         if store.local is not None:
             self._sweeping = asyncio.create_task(keep_swept(store.local, self._observer))
             self._posting = asyncio.create_task(keep_posting(store.local, self._observer))
+            store.local.tell_renewals(self._pool.alive_until)
         await store.request(
             "engine.join",
             {

@@ -18,8 +18,6 @@ from bridge.launch.pool import Pool, PoolMetrics, WorkerPool
 from bridge.launch.zygote import Zygote
 from bridge.protocol.output_rules import OutputPolicy, OutputRules
 from capabilities.capability import Capabilities, Capability
-from capabilities.permissions.manifest import Level
-from durable.actors.management import Actors
 from durable.core import events, ids
 from durable.core.answer_types import Given
 from durable.core.clock import now_ms
@@ -43,8 +41,6 @@ from durable.prompts.channels import PromptChannel, Told
 from durable.prompts.inbox import Inbox, OpenPrompt
 from durable.prompts.url_listeners import keep_posting
 from durable.prompts.webhooks import Hooks, Webhook
-from durable.sandbox.component_registry import Component, Declared
-from durable.sandbox.sandbox import Sandbox
 from durable.sessions.calls.audit import Audit, AuditEntry, read_audit
 from durable.sessions.checkpoints import export
 from durable.sessions.checkpoints.history import CheckpointHistory
@@ -65,6 +61,12 @@ from durable.store.port import StoreFace, open_store
 from durable.store.rows import ExecutionRow, State
 from durable.store.target import is_url, parsed
 from durable.store.upkeep.blob_sweeper import keep_swept
+
+if TYPE_CHECKING:  # each is imported when it is first used: most engines use none of them
+    from capabilities.permissions.manifest import Level
+    from durable.actors.management import Actors
+    from durable.sandbox.component_registry import Component
+    from durable.sandbox.sandbox import Sandbox
 
 GROUP = "default"
 
@@ -110,7 +112,7 @@ class Engine:
         self._remote = is_url(target)
         self._serve = serve
         self._capabilities = Capabilities.of(capabilities)
-        self._declared = Declared.of(components)
+        self._components = _declared(components)
         self._parked = parked
         self._blobs = blobs
         self._keep = keep or Keep()
@@ -330,6 +332,8 @@ class Engine:
     def sandbox(self) -> Sandbox:
         """Foreign code, run once, with nothing but what it is given: JavaScript, Python, WebAssembly."""
         if self._sandbox is None:
+            from durable.sandbox.sandbox import Sandbox
+
             self._sandbox = Sandbox(self)
         return self._sandbox
 
@@ -337,6 +341,8 @@ class Engine:
     def actors(self) -> Actors:
         """The actors of the store: found, stopped, restarted; their tree and dead letters; topics."""
         if self._actors is None:
+            from durable.actors.management import Actors
+
             self._actors = Actors(self)
         return self._actors
 
@@ -758,6 +764,15 @@ class Engine:
             self._observer(PromptAsked(ids.execution_of(prompt), prompt))
         for prompt in change.expired:
             self._observer(PromptExpired(ids.execution_of(prompt), prompt))
+
+
+def _declared(given: Iterable[Component]) -> Iterable[Component]:
+    """The components, checked. BadArguments."""
+    if given == ():
+        return ()
+    from durable.sandbox.component_registry import Declared
+
+    return Declared.of(given)
 
 
 async def _until_cancelled() -> None:

@@ -31,7 +31,7 @@ class Waiters:
 
     @property
     def halt_ids(self) -> list[str]:
-        """Those of which somebody wants to hear as well that they are held up."""
+        """The promises of which somebody wants to hear as well that they are held up."""
         return [*self._of_halts]
 
     def hears_of_halts(self, promise_id: str) -> bool:

@@ -436,8 +436,7 @@ class Notified(Event, frozen=True):
     call: str
 
 
-@dataclass(frozen=True, slots=True)
-class ActorSupervised(Event):
+class ActorSupervised(Event, frozen=True):
     """Supervision of an actor, `Class 'key'`, in this engine: `what` is child_started, child_stopped,
     child_restarted, child_failed or restart_limit_exceeded, `detail` why.
     """

@@ -1,7 +1,7 @@
 """Two components that talk, as text of WebAssembly: `PONG` answers messages, `PING` asks and counts the answers.
 
 PONG's `handle-message` echoes; a message that begins with `!` makes it trap, one with `?` the first time alone (it
-knows by its storage), `E` is an error of its own, `S` has it save its count. PING's `ask` sends numbered requests.
+knows by its storage), `E` is an error of its own, `S` has it save its count. PING's `ask` sends numbered requests, and then saves its counts.
 """
 
 from __future__ import annotations
@@ -144,6 +144,12 @@ _PING_MODULE = """
     (import "host" "cancel-request" (func $cancel (param i32 i32 i32)))
     (import "host" "publish" (func $publish (param i32 i32 i32 i32 i32)))
     (import "host" "subscribe" (func $subscribe (param i32 i32 i32)))
+    (import "host" "load" (func $load (param i32)))
+    (import "host" "save" (func $save (param i32 i32 i32)))
+    (func (export "start")
+      (call $load (i32.const 48))
+      (if (i32.load8_u (i32.const 48))
+        (then (memory.copy (i32.const 0) (i32.load (i32.const 52)) (i32.const 12)))))
     ;; Answers at 0, failures at 4, messages at 8; a result at 16, what the host gives at 48; a message at 128.
     (func (export "counts") (result i32)
       (i64.store (i32.const 16) (i64.load (i32.const 0)))
@@ -174,7 +180,8 @@ _PING_MODULE = """
               (i32.const 48))
             (if (i32.load8_u (i32.const 48)) (then (unreachable)))
             (local.set $number (i32.add (local.get $number) (i32.const 1)))
-            (br $next)))))
+            (br $next))))
+      (call $save (i32.const 0) (i32.const 12) (i32.const 48)))
     (func (export "ask-once") (param $to i32) (param $size i32) (param $at i32) (param $length i32) (param $millis i64)
       (result i32)
       (call $request (local.get $to) (local.get $size) (local.get $at) (local.get $length) (local.get $millis)
@@ -238,10 +245,13 @@ def ping() -> bytes:
     names = ("send-message", "send-request", "cancel-request", "publish", "subscribe")
     return bytes(
         wat2wasm(
-            f"(component {_MESSAGING} {_TYPES} {_MEMORY}"
+            f"(component {_MESSAGING} {_STATE} {_TYPES} {_MEMORY}"
             + "".join(_lowered(name, "messaging", name) for name in names)
+            + _lowered("load", "state", "load")
+            + _lowered("save", "state", "save")
             + _PING_MODULE
-            + _given(*names)
+            + _given(*names, "load", "save")
+            + _lifted("start", "")
             + _lifted("counts", "(result (tuple u32 u32 u32))")
             + _lifted(
                 "ask",

@@ -1,7 +1,8 @@
 """Two components that talk, as text of WebAssembly: `PONG` answers messages, `PING` asks and counts the answers.
 
 PONG's `handle-message` echoes; a message that begins with `!` makes it trap, one with `?` the first time alone (it
-knows by its storage), `E` is an error of its own, `S` has it save its count. PING's `ask` sends numbered requests, and then saves its counts.
+knows by its storage), `E` is an error of its own, `S` has it save its count. PING's `ask` sends numbered requests, and
+then saves its counts.
 """
 
 from __future__ import annotations

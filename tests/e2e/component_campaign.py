@@ -5,8 +5,8 @@
 
 fails: the message traps however often it is tried, so that request fails. retried: it traps the first time alone, and
 is answered by the instance that the supervisor makes after its backoff. Engine processes are killed at random moments.
-At the end every request has one answer or one failure, the mail is gone, and so are the instances; the memory of an engine
-that lives through all of it is looked at after a tenth of the requests and at the end.
+At the end every request has one answer or one failure, the mail is gone, and so are the instances; the memory of an
+engine that lives through all of it is looked at after a tenth of the requests and at the end.
 """
 
 from __future__ import annotations

@@ -28,6 +28,7 @@ Counter = durable.component_actor(
 Pong = durable.component_actor(
     "pong", supervise=durable.Supervise(max_restarts=1, backoff="immediate", exhausted="drop")
 )
+Twin = durable.component_actor("twin")
 Ping = durable.component_actor("ping", supervise=durable.Supervise())
 Living = durable.component_actor("living", config=b"twelve bytes")
 Refused = durable.component_actor("living", name="Refused", config=b"x" * 13)
@@ -95,6 +96,10 @@ async def test_a_component_goes_on_where_its_last_message_left_it(place: str) ->
         with pytest.raises(durable.ExecutionFailed, match="no function of this name"):
             await pong.invoke("steal")
         assert await pong.handle_message("", b"?first") == b"?first"  # taken again after the trap
+        twin = talking.PONG.replace('"pong"', '"twin"')
+        await engine.sandbox.add(twin, talking.pong())
+        with pytest.raises(durable.ComponentTrapped):  # A73: another component has another storage
+            await engine.actor(Twin, "a").handle_message("", b"?first")
         with pytest.raises(durable.ComponentTrapped, match="unreachable"):
             await pong.handle_message("", b"!")
         info = await engine.actors.get(Pong, "a")

@@ -247,7 +247,7 @@ class Context(Asking, Receiving, Starting):
             run.step_begun(found.promise_id, name, nested=True)
             if outer.ended:
                 nested.leave_off()
-            context = Context(nested, self._threads, self._cells)
+            context = type(self)(nested, self._threads, self._cells)
 
             async def main() -> Any:
                 try:

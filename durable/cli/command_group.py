@@ -56,6 +56,7 @@ COMMANDS = {
     "gc": "Forget what ended long ago.",
     "checkpoint": "What a session has saved: list, show, diff, restore, export.",
     "fork": "Begin a session from a checkpoint, an execution from a step.",
+    "lint": "Find in durable functions what a replay would not do again.",
     "doctor": "Say what is wrong with the store, what this machine can enforce.",
     "backup": "Copy the store while engines run.",
     "jupyter": "A Jupyter kernel whose variables outlive it: install.",

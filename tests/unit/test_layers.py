@@ -11,7 +11,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 LAYERS = (
     {"durable.core"},
-    {"durable.records", "durable.store", "checkpoint"},
+    {"durable.records", "durable.store", "durable.lint", "checkpoint"},
     {"bridge", "capabilities"},
     {"durable.functions"},
     {"durable.executions", "durable.agents"},
@@ -34,6 +34,7 @@ ALLOWED = {
     "checkpoint": {"checkpoint", "durable.core"},
     "capabilities": {"capabilities", "durable.core"},
     "durable.records": {"durable.records", "durable.core"},
+    "durable.lint": {"durable.lint", "durable.core"},
     "durable.store": {"durable.store", "durable.core"},
 }
 WORKER_FORBIDDEN = {

@@ -161,7 +161,7 @@ class Engine:
             )
         self._opening = True
         try:
-            self._store = store = await open_store(self._target, observer=self._observer, **self._options)
+            self._store = store = await self._open_store()
         except BaseException:
             self._opening = False
             raise
@@ -205,6 +205,9 @@ class Engine:
                 await self.close()
                 raise
         return self
+
+    async def _open_store(self) -> StoreFace:
+        return await open_store(self._target, observer=self._observer, **self._options)
 
     async def serve(self) -> None:
         """Begin to run executions and sessions: what `open` does unless it was told serve=False. Idempotent."""

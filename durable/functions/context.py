@@ -250,7 +250,7 @@ class Context(Asking, Publishing, Receiving, Starting):
             run.step_begun(found.promise_id, name, nested=True)
             if outer.ended:
                 nested.leave_off()
-            context = Context(nested, self._threads, self._cells)
+            context = type(self)(nested, self._threads, self._cells)
 
             async def main() -> Any:
                 try:

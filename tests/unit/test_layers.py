@@ -23,7 +23,7 @@ LAYERS = (
     {"durable.telemetry"},
     {"durable.http"},
     {"durable.mcp", "durable.integrations"},
-    {"durable.cli", "durable.demo", "durable"},
+    {"durable.cli", "durable.demo", "durable.testing", "durable"},
 )
 """From the bottom up (specs/architecture.md): a module imports from its own layer and from those below."""
 

@@ -12,6 +12,7 @@ TABLES = (
     "checkpoint_uses", "chunks", "policies", "audit", "kv", "kv_usage", "discards",
     "signals", "signal_waits", "execution_tags",
     "actors", "dead_letters", "subscriptions",
+    "queues", "queue_entries", "queue_keys", "queue_lines", "queue_starts",
 )  # fmt: skip
 """All but those of processes that are alive (engines, their leases, messages for them), of which a copy has none."""
 NUMBERED = ("checkpoints", "audit", "dead_letters")

@@ -44,6 +44,7 @@ class Zygote:
         self._environment: dict[str, str] = {}
         self._forking = asyncio.Semaphore(FORKS_MAX)
         self._closed = False
+        self._alive_until: float | None = None
 
     @property
     def pid(self) -> int:
@@ -54,6 +55,16 @@ class Zygote:
         """Let it warm up; does not wait, and does nothing when there is one. Call it on the engine's loop."""
         with suppress(OSError):  # a launch says so, or starts cold
             self._current()
+
+    def alive_until(self, boot_s: float) -> None:
+        """Let every worker end at this time (seconds of CLOCK_BOOTTIME) unless a later one is told before.
+
+        From any thread. It holds while this process stands still, and for a zygote that is started later.
+        """
+        self._alive_until = boot_s
+        for process in (*self._retired, self._process):
+            if process is not None:
+                process.alive_until(boot_s)
 
     async def launch(self, session: str) -> WorkerProcess:
         """A worker, forked; cold where no zygote can be had. Raises WorkerDied, EngineClosed."""
@@ -113,7 +124,10 @@ class Zygote:
                 replace={1: 2},  # what a preloaded module prints is no data of the engine's
                 keep=(theirs.fileno(),),
             )
-            return ZygoteProcess(pid, ours, partial(self._ended, pid))
+            process = ZygoteProcess(pid, ours, partial(self._ended, pid))
+            if self._alive_until is not None:
+                process.alive_until(self._alive_until)
+            return process
         except OSError:
             ours.close()
             raise

@@ -233,6 +233,7 @@ class Engine:
         if store.local is not None:
             self._sweeping = asyncio.create_task(keep_swept(store.local, self._observer))
             self._posting = asyncio.create_task(keep_posting(store.local, self._observer))
+            store.local.tell_renewals(self._pool.alive_until)
         await store.request(
             "engine.join",
             {
@@ -341,7 +342,7 @@ class Engine:
     def queues(self) -> Queues:
         """The queues of the store: listed, changed, paused, drained."""
         if self._queues is None:
-            self._queues = Queues(self)
+            self._queues = Queues(self.store, self.changed)
         return self._queues
 
     @property

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack
@@ -15,10 +15,13 @@ from durable.queues.queue import Queue, QueueLimits, check_queue_name
 from durable.store.rows import QueueKeyRow, QueueRow
 
 if TYPE_CHECKING:
-    from durable.engine.engine import Engine
+    from durable.store.port import StoreFace
 
 type Debounce = float | timedelta | tuple[float | timedelta, float | timedelta]
 """How long nobody must call again before an execution begins, and how long it may be put off at most."""
+
+
+type _KeyRows = list[QueueKeyRow]
 
 
 class GivenLimits(TypedDict, total=False):
@@ -86,13 +89,14 @@ def _ms(given: float | timedelta | None) -> int:
 class Queues:
     """The queues of the store: listed, changed, paused, drained. `engine.queues`."""
 
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
+    def __init__(self, store: StoreFace, changed: Callable[[], asyncio.Future[None]]) -> None:
+        self._store = store
+        self._changed = changed
         self._declared: dict[str, QueueLimits] = {}
 
     async def list(self) -> list[QueueRow]:
         """All queues, by name, with how many executions wait and run and since when the oldest waits."""
-        return await self._engine.store.reads.queues()
+        return await self._store.reads.queues()
 
     async def get(self, queue: Queue | str) -> QueueRow:
         """One queue. NotFound."""
@@ -102,9 +106,9 @@ class Queues:
             raise NotFound("queue", name, "`durable queue list` shows what there is")
         return found
 
-    async def keys(self, queue: Queue | str, *, limit: int = 100, after: str | None = None) -> list[QueueKeyRow]:  # type: ignore[valid-type]
+    async def keys(self, queue: Queue | str, *, limit: int = 100, after: str | None = None) -> _KeyRows:
         """The keys of a queue with executions that wait or run, by name. after: the last one of the page before."""
-        return await self._engine.store.reads.queue_keys(name_of(queue), limit=limit, after=after)
+        return await self._store.reads.queue_keys(name_of(queue), limit=limit, after=after)
 
     async def set(self, queue: Queue | str, **limits: Unpack[GivenLimits]) -> QueueRow:
         """Change limits, while executions wait and run: concurrency, per_engine, per_key, rate; None for no limit.
@@ -113,7 +117,7 @@ class Queues:
         code declares other ones than it did before. BadArguments.
         """
         request = {"queue": name_of(queue), "limits": wire_limits(QueueLimits.of(limits)), "changes": sorted(limits)}
-        await self._engine.store.request("queue.set", request)
+        await self._store.request("queue.set", request)
         return await self.get(queue)
 
     async def pause(self, queue: Queue | str) -> QueueRow:
@@ -134,7 +138,7 @@ class Queues:
         ends = None if limit is None else loop.time() + limit
         await self._turn(queue, "drain")
         while True:
-            changed = self._engine.changed()
+            changed = self._changed()
             row = await self.get(queue)
             if not row.delayed and not row.waiting and not row.running:
                 return True
@@ -147,15 +151,13 @@ class Queues:
         """Record the limits that code declares, once in this engine. They take the place of what `set` said only where
         they are others than code declared before."""
         if self._declared.get(queue.name) != queue.limits:
-            await self._engine.store.request(
-                "queue.declare", {"queue": queue.name, "limits": wire_limits(queue.limits)}
-            )
+            await self._store.request("queue.declare", {"queue": queue.name, "limits": wire_limits(queue.limits)})
             self._declared[queue.name] = queue.limits
 
     async def _turn(self, queue: Queue | str, event: Literal["pause", "resume", "drain"]) -> QueueRow:
         name = name_of(queue)
         try:
-            await self._engine.store.request("queue.turn", {"queue": name, "event": event})
+            await self._store.request("queue.turn", {"queue": name, "event": event})
         except StoreRefused as refused:
             raise queue_error(refused, name) from None
         return await self.get(name)

@@ -174,6 +174,12 @@ class DirectStore:
         """Keep the leases of what an engine of this process runs, until it leaves (L1)."""
         self._leases.enter(engine, held)
 
+    def tell_renewals(self, told: Callable[[float], None]) -> None:
+        """Tell, now and at each renewal of the engine's own lease, until when its workers may live if it stands still.
+
+        told: called from a thread with seconds of CLOCK_BOOTTIME. Never where engines live by locks of a file.
+        """
+
     def discarded(self, task_id: str, step: str, reason: str) -> None:
         """Tell of a result that was thrown away, since the task was another's (L5)."""
         from durable.core.events import ResultDiscarded

@@ -16,6 +16,7 @@ from durable.store.operations import searches
 from durable.store.operations.halted_waits import HALTS, Halt, nearest
 from durable.store.operations.records import PROMISE, Row, dump, promise_record
 from durable.store.operations.searches import Unfinished
+from durable.store.page_reads import PageReads, prompt_row, session_row
 from durable.store.protocol.requests import Answer
 from durable.store.rows import (
     WORDS,
@@ -155,12 +156,8 @@ _QUEUES = (
 )
 
 
-class Reads:
+class Reads(PageReads):
     """The read side of one open store: its statements, run by each kind of store on a connection of its own."""
-
-    async def _rows(self, sql: str, parameters: Sequence[object]) -> list[Row]:
-        """Run a statement that reads. Raises StoreError."""
-        raise NotImplementedError
 
     async def close(self) -> None:
         """Close the connection."""
@@ -244,7 +241,7 @@ class Reads:
             f"SELECT {PROMISE} FROM promises WHERE capability = 'input' AND state = 'pending' ORDER BY created_at, id",
             [],
         )
-        found = [_prompt(row) for row in rows]
+        found = [prompt_row(row) for row in rows]
         return [each for each in found if execution is None or each.execution == execution]
 
     async def queues(self) -> list[QueueRow]:
@@ -346,20 +343,7 @@ class Reads:
             " FROM sessions WHERE substr(name, 1, 6) <> 'actor~' ORDER BY name",
             [],
         )
-        return [
-            SessionRow(
-                name=row[0],
-                owner=row[1],
-                epoch=row[2],
-                options=msgspec.json.decode(row[3]) if row[3] else {},
-                worker_pid=row[4],
-                closed=bool(row[5]),
-                executions=row[6],
-                open_executions=row[7],
-                created_at=row[8],
-            )
-            for row in rows
-        ]
+        return [session_row(row) for row in rows]
 
     async def engines(self) -> list[EngineRow]:
         """Engines that joined, oldest first."""
@@ -407,9 +391,3 @@ def _execution(row: Row) -> ExecutionRow:
         engine=engine,
         engine_pid=engine_pid,
     )
-
-
-def _prompt(row: Row) -> PromptRow:
-    promise = promise_row(promise_record(row))
-    execution = promise.id.removeprefix("exec:").partition(":")[0]
-    return PromptRow(promise.id, execution, promise.param, promise.tags, promise.created_at, promise.timeout_at)

@@ -29,6 +29,8 @@ COMMANDS = {
     "show": "Everything about one execution.",
     "tree": "An execution with all that is under it.",
     "logs": "What an execution printed.",
+    "stream": "What an execution writes to its streams.",
+    "published": "Values that an execution has published.",
     "wait": "Wait until an execution ends.",
     "result": "Wait for an execution and print its result.",
     "context": "How an agent's context was compacted.",

@@ -28,6 +28,7 @@ from durable.records.view_models import (
 )
 from durable.sessions.required_capabilities import know_them, own_capabilities
 from durable.store.operations.execution_tags import tags_of
+from durable.store.operations.streams import POSITION
 from durable.store.port import ReadsFace
 from durable.store.rows import EngineRow, ExecutionRow, PromiseRow, PromptRow, QueueRow, SessionRow, decode_value
 
@@ -335,7 +336,7 @@ async def detail_view(
                 awaited.add(step_id)
     steps = []
     for child in children:
-        if ":retry:" in child.id:
+        if ":retry:" in child.id or POSITION in child.tags:  # what a step writes is in its stream
             continue
         is_execution = "resonate:target" in child.tags and "resonate:timer" not in child.tags
         execution = child.tags.get("durable:child", child.id if is_execution else "")

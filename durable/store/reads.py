@@ -27,12 +27,16 @@ from durable.store.rows import (
     OutputRow,
     PromiseRow,
     PromptRow,
+    PublishedRow,
     QueueKeyRow,
     QueueRow,
     SessionRow,
     State,
     StoppedElsewhere,
     StoreFigures,
+    StreamEnd,
+    StreamPage,
+    StreamRow,
     promise_row,
 )
 from durable.store.store_figures import read_figures
@@ -154,6 +158,15 @@ _QUEUES = (
     " (SELECT ready_at FROM queue_entries e WHERE e.queue = name AND e.state = 'waiting' ORDER BY n LIMIT 1)"
     " FROM queues ORDER BY name"
 )
+
+_PROMISE_P = ", ".join(f"p.{column}" for column in PROMISE.split(","))
+
+_STREAM = f"""
+    SELECT i.n, i.items, i.step, i.position, {_PROMISE_P} FROM stream_items i JOIN promises p ON p.id = i.promise
+    WHERE i.execution = ?1 AND i.name = ?2 AND i.n >= coalesce(
+        (SELECT n FROM stream_items WHERE execution = ?1 AND name = ?2 AND n <= ?3 ORDER BY n DESC LIMIT 1), 0)
+    ORDER BY i.n LIMIT ?4"""
+"""The writes from offset ?3 on; the first may begin before it, and may be over before it."""
 
 
 class Reads(PageReads):
@@ -308,6 +321,41 @@ class Reads(PageReads):
                 shown = text[skip:] if len(text) == length else text
                 found.append(OutputRow(start + skip, stream, shown, length - skip))
         return OutputPage(count, cut if begin < from_offset else None, found)
+
+    async def stream(self, execution_id: str, name: str, from_offset: int = 0, *, limit: int = 1_000) -> StreamPage:
+        """The items of a stream from that offset on; at most `limit` writes, of which the first may begin before it."""
+        rows = await self._rows(_STREAM, [f"exec:{execution_id}", name, from_offset, limit])
+        items, place = list[StreamRow](), from_offset
+        for row in rows:
+            n, count, step, position, promise = row[0], row[1], row[2], row[3], promise_record(row[4:])
+            found = promise_row(promise)
+            values = found.param.get("items") if isinstance(found.param, dict) else None
+            assert isinstance(values, list), f"a write holds its items: {found.id}"
+            items += [
+                StreamRow(n + i, value, step, None if position is None else position + i, found.created_at)
+                for i, value in enumerate(values)
+                if n + i >= from_offset
+            ]
+            place = max(place, n + count)
+        return StreamPage(items, place)
+
+    async def streams(self, execution_id: str) -> list[StreamEnd]:
+        """The streams of an execution, by name."""
+        rows = await self._rows(
+            "SELECT name, next_n FROM streams WHERE execution = ? ORDER BY name", [f"exec:{execution_id}"]
+        )
+        return [StreamEnd(*row) for row in rows]
+
+    async def published(self, execution_id: str, key: str | None = None) -> list[PublishedRow]:
+        """The values that an execution has published: of all keys, or of one."""
+        one = "" if key is None else " AND k.key = ?"
+        rows = await self._rows(
+            f"SELECT k.key, k.n, {_PROMISE_P} FROM published k JOIN promises p ON p.id = k.promise"
+            f" WHERE k.execution = ?{one} ORDER BY k.key",
+            [f"exec:{execution_id}", *([] if key is None else [key])],
+        )
+        found = [(row[0], row[1], promise_row(promise_record(row[2:]))) for row in rows]
+        return [PublishedRow(name, row.param[name], n, row.created_at) for name, n, row in found]
 
     async def stopped(self, *, executions: list[str], sessions: dict[str, int]) -> StoppedElsewhere:
         """Which of these executions are halted, and which of these sessions are not in the epoch given any more."""

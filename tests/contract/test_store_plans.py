@@ -88,6 +88,7 @@ SORTS = {
     r"SELECT p.id,p.state,.* FROM \(SELECT id FROM \(SELECT \* FROM \(": "a page of each range",
     r"SELECT settled_at FROM promises WHERE settled_at IS NOT NULL": "gc --keep, on a connection of its own",
     r"SELECT id,state,.* FROM promises INDEXED BY promises_asked": "questions that were asked in the same millisecond",
+    r"SELECT n FROM published WHERE execution=": "the keys that one execution has published",
     r"\s*WITH cut AS ": "what a reader of one execution's output gets at a look",
 }
 """Statements that may sort what they found, and why it is not much."""
@@ -209,6 +210,9 @@ async def _every_read(store: Store) -> None:
     await reads.children_page("one", "", 10)
     await reads.unfinished()
     await reads.retries()
+    await reads.stream("one", "tokens", 3)
+    await reads.streams("one")
+    await reads.published("one")
     await reads.queues()
     await reads.queue_keys("mail")
     await reads.queue_keys("mail", after="a")

@@ -201,6 +201,7 @@ async def _every_read(store: Store) -> None:
     await reads.prompts()
     await reads.retries()
     await reads.printed("one")
+    await reads.output_end("one")
     await reads.sessions()
     await reads.discards("lapses")
     await reads.engines()

@@ -86,6 +86,7 @@ READINGS: dict[str, tuple[type[msgspec.Struct], Any]] = {
     "retries": (Nothing, list[rows.PromiseRow]),
     "output": (Output, list[rows.OutputRow]),
     "printed": (Printed, rows.OutputPage),
+    "output_end": (ExecutionId, int),
     "stopped": (Stopped, rows.StoppedElsewhere),
     "halts": (Halts, list[Halt]),
     "discards": (ExecutionId, list[rows.DiscardRow]),

@@ -200,6 +200,10 @@ class ServerReads:
         """The same for a reader that follows."""
         return OutputPage(0, None, [])
 
+    async def output_end(self, execution_id: str) -> int:  # noqa: ARG002 - the port's
+        """Nothing: only code in sessions prints."""
+        return 0
+
     async def stopped(
         self,
         *,

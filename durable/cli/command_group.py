@@ -52,6 +52,7 @@ COMMANDS = {
     "import": "Recreate an execution from its record.",
     "worker": "Run durable functions until told to end.",
     "serve": "Offer the store over HTTP.",
+    "ui": "Look at the store in a browser.",
     "token": "Tokens of people and programs: add, list, remove.",
     "mcp": "Offer sessions, functions and questions to agents over MCP.",
     "gc": "Forget what ended long ago.",

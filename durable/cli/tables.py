@@ -10,7 +10,8 @@ from durable.cli.execution_status import served
 from durable.cli.step_tree import drawn, tree
 from durable.cli.stuck_workers import stuck_workers
 from durable.cli.text_output import Out
-from durable.engine.views import DetailView, ExecutionView, execution_view, needed_by, retry_view
+from durable.engine.views import execution_view, needed_by, retry_view
+from durable.records.view_models import DetailView, ExecutionView
 from durable.store.port import StoreFace
 from durable.store.rows import ExecutionRow
 

@@ -60,6 +60,9 @@ SIGNALS_OPEN_MAX = 10_000
 SIGNAL_NAME_CHARS_MAX = 200
 """A signal's name: a word that both sides know, not data."""
 
+STREAM_NAME_CHARS_MAX = 200
+"""The name of a stream, and the key of a published value: words that both sides know."""
+
 RETURNED_MS = 1_000
 """Delay before a task is dispatched again that an engine handed back because it cannot run it: nothing is counted."""
 
@@ -289,6 +292,12 @@ AWAITED_MAX = 100_000
 
 SHUTDOWN_S = 5.0
 """How long a server that was asked to end waits for requests under way."""
+
+HTTP_WAIT_S_MAX = 55.0
+"""How long a read over HTTP waits for something new: clients and proxies give up after 60 s."""
+
+HTTP_STREAM_ITEMS_MAX = 1_000
+"""Items of a stream in one answer."""
 
 REMIND_S_MIN = 0.1
 """Between two reminders of a question, however often one was asked for."""

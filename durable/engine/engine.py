@@ -6,7 +6,7 @@ import asyncio
 import inspect
 import os
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -18,8 +18,6 @@ from bridge.launch.pool import Pool, PoolMetrics, WorkerPool
 from bridge.launch.zygote import Zygote
 from bridge.protocol.output_rules import OutputPolicy, OutputRules
 from capabilities.capability import Capabilities, Capability
-from capabilities.permissions.manifest import Level
-from durable.actors.management import Actors
 from durable.core import events, ids
 from durable.core.answer_types import Given
 from durable.core.clock import now_ms
@@ -33,6 +31,7 @@ from durable.engine.executions import Executions
 from durable.executions.forking import fork
 from durable.executions.handle import Execution
 from durable.executions.signal_sender import send_signal, settle_promise
+from durable.executions.stream_reader import StreamItem, list_published, read_published, read_stream
 from durable.functions.context import Context
 from durable.functions.definition import KNOWN, NEVER, Function, known_as, on_new, seconds
 from durable.functions.dispatcher import Passes
@@ -42,8 +41,6 @@ from durable.prompts.channels import PromptChannel, Told
 from durable.prompts.inbox import Inbox, OpenPrompt
 from durable.prompts.url_listeners import keep_posting
 from durable.prompts.webhooks import Hooks, Webhook
-from durable.sandbox.component_registry import Component, Declared
-from durable.sandbox.sandbox import Sandbox
 from durable.sessions.calls.audit import Audit, AuditEntry, read_audit
 from durable.sessions.checkpoints import export
 from durable.sessions.checkpoints.history import CheckpointHistory
@@ -64,6 +61,12 @@ from durable.store.port import StoreFace, open_store
 from durable.store.rows import ExecutionRow, State
 from durable.store.target import is_url, parsed
 from durable.store.upkeep.blob_sweeper import keep_swept
+
+if TYPE_CHECKING:  # each is imported when it is first used: most engines use none of them
+    from capabilities.permissions.manifest import Level
+    from durable.actors.management import Actors
+    from durable.sandbox.component_registry import Component
+    from durable.sandbox.sandbox import Sandbox
 
 GROUP = "default"
 
@@ -109,7 +112,7 @@ class Engine:
         self._remote = is_url(target)
         self._serve = serve
         self._capabilities = Capabilities.of(capabilities)
-        self._declared = Declared.of(components)
+        self._components = _declared(components)
         self._parked = parked
         self._blobs = blobs
         self._keep = keep or Keep()
@@ -228,6 +231,7 @@ class Engine:
         if store.local is not None:
             self._sweeping = asyncio.create_task(keep_swept(store.local, self._observer))
             self._posting = asyncio.create_task(keep_posting(store.local, self._observer))
+            store.local.tell_renewals(self._pool.alive_until)
         await store.request(
             "engine.join",
             {
@@ -328,6 +332,8 @@ class Engine:
     def sandbox(self) -> Sandbox:
         """Foreign code, run once, with nothing but what it is given: JavaScript, Python, WebAssembly."""
         if self._sandbox is None:
+            from durable.sandbox.sandbox import Sandbox
+
             self._sandbox = Sandbox(self)
         return self._sandbox
 
@@ -335,6 +341,8 @@ class Engine:
     def actors(self) -> Actors:
         """The actors of the store: found, stopped, restarted; their tree and dead letters; topics."""
         if self._actors is None:
+            from durable.actors.management import Actors
+
             self._actors = Actors(self)
         return self._actors
 
@@ -421,6 +429,34 @@ class Engine:
         InvalidAnswer (with field errors) leaves it open; NotFound; Conflict where it was settled otherwise.
         """
         await settle_promise(self.store, promise, value, error=error)
+
+    def stream(
+        self, id: str, name: str, offset: int = 0, *, wait_through_halts: bool = False
+    ) -> AsyncGenerator[StreamItem]:
+        """The items that an execution writes to a stream (`ctx.stream`), from an offset on, until it has ended.
+
+        A reader that was interrupted goes on behind the last item that it got, at `item.offset + 1`. NotFound; Halted
+        as soon as it is held up, after what it wrote; wait_through_halts: wait on.
+        """
+        return read_stream(self.store, id, name, offset, wait_through_halts=wait_through_halts)
+
+    async def streams(self, id: str) -> dict[str, int]:
+        """The streams of an execution by name: the offset that the next item gets."""
+        return {each.name: each.next_offset for each in await self.store.reads.streams(id)}
+
+    async def published(
+        self, id: str, key: str, *, wait: bool = False, timeout: float | timedelta | None = None
+    ) -> Any:
+        """The newest value that an execution published under a key (`ctx.publish`), as JSON has it.
+
+        wait: return as soon as there is one. timeout: seconds or timedelta, then TimeoutError. NotFound where there is
+        none, or the execution ends without one; Halted.
+        """
+        return await read_published(self.store, id, key, wait=wait, timeout=seconds(timeout))
+
+    async def all_published(self, id: str) -> dict[str, Any]:
+        """The newest value of each key that an execution published. NotFound."""
+        return {row.key: row.value for row in await list_published(self.store, id)}
 
     async def get(self, id: str) -> Execution[Any]:
         """A handle on an existing execution; NotFound."""
@@ -728,6 +764,15 @@ class Engine:
             self._observer(PromptAsked(ids.execution_of(prompt), prompt))
         for prompt in change.expired:
             self._observer(PromptExpired(ids.execution_of(prompt), prompt))
+
+
+def _declared(given: Iterable[Component]) -> Iterable[Component]:
+    """The components, checked. BadArguments."""
+    if given == ():
+        return ()
+    from durable.sandbox.component_registry import Declared
+
+    return Declared.of(given)
 
 
 async def _until_cancelled() -> None:

@@ -26,6 +26,7 @@ from durable.functions.resonate.fence import Posted
 from durable.functions.resonate.sdk import PlatformError
 from durable.functions.resonate.store_ports import internal
 from durable.functions.step import Stopping, under_way
+from durable.functions.stream_methods import StepWriter, step_writer
 from durable.records.codec import decode_param, encode
 
 type Body = Callable[[str], Awaitable[Any]]
@@ -115,11 +116,16 @@ class Leaf:
             if not await self._here(waiting):
                 return waiting
         while not found.stopped:
+            writer = StepWriter(self.function_pass, found.promise_id)
+            step_writer.set(writer)
             try:
                 self._runs = asyncio.current_task()
                 self.function_pass.run.step_begun(found.promise_id, found.name, attempt + 1)
-                return await self.body(found.promise_id)
+                value = await self.body(found.promise_id)
+                await writer.end()
+                return value
             except Rejection as error:
+                await writer.end()
                 if found.stopped:
                     return error
                 attempt += 1

@@ -20,6 +20,7 @@ from durable.core.errors import (
     StoreRefused,
 )
 from durable.core.limits import CHOICES_MAX
+from durable.http.access.roles import TokenHolder
 from durable.http.pages.layout import said_page
 from durable.http.pages.prompt_form import Pairs, form_page, read_form
 from durable.prompts.inbox import Inbox, already
@@ -50,7 +51,7 @@ _TITLES = {
 
 
 class AnswerBody(msgspec.Struct, forbid_unknown_fields=True):
-    """A body. `by` and `teams` are believed from whoever has the server's token."""
+    """A body. `by` and `teams` are believed from admins."""
 
     value: Any = None
     by: str | None = None
@@ -72,8 +73,10 @@ class Answers:
         found = None if text is None else read_link(text, self._keys)
         return found if found is not None and found.prompt == prompt_id else None
 
-    async def answer(self, prompt_id: str, body: bytes, link: Link | None) -> tuple[int, dict[str, Any]]:
-        """The status and answer. link: by what it was let in, None for the server's token."""
+    async def answer(
+        self, prompt_id: str, body: bytes, link: Link | None, holder: TokenHolder | None
+    ) -> tuple[int, dict[str, Any]]:
+        """The status and answer. link, holder: by what it was let in, a link or a token."""
         try:
             try:
                 said = msgspec.json.decode(body, type=AnswerBody)
@@ -83,6 +86,8 @@ class Answers:
             if link is not None:
                 by, teams = await self._by_link(link, said)
                 via = "link"
+            elif holder is not None:
+                by, teams = answerer_of(holder, by, teams)
             settled = await self._prompts.answer(
                 prompt_id, said.value, by=by, decline=said.decline, why=said.why, via=via, teams=teams
             )
@@ -129,6 +134,17 @@ class Answers:
         elif not settled:
             raise already(link.prompt, promise)
         return read_prompt(unpack((promise.get("param") or {}).get("data")))
+
+
+def answerer_of(holder: TokenHolder, by: str | None, teams: tuple[str, ...]) -> tuple[str | None, tuple[str, ...]]:
+    """The person who answers, and their teams: those that an admin names, else the holder itself. BadArguments."""
+    if holder.believed:
+        return by, teams
+    if by not in (None, holder.name) or not set(teams) <= set(holder.teams):
+        raise BadArguments(
+            f"a token of the role {holder.role} answers as {holder.name} and its own teams; leave out by"
+        )
+    return holder.name, holder.teams
 
 
 def _pairs(body: bytes) -> Pairs:

@@ -22,6 +22,7 @@ from checkpoint.format.compression import check_kept
 from durable.core.errors import CheckpointError, DurableError
 from durable.core.events import BackgroundFailed
 from durable.core.limits import BATCH_BYTES_MAX, BODIES_BYTES_MAX, BODY_BYTES_MAX, HTTP_HEAD_BYTES_MAX
+from durable.http.access.roles import Role, TokenHolder
 from durable.http.pages.layout import HEADERS, said_page
 from durable.http.site import Site
 from durable.http.sse import stream
@@ -63,17 +64,20 @@ def create_app(site: Site) -> Starlette:
     routes = Routes(site)
     return Starlette(
         routes=[
-            Route("/", _answering(site, routes.envelope), methods=["POST"]),
-            Route("/batch", _answering(site, routes.batch), methods=["POST"]),
-            Route("/chunk/{digest}", _answering(site, routes.chunk), methods=["GET", "HEAD", "PUT"]),
+            Route("/", _for_engines(site, routes.envelope), methods=["POST"]),
+            Route("/batch", _for_engines(site, routes.batch), methods=["POST"]),
+            Route("/chunk/{digest}", _for_engines(site, routes.chunk), methods=["GET", "HEAD", "PUT"]),
             Route("/prompts/{id}/answer", routes.answer, methods=["GET", "POST"]),
-            Route("/executions/{id}/signals/{name}", _answering(site, routes.signal), methods=["POST"]),
-            Route("/promises/{id}/settle", _answering(site, routes.settle), methods=["POST"]),
+            Route("/executions/{id}/signals/{name}", _changing(site, routes.signal), methods=["POST"]),
+            Route("/executions/{id}/streams/{name}", _reading(site, routes.stream_items), methods=["GET"]),
+            Route("/executions/{id}/published", _reading(site, routes.all_published), methods=["GET"]),
+            Route("/executions/{id}/published/{key}", _reading(site, routes.published), methods=["GET"]),
+            Route("/promises/{id}/settle", _changing(site, routes.settle), methods=["POST"]),
             Route("/poll/{group}/{pid}", Streamed(site, routes.poll), methods=["GET"]),
             Route("/changes/{client}", Streamed(site, routes.changes), methods=["GET"]),
             Route("/health", _health, methods=["GET"]),
             Route("/ready", routes.ready, methods=["GET"]),
-            Route("/metrics", _answering(site, routes.metrics), methods=["GET"]),
+            Route("/metrics", _reading(site, routes.metrics), methods=["GET"]),
         ],
         middleware=[Middleware(_Counted, site), Middleware(_HeadLimit)],
         exception_handlers={HTTPException: _http_error, Exception: routes.failed},
@@ -90,17 +94,62 @@ async def paced(site: Site, request: Request) -> None:
         await asyncio.sleep(wait)
 
 
-async def let_in(site: Site, request: Request) -> None:
-    """Raises Turned for a request that comes too fast or without the token."""
+async def let_in(site: Site, request: Request, needed: Role) -> TokenHolder:
+    """The holder of the request's token. Raises Turned for one that comes too fast, without a token, or with one whose
+    role is not enough; the latter is audited."""
     await paced(site, request)
-    if not site.admits(request.headers.get("authorization")):
+    holder = site.tokens.holder(request.headers.get("authorization"))
+    if holder is None:
         raise Turned(401, "the token is missing or wrong; send `Authorization: Bearer <token>`, see `durable serve`")
+    if not holder.may(needed):
+        site.audit.denied(holder, *_audited(request), needed)
+        raise Turned(403, f"the token of {holder.name} has the role {holder.role}, and this needs {needed}")
+    return holder
 
 
-def _answering(site: Site, handler: Handler) -> Handler:
+async def let_engine_in(site: Site, request: Request) -> None:
+    """Raises Turned for a request that comes too fast or without the server's own token."""
+    holder = await let_in(site, request, "read")
+    if not holder.owner:
+        site.audit.denied(holder, *_audited(request), "admin")
+        raise Turned(403, "engines need the server's own token, which is trusted with the whole store")
+
+
+def _audited(request: Request) -> tuple[str, str]:
+    """The request and what it is about, as the audit has them."""
+    of = request.path_params.get("id", "")
+    return f"{request.method} {request.scope['route'].path}", of
+
+
+def _for_engines(site: Site, handler: Handler) -> Handler:
+    async def answer(request: Request) -> Response:
+        await let_engine_in(site, request)
+        return await handler(request)
+
+    return _answering(answer)
+
+
+def _reading(site: Site, handler: Handler) -> Handler:
+    async def answer(request: Request) -> Response:
+        await let_in(site, request, "read")
+        return await handler(request)
+
+    return _answering(answer)
+
+
+def _changing(site: Site, handler: Handler) -> Handler:
+    async def answer(request: Request) -> Response:
+        holder = await let_in(site, request, "operate")
+        response = await handler(request)
+        site.audit.done(holder, *_audited(request), response.status_code)
+        return response
+
+    return _answering(answer)
+
+
+def _answering(handler: Handler) -> Handler:
     async def answer(request: Request) -> Response:
         try:
-            await let_in(site, request)
             return await handler(request)
         except Turned as turned:
             return refusal(turned.status, str(turned))
@@ -111,7 +160,7 @@ def _answering(site: Site, handler: Handler) -> Handler:
 
 
 class Streamed:
-    """An ASGI endpoint that lets a request in and then streams."""
+    """An ASGI endpoint that lets an engine in and then streams."""
 
     def __init__(self, site: Site, handler: Callable[[Request, Receive, Send], Awaitable[None]]) -> None:
         self._site = site
@@ -120,7 +169,7 @@ class Streamed:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive)
         try:
-            await let_in(self._site, request)
+            await let_engine_in(self._site, request)
             if self._site.ending:
                 raise Turned(503, "the server is ending")
             for name in request.path_params:
@@ -198,6 +247,23 @@ class Routes:
             status, said = await self._site.signals.signal(execution, name, body, key)
         return JSONResponse(said, status)
 
+    async def stream_items(self, request: Request) -> Response:
+        """`GET /executions/{id}/streams/{name}?offset=N&wait=S`"""
+        asked = _id(request, "id"), _id(request, "name"), dict(request.query_params)
+        status, said = await self._site.streams.items(*asked)
+        return JSONResponse(said, status)
+
+    async def published(self, request: Request) -> Response:
+        """`GET /executions/{id}/published/{key}?wait=S`"""
+        asked = _id(request, "id"), _id(request, "key"), dict(request.query_params)
+        status, said = await self._site.streams.published(*asked)
+        return JSONResponse(said, status)
+
+    async def all_published(self, request: Request) -> Response:
+        """`GET /executions/{id}/published`"""
+        status, said = await self._site.streams.all_published(_id(request, "id"))
+        return JSONResponse(said, status)
+
     async def settle(self, request: Request) -> Response:
         """`POST /promises/{id}/settle`"""
         promise = _id(request, "id")
@@ -211,14 +277,18 @@ class Routes:
             return await self._page(request)
         site, prompt, header = self._site, request.path_params["id"], request.headers.get("authorization")
         try:
-            await paced(site, request)
-            link = None
-            if not site.admits(header):
+            link, holder = None, site.tokens.holder(header)
+            if holder is None:
                 link = site.answers.link(request.query_params.get("link") or (header or "").partition(" ")[2], prompt)
+                await paced(site, request)
                 if link is None:
-                    raise Turned(401, "send the server's token, or the link that a webhook gave for this prompt")
+                    raise Turned(401, "send a token, or the link that a webhook gave for this prompt")
+            else:
+                await let_in(site, request, "answer")
             async with _Body(site, request, BODY_BYTES_MAX) as body:
-                status, said = await site.answers.answer(prompt, body, link)
+                status, said = await site.answers.answer(prompt, body, link, holder)
+            if holder is not None:
+                site.audit.done(holder, *_audited(request), status)
         except Turned as turned:
             return refusal(turned.status, str(turned))
         except ClientDisconnect:

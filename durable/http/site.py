@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hmac
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -11,16 +10,20 @@ from contextlib import asynccontextmanager, contextmanager
 from checkpoint.blobs.directory import Blobs
 from durable.core.events import BackgroundFailed, Observer, log_event
 from durable.core.limits import LEASE_MS, POLL_AGAIN_S, POLL_S, RATE_WAIT_S, REQUESTS_BURST_MAX, REQUESTS_PER_S_MAX
+from durable.http.access.host_check import HostCheck
+from durable.http.access.rate_limit import Rate
+from durable.http.access.request_audit import RequestAudit
+from durable.http.access.tokens import Tokens, TokensFile
 from durable.http.change_feed import Feed
 from durable.http.connections import ConnectionGuard, connections_max
 from durable.http.manifest_resealing import Seals
 from durable.http.metrics import ServerMetrics
 from durable.http.prompt_api import Answers
-from durable.http.rate_limit import Rate
 from durable.http.remote_leases import RemoteLeases
 from durable.http.signal_api import SignalApi
 from durable.http.sse import Messages
 from durable.http.store_api import Desk
+from durable.http.stream_api import StreamApi
 from durable.sessions.checkpoints.retention import blobs_of
 from durable.store.direct_store import DirectStore
 from durable.store.remote.transit_key import transit_key
@@ -67,13 +70,20 @@ class Listener:
 
 
 class Site:
-    """One served store. `lease_s` is how long an engine elsewhere may be silent; `clock` is monotonic, in seconds."""
+    """One served store.
+
+    token: the server's own, with which engines work on the store. tokens_file: those of people and programs, with their
+    roles. lease_s: how long an engine elsewhere may be silent. clock: monotonic, in seconds. StoreError for a file of
+    tokens that cannot be read.
+    """
 
     def __init__(
         self,
         store: DirectStore,
         token: str,
         *,
+        tokens_file: TokensFile | None = None,
+        host_check: HostCheck | None = None,
         observer: Observer = log_event,
         lease_s: float = LEASE_MS / 1000,
         clock: Callable[[], float] = time.monotonic,
@@ -83,6 +93,7 @@ class Site:
         self.desk = Desk(store, Seals(store.key, transit_key(token)), self.leases, clock)
         self.answers = Answers(store, token)
         self.signals = SignalApi(store)
+        self.streams = StreamApi(store)
         self.rate = Rate(REQUESTS_PER_S_MAX, REQUESTS_BURST_MAX, RATE_WAIT_S)
         self.guard = ConnectionGuard(connections_max())
         self.blobs: Blobs = blobs_of(store)
@@ -92,15 +103,13 @@ class Site:
         self.ending = False
         self.stream_s = POLL_S
         """How long an event stream lasts."""
-        self._token = token.encode()
+        self.tokens = Tokens(token, tokens_file)
+        self.tokens.refresh()
+        self.audit = RequestAudit(store)
+        self.host_check = host_check or HostCheck()
         self.metrics = ServerMetrics(store, observer)
         self.observe: Observer = self.metrics
         self._listeners: dict[str, Listener] = {}
-
-    def admits(self, authorization: str | None) -> bool:
-        """Whether the header has the token; takes the same time wherever it differs."""
-        scheme, _, given = (authorization or "").partition(" ")
-        return scheme.lower() == "bearer" and hmac.compare_digest(given.strip().encode("utf-8", "replace"), self._token)
 
     @asynccontextmanager
     async def poll(self, group: str, pid: str) -> AsyncIterator[Messages]:
@@ -144,17 +153,20 @@ class Site:
                 del self.desk.feeds[client]
 
     async def keep(self) -> None:
-        """Each second: engines whose lease is over are dead, connections that took too long are dropped."""
+        """Each second: engines whose lease is over are dead, connections that took too long are dropped, tokens that
+        changed are read."""
         while True:
             try:
                 self.guard.sweep(asyncio.get_running_loop().time())
+                if (error := self.tokens.refreshed()) is not None:
+                    self.observe(BackgroundFailed("reading the tokens, of which none is good now", str(error)))
                 for engine in self.leases.engines():
                     if not self.store.holds(engine):
                         self.leases.leave(engine)  # it came to another server, or has to join again
                 for engine in self.leases.expired(self.clock()):
                     await self.store.request("engine.lost", {"engine": engine})
-            except Exception as error:  # it must go on: nobody else drops the dead and the slow
-                self.observe(BackgroundFailed("the server's upkeep", repr(error)))
+            except Exception as failure:  # it must go on: nobody else drops the dead and the slow
+                self.observe(BackgroundFailed("the server's upkeep", repr(failure)))
             await asyncio.sleep(TURN_S)
 
     def end_streams(self) -> None:

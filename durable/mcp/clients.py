@@ -14,7 +14,7 @@ from mcp.server.auth.provider import AccessToken
 
 from durable.core import ids
 from durable.core.errors import NotFound, StoreError
-from durable.http.tokens import checked_token
+from durable.http.access.tokens import checked_token
 from durable.store.owner_check import read_secret
 
 OPERATOR = ""

@@ -20,8 +20,8 @@ from durable.core.errors import StoreError, StoreForeign
 VARIABLE = "DURABLE_TRUST_STORE"
 """Paths of trusted stores, as in PATH, or 1 for whatever this process opens."""
 
-_FILES = ("", "-wal", "-shm", "-journal", ".key", ".token")
-_SECRETS = (".key", ".token")
+_FILES = ("", "-wal", "-shm", "-journal", ".key", ".token", ".tokens")
+_SECRETS = (".key", ".token", ".tokens")
 """The endings of files whose readers can forge checkpoints, or be a client."""
 
 _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH

@@ -16,6 +16,7 @@ from durable.store.operations import searches
 from durable.store.operations.halted_waits import HALTS, Halt, nearest
 from durable.store.operations.records import PROMISE, Row, dump, promise_record
 from durable.store.operations.searches import Unfinished
+from durable.store.page_reads import PageReads, prompt_row, session_row
 from durable.store.protocol.requests import Answer
 from durable.store.rows import (
     WORDS,
@@ -26,10 +27,14 @@ from durable.store.rows import (
     OutputRow,
     PromiseRow,
     PromptRow,
+    PublishedRow,
     SessionRow,
     State,
     StoppedElsewhere,
     StoreFigures,
+    StreamEnd,
+    StreamPage,
+    StreamRow,
     promise_row,
 )
 from durable.store.store_figures import read_figures
@@ -146,12 +151,18 @@ _ROOTS_SETTLED = (
 )
 
 
-class Reads:
-    """The read side of one open store: its statements, run by each kind of store on a connection of its own."""
+_PROMISE_P = ", ".join(f"p.{column}" for column in PROMISE.split(","))
 
-    async def _rows(self, sql: str, parameters: Sequence[object]) -> list[Row]:
-        """Run a statement that reads. Raises StoreError."""
-        raise NotImplementedError
+_STREAM = f"""
+    SELECT i.n, i.items, i.step, i.position, {_PROMISE_P} FROM stream_items i JOIN promises p ON p.id = i.promise
+    WHERE i.execution = ?1 AND i.name = ?2 AND i.n >= coalesce(
+        (SELECT n FROM stream_items WHERE execution = ?1 AND name = ?2 AND n <= ?3 ORDER BY n DESC LIMIT 1), 0)
+    ORDER BY i.n LIMIT ?4"""
+"""The writes from offset ?3 on; the first may begin before it, and may be over before it."""
+
+
+class Reads(PageReads):
+    """The read side of one open store: its statements, run by each kind of store on a connection of its own."""
 
     async def close(self) -> None:
         """Close the connection."""
@@ -235,7 +246,7 @@ class Reads:
             f"SELECT {PROMISE} FROM promises WHERE capability = 'input' AND state = 'pending' ORDER BY created_at, id",
             [],
         )
-        found = [_prompt(row) for row in rows]
+        found = [prompt_row(row) for row in rows]
         return [each for each in found if execution is None or each.execution == execution]
 
     async def retries(self) -> list[PromiseRow]:
@@ -268,6 +279,41 @@ class Reads:
                 shown = text[skip:] if len(text) == length else text
                 found.append(OutputRow(start + skip, stream, shown, length - skip))
         return OutputPage(count, cut if begin < from_offset else None, found)
+
+    async def stream(self, execution_id: str, name: str, from_offset: int = 0, *, limit: int = 1_000) -> StreamPage:
+        """The items of a stream from that offset on; at most `limit` writes, of which the first may begin before it."""
+        rows = await self._rows(_STREAM, [f"exec:{execution_id}", name, from_offset, limit])
+        items, place = list[StreamRow](), from_offset
+        for row in rows:
+            n, count, step, position, promise = row[0], row[1], row[2], row[3], promise_record(row[4:])
+            found = promise_row(promise)
+            values = found.param.get("items") if isinstance(found.param, dict) else None
+            assert isinstance(values, list), f"a write holds its items: {found.id}"
+            items += [
+                StreamRow(n + i, value, step, None if position is None else position + i, found.created_at)
+                for i, value in enumerate(values)
+                if n + i >= from_offset
+            ]
+            place = max(place, n + count)
+        return StreamPage(items, place)
+
+    async def streams(self, execution_id: str) -> list[StreamEnd]:
+        """The streams of an execution, by name."""
+        rows = await self._rows(
+            "SELECT name, next_n FROM streams WHERE execution = ? ORDER BY name", [f"exec:{execution_id}"]
+        )
+        return [StreamEnd(*row) for row in rows]
+
+    async def published(self, execution_id: str, key: str | None = None) -> list[PublishedRow]:
+        """The values that an execution has published: of all keys, or of one."""
+        one = "" if key is None else " AND k.key = ?"
+        rows = await self._rows(
+            f"SELECT k.key, k.n, {_PROMISE_P} FROM published k JOIN promises p ON p.id = k.promise"
+            f" WHERE k.execution = ?{one} ORDER BY k.key",
+            [f"exec:{execution_id}", *([] if key is None else [key])],
+        )
+        found = [(row[0], row[1], promise_row(promise_record(row[2:]))) for row in rows]
+        return [PublishedRow(name, row.param[name], n, row.created_at) for name, n, row in found]
 
     async def stopped(self, *, executions: list[str], sessions: dict[str, int]) -> StoppedElsewhere:
         """Which of these executions are halted, and which of these sessions are not in the epoch given any more."""
@@ -303,20 +349,7 @@ class Reads:
             " FROM sessions WHERE substr(name, 1, 6) <> 'actor~' ORDER BY name",
             [],
         )
-        return [
-            SessionRow(
-                name=row[0],
-                owner=row[1],
-                epoch=row[2],
-                options=msgspec.json.decode(row[3]) if row[3] else {},
-                worker_pid=row[4],
-                closed=bool(row[5]),
-                executions=row[6],
-                open_executions=row[7],
-                created_at=row[8],
-            )
-            for row in rows
-        ]
+        return [session_row(row) for row in rows]
 
     async def engines(self) -> list[EngineRow]:
         """Engines that joined, oldest first."""
@@ -364,9 +397,3 @@ def _execution(row: Row) -> ExecutionRow:
         engine=engine,
         engine_pid=engine_pid,
     )
-
-
-def _prompt(row: Row) -> PromptRow:
-    promise = promise_row(promise_record(row))
-    execution = promise.id.removeprefix("exec:").partition(":")[0]
-    return PromptRow(promise.id, execution, promise.param, promise.tags, promise.created_at, promise.timeout_at)

@@ -153,6 +153,44 @@ class SessionRow:
 
 
 @dataclass(frozen=True, slots=True)
+class StreamRow:
+    """An item of a stream. `step`, `position`: of one that a step wrote, which step (by its promise) and the number of
+    the item there."""
+
+    offset: int
+    value: Any
+    step: str | None
+    position: int | None
+    written_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class StreamPage:
+    """Items of a stream in order, and the offset at which the next page begins."""
+
+    items: list[StreamRow]
+    next_offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class StreamEnd:
+    """A stream of an execution, and the offset that its next item gets."""
+
+    name: str
+    next_offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class PublishedRow:
+    """The newest value of a key, and the number of its publication."""
+
+    key: str
+    value: Any
+    n: int
+    published_at: int
+
+
+@dataclass(frozen=True, slots=True)
 class EngineRow:
     """An engine that joined and has not left; whether it lives is the store's `engine_alive`."""
 

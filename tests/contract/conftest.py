@@ -19,6 +19,7 @@ BOTH = {
     "test_store_searches",
     "test_store_sessions",
     "test_store_signals",
+    "test_store_streams",
     "test_store_tasks",
 }
 

@@ -171,6 +171,7 @@ def _functions() -> list[Step]:
         fence("exec:f", 1, "promise.create", question),
         Request("call.list", {"execution": "exec:f"}),
         *_signals(),
+        *_streams(),
         Request("task.heartbeat", {"pid": "e1", "tasks": [{"id": "exec:f", "version": 1}]}),
         Request("promise.register_callback", {"awaited": "exec:f:input:1", "awaiter": "exec:f"}),
         at("task.suspend", "exec:f", 1, actions=[callback(each, "exec:f") for each in waits]),
@@ -253,6 +254,28 @@ def _children() -> list[Step]:
         Request("execution.cancel", {"id": "exec:parent", "grace_ms": 60_000}),
         fulfill("exec:parent@@2", 1),
         fulfill("exec:parent", 2),
+    ]
+
+
+def _streams() -> list[Step]:
+    def write(promise_id: str, **tags: Any) -> Request:
+        return fence("exec:f", 1, "promise.create", promise(promise_id, durable_execution="exec:f", **tags))
+
+    def step(promise_id: str, position: int, item: str) -> Request:
+        tags = {"durable_step": "exec:f.30", "durable_position": str(position), "durable_item": item}
+        return write(promise_id, durable_stream="s", **tags)
+
+    return [
+        write("exec:f.21", durable_stream="s"),
+        write("exec:f.21", durable_stream="s"),
+        write("exec:f.22", durable_stream="s", durable_items="3"),
+        write("exec:f.23", durable_publish='["a", "b"]'),
+        write("exec:f.24", durable_publish='["b"]'),
+        step("exec:f.30:stream:a-1", 1, "x"),
+        step("exec:f.30:stream:a-2", 2, "y"),
+        step("exec:f.30:stream:a-3", 3, "z"),
+        step("exec:f.30:stream:b-1", 1, "x"),
+        step("exec:f.30:stream:b-2", 2, "other"),
     ]
 
 

@@ -12,9 +12,9 @@ import pytest
 
 from checkpoint.format.signature import sign, verified
 from durable.core.errors import CheckpointTampered, StoreRefused
+from durable.http.access.rate_limit import Rate
 from durable.http.change_feed import Feed, merged
 from durable.http.manifest_resealing import Seals
-from durable.http.rate_limit import Rate
 from durable.http.remote_leases import RemoteLeases
 from durable.http.sse import Messages, ascii_json
 from durable.store.changes import StoreChange

@@ -85,6 +85,7 @@ SORTS = {
     r"SELECT value FROM json_each\(": "the chunks of one checkpoint",
     r"SELECT p.id,p.state,.* FROM \(SELECT id FROM \(SELECT \* FROM \(": "a page of each range",
     r"SELECT settled_at FROM promises WHERE settled_at IS NOT NULL": "gc --keep, on a connection of its own",
+    r"SELECT id,state,.* FROM promises INDEXED BY promises_asked": "questions that were asked in the same millisecond",
     r"\s*WITH cut AS ": "what a reader of one execution's output gets at a look",
 }
 """Statements that may sort what they found, and why it is not much."""
@@ -199,6 +200,12 @@ async def _every_read(store: Store) -> None:
     await reads.get_promise("exec:one")
     await reads.children("one")
     await reads.prompts()
+    await reads.prompts_page(None, 2)
+    await reads.open_prompts()
+    await reads.sessions_page("", 10)
+    await reads.session("kept")
+    await reads.children_page("one", "", 10)
+    await reads.unfinished()
     await reads.retries()
     await reads.printed("one")
     await reads.sessions()

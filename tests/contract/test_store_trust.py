@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import durable
-from durable.http.tokens import token_for
+from durable.http.access.tokens import token_for
 from durable.store import owner_check
 from durable.store.sqlite.store import Store
 

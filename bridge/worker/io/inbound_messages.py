@@ -1,6 +1,6 @@
 """The messages that an engine may send, held to their form.
 
-Without the models of bridge/protocol/messages.py, which cost start time: a test holds these and the models together.
+Without the bounds of bridge/protocol/messages.py, and with all fields required: a test holds the two together.
 Values are not looked into: they are the code's.
 """
 

@@ -21,7 +21,10 @@ if TYPE_CHECKING:
 @click.option("--before", type=int, metavar="N", help="Those older than this entry: the next page.")
 @asynchronous
 async def command(chosen: Settings, session: str | None, limit: int, before: int | None) -> int:
-    """Decisions about calls and changes of permissions, newest first; of one SESSION, or of all."""
+    """Decisions about calls and changes of permissions, newest first; of one SESSION, or of all.
+
+    `token:NAME` is a token of `durable serve`: what was done with it, and what it was refused.
+    """
     from dataclasses import asdict
 
     from durable.cli.engine_or_client import opened
@@ -30,7 +33,7 @@ async def command(chosen: Settings, session: str | None, limit: int, before: int
 
     async with opened(chosen, create=False) as store:
         entries = await read_audit(store, session, limit, before)
-        if session is not None and not entries and before is None:
+        if session is not None and not entries and before is None and not session.startswith("token:"):
             await _require_session(store, session)
     out = chosen.out()
     if out.json:

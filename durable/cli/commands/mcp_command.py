@@ -172,7 +172,7 @@ async def _over_http(engine: Engine, out: Out, serving: _Serving, options: McpOp
 
 
 def _tokens(engine: Engine, out: Out, serving: _Serving) -> ClientTokens:
-    from durable.http.tokens import token_for
+    from durable.http.access.tokens import token_for
     from durable.mcp.clients import ClientTokens, read_clients
 
     file = engine.store.file

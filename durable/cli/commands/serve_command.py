@@ -32,6 +32,13 @@ PORT = 8001
     help="Holds the token [default: <store>.token; for a database a file of the user's state].",
 )
 @click.option(
+    "--tokens-file",
+    type=click.Path(dir_okay=False),
+    help="The tokens of people and programs, see `durable token` [default: <store>.tokens].",
+)
+@click.option("--allow-host", "hosts", multiple=True, metavar="NAME", help="A name by which it is reached.")
+@click.option("--allow-origin", "origins", multiple=True, metavar="URL", help="A site whose pages may call it.")
+@click.option(
     "--lease",
     type=click.FloatRange(min=0.1),
     default=LEASE_MS / 1000,
@@ -50,6 +57,9 @@ def command(
     host: str,
     port: int,
     token_file: str | None,
+    tokens_file: str | None,
+    hosts: tuple[str, ...],
+    origins: tuple[str, ...],
     lease: float,
     webhooks: tuple[str, ...],
     webhook_secret_file: str | None,
@@ -62,7 +72,20 @@ def command(
     """
     chosen = settings()
     hooks = _Hooks(webhooks, _secret(webhook_secret_file) if webhooks else "", answers_at)
-    return in_loop(lambda: _serve(chosen, host, port, token_file, lease, hooks))
+    offer = _Offer(host, port, token_file, tokens_file, hosts, origins, lease)
+    return in_loop(lambda: _serve(chosen, offer, hooks))
+
+
+class _Offer(NamedTuple):
+    """The options of the server, as they were typed."""
+
+    host: str
+    port: int
+    token_file: str | None
+    tokens_file: str | None
+    hosts: tuple[str, ...]
+    origins: tuple[str, ...]
+    lease: float
 
 
 class _Hooks(NamedTuple):
@@ -85,44 +108,44 @@ def _secret(file: str | None) -> str:
     return found
 
 
-async def _serve(chosen: Settings, host: str, port: int, token_file: str | None, lease: float, hooks: _Hooks) -> int:
+async def _serve(chosen: Settings, offer: _Offer, hooks: _Hooks) -> int:
     import asyncio
 
     defer("aiohttp")  # only webhooks use it
     from durable.core.errors import BadArguments
+    from durable.http.access.host_check import HostCheck
+    from durable.http.access.tokens import TokensFile, token_for
     from durable.http.serve import listen, serving
     from durable.http.site import Site
-    from durable.http.tokens import VARIABLE, token_for
     from durable.prompts.webhooks import Webhook, telling
     from durable.store.port import open_direct
 
     out = chosen.out()
     try:  # before anything is opened
         checked = [Webhook(url, hooks.secret, hooks.answers_at) for url in hooks.urls]
+        host_check = HostCheck((*offer.hosts, offer.host), offer.origins)
     except BadArguments as error:
         raise Unusable(str(error)) from None
     store = await open_direct(chosen.path, observer=_observer(out))
     try:
-        file = Path(token_file) if token_file is not None else Path(f"{store.path}.token")
-        if token_file is None and store.file is None:
+        file = Path(offer.token_file) if offer.token_file is not None else Path(f"{store.path}.token")
+        if offer.token_file is None and store.file is None:
             file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)  # of this user's state: a database has no place
         token, made = token_for(file, store.path)
-        with listen(host, port) as sock:
-            async with serving(Site(store, token, observer=_observer(out), lease_s=lease), sock) as url:
-                clients = f"clients, with the same {VARIABLE}:"
-                if not os.environ.get(VARIABLE):
-                    clients = f"clients: {VARIABLE}=$(cat {file})"
-                out.say(f"serving {store.name}; {clients} durable --store {url} ...")
+        named = TokensFile(Path(offer.tokens_file or f"{store.path}.tokens"), store.path)
+        site = Site(
+            store,
+            token,
+            tokens_file=named,
+            host_check=host_check,
+            observer=_observer(out),
+            lease_s=offer.lease,
+        )
+        with listen(offer.host, offer.port) as sock:
+            async with serving(site, sock) as url:
                 if made:
                     out.say(f"token made, kept in {file}")
-                if host not in ("127.0.0.1", "::1", "localhost"):
-                    out.say("the token travels unencrypted: put a proxy with TLS in front")
-                if checked and hooks.answers_at is None and host in ("0.0.0.0", "::"):  # noqa: S104
-                    out.say(f"links lead to {url}; say how others reach it: --answers-at")
-                if out.json:
-                    out.document({"url": url, "token_file": str(file)})
-                else:
-                    out.data(url)
+                _say(out, url, store.name, file, offer, links_lead_here=bool(checked) and hooks.answers_at is None)
                 told = [replace(each, answers_at=hooks.answers_at or url) for each in checked]
                 try:
                     async with telling(store, told, _observer(out)):
@@ -132,6 +155,24 @@ async def _serve(chosen: Settings, host: str, port: int, token_file: str | None,
     finally:
         await store.close()
     return exit_codes.DONE
+
+
+def _say(out: Out, url: str, store: str, file: Path, offer: _Offer, *, links_lead_here: bool) -> None:
+    """Say where it is served, and how clients get in."""
+    from durable.http.access.tokens import VARIABLE
+
+    clients = f"clients, with the same {VARIABLE}:"
+    if not os.environ.get(VARIABLE):
+        clients = f"clients: {VARIABLE}=$(cat {file})"
+    out.say(f"serving {store}; {clients} durable --store {url} ...")
+    if offer.host not in ("127.0.0.1", "::1", "localhost"):
+        out.say("tokens travel unencrypted: put a proxy with TLS in front")
+    if links_lead_here and offer.host in ("0.0.0.0", "::"):  # noqa: S104
+        out.say(f"links lead to {url}; say how others reach it: --answers-at")
+    if out.json:
+        out.document({"url": url, "token_file": str(file)})
+    else:
+        out.data(url)
 
 
 def _observer(out: Out) -> events.Observer:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from durable.core.clock import TIME_MAX_MS
 from durable.core.limits import TAGS_BYTES_MAX, VALUE_BYTES_MAX
-from durable.store.operations import execution_tags, signals
+from durable.store.operations import execution_tags, signals, streams
 from durable.store.operations.cascade import ENDED, announce, is_head, settle_pending
 from durable.store.operations.listener_posts import is_url
 from durable.store.operations.records import PROMISE, dump, promise_record
@@ -108,6 +108,8 @@ def check_create(request: PromiseCreate, tags: dict[str, str]) -> None:
     _delay(tags)
     if signals.SIGNAL in tags:
         signals.check_wait(request.id, tags)
+    if streams.is_write(tags):
+        streams.check_write(request.id, tags)
 
 
 def _extends(promise_id: str, ancestor: str) -> bool:
@@ -148,6 +150,8 @@ def create_promise(tx: Tx, request: PromiseCreate, lease: Lease | None = None) -
     row = (request.id, state, headers, param.data, None, None, text, request.timeout_at, created_at, settled_at)
     tx.lock_promise(request.id)
     own = (external, None if branch == request.id else branch, tags.get("durable:capability"))
+    if streams.is_write(tags):
+        return streams.write(tx, request, tags, own)
     if not tx.insert_promise((*row, *own)):
         found = tx.promise_row(request.id)
         assert found is not None

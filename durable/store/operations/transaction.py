@@ -81,6 +81,8 @@ class Effects:
     """Messages for connections of this process."""
     output: set[str] = field(default_factory=set)
     """Executions that printed."""
+    streams: set[str] = field(default_factory=set)
+    """Executions that wrote to a stream or published, by their promises."""
     stopped: set[str] = field(default_factory=set)
     """Tasks that were suspended or halted."""
     halted: dict[str, str] = field(default_factory=dict)
@@ -116,6 +118,7 @@ class Effects:
             or self.ready
             or self.dead
             or self.output
+            or self.streams
             or self.prompts
             or self.stopped
             or self.sessions

@@ -62,6 +62,18 @@ class Stopped(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     sessions: dict[str, int] = {}
 
 
+class Stream(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    execution_id: Id
+    name: str
+    from_offset: Natural = 0
+    limit: _Limit = 1_000
+
+
+class Published(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    execution_id: Id
+    key: str | None = None
+
+
 class Halts(msgspec.Struct, frozen=True, kw_only=True):
     awaited: list[Id]
 
@@ -86,6 +98,9 @@ READINGS: dict[str, tuple[type[msgspec.Struct], Any]] = {
     "retries": (Nothing, list[rows.PromiseRow]),
     "output": (Output, list[rows.OutputRow]),
     "printed": (Printed, rows.OutputPage),
+    "stream": (Stream, rows.StreamPage),
+    "streams": (ExecutionId, list[rows.StreamEnd]),
+    "published": (Published, list[rows.PublishedRow]),
     "stopped": (Stopped, rows.StoppedElsewhere),
     "halts": (Halts, list[Halt]),
     "discards": (ExecutionId, list[rows.DiscardRow]),

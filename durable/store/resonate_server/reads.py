@@ -24,10 +24,13 @@ from durable.store.rows import (
     OutputRow,
     PromiseRow,
     PromptRow,
+    PublishedRow,
     SessionRow,
     State,
     StoppedElsewhere,
     StoreFigures,
+    StreamEnd,
+    StreamPage,
     promise_row,
 )
 
@@ -199,6 +202,18 @@ class ServerReads:
     async def printed(self, *_of: object, **_page: object) -> OutputPage:
         """The same for a reader that follows."""
         return OutputPage(0, None, [])
+
+    async def stream(self, *_of: object, **_page: object) -> StreamPage:
+        """StoreLacks."""
+        raise StoreLacks(self._url, "streams")
+
+    async def streams(self, execution_id: str) -> list[StreamEnd]:  # noqa: ARG002 - the port's
+        """StoreLacks."""
+        raise StoreLacks(self._url, "streams")
+
+    async def published(self, execution_id: str, key: str | None = None) -> list[PublishedRow]:  # noqa: ARG002
+        """StoreLacks."""
+        raise StoreLacks(self._url, "published values")
 
     async def stopped(
         self,

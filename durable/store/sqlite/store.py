@@ -87,8 +87,8 @@ class Store(DirectStore):
             peers=self._peers,
             room=LogRoom(located),
             rest=Rest(self._rested),
-            awaited=lambda: list(self._waiters),
-            told=lambda: list(self._halt_waiters),
+            awaited=lambda: self._waiters.ids,
+            told=lambda: self._waiters.halt_ids,
             debug=debug,
         )
         self._writer.start()

@@ -116,6 +116,16 @@ RULES: dict[str, str] = {
             AND EXISTS (SELECT 1 FROM json_each(CASE WHEN json_valid(p.tags) THEN p.tags ELSE '{}' END)
                 WHERE key='durable:signal')
             AND NOT EXISTS (SELECT 1 FROM signal_waits w WHERE w.promise=p.id)""",
+    "an item of a stream is a write that is recorded, before the next offset (streams.T1)": """
+        SELECT i.promise FROM stream_items i LEFT JOIN promises p ON p.id=i.promise
+            LEFT JOIN streams s ON s.execution=i.execution AND s.name=i.name
+        WHERE p.id IS NULL OR p.state<>'resolved' OR s.next_n IS NULL OR i.n + i.items > s.next_n""",
+    "items of a stream do not overlap (streams.T2)": """
+        SELECT promise FROM (SELECT promise, n, lag(n + items, 1, 0)
+            OVER (PARTITION BY execution, name ORDER BY n) AS earlier FROM stream_items) placed WHERE n<earlier""",
+    "what is published is recorded (streams.T7)": """
+        SELECT k.execution FROM published k LEFT JOIN promises p ON p.id=k.promise
+        WHERE p.id IS NULL OR p.state<>'resolved'""",
     "a schedule's next tick is after its last (S12)": """
         SELECT id FROM schedules WHERE last_run_at IS NOT NULL AND next_run_at<=last_run_at""",
 }

@@ -42,6 +42,7 @@ NOT_RUN_HERE = {
         "it installs over the network",
     ],
     "docs/jupyter.md": ["it needs Jupyter's packages; tests/jupyter runs it"] * 2,
+    "docs/integrations.md": ["it needs the extra; tests/integrations runs it"] * 3,
     "docs/telemetry.md": ["it installs over the network"],
     "docs/scale-out.md": ["it installs over the network"],
     "docs/dashboard.md": [

@@ -304,10 +304,10 @@ class Engine:
             await self._resonate.stop()
             await store.request("engine.leave", {"engine": self.engine_id})
         self._threads.close()
+        if self._actors is not None:
+            await self._actors.local.close()
         if self._sandbox is not None:
             await self._sandbox.close()
-        if self._actors is not None:
-            self._actors.local.close()
         self._changes.tell()
         await store.close()
 
@@ -368,6 +368,11 @@ class Engine:
         A class by its name alone checks no arguments. InvalidId, BadArguments.
         """
         return self.actors.reference(cls, key)
+
+    def let_go(self, actor: str) -> None:
+        """End the instance that is kept here for an actor that is a component, if one is."""
+        if self._sandbox is not None:
+            self._sandbox.let_go(actor)
 
     async def put(self, kind: str, request: dict[str, Any]) -> dict[str, Any]:
         """Record what stands in line; where nothing is before it, it begins here at once."""

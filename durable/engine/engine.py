@@ -137,6 +137,7 @@ class Engine:
         self._guard: asyncio.Task[None] | None = None
         self._undo: list[Callable[[], None]] = []
         self._changes = Changes()
+        self._prompt_changes = Changes()
         self._sandbox: Sandbox | None = None
         self._actors: Actors | None = None
         self._queues: Queues | None = None
@@ -202,7 +203,7 @@ class Engine:
         )
         self._prompts = Inbox(store, observer=self._observer)
         self._undo.append(store.watch(self._on_change))
-        self._hooks = Hooks(self._webhooks, self._prompts, store.key, self.changed, self._observer)
+        self._hooks = Hooks(self._webhooks, self._prompts, store.key, self._prompt_changes.next, self._observer)
         if self._serve:
             try:
                 await self.serve()
@@ -309,6 +310,7 @@ class Engine:
         if self._sandbox is not None:
             await self._sandbox.close()
         self._changes.tell()
+        self._prompt_changes.tell()
         await store.close()
 
     @property
@@ -719,7 +721,7 @@ class Engine:
         callback: takes an OpenPrompt; sync or async. It is told of each question once while this engine is open, and
         again at the times of its reminders and its escalation (`OpenPrompt.notice`).
         """
-        channel = PromptChannel(self._prompts, self.changed, callback, self._observer)
+        channel = PromptChannel(self._prompts, self._prompt_changes.next, callback, self._observer)
         self._undo.append(channel.close)
         return channel.close
 
@@ -815,6 +817,9 @@ class Engine:
             self._tell_prompts(change)
         if change.foreign or change.stopped or (self._remote and change.sessions):
             self._host.look()
+        asked = change.prompts or change.expired or any(map(ids.parse_call, change.settled))
+        if asked or change.foreign or self._remote:
+            self._prompt_changes.tell()
         self._changes.tell()
 
     def _tell_prompts(self, change: StoreChange) -> None:

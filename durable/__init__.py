@@ -16,14 +16,20 @@ if TYPE_CHECKING:
     from capabilities.actors.errors import (
         ActorCycle as ActorCycle,
         ActorError as ActorError,
+        ActorNotFound as ActorNotFound,
+        ActorNotReady as ActorNotReady,
         ActorStopped as ActorStopped,
+        CodecError as CodecError,
         InvalidSupervision as InvalidSupervision,
         InvalidTopic as InvalidTopic,
+        JournalFull as JournalFull,
         MailboxFull as MailboxFull,
         MessagingError as MessagingError,
         RequestTimedOut as RequestTimedOut,
         StateMismatch as StateMismatch,
+        TooManyActors as TooManyActors,
         TreeIntegrityViolation as TreeIntegrityViolation,
+        UnknownCorrelation as UnknownCorrelation,
         UnknownMethod as UnknownMethod,
     )
     from capabilities.capability import (
@@ -174,6 +180,7 @@ if TYPE_CHECKING:
         Result as Result,
         RolledBack as RolledBack,
     )
+    from durable.queues.queue import Queue as Queue
     from durable.sandbox.component_registry import Component as Component
     from durable.sessions.calls.audit import AuditEntry as AuditEntry
     from durable.sessions.checkpoints.history import (
@@ -200,14 +207,20 @@ _HOME = {
     "capabilities.actors.errors": (
         "ActorCycle",
         "ActorError",
+        "ActorNotFound",
+        "ActorNotReady",
         "ActorStopped",
+        "CodecError",
         "InvalidSupervision",
         "InvalidTopic",
+        "JournalFull",
         "MailboxFull",
         "MessagingError",
         "RequestTimedOut",
         "StateMismatch",
+        "TooManyActors",
         "TreeIntegrityViolation",
+        "UnknownCorrelation",
         "UnknownMethod",
     ),
     "durable.actors.actor": ("actor",),
@@ -324,6 +337,7 @@ _HOME = {
     "durable.functions.step": ("cancelled",),
     "durable.functions.stream_methods": ("ItemStream", "stream"),
     "durable.prompts.inbox": ("OpenPrompt",),
+    "durable.queues.queue": ("Queue",),
     "durable.sandbox.component_registry": ("Component",),
     "durable.sessions.calls.audit": ("AuditEntry",),
     "durable.sessions.checkpoints.history": ("Change", "CheckpointDetail", "CheckpointInfo"),

@@ -11,6 +11,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 LAYERS = (
     {"durable.core"},
+    {"durable.queues"},
     {"durable.records", "durable.store", "durable.lint", "checkpoint"},
     {"bridge", "capabilities"},
     {"durable.functions"},
@@ -35,7 +36,8 @@ ALLOWED = {
     "capabilities": {"capabilities", "durable.core"},
     "durable.records": {"durable.records", "durable.core"},
     "durable.lint": {"durable.lint", "durable.core"},
-    "durable.store": {"durable.store", "durable.core"},
+    "durable.queues": {"durable.queues", "durable.core"},
+    "durable.store": {"durable.store", "durable.queues", "durable.core"},
 }
 WORKER_FORBIDDEN = {
     "resonate",

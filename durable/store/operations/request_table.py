@@ -123,6 +123,7 @@ KINDS: dict[str, Kind] = {
     "signal.send": _ours(requests.SignalSend, signals.send),
     "signal.look": _ours(requests.SignalLook, signals.look, _yes),
     "execution.source": _ours(requests.ExecutionSource, executions.note_source),
+    "execution.upgrade": _ours(requests.ExecutionUpgrade, executions.upgrade),
     "execution.import": _ours(requests.ExecutionImport, executions.import_),
     "function.alias": _ours(requests.FunctionAlias, executions.alias),
     "call.list": _ours(requests.CallList, sessions.list_calls, _yes),

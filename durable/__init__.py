@@ -175,6 +175,7 @@ if TYPE_CHECKING:
         Result as Result,
         RolledBack as RolledBack,
     )
+    from durable.queues.queue import Queue as Queue
     from durable.sandbox.component_registry import Component as Component
     from durable.sessions.calls.audit import AuditEntry as AuditEntry
     from durable.sessions.checkpoints.history import (
@@ -326,6 +327,7 @@ _HOME = {
     "durable.functions.step": ("cancelled",),
     "durable.functions.stream_methods": ("ItemStream", "stream"),
     "durable.prompts.inbox": ("OpenPrompt",),
+    "durable.queues.queue": ("Queue",),
     "durable.sandbox.component_registry": ("Component",),
     "durable.sessions.calls.audit": ("AuditEntry",),
     "durable.sessions.checkpoints.history": ("Change", "CheckpointDetail", "CheckpointInfo"),

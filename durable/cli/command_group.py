@@ -46,6 +46,7 @@ COMMANDS = {
     "session": "Sessions: list, show, vars, restart, close, grant, revoke.",
     "actor": "Actors: list, show, send, ask, state, stop, restart, tree, dead-letters.",
     "sandbox": "Foreign code: run, health, install.",
+    "queue": "Queues: list, show, set, pause, resume, drain.",
     "schedule": "Executions that the clock starts.",
     "promise": "Promises, as they are.",
     "alias": "Say what a function is known by since it was renamed.",
@@ -153,7 +154,7 @@ def _common(*, with_json: bool = True) -> list[click.Parameter]:
     return [store, trusted, as_json, log_format] if with_json else [store, trusted, log_format]
 
 
-_NAMES_ONE = ("prompt", "execution_id", "session", "promise_id", "schedule_id")
+_NAMES_ONE = ("prompt", "execution_id", "session", "promise_id", "queue", "schedule_id")
 """Arguments that name something in the store: where there is no store, there is no such thing (exit 3)."""
 
 

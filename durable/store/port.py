@@ -23,6 +23,8 @@ from durable.store.rows import (
     PromiseRow,
     PromptRow,
     PublishedRow,
+    QueueKeyRow,
+    QueueRow,
     SessionRow,
     State,
     StoppedElsewhere,
@@ -65,6 +67,10 @@ class ReadsFace(Protocol):
     async def children(self, execution_id: str, *, limit: int = 10_000) -> list[PromiseRow]: ...
 
     async def prompts(self, *, execution: str | None = None) -> list[PromptRow]: ...
+
+    async def queues(self) -> list[QueueRow]: ...
+
+    async def queue_keys(self, queue: str, *, limit: int = 100, after: str | None = None) -> list[QueueKeyRow]: ...
 
     async def retries(self) -> list[PromiseRow]: ...
 

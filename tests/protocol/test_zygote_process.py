@@ -126,7 +126,7 @@ async def test_cold_where_there_is_no_zygote_to_be_had(warm: Started, monkeypatc
     def none(*_args: object, **_options: object) -> int:
         raise OSError("no more processes of this kind")
 
-    monkeypatch.setattr("bridge.launch.zygote.spawn", none)
+    monkeypatch.setattr("bridge.launch.zygote_start.spawn", none)
     desk = await warm.desk()
     assert await desk.value("import os\nos.getppid()") == os.getpid()
 

@@ -12,7 +12,7 @@ from durable.core.clock import TIME_MAX_MS
 from durable.core.definition_id import SOURCE, spellings
 from durable.core.ids import PREFIX
 from durable.core.limits import ALIAS_ROWS, CANCEL_GRACE_S, RECORD_BYTES_MAX
-from durable.store.operations import execution_tags, signals, streams
+from durable.store.operations import execution_tags, queue_entries, signals, streams
 from durable.store.operations.cascade import CHILD, ENDED, announce
 from durable.store.operations.children import begin, root_of
 from durable.store.operations.promises import address_of, check_create, check_value, find, is_external
@@ -83,6 +83,7 @@ def _rename_execution(tx: Tx, task_id: str, function: str, source: str) -> None:
     assert row is not None, f"a task has a promise: {task_id}"
     tags = _renamed_tags(load_tags(row[0]), function, source)
     tx.execute("UPDATE tasks SET function=? WHERE id=?", (function, task_id))
+    queue_entries.rename(tx, task_id, function)
     tx.execute(
         "UPDATE promises SET tags=?, param_data=? WHERE id=?", (dump(tags), _renamed_data(row[1], function), task_id)
     )

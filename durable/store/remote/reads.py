@@ -21,6 +21,8 @@ from durable.store.rows import (
     PromiseRow,
     PromptRow,
     PublishedRow,
+    QueueKeyRow,
+    QueueRow,
     SessionRow,
     State,
     StoppedElsewhere,
@@ -97,6 +99,17 @@ class RemoteReads:
     async def retries(self) -> list[PromiseRow]:
         """Steps that wait for their next try, oldest first."""
         found: list[PromiseRow] = await self._read("retries", reads.Nothing())
+        return found
+
+    async def queues(self) -> list[QueueRow]:
+        """All queues, by name."""
+        found: list[QueueRow] = await self._read("queues", reads.Nothing())
+        return found
+
+    async def queue_keys(self, queue: str, *, limit: int = 100, after: str | None = None) -> list[QueueKeyRow]:
+        """The keys of a queue with executions that wait or run, by name."""
+        asked = reads.QueueKeys(queue=queue, limit=limit, after=after)
+        found: list[QueueKeyRow] = await self._read("queue_keys", asked)
         return found
 
     async def output(self, execution_id: str, from_offset: int = 0, *, limit: int = 10_000) -> list[OutputRow]:

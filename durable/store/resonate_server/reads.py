@@ -25,6 +25,8 @@ from durable.store.rows import (
     PromiseRow,
     PromptRow,
     PublishedRow,
+    QueueKeyRow,
+    QueueRow,
     SessionRow,
     State,
     StoppedElsewhere,
@@ -194,6 +196,14 @@ class ServerReads:
     async def retries(self) -> list[PromiseRow]:
         """Steps that wait for their next try. StoreLacks where the server has no search."""
         return await self._search({"durable:capability": "retry"}, "pending")
+
+    async def queues(self) -> list[QueueRow]:
+        """StoreLacks: queues need requests of ours."""
+        raise StoreLacks(self._url, "queues")
+
+    async def queue_keys(self, queue: str, *, limit: int = 100, after: str | None = None) -> list[QueueKeyRow]:  # noqa: ARG002 - the port's
+        """StoreLacks: likewise."""
+        raise StoreLacks(self._url, "queues")
 
     async def output(self, *_of: object, **_page: object) -> list[OutputRow]:
         """Nothing: only code in sessions prints."""

@@ -158,7 +158,7 @@ class Engine:
             )
         self._opening = True
         try:
-            self._store = store = await open_store(self._target, observer=self._observer, **self._options)
+            self._store = store = await self._open_store()
         except BaseException:
             self._opening = False
             raise
@@ -202,6 +202,12 @@ class Engine:
                 await self.close()
                 raise
         return self
+
+    async def _open_store(self) -> StoreFace:
+        return await open_store(self._target, observer=self._observer, **self._options)
+
+    async def _close_store(self, store: StoreFace) -> None:
+        await store.close()
 
     async def serve(self) -> None:
         """Begin to run executions and sessions: what `open` does unless it was told serve=False. Idempotent."""
@@ -296,7 +302,7 @@ class Engine:
         if self._actors is not None:
             self._actors.local.close()
         self._changes.tell()
-        await store.close()
+        await self._close_store(store)
 
     @property
     def ending(self) -> bool:

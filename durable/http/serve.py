@@ -51,17 +51,20 @@ def url_of(sock: socket.socket) -> str:
 async def serving(site: Site, sock: socket.socket) -> AsyncIterator[str]:
     """Serve until the block ends; gives the URL. Requests under way are answered first, streams are ended."""
     protocol = cast(type[asyncio.Protocol], functools.partial(DeadlineConnection, site.guard))
-    async with serving_app(create_app(site), sock, protocol=protocol, ending=site.end_streams):
-        keeping = asyncio.create_task(site.keep())
-        sweeping = asyncio.create_task(keep_swept(site.store, site.observe))
-        posting = asyncio.create_task(keep_posting(site.store, site.observe))
-        try:
-            yield url_of(sock)
-        finally:
-            keeping.cancel()
-            sweeping.cancel()
-            posting.cancel()
-            await asyncio.wait([keeping, sweeping, posting])
+    try:
+        async with serving_app(create_app(site), sock, protocol=protocol, ending=site.end_streams):
+            keeping = asyncio.create_task(site.keep())
+            sweeping = asyncio.create_task(keep_swept(site.store, site.observe))
+            posting = asyncio.create_task(keep_posting(site.store, site.observe))
+            try:
+                yield url_of(sock)
+            finally:
+                keeping.cancel()
+                sweeping.cancel()
+                posting.cancel()
+                await asyncio.wait([keeping, sweeping, posting])
+    finally:
+        await site.close()
 
 
 @asynccontextmanager

@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parents[2]
 LAYERS = (
     {"durable.core"},
     {"durable.records", "durable.store", "checkpoint"},
-    {"bridge", "capabilities"},
+    {"bridge", "capabilities", "durable.client"},
     {"durable.functions"},
     {"durable.executions", "durable.agents"},
     {"durable.sessions"},

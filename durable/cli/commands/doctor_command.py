@@ -33,7 +33,7 @@ def command(machine: bool) -> int:
     if machine:
         return _machine(out)
     check_direct(chosen)
-    found = _examined(chosen)
+    found = examined(chosen)
     if out.json:
         out.document(found)
     else:
@@ -42,7 +42,8 @@ def command(machine: bool) -> int:
     return exit_codes.FAILED if found else exit_codes.DONE
 
 
-def _examined(chosen: Settings) -> list[Finding]:
+def examined(chosen: Settings) -> list[Finding]:
+    """Everything that is wrong with the command's store."""
     from checkpoint.engine_side.seal import read_manifest
     from durable.store.sqlite.file import load_key
     from durable.store.target import is_database, parsed

@@ -149,6 +149,7 @@ if TYPE_CHECKING:
         open as open,
     )
     from durable.executions.handle import Execution as Execution
+    from durable.executions.stream_reader import StreamItem as StreamItem
     from durable.functions.child_methods import ChildExecution as ChildExecution
     from durable.functions.context import Context as Context, FunctionInfo as FunctionInfo
     from durable.functions.definition import (
@@ -160,6 +161,10 @@ if TYPE_CHECKING:
     from durable.functions.operation import Operation as Operation
     from durable.functions.outside_methods import OutsidePromise as OutsidePromise
     from durable.functions.step import cancelled as cancelled
+    from durable.functions.stream_methods import (
+        ItemStream as ItemStream,
+        stream as stream,
+    )
     from durable.prompts.inbox import OpenPrompt as OpenPrompt
     from durable.prompts.webhooks import Webhook as Webhook
     from durable.records.displays import Display as Display
@@ -169,6 +174,7 @@ if TYPE_CHECKING:
         Result as Result,
         RolledBack as RolledBack,
     )
+    from durable.queues.queue import Queue as Queue
     from durable.sandbox.component_registry import Component as Component
     from durable.sessions.calls.audit import AuditEntry as AuditEntry
     from durable.sessions.checkpoints.history import (
@@ -308,6 +314,7 @@ _HOME = {
     "durable.core.answer_types": ("Decision", "Given", "Review"),
     "durable.engine.engine": ("Engine", "open"),
     "durable.executions.handle": ("Execution",),
+    "durable.executions.stream_reader": ("StreamItem",),
     "durable.core.events": ("Event", "Logged", "log_event"),
     "durable.functions.child_methods": ("ChildExecution",),
     "durable.functions.context": ("Context", "FunctionInfo"),
@@ -316,7 +323,9 @@ _HOME = {
     "durable.functions.operation": ("Operation",),
     "durable.functions.outside_methods": ("OutsidePromise",),
     "durable.functions.step": ("cancelled",),
+    "durable.functions.stream_methods": ("ItemStream", "stream"),
     "durable.prompts.inbox": ("OpenPrompt",),
+    "durable.queues.queue": ("Queue",),
     "durable.sandbox.component_registry": ("Component",),
     "durable.sessions.calls.audit": ("AuditEntry",),
     "durable.sessions.checkpoints.history": ("Change", "CheckpointDetail", "CheckpointInfo"),

@@ -84,7 +84,7 @@ class ActorContext(Context):
 
     # -- topics, times -----------------------------------------------------------------------------------------------
 
-    def publish(self, topic: str, *args: Any) -> Awaitable[int]:
+    def publish(self, topic: str, *args: Any) -> Awaitable[int]:  # type: ignore[override]  # of actors it is a topic
         """Send to every actor that subscribed to the topic, once; how many there are. InvalidTopic."""
         actors, sender = self.actors, self.name
 

@@ -29,6 +29,8 @@ COMMANDS = {
     "show": "Everything about one execution.",
     "tree": "An execution with all that is under it.",
     "logs": "What an execution printed.",
+    "stream": "What an execution writes to its streams.",
+    "published": "Values that an execution has published.",
     "wait": "Wait until an execution ends.",
     "result": "Wait for an execution and print its result.",
     "context": "How an agent's context was compacted.",
@@ -43,6 +45,7 @@ COMMANDS = {
     "session": "Sessions: list, show, vars, restart, close, grant, revoke.",
     "actor": "Actors: list, show, send, ask, state, stop, restart, tree, dead-letters.",
     "sandbox": "Foreign code: run, health, install.",
+    "queue": "Queues: list, show, set, pause, resume, drain.",
     "schedule": "Executions that the clock starts.",
     "promise": "Promises, as they are.",
     "alias": "Say what a function is known by since it was renamed.",
@@ -150,7 +153,7 @@ def _common(*, with_json: bool = True) -> list[click.Parameter]:
     return [store, trusted, as_json, log_format] if with_json else [store, trusted, log_format]
 
 
-_NAMES_ONE = ("prompt", "execution_id", "session", "promise_id", "schedule_id")
+_NAMES_ONE = ("prompt", "execution_id", "session", "promise_id", "queue", "schedule_id")
 """Arguments that name something in the store: where there is no store, there is no such thing (exit 3)."""
 
 

@@ -10,14 +10,11 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
 from random import Random
-from typing import Any, Protocol, overload
+from typing import TYPE_CHECKING, Any, Protocol, overload
 from uuid import UUID
 
 from resonate.types import PromiseRecord
 
-from capabilities.sandbox.front import Directories, Ran
-from capabilities.sandbox.limits import SandboxLimits
-from capabilities.sandbox.wasm.exports import Inputs
 from capabilities.sandbox.wasm.wit_values import plain
 from durable.core import ids
 from durable.core.clock import TIME_MAX_MS
@@ -36,9 +33,15 @@ from durable.functions.replay.record import OperationKey
 from durable.functions.replay.recorder import Outcome
 from durable.functions.step import Arguments, Step, StepThreads, step_of
 from durable.functions.step_run import Body, Leaf
+from durable.functions.stream_methods import Publishing
 from durable.records.result import Result
 from durable.records.values import digest, encode, from_json, to_json
 from durable.store.port import StoreFace
+
+if TYPE_CHECKING:  # imported with the first foreign code
+    from capabilities.sandbox.front import Directories, Ran
+    from capabilities.sandbox.limits import SandboxLimits
+    from capabilities.sandbox.wasm.exports import Inputs
 
 
 class Cells(Protocol):
@@ -71,7 +74,7 @@ class FunctionInfo:
     """When it is ended, whatever it does; None for never."""
 
 
-class Context(Asking, Receiving, Starting):
+class Context(Asking, Publishing, Receiving, Starting):
     """The context of one durable function: begin operations with it, await what it returns."""
 
     def __init__(self, function_pass: FunctionPass, threads: StepThreads, cells: Cells) -> None:
@@ -247,7 +250,7 @@ class Context(Asking, Receiving, Starting):
             run.step_begun(found.promise_id, name, nested=True)
             if outer.ended:
                 nested.leave_off()
-            context = Context(nested, self._threads, self._cells)
+            context = type(self)(nested, self._threads, self._cells)
 
             async def main() -> Any:
                 try:
@@ -426,7 +429,7 @@ class Context(Asking, Receiving, Starting):
             )
             return to_json(asdict(replace(ran, value=plain(ran.value))), "what the sandbox gave")
 
-        return self._begin(made, sandbox_step.performing(self._pass, perform, self._ends), lambda value: Ran(**value))
+        return self._begin(made, sandbox_step.performing(self._pass, perform, self._ends), _ran)
 
     def component(self, component: str, function: str, *args: Any, instance: str = "") -> Operation[Any]:
         """Call an export of a component that this engine knows (`engine.sandbox.add`), once: its value is recorded.
@@ -544,6 +547,13 @@ def _unchecked(operation: Operation[Result]) -> Operation[Result]:
             return Result.failed(inner.promise_id.removeprefix(ids.PREFIX), error)
 
     return Derived(operation, look)
+
+
+def _ran(value: dict[str, Any]) -> Ran:
+    """The recorded result of foreign code."""
+    from capabilities.sandbox.front import Ran
+
+    return Ran(**value)
 
 
 __all__ = ["NEVER", "Context"]

@@ -62,6 +62,9 @@ def create_app(site: Site) -> Starlette:
             Route("/chunk/{digest}", _for_engines(site, routes.chunk), methods=["GET", "HEAD", "PUT"]),
             Route("/prompts/{id}/answer", routes.answer, methods=["GET", "POST"]),
             Route("/executions/{id}/signals/{name}", _changing(site, routes.signal), methods=["POST"]),
+            Route("/executions/{id}/streams/{name}", _reading(site, routes.stream_items), methods=["GET"]),
+            Route("/executions/{id}/published", _reading(site, routes.all_published), methods=["GET"]),
+            Route("/executions/{id}/published/{key}", _reading(site, routes.published), methods=["GET"]),
             Route("/promises/{id}/settle", _changing(site, routes.settle), methods=["POST"]),
             Route("/poll/{group}/{pid}", Streamed(site, routes.poll), methods=["GET"]),
             Route("/changes/{client}", Streamed(site, routes.changes), methods=["GET"]),
@@ -251,6 +254,23 @@ class Routes:
         async with RequestBody(self._site, request, BODY_BYTES_MAX) as body:
             key = request.headers.get("idempotency-key")
             status, said = await self._site.signals.signal(execution, name, body, key)
+        return JSONResponse(said, status)
+
+    async def stream_items(self, request: Request) -> Response:
+        """`GET /executions/{id}/streams/{name}?offset=N&wait=S`"""
+        asked = _id(request, "id"), _id(request, "name"), dict(request.query_params)
+        status, said = await self._site.streams.items(*asked)
+        return JSONResponse(said, status)
+
+    async def published(self, request: Request) -> Response:
+        """`GET /executions/{id}/published/{key}?wait=S`"""
+        asked = _id(request, "id"), _id(request, "key"), dict(request.query_params)
+        status, said = await self._site.streams.published(*asked)
+        return JSONResponse(said, status)
+
+    async def all_published(self, request: Request) -> Response:
+        """`GET /executions/{id}/published`"""
+        status, said = await self._site.streams.all_published(_id(request, "id"))
         return JSONResponse(said, status)
 
     async def settle(self, request: Request) -> Response:

@@ -24,6 +24,7 @@ from durable.http.remote_leases import RemoteLeases
 from durable.http.signal_api import SignalApi
 from durable.http.sse import Messages
 from durable.http.store_api import Desk
+from durable.http.stream_api import StreamApi
 from durable.sessions.checkpoints.retention import blobs_of
 from durable.store.direct_store import DirectStore
 from durable.store.remote.transit_key import transit_key
@@ -97,6 +98,7 @@ class Site:
         self.desk = Desk(store, Seals(store.key, transit_key(token)), self.leases, clock)
         self.answers = Answers(store, token)
         self.signals = SignalApi(store)
+        self.streams = StreamApi(store)
         self.rate = Rate(REQUESTS_PER_S_MAX, REQUESTS_BURST_MAX, RATE_WAIT_S)
         self.guard = ConnectionGuard(connections_max())
         self.blobs: Blobs = blobs_of(store)

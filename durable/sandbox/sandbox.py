@@ -14,6 +14,7 @@ from capabilities.sandbox.routing import Name, is_wasm
 from capabilities.sandbox.wasm.exports import Inputs
 from durable.core import ids
 from durable.core.errors import BadArguments
+from durable.sandbox.component_registry import Declared
 from durable.sandbox.execution_watch import Ending
 from durable.sandbox.javascript import JavaScript
 from durable.sandbox.python import Python
@@ -36,7 +37,7 @@ class Sandbox:
         self.ends_with = Ending(engine.store, engine.changed).of
         """For `ctx.sandbox`: what runs inside ends with this execution."""
         self._house = engine._house
-        self._declared = engine._declared
+        self._declared = Declared.of(engine._components)
         self._components: Components | None = None
         self._shared = Shared(engine._house)
         wasm = Wasm(self._shared, self._known)

@@ -16,11 +16,13 @@ BOTH = {
     "test_store_keep",
     "test_store_leases",
     "test_store_processes",
+    "test_store_queues",
     "test_store_schedules",
     "test_store_sdk",
     "test_store_searches",
     "test_store_sessions",
     "test_store_signals",
+    "test_store_streams",
     "test_store_tasks",
 }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import platform
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -257,4 +258,7 @@ def _failed(error: Exception) -> dict[str, Any]:
 def _load() -> Any:
     """Import the engine: most of a kernel's start, while its sockets answer already."""
     defer("aiohttp")  # of stores on a URL
-    return import_module("durable.integrations.jupyter.cell_runner")
+    found = import_module("durable.integrations.jupyter.cell_runner")
+    gc.freeze()
+    gc.enable()
+    return found

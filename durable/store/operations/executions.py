@@ -12,7 +12,7 @@ from durable.core.clock import TIME_MAX_MS
 from durable.core.definition_id import SOURCE, spellings
 from durable.core.ids import PREFIX
 from durable.core.limits import ALIAS_ROWS, CANCEL_GRACE_S, RECORD_BYTES_MAX
-from durable.store.operations import execution_tags, signals
+from durable.store.operations import execution_tags, queue_entries, signals, streams
 from durable.store.operations.cascade import CHILD, ENDED, announce
 from durable.store.operations.children import begin, root_of
 from durable.store.operations.promises import address_of, check_create, check_value, find, is_external
@@ -82,6 +82,7 @@ def _rename_execution(tx: Tx, task_id: str, function: str, source: str) -> None:
     assert row is not None, f"a task has a promise: {task_id}"
     tags = _renamed_tags(load_tags(row[0]), function, source)
     tx.execute("UPDATE tasks SET function=? WHERE id=?", (function, task_id))
+    queue_entries.rename(tx, task_id, function)
     tx.execute(
         "UPDATE promises SET tags=?, param_data=? WHERE id=?", (dump(tags), _renamed_data(row[1], function), task_id)
     )
@@ -143,6 +144,7 @@ def import_(tx: Tx, request: ExecutionImport) -> Answer:
     for child in children:
         if "resonate:target" in child.tags:
             _insert_task(tx, child, version=int(child.state != "pending"), request=None)
+    streams.enter_recorded(tx, children)
     for link, root_of_child in zip(links, roots, strict=True):
         begin(tx, find(tx, link.id), root_of_child)
     return Answer(200, {"promises": len(request.promises)})

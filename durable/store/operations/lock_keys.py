@@ -46,6 +46,11 @@ def engine_key(engine: str) -> str:
     return f"\0engine {engine}"
 
 
+def queue_key(queue: str) -> str:
+    """The key of a queue: its counts, its lines, and who of it may begin."""
+    return f"\0queue {queue}"
+
+
 def values_key(namespace: str) -> str:
     """The key of a namespace of values."""
     return f"\0values {namespace}"
@@ -80,6 +85,8 @@ def _named(struct: Any) -> Iterator[str]:
                 yield session_key(value)
             elif field == "engine":
                 yield engine_key(value)
+            elif field == "queue":
+                yield queue_key(value)
             elif field == "namespace":
                 yield values_key(value)
         elif isinstance(value, dict) and field == "tags" and "durable:session" in value:

@@ -25,10 +25,15 @@ from durable.store.rows import (
     OutputRow,
     PromiseRow,
     PromptRow,
+    PublishedRow,
+    QueueKeyRow,
+    QueueRow,
     SessionRow,
     State,
     StoppedElsewhere,
     StoreFigures,
+    StreamEnd,
+    StreamPage,
     promise_row,
 )
 
@@ -193,6 +198,14 @@ class ServerReads:
         """Steps that wait for their next try. StoreLacks where the server has no search."""
         return await self._search({"durable:capability": "retry"}, "pending")
 
+    async def queues(self) -> list[QueueRow]:
+        """StoreLacks: queues need requests of ours."""
+        raise StoreLacks(self._url, "queues")
+
+    async def queue_keys(self, queue: str, *, limit: int = 100, after: str | None = None) -> list[QueueKeyRow]:  # noqa: ARG002 - the port's
+        """StoreLacks: likewise."""
+        raise StoreLacks(self._url, "queues")
+
     async def output(self, *_of: object, **_page: object) -> list[OutputRow]:
         """Nothing: only code in sessions prints."""
         return []
@@ -200,6 +213,18 @@ class ServerReads:
     async def printed(self, *_of: object, **_page: object) -> OutputPage:
         """The same for a reader that follows."""
         return OutputPage(0, None, [])
+
+    async def stream(self, *_of: object, **_page: object) -> StreamPage:
+        """StoreLacks."""
+        raise StoreLacks(self._url, "streams")
+
+    async def streams(self, execution_id: str) -> list[StreamEnd]:  # noqa: ARG002 - the port's
+        """StoreLacks."""
+        raise StoreLacks(self._url, "streams")
+
+    async def published(self, execution_id: str, key: str | None = None) -> list[PublishedRow]:  # noqa: ARG002
+        """StoreLacks."""
+        raise StoreLacks(self._url, "published values")
 
     async def stopped(
         self,

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from durable.core.ids import ORIGIN, PREFIX, parse_call
 from durable.core.limits import CALLS_KEEP_MS, OUTBOX_KEEP_MS, SWEEP_ROWS
-from durable.store.operations import execution_tags, kv, signals
+from durable.store.operations import execution_tags, kv, signals, streams
 from durable.store.operations.listener_posts import URLS
 from durable.store.operations.records import EVERY
 from durable.store.operations.transaction import Tx
@@ -105,6 +105,7 @@ def sweep_executions(tx: Tx, request: SweepExecutions) -> Answer:
         kept = namespaces(tx, root) if whole else []
         done = done.plus({"executions": whole, "promises": len(tree), "namespaces": len(kept)})
         if not request.dry_run:
+            streams.forget(tx, root)
             _delete(tx, tree)
             for namespace in kept:
                 kv.forget(tx, namespace)

@@ -20,6 +20,7 @@ type Seconds = Annotated[float, msgspec.Meta(gt=0, le=3_155_760_000)]
 """More than none, at most a century."""
 
 type Name = Annotated[str, msgspec.Meta(min_length=1, max_length=500)]
+type QueueName = Annotated[str, msgspec.Meta(pattern="^[A-Za-z0-9_.-]{1,100}$")]
 type Level = Literal["secure", "restricted", "trusted", "dev"]
 type Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
 
@@ -51,7 +52,10 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class StartExecution(Body, frozen=True, kw_only=True):
-    """A function to start. `function`: its name, or all of `where::name@version`. `timeout`: seconds until it ends."""
+    """A function to start. `function`: its name, or all of `where::name@version`. `timeout`: seconds until it ends.
+
+    `queue`: the queue that lets it begin, with its place there: `key`, `priority`, `delay` (seconds), `dedupe`.
+    """
 
     function: Name
     args: list[Any] = []
@@ -59,6 +63,11 @@ class StartExecution(Body, frozen=True, kw_only=True):
     id: GivenId | None = None
     timeout: Seconds | None = None
     tags: dict[str, str] = {}
+    queue: QueueName | None = None
+    key: Annotated[str, msgspec.Meta(max_length=500)] = ""
+    priority: Annotated[int, msgspec.Meta(ge=-(2**31), le=2**31)] = 0
+    delay: Seconds | None = None
+    dedupe: Name | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -430,6 +439,18 @@ class CreateSchedule(Body, frozen=True, kw_only=True):
     args: list[Any] = []
     kwargs: dict[str, Any] = {}
     missed: Literal["once", "all", "skip"] = "once"
+
+
+type QueueLimit = Annotated[int, msgspec.Meta(ge=1, lt=2**31)]
+
+
+class SetQueue(Body, frozen=True, kw_only=True):
+    """Limits to change; null is no limit, what is left out stays. `rate`: [count, seconds]."""
+
+    concurrency: QueueLimit | msgspec.UnsetType | None = msgspec.UNSET
+    per_engine: QueueLimit | msgspec.UnsetType | None = msgspec.UNSET
+    per_key: QueueLimit | msgspec.UnsetType | None = msgspec.UNSET
+    rate: tuple[int, float] | msgspec.UnsetType | None = msgspec.UNSET
 
 
 class SendMessage(Body, frozen=True, kw_only=True):

@@ -304,6 +304,29 @@ async def test_schedules_and_actors(tmp_path: Path) -> None:
         assert (await server.call("GET", "/actors/ApiCart/bob"))[0] == 404
 
 
+async def test_queues(tmp_path: Path) -> None:
+    async with api_server(tmp_path / "s.db") as server:
+        await server.site_engine()
+        body = {"function": "api-adds", "args": [1], "queue": "mail", "key": "ana"}
+        assert (await server.call("POST", "/executions", body))[0] == 404
+        status, made = await server.call("PATCH", "/queues/mail", {"concurrency": 1, "rate": [100, 60]})
+        assert (status, made["concurrency"], made["rate"]) == (200, 1, [100, 60])
+        assert (await server.call("PATCH", "/queues/mail", {"rate": None}))[1]["concurrency"] == 1
+        assert (await server.post("/queues/mail/pause"))["state"] == "paused"
+        for n in range(2):
+            assert (await server.call("POST", "/executions", {**body, "id": f"q{n}", "dedupe": f"d{n}"}))[0] == 201
+        assert (await server.post("/executions", {**body, "id": "q9", "dedupe": "d1"}))["id"] == "q1"
+        [queue] = (await server.get("/queues"))["items"]
+        assert (queue["name"], queue["waiting"], queue["running"]) == ("mail", 2, 0)
+        assert (await server.get("/queues/mail/keys"))["items"] == [{"key": "ana", "waiting": 2, "running": 0}]
+        assert (await server.post("/queues/mail/resume"))["state"] == "open"
+        assert [(await ended(server, f"q{n}"))["value"] for n in range(2)] == [2, 2]
+        assert (await server.post("/queues/mail/drain"))["state"] == "draining"
+        assert (await server.call("POST", "/executions", body))[0] == 409
+        assert (await server.call("POST", "/executions", {**body, "queue": None}))[0] == 400
+        assert (await server.call("GET", "/queues/nothing"))[0] == 404
+
+
 async def test_lists_go_on_where_the_page_before_ended(tmp_path: Path) -> None:
     async with api_server(tmp_path / "s.db", runs=False) as server:
         made = [f"e{n}" for n in range(7)]

@@ -12,6 +12,7 @@ from durable.core.clock import TIME_MAX_MS, now_ms
 from durable.core.definition_id import SOURCE, is_capability, is_served
 from durable.core.errors import BadArguments, Conflict, NotFound, StoreRefused
 from durable.engine.engine import GROUP
+from durable.engine.queue_operations import Place, enqueue_request, queue_error
 from durable.engine.views import CELL
 from durable.functions.definition import Function, known_as
 from durable.http.api.server_engine import TRACEPARENT
@@ -128,11 +129,16 @@ class FunctionCall:
 
 
 async def begin(
-    store: DirectStore, call: FunctionCall, execution_id: str | None, timeout: float | None, tags: dict[str, str]
+    store: DirectStore,
+    call: FunctionCall,
+    execution_id: str | None,
+    timeout: float | None,
+    tags: dict[str, str],
+    queued: tuple[str, Place] | None = None,
 ) -> tuple[str, bool]:
     """Record an execution, or attach to the one of this id; its id, and whether it was made now. timeout: s. Conflict.
 
-    Whatever engine serves the function goes on with it.
+    Whatever engine serves the function goes on with it. queued: the queue that lets it begin, and its place there.
     """
     chosen = ids.mint_execution_id() if execution_id is None else ids.check_given_id(execution_id)
     try:
@@ -156,16 +162,30 @@ async def begin(
             **call.tags(),
             **own,
             **traced,
+            **({} if queued is None else queued[1].tags(queued[0])),
         },
     }
-    try:
-        found: dict[str, Any] = (await store.request("promise.create", request)).data["promise"]
-    except StoreRefused as refused:
-        raise BadArguments(refused.message) from None
+    found = await _recorded(store, request, queued)
     made = found["tags"].get("durable:nonce") == nonce
+    if found["id"] != promise_id:  # another one of the queue has the same `dedupe`
+        return str(found["id"]).removeprefix(ids.PREFIX), False
     if not made and not call.is_recorded_as(found):
         raise Conflict(
             f"execution {chosen!r} exists with another function or other arguments, as "
             f"{found['tags'].get('durable:function') or 'no function'}; use another id"
         )
     return chosen, made
+
+
+async def _recorded(store: DirectStore, promise: dict[str, Any], queued: tuple[str, Place] | None) -> dict[str, Any]:
+    """The promise as it is recorded."""
+    kind, request = "promise.create", promise
+    if queued is not None:
+        kind, request = "queue.enqueue", enqueue_request(*queued, promise)
+    try:
+        found: dict[str, Any] = (await store.request(kind, request)).data["promise"]
+    except StoreRefused as refused:
+        if queued is not None:
+            raise queue_error(refused, queued[0]) from None
+        raise BadArguments(refused.message) from None
+    return found

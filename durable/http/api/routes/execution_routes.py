@@ -12,6 +12,7 @@ from durable.client import api_models
 from durable.client.api_models import Page
 from durable.core import ids
 from durable.core.errors import BadArguments
+from durable.engine.queue_operations import Place
 from durable.executions.forking import fork
 from durable.executions.signal_sender import send_signal
 from durable.http.api.api_route import Answer, ApiCall, ApiRoute, PageQuery, RouteQuery
@@ -20,6 +21,7 @@ from durable.http.api.function_call import FunctionCall, begin, function_id
 from durable.http.api.output_stream import output_events, printed_page
 from durable.http.api.page_cursor import read_cursor, write_cursor
 from durable.http.api.step_page import step_page
+from durable.queues.queue import check_queue_name
 from durable.records.view_models import ExecutionView, StepView
 from durable.store.rows import State
 
@@ -103,7 +105,13 @@ async def start_execution(call: ApiCall) -> Answer:
     chosen = call.chosen_id(body.id)
     function = await function_id(call.store, body.function)
     made = FunctionCall.of(function, body.args, body.kwargs)
-    execution, new = await begin(call.store, made, chosen, body.timeout, body.tags)
+    queued = None
+    if body.queue is not None:
+        place = Place(body.key, body.priority, body.delay, body.dedupe)
+        queued = check_queue_name(body.queue), place
+    elif body.key or body.priority or body.delay is not None or body.dedupe is not None:
+        raise BadArguments("key, priority, delay and dedupe are a place in a queue: name the queue, too")
+    execution, new = await begin(call.store, made, chosen, body.timeout, body.tags, queued)
     return await made_execution(call, execution, new=new)
 
 

@@ -241,7 +241,7 @@ class Client:
     # -- streams and everything else ----------------------------------------------------------------------------------
 
     async def output(self, id: str, offset: int = 0) -> AsyncIterator[api_models.PrintedEvent]:
-        """The output of an execution and its cells, until it has ended. It goes on where it was after a cut connection."""
+        """The output of an execution and its cells until it has ended, across cut connections."""
         async for kind, data in self._events(f"/executions/{_part(id)}/output/stream?offset={offset}"):
             found = msgspec.convert(data, api_models.PrintedEvent)
             if kind == "end":

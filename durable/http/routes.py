@@ -12,7 +12,7 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 from starlette.routing import Mount, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.types import Message as ASGIMessage
@@ -54,8 +54,8 @@ def refusal(status: int, message: str) -> Response:
     return Response(reply("", "", status, message), status, headers, "application/json")
 
 
-def create_app(site: Site) -> Starlette:
-    """The application on one store."""
+def create_app(site: Site, pages: ASGIApp | None = None) -> Starlette:
+    """The application on one store. pages: the dashboard, which answers `GET /` and what is below `/ui/`."""
     routes = Routes(site)
     return Starlette(
         routes=[
@@ -74,6 +74,7 @@ def create_app(site: Site) -> Starlette:
             Route("/ready", routes.ready, methods=["GET"]),
             Route("/metrics", _reading(site, routes.metrics), methods=["GET"]),
             Mount(API, _ApiOnDemand(site)),
+            *(() if pages is None else (Route("/", _to_pages, methods=["GET"]), Mount("/ui", pages))),
         ],
         middleware=[Middleware(_Counted, site), Middleware(_HeadLimit)],
         exception_handlers={HTTPException: _http_error, Exception: routes.failed},
@@ -422,6 +423,10 @@ def _keep(blobs: Blobs, digest: str, body: bytes) -> None:
     """Keep what is sent, when it is what its address says."""
     check_kept(body, check_digest(digest))
     blobs.put_many([(digest, body)])
+
+
+async def _to_pages(_request: Request) -> Response:
+    return RedirectResponse("/ui/inbox", 303)
 
 
 async def _health(_request: Request) -> Response:

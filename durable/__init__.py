@@ -94,6 +94,7 @@ if TYPE_CHECKING:
         DeadLetter as DeadLetter,
     )
     from durable.actors.supervise import Supervise as Supervise
+    from durable.client.api_client import Client as Client
     from durable.core.answer_types import (
         Decision as Decision,
         Given as Given,
@@ -324,6 +325,7 @@ _HOME = {
         "Waiting",
         "WorkerDied",
     ),
+    "durable.client.api_client": ("Client",),
     "durable.core.answer_types": ("Decision", "Given", "Review"),
     "durable.engine.engine": ("Engine", "open"),
     "durable.executions.handle": ("Execution",),

@@ -10,6 +10,7 @@ from . import opened
 
 BOTH = {
     "test_http_api",
+    "test_http_client",
     "test_http_events",
     "test_oracle_store",
     "test_store_actors",

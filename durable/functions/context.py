@@ -240,6 +240,10 @@ class Context(Asking, Publishing, Receiving, Starting):
 
         return body
 
+    def _inside(self, function_pass: FunctionPass) -> Context:
+        """The context of a function that this one runs: of the same class, unless that is about something else."""
+        return type(self)(function_pass, self._threads, self._cells)
+
     def _nested(self, step: Step, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Perform:
         outer, limit = self._pass, self._timeout
         cleans_up = outer.cleans_up
@@ -262,7 +266,7 @@ class Context(Asking, Publishing, Receiving, Starting):
             run.step_begun(found.promise_id, name, nested=True)
             if outer.ended:
                 nested.leave_off()
-            context = type(self)(nested, self._threads, self._cells)
+            context = self._inside(nested)
 
             async def main() -> Any:
                 try:

@@ -68,9 +68,20 @@ class DurableSaver(BaseCheckpointSaver[str]):
         data = {"namespace": self._namespace, "key": key, "value": json.dumps(value), "quota": GRAPH_BYTES_MAX}
         await self._store.request("kv.set", data)
 
+    async def _write(self, put: Mapping[str, Any], fill: Mapping[str, Any]) -> None:
+        """Set keys, and those of `fill` where there is nothing, in one transaction."""
+        data = {
+            "namespace": self._namespace,
+            "quota": GRAPH_BYTES_MAX,
+            "put": {key: json.dumps(value) for key, value in put.items()},
+            "fill": {key: json.dumps(value) for key, value in fill.items()},
+        }
+        await self._store.request("kv.write", data)
+
     async def _delete(self, keys: Sequence[str]) -> None:
-        requests = ({"namespace": self._namespace, "key": key} for key in keys)
-        await asyncio.gather(*(self._store.request("kv.delete", each) for each in requests))
+        if keys:
+            data = {"namespace": self._namespace, "quota": GRAPH_BYTES_MAX, "delete": list(keys)}
+            await self._store.request("kv.write", data)
 
     async def _keys(self, prefix: str) -> list[str]:
         data = {"namespace": self._namespace, "prefix": prefix, "limit": _KEYS_MAX}
@@ -97,13 +108,12 @@ class DurableSaver(BaseCheckpointSaver[str]):
         metadata: CheckpointMetadata,
         new_versions: ChannelVersions,  # noqa: ARG002
     ) -> RunnableConfig:
-        """Keep a checkpoint: first its values, then that it is the newest, then itself, which makes all of it count."""
+        """Keep a checkpoint, its values, and that it is the newest, in one transaction."""
         thread, namespace = _place(config)
         head = _joined("h", thread, namespace)
         values = {name: self._packed(value) for name, value in checkpoint["channel_values"].items()}
         digests = {name: _digest(packed) for name, packed in values.items()}
         blobs = {_joined("b", thread, digests[name]): packed for name, packed in values.items()}
-        await asyncio.gather(*(self._set(key, packed) for key, packed in blobs.items()))
         rest = {key: value for key, value in checkpoint.items() if key != "channel_values"}
         record = {
             "parent": config["configurable"].get("checkpoint_id"),
@@ -111,10 +121,11 @@ class DurableSaver(BaseCheckpointSaver[str]):
             "metadata": self._packed(get_checkpoint_metadata(config, metadata)),
             "values": digests,
         }
-        newest = await self._newest(thread, namespace)
+        put = {_joined("c", thread, namespace, checkpoint["id"]): record}
+        newest = (await self._get(head) or [None])[0]
         if checkpoint["id"] > (newest or ""):
-            await self._set(head, [checkpoint["id"], newest])
-        await self._set(_joined("c", thread, namespace, checkpoint["id"]), record)
+            put[head] = [checkpoint["id"], newest]
+        await self._write(put, blobs)
         if self._keep is not None:
             await self._prune(thread, namespace, self._keep)
         return _config(thread, namespace, checkpoint["id"])
@@ -313,7 +324,9 @@ class DurableSaver(BaseCheckpointSaver[str]):
 
 
 def _place(config: RunnableConfig) -> tuple[str, str]:
-    configurable = config["configurable"]
+    configurable = config.get("configurable") or {}
+    if "thread_id" not in configurable:
+        raise BadArguments("the config names no thread: graph.ainvoke(…, {'configurable': {'thread_id': '42'}})")
     return str(configurable["thread_id"]), str(configurable.get("checkpoint_ns", ""))
 
 

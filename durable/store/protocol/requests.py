@@ -555,6 +555,16 @@ class KvSet(Ours, frozen=True, kw_only=True):
     quota: Natural
 
 
+class KvWrite(Ours, frozen=True, kw_only=True):
+    """Several keys at once: `put` is set, `fill` set where nothing is, then `delete` removed. As KvSet otherwise."""
+
+    namespace: Id
+    quota: Natural
+    put: dict[Id, str] = {}
+    fill: dict[Id, str] = {}
+    delete: tuple[Id, ...] = ()
+
+
 class KvList(Ours, frozen=True, kw_only=True):
     namespace: Id
     prefix: str = ""

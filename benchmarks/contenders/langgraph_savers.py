@@ -41,7 +41,7 @@ async def setup(directory: Path) -> AsyncIterator[Ready]:
                     {
                         "nodes": lambda size: timed(size, lambda: asyncio.to_thread(both.invoke, **arguments())),
                         "async": lambda size: timed(size, lambda: asynchronous.ainvoke(**arguments())),
-                        "none": lambda size: timed(size, lambda: none.ainvoke(**arguments())),
+                        "none": lambda size: timed(size, lambda: none.ainvoke(**{**arguments(), "durability": None})),
                     },
                 )
 

@@ -32,6 +32,11 @@ def _bytes(tx: Tx, namespace: str, key: str) -> int | None:
     return None if row is None else int(row[0])
 
 
+def _value(tx: Tx, namespace: str, key: str) -> str:
+    row = tx.row("SELECT value FROM kv WHERE namespace=? AND key=?", (namespace, key))
+    return "" if row is None else str(row[0])
+
+
 def _size(key: str, value: str) -> int:
     return len(key.encode()) + len(value.encode())
 
@@ -69,10 +74,11 @@ def delete(tx: Tx, request: KvAt) -> Answer:
 
 
 def write(tx: Tx, request: KvWrite) -> Answer:
-    """Set, fill and then remove keys, all or none of them; 413 as for one. Gives which of `fill` were set."""
-    before = {key: _bytes(tx, request.namespace, key) for key in {**request.fill, **request.put}}
+    """Set and then remove keys, all or none of them; 413 as for one. Gives which of `fill` were set."""
+    before = {key: _bytes(tx, request.namespace, key) for key in {**request.fill, **request.greatest, **request.put}}
     filled = {key: value for key, value in request.fill.items() if before[key] is None and key not in request.put}
-    values = {**filled, **request.put}
+    risen = {key: value for key, value in request.greatest.items() if value > _value(tx, request.namespace, key)}
+    values = {**filled, **risen, **request.put}
     if values:
         _set(tx, request.namespace, values, before, request.quota)
     for key in request.delete:

@@ -556,12 +556,14 @@ class KvSet(Ours, frozen=True, kw_only=True):
 
 
 class KvWrite(Ours, frozen=True, kw_only=True):
-    """Several keys at once: `put` is set, `fill` set where nothing is, then `delete` removed. As KvSet otherwise."""
+    """Several keys at once: `put` is set, `fill` set where nothing is, `greatest` where what is there is less as text;
+    then `delete` is removed. As KvSet otherwise."""
 
     namespace: Id
     quota: Natural
     put: dict[Id, str] = {}
     fill: dict[Id, str] = {}
+    greatest: dict[Id, str] = {}
     delete: tuple[Id, ...] = ()
 
 

@@ -60,8 +60,28 @@ SIGNALS_OPEN_MAX = 10_000
 SIGNAL_NAME_CHARS_MAX = 200
 """A signal's name: a word that both sides know, not data."""
 
+QUEUE_NAME_CHARS_MAX = 64
+QUEUE_KEY_CHARS_MAX = 256
+"""A queue's name and the keys in it: words that people read, and that indexes hold whole."""
+
+QUEUE_PRIORITY_MAX = 1_000
+"""The highest priority, and, negative, the lowest: each is a line of its own."""
+
+QUEUE_RATE_MAX = 1_000_000
+QUEUE_RATE_S_MAX = 31 * 24 * 3600
+"""Of a rate, the count, of which each start is a row, and the time: a month."""
+
+QUEUE_LOOK_S = 1.0
+"""How often whoever drains a queue looks at it when nothing tells that it changed."""
+
+QUEUE_ENTRIES_MAX = 10_000_000
+"""Executions that stand in one queue: some GB. More is a sender that nobody keeps up with."""
+
 STREAM_NAME_CHARS_MAX = 200
 """The name of a stream, and the key of a published value: words that both sides know."""
+
+PATCH_NAME_CHARS_MAX = 200
+"""The name of a patch: a word of the code."""
 
 RETURNED_MS = 1_000
 """Delay before a task is dispatched again that an engine handed back because it cannot run it: nothing is counted."""

@@ -20,6 +20,7 @@ from durable.records.view_models import (
     ExecutionView,
     PromiseView,
     PromptView,
+    QueueView,
     RetryView,
     ScheduleView,
     SessionView,
@@ -29,7 +30,7 @@ from durable.sessions.required_capabilities import know_them, own_capabilities
 from durable.store.operations.execution_tags import tags_of
 from durable.store.operations.streams import POSITION
 from durable.store.port import ReadsFace
-from durable.store.rows import EngineRow, ExecutionRow, PromiseRow, PromptRow, SessionRow, decode_value
+from durable.store.rows import EngineRow, ExecutionRow, PromiseRow, PromptRow, QueueRow, SessionRow, decode_value
 
 CELL = "durable_execute@1"
 _WORD = {
@@ -283,6 +284,23 @@ def promise_view(row: PromiseRow) -> PromiseView:
         created_at=_moment(row.created_at),
         timeout_at=None if row.timeout_at >= TIME_MAX_MS else _moment(row.timeout_at),
         settled_at=None if row.settled_at is None else _moment(row.settled_at),
+    )
+
+
+def queue_view(row: QueueRow) -> QueueView:
+    """A queue as it stands."""
+    return QueueView(
+        name=row.name,
+        state=row.state,
+        concurrency=row.concurrency,
+        per_engine=row.per_engine,
+        per_key=row.per_key,
+        rate=None if row.rate is None else [*row.rate],
+        delayed=row.delayed,
+        waiting=row.waiting,
+        running=row.running,
+        started=row.started,
+        age=None if row.oldest_at is None else _duration(row.oldest_at, None),
     )
 
 

@@ -28,6 +28,8 @@ from durable.store.rows import (
     PromiseRow,
     PromptRow,
     PublishedRow,
+    QueueKeyRow,
+    QueueRow,
     SessionRow,
     State,
     StoppedElsewhere,
@@ -151,6 +153,12 @@ _ROOTS_SETTLED = (
 )
 
 
+_QUEUES = (
+    "SELECT name, state, concurrency, per_engine, per_key, rate_count, rate_ms, delayed, waiting, running, started,"
+    " (SELECT ready_at FROM queue_entries e WHERE e.queue = name AND e.state = 'waiting' ORDER BY n LIMIT 1)"
+    " FROM queues ORDER BY name"
+)
+
 _PROMISE_P = ", ".join(f"p.{column}" for column in PROMISE.split(","))
 
 _STREAM = f"""
@@ -249,6 +257,40 @@ class Reads(PageReads):
         found = [prompt_row(row) for row in rows]
         return [each for each in found if execution is None or each.execution == execution]
 
+    async def queues(self) -> list[QueueRow]:
+        """All queues, by name."""
+        rows = await self._rows(_QUEUES, [])
+        return [
+            QueueRow(
+                name=row[0],
+                state=row[1],
+                concurrency=row[2],
+                per_engine=row[3],
+                per_key=row[4],
+                rate=None if row[5] is None else (row[5], row[6] / 1000),
+                delayed=row[7],
+                waiting=row[8],
+                running=row[9],
+                started=row[10],
+                oldest_at=row[11],
+            )
+            for row in rows
+        ]
+
+    async def queue_keys(self, queue: str, *, limit: int = 100, after: str | None = None) -> list[QueueKeyRow]:
+        """The keys of a queue with executions that wait or run, by name. after: the last one of the page before."""
+        rows = (
+            await self._rows(
+                "SELECT key, waiting, running FROM queue_keys WHERE queue = ? AND key > ? ORDER BY key LIMIT ?",
+                [queue, after, limit],
+            )
+            if after is not None
+            else await self._rows(
+                "SELECT key, waiting, running FROM queue_keys WHERE queue = ? ORDER BY key LIMIT ?", [queue, limit]
+            )
+        )
+        return [QueueKeyRow(*row) for row in rows]
+
     async def retries(self) -> list[PromiseRow]:
         """Steps that wait for their next try: the promise of each, `exec:<id>.<k>:retry:<n>`, oldest first."""
         rows = await self._rows(
@@ -314,6 +356,12 @@ class Reads(PageReads):
         )
         found = [(row[0], row[1], promise_row(promise_record(row[2:]))) for row in rows]
         return [PublishedRow(name, row.param[name], n, row.created_at) for name, n, row in found]
+
+    async def output_end(self, execution_id: str) -> int:
+        """The offset of the end of what an execution has printed so far, in characters."""
+        sql = "SELECT start + length FROM output WHERE execution = ? ORDER BY start DESC LIMIT 1"
+        rows = await self._rows(sql, [execution_id])
+        return int(rows[0][0]) if rows else 0
 
     async def stopped(self, *, executions: list[str], sessions: dict[str, int]) -> StoppedElsewhere:
         """Which of these executions are halted, and which of these sessions are not in the epoch given any more."""

@@ -202,6 +202,36 @@ class EngineRow:
 
 
 @dataclass(frozen=True, slots=True)
+class QueueRow:
+    """A queue: its state (open, paused, draining), its limits, and how many executions it has in which state.
+
+    `delayed`: their time has not come. `waiting`: they stand in line, the first since `oldest_at` (ms; None where none
+    does). `running`: they have begun and not ended. `started`: how many have begun so far. `rate`: (count, seconds).
+    """
+
+    name: str
+    state: str
+    concurrency: int | None
+    per_engine: int | None
+    per_key: int | None
+    rate: tuple[int, float] | None
+    delayed: int
+    waiting: int
+    running: int
+    started: int
+    oldest_at: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class QueueKeyRow:
+    """A key of a queue: how many executions of it wait, and how many have begun and not ended."""
+
+    key: str
+    waiting: int
+    running: int
+
+
+@dataclass(frozen=True, slots=True)
 class StoreFigures:
     """Figures of a store for its operator. Times in milliseconds since the epoch, 0 where there is none."""
 

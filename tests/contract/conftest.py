@@ -14,6 +14,7 @@ BOTH = {
     "test_store_keep",
     "test_store_leases",
     "test_store_processes",
+    "test_store_queues",
     "test_store_schedules",
     "test_store_sdk",
     "test_store_searches",

@@ -133,10 +133,13 @@ class Lease(NamedTuple):
     ttl: int
 
 
-def create_promise(tx: Tx, request: PromiseCreate, lease: Lease | None = None) -> tuple[Record, bool]:
+def create_promise(
+    tx: Tx, request: PromiseCreate, lease: Lease | None = None, *, queue: str | None = None
+) -> tuple[Record, bool]:
     """Create it with its task, or find it as it is: the record, and whether it is new. `check_create` goes before.
 
-    With a `lease` the new task is acquired at once; no unsettled cell of its session may then be before it.
+    With a `lease` the new task is acquired at once; no unsettled cell of its session may then be before it. One of a
+    `queue` is not due before that gives it a place.
     """
     tags = request.tags or {}
     text = dump(tags)
@@ -161,7 +164,7 @@ def create_promise(tx: Tx, request: PromiseCreate, lease: Lease | None = None) -
     if not expired and tags.get("durable:capability") == "input":
         tx.effects.prompts.add(request.id)
     if "resonate:target" in tags:
-        _create_task(tx, request.id, tags, ended=ENDED[state] if expired else None, lease=lease)
+        _create_task(tx, request.id, tags, ended=ENDED[state] if expired else None, lease=lease, queue=queue)
     record = promise_record(row)
     if expired and external:
         tx.effects.settled[request.id] = record
@@ -170,7 +173,9 @@ def create_promise(tx: Tx, request: PromiseCreate, lease: Lease | None = None) -
     return record, True
 
 
-def _create_task(tx: Tx, task_id: str, tags: dict[str, str], *, ended: str | None, lease: Lease | None) -> None:
+def _create_task(
+    tx: Tx, task_id: str, tags: dict[str, str], *, ended: str | None, lease: Lease | None, queue: str | None
+) -> None:
     address = address_of(tags["resonate:target"])
     timer = tags.get("resonate:timer") == "true"
     not_before = _delay(tags)
@@ -187,11 +192,11 @@ def _create_task(tx: Tx, task_id: str, tags: dict[str, str], *, ended: str | Non
     state, version, pid, ttl, lease_at = "pending" if ended is None else "fulfilled", 0, None, None, None
     if lease is not None and ended is None:
         state, version, pid, ttl, lease_at = "acquired", 1, lease.pid, lease.ttl, lease_until(tx, lease.ttl)
-    elif ended is None and not timer and (session is None or is_head(tx, session, n or 0)):
+    elif ended is None and not timer and queue is None and (session is None or is_head(tx, session, n or 0)):
         due = max(tx.now, not_before)
     tx.execute_soon(
         "INSERT INTO tasks (id, state, version, pid, ttl, lease_at, due, not_before, grp, preferred, exclusive,"
-        " function, session, n, timer, created_at, ended) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
+        " function, session, n, timer, created_at, ended, queue) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
         (
             task_id,
             state,
@@ -210,6 +215,7 @@ def _create_task(tx: Tx, task_id: str, tags: dict[str, str], *, ended: str | Non
             timer,
             tx.now,
             ended,
+            queue,
         ),
     )
     found = execution_tags.tags_of(tags)

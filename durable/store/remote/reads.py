@@ -21,6 +21,8 @@ from durable.store.rows import (
     PromiseRow,
     PromptRow,
     PublishedRow,
+    QueueKeyRow,
+    QueueRow,
     SessionRow,
     State,
     StoppedElsewhere,
@@ -99,6 +101,17 @@ class RemoteReads:
         found: list[PromiseRow] = await self._read("retries", reads.Nothing())
         return found
 
+    async def queues(self) -> list[QueueRow]:
+        """All queues, by name."""
+        found: list[QueueRow] = await self._read("queues", reads.Nothing())
+        return found
+
+    async def queue_keys(self, queue: str, *, limit: int = 100, after: str | None = None) -> list[QueueKeyRow]:
+        """The keys of a queue with executions that wait or run, by name."""
+        asked = reads.QueueKeys(queue=queue, limit=limit, after=after)
+        found: list[QueueKeyRow] = await self._read("queue_keys", asked)
+        return found
+
     async def output(self, execution_id: str, from_offset: int = 0, *, limit: int = 10_000) -> list[OutputRow]:
         """The output of an execution from that character on; at most `limit` chunks."""
         asked = reads.Output(execution_id=execution_id, from_offset=from_offset, limit=limit)
@@ -128,6 +141,11 @@ class RemoteReads:
         """The values that an execution has published: of all keys, or of one."""
         asked = reads.Published(execution_id=execution_id, key=key)
         found: list[PublishedRow] = await self._read("published", asked)
+        return found
+
+    async def output_end(self, execution_id: str) -> int:
+        """The offset of the end of what an execution has printed so far, in characters."""
+        found: int = await self._read("output_end", reads.ExecutionId(execution_id=execution_id))
         return found
 
     async def stopped(self, *, executions: list[str], sessions: dict[str, int]) -> StoppedElsewhere:

@@ -25,6 +25,8 @@ from durable.store.rows import (
     PromiseRow,
     PromptRow,
     PublishedRow,
+    QueueKeyRow,
+    QueueRow,
     SessionRow,
     State,
     StoppedElsewhere,
@@ -195,6 +197,14 @@ class ServerReads:
         """Steps that wait for their next try. StoreLacks where the server has no search."""
         return await self._search({"durable:capability": "retry"}, "pending")
 
+    async def queues(self) -> list[QueueRow]:
+        """StoreLacks: queues need requests of ours."""
+        raise StoreLacks(self._url, "queues")
+
+    async def queue_keys(self, queue: str, *, limit: int = 100, after: str | None = None) -> list[QueueKeyRow]:  # noqa: ARG002 - the port's
+        """StoreLacks: likewise."""
+        raise StoreLacks(self._url, "queues")
+
     async def output(self, *_of: object, **_page: object) -> list[OutputRow]:
         """Nothing: only code in sessions prints."""
         return []
@@ -214,6 +224,10 @@ class ServerReads:
     async def published(self, execution_id: str, key: str | None = None) -> list[PublishedRow]:  # noqa: ARG002
         """StoreLacks."""
         raise StoreLacks(self._url, "published values")
+
+    async def output_end(self, execution_id: str) -> int:  # noqa: ARG002 - the port's
+        """Nothing: only code in sessions prints."""
+        return 0
 
     async def stopped(
         self,

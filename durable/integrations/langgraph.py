@@ -37,7 +37,7 @@ from durable.store.port import StoreFace
 
 _KEYS_MAX = 10_000
 """Keys of one list of the store."""
-_DELETED_AT_ONCE = 500
+_DELETED_KEYS_MAX = 500
 """Keys that one transaction removes: others write in between."""
 
 
@@ -84,8 +84,8 @@ class DurableSaver(BaseCheckpointSaver[str]):
         await self._store.request("kv.write", data)
 
     async def _delete(self, keys: Sequence[str]) -> None:
-        for start in range(0, len(keys), _DELETED_AT_ONCE):
-            some = list(keys[start : start + _DELETED_AT_ONCE])
+        for start in range(0, len(keys), _DELETED_KEYS_MAX):
+            some = list(keys[start : start + _DELETED_KEYS_MAX])
             data = {"namespace": self._namespace, "quota": GRAPH_BYTES_MAX, "delete": some}
             await self._store.request("kv.write", data)
 

@@ -13,6 +13,7 @@ from rich.console import Console
 
 from benchmarks import (
     actors,
+    agent_frameworks,
     answers,
     capabilities,
     cell,
@@ -69,6 +70,7 @@ BENCHMARKS = {
         interrupts.KILLED,
         interrupts.HELD,
         *actors.ACTORS,
+        *agent_frameworks.FRAMEWORKS,
         *javascript.JAVASCRIPT,
         *modules.MODULES,
         *jupyter.KERNEL,

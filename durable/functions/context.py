@@ -17,6 +17,7 @@ from resonate.types import PromiseRecord
 
 from capabilities.sandbox.wasm.wit_values import plain
 from durable.core import ids
+from durable.core.agent_tool import tool_tags
 from durable.core.clock import TIME_MAX_MS
 from durable.core.errors import BadArguments, ExecutionError, StoreRefused
 from durable.core.events import ArgumentsChanged
@@ -391,7 +392,7 @@ class Context(Asking, Publishing, Receiving, Starting):
         async def perform(found: UnderWay, known: PromiseRecord | None) -> PromiseRecord:
             if known is not None:
                 return known
-            found.tags |= function_pass.run.traced()
+            found.tags |= function_pass.run.traced() | tool_tags()
             return await function_pass.create(found, function_pass.remote(found, timeout=limit, data=data, task=True))
 
         operation = self._begin(made, perform, Result.from_record, self._cells.cell_tags(session))

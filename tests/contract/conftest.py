@@ -25,6 +25,7 @@ BOTH = {
     "test_store_signals",
     "test_store_streams",
     "test_store_tasks",
+    "test_store_values",
 }
 
 

@@ -366,6 +366,11 @@ def _permissions() -> list[Step]:
         Request("kv.set", {**one, "value": "1" * 20, "quota": 10}, 413),
         Request("kv.set", {"namespace": "shared", "key": "b", "value": "2", "quota": 10}),
         Request("kv.get", one),
+        Request(
+            "kv.write",
+            {"namespace": "shared", "quota": 99, "put": {"c": "1"}, "fill": {"b": "3", "d": "4"}, "delete": ["x"]},
+        ),
+        Request("kv.write", {"namespace": "shared", "quota": 5, "put": {"e": "1", "f": "1" * 20}}, 413),
         Request("kv.list", {"namespace": "session/desk"}),
         Request("kv.usage", {"namespace": "session/desk"}),
         Request("kv.delete", {"namespace": "shared", "key": "b"}),

@@ -635,6 +635,18 @@ class KvSet(Ours, frozen=True, kw_only=True):
     quota: Natural
 
 
+class KvWrite(Ours, frozen=True, kw_only=True):
+    """Several keys at once: `put` is set, `fill` set where nothing is, `greatest` where what is there is less as text;
+    then `delete` is removed. As KvSet otherwise."""
+
+    namespace: Id
+    quota: Natural
+    put: dict[Id, str] = {}
+    fill: dict[Id, str] = {}
+    greatest: dict[Id, str] = {}
+    delete: tuple[Id, ...] = ()
+
+
 class KvList(Ours, frozen=True, kw_only=True):
     namespace: Id
     prefix: str = ""

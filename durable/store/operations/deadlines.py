@@ -25,7 +25,7 @@ _DEADLINE_LEASE = (
 )
 OVERDUE = (
     f"SELECT min(timeout_at) FROM promises WHERE state='pending' AND timeout_at < {TIME_MAX_MS}",
-    "SELECT min(next_run_at) FROM schedules",
+    "SELECT min(next_run_at) FROM schedules WHERE paused=0",
     cancellation.NEXT,
     queue_admission.RIPE,
 )

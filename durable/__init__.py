@@ -16,14 +16,20 @@ if TYPE_CHECKING:
     from capabilities.actors.errors import (
         ActorCycle as ActorCycle,
         ActorError as ActorError,
+        ActorNotFound as ActorNotFound,
+        ActorNotReady as ActorNotReady,
         ActorStopped as ActorStopped,
+        CodecError as CodecError,
         InvalidSupervision as InvalidSupervision,
         InvalidTopic as InvalidTopic,
+        JournalFull as JournalFull,
         MailboxFull as MailboxFull,
         MessagingError as MessagingError,
         RequestTimedOut as RequestTimedOut,
         StateMismatch as StateMismatch,
+        TooManyActors as TooManyActors,
         TreeIntegrityViolation as TreeIntegrityViolation,
+        UnknownCorrelation as UnknownCorrelation,
         UnknownMethod as UnknownMethod,
     )
     from capabilities.capability import (
@@ -161,6 +167,7 @@ if TYPE_CHECKING:
     from durable.functions.failures import raised as raised
     from durable.functions.operation import Operation as Operation
     from durable.functions.outside_methods import OutsidePromise as OutsidePromise
+    from durable.functions.replay.replay_check import ReplayCheck as ReplayCheck
     from durable.functions.step import cancelled as cancelled
     from durable.functions.stream_methods import (
         ItemStream as ItemStream,
@@ -202,14 +209,20 @@ _HOME = {
     "capabilities.actors.errors": (
         "ActorCycle",
         "ActorError",
+        "ActorNotFound",
+        "ActorNotReady",
         "ActorStopped",
+        "CodecError",
         "InvalidSupervision",
         "InvalidTopic",
+        "JournalFull",
         "MailboxFull",
         "MessagingError",
         "RequestTimedOut",
         "StateMismatch",
+        "TooManyActors",
         "TreeIntegrityViolation",
+        "UnknownCorrelation",
         "UnknownMethod",
     ),
     "durable.actors.actor": ("actor",),
@@ -324,6 +337,7 @@ _HOME = {
     "durable.functions.definition": ("Function", "Retry", "function"),
     "durable.functions.operation": ("Operation",),
     "durable.functions.outside_methods": ("OutsidePromise",),
+    "durable.functions.replay.replay_check": ("ReplayCheck",),
     "durable.functions.step": ("cancelled",),
     "durable.functions.stream_methods": ("ItemStream", "stream"),
     "durable.prompts.inbox": ("OpenPrompt",),

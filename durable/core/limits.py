@@ -83,6 +83,9 @@ QUEUE_ENTRIES_MAX = 10_000_000
 STREAM_NAME_CHARS_MAX = 200
 """The name of a stream, and the key of a published value: words that both sides know."""
 
+PATCH_NAME_CHARS_MAX = 200
+"""The name of a patch: a word of the code."""
+
 RETURNED_MS = 1_000
 """Delay before a task is dispatched again that an engine handed back because it cannot run it: nothing is counted."""
 
@@ -420,3 +423,9 @@ SUMMARY_S = 120.0
 
 GRAPH_BYTES_MAX = 2**34
 """All checkpoints of one saver of LangGraph: what a disk can spare. `keep=` and `prune` make it small."""
+
+AGENT_SESSION_BYTES_MAX = 2**34
+"""All conversations of one name that agents keep: what a disk can spare."""
+
+AGENT_SESSION_KEYS_MAX = 10_000
+"""How often one conversation is added to: its keys are listed for each turn."""

@@ -12,8 +12,8 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import HTMLResponse, JSONResponse, Response
-from starlette.routing import Route
+from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
+from starlette.routing import Mount, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.types import Message as ASGIMessage
 
@@ -59,8 +59,8 @@ def refusal(status: int, message: str) -> Response:
     return Response(reply("", "", status, message), status, headers, "application/json")
 
 
-def create_app(site: Site) -> Starlette:
-    """The application on one store."""
+def create_app(site: Site, pages: ASGIApp | None = None) -> Starlette:
+    """The application on one store. pages: the dashboard, which answers `GET /` and what is below `/ui/`."""
     routes = Routes(site)
     return Starlette(
         routes=[
@@ -78,6 +78,7 @@ def create_app(site: Site) -> Starlette:
             Route("/health", _health, methods=["GET"]),
             Route("/ready", routes.ready, methods=["GET"]),
             Route("/metrics", _reading(site, routes.metrics), methods=["GET"]),
+            *(() if pages is None else (Route("/", _to_pages, methods=["GET"]), Mount("/ui", pages))),
         ],
         middleware=[Middleware(_Counted, site), Middleware(_HeadLimit)],
         exception_handlers={HTTPException: _http_error, Exception: routes.failed},
@@ -189,7 +190,7 @@ class Routes:
 
     async def envelope(self, request: Request) -> Response:
         """`POST /`"""
-        async with _Body(self._site, request, BODY_BYTES_MAX) as body:
+        async with Body(self._site, request, BODY_BYTES_MAX) as body:
             status, text = await self._site.desk.envelope(body)
         return Response(text, status, media_type="application/json")
 
@@ -198,7 +199,7 @@ class Routes:
         client, number = request.headers.get(CLIENT, ""), request.headers.get(BATCH, "")
         if not 0 < len(client) <= 100 or not 0 < len(number) <= 20:
             raise Turned(400, "a batch has the headers durable-client and durable-batch")
-        async with _Body(self._site, request, BATCH_BYTES_MAX) as body:
+        async with Body(self._site, request, BATCH_BYTES_MAX) as body:
             last = self._batches.get(client)
             if last is not None and last[0] == number:
                 task = last[1]
@@ -226,7 +227,7 @@ class Routes:
         digest, blobs = request.path_params["digest"], self._site.blobs
         try:
             if request.method == "PUT":
-                async with _Body(self._site, request, BATCH_BYTES_MAX) as body:
+                async with Body(self._site, request, BATCH_BYTES_MAX) as body:
                     await asyncio.to_thread(_keep, blobs, digest, body)
                 return Response(status_code=204)
             if request.method == "HEAD":
@@ -242,7 +243,7 @@ class Routes:
     async def signal(self, request: Request) -> Response:
         """`POST /executions/{id}/signals/{name}`"""
         execution, name = _id(request, "id"), _id(request, "name")
-        async with _Body(self._site, request, BODY_BYTES_MAX) as body:
+        async with Body(self._site, request, BODY_BYTES_MAX) as body:
             key = request.headers.get("idempotency-key")
             status, said = await self._site.signals.signal(execution, name, body, key)
         return JSONResponse(said, status)
@@ -267,7 +268,7 @@ class Routes:
     async def settle(self, request: Request) -> Response:
         """`POST /promises/{id}/settle`"""
         promise = _id(request, "id")
-        async with _Body(self._site, request, BODY_BYTES_MAX) as body:
+        async with Body(self._site, request, BODY_BYTES_MAX) as body:
             status, said = await self._site.signals.settle(promise, body)
         return JSONResponse(said, status)
 
@@ -285,7 +286,7 @@ class Routes:
                     raise Turned(401, "send a token, or the link that a webhook gave for this prompt")
             else:
                 await let_in(site, request, "answer")
-            async with _Body(site, request, BODY_BYTES_MAX) as body:
+            async with Body(site, request, BODY_BYTES_MAX) as body:
                 status, said = await site.answers.answer(prompt, body, link, holder)
             if holder is not None:
                 site.audit.done(holder, *_audited(request), status)
@@ -308,7 +309,7 @@ class Routes:
             elif request.headers.get("sec-fetch-site", "same-origin") != "same-origin":
                 raise Turned(403, "The form was sent by another site.")
             else:
-                async with _Body(site, request, BODY_BYTES_MAX) as body:
+                async with Body(site, request, BODY_BYTES_MAX) as body:
                     status, text = await site.answers.form(body, link)
         except Turned as turned:
             status, text = turned.status, said_page("That did not work", str(turned))
@@ -353,7 +354,7 @@ class Routes:
         return refusal(500, f"an error of the server itself: {type(error).__name__}")
 
 
-class _Body:
+class Body:
     """A request's body within its limit, counted while it is held."""
 
     def __init__(self, site: Site, request: Request, limit: int) -> None:
@@ -440,6 +441,10 @@ def _keep(blobs: Blobs, digest: str, body: bytes) -> None:
     """Keep what is sent, when it is what its address says."""
     check_kept(body, check_digest(digest))
     blobs.put_many([(digest, body)])
+
+
+async def _to_pages(_request: Request) -> Response:
+    return RedirectResponse("/ui/inbox", 303)
 
 
 async def _health(_request: Request) -> Response:

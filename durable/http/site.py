@@ -110,6 +110,7 @@ class Site:
         self.metrics = ServerMetrics(store, observer)
         self.observe: Observer = self.metrics
         self._listeners: dict[str, Listener] = {}
+        self._pages: set[Callable[[], None]] = set()
 
     @asynccontextmanager
     async def poll(self, group: str, pid: str) -> AsyncIterator[Messages]:
@@ -152,6 +153,11 @@ class Site:
             if self.desk.feeds.get(client) is feed:
                 del self.desk.feeds[client]
 
+    def streaming(self, end: Callable[[], None]) -> Callable[[], None]:
+        """Call `end` when streams are to end; returns what takes that back, for a stream that has ended by itself."""
+        self._pages.add(end)
+        return lambda: self._pages.discard(end)
+
     async def keep(self) -> None:
         """Each second: engines whose lease is over are dead, connections that took too long are dropped, tokens that
         changed are read."""
@@ -172,6 +178,8 @@ class Site:
     def end_streams(self) -> None:
         """Every client is told that its stream is over; none begins any more."""
         self.ending = True
+        for end in list(self._pages):
+            end()
         for listener in list(self._listeners.values()):
             listener.messages.close()
         for feed in list(self.desk.feeds.values()):

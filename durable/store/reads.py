@@ -357,6 +357,12 @@ class Reads(PageReads):
         found = [(row[0], row[1], promise_row(promise_record(row[2:]))) for row in rows]
         return [PublishedRow(name, row.param[name], n, row.created_at) for name, n, row in found]
 
+    async def output_end(self, execution_id: str) -> int:
+        """The offset of the end of what an execution has printed so far, in characters."""
+        sql = "SELECT start + length FROM output WHERE execution = ? ORDER BY start DESC LIMIT 1"
+        rows = await self._rows(sql, [execution_id])
+        return int(rows[0][0]) if rows else 0
+
     async def stopped(self, *, executions: list[str], sessions: dict[str, int]) -> StoppedElsewhere:
         """Which of these executions are halted, and which of these sessions are not in the epoch given any more."""
         halted = "SELECT id FROM tasks WHERE id IN (SELECT 'exec:' || value FROM json_each(?)) AND state = 'halted'"

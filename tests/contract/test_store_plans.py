@@ -217,6 +217,7 @@ async def _every_read(store: Store) -> None:
     await reads.queue_keys("mail")
     await reads.queue_keys("mail", after="a")
     await reads.printed("one")
+    await reads.output_end("one")
     await reads.sessions()
     await reads.discards("lapses")
     await reads.engines()

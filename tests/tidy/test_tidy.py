@@ -27,7 +27,6 @@ LARGER = {
 
 PROTOCOLS = {
     "bridge/protocol/messages.py",
-    "bridge/worker/io/inbound_messages.py",
     "bridge/launch/zygote_protocol.py",
     "durable/store/protocol/requests.py",
     "durable/store/protocol/reads.py",

@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parents[2]
 LAYERS = (
     {"durable.core"},
     {"durable.queues"},
-    {"durable.records", "durable.store", "checkpoint"},
+    {"durable.records", "durable.store", "durable.lint", "checkpoint"},
     {"bridge", "capabilities"},
     {"durable.functions"},
     {"durable.executions", "durable.agents"},
@@ -24,7 +24,7 @@ LAYERS = (
     {"durable.telemetry"},
     {"durable.http"},
     {"durable.mcp", "durable.integrations"},
-    {"durable.cli", "durable.demo", "durable"},
+    {"durable.cli", "durable.demo", "durable.testing", "durable"},
 )
 """From the bottom up (specs/architecture.md): a module imports from its own layer and from those below."""
 
@@ -35,6 +35,7 @@ ALLOWED = {
     "checkpoint": {"checkpoint", "durable.core"},
     "capabilities": {"capabilities", "durable.core"},
     "durable.records": {"durable.records", "durable.core"},
+    "durable.lint": {"durable.lint", "durable.core"},
     "durable.queues": {"durable.queues", "durable.core"},
     "durable.store": {"durable.store", "durable.queues", "durable.core"},
 }

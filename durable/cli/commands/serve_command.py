@@ -115,6 +115,7 @@ async def _serve(chosen: Settings, offer: _Offer, hooks: _Hooks) -> int:
     from durable.core.errors import BadArguments
     from durable.http.access.host_check import HostCheck
     from durable.http.access.tokens import TokensFile, token_for
+    from durable.http.dashboard_mount import pages_of
     from durable.http.serve import listen, serving
     from durable.http.site import Site
     from durable.prompts.webhooks import Webhook, telling
@@ -142,7 +143,7 @@ async def _serve(chosen: Settings, offer: _Offer, hooks: _Hooks) -> int:
             lease_s=offer.lease,
         )
         with listen(offer.host, offer.port) as sock:
-            async with serving(site, sock) as url:
+            async with pages_of(site, chosen.path) as pages, serving(site, sock, pages) as url:
                 if made:
                     out.say(f"token made, kept in {file}")
                 _say(out, url, store.name, file, offer, links_lead_here=bool(checked) and hooks.answers_at is None)
@@ -164,7 +165,7 @@ def _say(out: Out, url: str, store: str, file: Path, offer: _Offer, *, links_lea
     clients = f"clients, with the same {VARIABLE}:"
     if not os.environ.get(VARIABLE):
         clients = f"clients: {VARIABLE}=$(cat {file})"
-    out.say(f"serving {store}; {clients} durable --store {url} ...")
+    out.say(f"serving {store}, in a browser at {url}/; {clients} durable --store {url} ...")
     if offer.host not in ("127.0.0.1", "::1", "localhost"):
         out.say("tokens travel unencrypted: put a proxy with TLS in front")
     if links_lead_here and offer.host in ("0.0.0.0", "::"):  # noqa: S104

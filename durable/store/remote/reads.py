@@ -143,6 +143,11 @@ class RemoteReads:
         found: list[PublishedRow] = await self._read("published", asked)
         return found
 
+    async def output_end(self, execution_id: str) -> int:
+        """The offset of the end of what an execution has printed so far, in characters."""
+        found: int = await self._read("output_end", reads.ExecutionId(execution_id=execution_id))
+        return found
+
     async def stopped(self, *, executions: list[str], sessions: dict[str, int]) -> StoppedElsewhere:
         """Which of these executions are halted, and which of these sessions are not in the epoch given any more."""
         asked = reads.Stopped(executions=executions, sessions=sessions)

@@ -225,6 +225,10 @@ class ServerReads:
         """StoreLacks."""
         raise StoreLacks(self._url, "published values")
 
+    async def output_end(self, execution_id: str) -> int:  # noqa: ARG002 - the port's
+        """Nothing: only code in sessions prints."""
+        return 0
+
     async def stopped(
         self,
         *,

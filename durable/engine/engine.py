@@ -225,6 +225,9 @@ class Engine:
     async def _open_store(self) -> StoreFace:
         return await open_store(self._target, observer=self._observer, **self._options)
 
+    async def _close_store(self, store: StoreFace) -> None:
+        await store.close()
+
     async def serve(self) -> None:
         """Begin to run executions and sessions: what `open` does unless it was told serve=False. Idempotent."""
         store = self.store
@@ -321,7 +324,7 @@ class Engine:
             await self._sandbox.close()
         self._changes.tell()
         self._prompt_changes.tell()
-        await store.close()
+        await self._close_store(store)
 
     @property
     def ending(self) -> bool:

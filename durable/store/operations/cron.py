@@ -212,7 +212,7 @@ class Every:
 
 
 def line_of(text: str) -> Cron | Every:
-    """What a schedule's line means: `@every …`, or a cron line. CronError."""
+    """The meaning of a schedule's line: `@every …`, or a cron line. CronError."""
     return Every.parse(text) if text.startswith(EVERY) else Cron.parse(text)
 
 

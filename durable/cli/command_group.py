@@ -44,7 +44,7 @@ COMMANDS = {
     "cancel": "End an execution for good.",
     "audit": "What code asked for, and what was decided.",
     "session": "Sessions: list, show, vars, restart, close, grant, revoke.",
-    "actor": "Actors: list, show, send, ask, state, stop, restart, tree, dead-letters.",
+    "actor": "Actors: list, show, send, ask, state, stop, restart, delete, tree, dead-letters.",
     "sandbox": "Foreign code: run, health, install.",
     "queue": "Queues: list, show, set, pause, resume, drain.",
     "schedule": "Executions that the clock starts.",

@@ -79,6 +79,9 @@ def follow_clock(tx: Tx) -> None:
     tx.execute(
         "UPDATE tasks SET lease_at=?1+ttl WHERE state='acquired' AND lease_at > ?1 AND lease_at-ttl > ?1", (tx.now,)
     )
+    tx.execute(
+        "UPDATE queues SET next_start_at=?1+rate_ms WHERE rate_ms IS NOT NULL AND next_start_at > ?1+rate_ms", (tx.now,)
+    )
     tx.effects.rescan = True
 
 

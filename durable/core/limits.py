@@ -60,9 +60,12 @@ SIGNALS_OPEN_MAX = 10_000
 SIGNAL_NAME_CHARS_MAX = 200
 """A signal's name: a word that both sides know, not data."""
 
-QUEUE_NAME_CHARS_MAX = 64
+QUEUE_NAME_CHARS_MAX = 160
 QUEUE_KEY_CHARS_MAX = 256
 """A queue's name and the keys in it: words that people read, and that indexes hold whole."""
+
+SCHEDULE_TICKS_MAX = 10_000
+"""Ticks that one request makes up for, or shows: of every minute a week."""
 
 QUEUE_PRIORITY_MAX = 1_000
 """The highest priority, and, negative, the lowest: each is a line of its own."""

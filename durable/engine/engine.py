@@ -30,6 +30,7 @@ from durable.engine.attempt_events import AttemptEvents
 from durable.engine.capability_host import CapabilityHost
 from durable.engine.executions import Executions
 from durable.engine.queue_operations import Debounce, Place, Queues, name_of
+from durable.engine.schedule_operations import Missed, Overlap, Schedule, Schedules
 from durable.executions.forking import fork
 from durable.executions.handle import Execution
 from durable.executions.signal_sender import send_signal, settle_promise
@@ -149,6 +150,7 @@ class Engine:
         self._sandbox: Sandbox | None = None
         self._actors: Actors | None = None
         self._queues: Queues | None = None
+        self._schedules: Schedules | None = None
         self._webhooks = tuple(webhooks)
 
     async def __aenter__(self) -> Self:
@@ -367,6 +369,13 @@ class Engine:
         return self._queues
 
     @property
+    def schedules(self) -> Schedules:
+        """The schedules of the store: listed, paused, triggered, made up for, deleted."""
+        if self._schedules is None:
+            self._schedules = Schedules(self.store, self.group)
+        return self._schedules
+
+    @property
     def actors(self) -> Actors:
         """The actors of the store: found, stopped, restarted; their tree and dead letters; topics."""
         if self._actors is None:
@@ -471,6 +480,45 @@ class Engine:
             execution_id, fn, data, arguments, seconds(timeout), is_call, tags or {}, name_of(queue), place
         )
         return Execution(self, found, fn.returns)
+
+    async def schedule[**P, T](
+        self,
+        id: str,
+        when: str | float | timedelta,
+        fn: Function[P, T],
+        *args: Any,
+        timezone: str | None = None,
+        overlap: Overlap = "allow",
+        jitter: float | timedelta | None = None,
+        missed: Missed = "once",
+        paused: bool | None = None,
+        timeout: float | timedelta | None = None,
+        **kwargs: Any,
+    ) -> Schedule:
+        """Start an execution at every tick, each tick once (docs/schedules.md). One of this id is that from now on.
+
+        when: a cron line, or seconds or timedelta between ticks. timezone: of the line, UTC when None. overlap: while
+        an execution of the schedule goes on, a tick starts another one ("allow"), nothing ("skip"), one that waits for
+        it ("queue"), or one after it was cancelled ("cancel"). jitter: seconds by which it may begin later. missed: of
+        ticks that passed while nothing ran the newest ("once"), each ("all"), or none ("skip"). paused: None for as it
+        is. timeout: seconds that each execution has. BadArguments, InvalidId.
+        """
+        if not isinstance(fn, Function):
+            raise BadArguments(f"{getattr(fn, '__name__', fn)!r} is not durable; decorate it with @durable.function")
+        fn.check_newest()
+        return await self.schedules.put(
+            id,
+            when,
+            fn,
+            args,
+            dict(kwargs),
+            timezone=timezone,
+            overlap=overlap,
+            jitter=jitter,
+            missed=missed,
+            paused=paused,
+            timeout=timeout,
+        )
 
     async def start_with_signal[**P, T](
         self,

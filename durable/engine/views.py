@@ -318,6 +318,11 @@ def schedule_view(record: dict[str, Any]) -> ScheduleView:
         created_at=_moment(record["createdAt"]),
         next_run_at=_moment(record["nextRunAt"]),
         last_run_at=None if last is None else _moment(last),
+        overlap=record.get("overlap", "allow"),
+        jitter=record.get("jitterMs", 0) / 1000,
+        paused=record.get("paused", False),
+        skipped=record.get("skipped", 0),
+        last_execution=(record.get("lastPromise") or "").removeprefix(ids.PREFIX) or None,
     )
 
 

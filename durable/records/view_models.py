@@ -162,7 +162,10 @@ class QueueView:
 
 @dataclass(frozen=True, slots=True)
 class ScheduleView:
-    """A cron line and what runs at its ticks; `missed`: once, all or skip."""
+    """A cron line and what runs at its ticks; `missed`: once, all or skip; `overlap`: allow, skip, queue or cancel.
+
+    `jitter`: seconds. `skipped`: ticks that made nothing. `last_execution`: the newest that it started.
+    """
 
     id: str
     cron: str
@@ -173,6 +176,11 @@ class ScheduleView:
     created_at: str
     next_run_at: str
     last_run_at: str | None
+    overlap: str = "allow"
+    jitter: float = 0.0
+    paused: bool = False
+    skipped: int = 0
+    last_execution: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -67,6 +67,7 @@ WALKS = {
     r"SELECT id FROM tasks WHERE state='acquired' AND pid=": "what engines hold, by the partial index of leases",
     r"SELECT settled_at FROM promises WHERE settled_at IS NOT NULL": "gc --keep, on a connection of its own",
     r"SELECT name FROM queues WHERE waiting > 0": "the queues in which something waits, by the partial index of those",
+    r"UPDATE queues SET next_start_at=.* WHERE rate_ms IS NOT NULL": "when the clock was set back, and at the opening",
     r"SELECT name, state, .* FROM queues ORDER BY name": "the list of all queues, on the reading connection",
     r"SELECT id, promise_tags, promise_param FROM schedules": "the schedules of a renamed function, once",
     r"SELECT name, owner, .* FROM sessions WHERE substr": "the list of all sessions, on the reading connection",

@@ -38,6 +38,7 @@ COMMANDS = {
     "answer": "Answer a question.",
     "signal": "Send a value to an execution.",
     "resume": "Go on with what was interrupted or left.",
+    "tag": "Give executions tags that they are found by.",
     "retry": "Begin again what failed, from the step that failed.",
     "interrupt": "Stop an execution so that it can go on later.",
     "cancel": "End an execution for good.",

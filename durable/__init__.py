@@ -167,6 +167,7 @@ if TYPE_CHECKING:
     from durable.functions.failures import raised as raised
     from durable.functions.operation import Operation as Operation
     from durable.functions.outside_methods import OutsidePromise as OutsidePromise
+    from durable.functions.replay.replay_check import ReplayCheck as ReplayCheck
     from durable.functions.step import cancelled as cancelled
     from durable.functions.stream_methods import (
         ItemStream as ItemStream,
@@ -335,6 +336,7 @@ _HOME = {
     "durable.functions.definition": ("Function", "Retry", "function", "register"),
     "durable.functions.operation": ("Operation",),
     "durable.functions.outside_methods": ("OutsidePromise",),
+    "durable.functions.replay.replay_check": ("ReplayCheck",),
     "durable.functions.step": ("cancelled",),
     "durable.functions.stream_methods": ("ItemStream", "stream"),
     "durable.prompts.inbox": ("OpenPrompt",),

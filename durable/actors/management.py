@@ -333,11 +333,11 @@ class Actors:
     async def get(self, cls: type | str, key: str) -> ActorInfo:
         """An actor as it stands. NotFound."""
         name = actor_name(cls if isinstance(cls, str) else class_of(cls).kind, key)
-        return _info(await self._asked("actor.get", name))
+        return actor_info(await self._asked("actor.get", name))
 
     async def find(self, *, kind: str | None = None, status: str | None = None) -> list[ActorInfo]:
         """All actors, by name."""
-        return [_info(row) for row in await self._rows(kind=kind, status=status)]
+        return [actor_info(row) for row in await self._rows(kind=kind, status=status)]
 
     async def _rows(self, **wanted: str | None) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = []
@@ -427,7 +427,7 @@ class Actors:
         if cls is not None:
             request["actor"] = actor_name(cls if isinstance(cls, str) else class_of(cls).kind, key)
         letters = (await self._engine.store.request("actor.letters", request)).data["letters"]
-        return [_letter(each) for each in letters]
+        return [dead_letter(each) for each in letters]
 
     async def tree(self) -> SupervisionTree:
         """The tree of supervision: actors with a supervisor, and their supervisors."""
@@ -496,7 +496,8 @@ def _shown_or_none(name: str | None) -> str | None:
     return None if name is None else shown(name)
 
 
-def _info(row: dict[str, Any]) -> ActorInfo:
+def actor_info(row: dict[str, Any]) -> ActorInfo:
+    """An actor from its row in the store."""
     state = None if row["state"] is None else msgspec.json.decode(row["state"])
     names = ("name", "kind", "key", "status", "note", "version", "saved", "restarted", "parent", "waiting")
     return ActorInfo(
@@ -507,7 +508,8 @@ def _info(row: dict[str, Any]) -> ActorInfo:
     )
 
 
-def _letter(row: dict[str, Any]) -> DeadLetter:
+def dead_letter(row: dict[str, Any]) -> DeadLetter:
+    """A dead letter from its row in the store."""
     data = unpack(row["message"] or None)
     message = data["args"][0] if isinstance(data, dict) and data.get("args") else {}
     return DeadLetter(

@@ -40,6 +40,7 @@ COMMANDS = {
     "resume": "Go on with what was interrupted or left.",
     "tag": "Give executions tags that they are found by.",
     "retry": "Begin again what failed, from the step that failed.",
+    "replay": "Whether executions go on with today's code: check, upgrade.",
     "interrupt": "Stop an execution so that it can go on later.",
     "cancel": "End an execution for good.",
     "audit": "What code asked for, and what was decided.",

@@ -80,6 +80,9 @@ QUEUE_ENTRIES_MAX = 10_000_000
 STREAM_NAME_CHARS_MAX = 200
 """The name of a stream, and the key of a published value: words that both sides know."""
 
+PATCH_NAME_CHARS_MAX = 200
+"""The name of a patch: a word of the code."""
+
 RETURNED_MS = 1_000
 """Delay before a task is dispatched again that an engine handed back because it cannot run it: nothing is counted."""
 

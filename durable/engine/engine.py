@@ -7,6 +7,7 @@ import inspect
 import os
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -33,11 +34,15 @@ from durable.executions.execution_search import ExecutionFilter, ExecutionPage, 
 from durable.executions.forking import fork
 from durable.executions.handle import Execution
 from durable.executions.signal_sender import send_signal, settle_promise
+from durable.executions.states import OPEN
 from durable.executions.stream_reader import StreamItem, list_published, read_published, read_stream
 from durable.functions.context import Context
 from durable.functions.definition import KNOWN, NEVER, Function, known_as, on_new, require_durable, seconds
 from durable.functions.dispatcher import Passes
+from durable.functions.replay.recorded_promises import read_record
+from durable.functions.replay.replay_check import ReplayCheck, check_replay, not_checked
 from durable.functions.resonate import sdk
+from durable.functions.resonate.store_ports import record_of
 from durable.functions.step import StepThreads
 from durable.prompts.channels import PromptChannel, Told
 from durable.prompts.inbox import Inbox, OpenPrompt
@@ -72,6 +77,9 @@ if TYPE_CHECKING:  # each is imported when it is first used: most engines use no
     from durable.sandbox.sandbox import Sandbox
 
 GROUP = "default"
+
+NOT_REPLAYED = frozenset(("durable_execute", "capability"))
+"""Functions of the engine's own: what they record is no function's."""
 
 _NOT_OPEN = "the engine is not open; use `async with durable.open(...) as engine`"
 _OPENED = frozenset(
@@ -216,6 +224,9 @@ class Engine:
     async def _open_store(self) -> StoreFace:
         return await open_store(self._target, observer=self._observer, **self._options)
 
+    async def _close_store(self, store: StoreFace) -> None:
+        await store.close()
+
     async def serve(self) -> None:
         """Begin to run executions and sessions: what `open` does unless it was told serve=False. Idempotent."""
         store = self.store
@@ -312,7 +323,7 @@ class Engine:
             await self._sandbox.close()
         self._changes.tell()
         self._prompt_changes.tell()
-        await store.close()
+        await self._close_store(store)
 
     @property
     def ending(self) -> bool:
@@ -626,6 +637,53 @@ class Engine:
         id; `<id>-retry-<n>` when None. NotFound; Conflict where it has not ended so.
         """
         return await self.get((await fork(self.store, id, None, new_id)).id)
+
+    async def check_replay(self, id: str, fn: Function[..., Any] | None = None) -> ReplayCheck:
+        """Say whether an execution would be replayed by today's code: nothing is performed, nothing changes.
+
+        fn: the code to check it with, where that is not the function that it is recorded as. NotFound; Conflict for
+        code in a session and messages to actors, which are not replayed.
+        """
+        row = await self.store.reads.get_execution(id)
+        if row is None:
+            raise NotFound("execution", id, "`durable list` shows what there is")
+        if row.session is not None or row.function.partition("@")[0] in NOT_REPLAYED or "~" in id:
+            raise Conflict(f"{id} is code in a session or a message to an actor: those are not replayed")
+        function = known_as(row.function) if fn is None else fn
+        if function is None or function.companion is not None:
+            return not_checked(id, row.function, f"this process does not know {row.function}")
+        promise_id = ids.execution_promise(id)
+        root = (await self.store.request("promise.get", {"id": promise_id})).data["promise"]
+        record = await read_record(self.store, promise_id)
+        return await check_replay(
+            function, record_of(root), record, store=self.store, threads=self._threads, cells=self
+        )
+
+    async def upgrade(self, id: str, fn: Function[..., Any]) -> ReplayCheck:
+        """Have an open execution that nobody runs go on as `fn`, another version of its function, if it replays so.
+
+        Returns the check. Conflict where it would not replay, runs, or has ended; NotFound.
+        """
+        row = await self.store.reads.get_execution(id)
+        found = await self.check_replay(id, fn)
+        assert row is not None
+        if not found.ok:
+            raise Conflict(f"{id} would not be replayed by {fn.id}: {found.reason}")
+        wish = {"id": ids.execution_promise(id), "function": fn.id, "source": fn.source, "version": row.starts}
+        try:
+            await self.store.request("execution.upgrade", wish)
+        except StoreRefused as refused:
+            raise Conflict(refused.message) from None
+        return replace(found, function=fn.id)
+
+    async def check_replays(self, function: str | None = None, *, limit: int = 10_000) -> list[ReplayCheck]:
+        """The same of all open executions of functions, or of one function, the newest first of each state."""
+        found = []
+        for state in OPEN:
+            for row in await self.executions(state=state.value, function=function, limit=limit):
+                if row.session is None and "~" not in row.id and row.function.partition("@")[0] not in NOT_REPLAYED:
+                    found.append(await self.check_replay(row.id))
+        return found
 
     async def skip_checkpoint(self, checkpoint: int) -> None:
         """Forget a checkpoint that is refused, so that its session goes on from the one before. NotFound, Conflict."""

@@ -307,7 +307,7 @@ class Reads(PageReads):
         """Functions that executions (of a session) have, by whole id, that are meant by an id or a name."""
         sql, parameters = (_FUNCTIONS, []) if session is None else (_FUNCTIONS_OF_SESSION, [session])
         names = [row[0] for row in await self._rows(sql, parameters)]
-        return [name for name in names if function is None or name == function or f"::{function}@" in name]
+        return [name for name in names if function is None or is_of(name, function)]
 
     async def get_execution(self, execution_id: str) -> ExecutionRow | None:
         """One execution, or None. The id is without `exec:`."""
@@ -501,6 +501,11 @@ class Reads(PageReads):
     async def go_on(self, search: Unfinished) -> Answer:
         """The rest of a search that the writer began."""
         return await searches.go_on(self._rows, search)
+
+
+def is_of(function: str, named: str) -> bool:
+    """Whether a function's id is of this name: `where::name@version`, or a name that was given, `name@version`."""
+    return function == named or function.startswith(f"{named}@") or f"::{named}@" in function
 
 
 def _execution(row: Row) -> ExecutionRow:

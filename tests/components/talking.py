@@ -1,8 +1,8 @@
 """Two components that talk, as text of WebAssembly: `PONG` answers messages, `PING` asks and counts the answers.
 
 PONG's `handle-message` echoes; a message that begins with `!` makes it trap, one with `?` the first time alone (it
-knows by its storage), `E` is an error of its own, `S` has it save its count. PING's `ask` sends numbered requests, and
-then saves its counts.
+knows by its storage), `E` is an error of its own, `S` has it save its count; `knew` is whether `?s` was in its storage
+as it began. PING's `ask` sends numbered requests, and then saves its counts.
 """
 
 from __future__ import annotations
@@ -98,11 +98,16 @@ _PONG_MODULE = """
     (import "host" "load" (func $load (param i32)))
     (import "host" "save" (func $save (param i32 i32 i32)))
     (data (i32.const 64) "first trap")
+    (data (i32.const 80) "?s")
     ;; Its count is at 0, the result of a function at 16, what the host gives at 48.
     (func (export "start")
       (call $load (i32.const 48))
-      (if (i32.load8_u (i32.const 48)) (then (i32.store (i32.const 0) (i32.load (i32.load (i32.const 52)))))))
+      (if (i32.load8_u (i32.const 48)) (then (i32.store (i32.const 0) (i32.load (i32.load (i32.const 52))))))
+      (call $exists (i32.const 80) (i32.const 2) (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 48))
+      (i32.store (i32.const 12) (i32.load8_u (i32.const 52))))
     (func (export "cleanup"))
+    (func (export "knew") (result i32) (i32.load (i32.const 12)))
+    (func (export "spin") (loop (br 0)))
     (func (export "health") (result i32)
       (i32.gt_u (i32.load (i32.const 0)) (i32.const 1000000)))
     (func (export "count") (result i32) (i32.load (i32.const 0)))
@@ -231,6 +236,8 @@ def pong() -> bytes:
             + _lifted("cleanup", "")
             + _lifted("health", "(result u32)")
             + _lifted("count", "(result u32)")
+            + _lifted("knew", "(result u32)")
+            + _lifted("spin", "")
             + _lifted("leave", '(param "value" u32)')
             + _lifted("handle-message", _MESSAGE)
             + ")"

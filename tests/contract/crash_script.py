@@ -173,6 +173,7 @@ def _functions() -> list[Step]:
         Request("call.list", {"execution": "exec:f"}),
         *_signals(),
         *_streams(),
+        *_upgraded(),
         Request("task.heartbeat", {"pid": "e1", "tasks": [{"id": "exec:f", "version": 1}]}),
         Request("promise.register_callback", {"awaited": "exec:f:input:1", "awaiter": "exec:f"}),
         at("task.suspend", "exec:f", 1, actions=[callback(each, "exec:f") for each in waits]),
@@ -255,6 +256,18 @@ def _children() -> list[Step]:
         Request("execution.cancel", {"id": "exec:parent", "grace_ms": 60_000}),
         fulfill("exec:parent@@2", 1),
         fulfill("exec:parent", 2),
+    ]
+
+
+def _upgraded() -> list[Step]:
+    """An execution that nobody runs gets another function; one that runs does not."""
+    wish = {"function": "app.py::job@2", "source": "app.py"}
+    return [
+        make("upgraded", function="app.py::job@7"),
+        Request("execution.upgrade", {"id": "exec:upgraded", "version": 0, **wish}),
+        Request("execution.upgrade", {"id": "exec:upgraded", "version": 3, **wish}, 409),
+        Request("execution.upgrade", {"id": "exec:f", "version": 1, **wish}, 409),
+        Request("execution.upgrade", {"id": "exec:nowhere", "version": 0, **wish}, 404),
     ]
 
 

@@ -82,6 +82,7 @@ async def test_state_is_saved_with_the_end_of_a_turn_or_not_at_all(tmp_path: Pat
 
 
 async def test_a_message_of_an_id_is_sent_once_and_a_full_mailbox_takes_none(tmp_path: Path) -> None:
+    """A45: at least once, as often as its sender tries; taken once."""
     async with opened(tmp_path / "s.db") as store:
         first = await sent(store, id="once", capacity=1)
         assert (first["id"], (await sent(store, id="once", capacity=1))["existed"]) == (

@@ -28,6 +28,7 @@ Counter = durable.component_actor(
 Pong = durable.component_actor(
     "pong", supervise=durable.Supervise(max_restarts=1, backoff="immediate", exhausted="drop")
 )
+Twin = durable.component_actor("twin")
 Ping = durable.component_actor("ping", supervise=durable.Supervise())
 Living = durable.component_actor("living", config=b"twelve bytes")
 Refused = durable.component_actor("living", name="Refused", config=b"x" * 13)
@@ -95,6 +96,10 @@ async def test_a_component_goes_on_where_its_last_message_left_it(place: str) ->
         with pytest.raises(durable.ExecutionFailed, match="no function of this name"):
             await pong.invoke("steal")
         assert await pong.handle_message("", b"?first") == b"?first"  # taken again after the trap
+        twin = talking.PONG.replace('"pong"', '"twin"')
+        await engine.sandbox.add(twin, talking.pong())
+        with pytest.raises(durable.ComponentTrapped):  # A73: another component has another storage
+            await engine.actor(Twin, "a").handle_message("", b"?first")
         with pytest.raises(durable.ComponentTrapped, match="unreachable"):
             await pong.handle_message("", b"!")
         info = await engine.actors.get(Pong, "a")
@@ -286,3 +291,103 @@ async def test_bad_requests_are_told_to_the_component(tmp_path: Path) -> None:
             await ping.invoke("announce", "news..x", {"base64": ""})
         with pytest.raises(durable.ComponentNotFound, match="no component 'absent' is known"):
             await engine.actor(durable.component_actor("absent", supervise=None), "a").invoke("x")
+
+
+# -- what befell others -----------------------------------------------------------------------------------------------
+
+
+async def test_what_its_start_was_answered_is_answered_again(place: str) -> None:
+    """A start that asks its host belongs to the journal: else a fresh instance begins another life."""
+    async with opened(place) as engine:
+        early, late = (engine.actor(Pong, key) for key in ("early", "late"))
+        assert await early.invoke("knew") == 0
+        assert await engine.actor(Pong, "other").handle_message("", b"?s") == b"?s"
+        engine.sandbox.let_go("actor~pong~early")
+        assert [await early.invoke("knew"), await late.invoke("knew")] == [0, 1]
+
+
+async def test_actors_of_a_small_quota_take_turns_in_it(tmp_path: Path) -> None:
+    """An instance that is only kept gives way to one that has a message (A74)."""
+    small = talking.PONG.replace("max_bytes = 1048576", "max_bytes = 1048576, quota_bytes = 1048576")
+    async with durable.open(tmp_path / "work.db") as engine:
+        await engine.sandbox.add(small, talking.pong())
+        pongs = [engine.actor(Pong, key) for key in "abc"]
+        for _ in range(2):
+            assert await asyncio.gather(*(each.handle_message("", b"m") for each in pongs)) == [b"m"] * 3
+            assert engine.sandbox.instances == 1
+        assert [await each.invoke("count") for each in pongs] == [2, 2, 2]
+
+
+async def test_a_message_that_is_ended_while_it_runs_leaves_nothing(tmp_path: Path) -> None:
+    """The instance had begun with it, and nothing of it was saved: the next message begins before it."""
+    async with opened(tmp_path / "work.db") as engine:
+        pong = engine.actor(Pong, "a")
+        await pong.handle_message("", b"m")
+        message = await pong.tell.invoke("spin")
+        await until((await engine.get(message)).state, lambda state: state == "running")
+        assert await engine.cancel(message)
+        assert await pong.invoke("count") == 1
+
+
+async def test_a_stopped_actor_that_is_restarted_takes_messages_again(tmp_path: Path) -> None:
+    async with opened(tmp_path / "work.db") as engine:
+        pong = engine.actor(Pong, "a")
+        await pong.handle_message("", b"m")
+        await engine.actors.stop(Pong, "a")
+        assert engine.sandbox.instances == 0
+        with pytest.raises(durable.ActorStopped):
+            await pong.invoke("count")
+        await engine.actors.restart(Pong, "a")
+        assert await pong.invoke("count") == 1
+        await engine.actors.delete(Pong, "a", force=True)
+        assert [await pong.invoke("count"), len(await engine.actors.journal("actor~pong~a"))] == [0, 1]
+
+
+# -- in memory --------------------------------------------------------------------------------------------------------
+
+LocalPong = durable.component_actor(
+    "pong",
+    name="LocalPong",
+    durable=False,
+    supervise=durable.Supervise(max_restarts=1, backoff="immediate", exhausted="drop"),
+)
+LocalPing = durable.component_actor("ping", name="LocalPing", durable=False)
+LocalLiving = durable.component_actor("living", name="LocalLiving", durable=False, config=b"x" * 13)
+LOCAL = talking.PING.replace("pong/*", "LocalPong/*").replace("ping/*", "LocalPing/*")
+
+
+async def test_components_in_memory_talk_and_are_supervised(tmp_path: Path) -> None:
+    """L6-L9: the same without the store; nothing of it is recorded."""
+    async with opened(tmp_path / "work.db", LOCAL) as engine:
+        pong, ping = engine.actor(LocalPong, "a"), engine.actor(LocalPing, "p")
+        await engine.actors.start(LocalPong, "a")
+        assert time.time() - 60 < await pong.started_at() < time.time()  # A31
+        assert [await pong.handle_message("", b"m"), await pong.invoke("count")] == [b"m", 1]
+        assert await pong.health() == {"status": "healthy", "reason": ""}
+        assert await pong.handle_message("", b"?once") == b"?once"  # another instance, after a trap
+        assert await pong.invoke("count") == 1
+        with pytest.raises(durable.ComponentTrapped):
+            await pong.handle_message("", b"!")
+        frame = encode_value(Multicodec.JSON, [])
+        assert decode_value(await pong.invoke_encoded("count", frame)) == (Multicodec.JSON, 0)
+        await ping.invoke("ask", "LocalPong/a", 1, 20, 5, ord("E"), 5_000)
+        assert await until(lambda: ping.invoke("counts"), lambda found: sum(found[:2]) == 20) == (16, 4, 0)
+        await ping.invoke("listen", "news.*")
+        assert await ping.invoke("announce", "news.x", b"hi") == 1
+        assert await until(lambda: ping.invoke("counts"), lambda found: found[2] == 1)
+        with pytest.raises(CapabilityDenied, match="send to Elsewhere/x"):
+            await ping.invoke("tell", "Elsewhere/x", b"")
+        assert await ping.invoke("counts") == (0, 0, 0)  # that ended its instance
+        assert await engine.actors.stop(LocalPong, "a") == 0
+        await engine.actors.restart(LocalPong, "a")
+        assert await pong.invoke("count") == 0
+        assert await engine.executions() == []
+
+
+async def test_a_start_that_fails_gives_its_room_back(tmp_path: Path) -> None:
+    small = talking.LIVING.replace("max_bytes = 1048576", "max_bytes = 1048576, quota_bytes = 1048576")
+    async with durable.open(tmp_path / "work.db", serve=False) as engine:
+        await engine.sandbox.add(small, talking.living())
+        for _ in range(3):
+            with pytest.raises(durable.Err, match="warming up"):
+                await engine.actors.start(LocalLiving, "a")

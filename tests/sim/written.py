@@ -340,6 +340,25 @@ async def main(ctx):
 """,
 )
 
+PATCHES = Written(
+    "patches asked for in branches, nested functions and loops",
+    """
+async def main(ctx):
+    async def nested(ctx, i):
+        if ctx.patched("in"):
+            await ctx.run(partial(act, f"m/n{i}.0/s1"))
+    async def branch(i):
+        for n in range(2):
+            name = f"m/s{i}.{n}" if ctx.patched(f"p{i}") else "wrong"
+            await ctx.run(partial(act, name))
+        return ctx.patched("all")
+    got = await asyncio.gather(branch(0), branch(1), ctx.run(nested, 0))
+    ctx.patched("last")
+    return got
+""",
+    ([True, True, None],),
+)
+
 CHILDREN = Written(
     "child executions: awaited, failed, asking, cancelled",
     """
@@ -414,6 +433,7 @@ WRITTEN = (
     SAGA,
     STREAMS,
     GIVEN_UP,
+    PATCHES,
 )
 
 

@@ -139,3 +139,54 @@ def test_code_that_is_none_is_refused_before_it_is_compiled(runtime: Runtime) ->
     """A8: bytes without the magic number."""
     with pytest.raises(errors.ComponentValidationFailed, match="WebAssembly begins with"):
         runtime.module(b"no module", "m")
+
+
+# -- what is under it (A4-A7) -----------------------------------------------------------------------------------------
+
+ANSWER = '(module (func (export "run") (result i32) (i32.const 42)) (func (export "give") (param i32)))'
+
+
+def test_a_number_goes_there_and_back_as_its_bytes(runtime: Runtime) -> None:
+    """A5: `() -> s32` gives 42; a payload of another size is a clear error. A6: the function is named."""
+    call = CoreCall(runtime, runtime.module(bytes(wat2wasm(ANSWER))), COMPONENT)
+    assert int.from_bytes(call.call_bytes("run", b"").value, "little", signed=True) == 42
+    assert call.call_bytes("give", (7).to_bytes(4, "little")).value == b""
+    for function, data, said in (
+        ("give", b"123", "3 bytes, 4 are expected"),
+        ("run", b"1", "1 bytes, 0 are expected"),
+        ("steal", b"", "no function of this name"),
+    ):
+        with pytest.raises(errors.ExecutionFailed, match=said) as failed:
+            call.call_bytes(function, data)
+        assert function in str(failed.value)
+
+
+def test_an_operation_is_executed_with_its_input_and_context(runtime: Runtime) -> None:
+    """A4: a function by name, its input, and a context with the time that it has."""
+    instance = component(runtime, talking.living())
+    instance.start(b"config")
+    assert invoke(instance, "reverse", b"input") == b"reverse"  # the component answers with the operation's name
+    call = instance.call
+    assert isinstance(call, ComponentCall)
+    context = {"execution": "e", "timeout_millis": 5}
+    assert call.call("durable:host/lifecycle@0.1.0#execute", "op", b"", context).value == b"op"
+    with pytest.raises(errors.ExecutionFailed, match="timeout-millis"):
+        call.call("durable:host/lifecycle@0.1.0#execute", "op", b"", {"execution": "e", "timeout_millis": "soon"})
+
+
+@pytest.mark.parametrize(
+    ("text", "there"),
+    [
+        ('(module (func (export "f") (result i32 i32) (i32.const 1) (i32.const 2)))', True),  # several values
+        ("(module (func (drop (v128.const i32x4 0 0 0 0))))", False),  # SIMD
+        ("(module (memory 1 1 shared))", False),  # threads
+    ],
+)
+def test_what_the_engine_takes_of_webassembly(runtime: Runtime, text: str, *, there: bool) -> None:
+    """A7: several values; no SIMD, no threads. Bulk memory and reference types stay on (specs/sandbox.md)."""
+    data = bytes(wat2wasm(text))
+    if there:
+        assert CoreCall(runtime, runtime.module(data), COMPONENT).call("f").value == [1, 2]
+        return
+    with pytest.raises(errors.SandboxError):
+        runtime.module(data)

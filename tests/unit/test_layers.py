@@ -13,7 +13,7 @@ LAYERS = (
     {"durable.core"},
     {"durable.queues"},
     {"durable.records", "durable.store", "durable.lint", "checkpoint"},
-    {"bridge", "capabilities"},
+    {"bridge", "capabilities", "durable.client"},
     {"durable.functions"},
     {"durable.executions", "durable.agents"},
     {"durable.sessions"},

@@ -22,6 +22,7 @@ from durable.store.protocol.requests import (
     Answer,
     ExecutionImport,
     ExecutionSource,
+    ExecutionUpgrade,
     FunctionAlias,
     PromiseCreate,
     RecordPromise,
@@ -119,6 +120,20 @@ def _renamed_data(data: str | None, function: str) -> str | None:
     key, version = _parted(function)
     call |= {"func": key, "version": int(version)}
     return base64.b64encode(msgspec.json.encode(call)).decode("ascii")
+
+
+def upgrade(tx: Tx, request: ExecutionUpgrade) -> Answer:
+    """Give an open execution another function. 409 where it has ended, runs, or has run since `version`."""
+    row = tx.row("SELECT state, version, due FROM tasks WHERE id=? AND session IS NULL AND timer=0", (request.id,))
+    if row is None:
+        raise Refused(404, f"there is no execution {request.id!r} of a durable function")
+    state, version, due = row
+    if state in ("fulfilled", "acquired") or version != request.version:
+        raise Refused(409, f"{request.id!r} is {state} in version {version}: it has gone on since it was checked")
+    _rename_execution(tx, request.id, request.function, request.source)
+    announce(tx, request.id, due)
+    tx.effects.rescan = tx.effects.peers = True
+    return Answer(200, {})
 
 
 # -- records of other stores ------------------------------------------------------------------------------------

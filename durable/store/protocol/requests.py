@@ -401,6 +401,15 @@ class SignalLook(Ours, frozen=True, kw_only=True):
     name: SignalName
 
 
+class ExecutionUpgrade(Ours, frozen=True, kw_only=True):
+    """Another function for an open execution that nobody runs, as long as nothing has run since `version` was read."""
+
+    id: Id
+    function: str
+    source: str
+    version: Natural
+
+
 class RecordPromise(Request, frozen=True, kw_only=True):
     """A promise as a record has it."""
 

@@ -11,7 +11,7 @@ from durable.core.errors import StoreError, StoreRefused
 from durable.core.limits import REQUEST_UNHEARD_S
 from durable.store.operations.halted_waits import Halt
 from durable.store.protocol import reads
-from durable.store.remote.client import Client
+from durable.store.remote.client import StoreClient
 from durable.store.rows import (
     DiscardRow,
     EngineRow,
@@ -44,7 +44,7 @@ class _Reply(msgspec.Struct, frozen=True):
 class RemoteReads:
     """Reads over HTTP. They see what was committed when the server answers; they do not wait for the lane."""
 
-    def __init__(self, client: Client, living: Callable[[], Awaitable[None]]) -> None:
+    def __init__(self, client: StoreClient, living: Callable[[], Awaitable[None]]) -> None:
         self._client = client
         self._living = living
         self._within_s = REQUEST_UNHEARD_S

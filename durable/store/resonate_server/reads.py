@@ -15,6 +15,7 @@ from durable.core.limits import COUNTED_ROWS_MAX, OUTSIDE_TASKS_MAX, SEARCH_ROWS
 from durable.store.operations.execution_tags import TAG
 from durable.store.operations.halted_waits import Halt
 from durable.store.protocol.requests import Answer
+from durable.store.reads import is_of
 from durable.store.resonate_server.execution_walk import Promise, walk
 from durable.store.resonate_server.own_requests import was_lost
 from durable.store.rows import (
@@ -127,7 +128,7 @@ class ServerReads:
                 continue
             if not (since or 0) <= row.created_at < (TIME_MAX_MS if until is None else until):
                 continue
-            if function is not None and name != function and f"::{function}@" not in name:
+            if function is not None and not is_of(name, function):
                 continue
             execution = await self._execution(row)
             if state is None or execution.state == state:

@@ -164,6 +164,7 @@ if TYPE_CHECKING:
         Function as Function,
         Retry as Retry,
         function as function,
+        register as register,
     )
     from durable.functions.failures import raised as raised
     from durable.functions.operation import Operation as Operation
@@ -336,7 +337,7 @@ _HOME = {
     "durable.functions.child_methods": ("ChildExecution",),
     "durable.functions.context": ("Context", "FunctionInfo"),
     "durable.functions.failures": ("raised",),
-    "durable.functions.definition": ("Function", "Retry", "function"),
+    "durable.functions.definition": ("Function", "Retry", "function", "register"),
     "durable.functions.operation": ("Operation",),
     "durable.functions.outside_methods": ("OutsidePromise",),
     "durable.functions.replay.replay_check": ("ReplayCheck",),

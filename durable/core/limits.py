@@ -429,3 +429,12 @@ AGENT_SESSION_BYTES_MAX = 2**34
 
 AGENT_SESSION_KEYS_MAX = 10_000
 """How often one conversation is added to: its keys are listed for each turn."""
+
+SEARCH_PAGE_ROWS = 500
+"""Executions that a search by text asks for at a time: a few hundred kilobytes."""
+
+LOOKED_AT_ROWS_MAX = 20_000
+"""Executions that one page of a search by text looks at: about a second of work. Its cursor goes on."""
+
+COUNTED_ROWS_MAX = 10_000
+"""Executions of one state that are counted: a count must not cost more the more there are. Metrics have them all."""

@@ -51,6 +51,8 @@ class ExecutionView:
     unknown_capabilities: list[str] = field(default_factory=list)
     tags: dict[str, str] = field(default_factory=dict)
     """The words that it is found by."""
+    signals: list[str] = field(default_factory=list)
+    """The names of the signals that it waits for."""
 
 
 @dataclass(frozen=True, slots=True)

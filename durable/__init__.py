@@ -113,6 +113,7 @@ if TYPE_CHECKING:
         Halted as Halted,
         InvalidAnswer as InvalidAnswer,
         InvalidId as InvalidId,
+        KeyUnavailable as KeyUnavailable,
         LimitExceeded as LimitExceeded,
         NonDeterminism as NonDeterminism,
         NotAsked as NotAsked,
@@ -144,6 +145,7 @@ if TYPE_CHECKING:
         Logged as Logged,
         log_event as log_event,
     )
+    from durable.core.sealing import ValueCodec as ValueCodec
     from durable.engine.engine import (
         Engine as Engine,
         open as open,
@@ -285,6 +287,7 @@ _HOME = {
         "Halted",
         "InvalidAnswer",
         "InvalidId",
+        "KeyUnavailable",
         "NonDeterminism",
         "NotAsked",
         "NotEncodable",
@@ -313,6 +316,7 @@ _HOME = {
         "WorkerDied",
     ),
     "durable.core.answer_types": ("Decision", "Given", "Review"),
+    "durable.core.sealing": ("ValueCodec",),
     "durable.engine.engine": ("Engine", "open"),
     "durable.executions.handle": ("Execution",),
     "durable.executions.stream_reader": ("StreamItem",),

@@ -26,6 +26,7 @@ from durable.core.errors import BadArguments, Conflict, EngineClosed, NotFound, 
 from durable.core.events import Observer, PromptAsked, PromptExpired, log_event
 from durable.core.limits import CANCEL_GRACE_S, DRAIN_LOOK_S, PARKED_S, TASKS_MAX
 from durable.core.observers import Observers
+from durable.core.sealing import ValueCodec
 from durable.engine.attempt_events import AttemptEvents
 from durable.engine.capability_host import CapabilityHost
 from durable.engine.executions import Executions
@@ -109,6 +110,7 @@ class Engine:
         webhooks: Sequence[Webhook] = (),
         concurrency: int = TASKS_MAX,
         queues: Iterable[Queue | str] | None = None,
+        codec: ValueCodec | None = None,
         observer: Observer | Iterable[Observer] = log_event,
     ) -> None:
         if concurrency < 1:
@@ -120,7 +122,7 @@ class Engine:
         self.engine_id = uuid.uuid4().hex
         self.group = group
         self._target = parsed(target)
-        self._options: dict[str, Any] = {"durability": durability, "create": create, "token": token}
+        self._options: dict[str, Any] = {"durability": durability, "create": create, "token": token, "codec": codec}
         self._remote = is_url(target)
         self._serve = serve
         self._capabilities = Capabilities.of(capabilities)
@@ -909,6 +911,7 @@ class EngineOptions(TypedDict, total=False):
     webhooks: Sequence[Webhook]
     concurrency: int
     queues: Iterable[Queue | str] | None
+    codec: ValueCodec | None
     observer: Observer | Iterable[Observer]
 
 
@@ -925,7 +928,8 @@ def open(target: str | os.PathLike[str] = ".durable/state.db", **options: Unpack
     where Python or a package is another one than before; what cannot be loaded is lost, and named. webhooks: where
     questions are told of, each a `durable.Webhook(url, secret)`; signed, and sent until they are taken. concurrency:
     how many executions it runs at a time; those that wait do not count. queues: the queues from which alone it takes
-    executions; then it takes none that stands in no queue, and no sessions. observer: called with each of the engine's
+    executions; then it takes none that stands in no queue, and no sessions. codec: how values are written, a
+    `durable.ValueCodec`: encrypted, compressed (DURABLE_KEYS when None). observer: called with each of the engine's
     events, or several of them (docs/telemetry.md); the log when not given.
     """
     return Engine(target, **options)

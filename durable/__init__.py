@@ -150,6 +150,7 @@ if TYPE_CHECKING:
         Engine as Engine,
         open as open,
     )
+    from durable.engine.execution_document import ExecutionDocument as ExecutionDocument
     from durable.executions.handle import Execution as Execution
     from durable.executions.stream_reader import StreamItem as StreamItem
     from durable.functions.child_methods import ChildExecution as ChildExecution
@@ -318,6 +319,7 @@ _HOME = {
     "durable.core.answer_types": ("Decision", "Given", "Review"),
     "durable.core.sealing": ("ValueCodec",),
     "durable.engine.engine": ("Engine", "open"),
+    "durable.engine.execution_document": ("ExecutionDocument",),
     "durable.executions.handle": ("Execution",),
     "durable.executions.stream_reader": ("StreamItem",),
     "durable.core.events": ("Event", "Logged", "log_event"),

@@ -195,6 +195,11 @@ def decoded(data: str) -> Any:
         return {PLACEHOLDER: data}
 
 
+def is_sealed(promise: Mapping[str, Any]) -> bool:
+    """Whether a promise's param or value, as the store has it, is sealed."""
+    return any(str((promise.get(name) or {}).get("data") or "").startswith(SEALED) for name in ("param", "value"))
+
+
 def is_placeholder(value: object) -> bool:
     """Whether it stands for a value that could not be opened."""
     return isinstance(value, dict) and isinstance(value.get(PLACEHOLDER), str) and len(value) <= 2

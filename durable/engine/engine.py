@@ -29,8 +29,10 @@ from durable.core.observers import Observers
 from durable.core.sealing import ValueCodec
 from durable.engine.attempt_events import AttemptEvents
 from durable.engine.capability_host import CapabilityHost
+from durable.engine.execution_document import ExecutionDocument, export_document
 from durable.engine.executions import Executions
 from durable.engine.queue_operations import Debounce, Place, Queues, name_of
+from durable.executions.exported_record import import_
 from durable.executions.forking import fork
 from durable.executions.handle import Execution
 from durable.executions.signal_sender import send_signal, settle_promise
@@ -652,6 +654,24 @@ class Engine:
                 if row.session is None and "~" not in row.id and row.function.partition("@")[0] not in NOT_REPLAYED:
                     found.append(await self.check_replay(row.id))
         return found
+
+    async def export(self, id: str, *, open_values: bool = False) -> ExecutionDocument:
+        """Everything of an execution of a durable function as one JSON document, which `import_execution` reads.
+
+        open_values: show what is encrypted in the store. NotFound; Conflict for code in a session.
+        """
+        row = await self.store.reads.get_execution(id)
+        if row is None:
+            raise NotFound("execution", id, "`durable list` shows what there is")
+        return await export_document(self.store, row, open_values=open_values)
+
+    async def import_execution(self, document: ExecutionDocument | str | dict[str, Any]) -> Execution[Any]:
+        """Recreate an execution from its document, whole or not at all; what has not ended goes on over its record.
+
+        BadArguments, Conflict where this store has the id.
+        """
+        state = document if isinstance(document, ExecutionDocument) else ExecutionDocument.from_json(document)
+        return await self.get(await import_(self.store, state.record))
 
     async def skip_checkpoint(self, checkpoint: int) -> None:
         """Forget a checkpoint that is refused, so that its session goes on from the one before. NotFound, Conflict."""

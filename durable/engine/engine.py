@@ -592,13 +592,17 @@ class Engine:
         """Continue an execution that was interrupted or halted; False when it was not. NotFound."""
         return await self._executions.resume(id)
 
-    async def fork_execution(self, id: str, *, step: int, new_id: str | None = None) -> Execution[Any]:
+    async def fork_execution(
+        self, id: str, *, step: int, new_id: str | None = None, changed: Mapping[str, Any] | None = None
+    ) -> Execution[Any]:
         """Start an execution with what another one recorded before its operation number `step`, from 1.
 
         What is before the step is not done again, answered questions stay answered. It goes on with today's code.
-        new_id: its id; `<id>-fork-<n>` when None. NotFound; Conflict where a step before that has not ended.
+        new_id: its id; `<id>-fork-<n>` when None. changed: arguments by name in place of the recorded ones; where what
+        is before the step depends on them, the replay is halted. NotFound; Conflict where a step before that has not
+        ended; BadArguments.
         """
-        return await self.get((await fork(self.store, id, step, new_id)).id)
+        return await self.get((await fork(self.store, id, step, new_id, changed=changed)).id)
 
     async def retry(self, id: str, *, new_id: str | None = None) -> Execution[Any]:
         """Start an execution with all that one recorded that failed, was lost, cancelled or timed out, but the failure.

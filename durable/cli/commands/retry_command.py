@@ -23,10 +23,17 @@ STATES = ("failed", "lost", "cancelled", "timed_out")
 @click.option("--id", "new", metavar="NEW", help="Its id; <ID>-retry-<n> by default.")
 @click.option("--state", type=click.Choice(STATES), help="Retry all that ended so.")
 @click.option("--function", metavar="NAME", help="With --state: only those of this function.")
+@click.option("--where", metavar="TAG=VALUE", help="With --state: only those that have this tag.")
 @click.option("--limit", type=click.IntRange(1, 10_000), default=100, show_default=True, help="With --state: so many.")
 @click.option("--dry-run", is_flag=True, help="Only show what would be kept, and what would be begun again.")
 def command(
-    execution_id: str | None, new: str | None, state: str | None, function: str | None, limit: int, dry_run: bool
+    execution_id: str | None,
+    new: str | None,
+    state: str | None,
+    function: str | None,
+    where: str | None,
+    limit: int,
+    dry_run: bool,
 ) -> int:
     """Start an execution with all that ID recorded but its failure, and wait for it as `durable run` does.
 
@@ -41,7 +48,10 @@ def command(
     if execution_id is not None:
         source = execution_id.removeprefix(ids.PREFIX)
         return in_loop(lambda: _retry(chosen, source, new, dry_run))
-    return in_loop(lambda: _retry_all(chosen, str(state), function, limit, dry_run))
+    tag = None if where is None else tuple(where.split("=", 1))
+    if tag is not None and (len(tag) != 2 or not tag[0]):
+        raise click.UsageError(f"--where {where!r} is not TAG=VALUE")
+    return in_loop(lambda: _retry_all(chosen, str(state), function, tag, limit, dry_run))
 
 
 async def _retry(chosen: Settings, source: str, new: str | None, dry_run: bool) -> int:
@@ -55,7 +65,9 @@ async def _retry(chosen: Settings, source: str, new: str | None, dry_run: bool) 
     return await go_on_with(chosen, made)
 
 
-async def _retry_all(chosen: Settings, state: str, function: str | None, limit: int, dry_run: bool) -> int:
+async def _retry_all(
+    chosen: Settings, state: str, function: str | None, tag: tuple[str, ...] | None, limit: int, dry_run: bool
+) -> int:
     from durable.cli.engine_or_client import opened
     from durable.core.errors import Conflict
     from durable.executions.forking import fork
@@ -65,7 +77,9 @@ async def _retry_all(chosen: Settings, state: str, function: str | None, limit: 
     made: list[Forked] = []
     out = chosen.out()
     async with opened(chosen, create=False) as store:
-        for row in await store.reads.list_executions(state=word, function=function, limit=limit):
+        for row in await store.reads.list_executions(
+            state=word, function=function, tag=None if tag is None else (tag[0], tag[1]), limit=limit
+        ):
             if row.session is not None:
                 continue
             try:

@@ -57,6 +57,11 @@ def replace(clock: OtherClock) -> None:
     _other = clock
 
 
+def other() -> OtherClock | None:
+    """The clock in place of the real one."""
+    return _other
+
+
 def restore() -> None:
     """Go back to the real clock."""
     global _other

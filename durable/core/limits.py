@@ -423,3 +423,9 @@ SUMMARY_S = 120.0
 
 GRAPH_BYTES_MAX = 2**34
 """All checkpoints of one saver of LangGraph: what a disk can spare. `keep=` and `prune` make it small."""
+
+AGENT_SESSION_BYTES_MAX = 2**34
+"""All conversations of one name that agents keep: what a disk can spare."""
+
+AGENT_SESSION_KEYS_MAX = 10_000
+"""How often one conversation is added to: its keys are listed for each turn."""

@@ -149,6 +149,7 @@ class Engine:
         self._guard: asyncio.Task[None] | None = None
         self._undo: list[Callable[[], None]] = []
         self._changes = Changes()
+        self._prompt_changes = Changes()
         self._sandbox: Sandbox | None = None
         self._actors: Actors | None = None
         self._queues: Queues | None = None
@@ -214,7 +215,7 @@ class Engine:
         )
         self._prompts = Inbox(store, observer=self._observer)
         self._undo.append(store.watch(self._on_change))
-        self._hooks = Hooks(self._webhooks, self._prompts, store.key, self.changed, self._observer)
+        self._hooks = Hooks(self._webhooks, self._prompts, store.key, self._prompt_changes.next, self._observer)
         if self._serve:
             try:
                 await self.serve()
@@ -225,6 +226,9 @@ class Engine:
 
     async def _open_store(self) -> StoreFace:
         return await open_store(self._target, observer=self._observer, **self._options)
+
+    async def _close_store(self, store: StoreFace) -> None:
+        await store.close()
 
     async def serve(self) -> None:
         """Begin to run executions and sessions: what `open` does unless it was told serve=False. Idempotent."""
@@ -316,12 +320,13 @@ class Engine:
             await self._resonate.stop()
             await store.request("engine.leave", {"engine": self.engine_id})
         self._threads.close()
+        if self._actors is not None:
+            await self._actors.local.close()
         if self._sandbox is not None:
             await self._sandbox.close()
-        if self._actors is not None:
-            self._actors.local.close()
         self._changes.tell()
-        await store.close()
+        self._prompt_changes.tell()
+        await self._close_store(store)
 
     @property
     def ending(self) -> bool:
@@ -380,6 +385,11 @@ class Engine:
         A class by its name alone checks no arguments. InvalidId, BadArguments.
         """
         return self.actors.reference(cls, key)
+
+    def let_go(self, actor: str) -> None:
+        """End the instance that is kept here for an actor that is a component, if one is."""
+        if self._sandbox is not None:
+            self._sandbox.let_go(actor)
 
     async def put(self, kind: str, request: dict[str, Any]) -> dict[str, Any]:
         """Record what stands in line; where nothing is before it, it begins here at once."""
@@ -795,7 +805,7 @@ class Engine:
         callback: takes an OpenPrompt; sync or async. It is told of each question once while this engine is open, and
         again at the times of its reminders and its escalation (`OpenPrompt.notice`).
         """
-        channel = PromptChannel(self._prompts, self.changed, callback, self._observer)
+        channel = PromptChannel(self._prompts, self._prompt_changes.next, callback, self._observer)
         self._undo.append(channel.close)
         return channel.close
 
@@ -891,6 +901,9 @@ class Engine:
             self._tell_prompts(change)
         if change.foreign or change.stopped or (self._remote and change.sessions):
             self._host.look()
+        asked = change.prompts or change.expired or any(map(ids.parse_call, change.settled))
+        if asked or change.foreign or self._remote:
+            self._prompt_changes.tell()
         self._changes.tell()
 
     def _tell_prompts(self, change: StoreChange) -> None:

@@ -228,7 +228,7 @@ class Reads(PageReads):
         """Functions that executions (of a session) have, by whole id, that are meant by an id or a name."""
         sql, parameters = (_FUNCTIONS, []) if session is None else (_FUNCTIONS_OF_SESSION, [session])
         names = [row[0] for row in await self._rows(sql, parameters)]
-        return [name for name in names if function is None or name == function or f"::{function}@" in name]
+        return [name for name in names if function is None or is_of(name, function)]
 
     async def get_execution(self, execution_id: str) -> ExecutionRow | None:
         """One execution, or None. The id is without `exec:`."""
@@ -354,6 +354,12 @@ class Reads(PageReads):
         found = [(row[0], row[1], promise_row(promise_record(row[2:]))) for row in rows]
         return [PublishedRow(name, part_of(row.param, key=name), n, row.created_at) for name, n, row in found]
 
+    async def output_end(self, execution_id: str) -> int:
+        """The offset of the end of what an execution has printed so far, in characters."""
+        sql = "SELECT start + length FROM output WHERE execution = ? ORDER BY start DESC LIMIT 1"
+        rows = await self._rows(sql, [execution_id])
+        return int(rows[0][0]) if rows else 0
+
     async def stopped(self, *, executions: list[str], sessions: dict[str, int]) -> StoppedElsewhere:
         """Which of these executions are halted, and which of these sessions are not in the epoch given any more."""
         halted = "SELECT id FROM tasks WHERE id IN (SELECT 'exec:' || value FROM json_each(?)) AND state = 'halted'"
@@ -412,6 +418,11 @@ class Reads(PageReads):
     async def go_on(self, search: Unfinished) -> Answer:
         """The rest of a search that the writer began."""
         return await searches.go_on(self._rows, search)
+
+
+def is_of(function: str, named: str) -> bool:
+    """Whether a function's id is of this name: `where::name@version`, or a name that was given, `name@version`."""
+    return function == named or function.startswith(f"{named}@") or f"::{named}@" in function
 
 
 def _execution(row: Row) -> ExecutionRow:

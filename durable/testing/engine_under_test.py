@@ -91,9 +91,14 @@ class EngineUnderTest(Engine):
             self._changes.tell()
 
     @property
+    def is_left(self) -> bool:
+        """Whether its loop ended without closing it."""
+        return self._store is not None and self.tested_store.loop_ended
+
+    @property
     def is_open(self) -> bool:
         """Whether it is open now."""
-        return self._store is not None and not self._closing
+        return self._store is not None and not self._closing and not self.tested_store.loop_ended
 
     @property
     def tested_store(self) -> StoreUnderTest:

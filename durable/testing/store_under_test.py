@@ -201,6 +201,11 @@ class StoreUnderTest(Store):
         super()._committed(jobs, effects, foreign)
 
     @property
+    def loop_ended(self) -> bool:
+        """Whether the loop that it was opened on is closed."""
+        return self._loop.is_closed()
+
+    @property
     def searching(self) -> bool:
         """Whether a request is being answered off the writer's thread."""
         return bool(self._searches)

@@ -9,6 +9,8 @@ import pytest
 from . import opened
 
 BOTH = {
+    "test_http_api",
+    "test_http_events",
     "test_oracle_store",
     "test_store_actors",
     "test_store_keep",

@@ -57,6 +57,7 @@ SMALL = {
     "parts",
     "policies",
     "sqlite_master",
+    "step",
     "tag",
 }
 """Tables of a few rows, and what is cut to a page."""
@@ -208,7 +209,9 @@ async def _every_read(store: Store) -> None:
     await reads.sessions_page("", 10)
     await reads.session("kept")
     await reads.children_page("one", "", 10)
+    await reads.retries_of(["exec:one.1"])
     await reads.unfinished()
+    await reads.made_since(0)
     await reads.retries()
     await reads.stream("one", "tokens", 3)
     await reads.streams("one")
@@ -217,6 +220,7 @@ async def _every_read(store: Store) -> None:
     await reads.queue_keys("mail")
     await reads.queue_keys("mail", after="a")
     await reads.printed("one")
+    await reads.output_end("one")
     await reads.sessions()
     await reads.discards("lapses")
     await reads.engines()

@@ -45,8 +45,14 @@ NOT_RUN_HERE = {
         "it installs over the network",
     ],
     "docs/jupyter.md": ["it needs Jupyter's packages; tests/jupyter runs it"] * 2,
+    "docs/integrations.md": ["it needs the extra; tests/integrations runs it"] * 3,
     "docs/telemetry.md": ["it installs over the network"],
     "docs/scale-out.md": ["it installs over the network"],
+    "docs/dashboard.md": [
+        "it opens a browser and stays until Ctrl-C",
+        "it stays until Ctrl-C",
+        "the token is another one each time",
+    ],
     "docs/people.md": ["there is no chat to send it to"],
 }
 """Blocks of ours that are not run, by page: a page says why before each."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -235,3 +236,65 @@ async def test_a_halted_execution_says_so_at_once() -> None:
         with pytest.raises(durable.Halted):
             await (await engine.start(exhausted)).result()
         assert engine.steps_run == ["flaky"] * 3
+
+
+@durable.function
+async def sleeps_a_week(ctx: durable.Context) -> str:
+    await ctx.signal("go")
+    await ctx.sleep(timedelta(days=7))
+    return "slept"
+
+
+async def test_time_passes_for_what_a_step_has_started() -> None:
+    async with testing.open() as engine:
+
+        async def start(number: int) -> str:
+            return (await engine.start_with_signal(sleeps_a_week, id=f"w{number}", signal="go")).id
+
+        @durable.function
+        async def starts(ctx: durable.Context) -> list[str]:
+            return [await ctx.run(start, number) for number in range(2)]
+
+        for started in await (await engine.start(starts)).result():
+            assert await (await engine.get(started)).result() == "slept"
+
+
+def block(began: threading.Event, until: threading.Event) -> None:
+    began.set()
+    until.wait(20)
+
+
+async def test_a_thread_that_a_cancelled_function_has_left_does_not_hold_up_time() -> None:
+    began, ends = threading.Event(), threading.Event()
+
+    @durable.function
+    async def blocked(ctx: durable.Context) -> None:
+        await ctx.run(lambda: block(began, ends))
+
+    async with testing.open() as engine:
+        execution = await engine.start(blocked)
+        await asyncio.to_thread(began.wait)
+        cancelling = asyncio.ensure_future(execution.cancel(grace=1))
+        threading.Timer(0.2, ends.set).start()
+        assert await cancelling
+        assert await (await engine.start(patient, 2)).result() == "2030-01-03T00:00:00+00:00"
+
+
+def test_an_engine_that_was_not_closed_leaves_its_time_to_the_next_test() -> None:
+    async def forgets() -> None:
+        await testing.open().open()
+
+    async def opens() -> str:
+        async with testing.open() as engine:
+            return await (await engine.start(patient, 1)).result()
+
+    asyncio.run(forgets())
+    assert asyncio.run(opens()) == "2030-01-02T00:00:00+00:00"
+    assert durable.Event().at < 1_893_456_000_000
+
+
+async def test_an_error_in_the_test_gives_the_real_clock_back() -> None:
+    with pytest.raises(ZeroDivisionError):
+        async with testing.open():
+            _ = 1 // 0
+    assert durable.Event().at < 1_893_456_000_000

@@ -12,8 +12,8 @@ ROOT = Path(__file__).resolve().parents[2]
 LAYERS = (
     {"durable.core"},
     {"durable.queues"},
-    {"durable.records", "durable.store", "checkpoint"},
-    {"bridge", "capabilities"},
+    {"durable.records", "durable.store", "durable.lint", "checkpoint"},
+    {"bridge", "capabilities", "durable.client"},
     {"durable.functions"},
     {"durable.executions", "durable.agents"},
     {"durable.sessions"},
@@ -35,6 +35,7 @@ ALLOWED = {
     "checkpoint": {"checkpoint", "durable.core"},
     "capabilities": {"capabilities", "durable.core"},
     "durable.records": {"durable.records", "durable.core"},
+    "durable.lint": {"durable.lint", "durable.core"},
     "durable.queues": {"durable.queues", "durable.core"},
     "durable.store": {"durable.store", "durable.queues", "durable.core"},
 }

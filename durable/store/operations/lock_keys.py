@@ -27,6 +27,7 @@ _WHOLE = (
     requests.SweepCheckpoints,
     requests.SweepMessages,
     requests.SweepAudit,
+    requests.SweepActors,
     requests.DebugTick,
 )
 

@@ -109,6 +109,7 @@ READINGS: dict[str, tuple[type[msgspec.Struct], Any]] = {
     "stream": (Stream, rows.StreamPage),
     "streams": (ExecutionId, list[rows.StreamEnd]),
     "published": (Published, list[rows.PublishedRow]),
+    "output_end": (ExecutionId, int),
     "stopped": (Stopped, rows.StoppedElsewhere),
     "halts": (Halts, list[Halt]),
     "discards": (ExecutionId, list[rows.DiscardRow]),

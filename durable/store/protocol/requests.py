@@ -679,6 +679,32 @@ class ActorFulfill(Ours, frozen=True, kw_only=True):
     dead: str | None = None
     status: Literal["running", "stopped", "failed"] = "running"
     note: str = ""
+    journal: str | None = None
+    """An entry for the end of the actor's journal; `forget`: what is in it is not needed any more."""
+    forget: bool = False
+
+
+class ActorJournal(Ours, frozen=True, kw_only=True):
+    """`after`: the key of the last entry of the page before."""
+
+    actor: Id
+    after: str = ""
+    limit: Annotated[int, msgspec.Meta(ge=1, le=1_000)] = 100
+
+
+class ActorDelete(Ours, frozen=True, kw_only=True):
+    """`force`: also one that runs, or has mail."""
+
+    actor: Id
+    force: bool = False
+
+
+class SweepActors(Ours, frozen=True, kw_only=True):
+    """Stopped and failed actors, and dead letters, of before a time (ms). `after`: the name where the page ended."""
+
+    before: Natural
+    after: str = ""
+    dry_run: bool = False
 
 
 class ActorStop(Ours, frozen=True, kw_only=True):

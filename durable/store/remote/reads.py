@@ -11,7 +11,7 @@ from durable.core.errors import StoreError, StoreRefused
 from durable.core.limits import REQUEST_UNHEARD_S
 from durable.store.operations.halted_waits import Halt
 from durable.store.protocol import reads
-from durable.store.remote.client import Client
+from durable.store.remote.client import StoreClient
 from durable.store.rows import (
     DiscardRow,
     EngineRow,
@@ -45,7 +45,7 @@ class _Reply(msgspec.Struct, frozen=True):
 class RemoteReads:
     """Reads over HTTP. They see what was committed when the server answers; they do not wait for the lane."""
 
-    def __init__(self, client: Client, living: Callable[[], Awaitable[None]]) -> None:
+    def __init__(self, client: StoreClient, living: Callable[[], Awaitable[None]]) -> None:
         self._client = client
         self._living = living
         self._within_s = REQUEST_UNHEARD_S
@@ -142,6 +142,11 @@ class RemoteReads:
         """The values that an execution has published: of all keys, or of one."""
         asked = reads.Published(execution_id=execution_id, key=key)
         found: list[PublishedRow] = await self._read("published", asked)
+        return found
+
+    async def output_end(self, execution_id: str) -> int:
+        """The offset of the end of what an execution has printed so far, in characters."""
+        found: int = await self._read("output_end", reads.ExecutionId(execution_id=execution_id))
         return found
 
     async def stopped(self, *, executions: list[str], sessions: dict[str, int]) -> StoppedElsewhere:

@@ -23,7 +23,7 @@ from durable.store.protocol.requests import Answer
 from durable.store.protocol.sealed_requests import sealed_data
 from durable.store.remote.batches import Lane
 from durable.store.remote.chunks import RemoteChunks
-from durable.store.remote.client import Client
+from durable.store.remote.client import StoreClient
 from durable.store.remote.heartbeat import HeartbeatThread
 from durable.store.remote.reads import RemoteReads
 from durable.store.remote.request_headers import BATCH, CLIENT
@@ -78,7 +78,7 @@ class RemoteStore:
         self._observe = observer
         self._name = uuid.uuid4().hex
         self._loop = asyncio.get_running_loop()
-        self._client = Client(url, token, observer)
+        self._client = StoreClient(url, token, observer)
         self._lane = Lane(self._exchange)
         self._waiters = Waiters()
         self._watchers: list[Callable[[StoreChange], None]] = []

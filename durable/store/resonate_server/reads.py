@@ -14,6 +14,7 @@ from durable.core.limits import OUTSIDE_TASKS_MAX, SEARCH_ROWS_READ
 from durable.store.operations.execution_tags import TAG
 from durable.store.operations.halted_waits import Halt
 from durable.store.protocol.requests import Answer
+from durable.store.reads import is_of
 from durable.store.resonate_server.execution_walk import Promise, walk
 from durable.store.resonate_server.own_requests import was_lost
 from durable.store.rows import (
@@ -126,7 +127,7 @@ class ServerReads:
                 continue
             if not (since or 0) <= row.created_at < (TIME_MAX_MS if until is None else until):
                 continue
-            if function is not None and name != function and f"::{function}@" not in name:
+            if function is not None and not is_of(name, function):
                 continue
             execution = await self._execution(row)
             if state is None or execution.state == state:
@@ -224,6 +225,10 @@ class ServerReads:
     async def published(self, execution_id: str, key: str | None = None) -> list[PublishedRow]:  # noqa: ARG002
         """StoreLacks."""
         raise StoreLacks(self._url, "published values")
+
+    async def output_end(self, execution_id: str) -> int:  # noqa: ARG002 - the port's
+        """Nothing: only code in sessions prints."""
+        return 0
 
     async def stopped(
         self,

@@ -24,7 +24,7 @@ from durable.store.operations.request_table import KINDS
 from durable.store.protocol.patient_kinds import PATIENT
 from durable.store.protocol.requests import Answer
 from durable.store.protocol.sealed_requests import sealed_data
-from durable.store.remote.client import Client
+from durable.store.remote.client import StoreClient
 from durable.store.remote.heartbeat import HeartbeatThread
 from durable.store.remote.sdk_connection import RemoteConnection
 from durable.store.remote.transit_key import transit_key
@@ -58,7 +58,7 @@ class ResonateServerStore:
     file = local = None
     """The server keeps promises alone."""
 
-    def __init__(self, url: str, token: str, client: Client, observer: Observer) -> None:
+    def __init__(self, url: str, token: str, client: StoreClient, observer: Observer) -> None:
         self.url = url
         self.key = transit_key(token) if token else os.urandom(32)
         self._token = token

@@ -38,6 +38,9 @@ class Collected:
     """Of the audit."""
     namespaces: int = 0
     """Values that foreign code had kept under the id of its run."""
+    actors: int = 0
+    letters: int = 0
+    """Dead letters, those of the actors included."""
 
     def plus(self, found: dict[str, int]) -> Collected:
         return Collected(**{name: count + found.get(name, 0) for name, count in asdict(self).items()})
@@ -64,6 +67,18 @@ async def collect(
     while more:
         answer = (await store.request("sweep.audit", {"before": before, "dry_run": dry_run})).data
         done, more = done.plus(answer), answer["more"]
+        yield done
+
+
+async def sweep_actors(store: DirectStore, *, before: int, dry_run: bool = False) -> AsyncGenerator[Collected]:
+    """Forget actors that were stopped or failed before a time (ms), and dead letters of before that time; yields the
+    totals after each batch.
+    """
+    done, cursor, more = Collected(), "", True
+    while more:
+        request = {"after": cursor, "before": before, "dry_run": dry_run}
+        answer = (await store.request("sweep.actors", request)).data
+        done, cursor, more = done.plus(answer), answer["next"], answer["more"]
         yield done
 
 

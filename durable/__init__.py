@@ -120,6 +120,7 @@ if TYPE_CHECKING:
         Halted as Halted,
         InvalidAnswer as InvalidAnswer,
         InvalidId as InvalidId,
+        KeyUnavailable as KeyUnavailable,
         LimitExceeded as LimitExceeded,
         NonDeterminism as NonDeterminism,
         NotAsked as NotAsked,
@@ -151,11 +152,13 @@ if TYPE_CHECKING:
         Logged as Logged,
         log_event as log_event,
     )
+    from durable.core.sealing import ValueCodec as ValueCodec
     from durable.engine.engine import (
         Engine as Engine,
         open as open,
     )
     from durable.engine.schedule_operations import Schedule as Schedule, next_times as next_times
+    from durable.engine.execution_document import ExecutionDocument as ExecutionDocument
     from durable.executions.handle import Execution as Execution
     from durable.executions.stream_reader import StreamItem as StreamItem
     from durable.functions.child_methods import ChildExecution as ChildExecution
@@ -300,6 +303,7 @@ _HOME = {
         "Halted",
         "InvalidAnswer",
         "InvalidId",
+        "KeyUnavailable",
         "NonDeterminism",
         "NotAsked",
         "NotEncodable",
@@ -329,8 +333,10 @@ _HOME = {
     ),
     "durable.client.api_client": ("Client",),
     "durable.core.answer_types": ("Decision", "Given", "Review"),
+    "durable.core.sealing": ("ValueCodec",),
     "durable.engine.engine": ("Engine", "open"),
     "durable.engine.schedule_operations": ("Schedule", "next_times"),
+    "durable.engine.execution_document": ("ExecutionDocument",),
     "durable.executions.handle": ("Execution",),
     "durable.executions.stream_reader": ("StreamItem",),
     "durable.core.events": ("Event", "Logged", "log_event"),

@@ -51,6 +51,7 @@ COMMANDS = {
     "schedule": "Executions that the clock starts.",
     "promise": "Promises, as they are.",
     "alias": "Say what a function is known by since it was renamed.",
+    "export": "An execution as one JSON document.",
     "import": "Recreate an execution from its record.",
     "worker": "Run durable functions until told to end.",
     "serve": "Offer the store over HTTP.",

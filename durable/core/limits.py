@@ -86,6 +86,9 @@ STREAM_NAME_CHARS_MAX = 200
 PATCH_NAME_CHARS_MAX = 200
 """The name of a patch: a word of the code."""
 
+COMPRESS_BYTES_MIN = 1_024
+"""A shorter value is not compressed: it would hardly be smaller."""
+
 RETURNED_MS = 1_000
 """Delay before a task is dispatched again that an engine handed back because it cannot run it: nothing is counted."""
 

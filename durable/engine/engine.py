@@ -26,12 +26,15 @@ from durable.core.errors import BadArguments, Conflict, EngineClosed, NotFound, 
 from durable.core.events import Observer, PromptAsked, PromptExpired, log_event
 from durable.core.limits import CANCEL_GRACE_S, DRAIN_LOOK_S, PARKED_S, TASKS_MAX
 from durable.core.observers import Observers
+from durable.core.sealing import ValueCodec
 from durable.engine.attempt_events import AttemptEvents
 from durable.engine.capability_host import CapabilityHost
+from durable.engine.execution_document import ExecutionDocument, export_document
 from durable.engine.executions import Executions
 from durable.engine.queue_operations import Debounce, Place, Queues, name_of
 from durable.engine.schedule_operations import Missed, Overlap, Schedule, Schedules
 from durable.executions.execution_search import ExecutionFilter, ExecutionPage, search, tag_pairs
+from durable.executions.exported_record import import_
 from durable.executions.forking import fork
 from durable.executions.handle import Execution
 from durable.executions.signal_sender import send_signal, settle_promise
@@ -111,6 +114,7 @@ class Engine:
         webhooks: Sequence[Webhook] = (),
         concurrency: int = TASKS_MAX,
         queues: Iterable[Queue | str] | None = None,
+        codec: ValueCodec | None = None,
         observer: Observer | Iterable[Observer] = log_event,
     ) -> None:
         if concurrency < 1:
@@ -122,7 +126,7 @@ class Engine:
         self.engine_id = uuid.uuid4().hex
         self.group = group
         self._target = parsed(target)
-        self._options: dict[str, Any] = {"durability": durability, "create": create, "token": token}
+        self._options: dict[str, Any] = {"durability": durability, "create": create, "token": token, "codec": codec}
         self._remote = is_url(target)
         self._serve = serve
         self._capabilities = Capabilities.of(capabilities)
@@ -670,13 +674,17 @@ class Engine:
         """Continue an execution that was interrupted or halted; False when it was not. NotFound."""
         return await self._executions.resume(id)
 
-    async def fork_execution(self, id: str, *, step: int, new_id: str | None = None) -> Execution[Any]:
+    async def fork_execution(
+        self, id: str, *, step: int, new_id: str | None = None, changed: Mapping[str, Any] | None = None
+    ) -> Execution[Any]:
         """Start an execution with what another one recorded before its operation number `step`, from 1.
 
         What is before the step is not done again, answered questions stay answered. It goes on with today's code.
-        new_id: its id; `<id>-fork-<n>` when None. NotFound; Conflict where a step before that has not ended.
+        new_id: its id; `<id>-fork-<n>` when None. changed: arguments by name in place of the recorded ones; where what
+        is before the step depends on them, the replay is halted. NotFound; Conflict where a step before that has not
+        ended; BadArguments.
         """
-        return await self.get((await fork(self.store, id, step, new_id)).id)
+        return await self.get((await fork(self.store, id, step, new_id, changed=changed)).id)
 
     async def retry(self, id: str, *, new_id: str | None = None) -> Execution[Any]:
         """Start an execution with all that one recorded that failed, was lost, cancelled or timed out, but the failure.
@@ -732,6 +740,24 @@ class Engine:
                 if row.session is None and "~" not in row.id and row.function.partition("@")[0] not in NOT_REPLAYED:
                     found.append(await self.check_replay(row.id))
         return found
+
+    async def export(self, id: str, *, open_values: bool = False) -> ExecutionDocument:
+        """Everything of an execution of a durable function as one JSON document, which `import_execution` reads.
+
+        open_values: show what is encrypted in the store. NotFound; Conflict for code in a session.
+        """
+        row = await self.store.reads.get_execution(id)
+        if row is None:
+            raise NotFound("execution", id, "`durable list` shows what there is")
+        return await export_document(self.store, row, open_values=open_values)
+
+    async def import_execution(self, document: ExecutionDocument | str | dict[str, Any]) -> Execution[Any]:
+        """Recreate an execution from its document, whole or not at all; what has not ended goes on over its record.
+
+        BadArguments, Conflict where this store has the id.
+        """
+        state = document if isinstance(document, ExecutionDocument) else ExecutionDocument.from_json(document)
+        return await self.get(await import_(self.store, state.record))
 
     async def skip_checkpoint(self, checkpoint: int) -> None:
         """Forget a checkpoint that is refused, so that its session goes on from the one before. NotFound, Conflict."""
@@ -994,6 +1020,7 @@ class EngineOptions(TypedDict, total=False):
     webhooks: Sequence[Webhook]
     concurrency: int
     queues: Iterable[Queue | str] | None
+    codec: ValueCodec | None
     observer: Observer | Iterable[Observer]
 
 
@@ -1010,7 +1037,8 @@ def open(target: str | os.PathLike[str] = ".durable/state.db", **options: Unpack
     where Python or a package is another one than before; what cannot be loaded is lost, and named. webhooks: where
     questions are told of, each a `durable.Webhook(url, secret)`; signed, and sent until they are taken. concurrency:
     how many executions it runs at a time; those that wait do not count. queues: the queues from which alone it takes
-    executions; then it takes none that stands in no queue, and no sessions. observer: called with each of the engine's
+    executions; then it takes none that stands in no queue, and no sessions. codec: how values are written, a
+    `durable.ValueCodec`: encrypted, compressed (DURABLE_KEYS when None). observer: called with each of the engine's
     events, or several of them (docs/telemetry.md); the log when not given.
     """
     return Engine(target, **options)

@@ -14,6 +14,7 @@ import msgspec
 
 from durable.core.ids import MAILBOX
 from durable.core.limits import COUNTED_ROWS_MAX
+from durable.core.sealing import part_of
 from durable.store.operations import searches
 from durable.store.operations.halted_waits import HALTS, Halt, nearest
 from durable.store.operations.records import PROMISE, Row, dump, promise_record
@@ -409,13 +410,9 @@ class Reads(PageReads):
         for row in rows:
             n, count, step, position, promise = row[0], row[1], row[2], row[3], promise_record(row[4:])
             found = promise_row(promise)
-            values = found.param.get("items") if isinstance(found.param, dict) else None
-            assert isinstance(values, list), f"a write holds its items: {found.id}"
-            items += [
-                StreamRow(n + i, value, step, None if position is None else position + i, found.created_at)
-                for i, value in enumerate(values)
-                if n + i >= from_offset
-            ]
+            for i in range(max(0, from_offset - n), count):
+                value, in_step = part_of(found.param, item=i), None if position is None else position + i
+                items.append(StreamRow(n + i, value, step, in_step, found.created_at))
             place = max(place, n + count)
         return StreamPage(items, place)
 
@@ -435,7 +432,7 @@ class Reads(PageReads):
             [f"exec:{execution_id}", *([] if key is None else [key])],
         )
         found = [(row[0], row[1], promise_row(promise_record(row[2:]))) for row in rows]
-        return [PublishedRow(name, row.param[name], n, row.created_at) for name, n, row in found]
+        return [PublishedRow(name, part_of(row.param, key=name), n, row.created_at) for name, n, row in found]
 
     async def output_end(self, execution_id: str) -> int:
         """The offset of the end of what an execution has printed so far, in characters."""

@@ -29,6 +29,7 @@ from durable.store.rows import (
     StoreFigures,
     StreamEnd,
     StreamPage,
+    opened_row,
 )
 
 
@@ -210,6 +211,6 @@ class RemoteReads:
             if reply.head.status >= 400:
                 raise StoreRefused(kind, reply.head.status, msgspec.json.decode(reply.data, type=str))
             rows = msgspec.json.decode(reply.data, type=dict[str, msgspec.Raw])["found"]
-            return msgspec.json.decode(rows, type=reads.READINGS[name][1])
+            return opened_row(msgspec.json.decode(rows, type=reads.READINGS[name][1]))
         except (msgspec.MsgspecError, KeyError) as error:
             raise StoreError(f"the answer to {kind} cannot be read: {error}; is the server another version?") from None

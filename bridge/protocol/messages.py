@@ -66,6 +66,9 @@ type StatementIndex = Annotated[int, Meta(ge=0, le=STATEMENTS_MAX)]
 type Seconds = Annotated[float, Meta(ge=0, le=COUNT_MAX)]
 type Counters = Annotated[dict[Name, Count], Meta(max_length=CAPABILITIES_MAX)]
 type Warnings = Annotated[list[Text], Meta(max_length=WARNINGS_MAX)]
+type Wire = dict[str, Any]
+"""A message as a map of its fields: what the worker's code sees, and gives to be sent."""
+
 type Transaction = Literal["commit_always", "rollback_on_failure", "rollback_always"]
 
 _ids = itertools.count(1)
@@ -526,6 +529,23 @@ def parse_from_worker(payload: bytes | bytearray, memory: int = MESSAGE_BYTES_MA
         raise ProtocolError(f"a message of {error}") from None
     message: FromWorker = _parse(payload, _from_worker)
     return message
+
+
+def fields_to_worker(payload: bytes | bytearray) -> Wire:
+    """The message that an engine sent, as a map. Its values are the code's and not looked into. Raises ProtocolError.
+
+    Decoded once: what restores a session is as large as its checkpoint.
+    """
+    try:
+        message = _to_worker(payload)
+    except msgspec.ValidationError as error:
+        raise ProtocolError(f"a message that is not allowed: {error}") from None
+    except (msgspec.DecodeError, RecursionError, ValueError, TypeError) as error:
+        raise ProtocolError(f"a payload that is not a message: {error}") from None
+    fields = {"type": message.type, **msgspec.structs.asdict(message)}
+    if isinstance(message, CallResult) and message.error is not None:
+        fields["error"] = msgspec.structs.asdict(message.error)
+    return fields
 
 
 def parse_to_worker(payload: bytes) -> ToWorker:

@@ -97,12 +97,12 @@ def open_engine(
     options["capabilities"] = load_capabilities(capabilities)
     options.setdefault("components", Declared(find=declared))
     found: Engine = lazy_imports.engine().open(
-        settings.path, serve=serve, create=create, observer=_observers(settings, out, own), **options
+        settings.path, serve=serve, create=create, observer=observers_of(settings, out, own), **options
     )
     return found
 
 
-def _observers(settings: Settings, out: Out, own: Callable[[], str | None]) -> list[events.Observer]:
+def observers_of(settings: Settings, out: Out, own: Callable[[], str | None]) -> list[events.Observer]:
     """The command's own, and OpenTelemetry where the environment names a collector and the extra is installed."""
     from durable.core import events
 

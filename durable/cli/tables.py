@@ -6,11 +6,9 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from durable.cli import exit_codes
-from durable.cli.execution_status import served
-from durable.cli.step_tree import drawn, tree
-from durable.cli.stuck_workers import stuck_workers
 from durable.cli.text_output import Out
-from durable.engine.views import execution_view, needed_by, retry_view
+from durable.engine.execution_overview import overview
+from durable.engine.step_tree import drawn, tree
 from durable.records.view_models import DetailView, ExecutionView
 from durable.store.port import StoreFace
 from durable.store.rows import ExecutionRow
@@ -21,18 +19,7 @@ STEP_COLUMNS = ("step", "kind", "name", "state", "took", "tries", "note")
 
 async def show_executions(out: Out, store: StoreFace, rows: Sequence[ExecutionRow], empty: str) -> int:
     """Print them; `empty` is said when there are none."""
-    living = await served(store)
-    prompts = await store.reads.prompts()
-    retries = [retry_view(row) for row in await store.reads.retries()]
-    stuck = await stuck_workers(store, living, rows)
-    needed = await needed_by(store.reads, rows)
-    views = []
-    for row in rows:
-        own = (f"exec:{row.id}:", f"exec:{row.id}.")
-        waits_for = [p.id for p in prompts if p.id.startswith(own)]
-        retry = next((each for each in retries if each.step.startswith(f"{row.id}.")), None)
-        capabilities = needed.get(row.session or "", {})
-        views.append(execution_view(row, living, waits_for, stuck.get(row.id), retry, capabilities))
+    views = await overview(store, rows)
     if out.json:
         out.document(views)
     else:

@@ -436,6 +436,16 @@ class Notified(Event, frozen=True):
     call: str
 
 
+class ActorSupervised(Event, frozen=True):
+    """Supervision of an actor, `Class 'key'`, in this engine: `what` is child_started, child_stopped,
+    child_restarted, child_failed or restart_limit_exceeded, `detail` why.
+    """
+
+    actor: str
+    what: str
+    detail: str
+
+
 type Observer = Callable[[Event], None]
 """Told of each event, in the process and mostly on the loop where it happens: it is quick, and never waits."""
 
@@ -449,6 +459,8 @@ def level_of(event: Event) -> int:
             return logging.DEBUG
         case Notified():
             return logging.INFO
+        case ActorSupervised(what="child_started" | "child_stopped"):
+            return logging.DEBUG
         case _:
             return logging.WARNING
 

@@ -20,6 +20,7 @@ from durable.records.view_models import (
     ExecutionView,
     PromiseView,
     PromptView,
+    QueueView,
     RetryView,
     ScheduleView,
     SessionView,
@@ -27,8 +28,9 @@ from durable.records.view_models import (
 )
 from durable.sessions.required_capabilities import know_them, own_capabilities
 from durable.store.operations.execution_tags import tags_of
+from durable.store.operations.streams import POSITION
 from durable.store.port import ReadsFace
-from durable.store.rows import EngineRow, ExecutionRow, PromiseRow, PromptRow, SessionRow, decode_value
+from durable.store.rows import EngineRow, ExecutionRow, PromiseRow, PromptRow, QueueRow, SessionRow, decode_value
 
 CELL = "durable_execute@1"
 _WORD = {
@@ -285,6 +287,23 @@ def promise_view(row: PromiseRow) -> PromiseView:
     )
 
 
+def queue_view(row: QueueRow) -> QueueView:
+    """A queue as it stands."""
+    return QueueView(
+        name=row.name,
+        state=row.state,
+        concurrency=row.concurrency,
+        per_engine=row.per_engine,
+        per_key=row.per_key,
+        rate=None if row.rate is None else [*row.rate],
+        delayed=row.delayed,
+        waiting=row.waiting,
+        running=row.running,
+        started=row.started,
+        age=None if row.oldest_at is None else _duration(row.oldest_at, None),
+    )
+
+
 def schedule_view(record: dict[str, Any]) -> ScheduleView:
     """A schedule's protocol record."""
     param, function = decode_value(record["promiseParam"]), record["promiseTags"].get("durable:function", "")
@@ -317,7 +336,7 @@ async def detail_view(
                 awaited.add(step_id)
     steps = []
     for child in children:
-        if ":retry:" in child.id:
+        if ":retry:" in child.id or POSITION in child.tags:  # what a step writes is in its stream
             continue
         is_execution = "resonate:target" in child.tags and "resonate:timer" not in child.tags
         execution = child.tags.get("durable:child", child.id if is_execution else "")

@@ -20,6 +20,7 @@ from durable.core import ids
 from durable.core.clock import TIME_MAX_MS
 from durable.core.errors import BadArguments, ExecutionError, StoreRefused
 from durable.core.events import ArgumentsChanged
+from durable.core.limits import PATCH_NAME_CHARS_MAX
 from durable.functions import sandbox_step
 from durable.functions.child_methods import Starting
 from durable.functions.definition import NEVER, Function, Retry, seconds
@@ -33,6 +34,7 @@ from durable.functions.replay.record import OperationKey
 from durable.functions.replay.recorder import Outcome
 from durable.functions.step import Arguments, Step, StepThreads, step_of
 from durable.functions.step_run import Body, Leaf
+from durable.functions.stream_methods import Publishing
 from durable.records.result import Result
 from durable.records.values import digest, encode, from_json, to_json
 from durable.store.port import StoreFace
@@ -73,7 +75,7 @@ class FunctionInfo:
     """When it is ended, whatever it does; None for never."""
 
 
-class Context(Asking, Receiving, Starting):
+class Context(Asking, Publishing, Receiving, Starting):
     """The context of one durable function: begin operations with it, await what it returns."""
 
     def __init__(self, function_pass: FunctionPass, threads: StepThreads, cells: Cells) -> None:
@@ -145,6 +147,17 @@ class Context(Asking, Receiving, Starting):
     def _place(self) -> str:
         """The function's place in its execution, which does not name that: "" for its own function."""
         return self._pass.promise_id.removeprefix(self._pass.run.promise_id)
+
+    def patched(self, name: str) -> bool:
+        """Whether this execution goes the new way of a change in the code: `if ctx.patched("fee"): … else: …`.
+
+        True where nothing that is recorded went the old way, and from then on in each replay; False where it did. An
+        execution keeps the answer that it got first. When none that got False is open any more, remove the old way and
+        this question: records of those that got True go on without it (`durable replay check` says who needs it).
+        """
+        if not isinstance(name, str) or not 0 < len(name) <= PATCH_NAME_CHARS_MAX or "\0" in name:
+            raise BadArguments(f"a patch has a name of 1 to {PATCH_NAME_CHARS_MAX} characters, not {name!r:.80}")
+        return self._pass.patched(name, Leaf(self._pass, _nothing, NEVER, stoppable=True).perform)
 
     def uuid(self) -> UUID:
         """A random UUID (version 4) that a replay gets again."""
@@ -249,7 +262,7 @@ class Context(Asking, Receiving, Starting):
             run.step_begun(found.promise_id, name, nested=True)
             if outer.ended:
                 nested.leave_off()
-            context = Context(nested, self._threads, self._cells)
+            context = type(self)(nested, self._threads, self._cells)
 
             async def main() -> Any:
                 try:
@@ -522,6 +535,10 @@ class Context(Asking, Receiving, Starting):
         found = self._pass.begin(made, perform, deliver, tags)
         operation.promise_id = found.promise_id
         return found
+
+
+async def _nothing(_promise_id: str) -> None:
+    """A patch records that it is there."""
 
 
 def _moment(time_ms: int) -> datetime:

@@ -21,6 +21,7 @@ from durable.core.errors import (
 )
 from durable.core.limits import CHOICES_MAX
 from durable.http.access.roles import TokenHolder
+from durable.http.pages.answer_problems import AnswerProblem, problems_of
 from durable.http.pages.layout import said_page
 from durable.http.pages.prompt_form import Pairs, form_page, read_form
 from durable.prompts.inbox import Inbox, already
@@ -115,7 +116,7 @@ class Answers:
                     link.prompt, said.value, by=by, decline=said.decline, why=said.why, via="page", teams=teams
                 )
             except (InvalidAnswer, BadArguments) as error:
-                return error_answer(error)[0], form_page(prompt, link.who, _problems(error), pairs)
+                return error_answer(error)[0], form_page(prompt, link.who, answer_problems(error), pairs)
         except DurableError as error:
             return _refused_page(error)
         others = "" if settled else " Others are asked too."
@@ -154,10 +155,9 @@ def _pairs(body: bytes) -> Pairs:
         raise BadArguments("the form is not UTF-8, or has too many fields") from None
 
 
-def _problems(error: InvalidAnswer | BadArguments) -> list[str]:
-    if isinstance(error, InvalidAnswer):
-        return [f"{'.'.join(map(str, each['loc'])) or 'The answer'}: {each['msg']}" for each in error.errors]
-    return [str(error)]
+def answer_problems(error: InvalidAnswer | BadArguments) -> list[AnswerProblem]:
+    """The problems of a refused answer, for the form that is shown again."""
+    return problems_of(error.errors) if isinstance(error, InvalidAnswer) else [AnswerProblem("", str(error))]
 
 
 def _refused_page(error: DurableError) -> tuple[int, str]:

@@ -131,6 +131,36 @@ class PromiseView:
 
 
 @dataclass(frozen=True, slots=True)
+class QueueKeyView:
+    """A key of a queue: how many executions of it wait, and how many have begun and not ended."""
+
+    key: str
+    waiting: int
+    running: int
+
+
+@dataclass(frozen=True, slots=True)
+class QueueView:
+    """A queue: `open`, `paused` or `draining`; its limits, None for none; how many executions wait for their time
+    (`delayed`), stand in line (`waiting`) and have begun and not ended (`running`); how many have begun so far.
+
+    `age`: seconds for which the first in line has waited, None where none does. `rate`: [count, seconds].
+    """
+
+    name: str
+    state: str
+    concurrency: int | None
+    per_engine: int | None
+    per_key: int | None
+    rate: list[float] | None
+    delayed: int
+    waiting: int
+    running: int
+    started: int
+    age: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class ScheduleView:
     """A cron line and what runs at its ticks; `missed`: once, all or skip."""
 

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 import msgspec
 
 from durable.core.ids import MAILBOX
-from durable.store.operations.records import PROMISE, Row, promise_record
-from durable.store.rows import PromiseRow, PromptRow, SessionRow, promise_row
+from durable.store.operations.records import PROMISE, Row, dump, promise_record
+from durable.store.rows import WORDS, PromiseRow, PromptRow, SessionRow, promise_row
 
+_PROMISE = ",".join(f"p.{column}" for column in PROMISE.split(","))
 _SESSION = (
     "SELECT name, owner, epoch, options, worker_pid, closed, next_n - 1,"
     " (SELECT count(*) FROM cells c WHERE c.session = name AND c.settled = 0), created_at FROM sessions"
@@ -72,12 +73,32 @@ class PageReads:
                 )
         return [promise_row(promise_record(row)) for row in rows]
 
+    async def retries_of(self, steps: Sequence[str]) -> list[PromiseRow]:
+        """The retries of these steps, by promise id."""
+        if not steps:
+            return []
+        rows = await self._rows(
+            f"SELECT {_PROMISE} FROM json_each(?) step CROSS JOIN promises p"
+            " ON p.id > step.value || ':retry:' AND p.id < step.value || ':retry;'",
+            [dump([*steps])],
+        )
+        return [promise_row(promise_record(row)) for row in rows]
+
     async def unfinished(self) -> dict[str, str]:
         """The state of every execution that has not ended, by id."""
         rows = await self._rows(
             "SELECT id, listed FROM tasks INDEXED BY tasks_listed"
             " WHERE listed IN ('pending', 'running', 'waiting', 'interrupted')",
             [],
+        )
+        return {row[0].removeprefix("exec:"): row[1] for row in rows}
+
+    async def made_since(self, since: int) -> dict[str, int]:
+        """When each execution was made, by id, of those that were made since then (ms)."""
+        words = ", ".join(f"'{word}'" for word in WORDS)
+        rows = await self._rows(
+            f"SELECT id, created_at FROM tasks INDEXED BY tasks_listed WHERE listed IN ({words}) AND created_at >= ?",
+            [since],
         )
         return {row[0].removeprefix("exec:"): row[1] for row in rows}
 

@@ -22,10 +22,15 @@ from durable.store.rows import (
     OutputRow,
     PromiseRow,
     PromptRow,
+    PublishedRow,
+    QueueKeyRow,
+    QueueRow,
     SessionRow,
     State,
     StoppedElsewhere,
     StoreFigures,
+    StreamEnd,
+    StreamPage,
 )
 from durable.store.sqlite.read_only import open_file
 from durable.store.sqlite.writer import Durability
@@ -63,6 +68,10 @@ class ReadsFace(Protocol):
 
     async def prompts(self, *, execution: str | None = None) -> list[PromptRow]: ...
 
+    async def queues(self) -> list[QueueRow]: ...
+
+    async def queue_keys(self, queue: str, *, limit: int = 100, after: str | None = None) -> list[QueueKeyRow]: ...
+
     async def retries(self) -> list[PromiseRow]: ...
 
     async def output(self, execution_id: str, from_offset: int = 0, *, limit: int = 10_000) -> list[OutputRow]: ...
@@ -70,6 +79,14 @@ class ReadsFace(Protocol):
     async def printed(
         self, execution_id: str, from_offset: int = 0, *, rewinds: int | None = None, limit: int = 10_000
     ) -> OutputPage: ...
+
+    async def stream(self, execution_id: str, name: str, from_offset: int = 0, *, limit: int = 1_000) -> StreamPage: ...
+
+    async def streams(self, execution_id: str) -> list[StreamEnd]: ...
+
+    async def published(self, execution_id: str, key: str | None = None) -> list[PublishedRow]: ...
+
+    async def output_end(self, execution_id: str) -> int: ...
 
     async def stopped(self, *, executions: list[str], sessions: dict[str, int]) -> StoppedElsewhere: ...
 

@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import asdict
-from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from durable.cli import exit_codes
-from durable.cli.command_group import Command, Settings, settings
+from durable.cli.command_group import Command, settings
 from durable.cli.text_output import Out, line
-from durable.cli.upkeep_options import check_direct, path_of
-
-if TYPE_CHECKING:
-    from durable.store.upkeep.record_checks import Finding
+from durable.cli.upkeep_options import check_direct
 
 
 @click.command("doctor", cls=Command, short_help="Say what is wrong with the store, what this machine can enforce.")
@@ -33,43 +27,15 @@ def command(machine: bool) -> int:
     if machine:
         return _machine(out)
     check_direct(chosen)
-    found = _examined(chosen)
+    from durable.engine.store_doctor import examined
+
+    found = examined(chosen.path)
     if out.json:
         out.document(found)
     else:
         for each in found:
             out.data(f"{each.check}: {line(each.message)}")
     return exit_codes.FAILED if found else exit_codes.DONE
-
-
-def _examined(chosen: Settings) -> list[Finding]:
-    from checkpoint.engine_side.seal import read_manifest
-    from durable.store.sqlite.file import load_key
-    from durable.store.target import is_database, parsed
-    from durable.store.upkeep.doctor import examine
-
-    if is_database(chosen.path):
-        from durable.store.port import require_driver
-
-        require_driver()
-        from durable.store.postgres.doctor import examine_database
-
-        return examine_database(str(parsed(chosen.path)), lambda key: _elsewhere(Path(), lambda: key), read_manifest)
-    path = path_of(chosen)
-    elsewhere = _elsewhere(path, lambda: load_key(path, create=False)) if path.exists() else set()
-    return examine(path, elsewhere, read_manifest)
-
-
-def _elsewhere(path: Path, key: Callable[[], bytes]) -> set[str]:
-    """The digests of the blobs in an object store."""
-    import os
-
-    from durable.sessions.checkpoints.retention import VARIABLE, objects_of
-
-    if not os.environ.get(VARIABLE):
-        return set()
-    objects = objects_of(path, key())
-    return set() if objects is None else {each.digest for each in objects.list()}
 
 
 def _machine(out: Out) -> int:

@@ -12,7 +12,7 @@ from durable.cli.command_group import Command, Settings, asynchronous
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from durable.cli.step_tree import StepNode
+    from durable.engine.step_tree import StepNode
     from durable.records.view_models import ExecutionView
 
 
@@ -24,7 +24,7 @@ async def command(chosen: Settings, execution_id: str, depth: int | None) -> int
     """An execution with all that is under it: steps, children and their steps, cells and their calls."""
     from durable.cli.engine_or_client import opened
     from durable.cli.execution_status import find, served
-    from durable.cli.step_tree import tree
+    from durable.engine.step_tree import tree
     from durable.engine.views import detail_view
 
     async with opened(chosen, create=False) as store:
@@ -42,8 +42,8 @@ async def command(chosen: Settings, execution_id: str, depth: int | None) -> int
 
 
 def _lines(view: ExecutionView, nodes: list[StepNode], depth: int | None) -> Iterator[str]:
-    from durable.cli.step_tree import drawn
     from durable.cli.tables import duration, note_of
+    from durable.engine.step_tree import drawn
 
     state = f"{view.state} (stuck)" if view.stuck else view.state
     yield _noted(f"{view.id} {view.name}: {state}, {duration(view.duration)}", note_of(view))
@@ -62,7 +62,7 @@ def _noted(text: str, note: str | None) -> str:
 
 
 def _to_depth(nodes: list[StepNode], depth: int | None) -> list[StepNode]:
-    from durable.cli.step_tree import StepNode
+    from durable.engine.step_tree import StepNode
 
     if depth is None:
         return nodes

@@ -21,6 +21,10 @@ _STYLE = (
     "fieldset input{flex:none;width:1.25rem;min-height:0;height:1.25rem;margin:0}"
     "button{display:block;width:100%;margin:.75rem 0 0;padding:.6rem;cursor:pointer;background:#8882;color:inherit}"
     ".first{margin-top:2rem;background:#1a56c4;border-color:#1a56c4;color:#fff}[hidden]{display:none}"
+    ".field-error{display:block;color:#c22;font-weight:600}"
+    "@media (prefers-color-scheme:dark){.field-error{color:#ff8f85}}"
+    "[aria-invalid=true]{border-color:#c22}.markdown{overflow-wrap:anywhere}.markdown table{border-collapse:collapse}"
+    ".markdown td,.markdown th{border:1px solid #888;padding:.2rem .5rem}"
     ".wrong{border-left:.25rem solid #c22;padding:.25rem .75rem;margin:1rem 0}.wrong p{margin:0;overflow-wrap:anywhere}"
     ":focus-visible{outline:.2rem solid #4a8dff;outline-offset:.1rem}"
 )

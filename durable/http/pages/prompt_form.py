@@ -1,9 +1,8 @@
-"""A question as a plain HTML form, for whoever has a link to it; and what such a form says. Pure; no scripts."""
+"""A question as a plain HTML form, behind a link and on the dashboard; and what such a form says. Pure; no scripts."""
 
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Sequence
 from html import escape
 from typing import Any
@@ -12,46 +11,79 @@ from capabilities.prompts.answer_validation import chosen, read_typed
 from capabilities.prompts.form_fields import by_line, fields_of, read_field, resolved
 from capabilities.prompts.prompt import TEAM, Prompt
 from durable.core.errors import BadArguments
+from durable.http.pages.answer_problems import AnswerProblem
 from durable.http.pages.layout import label_of, page_of
+from durable.http.pages.markdown import markdown_block, markdown_line
 
 type Pairs = Sequence[tuple[str, str]]
 """What a form sends."""
 
 
-def form_page(prompt: Prompt, who: str | None, problems: Sequence[str] = (), given: Pairs = ()) -> str:
-    """The question as a form. who: whom the link is for. problems, given: what was wrong with what was sent before."""
-    before = dict(given)
+def form_page(prompt: Prompt, who: str | None, problems: Sequence[AnswerProblem] = (), given: Pairs = ()) -> str:
+    """The question as a page. who: whom the link is for. problems, given: what was wrong with what was sent before."""
     parts = [f'<p class="title">{escape(prompt.title)}</p>'] if prompt.title else []
-    parts.append(f"<h1>{escape(prompt.question)}</h1>")
-    if problems:
-        parts.append(f'<div class="wrong" role="alert">{"".join(f"<p>{escape(each)}</p>" for each in problems)}</div>')
-    if prompt.reason:
-        parts.append(f"<p>{escape(prompt.reason)}</p>")
+    parts.append(f"<h1>{markdown_line(prompt.question)}</h1>")
+    parts.append(question_markup(prompt))
+    parts.append(f'<form method="post">{form_markup(prompt, who, problems, given)}</form>')
+    return page_of(prompt.title or prompt.question, "".join(parts))
+
+
+def question_markup(prompt: Prompt) -> str:
+    """Beside the question itself: why it is asked again, and its context, which is Markdown."""
+    parts = [f"<p>{escape(prompt.reason)}</p>"] if prompt.reason else []
     if prompt.context:
-        parts.append(f"<pre>{escape(_unfenced(prompt.context))}</pre>")
-    parts.append('<form method="post">')
-    if prompt.form in ("approve", "review"):
-        parts.append("<button disabled hidden></button>")  # Enter in a line would press the first one
-    parts += _answer_fields(prompt, before, {text for name, text in given if name == "choose"})
+        parts.append(f'<div class="markdown">{markdown_block(prompt.context)}</div>')
+    return "".join(parts)
+
+
+def form_markup(
+    prompt: Prompt, who: str | None, problems: Sequence[AnswerProblem] = (), given: Pairs = (), *, place: str = ""
+) -> str:
+    """The inside of the form: on the page behind a link, and on the dashboard's cards.
+
+    who: the person or team for whom it is; None for anybody, who then says a name. place: tells the fields of one form
+    on a page from those of another.
+    """
+    before = dict(given)
+    controls = _Controls(place, {each.field: each.text for each in problems})
+    parts = _answer_fields(prompt, controls, before, {text for name, text in given if name == "choose"})
     if who is None or who.startswith(TEAM):
-        required = who is not None or prompt.needed() > 1
-        parts.append(_line("Your name", "by", before, required=required))
+        required = who is not None or prompt.needed() > 1 or bool(prompt.to)
+        parts.append(_line(controls, "Your name", "by", before, required=required))
     if prompt.form != "review":
-        parts.append(_line("Reason", "why", before))
+        parts.append(_line(controls, "Reason", "why", before))
     for n, (do, text) in enumerate(_buttons(prompt)):
         look = ' class="first"' if n == 0 else ""
         unchecked = " formnovalidate" if do == "decline" else ""
         parts.append(f'<button name="do" value="{do}"{look}{unchecked}>{escape(text)}</button>')
-    return page_of(prompt.title or prompt.question, f"{''.join(parts)}</form>")
+    if prompt.form in ("approve", "review"):
+        parts.insert(0, "<button disabled hidden></button>")  # Enter in a line would press the first one
+    elsewhere = controls.left()
+    if elsewhere:
+        told = "".join(f"<p>{escape(each)}</p>" for each in elsewhere)
+        parts.insert(0, f'<div class="wrong" role="alert">{told}</div>')
+    return "".join(parts)
 
 
-def _unfenced(text: str) -> str:
-    """The text without its fence, where it is one block of code."""
-    found = _FENCED.fullmatch(text)
-    return found[1] if found and "```" not in found[1] else text
+class _Controls:
+    """The controls of one form, each with the problem that was found in it."""
 
+    def __init__(self, place: str, problems: dict[str, str]) -> None:
+        self._place = place
+        self._problems = problems
 
-_FENCED = re.compile(r"```[a-z]*\n(.*)\n```\s*", re.DOTALL)
+    def left(self) -> list[str]:
+        """The problems of no field that was shown."""
+        return [f"{field}: {text}" if field else text for field, text in self._problems.items()]
+
+    def labelled(self, name: str, text: str, hint: str, control: str, field: str) -> str:
+        """A control, what it is for, and what is wrong in it. control: with `{}` where more attributes stand."""
+        problem = self._problems.pop(field, "")
+        if not problem:
+            return label_of(text, hint, control.replace("{}", "", 1))
+        key = escape(f"{self._place}{name}.problem")
+        marked = control.replace("{}", f' aria-invalid="true" aria-describedby="{key}"', 1)
+        return label_of(text, hint, f'{marked}<span class="field-error" id="{key}">{escape(problem)}</span>')
 
 
 def _buttons(prompt: Prompt) -> list[tuple[str, str]]:
@@ -62,15 +94,17 @@ def _buttons(prompt: Prompt) -> list[tuple[str, str]]:
     return [("answer", "Answer"), ("decline", "Decline")]
 
 
-def _answer_fields(prompt: Prompt, before: dict[str, str], chosen: set[str]) -> list[str]:
+def _answer_fields(prompt: Prompt, controls: _Controls, before: dict[str, str], chosen: set[str]) -> list[str]:
     if prompt.form == "approve":
         return []
     if prompt.form == "review":
         text = before.get("document", _shown(prompt.initial))
         look = "" if isinstance(prompt.initial, str) else ' class="json"'
+        area = f'<textarea name="document" rows="12"{look}{{}}>\n{_braced(text)}</textarea>'
+        comment = f'<textarea name="comment" rows="3"{{}}>\n{_of(before, "comment")}</textarea>'
         return [
-            label_of("Document", "", f'<textarea name="document" rows="12"{look}>\n{escape(text)}</textarea>'),
-            label_of("Comment", "", f'<textarea name="comment" rows="3">\n{_of(before, "comment")}</textarea>'),
+            controls.labelled("document", "Document", "", area, "document"),
+            controls.labelled("comment", "Comment", "", comment, "comment"),
         ]
     if prompt.choices is not None:
         kind = "checkbox" if prompt.many else "radio"
@@ -87,6 +121,7 @@ def _answer_fields(prompt: Prompt, before: dict[str, str], chosen: set[str]) -> 
         required = schema.get("required")
         return [
             _field(
+                controls,
                 f"field.{name}",
                 str(field.get("title") or name),
                 field,
@@ -96,9 +131,12 @@ def _answer_fields(prompt: Prompt, before: dict[str, str], chosen: set[str]) -> 
             for name, field in fields.items()
         ]
     if prompt.secret:
-        return [label_of("Answer", "", '<input type="password" name="value" autocomplete="off">')]
+        return [
+            controls.labelled("value", "Answer", "", '<input type="password" name="value" autocomplete="off"{}>', "")
+        ]
     whole = resolved(schema, schema)
-    return [_field("value", "Answer", whole, before.get("value", _begin(whole, prompt.initial)), required=bool(schema))]
+    text = before.get("value", _begin(whole, prompt.initial))
+    return [_field(controls, "value", "Answer", whole, text, required=bool(schema))]
 
 
 def _begin(field: dict[str, Any], value: Any) -> str:
@@ -107,35 +145,46 @@ def _begin(field: dict[str, Any], value: Any) -> str:
     return "" if value is None else _shown(value)
 
 
-def _field(key: str, label: str, field: dict[str, Any], text: str, *, required: bool) -> str:
+def _field(controls: _Controls, key: str, label: str, field: dict[str, Any], text: str, *, required: bool) -> str:
     """A field of the form, by its type."""
-    kind, about = field.get("type"), field.get("description")
+    about = field.get("description")
     hints = [about] if isinstance(about, str) else []
+    control, more = _control(key, field, text, required=required)
+    label = label if required or key == "value" else f"{label} (optional)"
+    problem = "" if key == "value" else key.removeprefix("field.")
+    return controls.labelled(key, label, ". ".join([*hints, *more]), control, problem)
+
+
+def _control(key: str, field: dict[str, Any], text: str, *, required: bool) -> tuple[str, list[str]]:
+    """The control of a field, and hints of how it is filled in."""
+    kind = field.get("type")
     must = " required" if required and kind != "string" else ""  # a text may be empty
-    name = f'name="{escape(key)}"{must}'
+    name = f'name="{_braced(key)}"{must}{{}}'
     options = ["true", "false"] if kind == "boolean" else field.get("enum")
     if isinstance(options, list):
         said = {"true": "Yes", "false": "No"} if kind == "boolean" else {}
         shown = [_option(each, said.get(each, each), chosen=each == text) for each in ["", *map(str, options)]]
-        control = f"<select {name}>{''.join(shown)}</select>"
-    elif kind in ("integer", "number"):
+        return f"<select {name}>{''.join(shown)}</select>", []
+    if kind in ("integer", "number"):
         step = "1" if kind == "integer" else "any"
-        control = f'<input type="number" step="{step}" {name} value="{escape(text)}">'
-    elif kind == "string" and field.get("format") in ("date", "time"):
-        control = f'<input type="{field["format"]}" {name} value="{escape(text)}">'
-    elif by_line(field):
-        hints.append("One on each line")
-        control = f'<textarea {name} rows="3">\n{escape(text)}</textarea>'
-    elif kind in ("object", "array"):
-        hints.append(f"As JSON: {_outline(field)}")
-        control = f'<textarea {name} rows="4" class="json">\n{escape(text)}</textarea>'
-    else:
-        control = f'<textarea {name} rows="{4 if key == "value" else 2}">\n{escape(text)}</textarea>'
-    return label_of(label if required or key == "value" else f"{label} (optional)", ". ".join(hints), control)
+        return f'<input type="number" step="{step}" {name} value="{_braced(text)}">', []
+    if kind == "string" and field.get("format") in ("date", "time"):
+        return f'<input type="{field["format"]}" {name} value="{_braced(text)}">', []
+    if by_line(field):
+        return f'<textarea {name} rows="3">\n{_braced(text)}</textarea>', ["One on each line"]
+    if kind in ("object", "array"):
+        area = f'<textarea {name} rows="4" class="json">\n{_braced(text)}</textarea>'
+        return area, [f"As JSON: {_outline(field)}"]
+    return f'<textarea {name} rows="{4 if key == "value" else 2}">\n{_braced(text)}</textarea>', []
+
+
+def _braced(text: str) -> str:
+    """Escaped, and with nothing in it that is taken for the place of more attributes."""
+    return escape(text).replace("{}", "&#123;}")
 
 
 def _option(value: str, text: str, *, chosen: bool) -> str:
-    return f'<option value="{escape(value)}"{" selected" if chosen else ""}>{escape(text)}</option>'
+    return f'<option value="{_braced(value)}"{" selected" if chosen else ""}>{_braced(text)}</option>'
 
 
 def _outline(field: dict[str, Any]) -> str:
@@ -195,9 +244,10 @@ def _shown(value: Any) -> str:
 
 
 def _of(given: dict[str, str], name: str) -> str:
-    return escape(given.get(name, ""))
+    return _braced(given.get(name, ""))
 
 
-def _line(text: str, name: str, before: dict[str, str], *, required: bool = False) -> str:
+def _line(controls: _Controls, text: str, name: str, before: dict[str, str], *, required: bool = False) -> str:
     label, must = (text, " required") if required else (f"{text} (optional)", "")
-    return label_of(label, "", f'<input type="text" name="{name}" value="{_of(before, name)}"{must}>')
+    control = f'<input type="text" name="{name}" value="{_of(before, name)}"{must}{{}}>'
+    return controls.labelled(name, label, "", control, name)

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from bridge.host.worker_session import WorkerSession
 from bridge.protocol.messages import Call, CallResult, Checkpoint, Execute, Namespace, Result
@@ -48,6 +48,11 @@ class CheckpointInfo:
     final: bool
     created_at_ms: int
 
+    @classmethod
+    def of(cls, row: dict[str, Any]) -> Self:
+        """From the store's row."""
+        return cls(row["id"], row["label"], row["execution"] or "", row["statement"], row["final"], row["created_at"])
+
 
 @dataclass(frozen=True, slots=True)
 class CheckpointDetail:
@@ -83,7 +88,7 @@ class CheckpointHistory:
 
     async def listing(self) -> list[CheckpointInfo]:
         """Oldest first. NotFound when there is no such session."""
-        return [_info(row) for row in await (await self._stored()).rows()]
+        return [CheckpointInfo.of(row) for row in await (await self._stored()).rows()]
 
     async def show(self, which: str | int) -> CheckpointDetail:
         """One checkpoint, by number or label; every byte of it is verified."""
@@ -109,6 +114,19 @@ class CheckpointHistory:
         # Small values are saved some together, so their group says little; but their repr is all there is of them.
         together = {name for name in names if old_groups.get(name, ("",))[0] == "atoms"}
         return [change for change in changes if change.before != change.after or change.name not in together]
+
+    async def changed(self, before: str | int, after: str | int) -> dict[str, str]:
+        """The names that two checkpoints have otherwise, each with "added", "removed" or "changed"; nothing is loaded.
+
+        Small values are saved some together: one of them that changed has the others named as well.
+        """
+        (_, old), (_, new) = await self._read(before), await self._read(after)
+        old_groups, new_groups = _groups(old.table), _groups(new.table)
+        return {
+            name: "added" if name not in old_groups else "removed" if name not in new_groups else "changed"
+            for name in sorted({*old_groups, *new_groups})
+            if old_groups.get(name) != new_groups.get(name)
+        }
 
     async def fork(self, host: SessionHost, name: str, which: str | int | None) -> None:
         """Make a session of that name, with the grants and profile of this one, from a checkpoint (the newest).
@@ -215,9 +233,7 @@ class CheckpointHistory:
 
 
 def _info(row: dict[str, Any]) -> CheckpointInfo:
-    return CheckpointInfo(
-        row["id"], row["label"], row["execution"] or "", row["statement"], row["final"], row["created_at"]
-    )
+    return CheckpointInfo.of(row)
 
 
 def _groups(table: GroupTable) -> dict[str, tuple[str, tuple[PayloadPart | bytes, ...]]]:

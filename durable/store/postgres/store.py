@@ -101,8 +101,8 @@ class PostgresStore(DirectStore):
             deliver=self._deliver,
             liveness=self._liveness,
             leases=self._leases,
-            awaited=lambda: list(self._waiters),
-            told=lambda: list(self._halt_waiters),
+            awaited=lambda: self._waiters.ids,
+            told=lambda: self._waiters.halt_ids,
             debug=debug,
         )
         self._notices = Notices(

@@ -44,6 +44,12 @@ class Prompts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     execution: str | None = None
 
 
+class QueueKeys(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    queue: Id
+    limit: _Limit = 100
+    after: str | None = None
+
+
 class Output(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     execution_id: Id
     from_offset: Natural = 0
@@ -60,6 +66,18 @@ class Printed(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 class Stopped(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     executions: list[Id] = []
     sessions: dict[str, int] = {}
+
+
+class Stream(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    execution_id: Id
+    name: str
+    from_offset: Natural = 0
+    limit: _Limit = 1_000
+
+
+class Published(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    execution_id: Id
+    key: str | None = None
 
 
 class Halts(msgspec.Struct, frozen=True, kw_only=True):
@@ -83,9 +101,15 @@ READINGS: dict[str, tuple[type[msgspec.Struct], Any]] = {
     "get_promise": (PromiseId, rows.PromiseRow | None),
     "children": (Children, list[rows.PromiseRow]),
     "prompts": (Prompts, list[rows.PromptRow]),
+    "queues": (Nothing, list[rows.QueueRow]),
+    "queue_keys": (QueueKeys, list[rows.QueueKeyRow]),
     "retries": (Nothing, list[rows.PromiseRow]),
     "output": (Output, list[rows.OutputRow]),
     "printed": (Printed, rows.OutputPage),
+    "stream": (Stream, rows.StreamPage),
+    "streams": (ExecutionId, list[rows.StreamEnd]),
+    "published": (Published, list[rows.PublishedRow]),
+    "output_end": (ExecutionId, int),
     "stopped": (Stopped, rows.StoppedElsewhere),
     "halts": (Halts, list[Halt]),
     "discards": (ExecutionId, list[rows.DiscardRow]),

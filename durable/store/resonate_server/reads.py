@@ -14,6 +14,7 @@ from durable.core.limits import OUTSIDE_TASKS_MAX, SEARCH_ROWS_READ
 from durable.store.operations.execution_tags import TAG
 from durable.store.operations.halted_waits import Halt
 from durable.store.protocol.requests import Answer
+from durable.store.reads import is_of
 from durable.store.resonate_server.execution_walk import Promise, walk
 from durable.store.resonate_server.own_requests import was_lost
 from durable.store.rows import (
@@ -24,10 +25,15 @@ from durable.store.rows import (
     OutputRow,
     PromiseRow,
     PromptRow,
+    PublishedRow,
+    QueueKeyRow,
+    QueueRow,
     SessionRow,
     State,
     StoppedElsewhere,
     StoreFigures,
+    StreamEnd,
+    StreamPage,
     promise_row,
 )
 
@@ -121,7 +127,7 @@ class ServerReads:
                 continue
             if not (since or 0) <= row.created_at < (TIME_MAX_MS if until is None else until):
                 continue
-            if function is not None and name != function and f"::{function}@" not in name:
+            if function is not None and not is_of(name, function):
                 continue
             execution = await self._execution(row)
             if state is None or execution.state == state:
@@ -192,6 +198,14 @@ class ServerReads:
         """Steps that wait for their next try. StoreLacks where the server has no search."""
         return await self._search({"durable:capability": "retry"}, "pending")
 
+    async def queues(self) -> list[QueueRow]:
+        """StoreLacks: queues need requests of ours."""
+        raise StoreLacks(self._url, "queues")
+
+    async def queue_keys(self, queue: str, *, limit: int = 100, after: str | None = None) -> list[QueueKeyRow]:  # noqa: ARG002 - the port's
+        """StoreLacks: likewise."""
+        raise StoreLacks(self._url, "queues")
+
     async def output(self, *_of: object, **_page: object) -> list[OutputRow]:
         """Nothing: only code in sessions prints."""
         return []
@@ -199,6 +213,22 @@ class ServerReads:
     async def printed(self, *_of: object, **_page: object) -> OutputPage:
         """The same for a reader that follows."""
         return OutputPage(0, None, [])
+
+    async def stream(self, *_of: object, **_page: object) -> StreamPage:
+        """StoreLacks."""
+        raise StoreLacks(self._url, "streams")
+
+    async def streams(self, execution_id: str) -> list[StreamEnd]:  # noqa: ARG002 - the port's
+        """StoreLacks."""
+        raise StoreLacks(self._url, "streams")
+
+    async def published(self, execution_id: str, key: str | None = None) -> list[PublishedRow]:  # noqa: ARG002
+        """StoreLacks."""
+        raise StoreLacks(self._url, "published values")
+
+    async def output_end(self, execution_id: str) -> int:  # noqa: ARG002 - the port's
+        """Nothing: only code in sessions prints."""
+        return 0
 
     async def stopped(
         self,

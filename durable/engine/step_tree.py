@@ -47,6 +47,17 @@ def drawn(nodes: Sequence[StepNode], depth: int | None = None, lead: str = "") -
             yield from drawn(node.children, below, lead + ("  " if is_last else "│ "))
 
 
+def drawn_with_depth(nodes: Sequence[StepNode], depth: int = 0) -> list[tuple[int, StepView]]:
+    """Every step in the order of the tree, with the number of levels above it."""
+    found: list[tuple[int, StepView]] = []
+    left = [(depth, node) for node in reversed(nodes)]
+    while left:
+        level, node = left.pop()
+        found.append((level, node.step))
+        left += [(level + 1, child) for child in reversed(node.children)]
+    return found
+
+
 def count(node: StepNode) -> int:
     """How many there are under it."""
     return sum(1 + count(child) for child in node.children)

@@ -1,0 +1,50 @@
+"""Executions of a list as they stand: what each waits for, whether it is stuck, when a step of it is tried again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from durable.engine.stuck_workers import stuck_workers
+from durable.engine.views import ServedFunctions, execution_view, needed_by, retry_view
+from durable.records.view_models import ExecutionView, RetryView
+from durable.store.port import StoreFace
+from durable.store.rows import ExecutionRow, PromptRow
+
+
+async def overview(store: StoreFace, rows: Sequence[ExecutionRow]) -> list[ExecutionView]:
+    """The views of these executions, in the same order."""
+    living = ServedFunctions.by(await store.reads.engines(), store.engine_alive)
+    prompts = _by_execution(await store.reads.prompts())
+    retries: dict[str, RetryView] = {}
+    for promise in await store.reads.retries():
+        retry = retry_view(promise)
+        for each in _above(retry.step):
+            retries.setdefault(each, retry)
+    stuck = await stuck_workers(store, living, rows)
+    needed = await needed_by(store.reads, rows)
+    return [
+        execution_view(
+            row,
+            living,
+            prompts.get(row.id, ()),
+            stuck.get(row.id),
+            retries.get(row.id),
+            needed.get(row.session or "", {}),
+        )
+        for row in rows
+    ]
+
+
+def _by_execution(prompts: Sequence[PromptRow]) -> dict[str, list[str]]:
+    """The open prompts of each execution, and of each that has one of these under it in its own record."""
+    found: dict[str, list[str]] = {}
+    for prompt in prompts:
+        for each in (prompt.execution, *_above(prompt.execution)):
+            found.setdefault(each, []).append(prompt.id)
+    return found
+
+
+def _above(step: str) -> list[str]:
+    """The ids that a nested id stands under: `a.1.2` under `a.1` and `a`."""
+    parts = step.split(".")
+    return [".".join(parts[:n]) for n in range(len(parts) - 1, 0, -1)]

@@ -1,0 +1,391 @@
+"""The requests of executions: the list, one of them, its steps, its output, and what can be done with them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import msgspec
+from starlette.responses import Response
+
+from durable.core import ids
+from durable.core.clock import now_ms
+from durable.core.errors import BadArguments, DurableError, NotFound, StoreRefused
+from durable.core.limits import CANCEL_GRACE_S
+from durable.engine.execution_overview import overview
+from durable.engine.step_tree import drawn_with_depth, tree
+from durable.engine.views import ServedFunctions, detail_view
+from durable.executions import exported_record
+from durable.executions.forking import fork
+from durable.executions.signal_sender import send_signal
+from durable.http.dashboard import output_pieces
+from durable.http.dashboard.page_templates import PAGE_HEADERS
+from durable.http.dashboard.views.addresses import url_of
+from durable.http.dashboard.views.display_frames import FRAME_HEADERS, document
+from durable.http.dashboard.views.execution_list import AGES, PAGE_ROWS, ExecutionFilters, lines
+from durable.http.dashboard.views.execution_page import (
+    EVENT_KINDS,
+    actions_for,
+    awaited,
+    events_of,
+    parent_url_of,
+    steps_page,
+)
+from durable.http.dashboard.views.value_text import CODE_CHARS_MAX, WHOLE_CHARS_MAX, as_text, cut, value_text
+from durable.http.dashboard.visit import PageRoute, Visit
+from durable.records import notation
+from durable.records.displays import Display
+from durable.records.view_models import DetailView
+from durable.store.rows import WORDS, ExecutionRow
+
+EVENTS_MAX = 500
+"""Events of one page, the newest of those that the filter leaves."""
+
+BULK_ACTIONS = {"cancel": "Cancel", "resume": "Resume", "retry": "Retry"}
+
+
+async def executions(visit: Visit) -> Response:
+    """`GET /ui/executions`: newest first, by the filters of the address, a page at a time."""
+    names = ("state", "function", "session", "tag", "since", "before")
+    filters = ExecutionFilters(**{name: visit.query(name) for name in names})
+    rows = await visit.reads.list_executions(**filters.asked(now_ms()), limit=PAGE_ROWS)
+    found = lines(rows, await overview(visit.store, rows))
+    links = [("Newest", visit.here(before=None))] if filters.before else []
+    if len(rows) == PAGE_ROWS:
+        links.append(("Older", visit.here(before=rows[-1].id)))
+    return visit.page(
+        "executions.html",
+        title="Executions",
+        section="executions",
+        lines=found,
+        filters=filters,
+        states=WORDS,
+        ages=tuple(AGES),
+        links=links,
+        actions=BULK_ACTIONS if visit.viewer.may("operate") else {},
+    )
+
+
+async def find(visit: Visit) -> ExecutionRow:
+    """The execution that the address names. NotFound."""
+    execution_id = visit.path("id")
+    row = await visit.reads.get_execution(execution_id)
+    if row is None:
+        raise NotFound("execution", execution_id, "the list of executions shows what there is")
+    return row
+
+
+async def _detail(visit: Visit, row: ExecutionRow) -> DetailView:
+    living = ServedFunctions.by(await visit.reads.engines(), visit.store.engine_alive)
+    return await detail_view(visit.reads, row, living)
+
+
+async def execution(visit: Visit) -> Response:
+    """`GET /ui/executions/{id}`: what it waits for, its timeline and steps, its output, its outcome."""
+    row = await find(visit)
+    detail = await _detail(visit, row)
+    ordered = drawn_with_depth(tree(detail.steps))
+    page = steps_page(
+        detail,
+        ordered,
+        now_ms(),
+        page=int(visit.query("page")) if visit.query("page").isdecimal() else None,
+        window=_window(visit.query("from"), visit.query("to")),
+        fold=visit.query("fold") != "no",
+    )
+    cells = [row.id] if row.session is not None else _cells(detail)
+    outputs = [(each, await output_pieces.tail(visit.reads, each)) for each in cells[-_OUTPUTS_MAX:]]
+    return visit.page(
+        "execution.html",
+        title=row.id,
+        section="executions",
+        detail=detail,
+        view=detail.execution,
+        url=url_of("executions", row.id),
+        parent=parent_url_of(row),
+        session_url=url_of("sessions", row.session) if row.session else "",
+        awaited=awaited(detail),
+        actions=actions_for(detail.execution) if visit.viewer.may("operate") else None,
+        steps=page,
+        zoom=_zoom(visit, page.axis.begin_ms, page.axis.end_ms),
+        arguments=value_text(detail.arguments),
+        result=value_text(detail.result) if detail.execution.state == "completed" else None,
+        traceback=cut(detail.traceback, CODE_CHARS_MAX) if detail.traceback else None,
+        outputs=[each for each in outputs if each[1].pieces or row.session is not None],
+        code=cut(_code(row), CODE_CHARS_MAX),
+        source=row.tags.get("durable:source", ""),
+    )
+
+
+_OUTPUTS_MAX = 5
+"""Cells of a function whose output is shown, the newest."""
+
+
+def _cells(detail: DetailView) -> list[str]:
+    """The cells that a function ran, oldest first."""
+    return [step.id for step in detail.steps if step.kind == "cell"]
+
+
+def _code(row: ExecutionRow) -> str:
+    args = row.param.get("args") if isinstance(row.param, dict) else None
+    cell = args[0] if row.session is not None and args else None
+    return str(cell.get("code", "")) if isinstance(cell, dict) else ""
+
+
+def _window(begin: str, end: str) -> tuple[float, float] | None:
+    """The times between which the timeline is drawn, in ms; None for all of it."""
+    if not (begin.isdecimal() and end.isdecimal() and len(begin) < 16 and len(end) < 16):
+        return None
+    return (float(begin), float(end)) if int(begin) < int(end) else None
+
+
+def _zoom(visit: Visit, begin: float, end: float) -> list[tuple[str, str]]:
+    """The steps of zooming: a name, and the address that draws it so."""
+    length = end - begin
+
+    def at(name: str, first: float, last: float) -> tuple[str, str]:
+        return name, visit.here(**{"from": f"{max(0.0, first):.0f}", "to": f"{max(1.0, last):.0f}"})
+
+    return [
+        at("Closer", begin + length / 4, end - length / 4),
+        at("Earlier", begin - length / 2, end - length / 2),
+        at("Later", begin + length / 2, end + length / 2),
+        ("All", visit.here(**{"from": None, "to": None})),
+    ]
+
+
+async def events(visit: Visit) -> Response:
+    """`GET /ui/executions/{id}/events`: what happened, as the record tells it, by kind."""
+    row = await find(visit)
+    kind = visit.query("kind")
+    found = [each for each in events_of(await _detail(visit, row)) if kind in ("", each.kind)]
+    return visit.page(
+        "execution_events.html",
+        title=f"{row.id}: events",
+        section="executions",
+        url=url_of("executions", row.id),
+        view_id=row.id,
+        events=found[-EVENTS_MAX:],
+        total=len(found),
+        kind=kind,
+        kinds=EVENT_KINDS,
+    )
+
+
+async def step(visit: Visit) -> Response:
+    """`GET /ui/executions/{id}/steps/{step}`: what went into an operation and what came out of it, whole."""
+    row, step_id = await find(visit), visit.path("step")
+    promise = await visit.reads.get_promise(step_id if step_id.startswith(ids.PREFIX) else f"{ids.PREFIX}{step_id}")
+    if promise is None:
+        raise NotFound("step", step_id, f"the page of {row.id} shows its steps")
+    limit = 4_000 if visit.is_part else WHOLE_CHARS_MAX
+    given = None if promise.param is None else value_text(notation.shown(promise.param), limit)
+    came = None if promise.value is None else value_text(notation.shown(promise.value), limit)
+    facts = [("id", promise.id), ("state", promise.state), *sorted(promise.tags.items())]
+    failed = promise.state != "resolved"
+    values: dict[str, Any] = {"given": given, "came": came, "facts": facts, "url": visit.here(), "failed": failed}
+    if visit.is_part:
+        return visit.piece("step_detail.html", **values)
+    return visit.page(
+        "step.html", title=step_id, section="executions", back=url_of("executions", row.id), back_id=row.id, **values
+    )
+
+
+async def value(visit: Visit) -> Response:
+    """`GET /ui/executions/{id}/value/{which}`: the arguments or the result, as a page or as a file."""
+    row, which = await find(visit), visit.path("which")
+    detail = await _detail(visit, row)
+    if which not in ("arguments", "result"):
+        raise NotFound("value", which)
+    text = as_text(detail.arguments if which == "arguments" else detail.result)
+    if visit.query("as") == "file":
+        return _file(text, f"{row.id}-{which}.json", "application/json")
+    return visit.page(
+        "value.html",
+        title=f"{which} of {row.id}",
+        section="executions",
+        back=url_of("executions", row.id),
+        back_id=row.id,
+        text=cut(text, WHOLE_CHARS_MAX),
+        file_url=visit.here(**{"as": "file"}),
+    )
+
+
+async def record(visit: Visit) -> Response:
+    """`GET /ui/executions/{id}/record`: the record as JSON, as a page or as a file that `durable import` takes."""
+    row = await find(visit)
+    found = await exported_record.export(visit.store, row)
+    text = json.dumps({"record": found}, ensure_ascii=False, indent=1)
+    if visit.query("as") == "file":
+        return _file(text, f"{row.id}.json", "application/json")
+    return visit.page(
+        "value.html",
+        title=f"record of {row.id}",
+        section="executions",
+        back=url_of("executions", row.id),
+        back_id=row.id,
+        text=cut(text, WHOLE_CHARS_MAX),
+        file_url=visit.here(**{"as": "file"}),
+    )
+
+
+def _file(text: str, name: str, media_type: str) -> Response:
+    safe = "".join(char if char.isalnum() or char in "-_.@" else "_" for char in name)
+    headers = {**PAGE_HEADERS, "content-disposition": f'attachment; filename="{safe}"'}
+    return Response(text.encode("utf-8", "replace"), headers=headers, media_type=media_type)
+
+
+async def output(visit: Visit) -> Response:
+    """`GET /ui/executions/{id}/output?offset=…&rewinds=…`: what was printed since, as a piece of the page."""
+    offset, rewinds = visit.query("offset"), visit.query("rewinds")
+    if not (offset.isdecimal() and rewinds.isdecimal()):
+        raise BadArguments("offset= and rewinds= are whole numbers")
+    found = await output_pieces.since(visit.reads, visit.path("id"), min(int(offset), 2**53), min(int(rewinds), 2**53))
+    answer = visit.piece("output.html", output=found)
+    answer.headers["x-offset"], answer.headers["x-rewinds"] = str(found.offset), str(found.rewinds)
+    if found.again:
+        answer.headers["x-again"] = "1"
+    if found.more:
+        answer.headers["x-more"] = "1"
+    return answer
+
+
+async def display(visit: Visit) -> Response:
+    """`GET /ui/executions/{id}/displays/{offset}/{kind}`: one form of a display, as a document that can do nothing."""
+    offset, kind = visit.path("offset"), visit.path("kind")
+    rows = await visit.reads.output(visit.path("id"), int(offset), limit=1) if offset.isdecimal() else []
+    shown = Display.read(rows[0].text) if rows and rows[0].stream == "display" else None
+    data = None if shown is None else document(shown, kind)
+    if data is None:
+        raise NotFound("display", f"{offset} of {visit.path('id')}")
+    media_type = "text/html; charset=utf-8" if kind == "text/html" else kind
+    return Response(data, headers=FRAME_HEADERS, media_type=media_type)
+
+
+# -- actions ----------------------------------------------------------------------------------------------------------
+
+
+async def act(visit: Visit) -> Response:
+    """`POST /ui/executions/{id}/{action}`: one of the actions of the page."""
+    row, action = await find(visit), visit.path("action")
+    url = url_of("executions", row.id)
+    if action == "fork":
+        step = visit.field("step")
+        if not step.isdecimal() or not 0 < int(step) < 2**31:
+            raise BadArguments("a fork is made before an operation: its number, from 1")
+        made = await fork(visit.store, row.id, int(step), visit.field("new") or None)
+        return visit.go(url_of("executions", made.id), f"{made.id} begins with {made.kept} recorded operations.")
+    if action == "retry":
+        made = await fork(visit.store, row.id, None, visit.field("new") or None)
+        return visit.go(url_of("executions", made.id), f"{made.id} begins with {made.kept} recorded operations.")
+    if action == "signal":
+        return visit.go(url, await _signal(visit, row.id))
+    if action not in ("interrupt", "resume", "cancel"):
+        raise NotFound("action", action)
+    return visit.go(url, await _do(visit, action, row.id, visit.field("reason")))
+
+
+async def _signal(visit: Visit, execution_id: str) -> str:
+    try:
+        sent = msgspec.json.decode(visit.field("value") or "null")
+    except (msgspec.DecodeError, RecursionError):
+        sent = visit.field("value")
+    name = visit.field("signal")
+    await send_signal(visit.store, execution_id, name, sent)
+    return f"Signal {name} is sent."
+
+
+async def _do(visit: Visit, action: str, execution_id: str, reason: str = "") -> str:
+    """Do one of the actions that any number of executions can have; says what it did."""
+    if action == "retry":
+        made = await fork(visit.store, execution_id, None)
+        return f"{made.id} begins with {made.kept} recorded operations."
+    if action == "interrupt":
+        done = await (await visit.engine.client()).interrupt(execution_id)
+        return f"{execution_id} is interrupted." if done else f"{execution_id} had stopped before."
+    if action == "cancel":
+        return await _cancel(visit, execution_id, reason or f"by {visit.viewer.name}")
+    try:
+        await visit.store.request("task.continue", {"id": ids.execution_promise(execution_id)})
+    except StoreRefused as refused:
+        if refused.status != 409:
+            raise
+        return f"{execution_id} was not interrupted."
+    return f"{execution_id} goes on."
+
+
+async def _cancel(visit: Visit, execution_id: str, reason: str) -> str:
+    """Wish for its end; what cleans up has its usual grace, and nobody waits for it here."""
+    wish = {"id": ids.execution_promise(execution_id), "reason": reason, "grace_ms": int(CANCEL_GRACE_S * 1000)}
+    found = (await visit.store.request("execution.cancel", wish)).data
+    if not found["cancelled"]:
+        return f"{execution_id} had ended before."
+    if found["promise"]["state"] == "pending":
+        return f"{execution_id} ends; it may clean up for {CANCEL_GRACE_S:g} s first."
+    return f"{execution_id} is cancelled."
+
+
+async def bulk(visit: Visit) -> Response:
+    """`POST /ui/executions`: of those that are chosen, what an action would do; with `sure`, do it."""
+    action, chosen = visit.field("action"), [text for name, text in visit.form if name == "id"]
+    if action not in BULK_ACTIONS:
+        raise BadArguments("choose what to do with them")
+    if not chosen:
+        raise BadArguments("choose some executions first")
+    if len(chosen) > PAGE_ROWS:
+        raise BadArguments(f"at most {PAGE_ROWS} at a time")
+    preview: Callable[[Visit, str, str], Awaitable[tuple[bool, str]]] = _would
+    if visit.field("sure"):
+        preview = _did
+    found = [(each, *(await preview(visit, action, each))) for each in dict.fromkeys(chosen)]
+    return visit.page(
+        "executions_bulk.html",
+        title=f"{BULK_ACTIONS[action]} {len(found)}",
+        section="executions",
+        action=action,
+        verb=BULK_ACTIONS[action],
+        results=found,
+        able=[each for each, able, _ in found if able],
+        done=bool(visit.field("sure")),
+    )
+
+
+async def _would(visit: Visit, action: str, execution_id: str) -> tuple[bool, str]:
+    """Whether an action can be done, and what it would do."""
+    row = await visit.reads.get_execution(execution_id)
+    if row is None:
+        return False, "there is no such execution"
+    if action == "cancel":
+        able = row.settled_at is None
+        return able, f"is {row.state}; it ends for good" if able else f"has ended: it is {row.state}"
+    if action == "resume":
+        able = row.state == "interrupted"
+        return able, "goes on from where it was" if able else f"is {row.state}, not interrupted"
+    try:
+        made = await fork(visit.store, execution_id, None, dry_run=True)
+    except DurableError as error:
+        return False, str(error)
+    again = f"; begins again: {', '.join(made.begun_again)}" if made.begun_again else ""
+    return True, f"as {made.id}, with {made.kept} recorded operations{again}"
+
+
+async def _did(visit: Visit, action: str, execution_id: str) -> tuple[bool, str]:
+    try:
+        return True, await _do(visit, action, execution_id)
+    except DurableError as error:
+        return False, str(error)
+
+
+ROUTES = (
+    PageRoute("executions", "GET", "read", executions),
+    PageRoute("executions", "POST", "operate", bulk),
+    PageRoute("executions/{id}", "GET", "read", execution),
+    PageRoute("executions/{id}/events", "GET", "read", events),
+    PageRoute("executions/{id}/record", "GET", "read", record),
+    PageRoute("executions/{id}/output", "GET", "read", output),
+    PageRoute("executions/{id}/value/{which}", "GET", "read", value),
+    PageRoute("executions/{id}/steps/{step}", "GET", "read", step),
+    PageRoute("executions/{id}/displays/{offset}/{kind:path}", "GET", "read", display),
+    PageRoute("executions/{id}/{action}", "POST", "operate", act),
+)

@@ -162,8 +162,8 @@ def main() -> int:
         subprocess.run(command, check=True, capture_output=True)
         differences = compared(chosen, Path(place), kill_every=3 if options.killed else 0)
     for one in differences:
-        named = " (named)" if one.named else ""
-        print(f"== {one.notebook}{named}\n{one.code}\n-- ours   {one.ours}\n-- theirs {one.theirs}")
+        about = " (named)" if one.named else ""
+        print(f"== {one.notebook}{about}\n{one.code}\n-- ours   {one.ours}\n-- theirs {one.theirs}")
     cells, named = sum(len(notebook.cells) for notebook in chosen), sum(one.named for one in differences)
     print(
         f"{len(chosen)} notebooks, {cells} cells: {cells - len(differences)} equal, {named} named, "

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -15,10 +14,10 @@ from durable.integrations.jupyter.kernelspec import kernelspec
 from tests.jupyter.front_end import FrontEnd
 
 
-def installed(name: str, *before: str, store: str | None = None, python: str = sys.executable) -> None:
-    """A kernelspec whose command has something before it, or another Python."""
-    spec = kernelspec(store, None, name)
-    spec["argv"] = [*before, *(python if word == sys.executable else word for word in spec["argv"])]
+def installed(name: str, python: str) -> None:
+    """A kernelspec with another Python."""
+    spec = kernelspec(None, None, name)
+    spec["argv"] = [python if word == sys.executable else word for word in spec["argv"]]
     place = Path(os.environ["JUPYTER_DATA_DIR"]) / "kernels" / name
     place.mkdir(parents=True, exist_ok=True)
     (place / "kernel.json").write_text(json.dumps(spec))
@@ -59,34 +58,3 @@ def test_the_kernelspec_of_an_environment_that_is_gone(tmp_path: Path) -> None:
     said = f"The environment of this kernel is gone: there is no {tmp_path}/venv/bin/python."
     assert said in done.stderr
     assert "durable jupyter install" in done.stderr
-
-
-FILL = """with open({fill!r}, "wb", buffering=0) as file:
-    try:
-        while True: file.write(bytes(4096))
-    except OSError as error: why = error.strerror
-"""
-
-
-def test_a_full_disk_is_said_in_the_cell_that_needs_it(tmp_path: Path) -> None:
-    """What it made is there when there is room again."""
-    if shutil.which("unshare") is None or os.geteuid() != 0:
-        pytest.skip("needs to mount a small file system: root and unshare")
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mount = f'mount -t tmpfs -o size=6m tmpfs {disk} && exec "$@"'
-    installed("small", "unshare", "-m", "sh", "-c", mount, "sh", store=str(disk / "state.db"))
-    with FrontEnd(tmp_path, "full.ipynb", kernel="small") as page:
-        assert page.run("kept = [1]\nkept").value == "[1]"
-        page.submit(FILL.format(fill=str(disk / "fill")) + "large = 'x' * 300_000\nwhy")
-        said = page.until(
-            lambda one: one["msg_type"] in ("error", "stream", "display_data") and "disk is full" in str(one)
-        )
-        assert "free some disk space" in str(said["content"])
-        Path(f"/proc/{page.pid}/root{disk}/fill").unlink()
-        ran = page.run("len(large), why, kept")
-        if ran.reply.get("ename") == "Halted":  # it met the full disk too, before there was room
-            assert "`%durable resume` goes on with it" in ran.reply["evalue"]
-            page.run("%durable resume")
-            ran = page.run("len(large), why, kept")
-        assert ran.value == "(300000, 'No space left on device', [1])"

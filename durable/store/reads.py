@@ -43,6 +43,9 @@ _JOINS = " JOIN promises p ON p.id = t.id LEFT JOIN engines e ON e.engine = t.pi
 _EXECUTION = f"{_COLUMNS} FROM tasks t{_JOINS}"
 
 
+_ALL_ROWS = 2**31
+"""A limit that is none."""
+
 LIST_RANGES_MAX = 90
 """Ranges of an index that one statement merges: SQLite takes 500 parts, and ten functions of one name are many."""
 
@@ -229,14 +232,25 @@ class Reads:
         )
         return [promise_row(promise_record(row)) for row in rows]
 
-    async def prompts(self, *, execution: str | None = None) -> list[PromptRow]:
-        """Open questions to people, oldest first."""
+    async def prompts(
+        self, *, execution: str | None = None, after: tuple[int, str] | None = None, limit: int | None = None
+    ) -> list[PromptRow]:
+        """Open questions to people, oldest first. after: when the last one of the page before was asked, and its id."""
+        time, last = after or (-1, "")
         rows = await self._rows(
-            f"SELECT {PROMISE} FROM promises WHERE capability = 'input' AND state = 'pending' ORDER BY created_at, id",
-            [],
+            f"SELECT {PROMISE} FROM promises WHERE capability = 'input' AND state = 'pending'"
+            " AND created_at >= ? AND (created_at, id) > (?, ?) ORDER BY created_at, id LIMIT ?",
+            [time, time, last, _ALL_ROWS if limit is None else limit],
         )
         found = [_prompt(row) for row in rows]
         return [each for each in found if execution is None or each.execution == execution]
+
+    async def prompt_ids(self) -> list[str]:
+        """The ids of all open questions, oldest first."""
+        rows = await self._rows(
+            "SELECT id FROM promises WHERE capability = 'input' AND state = 'pending' ORDER BY created_at, id", []
+        )
+        return [row[0] for row in rows]
 
     async def retries(self) -> list[PromiseRow]:
         """Steps that wait for their next try: the promise of each, `exec:<id>.<k>:retry:<n>`, oldest first."""

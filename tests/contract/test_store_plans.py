@@ -199,6 +199,7 @@ async def _every_read(store: Store) -> None:
     await reads.get_promise("exec:one")
     await reads.children("one")
     await reads.prompts()
+    await reads.prompt_ids()
     await reads.retries()
     await reads.printed("one")
     await reads.output_end("one")

@@ -42,6 +42,8 @@ class Children(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 class Prompts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     execution: str | None = None
+    after: tuple[int, str] | None = None
+    limit: _Limit | None = None
 
 
 class Output(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -83,6 +85,7 @@ READINGS: dict[str, tuple[type[msgspec.Struct], Any]] = {
     "get_promise": (PromiseId, rows.PromiseRow | None),
     "children": (Children, list[rows.PromiseRow]),
     "prompts": (Prompts, list[rows.PromptRow]),
+    "prompt_ids": (Nothing, list[str]),
     "retries": (Nothing, list[rows.PromiseRow]),
     "output": (Output, list[rows.OutputRow]),
     "printed": (Printed, rows.OutputPage),

@@ -86,9 +86,17 @@ class RemoteReads:
         found: list[PromiseRow] = await self._read("children", asked)
         return found
 
-    async def prompts(self, *, execution: str | None = None) -> list[PromptRow]:
-        """Open questions to people, oldest first."""
-        found: list[PromptRow] = await self._read("prompts", reads.Prompts(execution=execution))
+    async def prompts(
+        self, *, execution: str | None = None, after: tuple[int, str] | None = None, limit: int | None = None
+    ) -> list[PromptRow]:
+        """Open questions to people, oldest first. after: when the last one of the page before was asked, and its id."""
+        asked = reads.Prompts(execution=execution, after=after, limit=limit)
+        found: list[PromptRow] = await self._read("prompts", asked)
+        return found
+
+    async def prompt_ids(self) -> list[str]:
+        """The ids of all open questions, oldest first."""
+        found: list[str] = await self._read("prompt_ids", reads.Nothing())
         return found
 
     async def retries(self) -> list[PromiseRow]:

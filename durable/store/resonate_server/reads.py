@@ -171,7 +171,13 @@ class ServerReads:
         """Everything under an execution, in order of id."""
         return [promise_row(promise) for promise in await walk(self.get, PREFIX + execution_id)][:limit]
 
-    async def prompts(self, *, execution: str | None = None) -> list[PromptRow]:
+    async def prompt_ids(self) -> list[str]:
+        """The ids of all open questions, oldest first."""
+        return [prompt.id for prompt in await self.prompts()]
+
+    async def prompts(
+        self, *, execution: str | None = None, after: tuple[int, str] | None = None, limit: int | None = None
+    ) -> list[PromptRow]:
         """Open questions to people, oldest first; without a search, those of executions that this process knows."""
         try:
             rows = await self._search({"durable:capability": "input"}, "pending")
@@ -181,7 +187,8 @@ class ServerReads:
                 raise
             rows = await self._questions(known)
         found = [_prompt(row) for row in sorted(rows, key=lambda row: (row.created_at, row.id))]
-        return [each for each in found if execution is None or each.execution == execution]
+        found = [each for each in found if execution is None or each.execution == execution]
+        return [each for each in found if after is None or (each.created_at, each.id) > after][:limit]
 
     async def _questions(self, promises: list[str]) -> list[PromiseRow]:
         trees = await asyncio.gather(*(walk(self.get, promise_id) for promise_id in promises))
